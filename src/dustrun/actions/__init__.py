@@ -1,0 +1,1 @@
+"""Actions, one a file; the folder is the family, the file name the type."""

@@ -1,0 +1,1 @@
+"""The command line; it talks HTTP to a running server."""

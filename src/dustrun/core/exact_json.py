@@ -1,0 +1,133 @@
+"""JSON without floats: fractions become `Decimal`, integers stay unbounded, both ways.
+
+RFC 8259 sets no precision for numbers; binary floats would lose money, so no float ever enters or leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+MAX_NUMBER_CHARS = 1000
+MAX_EXPONENT = 1000
+MAX_DEPTH = 100
+_SAFE_INTEGER = 2**53 - 1
+
+
+class JsonError(ValueError):
+    """The text is not JSON that we accept; the message says where and why."""
+
+
+def _decimal(text: str) -> Decimal:
+    if len(text) > MAX_NUMBER_CHARS:
+        raise JsonError(f"a number has {len(text)} characters; at most {MAX_NUMBER_CHARS} are accepted")
+    value = Decimal(text)
+    if value and not -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
+        raise JsonError(f"the number {text[:40]!r} is out of range; exponents go to {MAX_EXPONENT}")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_NUMBER_CHARS:
+        raise JsonError(f"a number has {len(text)} characters; at most {MAX_NUMBER_CHARS} are accepted")
+    return int(text)
+
+
+def _constant(name: str) -> Any:
+    raise JsonError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_constant).decode
+
+
+def loads(text: bytes | str) -> Any:
+    """Decodes one JSON document exactly; raises `JsonError` on anything else."""
+    try:
+        string = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = _decode(string)
+    except JsonError:
+        raise
+    except json.JSONDecodeError as error:
+        raise JsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise JsonError(f"the text is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
+    if "\\u" in string:
+        _refuse_lone_surrogates(value)
+    if string.count("[") + string.count("{") > MAX_DEPTH:
+        refuse_deep(value)
+    return value
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    """A lone `\\ud800` decodes, but no UTF-8 store or reader can take it (RFC 8259 section 8.2)."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
+    except UnicodeEncodeError:
+        raise JsonError("a string holds half of a surrogate pair") from None
+
+
+def refuse_deep(value: Any) -> None:
+    """Raises `JsonError` when lists and objects nest deeper than `MAX_DEPTH`."""
+    stack = [(value, 0)]
+    while stack:
+        parent, depth = stack.pop()
+        if not isinstance(parent, dict | list):
+            continue
+        if depth == MAX_DEPTH:
+            raise JsonError(f"nested deeper than {MAX_DEPTH} levels")
+        items = parent.values() if isinstance(parent, dict) else parent
+        stack.extend((item, depth + 1) for item in items)
+
+
+def plain_digits(value: Decimal) -> str:
+    """A decimal in plain digits, never with an exponent."""
+    return format(value, "f")
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise TypeError("a number that is not finite has no JSON form")
+        return orjson.Fragment(plain_digits(value))
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _big_as_digits(value: Any, limit: int, quote: bool) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if -limit <= value <= limit:
+            return value
+        return str(value) if quote else orjson.Fragment(str(value))
+    if isinstance(value, dict):
+        return {key: _big_as_digits(item, limit, quote) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_big_as_digits(item, limit, quote) for item in value]
+    return value
+
+
+def dumps(value: Any, *, canonical: bool = False) -> bytes:
+    """Encodes for the store: compact, exact, big integers as numbers. `canonical` sorts keys."""
+    option = orjson.OPT_SORT_KEYS if canonical else None
+    try:
+        return orjson.dumps(value, default=_default, option=option)
+    except TypeError:
+        return orjson.dumps(_big_as_digits(value, 2**63 - 1, quote=False), default=_default, option=option)
+
+
+def dumps_text(value: Any) -> str:
+    """`dumps` as a string, which is how JSON is stored."""
+    return dumps(value).decode()
+
+
+def dumps_wire(value: Any) -> bytes:
+    """Encodes for a client: integers beyond 2^53 leave as strings, so that JavaScript reads them exactly."""
+    try:
+        return orjson.dumps(value, default=_default, option=orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return orjson.dumps(_big_as_digits(value, _SAFE_INTEGER, quote=True), default=_default)

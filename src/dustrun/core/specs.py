@@ -1,0 +1,26 @@
+"""What validation and the planner must know of a node's type, whoever provides it (action, trigger, control)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name,
+    None when it does not branch; `result_fields` are the names its result is known to have, None when open."""
+
+    type: str
+    kind: str
+    effect: str
+    payload: type[BaseModel]
+    branches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
+    result_fields: frozenset[str] | None = None
+    raw_fields: frozenset[str] = frozenset()
+
+
+Specs = Mapping[str, NodeSpec]

@@ -1,0 +1,1 @@
+"""Advances runs: plan, nodes, record, plan again."""

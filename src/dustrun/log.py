@@ -1,0 +1,65 @@
+"""Structured logs: one JSON object a line (or readable text on a terminal), with secrets masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_MASK = "***"
+_SECRET_NAMES = re.compile(
+    r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I
+)
+_SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
+_SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=[^&\s\"']+")
+
+
+def mask_text(text: str) -> str:
+    """The text with API keys, stream tokens and secret query parameters replaced."""
+    text = _SECRET_SHAPES.sub(lambda found: f"{found.group(1)}_{_MASK}", text)
+    return _SECRET_QUERY.sub(lambda found: f"{found.group(1)}={_MASK}", text)
+
+
+def _mask_value(name: str, value: Any) -> Any:
+    if _SECRET_NAMES.search(name):
+        return _MASK
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {key: _mask_value(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mask_value("", item) for item in value]
+    return value
+
+
+def _mask(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _mask_value(key, value) for key, value in entry.items()}
+
+
+def set_up(*, as_json: bool, level: str = "info") -> None:
+    """Configures structured logging to standard error, once, from the composition root."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _mask,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> Any:
+    """A logger bound to its module's name."""
+    return structlog.get_logger(logger=name)

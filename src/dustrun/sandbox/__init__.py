@@ -1,0 +1,1 @@
+"""User code in a separate, limited, network-less process."""

@@ -1,0 +1,83 @@
+"""The contract of an action: one decorated function in one file."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from dustrun.sdk.effect import Effect
+from dustrun.sdk.fields import hinted_fields
+
+Run = Callable[[Any, Any], Any | Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a node can do. `type` and `family` come from the file's path when it is discovered."""
+
+    run: Run
+    effect: Effect
+    input: type[BaseModel]
+    output: type[BaseModel]
+    example_input: dict[str, Any]
+    example_output: dict[str, Any]
+    idempotent: bool
+    effect_of: Callable[[Any], Effect] | None
+    preview: Callable[[Any], dict[str, Any]] | None
+    host_of: Callable[[Any], str | None] | None
+    tags: tuple[str, ...]
+    raw_fields: frozenset[str]
+    is_async: bool
+    type: str = ""
+    family: str = ""
+    summary: str = ""
+    description: str = ""
+
+    def effect_for(self, value: Any) -> Effect:
+        """The effect of one resolved input, for actions whose effect depends on it."""
+        return self.effect_of(value) if self.effect_of else self.effect
+
+
+def action(
+    *,
+    effect: Effect,
+    input: type[BaseModel],
+    output: type[BaseModel],
+    example_input: dict[str, Any],
+    example_output: dict[str, Any],
+    idempotent: bool = False,
+    effect_of: Callable[[Any], Effect] | None = None,
+    preview: Callable[[Any], dict[str, Any]] | None = None,
+    host_of: Callable[[Any], str | None] | None = None,
+    tags: Sequence[str] = (),
+) -> Callable[[Run], Action]:
+    """Declares an action.
+
+    `effect` is the strongest one it can have; `effect_of(input)` narrows it for one resolved input. `idempotent`:
+    doing it twice with the same `ctx.idempotency_key` equals doing it once. `preview(input)` builds what would go
+    out, for a simulation. `host_of(input)` names the outside host, for the limit per host. A pure action may be a
+    plain function; all others are coroutines. `run` returns an `output` model.
+    """
+
+    def declare(run: Run) -> Action:
+        return Action(
+            run=run,
+            effect=effect,
+            input=input,
+            output=output,
+            example_input=example_input,
+            example_output=example_output,
+            idempotent=idempotent,
+            effect_of=effect_of,
+            preview=preview,
+            host_of=host_of,
+            tags=tuple(tags),
+            raw_fields=hinted_fields(input, "x-raw"),
+            is_async=inspect.iscoroutinefunction(run),
+        )
+
+    return declare

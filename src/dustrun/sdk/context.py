@@ -1,0 +1,66 @@
+"""What a running action may reach: the world through `ctx`, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One outgoing request. `body` is sent as it is; `timeout_s` covers the whole exchange, redirects included."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    timeout_s: float = 30.0
+    max_redirects: int = 5
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An answer of any status; header names are lower case, `url` is the last one of a chain of redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class Http(Protocol):
+    """The one way out. Raises `Invalid` (bad or forbidden address), `Temporary` (certainly not sent),
+    `Uncertain` (sent, no answer) or `Permanent`."""
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends one request, following redirects as the request allows."""
+        ...
+
+
+class Context(Protocol):
+    """Handed to an action with its input."""
+
+    @property
+    def http(self) -> Http:
+        """Guarded HTTP client."""
+        ...
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable for this node of this run over attempts and restarts; send it to whoever takes one."""
+        ...
+
+    @property
+    def now_ms(self) -> int:
+        """The node's start in milliseconds since the epoch, on the simulated clock in a simulation."""
+        ...
+
+    def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
+        """Adds a `log` event to the run."""
+        ...
+
+    def progress(self, message: str, *, percent: int | None = None) -> None:
+        """Adds a `node_progress` event to the run."""
+        ...
