@@ -11,9 +11,7 @@ from typing import Any
 import structlog
 
 _MASK = "***"
-_SECRET_NAMES = re.compile(
-    r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I
-)
+_SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
 _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=[^&\s\"']+")
 
@@ -42,9 +40,7 @@ def _mask(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableM
 
 def set_up(*, as_json: bool, level: str = "info") -> None:
     """Configures structured logging to standard error, once, from the composition root."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -21,55 +21,35 @@ CONFIG_FILE = "dustrun.toml"
 class Settings(BaseSettings):
     """The server's settings; the reference page is generated from this class."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DUSTRUN_", toml_file=CONFIG_FILE, extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="DUSTRUN_", toml_file=CONFIG_FILE, extra="forbid", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(
-        8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
-    )
-    data_dir: Path = Field(
-        Path("data"), description="Folder for the SQLite file, the owner key and the process lock."
-    )
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    data_dir: Path = Field(Path("data"), description="Folder for the SQLite file, the owner key and the process lock.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the store; default is a SQLite file in `data_dir`."
     )
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL", description="`NORMAL` can lose the last moment on power loss, never on a crash."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged."
-    )
-    log_format: Literal["json", "text"] = Field(
-        "json", description="One JSON object a line, or readable text."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or readable text.")
     metrics_public: bool = Field(False, description="Whether `/metrics` answers without a key.")
 
     rate_limit_per_second: int = Field(
         1000, ge=0, description="Requests a second and key, with a burst of twice that; 0 = off."
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body in bytes.")
-    idempotency_hours: int = Field(
-        24, ge=1, description="How long an Idempotency-Key replays its first answer."
-    )
+    idempotency_hours: int = Field(24, ge=1, description="How long an Idempotency-Key replays its first answer.")
     max_waiting_streams: int = Field(
         100, ge=1, description="Streams a key may hold open on runs that do not exist yet."
     )
-    stream_wait_s: int = Field(
-        600, ge=1, description="How long a stream waits for its run to appear, in seconds."
-    )
+    stream_wait_s: int = Field(600, ge=1, description="How long a stream waits for its run to appear, in seconds.")
     stream_heartbeat_s: float = Field(15.0, gt=0, description="Time between heartbeat comments on a stream.")
-    shutdown_grace_s: float = Field(
-        5.0, ge=0, description="How long running nodes may finish when the server stops."
-    )
+    shutdown_grace_s: float = Field(5.0, ge=0, description="How long running nodes may finish when the server stops.")
 
-    max_running_runs: int = Field(
-        1000, ge=1, description="Runs that advance at once in one process; others queue."
-    )
-    max_running_runs_per_org: int = Field(
-        500, ge=1, description="Runs of one organisation that advance at once."
-    )
+    max_running_runs: int = Field(1000, ge=1, description="Runs that advance at once in one process; others queue.")
+    max_running_runs_per_org: int = Field(500, ge=1, description="Runs of one organisation that advance at once.")
     max_accepted_runs: int = Field(
         20_000, ge=1, description="Runs accepted and not yet advancing before a new one is answered 503."
     )
@@ -77,9 +57,7 @@ class Settings(BaseSettings):
     max_parallel_per_host: int = Field(50, ge=1, description="HTTP requests of nodes to one host at once.")
     max_executions: int = Field(10_000, ge=1, description="Node executions in one run.")
     max_loop_items: int = Field(1000, ge=1, description="Items of one loop.")
-    max_result_bytes: int = Field(
-        1_048_576, ge=1024, description="Largest result of one node in bytes of JSON."
-    )
+    max_result_bytes: int = Field(1_048_576, ge=1024, description="Largest result of one node in bytes of JSON.")
     max_run_days: int = Field(30, ge=1, description="Longest life of a run in days.")
     default_timeout_ms: int = Field(
         60_000, ge=1, description="Time limit of one attempt of a node without `timeoutMs`."
@@ -88,17 +66,13 @@ class Settings(BaseSettings):
     outbound_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, CIDRs or host:port of private networks that nodes may reach, comma-separated."
     )
-    outbound_max_bytes: int = Field(
-        5_242_880, ge=1024, description="Largest HTTP response a node may read, in bytes."
-    )
+    outbound_max_bytes: int = Field(5_242_880, ge=1024, description="Largest HTTP response a node may read, in bytes.")
     env_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated.",
     )
     actions_dir: Path | None = Field(None, description="A folder of your own action files, loaded at start.")
-    dust_usd: str = Field(
-        "0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth."
-    )
+    dust_usd: str = Field("0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth.")
 
     @field_validator("outbound_allow", "env_allow", mode="before")
     @classmethod

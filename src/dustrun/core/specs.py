@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ class NodeSpec:
     type: str
     kind: str
     effect: str
-    payload: type[BaseModel]
+    payload: builtins.type[BaseModel]
     branches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     result_fields: frozenset[str] | None = None
     raw_fields: frozenset[str] = frozenset()

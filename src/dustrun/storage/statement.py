@@ -1,0 +1,85 @@
+"""Statements compiled once per dialect: SQLAlchemy writes the SQL, the driver runs it without SQLAlchemy in between.
+
+Measured: building and executing statements through SQLAlchemy doubles the CPU time of the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import Dialect
+
+Row = tuple[Any, ...]
+
+
+class Statement:
+    """One SQL statement with named parameters; `bind(dialect)` compiles it for a driver."""
+
+    __slots__ = ("_bound", "_source")
+
+    def __init__(self, source: Executable) -> None:
+        self._source = source
+        self._bound: dict[str, tuple[str, tuple[str, ...] | None, dict[str, Any]]] = {}
+
+    def bind(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:
+        """The SQL text, the order of positional parameters (None: named), and values fixed in the statement."""
+        bound = self._bound.get(dialect.name)
+        if bound is None:
+            compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+            order = tuple(compiled.positiontup) if compiled.positional else None
+            fixed = {name: value for name, value in compiled.params.items() if value is not None}
+            bound = self._bound[dialect.name] = (compiled.string, order, fixed)
+        return bound
+
+
+class Tx:
+    """One open transaction on a driver's connection; used only inside the writer's thread or a reader's."""
+
+    __slots__ = ("_cursor", "_dialect")
+
+    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+        self._cursor = cursor
+        self._dialect = dialect
+
+    def _parameters(
+        self, order: tuple[str, ...] | None, fixed: dict[str, Any], values: Mapping[str, Any]
+    ) -> Sequence[Any] | Mapping[str, Any]:
+        if fixed:
+            values = {**fixed, **values}
+        return [values[name] for name in order] if order is not None else values
+
+    def run(self, statement: Statement, **values: Any) -> int:
+        """Executes and returns the number of rows it touched."""
+        sql, order, fixed = statement.bind(self._dialect)
+        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        return int(self._cursor.rowcount)
+
+    def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Executes once per row."""
+        if not rows:
+            return
+        sql, order, fixed = statement.bind(self._dialect)
+        if len(rows) == 1:
+            self._cursor.execute(sql, self._parameters(order, fixed, rows[0]))
+        else:
+            self._cursor.executemany(sql, [self._parameters(order, fixed, row) for row in rows])
+
+    def one(self, statement: Statement, **values: Any) -> Row | None:
+        """The first row, or None."""
+        sql, order, fixed = statement.bind(self._dialect)
+        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        row: Row | None = self._cursor.fetchone()
+        return row
+
+    def all(self, statement: Statement, **values: Any) -> list[Row]:
+        """Every row."""
+        sql, order, fixed = statement.bind(self._dialect)
+        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        rows: list[Row] = self._cursor.fetchall()
+        return rows
+
+    def raw(self, sql: str) -> None:
+        """Executes a fixed piece of SQL such as `SAVEPOINT`."""
+        self._cursor.execute(sql)

@@ -1,0 +1,259 @@
+"""The tables, one definition for SQLite and PostgreSQL.
+
+Instants are integer milliseconds UTC, flags integers 0 or 1, JSON exact text: no type that the dialects treat
+differently. Runs have a private integer key, so that a caller's `runId` need only be unique in its organisation.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite gives only `INTEGER PRIMARY KEY` the cheap row id; PostgreSQL needs 64 bits.
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the key in hexadecimal"),
+    Column("permissions", Text, nullable=False, comment="JSON list"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="draft, active, paused, archived"),
+    Column("paused_reason", Text),
+    Column("latest_version", Integer, nullable=False),
+    Column("draft_version", Integer),
+    Column("live_version", Integer),
+    Column("max_runs", Integer),
+    Column("remain_runs", Integer),
+    Column("cooldown_ms", BigInteger),
+    Column("require_rehearsal", Text, nullable=False, server_default="none"),
+    Column("concurrency", Text, comment="JSON: {max, key, onLimit}"),
+    Column("ui_metadata", Text, comment="JSON: layout of the editor"),
+    Column("owner", Text, nullable=False, comment="id of the key that created it"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_workflows_org_id_updated_at", "org_id", "updated_at"),
+)
+
+workflow_versions = Table(
+    "workflow_versions",
+    metadata,
+    Column("workflow_id", Text, ForeignKey("workflows.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("definition", Text, nullable=False, comment="canonical JSON"),
+    Column("definition_hash", Text, nullable=False),
+    Column("trigger_type", Text, nullable=False, comment="for the filter of the list"),
+    Column("node_types", Text, nullable=False, comment="space-separated, with a space at both ends"),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("published_at", BigInteger),
+    Column("published_by", Text),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("pk", _Key, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("workflow_id", Text, comment="null for an inline run"),
+    Column("workflow_name", Text, nullable=False),
+    Column("version", Integer),
+    Column("definition", Text, comment="of an inline run; else see workflow_versions"),
+    Column("mode", Text, nullable=False, comment="live, simulate, dust"),
+    Column("status", Text, nullable=False),
+    Column("trigger_node_id", Text, nullable=False),
+    Column("trigger_source", Text, nullable=False),
+    Column("triggered_by", Text, nullable=False, comment="id of the key"),
+    Column("payload", Text, nullable=False, comment="JSON"),
+    Column("prop_values", Text, nullable=False, comment="JSON"),
+    Column("chat_message_id", Text),
+    Column("source_run_id", Text, comment="the run that this one retries"),
+    Column("root_run_id", Text, nullable=False, comment="first run of the retry chain"),
+    Column("concurrency_key", Text),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("last_seq", Integer, nullable=False, server_default="0"),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("wake_at", BigInteger),
+    Column("cancel_requested_at", BigInteger),
+    Column(
+        "passed",
+        Integer,
+        comment="of a rehearsal: 1 when nothing failed and nothing was assumed where it counts",
+    ),
+    Column("nodes_executed", Integer, nullable=False, server_default="0"),
+    Column("error", Text, comment="JSON: the first failure that ended the run"),
+    UniqueConstraint("org_id", "id"),
+    Index("ix_runs_org_id_pk", "org_id", "pk"),
+    Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
+    Index(
+        "ix_runs_open",
+        "status",
+        sqlite_where=text("status IN ('running', 'waiting')"),
+        postgresql_where=text("status IN ('running', 'waiting')"),
+    ),
+)
+
+run_counts = Table(
+    "run_counts",
+    metadata,
+    Column("org_id", Text, primary_key=True),
+    Column("workflow_id", Text, primary_key=True, comment="empty for inline runs"),
+    Column(
+        "status",
+        Text,
+        primary_key=True,
+        comment="final statuses only; open ones are counted from their index",
+    ),
+    Column("total", BigInteger, nullable=False),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True),
+    Column("path", Text, primary_key=True, comment="like each_user[3].pay"),
+    Column("attempt", Integer, primary_key=True),
+    Column("node_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("branch", Text, comment="the branch that its outcome takes"),
+    Column("input", Text, comment="JSON: the resolved payload"),
+    Column("result", Text, comment="JSON"),
+    Column("error", Text, comment="JSON: {code, message, retryable}"),
+    Column("facts", Text, comment="JSON: what only the engine reads, e.g. a loop's items"),
+    Column("assumed", Integer, nullable=False, server_default="0"),
+    Column("wake_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, comment="JSON object without type, seq, runId and at"),
+    sqlite_with_rowid=False,
+)
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=True),
+    Column("org_id", Text, nullable=False),
+    Column("workflow_id", Text),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
+    Column("seq", Integer, nullable=False, comment="the run's event: a start, a wait or an end"),
+    Index("ix_activity_org_id_id", "org_id", "id"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_conversations_org_id_updated_at", "org_id", "updated_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("conversation_id", Text, ForeignKey("conversations.id"), nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_messages_conversation_id_id", "conversation_id", "id"),
+)
+
+message_runs = Table(
+    "message_runs",
+    metadata,
+    Column("message_id", Text, ForeignKey("messages.id"), primary_key=True),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True),
+)
+
+stream_tokens = Table(
+    "stream_tokens",
+    metadata,
+    Column("hash", Text, primary_key=True, comment="SHA-256 of the token in hexadecimal"),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("stream", Text, nullable=False, comment="the path of the one stream it opens"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("first_used_at", BigInteger),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("org_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", Text, nullable=False, comment="SHA-256 over method, path and body"),
+    Column("status", Integer, nullable=False),
+    Column("response", Text, comment="the first answer's body; null when it bore a secret"),
+    Column("resource_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=True),
+    Column("org_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("action", Text, nullable=False, comment="verb and noun, like workflow.publish"),
+    Column("subject", Text, nullable=False, comment="id of what was changed"),
+    Column("detail", Text, nullable=False, comment="JSON"),
+    Index("ix_audit_org_id_id", "org_id", "id"),
+)

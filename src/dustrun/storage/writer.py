@@ -1,0 +1,135 @@
+"""Group commit: one thread owns all writes of the process and commits whatever is queued in one transaction.
+
+Each waiter's unit runs in a savepoint of its own, so a broken constraint or a stale fence fails that unit alone.
+Waiters are answered, and readers told, after the commit and never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dustrun import log
+from dustrun.errors import Temporary
+from dustrun.storage.database import Database
+from dustrun.storage.statement import Tx
+
+T = TypeVar("T")
+Unit = Callable[[Tx], T]
+_logger = log.get(__name__)
+
+MAX_GROUP = 500
+
+
+class _Waiter:
+    __slots__ = ("after", "future", "result", "unit")
+
+    def __init__(
+        self, unit: Callable[[Tx], Any], future: asyncio.Future[Any], after: Callable[[Any], None] | None
+    ) -> None:
+        self.unit = unit
+        self.future = future
+        self.after = after
+        self.result: Any = None
+
+
+class Writer:
+    """Hands units of work to the writer's thread; `write` answers when the unit is on disk."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: deque[_Waiter] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.groups = 0
+        self.units = 0
+
+    def start(self) -> None:
+        """Starts the thread; to be called on the event loop that the waiters live on."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Commits what is queued, then ends the thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    @property
+    def backlog(self) -> int:
+        """Units that wait for the next commit."""
+        return len(self._queue)
+
+    def write(self, unit: Unit[T], after: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+        """Runs `unit` in the next group; the future holds its result once the group is on disk.
+
+        `after(result)` is called on the event loop just before the future is set, in commit order.
+        """
+        if self._stopping or self._loop is None:
+            raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.append(_Waiter(unit, future, after))
+        self._wake.set()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                self._commit_group()
+            if self._stopping and not self._queue:
+                self._database.close_writer()
+                return
+
+    def _commit_group(self) -> None:
+        group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        try:
+            done, failed = self._execute(group)
+        except Exception as error:
+            translated = self._database.translate(error)
+            _logger.error("commit failed", error=str(error), units=len(group))
+            self._database.reopen_writer()
+            done, failed = [], [(waiter, translated) for waiter in group]
+        self.groups += 1
+        self.units += len(done)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(_answer, done, failed)
+
+    def _execute(self, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
+        tx = self._database.begin()
+        done: list[_Waiter] = []
+        failed: list[tuple[_Waiter, Exception]] = []
+        for waiter in group:
+            tx.raw("SAVEPOINT unit")
+            try:
+                waiter.result = waiter.unit(tx)
+            except Exception as error:
+                if self._database.is_fatal(error):
+                    self._database.rollback()
+                    raise
+                tx.raw("ROLLBACK TO SAVEPOINT unit")
+                failed.append((waiter, error))
+            else:
+                done.append(waiter)
+            tx.raw("RELEASE SAVEPOINT unit")
+        self._database.commit()
+        return done, failed
+
+
+def _answer(done: list[_Waiter], failed: list[tuple[_Waiter, Exception]]) -> None:
+    for waiter in done:
+        if waiter.after is not None:
+            waiter.after(waiter.result)
+        if not waiter.future.done():
+            waiter.future.set_result(waiter.result)
+    for waiter, error in failed:
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
