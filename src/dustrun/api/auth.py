@@ -1,0 +1,50 @@
+"""Who calls, and whether they may: the bearer key, the permission, the rate, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from dustrun.api.parts import Parts
+from dustrun.errors import Unauthenticated
+from dustrun.services.principal import Principal
+
+PUBLIC = "public"
+ANY_KEY = "any key"
+_PRINCIPAL = "dustrun.principal"
+
+
+def bearer_of(scope: MutableMapping[str, Any]) -> str | None:
+    """The key of `Authorization: Bearer <key>`, or None."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, key = value.decode("latin-1").partition(" ")
+            return key.strip() if scheme.lower() == "bearer" else None
+    return None
+
+
+async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Principal:
+    """The caller behind the bearer key; raises `Unauthenticated`."""
+    key = bearer_of(scope)
+    if key is None:
+        raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
+    principal = parts.keys.find_cached(key) or await parts.keys.find(key)
+    if principal is None:
+        raise Unauthenticated("The API key is not valid.")
+    scope[_PRINCIPAL] = principal
+    return principal
+
+
+async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) -> Principal:
+    """`authenticate`, then one token of the key's rate, then the permission."""
+    principal = await authenticate(parts, scope)
+    parts.limiter.take(principal.key_id)
+    if permission != ANY_KEY:
+        principal.need(permission)
+    return principal
+
+
+def principal_of(scope: MutableMapping[str, Any]) -> Principal | None:
+    """The caller that `authenticate` found for this request, if it did."""
+    found: Principal | None = scope.get(_PRINCIPAL)
+    return found

@@ -1,0 +1,73 @@
+"""Whatever a route raises, as a failure of ours; unknown things are defects and show nothing of themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from dustrun import log
+from dustrun.errors import Bug, Code, DustrunError, Invalid, Problem
+
+_logger = log.get(__name__)
+_PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
+_OUTSIDE_BODY = frozenset({"path", "query", "header", "cookie"})
+_MAX_PROBLEMS = 100
+_BY_STATUS = {
+    404: (Code.ROUTE_UNKNOWN, "No such route."),
+    405: (Code.METHOD_NOT_ALLOWED, "The route does not allow this method."),
+    413: (Code.BODY_TOO_LARGE, "The request body is larger than the limit."),
+    415: (Code.CONTENT_TYPE_UNSUPPORTED, "The body must be application/json."),
+}
+
+
+def field_path(location: Sequence[Any]) -> str:
+    """A location like `("nodes", "a", "children", 0)` as `nodes.a.children[0]`."""
+    path = ""
+    for part in location:
+        if part == "[key]":
+            continue
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif _PLAIN_NAME.match(str(part)):
+            path += f".{part}" if path else str(part)
+        else:
+            path += f"[{str(part)[:80]!r}]"
+    return path
+
+
+def problems_of(errors: Sequence[Any], skip: int = 0) -> list[Problem]:
+    """Pydantic's findings as ours; `skip` leaves out the first parts of each location."""
+    return [
+        Problem(field_path(error["loc"][skip:]) or "body", str(error["msg"]), code=str(error["type"]))
+        for error in errors[:_MAX_PROBLEMS]
+    ]
+
+
+def _of_request(error: RequestValidationError) -> DustrunError:
+    errors = error.errors()
+    outside = [found for found in errors if found["loc"] and found["loc"][0] in _OUTSIDE_BODY]
+    if outside and len(outside) == len(errors):
+        return Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems_of(errors, skip=1))
+    return Invalid("The request body is not valid.", details=problems_of(errors, skip=1))
+
+
+def as_failure(error: Exception, request_id: str) -> DustrunError:
+    """Any exception as the failure that the caller sees; defects go to the log with the request's id."""
+    if isinstance(error, DustrunError) and error.code.status != 500:
+        return error
+    if isinstance(error, RequestValidationError):
+        return _of_request(error)
+    if isinstance(error, ValidationError):
+        return Invalid("The request body is not valid.", details=problems_of(error.errors()))
+    if isinstance(error, HTTPException) and error.status_code in _BY_STATUS:
+        code, message = _BY_STATUS[error.status_code]
+        return DustrunError(message, code=code)
+    if isinstance(error, HTTPException) and 400 <= error.status_code < 500:
+        return Invalid(str(error.detail))
+    _logger.error("request failed", request_id=request_id, exc_info=error)
+    return Bug("A defect of the server; quote the request id to its operator.")

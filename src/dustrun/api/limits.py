@@ -1,0 +1,103 @@
+"""Limits on what a caller may send: requests a second and key, bytes of a body, kind of a body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.types import Message, Receive
+
+from dustrun import clock
+from dustrun.core import exact_json
+from dustrun.core.exact_json import JsonError
+from dustrun.errors import Code, DustrunError, Invalid, TooMany
+
+_BURST_FACTOR = 2
+
+
+class RateLimiter:
+    """A token bucket per key: `per_second` tokens a second, a burst of twice that; 0 lets everything pass."""
+
+    def __init__(self, per_second: int) -> None:
+        self._rate = float(per_second)
+        self._burst = self._rate * _BURST_FACTOR
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, key_id: str) -> None:
+        """Takes one token of the key, or raises `TooMany` with the wait."""
+        if not self._rate:
+            return
+        now = clock.monotonic_s()
+        tokens, at = self._buckets.get(key_id, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        if tokens < 1:
+            self._buckets[key_id] = (tokens, now)
+            raise TooMany("Too many requests for this key.", retry_after_s=(1 - tokens) / self._rate)
+        self._buckets[key_id] = (tokens - 1, now)
+
+
+def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+def _too_large(limit: int) -> DustrunError:
+    return DustrunError(f"The body is larger than {limit} bytes.", code=Code.BODY_TOO_LARGE)
+
+
+async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+    """The whole body, counted while it arrives: `Content-Length` may lie or be absent."""
+    declared = _header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Invalid("The connection closed before the whole body arrived.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def check_content_type(scope: MutableMapping[str, Any]) -> None:
+    """Raises 415 unless the body is declared as JSON, in UTF-8 and without an encoding."""
+    encoding = _header(scope, b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        raise DustrunError(
+            f'Content-Encoding "{encoding.decode("latin-1")}" is not supported.', code=Code.CONTENT_TYPE_UNSUPPORTED
+        )
+    content_type = _header(scope, b"content-type")
+    if content_type == b"application/json":
+        return
+    media, _, parameters = (content_type or b"").decode("latin-1").partition(";")
+    name, _, charset = parameters.strip().partition("=")
+    plain = not name or (name.strip().lower() == "charset" and charset.strip().strip('"').lower() in ("utf-8", "utf8"))
+    if media.strip().lower() != "application/json" or not plain:
+        raise DustrunError("The body must be application/json in UTF-8.", code=Code.CONTENT_TYPE_UNSUPPORTED)
+
+
+async def read_json(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> tuple[bytes, Any]:
+    """The body's bytes and its document, decoded exactly; an absent or blank body is `(b"", None)`."""
+    body = await read_body(scope, receive, limit)
+    if not body.strip():
+        return b"", None
+    check_content_type(scope)
+    try:
+        return body, exact_json.loads(body)
+    except JsonError as error:
+        raise Invalid(f"The body is not valid JSON: {error}.") from None
+
+
+def retry_after(seconds: float | None) -> str:
+    """The value of `Retry-After`: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds or 1)))

@@ -1,0 +1,84 @@
+"""Everything that the routes reach, handed over by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun.api.limits import RateLimiter
+from dustrun.services.conversations import Conversations
+from dustrun.services.keys import Keys
+from dustrun.services.organizations import Organizations
+from dustrun.services.versions import Versions
+from dustrun.services.workflows import Workflows
+from dustrun.settings import Settings
+from dustrun.storage.database import Database
+from dustrun.storage.writer import Writer
+
+_SCOPE_KEY = "dustrun.parts"
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """The parts behind the API. `ready()` tells whether the server may take work."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    catalog: Any
+    keys: Keys
+    organizations: Organizations
+    workflows: Workflows
+    versions: Versions
+    conversations: Conversations
+    runs: Any = None
+    streams: Any = None
+    ready: Callable[[], bool] = _always
+    limiter: RateLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The limiter follows from the settings."""
+        self.limiter = RateLimiter(self.settings.rate_limit_per_second)
+
+
+def make_parts(
+    settings: Settings,
+    database: Database,
+    writer: Writer,
+    catalog: Any,
+    *,
+    runs: Any = None,
+    streams: Any = None,
+    ready: Callable[[], bool] = _always,
+) -> Parts:
+    """The parts with every service of this layer made from the store and the catalogue."""
+    return Parts(
+        settings=settings,
+        database=database,
+        writer=writer,
+        catalog=catalog,
+        keys=Keys(database, writer),
+        organizations=Organizations(database, writer),
+        workflows=Workflows(database, writer, catalog),
+        versions=Versions(database, writer),
+        conversations=Conversations(database, writer),
+        runs=runs,
+        streams=streams,
+        ready=ready,
+    )
+
+
+def put_parts(scope: MutableMapping[str, Any], parts: Parts) -> None:
+    """Attaches the parts to one request."""
+    scope[_SCOPE_KEY] = parts
+
+
+def parts_of(scope: MutableMapping[str, Any]) -> Parts:
+    """The parts behind one request."""
+    parts: Parts = scope[_SCOPE_KEY]
+    return parts
