@@ -1,0 +1,306 @@
+"""check(definition, specs) → problems, each with code, node and field. Finds all of them, not just the first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from dustrun.core import graph as graphs
+from dustrun.core.condition import parse_condition
+from dustrun.core.definition import Definition, Node
+from dustrun.core.expression import CompiledValue, ExpressionError, Reference, compile_value, find_errors
+from dustrun.core.graph import ERROR_BRANCH, TOP
+from dustrun.core.program import parse_test, split_payload
+from dustrun.core.specs import NodeSpec, Specs
+from dustrun.errors import Problem
+
+ROOTS = frozenset(
+    (
+        "$trigger",
+        "$nodes",
+        "root",
+        "$props",
+        "$inputs",
+        "$vars",
+        "$item",
+        "$index",
+        "$parent_item",
+        "$parent_index",
+        "$for",
+        "$workflow",
+        "$run",
+        "$now",
+        "$env",
+        "$workflowId",
+    )
+)
+_LOOP_ROOTS = {"$item": 1, "$index": 1, "$parent_item": 2, "$parent_index": 2}
+_NODE_FIELDS = frozenset({"result", "error", "status", "input"})
+
+
+def check(definition: Definition, specs: Specs) -> list[Problem]:
+    """Every problem of a definition; a definition without one of severity `error` can run."""
+    problems = [*_check_triggers(definition, specs), *_check_nodes(definition, specs), *_check_links(definition)]
+    cycle = graphs.find_cycle(definition.nodes)
+    if cycle:
+        message = f"The nodes form a cycle: {' → '.join(cycle)}. Remove one of these links."
+        return [*problems, _problem("cycle", cycle[0], "children", message)]
+    problems += _check_scopes(definition)
+    if any(problem.code in ("unknown_child", "two_scopes") for problem in problems):
+        return problems
+    graph = graphs.build(definition, specs)
+    problems += _check_branches(definition, graph, specs)
+    for node_id, node in definition.nodes.items():
+        if node.type in specs:
+            problems += _check_templates(node_id, node, graph, specs)
+    return problems
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint like ` Did you mean "log"?`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    quoted = " or ".join(f'"{match}"' for match in close)
+    return f" Did you mean {quoted}?" if close else ""
+
+
+def _problem(code: str, node_id: str, field: str, message: str, severity: str = "error") -> Problem:
+    path = f"nodes.{node_id}.{field}" if field else f"nodes.{node_id}"
+    return Problem(path, message, code, node_id, severity)
+
+
+def _check_triggers(definition: Definition, specs: Specs) -> Iterator[Problem]:
+    is_child = {child for node in definition.nodes.values() for child in (*node.children, *node.loop_body)}
+    for position, node_id in enumerate(definition.trigger_node_ids):
+        field = f"triggerNodeIds[{position}]"
+        node = definition.nodes.get(node_id)
+        if node is None:
+            hint = near(node_id, definition.nodes)
+            yield Problem(field, f'"{node_id}" names no node.{hint}', "unknown_trigger_node")
+            continue
+        spec = specs.get(node.type)
+        if spec is not None and spec.kind != "trigger":
+            message = f'"{node_id}" is of type "{node.type}", which is no trigger. Use a trigger such as "manual".'
+            yield Problem(field, message, "not_a_trigger", node_id)
+        if node_id in is_child:
+            yield Problem(field, f'The trigger "{node_id}" may not follow another node.', "trigger_has_parent", node_id)
+
+
+def _check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
+    for node_id, node in definition.nodes.items():
+        spec = specs.get(node.type)
+        if spec is None:
+            message = f'There is no node type "{node.type}".{near(node.type, specs)} See GET /v1/actions.'
+            yield _problem("unknown_type", node_id, "type", message)
+            continue
+        if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
+            message = f'"{node_id}" is a trigger; name it in triggerNodeIds or give it another type.'
+            yield _problem("trigger_not_named", node_id, "type", message)
+        yield from _check_payload(node_id, node, spec)
+
+
+def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    """Checks what is known before the run: fields that hold a template are checked when it is resolved."""
+    try:
+        spec.payload.model_validate(node.payload)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            location = found["loc"]
+            if _holds_template(_at(node.payload, location)):
+                continue
+            where = field_path(location)
+            message = explain(found["type"], found["msg"])
+            if found["type"] == "extra_forbidden":
+                message += near(str(location[-1]), _field_names(spec))
+            yield _problem("payload_invalid", node_id, f"payload.{where}" if where else "payload", message)
+
+
+def explain(kind: str, message: str) -> str:
+    """A validator's message in words of ours where its own would puzzle."""
+    if kind == "missing":
+        return "This field is required."
+    if kind == "extra_forbidden":
+        return "There is no such field here."
+    text = message.removeprefix("Value error, ")
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def field_path(location: Iterable[int | str]) -> str:
+    """A location like `('rows', 0, 'amount')` as `rows[0].amount`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _field_names(spec: NodeSpec) -> list[str]:
+    return [info.alias or name for name, info in spec.payload.model_fields.items()]
+
+
+def _at(value: Any, location: Iterable[int | str]) -> Any:
+    for part in location:
+        is_index = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+        if is_index or (isinstance(value, Mapping) and part in value):
+            value = value[part]
+        else:
+            return value if isinstance(value, str) else None
+    return value
+
+
+def _holds_template(value: Any) -> bool:
+    if isinstance(value, str):
+        return "{{" in value
+    if isinstance(value, Mapping):
+        return any(_holds_template(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_template(item) for item in value)
+    return False
+
+
+def _check_links(definition: Definition) -> Iterator[Problem]:
+    nodes = definition.nodes
+    for node_id, node in nodes.items():
+        for name, targets in (("children", node.children), ("loopBody", node.loop_body)):
+            for position, target in enumerate(targets):
+                field = f"{name}[{position}]"
+                if target not in nodes:
+                    message = f'"{target}" names no node.{near(target, nodes)}'
+                    yield _problem("unknown_child", node_id, field, message)
+                elif target in targets[:position]:
+                    yield _problem("duplicate_child", node_id, field, f'"{target}" is named twice.')
+        if node.loop_body and node.type != "for-each":
+            yield _problem("loop_body_misplaced", node_id, "loopBody", 'Only a "for-each" has a loop body.')
+
+
+def _check_scopes(definition: Definition) -> Iterator[Problem]:
+    _, found_in = graphs.find_scopes(definition)
+    for node_id in definition.nodes:
+        loops = found_in.get(node_id)
+        if loops is None:
+            message = f'No trigger leads to "{node_id}". Name it in some node\'s children, or remove it.'
+            yield _problem("unreachable", node_id, "", message)
+        elif len(loops) > 1:
+            places = " and ".join("outside of loops" if loop == TOP else f'in the loop "{loop}"' for loop in loops)
+            message = f'"{node_id}" is reached {places}; a node lies in one place only.'
+            yield _problem("two_scopes", node_id, "", message)
+
+
+def _check_branches(definition: Definition, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    for node_id, node in definition.nodes.items():
+        parents = [edge.parent for edge in graph.edges_into.get(node_id, ())]
+        labels = [label for parent in parents for label in graphs.labels_of(definition.nodes[parent], specs)]
+        if node.branch is not None and node.branch not in labels:
+            offered = f"They offer: {', '.join(dict.fromkeys(labels))}." if labels else "None of them branches."
+            message = f'No parent of "{node_id}" has a branch "{node.branch}". {offered}'
+            yield _problem("unknown_branch", node_id, "branch", message)
+        if node.on_error == "branch" and not any(
+            edge.label == ERROR_BRANCH for edge in graph.edges_from.get(node_id, ())
+        ):
+            message = 'onError is "branch", but no child has branch "error". Add one, or use "continue" or "fail".'
+            yield _problem("error_branch_missing", node_id, "onError", message)
+
+
+def _check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    spec = specs[node.type]
+    templates, tests = split_payload(node)
+    errors = find_errors(templates, spec.raw_fields)
+    for error in errors:
+        yield _expression_problem(node_id, f"payload.{error.field}" if error.field else "payload", error)
+    if not errors:
+        for field, reference in compile_value(templates, spec.raw_fields).references:
+            yield from check_reference(node_id, f"payload.{field}", reference, graph, specs)
+    if tests:
+        yield from _check_tests(node_id, node, graph, specs)
+
+
+def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Problem:
+    return _problem("expression_invalid", node_id, field, str(error))
+
+
+def _check_tests(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    for field, read in _tests_of(node):
+        try:
+            references = read()
+        except ExpressionError as error:
+            inner = getattr(error, "field", None)
+            yield _expression_problem(node_id, f"{field}.{inner}" if inner else field, error)
+            continue
+        for reference in references:
+            yield from check_reference(node_id, field, reference, graph, specs)
+
+
+def _tests_of(node: Node) -> Iterator[tuple[str, Callable[[], Iterable[Reference]]]]:
+    payload = node.payload
+    if node.type == "if" and isinstance(payload.get("expression"), str):
+        text = payload["expression"]
+        yield "payload.expression", lambda: parse_test(text).references
+    elif node.type == "if" and isinstance(payload.get("condition"), Mapping):
+        condition = payload["condition"]
+        yield "payload.condition", lambda: parse_condition(condition).references
+    cases = payload.get("cases") if node.type == "switch" else None
+    for position, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
+        if isinstance(case, Mapping) and isinstance(case.get("expression"), str):
+            test = case["expression"]
+            yield f"payload.cases[{position}].expression", lambda test=test: parse_test(test).references
+
+
+def check_reference(
+    node_id: str, field: str, reference: Reference, graph: graphs.Graph, specs: Specs
+) -> Iterator[Problem]:
+    """What is wrong with one reference of a node, as far as can be known before the run."""
+    root, path = reference.root, reference.path
+    where = f" (line {reference.line}, column {reference.column})"
+    if root == "root" and "root" not in graph.nodes:
+        return
+    if root in _LOOP_ROOTS and len(graph.loops_around(node_id)) < _LOOP_ROOTS[root]:
+        message = f'"{root}" exists only inside {"a loop" if _LOOP_ROOTS[root] == 1 else "two loops"}{where}.'
+        yield _problem("reference_outside_loop", node_id, field, message)
+    elif root == "$for" and path and path[0] not in graph.loops_around(node_id):
+        around = near(str(path[0]), graph.loops_around(node_id))
+        yield _problem(
+            "reference_outside_loop", node_id, field, f'No loop "{path[0]}" lies around here{where}.{around}'
+        )
+    elif root == "$nodes":
+        if path:
+            yield from _check_node_reference(node_id, field, str(path[0]), path[1:], reference, graph, specs)
+    elif root in graph.nodes and root != "root":
+        yield from _check_node_reference(node_id, field, root, path, reference, graph, specs)
+    elif root not in ROOTS and root != "root":
+        message = f'"{root}" is neither a root nor a node{where}.{near(root, [*ROOTS, *graph.nodes])}'
+        yield _problem("unknown_root", node_id, field, message)
+
+
+def _check_node_reference(
+    node_id: str,
+    field: str,
+    target: str,
+    path: tuple[str | int, ...],
+    reference: Reference,
+    graph: graphs.Graph,
+    specs: Specs,
+) -> Iterator[Problem]:
+    where = f" (line {reference.line}, column {reference.column})"
+    if target not in graph.nodes:
+        yield _problem(
+            "unknown_node", node_id, field, f'There is no node "{target}"{where}.{near(target, graph.nodes)}'
+        )
+        return
+    if target not in graph.ancestors(node_id):
+        message = f'"{target}" cannot have run before "{node_id}"{where}. Make it an ancestor.'
+        yield _problem("reference_not_before", node_id, field, message)
+        return
+    if path and path[0] not in _NODE_FIELDS:
+        message = f'A node has {", ".join(sorted(_NODE_FIELDS))}, not "{path[0]}"{where}.'
+        yield _problem("unknown_node_field", node_id, field, message)
+        return
+    spec = specs.get(graph.nodes[target].type)
+    known = spec.result_fields if spec is not None else None
+    if known and len(path) > 1 and path[0] == "result" and path[1] not in known and not reference.guarded:
+        message = f'The result of "{target}" has no "{path[1]}"{where}.{near(str(path[1]), known)}'
+        severity = "warning" if target in graph.triggers else "error"
+        yield _problem("unknown_result_field", node_id, field, message, severity)
+
+
+__all__ = ["CompiledValue", "check", "check_reference", "explain", "field_path", "near"]
