@@ -50,6 +50,7 @@ class Code(enum.IntEnum):
     DRAFT_UNKNOWN = 404009, "The workflow has no draft version."
     LIVE_UNKNOWN = 404010, "The workflow has no live version."
     KEY_UNKNOWN = 404011, "No such API key in the caller's organisation."
+    ORGANIZATION_UNKNOWN = 404012, "The caller belongs to no such organisation."
     METHOD_NOT_ALLOWED = 405001, "The route does not allow this method."
     VERSION_MOVED = 409001, "The workflow is at another version than the caller expected."
     RUN_NOT_OPEN = 409002, "The run is neither running nor waiting."

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
-
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from dustrun import log
-from dustrun.errors import Bug, Code, DustrunError, Invalid, Problem
+from dustrun.errors import Bug, Code, DustrunError, Invalid
+from dustrun.services.problems import problems_of
 
 _logger = log.get(__name__)
-_PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
 _OUTSIDE_BODY = frozenset({"path", "query", "header", "cookie"})
-_MAX_PROBLEMS = 100
 _BY_STATUS = {
     404: (Code.ROUTE_UNKNOWN, "No such route."),
     405: (Code.METHOD_NOT_ALLOWED, "The route does not allow this method."),
     413: (Code.BODY_TOO_LARGE, "The request body is larger than the limit."),
     415: (Code.CONTENT_TYPE_UNSUPPORTED, "The body must be application/json."),
 }
-
-
-def field_path(location: Sequence[Any]) -> str:
-    """A location like `("nodes", "a", "children", 0)` as `nodes.a.children[0]`."""
-    path = ""
-    for part in location:
-        if part == "[key]":
-            continue
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif _PLAIN_NAME.match(str(part)):
-            path += f".{part}" if path else str(part)
-        else:
-            path += f"[{str(part)[:80]!r}]"
-    return path
-
-
-def problems_of(errors: Sequence[Any], skip: int = 0) -> list[Problem]:
-    """Pydantic's findings as ours; `skip` leaves out the first parts of each location."""
-    return [
-        Problem(field_path(error["loc"][skip:]) or "body", str(error["msg"]), code=str(error["type"]))
-        for error in errors[:_MAX_PROBLEMS]
-    ]
 
 
 def _of_request(error: RequestValidationError) -> DustrunError:

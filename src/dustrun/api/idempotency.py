@@ -28,9 +28,7 @@ def pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal,
     return None
 
 
-def _pending(
-    parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, key: str
-) -> Pending:
+def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, key: str) -> Pending:
     if not _KEY.fullmatch(key):
         problem = Problem("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")
         raise Invalid("The Idempotency-Key is malformed.", code=Code.PARAMETER_INVALID, details=[problem])
@@ -62,9 +60,7 @@ async def replay(parts: Parts, request: Pending) -> Response:
 
 def _replay(stored: StoredAnswer, request: Pending) -> Response:
     if stored.request_hash != request.request_hash:
-        raise Conflict(
-            "This Idempotency-Key was used with another request.", code=Code.IDEMPOTENCY_KEY_REUSED
-        )
+        raise Conflict("This Idempotency-Key was used with another request.", code=Code.IDEMPOTENCY_KEY_REUSED)
     if stored.response is None:
         raise Conflict(
             "The first answer bore a secret and was not stored.",

@@ -65,7 +65,7 @@ def make_parts(
         keys=Keys(database, writer),
         organizations=Organizations(database, writer),
         workflows=Workflows(database, writer, catalog),
-        versions=Versions(database, writer),
+        versions=Versions(database),
         conversations=Conversations(database, writer),
         runs=runs,
         streams=streams,

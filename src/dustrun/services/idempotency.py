@@ -105,9 +105,7 @@ async def write(writer: Writer, unit: Callable[[Tx], T], after: Callable[[T], No
 async def find(database: Database, pending: Pending) -> StoredAnswer | None:
     """The answer that an earlier request with this key got."""
     after = clock.now_ms() - pending.keep_ms
-    return await database.read(
-        lambda tx: rows.find(tx, org_id=pending.org_id, key=pending.key, after_ms=after)
-    )
+    return await database.read(lambda tx: rows.find(tx, org_id=pending.org_id, key=pending.key, after_ms=after))
 
 
 async def prune(writer: Writer, keep_hours: int) -> int:

@@ -19,9 +19,7 @@ _CLAIM = Statement(
 _COMPLETE = Statement(
     sa.update(t)
     .where(t.c.org_id == sa.bindparam("of_org"), t.c.key == sa.bindparam("of_key"))
-    .values(
-        status=sa.bindparam("status"), response=sa.bindparam("response"), resource_id=sa.bindparam("resource_id")
-    )
+    .values(status=sa.bindparam("status"), response=sa.bindparam("response"), resource_id=sa.bindparam("resource_id"))
 )
 _FIND = Statement(
     sa.select(t.c.request_hash, t.c.status, t.c.response, t.c.resource_id).where(
@@ -56,9 +54,7 @@ def claim(tx: Tx, *, org_id: str, key: str, request_hash: str, now_ms: int, expi
     return tx.run(_CLAIM, org_id=org_id, key=key, request_hash=request_hash, created_at=now_ms) == 1
 
 
-def complete(
-    tx: Tx, *, org_id: str, key: str, status: int, response: str | None, resource_id: str | None
-) -> None:
+def complete(tx: Tx, *, org_id: str, key: str, status: int, response: str | None, resource_id: str | None) -> None:
     """Stores the answer beside the claim."""
     tx.run(_COMPLETE, of_org=org_id, of_key=key, status=status, response=response, resource_id=resource_id)
 

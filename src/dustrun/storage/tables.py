@@ -45,11 +45,13 @@ api_keys = Table(
     Column("id", Text, primary_key=True),
     Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
     Column("name", Text, nullable=False),
+    Column("description", Text),
     Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the key in hexadecimal"),
     Column("permissions", Text, nullable=False, comment="JSON list"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Index("ix_api_keys_org_id_id", "org_id", "id"),
 )
 
 workflows = Table(
@@ -81,10 +83,14 @@ workflow_versions = Table(
     metadata,
     Column("workflow_id", Text, ForeignKey("workflows.id"), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("definition", Text, nullable=False, comment="canonical JSON"),
-    Column("definition_hash", Text, nullable=False),
+    Column("definition", Text, nullable=False, comment="JSON, keys in the order that the caller gave"),
+    Column(
+        "definition_hash", Text, nullable=False, comment="SHA-256 of the canonical JSON: equal means no new version"
+    ),
     Column("trigger_type", Text, nullable=False, comment="for the filter of the list"),
     Column("node_types", Text, nullable=False, comment="space-separated, with a space at both ends"),
+    Column("connector_types", Text, nullable=False, comment="space-separated, with a space at both ends"),
+    Column("node_count", Integer, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("published_at", BigInteger),
@@ -121,13 +127,21 @@ runs = Table(
     Column(
         "passed",
         Integer,
-        comment="of a rehearsal: 1 when nothing failed and nothing was assumed where it counts",
+        comment="1 when nothing failed and nothing was assumed where it counts; a rung of the version's ladder",
     ),
     Column("nodes_executed", Integer, nullable=False, server_default="0"),
     Column("error", Text, comment="JSON: the first failure that ended the run"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
+    Index(
+        "ix_runs_passed",
+        "workflow_id",
+        "version",
+        "mode",
+        sqlite_where=text("passed = 1"),
+        postgresql_where=text("passed = 1"),
+    ),
     Index(
         "ix_runs_open",
         "status",
@@ -240,7 +254,7 @@ idempotency_keys = Table(
     Column("key", Text, primary_key=True),
     Column("request_hash", Text, nullable=False, comment="SHA-256 over method, path and body"),
     Column("status", Integer, nullable=False),
-    Column("response", Text, comment="the first answer's body; null when it bore a secret"),
+    Column("response", Text, comment="the first answer's whole body; null when it bore a secret"),
     Column("resource_id", Text),
     Column("created_at", BigInteger, nullable=False),
 )

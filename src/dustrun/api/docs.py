@@ -1,0 +1,44 @@
+"""The interactive documentation at `/docs`: Swagger UI, served from an installed package, never from a CDN."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+_PACKAGE = "fastapi_offline"
+_ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Dustrun API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout"
+});
+</script>
+</body>
+</html>
+"""
+
+
+@lru_cache(maxsize=4)
+def _read(name: str) -> bytes:
+    return (resources.files(_PACKAGE) / "static" / name).read_bytes()
+
+
+def asset(name: str) -> Response:
+    """A script or style sheet of the page."""
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    return Response(_read(name), media_type=_ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})

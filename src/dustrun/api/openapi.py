@@ -1,0 +1,169 @@
+"""The OpenAPI 3.1 document: FastAPI's, with our envelopes, refusals, security scheme, and the bare routes added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+import dustrun
+from dustrun.api.auth import PUBLIC
+from dustrun.core import exact_json
+from dustrun.errors import Code
+
+T = TypeVar("T")
+_ALWAYS = (Code.PARAMETER_INVALID, Code.INTERNAL, Code.UNAVAILABLE)
+_WITH_KEY = (Code.KEY_INVALID, Code.RATE_LIMITED)
+_WITH_BODY = (Code.BODY_INVALID, Code.BODY_TOO_LARGE, Code.CONTENT_TYPE_UNSUPPORTED)
+_POSTED = (Code.IDEMPOTENCY_KEY_REUSED, Code.OUTCOME_UNKNOWN)
+_REQUEST_ID = {"X-Request-ID": {"description": "The same as `requestId`.", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and body within 24 hours replays the first answer; another body is answered 409.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_DESCRIPTION = """Workflows that move money and call APIs, on your own machine.
+
+Every answer is an envelope. A failure's `code` is its HTTP status followed by three digits."""
+
+
+class Envelope(BaseModel, Generic[T]):
+    """The envelope of a success."""
+
+    code: int = Field(200, description="200")
+    message: str = Field("success", description="`success`")
+    data: T
+    request_id: str = Field(alias="requestId", description="Also in the header `X-Request-ID`.", examples=["req_01"])
+
+
+class Detail(BaseModel):
+    """One finding about one field."""
+
+    model_config = ConfigDict(extra="allow")
+
+    field: str = Field(description="Path of the field, like `definition.nodes.a.children[0]`.")
+    message: str = Field(description="What is wrong with it.")
+
+
+class Failure(BaseModel):
+    """The envelope of a failure."""
+
+    code: int = Field(description="The HTTP status followed by a three-digit serial.", examples=[400001])
+    message: str = Field(description="What went wrong.")
+    details: list[Detail] = Field(description="Findings by field.")
+    request_id: str = Field(alias="requestId", description="Also in the header `X-Request-ID`.", examples=["req_01"])
+
+
+def envelope_of(answers: Any) -> Any:
+    """The envelope around a model."""
+    return Envelope.__class_getitem__(answers)
+
+
+def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Code]:
+    """Every code that a route may answer."""
+    found = {*refusals, *_ALWAYS}
+    if permission != PUBLIC:
+        found |= {*_WITH_KEY, Code.PERMISSION_MISSING}
+    if method in ("POST", "PUT", "PATCH"):
+        found |= set(_WITH_BODY)
+    if method == "POST" and permission != PUBLIC:
+        found |= set(_POSTED)
+    return sorted(found)
+
+
+def responses_of(method: str, permission: str, refusals: Sequence[Code], example: Any = None) -> dict[int, Any]:
+    """The `responses` of an operation: one entry per status, naming its codes."""
+    responses: dict[int, Any] = {200: {"description": "Success.", "headers": _REQUEST_ID}}
+    if example is not None:
+        wrapped = {"code": 200, "message": "success", "data": example, "requestId": "req_01"}
+        responses[200]["content"] = {"application/json": {"example": wrapped}}
+    by_status: dict[int, list[Code]] = {}
+    for code in codes_of(method, permission, refusals):
+        by_status.setdefault(code.status, []).append(code)
+    for status, codes in by_status.items():
+        responses[status] = _failure_response(status, codes)
+    return responses
+
+
+def _failure_response(status: int, codes: Sequence[Code]) -> dict[str, Any]:
+    headers = {**_REQUEST_ID, **_RETRY_AFTER} if status in (429, 503) else _REQUEST_ID
+    examples = {
+        str(int(code)): {
+            "summary": code.meaning,
+            "value": {"code": int(code), "message": code.meaning, "details": [], "requestId": "req_01"},
+        }
+        for code in codes
+    }
+    return {
+        "description": " ".join(f"{int(code)}: {code.meaning}" for code in codes),
+        "headers": headers,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}, "examples": examples}},
+    }
+
+
+class Document:
+    """Collects what FastAPI cannot see, and makes the whole document."""
+
+    def __init__(self) -> None:
+        self._operations: list[tuple[str, str, dict[str, Any]]] = []
+        self._schemas: dict[str, Any] = {}
+
+    def add(self, path: str, method: str, operation: Mapping[str, Any]) -> None:
+        """Adds an operation of a bare route, written as OpenAPI; `x-permission` names its permission."""
+        responses = {str(status): response for status, response in operation.get("responses", {}).items()}
+        self._operations.append((path, method.lower(), {**operation, "responses": responses}))
+
+    def add_schema(self, name: str, schema: Mapping[str, Any]) -> None:
+        """Adds a schema under `#/components/schemas/<name>`."""
+        self._schemas[name] = dict(schema)
+
+    def build(self, app: FastAPI) -> dict[str, Any]:
+        """The whole document."""
+        document = get_openapi(
+            title="Dustrun", version=dustrun.__version__, description=_DESCRIPTION, routes=app.routes
+        )
+        for path, method, operation in self._operations:
+            document["paths"].setdefault(path, {})[method] = dict(operation)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(self._schemas)
+        schemas.update(_definitions_of(Failure))
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_…`."}
+        }
+        for operations in document["paths"].values():
+            for method, operation in operations.items():
+                _finish(method, operation)
+        for unwanted in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unwanted, None)
+        return document
+
+
+def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+def _finish(method: str, operation: dict[str, Any]) -> None:
+    """What holds for every operation alike: security, the replay header, no 422, which we never answer."""
+    operation.get("responses", {}).pop("422", None)
+    is_public = operation.get("x-permission", PUBLIC) == PUBLIC
+    operation["security"] = [] if is_public else [{"bearer": []}]
+    if method == "post" and not is_public:
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+
+
+document = Document()
+add = document.add
+add_schema = document.add_schema
+
+
+def as_response(built: Mapping[str, Any]) -> Response:
+    """The document itself, without an envelope, as OpenAPI wants it."""
+    return Response(exact_json.dumps(built), media_type="application/json")

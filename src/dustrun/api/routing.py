@@ -1,0 +1,233 @@
+"""Declaring a route once: path, permission, body, answer and refusals; the rest follows from that.
+
+Before the handler runs: the caller is authenticated, the permission and the rate checked, the body read within its
+limit and decoded exactly, and a repeated Idempotency-Key answered. After it: the result is shaped into the envelope.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, cast
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dustrun.api import idempotency
+from dustrun.api.auth import PUBLIC, admit
+from dustrun.api.envelope import Answered, request_id, success_body
+from dustrun.api.limits import read_json
+from dustrun.api.openapi import envelope_of, responses_of
+from dustrun.api.parts import Parts, parts_of
+from dustrun.errors import Code
+from dustrun.services.idempotency import Answer, Duplicate, Pending, current, once
+from dustrun.services.principal import Principal
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+Shape = Callable[[Any], Any]
+_CALL = "dustrun.call"
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_NOBODY = Principal(key_id="", org_id="", permissions=frozenset())
+
+
+@dataclass(slots=True)
+class Calling:
+    """One request, as a handler sees it."""
+
+    parts: Parts
+    principal: Principal
+    request_id: str
+    pending: Pending | None = None
+
+
+def _calling(request: Request) -> Calling:
+    return cast(Calling, request.scope[_CALL])
+
+
+Call = Annotated[Calling, Depends(_calling)]
+
+
+class _ReadRequest(Request):
+    """A request whose body was read and decoded before FastAPI looks at it."""
+
+    def __init__(self, request: Request, body: bytes, document: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._read = body
+        self._document = document
+
+    async def body(self) -> bytes:
+        """The bytes of the body."""
+        return self._read
+
+    async def json(self) -> Any:
+        """The document, decoded without floats."""
+        return self._document
+
+
+class Route(APIRoute):
+    """A route that knows its permission."""
+
+    permission: str = PUBLIC
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with ours around it."""
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            parts = parts_of(request.scope)
+            principal = _NOBODY
+            if self.permission != PUBLIC:
+                principal = await admit(parts, request.scope, self.permission)
+            body, document = b"", None
+            if request.method in _METHODS_WITH_BODY:
+                body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
+            call = Calling(parts, principal, request_id(request.scope))
+            if request.method == "POST" and self.permission != PUBLIC:
+                call.pending = idempotency.pending(parts, request.scope, principal, body)
+            request.scope[_CALL] = call
+            return await _answer_once(call, functools.partial(inner, _ReadRequest(request, body, document)))
+
+        return handle
+
+
+async def _answer_once(call: Calling, answer: Callable[[], Awaitable[Response]]) -> Response:
+    pending = call.pending
+    if pending is None:
+        return await answer()
+    replayed = await idempotency.find(call.parts, pending)
+    if replayed is not None:
+        return replayed
+    token = current.set(pending)
+    try:
+        response = await answer()
+        if pending.recorded is None and response.status_code < 300:
+            await _record_alone(call, pending, response)
+        return response
+    except Duplicate:
+        return await idempotency.replay(call.parts, pending)
+    finally:
+        current.reset(token)
+
+
+async def _record_alone(call: Calling, pending: Pending, response: Response) -> None:
+    """For a call that wrote nothing: its answer is still the one that the key replays."""
+    pending.answer = lambda _: Answer(status=response.status_code, body=bytes(response.body))
+    await call.parts.writer.write(once(lambda _: None, pending))
+
+
+def _as_it_is(result: Any) -> Any:
+    return result
+
+
+def _shaped(result: Any, call: Calling, shape: Shape, secret: bool) -> Answer:
+    data = shape(result)
+    found = data.get("id") if isinstance(data, dict) else None
+    return Answer(
+        status=200,
+        body=success_body(data, call.request_id),
+        resource_id=found if isinstance(found, str) else None,
+        secret=secret,
+    )
+
+
+def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bool) -> Callable[..., Any]:
+    """The handler with its result put into the envelope, or the answer that its own transaction stored."""
+
+    @functools.wraps(handler)
+    async def endpoint(*args: Any, **values: Any) -> Response:
+        call: Calling = values["call"]
+        if call.pending is not None:
+            call.pending.answer = functools.partial(_shaped, call=call, shape=shape, secret=secret)
+        result = await handler(*args, **values)
+        if isinstance(result, Response):
+            return result
+        stored = call.pending.recorded if call.pending is not None else None
+        answer = stored or _shaped(result, call, shape, secret)
+        return Answered(answer.body, answer.status)
+
+    return endpoint
+
+
+class _Bare:
+    """An ASGI function that Starlette routes to as it is, without a `Request` around it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class RawRoute(StarletteRoute):
+    """A route past FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
+
+    def __init__(self, path: str, app: ASGIApp, *, methods: Sequence[str], permission: str) -> None:
+        super().__init__(path, _Bare(app), methods=list(methods))
+        self.permission = permission
+
+
+class Routes:
+    """The routes of one file. `router` is what the server collects."""
+
+    def __init__(self, tag: str) -> None:
+        self.router = APIRouter()
+        self._tag = tag
+
+    def _add(
+        self,
+        method: str,
+        path: str,
+        *,
+        permission: str,
+        answers: Any,
+        shape: Shape = _as_it_is,
+        refusals: Sequence[Code] = (),
+        secret: bool = False,
+        example: Any = None,
+        raw: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        def declare(handler: Handler) -> Handler:
+            endpoint = _enveloping(handler, shape, secret)
+            documented = (inspect.getdoc(handler) or "").split("\n\n", 1)
+            route = Route(
+                path,
+                endpoint,
+                methods=[method],
+                tags=[self._tag],
+                summary=documented[0].replace("\n", " "),
+                description=(documented[1] if len(documented) > 1 else documented[0]),
+                operation_id=handler.__name__,
+                response_model=answers if raw else envelope_of(answers),
+                responses=cast(dict[int | str, dict[str, Any]], responses_of(method, permission, refusals, example)),
+                openapi_extra={"x-permission": permission},
+            )
+            route.permission = permission
+            self.router.routes.append(route)
+            return handler
+
+        return declare
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declares a GET route; see `_add` for the options."""
+        return self._add("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declares a POST route; with `secret` its answer is never stored for a replay."""
+        return self._add("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declares a PUT route."""
+        return self._add("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declares a PATCH route."""
+        return self._add("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declares a DELETE route."""
+        return self._add("DELETE", path, **options)

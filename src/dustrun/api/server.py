@@ -1,0 +1,190 @@
+"""The ASGI application: collects the routes, and stands in front of them.
+
+In front means: a request id, the parts, one translation of every exception into our envelope, and the access log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+
+from dustrun import ids, log
+from dustrun.api import docs, openapi, routes
+from dustrun.api.auth import principal_of
+from dustrun.api.envelope import failure, put_request_id, request_id
+from dustrun.api.errors import as_failure
+from dustrun.api.parts import Parts, put_parts
+from dustrun.errors import Code, DustrunError, Invalid
+
+_logger = log.get("dustrun.access")
+_REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
+_SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
+
+
+def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
+    """The routes of every file in `api/routes`: FastAPI's, and the bare ones."""
+    framed: list[BaseRoute] = []
+    bare: list[BaseRoute] = []
+    for found in sorted(pkgutil.iter_modules(routes.__path__), key=lambda module: module.name):
+        module: Any = importlib.import_module(f"{routes.__name__}.{found.name}")
+        if hasattr(module, "router"):
+            framed.extend(module.router.routes)
+        bare.extend(getattr(module, "raw_routes", ()))
+    return framed, bare
+
+
+def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> ASGIApp:
+    """The whole API over its parts."""
+    framed, bare = discover()
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[Middleware(_Translating)],
+    )
+    for kind in (DustrunError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer_failure)
+    # the bare ones once more, so that FastAPI answers their wrong methods with 405
+    app.router.routes.extend([*bare, *framed, *_document_routes(app)])
+    return Front(app, bare, parts)
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    return _failure_of(error, request.scope)
+
+
+def _failure_of(error: Exception, scope: Scope) -> Response:
+    headers = dict(getattr(error, "headers", None) or {})
+    return failure(as_failure(error, request_id(scope)), request_id(scope), headers)
+
+
+def _document_routes(app: FastAPI) -> list[BaseRoute]:
+    built: dict[str, Any] = {}
+
+    async def document(_request: Request) -> Response:
+        if not built:
+            built.update(openapi.document.build(app))
+        return openapi.as_response(built)
+
+    async def page(_request: Request) -> Response:
+        return HTMLResponse(docs.PAGE)
+
+    async def asset(request: Request) -> Response:
+        return docs.asset(request.path_params["name"])
+
+    return [Route("/openapi.json", document), Route("/docs", page), Route("/docs/{name}", asset)]
+
+
+class _Translating:
+    """Turns what a route raised into a failure, unless an answer has begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception as error:
+            response = _failure_of(error, scope)  # logs a defect even if it is too late to say so
+            if not begun:
+                await response(scope, receive, send)
+
+
+class Front:
+    """What every request passes first."""
+
+    def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
+        self.app = app
+        self._bare = tuple(bare)
+        self._parts = parts
+        self._translated = _Translating(self._dispatch)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route, each with its `permission`."""
+        return list(self.app.router.routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        put_parts(scope, self._parts)
+        found = _request_id_of(scope)
+        put_request_id(scope, found)
+        header = (b"x-request-id", found.encode())
+        started = time.perf_counter()
+        status = 0
+
+        async def stamp(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                if not any(name == b"x-request-id" for name, _ in headers):
+                    message["headers"] = [*headers, header]
+            await send(message)
+
+        try:
+            await self._translated(scope, receive, stamp)
+        finally:
+            _log_access(scope, status, time.perf_counter() - started)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            raise Invalid("The address holds a NUL character.", code=Code.PARAMETER_INVALID)
+        for route in self._bare:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child)
+                await route.handle(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _request_id_of(scope: Scope) -> str:
+    """The caller's id when it is well-formed, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            kept: str = value.decode("ascii")
+            return kept
+    return ids.new_id("req")
+
+
+def _log_access(scope: Scope, status: int, seconds: float) -> None:
+    query = scope.get("query_string", b"").decode("latin-1")
+    path = _SECRET_PATH.sub(r"\1***", scope["path"])
+    principal = principal_of(scope)
+    _logger.info(
+        "request",
+        method=scope["method"],
+        path=f"{path}?{query}" if query else path,
+        status=status,
+        ms=round(seconds * 1000, 2),
+        request_id=request_id(scope),
+        key_id=principal.key_id if principal else None,
+    )

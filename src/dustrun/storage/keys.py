@@ -1,0 +1,77 @@
+"""Rows of API keys; the key itself is never stored, only its SHA-256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import api_keys as t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """One key; instants in milliseconds, `permissions` a JSON list."""
+
+    id: str
+    org_id: str
+    name: str
+    description: str | None
+    hash: str
+    permissions: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+_NAMES = tuple(field.name for field in fields(KeyRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
+_INSERT = Statement(sa.insert(t))
+_FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
+_REVOKE = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"), t.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("revoked_at"))
+)
+_PAGE = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == sa.bindparam("org_id"))
+    .order_by(t.c.id.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+    .offset(sa.bindparam("offset", type_=sa.Integer))
+)
+
+
+def _row(found: tuple[Any, ...]) -> KeyRow:
+    return KeyRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: KeyRow) -> None:
+    """Adds a key."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
+    """The key of that organisation."""
+    found = tx.one(_FIND, org_id=org_id, id=key_id)
+    return _row(found) if found else None
+
+
+def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:
+    """The key whose SHA-256 that is, of any organisation."""
+    found = tx.one(_FIND_BY_HASH, hash=key_hash)
+    return _row(found) if found else None
+
+
+def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
+    """Ends a key; an ended one keeps its first instant."""
+    tx.run(_REVOKE, of_id=key_id, revoked_at=at_ms)
+
+
+def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[KeyRow]:
+    """One page of the organisation's keys, newest first."""
+    return [_row(found) for found in tx.all(_PAGE, org_id=org_id, limit=limit, offset=offset)]

@@ -1,0 +1,39 @@
+"""Rows of organisations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import organizations as t
+
+_INSERT = Statement(sa.insert(t))
+_FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at).where(t.c.id == sa.bindparam("id")))
+_ANY = Statement(sa.select(t.c.id).limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRow:
+    """One organisation; `created_at` in milliseconds."""
+
+    id: str
+    name: str
+    created_at: int
+
+
+def insert(tx: Tx, row: OrganizationRow) -> None:
+    """Adds an organisation."""
+    tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at)
+
+
+def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
+    """The organisation with that id."""
+    found = tx.one(_FIND, id=organization_id)
+    return OrganizationRow(*found) if found else None
+
+
+def exist(tx: Tx) -> bool:
+    """Whether there is any organisation."""
+    return tx.one(_ANY) is not None
