@@ -58,4 +58,4 @@ def set_up(*, as_json: bool, level: str = "info") -> None:
 
 def get(name: str) -> Any:
     """A logger bound to its module's name."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(module=name)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from dustrun.api.limits import retry_after
 from dustrun.core.exact_json import dumps_wire
-from dustrun.errors import Code, DustrunError
+from dustrun.errors import DustrunError
 
 _REQUEST_ID = "dustrun.request_id"
 _MUST_RETRY_AFTER = frozenset({429, 503})
@@ -57,7 +57,7 @@ def failure_body(error: DustrunError, request_id: str) -> bytes:
 
 def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None = None) -> Response:
     """The answer of a failure; 429 and 503 always carry `Retry-After`, 401 the scheme."""
-    status = Code(error.code).status
+    status = error.code.status
     sent = dict(headers or {})
     if status in _MUST_RETRY_AFTER:
         sent["Retry-After"] = retry_after(error.retry_after_s)

@@ -74,7 +74,7 @@ def make_key(
         name=name,
         description=description,
         hash=ids.secret_hash(secret),
-        permissions=exact_json.dumps_text(sorted(permissions)),
+        permissions=exact_json.dumps_text(sorted(set(permissions))),
         created_at=clock.now_ms(),
         expires_at=expires_at,
     )

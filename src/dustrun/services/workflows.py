@@ -21,7 +21,7 @@ from dustrun.services import audit, idempotency
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
 from dustrun.services.problems import field_path
-from dustrun.services.versions import get_version, get_workflow, hash_of, make_version
+from dustrun.services.versions import get_version, get_workflow, make_version
 from dustrun.storage import versions as version_rows
 from dustrun.storage import workflows as rows
 from dustrun.storage.database import Database

@@ -126,7 +126,7 @@ def update(tx: Tx, workflow_id: str, **changes: Any) -> None:
 
 def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:
     """By mode, the newest run of that version that passed."""
-    return dict(tx.all(_LADDER, workflow_id=workflow_id, version=version))  # type: ignore[arg-type]
+    return dict(tx.all(_LADDER, workflow_id=workflow_id, version=version))
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
@@ -137,7 +137,7 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         )
     if filters.type:
         found.append(v.c.trigger_type == filters.type)
-    if filters.owner:
+    if filters.owner is not None:
         found.append(t.c.owner == filters.owner)
     for column, wanted in ((v.c.node_types, filters.actions), (v.c.connector_types, filters.connectors)):
         if wanted:
@@ -162,28 +162,25 @@ def _order(sort: str, query: sa.Select[Any]) -> sa.Select[Any]:
     return query.order_by(*ends)
 
 
+def _listed(found: tuple[Any, ...]) -> Listed:
+    trigger_type, node_types, connector_types, node_count = found[len(_NAMES) :]
+    row = _row(found[: len(_NAMES)])
+    return Listed(row, trigger_type, tuple(node_types.split()), tuple(connector_types.split()), node_count)
+
+
 def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[Listed]:
     """One page of workflows, without their definitions."""
     status = t.c.status == filters.status if filters.status else t.c.status != "archived"
     query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION)
     query = _order(sort, query.where(*_conditions(filters), status)).limit(limit).offset(offset)
-    count = len(_NAMES)
-    return [
-        Listed(
-            _row(found[:count]),
-            found[count],
-            *(tuple(text.split()) for text in found[count + 1 : count + 3]),
-            found[-1],
-        )
-        for found in tx.all(Statement(query))
-    ]
+    return [_listed(found) for found in tx.all(Statement(query))]
 
 
 def count_by_status(tx: Tx, filters: Filters) -> dict[str, int]:
     """How many workflows there are of each status, whatever `filters.status` says."""
     query = sa.select(t.c.status, sa.func.count()).select_from(_WITH_VERSION)
     query = query.where(*_conditions(filters)).group_by(t.c.status)
-    return dict(tx.all(Statement(query)))  # type: ignore[arg-type]
+    return dict(tx.all(Statement(query)))
 
 
 def types_present(tx: Tx, filters: Filters) -> tuple[list[str], list[str]]:

@@ -1,0 +1,148 @@
+"""`/v1/conversations`: conversations and their messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import Field, StringConstraints
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.core.fields import Fields
+from dustrun.errors import Code
+from dustrun.services.conversations import Message
+from dustrun.services.paging import Page
+from dustrun.storage.conversations import ConversationRow
+
+routes = Routes("Conversations")
+router = routes.router
+
+Role = Literal["user", "assistant", "system", "tool"]
+MessageId = Annotated[str, Path(alias="messageId", description="Id of the message.")]
+Title = Annotated[Text, StringConstraints(max_length=255)]
+_UNKNOWN = [Code.CONVERSATION_UNKNOWN]
+
+
+class CreateConversation(Fields):
+    """What a new conversation has."""
+
+    title: Title = Field("", description="Display name.", examples=["Build a price alert"])
+
+
+class CreateMessage(Fields):
+    """What a new message says."""
+
+    role: Role = Field(description="Who speaks.", examples=["user"])
+    content: Text = Field(description="What is said.", examples=["Run it once a day."])
+
+
+class ConversationAnswer(Fields):
+    """A conversation."""
+
+    id: str
+    organization_id: str
+    title: str
+    created_at: Time
+    updated_at: Time
+
+
+class MessageAnswer(Fields):
+    """A message and the runs that it launched."""
+
+    id: str
+    conversation_id: str
+    role: Role
+    content: str
+    run_ids: list[str]
+    created_at: Time
+
+
+def _conversation(row: ConversationRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "title": row.title,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    row = message.row
+    return {
+        "id": row.id,
+        "conversationId": row.conversation_id,
+        "role": row.role,
+        "content": row.content,
+        "runIds": message.run_ids,
+        "createdAt": time(row.created_at),
+    }
+
+
+@routes.post("/v1/conversations", permission="chat:write", answers=ConversationAnswer, shape=_conversation)
+async def create_conversation(call: Call, body: CreateConversation | None = None) -> ConversationRow:
+    """Start a conversation."""
+    return await call.parts.conversations.create(call.principal, body.title if body else "")
+
+
+@routes.get(
+    "/v1/conversations",
+    permission="chat:read",
+    answers=PageAnswer[ConversationAnswer],
+    shape=page_shape(_conversation),
+)
+async def list_conversations(call: Call, paging: Paged) -> Page[ConversationRow]:
+    """List conversations, the last used first."""
+    return await call.parts.conversations.list_page(call.principal, paging)
+
+
+@routes.get(
+    "/v1/conversations/{id}",
+    permission="chat:read",
+    answers=ConversationAnswer,
+    shape=_conversation,
+    refusals=_UNKNOWN,
+)
+async def get_conversation(call: Call, id: str) -> ConversationRow:
+    """Get one conversation."""
+    return await call.parts.conversations.get(call.principal, id)
+
+
+@routes.post(
+    "/v1/conversations/{id}/messages",
+    permission="chat:write",
+    answers=MessageAnswer,
+    shape=_message,
+    refusals=_UNKNOWN,
+)
+async def create_message(call: Call, id: str, body: CreateMessage) -> Message:
+    """Add a message to a conversation.
+
+    A run started with this message's id as `chatMessageId` then shows in `runIds`.
+    """
+    return await call.parts.conversations.add_message(call.principal, id, body.role, body.content)
+
+
+@routes.get(
+    "/v1/conversations/{id}/messages",
+    permission="chat:read",
+    answers=PageAnswer[MessageAnswer],
+    shape=page_shape(_message),
+    refusals=_UNKNOWN,
+)
+async def list_messages(call: Call, id: str, paging: Paged) -> Page[Message]:
+    """List the messages of a conversation, oldest first."""
+    return await call.parts.conversations.list_messages(call.principal, id, paging)
+
+
+@routes.get(
+    "/v1/conversations/{id}/messages/{messageId}",
+    permission="chat:read",
+    answers=MessageAnswer,
+    shape=_message,
+    refusals=[*_UNKNOWN, Code.MESSAGE_UNKNOWN],
+)
+async def get_message(call: Call, id: str, message_id: MessageId) -> Message:
+    """Get one message with the runs that it launched."""
+    return await call.parts.conversations.get_message(call.principal, id, message_id)

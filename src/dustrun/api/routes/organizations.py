@@ -1,0 +1,87 @@
+"""`/v1/organizations`: the caller's own, and new ones made by an administrator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from dustrun.api.auth import ANY_KEY
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import Name, PageAnswer, Paged, Time, page_shape, time
+from dustrun.core.fields import Fields
+from dustrun.errors import Code
+from dustrun.services.organizations import NewOrganization
+from dustrun.services.paging import Page, page_of
+from dustrun.storage.organizations import OrganizationRow
+
+routes = Routes("Organizations")
+router = routes.router
+
+
+class CreateOrganization(Fields):
+    """What a new organisation is called."""
+
+    name: Name = Field(description="Display name.", examples=["Treasury"])
+
+
+class OrganizationAnswer(Fields):
+    """An organisation."""
+
+    id: str
+    name: str
+    created_at: Time
+
+
+class NewOrganizationAnswer(OrganizationAnswer):
+    """An organisation just made."""
+
+    owner_key_id: str
+    owner_key: str = Field(description="The owner's API key, shown this once.")
+
+
+def _organization(row: OrganizationRow) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "createdAt": time(row.created_at)}
+
+
+def _new_organization(new: NewOrganization) -> dict[str, Any]:
+    return {**_organization(new.row), "ownerKeyId": new.owner_key_id, "ownerKey": new.owner_key}
+
+
+@routes.get(
+    "/v1/organizations",
+    permission=ANY_KEY,
+    answers=PageAnswer[OrganizationAnswer],
+    shape=page_shape(_organization),
+)
+async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]:
+    """List the organisations of the key: its own one."""
+    own = await call.parts.organizations.get_own(call.principal)
+    return page_of([own][paging.offset :], paging)
+
+
+@routes.get(
+    "/v1/organizations/{id}",
+    permission=ANY_KEY,
+    answers=OrganizationAnswer,
+    shape=_organization,
+    refusals=[Code.ORGANIZATION_UNKNOWN],
+)
+async def get_organization(call: Call, id: str) -> OrganizationRow:
+    """Get the caller's organisation."""
+    return await call.parts.organizations.get(call.principal, id)
+
+
+@routes.post(
+    "/v1/organizations",
+    permission="admin",
+    answers=NewOrganizationAnswer,
+    shape=_new_organization,
+    secret=True,
+)
+async def create_organization(call: Call, body: CreateOrganization) -> NewOrganization:
+    """Make an organisation and its owner key.
+
+    The answer is the only place where the owner key ever appears.
+    """
+    return await call.parts.organizations.create(call.principal, body.name)

@@ -1,0 +1,112 @@
+"""`/v1/workflows/{id}/versions`: the numbered versions of a workflow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import Field
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
+from dustrun.api.shapes.workflows import VersionAnswer, version_shape
+from dustrun.core.fields import Fields
+from dustrun.errors import Code
+
+routes = Routes("Versions")
+router = routes.router
+
+Number = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Number of the version.")]
+_UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN]
+
+
+class VersionPage(PageAnswer[VersionAnswer]):
+    """A page of versions; `currentVersion` is the draft, else the live one."""
+
+    current_version: int
+
+
+class VersionCount(Fields):
+    """How many versions there are."""
+
+    count: int
+
+
+class Change(Fields):
+    """One value that differs; a side where it is absent is left out."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class NodeChange(Fields):
+    """What differs in one node."""
+
+    node_id: str
+    changes: list[Change]
+
+
+class VersionDiff(Fields):
+    """What differs between two versions."""
+
+    earlier: int = Field(alias="from")
+    later: int = Field(alias="to")
+    equal: bool
+    nodes_added: list[str]
+    nodes_removed: list[str]
+    nodes_changed: list[NodeChange]
+    other_changes: list[Change]
+
+
+@routes.get(
+    "/v1/workflows/{id}/versions",
+    permission="workflow:read",
+    answers=VersionPage,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def list_versions(call: Call, id: str, paging: Paged) -> dict[str, Any]:
+    """List the versions of a workflow, newest first."""
+    row, page = await call.parts.versions.list_page(call.principal, id, paging)
+    shaped = page_shape(lambda version: version_shape(row, version))(page)
+    return {**shaped, "currentVersion": row.current_version}
+
+
+@routes.get(
+    "/v1/workflows/{id}/versions/count",
+    permission="workflow:read",
+    answers=VersionCount,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def count_versions(call: Call, id: str) -> dict[str, Any]:
+    """Count the versions of a workflow."""
+    return {"count": await call.parts.versions.count(call.principal, id)}
+
+
+@routes.get(
+    "/v1/workflows/{id}/versions/{number}",
+    permission="workflow:read",
+    answers=VersionAnswer,
+    refusals=_UNKNOWN,
+)
+async def get_version(call: Call, id: str, number: Number) -> dict[str, Any]:
+    """Get one version of a workflow."""
+    return version_shape(*await call.parts.versions.get(call.principal, id, number))
+
+
+@routes.get(
+    "/v1/workflows/{id}/versions/{number}/diff",
+    permission="workflow:read",
+    answers=VersionDiff,
+    refusals=_UNKNOWN,
+)
+async def diff_versions(
+    call: Call,
+    id: str,
+    number: Number,
+    against: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="The earlier version; by default the one before.")
+    ] = None,
+) -> dict[str, Any]:
+    """Show what differs between two versions: nodes added, removed, and changed by path."""
+    return await call.parts.versions.diff(call.principal, id, number, against)

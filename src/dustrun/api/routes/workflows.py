@@ -1,0 +1,327 @@
+"""`/v1/workflows`: making, changing and reading workflows, and their life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Depends, Query
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import PageAnswer, Paged, page_shape
+from dustrun.api.shapes.workflows import (
+    CreateWorkflow,
+    PublishWorkflow,
+    RefillWorkflow,
+    RollbackWorkflow,
+    SetUiMetadata,
+    Status,
+    UpdateWorkflow,
+    ValidateWorkflow,
+    ValidationAnswer,
+    WorkflowAnswer,
+    WorkflowCounts,
+    WorkflowListItem,
+    counts_shape,
+    listed_shape,
+    validation_shape,
+    workflow_shape,
+)
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services.paging import Page
+from dustrun.services.workflows import Counts, NewWorkflow, Workflow, json_text
+from dustrun.storage.workflows import Filters, Listed
+
+routes = Routes("Workflows")
+router = routes.router
+
+_MAX_FILTERS = 50
+_PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal")
+
+Search = Annotated[str | None, Query(max_length=256, description="Part of the name or description.")]
+TriggerType = Annotated[str | None, Query(max_length=128, description="Type of the trigger.")]
+Types = Annotated[list[str] | None, Query(description="Any of these; repeated or separated by commas.")]
+Owner = Annotated[str, Query(pattern="^(yours|org|public)$", description="`yours`: made by this key.")]
+
+
+def _listed(name: str, values: list[str] | None) -> tuple[str, ...]:
+    found = tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
+    if len(found) > _MAX_FILTERS:
+        problem = Problem(name, f"at most {_MAX_FILTERS} values")
+        raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
+    return found
+
+
+def _filters(
+    call: Call,
+    q: Search = None,
+    type: TriggerType = None,
+    actions: Types = None,
+    connectors: Types = None,
+    owner: Owner = "org",
+) -> Filters:
+    return Filters(
+        org_id=call.principal.org_id,
+        q=q,
+        type=type,
+        actions=_listed("actions", actions),
+        connectors=_listed("connectors", connectors),
+        owner={"yours": call.principal.key_id, "org": None}.get(owner, ""),
+    )
+
+
+Filtered = Annotated[Filters, Depends(_filters)]
+
+
+def _concurrency(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
+    return body.concurrency.model_dump(by_alias=True) if body.concurrency else None
+
+
+def _changes(body: UpdateWorkflow) -> dict[str, Any]:
+    """The columns that the body names."""
+    given = body.model_fields_set
+    changes = {name: getattr(body, name) for name in _PLAIN if name in given}
+    if "concurrency" in given:
+        changes["concurrency"] = json_text(_concurrency(body))
+    if "ui_metadata" in given:
+        changes["ui_metadata"] = json_text(body.ui_metadata)
+    return changes
+
+
+@routes.post("/v1/workflows", permission="workflow:create", answers=WorkflowAnswer, shape=workflow_shape)
+async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
+    """Create a workflow.
+
+    It starts as a draft with version 1. A draft may be half-finished: it must have the shape of a definition, and is
+    validated fully when it is published or run.
+    """
+    new = NewWorkflow(
+        name=body.name,
+        description=body.description,
+        definition=body.definition,
+        max_runs=body.max_runs,
+        cooldown_ms=body.cooldown_ms,
+        require_rehearsal=body.require_rehearsal,
+        concurrency=_concurrency(body),
+        ui_metadata=body.ui_metadata,
+    )
+    return await call.parts.workflows.create(call.principal, new)
+
+
+@routes.get(
+    "/v1/workflows",
+    permission="workflow:read",
+    answers=PageAnswer[WorkflowListItem],
+    shape=page_shape(listed_shape),
+)
+async def list_workflows(
+    call: Call,
+    filters: Filtered,
+    paging: Paged,
+    status: Annotated[Status | None, Query(description="Without it, all but the archived ones.")] = None,
+    sort: Annotated[str, Query(pattern="^(updatedAt|createdAt|name|runs):(asc|desc)$")] = "updatedAt:desc",
+) -> Page[Listed]:
+    """List workflows, without their definitions."""
+    return await call.parts.workflows.list_page(replace(filters, status=status), sort, paging)
+
+
+@routes.get("/v1/workflows/counts", permission="workflow:read", answers=WorkflowCounts, shape=counts_shape)
+async def count_workflows(call: Call, filters: Filtered) -> Counts:
+    """Count workflows by status, with the same filters as the list."""
+    return await call.parts.workflows.count(filters)
+
+
+@routes.post("/v1/workflows/validate", permission="workflow:read", answers=ValidationAnswer, shape=validation_shape)
+async def validate_workflow(call: Call, body: ValidateWorkflow) -> list[Problem]:
+    """Validate an unsaved definition.
+
+    A definition with problems is a success of this call: `valid` is false and `errors` lists all of them.
+    """
+    problems = await call.parts.workflows.validate(body.definition)
+    if "name" in body.model_fields_set and not (isinstance(body.name, str) and 1 <= len(body.name) <= 255):
+        problems.insert(0, Problem("name", "must be a text of 1 to 255 characters", "name_invalid"))
+    return problems
+
+
+@routes.get(
+    "/v1/workflows/{id}",
+    permission="workflow:read",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def get_workflow(call: Call, id: str) -> Workflow:
+    """Get a workflow with its draft, else its live version."""
+    return await call.parts.workflows.get(call.principal, id)
+
+
+@routes.get(
+    "/v1/workflows/{id}/draft",
+    permission="workflow:read",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.DRAFT_UNKNOWN],
+)
+async def get_draft(call: Call, id: str) -> Workflow:
+    """Get a workflow with its draft version."""
+    return await call.parts.workflows.get_draft(call.principal, id)
+
+
+@routes.get(
+    "/v1/workflows/{id}/live",
+    permission="workflow:read",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.LIVE_UNKNOWN],
+)
+async def get_live(call: Call, id: str) -> Workflow:
+    """Get a workflow with its live version."""
+    return await call.parts.workflows.get_live(call.principal, id)
+
+
+@routes.put(
+    "/v1/workflows/{id}",
+    permission="workflow:update",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
+)
+async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow:
+    """Change a workflow.
+
+    A definition that differs from the current one becomes a new draft version; an equal one (as canonical JSON) does
+    not. What the body leaves out stays as it is.
+    """
+    return await call.parts.workflows.update(
+        call.principal,
+        id,
+        changes=_changes(body),
+        definition=body.definition if "definition" in body.model_fields_set else None,
+        expected=body.expected_current_version,
+    )
+
+
+@routes.patch(
+    "/v1/workflows/{id}/ui-metadata",
+    permission="workflow:update",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
+)
+async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
+    """Set the editor's layout in place, without a new version."""
+    return await call.parts.workflows.set_ui_metadata(
+        call.principal, id, body.ui_metadata, body.expected_current_version
+    )
+
+
+@routes.post(
+    "/v1/workflows/{id}/publish",
+    permission="workflow:publish",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[
+        Code.DEFINITION_INVALID,
+        Code.WORKFLOW_UNKNOWN,
+        Code.VERSION_MOVED,
+        Code.STATE_CONFLICT,
+        Code.REHEARSAL_MISSING,
+    ],
+)
+async def publish_workflow(call: Call, id: str, body: PublishWorkflow | None = None) -> Workflow:
+    """Make the draft live.
+
+    The draft must validate fully, and have passed the rehearsal that the workflow's `requireRehearsal` asks for.
+    """
+    expected = body.expected_version if body else None
+    return await call.parts.workflows.publish(call.principal, id, expected)
+
+
+_LIFE = [Code.WORKFLOW_UNKNOWN, Code.STATE_CONFLICT]
+
+
+@routes.post(
+    "/v1/workflows/{id}/pause",
+    permission="workflow:publish",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=_LIFE,
+)
+async def pause_workflow(call: Call, id: str) -> Workflow:
+    """Stop the triggers of an active workflow and keep everything."""
+    return await call.parts.workflows.pause(call.principal, id)
+
+
+@routes.post(
+    "/v1/workflows/{id}/resume",
+    permission="workflow:publish",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=_LIFE,
+)
+async def resume_workflow(call: Call, id: str) -> Workflow:
+    """Arm the triggers of a paused workflow again."""
+    return await call.parts.workflows.resume(call.principal, id)
+
+
+@routes.delete(
+    "/v1/workflows/{id}/draft",
+    permission="workflow:update",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[*_LIFE, Code.DRAFT_UNKNOWN, Code.NO_LIVE_VERSION],
+)
+async def discard_draft(call: Call, id: str) -> Workflow:
+    """Discard the draft of a workflow that has a live version."""
+    return await call.parts.workflows.discard_draft(call.principal, id)
+
+
+@routes.post(
+    "/v1/workflows/{id}/rollback",
+    permission="workflow:update",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[*_LIFE, Code.VERSION_UNKNOWN, Code.VERSION_MOVED],
+)
+async def rollback_workflow(call: Call, id: str, body: RollbackWorkflow) -> Workflow:
+    """Copy an old version into a new draft."""
+    return await call.parts.workflows.rollback(call.principal, id, body.target_version, body.expected_current_version)
+
+
+@routes.delete(
+    "/v1/workflows/{id}",
+    permission="workflow:delete",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def archive_workflow(call: Call, id: str) -> Workflow:
+    """Archive a workflow; doing it again changes nothing."""
+    return await call.parts.workflows.archive(call.principal, id)
+
+
+@routes.post(
+    "/v1/workflows/{id}/unarchive",
+    permission="workflow:delete",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=_LIFE,
+)
+async def unarchive_workflow(call: Call, id: str) -> Workflow:
+    """Bring an archived workflow back as a draft."""
+    return await call.parts.workflows.unarchive(call.principal, id)
+
+
+@routes.post(
+    "/v1/workflows/{id}/refill",
+    permission="workflow:update",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=_LIFE,
+)
+async def refill_workflow(call: Call, id: str, body: RefillWorkflow) -> Workflow:
+    """Set how many runs triggers may still start.
+
+    A workflow that was paused as `max_runs_exhausted` goes active again.
+    """
+    return await call.parts.workflows.refill(call.principal, id, body.remain_runs)

@@ -1,0 +1,80 @@
+"""Kinds of values and the page, as every noun uses them on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import AfterValidator, Field, StringConstraints
+
+from dustrun import clock
+from dustrun.core.fields import Fields
+from dustrun.services.paging import Page, Paging
+
+T = TypeVar("T")
+MAX_INTEGER = 2**31 - 1
+MAX_OFFSET = 10_000_000
+
+
+def _without_nul(text: str) -> str:
+    """PostgreSQL cannot store NUL in text, and nobody means it."""
+    if "\x00" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+def _instant(text: str) -> str:
+    moment_ms(text)
+    return text
+
+
+def moment_ms(text: str) -> int:
+    """An RFC 3339 instant with its offset as milliseconds since the epoch; raises `ValueError`."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("must be an RFC 3339 instant with `Z` or an offset")
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=255)]
+Description = Annotated[Text, StringConstraints(max_length=2000)]
+Version = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
+Instant = Annotated[str, AfterValidator(_instant), Field(examples=["2026-01-31T12:00:00.000Z"])]
+Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds.", examples=["2026-01-31T12:00:00.000Z"])]
+
+
+def _paging(
+    limit: Annotated[int, Query(ge=1, le=100, description="Size of the page.")] = 20,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Items to skip.")] = 0,
+) -> Paging:
+    return Paging(limit, offset)
+
+
+Paged = Annotated[Paging, Depends(_paging)]
+
+
+class PageAnswer(Fields, Generic[T]):
+    """One part of a list."""
+
+    items: list[T]
+    limit: int
+    offset: int
+    has_more: bool
+
+
+def time(ms: int | None) -> str | None:
+    """An instant on the wire."""
+    return None if ms is None else clock.to_rfc3339(ms)
+
+
+def page_shape(shape: Callable[[Any], dict[str, Any]]) -> Callable[[Page[Any]], dict[str, Any]]:
+    """The shape of a page of what `shape` shapes."""
+
+    def shaped(page: Page[Any]) -> dict[str, Any]:
+        items = [shape(item) for item in page.items]
+        return {"items": items, "limit": page.limit, "offset": page.offset, "hasMore": page.has_more}
+
+    return shaped

@@ -1,0 +1,318 @@
+"""Workflows and versions on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
+from dustrun.core import exact_json
+from dustrun.core.definition import Definition
+from dustrun.core.fields import Fields
+from dustrun.core.state import Mode
+from dustrun.errors import Problem
+from dustrun.services.workflows import Counts, Workflow
+from dustrun.storage.versions import VersionRow
+from dustrun.storage.workflows import Listed, WorkflowRow
+
+MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
+CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]
+_ABSENT: Any = None  # the default of what may be left out but may not be null
+Status = Literal["draft", "active", "paused", "archived"]
+Rehearsal = Literal["none", "simulate", "dust"]
+
+EXAMPLE_DEFINITION = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["price"]},
+        "price": {"type": "http-request", "payload": {"url": "https://example.com/price.json"}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "The price is {{$nodes.price.result.body.usd}}"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+class Concurrency(Fields):
+    """How many runs of one workflow advance at once."""
+
+    max: Annotated[int, Field(strict=True, ge=1, le=10_000)] = Field(description="Runs at once.")
+    key: Annotated[Text, StringConstraints(max_length=1000)] | None = Field(
+        None, description="An expression; runs with the same value share the limit."
+    )
+    on_limit: Literal["queue", "skip", "cancel-oldest"] = Field("queue", description="What becomes of one more.")
+
+
+class CreateWorkflow(Fields):
+    """What a new workflow is made of."""
+
+    name: Name = Field(description="Display name.", examples=["Tell the price"])
+    description: Description = Field(description="Free text.", examples=["Looks up a price and logs it."])
+    definition: Definition = Field(description="The graph.", examples=[EXAMPLE_DEFINITION])
+    max_runs: MaxRuns | None = Field(None, description="Cap on runs that triggers start.")
+    cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
+    require_rehearsal: Rehearsal = Field("none", description="Which rehearsal a version must pass to be published.")
+    concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
+    ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
+
+
+class UpdateWorkflow(Fields):
+    """What to change; what is left out stays, and `null` clears what may be absent."""
+
+    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+    name: Name = Field(_ABSENT, description="Display name.")
+    description: Description = Field(_ABSENT, description="Free text.")
+    definition: Definition = Field(_ABSENT, description="The graph; a changed one becomes a new draft version.")
+    max_runs: MaxRuns | None = Field(None, description="Cap on runs that triggers start.")
+    cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
+    require_rehearsal: Rehearsal = Field(_ABSENT, description="Which rehearsal publishing needs.")
+    concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
+    ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
+
+
+class PublishWorkflow(Fields):
+    """Options of publishing."""
+
+    expected_version: Version | None = Field(None, description="Answer 409 unless this is the draft's version.")
+
+
+class RollbackWorkflow(Fields):
+    """Which version to copy."""
+
+    target_version: Version = Field(description="The version to copy into a new draft.", examples=[1])
+    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+
+
+class RefillWorkflow(Fields):
+    """The new counter."""
+
+    remain_runs: MaxRuns = Field(description="Runs that triggers may still start.", examples=[100])
+
+
+class SetUiMetadata(Fields):
+    """The editor's layout."""
+
+    ui_metadata: dict[str, Any] = Field(description="Positions, notes, comments.", examples=[{"zoom": 1}])
+    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+
+
+class ValidateWorkflow(Fields):
+    """An unsaved definition; anything may stand there, problems are the answer."""
+
+    definition: Any = Field(description="The graph.", examples=[EXAMPLE_DEFINITION])
+    name: Any = Field(None, description="A name to check too.", examples=["Tell the price"])
+
+
+class Ladder(Fields):
+    """By mode, the newest run of this version that passed."""
+
+    simulate: str | None
+    dust: str | None
+    live: str | None
+
+
+class WorkflowSummary(Fields):
+    """A workflow without its definition."""
+
+    id: str
+    organization_id: str
+    name: str
+    description: str
+    status: Status
+    type: str = Field(description="Trigger type of the first trigger.")
+    trigger_type: str
+    version: int
+    max_runs: int | None
+    remain_runs: int | None
+    cooldown_ms: int | None
+    require_rehearsal: Rehearsal
+    paused_reason: str | None
+    has_draft: bool
+    has_live_version: bool
+    draft_version: int | None
+    live_version: int | None
+    node_count: int
+    node_types: list[str]
+    owner: str
+    created_at: Time
+    updated_at: Time
+
+
+class WorkflowAnswer(WorkflowSummary):
+    """A workflow with the definition of one version."""
+
+    definition: Any
+    ui_metadata: dict[str, Any] | None
+    concurrency: Concurrency | None
+    ladder: Ladder
+
+
+class WorkflowListItem(WorkflowSummary):
+    """A workflow in a list."""
+
+    connector_types: list[str]
+
+
+class VersionAnswer(Fields):
+    """One version of a workflow."""
+
+    id: str = Field(description="Id of the workflow.")
+    name: str
+    status: Status
+    version: int
+    definition: Any
+    is_draft: bool
+    is_live: bool
+    trigger_type: str
+    node_count: int
+    node_types: list[str]
+    version_created_by: str
+    created_at: Time
+    published_at: Time | None
+    published_by: str | None
+
+
+class WorkflowCounts(Fields):
+    """Totals by status; `total` is what a list without a status shows, so without the archived ones."""
+
+    draft: int
+    active: int
+    paused: int
+    archived: int
+    total: int
+    available_types: list[str]
+    available_connectors: list[str]
+
+
+class ValidationItem(Fields):
+    """One finding about a definition."""
+
+    code: str
+    type: Literal["name", "nodes", "root", "connectivity", "pattern", "variable"]
+    message: str
+    node_id: str | None = None
+    field: str | None = None
+
+
+class ValidationAnswer(Fields):
+    """Whether a definition can run; warnings do not prevent it."""
+
+    valid: bool
+    errors: list[ValidationItem]
+    warnings: list[ValidationItem]
+
+
+def _row_shape(row: WorkflowRow, version: int) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "name": row.name,
+        "description": row.description,
+        "status": row.status,
+        "version": version,
+        "maxRuns": row.max_runs,
+        "remainRuns": row.remain_runs,
+        "cooldownMs": row.cooldown_ms,
+        "requireRehearsal": row.require_rehearsal,
+        "pausedReason": row.paused_reason,
+        "hasDraft": row.draft_version is not None,
+        "hasLiveVersion": row.live_version is not None,
+        "draftVersion": row.draft_version,
+        "liveVersion": row.live_version,
+        "owner": row.owner,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+    }
+
+
+def _content_shape(version: VersionRow) -> dict[str, Any]:
+    return {
+        "definition": exact_json.loads(version.definition),
+        "triggerType": version.trigger_type,
+        "nodeCount": version.node_count,
+        "nodeTypes": version.node_types.split(),
+    }
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else exact_json.loads(text)
+
+
+def workflow_shape(workflow: Workflow) -> dict[str, Any]:
+    """A workflow on the wire."""
+    row, version = workflow.row, workflow.version
+    return {
+        **_row_shape(row, version.version),
+        **_content_shape(version),
+        "type": version.trigger_type,
+        "uiMetadata": _json(row.ui_metadata),
+        "concurrency": _json(row.concurrency),
+        "ladder": {mode.value: workflow.ladder.get(mode) for mode in (Mode.SIMULATE, Mode.DUST, Mode.LIVE)},
+    }
+
+
+def listed_shape(item: Listed) -> dict[str, Any]:
+    """A workflow in a list, on the wire."""
+    return {
+        **_row_shape(item.row, item.row.current_version),
+        "type": item.trigger_type,
+        "triggerType": item.trigger_type,
+        "nodeCount": item.node_count,
+        "nodeTypes": item.node_types,
+        "connectorTypes": item.connector_types,
+    }
+
+
+def version_shape(row: WorkflowRow, version: VersionRow) -> dict[str, Any]:
+    """One version on the wire."""
+    return {
+        **_content_shape(version),
+        "id": row.id,
+        "name": row.name,
+        "status": row.status,
+        "version": version.version,
+        "isDraft": version.version == row.draft_version,
+        "isLive": version.version == row.live_version,
+        "versionCreatedBy": version.created_by,
+        "createdAt": time(version.created_at),
+        "publishedAt": time(version.published_at),
+        "publishedBy": version.published_by,
+    }
+
+
+def counts_shape(counts: Counts) -> dict[str, Any]:
+    """Totals on the wire."""
+    by_status = {name: counts.by_status.get(name, 0) for name in ("draft", "active", "paused", "archived")}
+    return {
+        **by_status,
+        "total": sum(by_status.values()) - by_status["archived"],
+        "availableTypes": counts.types,
+        "availableConnectors": counts.connectors,
+    }
+
+
+_CONNECTIVITY = ("cycle", "unreachable", "unknown_child", "two_scopes", "branch")
+
+
+def _finding_type(problem: Problem) -> str:
+    code = problem.code or ""
+    if problem.field == "name":
+        return "name"
+    if problem.field.startswith("triggerNodeIds"):
+        return "root"
+    if problem.field.startswith("variableDefs") or "variable" in code:
+        return "variable"
+    if any(word in code for word in _CONNECTIVITY):
+        return "connectivity"
+    return "nodes" if problem.field.startswith("nodes") else "pattern"
+
+
+def _finding_shape(problem: Problem) -> dict[str, Any]:
+    found = {"code": problem.code or "invalid", "type": _finding_type(problem), **problem.public()}
+    return found if problem.code else {**found, "code": "invalid"}
+
+
+def validation_shape(problems: list[Problem]) -> dict[str, Any]:
+    """The findings on the wire."""
+    errors = [_finding_shape(problem) for problem in problems if problem.severity == "error"]
+    warnings = [_finding_shape(problem) for problem in problems if problem.severity != "error"]
+    return {"valid": not errors, "errors": errors, "warnings": warnings}
