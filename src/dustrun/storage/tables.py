@@ -271,3 +271,15 @@ audit = Table(
     Column("detail", Text, nullable=False, comment="JSON"),
     Index("ix_audit_org_id_id", "org_id", "id"),
 )
+
+run_signals = Table(
+    "run_signals",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=True),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
+    Column("kind", Text, nullable=False, comment="resolve or resume"),
+    Column("path", Text, nullable=False, comment="of the execution that it is for"),
+    Column("data", Text, nullable=False, comment="JSON"),
+    Column("at", BigInteger, nullable=False),
+    Index("ix_run_signals_run_pk_id", "run_pk", "id"),
+)

@@ -1,0 +1,56 @@
+"""Reads events: of one run after a sequence number, of many runs after a cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.journal import Event
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import activity, events, runs
+
+_AFTER = Statement(
+    sa.select(events.c.seq, events.c.type, events.c.at, events.c.data)
+    .where(events.c.run_pk == b("run_pk"), events.c.seq > b("after"))
+    .order_by(events.c.seq)
+    .limit(b("count"))
+)
+_NEWEST = Statement(sa.select(sa.func.max(activity.c.id)).where(activity.c.org_id == b("org_id")))
+
+
+def list_after(tx: Tx, run_pk: int, after: int, count: int) -> list[Event]:
+    """At most `count` events of a run with numbers above `after`, in order."""
+    return [Event(*row) for row in tx.all(_AFTER, run_pk=run_pk, after=after, count=count)]
+
+
+def newest_activity(tx: Tx, org_id: str) -> int:
+    """The cursor of an organisation's newest start, wait or end."""
+    row = tx.one(_NEWEST, org_id=org_id)
+    return int(row[0] or 0) if row else 0
+
+
+def list_activity(
+    tx: Tx, org_id: str, after: int, count: int, workflow_ids: Sequence[str] | None
+) -> list[tuple[int, str, str | None, Event]]:
+    """(cursor, run id, workflow id, event) of starts, waits and ends after a cursor, in commit order."""
+    query = (
+        sa.select(
+            activity.c.id,
+            runs.c.id,
+            activity.c.workflow_id,
+            events.c.seq,
+            events.c.type,
+            events.c.at,
+            events.c.data,
+        )
+        .join(runs, runs.c.pk == activity.c.run_pk)
+        .join(events, sa.and_(events.c.run_pk == activity.c.run_pk, events.c.seq == activity.c.seq))
+        .where(activity.c.org_id == org_id, activity.c.id > after)
+        .order_by(activity.c.id)
+        .limit(count)
+    )
+    if workflow_ids is not None:
+        query = query.where(activity.c.workflow_id.in_(workflow_ids))
+    return [(row[0], row[1], row[2], Event(*row[3:])) for row in tx.all(Statement(query))]

@@ -1,0 +1,263 @@
+"""Writes what became of a run: executions, events and the run's row, in one transaction, under the run's fence.
+
+The run's row gives the events their sequence numbers, whoever writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.journal import Execution
+from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.storage.statement import Row, Statement, Tx
+from dustrun.storage.tables import activity, events, executions, run_signals, runs
+
+ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
+
+
+class StaleFence(Exception):
+    """A newer advance of the run exists, or the run has ended; nothing of this batch counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`."""
+
+    seq: int
+    type: str
+    at: int
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    status: RunStatus
+    at: int
+    passed: bool
+    error: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be written together. `texts` holds results that are already encoded, by (path, attempt)."""
+
+    added: dict[tuple[str, int], Execution] = field(default_factory=dict)
+    changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
+    events: list[tuple[str, int, str]] = field(default_factory=list)
+    texts: dict[tuple[str, int], str] = field(default_factory=dict)
+    signals_used: list[int] = field(default_factory=list)
+    executed: int = 0
+    status: RunStatus = RunStatus.RUNNING
+    wake_at: int | None = None
+    ending: Ending | None = None
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.added or self.changed or self.events or self.signals_used or self.ending)
+
+
+_ADVANCE = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), runs.c.status.in_(("running", "waiting")))
+    .values(
+        last_seq=runs.c.last_seq + b("events"),
+        nodes_executed=runs.c.nodes_executed + b("executed"),
+        status=b("to_status"),
+        wake_at=b("to_wake_at", type_=sa.BigInteger),
+    )
+    .returning(runs.c.last_seq)
+)
+_END = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"))
+    .values(finished_at=b("to_finished_at", type_=sa.BigInteger), passed=b("to_passed"), error=b("to_error"))
+)
+_NUMBER = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"))
+    .values(last_seq=runs.c.last_seq + b("events"))
+    .returning(runs.c.last_seq)
+)
+_ADD_EVENT = Statement(sa.insert(events))
+_ADD_ACTIVITY = Statement(
+    sa.insert(activity).values(org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq"))
+)
+_ADD_EXECUTION = Statement(sa.insert(executions))
+_CHANGE_EXECUTION = Statement(
+    sa.update(executions)
+    .where(executions.c.run_pk == b("run_pk_"), executions.c.path == b("path_"), executions.c.attempt == b("attempt_"))
+    .values(
+        status=b("status"),
+        branch=b("branch"),
+        result=b("result"),
+        error=b("error"),
+        facts=b("facts"),
+        assumed=b("assumed"),
+        wake_at=b("wake_at", type_=sa.BigInteger),
+        finished_at=b("finished_at", type_=sa.BigInteger),
+    )
+)
+_COUNT_END = Statement(
+    sa.text(
+        "INSERT INTO run_counts (org_id, workflow_id, status, total) VALUES (:org_id, :workflow_id, :status, 1)"
+        " ON CONFLICT (org_id, workflow_id, status) DO UPDATE SET total = run_counts.total + 1"
+    )
+)
+_USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
+_LIST = Statement(
+    sa.select(
+        executions.c.path,
+        executions.c.node_id,
+        executions.c.attempt,
+        executions.c.status,
+        executions.c.branch,
+        executions.c.input,
+        executions.c.result,
+        executions.c.error,
+        executions.c.facts,
+        executions.c.assumed,
+        executions.c.wake_at,
+        executions.c.started_at,
+        executions.c.finished_at,
+    )
+    .where(executions.c.run_pk == b("run_pk"))
+    .order_by(executions.c.path, executions.c.attempt)
+)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else dumps_text(value)
+
+
+def _row(run_pk: int, execution: Execution, text: str | None) -> dict[str, Any]:
+    return {
+        "run_pk": run_pk,
+        "path": execution.path,
+        "node_id": execution.node_id,
+        "attempt": execution.attempt,
+        "input": _text(execution.input),
+        "started_at": execution.started_at,
+        **_outcome(execution, text),
+    }
+
+
+def _outcome(execution: Execution, text: str | None) -> dict[str, Any]:
+    if text is None and execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
+        text = dumps_text(execution.result)
+    return {
+        "status": execution.status.value,
+        "branch": execution.branch,
+        "result": text,
+        "error": _text(execution.error),
+        "facts": _text(execution.facts),
+        "assumed": int(execution.assumed),
+        "wake_at": execution.wake_at,
+        "finished_at": execution.finished_at,
+    }
+
+
+def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: int, batch: Batch) -> list[Event]:
+    """Writes a batch under its fence and returns its events numbered; raises `StaleFence`."""
+    status = batch.ending.status if batch.ending else batch.status
+    row = tx.one(
+        _ADVANCE,
+        the_pk=run_pk,
+        the_fence=fence,
+        events=len(batch.events),
+        executed=batch.executed,
+        to_status=status.value,
+        to_wake_at=batch.wake_at,
+    )
+    if row is None:
+        raise StaleFence
+    if batch.ending is not None:
+        _end(tx, run_pk, org_id, workflow_id, batch.ending)
+    write_executions(tx, run_pk, batch)
+    for signal_id in batch.signals_used:
+        tx.run(_USE_SIGNAL, id_=signal_id)
+    first = row[0] - len(batch.events) + 1
+    return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
+
+
+def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending) -> None:
+    tx.run(
+        _END,
+        the_pk=run_pk,
+        to_finished_at=ending.at,
+        to_passed=int(ending.passed),
+        to_error=_text(ending.error),
+    )
+    tx.run(_COUNT_END, org_id=org_id, workflow_id=workflow_id or "", status=ending.status.value)
+
+
+def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
+    """Writes a batch's executions."""
+    tx.many(_ADD_EXECUTION, [_row(run_pk, execution, batch.texts.get(key)) for key, execution in batch.added.items()])
+    tx.many(
+        _CHANGE_EXECUTION,
+        [
+            {"run_pk_": run_pk, "path_": key[0], "attempt_": key[1], **_outcome(execution, batch.texts.get(key))}
+            for key, execution in batch.changed.items()
+        ],
+    )
+
+
+def write_events(
+    tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """Writes events with consecutive numbers from `first` on."""
+    numbered = [Event(first + index, kind, at, data) for index, (kind, at, data) in enumerate(written)]
+    tx.many(
+        _ADD_EVENT,
+        [{"run_pk": run_pk, "seq": e.seq, "type": e.type, "at": e.at, "data": e.data} for e in numbered],
+    )
+    for event in numbered:
+        if event.type in ACTIVITY:
+            tx.run(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=event.seq)
+    return numbered
+
+
+def append(
+    tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """Writes events of someone who does not advance the run; the run's row numbers them."""
+    row = tx.one(_NUMBER, the_pk=run_pk, events=len(written))
+    assert row is not None
+    return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
+
+
+def _load(text: str | None) -> Any:
+    return None if text is None else loads(text)
+
+
+def execution_of(row: Row) -> Execution:
+    """A stored execution as the core reads it."""
+    path, node_id, attempt, status, branch, input_, result, error, facts, assumed, wake_at, started, finished = row
+    return Execution(
+        path=path,
+        node_id=node_id,
+        attempt=attempt,
+        status=NodeStatus(status),
+        branch=branch,
+        input=_load(input_),
+        result=_load(result),
+        error=_load(error),
+        facts=_load(facts),
+        assumed=bool(assumed),
+        wake_at=wake_at,
+        started_at=started,
+        finished_at=finished,
+    )
+
+
+def list_executions(tx: Tx, run_pk: int) -> list[Execution]:
+    """Every execution of a run, every attempt."""
+    return [execution_of(row) for row in tx.all(_LIST, run_pk=run_pk)]

@@ -1,0 +1,82 @@
+"""Brings the store's schema up to this version: forward only, and without loading Alembic when there is nothing to do.
+
+Migrations are `migrations/versions/NNNN_<what>.py`; the number is the revision, the highest one is the head.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dustrun.errors import Permanent, Temporary
+from dustrun.storage.database import Database
+
+FOLDER = Path(__file__).with_name("migrations")
+_FILE = re.compile(r"^(\d{4})_\w+\.py$")
+# Any fixed number; it only keeps two starting processes from migrating one PostgreSQL at the same time.
+_LOCK = 7_236_117
+
+
+@lru_cache(maxsize=1)
+def head() -> str:
+    """The newest revision that this version of the program knows."""
+    found = [match.group(1) for path in (FOLDER / "versions").iterdir() if (match := _FILE.match(path.name))]
+    return max(found)
+
+
+def stored(connection: Connection) -> str | None:
+    """The store's revision; None for an empty store."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def upgrade(database: Database) -> None:
+    """Applies every migration that the store lacks, in one transaction.
+
+    Raises `Permanent` when the store is not ours or of a newer version, `Temporary` when it cannot be reached.
+    """
+    try:
+        with database.engine.connect() as connection:
+            revision = stored(connection)
+    except sa.exc.OperationalError as error:
+        raise Temporary(f"The store cannot be opened: {error.orig}.") from error
+    except sa.exc.DatabaseError as error:
+        raise Permanent(f"The store is no database of ours: {error.orig}.") from error
+    if revision == head():
+        return
+    _refuse_newer(revision)
+    _apply(database)
+
+
+def _refuse_newer(revision: str | None) -> None:
+    if revision is not None and revision > head():
+        raise Permanent(
+            f'The store has schema "{revision}", newer than "{head()}", the newest that this version of Dustrun knows. '
+            "Start the newer version again, or restore a backup that was made before it ran."
+        )
+
+
+def _apply(database: Database) -> None:
+    # slow import: only a store that must change pays for it
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def lock(connection: Connection) -> None:
+    """Keeps others from migrating until the transaction ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")

@@ -1,0 +1,1 @@
+"""The migrations; see `migrate.py`."""

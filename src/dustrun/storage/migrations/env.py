@@ -1,0 +1,14 @@
+"""What Alembic runs to apply the migrations: one transaction over a connection that `migrate.py` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from dustrun.storage import migrate
+from dustrun.storage.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+with context.begin_transaction():
+    migrate.lock(connection)
+    context.run_migrations()

@@ -1,0 +1,268 @@
+"""First schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Applies it."""
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False, comment="verb and noun, like workflow.publish"),
+        sa.Column("subject", sa.Text(), nullable=False, comment="id of what was changed"),
+        sa.Column("detail", sa.Text(), nullable=False, comment="JSON"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
+    )
+    op.create_index("ix_audit_org_id_id", "audit", ["org_id", "id"], unique=False)
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("request_hash", sa.Text(), nullable=False, comment="SHA-256 over method, path and body"),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column(
+            "response", sa.Text(), nullable=True, comment="the first answer's whole body; null when it bore a secret"
+        ),
+        sa.Column("resource_id", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("org_id", "key", name=op.f("pk_idempotency_keys")),
+    )
+    op.create_table(
+        "organizations",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
+    )
+    op.create_table(
+        "run_counts",
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for inline runs"),
+        sa.Column(
+            "status", sa.Text(), nullable=False, comment="final statuses only; open ones are counted from their index"
+        ),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("org_id", "workflow_id", "status", name=op.f("pk_run_counts")),
+    )
+    op.create_table(
+        "runs",
+        sa.Column("pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=True, comment="null for an inline run"),
+        sa.Column("workflow_name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=True),
+        sa.Column("definition", sa.Text(), nullable=True, comment="of an inline run; else see workflow_versions"),
+        sa.Column("mode", sa.Text(), nullable=False, comment="live, simulate, dust"),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("trigger_node_id", sa.Text(), nullable=False),
+        sa.Column("trigger_source", sa.Text(), nullable=False),
+        sa.Column("triggered_by", sa.Text(), nullable=False, comment="id of the key"),
+        sa.Column("payload", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("prop_values", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("chat_message_id", sa.Text(), nullable=True),
+        sa.Column("source_run_id", sa.Text(), nullable=True, comment="the run that this one retries"),
+        sa.Column("root_run_id", sa.Text(), nullable=False, comment="first run of the retry chain"),
+        sa.Column("concurrency_key", sa.Text(), nullable=True),
+        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("last_seq", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("wake_at", sa.BigInteger(), nullable=True),
+        sa.Column("cancel_requested_at", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "passed",
+            sa.Integer(),
+            nullable=True,
+            comment="1 when nothing failed and nothing was assumed where it counts; a rung of the version's ladder",
+        ),
+        sa.Column("nodes_executed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: the first failure that ended the run"),
+        sa.PrimaryKeyConstraint("pk", name=op.f("pk_runs")),
+        sa.UniqueConstraint("org_id", "id", name=op.f("uq_runs_org_id_id")),
+    )
+    op.create_index(
+        "ix_runs_open",
+        "runs",
+        ["status"],
+        unique=False,
+        sqlite_where=sa.text("status IN ('running', 'waiting')"),
+        postgresql_where=sa.text("status IN ('running', 'waiting')"),
+    )
+    op.create_index("ix_runs_org_id_pk", "runs", ["org_id", "pk"], unique=False)
+    op.create_index(
+        "ix_runs_passed",
+        "runs",
+        ["workflow_id", "version", "mode"],
+        unique=False,
+        sqlite_where=sa.text("passed = 1"),
+        postgresql_where=sa.text("passed = 1"),
+    )
+    op.create_index("ix_runs_workflow_id_pk", "runs", ["workflow_id", "pk"], unique=False)
+    op.create_table(
+        "activity",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=True),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False, comment="the run's event: a start, a wait or an end"),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_activity_run_pk")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_activity")),
+    )
+    op.create_index("ix_activity_org_id_id", "activity", ["org_id", "id"], unique=False)
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the key in hexadecimal"),
+        sa.Column("permissions", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_api_keys_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
+    )
+    op.create_index("ix_api_keys_org_id_id", "api_keys", ["org_id", "id"], unique=False)
+    op.create_table(
+        "conversations",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_conversations_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
+    )
+    op.create_index("ix_conversations_org_id_updated_at", "conversations", ["org_id", "updated_at"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False, comment="JSON object without type, seq, runId and at"),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_events_run_pk")),
+        sa.PrimaryKeyConstraint("run_pk", "seq", name=op.f("pk_events")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "executions",
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False, comment="like each_user[3].pay"),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("node_id", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("branch", sa.Text(), nullable=True, comment="the branch that its outcome takes"),
+        sa.Column("input", sa.Text(), nullable=True, comment="JSON: the resolved payload"),
+        sa.Column("result", sa.Text(), nullable=True, comment="JSON"),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable}"),
+        sa.Column("facts", sa.Text(), nullable=True, comment="JSON: what only the engine reads, e.g. a loop's items"),
+        sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("wake_at", sa.BigInteger(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_executions_run_pk")),
+        sa.PrimaryKeyConstraint("run_pk", "path", "attempt", name=op.f("pk_executions")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "run_signals",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="resolve or resume"),
+        sa.Column("path", sa.Text(), nullable=False, comment="of the execution that it is for"),
+        sa.Column("data", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_run_signals_run_pk")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run_signals")),
+    )
+    op.create_index("ix_run_signals_run_pk_id", "run_signals", ["run_pk", "id"], unique=False)
+    op.create_table(
+        "workflows",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False, comment="draft, active, paused, archived"),
+        sa.Column("paused_reason", sa.Text(), nullable=True),
+        sa.Column("latest_version", sa.Integer(), nullable=False),
+        sa.Column("draft_version", sa.Integer(), nullable=True),
+        sa.Column("live_version", sa.Integer(), nullable=True),
+        sa.Column("max_runs", sa.Integer(), nullable=True),
+        sa.Column("remain_runs", sa.Integer(), nullable=True),
+        sa.Column("cooldown_ms", sa.BigInteger(), nullable=True),
+        sa.Column("require_rehearsal", sa.Text(), server_default="none", nullable=False),
+        sa.Column("concurrency", sa.Text(), nullable=True, comment="JSON: {max, key, onLimit}"),
+        sa.Column("ui_metadata", sa.Text(), nullable=True, comment="JSON: layout of the editor"),
+        sa.Column("owner", sa.Text(), nullable=False, comment="id of the key that created it"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_workflows_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_workflows")),
+    )
+    op.create_index("ix_workflows_org_id_updated_at", "workflows", ["org_id", "updated_at"], unique=False)
+    op.create_table(
+        "messages",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["conversation_id"], ["conversations.id"], name=op.f("fk_messages_conversation_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
+    )
+    op.create_index("ix_messages_conversation_id_id", "messages", ["conversation_id", "id"], unique=False)
+    op.create_table(
+        "stream_tokens",
+        sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the token in hexadecimal"),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False, comment="the path of the one stream it opens"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("first_used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_stream_tokens_key_id")),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_stream_tokens")),
+    )
+    op.create_table(
+        "workflow_versions",
+        sa.Column("workflow_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("definition", sa.Text(), nullable=False, comment="JSON, keys in the order that the caller gave"),
+        sa.Column(
+            "definition_hash",
+            sa.Text(),
+            nullable=False,
+            comment="SHA-256 of the canonical JSON: equal means no new version",
+        ),
+        sa.Column("trigger_type", sa.Text(), nullable=False, comment="for the filter of the list"),
+        sa.Column("node_types", sa.Text(), nullable=False, comment="space-separated, with a space at both ends"),
+        sa.Column("connector_types", sa.Text(), nullable=False, comment="space-separated, with a space at both ends"),
+        sa.Column("node_count", sa.Integer(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("published_at", sa.BigInteger(), nullable=True),
+        sa.Column("published_by", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], name=op.f("fk_workflow_versions_workflow_id")),
+        sa.PrimaryKeyConstraint("workflow_id", "version", name=op.f("pk_workflow_versions")),
+    )
+    op.create_table(
+        "message_runs",
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_message_runs_message_id")),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_message_runs_run_pk")),
+        sa.PrimaryKeyConstraint("message_id", "run_pk", name=op.f("pk_message_runs")),
+    )

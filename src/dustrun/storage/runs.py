@@ -1,0 +1,248 @@
+"""Rows of runs: creating, taking up, reading, listing, counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs
+
+_OPEN = ("running", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as stored; JSON columns are text, instants milliseconds."""
+
+    pk: int
+    id: str
+    org_id: str
+    workflow_id: str | None
+    workflow_name: str
+    version: int | None
+    definition: str | None
+    mode: str
+    status: str
+    trigger_node_id: str
+    trigger_source: str
+    triggered_by: str
+    payload: str
+    prop_values: str
+    chat_message_id: str | None
+    source_run_id: str | None
+    root_run_id: str
+    concurrency_key: str | None
+    fence: int
+    last_seq: int
+    started_at: int
+    finished_at: int | None
+    wake_at: int | None
+    cancel_requested_at: int | None
+    passed: int | None
+    nodes_executed: int
+    error: str | None
+
+
+_COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
+_SLIM = [
+    runs.c[field.name]
+    if field.name not in ("definition", "payload", "prop_values")
+    else (sa.null() if field.name == "definition" else sa.literal_column("'{}'")).label(field.name)
+    for field in fields(RunRow)
+]
+_NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "finished_at", "wake_at", "passed", "error")]
+
+_INSERT = Statement(
+    sa.text(
+        f"INSERT INTO runs ({', '.join(_NEW)}) VALUES ({', '.join(':' + name for name in _NEW)})"  # noqa: S608 - names of ours
+        " ON CONFLICT (org_id, id) DO NOTHING RETURNING pk"
+    )
+)
+_FIND = Statement(sa.select(*_COLUMNS).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_")))
+_GET = Statement(sa.select(*_COLUMNS).where(runs.c.pk == b("the_pk")))
+_KEY_OF = Statement(
+    sa.select(runs.c.pk, runs.c.status, runs.c.last_seq).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_"))
+)
+_TAKE_UP = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), runs.c.status.in_(_OPEN))
+    .values(fence=runs.c.fence + 1)
+    .returning(runs.c.fence)
+)
+_LIST_OPEN = Statement(
+    sa.select(
+        runs.c.pk,
+        runs.c.org_id,
+        runs.c.workflow_id,
+        runs.c.concurrency_key,
+        runs.c.status,
+        runs.c.wake_at,
+        runs.c.fence,
+        runs.c.cancel_requested_at,
+    )
+    .where(runs.c.status.in_(_OPEN))
+    .order_by(runs.c.pk)
+)
+_REQUEST_CANCEL = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), runs.c.status.in_(_OPEN))
+    .values(cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, b("now", type_=sa.BigInteger)))
+)
+_ADD_SIGNAL = Statement(
+    sa.insert(run_signals).values(
+        run_pk=b("run_pk"), kind=b("kind"), path=b("path"), data=b("data"), at=b("at", type_=sa.BigInteger)
+    )
+)
+_LIST_SIGNALS = Statement(
+    sa.select(run_signals.c.id, run_signals.c.kind, run_signals.c.path, run_signals.c.data)
+    .where(run_signals.c.run_pk == b("run_pk"))
+    .order_by(run_signals.c.id)
+)
+_MESSAGE_EXISTS = Statement(sa.select(messages.c.id).where(messages.c.org_id == b("org_id"), messages.c.id == b("id_")))
+_LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_id"), run_pk=b("run_pk")))
+_OPEN_CHAIN = Statement(
+    sa.select(sa.func.count()).where(
+        runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), runs.c.status.in_(_OPEN)
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """What recovery must know of an unfinished run."""
+
+    pk: int
+    org_id: str
+    workflow_id: str | None
+    concurrency_key: str | None
+    status: str
+    wake_at: int | None
+    fence: int
+    cancel_requested_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Someone's answer for a waiting node, not yet used."""
+
+    id: int
+    kind: str
+    path: str
+    data: str
+
+
+def insert(tx: Tx, values: dict[str, Any]) -> int | None:
+    """Creates a run; None when its id is already used in the organisation."""
+    row = tx.one(_INSERT, **values)
+    return int(row[0]) if row is not None else None
+
+
+def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
+    """A run by its public id."""
+    row = tx.one(_FIND, org_id=org_id, id_=run_id)
+    return RunRow(*row) if row else None
+
+
+def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int] | None:
+    """(private key, status, newest sequence number) of a run."""
+    row = tx.one(_KEY_OF, org_id=org_id, id_=run_id)
+    return (row[0], row[1], row[2]) if row else None
+
+
+def get(tx: Tx, run_pk: int) -> RunRow:
+    """A run that exists."""
+    row = tx.one(_GET, the_pk=run_pk)
+    assert row is not None
+    return RunRow(*row)
+
+
+def take_up(tx: Tx, run_pk: int) -> int | None:
+    """The next fence of an open run: whoever holds an older one can write nothing more. None when it has ended."""
+    row = tx.one(_TAKE_UP, the_pk=run_pk)
+    return int(row[0]) if row else None
+
+
+def list_open(tx: Tx) -> list[OpenRun]:
+    """Every run that has not ended, oldest first."""
+    return [OpenRun(*row) for row in tx.all(_LIST_OPEN)]
+
+
+def request_cancel(tx: Tx, run_pk: int, now: int) -> bool:
+    """Notes that someone asked to cancel; False when the run has ended."""
+    return tx.run(_REQUEST_CANCEL, the_pk=run_pk, now=now) == 1
+
+
+def add_signal(tx: Tx, run_pk: int, kind: str, path: str, data: str, now: int) -> None:
+    """Leaves an answer for a waiting node."""
+    tx.run(_ADD_SIGNAL, run_pk=run_pk, kind=kind, path=path, data=data, at=now)
+
+
+def list_signals(tx: Tx, run_pk: int) -> list[Signal]:
+    """The answers that no node has used yet."""
+    return [Signal(*row) for row in tx.all(_LIST_SIGNALS, run_pk=run_pk)]
+
+
+def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
+    """Whether the organisation has that chat message."""
+    return tx.one(_MESSAGE_EXISTS, org_id=org_id, id_=message_id) is not None
+
+
+def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
+    """Shows the run at the message that launched it."""
+    tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
+
+
+def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
+    """Whether any run of a retry chain has not ended."""
+    row = tx.one(_OPEN_CHAIN, org_id=org_id, root=root_run_id)
+    return bool(row and row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which runs a list shows."""
+
+    statuses: Sequence[str] = ()
+    workflow_id: str | None = None
+    modes: Sequence[str] = ()
+    since: int | None = None
+
+
+def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[RunRow]:
+    """A page of runs, newest first, one more than `limit` when there are more; payloads are left out."""
+    query = sa.select(*_SLIM).where(runs.c.org_id == org_id).order_by(runs.c.pk.desc())
+    query = _filtered(query, filters).limit(limit + 1).offset(offset)
+    return [RunRow(*row) for row in tx.all(Statement(query))]
+
+
+def _filtered(query: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+    if filters.statuses:
+        query = query.where(runs.c.status.in_(filters.statuses))
+    if filters.workflow_id is not None:
+        query = query.where(runs.c.workflow_id == filters.workflow_id)
+    if filters.modes:
+        query = query.where(runs.c.mode.in_(filters.modes))
+    if filters.since is not None:
+        query = query.where(runs.c.started_at >= filters.since)
+    return query
+
+
+def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
+    """Runs by status. Without `since` and `mode` the ended ones come from counters, not from a scan."""
+    if filters.since is None and not filters.modes:
+        ended = sa.select(run_counts.c.status, sa.func.sum(run_counts.c.total)).where(run_counts.c.org_id == org_id)
+        if filters.workflow_id is not None:
+            ended = ended.where(run_counts.c.workflow_id == filters.workflow_id)
+        counts = {status: int(total) for status, total in tx.all(Statement(ended.group_by(run_counts.c.status)))}
+        open_ones = Filters(statuses=_OPEN, workflow_id=filters.workflow_id)
+    else:
+        counts, open_ones = {}, filters
+    query = sa.select(runs.c.status, sa.func.count()).where(runs.c.org_id == org_id).group_by(runs.c.status)
+    for status, total in tx.all(Statement(_filtered(query, open_ones))):
+        counts[status] = counts.get(status, 0) + int(total)
+    return counts
