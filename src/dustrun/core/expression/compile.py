@@ -1,0 +1,263 @@
+"""Tree → nested closures, once per template. A closure takes a `Frame` and returns a value."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from dustrun.core.expression import access, macros, operators, tree
+from dustrun.core.expression.arithmetic import negate
+from dustrun.core.expression.fault import Fault, near
+from dustrun.core.expression.frame import Frame, Run, Take
+from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
+from dustrun.core.expression.functions.table import call
+from dustrun.core.expression.logic import fold_and, fold_else, fold_or
+from dustrun.core.expression.operators import NO, OPERATORS
+from dustrun.core.expression.printer import brief, step_text
+from dustrun.core.expression.tree import Node
+from dustrun.core.expression.typenames import TYPES, qualified_type
+from dustrun.core.expression.values import Function, Lazy, kind, map_key
+
+
+class Compiler:
+    """Compiles one tree; `scope` maps the loop variables in sight to their slots."""
+
+    def __init__(self) -> None:
+        self.scope: dict[str, int] = {}
+        self.depth = 0
+        self.slots = 0
+
+    def compile(self, node: Node) -> Run:
+        """The closure of any node."""
+        return _COMPILERS[type(node)](self, node)
+
+    def all(self, nodes: tuple[Node, ...]) -> tuple[Run, ...]:
+        """The closures of several nodes."""
+        return tuple(self.compile(node) for node in nodes)
+
+    def with_variables(
+        self, names: tuple[str, ...], nodes: tuple[Node, ...]
+    ) -> tuple[tuple[int, ...], tuple[Run, ...]]:
+        """Compiles nodes that see loop variables; returns the variables' slots too."""
+        outer, first = self.scope, self.depth
+        slots = tuple(range(first, first + len(names)))
+        self.scope = {**outer, **dict(zip(names, slots, strict=True))}
+        self.depth += len(names)
+        self.slots = max(self.slots, self.depth)
+        try:
+            return slots, self.all(nodes)
+        finally:
+            self.scope, self.depth = outer, first
+
+    def literal(self, node: tree.Literal) -> Run:
+        value = node.value
+        return lambda frame: value
+
+    def name(self, node: tree.Name) -> Run:
+        name, at = node.name, node.at
+        if name in self.scope:
+            slot = self.scope[name]
+            return lambda frame: frame.variables[slot]
+        if name in TYPES:
+            found = TYPES[name]
+            return lambda frame: found
+        return lambda frame: access.take_root(frame, name, at)
+
+    def member(self, node: tree.Member) -> Run:
+        found = qualified_type(node) if "google" not in self.scope else None
+        if found is not None:
+            return lambda frame: found
+        start = self.compile(node.start)
+        takes = tuple(self.step(node, number) for number in range(len(node.steps)))
+        if len(takes) == 1:
+            only = takes[0]
+            return lambda frame: only(frame, start(frame))
+
+        def run(frame: Frame) -> Any:
+            value = start(frame)
+            for take in takes:
+                value = take(frame, value)
+            return value
+
+        return run
+
+    def step(self, node: tree.Member, number: int) -> Take:
+        step = node.steps[number]
+        if isinstance(step, tree.Method):
+            return self.method(node, number, step)
+        whole = functools.partial(_path_text, node, number + 1)
+        before = functools.partial(_path_text, node, number)
+        at = step.at
+        if isinstance(step, tree.Select) or (isinstance(step.index, tree.Literal) and type(step.index.value) is str):
+            return _take_constant(step.name if isinstance(step, tree.Select) else step.index.value, whole, before, at)
+        index = self.compile(step.index)
+
+        def take(frame: Frame, value: Any) -> Any:
+            return access.take(value, index(frame), whole, before, at)
+
+        return take
+
+    def method(self, node: tree.Member, number: int, step: tree.Method) -> Take:
+        if macros.is_loop(step):
+            return macros.loop(self, step, functools.partial(_path_text, node, number))
+        arguments = self.all(step.arguments)
+        function = FUNCTIONS.get(step.name)
+        if function is None:
+            return self.host_method(node, number, step, arguments)
+        function.check_count(len(arguments) + 1, step.at)
+
+        def take(frame: Frame, value: Any) -> Any:
+            return call(function, frame.meter, [value, *[argument(frame) for argument in arguments]], step.at)
+
+        return take
+
+    def host_method(self, node: tree.Member, number: int, step: tree.Method, arguments: tuple[Run, ...]) -> Take:
+        """`$run.resumeUrl('x')`: a function that the host put behind a key of a root."""
+        if not (isinstance(node.start, tree.Name) and node.start.name not in self.scope):
+            raise unknown_function(step.name, step.at)
+
+        def take(frame: Frame, value: Any) -> Any:
+            try:
+                function = value.get(step.name) if isinstance(value, Lazy) else None
+            except KeyError:
+                function = None
+            if not isinstance(function, Function):
+                raise unknown_function(step.name, step.at)
+            if function.arity != len(arguments):
+                message = f"{step.name}() takes {function.arity} arguments, not {len(arguments)}"
+                raise Fault("type", message, offset=step.at)
+            return function.call(*[argument(frame) for argument in arguments])
+
+        return take
+
+    def call(self, node: tree.Call) -> Run:
+        if node.name == "has":
+            return macros.has(self, node)
+        at, name = node.at, node.name
+        host = HOST_VALUES.get(name)
+        if host is not None and not node.arguments:
+            root, convert = host
+            return lambda frame: convert(access.take_root(frame, root, at))
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise unknown_function(name, at)
+        function.check_count(len(node.arguments), at)
+        arguments = self.all(node.arguments)
+        return lambda frame: call(function, frame.meter, [argument(frame) for argument in arguments], at)
+
+    def unary(self, node: tree.Unary) -> Run:
+        operand, at = self.compile(node.operand), node.at
+
+        def run(frame: Frame) -> Any:
+            value = operand(frame)
+            if node.operator == "!":
+                if isinstance(value, bool):
+                    return not value
+                raise Fault("type", f"! needs a bool; {brief(node.operand)} is a {kind(value)}", offset=at)
+            if operators.is_number(value):
+                return negate(frame.meter, value)
+            raise Fault("type", f"- needs a number; {brief(node.operand)} is a {kind(value)}", offset=at)
+
+        return run
+
+    def chain(self, node: tree.Chain) -> Run:
+        first = self.compile(node.first)
+        rest = tuple((OPERATORS[operator][1], self.compile(right)) for operator, right in node.rest)
+
+        def run(frame: Frame) -> Any:
+            value = first(frame)
+            for number, (work, operand) in enumerate(rest):
+                right = operand(frame)
+                try:
+                    result = work(frame.meter, value, right)
+                except Fault as fault:
+                    raise fault.at(node.at) from None
+                if result is NO:
+                    raise _unfit(node, number, value, right)
+                value = result
+            return value
+
+        return run
+
+    def logic(self, node: tree.Logic) -> Run:
+        fold = {"&&": fold_and, "||": fold_or, "??": fold_else}[node.operator]
+        return fold(self.all(node.parts), node)
+
+    def choice(self, node: tree.Choice) -> Run:
+        condition, then, otherwise = self.all((node.condition, node.then, node.otherwise))
+
+        def run(frame: Frame) -> Any:
+            value = condition(frame)
+            if value is True:
+                return then(frame)
+            if value is False:
+                return otherwise(frame)
+            message = f"the condition of ? must be a bool; {brief(node.condition)} is a {kind(value)}"
+            raise Fault("type", message, offset=node.at)
+
+        return run
+
+    def list_of(self, node: tree.ListOf) -> Run:
+        items = self.all(node.items)
+        return lambda frame: [item(frame) for item in items]
+
+    def map_of(self, node: tree.MapOf) -> Run:
+        entries = tuple((key.at, self.compile(key), self.compile(value)) for key, value in node.entries)
+
+        def run(frame: Frame) -> Any:
+            found: dict[Any, Any] = {}
+            for at, key, value in entries:
+                mapped = map_key(key(frame))
+                if mapped is None:
+                    raise Fault("type", "a key of a map is a string, a number or a bool", offset=at)
+                if mapped in found:
+                    raise Fault("value", "a key of a map stands there twice", offset=at)
+                found[mapped] = value(frame)
+            return found
+
+        return run
+
+
+def _take_constant(key: Any, whole: Callable[[], str], before: Callable[[], str], at: int) -> Take:
+    def take(frame: Frame, value: Any) -> Any:
+        if type(value) is dict and key in value:
+            return value[key]
+        return access.take(value, key, whole, before, at)
+
+    return take
+
+
+def _path_text(node: tree.Member, steps: int) -> str:
+    return brief(node.start) + "".join(step_text(step) for step in node.steps[:steps])
+
+
+def unknown_function(name: str, at: int) -> Fault:
+    """The fault of a name that no function has."""
+    known = [*FUNCTIONS, *macros.NAMES]
+    return Fault("syntax", f'there is no function "{name}"', offset=at, hint=lambda: near(name, known))
+
+
+def _unfit(node: tree.Chain, number: int, left: Any, right: Any) -> Fault:
+    """The fault of two kinds that do not go together; never quotes the values, they may be secret."""
+    operator, right_node = node.rest[number]
+    left_text = brief(node.first) if number == 0 else "the value so far"
+    verb = OPERATORS[operator][0]
+    message = f"cannot {verb} {left_text} ({kind(left)}) and {brief(right_node)} ({kind(right)}) with {operator}"
+    if {kind(left), kind(right)} in ({"string", "int"}, {"string", "decimal"}):
+        message += "; text becomes a number by int() or dec(), a number becomes text by string()"
+    return Fault("type", message, offset=node.at)
+
+
+_COMPILERS: dict[type, Callable[[Compiler, Any], Run]] = {
+    tree.Literal: Compiler.literal,
+    tree.Name: Compiler.name,
+    tree.Member: Compiler.member,
+    tree.Call: Compiler.call,
+    tree.Unary: Compiler.unary,
+    tree.Chain: Compiler.chain,
+    tree.Logic: Compiler.logic,
+    tree.Choice: Compiler.choice,
+    tree.ListOf: Compiler.list_of,
+    tree.MapOf: Compiler.map_of,
+}

@@ -1,0 +1,100 @@
+"""What goes wrong in an expression: a fault inside the evaluator, an `ExpressionError` for everybody else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+Kind = Literal["syntax", "missing", "type", "limit", "value"]
+
+MAX_QUOTED_LINE = 120
+MAX_NAMES_COMPARED = 500
+
+
+class Fault(Exception):
+    """A failure on its way out of the evaluator. `??`, `||`, `&&`, `has()` may still absorb it.
+
+    `offset` is the place in the expression's text; `hint` is computed only when a person will read it.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        offset: int | None = None,
+        path: str | None = None,
+        hint: Callable[[], str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.offset = offset
+        self.path = path
+        self.hint = hint
+
+    def at(self, offset: int) -> Fault:
+        """The same fault, placed where nothing nearer placed it."""
+        if self.offset is None:
+            self.offset = offset
+        return self
+
+
+class ExpressionError(Exception):
+    """A template that cannot be read or evaluated: what is wrong, and where in its text.
+
+    `path` names what was missing (`$nodes.a.result.price`), `field` the payload field that holds the template.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Kind,
+        source: str = "",
+        offset: int = 0,
+        path: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.source = source
+        self.line, self.column = line_and_column(source, offset)
+        self.path = path
+        self.field = field
+
+    def __str__(self) -> str:
+        lines = self.source.splitlines()
+        if not 0 < self.line <= len(lines):
+            return self.message
+        start = max(0, self.column - MAX_QUOTED_LINE // 2)
+        text = lines[self.line - 1][start : start + MAX_QUOTED_LINE]
+        caret = " " * (self.column - 1 - start) + "^"
+        return f"{self.message} (line {self.line}, column {self.column})\n  {text}\n  {caret}"
+
+
+class ExpressionErrors(Exception):
+    """Every template of one payload that cannot be read."""
+
+    def __init__(self, errors: Sequence[ExpressionError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+def line_and_column(source: str, offset: int) -> tuple[int, int]:
+    """The place of an offset in a text, both counted from 1."""
+    before = source[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A sentence with near matches of a name that is not among `names`; empty when nothing is near."""
+    known = [known for known, _ in zip(names, range(MAX_NAMES_COMPARED), strict=False) if len(known) <= 100]
+    found = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.6)
+    if found:
+        return "; did you mean " + " or ".join(f'"{match}"' for match in found) + "?"
+    if known and len(known) <= 12:
+        return "; there is " + ", ".join(f'"{name}"' for name in known)
+    return ""

@@ -1,0 +1,105 @@
+"""Addresses and contract data of EVM chains."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.functions import abi
+from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.functions.text import hex_bytes, utf8
+from dustrun.core.expression.limits import Meter
+
+chain = Group("Chain")
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_SIGNATURE = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]*)\((.*)\)")
+
+
+def _keccak(data: bytes) -> bytes:
+    from Crypto.Hash import keccak as keccak_hash  # slow import
+
+    return keccak_hash.new(digest_bits=256, data=data).digest()
+
+
+def _checksummed(address: str) -> str:
+    digits = address[2:].lower()
+    digest = _keccak(digits.encode()).hex()
+    return "0x" + "".join(c.upper() if int(d, 16) > 7 else c for c, d in zip(digits, digest, strict=False))
+
+
+@chain.function(
+    "checksum(address: string) -> string",
+    "The address with its EIP-55 capitals; refuses one whose capitals are wrong.",
+    'checksum("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")',
+    '"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"',
+)
+def checksum(meter: Meter, address: str) -> str:
+    if not is_address(meter, address):
+        raise Fault("value", "checksum(): the text is not an address, or its capitals are wrong")
+    return _checksummed(address)
+
+
+@chain.function(
+    "isAddress(x: any) -> bool",
+    "Whether it is an EVM address; mixed capitals must be the right ones.",
+    'isAddress("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")',
+    "true",
+)
+def is_address(meter: Meter, x: Any) -> bool:
+    if not isinstance(x, str) or not _ADDRESS.fullmatch(x):
+        return False
+    digits = x[2:]
+    return digits in (digits.lower(), digits.upper()) or x == _checksummed(x)
+
+
+@chain.function(
+    "keccak(data: data) -> string",
+    "Keccak-256 after `0x`; text as its UTF-8, so use fromHex() for bytes in hexadecimal.",
+    'keccak("Transfer(address,address,uint256)")',
+    '"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"',
+)
+def keccak(meter: Meter, data: str | bytes) -> str:
+    return "0x" + _keccak(utf8(data)).hex()
+
+
+def _types(names: list[Any]) -> tuple[abi.AbiType, ...]:
+    if len(names) > 100 or not all(isinstance(name, str) for name in names):
+        raise Fault("type", "the ABI types are a list of at most 100 texts")
+    return tuple(abi.read_type(name) for name in names)
+
+
+@chain.function(
+    "abiEncode(types: list, values: list) -> string",
+    "Values as contracts take them, after `0x`; tuples are lists, bytes begin with `0x`.",
+    'abiEncode(["uint256", "bool"], [1, true])',
+    '"0x' + "0" * 63 + "1" + "0" * 63 + '1"',
+)
+def abi_encode(meter: Meter, types: list[Any], values: list[Any]) -> str:
+    return "0x" + abi.encode(meter, _types(types), values).hex()
+
+
+@chain.function(
+    "abiDecode(types: list, data: string|bytes) -> list",
+    "The values in contract data.",
+    'abiDecode(["uint256"], "0x' + "0" * 62 + '2a")',
+    "[42]",
+)
+def abi_decode(meter: Meter, types: list[Any], data: str | bytes) -> list[Any]:
+    blob = hex_bytes("abiDecode", data) if isinstance(data, str) else data
+    return abi.Reader(meter, blob).sequence(_types(types), 0)
+
+
+@chain.function(
+    "selector(signature: string) -> string",
+    "The first four bytes that name a contract's function.",
+    'selector("transfer(address,uint256)")',
+    '"0xa9059cbb"',
+)
+def selector(meter: Meter, signature: str) -> str:
+    match = _SIGNATURE.fullmatch(signature.strip())
+    if match is None or len(signature) > abi.MAX_TYPE_TEXT:
+        raise Fault("value", "selector(): the signature looks like transfer(address,uint256)")
+    types = ",".join(abi.canonical(abi.read_type(part)) for part in abi.split_types(match.group(2)))
+    return "0x" + _keccak(f"{match.group(1)}({types})".encode())[:4].hex()

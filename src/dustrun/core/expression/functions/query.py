@@ -1,0 +1,155 @@
+"""JMESPath with our numbers and our limits: every visit is paid for, every list bounded, no floats."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from dustrun.core import exact_json
+from dustrun.core.expression import arithmetic
+from dustrun.core.expression.border import compact, to_json
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.operators import NO, OPERATORS, contained, is_number, same
+
+MAX_QUERY = 1000
+MAX_NESTING = 50
+
+
+def run_query(meter: Meter, data: Any, path: str) -> Any:
+    """The result of a JMESPath expression over a JSON value."""
+    from jmespath.exceptions import JMESPathError, ParseError  # slow import
+
+    try:
+        tree = _parse(path)
+        return to_json(meter, _interpreter()(meter).visit(tree, data))
+    except ParseError as error:
+        raise Fault("value", f"query(): {str(error).splitlines()[0][:200]}") from None
+    except (JMESPathError, TypeError, ValueError, AttributeError, LookupError, RecursionError):
+        raise Fault("value", "query(): the expression does not fit the data") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(path: str) -> Any:
+    from jmespath import parser  # slow import
+
+    if len(path) > MAX_QUERY:
+        raise Fault("limit", f"query(): an expression of {len(path)} characters is too long; the limit is {MAX_QUERY}")
+    return _exact(parser.Parser().parse(path).parsed, 0)
+
+
+def _exact(node: Any, depth: int) -> Any:
+    """The tree with exact literals, for JMESPath reads them as floats; refuses what nests too deep."""
+    if depth > MAX_NESTING:
+        raise Fault("limit", f"query(): nested deeper than {MAX_NESTING} levels")
+    if node["type"] == "literal":
+        return {**node, "value": _without_floats(node["value"])}
+    return {**node, "children": [_exact(c, depth + 1) if isinstance(c, dict) else c for c in node["children"]]}
+
+
+def _without_floats(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, list):
+        return [_without_floats(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_floats(item) for key, item in value.items()}
+    return value
+
+
+_ORDER = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def _with_decimal(names: Iterable[str]) -> list[str]:
+    return [*names, "Decimal"] if "int" in names else list(names)
+
+
+@functools.cache
+def _interpreter() -> Any:
+    """The interpreter's class; made on first use because its base is a slow import."""
+    from jmespath import functions, visitor  # slow import
+
+    class Exact(functions.Functions):  # type: ignore[misc]
+        """JMESPath's functions where floats or unbounded growth would come in."""
+
+        meter: Meter
+
+        def _convert_to_jmespath_type(self, name: str) -> str:
+            return "number" if name == "Decimal" else str(super()._convert_to_jmespath_type(name))
+
+        def _get_allowed_pytypes(self, types: list[str]) -> Any:
+            allowed, inner = super()._get_allowed_pytypes(types)
+            return _with_decimal(allowed), [_with_decimal(names) for names in inner]
+
+        @functions.signature({"types": ["array", "string"]}, {"types": []})  # type: ignore[misc]
+        def _func_contains(self, subject: Any, search: Any) -> bool:
+            if isinstance(subject, str):
+                return isinstance(search, str) and search in subject
+            return bool(contained(self.meter, search, subject))
+
+        @functions.signature({"types": []})  # type: ignore[misc]
+        def _func_type(self, value: Any) -> str:
+            return self._convert_to_jmespath_type(type(value).__name__)
+
+        @functions.signature({"types": ["array-number"]})  # type: ignore[misc]
+        def _func_avg(self, items: list[Any]) -> Any:
+            return arithmetic.divide(self.meter, self._func_sum(items), len(items)) if items else None
+
+        @functions.signature({"types": ["array-number"]})  # type: ignore[misc]
+        def _func_sum(self, items: list[Any]) -> Any:
+            return functools.reduce(functools.partial(arithmetic.add, self.meter), items, 0)
+
+        @functions.signature({"types": []})  # type: ignore[misc]
+        def _func_to_number(self, value: Any) -> Any:
+            if isinstance(value, str):
+                try:
+                    value = exact_json.loads(value)
+                except exact_json.JsonError:
+                    return None
+            return value if is_number(value) else None
+
+        @functions.signature({"types": []})  # type: ignore[misc]
+        def _func_to_string(self, value: Any) -> str:
+            return value if isinstance(value, str) else compact(self.meter, to_json(self.meter, value))
+
+        @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[misc]
+        def _func_join(self, separator: str, items: list[str]) -> str:
+            self.meter.grow(sum(map(len, items)) + len(separator) * len(items))
+            return separator.join(items)
+
+    class Metered(visitor.TreeInterpreter):  # type: ignore[misc]
+        """Pays for every visit by the size of what it looks at, and bounds what it makes."""
+
+        def __init__(self, meter: Meter) -> None:
+            own = Exact()
+            own.meter = meter
+            super().__init__(options=visitor.Options(custom_functions=own))
+            self.meter = meter
+
+        def visit(self, node: Any, *arguments: Any, **named: Any) -> Any:
+            value = arguments[0] if arguments else None
+            self.meter.charge(1 + (len(value) >> 2 if isinstance(value, list | dict | str) else 0))
+            result = super().visit(node, *arguments, **named)
+            if isinstance(result, list | dict | str):
+                self.meter.grow(len(result))
+            return result
+
+        def visit_comparator(self, node: Any, value: Any) -> Any:
+            sides = [self.visit(child, value) for child in node["children"]]
+            if node["value"] in ("eq", "ne"):
+                return same(self.meter, *sides) is (node["value"] == "eq")
+            found = OPERATORS[_ORDER[node["value"]]][1](self.meter, *sides)
+            return None if found is NO else found
+
+        def visit_flatten(self, node: Any, value: Any) -> Any:
+            base = self.visit(node["children"][0], value)
+            if not isinstance(base, list):
+                return None
+            size = sum(len(item) if isinstance(item, list) else 1 for item in base)
+            self.meter.grow(size)
+            self.meter.charge(size)
+            return [part for item in base for part in (item if isinstance(item, list) else (item,))]
+
+    return Metered

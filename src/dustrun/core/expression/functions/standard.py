@@ -1,0 +1,210 @@
+"""CEL's own functions: conversions, sizes, text tests and calendar fields."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from dustrun.core.expression import arithmetic, literals, times
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.functions.table import Group, is_digits
+from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.typenames import type_of
+from dustrun.core.expression.values import Duration, Timestamp, TypeName
+
+standard = Group("CEL")
+
+MAX_PATTERN = 1000
+MAX_PATTERN_MEMORY = 1 << 20
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
+
+
+@standard.function(
+    "int(x: number|string|timestamp|duration) -> int",
+    "A whole number of a decimal (cut), of digits, of a moment (seconds since 1970).",
+    'int("42")',
+    "42",
+)
+def to_int(meter: Meter, x: Any) -> int:
+    if isinstance(x, Timestamp | Duration):
+        return x.nanos // times.SECOND
+    if not isinstance(x, str):
+        return int(x)
+    if not is_digits(x):
+        raise Fault("value", "int(): the text is not a whole number in plain digits")
+    return literals.read_integer(x)
+
+
+@standard.function("uint(x: number|string) -> int", "CEL's name for int() of what is not negative.", "uint(7)", "7")
+def to_uint(meter: Meter, x: Any) -> int:
+    value = to_int(meter, x)
+    if value < 0:
+        raise Fault("value", "uint(): the number is negative")
+    return value
+
+
+@standard.function("dec(x: number|string) -> decimal", "An exact decimal of a number or text.", 'dec("1.50")', "1.50")
+def to_decimal(meter: Meter, x: Any) -> Decimal:
+    if not isinstance(x, str):
+        return Decimal(x)
+    if not _NUMBER.fullmatch(x):
+        raise Fault("value", "dec(): the text is not a number; there is no infinity and no NaN")
+    return literals.read_decimal(x)
+
+
+standard.function("double(x: number|string) -> decimal", "CEL's name for dec().", "double(2)", "2")(to_decimal)
+
+
+@standard.function(
+    "string(x: any) -> string", "Text of a number, bool, moment, span, or UTF-8 bytes.", "string(1.50)", '"1.50"'
+)
+def to_string(meter: Meter, x: Any) -> str:
+    if isinstance(x, str):
+        return x
+    if isinstance(x, bool):
+        return "true" if x else "false"
+    if isinstance(x, int | Decimal):
+        return arithmetic.plain(x)
+    if isinstance(x, Timestamp):
+        return times.write_moment(x)
+    if isinstance(x, Duration):
+        return times.write_span(x)
+    if isinstance(x, TypeName):
+        return x.name
+    if isinstance(x, bytes):
+        return _decode(x)
+    raise Fault("type", "string() does not take lists, maps or null; use json()")
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Fault("value", "string(): the bytes are not UTF-8") from None
+
+
+@standard.function("bool(x: bool|string) -> bool", "A bool of its text.", 'bool("true")', "true")
+def to_bool(meter: Meter, x: Any) -> bool:
+    known = {"true": True, "True": True, "TRUE": True, "t": True, "1": True,
+             "false": False, "False": False, "FALSE": False, "f": False, "0": False}  # fmt: skip
+    if isinstance(x, bool):
+        return x
+    if x not in known:
+        raise Fault("value", "bool(): the text is neither true nor false")
+    return known[x]
+
+
+@standard.function("bytes(x: data) -> bytes", "The UTF-8 of a text.", 'size(bytes("é"))', "2")
+def to_bytes(meter: Meter, x: str | bytes) -> bytes:
+    return x.encode("utf-8", "replace") if isinstance(x, str) else x
+
+
+@standard.function(
+    "timestamp(x: timestamp|string|int) -> timestamp",
+    "A moment of RFC 3339 text or of seconds since 1970.",
+    'timestamp("2026-05-01T12:00:00+02:00")',
+    '"2026-05-01T10:00:00Z"',
+)
+def to_timestamp(meter: Meter, x: Any) -> Timestamp:
+    if isinstance(x, str):
+        return times.read_moment(x)
+    return x if isinstance(x, Timestamp) else times.in_range(Timestamp(int(x) * times.SECOND))
+
+
+@standard.function("duration(x: span) -> duration", "A span of time.", 'duration("1h30m")', '"5400s"')
+def to_duration(meter: Meter, x: Any) -> Duration:
+    return times.read_span(x) if isinstance(x, str) else x
+
+
+@standard.function("type(x: any) -> type", "The type of a value.", "type(1) == int", "true")
+def type_name(meter: Meter, x: Any) -> TypeName:
+    return type_of(x)
+
+
+@standard.function("dyn(x: any) -> any", "The value itself (for CEL's type checkers).", "dyn(1)", "1")
+def dynamic(meter: Meter, x: Any) -> Any:
+    return x
+
+
+@standard.function("size(x: string|bytes|list|map) -> int", "Characters, bytes, items or entries.", 'size("día")', "3")
+def size(meter: Meter, x: Any) -> int:
+    return len(x)
+
+
+@standard.function(
+    "matches(s: string, pattern: string) -> bool",
+    "Whether an RE2 pattern is found in the text.",
+    'matches("INV-042", "^INV-[0-9]+$")',
+    "true",
+)
+def matches(meter: Meter, s: str, pattern: str) -> bool:
+    return pattern_of(pattern).search(s) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def pattern_of(pattern: str) -> Any:
+    """A compiled pattern. RE2 runs in linear time whatever the pattern; its memory is bounded."""
+    import re2  # slow import
+
+    if len(pattern) > MAX_PATTERN:
+        raise Fault("limit", f"a pattern of {len(pattern)} characters is too long; the limit is {MAX_PATTERN}")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MAX_PATTERN_MEMORY
+    try:
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeError):
+        raise Fault(
+            "value", "the pattern is not a regular expression (RE2: no look-around, no back references)"
+        ) from None
+
+
+@standard.function(
+    "startsWith(s: string, prefix: string) -> bool", "Whether a text begins so.", '"0xabc".startsWith("0x")', "true"
+)
+def starts_with(meter: Meter, s: str, prefix: str) -> bool:
+    return s.startswith(prefix)
+
+
+@standard.function(
+    "endsWith(s: string, suffix: string) -> bool", "Whether a text ends so.", '"a.eth".endsWith(".eth")', "true"
+)
+def ends_with(meter: Meter, s: str, suffix: str) -> bool:
+    return s.endswith(suffix)
+
+
+@standard.function(
+    "contains(s: string, part: string) -> bool", "Whether a text holds another.", '"abc".contains("b")', "true"
+)
+def contains(meter: Meter, s: str, part: str) -> bool:
+    return part in s
+
+
+def _field(name: str, line: str, result: int, read: Callable[[datetime], int], span_unit: int = 0) -> None:
+    """Declares a calendar field of a moment, which some fields also have of a span."""
+
+    def work(meter: Meter, x: Any, zone: str | None = None) -> int:
+        if isinstance(x, Duration):
+            whole = abs(x.nanos) // span_unit * (1 if x.nanos >= 0 else -1)
+            return whole % 1000 if name == "getMilliseconds" else whole
+        return read(times.calendar(x, zone))
+
+    kinds = "timestamp|duration" if span_unit else "timestamp"
+    example = f'{name}(timestamp("2026-05-01T12:34:56.789Z"))'
+    standard.function(f"{name}(x: {kinds}, zone: string?) -> int", line, example, str(result))(work)
+
+
+_field("getFullYear", "The year.", 2026, lambda m: m.year)
+_field("getMonth", "The month, from 0.", 4, lambda m: m.month - 1)
+_field("getDate", "The day of the month, from 1.", 1, lambda m: m.day)
+_field("getDayOfMonth", "The day of the month, from 0.", 0, lambda m: m.day - 1)
+_field("getDayOfWeek", "The day of the week, Sunday is 0.", 5, lambda m: m.isoweekday() % 7)
+_field("getDayOfYear", "The day of the year, from 0.", 120, lambda m: m.timetuple().tm_yday - 1)
+_field("getHours", "The hour; of a span, its hours.", 12, lambda m: m.hour, 3600 * times.SECOND)
+_field("getMinutes", "The minute; of a span, its minutes.", 34, lambda m: m.minute, 60 * times.SECOND)
+_field("getSeconds", "The second; of a span, its seconds.", 56, lambda m: m.second, times.SECOND)
+_field("getMilliseconds", "The millisecond.", 789, lambda m: m.microsecond // 1000, 10**6)

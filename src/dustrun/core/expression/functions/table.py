@@ -1,0 +1,160 @@
+"""The table of functions: a signature, a line, an example. Checking, documentation and tests all read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, DecimalException
+from typing import Any
+
+from dustrun.core.expression import times
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.values import Lazy, kind, read_all
+
+#: a parameter's type → the kinds it takes; no kinds: anything that is a value
+_TYPES: dict[str, frozenset[str]] = {
+    "any": frozenset(),
+    "number": frozenset({"int", "decimal"}),
+    "time": frozenset({"timestamp", "string"}),
+    "span": frozenset({"duration", "string"}),
+    "data": frozenset({"string", "bytes"}),
+}
+#: the types that also take text, read on the way in
+_READERS: dict[str, Callable[[str], Any]] = {"time": times.read_moment, "span": times.read_span}
+_NOT_VALUES = frozenset({"function", "other"})
+_SIGNATURE = re.compile(r"(\w+)\((.*)\) -> (\S+)")
+_PARAMETER = re.compile(r"(\.\.\.)?(\w+): ([\w|]+)(\?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a function."""
+
+    name: str
+    type: str
+    kinds: frozenset[str]
+    optional: bool
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One example and the JSON it gives."""
+
+    example: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One function: what it is called with, what it says of itself, and its work."""
+
+    name: str
+    signature: str
+    group: str
+    line: str
+    expected: Expected
+    parameters: tuple[Parameter, ...]
+    work: Callable[..., Any]
+
+    def check_count(self, count: int, at: int) -> None:
+        """Refuses, when a template is read, a wrong number of arguments."""
+        least = sum(not (p.optional or p.repeated) for p in self.parameters)
+        most = None if any(p.repeated for p in self.parameters) else len(self.parameters)
+        if count < least or (most is not None and count > most):
+            message = f"{self.signature} does not take {count} argument{'s' if count != 1 else ''}"
+            raise Fault("syntax", message, offset=at)
+
+
+class Group:
+    """The functions of one file."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, FunctionSpec] = {}
+
+    def function(
+        self, signature: str, line: str, example: str, result: str
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declares a function; its work gets the meter first."""
+
+        def declare(work: Callable[..., Any]) -> Callable[..., Any]:
+            match = _SIGNATURE.fullmatch(signature)
+            assert match, signature
+            name, parameters, _ = match.groups()
+            self.functions[name] = FunctionSpec(
+                name, signature, self.name, line, Expected(example, result), _parameters(parameters), work
+            )
+            return work
+
+        return declare
+
+
+def _parameters(text: str) -> tuple[Parameter, ...]:
+    return tuple(_parameter(part) for part in text.split(", ") if part)
+
+
+def _parameter(text: str) -> Parameter:
+    match = _PARAMETER.fullmatch(text)
+    assert match, text
+    dots, name, type_text, optional = match.groups()
+    kinds: set[str] = set()
+    for part in type_text.split("|"):
+        kinds |= _TYPES.get(part, {part})
+    return Parameter(name, type_text, frozenset(kinds), bool(optional), bool(dots))
+
+
+def call(function: FunctionSpec, meter: Meter, values: list[Any], at: int) -> Any:
+    """Calls a function with values of the right kinds, pays for their size, and bounds the result."""
+    try:
+        parameters = function.parameters
+        for number, value in enumerate(values):
+            parameter = parameters[number] if number < len(parameters) else parameters[-1]
+            values[number] = _accept(function, parameter, value, meter)
+        result = function.work(meter, *values)
+    except Fault as fault:
+        raise fault.at(at) from None
+    except DecimalException:
+        raise Fault("limit", f"{function.name}(): a number out of range", offset=at) from None
+    if isinstance(result, str | bytes | list | dict):
+        meter.grow(len(result))
+    return result
+
+
+def _accept(function: FunctionSpec, parameter: Parameter, value: Any, meter: Meter) -> Any:
+    found = kind(value)
+    if (parameter.kinds and found not in parameter.kinds) or found in _NOT_VALUES:
+        message = f"{function.name}(): {parameter.name} must be {_article(parameter.type)}, not a {found}"
+        if found == "string" and parameter.kinds & {"int", "decimal"}:
+            message += "; text becomes a number by int() or dec()"
+        raise Fault("type", message)
+    if isinstance(value, str | bytes):
+        meter.charge(len(value) >> 6)
+        reader = _READERS.get(parameter.type)
+        return reader(value) if reader and isinstance(value, str) else value
+    if isinstance(value, Lazy):
+        value = read_all(value)
+    if isinstance(value, list | dict):
+        meter.charge(len(value) >> 1)
+    return value
+
+
+def _article(type_text: str) -> str:
+    named = {"time": "a moment", "span": "a span of time", "data": "text or bytes", "int": "an integer"}
+    return named.get(type_text) or "a " + type_text.replace("|", " or a ")
+
+
+def is_digits(text: str) -> bool:
+    """Whether a text is a plain whole number: digits with a sign at most."""
+    return re.fullmatch(r"[+-]?[0-9]+", text) is not None
+
+
+def numbers_of(name: str, values: list[Any]) -> list[int | Decimal]:
+    """The values, all of which must be numbers."""
+    for value in values:
+        if kind(value) not in ("int", "decimal"):
+            message = f"{name}() needs numbers; there is a {kind(value)} among them"
+            raise Fault("type", message + ("; use int() or dec()" if kind(value) == "string" else ""))
+    return values

@@ -1,0 +1,172 @@
+"""Text. Lengths and places count characters (Unicode code points), as CEL does."""
+
+from __future__ import annotations
+
+import base64 as base64_codec
+import re
+import unicodedata
+from typing import Any
+from urllib.parse import quote
+
+from dustrun.core.expression.border import as_text
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.functions.formatting import format_text
+from dustrun.core.expression.functions.table import Group
+from dustrun.core.expression.limits import Meter
+
+text = Group("Text")
+
+
+@text.function("lower(s: string) -> string", "In lower case.", 'lower("ÀB")', '"àb"')
+def lower(meter: Meter, s: str) -> str:
+    return s.lower()
+
+
+@text.function("upper(s: string) -> string", "In upper case.", 'upper("ab")', '"AB"')
+def upper(meter: Meter, s: str) -> str:
+    return s.upper()
+
+
+@text.function("trim(s: string) -> string", "Without white space at both ends.", 'trim("  a b ")', '"a b"')
+def trim(meter: Meter, s: str) -> str:
+    return s.strip()
+
+
+@text.function(
+    "replace(s: string, old: string, new: string, count: int?) -> string",
+    "With every `old`, or the first `count`, replaced.",
+    'replace("a-b-c", "-", "+")',
+    '"a+b+c"',
+)
+def replace(meter: Meter, s: str, old: str, new: str, count: int = -1) -> str:
+    found = s.count(old) if count < 0 else min(count, s.count(old))
+    meter.grow(len(s) + found * (len(new) - len(old)))
+    return s.replace(old, new, count)
+
+
+@text.function(
+    "split(s: string, separator: string, limit: int?) -> list",
+    "The parts between separators, at most `limit`; an empty separator splits into characters.",
+    'split("a,b,c", ",")',
+    '["a", "b", "c"]',
+)
+def split(meter: Meter, s: str, separator: str, limit: int = -1) -> list[str]:
+    if limit in (0, 1):
+        return [s] if limit else []
+    if separator == "":
+        meter.charge(len(s) >> 2)
+        return list(s) if limit < 0 or limit >= len(s) else [*s[: limit - 1], s[limit - 1 :]]
+    meter.charge(s.count(separator) >> 2)
+    return s.split(separator, limit - 1 if limit > 0 else -1)
+
+
+@text.function(
+    "join(items: list, separator: string?) -> string",
+    "Texts, numbers and bools in one text.",
+    'join(["a", 1, 2.50], ", ")',
+    '"a, 1, 2.50"',
+)
+def join(meter: Meter, items: list[Any], separator: str = "") -> str:
+    for item in items:
+        if isinstance(item, list | dict | bytes):
+            raise Fault("type", "join() takes texts, numbers and bools; use map() to make texts of the items first")
+    parts = [as_text(meter, item) for item in items]
+    meter.grow(sum(map(len, parts)) + len(separator) * len(parts))
+    return separator.join(parts)
+
+
+@text.function(
+    "substring(s: string, start: int, end: int?) -> string",
+    "From `start` up to but without `end`, counted from 0.",
+    'substring("invoice", 2, 5)',
+    '"voi"',
+)
+def substring(meter: Meter, s: str, start: int, end: int | None = None) -> str:
+    stop = len(s) if end is None else end
+    if not 0 <= start <= stop <= len(s):
+        raise Fault("value", f"substring(): from {start} to {stop} is not within a text of {len(s)} characters")
+    return s[start:stop]
+
+
+@text.function(
+    "padLeft(s: string, width: int, fill: string?) -> string",
+    "Filled at the left (with spaces) up to a width.",
+    'padLeft("7", 3, "0")',
+    '"007"',
+)
+def pad_left(meter: Meter, s: str, width: int, fill: str = " ") -> str:
+    if len(fill) != 1:
+        raise Fault("value", "padLeft(): fill is one character")
+    meter.grow(width)
+    return s.rjust(width, fill)
+
+
+@text.function(
+    "format(template: string, values: list) -> string",
+    "Fills %s (anything), %d (integers), %f or %.2f (numbers), %x (hex), %b (binary), %% in order.",
+    'format("%s owes %.2f", ["Ann", 12.5])',
+    '"Ann owes 12.50"',
+)
+def formatted(meter: Meter, template: str, values: list[Any]) -> str:
+    return format_text(meter, template, values)
+
+
+@text.function(
+    "urlEncode(s: string) -> string", "Escaped for one part of an address.", 'urlEncode("a b/ü")', '"a%20b%2F%C3%BC"'
+)
+def url_encode(meter: Meter, s: str) -> str:
+    return quote(utf8(s), safe="")
+
+
+@text.function("base64(data: data) -> string", "In base64.", 'base64("hi")', '"aGk="')
+def base64(meter: Meter, data: str | bytes) -> str:
+    return base64_codec.b64encode(utf8(data)).decode()
+
+
+@text.function("fromBase64(s: string) -> bytes", "The bytes of base64.", 'string(fromBase64("aGk="))', '"hi"')
+def from_base64(meter: Meter, s: str) -> bytes:
+    try:
+        return base64_codec.b64decode(s + "=" * (-len(s) % 4), validate=True)
+    except ValueError:
+        raise Fault("value", "fromBase64(): the text is not base64") from None
+
+
+@text.function(
+    "hex(x: int|string|bytes) -> string", "In hexadecimal after `0x`; text as its UTF-8.", "hex(255)", '"0xff"'
+)
+def hexadecimal(meter: Meter, x: int | str | bytes) -> str:
+    return hex(x) if isinstance(x, int) else "0x" + utf8(x).hex()
+
+
+@text.function(
+    "fromHex(s: string) -> bytes", "The bytes of hexadecimal, `0x` or not.", 'string(fromHex("0x6869"))', '"hi"'
+)
+def from_hex(meter: Meter, s: str) -> bytes:
+    return hex_bytes("fromHex", s)
+
+
+def hex_bytes(name: str, s: str) -> bytes:
+    """The bytes of a hexadecimal text, for functions that take one."""
+    digits = s[2:] if s[:2] in ("0x", "0X") else s
+    if len(digits) % 2 or not re.fullmatch(r"[0-9a-fA-F]*", digits):
+        raise Fault("value", f"{name}(): the text is not pairs of hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
+def utf8(data: str | bytes) -> bytes:
+    """Bytes as they are, text as its UTF-8."""
+    try:
+        return data.encode() if isinstance(data, str) else data
+    except UnicodeEncodeError:
+        raise Fault("value", "the text holds half of a surrogate pair") from None
+
+
+@text.function(
+    "slug(s: string) -> string",
+    "Lower-case words joined by `-`, safe in addresses.",
+    'slug("Añejo, 2 yrs!")',
+    '"anejo-2-yrs"',
+)
+def slug(meter: Meter, s: str) -> str:
+    plain = unicodedata.normalize("NFKD", s).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

@@ -1,0 +1,95 @@
+"""`&&`, `||` and `??`: what decides, what is passed over, and which failure comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun.core.expression.fault import Fault
+from dustrun.core.expression.frame import Frame, Run
+from dustrun.core.expression.printer import brief
+from dustrun.core.expression.tree import Logic
+from dustrun.core.expression.values import kind
+
+
+def absorb(fault: Fault) -> Fault:
+    """A failure that another operand may overrule; limits are final."""
+    if fault.kind == "limit":
+        raise fault
+    return fault
+
+
+def _not_bool(node: Logic, number: int, value: Any) -> Fault:
+    text = brief(node.parts[number])
+    return Fault("type", f"{node.operator} needs bools; {text} is a {kind(value)}", offset=node.at)
+
+
+def fold_and(parts: tuple[Run, ...], node: Logic) -> Run:
+    """False if any part is false, whatever else fails (CEL)."""
+
+    def run(frame: Frame) -> bool:
+        failure: Fault | None = None
+        for number, part in enumerate(parts):
+            try:
+                value = part(frame)
+            except Fault as fault:
+                failure = failure or absorb(fault)
+                continue
+            if value is False:
+                return False
+            if value is not True:
+                failure = failure or _not_bool(node, number, value)
+        if failure is not None:
+            raise failure
+        return True
+
+    return run
+
+
+def fold_or(parts: tuple[Run, ...], node: Logic) -> Run:
+    """CEL's `||` where the left side is a bool; else the first value that is neither missing nor null."""
+    last = len(parts) - 1
+
+    def run(frame: Frame) -> Any:
+        failure: Fault | None = None
+        seen_false = False
+        for number, part in enumerate(parts):
+            try:
+                value = part(frame)
+            except Fault as fault:
+                if fault.kind != "missing" or number == last:
+                    failure = failure or absorb(fault)
+                continue
+            if value is True:
+                return True
+            if value is False:
+                seen_false = True
+            elif value is None and number != last:
+                continue
+            elif seen_false or failure is not None:
+                failure = failure or _not_bool(node, number, value)
+            else:
+                return value
+        if failure is not None:
+            raise failure
+        return False
+
+    return run
+
+
+def fold_else(parts: tuple[Run, ...], node: Logic) -> Run:
+    """The first part that is neither missing nor null; the last one as it is."""
+    *earlier, last = parts
+
+    def run(frame: Frame) -> Any:
+        for part in earlier:
+            try:
+                value = part(frame)
+            except Fault as fault:
+                if fault.kind != "missing":
+                    raise
+                continue
+            if value is not None:
+                return value
+        return last(frame)
+
+    return run

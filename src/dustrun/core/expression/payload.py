@@ -1,0 +1,132 @@
+"""A whole payload: every text of it may be a template; what has none is shared, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dustrun.core.expression.fault import ExpressionError, ExpressionErrors
+from dustrun.core.expression.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.operators import MAX_VALUE_DEPTH
+from dustrun.core.expression.references import Reference
+from dustrun.core.expression.template import Template, parse_template
+from dustrun.core.expression.values import Roots
+
+Make = Callable[[Roots, Limits], Any]
+
+
+class CompiledValue:
+    """A payload ready to be filled. `references` pairs a field path (`rows[0].amount`) with what it looks at."""
+
+    __slots__ = ("_make", "_value", "is_static", "references")
+
+    def __init__(self, value: Any, make: Make | None, references: tuple[tuple[str, Reference], ...]) -> None:
+        self._value = value
+        self._make = make
+        self.is_static = make is None
+        self.references = references
+
+    def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
+        """The payload for these roots; an `ExpressionError` carries the field. Treat the result as immutable."""
+        return self._value if self._make is None else self._make(roots, limits)
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self.references: list[tuple[str, Reference]] = []
+        self.errors: list[ExpressionError] = []
+
+    def compile(self, value: Any, field: str, depth: int) -> Make | None:
+        """How to make the value, or None where it stands for itself."""
+        if isinstance(value, str):
+            return self._text(value, field)
+        if depth > MAX_VALUE_DEPTH:
+            self.errors.append(ExpressionError("the payload nests too deep", kind="limit", field=field))
+            return None
+        if isinstance(value, dict):
+            parts = ((key, self.compile(item, _joined(field, key), depth + 1)) for key, item in value.items())
+            return _map_maker(value, {key: make for key, make in parts if make})
+        if isinstance(value, list):
+            items = [self.compile(item, f"{field}[{i}]", depth + 1) for i, item in enumerate(value)]
+            return _list_maker(value, {i: make for i, make in enumerate(items) if make})
+        return None
+
+    def _text(self, text: str, field: str) -> Make | None:
+        if "{{" not in text:
+            return None
+        try:
+            template = parse_template(text)
+        except ExpressionError as error:
+            error.field = field
+            self.errors.append(error)
+            return None
+        self.references.extend((field, reference) for reference in template.references)
+        return _template_maker(template, field)
+
+
+def _joined(field: str, key: str) -> str:
+    return f"{field}.{key}" if field else str(key)
+
+
+def _template_maker(template: Template, field: str) -> Make:
+    evaluate = template.evaluate
+
+    def make(roots: Roots, limits: Limits) -> Any:
+        try:
+            return evaluate(roots, limits)
+        except ExpressionError as error:
+            error.field = field
+            raise
+
+    return make
+
+
+def _map_maker(value: dict[str, Any], makers: dict[str, Make]) -> Make | None:
+    if not makers:
+        return None
+    pairs = tuple(makers.items())
+
+    def make(roots: Roots, limits: Limits) -> dict[str, Any]:
+        filled = dict(value)
+        for key, maker in pairs:
+            filled[key] = maker(roots, limits)
+        return filled
+
+    return make
+
+
+def _list_maker(value: list[Any], makers: dict[int, Make]) -> Make | None:
+    if not makers:
+        return None
+    pairs = tuple(makers.items())
+
+    def make(roots: Roots, limits: Limits) -> list[Any]:
+        filled = list(value)
+        for number, maker in pairs:
+            filled[number] = maker(roots, limits)
+        return filled
+
+    return make
+
+
+def _compiled(value: Any, raw: frozenset[str]) -> tuple[Make | None, _Compiler]:
+    compiler = _Compiler()
+    if not isinstance(value, dict) or not raw:
+        return compiler.compile(value, "", 0), compiler
+    parts: Iterator[tuple[str, Make | None]] = (
+        (key, compiler.compile(item, key, 1)) for key, item in value.items() if key not in raw
+    )
+    return _map_maker(value, {key: make for key, make in parts if make}), compiler
+
+
+def compile_value(value: Any, raw: frozenset[str] = frozenset()) -> CompiledValue:
+    """Reads every template of a payload but those of the `raw` top-level keys; raises `ExpressionErrors` with all."""
+    make, compiler = _compiled(value, raw)
+    if compiler.errors:
+        raise ExpressionErrors(compiler.errors)
+    return CompiledValue(value, make, tuple(compiler.references))
+
+
+def find_errors(value: Any, raw: frozenset[str] = frozenset()) -> list[ExpressionError]:
+    """Everything that cannot be read in a payload, each error with its field."""
+    return _compiled(value, raw)[1].errors

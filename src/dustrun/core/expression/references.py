@@ -1,0 +1,166 @@
+"""What an expression looks at, found without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dustrun.core.expression import macros, tree
+from dustrun.core.expression.functions import HOST_VALUES
+from dustrun.core.expression.tree import Node
+from dustrun.core.expression.typenames import TYPES, qualified_type
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One path from a root: its parts up to the first that is only known when it runs.
+
+    `guarded`: what is missing is handled, by `??`, `||` or `has()`. The place is that of the template's text.
+    """
+
+    root: str
+    path: Path
+    line: int
+    column: int
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A reference before its place in the template is known."""
+
+    root: str
+    path: Path
+    at: int
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What is known at a place of the tree: loop variables, whether a guard is around, paths that has() proved."""
+
+    variables: frozenset[str] = frozenset()
+    guarded: bool = False
+    proved: frozenset[tuple[str, Path]] = frozenset()
+
+    def guard(self) -> _Sight:
+        return _Sight(self.variables, True, self.proved)
+
+    def bind(self, name: str) -> _Sight:
+        return _Sight(self.variables | {name}, self.guarded, self.proved)
+
+    def prove(self, paths: frozenset[tuple[str, Path]]) -> _Sight:
+        return _Sight(self.variables, self.guarded, self.proved | paths)
+
+
+def find_references(node: Node) -> tuple[Found, ...]:
+    """Every reference of a tree, from left to right."""
+    return tuple(_walk(node, _Sight()))
+
+
+def _walk(node: Node, sight: _Sight) -> Iterator[Found]:
+    match node:
+        case tree.Name():
+            yield from _path(node, (), node.at, sight)
+        case tree.Member():
+            yield from _member(node, sight)
+        case tree.Call(name="has"):
+            yield from _all(node.arguments, sight.guard())
+        case tree.Call():
+            if node.name in HOST_VALUES and not node.arguments:
+                yield Found(HOST_VALUES[node.name][0], (), node.at, sight.guarded)
+            yield from _all(node.arguments, sight)
+        case tree.Unary():
+            yield from _walk(node.operand, sight)
+        case tree.Chain():
+            yield from _all((node.first, *(right for _, right in node.rest)), sight)
+        case tree.Logic():
+            yield from _logic(node, sight)
+        case tree.Choice():
+            yield from _walk(node.condition, sight)
+            yield from _walk(node.then, sight.prove(_proofs(node.condition)))
+            yield from _walk(node.otherwise, sight)
+        case tree.ListOf():
+            yield from _all(node.items, sight)
+        case tree.MapOf():
+            yield from _all(tuple(part for entry in node.entries for part in entry), sight)
+
+
+def _all(nodes: tuple[Node, ...], sight: _Sight) -> Iterator[Found]:
+    for node in nodes:
+        yield from _walk(node, sight)
+
+
+def _logic(node: tree.Logic, sight: _Sight) -> Iterator[Found]:
+    *earlier, last = node.parts
+    if node.operator == "&&":
+        for part in node.parts:
+            yield from _walk(part, sight)
+            sight = sight.prove(_proofs(part))
+        return
+    yield from _all(tuple(earlier), sight.guard())
+    yield from _walk(last, sight)
+
+
+def _member(node: tree.Member, sight: _Sight) -> Iterator[Found]:
+    if "google" not in sight.variables and qualified_type(node):
+        return
+    if isinstance(node.start, tree.Name):
+        yield from _path(node.start, _constant_steps(node), node.start.at, sight)
+    else:
+        yield from _walk(node.start, sight)
+    for step in node.steps:
+        if isinstance(step, tree.Index):
+            yield from _walk(step.index, sight)
+        elif isinstance(step, tree.Method):
+            yield from _method(step, sight)
+
+
+def _method(step: tree.Method, sight: _Sight) -> Iterator[Found]:
+    if macros.is_loop(step) and isinstance(step.arguments[0], tree.Name):
+        yield from _all(step.arguments[1:], sight.bind(step.arguments[0].name))
+    else:
+        yield from _all(step.arguments, sight)
+
+
+def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[Found]:
+    if start.name in sight.variables or start.name in TYPES:
+        return
+    proved = any(root == start.name and path[: len(known)] == known for root, known in sight.proved)
+    yield Found(start.name, path, at, sight.guarded or proved)
+
+
+def _constant_steps(node: tree.Member) -> Path:
+    """The steps that are known without running: names, and literal keys and numbers."""
+    path: list[str | int] = []
+    for step in node.steps:
+        key = constant_key(step)
+        if key is None:
+            break
+        path.append(key)
+    return tuple(path)
+
+
+def constant_key(step: tree.Step) -> str | int | None:
+    """The key of a step that is known without running."""
+    if isinstance(step, tree.Select):
+        return step.name
+    if isinstance(step, tree.Index) and isinstance(step.index, tree.Literal):
+        value = step.index.value
+        return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return None
+
+
+def _proofs(condition: Node) -> frozenset[tuple[str, Path]]:
+    """The paths that exist wherever this condition holds."""
+    if isinstance(condition, tree.Logic) and condition.operator == "&&":
+        return frozenset().union(*map(_proofs, condition.parts))
+    if isinstance(condition, tree.Call) and condition.name == "has" and len(condition.arguments) == 1:
+        argument = condition.arguments[0]
+        if isinstance(argument, tree.Member) and isinstance(argument.start, tree.Name):
+            path = _constant_steps(argument)
+            if len(path) == len(argument.steps):
+                return frozenset({(argument.start.name, path)})
+    return frozenset()

@@ -1,0 +1,199 @@
+"""A text with `{{ … }}` in it: cut apart, compiled once, evaluated often."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from dustrun.core.expression.border import as_text, to_json
+from dustrun.core.expression.compile import Compiler
+from dustrun.core.expression.fault import ExpressionError, Fault, line_and_column
+from dustrun.core.expression.frame import Frame
+from dustrun.core.expression.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.parse import COMMENT, RAW_STRING, STRING, parse
+from dustrun.core.expression.printer import to_text
+from dustrun.core.expression.quick_path import QuickPath, quick_path
+from dustrun.core.expression.references import Found, Reference, find_references
+from dustrun.core.expression.tree import Node
+from dustrun.core.expression.values import Lazy, Roots
+
+MAX_TEMPLATE = 1_048_576
+
+_TOKEN = re.compile(f"(?P<quiet>{RAW_STRING}|{STRING}|{COMMENT})|(?P<open>\\{{)|(?P<close>\\}})|.", re.DOTALL)
+_MARK = re.compile(r"\{\{\{\{|\{\{|\}\}\}\}")
+
+
+class Expression:
+    """One expression within a template, which begins at `offset` of its text."""
+
+    __slots__ = ("found", "node", "offset", "quick", "run", "slots")
+
+    def __init__(self, text: str, offset: int) -> None:
+        self.offset = offset
+        self.node: Node | None = None
+        self.slots = 0
+        self.quick: QuickPath | None = quick_path(text)
+        if self.quick is not None:
+            self.found: tuple[Found, ...] = (self.quick.found,)
+            self.run: Callable[[Frame], Any] = self.quick.run
+            return
+        compiler = Compiler()
+        self.node = parse(text)
+        self.found = find_references(self.node)
+        self.run = compiler.compile(self.node)
+        self.slots = compiler.slots
+
+    def evaluate(self, roots: Roots, limits: Limits, within_text: bool) -> Any:
+        """The JSON value, or its text."""
+        frame = Frame(roots, limits, self.slots)
+        if self.node is not None:
+            frame.meter.charge(self.node.weight)
+            if self.node.height > limits.depth:
+                raise Fault("limit", f"the expression nests deeper than {limits.depth} levels")
+        value = self.run(frame)
+        return as_text(frame.meter, value) if within_text else to_json(frame.meter, value)
+
+
+Part = str | Expression
+
+
+class Template:
+    """A parsed template. `is_whole`: one expression and nothing else, so its JSON type is kept.
+
+    `is_static`: no expression at all. `references`: what it looks at, found without running it.
+    """
+
+    __slots__ = ("_only", "_parts", "_quick", "is_static", "is_whole", "references", "source")
+
+    def __init__(self, source: str, parts: tuple[Part, ...]) -> None:
+        self.source = source
+        self._parts = parts
+        self.is_static = all(isinstance(part, str) for part in parts)
+        self.is_whole = len(parts) == 1 and not self.is_static
+        self._only = parts[0] if len(parts) == 1 and isinstance(parts[0], Expression) else None
+        self._quick = self._only.quick if self._only else None
+        self.references = tuple(
+            _placed(source, found, part.offset)
+            for part in parts
+            if isinstance(part, Expression)
+            for found in part.found
+        )
+
+    def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
+        """The value for these roots; raises `ExpressionError`."""
+        if self._quick is not None:
+            value = self._quick.fetch(roots)
+            if value is not None and not isinstance(value, Lazy):
+                return value
+        if self._only is not None:
+            return self._guarded(self._only, roots, limits, False)
+        out: list[str] = []
+        size = 0
+        for part in self._parts:
+            text = part if isinstance(part, str) else self._guarded(part, roots, limits, True)
+            size += len(text)
+            if size > limits.size and not self.is_static:
+                message = f"a text of {size} characters is too large; the limit is {limits.size}"
+                raise ExpressionError(message, kind="limit", source=self.source)
+            out.append(text)
+        return "".join(out)
+
+    def _guarded(self, part: Expression, roots: Roots, limits: Limits, within_text: bool) -> Any:
+        try:
+            return part.evaluate(roots, limits, within_text)
+        except Fault as fault:
+            raise _error(self.source, part.offset, fault) from None
+        except RecursionError:
+            raise _error(self.source, part.offset, Fault("limit", "the expression nests too deep")) from None
+
+    def expression_texts(self) -> tuple[str, ...]:
+        """The expressions in their usual spacing."""
+        return tuple(
+            part.quick.text if part.quick else to_text(part.node)  # type: ignore[arg-type]
+            for part in self._parts
+            if isinstance(part, Expression)
+        )
+
+
+def _placed(source: str, found: Found, offset: int) -> Reference:
+    line, column = line_and_column(source, offset + found.at)
+    return Reference(found.root, found.path, line, column, found.guarded)
+
+
+def _error(source: str, offset: int, fault: Fault) -> ExpressionError:
+    message = fault.message + (fault.hint() if fault.hint else "")
+    return ExpressionError(
+        message, kind=fault.kind, source=source, offset=offset + (fault.offset or 0), path=fault.path
+    )
+
+
+def parse_template(text: str) -> Template:
+    """Reads a text with `{{ … }}`; raises `ExpressionError`. Without any `{{` it stands for itself."""
+    if "{{" not in text:
+        return Template(text, (text,) if text else ())
+    if len(text) > MAX_TEMPLATE:
+        raise ExpressionError(
+            f"a template of {len(text)} characters is too long; the limit is {MAX_TEMPLATE}", kind="limit"
+        )
+    return Template(text, tuple(_parts(text)))
+
+
+def parse_expression(text: str) -> Template:
+    """Reads a bare expression, without braces; raises `ExpressionError`."""
+    return Template(text, (_expression(text, text, 0),))
+
+
+def _parts(text: str) -> list[Part]:
+    parts: list[Part] = []
+    plain: list[str] = []
+    place = open_escapes = 0
+    while match := _MARK.search(text, place):
+        plain.append(text[place : match.start()])
+        place = match.end()
+        mark = match.group()
+        if mark == "{{":
+            end = _end(text, place)
+            _flush(parts, plain)
+            parts.append(_expression(text, text[place:end], place))
+            place = end + 2
+        elif mark == "{{{{":
+            plain.append("{{")
+            open_escapes += 1
+        else:
+            # Compact JSON around an expression may end in many braces: only what was opened is an escape.
+            plain.append("}}" if open_escapes else mark)
+            open_escapes = max(0, open_escapes - 1)
+    plain.append(text[place:])
+    _flush(parts, plain)
+    return parts
+
+
+def _flush(parts: list[Part], plain: list[str]) -> None:
+    joined = "".join(plain)
+    plain.clear()
+    if joined:
+        parts.append(joined)
+
+
+def _end(text: str, start: int) -> int:
+    """Where the expression that begins here ends: at `}}` outside of its strings, comments and own braces."""
+    level, place = 0, start
+    while match := _TOKEN.match(text, place):
+        if match.lastgroup == "open":
+            level += 1
+        elif match.lastgroup == "close":
+            if level == 0 and text.startswith("}}", place):
+                return place
+            level -= 1
+        place = match.end()
+    raise ExpressionError('"{{" has no "}}"', kind="syntax", source=text, offset=start - 2)
+
+
+def _expression(source: str, text: str, offset: int) -> Expression:
+    try:
+        return Expression(text, offset)
+    except Fault as fault:
+        raise _error(source, offset, fault) from None
+    except RecursionError:
+        raise _error(source, offset, Fault("limit", "the expression nests too deep")) from None
