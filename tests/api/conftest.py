@@ -1,0 +1,24 @@
+"""The composition that the tests of the API share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from composition import Client, Composition, composed
+
+from dustrun.catalog import load_catalog
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Composition]:
+    """A server with a fresh store."""
+    async with composed(tmp_path, load_catalog()) as composition:
+        yield composition
+
+
+@pytest.fixture
+def owner(server: Composition) -> Client:
+    """The caller with the owner's key."""
+    return server.owner

@@ -1,0 +1,402 @@
+"""`/v1/workflows`: making, changing, reading, and the life of a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
+
+from dustrun.api.shapes.workflows import WorkflowAnswer, WorkflowListItem
+from dustrun.storage.tables import audit, runs, workflows
+
+
+def _changed(message: str) -> dict[str, Any]:
+    definition = copy.deepcopy(DEFINITION)
+    definition["nodes"]["say"]["payload"]["message"] = message
+    return definition
+
+
+async def _publish(owner: Client, workflow_id: str) -> None:
+    assert (await owner.post(f"/v1/workflows/{workflow_id}/publish")).status == 200
+
+
+async def test_create_makes_a_draft_with_version_1(owner: Client) -> None:
+    made = await owner.create_workflow(maxRuns=5, cooldownMs=1000, uiMetadata={"zoom": 1})
+    WorkflowAnswer.model_validate(made)
+    assert made["id"].startswith("wf_")
+    expected = {
+        "status": "draft",
+        "version": 1,
+        "definition": DEFINITION,
+        "maxRuns": 5,
+        "remainRuns": 5,
+        "cooldownMs": 1000,
+        "requireRehearsal": "none",
+        "uiMetadata": {"zoom": 1},
+        "concurrency": None,
+        "pausedReason": None,
+        "hasDraft": True,
+        "hasLiveVersion": False,
+        "draftVersion": 1,
+        "liveVersion": None,
+        "ladder": {"simulate": None, "dust": None, "live": None},
+        "type": "manual",
+        "nodeCount": 2,
+    }
+    assert {name: made[name] for name in expected} == expected
+    assert (await owner.get(f"/v1/workflows/{made['id']}")).data == made
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 256}, "name"),
+        ({"name": 5}, "name"),
+        ({"name": "a\x00b"}, "name"),
+        ({"description": "x" * 2001}, "description"),
+        ({"description": None}, "description"),
+        ({"maxRuns": 0}, "maxRuns"),
+        ({"maxRuns": 100_000}, "maxRuns"),
+        ({"maxRuns": "5"}, "maxRuns"),
+        ({"maxRuns": True}, "maxRuns"),
+        ({"maxRuns": 1.5}, "maxRuns"),
+        ({"cooldownMs": 999}, "cooldownMs"),
+        ({"requireRehearsal": "often"}, "requireRehearsal"),
+        ({"uiMetadata": []}, "uiMetadata"),
+        ({"concurrency": {"max": 0}}, "concurrency.max"),
+        ({"unknown": 1}, "unknown"),
+        ({"definition": {"nodes": {}}}, "definition.nodes"),
+        ({"definition": {"nodes": {"root": {}}}}, "definition.nodes.root.type"),
+        ({"definition": {"nodes": {"root": {"type": "manual", "children": [1]}}}}, "definition.nodes.root.children[0]"),
+        ({"definition": {"nodes": {"root": {"type": "manual", "kids": 1}}}}, "definition.nodes.root.kids"),
+        ({"definition": {"nodes": {"a b": {"type": "manual"}}}}, "definition.nodes['a b']"),
+        ({"definition": "x"}, "definition"),
+    ],
+)
+async def test_create_refuses_a_bad_field_by_its_path(owner: Client, change: dict[str, Any], field: str) -> None:
+    body = {"name": "flow", "description": "", "definition": DEFINITION, **change}
+    reply = await owner.post("/v1/workflows", body)
+    assert (reply.status, reply.code, reply.fields) == (400, 400001, [field])
+
+
+async def test_create_names_every_missing_field(owner: Client) -> None:
+    reply = await owner.post("/v1/workflows", {})
+    assert (reply.code, sorted(reply.fields)) == (400001, ["definition", "description", "name"])
+
+
+async def test_a_definition_keeps_its_numbers_and_the_order_of_its_keys(owner: Client) -> None:
+    raw = (
+        b'{"name":"n","description":"","definition":{"nodes":{"root":{"type":"manual","children":["z"]},'
+        b'"z":{"type":"log","payload":{"b":0.10000000000000000000001,"a":123456789012345678901234567890,"c":null}}}}}'
+    )
+    made = await owner.post("/v1/workflows", raw=raw)
+    payload = b'"payload":{"b":0.10000000000000000000001,"a":"123456789012345678901234567890","c":null}'
+    assert payload in made.response.content
+
+
+async def test_update_with_equal_content_makes_no_version(owner: Client) -> None:
+    made = await owner.create_workflow()
+    reordered = {"triggerNodeIds": ["root"], "nodes": dict(reversed(DEFINITION["nodes"].items()))}
+    updated = (await owner.put(f"/v1/workflows/{made['id']}", {"definition": reordered})).data
+    assert (updated["version"], updated["updatedAt"]) == (1, made["updatedAt"])
+
+
+async def test_update_with_changed_content_makes_a_draft_beside_live(owner: Client) -> None:
+    made = await owner.create_workflow()
+    await _publish(owner, made["id"])
+    updated = (await owner.put(f"/v1/workflows/{made['id']}", {"definition": _changed("new")})).data
+    assert (updated["version"], updated["draftVersion"], updated["liveVersion"]) == (2, 2, 1)
+    assert updated["status"] == "active"
+    live = (await owner.get(f"/v1/workflows/{made['id']}/live")).data
+    draft = (await owner.get(f"/v1/workflows/{made['id']}/draft")).data
+    assert (live["definition"], draft["definition"]) == (DEFINITION, _changed("new"))
+    assert (await owner.get(f"/v1/workflows/{made['id']}")).data == draft
+
+
+async def test_update_without_a_definition_changes_only_what_is_given(owner: Client) -> None:
+    made = await owner.create_workflow(maxRuns=5, cooldownMs=2000)
+    path = f"/v1/workflows/{made['id']}"
+    updated = (await owner.put(path, {"name": "new", "maxRuns": 8, "cooldownMs": None})).data
+    assert (updated["name"], updated["version"], updated["maxRuns"], updated["remainRuns"]) == ("new", 1, 8, 8)
+    assert (updated["cooldownMs"], updated["description"]) == (None, "")
+    cleared = (await owner.put(path, {"maxRuns": None})).data
+    assert (cleared["maxRuns"], cleared["remainRuns"]) == (None, None)
+
+
+@pytest.mark.parametrize("body", [{"name": None}, {"definition": None}, {"requireRehearsal": None}])
+async def test_update_refuses_null_where_a_value_must_be(owner: Client, body: dict[str, Any]) -> None:
+    made = await owner.create_workflow()
+    reply = await owner.put(f"/v1/workflows/{made['id']}", body)
+    assert (reply.status, reply.code, reply.fields) == (400, 400001, list(body))
+
+
+async def test_update_at_another_version_conflicts(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    first = await owner.put(path, {"definition": _changed("a"), "expectedCurrentVersion": 1})
+    second = await owner.put(path, {"definition": _changed("b"), "expectedCurrentVersion": 1})
+    assert (first.data["version"], second.status, second.code) == (2, 409, 409001)
+
+
+async def test_concurrent_updates_with_one_expectation_let_one_through(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    replies = await asyncio.gather(
+        *(owner.put(path, {"definition": _changed(str(n)), "expectedCurrentVersion": 1}) for n in range(8))
+    )
+    assert sorted(reply.status for reply in replies) == [200] + [409] * 7
+    assert (await owner.get(f"{path}/versions/count")).data == {"count": 2}
+
+
+async def test_publish_makes_the_draft_live(owner: Client) -> None:
+    made = await owner.create_workflow()
+    reply = await owner.post(f"/v1/workflows/{made['id']}/publish", {"expectedVersion": 1})
+    published = reply.data
+    assert (published["status"], published["liveVersion"], published["draftVersion"]) == ("active", 1, None)
+    draft = await owner.get(f"/v1/workflows/{made['id']}/draft")
+    assert (draft.status, draft.code) == (404, 404009)
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"  ", b"null", b"{}"])
+async def test_publish_takes_an_absent_body(owner: Client, raw: bytes | None) -> None:
+    made = await owner.create_workflow()
+    assert (await owner.post(f"/v1/workflows/{made['id']}/publish", raw=raw)).status == 200
+
+
+async def test_publish_refuses_a_broken_definition_with_every_problem(owner: Client) -> None:
+    made = await owner.create_workflow(BROKEN_DEFINITION)
+    reply = await owner.post(f"/v1/workflows/{made['id']}/publish")
+    assert (reply.status, reply.code, reply.fields) == (400, 400228, ["nodes.say.type"])
+    assert reply.body["details"][0]["nodeId"] == "say"
+    assert (await owner.get(f"/v1/workflows/{made['id']}")).data == made
+
+
+async def test_publish_without_a_draft_or_at_another_version_conflicts(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}/publish"
+    assert (await owner.post(path, {"expectedVersion": 2})).code == 409001
+    assert (await owner.post(path)).status == 200
+    assert (await owner.post(path)).code == 409006
+
+
+async def test_publish_needs_the_rehearsal_of_exactly_that_version(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow(requireRehearsal="simulate")
+    path = f"/v1/workflows/{made['id']}"
+    assert (await owner.post(f"{path}/publish")).code == 409010
+    row = {
+        "org_id": made["organizationId"],
+        "workflow_id": made["id"],
+        "workflow_name": "flow",
+        "status": "success",
+        "trigger_node_id": "root",
+        "trigger_source": "api",
+        "triggered_by": "key",
+        "payload": "{}",
+        "prop_values": "{}",
+        "root_run_id": "run_a",
+        "started_at": 1,
+    }
+    await server.execute(sa.insert(runs).values(id="run_a", version=1, mode="dust", passed=1, **row))
+    await server.execute(sa.insert(runs).values(id="run_b", version=2, mode="simulate", passed=1, **row))
+    await server.execute(sa.insert(runs).values(id="run_c", version=1, mode="simulate", passed=0, **row))
+    assert (await owner.post(f"{path}/publish")).code == 409010
+    await server.execute(sa.insert(runs).values(id="run_d", version=1, mode="simulate", passed=1, **row))
+    published = (await owner.post(f"{path}/publish")).data
+    assert published["ladder"] == {"simulate": "run_d", "dust": "run_a", "live": None}
+
+
+async def test_pause_and_resume(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    assert (await owner.post(f"{path}/pause")).code == 409006
+    await _publish(owner, made["id"])
+    assert (await owner.post(f"{path}/resume")).code == 409006
+    assert (await owner.post(f"{path}/pause")).data["status"] == "paused"
+    assert (await owner.post(f"{path}/pause")).code == 409006
+    assert (await owner.post(f"{path}/resume")).data["status"] == "active"
+
+
+async def test_discard_draft_needs_a_live_version(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    assert (await owner.delete(f"{path}/draft")).code == 409005
+    await _publish(owner, made["id"])
+    assert (await owner.delete(f"{path}/draft")).code == 404009
+    await owner.put(path, {"definition": _changed("new")})
+    discarded = (await owner.delete(f"{path}/draft")).data
+    assert (discarded["version"], discarded["hasDraft"], discarded["definition"]) == (1, False, DEFINITION)
+    again = (await owner.put(path, {"definition": _changed("newer")})).data
+    assert again["version"] == 3
+
+
+async def test_rollback_copies_an_old_version_into_a_new_draft(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    await owner.put(path, {"definition": _changed("new")})
+    moved = await owner.post(f"{path}/rollback", {"targetVersion": 1, "expectedCurrentVersion": 1})
+    assert moved.code == 409001
+    rolled = (await owner.post(f"{path}/rollback", {"targetVersion": 1, "expectedCurrentVersion": 2})).data
+    assert (rolled["version"], rolled["draftVersion"], rolled["definition"]) == (3, 3, DEFINITION)
+    assert (await owner.post(f"{path}/rollback", {"targetVersion": 9})).code == 404002
+    assert (await owner.post(f"{path}/rollback", {"targetVersion": 1})).data["version"] == 3
+
+
+async def test_archive_and_unarchive(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}"
+    await _publish(owner, made["id"])
+    assert (await owner.post(f"{path}/unarchive")).code == 409006
+    archived = (await owner.delete(path)).data
+    assert (archived["status"], archived["hasLiveVersion"]) == ("archived", False)
+    assert (await owner.delete(path)).data == archived
+    for method, verb, body in [
+        ("POST", "/publish", None),
+        ("POST", "/pause", None),
+        ("POST", "/resume", None),
+        ("DELETE", "/draft", None),
+        ("POST", "/refill", {"remainRuns": 1}),
+        ("POST", "/rollback", {"targetVersion": 1}),
+        ("PUT", "", {"name": "x"}),
+        ("PATCH", "/ui-metadata", {"uiMetadata": {}}),
+    ]:
+        assert (await owner.send(method, path + verb, body)).code == 409006, verb
+    back = (await owner.post(f"{path}/unarchive")).data
+    assert (back["status"], back["version"], back["draftVersion"]) == ("draft", 1, 1)
+    await _publish(owner, made["id"])
+
+
+async def test_refill_wakes_an_exhausted_workflow(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow(maxRuns=3)
+    path = f"/v1/workflows/{made['id']}"
+    await _publish(owner, made["id"])
+    exhausted = {"status": "paused", "paused_reason": "max_runs_exhausted", "remain_runs": 0}
+    await server.execute(sa.update(workflows).values(**exhausted))
+    assert (await owner.post(f"{path}/resume")).code == 409006
+    filled = (await owner.post(f"{path}/refill", {"remainRuns": 7})).data
+    assert (filled["status"], filled["remainRuns"], filled["pausedReason"]) == ("active", 7, None)
+    assert (await owner.post(f"{path}/refill", {"remainRuns": 0})).fields == ["remainRuns"]
+    unlimited = await owner.create_workflow()
+    assert (await owner.post(f"/v1/workflows/{unlimited['id']}/refill", {"remainRuns": 1})).code == 409006
+
+
+async def test_publishing_does_not_reset_the_remaining_runs(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow(maxRuns=3)
+    await server.execute(sa.update(workflows).values(remain_runs=1))
+    await _publish(owner, made["id"])
+    assert (await owner.get(f"/v1/workflows/{made['id']}")).data["remainRuns"] == 1
+
+
+async def test_ui_metadata_is_set_without_a_version(owner: Client) -> None:
+    made = await owner.create_workflow()
+    path = f"/v1/workflows/{made['id']}/ui-metadata"
+    stale = await owner.send("PATCH", path, {"uiMetadata": {"a": 1}, "expectedCurrentVersion": 4})
+    assert stale.code == 409001
+    saved = (await owner.send("PATCH", path, {"uiMetadata": {"a": 1}})).data
+    assert (saved["uiMetadata"], saved["version"]) == ({"a": 1}, 1)
+
+
+async def test_list_filters_sorts_and_pages(owner: Client) -> None:
+    loud = {"nodes": {"root": {"type": "manual", "children": ["x"]}, "x": {"type": "set_fields"}}}
+    wired = copy.deepcopy(DEFINITION)
+    wired["nodes"]["say"]["connector"] = {"type": "slack", "id": "conn_1"}
+    for name, definition in (("Alpha", DEFINITION), ("beta 100%", loud), ("gamma", wired)):
+        await owner.create_workflow(definition, name=name)
+
+    async def names(query: str) -> list[str]:
+        page = (await owner.get(f"/v1/workflows?{query}")).data
+        for item in page["items"]:
+            WorkflowListItem.model_validate(item)
+            assert "definition" not in item
+        return [item["name"] for item in page["items"]]
+
+    assert await names("sort=name:asc") == ["Alpha", "beta 100%", "gamma"]
+    assert await names("sort=createdAt:desc") == ["gamma", "beta 100%", "Alpha"]
+    assert len(await names("sort=runs:desc")) == 3
+    assert await names("q=ALP") == ["Alpha"]
+    assert await names("q=%25") == ["beta 100%"]
+    assert await names("q=_") == []
+    assert await names("actions=log&sort=name:asc") == ["Alpha", "gamma"]
+    assert await names("actions=log,set_fields&sort=name:asc") == ["Alpha", "beta 100%", "gamma"]
+    assert await names("actions=lo_") == []
+    assert await names("connectors=slack") == ["gamma"]
+    assert await names("type=manual&limit=1&offset=1&sort=name:asc") == ["beta 100%"]
+    assert await names("type=cron") == []
+    assert await names("status=active") == []
+    assert len(await names("owner=yours")) == 3
+    assert await names("owner=public") == []
+    page = (await owner.get("/v1/workflows?limit=2")).data
+    assert (page["limit"], page["offset"], page["hasMore"]) == (2, 0, True)
+    assert (await owner.get("/v1/workflows?limit=2&offset=2")).data["hasMore"] is False
+
+
+async def test_list_leaves_out_archived_ones_and_counts_follow(owner: Client) -> None:
+    kept, gone = await owner.create_workflow(), await owner.create_workflow()
+    await owner.delete(f"/v1/workflows/{gone['id']}")
+    assert [item["id"] for item in (await owner.get("/v1/workflows")).data["items"]] == [kept["id"]]
+    archived = (await owner.get("/v1/workflows?status=archived")).data["items"]
+    assert [item["id"] for item in archived] == [gone["id"]]
+    assert (await owner.get("/v1/workflows/counts")).data == {
+        "draft": 1,
+        "active": 0,
+        "paused": 0,
+        "archived": 1,
+        "total": 1,
+        "availableTypes": ["manual"],
+        "availableConnectors": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("offset=-1", "offset"),
+        ("offset=99999999999999999999", "offset"),
+        ("status=odd", "status"),
+        ("sort=odd", "sort"),
+        ("owner=odd", "owner"),
+        ("q=" + "x" * 257, "q"),
+        ("actions=" + ",".join("abcdefghijklmnopqrstuvwxyz" * 2), "actions"),
+    ],
+)
+async def test_list_refuses_bad_parameters(owner: Client, query: str, field: str) -> None:
+    reply = await owner.get(f"/v1/workflows?{query}")
+    assert (reply.status, reply.code, reply.fields) == (400, 400002, [field])
+
+
+async def test_validate_tells_problems_as_a_success(owner: Client) -> None:
+    path = "/v1/workflows/validate"
+    assert (await owner.post(path, {"definition": DEFINITION})).data == {"valid": True, "errors": [], "warnings": []}
+    broken = (await owner.post(path, {"definition": BROKEN_DEFINITION})).data
+    assert [(found["nodeId"], found["field"], found["type"]) for found in broken["errors"]] == [
+        ("say", "nodes.say.type", "nodes")
+    ]
+    shapeless = (await owner.post(path, {"definition": {"nodes": {"root": {"type": 5}}}, "name": ""})).data
+    assert [found["field"] for found in shapeless["errors"]] == ["name", "nodes.root.type"]
+    assert (await owner.post(path, {})).fields == ["definition"]
+
+
+async def test_another_organisation_sees_nothing(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow()
+    other = await server.other_owner()
+    assert (await other.get("/v1/workflows")).data["items"] == []
+    for method, path in [("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/publish"), ("GET", "/versions")]:
+        body = {"name": "x"} if method == "PUT" else None
+        reply = await other.send(method, f"/v1/workflows/{made['id']}{path}", body)
+        assert (reply.status, reply.code) == (404, 404001), (method, path)
+
+
+async def test_every_change_is_audited(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow()
+    await owner.put(f"/v1/workflows/{made['id']}", {"name": "new"})
+    await _publish(owner, made["id"])
+    found = await server.rows(sa.select(audit.c.action).where(audit.c.subject == made["id"]).order_by(audit.c.id))
+    assert [row[0] for row in found] == ["workflow.create", "workflow.update", "workflow.publish"]

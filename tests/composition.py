@@ -1,0 +1,171 @@
+"""A whole API over a real SQLite file, without a socket: what the tests of `api` and `services` run against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from dustrun.api.parts import Parts, make_parts
+from dustrun.api.server import create_app
+from dustrun.services.keys import ensure_owner
+from dustrun.settings import Settings
+from dustrun.storage import migrate
+from dustrun.storage.database import Database
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.writer import Writer
+
+DEFINITION: dict[str, Any] = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "hello"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+BROKEN_DEFINITION: dict[str, Any] = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["say"]},
+        "say": {"type": "no-such-type", "payload": {}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, checked to be one of our envelopes."""
+
+    response: httpx.Response
+    body: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.body = json.loads(self.response.content)
+        assert self.body["requestId"] == self.response.headers["x-request-id"]
+        assert self.response.headers["content-type"] == "application/json"
+        success = {"code", "message", "data", "requestId"}
+        failure = {"code", "message", "details", "requestId"}
+        assert set(self.body) == (success if self.response.is_success else failure)
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def code(self) -> int:
+        return int(self.body["code"])
+
+    @property
+    def data(self) -> Any:
+        assert self.status == 200, self.body
+        return self.body["data"]
+
+    @property
+    def fields(self) -> list[str]:
+        return [detail["field"] for detail in self.body["details"]]
+
+
+class Client:
+    """A caller with one key."""
+
+    def __init__(self, app: ASGIApp, key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        transport = httpx.ASGITransport(app)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, raw: Any = None
+    ) -> Reply:
+        """Sends JSON (or `raw` bytes) and checks the envelope of the answer."""
+        sent = dict(headers or {})
+        content = raw
+        if body is not None:
+            content = json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        return Reply(await self.http.request(method, path, content=content, headers=sent))
+
+    async def get(self, path: str, **options: Any) -> Reply:
+        return await self.send("GET", path, **options)
+
+    async def post(self, path: str, body: Any = None, **options: Any) -> Reply:
+        return await self.send("POST", path, body, **options)
+
+    async def put(self, path: str, body: Any = None, **options: Any) -> Reply:
+        return await self.send("PUT", path, body, **options)
+
+    async def delete(self, path: str, **options: Any) -> Reply:
+        return await self.send("DELETE", path, **options)
+
+    async def create_workflow(self, definition: Any = None, **fields: Any) -> dict[str, Any]:
+        """Makes a workflow and answers it."""
+        body = {"name": "flow", "description": "", "definition": definition or DEFINITION, **fields}
+        workflow: dict[str, Any] = (await self.post("/v1/workflows", body)).data
+        return workflow
+
+
+@dataclass(slots=True)
+class Composition:
+    """The running parts and the owner's client."""
+
+    parts: Parts
+    app: Any
+    owner_key: str
+    owner: Client
+    clients: list[Client] = field(default_factory=list)
+
+    def client(self, key: str | None) -> Client:
+        """A caller with that key, or without any."""
+        client = Client(self.app, key)
+        self.clients.append(client)
+        return client
+
+    async def client_with(self, *permissions: str) -> Client:
+        """A caller of the owner's organisation with a fresh key of these permissions."""
+        made = await self.owner.post("/v1/api-keys", {"name": "test", "permissions": list(permissions)})
+        return self.client(made.data["key"])
+
+    async def other_owner(self) -> Client:
+        """The owner of a second organisation."""
+        made = await self.owner.post("/v1/organizations", {"name": "Other"})
+        return self.client(made.data["ownerKey"])
+
+    async def rows(self, statement: Any) -> Sequence[tuple[Any, ...]]:
+        """What the store holds."""
+        return await self.parts.database.read(lambda tx: tx.all(Statement(statement)))
+
+    async def execute(self, statement: Any) -> None:
+        """Changes the store past the API."""
+
+        def unit(tx: Tx) -> int:
+            return tx.run(Statement(statement))
+
+        await self.parts.writer.write(unit)
+
+
+@asynccontextmanager
+async def composed(folder: Path, catalog: Any, **settings: Any) -> AsyncIterator[Composition]:
+    """The API over a fresh store in `folder`."""
+    configured = Settings(data_dir=folder, **settings)
+    database = Database(configured.store_url(), synchronous="NORMAL")
+    migrate.upgrade(database)
+    writer = Writer(database)
+    writer.start()
+    path = await ensure_owner(database, writer, folder)
+    assert path is not None
+    key = path.read_text().strip()
+    parts = make_parts(configured, database, writer, catalog)
+    app = create_app(parts)
+    composition = Composition(parts, app, key, Client(app, key))
+    try:
+        yield composition
+    finally:
+        for client in (composition.owner, *composition.clients):
+            await client.http.aclose()
+        await writer.stop()
+        database.close()
