@@ -1,0 +1,75 @@
+"""Runs one module of this folder and writes what it found to `bench/results/<name>.json`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+
+FOLDER = Path(__file__).parent
+
+
+def names(kind: str) -> list[str]:
+    """The names of all modules of a kind: `crash` for `soak_crash.py`."""
+    return sorted(path.stem.removeprefix(f"{kind}_") for path in FOLDER.glob(f"{kind}_*.py"))
+
+
+def main(kind: str, arguments: Sequence[str]) -> int:
+    """The command: `NAME [--scale N] [--seed S] [--set key=value …]`; 0 when nothing failed."""
+    asked = _parse(kind, arguments)
+    failed = [name for name in asked.name or names(kind) if not _run_one(kind, name, asked)]
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"scripts/{kind}", description=f"Names: {', '.join(names(kind)) or 'none'}")
+    parser.add_argument("name", nargs="*" if kind == "bench" else "+", metavar="NAME", help="which ones")
+    parser.add_argument("--scale", type=int, help="how large; each module has its own default")
+    parser.add_argument("--seed", type=int, help="of the randomness; a random one is chosen and told")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a further argument")
+    parser.add_argument("--no-write", action="store_true", help="print the result only")
+    asked = parser.parse_args(arguments)
+    for name in asked.name:
+        if name not in names(kind):
+            parser.error(f"there is no {kind} named {name!r}; there are: {', '.join(names(kind)) or 'none'}")
+    return asked
+
+
+def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
+    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+    print(f"{kind} {name}, seed {seed} …", file=sys.stderr)
+    module = importlib.import_module(f"bench.{kind}_{name}")
+    started_at, started = datetime.now(UTC), time.monotonic()
+    found: dict[str, Any] = module.run(asked.scale, seed, **dict(pair.split("=", 1) for pair in asked.set))
+    result = {
+        "name": name,
+        "commit": machine.commit(FOLDER.parent),
+        "startedAt": started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": round(time.monotonic() - started, 1),
+        "scale": asked.scale,
+        "seed": seed,
+        **machine.describe(),
+        "result": found,
+    }
+    _write(name, result, to_file=not asked.no_write)
+    return not found.get("failures")
+
+
+def _write(name: str, result: dict[str, Any], *, to_file: bool) -> None:
+    text = json.dumps(result, indent=2, default=str)
+    print(text)
+    if to_file:
+        results = FOLDER / "results"
+        results.mkdir(exist_ok=True)
+        (results / f"{name}.json").write_text(text + "\n")
