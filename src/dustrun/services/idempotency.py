@@ -31,7 +31,7 @@ class Answer:
     secret: bool = False
 
 
-class Duplicate(Exception):  # noqa: N818 - not an error: the answer of the first request is to be replayed
+class Duplicate(Exception):
     """Another request holds the key; nothing of this one was done."""
 
 
