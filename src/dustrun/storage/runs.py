@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs
+from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs, workflows
 
 _OPEN = ("running", "waiting")
 
@@ -82,9 +82,11 @@ _LIST_OPEN = Statement(
         runs.c.concurrency_key,
         runs.c.status,
         runs.c.wake_at,
-        runs.c.fence,
         runs.c.cancel_requested_at,
+        workflows.c.concurrency,
+        sa.exists().where(run_signals.c.run_pk == runs.c.pk),
     )
+    .select_from(runs.outerjoin(workflows, workflows.c.id == runs.c.workflow_id))
     .where(runs.c.status.in_(_OPEN))
     .order_by(runs.c.pk)
 )
@@ -114,7 +116,7 @@ _OPEN_CHAIN = Statement(
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """What recovery must know of an unfinished run."""
+    """What recovery must know of an unfinished run; `concurrency` is its workflow's setting as JSON."""
 
     pk: int
     org_id: str
@@ -122,8 +124,9 @@ class OpenRun:
     concurrency_key: str | None
     status: str
     wake_at: int | None
-    fence: int
     cancel_requested_at: int | None
+    concurrency: str | None
+    has_signals: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,90 @@
+"""Folds what a run did, or would do, into one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dustrun.core.definition import Node
+from dustrun.core.journal import Execution
+from dustrun.core.specs import Specs
+from dustrun.core.state import Mode, NodeStatus
+
+_DUST_NOTE = "No node spends, so nothing was scaled: every node ran with its own values."
+
+
+def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, mode: Mode) -> dict[str, Any]:
+    """The report of one run. `requests` are the writes in the order of their start; `sent` says whether one left.
+
+    Chain parts (`transactions`, `balanceChanges`, `approvals`, `policyVerdicts`, `totalFees`) are empty for a graph
+    without spending nodes.
+    """
+    ordered = sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
+    report: dict[str, Any] = {
+        "mode": mode.value,
+        "transactions": [],
+        "balanceChanges": [],
+        "approvals": [],
+        "policyVerdicts": [],
+        "totalFees": [],
+        "requests": [_request(execution, nodes, mode) for execution in ordered if _is_write(execution)],
+        "variableWrites": [],
+        "assumed": [_assumed(execution, nodes, specs) for execution in ordered if execution.assumed],
+        "uncertain": [execution.path for execution in ordered if execution.status is NodeStatus.UNCERTAIN],
+        "warnings": _warnings(ordered, mode),
+    }
+    if mode is Mode.DUST:
+        report["dust"] = {"scaled": [], "note": _DUST_NOTE}
+    return report
+
+
+def _is_write(execution: Execution) -> bool:
+    return execution.facts is not None and "request" in execution.facts
+
+
+def _request(execution: Execution, nodes: Mapping[str, Node], mode: Mode) -> dict[str, Any]:
+    assert execution.facts is not None
+    return {
+        "nodeId": execution.node_id,
+        "path": execution.path,
+        "attempt": execution.attempt,
+        "action": nodes[execution.node_id].type,
+        "request": execution.facts["request"],
+        "sent": bool(execution.facts.get("sent")) and mode is not Mode.SIMULATE,
+        "status": execution.status.value,
+    }
+
+
+def _assumed(execution: Execution, nodes: Mapping[str, Node], specs: Specs) -> dict[str, Any]:
+    node = nodes[execution.node_id]
+    spec = specs.get(node.type)
+    why = "depends on an assumed value"
+    if _is_write(execution) and spec is not None and not node.is_pinned:
+        why = "not sent: the result is the action's example"
+    if execution.branch is not None:
+        why = "the taken branch depends on an assumed value"
+    return {"nodeId": execution.node_id, "path": execution.path, "why": why}
+
+
+def _warnings(executions: Iterable[Execution], mode: Mode) -> list[dict[str, Any]]:
+    warnings = []
+    for execution in executions:
+        if execution.assumed and execution.branch is not None:
+            message = "A branch was taken on an assumed value; pin a result to make the simulation say something."
+            warnings.append({"code": "ASSUMED_BRANCH", "path": execution.path, "message": message})
+        if mode is Mode.DUST and _is_write(execution) and execution.facts and execution.facts.get("sent"):
+            message = "This write went out as it is: a dust run scales only amounts that are spent."
+            warnings.append({"code": "DUST_UNSCALED_WRITE", "path": execution.path, "message": message})
+    return warnings
+
+
+def compare(left: Mapping[str, Execution], right: Mapping[str, Execution]) -> list[dict[str, Any]]:
+    """What became of each path in two runs, where it differs: status, branch, result."""
+    differences = []
+    for path in sorted({*left, *right}):
+        one, other = left.get(path), right.get(path)
+        for name in ("status", "branch", "result", "error"):
+            before, after = getattr(one, name, None), getattr(other, name, None)
+            if before != after:
+                differences.append({"path": path, "field": name, "left": before, "right": after})
+    return differences

@@ -1,0 +1,64 @@
+"""What a running action reaches the world through."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from dustrun.sdk.context import Http
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+class NodeContext:
+    """The `ctx` of one attempt of one node."""
+
+    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_script")
+
+    def __init__(self, http: Http, script: Any, idempotency_key: str, now_ms: int, emit: Emit) -> None:
+        self._http = http
+        self._script = script
+        self._idempotency_key = idempotency_key
+        self._now_ms = now_ms
+        self._emit = emit
+
+    @property
+    def http(self) -> Http:
+        """Guarded HTTP client."""
+        return self._http
+
+    @property
+    def script(self) -> Any:
+        """The sandbox for scripts of users."""
+        return self._script
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable for this node of this run's retry chain."""
+        return self._idempotency_key
+
+    @property
+    def now_ms(self) -> int:
+        """The node's start."""
+        return self._now_ms
+
+    def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
+        """Adds a `log` event."""
+        entry: dict[str, Any] = {"level": level, "message": message}
+        if data is not None:
+            entry["data"] = data
+        self._emit("log", entry)
+
+    def progress(self, message: str, *, percent: int | None = None) -> None:
+        """Adds a `node_progress` event."""
+        entry: dict[str, Any] = {"message": message}
+        if percent is not None:
+            entry["percent"] = percent
+        self._emit("node_progress", entry)
+
+
+def idempotency_key(org_id: str, root_run_id: str, path: str) -> str:
+    """The key that an outside system may deduplicate by: the same for every attempt, restart and retry run."""
+    digest = hashlib.sha256(f"{org_id}\n{root_run_id}\n{path}".encode()).hexdigest()
+    return f"dustrun-{digest[:40]}"

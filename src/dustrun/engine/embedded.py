@@ -1,0 +1,311 @@
+"""The engine of one process: a task per advancing run, one timer loop, recovery at start.
+
+No queue stands in front of a run: its creation commits, then it advances. Only when a limit is reached does it wait
+its turn, organisations taking turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from dataclasses import dataclass
+
+from dustrun import clock, log
+from dustrun.core.exact_json import loads
+from dustrun.core.journal import Journal
+from dustrun.core.plan import Done, Plan, Waiting
+from dustrun.core.program import Program
+from dustrun.engine.record import Recorder
+from dustrun.engine.runner import Runner, Superseded, World
+from dustrun.engine.takeup import take_up
+from dustrun.errors import Temporary
+from dustrun.services.ports import RunFacts
+from dustrun.services.programs import Programs
+from dustrun.storage import runs as run_rows
+from dustrun.storage.journal import Batch
+
+_logger = log.get(__name__)
+_TRY_AGAIN_S = 0.5
+_MAX_WRITER_BACKLOG = 5000
+
+Group = tuple[str, str | None]
+
+
+@dataclass(slots=True)
+class Opening:
+    """A run about to be created."""
+
+    batch: Batch
+    runner: Runner
+    rides: bool
+    max_open: int | None
+
+    @property
+    def facts(self) -> RunFacts:
+        """The run to be."""
+        return self.runner.facts
+
+
+@dataclass(slots=True)
+class _Known:
+    """An unfinished run of this process."""
+
+    org_id: str
+    group: Group | None
+    max_open: int | None
+    runner: Runner | None = None
+    task: asyncio.Task[None] | None = None
+    queued: bool = False
+    again: bool = False
+
+
+class EmbeddedEngine:
+    """Advances every unfinished run of the store in this process."""
+
+    def __init__(self, world: World, programs: Programs) -> None:
+        self._world = world
+        self._programs = programs
+        self._known: dict[int, _Known] = {}
+        self._groups: dict[Group, dict[int, None]] = {}
+        self._queues: dict[str, deque[int]] = {}
+        self._queued = 0
+        self._advancing: dict[str, int] = {}
+        self._advancing_total = 0
+        self._timers: list[tuple[int, int]] = []
+        self._timer_moved = asyncio.Event()
+        self._timer_task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Takes up every unfinished run."""
+        self._timer_task = asyncio.get_running_loop().create_task(self._keep_time())
+        for run in await self._world.database.read(run_rows.list_open):
+            group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
+            limit = loads(run.concurrency)["max"] if run.concurrency else None
+            self._register(run.pk, _Known(run.org_id, group, limit))
+            if run.status == "running" or run.cancel_requested_at is not None or run.has_signals:
+                self.wake(run.pk)
+            elif run.wake_at is not None:
+                self._set_timer(run.wake_at, run.pk)
+
+    async def stop(self, grace_s: float) -> None:
+        """Starts no new nodes; running ones get a grace period, the rest resumes at the next start."""
+        self._stopping = True
+        if self._timer_task is not None:
+            self._timer_task.cancel()
+        tasks = [known.task for known in self._known.values() if known.task is not None]
+        for known in self._known.values():
+            if known.runner is not None:
+                known.runner.stop()
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def queued(self) -> int:
+        """Runs that wait for their turn."""
+        return self._queued
+
+    @property
+    def advancing(self) -> int:
+        """Runs that advance now."""
+        return self._advancing_total
+
+    # --- the port ---
+
+    def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
+        """Plans the first steps of a new run; raises `Temporary` when too many wait already."""
+        settings = self._world.settings
+        if self._stopping:
+            raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
+        if self._queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
+            raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
+        facts.fence = 1
+        journal = Journal.of(batch.added.values())
+        plan = Plan(program.graph, facts.trigger_node_id)
+        plan.restore(journal.by_path.values())
+        runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
+        rides = max_open is None and self._has_room(facts.org_id)
+        if rides:
+            runner.open()
+        return Opening(runner.recorder.take(), runner, rides, max_open)
+
+    def opened(self, opening: Opening, run_pk: int) -> None:
+        """The run is on disk: go, or queue."""
+        facts = opening.runner.facts
+        facts.pk = run_pk
+        group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
+        known = _Known(facts.org_id, group, opening.max_open, opening.runner)
+        self._register(run_pk, known)
+        if opening.rides:
+            self._begin(run_pk, known)
+        else:
+            self.wake(run_pk)
+
+    def dropped(self, opening: Opening) -> None:
+        """The run was not created after all; nothing was reserved."""
+
+    def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
+        """A workflow's unfinished runs under a concurrency key, oldest first."""
+        return list(self._groups.get((workflow_id, concurrency_key), ()))
+
+    def wake(self, run_pk: int) -> None:
+        """Something happened that the run may go on with."""
+        known = self._known.get(run_pk)
+        if known is None or self._stopping:
+            return
+        if known.task is not None:
+            known.again = True
+            if known.runner is not None:
+                known.runner.poke()
+        elif not known.queued:
+            known.queued = True
+            self._queued += 1
+            self._queues.setdefault(known.org_id, deque()).append(run_pk)
+            self._admit()
+
+    def cancel(self, run_pk: int) -> None:
+        """Someone asked to cancel; the request is on disk."""
+        known = self._known.get(run_pk)
+        if known is None:
+            return
+        if known.task is not None and known.runner is not None:
+            known.runner.cancel()
+        else:
+            known.runner = None
+            known.max_open = None
+            self.wake(run_pk)
+
+    # --- turns ---
+
+    def _has_room(self, org_id: str) -> bool:
+        settings = self._world.settings
+        return (
+            self._queued == 0
+            and self._advancing_total < settings.max_running_runs
+            and self._advancing.get(org_id, 0) < settings.max_running_runs_per_org
+        )
+
+    def _admit(self) -> None:
+        """Begins queued runs while there is room, organisations taking turns."""
+        settings = self._world.settings
+        progress = True
+        while progress and self._advancing_total < settings.max_running_runs:
+            progress = False
+            for org_id in list(self._queues):
+                if self._advancing.get(org_id, 0) < settings.max_running_runs_per_org:
+                    progress = self._admit_one(org_id) or progress
+                if self._advancing_total >= settings.max_running_runs:
+                    return
+
+    def _admit_one(self, org_id: str) -> bool:
+        """Begins the organisation's first queued run whose workflow's own limit lets it."""
+        queue = self._queues[org_id]
+        for run_pk in queue:
+            known = self._known.get(run_pk)
+            if known is None or self._is_first(run_pk, known):
+                queue.remove(run_pk)
+                self._queued -= 1
+                if not queue:
+                    del self._queues[org_id]
+                if known is not None:
+                    known.queued = False
+                    self._begin(run_pk, known)
+                return True
+        return False
+
+    def _is_first(self, run_pk: int, known: _Known) -> bool:
+        """Whether fewer than the workflow's limit of unfinished runs are older than this one."""
+        if known.max_open is None or known.group is None:
+            return True
+        for position, other in enumerate(self._groups.get(known.group, ())):
+            if position >= known.max_open:
+                return False
+            if other == run_pk:
+                return True
+        return False
+
+    def _begin(self, run_pk: int, known: _Known) -> None:
+        self._advancing_total += 1
+        self._advancing[known.org_id] = self._advancing.get(known.org_id, 0) + 1
+        known.task = asyncio.get_running_loop().create_task(self._drive(run_pk, known))
+
+    def _register(self, run_pk: int, known: _Known) -> None:
+        self._known[run_pk] = known
+        if known.group is not None:
+            self._groups.setdefault(known.group, {})[run_pk] = None
+
+    def _forget(self, run_pk: int) -> None:
+        known = self._known.pop(run_pk)
+        if known.group is not None:
+            runs = self._groups[known.group]
+            runs.pop(run_pk, None)
+            if not runs:
+                del self._groups[known.group]
+
+    # --- one run ---
+
+    async def _drive(self, run_pk: int, known: _Known) -> None:
+        again_after: float | None = None
+        answer: Waiting | Done | None = None
+        try:
+            answer = await self._advance(run_pk, known)
+        except Superseded:
+            again_after = _TRY_AGAIN_S
+        except Temporary:
+            again_after = _TRY_AGAIN_S
+        except Exception as error:
+            _logger.error("run stopped unexpectedly", run_pk=run_pk, exc_info=error)
+            again_after = _TRY_AGAIN_S * 20
+        finally:
+            self._advancing_total -= 1
+            self._advancing[known.org_id] -= 1
+            known.task = known.runner = None
+        self._after(run_pk, known, answer, again_after)
+
+    async def _advance(self, run_pk: int, known: _Known) -> Waiting | Done | None:
+        if known.runner is None:
+            known.runner = await take_up(self._world, self._programs, run_pk)
+        if known.runner is None:
+            self._forget(run_pk)
+            return None
+        return await known.runner.advance()
+
+    def _after(self, run_pk: int, known: _Known, answer: Waiting | Done | None, again_after: float | None) -> None:
+        if isinstance(answer, Done):
+            self._forget(run_pk)
+        elif again_after is not None:
+            self._set_timer(clock.now_ms() + int(again_after * 1000), run_pk)
+        elif known.again:
+            known.again = False
+            self.wake(run_pk)
+        elif isinstance(answer, Waiting) and answer.until is not None:
+            self._set_timer(answer.until, run_pk)
+        if self._queued and not self._stopping:
+            self._admit()
+
+    # --- time ---
+
+    def _set_timer(self, at: int, run_pk: int) -> None:
+        heapq.heappush(self._timers, (at, run_pk))
+        if self._timers[0] == (at, run_pk):
+            self._timer_moved.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            now = clock.now_ms()
+            while self._timers and self._timers[0][0] <= now:
+                self.wake(heapq.heappop(self._timers)[1])
+            wait_s = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
+            try:
+                async with asyncio.timeout(min(wait_s, 3600.0)):
+                    await self._timer_moved.wait()
+            except TimeoutError:
+                continue
+            self._timer_moved.clear()

@@ -1,0 +1,168 @@
+"""One attempt of one node: resolve its inputs, then carry it out. The only place that looks at the mode.
+
+A mode changes how an effect is carried out and nothing else: in a simulation a `write` or `spend` is built,
+validated and recorded, and its result is the pinned one or the action's example, marked *assumed*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dustrun import log
+from dustrun.catalog import Catalog
+from dustrun.core.expression import ExpressionError
+from dustrun.core.plan import Start
+from dustrun.core.program import ProgramNode
+from dustrun.core.state import Mode
+from dustrun.core.validate import explain, field_path
+from dustrun.engine import control
+from dustrun.engine.context import NodeContext
+from dustrun.engine.outcome import Failed, Outcome, Settled, Unknown, of_error
+from dustrun.engine.roots import NodeRoots
+from dustrun.errors import DustrunError
+from dustrun.sdk import Action, Effect
+from dustrun.settings import Settings
+
+_logger = log.get(__name__)
+_OUTSIDE = frozenset({Effect.WRITE, Effect.SPEND})
+
+
+@dataclass(slots=True)
+class Job:
+    """An attempt whose inputs are resolved and whose action has yet to run."""
+
+    start: Start
+    node: ProgramNode
+    action: Action
+    input: BaseModel
+    resolved: Any
+    effect: Effect
+    assumed: bool
+    request: dict[str, Any] | None
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it changes something outside, so that its start must be on disk first."""
+        return self.effect in _OUTSIDE
+
+
+def prepare(
+    start: Start, node: ProgramNode, roots: NodeRoots, catalog: Catalog, settings: Settings, now: int
+) -> tuple[Any, Job | Outcome]:
+    """The resolved payload, and either the job that is left to do or what the node came to without one."""
+    try:
+        resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}
+        if node.spec.kind == "control":
+            payload = None if node.choices else node.spec.payload.model_validate(resolved)
+            return resolved, control.carry_out(node, payload, roots, now, settings)
+        return resolved, _prepare_action(start, node, roots, resolved, catalog)
+    except ExpressionError as error:
+        return None, _expression_failure(error)
+    except ValidationError as error:
+        return resolved, _input_failure(error)
+    except DustrunError as error:
+        return resolved, of_error(error)
+
+
+def _expression_failure(error: ExpressionError) -> Failed:
+    field = getattr(error, "field", None)
+    details = [{"field": f"payload.{field}", "message": error.message}] if field else None
+    return Failed("EXPRESSION", str(error), details=details)
+
+
+def _input_failure(error: ValidationError) -> Failed:
+    found = error.errors(include_url=False, include_input=False)
+    details = [
+        {"field": f"payload.{field_path(item['loc'])}", "message": explain(item["type"], item["msg"])} for item in found
+    ]
+    first = details[0]
+    return Failed("INVALID_INPUT", f"The input is not valid: {first['field']}: {first['message']}", details=details)
+
+
+def _prepare_action(
+    start: Start, node: ProgramNode, roots: NodeRoots, resolved: Any, catalog: Catalog
+) -> Job | Outcome:
+    action = catalog.actions[node.node.type]
+    value = action.input.model_validate(resolved)
+    effect = action.effect_for(value)
+    request = action.preview(value) if action.preview is not None and effect in _OUTSIDE else None
+    job = Job(start, node, action, value, resolved, effect, roots.assumed, request)
+    return _by_mode(job, roots.facts.mode) or job
+
+
+def _by_mode(job: Job, mode: Mode) -> Outcome | None:
+    """What the mode makes of an attempt; None when it is carried out as it is."""
+    node = job.node.node
+    if mode is Mode.SIMULATE and node.is_pinned:
+        return Settled(node.pinned, facts=_facts(job, sent=False), note={"pinned": True})
+    if mode is Mode.SIMULATE and job.is_outside:
+        return Settled(job.action.example_output, assumed=True, facts=_facts(job, sent=False))
+    if mode is Mode.DUST and job.is_outside and node.dust == "skip":
+        result = node.pinned if node.is_pinned else job.action.example_output
+        return Settled(result, assumed=not node.is_pinned, facts=_facts(job, sent=False), note={"dust": "skipped"})
+    if mode is Mode.DUST and job.is_outside and node.dust == "refuse":
+        return Failed("REFUSED", 'The node says dust: "refuse": it does not run in a dust test.')
+    return None
+
+
+def _facts(job: Job, *, sent: bool) -> dict[str, Any] | None:
+    if not job.is_outside:
+        return None
+    return {"request": job.request if job.request is not None else job.resolved, "sent": sent}
+
+
+def run_pure(job: Job, context: NodeContext) -> Outcome:
+    """Carries out a pure action that is a plain function."""
+    try:
+        return _settle(job, job.action.run(job.input, context))
+    except DustrunError as error:
+        return of_error(error)
+    except Exception as error:
+        return _bug(job, error)
+
+
+async def run(job: Job, context: NodeContext, default_timeout_ms: int) -> Outcome:
+    """Carries out an action under its time limit."""
+    timeout_ms = job.node.node.timeout_ms or default_timeout_ms
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            value = job.action.run(job.input, context)
+            return _settle(job, await value if job.action.is_async else value)
+    except TimeoutError:
+        message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
+        if job.is_outside:
+            return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
+        return Failed("TIMEOUT", message, retryable=True)
+    except DustrunError as error:
+        outcome = of_error(error)
+        if isinstance(outcome, Failed | Unknown):
+            outcome.facts = _facts(job, sent=isinstance(outcome, Unknown))
+        return outcome
+    except Exception as error:
+        return _bug(job, error)
+
+
+def _settle(job: Job, value: Any) -> Settled:
+    result = value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value
+    return Settled(result, assumed=job.assumed, facts=_facts(job, sent=True))
+
+
+def _bug(job: Job, error: Exception) -> Outcome:
+    _logger.error("action failed unexpectedly", action=job.action.type, path=job.start.path, exc_info=error)
+    message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
+    if job.is_outside:
+        return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
+    return Failed("INTERNAL", message)
+
+
+def resolved_effect(action: Action, recorded_input: Mapping[str, Any] | None) -> Effect:
+    """The effect of an attempt that an earlier life began; the strongest when its input is no longer known."""
+    try:
+        return action.effect_for(action.input.model_validate(recorded_input or {}))
+    except ValidationError:
+        return action.effect

@@ -1,0 +1,93 @@
+"""What one attempt of a node came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.errors import DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
+
+
+@dataclass(slots=True)
+class Settled:
+    """It succeeded, or (`partial`) some of it did."""
+
+    result: Any
+    status: NodeStatus = NodeStatus.SUCCESS
+    branch: str | None = None
+    assumed: bool = False
+    facts: dict[str, Any] | None = None
+    note: dict[str, Any] | None = None
+    stop: RunStatus | None = None
+
+
+@dataclass(slots=True)
+class Failed:
+    """It failed, and it is known what that means."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    details: list[dict[str, Any]] | None = None
+    after_ms: int | None = None
+    facts: dict[str, Any] | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The error as it is stored and shown."""
+        shown: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        if self.details:
+            shown["details"] = self.details
+        return shown
+
+
+@dataclass(slots=True)
+class Unknown:
+    """The effect may have happened, nobody knows."""
+
+    message: str
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class PutDown:
+    """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile."""
+
+    until: int | None
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Opened:
+    """A loop's items are known."""
+
+    items: list[Any]
+    concurrency: int
+    on_item_error: str
+    assumed: bool = False
+
+
+@dataclass(slots=True)
+class CutOff:
+    """It was interrupted by a cancel; what it had begun may have happened."""
+
+    message: str
+
+
+Outcome = Settled | Failed | Unknown | PutDown | Opened | CutOff
+
+_CODES: tuple[tuple[type[DustrunError], str], ...] = (
+    (Invalid, "INVALID_INPUT"),
+    (Refused, "REFUSED"),
+    (Temporary, "TEMPORARY"),
+    (Permanent, "PERMANENT"),
+)
+
+
+def of_error(error: DustrunError) -> Outcome:
+    """An action's error as an outcome."""
+    if isinstance(error, Uncertain):
+        return Unknown(error.message)
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+    after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
+    return Failed(code, error.message, error.retryable, error.public_details() or None, after_ms)

@@ -1,0 +1,540 @@
+"""Advances one run: plan → nodes → record → plan, until it is done or only waits. The same code in every deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import clock, ids, log
+from dustrun.catalog import Catalog
+from dustrun.core import retry
+from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.journal import Execution, Journal, frame_of, item_frame
+from dustrun.core.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
+from dustrun.core.program import Program
+from dustrun.core.state import Mode, NodeStatus, RunStatus
+from dustrun.engine import control
+from dustrun.engine import node as nodes
+from dustrun.engine.context import NodeContext, idempotency_key
+from dustrun.engine.node import Job
+from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown
+from dustrun.engine.record import Recorder
+from dustrun.engine.roots import NodeRoots
+from dustrun.errors import Temporary
+from dustrun.sdk import Effect
+from dustrun.sdk.context import Http
+from dustrun.services.hub import Hub
+from dustrun.services.ports import RunFacts
+from dustrun.settings import Settings
+from dustrun.storage import journal as journal_rows
+from dustrun.storage import runs as run_rows
+from dustrun.storage.database import Database
+from dustrun.storage.journal import Batch, Ending, StaleFence
+from dustrun.storage.runs import Signal
+from dustrun.storage.writer import Writer
+
+_logger = log.get(__name__)
+N = NodeStatus
+
+INLINE_STEPS = 20
+BATCH_LIMIT = 200
+_DAY_MS = 86_400_000
+_REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts that every run shares."""
+
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    writer: Writer
+    hub: Hub
+    http: Http
+    script: Any
+    env: Mapping[str, str]
+
+
+class Superseded(Exception):
+    """Someone newer advances this run; nothing that is left here counts."""
+
+
+class Runner:
+    """One run in the hands of this process, under one fence."""
+
+    def __init__(
+        self, world: World, facts: RunFacts, program: Program, journal: Journal, plan: Plan, recorder: Recorder
+    ) -> None:
+        self.facts = facts
+        self.recorder = recorder
+        self._world = world
+        self._program = program
+        self._journal = journal
+        self._plan = plan
+        self._to_launch: list[Job] = []
+        self._held_back: list[Start] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._outcomes: list[tuple[Job, Outcome]] = []
+        self._poked = True
+        self._wake = asyncio.Event()
+        self._cancelling = facts.cancel_requested_at is not None
+        self._stopping = False
+        self._error: dict[str, Any] | None = None
+        self._simulated_now = max(
+            (e.facts["clock"] for e in journal.by_path.values() if e.facts and "clock" in e.facts), default=0
+        )
+        self._assumed_where_it_counts = any(e.assumed and e.branch for e in journal.by_path.values())
+
+    # --- what others ask of it ---
+
+    def open(self) -> None:
+        """Records the start of the first nodes that reach outside, so that it rides with the run's creation.
+        Nothing is executed."""
+        answer = self._plan.next(self._now(), self._world.settings.max_parallel_nodes)
+        starts = answer.starts if isinstance(answer, Ready) else ()
+        if isinstance(answer, Ready):
+            for path in answer.skipped:
+                self._skip(path)
+        for start in starts:
+            node = self._program.nodes[start.node_id]
+            if node.spec.kind == "action" and node.spec.effect != Effect.PURE.value:
+                self._begin(start)
+            else:
+                self._held_back.append(start)
+
+    def note_resumed(self) -> None:
+        """The run waited, and goes on."""
+        self.recorder.event("run_resumed", {}, clock.now_ms())
+
+    def poke(self) -> None:
+        """Someone left an answer for a waiting node: read the signals."""
+        self._poked = True
+        self._wake.set()
+
+    def cancel(self) -> None:
+        """Starts nothing new and interrupts what runs."""
+        self._cancelling = True
+        self._plan.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """The server stops: starts nothing new; what runs may finish."""
+        self._stopping = True
+        self._wake.set()
+
+    async def abandon(self) -> None:
+        """Cuts off what still runs without recording anything: the next life decides by the journal."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # --- the loop ---
+
+    async def advance(self) -> Waiting | Done | None:
+        """Advances until the run is done or waits; None when the server stops. Raises `Superseded`."""
+        if self._cancelling:
+            self._plan.cancel()
+        try:
+            return await self._loop()
+        finally:
+            if self._tasks:
+                await self.abandon()
+
+    async def _loop(self) -> Waiting | Done | None:
+        while True:
+            self._check_age()
+            if self._poked:
+                await self._use_signals()
+            answer = self._plan_inline()
+            if isinstance(answer, Done):
+                self._end(answer)
+                await self._flush()
+                return answer
+            if isinstance(answer, Waiting):
+                self._put_down(answer)
+                await self._flush()
+                return answer
+            if answer is None:
+                if len(self.recorder.batch.events) > BATCH_LIMIT:
+                    await self._flush()
+                await asyncio.sleep(0)
+                continue
+            await self._flush()
+            if self._stopping and not self._tasks and not self._to_launch:
+                return None
+            self._launch()
+            await self._collect()
+
+    def _plan_inline(self) -> Next | None:
+        """Plans and carries out what needs no waiting; None when others should have a turn first."""
+        held_back, self._held_back = self._held_back, []
+        for start in held_back:
+            self._begin(start)
+        for _ in range(INLINE_STEPS):
+            if self._stopping:
+                return Busy()
+            room = self._world.settings.max_parallel_nodes - len(self._tasks) - len(self._to_launch)
+            answer = self._plan.next(self._now(), max(room, 0))
+            if not isinstance(answer, Ready):
+                return answer
+            for path in answer.cut_off:
+                self._cut_off(path, "The run ended while this node waited.")
+            for path in answer.skipped:
+                self._skip(path)
+            for path in answer.closed:
+                self._close_loop(path)
+            for start in answer.starts:
+                self._begin(start)
+        return None
+
+    def _launch(self) -> None:
+        """Starts the attempts whose start is on disk."""
+        jobs, self._to_launch = self._to_launch, []
+        for job in jobs:
+            task = asyncio.get_running_loop().create_task(self._carry_out(job))
+            self._tasks[job.start.path] = task
+
+    async def _carry_out(self, job: Job) -> None:
+        context = self._context(job.start.path, self._emit_later(job.start))
+        try:
+            outcome = await nodes.run(job, context, self._world.settings.default_timeout_ms)
+        except asyncio.CancelledError:
+            if not self._cancelling:
+                raise
+            may = " What it had begun may have happened." if job.is_outside else ""
+            outcome = CutOff(f"The run was cancelled while this node ran.{may}")
+        self._tasks.pop(job.start.path, None)
+        self._outcomes.append((job, outcome))
+        self._wake.set()
+
+    async def _collect(self) -> None:
+        """Waits until something happened, and applies every outcome that has come."""
+        if not self._outcomes:
+            await self._wake.wait()
+        self._wake.clear()
+        outcomes, self._outcomes = self._outcomes, []
+        for job, outcome in outcomes:
+            self._apply(job.start, outcome)
+
+    async def _flush(self) -> None:
+        """Puts what was recorded on disk. While the store is unavailable it waits: results are kept in memory."""
+        if self.recorder.batch.is_empty():
+            return
+        batch = self.recorder.take()
+        tries = iter(_REWRITE_S)
+        while True:
+            try:
+                await self._world.writer.write(lambda tx: self._write(tx, batch), self._publish)
+                return
+            except StaleFence:
+                raise Superseded from None
+            except Temporary:
+                if self._stopping:
+                    raise Superseded from None
+                await asyncio.sleep(next(tries, _REWRITE_S[-1]))
+
+    def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
+        facts = self.facts
+        return journal_rows.write(
+            tx, run_pk=facts.pk, org_id=facts.org_id, workflow_id=facts.workflow_id, fence=facts.fence, batch=batch
+        )
+
+    def _publish(self, events: list[journal_rows.Event]) -> None:
+        self._world.hub.publish(self.facts.org_id, self.facts.id, events)
+
+    # --- one node ---
+
+    def _begin(self, start: Start) -> None:
+        """Begins an attempt, or goes on with a node that waited; pure and control nodes come to their end here."""
+        self._plan.started(start)
+        if start.wake:
+            self._go_on(start)
+            return
+        now = self._now()
+        node = self._program.nodes[start.node_id]
+        roots = self._roots(start.path, now)
+        resolved, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
+        execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=resolved, started_at=now)
+        self._journal.record(execution)
+        self.recorder.started(execution, node.node.type)
+        if self._plan.executions > self._world.settings.max_executions:
+            most = self._world.settings.max_executions
+            prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")
+            self._plan.stopped(RunStatus.FAILURE)
+        self._carry_on(start, prepared)
+
+    def _carry_on(self, start: Start, prepared: Job | Outcome) -> None:
+        if not isinstance(prepared, Job):
+            self._apply(start, prepared)
+        elif prepared.effect is Effect.PURE and not prepared.action.is_async:
+            context = self._context(start.path, self._emit_now(start))
+            self._apply(start, nodes.run_pure(prepared, context))
+        else:
+            self._to_launch.append(prepared)
+
+    def begin_again(self, execution: Execution) -> None:
+        """Goes on with an attempt that an earlier life of the server began and did not end."""
+        start = Start(execution.path, execution.node_id, execution.attempt)
+        node = self._program.nodes[execution.node_id]
+        if self.facts.mode is not Mode.SIMULATE and node.spec.kind == "action":
+            action = self._world.catalog.actions[node.node.type]
+            effect = nodes.resolved_effect(action, execution.input)
+            if effect in (Effect.WRITE, Effect.SPEND) and not action.is_idempotent(execution.input):
+                self._apply(start, Unknown("The server ended while this node ran; it may have happened."))
+                return
+        now = self._now()
+        roots = self._roots(start.path, now)
+        _, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
+        self._carry_on(start, prepared)
+
+    def _go_on(self, start: Start) -> None:
+        execution = self._journal.by_path[start.path]
+        self._apply(start, control.woken(execution.facts))
+
+    def _apply(self, start: Start, outcome: Outcome) -> None:
+        """Records what an attempt came to, and tells the plan."""
+        execution = self._journal.by_path[start.path]
+        if isinstance(outcome, Settled):
+            self._succeed(execution, outcome)
+        elif isinstance(outcome, Failed):
+            self._fail(start, execution, outcome)
+        elif isinstance(outcome, Unknown):
+            self._doubt(start, execution, outcome)
+        elif isinstance(outcome, PutDown):
+            execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
+            self.recorder.became(execution)
+            self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until)
+        elif isinstance(outcome, Opened):
+            execution.facts = {
+                "items": outcome.items,
+                "concurrency": outcome.concurrency,
+                "onItemError": outcome.on_item_error,
+            }
+            execution.assumed = outcome.assumed
+            self.recorder.changed(execution)
+            self._plan.opened(start.path, len(outcome.items), outcome.concurrency, outcome.on_item_error)
+        else:
+            self._cut_off(start.path, outcome.message)
+
+    def _succeed(self, execution: Execution, outcome: Settled) -> None:
+        text = dumps_text(outcome.result)
+        most = self._world.settings.max_result_bytes
+        if len(text) > most or len(text.encode()) > most:
+            size = len(text.encode())
+            failed = Failed(
+                "LIMIT", f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
+            )
+            self._settle_failure(execution, failed)
+            return
+        execution.status = outcome.status
+        execution.result = outcome.result
+        execution.branch = outcome.branch
+        execution.assumed = outcome.assumed
+        execution.facts = outcome.facts or execution.facts
+        execution.wake_at = None
+        execution.finished_at = self._now()
+        if outcome.facts and "clock" in outcome.facts:
+            self._simulated_now = max(self._simulated_now, outcome.facts["clock"])
+        if outcome.assumed and outcome.branch is not None:
+            self._assumed_where_it_counts = True
+        self.recorder.batch.texts[(execution.path, execution.attempt)] = text
+        self.recorder.became(execution, outcome.note)
+        if outcome.stop is not None:
+            if outcome.stop is RunStatus.FAILURE:
+                self._note_error(execution, {"code": "STOPPED", "message": outcome.result["message"]})
+            self._plan.stopped(outcome.stop)
+        self._plan.settled(execution.path, outcome.status, outcome.branch)
+
+    def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
+        policy = self._program.nodes[start.node_id].node.retry
+        decision = retry.decide(
+            policy,
+            start.attempt,
+            retryable=outcome.retryable,
+            now=self._now(),
+            jitter=ids.jitter(),
+            after_ms=outcome.after_ms,
+        )
+        if isinstance(decision, retry.RetryAt) and not self._cancelling:
+            self._schedule(start, execution, decision.at, outcome.public())
+        else:
+            self._settle_failure(execution, outcome)
+
+    def _schedule(self, start: Start, execution: Execution, at: int, error: dict[str, Any] | None) -> None:
+        """Puts the node down until its next attempt; in a simulation its clock moves on instead."""
+        execution.status, execution.error, execution.finished_at = N.SCHEDULED, error, self._now()
+        if self.facts.mode is Mode.SIMULATE:
+            self._simulated_now, at = max(self._simulated_now, at), 0
+        execution.wake_at = at
+        self.recorder.became(execution)
+        self._plan.waits(Start(start.path, start.node_id, start.attempt + 1), at)
+
+    def _settle_failure(self, execution: Execution, outcome: Failed) -> None:
+        execution.status = N.FAILURE
+        execution.error = outcome.public()
+        execution.facts = outcome.facts or execution.facts
+        execution.wake_at = None
+        execution.finished_at = self._now()
+        on_error = self._program.nodes[execution.node_id].node.on_error
+        execution.branch = "error" if on_error == "branch" else None
+        if on_error == "fail":
+            self._note_error(execution, execution.error)
+        self.recorder.became(execution)
+        self._plan.settled(execution.path, N.FAILURE, execution.branch)
+
+    def _doubt(self, start: Start, execution: Execution, outcome: Unknown) -> None:
+        """Nobody knows whether it happened: the node's `onUncertain` decides, else a person."""
+        policy = self._program.nodes[start.node_id].node.on_uncertain
+        execution.facts = outcome.facts or execution.facts
+        if policy == "fail" and not self._cancelling:
+            self._settle_failure(execution, Failed("UNCERTAIN", outcome.message, facts=execution.facts))
+        elif policy == "retry" and not self._cancelling:
+            error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": True}
+            self._schedule(start, execution, self._now(), error)
+        else:
+            execution.status = N.UNCERTAIN
+            execution.error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": False}
+            self.recorder.became(execution)
+            self._plan.waits(start, None, blocks_end=True)
+
+    def _cut_off(self, path: str, message: str) -> None:
+        execution = self._journal.by_path[path]
+        was_uncertain = execution.status is N.UNCERTAIN
+        execution.status, execution.wake_at, execution.finished_at = N.CANCELLED, None, self._now()
+        if not was_uncertain:
+            execution.error = {"code": "CUT_OFF", "message": message, "retryable": False}
+        self.recorder.became(execution)
+        self._plan.settled(path, N.CANCELLED)
+
+    def _skip(self, path: str) -> None:
+        now = self._now()
+        node_id = path[len(frame_of(path)) :]
+        execution = Execution(path, node_id, 1, N.SKIPPED, started_at=now, finished_at=now)
+        self._journal.record(execution)
+        self.recorder.batch.added[(path, 1)] = execution
+        self.recorder.became(execution)
+
+    def _close_loop(self, path: str) -> None:
+        """Every item of a loop has ended: its result is the items' results, in the items' order."""
+        execution = self._journal.by_path[path]
+        assert execution.facts is not None
+        count = len(execution.facts["items"])
+        body = self._program.graph.scopes[execution.node_id].node_ids
+        iterations = [self._iteration(item_frame(path, index), index, body) for index in range(count)]
+        result = {"iterations": iterations, "iterationCount": count}
+        status = self._plan.loop(path).outcome
+        if status is N.FAILURE:
+            first = next((item for item in iterations if item["status"] == "failure"), None)
+            where = f" Item {first['index']} failed first: {first['error']['message']}" if first else ""
+            self._settle_failure(execution, Failed("ITEM_FAILED", f"An item of the loop failed.{where}"))
+            return
+        assumed = execution.assumed or any(
+            found.assumed for index in range(count) for found in self._executed(item_frame(path, index), body)
+        )
+        self._succeed(execution, Settled(result, status=status, assumed=assumed, facts=execution.facts))
+
+    def _executed(self, frame: str, body: tuple[str, ...]) -> list[Execution]:
+        found = (self._journal.by_path.get(frame + node_id) for node_id in body)
+        return [execution for execution in found if execution is not None]
+
+    def _iteration(self, frame: str, index: int, body: tuple[str, ...]) -> dict[str, Any]:
+        executed = self._executed(frame, body)
+        iteration: dict[str, Any] = {"index": index, "status": "success" if executed or not body else "skipped"}
+        iteration["results"] = {e.node_id: e.result for e in executed if e.status in (N.SUCCESS, N.PARTIAL)}
+        for execution in executed:
+            on_error = self._program.nodes[execution.node_id].node.on_error
+            if execution.status is N.FAILURE and on_error == "fail":
+                iteration["status"], iteration["error"] = "failure", execution.error
+                break
+            if execution.status is N.PARTIAL or (execution.status is N.FAILURE and on_error == "continue"):
+                iteration["status"] = "partial"
+        return iteration
+
+    # --- the run ---
+
+    async def _use_signals(self) -> None:
+        """Applies the answers that people gave for nodes in `uncertain`."""
+        self._poked = False
+        if not self._plan.waiting:
+            return
+        pk = self.facts.pk
+        for signal in await self._world.database.read(lambda tx: run_rows.list_signals(tx, pk)):
+            execution = self._journal.by_path.get(signal.path)
+            if signal.kind == "resolve" and execution is not None and execution.status is N.UNCERTAIN:
+                self._resolve(execution, signal)
+
+    def _resolve(self, execution: Execution, signal: Signal) -> None:
+        self.recorder.batch.signals_used.append(signal.id)
+        answer = loads(signal.data)
+        start = Start(execution.path, execution.node_id, execution.attempt)
+        execution.error = None
+        if answer["outcome"] == "happened":
+            self._succeed(execution, Settled(answer.get("result"), note={"resolvedBy": answer["by"]}))
+        else:
+            message = "A person said that it had not happened; it is done again."
+            error = {"code": "NOT_HAPPENED", "message": message, "retryable": True}
+            self._schedule(start, execution, self._now(), error)
+
+    def _check_age(self) -> None:
+        days = self._world.settings.max_run_days
+        if clock.now_ms() - self.facts.started_at > days * _DAY_MS and self._error is None:
+            self._error = {"code": "LIMIT", "message": f"A run may last {days} days (setting max_run_days)."}
+            self._plan.stopped(RunStatus.FAILURE)
+
+    def _note_error(self, execution: Execution, error: dict[str, Any]) -> None:
+        if self._error is None:
+            self._error = {**error, "nodeId": execution.node_id, "path": execution.path}
+
+    def _put_down(self, answer: Waiting) -> None:
+        until = None if answer.until is None else clock.to_rfc3339(answer.until)
+        self.recorder.event("run_waiting", {"until": until, "nodes": sorted(self._plan.waiting)}, clock.now_ms())
+        self.recorder.run_status(RunStatus.WAITING, answer.until)
+
+    def _end(self, answer: Done) -> None:
+        now = clock.now_ms()
+        for execution in self._journal.by_path.values():
+            if not execution.is_settled:
+                execution.status, execution.finished_at = N.CANCELLED, now
+                self.recorder.became(execution)
+        passed = answer.status is RunStatus.SUCCESS and not self._assumed_where_it_counts
+        finished: dict[str, Any] = {"status": answer.status.value, "mode": self.facts.mode.value}
+        error = self._error if answer.status is not RunStatus.SUCCESS else None
+        if error is not None:
+            finished["error"] = error
+        if self.facts.mode is not Mode.LIVE:
+            finished["passed"] = passed
+        self.recorder.event("run_finished", finished, now)
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error)
+
+    def _now(self) -> int:
+        if self.facts.mode is Mode.SIMULATE:
+            return max(clock.now_ms(), self._simulated_now)
+        return clock.now_ms()
+
+    def _roots(self, path: str, now: int) -> NodeRoots:
+        return NodeRoots(self.facts, self._program, self._journal, frame_of(path), now, self._world.env)
+
+    def _context(self, path: str, emit: Callable[[str, dict[str, Any]], None]) -> NodeContext:
+        key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)
+        return NodeContext(self._world.http, self._world.script, key, self._now(), emit)
+
+    def _emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
+        def emit(kind: str, data: dict[str, Any]) -> None:
+            self.recorder.event(kind, {"nodeId": start.node_id, "path": start.path, **data}, clock.now_ms())
+
+        return emit
+
+    def _emit_later(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
+        """For a node that runs beside the loop: what it says is written soon, not with its end."""
+        emit_now = self._emit_now(start)
+
+        def emit(kind: str, data: dict[str, Any]) -> None:
+            emit_now(kind, data)
+            self._wake.set()
+
+        return emit

@@ -1,0 +1,74 @@
+"""What the services need of an engine: small on purpose, so that one process and many machines fit behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dustrun.core.program import Program
+from dustrun.core.state import Mode
+from dustrun.storage.journal import Batch
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """What an engine must know of a run to advance it; JSON is decoded."""
+
+    pk: int
+    id: str
+    org_id: str
+    workflow_id: str | None
+    workflow_name: str
+    version: int | None
+    mode: Mode
+    trigger_node_id: str
+    trigger_source: str
+    prop_values: dict[str, Any]
+    root_run_id: str
+    concurrency_key: str | None
+    started_at: int
+    fence: int = 0
+    cancel_requested_at: int | None = None
+
+
+class Opening(Protocol):
+    """A run about to be created: its first batch rides in the transaction that creates the run."""
+
+    @property
+    def batch(self) -> Batch:
+        """The first events and executions."""
+        ...
+
+    @property
+    def facts(self) -> RunFacts:
+        """The run to be."""
+        ...
+
+
+class Engine(Protocol):
+    """Decides which process advances which run when. The journal in the tables is the truth."""
+
+    def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
+        """Plans the first steps of a new run onto `batch`, without doing anything outside. `max_open` is the
+        workflow's own limit of runs at once."""
+        ...
+
+    def opened(self, opening: Any, run_pk: int) -> None:
+        """The run is on disk: go."""
+        ...
+
+    def dropped(self, opening: Any) -> None:
+        """The run was not created after all."""
+        ...
+
+    def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
+        """Private keys of a workflow's unfinished runs under a concurrency key, oldest first."""
+        ...
+
+    def wake(self, run_pk: int) -> None:
+        """Something happened that a waiting run may go on with."""
+        ...
+
+    def cancel(self, run_pk: int) -> None:
+        """Someone asked to cancel the run; the request is on disk."""
+        ...

@@ -1,0 +1,325 @@
+"""Starting, reading and steering runs. `start` is the heart: checks, freezes the version, one transaction, wakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.catalog import Catalog
+from dustrun.core.definition import Definition
+from dustrun.core.exact_json import dumps_text
+from dustrun.core.expression import ExpressionError, parse_template
+from dustrun.core.journal import Execution
+from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunStatus
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
+from dustrun.services import idempotency, starting
+from dustrun.services.hub import Hub
+from dustrun.services.idempotency import Pending
+from dustrun.services.ports import Engine, Opening, RunFacts
+from dustrun.services.principal import Principal
+from dustrun.services.programs import Compiled, Programs
+from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
+from dustrun.storage import journal as journal_rows
+from dustrun.storage import runs as rows
+from dustrun.storage import workflows as workflow_rows
+from dustrun.storage.database import Database
+from dustrun.storage.journal import Event
+from dustrun.storage.runs import Filters, RunRow
+from dustrun.storage.statement import Tx
+from dustrun.storage.writer import Writer
+
+_HEAD_TRIES = 5
+_MAX_SYNC_NODES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run with what became of its nodes; `executions` holds the newest attempt of each path."""
+
+    row: RunRow
+    definition: Definition | None = None
+    executions: list[Execution] = field(default_factory=list)
+
+
+class Runs:
+    """The use cases of runs."""
+
+    def __init__(
+        self, database: Database, writer: Writer, hub: Hub, catalog: Catalog, programs: Programs, engine: Engine
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._hub = hub
+        self._catalog = catalog
+        self._programs = programs
+        self._engine = engine
+        self._heads: dict[str, Head] = {}
+
+    # --- starting ---
+
+    async def start(
+        self, principal: Principal, workflow_id: str, request: RunRequest, pending: Pending | None = None
+    ) -> str:
+        """Runs a workflow now and answers the run's id once run row and first event are on disk."""
+        starting.check_request(request)
+        for _ in range(_HEAD_TRIES):
+            head = await self._head(principal.org_id, workflow_id)
+            try:
+                return await self._start_at(principal, head, request, pending)
+            except HeadMoved:
+                self._heads.pop(workflow_id, None)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def _head(self, org_id: str, workflow_id: str) -> Head:
+        head = self._heads.get(workflow_id)
+        if head is None:
+            row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
+            head = None if row is None else starting.head_of(row)
+            if head is not None:
+                self._heads[workflow_id] = head
+        if head is None or head.org_id != org_id:
+            raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+        return head
+
+    async def _start_at(self, principal: Principal, head: Head, request: RunRequest, pending: Pending | None) -> str:
+        """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
+        if head.status == "archived":
+            await self._database.read(lambda tx: starting.verify(tx, head))
+        starting.check_head(head)
+        version = starting.version_of(head, request)
+        compiled = self._programs.find_kept(head.id, version) or await self._programs.find(head.id, version)
+        if compiled is None:
+            raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
+        program = compiled.runnable()
+        trigger_id = starting.trigger_of(compiled, request)
+        payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
+        facts = self._facts(principal, request, trigger_id, head=head, version=version)
+        batch = starting.first_batch(facts, program, payload)
+        prepared = starting.Prepared(facts, program, batch, payload, request, principal.key_id, head=head)
+        return await self._create(prepared, head.concurrency, pending)
+
+    def _facts(
+        self,
+        principal: Principal,
+        request: RunRequest,
+        trigger_id: str,
+        *,
+        head: Head | None = None,
+        version: int | None = None,
+    ) -> RunFacts:
+        run_id = request.run_id or ids.new_id("run")
+        return RunFacts(
+            pk=0,
+            id=run_id,
+            org_id=principal.org_id,
+            workflow_id=head.id if head is not None else None,
+            workflow_name=head.name if head is not None else "",
+            version=version,
+            mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
+            trigger_node_id=trigger_id,
+            trigger_source=request.source,
+            prop_values=request.prop_values,
+            root_run_id=run_id,
+            concurrency_key=None,
+            started_at=clock.now_ms(),
+        )
+
+    async def _create(
+        self, prepared: starting.Prepared, concurrency: Concurrency | None, pending: Pending | None
+    ) -> str:
+        facts = prepared.facts
+        if concurrency is not None and facts.mode is not Mode.SIMULATE:
+            facts.concurrency_key = self._concurrency_key(concurrency, prepared)
+            self._keep_limit(concurrency, facts)
+        limit = concurrency.max if concurrency is not None and facts.mode is not Mode.SIMULATE else None
+        opening = self._engine.open(facts, prepared.program, prepared.batch, max_open=limit)
+
+        def unit(tx: Tx) -> tuple[int, list[Event]]:
+            idempotency.claim(tx, pending)
+            created = starting.create(tx, prepared, opening.batch)
+            if pending is not None and pending.answer is not None:
+                idempotency.record(tx, pending, pending.answer(facts.id))
+            return created
+
+        try:
+            await self._writer.write(unit, lambda created: self._created(opening, created))
+        except BaseException:
+            self._engine.dropped(opening)
+            raise
+        return facts.id
+
+    def _created(self, opening: Opening, created: tuple[int, list[Event]]) -> None:
+        """On the event loop, in commit order: readers are told, then the engine goes."""
+        facts = opening.facts
+        self._hub.publish(facts.org_id, facts.id, created[1])
+        self._engine.opened(opening, created[0])
+
+    def _concurrency_key(self, concurrency: Concurrency, prepared: starting.Prepared) -> str:
+        if concurrency.key is None:
+            return ""
+        roots = starting.KeyRoots(prepared.payload, prepared.facts.prop_values)
+        try:
+            return str(parse_template(concurrency.key).evaluate(roots))
+        except ExpressionError as error:
+            raise Invalid(
+                "The workflow's concurrency key cannot be computed from this payload.",
+                code=Code.PAYLOAD_INVALID,
+                details=[Problem("payload", error.message)],
+            ) from None
+
+    def _keep_limit(self, concurrency: Concurrency, facts: RunFacts) -> None:
+        assert facts.workflow_id is not None
+        open_runs = self._engine.open_runs(facts.workflow_id, facts.concurrency_key)
+        if len(open_runs) < concurrency.max or concurrency.on_limit == "queue":
+            return
+        if concurrency.on_limit == "skip":
+            message = f"The workflow already has {len(open_runs)} unfinished runs; its limit is {concurrency.max}."
+            raise Conflict(message, code=Code.STATE_CONFLICT)
+        oldest = open_runs[0]
+        self._writer.write(
+            lambda tx: rows.request_cancel(tx, oldest, clock.now_ms()), lambda _: self._engine.cancel(oldest)
+        )
+
+    async def start_inline(
+        self, principal: Principal, document: Any, request: RunRequest, pending: Pending | None = None
+    ) -> str:
+        """Runs a definition that is not saved."""
+        starting.check_request(request)
+        compiled = self._programs.compile(document)
+        root = compiled.definition.nodes.get("root")
+        if root is None or root.type != "manual":
+            raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)
+        program = compiled.runnable()
+        trigger_id = starting.trigger_of(compiled, request)
+        payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
+        facts = self._facts(principal, request, trigger_id)
+        batch = starting.first_batch(facts, program, payload)
+        prepared = starting.Prepared(
+            facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document)
+        )
+        return await self._create(prepared, None, pending)
+
+    def check_sync(self, document: Any) -> None:
+        """Raises `Invalid` when a definition is too large to wait for."""
+        nodes = document.get("nodes") if isinstance(document, dict) else None
+        if isinstance(nodes, dict) and len(nodes) > _MAX_SYNC_NODES:
+            raise Invalid(
+                f"A synchronous run may have at most {_MAX_SYNC_NODES} nodes, this one has {len(nodes)}.",
+                code=Code.RUN_TOO_LARGE_FOR_SYNC,
+            )
+
+    async def wait_for_end(self, principal: Principal, run_id: str, timeout_s: float) -> None:
+        """Returns when the run has ended, or when the time is up."""
+        subscription = self._hub.watch_run(principal.org_id, run_id)
+        try:
+            end_at = clock.monotonic_s() + timeout_s
+            while (left := end_at - clock.monotonic_s()) > 0:
+                found = await self._database.read(lambda tx: rows.find_key(tx, principal.org_id, run_id))
+                if found is None or RunStatus(found[1]) not in RUN_OPEN:
+                    return
+                await subscription.wait(min(left, 5.0))
+        finally:
+            self._hub.leave_run(principal.org_id, run_id, subscription)
+
+    # --- steering ---
+
+    async def cancel(self, principal: Principal, run_id: str, pending: Pending | None = None) -> Run:
+        """Asks an open run to end; it becomes `cancelled` when what it began is settled."""
+        run_pk = (await self.get(principal, run_id, slim=True)).row.pk
+
+        def unit(tx: Tx) -> Run:
+            if not rows.request_cancel(tx, run_pk, clock.now_ms()):
+                raise Conflict(
+                    "The run has ended; only a running or waiting one can be cancelled.", code=Code.RUN_NOT_OPEN
+                )
+            return Run(rows.get(tx, run_pk))
+
+        return await self._writer.write(idempotency.once(unit, pending), lambda _: self._engine.cancel(run_pk))
+
+    async def resolve(
+        self,
+        principal: Principal,
+        run_id: str,
+        path: str,
+        outcome: str,
+        result: Any,
+        pending: Pending | None = None,
+    ) -> None:
+        """A person's answer for a node in `uncertain`."""
+        run = await self.get(principal, run_id, slim=True)
+        run_pk = run.row.pk
+        data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
+
+        def unit(tx: Tx) -> None:
+            known = [e for e in journal_rows.list_executions(tx, run_pk) if e.path == path]
+            if not known:
+                raise NotFound(f'The run has no node "{path}".', code=Code.NODE_UNKNOWN)
+            answered = any(signal.path == path for signal in rows.list_signals(tx, run_pk))
+            if known[-1].status is not NodeStatus.UNCERTAIN or answered:
+                message = f'The node "{path}" is not in "uncertain" (it is "{known[-1].status.value}").'
+                raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
+            rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
+
+        await self._writer.write(idempotency.once(unit, pending), lambda _: self._engine.wake(run_pk))
+
+    async def retry(self, principal: Principal, run_id: str, pending: Pending | None = None) -> str:
+        """A new run that points at the old one and keeps what succeeded."""
+        old = await self.get(principal, run_id)
+        if RunStatus(old.row.status) not in RUN_RETRYABLE:
+            message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
+            raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+        compiled = await self._compiled(old.row)
+        prepared = starting.retry_of(old.row, old.executions, compiled.runnable(), principal.key_id)
+        prepared.must_be_closed = old.row.root_run_id
+        return await self._create(prepared, None, pending)
+
+    # --- reading ---
+
+    async def _compiled(self, row: RunRow) -> Compiled:
+        if row.workflow_id is None or row.version is None:
+            return self._programs.compile(starting.inline_document(row))
+        compiled = await self._programs.find(row.workflow_id, row.version)
+        assert compiled is not None, "a run's version is never deleted"
+        return compiled
+
+    async def get(self, principal: Principal, run_id: str, *, slim: bool = False) -> Run:
+        """One run; `slim` leaves out its nodes and definition."""
+
+        def query(tx: Tx) -> Run | None:
+            row = rows.find(tx, principal.org_id, run_id)
+            if row is None:
+                return None
+            return Run(row) if slim else Run(row, None, journal_rows.list_executions(tx, row.pk))
+
+        run = await self._database.read(query)
+        if run is None:
+            raise NotFound(f'There is no run "{run_id}".', code=Code.RUN_UNKNOWN)
+        if slim:
+            return run
+        return replace(run, definition=(await self._compiled(run.row)).definition)
+
+    async def list_page(
+        self, principal: Principal, filters: Filters, limit: int, offset: int
+    ) -> tuple[list[RunRow], bool]:
+        """A page of runs, newest first, and whether there are more."""
+        if filters.workflow_id is not None:
+            await self._head(principal.org_id, filters.workflow_id)
+        found = await self._database.read(lambda tx: rows.list_runs(tx, principal.org_id, filters, limit, offset))
+        return found[:limit], len(found) > limit
+
+    async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
+        """Runs by status."""
+        if filters.workflow_id is not None:
+            await self._head(principal.org_id, filters.workflow_id)
+        return await self._database.read(lambda tx: rows.count_by_status(tx, principal.org_id, filters))
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that runs are executed with."""
+        return self._catalog
+
+
+def newest(executions: list[Execution]) -> dict[str, Execution]:
+    """The newest attempt of each path."""
+    return {execution.path: execution for execution in executions}

@@ -1,0 +1,64 @@
+"""One embedded engine per store: a second one would advance the same runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from dustrun.errors import Conflict
+from dustrun.storage.database import Database
+
+_ADVISORY_KEY = 0x64757374  # "dust"
+_REFUSAL = (
+    "Another server already advances the runs of this store. Stop it, or give this one a store of its own "
+    "(--data-dir, --database-url)."
+)
+
+
+class ProcessLock:
+    """A lock on the data folder (SQLite) or an advisory lock (PostgreSQL), held while the process lives."""
+
+    def __init__(self, database: Database, data_dir: Path) -> None:
+        self._database = database
+        self._path = data_dir / "dustrun.lock"
+        self._file: int | None = None
+        self._connection: Any = None
+
+    def take(self) -> None:
+        """Takes the lock or raises `Conflict`."""
+        if self._database.is_sqlite:
+            self._take_file()
+        else:
+            self._take_advisory()
+
+    def _take_file(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            self._file = None
+            raise Conflict(_REFUSAL) from None
+
+    def _take_advisory(self) -> None:
+        self._connection = self._database.engine.raw_connection()
+        cursor = self._connection.cursor()
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_KEY,))
+        taken = cursor.fetchone()[0]
+        self._connection.commit()
+        if not taken:
+            self._connection.close()
+            self._connection = None
+            raise Conflict(_REFUSAL)
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection = None
