@@ -6,9 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from composition import Client, Composition, composed
-
 from dustrun.catalog import load_catalog
+
+from composition import Client, Composition, composed
+from dustrun import log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    log.set_up(as_json=True, level="error")
 
 
 @pytest.fixture

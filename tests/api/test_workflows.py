@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 
+from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 from dustrun.api.shapes.workflows import WorkflowAnswer, WorkflowListItem
 from dustrun.storage.tables import audit, runs, workflows
 
@@ -254,7 +254,7 @@ async def test_archive_and_unarchive(owner: Client) -> None:
     archived = (await owner.delete(path)).data
     assert (archived["status"], archived["hasLiveVersion"]) == ("archived", False)
     assert (await owner.delete(path)).data == archived
-    for method, verb, body in [
+    calls: list[tuple[str, str, Any]] = [
         ("POST", "/publish", None),
         ("POST", "/pause", None),
         ("POST", "/resume", None),
@@ -263,7 +263,8 @@ async def test_archive_and_unarchive(owner: Client) -> None:
         ("POST", "/rollback", {"targetVersion": 1}),
         ("PUT", "", {"name": "x"}),
         ("PATCH", "/ui-metadata", {"uiMetadata": {}}),
-    ]:
+    ]
+    for method, verb, body in calls:
         assert (await owner.send(method, path + verb, body)).code == 409006, verb
     back = (await owner.post(f"{path}/unarchive")).data
     assert (back["status"], back["version"], back["draftVersion"]) == ("draft", 1, 1)

@@ -1,0 +1,196 @@
+"""The envelope, whatever goes wrong: unknown routes, wrong methods, bad bodies, defects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from composition import DEFINITION, Client, Composition, composed
+from dustrun.errors import Temporary, Uncertain
+
+PATH = "/v1/workflows"
+JSON = {"Content-Type": "application/json"}
+
+
+async def test_an_unknown_route_and_a_wrong_method(owner: Client) -> None:
+    missing = await owner.get("/v1/nothing")
+    assert (missing.status, missing.code) == (404, 404004)
+    trailing = await owner.get("/v1/workflows/")
+    assert trailing.status in (404, 405)
+    wrong = await owner.send("PATCH", PATH)
+    assert (wrong.status, wrong.code) == (405, 405001)
+    assert wrong.response.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"name": }', "line 1, column 10"),
+        (b"{", "line 1"),
+        (b"[1, 2", "line 1"),
+        (b"\xff\xfe", "UTF-8"),
+        (b'"\xed\xa0\x80"', "UTF-8"),
+        (b'{"name": "\\ud800"}', "surrogate"),
+        (b'{"name": NaN}', "NaN"),
+        (b'{"name": ' + b"9" * 2000 + b"}", "1000"),
+        (b'{"name": 1e999999}', "range"),
+        (b"[" * 200 + b"]" * 200, "deeper"),
+        (b"[" * 100_000, ""),
+    ],
+)
+async def test_a_body_that_is_no_acceptable_json(owner: Client, raw: bytes, said: str) -> None:
+    reply = await owner.post(PATH, raw=raw)
+    assert (reply.status, reply.code) == (400, 400001)
+    assert said in reply.body["message"]
+
+
+@pytest.mark.parametrize("raw", [b"null", b"[]", b"1", b'"x"', b"true"])
+async def test_a_body_that_is_no_object(owner: Client, raw: bytes) -> None:
+    reply = await owner.post(PATH, raw=raw)
+    assert (reply.status, reply.code, reply.fields) == (400, 400001, ["body"])
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "application/jsonx", ""],
+)
+async def test_a_body_of_another_kind(owner: Client, content_type: str) -> None:
+    reply = await owner.post(PATH, raw=b"{}", headers={"Content-Type": content_type})
+    assert (reply.status, reply.code) == (415, 415001)
+
+
+async def test_an_encoded_body_is_refused(owner: Client) -> None:
+    reply = await owner.post(PATH, raw=b"{}", headers={"Content-Encoding": "gzip"})
+    assert (reply.status, reply.code) == (415, 415001)
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", 'APPLICATION/JSON; charset="UTF-8"'])
+async def test_json_with_a_charset_is_taken(owner: Client, content_type: str) -> None:
+    reply = await owner.post("/v1/conversations", raw=b"{}", headers={"Content-Type": content_type})
+    assert reply.status == 200
+
+
+async def test_the_body_limit_counts_what_arrives(server: Composition) -> None:
+    limit = server.parts.settings.max_body_bytes
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(limit // 65536 + 2):
+            yield b" " * 65536
+
+    reply = await server.owner.post(PATH, raw=endless())
+    assert (reply.status, reply.code) == (413, 413001)
+    declared = await server.owner.post(PATH, raw=b"{}", headers={"Content-Length": str(limit + 1)})
+    assert (declared.status, declared.code) == (413, 413001)
+
+
+async def test_the_callers_request_id_is_kept_when_well_formed(owner: Client) -> None:
+    for sent, kept in [("abc-DEF_123", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("", False)]:
+        reply = await owner.get("/healthz", headers={"X-Request-ID": sent})
+        assert (reply.body["requestId"] == sent) is kept
+    fresh = await owner.get("/healthz")
+    assert fresh.body["requestId"].startswith("req_")
+
+
+async def test_a_nul_in_the_address_is_refused(owner: Client) -> None:
+    for path in ("/v1/workflows/a%00b", "/v1/workflows?q=%00"):
+        reply = await owner.get(path)
+        assert (reply.status, reply.code) == (400, 400002)
+
+
+class _BrokenWorkflows:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def get(self, *_: Any) -> Any:
+        raise self._error
+
+
+async def test_a_defect_shows_nothing_of_itself(server: Composition) -> None:
+    server.parts.workflows = _BrokenWorkflows(RuntimeError("the secret inside"))  # type: ignore[assignment]
+    reply = await server.owner.get(f"{PATH}/wf_1")
+    assert (reply.status, reply.code) == (500, 500001)
+    assert "secret inside" not in reply.response.text
+    assert "Traceback" not in reply.response.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Temporary("Full.", retry_after_s=2.5), 503001), (Uncertain("Gone."), 503002)],
+)
+async def test_an_unavailable_store_says_when_to_come_back(server: Composition, error: Exception, code: int) -> None:
+    server.parts.workflows = _BrokenWorkflows(error)  # type: ignore[assignment]
+    reply = await server.owner.get(f"{PATH}/wf_1")
+    assert (reply.status, reply.code) == (503, code)
+    assert int(reply.response.headers["retry-after"]) >= 1
+
+
+async def test_a_stopping_writer_answers_503(server: Composition) -> None:
+    await server.parts.writer.stop()
+    reply = await server.owner.post("/v1/conversations")
+    assert (reply.status, reply.code) == (503, 503001)
+    assert reply.response.headers["retry-after"]
+
+
+async def test_health_needs_no_key_and_readiness_follows_the_server(server: Composition) -> None:
+    anyone = server.client(None)
+    assert (await anyone.get("/healthz")).data == {"status": "ok"}
+    assert (await anyone.get("/readyz")).data == {"status": "ready"}
+    server.parts.ready = lambda: False
+    reply = await anyone.get("/readyz")
+    assert (reply.status, reply.code, reply.response.headers["retry-after"]) == (503, 503001, "1")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=15,
+)
+names = st.sampled_from(["name", "description", "definition", "maxRuns", "nodes", "type", "children", "uiMetadata"])
+bodies = st.dictionaries(names, json_values | st.dictionaries(names, json_values, max_size=3), max_size=5)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.binary(max_size=60))
+async def test_any_bytes_get_an_envelope(server: Composition, raw: bytes) -> None:
+    reply = await server.owner.post(PATH, raw=raw)
+    assert reply.status == 400
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=bodies, definition=json_values)
+async def test_any_document_is_taken_or_refused(server: Composition, body: dict[str, Any], definition: Any) -> None:
+    assert (await server.owner.post(PATH, {"name": "n", "description": "", **body})).status in (200, 400)
+    for_validation = {"definition": definition}
+    assert (await server.owner.post(f"{PATH}/validate", for_validation)).status == 200
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(payload=json_values)
+async def test_any_payload_of_a_node_comes_back_as_it_was(server: Composition, payload: Any) -> None:
+    definition = {"nodes": {**DEFINITION["nodes"], "say": {"type": "log", "payload": {"value": payload}}}}
+    reply = await server.owner.post(PATH, {"name": "n", "description": "", "definition": definition})
+    path = f"{PATH}/{reply.data['id']}"
+    again = await server.owner.put(path, {"definition": definition})
+    assert again.data["version"] == 1
+    assert again.data["definition"] == reply.data["definition"]
+
+
+async def test_the_rate_is_limited_for_each_key(server: Composition, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("limited")
+    async with composed(folder, server.parts.catalog, rate_limit_per_second=1) as limited:
+        other = await limited.client_with("workflow:read")
+        replies = [await limited.owner.get(PATH) for _ in range(2)]
+        assert [reply.status for reply in replies] == [200, 429]
+        assert (replies[1].code, replies[1].response.headers["retry-after"]) == (429001, "1")
+        assert (await other.get(PATH)).status == 200
+
+
+async def test_head_and_options_have_no_surprise(owner: Client) -> None:
+    for method in ("HEAD", "OPTIONS", "TRACE"):
+        response: httpx.Response = await owner.http.request(method, PATH)
+        assert response.status_code == 405

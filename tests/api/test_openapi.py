@@ -1,0 +1,87 @@
+"""The OpenAPI document and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+
+from composition import DEFINITION, Composition
+from dustrun.api import openapi
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def _references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*(_references(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(_references(item) for item in value))
+    return set()
+
+
+async def _document(server: Composition) -> Any:
+    response = await server.client(None).http.get("/openapi.json")
+    return json.loads(response.content)
+
+
+async def test_the_document_describes_every_route(server: Composition) -> None:
+    document = await _document(server)
+    assert document["openapi"].startswith("3.1")
+    described = {(path, method) for path, operations in document["paths"].items() for method in operations}
+    for route in server.app.routes:
+        if hasattr(route, "permission"):
+            for method in route.methods - {"HEAD"}:
+                assert (route.path, method.lower()) in described
+    for name in _references(document):
+        assert name.removeprefix("#/components/schemas/") in document["components"]["schemas"], name
+
+
+async def test_every_operation_says_who_may_call_and_what_may_come_back(server: Composition) -> None:
+    document = await _document(server)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert method in METHODS
+            assert operation["summary"], path
+            responses = operation["responses"]
+            assert "422" not in responses
+            assert {"500", "503"} <= set(responses)
+            assert bool(operation["security"]) == ("401" in responses), path
+            takes_body = "requestBody" in operation
+            assert not takes_body or {"400", "413", "415"} <= set(responses)
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+async def test_bare_operations_and_schemas_can_be_added(server: Composition) -> None:
+    collected = openapi.Document()
+    responses = openapi.responses_of("POST", "workflow:execute", [])
+    collected.add("/v1/bare", "POST", {"summary": "Bare", "x-permission": "workflow:execute", "responses": responses})
+    collected.add_schema("Event", {"type": "object"})
+    document = collected.build(server.app.app)
+    assert document["components"]["schemas"]["Event"] == {"type": "object"}
+    operation = document["paths"]["/v1/bare"]["post"]
+    assert operation["security"] == [{"bearer": []}]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key"]
+    assert "429" in operation["responses"]
+
+
+async def test_the_page_needs_nothing_from_outside(server: Composition) -> None:
+    anyone = server.client(None)
+    page = await anyone.http.get("/docs")
+    assert page.status_code == 200
+    assert "http" not in page.text
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert f"docs/{name}" in page.text
+        asset = await anyone.http.get(f"/docs/{name}")
+        assert (asset.status_code, len(asset.content) > 10_000) == (200, True)
+    assert (await anyone.get("/docs/other.js")).code == 404004
+
+
+async def test_the_definitions_schema_is_published_and_is_the_one_that_validates(server: Composition) -> None:
+    schema = json.loads((await server.client(None).http.get("/v1/schemas/definition.json")).content)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    assert validator.is_valid(DEFINITION)
+    assert not validator.is_valid({"nodes": {"root": {"type": "manual", "kids": []}}})
