@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from dustrun.core.expression import access, macros, operators, tree
@@ -15,6 +16,7 @@ from dustrun.core.expression.functions.table import call
 from dustrun.core.expression.logic import fold_and, fold_else, fold_or
 from dustrun.core.expression.operators import NO, OPERATORS
 from dustrun.core.expression.printer import brief, step_text
+from dustrun.core.expression.references import constant_key
 from dustrun.core.expression.tree import Node
 from dustrun.core.expression.typenames import TYPES, qualified_type
 from dustrun.core.expression.values import Function, Lazy, kind, map_key
@@ -89,8 +91,10 @@ class Compiler:
         whole = functools.partial(_path_text, node, number + 1)
         before = functools.partial(_path_text, node, number)
         at = step.at
-        if isinstance(step, tree.Select) or (isinstance(step.index, tree.Literal) and type(step.index.value) is str):
-            return _take_constant(step.name if isinstance(step, tree.Select) else step.index.value, whole, before, at)
+        key = constant_key(step)
+        if isinstance(key, str):
+            return _take_constant(key, whole, before, at)
+        assert isinstance(step, tree.Index)
         index = self.compile(step.index)
 
         def take(frame: Frame, value: Any) -> Any:
@@ -209,8 +213,8 @@ class Compiler:
             found: dict[Any, Any] = {}
             for at, key, value in entries:
                 mapped = map_key(key(frame))
-                if mapped is None:
-                    raise Fault("type", "a key of a map is a string, a number or a bool", offset=at)
+                if mapped is None or isinstance(mapped, Decimal):
+                    raise Fault("type", "a key of a map is a string, an integer or a bool", offset=at)
                 if mapped in found:
                     raise Fault("value", "a key of a map stands there twice", offset=at)
                 found[mapped] = value(frame)
@@ -219,7 +223,7 @@ class Compiler:
         return run
 
 
-def _take_constant(key: Any, whole: Callable[[], str], before: Callable[[], str], at: int) -> Take:
+def _take_constant(key: str, whole: Callable[[], str], before: Callable[[], str], at: int) -> Take:
     def take(frame: Frame, value: Any) -> Any:
         if type(value) is dict and key in value:
             return value[key]

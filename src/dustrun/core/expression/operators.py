@@ -120,7 +120,8 @@ def add(meter: Meter, a: Any, b: Any) -> Any:
     if isinstance(a, Duration) and isinstance(b, Timestamp | Duration):
         a, b = b, a
     if isinstance(a, Timestamp | Duration) and isinstance(b, Duration):
-        return in_range(type(a)(a.nanos + b.nanos))
+        nanos = a.nanos + b.nanos
+        return in_range(Timestamp(nanos)) if isinstance(a, Timestamp) else in_range(Duration(nanos))
     return NO
 
 
@@ -131,7 +132,7 @@ def subtract(meter: Meter, a: Any, b: Any) -> Any:
     if isinstance(a, Timestamp) and isinstance(b, Timestamp):
         return in_range(Duration(a.nanos - b.nanos))
     if isinstance(a, Timestamp | Duration) and isinstance(b, Duration):
-        return in_range(type(a)(a.nanos - b.nanos))
+        return add(meter, a, Duration(-b.nanos))
     return NO
 
 

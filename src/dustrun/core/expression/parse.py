@@ -95,7 +95,7 @@ def parse(text: str) -> Node:
     try:
         return _parser()(text)
     except exceptions.UnexpectedCharacters as error:
-        raise Fault("syntax", _strange(text, error.pos_in_stream), offset=error.pos_in_stream) from None
+        raise Fault("syntax", _strange(text, error.pos_in_stream or 0), offset=error.pos_in_stream) from None
     except exceptions.UnexpectedToken as error:
         raise _unexpected(text, error.token) from None
 
@@ -148,8 +148,8 @@ class _Builder:
 
     def choice(self, children: list[Any]) -> Node:
         condition, question, then, otherwise = children
-        parts = (condition, then, otherwise)
-        return tree.Choice(*parts, **_shape(question.start_pos, parts))
+        shape = _shape(question.start_pos, (condition, then, otherwise))
+        return tree.Choice(condition, then, otherwise, **shape)
 
     def logic(self, children: list[Any]) -> Node:
         if len(children) == 1:

@@ -90,8 +90,6 @@ def _literal(node: tree.Literal) -> str:
     if isinstance(value, Decimal):
         text = str(value).replace("E", "e")
         return text if "." in text or "e" in text else text + ".0"
-    return {None: "null", True: "true", False: "false"}[value] if not _is_int(value) else str(value)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dustrun.core.expression import macros, tree
-from dustrun.core.expression.functions import HOST_VALUES
+from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.tree import Node
 from dustrun.core.expression.typenames import TYPES, qualified_type
 
@@ -133,9 +133,11 @@ def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[Foun
 
 
 def _constant_steps(node: tree.Member) -> Path:
-    """The steps that are known without running: names, and literal keys and numbers."""
+    """The steps that are known without running: names, literal keys and numbers, a host's function."""
     path: list[str | int] = []
     for step in node.steps:
+        if isinstance(step, tree.Method) and step.name not in FUNCTIONS and not macros.is_loop(step):
+            return (*path, step.name)
         key = constant_key(step)
         if key is None:
             break

@@ -15,7 +15,7 @@ SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = -62_135_596_800 * SECOND
 _LAST = 253_402_300_800 * SECOND - 1
-_LONGEST = 315_576_000_000 * SECOND
+_LONGEST = 2**63 - 1
 
 _MOMENT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:([Zz])|([+-])(\d\d):?(\d\d))", re.ASCII
@@ -30,12 +30,12 @@ Time = TypeVar("Time", Timestamp, Duration)
 
 
 def in_range(value: Time) -> Time:
-    """The value itself; moments lie in the years 1 to 9999, spans within 10,000 years."""
+    """The value itself; moments lie in the years 1 to 9999, spans within 292 years (64 bits of nanoseconds)."""
     if isinstance(value, Timestamp):
         if not _FIRST <= value.nanos <= _LAST:
             raise Fault("limit", "a moment outside the years 1 to 9999")
     elif abs(value.nanos) > _LONGEST:
-        raise Fault("limit", "a span longer than 10,000 years")
+        raise Fault("limit", "a span longer than 292 years")
     return value
 
 

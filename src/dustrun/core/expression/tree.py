@@ -19,7 +19,7 @@ class Node:
 class Literal(Node):
     """A number, text, bytes, boolean or null."""
 
-    value: None | bool | int | Decimal | str | bytes
+    value: bool | int | Decimal | str | bytes | None
     kind: type = field(init=False, repr=False)  # 1, 1.0 and true are equal in Python, but three trees
 
     def __post_init__(self) -> None:

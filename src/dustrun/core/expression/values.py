@@ -117,7 +117,7 @@ def key_text(key: Any) -> str:
 def read_all(lazy: Lazy) -> dict[str, Any]:
     """The map behind a `Lazy`, one level deep, without what can only be called."""
     found: dict[str, Any] = {}
-    for key in lazy.keys():
+    for key in list(lazy.keys()):
         try:
             value = lazy.get(key)
         except KeyError:

@@ -49,7 +49,7 @@ def _fill(meter: Meter, match: re.Match[str], value: Any) -> str:
     if clause == "f" and is_number(value):
         return _fixed(value, digits)
     if clause == "e" and is_number(value):
-        return format(Decimal(value), f".{digits}e").replace("e+", "e+") if value else f"{0:.{digits}e}"
+        return _scientific(value, digits)
     if clause in ("d", "b", "o") and isinstance(value, int):
         return format(int(value), clause)
     if clause in ("x", "X"):
@@ -66,6 +66,11 @@ def _fixed(value: int | Decimal, digits: int) -> str:
 
 _FIXED = arithmetic.WIDE.copy()
 _FIXED.traps = arithmetic.CONTEXT.traps
+
+
+def _scientific(value: int | Decimal, digits: int) -> str:
+    mantissa, _, exponent = format(Decimal(value), f".{digits}e").partition("e")
+    return f"{mantissa}e{exponent[0]}{exponent[1:].rjust(2, '0')}"
 
 
 def _hex(value: Any, clause: str) -> str:

@@ -83,25 +83,25 @@ def _interpreter() -> Any:
             allowed, inner = super()._get_allowed_pytypes(types)
             return _with_decimal(allowed), [_with_decimal(names) for names in inner]
 
-        @functions.signature({"types": ["array", "string"]}, {"types": []})  # type: ignore[misc]
+        @functions.signature({"types": ["array", "string"]}, {"types": []})  # type: ignore[untyped-decorator]
         def _func_contains(self, subject: Any, search: Any) -> bool:
             if isinstance(subject, str):
                 return isinstance(search, str) and search in subject
             return bool(contained(self.meter, search, subject))
 
-        @functions.signature({"types": []})  # type: ignore[misc]
+        @functions.signature({"types": []})  # type: ignore[untyped-decorator]
         def _func_type(self, value: Any) -> str:
             return self._convert_to_jmespath_type(type(value).__name__)
 
-        @functions.signature({"types": ["array-number"]})  # type: ignore[misc]
+        @functions.signature({"types": ["array-number"]})  # type: ignore[untyped-decorator]
         def _func_avg(self, items: list[Any]) -> Any:
             return arithmetic.divide(self.meter, self._func_sum(items), len(items)) if items else None
 
-        @functions.signature({"types": ["array-number"]})  # type: ignore[misc]
+        @functions.signature({"types": ["array-number"]})  # type: ignore[untyped-decorator]
         def _func_sum(self, items: list[Any]) -> Any:
             return functools.reduce(functools.partial(arithmetic.add, self.meter), items, 0)
 
-        @functions.signature({"types": []})  # type: ignore[misc]
+        @functions.signature({"types": []})  # type: ignore[untyped-decorator]
         def _func_to_number(self, value: Any) -> Any:
             if isinstance(value, str):
                 try:
@@ -110,11 +110,11 @@ def _interpreter() -> Any:
                     return None
             return value if is_number(value) else None
 
-        @functions.signature({"types": []})  # type: ignore[misc]
+        @functions.signature({"types": []})  # type: ignore[untyped-decorator]
         def _func_to_string(self, value: Any) -> str:
             return value if isinstance(value, str) else compact(self.meter, to_json(self.meter, value))
 
-        @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[misc]
+        @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
         def _func_join(self, separator: str, items: list[str]) -> str:
             self.meter.grow(sum(map(len, items)) + len(separator) * len(items))
             return separator.join(items)

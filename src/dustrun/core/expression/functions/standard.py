@@ -31,12 +31,16 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 )
 def to_int(meter: Meter, x: Any) -> int:
     if isinstance(x, Timestamp | Duration):
-        return x.nanos // times.SECOND
+        return _seconds(x)
     if not isinstance(x, str):
         return int(x)
     if not is_digits(x):
         raise Fault("value", "int(): the text is not a whole number in plain digits")
     return literals.read_integer(x)
+
+
+def _seconds(x: Timestamp | Duration) -> int:
+    return x.nanos // times.SECOND
 
 
 @standard.function("uint(x: number|string) -> int", "CEL's name for int() of what is not negative.", "uint(7)", "7")

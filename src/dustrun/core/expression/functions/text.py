@@ -89,6 +89,46 @@ def substring(meter: Meter, s: str, start: int, end: int | None = None) -> str:
 
 
 @text.function(
+    "indexOf(s: string, part: string, start: int?) -> int",
+    "Where a part first begins, -1 if nowhere.",
+    'indexOf("a-b-c", "-")',
+    "1",
+)
+def index_of(meter: Meter, s: str, part: str, start: int = 0) -> int:
+    _within("indexOf", s, start)
+    return s.find(part, start)
+
+
+@text.function(
+    "lastIndexOf(s: string, part: string, start: int?) -> int",
+    "Where a part last begins (at `start` or before), -1 if nowhere.",
+    'lastIndexOf("a-b-c", "-")',
+    "3",
+)
+def last_index_of(meter: Meter, s: str, part: str, start: int | None = None) -> int:
+    if start is None:
+        return s.rfind(part)
+    _within("lastIndexOf", s, start)
+    return s.rfind(part, 0, start + len(part))
+
+
+def _within(name: str, s: str, place: int) -> None:
+    if not 0 <= place <= len(s):
+        raise Fault("value", f"{name}(): {place} is not within a text of {len(s)} characters")
+
+
+@text.function("charAt(s: string, place: int) -> string", "One character, empty at the end.", 'charAt("abc", 1)', '"b"')
+def char_at(meter: Meter, s: str, place: int) -> str:
+    _within("charAt", s, place)
+    return s[place : place + 1]
+
+
+@text.function("reverse(x: string|list) -> any", "From the end to the start.", 'reverse("abc")', '"cba"')
+def backwards(meter: Meter, x: Any) -> Any:
+    return x[::-1]
+
+
+@text.function(
     "padLeft(s: string, width: int, fill: string?) -> string",
     "Filled at the left (with spaces) up to a width.",
     'padLeft("7", 3, "0")',
