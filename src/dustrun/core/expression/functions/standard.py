@@ -45,7 +45,7 @@ def _seconds(x: Timestamp | Duration) -> int:
 
 @standard.function("uint(x: number|string) -> int", "CEL's name for int() of what is not negative.", "uint(7)", "7")
 def to_uint(meter: Meter, x: Any) -> int:
-    value = to_int(meter, x)
+    value: int = to_int(meter, x)
     if value < 0:
         raise Fault("value", "uint(): the number is negative")
     return value
