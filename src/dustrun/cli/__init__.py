@@ -1,1 +1,1 @@
-"""The command line; it talks HTTP to a running server."""
+"""The command line: talks HTTP to a running server; `serve` starts one."""

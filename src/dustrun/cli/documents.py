@@ -1,0 +1,35 @@
+"""Workflow files: a bare definition, or one with a name, a description and an example payload around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dustrun.cli.failures import CliError
+from dustrun.cli.options import parse_json, read_file
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a workflow file holds; `payload` is an example of what its trigger gets."""
+
+    name: str
+    description: str
+    definition: Any
+    payload: Any
+
+
+def read_document(path: Path) -> Document:
+    """A `.json` file of either form: `{"nodes": …}`, or `{"name", "description", "definition", "payload"}`."""
+    found = parse_json(f'"{path}"', read_file(path))
+    if isinstance(found, dict) and "definition" in found:
+        return Document(
+            name=str(found.get("name", path.stem)),
+            description=str(found.get("description", "")),
+            definition=found["definition"],
+            payload=found.get("payload"),
+        )
+    if isinstance(found, dict) and "nodes" in found:
+        return Document(path.stem, "", found, None)
+    raise CliError(f'"{path}" is not a workflow: it has neither "nodes" nor "definition".')

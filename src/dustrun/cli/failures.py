@@ -1,0 +1,109 @@
+"""How a command ends: the exit status, and an error with what to do about it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from dustrun.errors import Code
+
+
+class Exit(enum.IntEnum):
+    """Exit statuses; the page `docs/reference/cli.md` lists them from here."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> Exit:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    SUCCESS = 0, "It worked; a run ended in `success`."
+    FAILURE = 1, "A run ended in `failure`, or a check failed."
+    USAGE = 2, "The command or its input was not right; the server refused it (4xx)."
+    PARTIAL = 3, "A run ended in `partial`."
+    CANCELLED = 4, "A run ended in `cancelled`."
+    WAITING = 5, "With `--detach-on-wait`: the run waits for a time, a person, or an uncertain node."
+    SERVER = 6, "The server was not reachable, or failed (5xx)."
+    INTERRUPTED = 130, "You pressed Ctrl-C; a run goes on without you."
+
+
+OF_RUN_STATUS = {
+    "success": Exit.SUCCESS,
+    "partial": Exit.PARTIAL,
+    "failure": Exit.FAILURE,
+    "cancelled": Exit.CANCELLED,
+}
+
+_HINTS = {
+    Code.KEY_INVALID: "Give a key with --key or DUSTRUN_API_KEY. The first start wrote one to owner.key in the data "
+    "folder; DUSTRUN_DATA_DIR says which folder, ./data without it.",
+    Code.PERMISSION_MISSING: "Use a key with that permission, or give this one more with the owner's key.",
+    Code.WORKFLOW_UNKNOWN: "`dustrun workflow list` shows the workflows that this key sees.",
+    Code.RUN_UNKNOWN: "`dustrun runs list` shows the runs that this key sees.",
+    Code.VERSION_UNKNOWN: "`dustrun workflow get ID` shows the draft's and the live version.",
+    Code.DEFINITION_INVALID: "Mend what is listed; `dustrun workflow validate FILE` checks without saving.",
+    Code.RUN_ID_USED: "Leave --run-id out, or watch that run: `dustrun runs watch RUN`.",
+    Code.RATE_LIMITED: "Wait a moment, or raise DUSTRUN_RATE_LIMIT_PER_SECOND on the server.",
+    Code.UNAVAILABLE: "Nothing was started. Try again in a moment.",
+    Code.OUTCOME_UNKNOWN: "Look the run up with `dustrun runs get RUN` before sending again.",
+    Code.INTERNAL: "This is a defect of the server: its log has the traceback under the request id.",
+}
+
+
+class CliError(Exception):
+    """What the user reads when a command cannot do its work."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exit: Exit = Exit.USAGE,
+        hint: str | None = None,
+        code: int | None = None,
+        details: Sequence[dict[str, Any]] = (),
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit = exit
+        self.hint = hint
+        self.code = code
+        self.details = tuple(details)
+        self.request_id = request_id
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as one object, for programs."""
+        found = {
+            "code": self.code,
+            "message": self.message,
+            "details": list(self.details),
+            "hint": self.hint,
+            "requestId": self.request_id,
+            "exitStatus": int(self.exit),
+        }
+        return {name: value for name, value in found.items() if value not in (None, [])}
+
+    def as_text(self) -> str:
+        """The error as lines, for people."""
+        lines = [f"Error{f' {self.code}' if self.code else ''}: {self.message}"]
+        lines += [_detail_line(detail) for detail in self.details]
+        if self.hint:
+            lines.append(f"Hint: {self.hint}")
+        if self.request_id:
+            lines.append(f"Request: {self.request_id}")
+        return "\n".join(lines)
+
+
+def _detail_line(detail: dict[str, Any]) -> str:
+    field, message = detail.get("field"), detail.get("message")
+    if message is None:
+        return f"  - {detail}"
+    return f"  - {field}: {message}" if field else f"  - {message}"
+
+
+def hint_for(code: int) -> str | None:
+    """What to do about a failure of the server."""
+    return next((hint for known, hint in _HINTS.items() if known == code), None)

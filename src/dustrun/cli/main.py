@@ -1,0 +1,58 @@
+"""`dustrun`: the commands put together, and the one place where an error becomes an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import dustrun
+from dustrun.cli import doctor, new_action, run, runs, serve, workflow
+from dustrun.cli.failures import CliError, Exit
+from dustrun.core import exact_json
+
+app = typer.Typer(
+    name="dustrun",
+    help="An automation server for workflows that move money and call APIs, and its command line.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("run")(run.run)
+app.add_typer(workflow.app, name="workflow")
+app.add_typer(runs.app, name="runs")
+app.command("doctor")(doctor.doctor)
+app.command("new-action")(new_action.new_action)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dustrun {dustrun.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """An automation server for workflows that move money and call APIs, and its command line."""
+
+
+def main() -> None:
+    """The entry point of the command `dustrun`."""
+    try:
+        app()
+    except CliError as error:
+        text = exact_json.dumps_text(error.as_json()) if "--json" in sys.argv else error.as_text()
+        sys.stderr.write(text + "\n")
+        sys.exit(error.exit)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(Exit.SUCCESS)

@@ -1,0 +1,39 @@
+"""Finds a workflow by what the user calls it: its id, its name, or the beginning of a name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from dustrun.cli.client import Client
+from dustrun.cli.failures import CliError
+
+_ID = re.compile(r"wf_[0-9a-z]{26}")
+_PAGE = 100
+
+
+def workflow_id(client: Client, word: str) -> str:
+    """The id of the workflow that `word` names; an id is taken as it is."""
+    if _ID.fullmatch(word):
+        return word
+    found = client.get("/v1/workflows", q=word, limit=_PAGE)["items"]
+    same = [item for item in found if item["name"].casefold() == word.casefold()]
+    candidates = same or found
+    if len(candidates) == 1:
+        return str(candidates[0]["id"])
+    if candidates:
+        raise CliError(f'"{word}" names {len(candidates)} workflows; give an id:', details=_listed(candidates))
+    raise CliError(f'There is no workflow "{word}".', hint=_near(client, word))
+
+
+def _listed(items: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"field": item["id"], "message": item["name"]} for item in items[:20]]
+
+
+def _near(client: Client, word: str) -> str:
+    names = [item["name"] for item in client.get("/v1/workflows", limit=_PAGE)["items"]]
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if near:
+        return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
+    return "`dustrun workflow list` shows the workflows that this key sees. A file must end in .json."

@@ -1,0 +1,80 @@
+"""What goes to the terminal: one console, JSON for programs, small formats."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from dustrun.core import exact_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@lru_cache(maxsize=2)
+def console(stderr: bool = False) -> Console:
+    """The terminal; plain text when it is not one."""
+    from rich.console import Console  # slow import
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Writes lines for people, as they are."""
+    console().print(text, markup=False)
+
+
+def note(text: str) -> None:
+    """Writes lines beside the output, to standard error."""
+    console(stderr=True).print(text, markup=False)
+
+
+def write_json(value: Any) -> None:
+    """Writes one JSON document on one line, exact."""
+    sys.stdout.write(exact_json.dumps_text(value) + "\n")
+    sys.stdout.flush()
+
+
+def compact(value: Any, limit: int = 100) -> str:
+    """A value as short JSON."""
+    text = value if isinstance(value, str) else exact_json.dumps_text(value)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def table(columns: list[str], rows: list[list[Any]]) -> None:
+    """A table on a terminal; tab-separated lines elsewhere."""
+    if not console().is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join("" if cell is None else str(cell) for cell in row) + "\n")
+        return
+    from rich.table import Table  # slow import
+    from rich.text import Text  # slow import
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text("–" if cell is None else str(cell), style=status_style(cell)) for cell in row))
+    console().print(drawn)
+
+
+_STYLES = {
+    "success": "green",
+    "active": "green",
+    "running": "cyan",
+    "waiting": "yellow",
+    "uncertain": "yellow",
+    "partial": "yellow",
+    "paused": "yellow",
+    "failure": "red",
+    "cancelled": "magenta",
+    "skipped": "dim",
+    "archived": "dim",
+}
+
+
+def status_style(cell: Any) -> str:
+    """The colour of a status; none for anything else."""
+    return _STYLES.get(cell, "") if isinstance(cell, str) else ""

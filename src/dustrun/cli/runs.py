@@ -1,0 +1,167 @@
+"""`dustrun runs`: the runs there were and are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli import output, watching
+from dustrun.cli.client import segment
+from dustrun.cli.failures import CliError
+from dustrun.cli.naming import workflow_id
+from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_json_option
+
+app = typer.Typer(no_args_is_help=True, help="Look at runs, stop them, run them again.")
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, run_….")]
+
+_COLUMNS = ["run", "status", "mode", "workflow", "version", "started", "ended"]
+
+
+@app.command("list")
+def list_runs(
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Name or id of a workflow.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="running, waiting, success, partial, …")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="live, simulate or dust.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="RFC 3339 time; only runs that began later.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List runs, newest first."""
+    client = client_of(server, key)
+    chosen = workflow_id(client, workflow) if workflow else None
+    page = client.get("/v1/runs", workflowId=chosen, status=status, mode=mode, since=since, limit=limit, offset=offset)
+    if as_json:
+        output.write_json(page)
+        return
+    output.table(_COLUMNS, [_row(item) for item in page["items"]])
+    if page["hasMore"]:
+        output.note(f"There are more: --offset {offset + limit}")
+
+
+def _row(run: dict[str, Any]) -> list[Any]:
+    return [
+        run["id"],
+        run["status"],
+        run.get("mode"),
+        run.get("workflowName") or run.get("workflowId") or "(inline)",
+        run.get("version"),
+        run.get("startedAt"),
+        run.get("finishedAt"),
+    ]
+
+
+@app.command("get")
+def get_run(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show one run with its nodes."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}")
+    if as_json:
+        output.write_json(found)
+        return
+    output.table(_COLUMNS, [_row(found)])
+    state = found.get("nodes") or found.get("state") or {}
+    nodes = state.values() if isinstance(state, dict) else state
+    output.table(["node", "status", "attempt", "result or error"], [_node_row(node) for node in nodes])
+
+
+def _node_row(node: dict[str, Any]) -> list[Any]:
+    shown = node.get("error") or node.get("result")
+    return [
+        node.get("path") or node.get("nodeId"),
+        node.get("status"),
+        node.get("attempt"),
+        None if shown is None else output.compact(shown),
+    ]
+
+
+@app.command()
+def cancel(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Ask a running or waiting run to end."""
+    found = client_of(server, key).post(f"/v1/runs/{segment(run)}/cancel")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Asked {run} to end; it is cancelled when what it began is settled.")
+
+
+@app.command()
+def retry(
+    run: RunId,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it, print its id, do not watch.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Run a failed, partial or cancelled run again; what succeeded keeps its results."""
+    client = client_of(server, key)
+    started = client.post(f"/v1/runs/{segment(run)}/retry")
+    if detach:
+        output.write_json(started) if as_json else output.say(f"Started {started['runId']}.")
+        return
+    stream = watching.open_stream(client, started["runId"])
+    raise typer.Exit(watching.follow(client, started["runId"], stream, as_json=as_json))
+
+
+@app.command()
+def resolve(
+    run: RunId,
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="Id of the uncertain node; in a loop its path, each[3].pay.")
+    ],
+    happened: Annotated[
+        bool | None,
+        typer.Option("--happened/--not-happened", help="Whether the effect took place.", show_default=False),
+    ] = None,
+    result: Annotated[
+        str | None, typer.Option("--result", metavar="JSON|@FILE", help="With --happened: the node's result.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Say what became of a node that is `uncertain`."""
+    if happened is None:
+        raise CliError("Say --happened or --not-happened.", hint="Look at the other side first: did it arrive?")
+    node_id, stack = parse_path(node)
+    body: dict[str, Any] = {"outcome": "happened" if happened else "notHappened"}
+    if result is not None:
+        body["result"] = read_json_option("result", result)
+    if stack:
+        body["forEachContext"] = {"stack": stack}
+    client = client_of(server, key)
+    found = client.post(f"/v1/runs/{segment(run)}/nodes/{segment(node_id)}/resolve", body)
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"{node} is settled. Watch the run: dustrun runs watch {run}")
+
+
+def parse_path(path: str) -> tuple[str, list[dict[str, Any]]]:
+    """`each[3].pay` → the node `pay`, and the stack of loops around it, outermost first."""
+    *loops, node_id = path.split(".")
+    stack = []
+    for loop in loops:
+        name, _, index = loop.partition("[")
+        if not index.endswith("]") or not index[:-1].isdigit():
+            raise CliError(f'"{path}" is not the path of a node; one in a loop is like each[3].pay.')
+        stack.append({"nodeId": name, "index": int(index[:-1])})
+    return node_id, stack
+
+
+@app.command()
+def watch(
+    run: RunId,
+    detach_on_wait: Annotated[
+        bool, typer.Option("--detach-on-wait", help="Leave with status 5 when the run waits.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Watch a run from its first event to its end; it need not have begun."""
+    client = client_of(server, key)
+    stream = watching.open_stream(client, run)
+    raise typer.Exit(watching.follow(client, run, stream, as_json=as_json, detach_on_wait=detach_on_wait))

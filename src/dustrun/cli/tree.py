@@ -1,0 +1,166 @@
+"""What a run looks like so far, folded from its events; nothing here draws or reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+_STATUS_OF = {
+    "node_started": "running",
+    "node_waiting": "waiting",
+    "node_succeeded": "success",
+    "node_failed": "failure",
+    "node_retrying": "retrying",
+    "node_skipped": "skipped",
+    "node_cancelled": "cancelled",
+    "node_uncertain": "uncertain",
+}
+_MAX_LOGS = 3
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One node of the run, or one passage of it through a loop."""
+
+    path: str
+    type: str = ""
+    status: str = "running"
+    attempt: int = 1
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: str | None = None
+    result: Any = None
+    has_result: bool = False
+    error: dict[str, Any] | None = None
+    wake_at: str | None = None
+    branch: str | None = None
+    remark: str | None = None
+    logs: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last attempt took, when it has ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(slots=True)
+class RunView:
+    """The run: its nodes by path in the order of their first event, and where it stands."""
+
+    run_id: str = ""
+    workflow_id: str | None = None
+    version: int | None = None
+    mode: str = "live"
+    status: str = "running"
+    until: str | None = None
+    passed: bool | None = None
+    error: dict[str, Any] | None = None
+    nodes: dict[str, NodeView] = field(default_factory=dict)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Takes one event in."""
+        kind = event["type"]
+        if kind in _STATUS_OF:
+            self._node(event, kind)
+        elif kind in ("node_progress", "log"):
+            self._remark(event, kind)
+        elif kind.startswith("run_"):
+            self._run(event, kind)
+
+    @property
+    def uncertain(self) -> list[str]:
+        """Paths of the nodes of which nobody knows whether they happened."""
+        return [node.path for node in self.nodes.values() if node.status == "uncertain"]
+
+    def _run(self, event: Mapping[str, Any], kind: str) -> None:
+        if kind == "run_started":
+            self.run_id = event.get("runId", "")
+            self.workflow_id, self.version = event.get("workflowId"), event.get("version")
+            self.mode = event.get("mode", "live")
+            self.started_at = _moment(event)
+        elif kind == "run_waiting":
+            self.status, self.until = "waiting", event.get("until")
+        elif kind == "run_resumed":
+            self.status, self.until = "running", None
+        elif kind == "run_finished":
+            self.status, self.ended_at = event["status"], _moment(event)
+            self.passed, self.error = event.get("passed"), event.get("error")
+
+    def _node(self, event: Mapping[str, Any], kind: str) -> None:
+        node = self._view(event)
+        node.status = event.get("status", "success") if kind == "node_succeeded" else _STATUS_OF[kind]
+        node.attempt = event.get("attempt", node.attempt)
+        node.error = event.get("error")
+        node.wake_at = event.get("wakeAt")
+        node.branch = event.get("branch", node.branch)
+        node.remark = _remark_of(event)
+        if kind == "node_started":
+            node.type = event.get("nodeType", node.type)
+            node.started_at, node.ended_at, node.progress = _moment(event), None, None
+            if self.status == "waiting":
+                self.status, self.until = "running", None
+        else:
+            node.ended_at = _moment(event)
+        if "result" in event:
+            node.result, node.has_result = event["result"], True
+
+    def _remark(self, event: Mapping[str, Any], kind: str) -> None:
+        if "path" not in event:
+            return
+        node = self._view(event)
+        message = str(event.get("message", ""))
+        if kind == "log":
+            node.logs = [*node.logs, message][-_MAX_LOGS:]
+            return
+        percent = event.get("percent")
+        node.progress = message if percent is None else f"{message} ({percent} %)"
+
+    def _view(self, event: Mapping[str, Any]) -> NodeView:
+        path = event["path"]
+        return self.nodes.setdefault(path, NodeView(path))
+
+
+def _moment(event: Mapping[str, Any]) -> datetime | None:
+    at = event.get("at")
+    return datetime.fromisoformat(at) if isinstance(at, str) else None
+
+
+def _remark_of(event: Mapping[str, Any]) -> str | None:
+    if event.get("pinned"):
+        return "pinned"
+    if event.get("assumed"):
+        return "assumed"
+    if "dust" in event:
+        return f"dust: {event['dust']}"
+    return None
+
+
+@dataclass(slots=True)
+class Branch:
+    """A place in the drawn tree: a node, or one item of a loop, with what lies inside."""
+
+    label: str
+    node: NodeView | None = None
+    inside: dict[str, Branch] = field(default_factory=dict)
+
+
+def nest(nodes: Mapping[str, NodeView]) -> Branch:
+    """The nodes as a tree by their paths: `each[3].pay` lies in item 3 of `each`."""
+    root = Branch("")
+    for path, node in nodes.items():
+        place = root
+        for step in _steps(path):
+            place = place.inside.setdefault(step, Branch(step))
+        place.node = node
+    return root
+
+
+def _steps(path: str) -> list[str]:
+    """`each[3].pay` → `each`, `[3]`, `pay`."""
+    return [step for step in path.replace("[", ".[").split(".") if step]
