@@ -67,6 +67,12 @@ class Settings(BaseSettings):
         (), description="Hosts, CIDRs or host:port of private networks that nodes may reach, comma-separated."
     )
     outbound_max_bytes: int = Field(5_242_880, ge=1024, description="Largest HTTP response a node may read, in bytes.")
+    sandbox_time_ms: int = Field(1000, ge=1, description="Processor time that one script may use, in milliseconds.")
+    sandbox_memory_mb: int = Field(64, ge=8, description="Memory that one script may use, in MiB.")
+    sandbox_output_bytes: int = Field(
+        1_048_576, ge=1024, description="Largest value that one script may return, in bytes of JSON."
+    )
+    sandbox_processes: int = Field(2, ge=1, description="Scripts that run at once, each in its own process.")
     env_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated.",

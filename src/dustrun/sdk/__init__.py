@@ -1,7 +1,7 @@
 """All that a file of `actions/` or `triggers/` may import, besides the pure core."""
 
 from dustrun.sdk.action import Action, action
-from dustrun.sdk.context import Context, HttpRequest, HttpResponse
+from dustrun.sdk.context import Context, HttpRequest, HttpResponse, Script, ScriptResult
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
 from dustrun.sdk.trigger import Trigger, manual
@@ -13,6 +13,8 @@ __all__ = [
     "Fields",
     "HttpRequest",
     "HttpResponse",
+    "Script",
+    "ScriptResult",
     "Trigger",
     "action",
     "manual",

@@ -39,12 +39,34 @@ class Http(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptResult:
+    """What a script returned, as exact JSON, and the lines it logged."""
+
+    value: Any
+    logs: tuple[str, ...] = ()
+
+
+class Script(Protocol):
+    """JavaScript in a separate, limited process. The same code and input give the same answer: its clock stands at
+    the node's start and its chance comes from the node. Raises `Invalid` (the script or a limit) or `Temporary`."""
+
+    async def run(self, code: str, input: Any, timeout_ms: int | None = None) -> ScriptResult:
+        """Runs the body of an async function of `input`; `timeout_ms` can only lower the server's time limit."""
+        ...
+
+
 class Context(Protocol):
     """Handed to an action with its input."""
 
     @property
     def http(self) -> Http:
         """Guarded HTTP client."""
+        ...
+
+    @property
+    def script(self) -> Script:
+        """Runs JavaScript in the sandbox."""
         ...
 
     @property
