@@ -16,9 +16,10 @@ from dustrun.core.expression.printer import to_text
 from dustrun.core.expression.quick_path import QuickPath, quick_path
 from dustrun.core.expression.references import Found, Reference, find_references
 from dustrun.core.expression.tree import Node
-from dustrun.core.expression.values import Lazy, Roots
+from dustrun.core.expression.values import Function, Lazy, Roots
 
 MAX_TEMPLATE = 1_048_576
+_NOT_PLAIN = (Lazy, Function)
 
 _TOKEN = re.compile(f"(?P<quiet>{RAW_STRING}|{STRING}|{COMMENT})|(?P<open>\\{{)|(?P<close>\\}})|.", re.DOTALL)
 _MARK = re.compile(r"\{\{\{\{|\{\{|\}\}\}\}")
@@ -84,7 +85,7 @@ class Template:
         """The value for these roots; raises `ExpressionError`."""
         if self._quick is not None:
             value = self._quick.fetch(roots)
-            if value is not None and not isinstance(value, Lazy):
+            if value is not None and not isinstance(value, _NOT_PLAIN):
                 return value
         if self._only is not None:
             return self._guarded(self._only, roots, limits, False)

@@ -77,8 +77,6 @@ def start_of(meter: Meter, t: Timestamp, unit: str, zone: str = "UTC") -> Timest
         return times.from_calendar(moment.astimezone(UTC).replace(microsecond=0) - less)
     day = datetime(moment.year, moment.month, moment.day, tzinfo=moment.tzinfo)
     if unit == "week":
-        if day.toordinal() <= day.weekday():
-            raise Fault("limit", "a moment outside the years 1 to 9999")
         day -= timedelta(days=day.weekday())
     elif unit == "month":
         day = day.replace(day=1)
