@@ -22,6 +22,11 @@ def mask_text(text: str) -> str:
     return _SECRET_QUERY.sub(lambda found: f"{found.group(1)}={_MASK}", text)
 
 
+def mask_value(value: Any) -> Any:
+    """A JSON value with everything that looks like a secret replaced: by its key's name, or by its shape."""
+    return _mask_value("", value)
+
+
 def _mask_value(name: str, value: Any) -> Any:
     if _SECRET_NAMES.search(name):
         return _MASK

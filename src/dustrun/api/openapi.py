@@ -78,12 +78,27 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
     return sorted(found)
 
 
-def responses_of(method: str, permission: str, refusals: Sequence[Code], example: Any = None) -> dict[int, Any]:
-    """The `responses` of an operation: one entry per status, naming its codes."""
+def envelope_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a success envelope around a model, for a bare route."""
+    data = model.model_json_schema(by_alias=True)
+    properties = {"code": {"type": "integer"}, "message": {"type": "string"}, "requestId": {"type": "string"}}
+    return {"type": "object", "properties": {**properties, "data": data}, "required": [*properties, "data"]}
+
+
+def responses_of(
+    method: str,
+    permission: str,
+    refusals: Sequence[Code],
+    example: Any = None,
+    schema: dict[str, Any] | None = None,
+) -> dict[int, Any]:
+    """The `responses` of an operation: one entry per status, naming its codes; `schema` for a bare route."""
     responses: dict[int, Any] = {200: {"description": "Success.", "headers": _REQUEST_ID}}
     if example is not None:
         wrapped = {"code": 200, "message": "success", "data": example, "requestId": "req_01"}
         responses[200]["content"] = {"application/json": {"example": wrapped}}
+    if schema is not None:
+        responses[200].setdefault("content", {}).setdefault("application/json", {})["schema"] = schema
     by_status: dict[int, list[Code]] = {}
     for code in codes_of(method, permission, refusals):
         by_status.setdefault(code.status, []).append(code)
@@ -162,6 +177,12 @@ def _finish(method: str, operation: dict[str, Any]) -> None:
 document = Document()
 add = document.add
 add_schema = document.add_schema
+
+
+def add_model(model: type[BaseModel]) -> None:
+    """Adds a model's schema, for a bare route to refer to."""
+    for name, schema in _definitions_of(model).items():
+        add_schema(name, schema)
 
 
 def as_response(built: Mapping[str, Any]) -> Response:

@@ -148,9 +148,6 @@ class EmbeddedEngine:
         else:
             self.wake(run_pk)
 
-    def dropped(self, opening: Opening) -> None:
-        """The run was not created after all; nothing was reserved."""
-
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """A workflow's unfinished runs under a concurrency key, oldest first."""
         return list(self._groups.get((workflow_id, concurrency_key), ()))

@@ -57,10 +57,6 @@ class Engine(Protocol):
         """The run is on disk: go."""
         ...
 
-    def dropped(self, opening: Any) -> None:
-        """The run was not created after all."""
-        ...
-
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """Private keys of a workflow's unfinished runs under a concurrency key, oldest first."""
         ...

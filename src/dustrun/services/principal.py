@@ -7,7 +7,34 @@ from dataclasses import dataclass
 from dustrun.errors import Forbidden
 
 PERMISSIONS = frozenset(
-    ["workflow:read", "workflow:create", "workflow:update", "workflow:publish", "workflow:execute", "workflow:delete", "run:read", "run:cancel", "run:stream", "run:inline", "connector:read", "connector:write", "wallet:read", "wallet:spend", "wallet:write", "wallet:admin", "transaction:read", "transaction:write", "approval:decide", "hook:read", "hook:write", "key:read", "key:write", "chat:read", "chat:write", "admin"]
+    [
+        "workflow:read",
+        "workflow:create",
+        "workflow:update",
+        "workflow:publish",
+        "workflow:execute",
+        "workflow:delete",
+        "run:read",
+        "run:cancel",
+        "run:stream",
+        "run:inline",
+        "connector:read",
+        "connector:write",
+        "wallet:read",
+        "wallet:spend",
+        "wallet:write",
+        "wallet:admin",
+        "transaction:read",
+        "transaction:write",
+        "approval:decide",
+        "hook:read",
+        "hook:write",
+        "key:read",
+        "key:write",
+        "chat:read",
+        "chat:write",
+        "admin",
+    ]
 )
 
 

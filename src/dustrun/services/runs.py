@@ -15,8 +15,7 @@ from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunSta
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
 from dustrun.services import idempotency, starting
 from dustrun.services.hub import Hub
-from dustrun.services.idempotency import Pending
-from dustrun.services.ports import Engine, Opening, RunFacts
+from dustrun.services.ports import Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
@@ -31,6 +30,15 @@ from dustrun.storage.writer import Writer
 
 _HEAD_TRIES = 5
 _MAX_SYNC_NODES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A run that is on disk."""
+
+    run_id: str
+    pk: int
+    events: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +66,20 @@ class Runs:
 
     # --- starting ---
 
-    async def start(
-        self, principal: Principal, workflow_id: str, request: RunRequest, pending: Pending | None = None
-    ) -> str:
+    async def start(self, principal: Principal, workflow_id: str, request: RunRequest) -> Created:
         """Runs a workflow now and answers the run's id once run row and first event are on disk."""
         starting.check_request(request)
         for _ in range(_HEAD_TRIES):
             head = await self._head(principal.org_id, workflow_id)
             try:
-                return await self._start_at(principal, head, request, pending)
+                return await self._start_at(principal, head, request)
             except HeadMoved:
                 self._heads.pop(workflow_id, None)
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
+        """Raises `NotFound` unless the caller's organisation has the workflow."""
+        await self._head(principal.org_id, workflow_id)
 
     async def _head(self, org_id: str, workflow_id: str) -> Head:
         head = self._heads.get(workflow_id)
@@ -82,7 +92,7 @@ class Runs:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
         return head
 
-    async def _start_at(self, principal: Principal, head: Head, request: RunRequest, pending: Pending | None) -> str:
+    async def _start_at(self, principal: Principal, head: Head, request: RunRequest) -> Created:
         """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
         if head.status == "archived":
             await self._database.read(lambda tx: starting.verify(tx, head))
@@ -97,7 +107,7 @@ class Runs:
         facts = self._facts(principal, request, trigger_id, head=head, version=version)
         batch = starting.first_batch(facts, program, payload)
         prepared = starting.Prepared(facts, program, batch, payload, request, principal.key_id, head=head)
-        return await self._create(prepared, head.concurrency, pending)
+        return await self._create(prepared, head.concurrency)
 
     def _facts(
         self,
@@ -125,9 +135,7 @@ class Runs:
             started_at=clock.now_ms(),
         )
 
-    async def _create(
-        self, prepared: starting.Prepared, concurrency: Concurrency | None, pending: Pending | None
-    ) -> str:
+    async def _create(self, prepared: starting.Prepared, concurrency: Concurrency | None) -> Created:
         facts = prepared.facts
         if concurrency is not None and facts.mode is not Mode.SIMULATE:
             facts.concurrency_key = self._concurrency_key(concurrency, prepared)
@@ -135,25 +143,14 @@ class Runs:
         limit = concurrency.max if concurrency is not None and facts.mode is not Mode.SIMULATE else None
         opening = self._engine.open(facts, prepared.program, prepared.batch, max_open=limit)
 
-        def unit(tx: Tx) -> tuple[int, list[Event]]:
-            idempotency.claim(tx, pending)
-            created = starting.create(tx, prepared, opening.batch)
-            if pending is not None and pending.answer is not None:
-                idempotency.record(tx, pending, pending.answer(facts.id))
-            return created
+        def unit(tx: Tx) -> Created:
+            return Created(facts.id, *starting.create(tx, prepared, opening.batch))
 
-        try:
-            await self._writer.write(unit, lambda created: self._created(opening, created))
-        except BaseException:
-            self._engine.dropped(opening)
-            raise
-        return facts.id
+        def created(done: Created) -> None:
+            self._hub.publish(facts.org_id, facts.id, done.events)
+            self._engine.opened(opening, done.pk)
 
-    def _created(self, opening: Opening, created: tuple[int, list[Event]]) -> None:
-        """On the event loop, in commit order: readers are told, then the engine goes."""
-        facts = opening.facts
-        self._hub.publish(facts.org_id, facts.id, created[1])
-        self._engine.opened(opening, created[0])
+        return await idempotency.write(self._writer, unit, created)
 
     def _concurrency_key(self, concurrency: Concurrency, prepared: starting.Prepared) -> str:
         if concurrency.key is None:
@@ -181,9 +178,7 @@ class Runs:
             lambda tx: rows.request_cancel(tx, oldest, clock.now_ms()), lambda _: self._engine.cancel(oldest)
         )
 
-    async def start_inline(
-        self, principal: Principal, document: Any, request: RunRequest, pending: Pending | None = None
-    ) -> str:
+    async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
         """Runs a definition that is not saved."""
         starting.check_request(request)
         compiled = self._programs.compile(document)
@@ -198,7 +193,7 @@ class Runs:
         prepared = starting.Prepared(
             facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document)
         )
-        return await self._create(prepared, None, pending)
+        return await self._create(prepared, None)
 
     def check_sync(self, document: Any) -> None:
         """Raises `Invalid` when a definition is too large to wait for."""
@@ -224,7 +219,7 @@ class Runs:
 
     # --- steering ---
 
-    async def cancel(self, principal: Principal, run_id: str, pending: Pending | None = None) -> Run:
+    async def cancel(self, principal: Principal, run_id: str) -> Run:
         """Asks an open run to end; it becomes `cancelled` when what it began is settled."""
         run_pk = (await self.get(principal, run_id, slim=True)).row.pk
 
@@ -235,7 +230,7 @@ class Runs:
                 )
             return Run(rows.get(tx, run_pk))
 
-        return await self._writer.write(idempotency.once(unit, pending), lambda _: self._engine.cancel(run_pk))
+        return await idempotency.write(self._writer, unit, lambda _: self._engine.cancel(run_pk))
 
     async def resolve(
         self,
@@ -244,14 +239,13 @@ class Runs:
         path: str,
         outcome: str,
         result: Any,
-        pending: Pending | None = None,
-    ) -> None:
+    ) -> RunRow:
         """A person's answer for a node in `uncertain`."""
         run = await self.get(principal, run_id, slim=True)
         run_pk = run.row.pk
         data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
 
-        def unit(tx: Tx) -> None:
+        def unit(tx: Tx) -> RunRow:
             known = [e for e in journal_rows.list_executions(tx, run_pk) if e.path == path]
             if not known:
                 raise NotFound(f'The run has no node "{path}".', code=Code.NODE_UNKNOWN)
@@ -260,10 +254,11 @@ class Runs:
                 message = f'The node "{path}" is not in "uncertain" (it is "{known[-1].status.value}").'
                 raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
             rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
+            return rows.get(tx, run_pk)
 
-        await self._writer.write(idempotency.once(unit, pending), lambda _: self._engine.wake(run_pk))
+        return await idempotency.write(self._writer, unit, lambda _: self._engine.wake(run_pk))
 
-    async def retry(self, principal: Principal, run_id: str, pending: Pending | None = None) -> str:
+    async def retry(self, principal: Principal, run_id: str) -> Created:
         """A new run that points at the old one and keeps what succeeded."""
         old = await self.get(principal, run_id)
         if RunStatus(old.row.status) not in RUN_RETRYABLE:
@@ -272,7 +267,7 @@ class Runs:
         compiled = await self._compiled(old.row)
         prepared = starting.retry_of(old.row, old.executions, compiled.runnable(), principal.key_id)
         prepared.must_be_closed = old.row.root_run_id
-        return await self._create(prepared, None, pending)
+        return await self._create(prepared, None)
 
     # --- reading ---
 

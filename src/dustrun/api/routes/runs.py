@@ -1,0 +1,413 @@
+"""`/v1/workflows/{id}/run` and `/v1/runs`: starting, reading and steering runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api import idempotency, openapi
+from dustrun.api.auth import admit
+from dustrun.api.envelope import Answered, request_id, success, success_body
+from dustrun.api.limits import read_json
+from dustrun.api.openapi import responses_of
+from dustrun.api.parts import parts_of
+from dustrun.api.routing import Call, RawRoute, Routes
+from dustrun.api.shapes import runs as shapes
+from dustrun.api.shapes.runs import (
+    CountsAnswer,
+    InlineBody,
+    ResolveBody,
+    RunAnswer,
+    RunBody,
+    RunIdAnswer,
+    RunListItem,
+    SyncAnswer,
+)
+from dustrun.api.shapes.wire import Instant, PageAnswer, Paged, moment_ms, page_shape
+from dustrun.core import effects
+from dustrun.core.journal import item_frame
+from dustrun.core.state import Mode, RunStatus
+from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.services.idempotency import Answer, Duplicate, Pending, current
+from dustrun.services.paging import Page
+from dustrun.services.problems import problems_of
+from dustrun.services.runs import Created, Run, newest
+from dustrun.services.starting import RunRequest
+from dustrun.storage.runs import Filters
+
+routes = Routes("Runs")
+router = routes.router
+
+RunId = Annotated[str, Path(alias="id", description="Id of the run.", max_length=128)]
+NodeId = Annotated[str, Path(alias="nodeId", description="Id of the node, or its path like `each[3].pay`.")]
+WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", max_length=128)]
+Statuses = Annotated[list[RunStatus] | None, Query(alias="status", description="Statuses, any of them.")]
+Modes = Annotated[list[Mode] | None, Query(alias="mode", description="Modes, any of them.")]
+Since = Annotated[Instant | None, Query(alias="since", description="Started at or after this instant.")]
+_STARTING = [
+    Code.BOTH_MODES,
+    Code.RUN_ID_MALFORMED,
+    Code.RUN_ID_USED,
+    Code.PAYLOAD_INVALID,
+    Code.CHAT_MESSAGE_UNKNOWN,
+    Code.TRIGGER_NODE_UNKNOWN,
+    Code.DEFINITION_INVALID,
+]
+_RUN_CALL = [*_STARTING, Code.WORKFLOW_ARCHIVED, Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN, Code.STATE_CONFLICT]
+_SYNC_S = 60.0
+
+
+# --- the run call: bare, for speed ---
+
+
+def parse_body(document: Any) -> RunBody:
+    """The body of a run call; absent, `null` and `{}` mean the same."""
+    if document is None:
+        return RunBody()
+    try:
+        return RunBody.model_validate(document)
+    except ValidationError as error:
+        raise Invalid("The request body is not valid.", details=problems_of(error.errors(include_url=False))) from None
+
+
+def request_of(body: RunBody) -> RunRequest:
+    """The body as the service takes it."""
+    return RunRequest(
+        payload=body.payload,
+        version=body.version,
+        run_id=body.run_id,
+        simulate=body.simulate,
+        dust_test=body.dust_test,
+        chat_message_id=body.chat_message_id,
+        trigger_node_id=body.trigger_node_id,
+        prop_values=body.prop_values,
+    )
+
+
+async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
+    """`POST /v1/workflows/{id}/run`."""
+    parts = parts_of(scope)
+    principal = await admit(parts, scope, "workflow:execute")
+    body, document = await read_json(scope, receive, parts.settings.max_body_bytes)
+    workflow_id = scope["path_params"]["id"]
+    pending = idempotency.pending(parts, scope, principal, body)
+    if pending is not None:
+        await _run_once(pending, workflow_id, document, scope, receive, send)
+        return
+    created = await parts.runs.start(principal, workflow_id, request_of(parse_body(document)))
+    await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
+
+
+async def _run_once(
+    pending: Pending, workflow_id: str, document: Any, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """The run call under an Idempotency-Key."""
+    parts, found = parts_of(scope), request_id(scope)
+    principal = await admit(parts, scope, "workflow:execute")
+    response = await idempotency.find(parts, pending)
+    if response is None:
+        pending.answer = lambda created: Answer(200, success_body({"runId": created.run_id}, found), created.run_id)
+        token = current.set(pending)
+        try:
+            await parts.runs.start(principal, workflow_id, request_of(parse_body(document)))
+            assert pending.recorded is not None
+            response = Answered(pending.recorded.body)
+        except Duplicate:
+            response = await idempotency.replay(parts, pending)
+        finally:
+            current.reset(token)
+    await response(scope, receive, send)
+
+
+raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, methods=["POST"], permission="workflow:execute")]
+
+openapi.add_model(RunBody)
+openapi.add(
+    "/v1/workflows/{id}/run",
+    "post",
+    {
+        "tags": ["Runs"],
+        "operationId": "run_workflow",
+        "summary": "Runs a workflow now.",
+        "description": "Works on draft, active and paused workflows; neither counts against `maxRuns` nor heeds a "
+        "cooldown. The answer comes when the run and its first event are on disk, before the run ends. Choose the "
+        "`runId` to open its stream first.",
+        "x-permission": "workflow:execute",
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "requestBody": {
+            "required": False,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
+                    "examples": {
+                        "plain": {"summary": "Live, with the draft if there is one", "value": {}},
+                        "simulate": {
+                            "summary": "A dry run under an id of your own",
+                            "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
+                        },
+                    },
+                }
+            },
+        },
+        "responses": responses_of(
+            "POST",
+            "workflow:execute",
+            _RUN_CALL,
+            {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
+            schema=openapi.envelope_schema(RunIdAnswer),
+        ),
+    },
+)
+
+
+# --- inline ---
+
+
+def _created(created: Created) -> dict[str, Any]:
+    return {"runId": created.run_id}
+
+
+@routes.post(
+    "/v1/runs",
+    permission="run:inline",
+    answers=RunIdAnswer,
+    shape=_created,
+    refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL],
+    example={"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
+)
+async def run_inline(call: Call, body: InlineBody) -> Created:
+    """Runs a definition that is not saved."""
+    created: Created = await call.parts.runs.start_inline(call.principal, body.definition, request_of(body))
+    return created
+
+
+@routes.post(
+    "/v1/runs/sync",
+    permission="run:inline",
+    answers=SyncAnswer,
+    refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
+)
+async def run_sync(call: Call, body: InlineBody) -> Answered:
+    """Runs a definition that is not saved and waits for its end, at most 60 seconds and 20 nodes.
+
+    A run that has not ended by then goes on; its `status` says so, and its stream shows the rest."""
+    runs = call.parts.runs
+    runs.check_sync(body.definition)
+    if call.pending is not None:
+        pending_id = call.request_id
+        call.pending.answer = lambda created: Answer(
+            200, success_body({"runId": created.run_id, "status": "running"}, pending_id), created.run_id
+        )
+    created = await runs.start_inline(call.principal, body.definition, request_of(body))
+    await runs.wait_for_end(call.principal, created.run_id, _SYNC_S)
+    run = await runs.get(call.principal, created.run_id)
+    return Answered(success_body(_sync(run), call.request_id))
+
+
+def _sync(run: Run) -> dict[str, Any]:
+    ended = run.row.finished_at or run.row.started_at
+    return {
+        "runId": run.row.id,
+        "status": run.row.status,
+        "durationMs": max(0, ended - run.row.started_at),
+        "executionState": shapes.execution_state(run),
+    }
+
+
+# --- reading ---
+
+
+def _filters(
+    statuses: list[RunStatus] | None, modes: list[Mode] | None, since: str | None, workflow_id: str | None
+) -> Filters:
+    return Filters(
+        statuses=tuple(status.value for status in statuses or ()),
+        workflow_id=workflow_id,
+        modes=tuple(mode.value for mode in modes or ()),
+        since=moment_ms(since) if since is not None else None,
+    )
+
+
+async def _page(call: Call, filters: Filters, paging: Paged) -> Page[Any]:
+    found, has_more = await call.parts.runs.list_page(call.principal, filters, paging.limit, paging.offset)
+    return Page(found, paging.limit, paging.offset, has_more)
+
+
+_shaped_page = page_shape(shapes.list_item)
+
+
+@routes.get(
+    "/v1/runs",
+    permission="run:read",
+    answers=PageAnswer[RunListItem],
+    shape=_shaped_page,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def list_runs(
+    call: Call,
+    paging: Paged,
+    statuses: Statuses = None,
+    modes: Modes = None,
+    since: Since = None,
+    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
+) -> Page[Any]:
+    """Pages through the organisation's runs, newest first."""
+    return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
+
+
+@routes.get(
+    "/v1/workflows/{id}/runs",
+    permission="run:read",
+    answers=PageAnswer[RunListItem],
+    shape=_shaped_page,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def list_workflow_runs(
+    call: Call,
+    workflow_id: WorkflowId,
+    paging: Paged,
+    statuses: Statuses = None,
+    modes: Modes = None,
+    since: Since = None,
+) -> Page[Any]:
+    """Pages through a workflow's runs, newest first."""
+    return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
+
+
+def _counts(counts: dict[str, int]) -> dict[str, int]:
+    by_status = {status.value: counts.get(status.value, 0) for status in RunStatus}
+    return {**by_status, "total": sum(by_status.values())}
+
+
+@routes.get(
+    "/v1/workflows/{id}/runs/count",
+    permission="run:read",
+    answers=CountsAnswer,
+    shape=_counts,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def count_workflow_runs(
+    call: Call, workflow_id: WorkflowId, modes: Modes = None, since: Since = None
+) -> dict[str, int]:
+    """A workflow's runs by status."""
+    counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
+    return counts
+
+
+@routes.get(
+    "/v1/runs/status-counts",
+    permission="run:read",
+    answers=CountsAnswer,
+    shape=_counts,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def count_runs(
+    call: Call,
+    modes: Modes = None,
+    since: Since = None,
+    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
+) -> dict[str, int]:
+    """The organisation's runs by status."""
+    counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
+    return counts
+
+
+@routes.get("/v1/runs/{id}", permission="run:read", answers=RunAnswer, refusals=[Code.RUN_UNKNOWN])
+async def get_run(
+    call: Call,
+    run_id: RunId,
+    summary: Annotated[bool, Query(description="Leave out state and definition.")] = False,
+    node_ids: Annotated[str | None, Query(alias="nodeIds", description="Only these nodes, comma-separated.")] = None,
+) -> dict[str, Any]:
+    """One run, whole, slim, or limited to some nodes."""
+    wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
+    return shapes.run_shape(await call.parts.runs.get(call.principal, run_id, slim=summary), wanted)
+
+
+@routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
+async def get_effects(call: Call, run_id: RunId) -> dict[str, Any]:
+    """What the run changed, or would change: requests, transactions, assumed values, warnings."""
+    run = await call.parts.runs.get(call.principal, run_id)
+    report = effects.fold(run.executions, run.definition.nodes, call.parts.catalog.specs(), Mode(run.row.mode))
+    passed = None if run.row.passed is None else bool(run.row.passed)
+    return {"runId": run.row.id, "status": run.row.status, "passed": passed, **report}
+
+
+@routes.get(
+    "/v1/runs/{id}/compare/{otherId}",
+    permission="run:read",
+    answers=dict[str, Any],
+    refusals=[Code.RUN_UNKNOWN, Code.STATE_CONFLICT],
+)
+async def compare_runs(
+    call: Call, run_id: RunId, other_id: Annotated[str, Path(alias="otherId", description="Id of the other run.")]
+) -> dict[str, Any]:
+    """Two runs of a workflow side by side, e.g. the rehearsal and the real one."""
+    left = await call.parts.runs.get(call.principal, run_id)
+    right = await call.parts.runs.get(call.principal, other_id)
+    if left.row.workflow_id != right.row.workflow_id:
+        raise Conflict("The runs are of different workflows; compare two runs of one.")
+    differences = effects.compare(newest(left.executions), newest(right.executions))
+    return {
+        "left": shapes.list_item(left.row),
+        "right": shapes.list_item(right.row),
+        "equal": not differences,
+        "differences": differences,
+    }
+
+
+# --- steering ---
+
+
+@routes.post(
+    "/v1/runs/{id}/cancel",
+    permission="run:cancel",
+    answers=RunAnswer,
+    shape=shapes.run_shape,
+    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_OPEN],
+)
+async def cancel_run(call: Call, run_id: RunId) -> Run:
+    """Asks a running or waiting run to end: nothing new starts, what can be interrupted is."""
+    run: Run = await call.parts.runs.cancel(call.principal, run_id)
+    return run
+
+
+@routes.post(
+    "/v1/runs/{id}/retry",
+    permission="workflow:execute",
+    answers=RunIdAnswer,
+    shape=_created,
+    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.DEFINITION_INVALID],
+)
+async def retry_run(call: Call, run_id: RunId) -> Created:
+    """A new run of the same version and payload that keeps what succeeded."""
+    created: Created = await call.parts.runs.retry(call.principal, run_id)
+    return created
+
+
+@routes.post(
+    "/v1/runs/{id}/nodes/{nodeId}/resolve",
+    permission="workflow:execute",
+    answers=RunListItem,
+    shape=shapes.list_item,
+    refusals=[Code.RUN_UNKNOWN, Code.NODE_UNKNOWN, Code.NODE_NOT_UNCERTAIN],
+)
+async def resolve_node(call: Call, run_id: RunId, node_id: NodeId, body: ResolveBody) -> Any:
+    """A person's answer for a node in `uncertain`: it happened (with this result), or it is done again."""
+    path = _path_of(node_id, body)
+    return await call.parts.runs.resolve(call.principal, run_id, path, body.outcome, body.result)
+
+
+def _path_of(node_id: str, body: ResolveBody) -> str:
+    if body.for_each_context is None:
+        return node_id
+    if "[" in node_id:
+        problem = Problem("forEachContext", "give either a path or forEachContext, not both")
+        raise Invalid("The node is named twice.", details=[problem])
+    frame = ""
+    for position in body.for_each_context.stack:
+        frame = item_frame(frame + position.parent_node_id, position.index)
+    return frame + node_id

@@ -1,0 +1,196 @@
+"""Streams of events, and the tokens that let a browser open one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import Field
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api import openapi, sse
+from dustrun.api.auth import admit, bearer_of
+from dustrun.api.openapi import responses_of
+from dustrun.api.parts import Parts, parts_of
+from dustrun.api.routing import Call, RawRoute, Routes
+from dustrun.api.shapes import events
+from dustrun.api.shapes.wire import Time, time
+from dustrun.core.fields import Fields
+from dustrun.errors import Code, Invalid, NotFound, Problem
+from dustrun.services.principal import Principal
+from dustrun.services.streams import NewToken
+
+routes = Routes("Streams")
+router = routes.router
+
+_RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
+_MOST_IDS = 24
+
+
+class StreamTokenBody(Fields):
+    """Which stream the token is for."""
+
+    stream: str = Field(description="Path of the stream.", max_length=256, examples=["/v1/runs/run_order-17/stream"])
+
+
+class StreamTokenAnswer(Fields):
+    """A token, shown once."""
+
+    token: str
+    stream: str
+    url: str = Field(description="The stream's path with the token in it.")
+    use_before: Time = Field(description="It must be first used before this instant.")
+
+
+def _token(token: NewToken) -> dict[str, Any]:
+    return {
+        "token": token.token,
+        "stream": token.stream,
+        "url": f"{token.stream}?token={token.token}",
+        "useBefore": time(token.use_before),
+    }
+
+
+@routes.post("/v1/stream-tokens", permission="run:stream", answers=StreamTokenAnswer, shape=_token, secret=True)
+async def make_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
+    """A token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
+
+    First used within 60 seconds, it stays good for reconnects until an hour after the run's end."""
+    token: NewToken = await call.parts.streams.make_token(call.principal, body.stream)
+    return token
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+
+
+async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principal:
+    """The caller of a stream: a bearer key, or a token of this very stream."""
+    token = query.get("token")
+    if token is not None and bearer_of(scope) is None:
+        principal: Principal = await parts.streams.use_token(token, scope["path"])
+        parts.limiter.take(principal.key_id)
+        return principal
+    return await admit(parts, scope, "run:stream")
+
+
+async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
+    """`GET /v1/runs/{id}/stream`."""
+    parts, query = parts_of(scope), _query(scope)
+    principal = await _reader(parts, scope, query)
+    run_id = scope["path_params"]["id"]
+    if not _RUN_ID.fullmatch(run_id):
+        raise NotFound(f'"{run_id[:80]}" cannot be the id of a run.', code=Code.RUN_UNKNOWN)
+    after = sse.last_event_id(scope, query) or 0
+    await sse.stream_run(parts.streams, principal, run_id, after, receive, send)
+
+
+async def stream_workflow(scope: Scope, receive: Receive, send: Send) -> None:
+    """`GET /v1/workflows/{id}/runs/stream`."""
+    parts, query = parts_of(scope), _query(scope)
+    principal = await _reader(parts, scope, query)
+    workflow_id = scope["path_params"]["id"]
+    await parts.runs.check_workflow(principal, workflow_id)
+    after = sse.last_event_id(scope, query)
+    await sse.stream_activity(parts.streams, principal, [workflow_id], after, receive, send)
+
+
+async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
+    """`GET /v1/workflow-runs/stream?ids=`; ids that the caller cannot read show nothing."""
+    parts, query = parts_of(scope), _query(scope)
+    principal = await _reader(parts, scope, query)
+    wanted = [part.strip() for part in query.get("ids", "").split(",") if part.strip()]
+    if not 1 <= len(wanted) <= _MOST_IDS:
+        problem = Problem("ids", f"must name 1 to {_MOST_IDS} workflows, separated by commas")
+        raise Invalid("The list of workflows is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
+    after = sse.last_event_id(scope, query)
+    await sse.stream_activity(parts.streams, principal, wanted, after, receive, send)
+
+
+async def stream_organization(scope: Scope, receive: Receive, send: Send) -> None:
+    """`GET /v1/activity/stream`."""
+    parts, query = parts_of(scope), _query(scope)
+    principal = await _reader(parts, scope, query)
+    after = sse.last_event_id(scope, query)
+    await sse.stream_activity(parts.streams, principal, None, after, receive, send)
+
+
+raw_routes = [
+    RawRoute("/v1/runs/{id}/stream", stream_run, methods=["GET"], permission="run:stream"),
+    RawRoute("/v1/workflows/{id}/runs/stream", stream_workflow, methods=["GET"], permission="run:stream"),
+    RawRoute("/v1/workflow-runs/stream", stream_workflows, methods=["GET"], permission="run:stream"),
+    RawRoute("/v1/activity/stream", stream_organization, methods=["GET"], permission="run:stream"),
+]
+
+_PLACE = [
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "Continue after this event.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    },
+    {
+        "name": "lastEventId",
+        "in": "query",
+        "description": "The same, where no header can be set.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    },
+    {
+        "name": "token",
+        "in": "query",
+        "description": "A stream token instead of a key.",
+        "schema": {"type": "string"},
+    },
+]
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_IDS = {
+    "name": "ids",
+    "in": "query",
+    "required": True,
+    "description": "1 to 24 workflow ids, separated by commas.",
+    "schema": {"type": "string"},
+}
+
+
+def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any]], refusals: list[Code]) -> None:
+    responses = responses_of("GET", "run:stream", refusals)
+    responses[200] = {
+        "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` its place.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    if path == "/v1/runs/{id}/stream":
+        responses[204] = {"description": "The run has ended and nothing comes after that place."}
+    openapi.add(
+        path,
+        "get",
+        {
+            "tags": ["Streams"],
+            "operationId": name,
+            "summary": summary,
+            "x-permission": "run:stream",
+            "x-events": {kind: {"$ref": f"#/components/schemas/{schema}"} for kind, schema in events.NAMES.items()},
+            "parameters": [*parameters, *_PLACE],
+            "responses": responses,
+        },
+    )
+
+
+_document(
+    "/v1/runs/{id}/stream",
+    "stream_run",
+    "The events of one run, from the first. May be opened before the run exists.",
+    [_ID],
+    [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
+)
+_document(
+    "/v1/workflows/{id}/runs/stream",
+    "stream_workflow_runs",
+    "Starts, waits and ends of one workflow's runs, from now on.",
+    [_ID],
+    [Code.WORKFLOW_UNKNOWN],
+)
+_document("/v1/workflow-runs/stream", "stream_workflows", "The same for up to 24 workflows.", [_IDS], [])
+_document("/v1/activity/stream", "stream_activity", "The same for the whole organisation.", [], [])
+for _name, _schema in events.schemas().items():
+    openapi.add_schema(_name, _schema)

@@ -1,0 +1,263 @@
+"""Runs on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from dustrun.api.shapes.wire import Text, Time, Version, time
+from dustrun.core.exact_json import loads
+from dustrun.core.fields import Fields
+from dustrun.core.journal import Execution, enclosing
+from dustrun.core.state import Mode, NodeStatus, RunStatus
+from dustrun.log import mask_value
+from dustrun.services.runs import Run, newest
+from dustrun.storage.runs import RunRow
+
+_OPEN_ENDS = {RunStatus.RUNNING.value, RunStatus.WAITING.value}
+Json = dict[str, Any]
+
+
+class RunBody(Fields):
+    """What a caller says of a run. Every field is optional; so is the body."""
+
+    payload: Json = Field(default_factory=dict, description="What the trigger hands to the graph.")
+    version: Version | None = Field(None, description="Run exactly this version; else the draft, else the live one.")
+    run_id: str | None = Field(
+        None,
+        description="Your own id: `run_` and 1 to 64 of `[A-Za-z0-9_-]`, unique in the organisation. Lets you open "
+        "the stream first.",
+        examples=["run_order-17"],
+    )
+    simulate: bool = Field(False, strict=True, description="Dry run: nothing leaves the machine except reads.")
+    dust_test: bool = Field(False, strict=True, description="Real run with amounts of about 0.01 USD.")
+    chat_message_id: Text | None = Field(None, description="The assistant's message that launched this run.")
+    trigger_node_id: str | None = Field(None, description="Which trigger counts as fired.")
+    prop_values: Json = Field(default_factory=dict, description="Values for `{{$props.key}}`.")
+
+
+class InlineBody(RunBody):
+    """A definition that is run and not saved."""
+
+    definition: Json = Field(description="The whole graph; its node `root` must be of type `manual`.")
+
+
+class ResolveBody(Fields):
+    """A person's answer for a node of which nobody knows whether its effect happened."""
+
+    outcome: str = Field(
+        description="`happened`, or `notHappened`: then it is done again.",
+        pattern="^(happened|notHappened)$",
+        examples=["happened"],
+    )
+    result: Any = Field(None, description="What the node's result is to be when it happened.")
+    for_each_context: ForEachContext | None = Field(None, description="Which loop iteration is meant.")
+
+
+class LoopPosition(Fields):
+    """One loop around a node."""
+
+    parent_node_id: str = Field(description="The loop's node.")
+    index: int = Field(ge=0, strict=True, description="Item, from 0.")
+    total: int | None = Field(None, ge=0, description="Number of items.")
+
+
+class ForEachContext(Fields):
+    """Where in the loops a node lies, outermost first."""
+
+    stack: list[LoopPosition] = Field(max_length=10)
+
+
+class RunIdAnswer(Fields):
+    """The id of a run that is on disk."""
+
+    run_id: str = Field(examples=["run_01k9w3x7q2c4v6b8n0m1a2s3d4"])
+
+
+class NodeAnswer(Fields):
+    """What became of one node."""
+
+    status: NodeStatus
+    type: str
+    attempt: int = 0
+    input: Any = None
+    result: Any = None
+    error: Json | None = None
+    branch: str | None = None
+    assumed: bool = False
+    wake_at: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    attempts: list[Json] = Field(default_factory=list, description="Earlier attempts, oldest first.")
+    iterations: list[dict[str, Any]] | None = Field(None, description="Of a loop: a map of nodes per item.")
+
+
+class RunListItem(Fields):
+    """A run in a list."""
+
+    id: str
+    organization_id: str
+    workflow_id: str = Field(description="Empty for an inline run.")
+    workflow_name: str
+    workflow_version: int | None
+    status: RunStatus
+    mode: Mode
+    is_simulation: bool
+    is_dust_test: bool
+    trigger_node_id: str
+    trigger_source: str
+    triggered_by: str
+    chat_message_id: str | None
+    source_run_id: str | None
+    root_run_id: str
+    started_at: Time
+    finished_at: Time | None
+    wake_at: Time | None
+    cancel_requested_at: Time | None
+    passed: bool | None
+    total_cu: int = Field(description="Nodes executed.")
+    error: Json | None
+
+
+class RunAnswer(RunListItem):
+    """A run."""
+
+    payload: Json
+    prop_values: Json
+    simulation_mode: str | None = None
+    simulation_forks: list[Json] = Field(default_factory=list)
+    execution_state: dict[str, NodeAnswer] | None = None
+    workflow_definition: Json | None = None
+
+
+class SyncAnswer(Fields):
+    """A run that was waited for."""
+
+    run_id: str
+    status: RunStatus
+    duration_ms: int
+    execution_state: dict[str, NodeAnswer]
+
+
+class CountsAnswer(Fields):
+    """Runs by status."""
+
+    running: int = 0
+    waiting: int = 0
+    success: int = 0
+    partial: int = 0
+    failure: int = 0
+    cancelled: int = 0
+    total: int = 0
+
+
+def list_item(row: RunRow) -> Json:
+    """A run in a list."""
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "workflowId": row.workflow_id or "",
+        "workflowName": row.workflow_name,
+        "workflowVersion": row.version,
+        "status": row.status,
+        "mode": row.mode,
+        "isSimulation": row.mode == Mode.SIMULATE.value,
+        "isDustTest": row.mode == Mode.DUST.value,
+        "triggerNodeId": row.trigger_node_id,
+        "triggerSource": row.trigger_source,
+        "triggeredBy": row.triggered_by,
+        "chatMessageId": row.chat_message_id,
+        "sourceRunId": row.source_run_id,
+        "rootRunId": row.root_run_id,
+        "startedAt": time(row.started_at),
+        "finishedAt": time(row.finished_at),
+        "wakeAt": time(row.wake_at),
+        "cancelRequestedAt": time(row.cancel_requested_at),
+        "passed": None if row.passed is None else bool(row.passed),
+        "totalCu": row.nodes_executed,
+        "error": loads(row.error) if row.error else None,
+    }
+
+
+def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
+    """A whole run, or without state and definition when they were not read."""
+    row = run.row
+    shaped = {
+        **list_item(row),
+        "payload": mask_value(loads(row.payload)),
+        "propValues": mask_value(loads(row.prop_values)),
+        "simulationMode": None,
+        "simulationForks": [],
+    }
+    if run.definition is not None:
+        shaped["executionState"] = execution_state(run, node_ids)
+        shaped["workflowDefinition"] = mask_value(run.definition.model_dump(by_alias=True, exclude_unset=True))
+    return shaped
+
+
+def execution_state(run: Run, node_ids: frozenset[str] | None = None) -> Json:
+    """What became of each node, by node id; nodes inside loops are found in the loop's `iterations`."""
+    assert run.definition is not None
+    nodes = run.definition.nodes
+    latest = newest(run.executions)
+    inside = _by_loop(latest)
+    never = NodeStatus.PENDING if run.row.status in _OPEN_ENDS else NodeStatus.SKIPPED
+    in_loops = {e.node_id for e in run.executions if "[" in e.path}
+    state: Json = {}
+    for node_id, node in nodes.items():
+        if (node_ids is not None and node_id not in node_ids) or node_id in in_loops:
+            continue
+        execution = latest.get(node_id)
+        if execution is None:
+            state[node_id] = {"status": never.value, "type": node.type, "attempt": 0}
+        else:
+            state[node_id] = _node(execution, run, inside)
+    return state
+
+
+def _by_loop(latest: dict[str, Execution]) -> dict[str, dict[int, list[Execution]]]:
+    """Executions by the loop path and item that they lie in directly."""
+    inside: dict[str, dict[int, list[Execution]]] = {}
+    for execution in latest.values():
+        frame = execution.path[: execution.path.rfind(".") + 1]
+        if frame:
+            loop_path, index = next(enclosing(frame))
+            inside.setdefault(loop_path, {}).setdefault(index, []).append(execution)
+    return inside
+
+
+def _node(execution: Execution, run: Run, inside: dict[str, dict[int, list[Execution]]]) -> Json:
+    assert run.definition is not None
+    shaped: Json = {
+        "status": execution.status.value,
+        "type": run.definition.nodes[execution.node_id].type,
+        "attempt": execution.attempt,
+        "input": mask_value(execution.input),
+        "result": execution.result,
+        "error": execution.error,
+        "branch": execution.branch,
+        "assumed": execution.assumed,
+        "wakeAt": time(execution.wake_at),
+        "startedAt": time(execution.started_at),
+        "finishedAt": time(execution.finished_at),
+    }
+    earlier = (
+        [e for e in run.executions if e.path == execution.path and e.attempt < execution.attempt]
+        if execution.attempt > 1
+        else []
+    )
+    if earlier:
+        shaped["attempts"] = [
+            {"attempt": e.attempt, "error": e.error, "startedAt": time(e.started_at), "finishedAt": time(e.finished_at)}
+            for e in earlier
+        ]
+    if execution.path in inside:
+        items = inside[execution.path]
+        shaped["iterations"] = [
+            {e.node_id: _node(e, run, inside) for e in items.get(index, ())} for index in range(max(items) + 1)
+        ]
+    return shaped
+
+
+ResolveBody.model_rebuild()

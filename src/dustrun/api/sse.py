@@ -1,0 +1,204 @@
+"""Server-Sent Events (WHATWG HTML section 9.2) as plain ASGI: catch up from the table, then from memory.
+
+A slow reader never slows a run: what does not fit its small buffer is read from the table again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from dustrun import clock
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services.hub import Subscription
+from dustrun.services.principal import Principal
+from dustrun.services.streams import RunState, Streams
+from dustrun.storage.journal import Event
+
+RETRY = b"retry: 1000\n\n"
+HEARTBEAT = b": heartbeat\n\n"
+END = b"event: end\ndata: {}\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def frame(run_id: str, event: Event) -> bytes:
+    """One event of one run as it goes over the wire."""
+    rest = f",{event.data[1:]}" if event.data != "{}" else "}"
+    head = f'{{"type":"{event.type}","seq":{event.seq},"runId":"{run_id}","at":"{clock.to_rfc3339(event.at)}"'
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {head}{rest}\n\n".encode()
+
+
+def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
+    """The reader's place: header `Last-Event-ID`, or `?lastEventId=` for a first connection; None without one."""
+    text = query.get("lastEventId")
+    for name, value in scope["headers"]:
+        if name == b"last-event-id":
+            text = value.decode("latin-1")
+    if text is None or text == "":
+        return None
+    if not text.isdecimal() or len(text) > 18:
+        message = "must be the id of an event of this stream: a whole number"
+        raise Invalid(
+            "The place in the stream is not valid.",
+            code=Code.PARAMETER_INVALID,
+            details=[Problem("Last-Event-ID", message)],
+        )
+    return int(text)
+
+
+class Connection:
+    """One open stream: sends frames, and notices when the reader is gone or the server stops."""
+
+    def __init__(self, receive: Receive, send: Send, streams: Streams, subscription: Subscription) -> None:
+        self._receive = receive
+        self._send = send
+        self._streams = streams
+        self._subscription = subscription
+        self._gone = False
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._gone or self._streams.stopping
+
+    async def begin(self) -> None:
+        """Sends the head of the answer."""
+        self._watch = asyncio.get_running_loop().create_task(self._watch_reader())
+        await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+        await self.write(RETRY)
+
+    async def _watch_reader(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._subscription.wake()
+
+    async def write(self, body: bytes) -> None:
+        """Sends bytes; waits while the reader is slow."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def wait(self) -> None:
+        """Waits for news; sends a heartbeat when there are none for a while."""
+        if not await self._subscription.wait(self._streams.settings.stream_heartbeat_s) and not self.is_over:
+            await self.write(HEARTBEAT)
+
+    async def close(self) -> None:
+        """Ends the answer."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self._gone:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def answer_no_content(send: Send) -> None:
+    """204: there is nothing after the reader's place and never will be; an `EventSource` stops."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def stream_run(
+    streams: Streams, principal: Principal, run_id: str, after: int, receive: Receive, send: Send
+) -> None:
+    """The events of one run after a place, from the table and then as they are committed, to the run's end."""
+    org_id = principal.org_id
+    subscription = streams.hub.watch_run(org_id, run_id)
+    connection = Connection(receive, send, streams, subscription)
+    try:
+        run = await streams.find_run(org_id, run_id)
+        if run is not None and run.is_final and after >= run.last_seq:
+            await answer_no_content(send)
+            return
+        if run is None:
+            streams.begin_waiting(principal.key_id)
+            try:
+                await connection.begin()
+                run = await _wait_for_run(streams, connection, org_id, run_id)
+            finally:
+                streams.end_waiting(principal.key_id)
+        else:
+            await connection.begin()
+        if run is not None:
+            async for events in _events_of(streams, connection, subscription, run, after):
+                await connection.write(b"".join([frame(run_id, event) for event in events]))
+                if events[-1].type == "run_finished":
+                    await connection.write(END)
+                    break
+        await connection.close()
+    finally:
+        streams.hub.leave_run(org_id, run_id, subscription)
+
+
+async def _wait_for_run(streams: Streams, connection: Connection, org_id: str, run_id: str) -> RunState | None:
+    """The run once it exists; None when the wait is over."""
+    end_at = clock.monotonic_s() + streams.settings.stream_wait_s
+    while not connection.is_over and clock.monotonic_s() < end_at:
+        run = await streams.find_run(org_id, run_id)
+        if run is not None:
+            return run
+        await connection.wait()
+    return None
+
+
+async def _events_of(
+    streams: Streams, connection: Connection, subscription: Subscription, run: RunState, after: int
+) -> AsyncIterator[Sequence[Event]]:
+    """Events in order without gaps: from memory when it goes on exactly here, else from the table."""
+    from_table = not (subscription.events and subscription.events[0].seq <= after + 1)
+    while not connection.is_over:
+        if from_table or subscription.lost:
+            subscription.lost = False
+            page = await streams.list_events(run.pk, after)
+            from_table = len(page) > 0
+            if page:
+                after = page[-1].seq
+                yield page
+            continue
+        events = [event for event in subscription.events if event.seq > after]
+        subscription.events.clear()
+        if not events:
+            await connection.wait()
+        elif events[0].seq != after + 1:
+            from_table = True
+        else:
+            after = events[-1].seq
+            yield events
+
+
+async def stream_activity(
+    streams: Streams,
+    principal: Principal,
+    workflow_ids: Sequence[str] | None,
+    after: int | None,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Starts, waits and ends of many runs, in commit order, from now on or after a cursor."""
+    org_id = principal.org_id
+    subscription = streams.hub.watch_activity(org_id)
+    connection = Connection(receive, send, streams, subscription)
+    try:
+        cursor = after if after is not None else await streams.newest_activity(org_id)
+        await connection.begin()
+        while not connection.is_over:
+            page = await streams.list_activity(org_id, cursor, workflow_ids)
+            if page:
+                cursor = page[-1][0]
+                await connection.write(b"".join([_activity_frame(*entry) for entry in page]))
+            else:
+                await connection.wait()
+        await connection.close()
+    finally:
+        streams.hub.leave_activity(org_id, subscription)
+
+
+def _activity_frame(cursor: int, run_id: str, workflow_id: str | None, event: Event) -> bytes:
+    body = frame(run_id, event).split(b"data: ", 1)[1]
+    named = f'{{"workflowId":"{workflow_id}",'.encode() if workflow_id and b'"workflowId"' not in body else b"{"
+    return f"id: {cursor}\nevent: {event.type}\ndata: ".encode() + named + body[1:]

@@ -1,0 +1,153 @@
+"""Streams: who may open one, which run it shows, and reading it from the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dustrun import clock, ids
+from dustrun.core.state import RUN_FINAL, RunStatus
+from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
+from dustrun.services import idempotency
+from dustrun.services.hub import Hub
+from dustrun.services.principal import Principal
+from dustrun.settings import Settings
+from dustrun.storage import events as event_rows
+from dustrun.storage import runs as run_rows
+from dustrun.storage import stream_tokens as token_rows
+from dustrun.storage.database import Database
+from dustrun.storage.journal import Event
+from dustrun.storage.statement import Tx
+from dustrun.storage.writer import Writer
+
+STREAM_PATH = re.compile(
+    r"/v1/(runs/run_[A-Za-z0-9_-]{1,64}/stream|workflows/wf_[a-z0-9]{26}/runs/stream"
+    r"|workflow-runs/stream|activity/stream)"
+)
+FIRST_USE_MS = 60_000
+AFTER_END_MS = 3_600_000
+WITHOUT_END_MS = 86_400_000
+PAGE = 200
+_READ = frozenset({"run:stream"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token, shown once, and the stream that it opens."""
+
+    token: str
+    stream: str
+    use_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a stream must know of its run."""
+
+    pk: int
+    is_final: bool
+    last_seq: int
+
+
+class Streams:
+    """The use cases of streams."""
+
+    def __init__(self, database: Database, writer: Writer, hub: Hub, settings: Settings) -> None:
+        self.hub = hub
+        self.settings = settings
+        self.stopping = False
+        self._database = database
+        self._writer = writer
+        self._waiting: dict[str, int] = {}
+
+    def stop(self) -> None:
+        """The server stops: streams are dropped, and their readers come back by themselves."""
+        self.stopping = True
+        self.hub.wake_all()
+
+    # --- tokens ---
+
+    async def make_token(self, principal: Principal, stream: str) -> NewToken:
+        """A token for one stream, for clients that cannot set headers."""
+        if not STREAM_PATH.fullmatch(stream):
+            message = "must be the path of a stream, for example /v1/runs/run_1/stream"
+            raise Invalid("That is no stream.", details=[Problem("stream", message)])
+        token = ids.new_secret("st")
+        now = clock.now_ms()
+
+        def unit(tx: Tx) -> NewToken:
+            token_rows.insert(
+                tx,
+                hash=ids.secret_hash(token),
+                key_id=principal.key_id,
+                org_id=principal.org_id,
+                stream=stream,
+                now=now,
+            )
+            return NewToken(token, stream, now + FIRST_USE_MS)
+
+        return await idempotency.write(self._writer, unit)
+
+    async def use_token(self, token: str, stream: str) -> Principal:
+        """The caller behind a stream token; raises `Unauthenticated`."""
+        token_hash = ids.secret_hash(token)
+        row = await self._database.read(lambda tx: token_rows.find(tx, token_hash))
+        now = clock.now_ms()
+        if row is None or row.stream != stream or not await self._is_good(row, now):
+            raise Unauthenticated("The stream token is unknown, expired, or for another stream.")
+        if row.first_used_at is None:
+            await self._writer.write(lambda tx: token_rows.use(tx, token_hash, now))
+        return Principal(row.key_id, row.org_id, _READ)
+
+    async def _is_good(self, row: token_rows.TokenRow, now: int) -> bool:
+        if row.key_revoked_at is not None or (row.key_expires_at is not None and row.key_expires_at <= now):
+            return False
+        if row.first_used_at is None:
+            return now - row.created_at <= FIRST_USE_MS
+        if not row.stream.startswith("/v1/runs/"):
+            return now - row.first_used_at <= WITHOUT_END_MS
+        run_id = row.stream.split("/")[3]
+        run = await self._database.read(lambda tx: run_rows.find(tx, row.org_id, run_id))
+        return run is None or run.finished_at is None or now - run.finished_at <= AFTER_END_MS
+
+    # --- reading ---
+
+    async def find_run(self, org_id: str, run_id: str) -> RunState | None:
+        """The run behind a stream, if it exists yet."""
+        found = await self._database.read(lambda tx: run_rows.find_key(tx, org_id, run_id))
+        if found is None:
+            return None
+        return RunState(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
+
+    async def list_events(self, run_pk: int, after: int) -> list[Event]:
+        """The next page of a run's events."""
+        return await self._database.read(lambda tx: event_rows.list_after(tx, run_pk, after, PAGE))
+
+    async def newest_activity(self, org_id: str) -> int:
+        """The cursor that a new stream over many runs begins behind."""
+        return await self._database.read(lambda tx: event_rows.newest_activity(tx, org_id))
+
+    async def list_activity(
+        self, org_id: str, after: int, workflow_ids: Sequence[str] | None
+    ) -> list[tuple[int, str, str | None, Event]]:
+        """The next page of starts, waits and ends."""
+        return await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+
+    # --- waiting streams ---
+
+    def begin_waiting(self, key_id: str) -> None:
+        """Counts a stream that waits for its run; raises `TooMany` above the cap."""
+        waiting = self._waiting.get(key_id, 0)
+        if waiting >= self.settings.max_waiting_streams:
+            message = f"This key already has {waiting} streams waiting for runs (setting max_waiting_streams)."
+            raise TooMany(message, code=Code.TOO_MANY_STREAMS, retry_after_s=5)
+        self._waiting[key_id] = waiting + 1
+
+    def end_waiting(self, key_id: str) -> None:
+        """The stream's run has appeared, or the stream has ended."""
+        left = self._waiting[key_id] - 1
+        if left:
+            self._waiting[key_id] = left
+        else:
+            del self._waiting[key_id]
