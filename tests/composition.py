@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from conformance import Conformance
+from dustrun.api import openapi
 from dustrun.api.parts import Parts, make_parts
 from dustrun.api.server import create_app
 from dustrun.services.keys import ensure_owner
@@ -73,7 +75,8 @@ class Reply:
 class Client:
     """A caller with one key."""
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
+    def __init__(self, app: ASGIApp, key: str | None, conformance: Conformance) -> None:
+        self._conformance = conformance
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         transport = httpx.ASGITransport(app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
@@ -88,7 +91,9 @@ class Client:
             content = json.dumps(body).encode()
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
-        return Reply(await self.http.request(method, path, content=content, headers=sent))
+        reply = Reply(await self.http.request(method, path, content=content, headers=sent))
+        self._conformance.check(method, path.partition("?")[0], reply.status, reply.body)
+        return reply
 
     async def get(self, path: str, **options: Any) -> Reply:
         return await self.send("GET", path, **options)
@@ -117,11 +122,12 @@ class Composition:
     app: Any
     owner_key: str
     owner: Client
+    conformance: Conformance
     clients: list[Client] = field(default_factory=list)
 
     def client(self, key: str | None) -> Client:
         """A caller with that key, or without any."""
-        client = Client(self.app, key)
+        client = Client(self.app, key, self.conformance)
         self.clients.append(client)
         return client
 
@@ -148,6 +154,16 @@ class Composition:
         await self.parts.writer.write(unit)
 
 
+_documented: list[Conformance] = []
+
+
+def _conformance_of(app: Any) -> Conformance:
+    """Built once, which takes a while: the document is the same for every server of a test run."""
+    if not _documented:
+        _documented.append(Conformance(openapi.document.build(app.app)))
+    return _documented[0]
+
+
 @asynccontextmanager
 async def composed(folder: Path, catalog: Any, **settings: Any) -> AsyncIterator[Composition]:
     """The API over a fresh store in `folder`."""
@@ -161,7 +177,8 @@ async def composed(folder: Path, catalog: Any, **settings: Any) -> AsyncIterator
     key = path.read_text().strip()
     parts = make_parts(configured, database, writer, catalog)
     app = create_app(parts)
-    composition = Composition(parts, app, key, Client(app, key))
+    conformance = _conformance_of(app)
+    composition = Composition(parts, app, key, Client(app, key, conformance), conformance)
     try:
         yield composition
     finally:

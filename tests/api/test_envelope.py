@@ -109,6 +109,8 @@ class _BrokenWorkflows:
     async def get(self, *_: Any) -> Any:
         raise self._error
 
+    pause = get
+
 
 async def test_a_defect_shows_nothing_of_itself(server: Composition) -> None:
     server.parts.workflows = _BrokenWorkflows(RuntimeError("the secret inside"))  # type: ignore[assignment]
@@ -124,7 +126,7 @@ async def test_a_defect_shows_nothing_of_itself(server: Composition) -> None:
 )
 async def test_an_unavailable_store_says_when_to_come_back(server: Composition, error: Exception, code: int) -> None:
     server.parts.workflows = _BrokenWorkflows(error)  # type: ignore[assignment]
-    reply = await server.owner.get(f"{PATH}/wf_1")
+    reply = await server.owner.post(f"{PATH}/wf_1/pause")
     assert (reply.status, reply.code) == (503, code)
     assert int(reply.response.headers["retry-after"]) >= 1
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _ALWAYS = (Code.PARAMETER_INVALID, Code.INTERNAL, Code.UNAVAILABLE)
 _WITH_KEY = (Code.KEY_INVALID, Code.RATE_LIMITED)
 _WITH_BODY = (Code.BODY_INVALID, Code.BODY_TOO_LARGE, Code.CONTENT_TYPE_UNSUPPORTED)
-_POSTED = (Code.IDEMPOTENCY_KEY_REUSED, Code.OUTCOME_UNKNOWN)
+_WRITTEN = (Code.OUTCOME_UNKNOWN,)
 _REQUEST_ID = {"X-Request-ID": {"description": "The same as `requestId`.", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
 _IDEMPOTENCY_KEY = {
@@ -73,8 +73,10 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
         found |= {*_WITH_KEY, Code.PERMISSION_MISSING}
     if method in ("POST", "PUT", "PATCH"):
         found |= set(_WITH_BODY)
+    if method != "GET":
+        found |= set(_WRITTEN)
     if method == "POST" and permission != PUBLIC:
-        found |= set(_POSTED)
+        found.add(Code.IDEMPOTENCY_KEY_REUSED)
     return sorted(found)
 
 

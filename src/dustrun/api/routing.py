@@ -193,6 +193,7 @@ class Routes:
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
             endpoint = _enveloping(handler, shape, secret)
+            known = [*refusals, Code.IDEMPOTENCY_NOT_STORED] if secret else refusals
             documented = (inspect.getdoc(handler) or "").split("\n\n", 1)
             route = Route(
                 path,
@@ -203,7 +204,7 @@ class Routes:
                 description=(documented[1] if len(documented) > 1 else documented[0]),
                 operation_id=handler.__name__,
                 response_model=answers if raw else envelope_of(answers),
-                responses=cast(dict[int | str, dict[str, Any]], responses_of(method, permission, refusals, example)),
+                responses=cast(dict[int | str, dict[str, Any]], responses_of(method, permission, known, example)),
                 openapi_extra={"x-permission": permission},
             )
             route.permission = permission

@@ -1,0 +1,41 @@
+"""Every answer that a test gets, held against the OpenAPI document: the status is listed, the body has its schema."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+
+from dustrun.errors import Code
+
+_NOT_OF_AN_OPERATION = {Code.ROUTE_UNKNOWN, Code.METHOD_NOT_ALLOWED}
+
+
+class Conformance:
+    """The operations of one document, by path pattern."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        # the most literal path first, as the router has them
+        paths = sorted(document["paths"], key=lambda path: (path.count("{"), path))
+        self._patterns = [(re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) + "$"), path) for path in paths]
+        self._validators: dict[tuple[str, str, str], Any] = {}
+
+    def check(self, method: str, path: str, status: int, body: dict[str, Any]) -> None:
+        """Asserts that the operation documents this answer."""
+        if body.get("code") in _NOT_OF_AN_OPERATION:
+            return
+        found = next((known for pattern, known in self._patterns if pattern.match(path)), None)
+        assert found is not None, f"{path} is not documented"
+        operation = self._document["paths"][found][method.lower()]
+        assert str(status) in operation["responses"], f"{method} {found} does not document {status}: {body}"
+        response = operation["responses"][str(status)]
+        if status >= 400:
+            assert str(body["code"]) in response["description"], f"{method} {found} does not document {body['code']}"
+        key = (found, method, str(status))
+        if key not in self._validators:
+            schema = response["content"]["application/json"]["schema"]
+            whole = {**schema, "components": self._document["components"]}
+            self._validators[key] = jsonschema.Draft202012Validator(whole)
+        self._validators[key].validate(body)
