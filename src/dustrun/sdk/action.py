@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
@@ -26,6 +26,7 @@ class Action:
     example_input: dict[str, Any]
     example_output: dict[str, Any]
     idempotent: bool
+    idempotent_of: Callable[[Any], bool] | None
     effect_of: Callable[[Any], Effect] | None
     preview: Callable[[Any], dict[str, Any]] | None
     host_of: Callable[[Any], str | None] | None
@@ -41,6 +42,15 @@ class Action:
         """The effect of one resolved input, for actions whose effect depends on it."""
         return self.effect_of(value) if self.effect_of else self.effect
 
+    def is_idempotent(self, recorded_input: dict[str, Any] | None) -> bool:
+        """Whether doing it again with the same idempotency key equals doing it once, for one recorded input."""
+        if self.idempotent_of is None or recorded_input is None:
+            return self.idempotent
+        try:
+            return self.idempotent_of(self.input.model_validate(recorded_input))
+        except ValidationError:
+            return False
+
 
 def action(
     *,
@@ -50,6 +60,7 @@ def action(
     example_input: dict[str, Any],
     example_output: dict[str, Any],
     idempotent: bool = False,
+    idempotent_of: Callable[[Any], bool] | None = None,
     effect_of: Callable[[Any], Effect] | None = None,
     preview: Callable[[Any], dict[str, Any]] | None = None,
     host_of: Callable[[Any], str | None] | None = None,
@@ -72,6 +83,7 @@ def action(
             example_input=example_input,
             example_output=example_output,
             idempotent=idempotent,
+            idempotent_of=idempotent_of,
             effect_of=effect_of,
             preview=preview,
             host_of=host_of,

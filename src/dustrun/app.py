@@ -1,0 +1,165 @@
+"""The composition root: settings → parts → server. The only file that knows all parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from dustrun import catalog as catalogs
+from dustrun import log
+from dustrun.api.parts import make_parts
+from dustrun.api.server import create_app
+from dustrun.engine.embedded import EmbeddedEngine
+from dustrun.engine.runner import World
+from dustrun.outbound.client import OutboundClient
+from dustrun.sandbox import Sandbox
+from dustrun.services import idempotency
+from dustrun.services.hub import Hub
+from dustrun.services.keys import ensure_owner
+from dustrun.services.programs import Programs
+from dustrun.services.runs import Runs
+from dustrun.services.streams import Streams
+from dustrun.settings import Settings
+from dustrun.storage import migrate
+from dustrun.storage.database import Database
+from dustrun.storage.lock import ProcessLock
+from dustrun.storage.writer import Writer
+
+_logger = log.get(__name__)
+_PRUNE_EVERY_S = 3600.0
+
+
+@dataclass(slots=True)
+class Server:
+    """A composed server: the ASGI application and what must run beside it."""
+
+    app: Any
+    settings: Settings
+    owner_key_path: Path | None
+    stop: Callable[[], Any]
+    streams: Streams
+    engine: EmbeddedEngine
+
+
+@contextlib.asynccontextmanager
+async def compose(settings: Settings) -> AsyncIterator[Server]:
+    """Opens the store, takes the lock, starts every part, and stops them in order at the end."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
+    lock = ProcessLock(database, settings.data_dir)
+    lock.take()
+    try:
+        migrate.upgrade(database)
+        async with _parts(settings, database) as server:
+            yield server
+    finally:
+        lock.release()
+        database.close()
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server]:
+    writer = Writer(database)
+    writer.start()
+    hub = Hub()
+    catalog = catalogs.load(settings.actions_dir)
+    programs = Programs(database, catalog)
+    http = OutboundClient(settings.outbound_allow, settings.outbound_max_bytes, settings.max_parallel_per_host)
+    await http.start()
+    sandbox = Sandbox(settings)
+    env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
+    engine = EmbeddedEngine(World(settings, catalog, database, writer, hub, http, sandbox, env), programs)
+    owner_key_path = await ensure_owner(database, writer, settings.data_dir)
+    streams = Streams(database, writer, hub, settings)
+    runs = Runs(database, writer, hub, catalog, programs, engine)
+    is_ready = [False]
+    parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
+    await engine.start()
+    pruning = asyncio.create_task(_prune(writer, settings))
+    is_ready[0] = True
+
+    async def stop() -> None:
+        is_ready[0] = False
+        streams.stop()
+        await engine.stop(settings.shutdown_grace_s)
+
+    try:
+        yield Server(create_app(parts), settings, owner_key_path, stop, streams, engine)
+    finally:
+        pruning.cancel()
+        await stop()
+        await writer.stop()
+        await sandbox.close()
+        await http.close()
+
+
+async def _prune(writer: Writer, settings: Settings) -> None:
+    """Deletes what no longer serves, now and then."""
+    while True:
+        await asyncio.sleep(_PRUNE_EVERY_S)
+        try:
+            await idempotency.prune(writer, settings.idempotency_hours)
+        except Exception as error:
+            _logger.error("pruning failed", exc_info=error)
+
+
+def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM; `ready(address, path of the first start's owner key)` is told when it answers."""
+    log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, ready))
+
+
+async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] | None) -> None:
+    listener = _listen(settings)
+    async with compose(settings) as server:
+        config = uvicorn.Config(
+            server.app,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=int(settings.shutdown_grace_s) + 1,
+            server_header=False,
+        )
+        web = _Web(config, server)
+        host, port = listener.getsockname()[:2]
+        web.on_ready = lambda: ready(f"http://{host}:{port}", server.owner_key_path) if ready else None
+        await web.serve(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.set_inheritable(False)
+    return listener
+
+
+class _Web(uvicorn.Server):
+    """uvicorn, told to drop streams first when it stops: an open one would block its graceful shutdown."""
+
+    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+        super().__init__(config)
+        self._server = server
+        self.on_ready: Callable[[], None] = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen, then says so."""
+        await super().startup(sockets)
+        self.on_ready()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A signal to stop: streams end first, so that their readers come back to the next server."""
+        self._server.streams.stop()
+        super().handle_exit(sig, frame)
