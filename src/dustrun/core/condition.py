@@ -206,7 +206,7 @@ class _Reader:
 
 
 def _joined(field: str, key: str) -> str:
-    return f"{field}.{key}" if field and key else field or key
+    return f"{field}{'' if key.startswith('[') else '.'}{key}" if field and key else field or key
 
 
 def _never(roots: Roots, limits: Limits) -> bool:

@@ -179,12 +179,11 @@ def test_integer_bomb_is_refused(evaluate: Evaluate, text: str) -> None:
         "format('" + "%s" * 50 + "', [" + ", ".join(["$long"] * 50) + "])",
         "base64(" * 60 + "$long" + ")" * 60,
         "hex(" * 60 + "$long" + ")" * 60,
-        "urlEncode(" * 60 + "'%'" + ")" * 60,
         "query($list, '[@,@][]|" + "|".join(["[@,@][]"] * 60) + "')",
         "query($list, '[@,@]|" + "|".join(["[@,@]"] * 60) + "')",
         "query($list, 'to_string(" + "[@,@,@,@]|" * 40 + "@)')",
         "query($list, 'map(&map(&map(&@, $), $), @)')",
-        "query($list, '" + "(" * 400 + "@" + ")" * 400 + "')",
+        "query($list, '" + "[" * 400 + "@" + "]" * 400 + "')",
         "query($list, '" + "!" * 900 + "@')",
         "abiEncode(['uint256'" + "[]" * 20 + "], [])",
         "parseJson('" + "[" * 5000 + "')",
@@ -230,7 +229,7 @@ def test_deep_nesting_is_refused(evaluate: Evaluate, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{{" * 20_000, "{{ '" * 10_000, "{{{{" * 10_000 + "{{", "{{ {" * 10_000, "{{r'" * 9_999]
+    "text", ["{{ " * 20_000, "{{ '" * 10_000, "{{{{" * 10_000 + "{{", "{{ {" * 10_000, "{{r'" * 9_999]
 )
 def test_endless_openings_of_a_template_are_read_in_time(text: str) -> None:
     started = time.perf_counter()
@@ -256,7 +255,7 @@ def test_work_is_bounded_however_it_is_spent(evaluate: Evaluate) -> None:
         "$m.map(x, $m.sortBy(y, y))",
         "$m.map(x, 1000 in $m)",
         "$m.map(x, parseJson($t))",
-        "$m.exists(x, $m.exists(y, $t < $u))",
+        "$m.exists(x, $m.exists(y, $t > $u))",
     ):
         assert refusal(evaluate, text, m=many, t="a" * 400_000, u="a" * 400_000 + "b").kind in ("limit", "value")
 

@@ -63,6 +63,8 @@ def as_map(value: Any) -> dict[Any, Any]:
 def _less(meter: Meter, a: Any, b: Any) -> Any:
     if type(a) is int and type(b) is int:
         return a < b
+    if isinstance(a, str | bytes) and len(a) > 1024:
+        meter.charge(len(a) >> 8)
     if (is_number(a) and is_number(b)) or (kind(a) == kind(b) and kind(a) in _ORDERED):
         return a < b
     return NO

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -37,7 +38,10 @@ def _parse(path: str) -> Any:
 
     if len(path) > MAX_QUERY:
         raise Fault("limit", f"query(): an expression of {len(path)} characters is too long; the limit is {MAX_QUERY}")
-    return _exact(parser.Parser().parse(path).parsed, 0)
+    with warnings.catch_warnings():
+        # `name` for a text is old syntax that people still write; it needs no word on the server's log.
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return _exact(parser.Parser().parse(path).parsed, 0)
 
 
 def _exact(node: Any, depth: int) -> Any:
