@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +49,7 @@ def _row(run: dict[str, Any]) -> list[Any]:
         run["status"],
         run.get("mode"),
         run.get("workflowName") or run.get("workflowId") or "(inline)",
-        run.get("version"),
+        run.get("workflowVersion"),
         run.get("startedAt"),
         run.get("finishedAt"),
     ]
@@ -62,19 +63,18 @@ def get_run(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: K
         output.write_json(found)
         return
     output.table(_COLUMNS, [_row(found)])
-    state = found.get("nodes") or found.get("state") or {}
-    nodes = state.values() if isinstance(state, dict) else state
-    output.table(["node", "status", "attempt", "result or error"], [_node_row(node) for node in nodes])
+    state = found.get("executionState") or {}
+    output.table(["node", "status", "attempt", "result or error"], list(_node_rows(state, "")))
 
 
-def _node_row(node: dict[str, Any]) -> list[Any]:
-    shown = node.get("error") or node.get("result")
-    return [
-        node.get("path") or node.get("nodeId"),
-        node.get("status"),
-        node.get("attempt"),
-        None if shown is None else output.compact(shown),
-    ]
+def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
+    """A row a node; those inside loops by their path, like each[3].pay."""
+    for node_id, node in state.items():
+        path = frame + node_id
+        shown = node.get("error") or node.get("result")
+        yield [path, node["status"], node.get("attempt"), None if shown is None else output.compact(shown)]
+        for index, inside in enumerate(node.get("iterations") or ()):
+            yield from _node_rows(inside, f"{path}[{index}].")
 
 
 @app.command()
@@ -125,30 +125,15 @@ def resolve(
     """Say what became of a node that is `uncertain`."""
     if happened is None:
         raise CliError("Say --happened or --not-happened.", hint="Look at the other side first: did it arrive?")
-    node_id, stack = parse_path(node)
     body: dict[str, Any] = {"outcome": "happened" if happened else "notHappened"}
     if result is not None:
         body["result"] = read_json_option("result", result)
-    if stack:
-        body["forEachContext"] = {"stack": stack}
     client = client_of(server, key)
-    found = client.post(f"/v1/runs/{segment(run)}/nodes/{segment(node_id)}/resolve", body)
+    found = client.post(f"/v1/runs/{segment(run)}/nodes/{segment(node)}/resolve", body)
     if as_json:
         output.write_json(found)
     else:
         output.say(f"{node} is settled. Watch the run: dustrun runs watch {run}")
-
-
-def parse_path(path: str) -> tuple[str, list[dict[str, Any]]]:
-    """`each[3].pay` → the node `pay`, and the stack of loops around it, outermost first."""
-    *loops, node_id = path.split(".")
-    stack = []
-    for loop in loops:
-        name, _, index = loop.partition("[")
-        if not index.endswith("]") or not index[:-1].isdigit():
-            raise CliError(f'"{path}" is not the path of a node; one in a loop is like each[3].pay.')
-        stack.append({"nodeId": name, "index": int(index[:-1])})
-    return node_id, stack
 
 
 @app.command()

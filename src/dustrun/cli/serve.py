@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dustrun.cli.failures import CliError
+from dustrun.cli import output
+from dustrun.cli.failures import CliError, Exit
+from dustrun.errors import DustrunError
+
+if TYPE_CHECKING:
+    from dustrun.settings import Settings
 
 
 def serve(
@@ -41,12 +47,34 @@ def serve(
         "log_format": log_format,
     }
     settings = read_settings({name: value for name, value in given.items() if value is not None})
+    _start(settings)
+
+
+def _start(settings: Settings) -> None:
     from dustrun.app import serve as start  # slow import
 
-    start(settings)
+    try:
+        start(settings, lambda address, _: _announce(address, settings))
+    except DustrunError as error:
+        raise CliError(error.message, exit=Exit.SERVER) from error
+    except OSError as error:
+        hint = None
+        if error.errno == errno.EADDRINUSE:
+            hint = f"Something else listens on port {settings.port}; choose another with --port, or 0 for any free one."
+        raise CliError(f"The server cannot start: {error}.", exit=Exit.SERVER, hint=hint) from error
 
 
-def read_settings(flags: dict[str, Any]) -> Any:
+def _announce(address: str, settings: Settings) -> None:
+    key = settings.data_dir / "owner.key"
+    lines = [f"Listening on {address}", f"  documentation  {address}/docs"]
+    if key.exists():
+        lines.append(f"  key            {key}  (the owner's; keep it to yourself)")
+    store = settings.data_dir if settings.database_url is None else "as DUSTRUN_DATABASE_URL says"
+    lines.append(f"  data           {store}")
+    output.say("\n".join(lines))
+
+
+def read_settings(flags: dict[str, Any]) -> Settings:
     """The settings from flags, environment and file; what is wrong with them is told by name."""
     from pydantic import ValidationError  # slow import
 

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from dustrun.cli.documents import Document, read_document
+from dustrun.cli.failures import CliError
+from dustrun.cli.naming import workflow_id
+from dustrun.cli.options import read_json_option, read_pairs
+from dustrun.cli.run import call_for
+
+from .conftest import Answer, Asked, Peer, envelope
+
+NODES = {"nodes": {"root": {"type": "manual"}}}
+
+
+def test_json_on_the_command_line_or_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "p.json"
+    file.write_text('{"usd": 0.1}')
+    assert read_json_option("payload", '{"a": [1]}') == {"a": [1]}
+    assert read_json_option("payload", f"@{file}") == {"usd": Decimal("0.1")}
+    with pytest.raises(CliError, match="--payload is not JSON"):
+        read_json_option("payload", "{a}")
+    with pytest.raises(CliError, match="No such file"):
+        read_json_option("payload", "@/nowhere.json")
+
+
+def test_pairs_are_json_where_they_can_be() -> None:
+    assert read_pairs("prop", ["n=1.50", "t=hello", "o={}", "e=", 'q="7"']) == {
+        "n": Decimal("1.50"),
+        "t": "hello",
+        "o": {},
+        "e": "",
+        "q": "7",
+    }
+    with pytest.raises(CliError, match="key=value"):
+        read_pairs("prop", ["oops"])
+
+
+def test_a_file_may_be_bare_or_named(tmp_path: Path) -> None:
+    bare, named, odd = tmp_path / "bare.json", tmp_path / "named.json", tmp_path / "odd.json"
+    bare.write_text(json.dumps(NODES))
+    named.write_text(json.dumps({"name": "N", "description": "D", "definition": NODES, "payload": {"a": 1}}))
+    odd.write_text("[]")
+    assert read_document(bare) == Document("bare", "", NODES, None)
+    assert read_document(named) == Document("N", "D", NODES, {"a": 1})
+    with pytest.raises(CliError, match="is not a workflow"):
+        read_document(odd)
+
+
+def test_a_file_runs_inline_with_its_example_payload(tmp_path: Path, peer: Peer) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps({"definition": NODES, "payload": {"a": 1}}))
+    call = call_for(peer.client(), str(file), {"runId": "run_1"})
+    assert (call.path, call.body) == ("/v1/runs", {"definition": NODES, "runId": "run_1", "payload": {"a": 1}})
+    given = call_for(peer.client(), str(file), {"runId": "run_1", "payload": {"b": 2}})
+    assert given.body["payload"] == {"b": 2}
+    with pytest.raises(CliError, match="--version"):
+        call_for(peer.client(), str(file), {"version": 1})
+
+
+def _workflows(*names: str) -> Answer:
+    return envelope({"items": [{"id": f"wf_{name}", "name": name} for name in names]})
+
+
+def test_a_workflow_is_found_by_id_name_or_part_of_a_name(peer: Peer) -> None:
+    known = "wf_" + "0" * 26
+    assert workflow_id(peer.client(), known) == known
+    assert peer.asked == []
+    peer.answer = lambda _: _workflows("Price", "Price check")
+    assert workflow_id(peer.client(), "price") == "wf_Price"
+    peer.answer = lambda _: _workflows("Price check")
+    assert workflow_id(peer.client(), "check") == "wf_Price check"
+
+
+def test_an_ambiguous_or_unknown_name_is_told(peer: Peer) -> None:
+    peer.answer = lambda _: _workflows("Price A", "Price B")
+    with pytest.raises(CliError, match="names 2 workflows"):
+        workflow_id(peer.client(), "price")
+
+    def answer(asked: Asked) -> Answer:
+        return _workflows() if "q=" in asked.path else _workflows("Price check", "Other")
+
+    peer.answer = answer
+    with pytest.raises(CliError) as caught:
+        workflow_id(peer.client(), "Pryce check")
+    assert caught.value.hint == 'Did you mean "Price check"?'
