@@ -30,10 +30,10 @@ class World:
     """Roots from a dict."""
 
     def __init__(self, roots: dict[str, Any]) -> None:
-        self._roots = roots
+        self.roots = roots
 
     def root(self, name: str) -> Any:
-        return self._roots[name]
+        return self.roots[name]
 
 
 PRICE = {
