@@ -21,7 +21,7 @@ from dustrun.api.server import create_app
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.runner import World
 from dustrun.outbound.client import OutboundClient
-from dustrun.sandbox import Sandbox
+from dustrun.sandbox import Limits, Sandbox
 from dustrun.services import idempotency
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
@@ -75,7 +75,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     programs = Programs(database, catalog)
     http = OutboundClient(settings.outbound_allow, settings.outbound_max_bytes, settings.max_parallel_per_host)
     await http.start()
-    sandbox = Sandbox(settings)
+    sandbox = Sandbox(Limits.of(settings))
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
     engine = EmbeddedEngine(World(settings, catalog, database, writer, hub, http, sandbox, env), programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
@@ -98,7 +98,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         pruning.cancel()
         await stop()
         await writer.stop()
-        await sandbox.close()
+        await sandbox.stop()
         await http.close()
 
 

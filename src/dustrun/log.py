@@ -45,7 +45,11 @@ def _mask(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableM
 
 def set_up(*, as_json: bool, level: str = "info") -> None:
     """Configures structured logging to standard error, once, from the composition root."""
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

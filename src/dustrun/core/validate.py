@@ -234,16 +234,18 @@ def _check_tests(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) ->
 def _tests_of(node: Node) -> Iterator[tuple[str, Callable[[], Iterable[Reference]]]]:
     payload = node.payload
     if node.type == "if" and isinstance(payload.get("expression"), str):
-        text = payload["expression"]
-        yield "payload.expression", lambda: parse_test(text).references
+        yield "payload.expression", _reader(payload["expression"])
     elif node.type == "if" and isinstance(payload.get("condition"), Mapping):
         condition = payload["condition"]
         yield "payload.condition", lambda: parse_condition(condition).references
     cases = payload.get("cases") if node.type == "switch" else None
     for position, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
         if isinstance(case, Mapping) and isinstance(case.get("expression"), str):
-            test = case["expression"]
-            yield f"payload.cases[{position}].expression", lambda test=test: parse_test(test).references
+            yield f"payload.cases[{position}].expression", _reader(case["expression"])
+
+
+def _reader(text: str) -> Callable[[], Iterable[Reference]]:
+    return lambda: parse_test(text).references
 
 
 def check_reference(

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from dustrun.sdk.context import Http
+from dustrun.sdk.context import Http, Script
 
 Emit = Callable[[str, dict[str, Any]], None]
+
+
+class Scripts(Protocol):
+    """Who hands out `ctx.script`."""
+
+    def script(self, *, tenant: str, now_ms: int, seed: str) -> Script:
+        """The scripts of one node: its organisation, its clock, its chance."""
+        ...
 
 
 class NodeContext:
     """The `ctx` of one attempt of one node."""
 
-    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_script")
+    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_scripts", "_tenant")
 
-    def __init__(self, http: Http, script: Any, idempotency_key: str, now_ms: int, emit: Emit) -> None:
+    def __init__(
+        self, http: Http, scripts: Scripts, tenant: str, idempotency_key: str, now_ms: int, emit: Emit
+    ) -> None:
         self._http = http
-        self._script = script
+        self._scripts = scripts
+        self._tenant = tenant
         self._idempotency_key = idempotency_key
         self._now_ms = now_ms
         self._emit = emit
@@ -29,9 +40,9 @@ class NodeContext:
         return self._http
 
     @property
-    def script(self) -> Any:
-        """The sandbox for scripts of users."""
-        return self._script
+    def script(self) -> Script:
+        """Runs JavaScript of users, apart from everything else."""
+        return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self._idempotency_key)
 
     @property
     def idempotency_key(self) -> str:

@@ -17,7 +17,7 @@ from dustrun.core.program import Program
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.engine import control
 from dustrun.engine import node as nodes
-from dustrun.engine.context import NodeContext, idempotency_key
+from dustrun.engine.context import NodeContext, Scripts, idempotency_key
 from dustrun.engine.node import Job
 from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown
 from dustrun.engine.record import Recorder
@@ -54,7 +54,7 @@ class World:
     writer: Writer
     hub: Hub
     http: Http
-    script: Any
+    scripts: Scripts
     env: Mapping[str, str]
 
 
@@ -521,7 +521,7 @@ class Runner:
 
     def _context(self, path: str, emit: Callable[[str, dict[str, Any]], None]) -> NodeContext:
         key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)
-        return NodeContext(self._world.http, self._world.script, key, self._now(), emit)
+        return NodeContext(self._world.http, self._world.scripts, self.facts.org_id, key, self._now(), emit)
 
     def _emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
         def emit(kind: str, data: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def manual(
     example_config: dict[str, Any],
     example_output: dict[str, Any],
 ) -> Callable[[Callable[[Any, Any], Any]], Trigger]:
-    """Declares a trigger that a caller fires: `accept(config, payload)` gives the event's payload or raises `Invalid`."""
+    """Declares a trigger that a caller fires: `accept(config, payload)` gives the payload or raises `Invalid`."""
 
     def declare(accept: Callable[[Any, Any], Any]) -> Trigger:
         return Trigger(

@@ -66,7 +66,11 @@ class Batch:
 
 _ADVANCE = Statement(
     sa.update(runs)
-    .where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), runs.c.status.in_(("running", "waiting")))
+    .where(
+        runs.c.pk == b("the_pk"),
+        runs.c.fence == b("the_fence"),
+        sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
+    )
     .values(
         last_seq=runs.c.last_seq + b("events"),
         nodes_executed=runs.c.nodes_executed + b("executed"),

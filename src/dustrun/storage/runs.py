@@ -13,6 +13,7 @@ from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs, workflows
 
 _OPEN = ("running", "waiting")
+_IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,7 @@ _KEY_OF = Statement(
     sa.select(runs.c.pk, runs.c.status, runs.c.last_seq).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_"))
 )
 _TAKE_UP = Statement(
-    sa.update(runs)
-    .where(runs.c.pk == b("the_pk"), runs.c.status.in_(_OPEN))
-    .values(fence=runs.c.fence + 1)
-    .returning(runs.c.fence)
+    sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
 )
 _LIST_OPEN = Statement(
     sa.select(
@@ -87,12 +85,12 @@ _LIST_OPEN = Statement(
         sa.exists().where(run_signals.c.run_pk == runs.c.pk),
     )
     .select_from(runs.outerjoin(workflows, workflows.c.id == runs.c.workflow_id))
-    .where(runs.c.status.in_(_OPEN))
+    .where(_IS_OPEN)
     .order_by(runs.c.pk)
 )
 _REQUEST_CANCEL = Statement(
     sa.update(runs)
-    .where(runs.c.pk == b("the_pk"), runs.c.status.in_(_OPEN))
+    .where(runs.c.pk == b("the_pk"), _IS_OPEN)
     .values(cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, b("now", type_=sa.BigInteger)))
 )
 _ADD_SIGNAL = Statement(
@@ -108,9 +106,7 @@ _LIST_SIGNALS = Statement(
 _MESSAGE_EXISTS = Statement(sa.select(messages.c.id).where(messages.c.org_id == b("org_id"), messages.c.id == b("id_")))
 _LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_id"), run_pk=b("run_pk")))
 _OPEN_CHAIN = Statement(
-    sa.select(sa.func.count()).where(
-        runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), runs.c.status.in_(_OPEN)
-    )
+    sa.select(sa.func.count()).where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), _IS_OPEN)
 )
 
 

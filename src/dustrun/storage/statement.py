@@ -29,7 +29,9 @@ class Statement:
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
             order = tuple(compiled.positiontup) if compiled.positional else None
-            fixed = {name: value for name, value in compiled.params.items() if value is not None}
+            fixed = {
+                name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
+            }
             bound = self._bound[dialect.name] = (compiled.string, order, fixed)
         return bound
 

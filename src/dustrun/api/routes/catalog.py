@@ -1,0 +1,123 @@
+"""`/v1/actions`, `/v1/triggers`, `/v1/connector-types`: the public catalogue of what a node can be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import ConfigDict, Field
+
+from dustrun.api.auth import PUBLIC
+from dustrun.api.routing import Call, Routes
+from dustrun.core.fields import Fields
+from dustrun.errors import Code, NotFound
+
+routes = Routes("Catalogue")
+router = routes.router
+
+Tags = Annotated[list[str] | None, Query(description="Only what has all of these; repeated or separated by commas.")]
+Search = Annotated[str | None, Query(max_length=256, description="Words to find in type, summary, text and tags.")]
+Summary = Annotated[bool, Query(description="Leave out schemas and examples.")]
+Type = Annotated[str, Path(description="Type of the node.", examples=["http-request"])]
+
+
+class NodeTypeAnswer(Fields):
+    """One type of node; with `summary=true` without its schemas and examples."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="What a node names as its `type`.")
+    kind: str = Field(description="`action` or `control`; of a trigger how it fires.")
+    name: str = Field(description="Display name.")
+    summary: str
+    tags: list[str]
+    description: str | None = None
+    payload_schema: dict[str, Any] | None = Field(None, description="JSON Schema of a node's `payload`.")
+    result_schema: dict[str, Any] | None = Field(None, description="JSON Schema of a node's result.")
+    example_input: Any = None
+    example_output: Any = None
+
+
+class ActionAnswer(NodeTypeAnswer):
+    """An action or control node."""
+
+    category: str = Field(description="Family of the action.")
+    effect: str = Field(description="`pure`, `read`, `write`, `spend` or `control`.")
+    idempotent: bool = Field(description="Whether doing it twice with one key equals doing it once.")
+    funds_movement: list[Any] = Field(description="What moves, and which fields say how much.")
+    requires_gas: bool
+
+
+_DETAILS = frozenset({"description", "inputSchema", "outputSchema", "exampleInput", "exampleOutput"})
+# The catalogue's words for a schema are those of a program; on the wire a node has a payload and a result.
+_WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "family": "category"}
+
+
+def _shape(shown: dict[str, Any]) -> dict[str, Any]:
+    name = shown["type"].replace("-", " ").capitalize()
+    return {"name": name} | {_WIRE_NAMES.get(key, key): value for key, value in shown.items()}
+
+
+def _shapes(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_shape(shown) for shown in found]
+
+
+def _matching(found: list[dict[str, Any]], tags: list[str] | None, q: str | None) -> list[dict[str, Any]]:
+    wanted = {tag.strip() for value in tags or () for tag in value.split(",") if tag.strip()}
+    words = (q or "").casefold().split()
+    return [shown for shown in found if wanted <= set(shown["tags"]) and _mentions(shown, words)]
+
+
+def _mentions(shown: dict[str, Any], words: list[str]) -> bool:
+    text = " ".join([shown["type"], shown["summary"], shown.get("description") or "", *shown["tags"]]).casefold()
+    return all(word in text for word in words)
+
+
+def _without_details(shown: dict[str, Any]) -> dict[str, Any]:
+    return {key: shown[key] for key in shown if key not in _DETAILS}
+
+
+@routes.get("/v1/actions", permission=PUBLIC, answers=list[ActionAnswer], shape=_shapes)
+async def list_actions(
+    call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
+) -> list[dict[str, Any]]:
+    """List the actions and control nodes."""
+    found = _matching(call.parts.catalog.public_actions(), tags, q)
+    return [_without_details(shown) for shown in found] if summary else found
+
+
+@routes.get("/v1/actions/{type}", permission=PUBLIC, answers=ActionAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN])
+async def get_action(call: Call, type: Type, summary: Summary = False) -> dict[str, Any]:
+    """Get one action or control node."""
+    shown: dict[str, Any] = call.parts.catalog.public_action(type, summary=summary)
+    return shown
+
+
+@routes.get("/v1/triggers", permission=PUBLIC, answers=list[NodeTypeAnswer], shape=_shapes)
+async def list_triggers(
+    call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
+) -> list[dict[str, Any]]:
+    """List the triggers."""
+    found = _matching(call.parts.catalog.public_triggers(), tags, q)
+    return [_without_details(shown) for shown in found] if summary else found
+
+
+@routes.get(
+    "/v1/triggers/{type}", permission=PUBLIC, answers=NodeTypeAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN]
+)
+async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[str, Any]:
+    """Get one trigger."""
+    shown: dict[str, Any] = call.parts.catalog.public_trigger(type, summary=summary)
+    return shown
+
+
+@routes.get("/v1/connector-types", permission=PUBLIC, answers=list[dict[str, Any]])
+async def list_connector_types(call: Call) -> list[dict[str, Any]]:
+    """List the types of connectors; there are none yet."""
+    return []
+
+
+@routes.get("/v1/connector-types/{type}", permission=PUBLIC, answers=dict[str, Any], refusals=[Code.TYPE_UNKNOWN])
+async def get_connector_type(call: Call, type: Type) -> dict[str, Any]:
+    """Get one type of connectors."""
+    raise NotFound(f'There is no connector type "{type}".', code=Code.TYPE_UNKNOWN)
