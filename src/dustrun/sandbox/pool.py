@@ -1,0 +1,124 @@
+"""Warm processes, so that a call costs about a millisecond, and a bound on how many scripts run at once.
+
+A process serves one organisation for life and goes back to the pool only after a clean call: what a script might
+break in its process, it breaks for nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from dustrun.errors import Temporary
+from dustrun.sandbox.limits import Limits
+from dustrun.sandbox.process import Broken, Process, TooSlow
+from dustrun.sandbox.turns import Turns
+
+MAX_CALLS = 1000
+START_ATTEMPTS = 3
+
+
+class Pool:
+    """Starts processes at first use, keeps the clean ones, ends the others."""
+
+    def __init__(self, limits: Limits, command: Callable[[], Sequence[str]]) -> None:
+        self._limits = limits
+        self._command = command
+        self._turns = Turns(limits.processes)
+        self._idle: list[Process] = []
+        self._live: set[Process] = set()
+        self._endings: set[asyncio.Task[int]] = set()
+        self._stopped = False
+
+    @property
+    def live(self) -> frozenset[Process]:
+        """The processes that have not been told to end."""
+        return frozenset(self._live)
+
+    async def acquire(self, tenant: str) -> Process:
+        """A process that is ready for a job of this organisation; waits while all slots are taken."""
+        await self._turns.acquire(tenant)
+        try:
+            return await self._take(tenant)
+        except BaseException:
+            self._turns.release()
+            raise
+
+    def release(self, process: Process, *, clean: bool) -> None:
+        """Gives a process back; `clean` says that its answer was complete and well-formed."""
+        self._turns.release()
+        worn = process.calls >= MAX_CALLS or process.busy_s >= self._limits.life_busy_s
+        if clean and not worn and not self._stopped:
+            self._idle.append(process)
+        else:
+            self._end(process)
+
+    async def stop(self) -> None:
+        """Kills all processes and waits for their end; calls under way fail."""
+        self._stopped = True
+        self._idle.clear()
+        for process in self.live:
+            self._end(process)
+        await asyncio.gather(*self._endings)
+
+    async def _take(self, tenant: str) -> Process:
+        while process := self._find_idle(tenant):
+            if await self._becomes_ready(process) is None:
+                process.tenant = tenant
+                return process
+        why = ""
+        for _ in range(START_ATTEMPTS):
+            process = await self._start()
+            problem = await self._becomes_ready(process)
+            if problem is None:
+                process.tenant = tenant
+                return process
+            why = problem
+        raise Temporary(f"The sandbox cannot start a process: {why}.")
+
+    def _find_idle(self, tenant: str) -> Process | None:
+        """The latest process of this organisation, which has the warmest caches; buries the dead on the way."""
+        for process in reversed(self._idle[:]):
+            if not process.alive:
+                self._idle.remove(process)
+                self._end(process)
+            elif process.tenant == tenant:
+                self._idle.remove(process)
+                return process
+        return None
+
+    async def _start(self) -> Process:
+        if self._stopped:
+            raise Temporary("The sandbox is stopping.")
+        # As many may idle as may run: organisations that take turns need not start anew each time.
+        if len(self._live) >= 2 * self._limits.processes and self._idle:
+            self._end(self._idle.pop(0))
+        try:
+            process = await Process.start(self._command())
+        except OSError as error:
+            raise Temporary(f"The sandbox cannot start a process: {error.strerror}.") from None
+        self._live.add(process)
+        return process
+
+    async def _becomes_ready(self, process: Process) -> str | None:
+        """None when it can take a job, else why it was ended."""
+        ready = False
+        try:
+            await process.ready()
+            ready = not self._stopped
+            return None if ready else "the sandbox is stopping"
+        except Broken as error:
+            return str(error)
+        except TooSlow:
+            return "it does not get ready"
+        finally:
+            if not ready:
+                self._end(process)
+
+    def _end(self, process: Process) -> None:
+        process.kill()
+        if process in self._live:
+            self._live.remove(process)
+            ending = asyncio.get_running_loop().create_task(process.ended())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)

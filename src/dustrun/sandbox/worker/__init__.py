@@ -1,0 +1,1 @@
+"""What runs inside the sandbox process: standard library and QuickJS only, nothing of the server."""
