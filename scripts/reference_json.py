@@ -1,0 +1,41 @@
+"""The generated JSON documents: the definition's schema and the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from dustrun.api import openapi as api
+from dustrun.api.parts import Parts
+from dustrun.api.server import create_app
+from dustrun.core import exact_json
+from dustrun.core.definition import Definition
+
+
+def definition() -> str:
+    """The JSON Schema of a workflow's definition."""
+    schema = Definition.model_json_schema(by_alias=True)
+    return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def openapi() -> str:
+    """The OpenAPI 3.1 document; no server is needed to make it."""
+    front: Any = create_app(cast(Parts, None))
+    return _lines(_plain(api.document.build(front.app)), depth=3) + "\n"
+
+
+def _pretty(document: Any) -> str:
+    """Indented, with keys in the order of the code."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(document: Any) -> Any:
+    return json.loads(exact_json.dumps(document))
+
+
+def _lines(value: Any, depth: int) -> str:
+    """A line for each key down to `depth`, so that a change of one operation is a change of one line."""
+    if not isinstance(value, dict) or depth == 0 or not value:
+        return json.dumps(value, ensure_ascii=False)
+    items = ",\n".join(f"{json.dumps(name)}: {_lines(item, depth - 1)}" for name, item in value.items())
+    return "{\n" + items + "\n}"
