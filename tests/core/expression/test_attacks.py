@@ -129,7 +129,7 @@ def test_regex_cannot_backtrack(evaluate: Evaluate) -> None:
 def test_unicode_escape_cannot_hide_quotes_or_make_half_characters(evaluate: Evaluate) -> None:
     assert evaluate(r"'\u0027 + $item + \u0027'") == "' + $item + '"
     assert evaluate(r"'\x27'") == "'"
-    for text in (r"'\ud83d'", r"'\U00110000'", r"'\ud83d\ude00'", r"b'\u0041'"):
+    for text in (r"query({}, '`\"\\ud800\"`')", r"'\ud83d'", r"'\U00110000'", r"'\ud83d\ude00'", r"b'\u0041'"):
         refusal(evaluate, text)
     refusal(evaluate, "\u0430 + 1")
     refusal(evaluate, "ｅval('1')")
@@ -157,6 +157,9 @@ def test_unicode_escape_cannot_hide_quotes_or_make_half_characters(evaluate: Eva
         "timestamp(99999999999999)",
         "duration('99999999999999999999h')",
         "round(1.5, 99999999999)",
+        "pow(2, 8000)",
+        "1e1000",
+        "[1e-990 * 1.23456789012]",
     ],
 )
 def test_integer_bomb_is_refused(evaluate: Evaluate, text: str) -> None:

@@ -183,3 +183,24 @@ def test_function_refuses(evaluate: Evaluate, text: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         evaluate(text)
     assert caught.value.kind in ("value", "type", "missing", "limit")
+
+
+def test_abi_gives_what_the_contract_abi_specification_says(evaluate: Evaluate) -> None:
+    words = [
+        "0" * 61 + "123",
+        "0" * 62 + "80",
+        "31323334353637383930" + "0" * 44,
+        "0" * 62 + "e0",
+        "0" * 63 + "2",
+        "0" * 61 + "456",
+        "0" * 61 + "789",
+        "0" * 63 + "d",
+        "48656c6c6f2c20776f726c6421" + "0" * 38,
+    ]
+    types = "['uint256', 'uint32[]', 'bytes10', 'bytes']"
+    values = [0x123, [0x456, 0x789], "0x31323334353637383930", "0x48656c6c6f2c20776f726c6421"]
+    assert evaluate(f"abiEncode({types}, $v)", v=values) == "0x" + "".join(words)
+    assert evaluate(f"abiDecode({types}, $d)", d="0x" + "".join(words)) == values
+    assert evaluate(
+        "abiDecode(['(uint8,string)[]'], abiEncode(['(uint8,string)[]'], $v))", v=[[[1, "a"], [2, "é"]]]
+    ) == [[[1, "a"], [2, "é"]]]

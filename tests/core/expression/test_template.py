@@ -8,9 +8,24 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import ExpressionError, Limits, parse_expression, parse_template
+from dustrun.core.expression import ExpressionError, Function, Lazy, Limits, parse_expression, parse_template
 
 Evaluate = Callable[..., Any]
+
+
+class Host(Lazy):
+    """A host map that notes what was asked for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.asked: list[str] = []
+
+    def get(self, key: str) -> Any:
+        self.asked.append(key)
+        return self._values[key]
+
+    def keys(self) -> list[str]:
+        return list(self._values)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +145,24 @@ def test_host_function_is_called_only_with_its_arguments(render: Evaluate) -> No
     for text in ("{{$run.resumeUrl()}}", "{{$run.resumeUrl}}", "{{$run.other()}}", "{{[$run.resumeUrl]}}"):
         with pytest.raises(ExpressionError):
             render(text)
+
+
+def test_host_function_that_refuses_is_an_error_without_its_words(render: Evaluate) -> None:
+    def refuse(node: str) -> str:
+        raise KeyError("hunter2")
+
+    with pytest.raises(ExpressionError) as caught:
+        render("{{$nodes.call('x')}}{{$host.call('x')}}", host=Host({"call": Function(refuse, 1)}))
+    assert caught.value.message == 'there is no function "call"; did you mean "all"?'
+    with pytest.raises(ExpressionError) as caught:
+        render("{{$host.call('x')}}", host=Host({"call": Function(refuse, 1)}))
+    assert caught.value.message == "call() does not take these arguments"
+
+
+def test_looking_for_a_key_asks_the_host_for_that_key_only(evaluate: Evaluate) -> None:
+    host = Host({"a": 1, "b": 2})
+    assert evaluate("'a' in $host && !('c' in $host)", host=host) is True
+    assert host.asked == ["a", "c"]
 
 
 def test_lazy_root_becomes_a_plain_map(render: Evaluate) -> None:

@@ -14,7 +14,8 @@ from dustrun.core.expression.limits import Meter
 from dustrun.core.expression.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.values import Duration, Lazy, Timestamp, TypeName, key_text, kind, read_all
 
-_PLAIN = frozenset({int, bool, Decimal, type(None)})
+_SHORT_BITS = 3300
+_SHORT_DIGITS = 400
 
 
 def to_json(meter: Meter, value: Any) -> Any:
@@ -22,7 +23,7 @@ def to_json(meter: Meter, value: Any) -> Any:
 
     What is JSON already is returned as it is, not copied; its whole size is checked on the way.
     """
-    if type(value) in _PLAIN:
+    if value is None or isinstance(value, bool):
         return value
     return _Outward(meter).convert(value, 0)
 
@@ -82,9 +83,22 @@ def _scalar(value: Any) -> Any:
         return value.name
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if value is None or isinstance(value, int | Decimal):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int | Decimal):
+        return _readable(value)
     raise Fault("type", f"a {kind(value)} is not a value that JSON has")
+
+
+def _readable(value: int | Decimal) -> int | Decimal:
+    """A number that can be read again from JSON, where its digits are limited."""
+    if isinstance(value, int):
+        short = value.bit_length() <= _SHORT_BITS
+    else:
+        short = -_SHORT_DIGITS < value.adjusted() < _SHORT_DIGITS and len(value.as_tuple().digits) < _SHORT_DIGITS
+    if not short and len(plain(value)) > exact_json.MAX_NUMBER_CHARS:
+        raise Fault("limit", f"a number in a result has at most {exact_json.MAX_NUMBER_CHARS} digits")
+    return value
 
 
 def as_text(meter: Meter, value: Any) -> str:

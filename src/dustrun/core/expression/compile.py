@@ -9,6 +9,7 @@ from typing import Any
 
 from dustrun.core.expression import access, macros, operators, tree
 from dustrun.core.expression.arithmetic import negate
+from dustrun.core.expression.border import to_json
 from dustrun.core.expression.fault import Fault, near
 from dustrun.core.expression.frame import Frame, Run, Take
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
@@ -131,7 +132,7 @@ class Compiler:
             if function.arity != len(arguments):
                 message = f"{step.name}() takes {function.arity} arguments, not {len(arguments)}"
                 raise Fault("type", message, offset=step.at)
-            return function.call(*[argument(frame) for argument in arguments])
+            return _call_host(frame, step, function, [argument(frame) for argument in arguments])
 
         return take
 
@@ -221,6 +222,15 @@ class Compiler:
             return found
 
         return run
+
+
+def _call_host(frame: Frame, step: tree.Method, function: Function, values: list[Any]) -> Any:
+    """The host gets JSON values only; what it refuses is a fault without the host's words."""
+    given = [to_json(frame.meter, value) for value in values]
+    try:
+        return function.call(*given)
+    except (KeyError, ValueError, TypeError):
+        raise Fault("value", f"{step.name}() does not take these arguments", offset=step.at) from None
 
 
 def _take_constant(key: str, whole: Callable[[], str], before: Callable[[], str], at: int) -> Take:

@@ -5,6 +5,7 @@ It means exactly what the compiled form means: whatever is not a plain hit falls
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -26,14 +27,13 @@ _MAX_LENGTH = 500
 class QuickPath:
     """A root and constant keys."""
 
-    __slots__ = ("found", "keys", "places", "root", "text")
+    __slots__ = ("found", "keys", "places", "root")
 
     def __init__(self, root: str, at: int, steps: list[re.Match[str]], base: int) -> None:
         self.root = root
         self.keys = tuple(m.group(1) or int(m.group(2)) for m in steps)
         self.places = tuple(base + m.start() + (1 if m.group(1) else 0) for m in steps)
         self.found = Found(root, self.keys, at, False)
-        self.text = self._text(len(steps))
 
     def fetch(self, roots: Roots) -> Any:
         """The value if every step is a plain hit; None otherwise, and then `run` says what it is."""
@@ -49,8 +49,8 @@ class QuickPath:
         """The value, or the fault of the first step that leads nowhere."""
         value = access.take_root(frame, self.root, self.found.at)
         for number, key in enumerate(self.keys):
-            whole, before = self._text(number + 1), self._text(number)
-            value = access.take(value, key, lambda t=whole: t, lambda t=before: t, self.places[number])  # type: ignore[misc]
+            whole, before = functools.partial(self._text, number + 1), functools.partial(self._text, number)
+            value = access.take(value, key, whole, before, self.places[number])
         return value
 
     def _text(self, steps: int) -> str:

@@ -12,7 +12,6 @@ from dustrun.core.expression.fault import ExpressionError, Fault, line_and_colum
 from dustrun.core.expression.frame import Frame
 from dustrun.core.expression.limits import DEFAULT_LIMITS, Limits
 from dustrun.core.expression.parse import COMMENT, RAW_STRING, STRING, parse
-from dustrun.core.expression.printer import to_text
 from dustrun.core.expression.quick_path import QuickPath, quick_path
 from dustrun.core.expression.references import Found, Reference, find_references
 from dustrun.core.expression.tree import Node
@@ -47,6 +46,10 @@ class Expression:
 
     def evaluate(self, roots: Roots, limits: Limits, within_text: bool) -> Any:
         """The JSON value, or its text."""
+        if self.quick is not None:
+            value = self.quick.fetch(roots)
+            if type(value) is str:
+                return value
         frame = Frame(roots, limits, self.slots)
         if self.node is not None:
             frame.meter.charge(self.node.weight)
@@ -107,14 +110,6 @@ class Template:
             raise _error(self.source, part.offset, fault) from None
         except RecursionError:
             raise _error(self.source, part.offset, Fault("limit", "the expression nests too deep")) from None
-
-    def expression_texts(self) -> tuple[str, ...]:
-        """The expressions in their usual spacing."""
-        return tuple(
-            part.quick.text if part.quick else to_text(part.node)  # type: ignore[arg-type]
-            for part in self._parts
-            if isinstance(part, Expression)
-        )
 
 
 def _placed(source: str, found: Found, offset: int) -> Reference:

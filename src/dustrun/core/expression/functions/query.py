@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Iterable
 from decimal import Decimal
@@ -17,6 +18,7 @@ from dustrun.core.expression.operators import NO, OPERATORS, contained, is_numbe
 
 MAX_QUERY = 1000
 MAX_NESTING = 50
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def run_query(meter: Meter, data: Any, path: str) -> Any:
@@ -36,6 +38,8 @@ def run_query(meter: Meter, data: Any, path: str) -> Any:
 def _parse(path: str) -> Any:
     from jmespath import parser  # slow import
 
+    if _SURROGATE.search(path):
+        raise Fault("value", "query(): escapes of surrogates are not read; write the character itself")
     if len(path) > MAX_QUERY:
         raise Fault("limit", f"query(): an expression of {len(path)} characters is too long; the limit is {MAX_QUERY}")
     with warnings.catch_warnings():
