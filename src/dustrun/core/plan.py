@@ -206,8 +206,20 @@ class Plan:
         Failures that end their frame are fed last: what had begun beside them must not be forgotten.
         """
         recorded = {execution.path: execution for execution in executions}
+        endings: deque[Execution] = deque()
+        while True:
+            self._replay_ready(recorded, endings)
+            if not endings:
+                break
+            ending = endings.popleft()
+            self.started(Start(ending.path, ending.node_id))
+            self.settled(ending.path, ending.status, ending.branch)
+        self._skipped = [path for path in self._skipped if path not in recorded]
+        return [recorded[path] for path in sorted(self._running)]
+
+    def _replay_ready(self, recorded: dict[str, Execution], endings: deque[Execution]) -> None:
+        """Feeds what is ready and recorded; what is ready and new stays ready."""
         fresh: list[Start] = []
-        endings: list[Execution] = []
         while self._ready:
             start = self._ready.popleft()
             execution = recorded.get(start.path)
@@ -217,12 +229,7 @@ class Plan:
                 endings.append(execution)
             else:
                 self._replay(start, execution)
-        for execution in endings:
-            self.started(Start(execution.path, execution.node_id))
-            self.settled(execution.path, execution.status, execution.branch)
-        self._ready.extendleft(reversed([start for start in fresh if not self._frame_ends(frame_of(start.path))]))
-        self._skipped = [path for path in self._skipped if path not in recorded]
-        return [recorded[path] for path in sorted(self._running)]
+        self._ready.extend(fresh)
 
     def _replay(self, start: Start, execution: Execution) -> None:
         self.started(Start(start.path, start.node_id))
