@@ -12,7 +12,6 @@ import argparse
 import json
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -115,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

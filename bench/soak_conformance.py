@@ -197,8 +197,8 @@ FALLBACK = "deviation: `a || b` with a left side that is not a bool is a fallbac
 OURS = "deviation: our function of this name goes beyond CEL's or differs, as documented"
 
 _FILES = {
-    "bindings_ext": EXTENSION, "block_ext": EXTENSION, "encoders_ext": EXTENSION, "math_ext": EXTENSION,
-    "network_ext": EXTENSION, "optionals": EXTENSION, "macros2": EXTENSION,
+    "block_ext": EXTENSION, "encoders_ext": EXTENSION, "math_ext": EXTENSION,
+    "network_ext": EXTENSION, "optionals": EXTENSION,
     "dynamic": MESSAGES, "enums": MESSAGES, "proto2": MESSAGES, "proto2_ext": MESSAGES, "proto3": MESSAGES,
     "wrappers": MESSAGES, "type_deduction": CHECKER, "namespace": CONTAINERS,
 }  # fmt: skip

@@ -71,8 +71,9 @@ class Compiler:
         found = qualified_type(node) if "google" not in self.scope else None
         if found is not None:
             return lambda frame: found
-        start = self.compile(node.start)
-        takes = tuple(self.step(node, number) for number in range(len(node.steps)))
+        binding = macros.binding(node) if "cel" not in self.scope else None
+        start = macros.bind(self, binding) if binding else self.compile(node.start)
+        takes = tuple(self.step(node, number) for number in range(1 if binding else 0, len(node.steps)))
         if len(takes) == 1:
             only = takes[0]
             return lambda frame: only(frame, start(frame))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dustrun.core.expression import tree
@@ -11,7 +11,7 @@ from dustrun.core.expression.frame import Frame, Run, Take
 from dustrun.core.expression.functions.data import group_by_keys, sort_by_keys, unique_by_keys
 from dustrun.core.expression.logic import absorb
 from dustrun.core.expression.printer import brief
-from dustrun.core.expression.values import Lazy, from_key, kind
+from dustrun.core.expression.values import Lazy, from_key, kind, map_key, read_all
 
 if TYPE_CHECKING:
     from dustrun.core.expression.compile import Compiler
@@ -39,24 +39,40 @@ def has(compiler: Compiler, node: tree.Call) -> Run:
 
 
 class Loop:
-    """A loop macro: its variable, its bodies, and the rounds over a value."""
+    """A loop macro: its variables, its bodies, and the rounds over a value."""
 
     def __init__(self, compiler: Compiler, step: tree.Method, text: Text) -> None:
-        variable, *bodies = step.arguments
-        if not isinstance(variable, tree.Name) or variable.name.startswith("$"):
-            message = f"the first argument of {step.name}() is the name of the loop variable, like item"
-            raise Fault("syntax", message, offset=step.at)
+        count = _LOOPS[step.name, len(step.arguments)][0]
+        names, bodies = variable_names(step.arguments[:count], step), step.arguments[count:]
         self.step, self.text, self.nodes = step, text, bodies
-        (self.slot,), self.runs = compiler.with_variables((variable.name,), tuple(bodies))
+        self.slots, self.runs = compiler.with_variables(names, bodies)
         self.weight = 1 + sum(body.weight for body in bodies)
 
     def rounds(self, frame: Frame, value: Any) -> Iterator[Any]:
-        """Every item, set as the variable and paid for."""
-        variables, slot, charge, weight = frame.variables, self.slot, frame.meter.charge, self.weight
+        """Every item (or its key or place, where there are two variables), set as the variables and paid for."""
+        variables, charge, weight = frame.variables, frame.meter.charge, self.weight
+        if len(self.slots) == 2:
+            first, second = self.slots
+            for key, item in self.pairs(value):
+                charge(weight)
+                variables[first], variables[second] = key, item
+                yield key
+            return
+        (slot,) = self.slots
         for item in self.items(value):
             charge(weight)
             variables[slot] = item
             yield item
+
+    def pairs(self, value: Any) -> Iterable[tuple[Any, Any]]:
+        """Place and item of a list, key and value of a map."""
+        if isinstance(value, list):
+            return enumerate(value)
+        if isinstance(value, dict):
+            return [(from_key(key), item) for key, item in value.items()]
+        if isinstance(value, Lazy):
+            return read_all(value).items()
+        raise self.unfit(value)
 
     def items(self, value: Any) -> list[Any]:
         """What the loop runs over: the items of a list, the keys of a map."""
@@ -66,8 +82,12 @@ class Loop:
             return [from_key(key) for key in value]
         if isinstance(value, Lazy):
             return list(value.keys())
+        raise self.unfit(value)
+
+    def unfit(self, value: Any) -> Fault:
+        """The fault of a value that is neither list nor map."""
         message = f"{self.step.name}() runs over a list or a map; {self.text()} is a {kind(value)}"
-        raise Fault("type", message, offset=self.step.at)
+        return Fault("type", message, offset=self.step.at)
 
     def test(self, frame: Frame) -> bool:
         """The first body as the bool it must be."""
@@ -122,6 +142,17 @@ def _map_some(loop: Loop) -> Take:
     return lambda frame, value: [body(frame) for _ in loop.rounds(frame, value) if loop.test(frame)]
 
 
+def _map_of(loop: Loop) -> Take:
+    body = loop.runs[-1]
+    everything = len(loop.runs) == 1
+
+    def take(frame: Frame, value: Any) -> dict[Any, Any]:
+        rounds = loop.rounds(frame, value)
+        return {map_key(key): body(frame) for key in rounds if everything or loop.test(frame)}
+
+    return take
+
+
 def _by_key(work: Callable[..., Any]) -> Callable[[Loop], Take]:
     """A function over the items and one key for each."""
 
@@ -140,20 +171,42 @@ def _by_key(work: Callable[..., Any]) -> Callable[[Loop], Take]:
     return macro
 
 
-#: (name, number of arguments) → what the loop does
-_LOOPS: dict[tuple[str, int], Callable[[Loop], Take]] = {
-    ("all", 2): _all,
-    ("exists", 2): _exists,
-    ("exists_one", 2): _exists_one,
-    ("existsOne", 2): _exists_one,
-    ("filter", 2): _filter,
-    ("map", 2): _map,
-    ("map", 3): _map_some,
-    ("sortBy", 2): _by_key(sort_by_keys),
-    ("groupBy", 2): _by_key(group_by_keys),
-    ("unique", 2): _by_key(unique_by_keys),
+#: (name, number of arguments) → (how many of them are variables, what the loop does)
+_LOOPS: dict[tuple[str, int], tuple[int, Callable[[Loop], Take]]] = {
+    ("all", 2): (1, _all),
+    ("all", 3): (2, _all),
+    ("exists", 2): (1, _exists),
+    ("exists", 3): (2, _exists),
+    ("exists_one", 2): (1, _exists_one),
+    ("existsOne", 2): (1, _exists_one),
+    ("existsOne", 3): (2, _exists_one),
+    ("filter", 2): (1, _filter),
+    ("map", 2): (1, _map),
+    ("map", 3): (1, _map_some),
+    ("transformList", 3): (2, _map),
+    ("transformList", 4): (2, _map_some),
+    ("transformMap", 3): (2, _map_of),
+    ("transformMap", 4): (2, _map_of),
+    ("sortBy", 2): (1, _by_key(sort_by_keys)),
+    ("groupBy", 2): (1, _by_key(group_by_keys)),
+    ("unique", 2): (1, _by_key(unique_by_keys)),
 }
-NAMES = frozenset({name for name, _ in _LOOPS} | {"has"})
+NAMES = frozenset({name for name, _ in _LOOPS} | {"has", "cel.bind"})
+
+
+def variable_names(arguments: tuple[tree.Node, ...], step: tree.Method) -> tuple[str, ...]:
+    """The names that a macro's first arguments bring in."""
+    names = [node.name for node in arguments if isinstance(node, tree.Name) and not node.name.startswith("$")]
+    if len(names) != len(arguments) or len(set(names)) != len(names):
+        what = "is the name of the loop variable" if len(arguments) == 1 else "are the names of two loop variables"
+        what = f"argument of {step.name}() {what}" if len(arguments) == 1 else f"arguments of {step.name}() {what}"
+        raise Fault("syntax", f"the first {what}, like item", offset=step.at)
+    return tuple(names)
+
+
+def loop_variables(step: tree.Method) -> int:
+    """How many of a loop's first arguments are variables."""
+    return _LOOPS[step.name, len(step.arguments)][0]
 
 
 def is_loop(step: tree.Method) -> bool:
@@ -161,9 +214,31 @@ def is_loop(step: tree.Method) -> bool:
     if (step.name, len(step.arguments)) not in _LOOPS:
         return False
     # `rows.sortBy("amount", "desc")` is the function of the same name.
-    return step.name not in ("sortBy", "groupBy", "unique") or isinstance(step.arguments[0], tree.Name)
+    first = step.arguments[0]
+    is_name = isinstance(first, tree.Name) and not first.name.startswith("$")
+    return is_name or step.name not in ("sortBy", "groupBy", "unique")
 
 
 def loop(compiler: Compiler, step: tree.Method, text: Text) -> Take:
     """Compiles a loop macro."""
-    return _LOOPS[step.name, len(step.arguments)](Loop(compiler, step, text))
+    return _LOOPS[step.name, len(step.arguments)][1](Loop(compiler, step, text))
+
+
+def binding(node: tree.Member) -> tree.Method | None:
+    """The first step of `cel.bind(name, value, expression)`, which gives a value a name."""
+    step = node.steps[0]
+    is_bind = isinstance(node.start, tree.Name) and node.start.name == "cel" and isinstance(step, tree.Method)
+    return step if is_bind and step.name == "bind" and len(step.arguments) == 3 else None  # type: ignore[union-attr,return-value]
+
+
+def bind(compiler: Compiler, step: tree.Method) -> Run:
+    """Compiles `cel.bind`: the value is computed once."""
+    names = variable_names(step.arguments[:1], step)
+    value = compiler.compile(step.arguments[1])
+    (slot,), (body,) = compiler.with_variables(names, step.arguments[2:])
+
+    def run(frame: Frame) -> Any:
+        frame.variables[slot] = value(frame)
+        return body(frame)
+
+    return run

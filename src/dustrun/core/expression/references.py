@@ -107,11 +107,16 @@ def _logic(node: tree.Logic, sight: _Sight) -> Iterator[Found]:
 def _member(node: tree.Member, sight: _Sight) -> Iterator[Found]:
     if "google" not in sight.variables and qualified_type(node):
         return
-    if isinstance(node.start, tree.Name):
+    steps = node.steps
+    binding = macros.binding(node) if "cel" not in sight.variables else None
+    if binding:
+        yield from _bind(binding, sight)
+        steps = steps[1:]
+    elif isinstance(node.start, tree.Name):
         yield from _path(node.start, _constant_steps(node), node.start.at, sight)
     else:
         yield from _walk(node.start, sight)
-    for step in node.steps:
+    for step in steps:
         if isinstance(step, tree.Index):
             yield from _walk(step.index, sight)
         elif isinstance(step, tree.Method):
@@ -119,10 +124,19 @@ def _member(node: tree.Member, sight: _Sight) -> Iterator[Found]:
 
 
 def _method(step: tree.Method, sight: _Sight) -> Iterator[Found]:
-    if macros.is_loop(step) and isinstance(step.arguments[0], tree.Name):
-        yield from _all(step.arguments[1:], sight.bind(step.arguments[0].name))
+    if macros.is_loop(step):
+        count = macros.loop_variables(step)
+        for name in macros.variable_names(step.arguments[:count], step):
+            sight = sight.bind(name)
+        yield from _all(step.arguments[count:], sight)
     else:
         yield from _all(step.arguments, sight)
+
+
+def _bind(step: tree.Method, sight: _Sight) -> Iterator[Found]:
+    (name,) = macros.variable_names(step.arguments[:1], step)
+    yield from _walk(step.arguments[1], sight)
+    yield from _walk(step.arguments[2], sight.bind(name))
 
 
 def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[Found]:
