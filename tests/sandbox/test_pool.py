@@ -236,3 +236,21 @@ async def test_turn_of_a_cancelled_wait_passes_on() -> None:
     await asyncio.wait_for(late, 1)
     turns.release()
     await asyncio.wait_for(turns.acquire("a"), 1)
+
+
+def test_sandbox_works_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def calls() -> list[object]:
+        sandbox = Sandbox(LIMITS)
+        script = sandbox.script(tenant="org_a", now_ms=NOW_MS, seed="")
+        found = await asyncio.gather(
+            script.run("return input", 1),
+            script.run("while (1);", None, 100),
+            script.run("return /(a*)*b/.test('a'.repeat(40))", None, 100),
+            return_exceptions=True,
+        )
+        await sandbox.stop()
+        return [type(result).__name__ for result in found]
+
+    assert uvloop.run(calls()) == ["ScriptResult", "Invalid", "Invalid"]
