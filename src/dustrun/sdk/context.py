@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One outgoing request. `body` is sent as it is; `timeout_s` covers the whole exchange, redirects included."""
+    """One outgoing request. `body` is sent as it is; `timeout_s` covers the whole exchange, redirects included.
+    `safe`: it only looks, so that sending it again does no harm; without it, GET, HEAD and OPTIONS are safe."""
 
     method: str
     url: str
@@ -18,6 +19,7 @@ class HttpRequest:
     timeout_s: float = 30.0
     max_redirects: int = 5
     max_bytes: int | None = None
+    safe: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

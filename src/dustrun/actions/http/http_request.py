@@ -1,0 +1,222 @@
+"""Send an HTTP request and read the answer.
+
+For any API without an action of its own. GET, HEAD and OPTIONS are reads: a simulation really sends them. Every other
+method is a write, which a simulation only shows; say `effect: read` when a POST only asks, as in GraphQL or JSON-RPC,
+and `effect: write` when a GET changes something.
+
+Give at most one of `json`, `form` and `body`. Numbers are exact both ways. Private networks are out of reach unless
+the server's setting `outbound_allow` lists them.
+
+What an answer comes to while `failOnStatus` is on: below 400 is a result. A read that is answered 408, 429 or 5xx may
+be tried again: at once by `retries`, later by the node's `retry`. `retries` never sends a write twice; 429 and 503 with
+`Retry-After` say that nothing was done, so the node's `retry` may send it again. Any other 4xx or 5xx is a clear answer
+and final. A write that gets no answer at all is uncertain and waits for someone to look.
+
+Writes carry an `Idempotency-Key` that stays the same over attempts and restarts. Set `idempotent` when the receiver
+honours it: a write that a crash of this server interrupted is then sent again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from dustrun.actions.http import incoming, outgoing
+from dustrun.actions.http.outgoing import Scalar
+from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 30.0
+_KEY_HEADER = "Idempotency-Key"
+_PREVIEW_KEY = "(the key of this node in this run)"
+
+
+class Input(Fields):
+    """The request."""
+
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = Field(
+        "GET", description="The method."
+    )
+    url: str = Field(description="An http or https URL.", min_length=1, max_length=8192)
+    headers: dict[str, Scalar] = Field({}, description="Headers; null leaves one out.")
+    query: dict[str, Scalar | list[Scalar]] = Field(
+        {}, description="Query parameters, added to those of the URL; a list repeats its name, null leaves it out."
+    )
+    json_value: Any = Field(None, alias="json", description="A body that is sent as JSON.")
+    form: dict[str, Scalar | list[Scalar]] | None = Field(
+        None, description="A body that is sent as an HTML form sends it; null leaves a field out."
+    )
+    body: Any = Field(
+        None, description="A body that is sent as it is when it is text; any other value is sent as JSON."
+    )
+    effect: Literal["read", "write"] | None = Field(
+        None, description="What the request does; without it GET, HEAD and OPTIONS read and the others write."
+    )
+    idempotent: bool = Field(False, description="Whether the receiver honours the Idempotency-Key header.")
+    timeout_ms: int = Field(30_000, ge=1, le=600_000, description="Time limit of one try, redirects included.")
+    retries: int = Field(
+        0, ge=0, le=5, description="Further tries of a read that got no answer, or 429, 502, 503 or 504."
+    )
+    max_bytes: int | None = Field(
+        None, ge=1, description="Largest decoded answer in bytes; cannot exceed the setting outbound_max_bytes."
+    )
+    follow_redirects: bool = Field(True, description="Whether redirects are followed.")
+    max_redirects: int = Field(5, ge=1, le=20, description="Redirects that are followed before it fails.")
+    fail_on_status: bool = Field(True, description="Whether an answer of 400 or more fails the node.")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Input:
+        given = [
+            name
+            for name, is_given in (
+                ("json", self.has_json),
+                ("form", self.form is not None),
+                ("body", self.body is not None),
+            )
+            if is_given
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give only one of json, form and body; there are {' and '.join(given)}")
+        if self.retries and not self.is_read:
+            raise ValueError("retries are only for reads; use the node's retry, or say effect: read")
+        return self
+
+    @property
+    def has_json(self) -> bool:
+        """Whether `json` was given: null is a JSON body too."""
+        return "json_value" in self.model_fields_set
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the request only looks."""
+        return self.effect == "read" if self.effect else self.method in _SAFE
+
+
+class Output(Fields):
+    """The answer."""
+
+    status: int = Field(description="The HTTP status.")
+    headers: dict[str, str] = Field(description="The headers, names in lower case.")
+    body: Any = Field(description="JSON as a value, text as text, anything else as base64; null without a body.")
+    url: str = Field(description="Where the answer came from, after redirects.")
+
+
+def build(input: Input, idempotency_key: str) -> HttpRequest:
+    """The request, whole."""
+    body, content_type = _body(input)
+    headers = dict(outgoing.pairs(input.headers))
+    if content_type is not None and not outgoing.has_header(headers, "Content-Type"):
+        headers["Content-Type"] = content_type
+    if not input.is_read and not outgoing.has_header(headers, _KEY_HEADER):
+        headers[_KEY_HEADER] = idempotency_key
+    return HttpRequest(
+        method=input.method,
+        url=outgoing.with_query(input.url, input.query),
+        headers=headers,
+        body=body,
+        timeout_s=input.timeout_ms / 1000,
+        max_redirects=input.max_redirects if input.follow_redirects else 0,
+        max_bytes=input.max_bytes,
+        safe=input.is_read,
+    )
+
+
+def _body(input: Input) -> tuple[bytes | None, str | None]:
+    if input.form is not None:
+        return outgoing.form_body(input.form), "application/x-www-form-urlencoded"
+    if isinstance(input.body, str):
+        return input.body.encode(), "text/plain; charset=utf-8"
+    if input.has_json or input.body is not None:
+        return outgoing.json_body(input.json_value if input.has_json else input.body), "application/json"
+    return None, None
+
+
+def _effect_of(input: Input) -> Effect:
+    return Effect.READ if input.is_read else Effect.WRITE
+
+
+def _host_of(input: Input) -> str | None:
+    try:
+        return urlsplit(input.url).hostname
+    except ValueError:
+        return None
+
+
+def _preview(input: Input) -> dict[str, Any]:
+    return outgoing.shown(build(input, _PREVIEW_KEY))
+
+
+@action(
+    effect=Effect.WRITE,
+    effect_of=_effect_of,
+    input=Input,
+    output=Output,
+    example_input={
+        "method": "POST",
+        "url": "https://api.example.com/orders",
+        "headers": {"Authorization": "Bearer {{$env.ORDERS_TOKEN}}"},
+        "json": {"symbol": "ETH", "amount": "{{$trigger.body.amount}}"},
+    },
+    example_output={
+        "status": 200,
+        "headers": {"content-type": "application/json"},
+        "body": {"id": "ord_1", "accepted": True},
+        "url": "https://api.example.com/orders",
+    },
+    idempotent_of=lambda input: input.idempotent,
+    preview=_preview,
+    host_of=_host_of,
+    tags=("http", "rest", "api"),
+)
+async def http_request(input: Input, ctx: Context) -> Output:
+    """Sends the request, and again where that is harmless and asked for."""
+    request = build(input, ctx.idempotency_key)
+    for tries_left in range(input.retries, -1, -1):
+        answer = await _try(request, ctx)
+        wait_s = _wait_s(answer, input.retries - tries_left, ctx.now_ms)
+        if not tries_left or wait_s is None or wait_s > _LONGEST_WAIT_S:
+            break
+        ctx.progress(f"No usable answer; the next try follows in {wait_s:g} s ({tries_left} left).")
+        await asyncio.sleep(wait_s)
+    if isinstance(answer, DustrunError):
+        raise answer
+    return _finish(input, answer, ctx)
+
+
+async def _try(request: HttpRequest, ctx: Context) -> HttpResponse | Temporary:
+    try:
+        return await ctx.http.request(request)
+    except Temporary as error:
+        return error
+
+
+def _wait_s(answer: HttpResponse | Temporary, tried: int, now_ms: int) -> float | None:
+    """How long to wait before the next try; None when the answer calls for none."""
+    backoff_s = _FIRST_WAIT_S * (1 << tried)
+    if isinstance(answer, Temporary):
+        return max(backoff_s, answer.retry_after_s or 0.0)
+    if answer.status not in incoming.PASSING:
+        return None
+    return max(backoff_s, incoming.retry_after_s(answer, now_ms) or 0.0)
+
+
+def _finish(input: Input, response: HttpResponse, ctx: Context) -> Output:
+    if input.fail_on_status:
+        what = f"{input.method} {response.url.partition('?')[0]}"
+        error = incoming.failure(response, what, is_read=input.is_read, now_ms=ctx.now_ms)
+        if error is not None:
+            raise error
+    body, warning = incoming.read_body(response)
+    if warning is not None:
+        ctx.log(warning, level="warning")
+    return Output(status=response.status, headers=dict(response.headers), body=body, url=response.url)

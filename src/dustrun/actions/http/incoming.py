@@ -1,0 +1,93 @@
+"""Reads answers for the actions of this family: what a status means, and the body as a JSON value."""
+
+from __future__ import annotations
+
+import base64
+import re
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from dustrun.core.exact_json import JsonError, loads
+from dustrun.errors import DustrunError, Permanent, Temporary
+from dustrun.sdk import HttpResponse
+
+PASSING: Final = frozenset({429, 502, 503, 504})
+"""Statuses that a next try may not meet."""
+_NOT_DONE: Final = frozenset({429, 503})
+_JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json")
+_TEXT = re.compile(r"text/.*|application/(.*\+)?(xml|javascript|yaml|x-www-form-urlencoded|graphql|x-ndjson)")
+_CHARSET = re.compile(r'charset="?([A-Za-z0-9_.:-]+)"?', re.I)
+_EXCERPT_CHARS: Final = 300
+
+
+def retry_after_s(response: HttpResponse, now_ms: int) -> float | None:
+    """The wait that an answer asks for, in seconds; None when it asks for none that can be read."""
+    value = response.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now_ms / 1000)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def failure(response: HttpResponse, what: str, *, is_read: bool, now_ms: int) -> DustrunError | None:
+    """The error that a status stands for; None below 400. `what` names the request."""
+    status = response.status
+    if status < 400:
+        return None
+    message = f"{what} was answered {status}{_excerpt(response)}"
+    asked_s = retry_after_s(response, now_ms)
+    if is_read and (status in (408, 429) or status >= 500):
+        return Temporary(message, retry_after_s=asked_s)
+    if status in _NOT_DONE and asked_s is not None:
+        return Temporary(message, retry_after_s=asked_s)
+    return Permanent(message)
+
+
+def _excerpt(response: HttpResponse) -> str:
+    value, _ = read_body(response)
+    if value is None or _is_binary(response):
+        return "."
+    text = response.body.decode("utf-8", "replace")
+    return f": {text[:_EXCERPT_CHARS]}{'…' if len(text) > _EXCERPT_CHARS else ''}"
+
+
+def read_body(response: HttpResponse) -> tuple[Any, str | None]:
+    """The body: JSON as an exact value, text as text, anything else as base64, none as null. The second is a warning
+    about JSON that could not be read, which then comes as text: the request was answered, so it must not fail."""
+    if not response.body:
+        return None, None
+    if _JSON.fullmatch(_media_type(response)):
+        try:
+            return loads(response.body), None
+        except JsonError as error:
+            return _text(response), f"The answer says that it is JSON and is not: {error}. It is given as text."
+    return (base64.b64encode(response.body).decode() if _is_binary(response) else _text(response)), None
+
+
+def _media_type(response: HttpResponse) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_binary(response: HttpResponse) -> bool:
+    media_type = _media_type(response)
+    if _JSON.fullmatch(media_type) or _TEXT.fullmatch(media_type):
+        return False
+    if media_type:
+        return True
+    try:
+        response.body.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _text(response: HttpResponse) -> str:
+    found = _CHARSET.search(response.headers.get("content-type", ""))
+    for charset in (found[1] if found else "utf-8", "utf-8"):
+        try:
+            return response.body.decode(charset)
+        except (UnicodeError, LookupError):
+            continue
+    return response.body.decode("latin-1")

@@ -1,0 +1,101 @@
+"""Builds requests of the actions of this family, and shows them without their secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from dustrun.core.exact_json import JsonError, dumps, loads, plain_digits
+from dustrun.sdk import HttpRequest
+
+Scalar = str | bool | int | Decimal | None
+MASK: Final = "***"
+_SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
+_NOT_SECRET: Final = frozenset({"idempotency-key"})
+
+
+def text_of(value: Scalar) -> str:
+    """A single value as it stands in a header, a query or a form."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return plain_digits(value)
+    return "" if value is None else str(value)
+
+
+def pairs(values: Mapping[str, Scalar | list[Scalar]]) -> Iterator[tuple[str, str]]:
+    """Names and texts, one pair for each item of a list; null leaves a name out."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                yield name, text_of(item)
+
+
+def with_query(url: str, query: Mapping[str, Scalar | list[Scalar]]) -> str:
+    """The URL with more query parameters behind those that it has."""
+    more = urlencode(list(pairs(query)), quote_via=quote)
+    if not more:
+        return url
+    bare = url.partition("#")[0]
+    if "?" not in bare:
+        return f"{bare}?{more}"
+    return f"{bare}{more}" if bare.endswith(("?", "&")) else f"{bare}&{more}"
+
+
+def form_body(values: Mapping[str, Scalar | list[Scalar]]) -> bytes:
+    """An `application/x-www-form-urlencoded` body."""
+    return urlencode(list(pairs(values))).encode()
+
+
+def json_body(value: Any) -> bytes:
+    """A JSON body with exact numbers."""
+    return dumps(value)
+
+
+def has_header(headers: Mapping[str, str], name: str) -> bool:
+    """Whether a header is there, in any case of letters."""
+    return any(given.lower() == name.lower() for given in headers)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the name of a header or query parameter says that its value is secret."""
+    return name.lower() not in _NOT_SECRET and _SECRET.search(name) is not None
+
+
+def shown(request: HttpRequest) -> dict[str, Any]:
+    """A request as a simulation shows it: all that would go out, secrets masked; JSON as JSON."""
+    what: dict[str, Any] = {
+        "method": request.method,
+        "url": _shown_url(request.url),
+        "headers": {name: MASK if is_secret(name) else value for name, value in request.headers.items()},
+    }
+    if request.body is not None:
+        what["body"] = _shown_body(request)
+    return what
+
+
+def _shown_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    named = parse_qsl(parts.query, keep_blank_values=True)
+    host = f"{MASK}@{parts.netloc.rpartition('@')[2]}" if "@" in parts.netloc else parts.netloc
+    if not any(is_secret(name) for name, _ in named):
+        return urlunsplit(parts._replace(netloc=host))
+    masked = [(name, MASK if is_secret(name) else value) for name, value in named]
+    return urlunsplit(parts._replace(netloc=host, query=urlencode(masked, quote_via=quote, safe="*")))
+
+
+def _shown_body(request: HttpRequest) -> Any:
+    body = request.body or b""
+    content_type = next((value for name, value in request.headers.items() if name.lower() == "content-type"), "")
+    if "json" in content_type.lower():
+        try:
+            return loads(body)
+        except JsonError:
+            pass
+    return body.decode("utf-8", "replace")

@@ -1,0 +1,134 @@
+"""The one HTTP client: every request of every node goes out here, checked at each hop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import aiohttp
+
+from dustrun.errors import Permanent
+from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
+from dustrun.outbound.guard import Guard, refuse
+from dustrun.outbound.redirect import Hop, follow, keeps_request, location
+from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
+from dustrun.outbound.target import parse
+from dustrun.outbound.turns import Turns
+from dustrun.sdk.context import HttpRequest, HttpResponse
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# They say how the message is framed or where it goes, which is decided here.
+_OURS: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "keep-alive"}
+)
+
+
+class OutboundClient:
+    """The `ctx.http` of every node. `allow` are the exceptions of the guard, `max_bytes` bounds one decoded answer,
+    `per_host` the requests to one host at once. `resolver` answers for names; the system's without."""
+
+    def __init__(
+        self, allow: Sequence[str], max_bytes: int, per_host: int, *, resolver: Resolver | None = None
+    ) -> None:
+        self._guard = Guard.of(allow)
+        self._resolver = resolver or SystemResolver()
+        self._max_bytes = max_bytes
+        self._turns = Turns(per_host)
+        self._reusing: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Opens the client in the running event loop."""
+        resolver = GuardedResolver(self._resolver, self._guard)
+        self._reusing = make_session(resolver, reuse=True)
+        self._fresh = make_session(resolver, reuse=False)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for session in (self._reusing, self._fresh):
+            if session is not None:
+                await session.close()
+        self._reusing = self._fresh = None
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends one request, once; follows redirects as it allows. Raises as `sdk.context.Http` says."""
+        hop = _first_hop(request)
+        safe = request.safe if request.safe is not None else hop.method in _SAFE
+        progress = Progress(hop.method, safe, hop.target.host)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                return await self._follow(request, hop, progress)
+        except TimeoutError:
+            raise progress.failure(f"no answer within {request.timeout_s:g} s") from None
+
+    async def _follow(self, request: HttpRequest, hop: Hop, progress: Progress) -> HttpResponse:
+        for remaining in range(request.max_redirects, -1, -1):
+            answer = await self._send(hop, request, progress)
+            where = location(answer.status, answer.headers)
+            if where is None or request.max_redirects == 0:
+                return answer
+            if remaining:
+                hop = follow(hop, answer.status, where)
+                progress.host = hop.target.host
+                if keeps_request(answer.status):
+                    progress.sent = False
+        raise Permanent(f'"{progress.host}" redirected more than {request.max_redirects} times (maxRedirects).')
+
+    async def _send(self, hop: Hop, request: HttpRequest, progress: Progress) -> HttpResponse:
+        target = hop.target
+        if target.address is not None:
+            self._guard.check(target.host, target.address, target.port)
+        session = self._session(progress.safe)
+        limit = min(request.max_bytes or self._max_bytes, self._max_bytes)
+        async with (
+            self._turns.of(target.host),
+            exchange(session, target, hop.method, hop.headers, hop.body, progress) as response,
+        ):
+            headers = _joined(response)
+            is_followed = request.max_redirects > 0 and location(response.status, headers) is not None
+            body = b"" if is_followed else await read_body(response, limit, target.host)
+            return HttpResponse(response.status, headers, body, str(target.url))
+
+    def _session(self, safe: bool) -> aiohttp.ClientSession:
+        """A kept connection may be closed by the other side just as it is used again. Then a request that changes
+        something would be uncertain for no reason, so each of those gets a connection of its own."""
+        session = self._reusing if safe else self._fresh
+        if session is None:
+            raise RuntimeError("the client is not started")
+        return session
+
+
+def _first_hop(request: HttpRequest) -> Hop:
+    method = request.method.upper()
+    if method not in _METHODS:
+        raise refuse(f'The method "{request.method[:20]}" is not one of {", ".join(sorted(_METHODS))}.')
+    for name, value in request.headers.items():
+        _check_header(name, value)
+    return Hop(method, parse(request.url), dict(request.headers), request.body)
+
+
+def _check_header(name: str, value: str) -> None:
+    if _TOKEN.fullmatch(name) is None:
+        raise refuse(f"The header name {name[:100]!r} is not valid.")
+    if name.lower() in _OURS or name.lower().startswith("proxy-con"):
+        raise refuse(f'The header "{name}" is set by the server and cannot be given.')
+    if _NOT_IN_VALUE.search(value):
+        raise refuse(f'The value of the header "{name}" holds a control character.')
+
+
+def _joined(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for name, raw in response.headers.items():
+        key, value = name.lower(), _storable(raw)
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
+
+
+def _storable(value: str) -> str:
+    """aiohttp carries bytes that are no UTF-8 as lone surrogates, which no JSON store takes."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,124 @@
+"""One request and its answer over the wire, and what a failure means: certainly not done, or nobody knows."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
+from dustrun.outbound.target import Target
+
+_USER_AGENT: Final = "dustrun"
+# Below the 5 s after which common servers close an idle connection: one that they close first breaks a request.
+_KEEPALIVE_S: Final = 4.0
+_UNLIMITED: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a request has come over all its hops; decides what its failure means."""
+
+    method: str
+    safe: bool
+    host: str
+    sent: bool = False
+
+    def failure(self, what: str) -> DustrunError:
+        """The error for a request that broke: `Temporary` when it was not sent or only looks, else `Uncertain`."""
+        message = f'{self.method} to "{self.host}": {what}.'
+        if self.sent and not self.safe:
+            return Uncertain(f"{message} The request had gone out, so it may have happened.")
+        return Temporary(message)
+
+
+class _Broken(Exception):
+    """A connection broke under a request. Not an aiohttp error, so that aiohttp does not send it a second time."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken from error
+
+
+async def _mark_sent(_session: Any, context: SimpleNamespace, _event: Any) -> None:
+    context.trace_request_ctx.sent = True
+
+
+def make_session(resolver: AbstractResolver, *, reuse: bool) -> aiohttp.ClientSession:
+    """A session without cookies, proxies and redirects; `reuse` keeps connections open between requests."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_mark_sent)  # called just before the first byte is written
+    kept_s = _KEEPALIVE_S if reuse else None
+    connector = aiohttp.TCPConnector(resolver=resolver, limit=0, force_close=not reuse, keepalive_timeout=kept_s)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        timeout=_UNLIMITED,
+        headers={"User-Agent": _USER_AGENT},
+        skip_auto_headers=("Content-Type",),
+        trace_configs=[trace],
+        middlewares=(_send_once,),
+    )
+
+
+@asynccontextmanager
+async def exchange(
+    session: aiohttp.ClientSession,
+    target: Target,
+    method: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    progress: Progress,
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Sends one request; inside, the answer's status and headers are there and its body can be read."""
+    try:
+        async with session.request(
+            method,
+            target.url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            trace_request_ctx=progress,
+        ) as response:
+            yield response
+    except (aiohttp.ClientError, _Broken, OSError, ValueError) as error:
+        raise _translate(error, progress) from error
+
+
+def _translate(error: Exception, progress: Progress) -> DustrunError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return Permanent(f'The certificate of "{progress.host}" is not valid: {error}.')
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return progress.failure("the name cannot be resolved")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return progress.failure("no secure connection could be made")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return progress.failure(f"no connection could be made ({error.strerror or type(error.os_error).__name__})")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return progress.failure("the answer broke off or cannot be decoded")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return progress.failure("the answer is not valid HTTP")
+    return progress.failure("the connection broke before the answer was complete")
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:
+    """The decoded body; raises `Permanent` as soon as it is larger than `limit` bytes, and reads no further."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            response.close()
+            raise Permanent(f'The answer of "{host}" is larger than {limit} bytes (maxBytes, outbound_max_bytes).')
+    return bytes(body)

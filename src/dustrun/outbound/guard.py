@@ -1,0 +1,107 @@
+"""May a node connect to this address: the public internet yes, anything else only if `outbound_allow` lists it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dustrun.errors import Code, Invalid
+from dustrun.outbound.networks import OPENED_BY_NAME, Address, Network, plain, special_kind
+
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_WITH_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})")
+SETTING = "the setting outbound_allow (DUSTRUN_OUTBOUND_ALLOW)"
+
+
+def refuse(message: str) -> Invalid:
+    """The error for an address that is malformed or that may not be reached."""
+    return Invalid(message, code=Code.ACTION_INPUT_INVALID)
+
+
+def parse_address(text: str) -> Address | None:
+    """The address that `text` spells in the one usual way; None for anything else, a name or another spelling."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_name(host: str) -> bool:
+    """Whether it is a host name in lower-case ASCII. One that ends in a number never is: resolvers read `127.1`,
+    `0x7f.1` and `2130706433` as addresses."""
+    return _NAME.fullmatch(host) is not None and _NUMBER.fullmatch(host.rsplit(".", 1)[-1]) is None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The exceptions, parsed. `names` and `networks` hold a port, or None for every port."""
+
+    names: frozenset[tuple[str, int | None]] = frozenset()
+    networks: tuple[tuple[Network, int | None], ...] = ()
+
+    @classmethod
+    def of(cls, entries: Sequence[str]) -> Guard:
+        """Reads entries like `db.internal`, `10.0.0.0/8`, `10.1.2.3:8080`, `[fd00::1]:80`; raises `Invalid`."""
+        names: set[tuple[str, int | None]] = set()
+        networks: list[tuple[Network, int | None]] = []
+        for entry in entries:
+            host, port = _split(entry.strip())
+            network = _network(host)
+            if network is not None:
+                networks.append((network, port))
+            elif is_name(host):
+                names.add((host, port))
+            else:
+                raise _bad_entry(entry)
+        return cls(frozenset(names), tuple(networks))
+
+    def check(self, host: str, address: Address, port: int) -> None:
+        """Raises `Invalid` when a connection to `address`, reached by the name or literal `host`, is not allowed."""
+        kind = special_kind(address)
+        if kind is None or self._lists(address, port) or (kind in OPENED_BY_NAME and self._names(host, port)):
+            return
+        how = "is" if parse_address(host) is not None else "resolves to"
+        raise refuse(
+            f'The host "{host}" may not be reached on port {port}: it {how} a {kind} address, and {SETTING} '
+            "does not list it."
+        )
+
+    def _names(self, host: str, port: int) -> bool:
+        return (host, None) in self.names or (host, port) in self.names
+
+    def _lists(self, address: Address, port: int) -> bool:
+        candidates = {plain(address), address}
+        return any(
+            only in (None, port) and any(candidate in network for candidate in candidates)
+            for network, only in self.networks
+        )
+
+
+def _split(entry: str) -> tuple[str, int | None]:
+    found = _WITH_PORT.fullmatch(entry)
+    host, port = (found[1], int(found[2])) if found else (entry, None)
+    if port is not None and not 0 < port < 65536:
+        raise _bad_entry(entry)
+    if host.startswith("[") and host.endswith("]"):
+        if ":" not in host:
+            raise _bad_entry(entry)
+        host = host[1:-1]
+    return host.lower().removesuffix("."), port
+
+
+def _network(host: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return None
+
+
+def _bad_entry(entry: str) -> Invalid:
+    return refuse(
+        f'The entry "{entry}" of {SETTING} is neither a host, an address, a network such as 10.0.0.0/8, '
+        "host:port nor [v6]:port."
+    )

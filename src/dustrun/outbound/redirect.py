@@ -1,0 +1,53 @@
+"""What is asked next when an answer points elsewhere (RFC 9110 section 15.4, as browsers do it)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urljoin
+
+from dustrun.outbound.target import Target, parse
+
+_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+_KEEPS_REQUEST: Final = frozenset({307, 308})
+_OF_BODY: Final = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
+_SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One request of a chain of redirects."""
+
+    method: str
+    target: Target
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+def location(status: int, headers: Mapping[str, str]) -> str | None:
+    """Where a redirect points; None for any other answer."""
+    return headers.get("location") if status in _STATUSES else None
+
+
+def keeps_request(status: int) -> bool:
+    """Whether the answer says that the request was not done here and must be sent again as it is."""
+    return status in _KEEPS_REQUEST
+
+
+def follow(hop: Hop, status: int, where: str) -> Hop:
+    """The next request. Credentials never cross the border of an origin; raises `Invalid` for a bad address."""
+    target = parse(urljoin(str(hop.target.url), where))
+    following = replace(hop, target=target)
+    if not keeps_request(status) and (hop.method == "POST" or (status == 303 and hop.method != "HEAD")):
+        headers = {name: value for name, value in hop.headers.items() if name.lower() not in _OF_BODY}
+        following = replace(following, method="GET", headers=headers, body=None)
+    if target.origin == hop.target.origin:
+        return following
+    kept = {name: value for name, value in following.headers.items() if not _is_secret(name)}
+    return replace(following, headers=kept)
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower() != "idempotency-key" and _SECRET.search(name) is not None

@@ -1,0 +1,82 @@
+"""Reads a URL strictly. What comes out is what is checked, resolved, connected to and written into the request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from yarl import URL
+
+from dustrun.outbound.guard import is_name, parse_address, refuse
+from dustrun.outbound.networks import Address
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_AUTHORITY = re.compile(r"\A[A-Za-z]+://([^/?#]*)")
+# A URL of nothing but such characters goes out as it was written: re-quoting would break one that is signed.
+_VERBATIM = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
+MAX_CHARS: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one request goes. `address` is set when the URL names an IP address instead of a host name."""
+
+    url: URL
+    host: str
+    port: int
+    address: Address | None
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: the border that credentials do not cross."""
+        return self.url.scheme, self.host, self.port
+
+
+def parse(text: str) -> Target:
+    """The target of an http(s) URL; raises `Invalid` for any other and for every trick of spelling."""
+    url = _read(text)
+    if url.scheme not in ("http", "https"):
+        raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
+    host = (url.raw_host or "").lower()
+    host = host.removesuffix(".")
+    address = parse_address(host)
+    if address is None and not is_name(host):
+        raise refuse(
+            f'The host "{host[:100]}" is not valid: write a host name, an IPv4 address as four decimal numbers, or '
+            "an IPv6 address in brackets."
+        )
+    if address is not None and "%" in host:
+        raise refuse(f'The host "{host}" names a network zone; leave it out.')
+    port = url.port
+    if not port:
+        raise refuse(f"The URL {_shown(text)} has no valid port.")
+    return Target(url.with_host(host).with_fragment(None), host, port, address)
+
+
+def _read(text: str) -> URL:
+    if len(text) > MAX_CHARS:
+        raise refuse(f"The URL has {len(text)} characters; at most {MAX_CHARS} are accepted.")
+    if _CONTROL.search(text):
+        raise refuse(f"The URL {_shown(text)} holds a control character.")
+    authority = _AUTHORITY.match(text)
+    if authority is None:
+        raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
+    _check_authority(authority[1])
+    try:
+        return URL(text, encoded=_VERBATIM.fullmatch(text) is not None)
+    except ValueError as error:
+        raise refuse(f"The URL {_shown(text)} is not valid: {error}") from None
+
+
+def _check_authority(authority: str) -> None:
+    if "@" in authority:
+        raise refuse("The URL names a user before the host; send credentials in a header such as Authorization.")
+    if "\\" in authority or "%" in authority or " " in authority:
+        raise refuse(f'The host "{authority[:100]}" is not valid: it holds a backslash, a percent sign or a space.')
+
+
+def _shown(text: str) -> str:
+    """A URL for a message: without query and credentials, which may be secret."""
+    bare = re.sub(r"//[^/?#]*@", "//", text).partition("?")[0].partition("#")[0]
+    return f'"{bare[:200]}"'
