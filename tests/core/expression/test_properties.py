@@ -14,6 +14,7 @@ from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template, tree
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import FUNCTIONS
+from dustrun.core.expression.macros import NAMES
 from dustrun.core.expression.parse import RESERVED, parse
 from dustrun.core.expression.printer import to_text
 from dustrun.core.expression.tree import Node
@@ -71,6 +72,37 @@ trees = st.recursive(
     st.one_of(literals, names.map(tree.Name)), lambda inner: st.one_of(_operators(inner), _others(inner)), max_leaves=12
 )
 
+#: expressions that mostly mean something: known names, functions and macros, so that evaluation gets far
+known = st.sampled_from(["x", "y", "$m", "$l", "$s", "$n", "$t"]).map(tree.Name)
+known_literals = st.sampled_from(
+    [0, 1, -1, 2, 10**20, Decimal("1.5"), "", "a", "a.b", "1", "1h", "UTC", b"\xff", None, True]
+)
+
+
+def _calls(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    few = st.lists(inner, min_size=1, max_size=3).map(tuple)
+    calls = st.builds(tree.Call, st.sampled_from(sorted(FUNCTIONS)), few)
+    variable = st.sampled_from(["x", "y"]).map(tree.Name)
+    bodies = st.lists(inner, min_size=1, max_size=2)
+    loop = st.builds(
+        lambda start, name, first, rest: tree.Member(start, (tree.Method(name, (first, *rest)),)),
+        inner,
+        st.sampled_from(sorted(NAMES - {"has", "cel.bind"})),
+        variable,
+        bodies,
+    )
+    path = st.builds(
+        lambda start, step: tree.Member(start, (step,)),
+        inner,
+        st.one_of(st.sampled_from(["a", "b"]).map(tree.Select), inner.map(tree.Index)),
+    )
+    return st.one_of(
+        calls, loop, path, _operators(inner), st.lists(inner, max_size=3).map(lambda i: tree.ListOf(tuple(i)))
+    )
+
+
+busy_trees = st.recursive(st.one_of(known, known_literals.map(tree.Literal)), _calls, max_leaves=14)
+
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**25), 10**25), decimals, st.text(max_size=12)),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=4)),
@@ -94,6 +126,18 @@ def test_any_tree_gives_a_json_value_or_an_expression_error(
     except ExpressionError:
         return
     assert dumps_text(loads(dumps_text(value))) == dumps_text(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(busy_trees, json_values)
+def test_busy_tree_gives_a_json_value_or_an_expression_error(evaluate: Evaluate, node: Node, value: Any) -> None:
+    roots = {"m": {"a": {"b": 1}, "b": value}, "l": [3, 1, value], "s": "a.b,c", "n": Decimal("12.50"),
+             "t": "2026-05-01T12:00:00Z"}  # fmt: skip
+    try:
+        found = evaluate(to_text(node), SMALL, **roots)
+    except ExpressionError:
+        return
+    assert dumps_text(loads(dumps_text(found))) == dumps_text(found)
 
 
 @settings(max_examples=300, deadline=None)
