@@ -1,0 +1,39 @@
+"""DBOS Transact beside us: no HTTP in front of it, its own SQLite defaults, an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+VERSION = "3.4.0"
+_TOOLS = Path(__file__).parents[2] / ".tools"
+
+
+def environment(name: str, *packages: str) -> Path:
+    """The Python of an environment that holds just these packages; made at first use."""
+    folder = _TOOLS / name
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+    return python
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """The same three steps, each durable before the next."""
+    python = environment(f"dbos-{VERSION}", f"dbos=={VERSION}")
+    program = Path(__file__).with_name("dbos_program.py")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [python, program, Path(folder) / "dbos.sqlite", str(runs)], capture_output=True, text=True, check=False
+        )
+    if done.returncode != 0:
+        print(done.stderr[-2000:], file=sys.stderr)
+        raise RuntimeError("DBOS ended with an error")
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return {"version": VERSION, "store": "SQLite, its own defaults", "overHttp": False, **figures}

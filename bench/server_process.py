@@ -1,0 +1,147 @@
+"""Starts, kills and stops the real server: `python -m dustrun serve` in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+_POLL_S = 0.01
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ServerProcess:
+    """One server on one data folder and one port, through all its lives.
+
+    `before` is put before the command, for a tracer; the environment holds no `DUSTRUN_*` but those of `settings`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
+        before: Sequence[str] = (),
+        file_limit: int | None = None,
+    ) -> None:
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.log_path = data_dir.parent / f"{data_dir.name}.log"
+        self.lives = 0
+        self._settings = dict(settings or {})
+        self._before = tuple(before)
+        self._file_limit = file_limit
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "dustrun.db"
+
+    @property
+    def owner_key(self) -> str:
+        """The key of the first start."""
+        return (self.data_dir / "owner.key").read_text().strip()
+
+    @property
+    def pid(self) -> int:
+        """The process, or the tracer around it."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts the process; it answers somewhat later."""
+        assert not self.is_alive
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        command = [*self._before, *self._limited(), "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--data-dir", str(self.data_dir), "--log-level", self._settings.get("log_level", "warning")]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=self._environment(), stdout=log, stderr=log, cwd=self.data_dir
+            )
+        self.lives += 1
+
+    def _limited(self) -> list[str]:
+        """The command's beginning; with a limit on the size of files, writes beyond it fail instead of killing."""
+        if self._file_limit is None:
+            return [sys.executable, "-m", "dustrun"]
+        code = (
+            "import resource, signal, sys;"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({self._file_limit}, resource.RLIM_INFINITY));"
+            "from dustrun.cli.main import main; sys.argv[0] = 'dustrun'; main()"
+        )
+        return [sys.executable, "-c", code]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
+        return kept | {f"DUSTRUN_{name.upper()}": value for name, value in self._settings.items()}
+
+    async def wait_ready(self, timeout_s: float = 30.0) -> float:
+        """Waits for `/readyz`; the seconds that it took. Raises when the process ends or the time is up."""
+        begun = time.monotonic()
+        timeout = aiohttp.ClientTimeout(total=2)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while time.monotonic() - begun < timeout_s:
+                if not self.is_alive:
+                    raise RuntimeError(f"the server ended: {self.log_tail()}")
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                    async with session.get(f"{self.base}/readyz") as answer:
+                        if answer.status == 200:
+                            return time.monotonic() - begun
+                await asyncio.sleep(_POLL_S)
+        raise RuntimeError(f"the server was not ready within {timeout_s} s: {self.log_tail()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and waits until the process is gone."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        assert self._process is not None
+        self._process.terminate()
+
+    async def wait_end(self, timeout_s: float = 30.0) -> int:
+        """Waits for the end of a process that was asked to stop; its exit status."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, timeout_s)
+
+    async def stop(self) -> None:
+        """Ends the process: SIGTERM, and SIGKILL when it does not heed."""
+        if not self.is_alive:
+            return
+        self.ask_to_stop()
+        try:
+            await self.wait_end()
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The newest lines of what the server wrote."""
+        if not self.log_path.exists():
+            return ""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])

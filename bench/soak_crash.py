@@ -1,0 +1,139 @@
+"""Kills a real server, again and again, at random moments under load, and holds what is left against what it promised.
+
+    scripts/soak crash [--scale KILLS] [--seed S] [--set users=40]
+
+A recording HTTP sink is the outside world. At the end: no run that was accepted is missing, none ended twice, no event
+of any stream is missing, doubled or changed, no write went out more often than its attempts allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.crash_check import Store, check, check_activity
+from bench.crash_load import ActivityReader, Api, Findings, User
+from bench.crash_workflows import KINDS
+from bench.server_process import ServerProcess
+from bench.sink import SinkProcess
+
+_SETTINGS = {
+    "outbound_allow": "127.0.0.1",
+    "rate_limit_per_second": "0",
+    "max_waiting_streams": "1000",
+}
+_LEFT_S = 120.0
+
+
+def run(scale: int | None, seed: int, users: str = "40") -> dict[str, Any]:
+    """`scale` kills (default 200) under the load of `users` concurrent users."""
+    with tempfile.TemporaryDirectory(prefix="dustrun-crash-") as folder:
+        return asyncio.run(_run(Path(folder), scale or 200, seed, int(users)))
+
+
+async def _run(folder: Path, kills: int, seed: int, user_count: int) -> dict[str, Any]:
+    sink = SinkProcess(seed)
+    server = ServerProcess(folder / "data", _SETTINGS)
+    findings = Findings()
+    begun = time.monotonic()
+    try:
+        server.start()
+        await server.wait_ready()
+        api = Api(server.base, server.owner_key, findings)
+        try:
+            found = await _soak(server, api, sink, findings, kills, seed, user_count)
+        finally:
+            await api.close()
+    finally:
+        await server.stop()
+        sink.stop()
+    return {**found, "seconds": round(time.monotonic() - begun, 1), "failures": findings.failures}
+
+
+async def _soak(
+    server: ServerProcess, api: Api, sink: SinkProcess, findings: Findings, kills: int, seed: int, user_count: int
+) -> dict[str, Any]:
+    workflows = await _create_workflows(api)
+    users = [User(api, sink, workflows, findings, f"{seed}-{number}") for number in range(user_count)]
+    activity = ActivityReader(api, findings)
+    enough = asyncio.Event()
+    reading = asyncio.create_task(activity.work())
+    working = [asyncio.create_task(user.work(enough)) for user in users]
+    recovery = await _kill(server, kills, random.Random(seed))
+    enough.set()
+    await _finish(working, users, findings)
+    await asyncio.sleep(0.5)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await server.stop()
+    store = Store(server.database_path)
+    records, effects = await sink.records()
+    check(store, [seen for user in users for seen in user.seen], records, findings)
+    check_activity(store, activity.entries, findings)
+    return {"kills": kills, **_report(store, findings, recovery, len(records), effects)}
+
+
+async def _create_workflows(api: Api) -> dict[str, str]:
+    created = {}
+    for kind in KINDS:
+        body = {"name": kind.name, "description": "", "definition": kind.definition}
+        status, found = await api.once("POST", "/v1/workflows", body)
+        if status != 200:
+            raise RuntimeError(f"{kind.name} was answered {status}: {found}")
+        created[kind.name] = found["data"]["id"]
+    return created
+
+
+async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> list[float]:
+    """Kills and starts again; one in ten already while it starts. The seconds from each kill to `/readyz`."""
+    recovery = []
+    for _ in range(kills):
+        await asyncio.sleep(chance.uniform(0.05, 2.0))
+        begun = time.monotonic()
+        server.kill()
+        server.start()
+        if chance.random() < 0.1:
+            await asyncio.sleep(chance.uniform(0.0, 1.5))
+        else:
+            await server.wait_ready()
+            recovery.append(time.monotonic() - begun)
+    await server.wait_ready()
+    return recovery
+
+
+async def _finish(working: list[asyncio.Task[None]], users: list[User], findings: Findings) -> None:
+    """Gives what runs the time to end."""
+    _, late = await asyncio.wait(working, timeout=_LEFT_S)
+    if late:
+        hanging = [seen.run_id for user in users for seen in user.seen if seen.events[-1:] and not _has_ended(seen)]
+        findings.fail(f"{len(late)} users still wait after {_LEFT_S:g} s; open runs: {hanging[:10]}")
+    for task in late:
+        task.cancel()
+    for task in working:
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            findings.fail(f"a user broke: {task.exception()!r}")
+    await asyncio.gather(*late, return_exceptions=True)
+
+
+def _has_ended(seen: Any) -> bool:
+    return bool(seen.events[-1][1] == "run_finished")
+
+
+def _report(store: Store, findings: Findings, recovery: list[float], requests: int, effects: int) -> dict[str, Any]:
+    statuses: dict[str, int] = {}
+    for stored in store.runs.values():
+        statuses[stored.status] = statuses.get(stored.status, 0) + 1
+    cuts = statistics.quantiles(recovery, n=100, method="inclusive") if len(recovery) > 1 else [0.0] * 99
+    return {
+        "runs": len(store.runs),
+        "byStatus": statuses,
+        "events": sum(len(stored.events) for stored in store.runs.values()),
+        "recoveryMs": {"p50": round(cuts[49] * 1000), "p99": round(cuts[98] * 1000)},
+        "sink": {"requests": requests, "effectsByKey": effects},
+        "counts": dict(sorted(findings.counts.items())),
+    }
