@@ -119,8 +119,15 @@ def _what(node: NodeView) -> Text:
     if node.branch is not None:
         return Text(f"  → {node.branch}", style="cyan")
     if node.has_result and node.status in ("success", "partial"):
-        return Text(f"  {compact(node.result, 80)}", style="dim")
+        return Text(f"  {compact(_gist(node.result), 80)}", style="dim")
     return Text("")
+
+
+def _gist(result: Any) -> Any:
+    """What of a result is worth a line: of an HTTP answer, status and body."""
+    if isinstance(result, dict) and {"status", "headers", "body"} <= result.keys():
+        return f"{result['status']} {compact(result['body'])}"
+    return result
 
 
 def _in_how_long(moment: str) -> str:

@@ -1,0 +1,139 @@
+"""The commands against a real server process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served import Outside, Served, outside, served
+
+HELLO: dict[str, Any] = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "Hello, {{$trigger.body.name ?? 'world'}}!"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+def flow(**nodes: Any) -> dict[str, Any]:
+    return {"nodes": {"root": {"type": "manual", "children": [next(iter(nodes))]}, **nodes}}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    with outside(tmp_path_factory.mktemp("outside")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, world: Outside) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("data"), outbound_allow=world.address) as found:
+        yield found
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Any:
+    def write(document: Any, name: str = "flow.json") -> str:
+        (tmp_path / name).write_text(json.dumps(document))
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
+    file = save({"name": "Greeting", "description": "Says hello.", "definition": HELLO})
+    assert server.json("workflow", "validate", file)["valid"] is True
+    made = server.json("workflow", "create", file)
+    assert (made["name"], made["status"]) == ("Greeting", "draft")
+    assert server.json("workflow", "publish", "greeting")["status"] == "active"
+    assert server.json("workflow", "pause", "Greeting")["status"] == "paused"
+    assert server.json("workflow", "resume", made["id"])["status"] == "active"
+    assert server.json("workflow", "get", "Greeting")["definition"]["nodes"].keys() == {"root", "say"}
+    assert [item["id"] for item in server.json("workflow", "list", "Greet")["items"]] == [made["id"]]
+
+
+def test_run_shows_every_event_and_the_effects(server: Served, save: Any) -> None:
+    done = server.dustrun("run", save(HELLO), "--payload", '{"name": "Ada"}', "--run-id", "run_ada", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["seq"] for event in events[:-1]] == list(range(1, len(events)))
+    assert (events[0]["type"], events[-2]["type"], events[-1]["type"]) == ("run_started", "run_finished", "effects")
+    assert {event["runId"] for event in events} == {"run_ada"}
+    assert any(event.get("message") == "Hello, Ada!" for event in events)
+
+
+def test_run_without_a_terminal_prints_a_line_an_event(server: Served, save: Any) -> None:
+    done = server.dustrun("run", save(HELLO))
+    assert done.returncode == 0, done.stderr
+    assert "say: Hello, world!" in done.stdout
+    assert "Nothing went out." in done.stdout
+
+
+def test_a_run_that_fails_or_is_wrong_has_its_status(server: Served, save: Any) -> None:
+    stop = flow(end={"type": "stop", "payload": {"status": "failure", "message": "Not today."}})
+    done = server.dustrun("run", save(stop))
+    assert (done.returncode, "Not today." in done.stdout) == (1, True)
+    done = server.dustrun("run", save(flow(a={"type": "no-such"})))
+    assert (done.returncode, "Error 400228" in done.stderr) == (2, True)
+    done = server.dustrun("run", save(HELLO), "--payload", "{oops", "--json")
+    assert (done.returncode, json.loads(done.stderr)["exitStatus"]) == (2, 2)
+    assert server.dustrun("run", "no such workflow").returncode == 2
+    assert server.dustrun("run", save(HELLO), "--server", "http://127.0.0.1:1").returncode == 6
+
+
+def test_a_partial_run_has_its_status(server: Served, save: Any, world: Outside) -> None:
+    payload = {"url": f"{world.url}/nowhere", "failOnStatus": True}
+    lenient = {"type": "http-request", "payload": payload, "onError": "continue"}
+    done = server.dustrun("run", save(flow(a=lenient)))
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_a_waiting_run_is_left_watched_cancelled_and_run_again(server: Served, save: Any) -> None:
+    slow = flow(nap={"type": "delay", "payload": {"delayMs": 600_000}, "children": ["say"]}, say=HELLO["nodes"]["say"])
+    done = server.dustrun("run", save(slow), "--run-id", "run_nap", "--detach-on-wait", "--json")
+    assert done.returncode == 5, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["status"] == "waiting"
+    assert server.json("runs", "cancel", "run_nap")["id"] == "run_nap"
+    done = server.dustrun("runs", "watch", "run_nap")
+    assert (done.returncode, "cancelled" in done.stdout) == (4, True)
+    again = server.json("runs", "retry", "run_nap", "--detach")["runId"]
+    assert server.json("runs", "get", again)["sourceRunId"] == "run_nap"
+    assert server.json("runs", "cancel", again)["id"] == again
+
+
+def test_runs_are_listed_and_shown(server: Served, save: Any) -> None:
+    server.dustrun("run", save(HELLO), "--run-id", "run_listed")
+    page = server.json("runs", "list", "--status", "success", "--limit", "100")
+    assert "run_listed" in [item["id"] for item in page["items"]]
+    shown = server.dustrun("runs", "get", "run_listed")
+    assert "say\tsuccess\t1" in shown.stdout
+
+
+def test_resolve_wants_an_uncertain_node(server: Served, save: Any) -> None:
+    server.dustrun("run", save(HELLO), "--run-id", "run_sure")
+    done = server.dustrun("runs", "resolve", "run_sure", "say", "--happened")
+    assert (done.returncode, "409004" in done.stderr) == (2, True)
+    assert server.dustrun("runs", "resolve", "run_sure", "say").returncode == 2
+
+
+def test_a_run_can_be_started_and_left(server: Served, save: Any) -> None:
+    assert server.json("run", save(HELLO), "--run-id", "run_left", "--detach") == {"runId": "run_left"}
+    assert server.dustrun("runs", "watch", "run_left").returncode == 0
+
+
+def test_doctor_finds_this_server_well(server: Served) -> None:
+    done = server.dustrun("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert [finding for finding in findings if finding["state"] == "bad"] == []
+    assert {"server", "ready", "key", "clock", "disk sync"} <= {finding["name"] for finding in findings}
+
+
+def test_a_second_server_on_the_same_store_is_refused(server: Served) -> None:
+    done = server.dustrun("serve", "--port", "0", "--data-dir", str(server.data_dir))
+    assert done.returncode == 6
+    assert "Another server" in done.stderr
