@@ -1,0 +1,124 @@
+"""The documentation says what is so: links lead somewhere, JSON is JSON, definitions validate, examples run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dustrun.catalog import load
+from dustrun.core.definition import Definition
+from dustrun.core.validate import check
+from dustrun.settings import Settings
+from served import ROOT, Served, served
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SETTING = re.compile(r"\bDUSTRUN_([A-Z_]+)\b")
+_COMMANDS_OWN = {"SERVER", "API_KEY"}
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """The code blocks of a page that are marked with exactly these words."""
+    return [text for words, text in _BLOCK.findall(page.read_text()) if words.strip() == kind]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_json_is_json(page: Path) -> None:
+    for text in blocks(page, "json"):
+        json.loads(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_settings_that_are_named_exist(page: Path) -> None:
+    known = {name.upper() for name in _setting_names()} | _COMMANDS_OWN
+    assert {name for name in _SETTING.findall(page.read_text()) if name not in known} == set()
+
+
+def _setting_names() -> set[str]:
+
+    return set(Settings.model_fields)
+
+
+def test_definitions_validate() -> None:
+    found = [text for page in PAGES for text in blocks(page, "json definition")]
+    assert found
+    for text in found:
+        assert check(Definition.model_validate_json(text), load().specs()) == []
+
+
+def test_the_action_of_the_guide_works(tmp_path: Path) -> None:
+    [text] = blocks(ROOT / "docs/guides/write-an-action.md", "python action")
+    (tmp_path / "convert_temperature.py").write_text(text)
+    action = load(tmp_path).actions["convert-temperature"]
+    result = action.run(action.input.model_validate(action.example_input), None)
+    assert result == action.output.model_validate(action.example_output)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("home") / "data") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def first_minutes(server: Served) -> subprocess.CompletedProcess[str]:
+    """What the README's shell examples print, run in the folder that holds `data`."""
+    script = "set -e\n" + "\n".join(blocks(ROOT / "README.md", "bash"))
+    return _run(["bash", "-c", script], server)
+
+
+def _run(command: list[str], server: Served, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**server.environment, "DUSTRUN": server.url, "KEY": server.key, **more}
+    return subprocess.run(
+        command, env=environment, cwd=server.data_dir.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_first_minutes_of_the_readme(first_minutes: subprocess.CompletedProcess[str]) -> None:
+    assert first_minutes.returncode == 0, first_minutes.stderr
+    assert '"message":"Hello, Ada!"' in first_minutes.stdout
+    assert first_minutes.stdout.rstrip().endswith("event: end\ndata: {}")
+
+
+@pytest.fixture
+def workflow(server: Served, tmp_path: Path) -> str:
+    [text] = blocks(ROOT / "docs/guides/install-and-run.md", "json definition")
+    file = tmp_path / "hello.json"
+    file.write_text(text)
+    made: str = server.json("workflow", "create", str(file))["id"]
+    return made
+
+
+def test_the_python_of_the_readme(server: Served, workflow: str) -> None:
+    [text] = blocks(ROOT / "README.md", "python")
+    done = _run([sys.executable, "-c", text], server, WORKFLOW=workflow)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("run_finished")
+    assert "Hello, Ada!" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_the_javascript_of_the_readme(server: Served, workflow: str) -> None:
+    [text] = blocks(ROOT / "README.md", "js")
+    done = _run(["node", "--input-type=module", "-e", text], server, WORKFLOW=workflow)
+    assert done.returncode == 0, done.stderr
+    assert "run_finished" in done.stdout
