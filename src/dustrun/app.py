@@ -130,6 +130,7 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
             log_config=None,
             timeout_graceful_shutdown=int(settings.shutdown_grace_s) + 1,
             server_header=False,
+            proxy_headers=False,
         )
         web = _Web(config, server)
         host, port = listener.getsockname()[:2]

@@ -6,7 +6,6 @@ validated and recorded, and its result is the pinned one or the action's example
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,18 +125,11 @@ def run_pure(job: Job, context: NodeContext) -> Outcome:
         return _bug(job, error)
 
 
-async def run(job: Job, context: NodeContext, default_timeout_ms: int) -> Outcome:
-    """Carries out an action under its time limit."""
-    timeout_ms = job.node.node.timeout_ms or default_timeout_ms
+async def run(job: Job, context: NodeContext) -> Outcome:
+    """Carries out an action; whoever started it watches its time."""
     try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            value = job.action.run(job.input, context)
-            return _settle(job, await value if job.action.is_async else value)
-    except TimeoutError:
-        message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-        if job.is_outside:
-            return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
-        return Failed("TIMEOUT", message, retryable=True)
+        value = job.action.run(job.input, context)
+        return _settle(job, await value if job.action.is_async else value)
     except DustrunError as error:
         outcome = of_error(error)
         if isinstance(outcome, Failed | Unknown):
@@ -145,6 +137,14 @@ async def run(job: Job, context: NodeContext, default_timeout_ms: int) -> Outcom
         return outcome
     except Exception as error:
         return _bug(job, error)
+
+
+def timed_out(job: Job, timeout_ms: int) -> Outcome:
+    """What an attempt came to that was cut off after its time limit."""
+    message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
+    if job.is_outside:
+        return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
+    return Failed("TIMEOUT", message, retryable=True)
 
 
 def _settle(job: Job, value: Any) -> Settled:

@@ -77,6 +77,8 @@ class Runner:
         self._to_launch: list[Job] = []
         self._held_back: list[Start] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._limits: dict[str, asyncio.TimerHandle] = {}
+        self._late: set[str] = set()
         self._outcomes: list[tuple[Job, Outcome]] = []
         self._poked = True
         self._wake = asyncio.Event()
@@ -118,7 +120,7 @@ class Runner:
         """Starts nothing new and interrupts what runs."""
         self._cancelling = True
         self._plan.cancel()
-        for task in self._tasks.values():
+        for task in list(self._tasks.values()):
             task.cancel()
         self._wake.set()
 
@@ -129,9 +131,10 @@ class Runner:
 
     async def abandon(self) -> None:
         """Cuts off what still runs without recording anything: the next life decides by the journal."""
-        for task in self._tasks.values():
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- the loop ---
 
@@ -193,22 +196,36 @@ class Runner:
         return None
 
     def _launch(self) -> None:
-        """Starts the attempts whose start is on disk."""
+        """Starts the attempts whose start is on disk, each with its time limit."""
         jobs, self._to_launch = self._to_launch, []
+        loop = asyncio.get_running_loop()
         for job in jobs:
-            task = asyncio.get_running_loop().create_task(self._carry_out(job))
-            self._tasks[job.start.path] = task
+            path = job.start.path
+            timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
+            task = self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
+            self._limits[path] = loop.call_later(timeout_ms / 1000, self._time_out, path, task)
 
-    async def _carry_out(self, job: Job) -> None:
-        context = self._context(job.start.path, self._emit_later(job.start))
+    def _time_out(self, path: str, task: asyncio.Task[None]) -> None:
+        self._late.add(path)
+        task.cancel()
+
+    async def _carry_out(self, job: Job, timeout_ms: int) -> None:
+        path = job.start.path
+        context = self._context(path, self._emit_later(job.start))
         try:
-            outcome = await nodes.run(job, context, self._world.settings.default_timeout_ms)
+            outcome = await nodes.run(job, context)
         except asyncio.CancelledError:
-            if not self._cancelling:
+            if path in self._late:
+                outcome = nodes.timed_out(job, timeout_ms)
+            elif self._cancelling:
+                may = " What it had begun may have happened." if job.is_outside else ""
+                outcome = CutOff(f"The run was cancelled while this node ran.{may}")
+            else:
                 raise
-            may = " What it had begun may have happened." if job.is_outside else ""
-            outcome = CutOff(f"The run was cancelled while this node ran.{may}")
-        self._tasks.pop(job.start.path, None)
+        finally:
+            self._limits.pop(path).cancel()
+            self._late.discard(path)
+            self._tasks.pop(path, None)
         self._outcomes.append((job, outcome))
         self._wake.set()
 
