@@ -14,14 +14,10 @@ from starlette.types import ASGIApp
 
 from conformance import Conformance
 from dustrun.api import openapi
-from dustrun.api.parts import Parts, make_parts
-from dustrun.api.server import create_app
-from dustrun.services.keys import ensure_owner
+from dustrun.api.parts import Parts
+from dustrun.app import compose
 from dustrun.settings import Settings
-from dustrun.storage import migrate
-from dustrun.storage.database import Database
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.writer import Writer
 
 DEFINITION: dict[str, Any] = {
     "nodes": {
@@ -131,10 +127,15 @@ class Composition:
         self.clients.append(client)
         return client
 
+    async def key_with(self, *permissions: str) -> str:
+        """A fresh key of the owner's organisation with these permissions."""
+        made = await self.owner.post("/v1/api-keys", {"name": "test", "permissions": list(permissions)})
+        key: str = made.data["key"]
+        return key
+
     async def client_with(self, *permissions: str) -> Client:
         """A caller of the owner's organisation with a fresh key of these permissions."""
-        made = await self.owner.post("/v1/api-keys", {"name": "test", "permissions": list(permissions)})
-        return self.client(made.data["key"])
+        return self.client(await self.key_with(*permissions))
 
     async def other_owner(self) -> Client:
         """The owner of a second organisation."""
@@ -165,24 +166,16 @@ def _conformance_of(app: Any) -> Conformance:
 
 
 @asynccontextmanager
-async def composed(folder: Path, catalog: Any, **settings: Any) -> AsyncIterator[Composition]:
-    """The API over a fresh store in `folder`."""
-    configured = Settings(data_dir=folder, **settings)
-    database = Database(configured.store_url(), synchronous="NORMAL")
-    migrate.upgrade(database)
-    writer = Writer(database)
-    writer.start()
-    path = await ensure_owner(database, writer, folder)
-    assert path is not None
-    key = path.read_text().strip()
-    parts = make_parts(configured, database, writer, catalog)
-    app = create_app(parts)
-    conformance = _conformance_of(app)
-    composition = Composition(parts, app, key, Client(app, key, conformance), conformance)
-    try:
-        yield composition
-    finally:
-        for client in (composition.owner, *composition.clients):
-            await client.http.aclose()
-        await writer.stop()
-        database.close()
+async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
+    """The whole server over a fresh store in `folder`, as the program composes it."""
+    async with compose(Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)) as server:
+        assert server.owner_key_path is not None
+        key = server.owner_key_path.read_text().strip()
+        conformance = _conformance_of(server.app)
+        owner = Client(server.app, key, conformance)
+        composition = Composition(server.app.parts, server.app, key, owner, conformance)
+        try:
+            yield composition
+        finally:
+            for client in (composition.owner, *composition.clients):
+                await client.http.aclose()

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from dustrun.catalog import load_catalog
 
 from composition import Client, Composition, composed
 from dustrun import log
@@ -20,7 +19,7 @@ def _quiet() -> None:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Composition]:
     """A server with a fresh store."""
-    async with composed(tmp_path, load_catalog()) as composition:
+    async with composed(tmp_path) as composition:
         yield composition
 
 

@@ -184,7 +184,7 @@ async def test_any_payload_of_a_node_comes_back_as_it_was(server: Composition, p
 
 async def test_the_rate_is_limited_for_each_key(server: Composition, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("limited")
-    async with composed(folder, server.parts.catalog, rate_limit_per_second=1) as limited:
+    async with composed(folder, rate_limit_per_second=1) as limited:
         other = await limited.client_with("workflow:read")
         replies = [await limited.owner.get(PATH) for _ in range(2)]
         assert [reply.status for reply in replies] == [200, 429]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from dustrun.api.limits import RateLimiter
 from dustrun.services.conversations import Conversations
@@ -16,6 +16,7 @@ from dustrun.settings import Settings
 from dustrun.storage.database import Database
 from dustrun.storage.writer import Writer
 
+T = TypeVar("T")
 _SCOPE_KEY = "dustrun.parts"
 
 
@@ -40,10 +41,18 @@ class Parts:
     streams: Any = None
     ready: Callable[[], bool] = _always
     limiter: RateLimiter = field(init=False)
+    _kept: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The limiter follows from the settings."""
         self.limiter = RateLimiter(self.settings.rate_limit_per_second)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returned the first time: for what never changes while the server runs."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        kept: T = self._kept[name]
+        return kept
 
 
 def make_parts(

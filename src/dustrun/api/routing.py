@@ -24,7 +24,7 @@ from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
-from dustrun.errors import Code
+from dustrun.errors import Code, DustrunError
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.principal import Principal
 
@@ -110,6 +110,12 @@ async def _answer_once(call: Calling, answer: Callable[[], Awaitable[Response]])
         return response
     except Duplicate:
         return await idempotency.replay(call.parts, pending)
+    except DustrunError:
+        # refused perhaps only because the first request with this key has just done it
+        replayed = await idempotency.find(call.parts, pending)
+        if replayed is None:
+            raise
+        return replayed
     finally:
         current.reset(token)
 

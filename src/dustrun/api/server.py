@@ -5,6 +5,7 @@ In front means: a request id, the parts, one translation of every exception into
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 import re
@@ -78,7 +79,7 @@ def _document_routes(app: FastAPI) -> list[BaseRoute]:
 
     async def document(_request: Request) -> Response:
         if not built:
-            built.update(openapi.document.build(app))
+            built.update(await asyncio.to_thread(openapi.document.build, app))  # half a second of work
         return openapi.as_response(built)
 
     async def page(_request: Request) -> Response:
@@ -121,7 +122,7 @@ class Front:
     def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
         self.app = app
         self._bare = tuple(bare)
-        self._parts = parts
+        self.parts = parts
         self._translated = _Translating(self._dispatch)
 
     @property
@@ -133,7 +134,7 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        put_parts(scope, self._parts)
+        put_parts(scope, self.parts)
         found = _request_id_of(scope)
         put_request_id(scope, found)
         header = (b"x-request-id", found.encode())

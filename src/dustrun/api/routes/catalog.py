@@ -82,7 +82,7 @@ async def list_actions(
     call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
 ) -> list[dict[str, Any]]:
     """List the actions and control nodes."""
-    found = _matching(call.parts.catalog.public_actions(), tags, q)
+    found = _matching(call.parts.once("actions", call.parts.catalog.public_actions), tags, q)
     return [_without_details(shown) for shown in found] if summary else found
 
 
@@ -98,7 +98,7 @@ async def list_triggers(
     call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
 ) -> list[dict[str, Any]]:
     """List the triggers."""
-    found = _matching(call.parts.catalog.public_triggers(), tags, q)
+    found = _matching(call.parts.once("triggers", call.parts.catalog.public_triggers), tags, q)
     return [_without_details(shown) for shown in found] if summary else found
 
 
