@@ -93,7 +93,7 @@ async def exchange(
             trace_request_ctx=progress,
         ) as response:
             yield response
-    except (aiohttp.ClientError, _Broken, OSError, ValueError) as error:
+    except (aiohttp.ClientError, _Broken, OSError) as error:
         raise _translate(error, progress) from error
 
 

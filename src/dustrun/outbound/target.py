@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final
 
 from yarl import URL
@@ -38,19 +39,18 @@ def parse(text: str) -> Target:
     url = _read(text)
     if url.scheme not in ("http", "https"):
         raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
-    host = (url.raw_host or "").lower()
-    host = host.removesuffix(".")
+    host = (url.raw_host or "").lower().removesuffix(".")
     address = parse_address(host)
-    if address is None and not is_name(host):
+    in_brackets = "[" in url.raw_authority
+    if in_brackets != isinstance(address, IPv6Address) or (address is None and not is_name(host)):
         raise refuse(
             f'The host "{host[:100]}" is not valid: write a host name, an IPv4 address as four decimal numbers, or '
             "an IPv6 address in brackets."
         )
-    if address is not None and "%" in host:
-        raise refuse(f'The host "{host}" names a network zone; leave it out.')
     port = url.port
     if not port:
         raise refuse(f"The URL {_shown(text)} has no valid port.")
+    host = host if address is None else str(address)
     return Target(url.with_host(host).with_fragment(None), host, port, address)
 
 
@@ -64,7 +64,9 @@ def _read(text: str) -> URL:
         raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
     _check_authority(authority[1])
     try:
-        return URL(text, encoded=_VERBATIM.fullmatch(text) is not None)
+        url = URL(text, encoded=_VERBATIM.fullmatch(text) is not None)
+        _ = url.port  # a URL that is taken verbatim is only parsed when a part is asked for
+        return url
     except ValueError as error:
         raise refuse(f"The URL {_shown(text)} is not valid: {error}") from None
 
