@@ -67,3 +67,13 @@ def test_the_price_check_sends_one_notice_live(server: Served, world: Outside, a
     assert world.notices()[before:] == [
         {"text": "ETH is at 3127.418290517364281904 USD.", "usd": 3127.418290517364281904}
     ]
+
+
+def test_the_order_notices_go_out_once_each(server: Served, world: Outside, at_hand: Any) -> None:
+    before = len(world.notices())
+    done = server.dustrun("run", at_hand(ROOT / "examples/order-notices.json"), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(world.notices()[before:], key=lambda notice: str(notice["order"])) == [
+        {"order": "o-1", "text": "tea: 12.5 USD"},
+        {"order": "o-3", "text": "cup: 7.99 USD"},
+    ]
