@@ -6,7 +6,7 @@ A slow reader never slows a run: what does not fit its small buffer is read from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from dustrun.storage.journal import Event
 RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": heartbeat\n\n"
 END = b"event: end\ndata: {}\n\n"
+PIECE = 65_536
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -84,6 +85,19 @@ class Connection:
         """Sends bytes; waits while the reader is slow."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
+    async def write_all(self, frames: Iterable[bytes]) -> None:
+        """Sends frames in pieces near `PIECE` bytes: no more than that is buffered for a slow reader."""
+        piece = bytearray()
+        for encoded in frames:
+            piece += encoded
+            if len(piece) >= PIECE:
+                await self.write(bytes(piece))
+                piece.clear()
+                if self.is_over:
+                    return
+        if piece:
+            await self.write(bytes(piece))
+
     async def wait(self) -> None:
         """Waits for news; sends a heartbeat when there are none for a while."""
         if not await self._subscription.wait(self._streams.settings.stream_heartbeat_s) and not self.is_over:
@@ -126,8 +140,8 @@ async def stream_run(
             await connection.begin()
         if run is not None:
             async for events in _events_of(streams, connection, subscription, run, after):
-                await connection.write(b"".join([frame(run_id, event) for event in events]))
-                if events[-1].type == "run_finished":
+                await connection.write_all(frame(run_id, event) for event in events)
+                if events[-1].type == "run_finished" and not connection.is_over:
                     await connection.write(END)
                     break
         await connection.close()
@@ -150,11 +164,12 @@ async def _events_of(
     streams: Streams, connection: Connection, subscription: Subscription, run: RunState, after: int
 ) -> AsyncIterator[Sequence[Event]]:
     """Events in order without gaps: from memory when it goes on exactly here, else from the table."""
+    pages = streams.events_of(run.pk)
     from_table = not (subscription.events and subscription.events[0].seq <= after + 1)
     while not connection.is_over:
         if from_table or subscription.lost:
             subscription.lost = False
-            page = await streams.list_events(run.pk, after)
+            page = await pages.after(after)
             from_table = len(page) > 0
             if page:
                 after = page[-1].seq
@@ -190,7 +205,7 @@ async def stream_activity(
             page = await streams.list_activity(org_id, cursor, workflow_ids)
             if page:
                 cursor = page[-1][0]
-                await connection.write(b"".join([_activity_frame(*entry) for entry in page]))
+                await connection.write_all(_activity_frame(*entry) for entry in page)
             else:
                 await connection.wait()
         await connection.close()

@@ -29,6 +29,8 @@ FIRST_USE_MS = 60_000
 AFTER_END_MS = 3_600_000
 WITHOUT_END_MS = 86_400_000
 PAGE = 200
+FIRST_PAGE = 20
+PAGE_BYTES = 262_144
 _READ = frozenset({"run:stream"})
 
 
@@ -48,6 +50,36 @@ class RunState:
     pk: int
     is_final: bool
     last_seq: int
+
+
+class EventPages:
+    """Pages of one run's events, none much above `PAGE_BYTES`: what a reader that stops reading makes us hold."""
+
+    def __init__(self, database: Database, run_pk: int) -> None:
+        self._database = database
+        self._run_pk = run_pk
+        self._count = FIRST_PAGE
+
+    async def after(self, seq: int) -> list[Event]:
+        """The next page; empty when there is nothing after that place yet."""
+        count = self._count
+        rows = await self._database.read(lambda tx: event_rows.list_after(tx, self._run_pk, seq, count))
+        page = rows[: fitting([len(event.data) for event in rows])]
+        if len(page) < len(rows):
+            self._count = len(page)
+        elif len(rows) == count:
+            self._count = min(count * 4, PAGE)
+        return page
+
+
+def fitting(sizes: Sequence[int]) -> int:
+    """How many of these, from the first, make a page of `PAGE_BYTES`; at least one."""
+    total = 0
+    for index, size in enumerate(sizes):
+        total += size
+        if total > PAGE_BYTES and index:
+            return index
+    return len(sizes)
 
 
 class Streams:
@@ -120,9 +152,9 @@ class Streams:
             return None
         return RunState(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
 
-    async def list_events(self, run_pk: int, after: int) -> list[Event]:
-        """The next page of a run's events."""
-        return await self._database.read(lambda tx: event_rows.list_after(tx, run_pk, after, PAGE))
+    def events_of(self, run_pk: int) -> EventPages:
+        """A run's events, page by page."""
+        return EventPages(self._database, run_pk)
 
     async def newest_activity(self, org_id: str) -> int:
         """The cursor that a new stream over many runs begins behind."""
@@ -132,7 +164,8 @@ class Streams:
         self, org_id: str, after: int, workflow_ids: Sequence[str] | None
     ) -> list[tuple[int, str, str | None, Event]]:
         """The next page of starts, waits and ends."""
-        return await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+        rows = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+        return rows[: fitting([len(row[3].data) for row in rows])]
 
     # --- waiting streams ---
 
