@@ -211,7 +211,7 @@ async def test_refused_connection_is_temporary(method: str) -> None:
     async with client() as http:
         error = await _failure(http, method, server.url)
         assert isinstance(error, Temporary)
-        assert error.message.startswith(f'{method} to "127.0.0.1": no connection could be made')
+        assert error.message == f'{method} to "127.0.0.1": no connection could be made (Connection refused).'
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -105,12 +106,17 @@ def _translate(error: Exception, progress: Progress) -> DustrunError:
     if isinstance(error, aiohttp.ClientSSLError):
         return progress.failure("no secure connection could be made")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return progress.failure(f"no connection could be made ({error.strerror or type(error.os_error).__name__})")
+        return progress.failure(f"no connection could be made{_reason(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return progress.failure("the answer broke off or cannot be decoded")
     if isinstance(error, aiohttp.ClientResponseError):
         return progress.failure("the answer is not valid HTTP")
     return progress.failure("the connection broke before the answer was complete")
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    """The system's words alone: the error's own name the address behind the name."""
+    return f" ({os.strerror(error.errno)})" if error.errno else ""
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:

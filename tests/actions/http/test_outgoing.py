@@ -1,0 +1,81 @@
+"""Building and showing requests."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from dustrun.actions.http.outgoing import is_secret, shown, text_of, with_query
+from dustrun.sdk import HttpRequest
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://h", "http://h?a=1"),
+        ("http://h/?", "http://h/?a=1"),
+        ("http://h/?b", "http://h/?b&a=1"),
+        ("http://h/?b&", "http://h/?b&a=1"),
+        ("http://h/?b=%2F#f", "http://h/?b=%2F&a=1"),
+    ],
+)
+def test_with_query(url: str, expected: str) -> None:
+    assert (with_query(url, {"a": 1}), with_query(url, {"a": None})) == (expected, url)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "true"), (10**30, "1" + "0" * 30), (Decimal("1E-7"), "0.0000001"), (Decimal("1E+3"), "1000"), ("x", "x")],
+)
+def test_text_of(value: str | bool | int | Decimal, text: str) -> None:
+    assert text_of(value) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization",
+        "COOKIE",
+        "Proxy-Authorization",
+        "X-Api-Key",
+        "x-auth",
+        "X-Vault-Token",
+        "client_secret",
+        "sig_key",
+    ],
+)
+def test_is_secret(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["Accept", "Content-Type", "Idempotency-Key", "X-Request-Id"])
+def test_is_secret_of_what_is_none(name: str) -> None:
+    assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://u:p@h/x?a=1", "https://***@h/x?a=1"),
+        ("https://h/x?api_key=s&b=%2F", "https://h/x?api_key=***&b=%2F"),
+        ("https://h/x?b=%2f&c", "https://h/x?b=%2f&c"),
+        ("http://[", "http://["),
+    ],
+)
+def test_shown_url_has_no_secrets(url: str, expected: str) -> None:
+    assert shown(HttpRequest("GET", url))["url"] == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({"Content-Type": "application/json"}, b'{"a":1.10}', {"a": Decimal("1.10")}),
+        ({"content-type": "application/json"}, b"{", "{"),
+        ({"Content-Type": "text/plain"}, b"1", "1"),
+        ({}, b"\xff", "\ufffd"),
+    ],
+)
+def test_shown_body(headers: dict[str, str], body: bytes, expected: object) -> None:
+    assert shown(HttpRequest("POST", "http://h/", headers, body))["body"] == expected
+    assert "body" not in shown(HttpRequest("POST", "http://h/", headers))
