@@ -169,8 +169,7 @@ def _conformance_of(app: Any) -> Conformance:
 async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     """The whole server over a fresh store in `folder`, as the program composes it."""
     async with compose(Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)) as server:
-        assert server.owner_key_path is not None
-        key = server.owner_key_path.read_text().strip()
+        key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)
         owner = Client(server.app, key, conformance)
         composition = Composition(server.app.parts, server.app, key, owner, conformance)

@@ -1,0 +1,87 @@
+"""A composed server with the scripted `trial` action, and shortcuts to run definitions on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from composition import Composition, composed
+
+OWN_ACTIONS = Path(__file__).parent.parent / "own_actions"
+Definition = dict[str, Any]
+
+
+class Bench:
+    """Runs definitions and waits for what becomes of them."""
+
+    def __init__(self, composition: Composition) -> None:
+        self.composition = composition
+        self.api = composition.owner
+
+    async def start(self, nodes: Definition, **body: Any) -> str:
+        """Starts an inline run; its root leads to the nodes that nobody names."""
+        named = {child for node in nodes.values() for child in (*node.get("children", ()), *node.get("loopBody", ()))}
+        root = {"type": "manual", "children": [node_id for node_id in nodes if node_id not in named]}
+        reply = await self.api.post("/v1/runs", {"definition": {"nodes": {"root": root, **nodes}}, **body})
+        run_id: str = reply.data["runId"]
+        return run_id
+
+    async def until(
+        self, run_id: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10
+    ) -> dict[str, Any]:
+        """The run once something holds of it."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                run: dict[str, Any] = (await self.api.get(f"/v1/runs/{run_id}")).data
+                if holds(run):
+                    return run
+                await asyncio.sleep(0.01)
+
+    async def ended(self, run_id: str) -> dict[str, Any]:
+        """The run once it has ended."""
+        return await self.until(run_id, lambda run: run["finishedAt"] is not None)
+
+    async def run(self, nodes: Definition, **body: Any) -> dict[str, Any]:
+        """Runs to the end."""
+        return await self.ended(await self.start(nodes, **body))
+
+    async def events(self, run_id: str) -> list[tuple[str, str | None]]:
+        """(type, path) of every event of an ended run, from its stream; checks the numbering."""
+        response = await self.api.http.get(f"/v1/runs/{run_id}/stream")
+        found: list[tuple[str, str | None]] = []
+        for frame in response.text.split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in frame.split("\n") if ": " in line and line[0] != ":")
+            if "id" in fields:
+                data = json.loads(fields["data"])
+                assert int(fields["id"]) == data["seq"] == len(found) + 1
+                found.append((fields["event"], data.get("path")))
+        assert response.text.endswith("event: end\ndata: {}\n\n")
+        return found
+
+
+def trial(**payload: Any) -> Definition:
+    """A node of the scripted action."""
+    node = {name: payload.pop(name) for name in list(payload) if name in NODE_FIELDS}
+    return {"type": "trial", "payload": payload, **node}
+
+
+NODE_FIELDS = {"children", "retry", "onError", "onUncertain", "timeoutMs", "branch", "join", "pinned", "dust"}
+
+
+def attempts() -> list[tuple[str, str]]:
+    """The scripted action's own list."""
+    module = sys.modules.get("dustrun_own_trial")
+    found: list[tuple[str, str]] = module.SEEN if module is not None else []
+    return found
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with composed(tmp_path, actions_dir=OWN_ACTIONS) as composition:
+        yield Bench(composition)
