@@ -52,10 +52,10 @@ def _clean() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def served(data_dir: Path, **settings: str) -> Iterator[Served]:
-    """A server over a fresh store; `settings` are variables without their prefix."""
+def served(data_dir: Path, port: int = 0, **settings: str) -> Iterator[Served]:
+    """A server over the store in `data_dir`; `settings` are variables without their prefix."""
     environment = _clean() | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
-    words = ["serve", "--port", "0", "--data-dir", str(data_dir)]
+    words = ["serve", "--port", str(port), "--data-dir", str(data_dir)]
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _process([sys.executable, "-m", "dustrun", *words], environment, data_dir / "server.log") as first_line:
         assert first_line.startswith("Listening on "), (data_dir / "server.log").read_text()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +141,66 @@ def test_a_second_server_on_the_same_store_is_refused(server: Served) -> None:
     done = server.dustrun("serve", "--port", "0", "--data-dir", str(server.data_dir))
     assert done.returncode == 6
     assert "Another server" in done.stderr
+
+
+def nap(ms: int) -> dict[str, Any]:
+    return flow(nap={"type": "delay", "payload": {"delayMs": ms}, "children": ["say"]}, say=HELLO["nodes"]["say"])
+
+
+def _read_terminal(descriptor: int) -> str:
+    """Everything that is written to a terminal until its other side closes."""
+    found = b""
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:  # Linux says EIO where others say end of file
+            part = b""
+        if not part:
+            return found.decode()
+        found += part
+
+
+def test_run_on_a_terminal_draws_a_live_tree(server: Served, save: Any) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "dustrun", "run", save(nap(300))]
+    with subprocess.Popen(command, env={**server.environment, "TERM": "xterm"}, stdout=theirs) as process:
+        os.close(theirs)
+        shown = _read_terminal(ours)
+    os.close(ours)
+    assert process.returncode == 0
+    assert "├── " in shown
+    assert "waiting" in shown
+    assert "success in" in shown
+
+
+def test_interrupting_leaves_the_run_alone(server: Served, save: Any) -> None:
+    command = [sys.executable, "-m", "dustrun", "run", save(nap(600_000)), "--run-id", "run_interrupted"]
+    with subprocess.Popen(
+        command, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("● running")
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, "dustrun runs watch run_interrupted" in told) == (130, True)
+    assert server.json("runs", "get", "run_interrupted")["status"] in ("running", "waiting")
+    server.dustrun("runs", "cancel", "run_interrupted")
+
+
+def test_watching_survives_a_restart_of_the_server(tmp_path: Path, save: Any) -> None:
+    data_dir = tmp_path / "data"
+    with served(data_dir) as first:
+        port = int(first.url.rpartition(":")[2])
+        command = [sys.executable, "-m", "dustrun", "run", save(nap(3_000)), "--json"]
+        watcher = subprocess.Popen(
+            command, env=first.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert watcher.stdout is not None
+        seen = [watcher.stdout.readline()]
+    with served(data_dir, port):
+        rest, told = watcher.communicate(timeout=60)
+    events = [json.loads(line) for line in [*seen, *rest.splitlines()]]
+    assert watcher.returncode == 0, told
+    assert [event["seq"] for event in events[:-1]] == list(range(1, len(events)))
+    assert events[-2]["status"] == "success"
+    assert "The connection broke" in told
