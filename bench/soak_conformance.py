@@ -178,7 +178,8 @@ def value_of(message: Message) -> Any:
 
 def _well_known(message: Message) -> Timestamp | Duration:
     (name, values), *_ = message.items()
-    made = {"Timestamp": Timestamp, "Duration": Duration}.get(name.rstrip("]").rsplit(".", 1)[-1])
+    kinds: dict[str, type[Timestamp] | type[Duration]] = {"Timestamp": Timestamp, "Duration": Duration}
+    made = kinds.get(name.rstrip("]").rsplit(".", 1)[-1])
     if made is None:
         raise Unsupported("a protobuf message")
     parts = values[0]
