@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from composition import composed
 from dustrun.core.exact_json import dumps_text
@@ -223,7 +224,7 @@ async def test_limits_name_their_setting(tmp_path: Path) -> None:
         bench = Bench(composition)
         large = await bench.run({"a": trial(name="z1", value="x" * 2000)})
         assert "max_result_bytes" in large["executionState"]["a"]["error"]["message"]
-        loop = {"type": "for-each", "payload": {"array": list(range(11))}, "loopBody": ["x"]}
+        loop: dict[str, Any] = {"type": "for-each", "payload": {"array": list(range(11))}, "loopBody": ["x"]}
         items = await bench.run({"each": loop, "x": trial(name="z2")})
         assert "max_loop_items" in items["executionState"]["each"]["error"]["message"]
         loop["payload"]["array"] = list(range(10))
