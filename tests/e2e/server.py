@@ -34,7 +34,8 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {**os.environ, **{f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
+        self._environment = clean | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
         self._log_path = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
