@@ -67,6 +67,14 @@ class ServerProcess:
         return self._process.pid
 
     @property
+    def server_pid(self) -> int:
+        """The server's own process, also under a tracer."""
+        if not self._before:
+            return self.pid
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0]) if children else self.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
@@ -117,13 +125,12 @@ class ServerProcess:
     def kill(self) -> None:
         """SIGKILL, and waits until the process is gone."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        os.kill(self.server_pid, signal.SIGKILL)
         self._process.wait()
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""
-        assert self._process is not None
-        self._process.terminate()
+        os.kill(self.server_pid, signal.SIGTERM)
 
     async def wait_end(self, timeout_s: float = 30.0) -> int:
         """Waits for the end of a process that was asked to stop; its exit status."""
