@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(answer: Answer, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """An aiohttp server that answers every request with `answer`."""
     seen: list[Seen] = []
 
@@ -55,7 +56,7 @@ async def serving(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[Serv
     runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, 0).start()
+        await web.TCPSite(runner, host, 0, ssl_context=tls).start()
         yield Server(host, runner.addresses[0][1], seen)
     finally:
         await runner.cleanup()

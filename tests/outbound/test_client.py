@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
+import shutil
+import ssl
+import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -56,6 +60,18 @@ async def test_request_brings_everything_there_and_back() -> None:
             "content-length": "1",
             "connection": "close",
         }
+
+
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 1_000_000])
+async def test_body_of_any_size_arrives_with_its_length(size: int) -> None:
+    body = b"abc" * (size // 3) + b"x" * (size % 3)
+    async with serving(lambda seen: web.Response(text=str(len(seen.body)))) as server, client() as http:
+        for method in ("POST", "GET"):
+            found = await http.request(HttpRequest(method, server.url, {"Content-Type": "a/b"}, body))
+            assert (found.body, server.seen[-1].body) == (str(size).encode(), body)
+            headers = server.seen[-1].headers
+            assert (headers["content-length"], headers["content-type"]) == (str(size), "a/b")
+            assert {"transfer-encoding", "content-disposition"}.isdisjoint(headers)
 
 
 async def test_cookies_are_not_kept() -> None:
@@ -224,6 +240,35 @@ async def test_unknown_name_is_temporary(method: str) -> None:
         )
 
 
+class _HangingResolver:
+    async def resolve(self, host: str) -> Sequence[str]:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+
+async def test_timeout_covers_the_look_up_of_the_name() -> None:
+    async with client(resolver=_HangingResolver()) as http:
+        assert isinstance(await _failure(http, "POST", "http://slow.example/", timeout_s=0.1), Temporary)
+
+
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x -keyout"
+    subprocess.run([*command.split(), str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the openssl program")
+async def test_certificate_that_nobody_vouches_for_is_permanent(tmp_path: Path) -> None:
+    async with serving(_ok, tls=_self_signed(tmp_path)) as server, client() as http:
+        error = await _failure(http, "POST", server.url.replace("http", "https"))
+        assert isinstance(error, Permanent)
+        assert error.message.startswith('The certificate of "127.0.0.1" is not valid')
+        assert server.seen == []
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_failed_handshake_is_temporary(method: str) -> None:
     async with serving(_ok) as server, client() as http:
@@ -351,6 +396,21 @@ async def test_redirect_to_another_origin_drops_credentials() -> None:
             [True, True, True, True],
             [False, False, False, True],
         ]
+
+
+async def _answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    await writer.drain()
+    await asyncio.sleep(5)
+
+
+async def test_answer_before_the_body_was_taken_is_an_answer() -> None:
+    async with serving_raw(_answer_early) as url, client() as http:
+        start = time.monotonic()
+        found = await http.request(HttpRequest("POST", url, body=b"x" * 20_000_000))
+        assert (found.status, found.body) == (413, b"no")
+        assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +20,7 @@ from dustrun.outbound.target import Target
 _USER_AGENT: Final = "dustrun"
 # Below the 5 s after which common servers close an idle connection: one that they close first breaks a request.
 _KEEPALIVE_S: Final = 4.0
+_LARGE_BODY: Final = 65_536
 _UNLIMITED: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
@@ -89,13 +91,18 @@ async def exchange(
             method,
             target.url,
             headers=headers,
-            data=body,
+            data=_payload(body),
             allow_redirects=False,
             trace_request_ctx=progress,
         ) as response:
             yield response
     except (aiohttp.ClientError, _Broken, OSError) as error:
         raise _translate(error, progress) from error
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body is written in parts, so that the event loop is not held up."""
+    return body if body is None or len(body) < _LARGE_BODY else io.BytesIO(body)
 
 
 def _translate(error: Exception, progress: Progress) -> DustrunError:
