@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.hub import Subscription
+from dustrun.services.hub import Activity, Subscription
 from dustrun.services.principal import Principal
 from dustrun.services.streams import RunState, Streams
 from dustrun.storage.journal import Event
@@ -56,7 +57,7 @@ def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
 class Connection:
     """One open stream: sends frames, and notices when the reader is gone or the server stops."""
 
-    def __init__(self, receive: Receive, send: Send, streams: Streams, subscription: Subscription) -> None:
+    def __init__(self, receive: Receive, send: Send, streams: Streams, subscription: Subscription[Any]) -> None:
         self._receive = receive
         self._send = send
         self._streams = streams
@@ -98,10 +99,12 @@ class Connection:
         if piece:
             await self.write(bytes(piece))
 
-    async def wait(self) -> None:
-        """Waits for news; sends a heartbeat when there are none for a while."""
-        if not await self._subscription.wait(self._streams.settings.stream_heartbeat_s) and not self.is_over:
+    async def wait(self) -> bool:
+        """Waits for news; sends a heartbeat, and answers False, when there are none for a while."""
+        news = await self._subscription.wait(self._streams.settings.stream_heartbeat_s)
+        if not news and not self.is_over:
             await self.write(HEARTBEAT)
+        return news
 
     async def close(self) -> None:
         """Ends the answer."""
@@ -133,7 +136,7 @@ async def stream_run(
             streams.begin_waiting(principal.key_id)
             try:
                 await connection.begin()
-                run = await _wait_for_run(streams, connection, org_id, run_id)
+                run = await _wait_for_run(streams, connection, subscription, org_id, run_id)
             finally:
                 streams.end_waiting(principal.key_id)
         else:
@@ -149,10 +152,14 @@ async def stream_run(
         streams.hub.leave_run(org_id, run_id, subscription)
 
 
-async def _wait_for_run(streams: Streams, connection: Connection, org_id: str, run_id: str) -> RunState | None:
+async def _wait_for_run(
+    streams: Streams, connection: Connection, subscription: Subscription[Event], org_id: str, run_id: str
+) -> RunState | None:
     """The run once it exists; None when the wait is over."""
     end_at = clock.monotonic_s() + streams.settings.stream_wait_s
     while not connection.is_over and clock.monotonic_s() < end_at:
+        if subscription.run_pk is not None:
+            return RunState(subscription.run_pk, is_final=False, last_seq=0)
         run = await streams.find_run(org_id, run_id)
         if run is not None:
             return run
@@ -161,11 +168,11 @@ async def _wait_for_run(streams: Streams, connection: Connection, org_id: str, r
 
 
 async def _events_of(
-    streams: Streams, connection: Connection, subscription: Subscription, run: RunState, after: int
+    streams: Streams, connection: Connection, subscription: Subscription[Event], run: RunState, after: int
 ) -> AsyncIterator[Sequence[Event]]:
     """Events in order without gaps: from memory when it goes on exactly here, else from the table."""
     pages = streams.events_of(run.pk)
-    from_table = not (subscription.events and subscription.events[0].seq <= after + 1)
+    from_table = not (subscription.entries and subscription.entries[0].seq <= after + 1)
     while not connection.is_over:
         if from_table or subscription.lost:
             subscription.lost = False
@@ -175,8 +182,8 @@ async def _events_of(
                 after = page[-1].seq
                 yield page
             continue
-        events = [event for event in subscription.events if event.seq > after]
-        subscription.events.clear()
+        events = [event for event in subscription.entries if event.seq > after]
+        subscription.entries.clear()
         if not events:
             await connection.wait()
         elif events[0].seq != after + 1:
@@ -201,19 +208,44 @@ async def stream_activity(
     try:
         cursor = after if after is not None else await streams.newest_activity(org_id)
         await connection.begin()
-        while not connection.is_over:
-            page = await streams.list_activity(org_id, cursor, workflow_ids)
-            if page:
-                cursor = page[-1][0]
-                await connection.write_all(_activity_frame(*entry) for entry in page)
-            else:
-                await connection.wait()
+        async for page in _activity_of(streams, connection, subscription, org_id, workflow_ids, cursor):
+            await connection.write_all(_activity_frame(entry) for entry in page)
         await connection.close()
     finally:
         streams.hub.leave_activity(org_id, subscription)
 
 
-def _activity_frame(cursor: int, run_id: str, workflow_id: str | None, event: Event) -> bytes:
-    body = frame(run_id, event).split(b"data: ", 1)[1]
+async def _activity_of(
+    streams: Streams,
+    connection: Connection,
+    subscription: Subscription[Activity],
+    org_id: str,
+    workflow_ids: Sequence[str] | None,
+    after: int,
+) -> AsyncIterator[Sequence[Activity]]:
+    """Entries in commit order: from the table until it is caught up, then from memory; from the table again after a
+    quiet time, because another process may have written."""
+    from_table = True
+    while not connection.is_over:
+        if from_table or subscription.lost:
+            subscription.lost = False
+            page = await streams.list_activity(org_id, after, workflow_ids)
+            from_table = len(page) > 0
+        else:
+            page = [entry for entry in subscription.entries if entry.cursor > after]
+            subscription.entries.clear()
+            if page:
+                after = page[-1].cursor
+            page = [entry for entry in page if workflow_ids is None or entry.workflow_id in workflow_ids]
+        if page:
+            after = max(after, page[-1].cursor)
+            yield page
+        elif not from_table and not subscription.entries:
+            from_table = not await connection.wait()
+
+
+def _activity_frame(entry: Activity) -> bytes:
+    event, workflow_id = entry.event, entry.workflow_id
+    body = frame(entry.run_id, event).split(b"data: ", 1)[1]
     named = f'{{"workflowId":"{workflow_id}",'.encode() if workflow_id and b'"workflowId"' not in body else b"{"
-    return f"id: {cursor}\nevent: {event.type}\ndata: ".encode() + named + body[1:]
+    return f"id: {entry.cursor}\nevent: {event.type}\ndata: ".encode() + named + body[1:]

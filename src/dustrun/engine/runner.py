@@ -262,7 +262,7 @@ class Runner:
         )
 
     def _publish(self, events: list[journal_rows.Event]) -> None:
-        self._world.hub.publish(self.facts.org_id, self.facts.id, events)
+        self._world.hub.publish(self.facts, events)
 
     # --- one node ---
 

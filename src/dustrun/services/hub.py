@@ -8,36 +8,51 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from dustrun.storage.journal import ACTIVITY, Event
+from dustrun.services.ports import RunFacts
+from dustrun.storage.journal import Event
 
 BUFFER = 256
 RunKey = tuple[str, str]
 K = TypeVar("K")
+T = TypeVar("T")
 
 
-class Subscription:
-    """One reader's small buffer of committed events. `lost` is set when it overflowed."""
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A start, a wait or an end of some run, with its place in the organisation's activity."""
 
-    __slots__ = ("_ready", "events", "lost")
+    cursor: int
+    run_id: str
+    workflow_id: str | None
+    event: Event
+
+
+class Subscription(Generic[T]):
+    """One reader's small buffer of committed entries. `lost` is set when it overflowed; `run_pk` once a run that was
+    waited for has appeared."""
+
+    __slots__ = ("_ready", "entries", "lost", "run_pk")
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque()
+        self.entries: deque[T] = deque()
         self.lost = False
+        self.run_pk: int | None = None
         self._ready = asyncio.Event()
 
-    def put(self, events: Sequence[Event]) -> None:
-        """Adds events, or drops everything when the reader is too slow."""
-        if len(self.events) + len(events) > BUFFER:
-            self.events.clear()
+    def put(self, entries: Sequence[T]) -> None:
+        """Adds entries, or drops everything when the reader is too slow."""
+        if len(self.entries) + len(entries) > BUFFER:
+            self.entries.clear()
             self.lost = True
         else:
-            self.events.extend(events)
+            self.entries.extend(entries)
         self._ready.set()
 
     def wake(self) -> None:
-        """Wakes the reader without an event."""
+        """Wakes the reader without an entry."""
         self._ready.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -55,46 +70,55 @@ class Hub:
     """Who reads which run, and who reads an organisation's activity."""
 
     def __init__(self) -> None:
-        self._runs: dict[RunKey, list[Subscription]] = {}
-        self._activity: dict[str, list[Subscription]] = {}
+        self._runs: dict[RunKey, list[Subscription[Event]]] = {}
+        self._activity: dict[str, list[Subscription[Activity]]] = {}
 
-    def watch_run(self, org_id: str, run_id: str) -> Subscription:
+    def watch_run(self, org_id: str, run_id: str) -> Subscription[Event]:
         """Subscribes to one run, which need not exist yet."""
-        subscription = Subscription()
+        subscription: Subscription[Event] = Subscription()
         self._runs.setdefault((org_id, run_id), []).append(subscription)
         return subscription
 
-    def leave_run(self, org_id: str, run_id: str, subscription: Subscription) -> None:
+    def leave_run(self, org_id: str, run_id: str, subscription: Subscription[Event]) -> None:
         """Ends a subscription to one run."""
         _leave(self._runs, (org_id, run_id), subscription)
 
-    def watch_activity(self, org_id: str) -> Subscription:
-        """Subscribes to starts, waits and ends of an organisation's runs; only as a wake-up."""
-        subscription = Subscription()
+    def watch_activity(self, org_id: str) -> Subscription[Activity]:
+        """Subscribes to starts, waits and ends of an organisation's runs."""
+        subscription: Subscription[Activity] = Subscription()
         self._activity.setdefault(org_id, []).append(subscription)
         return subscription
 
-    def leave_activity(self, org_id: str, subscription: Subscription) -> None:
+    def leave_activity(self, org_id: str, subscription: Subscription[Activity]) -> None:
         """Ends a subscription to an organisation's activity."""
         _leave(self._activity, org_id, subscription)
 
-    def publish(self, org_id: str, run_id: str, events: Sequence[Event]) -> None:
-        """Tells the readers of a run what was committed; on the event loop, in commit order."""
-        for subscription in self._runs.get((org_id, run_id), ()):
+    def publish(self, facts: RunFacts, events: Sequence[Event]) -> None:
+        """Tells the readers what was committed of a run; on the event loop, in commit order."""
+        for subscription in self._runs.get((facts.org_id, facts.id), ()):
+            subscription.run_pk = facts.pk
             subscription.put(events)
-        readers = self._activity.get(org_id)
-        if readers and any(event.type in ACTIVITY for event in events):
-            for subscription in readers:
-                subscription.wake()
+        readers = self._activity.get(facts.org_id)
+        if readers:
+            found = [
+                Activity(event.cursor, facts.id, facts.workflow_id, event)
+                for event in events
+                if event.cursor is not None
+            ]
+            for reader in readers if found else ():
+                reader.put(found)
 
     def wake_all(self) -> None:
         """Wakes every reader, so that it can see that the server stops."""
-        for subscriptions in (*self._runs.values(), *self._activity.values()):
-            for subscription in subscriptions:
-                subscription.wake()
+        for run_readers in self._runs.values():
+            for reader in run_readers:
+                reader.wake()
+        for activity_readers in self._activity.values():
+            for one in activity_readers:
+                one.wake()
 
 
-def _leave(table: dict[K, list[Subscription]], key: K, subscription: Subscription) -> None:
+def _leave(table: dict[K, list[Subscription[T]]], key: K, subscription: Subscription[T]) -> None:
     left = [other for other in table.get(key, ()) if other is not subscription]
     if left:
         table[key] = left

@@ -147,7 +147,8 @@ class Runs:
             return Created(facts.id, *starting.create(tx, prepared, opening.batch))
 
         def created(done: Created) -> None:
-            self._hub.publish(facts.org_id, facts.id, done.events)
+            facts.pk = done.pk
+            self._hub.publish(facts, done.events)
             self._engine.opened(opening, done.pk)
 
         return await idempotency.write(self._writer, unit, created)

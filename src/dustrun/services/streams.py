@@ -10,7 +10,7 @@ from dustrun import clock, ids
 from dustrun.core.state import RUN_FINAL, RunStatus
 from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
 from dustrun.services import idempotency
-from dustrun.services.hub import Hub
+from dustrun.services.hub import Activity, Hub
 from dustrun.services.principal import Principal
 from dustrun.settings import Settings
 from dustrun.storage import events as event_rows
@@ -160,12 +160,10 @@ class Streams:
         """The cursor that a new stream over many runs begins behind."""
         return await self._database.read(lambda tx: event_rows.newest_activity(tx, org_id))
 
-    async def list_activity(
-        self, org_id: str, after: int, workflow_ids: Sequence[str] | None
-    ) -> list[tuple[int, str, str | None, Event]]:
+    async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
         """The next page of starts, waits and ends."""
-        rows = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
-        return rows[: fitting([len(row[3].data) for row in rows])]
+        found = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+        return [Activity(*row) for row in found]
 
     # --- waiting streams ---
 

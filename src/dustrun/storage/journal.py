@@ -6,7 +6,7 @@ The run's row gives the events their sequence numbers, whoever writes them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,12 +27,14 @@ class StaleFence(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`."""
+    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`; `cursor` is its place in
+    the organisation's activity, for a start, a wait or an end that was just written."""
 
     seq: int
     type: str
     at: int
     data: str
+    cursor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ _NUMBER = Statement(
 )
 _ADD_EVENT = Statement(sa.insert(events))
 _ADD_ACTIVITY = Statement(
-    sa.insert(activity).values(org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq"))
+    sa.insert(activity)
+    .values(org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq"))
+    .returning(activity.c.id)
 )
 _ADD_EXECUTION = Statement(sa.insert(executions))
 _CHANGE_EXECUTION = Statement(
@@ -223,9 +227,11 @@ def write_events(
         _ADD_EVENT,
         [{"run_pk": run_pk, "seq": e.seq, "type": e.type, "at": e.at, "data": e.data} for e in numbered],
     )
-    for event in numbered:
+    for index, event in enumerate(numbered):
         if event.type in ACTIVITY:
-            tx.run(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=event.seq)
+            row = tx.one(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=event.seq)
+            assert row is not None
+            numbered[index] = replace(event, cursor=row[0])
     return numbered
 
 
