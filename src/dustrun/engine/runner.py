@@ -368,19 +368,30 @@ class Runner:
         self._plan.settled(execution.path, outcome.status, outcome.branch)
 
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
-        policy = self._program.nodes[start.node_id].node.retry
-        decision = retry.decide(
-            policy,
-            start.attempt,
-            retryable=outcome.retryable,
-            now=self._now(),
-            jitter=ids.jitter(),
-            after_ms=outcome.after_ms,
-        )
-        if isinstance(decision, retry.RetryAt) and not self._cancelling:
-            self._schedule(start, execution, decision.at, outcome.public())
+        at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)
+        if at is not None:
+            self._schedule(start, execution, at, outcome.public())
         else:
             self._settle_failure(execution, outcome)
+
+    def _retry_at(self, start: Start, *, retryable: bool, after_ms: int | None = None) -> int | None:
+        """When the next attempt is due; None when there is none."""
+        if self._cancelling:
+            return None
+        decision = retry.decide(
+            self._program.nodes[start.node_id].node.retry,
+            start.attempt,
+            retryable=retryable,
+            now=self._now(),
+            jitter=ids.jitter(),
+            after_ms=after_ms,
+        )
+        return decision.at if isinstance(decision, retry.RetryAt) else None
+
+    def _is_idempotent(self, execution: Execution) -> bool:
+        """Whether doing an attempt again under its key equals doing it once."""
+        action = self._world.catalog.actions.get(self._program.nodes[execution.node_id].node.type)
+        return action is not None and action.is_idempotent(execution.input)
 
     def _schedule(self, start: Start, execution: Execution, at: int, error: dict[str, Any] | None) -> None:
         """Puts the node down until its next attempt; in a simulation its clock moves on instead."""
@@ -405,10 +416,14 @@ class Runner:
         self._plan.settled(execution.path, N.FAILURE, execution.branch)
 
     def _doubt(self, start: Start, execution: Execution, outcome: Unknown) -> None:
-        """Nobody knows whether it happened: the node's `onUncertain` decides, else a person."""
+        """Nobody knows whether it happened: it is done again when the other side deduplicates, else the node's
+        `onUncertain` decides, else a person."""
         policy = self._program.nodes[start.node_id].node.on_uncertain
         execution.facts = outcome.facts or execution.facts
-        if policy == "fail" and not self._cancelling:
+        if self._is_idempotent(execution) and (at := self._retry_at(start, retryable=True)) is not None:
+            error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": True}
+            self._schedule(start, execution, at, error)
+        elif policy == "fail" and not self._cancelling:
             self._settle_failure(execution, Failed("UNCERTAIN", outcome.message, facts=execution.facts))
         elif policy == "retry" and not self._cancelling:
             error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": True}
