@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from e2e.node import FOLDER, npm_install
 from e2e.server import Server
 
 Events = list[dict[str, Any]]
+Start = Callable[..., "Program"]
 
 # an EventSource left to itself: it is never closed, so only the server's 204 can stop it
 BARE = """
@@ -59,6 +61,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,
+                start_new_session=True,
             )
 
     @property
@@ -88,7 +91,7 @@ class Program:
     def close(self) -> None:
         """Ends it if it still runs."""
         if self._process.poll() is None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # `node` may be a script that starts the real one
             self._process.wait()
 
 

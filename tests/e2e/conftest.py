@@ -1,4 +1,4 @@
-"""A server process for each module, and one browser for the whole session."""
+"""One server and one browser for the whole session, and servers that a test may end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.browser import find_or_install, running
+from e2e.clients import Program, Start
 from e2e.server import Server
 
 
@@ -18,7 +19,7 @@ def devtools() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that stays up."""
     server = Server(tmp_path_factory.mktemp("server"), max_result_bytes=str(2**26))
@@ -36,3 +37,17 @@ def fragile(tmp_path: Path) -> Iterator[Server]:
         yield server.start()
     finally:
         server.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts programs of the guide, and ends those that are left."""
+    started: list[Program] = []
+
+    def begin(name: str, server: Server, **variables: str) -> Program:
+        started.append(Program(name, server, tmp_path, **variables))
+        return started[-1]
+
+    yield begin
+    for program in started:
+        program.close()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from e2e.clients import Program, places
+from e2e.clients import Start, places
 from e2e.flows import chain
 from e2e.guide import snippets
 from e2e.server import Server
@@ -19,9 +18,9 @@ def test_guide_has_the_programs_that_are_tested_here() -> None:
 
 
 @pytest.mark.parametrize("name", ["fetch", "requests"])
-def test_program_starts_a_run_and_follows_it_to_the_end(name: str, server: Server, tmp_path: Path) -> None:
+def test_program_starts_a_run_and_follows_it_to_the_end(name: str, server: Server, start: Start) -> None:
     workflow = server.create_workflow(chain(3, 200))
-    program = Program(name, server, tmp_path, WORKFLOW=workflow).finish()
+    program = start(name, server, WORKFLOW=workflow).finish()
     events = program.events()
     assert events[0]["type"] == "run_started"
     assert events[-1]["type"] == "run_finished"
@@ -29,9 +28,9 @@ def test_program_starts_a_run_and_follows_it_to_the_end(name: str, server: Serve
     assert program.complaints == ""
 
 
-def test_curl_starts_a_run_and_follows_it_to_the_end(server: Server, tmp_path: Path) -> None:
+def test_curl_starts_a_run_and_follows_it_to_the_end(server: Server, start: Start) -> None:
     workflow = server.create_workflow(chain(3, 200))
-    output = Program("curl", server, tmp_path, WORKFLOW=workflow).finish().output
+    output = start("curl", server, WORKFLOW=workflow).finish().output
     blocks = [block.split("\n") for block in output.split("\n\n")]
     assert blocks[0] == ["retry: 1000"]
     assert blocks[-2:] == [["event: end", "data: {}"], [""]]
@@ -42,17 +41,17 @@ def test_curl_starts_a_run_and_follows_it_to_the_end(server: Server, tmp_path: P
     assert places(events) == list(range(1, len(events) + 1))
 
 
-def test_program_that_is_refused_says_why(server: Server, tmp_path: Path) -> None:
+def test_program_that_is_refused_says_why(server: Server, start: Start) -> None:
     for name in ("curl", "fetch", "requests"):
-        program = Program(name, server, tmp_path, WORKFLOW="wf_00000000000000000000000000")
+        program = start(name, server, WORKFLOW="wf_00000000000000000000000000")
         with pytest.raises(AssertionError):
             program.finish()
         assert "404" in program.complaints, name
 
 
-def test_post_sent_twice_under_one_key_starts_one_run(server: Server, tmp_path: Path) -> None:
+def test_post_sent_twice_under_one_key_starts_one_run(server: Server, start: Start) -> None:
     workflow = server.create_workflow(chain(1))
-    printed = Program("idempotent", server, tmp_path, WORKFLOW=workflow).finish().output.split()
+    printed = start("idempotent", server, WORKFLOW=workflow).finish().output.split()
     assert len(printed) == 2
     assert printed[0] == printed[1]
     assert [run["id"] for run in server.call("GET", f"/v1/workflows/{workflow}/runs")["items"]] == [printed[0]]

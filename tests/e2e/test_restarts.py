@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.browser import Page, opened
-from e2e.clients import Events, Program, Source, places, token_url, until
+from e2e.clients import Events, Program, Source, Start, places, token_url, until
 from e2e.flows import chain
 from e2e.server import Server, new_run_id
 
@@ -20,14 +20,14 @@ EVENTS = 37
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
 async def test_every_client_sees_every_event_once_across_a_restart(
-    how: signal.Signals, fragile: Server, devtools: str, tmp_path: Path
+    how: signal.Signals, fragile: Server, devtools: str, start: Start, tmp_path: Path
 ) -> None:
     workflow = fragile.create_workflow(chain(STEPS, 600))
     async with opened(devtools, fragile.url + PAGE) as page:
         run = new_run_id()
-        sources, programs = await _listen(run, fragile, page, tmp_path)
+        sources, programs = await _listen(run, fragile, page, start, tmp_path)
         assert fragile.start_run(workflow, runId=run) == run
-        programs += [Program(name, fragile, tmp_path, WORKFLOW=workflow) for name in ("fetch", "requests")]
+        programs += [start(name, fragile, WORKFLOW=workflow) for name in ("fetch", "requests")]
 
         async def is_under_way() -> bool:
             followed = [program.events() for program in programs] + [await source.events() for source in sources]
@@ -51,10 +51,12 @@ async def test_every_client_sees_every_event_once_across_a_restart(
         await _check_that_it_is_over(sources, fragile, run)
 
 
-async def _listen(run: str, server: Server, page: Page, folder: Path) -> tuple[list[Source], list[Program]]:
+async def _listen(
+    run: str, server: Server, page: Page, start: Start, folder: Path
+) -> tuple[list[Source], list[Program]]:
     """Those that listen before the run exists."""
     sources = [await Source(page, name, token_url(server, run, folder)).begin() for name in ("bare", "guided")]
-    program = Program("eventsource", server, folder, RUN=run)
+    program = start("eventsource", server, RUN=run)
     await until(lambda: "connected" in program.complaints, what="eventsource connects")
     await until(lambda: [source.statuses for source in sources] == [[200], [200]], what="the browser connects")
     return sources, [program]
