@@ -26,6 +26,7 @@ TOOLS = ROOT / ".tools"
 UP_WITHIN_S = 20.0
 _FLAGS = (
     "--headless",
+    "--no-sandbox",  # root and many containers have none to give; the pages are our own
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -128,8 +129,7 @@ def _from_npm(apt: str) -> Chromium:
 def running(chromium: Chromium) -> Iterator[str]:
     """A browser with a profile of its own; gives the address of its DevTools."""
     with tempfile.TemporaryDirectory(prefix="dustrun-chromium-", ignore_cleanup_errors=True) as folder:
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        command = [chromium.path, *_FLAGS, *root, f"--user-data-dir={folder}", "about:blank"]
+        command = [chromium.path, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
         log_path = Path(folder) / "log.txt"
         with log_path.open("wb") as log:
             process = subprocess.Popen(command, env={**os.environ, **chromium.environment}, stdout=log, stderr=log)
