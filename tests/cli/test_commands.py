@@ -188,19 +188,17 @@ def test_interrupting_leaves_the_run_alone(server: Served, save: Any) -> None:
 
 
 def test_watching_survives_a_restart_of_the_server(tmp_path: Path, save: Any) -> None:
-    data_dir = tmp_path / "data"
-    with served(data_dir) as first:
+    data_dir, told = tmp_path / "data", tmp_path / "told"
+    with served(data_dir) as first, told.open("w") as errors:
         port = int(first.url.rpartition(":")[2])
         command = [sys.executable, "-m", "dustrun", "run", save(nap(3_000)), "--json"]
-        watcher = subprocess.Popen(
-            command, env=first.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        watcher = subprocess.Popen(command, env=first.environment, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert watcher.stdout is not None
-        seen = [watcher.stdout.readline()]
-    with served(data_dir, port):
-        rest, told = watcher.communicate(timeout=60)
-    events = [json.loads(line) for line in [*seen, *rest.splitlines()]]
-    assert watcher.returncode == 0, told
+        lines = [watcher.stdout.readline()]
+    with served(data_dir, port), watcher:
+        lines += watcher.stdout.readlines()
+    events = [json.loads(line) for line in lines]
+    assert watcher.returncode == 0, told.read_text()
     assert [event["seq"] for event in events[:-1]] == list(range(1, len(events)))
     assert events[-2]["status"] == "success"
-    assert "The connection broke" in told
+    assert "The connection broke" in told.read_text()
