@@ -1,0 +1,185 @@
+"""Fakes for the tests of actions, shipped so that authors of plugins need no server, network or sandbox.
+
+    from dustrun.sdk.testing import FakeContext, json_response, perform
+
+    async def test_rate_is_read() -> None:
+        ctx = FakeContext(responses=[json_response({"usd": 2000})])
+        assert await perform(my_action, {"symbol": "ETH"}, ctx) == {"usd": 2000}
+        assert ctx.http.requests[0].url == "https://api.example.com/price?symbol=ETH"
+
+Nothing here is imported by the server. The fakes keep the contract of `dustrun.sdk.Context`, which the type checker
+proves, and answer only what a test scripted: an action that asks for more fails the test instead of hanging it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun.core.exact_json import dumps
+from dustrun.core.expression import compile_value
+from dustrun.sdk import Action, Context, HttpRequest, HttpResponse, ScriptResult
+
+NOW_MS: Final = 1_769_860_800_000
+"""2026-01-31T12:00:00Z: where the clock of a fake stands unless a test says otherwise."""
+
+KEY: Final = "dustrun-0123456789abcdef0123456789abcdef01234567"
+"""The idempotency key of a fake unless a test says otherwise; as long as a real one."""
+
+Answer = HttpResponse | Exception | Callable[[HttpRequest], HttpResponse]
+"""What a request comes to: a response, an error to raise, or a function of the request."""
+
+ScriptAnswer = ScriptResult | Exception | Callable[[str, Any], ScriptResult]
+"""What a script comes to: a result, an error to raise, or a function of code and input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One line that the action wrote into the run's log."""
+
+    message: str
+    level: str = "info"
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report of progress."""
+
+    message: str
+    percent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """One script that the action ran."""
+
+    code: str
+    input: Any
+    timeout_ms: int | None = None
+
+
+class FakeHttp:
+    """Answers requests in the scripted order and keeps them in `requests`."""
+
+    def __init__(self, answers: Iterable[Answer] = ()) -> None:
+        self.requests: list[HttpRequest] = []
+        self._answers = list(answers)
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """The next answer; an `AssertionError` when the test scripted none."""
+        self.requests.append(request)
+        if not self._answers:
+            raise AssertionError(f"no answer is scripted for {request.method} {request.url}")
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, HttpResponse) else answer(request)
+
+
+class FakeScript:
+    """Answers scripts in the scripted order and keeps them in `calls`; it runs no JavaScript."""
+
+    def __init__(self, answers: Iterable[ScriptAnswer] = ()) -> None:
+        self.calls: list[ScriptCall] = []
+        self._answers = list(answers)
+
+    async def run(self, code: str, input: Any, timeout_ms: int | None = None) -> ScriptResult:
+        """The next answer; an `AssertionError` when the test scripted none."""
+        self.calls.append(ScriptCall(code, input, timeout_ms))
+        if not self._answers:
+            raise AssertionError(f"no answer is scripted for the script {code[:60]!r}")
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, ScriptResult) else answer(code, input)
+
+
+class FakeContext:
+    """A `ctx` that keeps what the action does: `logs`, `reports`, `http.requests`, `script.calls`."""
+
+    def __init__(
+        self,
+        *,
+        responses: Iterable[Answer] = (),
+        scripts: Iterable[ScriptAnswer] = (),
+        idempotency_key: str = KEY,
+        now_ms: int = NOW_MS,
+    ) -> None:
+        self.logs: list[Logged] = []
+        self.reports: list[Progress] = []
+        self._http = FakeHttp(responses)
+        self._script = FakeScript(scripts)
+        self._idempotency_key = idempotency_key
+        self._now_ms = now_ms
+
+    @property
+    def http(self) -> FakeHttp:
+        """The scripted way out."""
+        return self._http
+
+    @property
+    def script(self) -> FakeScript:
+        """The scripted sandbox."""
+        return self._script
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of the node."""
+        return self._idempotency_key
+
+    @property
+    def now_ms(self) -> int:
+        """The node's start in milliseconds since the epoch."""
+        return self._now_ms
+
+    def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
+        """Keeps the line in `logs`."""
+        self.logs.append(Logged(message, level, data))
+
+    def progress(self, message: str, *, percent: int | None = None) -> None:
+        """Keeps the report in `reports`."""
+        self.reports.append(Progress(message, percent))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRoots:
+    """What templates see, by root: `FakeRoots({"$trigger": {"body": {"usd": 2000}}})`."""
+
+    values: Mapping[str, Any]
+
+    def root(self, name: str) -> Any:
+        """The value of a root; `KeyError` when the test gave none."""
+        return self.values[name]
+
+
+def json_response(
+    value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None, url: str = "https://api.example.com/"
+) -> HttpResponse:
+    """An answer with a JSON body, numbers exact."""
+    return HttpResponse(status, {"content-type": "application/json", **(headers or {})}, dumps(value), url)
+
+
+def text_response(
+    text: str, status: int = 200, *, content_type: str = "text/plain; charset=utf-8", url: str = "https://example.com/"
+) -> HttpResponse:
+    """An answer with a text body."""
+    return HttpResponse(status, {"content-type": content_type}, text.encode(), url)
+
+
+async def perform(
+    action: Action, payload: Mapping[str, Any], ctx: Context | None = None, roots: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Runs an action as the engine does: fills templates from `roots`, checks the input, returns the node's result.
+
+    Raises `pydantic.ValidationError` for an input that the engine refuses, and whatever the action raises.
+    """
+    template = compile_value(dict(payload), action.raw_fields)
+    filled = template.evaluate(FakeRoots(roots or {}))
+    value = action.run(action.input.model_validate(filled), ctx if ctx is not None else FakeContext())
+    output = await value if inspect.isawaitable(value) else value
+    if not isinstance(output, action.output):
+        raise AssertionError(f"the action returned {type(output).__name__}, not its declared output")
+    return output.model_dump(by_alias=True)
