@@ -80,7 +80,10 @@ async def test_the_page_needs_nothing_from_outside(server: Composition) -> None:
 
 
 async def test_the_definitions_schema_is_published_and_is_the_one_that_validates(server: Composition) -> None:
-    schema = json.loads((await server.client(None).http.get("/v1/schemas/definition.json")).content)
+    response = await server.client(None).http.get("/v1/schemas/definition.json")
+    schema = json.loads(response.content)
+    documented = (await server.client(None).http.get("/openapi.json")).json()["paths"]["/v1/schemas/definition.json"]
+    assert list(documented["get"]["responses"]["200"]["content"]) == [response.headers["content-type"]]
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     assert validator.is_valid(DEFINITION)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -195,7 +195,7 @@ class Routes:
         refusals: Sequence[Code] = (),
         secret: bool = False,
         example: Any = None,
-        raw: bool = False,
+        raw: type[JSONResponse] | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
             endpoint = _enveloping(handler, shape, secret)
@@ -210,6 +210,7 @@ class Routes:
                 description=(documented[1] if len(documented) > 1 else documented[0]),
                 operation_id=handler.__name__,
                 response_model=answers if raw else envelope_of(answers),
+                response_class=raw or JSONResponse,
                 responses=cast(dict[int | str, dict[str, Any]], responses_of(method, permission, known, example)),
                 openapi_extra={"x-permission": permission},
             )
