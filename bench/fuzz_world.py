@@ -1,0 +1,296 @@
+"""What the fuzzer needs to exist: workflows in each status, runs in each, conversations, keys. Made through the API."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+Adapt = Callable[["World", Any], None]
+
+_SAY: dict[str, Any] = {"type": "log", "payload": {"message": "hello"}}
+_ROOT: dict[str, Any] = {"type": "manual", "payload": {}, "children": ["n"]}
+_SETTLED = ("success", "failure", "partial", "cancelled")
+
+
+def definition(node: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A trigger and one node, a line in the log without another one."""
+    return {"nodes": {"root": _ROOT, "n": node or _SAY}, "triggerNodeIds": ["root"]}
+
+
+class World:
+    """Things of one organisation, made on demand; `key` is the key that makes them and must live."""
+
+    def __init__(self, base: str, key: str, sink: str) -> None:
+        self.base = base
+        self.key = key
+        self._sink = sink
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {key}"
+        self._numbers = itertools.count(1)
+        self.key_id = self._own_key_id()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.close()
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """A call that must succeed; its `data`."""
+        answer = self._session.request(method, self.base + path, json=body, timeout=30)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
+        return answer.json()["data"]
+
+    def _own_key_id(self) -> str:
+        keys = self.call("GET", "/v1/api-keys?limit=100")["items"]
+        return str(keys[-1]["id"])
+
+    # --- workflows ---
+
+    def draft(self, node: dict[str, Any] | None = None, **fields: Any) -> str:
+        """A workflow that was never published."""
+        body = {"name": "fuzzed", "description": "", "definition": definition(node), **fields}
+        return str(self.call("POST", "/v1/workflows", body)["id"])
+
+    def live(self, **fields: Any) -> str:
+        """A published workflow without a draft."""
+        workflow_id = self.draft(**fields)
+        self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
+        return workflow_id
+
+    def live_with_draft(self) -> str:
+        """A published workflow with a newer draft: versions 1 and 2."""
+        workflow_id = self.live()
+        changed = definition({"type": "log", "payload": {"message": "changed"}})
+        self.call("PUT", f"/v1/workflows/{workflow_id}", {"definition": changed})
+        return workflow_id
+
+    def paused(self) -> str:
+        """A paused workflow."""
+        workflow_id = self.live()
+        self.call("POST", f"/v1/workflows/{workflow_id}/pause", {})
+        return workflow_id
+
+    def archived(self) -> str:
+        """An archived workflow."""
+        workflow_id = self.draft()
+        self.call("DELETE", f"/v1/workflows/{workflow_id}")
+        return workflow_id
+
+    # --- runs ---
+
+    def run(self, node: dict[str, Any] | None = None, workflow_id: str | None = None) -> str:
+        """A run that was just started."""
+        workflow_id = workflow_id or self.draft(node)
+        return str(self.call("POST", f"/v1/workflows/{workflow_id}/run", {})["runId"])
+
+    def finished(self, workflow_id: str | None = None) -> str:
+        """A run that succeeded."""
+        return self._wait(self.run(workflow_id=workflow_id), *_SETTLED)
+
+    def failed(self) -> str:
+        """A run that failed."""
+        return self._wait(self.run({"type": "stop", "payload": {"status": "failure"}}), *_SETTLED)
+
+    def waiting(self) -> str:
+        """A run that waits for an hour."""
+        return self._wait(self.run({"type": "delay", "payload": {"delayMs": 3_600_000}}), "waiting")
+
+    def uncertain(self) -> str:
+        """A run that waits for a word about its node `n`."""
+        url = f"{self._sink}/drop/fuzz/{next(self._numbers)}"
+        return self._wait(self.run({"type": "http-request", "payload": {"method": "POST", "url": url}}), "waiting")
+
+    def _wait(self, run_id: str, *statuses: str) -> str:
+        for _ in range(500):
+            if self.call("GET", f"/v1/runs/{run_id}?summary=true")["status"] in statuses:
+                return run_id
+            time.sleep(0.01)
+        raise RuntimeError(f"{run_id} did not come to {statuses}")
+
+    # --- the rest ---
+
+    def connector_type(self) -> str:
+        """A connector type of the catalogue, or one that it could have."""
+        found = self.call("GET", "/v1/connector-types")
+        return str(found[0]["type"]) if found else "wallet"
+
+    def conversation(self) -> str:
+        """A conversation."""
+        return str(self.call("POST", "/v1/conversations", {"title": "fuzzed"})["id"])
+
+    def message(self, conversation_id: str) -> str:
+        """A message of a conversation."""
+        body = {"role": "assistant", "content": "hello"}
+        return str(self.call("POST", f"/v1/conversations/{conversation_id}/messages", body)["id"])
+
+    def spare_key(self) -> str:
+        """A key that may be revoked."""
+        return str(self.call("POST", "/v1/api-keys", {"name": "spare", "permissions": ["run:read"]})["id"])
+
+    def organization(self) -> str:
+        """The organisation of the key."""
+        return str(self.call("GET", "/v1/organizations")["items"][0]["id"])
+
+
+# --- how each operation is made to succeed ---
+
+
+def _path(case: Any, **values: Any) -> None:
+    case.path_parameters = {**(case.path_parameters or {}), **values}
+
+
+def _id_of(make: Callable[[World], str]) -> Adapt:
+    return lambda world, case: _path(case, id=make(world))
+
+
+def _id_and_body(make: Callable[[World], str], body: Any) -> Adapt:
+    def adapt(world: World, case: Any) -> None:
+        _path(case, id=make(world))
+        _body(case, body)
+
+    return adapt
+
+
+def _body(case: Any, body: Any) -> None:
+    """Sets a whole body that the operation takes."""
+    case.body = body
+    case.media_type = "application/json"
+
+
+def _no_query(adapt: Adapt) -> Adapt:
+    """Without query and headers of chance: a stray `since` or token says no."""
+
+    def adapted(world: World, case: Any) -> None:
+        case.query = {}
+        case.headers = {}
+        adapt(world, case)
+
+    return adapted
+
+
+def _version(world: World, case: Any) -> None:
+    _path(case, id=world.live_with_draft(), number=1)
+
+
+def _diff(world: World, case: Any) -> None:
+    _version(world, case)
+    case.query = {"against": 2}
+
+
+def _compare(world: World, case: Any) -> None:
+    workflow_id = world.draft()
+    _path(case, id=world.finished(workflow_id), otherId=world.finished(workflow_id))
+
+
+def _messages(world: World, case: Any) -> None:
+    conversation_id = world.conversation()
+    _path(case, id=conversation_id, messageId=world.message(conversation_id))
+
+
+def _new_message(world: World, case: Any) -> None:
+    _messages(world, case)
+    _body(case, {"role": "user", "content": "hello"})
+
+
+def _resolve(world: World, case: Any) -> None:
+    _path(case, id=world.uncertain(), nodeId="n")
+    _body(case, {"outcome": "happened", "result": {"status": 200}})
+
+
+def _rollback(world: World, case: Any) -> None:
+    _path(case, id=world.live_with_draft())
+    _body(case, {"targetVersion": 1})
+
+
+def _streams(world: World, case: Any) -> None:
+    case.query = {"ids": [world.draft()]}
+
+
+def _whole_workflow(_world: World, case: Any) -> None:
+    _body(case, {"name": "fuzzed", "description": "", "definition": definition()})
+
+
+def _nothing(_world: World, _case: Any) -> None:
+    pass
+
+
+def _only_body(body: Any) -> Adapt:
+    return lambda _world, case: _body(case, body)
+
+
+HELP: dict[str, Adapt] = {
+    "get_action": lambda _, case: _path(case, type="log"),
+    "get_trigger": lambda _, case: _path(case, type="manual"),
+    "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
+    "create_conversation": _only_body({"title": "fuzzed"}),
+    "get_conversation": _id_of(World.conversation),
+    "create_message": _new_message,
+    "list_messages": _messages,
+    "get_message": _messages,
+    "create_key": _only_body({"name": "fuzzed", "permissions": ["run:read"]}),
+    "get_key": _id_of(World.spare_key),
+    "revoke_key": _id_of(World.spare_key),
+    "create_organization": _only_body({"name": "fuzzed"}),
+    "get_organization": _id_of(World.organization),
+    "run_inline": _only_body({"definition": definition()}),
+    "run_sync": _only_body({"definition": definition()}),
+    "list_workflow_runs": _id_of(World.draft),
+    "count_workflow_runs": _id_of(World.draft),
+    "get_run": _id_of(World.finished),
+    "get_effects": _id_of(World.uncertain),
+    "compare_runs": _compare,
+    "cancel_run": _id_of(World.waiting),
+    "retry_run": _id_of(World.failed),
+    "resolve_node": _resolve,
+    "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
+    "list_versions": _id_of(World.live_with_draft),
+    "count_versions": _id_of(World.live_with_draft),
+    "get_version": _version,
+    "diff_versions": _diff,
+    "create_workflow": _whole_workflow,
+    "validate_workflow": _only_body({"definition": definition()}),
+    "get_workflow": _id_of(World.draft),
+    "update_workflow": _id_and_body(World.draft, {"name": "renamed"}),
+    "archive_workflow": _id_of(World.draft),
+    "get_draft": _id_of(World.draft),
+    "discard_draft": _id_of(World.live_with_draft),
+    "get_live": _id_of(World.live),
+    "set_ui_metadata": _id_and_body(World.draft, {"uiMetadata": {"zoom": 1}}),
+    "publish_workflow": _id_and_body(World.draft, {}),
+    "pause_workflow": _id_and_body(World.live, {}),
+    "resume_workflow": _id_and_body(World.paused, {}),
+    "rollback_workflow": _rollback,
+    "unarchive_workflow": _id_and_body(World.archived, {}),
+    "refill_workflow": _id_and_body(lambda world: world.draft(maxRuns=5), {"remainRuns": 5}),
+    "run_workflow": _id_and_body(World.draft, {}),
+    "stream_run": _no_query(_id_of(World.finished)),
+    "stream_workflow_runs": _no_query(_id_of(World.draft)),
+    "stream_workflows": _no_query(_streams),
+    "stream_activity": _no_query(_nothing),
+}
+"""Operation → how a case of it is changed so that it should be answered 2xx."""
+
+
+def succeed(world: World, operation_id: str, case: Any) -> None:
+    """Changes a case so that it should succeed; operations without an entry need no help but a clean query."""
+    adapt = HELP.get(operation_id)
+    if adapt is None:
+        case.query = {}
+        return
+    case.query = {}
+    case.headers = {}
+    adapt(world, case)
+
+
+def place(world: World, operation_id: str, case: Any) -> None:
+    """Puts ids that exist into the path and leaves the rest as it was generated."""
+    adapt = HELP.get(operation_id)
+    if adapt is None or not case.path_parameters:
+        return
+    body, query, headers, media_type = case.body, case.query, case.headers, case.media_type
+    adapt(world, case)
+    case.body, case.query, case.headers, case.media_type = body, query, headers, media_type

@@ -1,0 +1,12 @@
+"""The small version of `scripts/soak fuzz`."""
+
+from __future__ import annotations
+
+from bench import soak_fuzz
+
+
+def test_every_answer_of_a_live_server_is_as_its_document_says() -> None:
+    found = soak_fuzz.run(300, seed=20_261)
+    assert found["failures"] == []
+    assert found["cases"] >= 300
+    assert found["answered2xx"] == found["operations"]
