@@ -8,11 +8,13 @@ the first nothing happens, in the second the server is gone for as long, in the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ async def _follow(server: Server, devtools: str, pauses: int, chance: random.Ran
         try:
             for pause in range(pauses):
                 await _disturb(server, story, pause, chance, pause_s)
-            seen = await _collect(sources, programs)
+            seen = await _collect(sources, programs, story, 2 * pause_s + 30)  # outages made the runs late
         finally:
             for program in programs:
                 program.close()
@@ -104,15 +106,26 @@ async def _restart(server: Server, story: Story, how: signal.Signals, down_s: fl
     await asyncio.to_thread(server.start)
 
 
-async def _collect(sources: list[Source], programs: list[Program]) -> dict[str, Events]:
+async def _collect(sources: list[Source], programs: list[Program], story: Story, within_s: float) -> dict[str, Events]:
     seen: dict[str, Events] = {}
     for program in programs:
-        await asyncio.to_thread(program.finish, 60.0)
+        with _noting(story):
+            await asyncio.to_thread(program.finish, within_s)
         seen[program.name] = program.events()
     for source in sources:
-        await until(source.is_closed, within_s=60, what=f"{source.name} closes")
+        with _noting(story):
+            await until(source.is_closed, within_s, f"{source.name} closes")
         seen[source.name] = await source.events()
     return seen
+
+
+@contextlib.contextmanager
+def _noting(story: Story) -> Iterator[None]:
+    """A client that does not come to its end is a failure, and no reason not to look at the others."""
+    try:
+        yield
+    except AssertionError as error:
+        story.failures.append(str(error))
 
 
 def _compare(server: Server, seen: dict[str, Events], story: Story) -> None:
