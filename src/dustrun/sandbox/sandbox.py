@@ -17,7 +17,11 @@ from dustrun.sandbox.pool import Pool
 from dustrun.sandbox.process import Broken, Process, TooSlow, command
 from dustrun.sdk.context import ScriptResult
 
-_ENGINE_LIMITS = {"out of memory": "memory", "interrupted": "time"}
+_ENGINE_LIMITS = {
+    "out of memory": "memory",
+    "[an error that cannot be shown]": "memory",  # so little was left that not even the message could be made
+    "interrupted": "time",
+}
 """Messages of QuickJS's `InternalError`. A script can throw the same and only misleads its own author."""
 
 
