@@ -1,4 +1,4 @@
-"""A whole API over a real SQLite file, without a socket: what the tests of `api` and `services` run against."""
+"""A whole API over a real store, without a socket: what the tests of `api` and `services` run against."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _conformance_of(app: Any) -> Conformance:
 
 @asynccontextmanager
 async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
-    """The whole server over a fresh store in `folder`, as the program composes it."""
+    """The whole server as the program composes it, over the store of `database_url`, else a SQLite file in `folder`."""
     async with compose(Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)) as server:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)

@@ -17,9 +17,9 @@ def _quiet() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Composition]:
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
     """A server with a fresh store."""
-    async with composed(tmp_path) as composition:
+    async with composed(tmp_path, database_url=store_url) as composition:
         yield composition
 
 

@@ -18,8 +18,8 @@ SCHEMA = {"type": "object", "properties": {"usd": {"type": "number", "minimum": 
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Composition]:
-    async with composed(tmp_path) as composition:
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
+    async with composed(tmp_path, database_url=store_url) as composition:
         yield composition
 
 

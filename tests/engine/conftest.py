@@ -82,6 +82,6 @@ def attempts() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS) as composition:
+async def bench(tmp_path: Path, store_url: str) -> AsyncIterator[Bench]:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS) as composition:
         yield Bench(composition)

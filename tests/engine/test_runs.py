@@ -218,9 +218,9 @@ async def test_loop_runs_its_items_and_reports_them_in_order(bench: Bench) -> No
     assert run["executionState"]["each"]["iterations"][1]["x"]["result"]["value"] == 2
 
 
-async def test_limits_name_their_setting(tmp_path: Path) -> None:
+async def test_limits_name_their_setting(tmp_path: Path, store_url: str) -> None:
     small = {"max_result_bytes": 1024, "max_executions": 5, "max_loop_items": 10}
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS, **small) as composition:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, **small) as composition:
         bench = Bench(composition)
         large = await bench.run({"a": trial(name="z1", value="x" * 2000)})
         assert "max_result_bytes" in large["executionState"]["a"]["error"]["message"]
@@ -233,35 +233,35 @@ async def test_limits_name_their_setting(tmp_path: Path) -> None:
         assert "max_executions" in many["error"]["message"]
 
 
-async def test_restart_goes_on_where_the_run_stood(tmp_path: Path) -> None:
+async def test_restart_goes_on_where_the_run_stood(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "a": trial(name="w1", children=["d"]),
         "d": {"type": "delay", "payload": {"delayMs": 400}, "children": ["b"]},
         "b": trial(name="w2"),
     }
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS) as composition:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS) as composition:
         bench = Bench(composition)
         run_id = await bench.start(nodes)
         await bench.until(run_id, lambda run: run["status"] == "waiting")
         assert [name for name, _ in attempts() if name in ("w1", "w2")] == ["w1"]
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS) as composition:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS) as composition:
         run = await Bench(composition).ended(run_id)
         assert run["status"] == "success"
         assert [name for name, _ in attempts() if name in ("w1", "w2")] == ["w2"]
 
 
-async def test_restart_in_the_middle_of_a_write(tmp_path: Path) -> None:
+async def test_restart_in_the_middle_of_a_write(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "plain": trial(name="v1", sleepMs=60_000),
         "keyed": trial(name="v2", sleepMs=60_000, idempotent=True),
         "read": trial(name="v3", sleepMs=60_000, effect="read"),
     }
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
         bench = Bench(composition)
         run_id = await bench.start(nodes)
         await bench.until(run_id, lambda run: len(attempts()) == 3)
         keys = dict(attempts())
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
         bench = Bench(composition)
         run = await bench.until(run_id, lambda run: run["executionState"]["plain"]["status"] == "uncertain")
         await bench.until(run_id, lambda run: len(attempts()) == 2)
@@ -294,3 +294,10 @@ async def test_many_runs_at_once_all_end(bench: Bench) -> None:
         return str(run["status"])
 
     assert await asyncio.gather(*(one(number) for number in range(60))) == ["success"] * 60
+
+
+async def test_uncertain_write_whose_receiver_deduplicates_is_done_again(bench: Bench) -> None:
+    node = trial(name="i1", outcomes=["uncertain"], idempotent=True, retry=RETRY)
+    run = await bench.run({"a": node})
+    assert (run["status"], run["executionState"]["a"]["attempt"]) == ("success", 2)
+    assert len({key for name, key in attempts() if name == "i1"}) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,19 +10,19 @@ import sqlalchemy as sa
 from dustrun.errors import Conflict
 from dustrun.services import idempotency
 from dustrun.services.idempotency import Answer, Duplicate, Pending
-from dustrun.storage import organizations
+from dustrun.storage import migrate, organizations
 from dustrun.storage.database import Database
 from dustrun.storage.organizations import OrganizationRow
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import idempotency_keys, metadata
+from dustrun.storage.tables import idempotency_keys
 from dustrun.storage.writer import Writer
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[tuple[Database, Writer]]:
+async def store(store_url: str) -> AsyncIterator[tuple[Database, Writer]]:
     """A fresh store and its writer."""
-    database = Database(f"sqlite:///{tmp_path / 'store.db'}", synchronous="NORMAL")
-    metadata.create_all(database.engine)
+    database = Database(store_url, synchronous="NORMAL")
+    migrate.upgrade(database)
     writer = Writer(database)
     writer.start()
     yield database, writer

@@ -4,47 +4,88 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from dustrun.errors import Permanent
+from dustrun.errors import Permanent, Temporary
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
 from dustrun.storage.tables import metadata
 
 
+_SQLITE_SCHEMA = (
+    "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name",
+)
+_POSTGRESQL_SCHEMA = (
+    "SELECT table_name || '.' || column_name, concat_ws(' ', ordinal_position, data_type, is_nullable, column_default,"
+    " is_identity, col_description(table_name::regclass, ordinal_position)) FROM information_schema.columns"
+    " WHERE table_schema = 'public' AND table_name <> 'alembic_version' ORDER BY 1",
+    "SELECT indexname, indexdef FROM pg_indexes"
+    " WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1",
+    "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1",
+)
+
+
 def _schema(database: Database) -> list[tuple[str, str]]:
+    """Everything of the schema that the two ways to make it could make differently."""
     with database.engine.connect() as connection:
-        rows = connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name"
-        ).fetchall()
-    return [(str(name), " ".join(str(sql).split())) for name, sql in rows]
+        return [
+            (str(name), " ".join(str(definition).split()))
+            for query in (_SQLITE_SCHEMA if database.is_sqlite else _POSTGRESQL_SCHEMA)
+            for name, definition in connection.exec_driver_sql(query)
+        ]
 
 
 def _open(path: Path) -> Database:
     return Database(f"sqlite:///{path}")
 
 
-def test_all_migrations_make_the_schema_of_the_tables(tmp_path: Path) -> None:
-    fresh, migrated = _open(tmp_path / "fresh.db"), _open(tmp_path / "migrated.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    """Makes empty stores of one dialect."""
+    made: list[Database] = []
+
+    def make() -> Database:
+        if request.param == "sqlite":
+            made.append(_open(tmp_path / f"{len(made)}.db"))
+        else:
+            made.append(Database(request.getfixturevalue("cluster").empty()))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+def test_all_migrations_make_the_schema_of_the_tables(empty: Callable[[], Database]) -> None:
+    fresh, migrated = empty(), empty()
     metadata.create_all(fresh.engine)
     migrate.upgrade(migrated)
-    assert _schema(migrated) == _schema(fresh)
-    fresh.close()
-    migrated.close()
+    assert _schema(migrated) == _schema(fresh) != []
 
 
-def test_upgrade_twice_changes_nothing(tmp_path: Path) -> None:
-    database = _open(tmp_path / "store.db")
+def test_upgrade_twice_changes_nothing(empty: Callable[[], Database]) -> None:
+    database = empty()
     migrate.upgrade(database)
     before = _schema(database)
     migrate.upgrade(database)
     with database.engine.connect() as connection:
         assert migrate.stored(connection) == migrate.head()
     assert _schema(database) == before
-    database.close()
+
+
+def test_two_that_upgrade_at_once_do_it_once(empty: Callable[[], Database]) -> None:
+    database = empty()
+    url = database.engine.url.render_as_string(hide_password=False)
+    program = f"from dustrun.storage import database, migrate; migrate.upgrade(database.Database({url!r}))"
+    both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    assert [process.wait(30) for process in both] == [0, 0]
+    with database.engine.connect() as connection:
+        assert migrate.stored(connection) == migrate.head()
 
 
 def test_upgrade_of_a_store_at_head_does_not_load_alembic(tmp_path: Path) -> None:
@@ -59,15 +100,14 @@ def test_upgrade_of_a_store_at_head_does_not_load_alembic(tmp_path: Path) -> Non
     assert done.stdout.strip() == "False"
 
 
-def test_upgrade_refuses_a_store_of_a_newer_version(tmp_path: Path) -> None:
-    database = _open(tmp_path / "store.db")
+def test_upgrade_refuses_a_store_of_a_newer_version(empty: Callable[[], Database]) -> None:
+    database = empty()
     migrate.upgrade(database)
     with database.engine.connect() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()
     with pytest.raises(Permanent, match='schema "9999", newer than'):
         migrate.upgrade(database)
-    database.close()
 
 
 def test_upgrade_of_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
@@ -78,12 +118,19 @@ def test_upgrade_of_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     database.close()
 
 
-def test_upgrade_that_breaks_leaves_nothing_behind(tmp_path: Path) -> None:
-    database = _open(tmp_path / "store.db")
+def test_upgrade_that_breaks_leaves_nothing_behind(empty: Callable[[], Database]) -> None:
+    database = empty()
     with database.engine.connect() as connection:
         connection.execute(sa.text("CREATE TABLE workflows (id TEXT)"))
         connection.commit()
-    with pytest.raises(sa.exc.OperationalError):
+    before = _schema(database)
+    with pytest.raises(sa.exc.DBAPIError):
         migrate.upgrade(database)
-    assert [name for name, _ in _schema(database)] == ["workflows"]
+    assert _schema(database) == before
+
+
+def test_a_server_that_is_not_there_is_temporary() -> None:
+    database = Database("postgresql+psycopg://nobody@/none?host=/nowhere")
+    with pytest.raises(Temporary, match="cannot be opened"):
+        migrate.upgrade(database)
     database.close()

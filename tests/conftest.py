@@ -1,0 +1,41 @@
+"""Which store a test runs on: a SQLite file, or both that and a database of a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postgres import Cluster
+
+_TESTS = Path(__file__).parent
+# What must behave the same on both; the rest of the tests does not come near the dialect.
+_ON_BOTH = ("engine", "services", "storage", "replay", "api/test_run_call.py", "api/test_idempotency.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs the tests of `_ON_BOTH` that touch a store once for each dialect."""
+    path = metafunc.definition.path.relative_to(_TESTS).as_posix()
+    if "store_url" in metafunc.fixturenames and path.startswith(_ON_BOTH):
+        metafunc.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The PostgreSQL of this test session, started by the first test that wants it."""
+    cluster = Cluster()
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh store of the asked dialect: a file that does not exist yet, or a migrated database."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'dustrun.db'}"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    url = cluster.fresh()
+    yield url
+    cluster.drop(url)
