@@ -19,15 +19,20 @@ from dustrun import log
 from dustrun.api.parts import make_parts
 from dustrun.api.server import create_app
 from dustrun.engine.embedded import EmbeddedEngine
+from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
 from dustrun.outbound.client import OutboundClient
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services import idempotency
+from dustrun.services.approvals import Approvals
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
+from dustrun.services.links import Links, secret_of
 from dustrun.services.programs import Programs
+from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.streams import Streams
+from dustrun.services.variables import Variables
 from dustrun.settings import Settings
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
@@ -77,12 +82,19 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     await http.start()
     sandbox = Sandbox(Limits.of(settings))
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
-    engine = EmbeddedEngine(World(settings, catalog, database, writer, hub, http, sandbox, env), programs)
+    links = Links(secret_of(settings.data_dir), settings.base_url())
+    variables, calls = Variables(database, writer), Calls()
+    world = World(settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls)
+    engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
     runs = Runs(database, writer, hub, catalog, programs, engine)
+    calls.connect(runs.start_child, engine)
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
+    parts.variables = variables
+    parts.approvals = Approvals(database, writer, engine)
+    parts.resumes = Resumes(database, writer, runs, links, engine)
     await engine.start()
     pruning = asyncio.create_task(_prune(writer, settings))
     is_ready[0] = True
@@ -121,6 +133,8 @@ def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None =
 
 async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] | None) -> None:
     listener = _listen(settings)
+    if settings.port == 0:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
     async with compose(settings) as server:
         config = uvicorn.Config(
             server.app,

@@ -34,9 +34,12 @@ class Code(enum.IntEnum):
     TRIGGER_NODE_UNKNOWN = 400083, "`triggerNodeId` names no trigger of that version."
     ACTION_INPUT_INVALID = 400084, "The inputs of an action do not satisfy its schema."
     RUN_TOO_LARGE_FOR_SYNC = 400085, "A synchronous run may have at most 20 nodes."
+    NODE_NOT_RESUMABLE = 400086, "Only a `wait` or an `approve` can be resumed, and a node in a loop needs its items."
+    VARIABLE_INVALID = 400087, "The value does not fit the variable's type or the limits."
     DEFINITION_INVALID = 400228, "The workflow definition does not validate; `details` lists every problem."
     TRIGGER_NOT_MANUAL = 400229, "An inline run needs a node `root` of type `manual`."
     KEY_INVALID = 401001, "No valid API key was sent."
+    LINK_INVALID = 401002, "The link's token is not one of this node."
     PERMISSION_MISSING = 403001, "The key lacks the permission that this call needs."
     REFUSED = 403002, "A policy or safety rule refused it."
     WORKFLOW_UNKNOWN = 404001, "No such workflow in the caller's organisation."
@@ -51,6 +54,8 @@ class Code(enum.IntEnum):
     LIVE_UNKNOWN = 404010, "The workflow has no live version."
     KEY_UNKNOWN = 404011, "No such API key in the caller's organisation."
     ORGANIZATION_UNKNOWN = 404012, "The caller belongs to no such organisation."
+    VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
+    APPROVAL_UNKNOWN = 404014, "No such approval in the caller's organisation."
     METHOD_NOT_ALLOWED = 405001, "The route does not allow this method."
     VERSION_MOVED = 409001, "The workflow is at another version than the caller expected."
     RUN_NOT_OPEN = 409002, "The run is neither running nor waiting."
@@ -63,6 +68,7 @@ class Code(enum.IntEnum):
         409008,
         "The first answer bore a secret and was not stored; `details` has the id.",
     )
+    APPROVAL_DECIDED = 409009, "The approval is no longer open."
     REHEARSAL_MISSING = 409010, "Publishing needs a passed rehearsal of exactly this version."
     BODY_TOO_LARGE = 413001, "The request body is larger than the limit."
     CONTENT_TYPE_UNSUPPORTED = 415001, "The body must be `application/json`."

@@ -13,13 +13,20 @@ import structlog
 _MASK = "***"
 _SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
+_LINK = "dlk_"
+_LINK_TOKEN = re.compile(r"dlk_[0-9a-f]{64}")
 _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=[^&\s\"']+")
 
 
 def mask_text(text: str) -> str:
     """The text with API keys, stream tokens and secret query parameters replaced."""
-    text = _SECRET_SHAPES.sub(lambda found: f"{found.group(1)}_{_MASK}", text)
+    text = mask_links(_SECRET_SHAPES.sub(lambda found: f"{found.group(1)}_{_MASK}", text))
     return _SECRET_QUERY.sub(lambda found: f"{found.group(1)}={_MASK}", text)
+
+
+def mask_links(text: str) -> str:
+    """The text without the tokens that let a link resume a run; also within JSON or percent-encoded."""
+    return _LINK_TOKEN.sub(f"{_LINK}{_MASK}", text) if _LINK in text else text
 
 
 def mask_value(value: Any) -> Any:

@@ -25,6 +25,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="Address under which others reach this server, for links that resume a run; default is the address "
+        "it listens on.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder for the SQLite file, the owner key and the process lock.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the store; default is a SQLite file in `data_dir`."
@@ -106,6 +112,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of precedence: flags, environment, TOML file, defaults."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def base_url(self) -> str:
+        """Where links of this server lead, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     def store_url(self) -> str:
         """The store's SQLAlchemy URL, with the driver that this product uses."""

@@ -39,6 +39,9 @@ class Parts:
     conversations: Conversations
     runs: Any = None
     streams: Any = None
+    variables: Any = None
+    approvals: Any = None
+    resumes: Any = None
     ready: Callable[[], bool] = _always
     limiter: RateLimiter = field(init=False)
     _kept: dict[str, Any] = field(default_factory=dict)

@@ -30,6 +30,8 @@ from dustrun.services.principal import Principal
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 Shape = Callable[[Any], Any]
+# The caller behind a signed link in the request, or None when it bears none; raises `Unauthenticated` for a bad one.
+AdmitByLink = Callable[[Request], Principal | None]
 _CALL = "dustrun.call"
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _NOBODY = Principal(key_id="", org_id="", permissions=frozenset())
@@ -73,6 +75,7 @@ class Route(APIRoute):
     """A route that knows its permission."""
 
     permission: str = PUBLIC
+    admit_by_link: AdmitByLink | None = None
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, with ours around it."""
@@ -82,7 +85,8 @@ class Route(APIRoute):
             parts = parts_of(request.scope)
             principal = _NOBODY
             if self.permission != PUBLIC:
-                principal = await admit(parts, request.scope, self.permission)
+                by_link = self.admit_by_link(request) if self.admit_by_link is not None else None
+                principal = by_link or await admit(parts, request.scope, self.permission)
             body, document = b"", None
             if request.method in _METHODS_WITH_BODY:
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
@@ -196,6 +200,7 @@ class Routes:
         secret: bool = False,
         example: Any = None,
         raw: type[JSONResponse] | None = None,
+        admit_by_link: AdmitByLink | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
             endpoint = _enveloping(handler, shape, secret)
@@ -215,6 +220,7 @@ class Routes:
                 openapi_extra={"x-permission": permission},
             )
             route.permission = permission
+            route.admit_by_link = admit_by_link
             self.router.routes.append(route)
             return handler
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dustrun.core.fields import Fields
 from dustrun.core.specs import NodeSpec
 
 Millis = Annotated[int, Field(ge=0, le=2_592_000_000)]
+Patience = Annotated[int, Field(ge=1000, le=604_800_000)]
+VariableName = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64, description="Name, as in `variableDefs`.")
+]
+VariableScope = Annotated[
+    Literal["persist", "reset"] | None,
+    Field(description="Of a name that is not declared: kept between runs (the default), or only within this run."),
+]
+RESUMABLE = frozenset({"wait", "approve"})
 
 
 class IfPayload(Fields):
@@ -87,6 +97,81 @@ class StopPayload(Fields):
     message: str = Field("", max_length=2000, description="Why; shown with the run.")
 
 
+class WaitPayload(Fields):
+    """Puts the run down until someone resumes this node, or the time is up.
+
+    The signed link of `{{$run.resumeUrl('id of this node')}}` resumes it, and so does a key with `workflow:execute`.
+    """
+
+    timeout_ms: Patience = Field(description="Longest wait in milliseconds, 1 second to 7 days.")
+    trigger_type: str | None = Field(
+        None, description="Type of trigger whose data is awaited; only `manual` ones can be waited for."
+    )
+    trigger_config: dict[str, Any] | None = Field(
+        None, description="Configuration of that trigger: its `inputSchema` checks what a resume brings."
+    )
+
+    @model_validator(mode="after")
+    def _config_of_a_trigger(self) -> WaitPayload:
+        if self.trigger_config is not None and self.trigger_type is None:
+            raise ValueError("`triggerConfig` needs a `triggerType`")
+        return self
+
+
+class ApprovePayload(Fields):
+    """Waits for a person's yes or no. It is listed under `/v1/approvals` meanwhile."""
+
+    message: str = Field(min_length=1, max_length=4000, description="What is to be decided.")
+    approvers: tuple[str, ...] = Field(
+        (), max_length=100, description="Ids of the keys that may decide; none: every key with `approval:decide`."
+    )
+    timeout_ms: Patience = Field(604_800_000, description="Longest wait in milliseconds, 1 second to 7 days.")
+
+
+class CallWorkflowPayload(Fields):
+    """Runs another workflow of the organisation, in the same mode as this run."""
+
+    workflow_id: str = Field(min_length=1, max_length=128, description="The workflow to run.")
+    version: int | None = Field(None, ge=1, description="Exactly this version; else the live one, else the draft.")
+    payload: dict[str, Any] = Field(default_factory=dict, description="What its trigger hands to its graph.")
+    prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
+    mode: Literal["wait", "start"] = Field("wait", description="`wait` for its end, or only `start` it.")
+
+
+class SetVariablePayload(Fields):
+    """Stores a value under a name."""
+
+    name: VariableName
+    value: Any = Field(description="The new value.")
+    scope: VariableScope = None
+
+
+class GetVariablePayload(Fields):
+    """Reads a variable as it is now; `$vars.name` in an expression does the same."""
+
+    name: VariableName
+    default: Any = Field(None, description="The value when there is none.")
+
+
+class IncrementVariablePayload(Fields):
+    """Adds to a number; several runs at once lose no step."""
+
+    name: VariableName
+    by: Any = Field(1, description="What is added; may be negative.", json_schema_extra={"type": "number"})
+    scope: VariableScope = None
+
+    @field_validator("by")
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        if not (isinstance(value, int | Decimal) and not isinstance(value, bool)) and not _is_template(value):
+            raise ValueError("must be a number")
+        return value
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
 @dataclass(frozen=True, slots=True)
 class ControlDoc:
     """What the catalogue shows of a control node."""
@@ -109,9 +194,29 @@ def _spec(kind: str, payload: type[Fields], fields: set[str], branches: Any = No
 CONTROL: Mapping[str, NodeSpec] = {
     "if": _spec("if", IfPayload, {"branch"}, lambda _: ("then", "else")),
     "switch": _spec("switch", SwitchPayload, {"branch"}, _cases),
-    "for-each": _spec("for-each", ForEachPayload, {"iterations", "iterationCount"}),
+    "for-each": _spec(
+        "for-each", ForEachPayload, {"iterations", "iterationCount", "counts", "resultsOmitted", "iterationsOmitted"}
+    ),
     "delay": _spec("delay", DelayPayload, {"until", "delayedMs"}),
     "stop": _spec("stop", StopPayload, {"status", "message"}),
+    "wait": _spec(
+        "wait",
+        WaitPayload,
+        {"status", "branch", "triggerResult", "source", "timeoutMs"},
+        lambda _: ("resumed", "timed_out"),
+    ),
+    "approve": _spec(
+        "approve",
+        ApprovePayload,
+        {"decision", "branch", "message", "by", "comment", "decidedAt"},
+        lambda _: ("approved", "rejected", "timed_out"),
+    ),
+    "call-workflow": _spec(
+        "call-workflow", CallWorkflowPayload, {"runId", "workflowId", "status", "result", "results"}
+    ),
+    "set-variable": _spec("set-variable", SetVariablePayload, {"name", "value", "previous"}),
+    "get-variable": _spec("get-variable", GetVariablePayload, {"name", "value", "exists"}),
+    "increment-variable": _spec("increment-variable", IncrementVariablePayload, {"name", "value", "previous"}),
 }
 
 DOCS: Mapping[str, ControlDoc] = {
@@ -128,7 +233,11 @@ DOCS: Mapping[str, ControlDoc] = {
     "for-each": ControlDoc(
         "Runs its loop body once per item of a list, several at once if you like.",
         {"array": "{{$trigger.body.rows}}", "concurrency": 5},
-        {"iterations": [{"index": 0, "status": "success", "results": {}}], "iterationCount": 1},
+        {
+            "iterations": [{"index": 0, "status": "success", "results": {}}],
+            "iterationCount": 1,
+            "counts": {"success": 1, "partial": 0, "failure": 0, "skipped": 0},
+        },
     ),
     "delay": ControlDoc(
         "Waits for a time or until an instant; survives restarts and holds nothing meanwhile.",
@@ -139,5 +248,54 @@ DOCS: Mapping[str, ControlDoc] = {
         "Ends the run as a success or a failure.",
         {"status": "failure", "message": "The price is too low."},
         {"status": "failure", "message": "The price is too low."},
+    ),
+    "wait": ControlDoc(
+        "Waits for someone or something outside; children go by `resumed` or `timed_out`.",
+        {"timeoutMs": 86400000},
+        {
+            "status": "resumed",
+            "branch": "resumed",
+            "triggerResult": {"paid": True},
+            "source": "link",
+            "timeoutMs": 86400000,
+        },
+    ),
+    "approve": ControlDoc(
+        "Asks a person; children go by `approved`, `rejected` or `timed_out`.",
+        {"message": "Pay {{$trigger.body.usd}} USD?", "timeoutMs": 86400000},
+        {
+            "decision": "approved",
+            "branch": "approved",
+            "message": "Pay 20 USD?",
+            "by": "key_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "comment": None,
+            "decidedAt": "2026-01-31T12:00:00.000Z",
+        },
+    ),
+    "call-workflow": ControlDoc(
+        "Runs another workflow, and waits for its result or only starts it.",
+        {"workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d4", "payload": {"usd": "{{$trigger.body.usd}}"}, "mode": "wait"},
+        {
+            "runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "status": "success",
+            "result": {"message": "done"},
+            "results": {"say": {"message": "done"}},
+        },
+    ),
+    "set-variable": ControlDoc(
+        "Stores a value under a name, for later nodes and later runs.",
+        {"name": "last_price", "value": "{{$trigger.body.usd}}"},
+        {"name": "last_price", "value": 2000, "previous": 1990},
+    ),
+    "get-variable": ControlDoc(
+        "Reads a variable.",
+        {"name": "last_price", "default": 0},
+        {"name": "last_price", "value": 2000, "exists": True},
+    ),
+    "increment-variable": ControlDoc(
+        "Adds to a number; several runs at once lose no step.",
+        {"name": "orders", "by": 1},
+        {"name": "orders", "value": 8, "previous": 7},
     ),
 }

@@ -70,7 +70,7 @@ class VariableDef(Fields):
     """A workflow variable with its default."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.")
-    type: Literal["string", "number", "boolean", "object", "array", "any"] = Field("any", description="Type.")
+    type: Literal["number", "text", "boolean", "list", "object", "any"] = Field("any", description="Type.")
     default: Any = Field(None, description="Value before the first write.")
     description: str | None = Field(None, max_length=2000, description="Free text.")
     lifetime: Literal["persist", "reset"] = Field("persist", description="Kept between runs, or reset by each.")

@@ -28,7 +28,8 @@ def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Spec
         "policyVerdicts": [],
         "totalFees": [],
         "requests": [_request(execution, nodes, mode) for execution in ordered if _is_write(execution)],
-        "variableWrites": [],
+        "variableWrites": [_variable(execution, mode) for execution in ordered if _fact(execution, "variable")],
+        "children": [_child(execution) for execution in ordered if _fact(execution, "child")],
         "assumed": [_assumed(execution, nodes, specs) for execution in ordered if execution.assumed],
         "uncertain": [execution.path for execution in ordered if execution.status is NodeStatus.UNCERTAIN],
         "warnings": _warnings(ordered, mode),
@@ -36,6 +37,27 @@ def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Spec
     if mode is Mode.DUST:
         report["dust"] = {"scaled": [], "note": _DUST_NOTE}
     return report
+
+
+def _fact(execution: Execution, name: str) -> Any:
+    return execution.facts.get(name) if execution.facts is not None else None
+
+
+def _variable(execution: Execution, mode: Mode) -> dict[str, Any]:
+    """One write; in a simulation it went to an overlay that only this run sees."""
+    return {
+        "nodeId": execution.node_id,
+        "path": execution.path,
+        **_fact(execution, "variable"),
+        "written": mode is not Mode.SIMULATE,
+    }
+
+
+def _child(execution: Execution) -> dict[str, Any]:
+    """A run that was called; it has a report of its own."""
+    child = _fact(execution, "child")
+    shown = {name: child[name] for name in ("runId", "workflowId", "mode")}
+    return {"nodeId": execution.node_id, "path": execution.path, **shown, "status": execution.status.value}
 
 
 def _is_write(execution: Execution) -> bool:

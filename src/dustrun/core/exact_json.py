@@ -6,7 +6,7 @@ RFC 8259 sets no precision for numbers; binary floats would lose money, so no fl
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ import orjson
 MAX_NUMBER_CHARS = 1000
 MAX_EXPONENT = 1000
 MAX_DEPTH = 100
+_MAX_INTEGER_BITS = 3400  # a few more than 1000 digits have; Python writes no more than 4300
 _SAFE_INTEGER = 2**53 - 1
 
 
@@ -22,12 +23,25 @@ class JsonError(ValueError):
 
 
 def _decimal(text: str) -> Decimal:
+    """A fraction. An exponent must not stand for more digits than we would read: `0e-9999999` is ten million."""
     if len(text) > MAX_NUMBER_CHARS:
         raise JsonError(f"a number has {len(text)} characters; at most {MAX_NUMBER_CHARS} are accepted")
-    value = Decimal(text)
-    if value and not -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
-        raise JsonError(f"the number {text[:40]!r} is out of range; exponents go to {MAX_EXPONENT}")
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise _out_of_range(text) from None
+    if ("e" in text or "E" in text) and not _is_short(value):
+        raise _out_of_range(text)
     return value
+
+
+def _out_of_range(text: str) -> JsonError:
+    return JsonError(f"the number {text[:40]!r} is out of range; it would have over {MAX_NUMBER_CHARS} digits")
+
+
+def _is_short(value: Decimal) -> bool:
+    """Whether its plain digits can be read again."""
+    return -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT and len(plain_digits(value)) <= MAX_NUMBER_CHARS
 
 
 def _integer(text: str) -> int:
@@ -56,10 +70,10 @@ def loads(text: bytes | str) -> Any:
         raise JsonError(f"the text is not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
-    if "\\u" in string:
-        _refuse_lone_surrogates(value)
     if string.count("[") + string.count("{") > MAX_DEPTH:
         refuse_deep(value)
+    if "\\u" in string:
+        _refuse_lone_surrogates(value)
     return value
 
 
@@ -89,12 +103,32 @@ def plain_digits(value: Decimal) -> str:
     return format(value, "f")
 
 
+def _decimal_digits(value: Decimal) -> str:
+    if not value.is_finite():
+        raise TypeError("a number that is not finite has no JSON form")
+    if not _is_short(value):
+        raise TypeError(f"a number of over {MAX_NUMBER_CHARS} digits could not be read again")
+    return plain_digits(value)
+
+
+def _integer_digits(value: int) -> str:
+    if value.bit_length() > _MAX_INTEGER_BITS or len(str(value)) > MAX_NUMBER_CHARS:
+        raise TypeError(f"a number of over {MAX_NUMBER_CHARS} digits could not be read again")
+    return str(value)
+
+
 def _default(value: Any) -> Any:
     if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise TypeError("a number that is not finite has no JSON form")
-        return orjson.Fragment(plain_digits(value))
+        return orjson.Fragment(_decimal_digits(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _wire_default(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        digits = _decimal_digits(value)
+        is_exact = "." in digits or abs(value) <= _SAFE_INTEGER
+        return orjson.Fragment(digits) if is_exact else digits
+    return _default(value)
 
 
 def _big_as_digits(value: Any, limit: int, quote: bool) -> Any:
@@ -103,7 +137,8 @@ def _big_as_digits(value: Any, limit: int, quote: bool) -> Any:
     if isinstance(value, int):
         if -limit <= value <= limit:
             return value
-        return str(value) if quote else orjson.Fragment(str(value))
+        digits = _integer_digits(value)
+        return digits if quote else orjson.Fragment(digits)
     if isinstance(value, dict):
         return {key: _big_as_digits(item, limit, quote) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -112,7 +147,10 @@ def _big_as_digits(value: Any, limit: int, quote: bool) -> Any:
 
 
 def dumps(value: Any, *, canonical: bool = False) -> bytes:
-    """Encodes for the store: compact, exact, big integers as numbers. `canonical` sorts keys."""
+    """Encodes for the store: compact, exact, big integers as numbers. `canonical` sorts keys.
+
+    Raises `TypeError` for what is no JSON, and for numbers longer than `loads` reads.
+    """
     option = orjson.OPT_SORT_KEYS if canonical else None
     try:
         return orjson.dumps(value, default=_default, option=option)
@@ -128,6 +166,6 @@ def dumps_text(value: Any) -> str:
 def dumps_wire(value: Any) -> bytes:
     """Encodes for a client: integers beyond 2^53 leave as strings, so that JavaScript reads them exactly."""
     try:
-        return orjson.dumps(value, default=_default, option=orjson.OPT_STRICT_INTEGER)
+        return orjson.dumps(value, default=_wire_default, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:
-        return orjson.dumps(_big_as_digits(value, _SAFE_INTEGER, quote=True), default=_default)
+        return orjson.dumps(_big_as_digits(value, _SAFE_INTEGER, quote=True), default=_wire_default)

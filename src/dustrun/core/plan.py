@@ -135,6 +135,8 @@ class Plan:
         when the run has failed (`uncertain`)."""
         self._running.discard(start.path)
         self._waits[start.path] = (until, start, blocks_end)
+        if not blocks_end and self._frame_ends(frame_of(start.path)):
+            self._ending = True  # the end that it missed while it ran does not wait for it
         if until is not None:
             heapq.heappush(self._timers, (until, start.path))
 

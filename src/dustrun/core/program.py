@@ -17,7 +17,8 @@ _NOTHING: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class ProgramNode:
-    """One node, ready to execute. `choices` are the named tests of an `if` or a `switch`, in order."""
+    """One node, ready to execute. `choices` are the named tests of an `if` or a `switch`, in order.
+    `reads_variables`: it looks at `$vars`, which must be read before it begins."""
 
     id: str
     node: Node
@@ -25,6 +26,7 @@ class ProgramNode:
     payload: CompiledValue
     choices: tuple[tuple[str, Condition | Template], ...] = ()
     fallback: str | None = None
+    reads_variables: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ def compile_program(definition: Definition, specs: Specs) -> Program:
 def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:
     payload = compile_value(split_payload(node)[0], spec.raw_fields)
     choices, fallback = choices_of(node)
-    return ProgramNode(node_id, node, spec, payload, choices, fallback)
+    roots = {reference.root for _, reference in payload.references}
+    roots.update(reference.root for _, test in choices for reference in test.references)
+    reads_variables = "$vars" in roots or node.type == "get-variable"
+    return ProgramNode(node_id, node, spec, payload, choices, fallback, reads_variables)
 
 
 def split_payload(node: Node) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from dustrun.core import graph as graphs
+from dustrun.core import variables
 from dustrun.core.condition import parse_condition
-from dustrun.core.definition import Definition, Node
+from dustrun.core.control import CONTROL, RESUMABLE
+from dustrun.core.definition import Definition, Node, VariableDef
 from dustrun.core.expression import CompiledValue, ExpressionError, Reference, compile_value, find_errors
 from dustrun.core.graph import ERROR_BRANCH, TOP
 from dustrun.core.program import parse_test, split_payload
@@ -39,11 +42,15 @@ ROOTS = frozenset(
 )
 _LOOP_ROOTS = {"$item": 1, "$index": 1, "$parent_item": 2, "$parent_index": 2}
 _NODE_FIELDS = frozenset({"result", "error", "status", "input"})
+MAX_NESTING = 10
+_RESUME_URL = re.compile(r"""\bresumeUrl\(\s*(?:'([^']*)'|"([^"]*)")\s*\)""")
+_TIMED = frozenset({"call-workflow"})
 
 
 def check(definition: Definition, specs: Specs) -> list[Problem]:
     """Every problem of a definition; a definition without one of severity `error` can run."""
     problems = [*_check_triggers(definition, specs), *_check_nodes(definition, specs), *_check_links(definition)]
+    problems += _check_variables(definition)
     cycle = graphs.find_cycle(definition.nodes)
     if cycle:
         message = f"The nodes form a cycle: {' → '.join(cycle)}. Remove one of these links."
@@ -53,9 +60,12 @@ def check(definition: Definition, specs: Specs) -> list[Problem]:
         return problems
     graph = graphs.build(definition, specs)
     problems += _check_branches(definition, graph, specs)
+    declared = variables.declared(definition)
     for node_id, node in definition.nodes.items():
+        problems += _check_control(node_id, node, graph, specs)
         if node.type in specs:
             problems += _check_templates(node_id, node, graph, specs)
+            problems += _check_variable_node(node_id, node, declared)
     return problems
 
 
@@ -202,6 +212,115 @@ def _check_branches(definition: Definition, graph: graphs.Graph, specs: Specs) -
             yield _problem("error_branch_missing", node_id, "onError", message)
 
 
+def _check_variables(definition: Definition) -> Iterator[Problem]:
+    """Declarations: each name once, and a default of its type."""
+    names: set[str] = set()
+    for position, defined in enumerate(definition.variable_defs):
+        field = f"variableDefs[{position}]"
+        if defined.name in names:
+            yield Problem(f"{field}.name", f'The variable "{defined.name}" is declared twice.', "variable_twice")
+        names.add(defined.name)
+        wrong = variables.misfit(defined, defined.name, defined.default)
+        if wrong is not None:
+            yield Problem(f"{field}.default", wrong, "variable_type_mismatch")
+
+
+def _check_variable_node(node_id: str, node: Node, declared: Mapping[str, VariableDef]) -> Iterator[Problem]:
+    if node.type not in variables.NODES or not isinstance(node.payload.get("name"), str):
+        return
+    name, scope = node.payload["name"], node.payload.get("scope")
+    defined = declared.get(name)
+    if defined is None:
+        hint = near(name, declared)
+        message = f'"{name}" is not in this definition\'s variableDefs; it counts as one of any type.{hint}'
+        yield _problem("variable_undeclared", node_id, "payload.name", message, "warning")
+        return
+    if scope is not None and scope != defined.lifetime:
+        message = f'The variable "{name}" is declared as "{defined.lifetime}"; leave `scope` out.'
+        yield _problem("variable_scope_mismatch", node_id, "payload.scope", message)
+    if node.type == "set-variable" and not _holds_template(node.payload.get("value")):
+        wrong = variables.misfit(defined, name, node.payload.get("value"))
+        if wrong is not None:
+            yield _problem("variable_type_mismatch", node_id, "payload.value", wrong)
+    if node.type == "increment-variable" and defined.type not in ("number", "any"):
+        message = f'The variable "{name}" is declared as {defined.type}; only a number can be incremented.'
+        yield _problem("variable_type_mismatch", node_id, "payload.name", message)
+
+
+def _check_control(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    """What only control nodes have: nesting, awaited triggers, pinned branches."""
+    if node.type == "for-each":
+        yield from _check_loop(node_id, node, graph)
+    if node.type == "wait":
+        yield from _check_awaited(node_id, node, specs)
+    if node.is_pinned and node.type in ("if", "switch"):
+        labels = specs[node.type].branches
+        offered = labels(node.payload) if labels is not None else ()
+        branch = node.pinned.get("branch") if isinstance(node.pinned, Mapping) else None
+        if branch not in offered:
+            message = f'The pinned result needs a "branch" of: {", ".join(offered)}.'
+            yield _problem("pinned_branch", node_id, "pinned", message)
+    if node.timeout_ms is not None and node.type in CONTROL and node.type not in _TIMED:
+        message = f'A "{node.type}" takes no time of its own, so timeoutMs does nothing here.'
+        if node.type in RESUMABLE:
+            message = f'A "{node.type}" takes its time limit from payload.timeoutMs.'
+        yield _problem("timeout_without_effect", node_id, "timeoutMs", message, "warning")
+
+
+def _check_loop(node_id: str, node: Node, graph: graphs.Graph) -> Iterator[Problem]:
+    if len(graph.loops_around(node_id)) >= MAX_NESTING:
+        message = f'"{node_id}" would be loop {MAX_NESTING + 1} in loops; they nest to {MAX_NESTING}.'
+        yield _problem("loops_too_deep", node_id, "type", message)
+    if not node.loop_body:
+        message = "The loop has no body: name its first nodes in loopBody."
+        yield _problem("loop_body_missing", node_id, "loopBody", message, "warning")
+
+
+def _check_awaited(node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+    kind = node.payload.get("triggerType")
+    if not isinstance(kind, str) or "{{" in kind:
+        return
+    spec = specs.get(kind)
+    if spec is None or spec.kind != "trigger" or kind != "manual":
+        known = [name for name, found in specs.items() if found.kind == "trigger" and name == "manual"]
+        message = f'A wait cannot wait for "{kind}"; it can for: {", ".join(known)}.{near(kind, known)}'
+        yield _problem("trigger_not_awaitable", node_id, "payload.triggerType", message)
+        return
+    config = node.payload.get("triggerConfig")
+    try:
+        spec.payload.model_validate(config if config is not None else {})
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            where = field_path(("triggerConfig", *found["loc"]))
+            yield _problem("payload_invalid", node_id, f"payload.{where}", explain(found["type"], found["msg"]))
+
+
+def _check_links_to_waits(node_id: str, node: Node, graph: graphs.Graph) -> Iterator[Problem]:
+    """`$run.resumeUrl('x')` with a name that is written there."""
+    for field, text in _texts("payload", node.payload):
+        for match in _RESUME_URL.finditer(text) if "{{" in text or node.type in ("if", "switch") else ():
+            target = match.group(1) if match.group(1) is not None else match.group(2)
+            found = graph.nodes.get(target)
+            waits = [name for name, other in graph.nodes.items() if other.type in RESUMABLE]
+            if found is None or found.type not in RESUMABLE:
+                message = f'resumeUrl: "{target}" names no `wait` or `approve`.{near(target, waits)}'
+                yield _problem("resume_url_unknown", node_id, field, message)
+            elif not set(graph.loops_around(target)) <= set(graph.loops_around(node_id)):
+                message = f'resumeUrl: "{target}" lies in a loop that is not around here; call it inside of that loop.'
+                yield _problem("resume_url_outside_loop", node_id, field, message)
+
+
+def _texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(f"{field}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            yield from _texts(f"{field}[{position}]", item)
+
+
 def _check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
     spec = specs[node.type]
     templates, tests = split_payload(node)
@@ -213,6 +332,7 @@ def _check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs
             yield from check_reference(node_id, f"payload.{field}", reference, graph, specs)
     if tests:
         yield from _check_tests(node_id, node, graph, specs)
+    yield from _check_links_to_waits(node_id, node, graph)
 
 
 def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Problem:

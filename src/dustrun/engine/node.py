@@ -21,6 +21,7 @@ from dustrun.core.state import Mode
 from dustrun.core.validate import explain, field_path
 from dustrun.engine import control
 from dustrun.engine.context import NodeContext
+from dustrun.engine.errands import Errand
 from dustrun.engine.outcome import Failed, Outcome, Settled, Unknown, of_error
 from dustrun.engine.roots import NodeRoots
 from dustrun.errors import DustrunError
@@ -52,13 +53,14 @@ class Job:
 
 def prepare(
     start: Start, node: ProgramNode, roots: NodeRoots, catalog: Catalog, settings: Settings, now: int
-) -> tuple[Any, Job | Outcome]:
+) -> tuple[Any, Job | Errand | Outcome]:
     """The resolved payload, and either the job that is left to do or what the node came to without one."""
     try:
         resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}
         if node.spec.kind == "control":
             payload = None if node.choices else node.spec.payload.model_validate(resolved)
-            return resolved, control.carry_out(node, payload, roots, now, settings)
+            scene = control.Scene(start, node, payload, roots, now, settings, catalog)
+            return resolved, control.carry_out(scene)
         return resolved, _prepare_action(start, node, roots, resolved, catalog)
     except ExpressionError as error:
         return None, _expression_failure(error)

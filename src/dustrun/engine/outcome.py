@@ -11,7 +11,7 @@ from dustrun.errors import DustrunError, Invalid, Permanent, Refused, Temporary,
 
 @dataclass(slots=True)
 class Settled:
-    """It succeeded, or (`partial`) some of it did."""
+    """It succeeded, or (`partial`) some of it did. `expired`: because its time was up and nobody had answered."""
 
     result: Any
     status: NodeStatus = NodeStatus.SUCCESS
@@ -20,6 +20,7 @@ class Settled:
     facts: dict[str, Any] | None = None
     note: dict[str, Any] | None = None
     stop: RunStatus | None = None
+    expired: bool = False
 
 
 @dataclass(slots=True)
@@ -51,10 +52,21 @@ class Unknown:
 
 @dataclass(slots=True)
 class PutDown:
-    """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile."""
+    """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile. `answerable`:
+    someone may answer before the instant, or has already."""
 
     until: int | None
     facts: dict[str, Any] | None = None
+    answerable: bool = False
+    asked: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked."""
+
+    message: str
+    approvers: tuple[str, ...]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from dustrun import clock
 from dustrun.core.exact_json import dumps_text
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.log import mask_links
 from dustrun.storage.journal import Batch
 
 MAX_RESULT_IN_EVENT = 65_536
@@ -37,7 +38,7 @@ class Recorder:
 
     def event(self, kind: str, data: dict[str, Any], at: int) -> None:
         """Adds one event."""
-        self.batch.events.append((kind, at, dumps_text(data)))
+        self.batch.events.append((kind, at, mask_links(dumps_text(data))))
 
     def started(self, execution: Execution, node_type: str) -> None:
         """A node began an attempt."""

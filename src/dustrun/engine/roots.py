@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dustrun import clock
-from dustrun.core.expression import Lazy
-from dustrun.core.journal import Execution, Journal, enclosing
+from dustrun.core.control import RESUMABLE
+from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.expression import Function, Lazy
+from dustrun.core.graph import TOP
+from dustrun.core.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.program import Program
 from dustrun.core.state import NodeStatus
+from dustrun.log import mask_links
+from dustrun.services.links import Links
 from dustrun.services.ports import RunFacts
+from dustrun.services.variables import Seen
 
 
 class NodeView(Lazy):
@@ -78,6 +84,47 @@ class LoopsView(Lazy):
         return [loop_path.rpartition(".")[2] for loop_path, _ in enclosing(self._roots.frame)]
 
 
+class RunView(Lazy):
+    """`$run`, with the function that makes links."""
+
+    def __init__(self, roots: NodeRoots) -> None:
+        self._roots = roots
+
+    def get(self, key: str) -> Any:
+        """`id`, `mode`, `startedAt`, or `resumeUrl(nodeId)`."""
+        facts = self._roots.facts
+        if key == "id":
+            return facts.id
+        if key == "mode":
+            return facts.mode.value
+        if key == "startedAt":
+            return clock.to_rfc3339(facts.started_at)
+        if key == "resumeUrl":
+            return Function(self._roots.resume_url, 1, "resumeUrl")
+        raise KeyError(key)
+
+    def keys(self) -> Iterable[str]:
+        """The names that `get` knows."""
+        return ("id", "mode", "startedAt", "resumeUrl")
+
+
+class VariablesView(Lazy):
+    """`$vars`: the variables as they were when the node began."""
+
+    def __init__(self, roots: NodeRoots) -> None:
+        self._roots = roots
+
+    def get(self, key: str) -> Any:
+        """The value of a variable."""
+        seen = self._roots.variables[key]
+        self._roots.assumed = self._roots.assumed or seen.assumed
+        return seen.value
+
+    def keys(self) -> Iterable[str]:
+        """Every variable that is declared or was written."""
+        return self._roots.variables.keys()
+
+
 class NodeRoots:
     """The roots of one node in one frame; see the expressions page for their meaning."""
 
@@ -89,11 +136,16 @@ class NodeRoots:
         frame: str,
         now: int,
         env: Mapping[str, str],
+        variables: Mapping[str, Seen],
+        links: Links,
     ) -> None:
         self.facts = facts
         self.program = program
         self.frame = frame
         self.assumed = False
+        self.variables = variables
+        self._links = links
+        self._made_links = False
         self._journal = journal
         self._now = now
         self._env = env
@@ -133,10 +185,29 @@ class NodeRoots:
         """The event that started the run."""
         return self.node("root").get("result")
 
-    def run(self) -> dict[str, Any]:
-        """`$run`."""
-        facts = self.facts
-        return {"id": facts.id, "mode": facts.mode.value, "startedAt": clock.to_rfc3339(facts.started_at)}
+    def resume_url(self, node_id: Any) -> str:
+        """The link that resumes a `wait` or `approve` of this run, in the loop items around this node."""
+        node = self.program.nodes.get(node_id) if isinstance(node_id, str) else None
+        if node is None or node.node.type not in RESUMABLE:
+            raise KeyError(node_id)
+        self._made_links = True
+        return self._links.make(self.facts.org_id, self.facts.id, self._frame_around(node_id) + node_id)
+
+    def _frame_around(self, node_id: str) -> str:
+        """The part of this frame that a node lies in; raises `KeyError` when it lies in another loop."""
+        loop = self.program.graph.scope_of[node_id]
+        frame = self.frame
+        while True:
+            around = next(enclosing(frame), None)
+            if (around[0].rpartition(".")[2] if around is not None else TOP) == loop:
+                return frame
+            if around is None:
+                raise KeyError(node_id)
+            frame = frame_of(around[0])
+
+    def masked(self, value: Any) -> Any:
+        """A resolved value as it may be stored and shown: without the links that were made for it."""
+        return loads(mask_links(dumps_text(value))) if self._made_links else value
 
     def workflow(self) -> dict[str, Any]:
         """`$workflow`."""
@@ -165,7 +236,8 @@ _ROOTS: dict[str, Callable[[NodeRoots], Any]] = {
     "$parent_item": lambda roots: roots.item(*roots.around(1)),
     "$parent_index": lambda roots: roots.around(1)[1],
     "$for": LoopsView,
-    "$run": NodeRoots.run,
+    "$run": RunView,
+    "$vars": VariablesView,
     "$workflow": NodeRoots.workflow,
     "$workflowId": lambda roots: roots.facts.workflow_id,
     "$now": lambda roots: roots.now_text,

@@ -11,13 +11,14 @@ from dustrun import clock, ids, log
 from dustrun.catalog import Catalog
 from dustrun.core import retry
 from dustrun.core.exact_json import dumps_text, loads
-from dustrun.core.journal import Execution, Journal, frame_of, item_frame
+from dustrun.core.journal import Execution, Journal, frame_of
 from dustrun.core.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
 from dustrun.core.program import Program
 from dustrun.core.state import Mode, NodeStatus, RunStatus
-from dustrun.engine import control
+from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
 from dustrun.engine.context import NodeContext, Scripts, idempotency_key
+from dustrun.engine.errands import Calls, Errand
 from dustrun.engine.node import Job
 from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown
 from dustrun.engine.record import Recorder
@@ -25,14 +26,18 @@ from dustrun.engine.roots import NodeRoots
 from dustrun.errors import Temporary
 from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
+from dustrun.services.approvals import new_row
 from dustrun.services.hub import Hub
+from dustrun.services.links import Links
 from dustrun.services.ports import RunFacts
+from dustrun.services.variables import Seen, Variables
 from dustrun.settings import Settings
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as run_rows
 from dustrun.storage.database import Database
 from dustrun.storage.journal import Batch, Ending, StaleFence
 from dustrun.storage.runs import Signal
+from dustrun.storage.waits import Closed, Told, Waits
 from dustrun.storage.writer import Writer
 
 _logger = log.get(__name__)
@@ -56,6 +61,9 @@ class World:
     http: Http
     scripts: Scripts
     env: Mapping[str, str]
+    variables: Variables
+    links: Links
+    calls: Calls
 
 
 class Superseded(Exception):
@@ -75,11 +83,15 @@ class Runner:
         self._journal = journal
         self._plan = plan
         self._to_launch: list[Job] = []
+        self._to_run: list[Errand] = []
         self._held_back: list[Start] = []
+        self._deferred: list[tuple[Start, bool]] = []
+        self._variables: Mapping[str, Seen] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._limits: dict[str, asyncio.TimerHandle] = {}
         self._late: set[str] = set()
-        self._outcomes: list[tuple[Job, Outcome]] = []
+        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._outcomes: list[tuple[Job | Errand, Outcome]] = []
         self._poked = True
         self._wake = asyncio.Event()
         self._cancelling = facts.cancel_requested_at is not None
@@ -88,7 +100,9 @@ class Runner:
         self._simulated_now = max(
             (e.facts["clock"] for e in journal.by_path.values() if e.facts and "clock" in e.facts), default=0
         )
-        self._assumed_where_it_counts = any(e.assumed and e.branch for e in journal.by_path.values())
+        self._assumed_where_it_counts = any(
+            e.assumed and (e.branch or (e.facts and "child" in e.facts)) for e in journal.by_path.values()
+        )
 
     # --- what others ask of it ---
 
@@ -102,7 +116,8 @@ class Runner:
                 self._skip(path)
         for start in starts:
             node = self._program.nodes[start.node_id]
-            if node.spec.kind == "action" and node.spec.effect != Effect.PURE.value:
+            reaches_out = node.spec.kind == "action" and node.spec.effect != Effect.PURE.value
+            if reaches_out and not node.reads_variables:
                 self._begin(start)
             else:
                 self._held_back.append(start)
@@ -131,7 +146,7 @@ class Runner:
 
     async def abandon(self) -> None:
         """Cuts off what still runs without recording anything: the next life decides by the journal."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._errands.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -145,7 +160,7 @@ class Runner:
         try:
             return await self._loop()
         finally:
-            if self._tasks:
+            if self._tasks or self._errands:
                 await self.abandon()
 
     async def _loop(self) -> Waiting | Done | None:
@@ -154,6 +169,9 @@ class Runner:
             if self._poked:
                 await self._use_signals()
             answer = self._plan_inline()
+            if self._deferred and not self._stopping:
+                await self._begin_deferred()
+                continue
             if isinstance(answer, Done):
                 self._end(answer)
                 await self._flush()
@@ -168,7 +186,7 @@ class Runner:
                 await asyncio.sleep(0)
                 continue
             await self._flush()
-            if self._stopping and not self._tasks and not self._to_launch:
+            if self._stopping and not self._tasks and not self._to_launch and not self._errands and not self._to_run:
                 return None
             self._launch()
             await self._collect()
@@ -199,6 +217,9 @@ class Runner:
         """Starts the attempts whose start is on disk, each with its time limit."""
         jobs, self._to_launch = self._to_launch, []
         loop = asyncio.get_running_loop()
+        to_run, self._to_run = self._to_run, []
+        for errand in to_run:
+            self._errands[errand.start.path] = loop.create_task(self._run_errand(errand))
         for job in jobs:
             path = job.start.path
             timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
@@ -229,6 +250,23 @@ class Runner:
         self._outcomes.append((job, outcome))
         self._wake.set()
 
+    async def _run_errand(self, errand: Errand) -> None:
+        """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
+        world, start_child = self._world, self._world.calls.start_child
+        run = errands.run if self._stopping else errands.run_patiently
+        try:
+            outcome = await run(errand, self.facts, self._program.definition, world.variables, start_child)
+        except Temporary:
+            return  # the server stops; the next life does it
+        except Exception as error:
+            _logger.error("errand failed unexpectedly", path=errand.start.path, exc_info=error)
+            outcome = Failed("INTERNAL", f"It failed unexpectedly ({type(error).__name__}); see the server's log.")
+        finally:
+            self._errands.pop(errand.start.path, None)
+            self._wake.set()
+        if not self._stopping or not isinstance(outcome, Failed):
+            self._outcomes.append((errand, outcome))
+
     async def _collect(self) -> None:
         """Waits until something happened, and applies every outcome that has come."""
         if not self._outcomes:
@@ -243,10 +281,15 @@ class Runner:
         if self.recorder.batch.is_empty():
             return
         batch = self.recorder.take()
+
+        def written(events: list[journal_rows.Event]) -> None:
+            self._publish(events)
+            self._tell_others(batch)
+
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._world.writer.write(lambda tx: self._write(tx, batch), self._publish)
+                await self._world.writer.write(lambda tx: self._write(tx, batch), written)
                 return
             except StaleFence:
                 raise Superseded from None
@@ -264,29 +307,57 @@ class Runner:
     def _publish(self, events: list[journal_rows.Event]) -> None:
         self._world.hub.publish(self.facts, events)
 
+    def _tell_others(self, batch: Batch) -> None:
+        """Wakes the caller of a run that has ended; cancels called runs that nobody waits for any longer."""
+        if batch.ending is not None and batch.ending.told is not None:
+            self._world.calls.wake(batch.ending.told.caller_pk)
+        for pk in batch.waits.cancelled if batch.waits is not None else ():
+            self._world.calls.cancel(pk)
+
     # --- one node ---
 
     def _begin(self, start: Start) -> None:
-        """Begins an attempt, or goes on with a node that waited; pure and control nodes come to their end here."""
+        """Begins an attempt, or goes on with a node that waited; what looks at variables is put off until they are
+        read."""
         self._plan.started(start)
         if start.wake:
             self._go_on(start)
-            return
+        elif self._program.nodes[start.node_id].reads_variables:
+            self._deferred.append((start, False))
+        else:
+            self._attempt(start)
+
+    async def _begin_deferred(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        self._variables = await self._world.variables.read_for(self.facts, self._program.definition)
+        for start, again in deferred:
+            if again:
+                self._attempt_again(start)
+            else:
+                self._attempt(start)
+
+    def _attempt(self, start: Start) -> None:
+        """Makes an attempt; pure and control nodes come to their end here."""
         now = self._now()
         node = self._program.nodes[start.node_id]
         roots = self._roots(start.path, now)
         resolved, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
-        execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=resolved, started_at=now)
+        shown = roots.masked(resolved)
+        execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
         self._journal.record(execution)
         self.recorder.started(execution, node.node.type)
         if self._plan.executions > self._world.settings.max_executions:
             most = self._world.settings.max_executions
             prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")
             self._plan.stopped(RunStatus.FAILURE)
+        if self._cancelling:
+            prepared = CutOff("The run was cancelled before this node ran.")
         self._carry_on(start, prepared)
 
-    def _carry_on(self, start: Start, prepared: Job | Outcome) -> None:
-        if not isinstance(prepared, Job):
+    def _carry_on(self, start: Start, prepared: Job | Errand | Outcome) -> None:
+        if isinstance(prepared, Errand):
+            self._to_run.append(prepared)
+        elif not isinstance(prepared, Job):
             self._apply(start, prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
             context = self._context(start.path, self._emit_now(start))
@@ -304,14 +375,56 @@ class Runner:
             if effect in (Effect.WRITE, Effect.SPEND) and not action.is_idempotent(execution.input):
                 self._apply(start, Unknown("The server ended while this node ran; it may have happened."))
                 return
+        if node.reads_variables:
+            self._deferred.append((start, True))
+        else:
+            self._attempt_again(start)
+
+    def _attempt_again(self, start: Start) -> None:
         now = self._now()
+        node = self._program.nodes[start.node_id]
         roots = self._roots(start.path, now)
         _, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
         self._carry_on(start, prepared)
 
     def _go_on(self, start: Start) -> None:
-        execution = self._journal.by_path[start.path]
-        self._apply(start, control.woken(execution.facts))
+        """The time that a waiting node waited for has come."""
+        facts = self._journal.by_path[start.path].facts or {}
+        if "child" in facts:
+            self._beside().cancelled.append(facts["child"]["pk"])
+            message = f"The called run {facts['child']['runId']} did not end in time (timeoutMs of the node)."
+            self._apply(start, Failed("TIMEOUT", message, facts=facts))
+        else:
+            answerable = "wait" in facts or "approve" in facts
+            self._apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))
+
+    def _beside(self) -> Waits:
+        """What the next batch does beside this run."""
+        if self.recorder.batch.waits is None:
+            self.recorder.batch.waits = Waits()
+        return self.recorder.batch.waits
+
+    def _close_question(self, execution: Execution, status: str) -> None:
+        """A question that was asked of people is settled with its node; who decided has been noted already."""
+        if execution.facts is not None and "approvalId" in execution.facts:
+            self._beside().closed.append(Closed(execution.facts["approvalId"], status, self._now()))
+
+    def _pause(self, start: Start, execution: Execution, outcome: PutDown) -> None:
+        execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
+        note = None
+        if outcome.asked is not None and outcome.until is not None:
+            asked = outcome.asked
+            row = new_row(
+                self.facts, start.path, start.attempt, asked.message, asked.approvers, self._now(), outcome.until
+            )
+            self._beside().asked.append(row)
+            execution.facts = {**(outcome.facts or {}), "approvalId": row.id}
+            note = {"approval": {"id": row.id, "message": row.message}}
+        if outcome.facts is not None and "child" in outcome.facts:
+            note = {"child": {"runId": outcome.facts["child"]["runId"]}}
+        self.recorder.became(execution, note)
+        self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until)
+        self._poked = self._poked or outcome.answerable
 
     def _apply(self, start: Start, outcome: Outcome) -> None:
         """Records what an attempt came to, and tells the plan."""
@@ -323,9 +436,7 @@ class Runner:
         elif isinstance(outcome, Unknown):
             self._doubt(start, execution, outcome)
         elif isinstance(outcome, PutDown):
-            execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
-            self.recorder.became(execution)
-            self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until)
+            self._pause(start, execution, outcome)
         elif isinstance(outcome, Opened):
             execution.facts = {
                 "items": outcome.items,
@@ -338,8 +449,12 @@ class Runner:
         else:
             self._cut_off(start.path, outcome.message)
 
-    def _succeed(self, execution: Execution, outcome: Settled) -> None:
-        text = dumps_text(outcome.result)
+    def _succeed(self, execution: Execution, outcome: Settled, text: str | None = None) -> None:
+        """`text` is the result as JSON, when it is known already."""
+        plain = text if text is not None else dumps_text(outcome.result)
+        text = log.mask_links(plain)
+        if text is not plain:
+            outcome.result = loads(text)
         most = self._world.settings.max_result_bytes
         if len(text) > most or len(text.encode()) > most:
             size = len(text.encode())
@@ -357,8 +472,11 @@ class Runner:
         execution.finished_at = self._now()
         if outcome.facts and "clock" in outcome.facts:
             self._simulated_now = max(self._simulated_now, outcome.facts["clock"])
-        if outcome.assumed and outcome.branch is not None:
+        if outcome.assumed and (outcome.branch is not None or (execution.facts and "child" in execution.facts)):
             self._assumed_where_it_counts = True
+        if outcome.expired:
+            self._beside().expired.append(execution.path)
+        self._close_question(execution, outcome.branch or "cancelled")
         self.recorder.batch.texts[(execution.path, execution.attempt)] = text
         self.recorder.became(execution, outcome.note)
         if outcome.stop is not None:
@@ -440,6 +558,9 @@ class Runner:
         execution.status, execution.wake_at, execution.finished_at = N.CANCELLED, None, self._now()
         if not was_uncertain:
             execution.error = {"code": "CUT_OFF", "message": message, "retryable": False}
+        if execution.facts is not None and "pk" in execution.facts.get("child", ()):
+            self._beside().cancelled.append(execution.facts["child"]["pk"])
+        self._close_question(execution, "cancelled")
         self.recorder.became(execution)
         self._plan.settled(path, N.CANCELLED)
 
@@ -455,50 +576,42 @@ class Runner:
         """Every item of a loop has ended: its result is the items' results, in the items' order."""
         execution = self._journal.by_path[path]
         assert execution.facts is not None
-        count = len(execution.facts["items"])
-        body = self._program.graph.scopes[execution.node_id].node_ids
-        iterations = [self._iteration(item_frame(path, index), index, body) for index in range(count)]
-        result = {"iterations": iterations, "iterationCount": count}
+        count, most = len(execution.facts["items"]), self._world.settings.max_result_bytes
+        found = loops.result_of(self._program, self._journal, path, count, most)
         status = self._plan.loop(path).outcome
         if status is N.FAILURE:
-            first = next((item for item in iterations if item["status"] == "failure"), None)
+            first = found.failed
             where = f" Item {first['index']} failed first: {first['error']['message']}" if first else ""
             self._settle_failure(execution, Failed("ITEM_FAILED", f"An item of the loop failed.{where}"))
             return
-        assumed = execution.assumed or any(
-            found.assumed for index in range(count) for found in self._executed(item_frame(path, index), body)
-        )
-        self._succeed(execution, Settled(result, status=status, assumed=assumed, facts=execution.facts))
-
-    def _executed(self, frame: str, body: tuple[str, ...]) -> list[Execution]:
-        found = (self._journal.by_path.get(frame + node_id) for node_id in body)
-        return [execution for execution in found if execution is not None]
-
-    def _iteration(self, frame: str, index: int, body: tuple[str, ...]) -> dict[str, Any]:
-        executed = self._executed(frame, body)
-        iteration: dict[str, Any] = {"index": index, "status": "success" if executed or not body else "skipped"}
-        iteration["results"] = {e.node_id: e.result for e in executed if e.status in (N.SUCCESS, N.PARTIAL)}
-        for execution in executed:
-            on_error = self._program.nodes[execution.node_id].node.on_error
-            if execution.status is N.FAILURE and on_error == "fail":
-                iteration["status"], iteration["error"] = "failure", execution.error
-                break
-            if execution.status is N.PARTIAL or (execution.status is N.FAILURE and on_error == "continue"):
-                iteration["status"] = "partial"
-        return iteration
+        settled = Settled(found.result, status=status, assumed=found.assumed, facts=execution.facts)
+        self._succeed(execution, settled, found.text)
 
     # --- the run ---
 
     async def _use_signals(self) -> None:
-        """Applies the answers that people gave for nodes in `uncertain`."""
+        """Applies the answers that waiting nodes were given; one that came before its node waits is kept."""
         self._poked = False
-        if not self._plan.waiting:
+        waiting, pk = self._plan.waiting, self.facts.pk
+        if not waiting:
             return
-        pk = self.facts.pk
         for signal in await self._world.database.read(lambda tx: run_rows.list_signals(tx, pk)):
             execution = self._journal.by_path.get(signal.path)
-            if signal.kind == "resolve" and execution is not None and execution.status is N.UNCERTAIN:
-                self._resolve(execution, signal)
+            if execution is None or signal.id in self.recorder.batch.signals_used:
+                continue
+            if signal.kind == "resolve":
+                if execution.status is N.UNCERTAIN:
+                    self._resolve(execution, signal)
+            elif execution.status is N.WAITING and signal.path in waiting:
+                self._answer(execution, signal)
+            elif execution.is_settled:
+                self.recorder.batch.signals_used.append(signal.id)  # it came too late
+
+    def _answer(self, execution: Execution, signal: Signal) -> None:
+        self.recorder.batch.signals_used.append(signal.id)
+        outcome = answers.outcome_of(signal, execution)
+        if outcome is not None:
+            self._apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
 
     def _resolve(self, execution: Execution, signal: Signal) -> None:
         self.recorder.batch.signals_used.append(signal.id)
@@ -541,7 +654,16 @@ class Runner:
         if self.facts.mode is not Mode.LIVE:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        self.recorder.batch.ending = Ending(answer.status, now, passed, error)
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error, self._told(answer.status, passed, error))
+
+    def _told(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> Told | None:
+        """What the run that called this one is told; None when nobody waits."""
+        caller = self.facts.caller
+        if caller is None or not caller.waits:
+            return None
+        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._now()}
+        data = answers.told(self.facts.id, self._program, self._journal, ending)
+        return Told(caller.pk, caller.path, dumps_text(data))
 
     def _now(self) -> int:
         if self.facts.mode is Mode.SIMULATE:
@@ -549,7 +671,10 @@ class Runner:
         return clock.now_ms()
 
     def _roots(self, path: str, now: int) -> NodeRoots:
-        return NodeRoots(self.facts, self._program, self._journal, frame_of(path), now, self._world.env)
+        world = self._world
+        return NodeRoots(
+            self.facts, self._program, self._journal, frame_of(path), now, world.env, self._variables, world.links
+        )
 
     def _context(self, path: str, emit: Callable[[str, dict[str, Any]], None]) -> NodeContext:
         key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)

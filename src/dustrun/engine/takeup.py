@@ -10,6 +10,7 @@ from dustrun.engine.record import Recorder
 from dustrun.engine.runner import Runner, World
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Compiled, Programs
+from dustrun.services.starting import caller_of
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as run_rows
 from dustrun.storage.runs import RunRow
@@ -34,6 +35,7 @@ def facts_of(row: RunRow, fence: int) -> RunFacts:
         started_at=row.started_at,
         fence=fence,
         cancel_requested_at=row.cancel_requested_at,
+        caller=caller_of(row),
     )
 
 

@@ -10,6 +10,19 @@ from dustrun.core.state import Mode
 from dustrun.storage.journal import Batch
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who called a run: the node of another one. `top_pk` is the run at the root of all calls, `workflow_ids` the
+    workflows from there down to the calling one; `waits`: the caller wants to be told of the end."""
+
+    pk: int
+    run_id: str
+    path: str
+    top_pk: int
+    workflow_ids: tuple[str, ...]
+    waits: bool
+
+
 @dataclass(slots=True)
 class RunFacts:
     """What an engine must know of a run to advance it; JSON is decoded."""
@@ -29,6 +42,35 @@ class RunFacts:
     started_at: int
     fence: int = 0
     cancel_requested_at: int | None = None
+    caller: Caller | None = None
+
+    @property
+    def top_pk(self) -> int:
+        """The run at the root of all calls: what is simulated under it shares one overlay."""
+        return self.caller.top_pk if self.caller is not None else self.pk
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCall:
+    """A call of another workflow by a node. `at` is the caller's clock."""
+
+    path: str
+    attempt: int
+    workflow_id: str
+    version: int | None
+    payload: dict[str, Any]
+    prop_values: dict[str, Any]
+    waits: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A run that was called and is on disk."""
+
+    pk: int
+    run_id: str
+    workflow_id: str
 
 
 class Opening(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunSta
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
 from dustrun.services import idempotency, starting
 from dustrun.services.hub import Hub
-from dustrun.services.ports import Engine, RunFacts
+from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
@@ -30,6 +31,14 @@ from dustrun.storage.writer import Writer
 
 _HEAD_TRIES = 5
 _MAX_SYNC_NODES = 20
+
+
+def _child_id(parent: RunFacts, call: ChildCall) -> str:
+    """The id of a called run: of this attempt, or, when it is only started, of the node in the whole retry chain."""
+    of_attempt = ("wait", parent.id, call.path, str(call.attempt))
+    of_chain = ("start", parent.root_run_id, call.path)
+    parts = (parent.org_id, *(of_attempt if call.waits else of_chain))
+    return f"run_{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,9 @@ class Runs:
             started_at=clock.now_ms(),
         )
 
-    async def _create(self, prepared: starting.Prepared, concurrency: Concurrency | None) -> Created:
+    async def _create(
+        self, prepared: starting.Prepared, concurrency: Concurrency | None, *, is_call: bool = False
+    ) -> Created:
         facts = prepared.facts
         if concurrency is not None and facts.mode is not Mode.SIMULATE:
             facts.concurrency_key = self._concurrency_key(concurrency, prepared)
@@ -151,6 +162,8 @@ class Runs:
             self._hub.publish(facts, done.events)
             self._engine.opened(opening, done.pk)
 
+        if is_call:  # by a node, not by whoever may be behind the present request
+            return await self._writer.write(unit, created)
         return await idempotency.write(self._writer, unit, created)
 
     def _concurrency_key(self, concurrency: Concurrency, prepared: starting.Prepared) -> str:
@@ -195,6 +208,53 @@ class Runs:
             facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document)
         )
         return await self._create(prepared, None)
+
+    async def start_child(self, parent: RunFacts, call: ChildCall) -> Child:
+        """Runs a workflow for a node of another run, in that run's mode; the same call again finds the same run.
+
+        Raises `NotFound`, `Invalid`, `Conflict`, or `Temporary` when nothing was started."""
+        run_id = _child_id(parent, call)
+        for _ in range(_HEAD_TRIES):
+            head = await self._head(parent.org_id, call.workflow_id)
+            try:
+                return await self._start_child_at(parent, call, run_id, head)
+            except HeadMoved:
+                self._heads.pop(call.workflow_id, None)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def _start_child_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: Head) -> Child:
+        caller = starting.caller_for(parent, call, head)
+        known = await self._database.read(lambda tx: rows.find(tx, parent.org_id, run_id))
+        if known is not None:
+            if known.parent_path != call.path:
+                raise Conflict(f'The run "{run_id}" exists and was not started by this node.')
+            return Child(known.pk, known.id, head.id)
+        if head.status == "archived":
+            await self._database.read(lambda tx: starting.verify(tx, head))
+        starting.check_head(head)
+        version = call.version or head.live_version or head.draft_version or head.latest_version
+        compiled = await self._programs.find(head.id, version)
+        if compiled is None:
+            raise NotFound(f'The workflow "{head.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
+        program = compiled.runnable()
+        by = (await self._database.read(lambda tx: rows.get(tx, parent.pk))).triggered_by
+        request = RunRequest(
+            payload=call.payload,
+            run_id=run_id,
+            simulate=parent.mode is Mode.SIMULATE,
+            dust_test=parent.mode is Mode.DUST,
+            prop_values=call.prop_values,
+            source="workflow",
+        )
+        trigger_id = starting.trigger_of(compiled, request)
+        payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
+        principal = Principal(by, parent.org_id, frozenset())
+        facts = self._facts(principal, request, trigger_id, head=head, version=version)
+        facts.caller = caller
+        batch = starting.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
+        prepared = starting.Prepared(facts, program, batch, payload, request, by, head=head)
+        created = await self._create(prepared, head.concurrency, is_call=True)
+        return Child(created.pk, created.run_id, head.id)
 
     def check_sync(self, document: Any) -> None:
         """Raises `Invalid` when a definition is too large to wait for."""
@@ -265,14 +325,15 @@ class Runs:
         if RunStatus(old.row.status) not in RUN_RETRYABLE:
             message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
             raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
-        compiled = await self._compiled(old.row)
+        compiled = await self.compiled(old.row)
         prepared = starting.retry_of(old.row, old.executions, compiled.runnable(), principal.key_id)
         prepared.must_be_closed = old.row.root_run_id
         return await self._create(prepared, None)
 
     # --- reading ---
 
-    async def _compiled(self, row: RunRow) -> Compiled:
+    async def compiled(self, row: RunRow) -> Compiled:
+        """The version that a run executes."""
         if row.workflow_id is None or row.version is None:
             return self._programs.compile(starting.inline_document(row))
         compiled = await self._programs.find(row.workflow_id, row.version)
@@ -293,7 +354,7 @@ class Runs:
             raise NotFound(f'There is no run "{run_id}".', code=Code.RUN_UNKNOWN)
         if slim:
             return run
-        return replace(run, definition=(await self._compiled(run.row)).definition)
+        return replace(run, definition=(await self.compiled(run.row)).definition)
 
     async def list_page(
         self, principal: Principal, filters: Filters, limit: int, offset: int

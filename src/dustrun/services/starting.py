@@ -14,8 +14,8 @@ from dustrun.core.journal import Execution
 from dustrun.core.program import Program
 from dustrun.core.state import Mode, NodeStatus
 from dustrun.core.validate import near
-from dustrun.errors import Code, Conflict, Invalid, Problem
-from dustrun.services.ports import RunFacts
+from dustrun.errors import Code, Conflict, Invalid, Problem, Refused
+from dustrun.services.ports import Caller, ChildCall, RunFacts
 from dustrun.services.programs import Compiled
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as rows
@@ -181,8 +181,24 @@ def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str
     return {**payload, **fixed}
 
 
-def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any]) -> Batch:
-    """The rows that every run begins with: `run_started` and the trigger's execution."""
+MAX_CALLS = 10
+
+
+def caller_for(parent: RunFacts, call: ChildCall, head: Head) -> Caller:
+    """The chain of calls that a called run ends; raises `Refused` for one that is too deep or a circle."""
+    above = parent.caller.workflow_ids if parent.caller is not None else ()
+    chain = (*above, parent.workflow_id or "")
+    if head.id in chain:
+        circle = " → ".join([*chain[chain.index(head.id) :], head.id])
+        raise Refused(f"The workflows would call each other in a circle: {circle}.")
+    if len(chain) > MAX_CALLS:
+        raise Refused(f"Workflows call each other at most {MAX_CALLS} levels deep; this call would be one more.")
+    return Caller(parent.pk, parent.id, call.path, parent.top_pk, chain, call.waits)
+
+
+def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, clock_at: int | None = None) -> Batch:
+    """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: where the clock of
+    a simulation stands that another one called."""
     now = facts.started_at
     trigger = facts.trigger_node_id
     batch = Batch()
@@ -192,6 +208,7 @@ def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any]) -> B
         attempt=1,
         status=NodeStatus.SUCCESS,
         result=trigger_result(payload, facts.trigger_source, now),
+        facts={"clock": clock_at} if clock_at is not None else None,
         started_at=now,
         finished_at=now,
     )
@@ -209,6 +226,8 @@ def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
         "triggerSource": facts.trigger_source,
         "nodeCount": len(program.nodes),
     }
+    if facts.caller is not None:
+        started["parentRunId"], started["parentPath"] = facts.caller.run_id, facts.caller.path
     if facts.mode is Mode.DUST:
         started["dust"] = {"scaled": [], "note": "No node spends, so nothing was scaled."}
     return started
@@ -261,7 +280,29 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "started_at": facts.started_at,
         "cancel_requested_at": None,
         "nodes_executed": batch.executed,
+        **_caller(facts.caller),
     }
+
+
+def _caller(caller: Caller | None) -> dict[str, Any]:
+    if caller is None:
+        return {"parent_pk": None, "parent_run_id": None, "parent_path": None, "callers": None}
+    further = {"topPk": caller.top_pk, "workflowIds": caller.workflow_ids, "waits": caller.waits}
+    return {
+        "parent_pk": caller.pk,
+        "parent_run_id": caller.run_id,
+        "parent_path": caller.path,
+        "callers": dumps_text(further),
+    }
+
+
+def caller_of(row: RunRow) -> Caller | None:
+    """Who called a stored run."""
+    if row.parent_pk is None or row.parent_run_id is None or row.parent_path is None:
+        return None
+    further = loads(row.callers or "{}")
+    workflow_ids = tuple(further["workflowIds"])
+    return Caller(row.parent_pk, row.parent_run_id, row.parent_path, further["topPk"], workflow_ids, further["waits"])
 
 
 def inline_document(row: RunRow) -> Any:

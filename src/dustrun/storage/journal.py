@@ -15,8 +15,11 @@ from sqlalchemy import bindparam as b
 from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.log import mask_links
+from dustrun.storage import waits as wait_rows
 from dustrun.storage.statement import Row, Statement, Tx
 from dustrun.storage.tables import activity, events, executions, run_signals, runs
+from dustrun.storage.waits import Told, Waits
 
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
 
@@ -45,6 +48,7 @@ class Ending:
     at: int
     passed: bool
     error: dict[str, Any] | None = None
+    told: Told | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class Batch:
     status: RunStatus = RunStatus.RUNNING
     wake_at: int | None = None
     ending: Ending | None = None
+    waits: Waits | None = None
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -120,29 +125,34 @@ _COUNT_END = Statement(
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
+_COLUMNS = (
+    executions.c.path,
+    executions.c.node_id,
+    executions.c.attempt,
+    executions.c.status,
+    executions.c.branch,
+    executions.c.input,
+    executions.c.result,
+    executions.c.error,
+    executions.c.facts,
+    executions.c.assumed,
+    executions.c.wake_at,
+    executions.c.started_at,
+    executions.c.finished_at,
+)
 _LIST = Statement(
-    sa.select(
-        executions.c.path,
-        executions.c.node_id,
-        executions.c.attempt,
-        executions.c.status,
-        executions.c.branch,
-        executions.c.input,
-        executions.c.result,
-        executions.c.error,
-        executions.c.facts,
-        executions.c.assumed,
-        executions.c.wake_at,
-        executions.c.started_at,
-        executions.c.finished_at,
-    )
-    .where(executions.c.run_pk == b("run_pk"))
-    .order_by(executions.c.path, executions.c.attempt)
+    sa.select(*_COLUMNS).where(executions.c.run_pk == b("run_pk")).order_by(executions.c.path, executions.c.attempt)
+)
+_FIND = Statement(
+    sa.select(*_COLUMNS)
+    .where(executions.c.run_pk == b("run_pk"), executions.c.path == b("the_path"))
+    .order_by(executions.c.attempt.desc())
+    .limit(1)
 )
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else dumps_text(value)
+    return None if value is None else mask_links(dumps_text(value))
 
 
 def _row(run_pk: int, execution: Execution, text: str | None) -> dict[str, Any]:
@@ -186,6 +196,8 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     )
     if row is None:
         raise StaleFence
+    if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
+        raise StaleFence
     if batch.ending is not None:
         _end(tx, run_pk, org_id, workflow_id, batch.ending)
     write_executions(tx, run_pk, batch)
@@ -204,6 +216,8 @@ def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Endi
         to_error=_text(ending.error),
     )
     tx.run(_COUNT_END, org_id=org_id, workflow_id=workflow_id or "", status=ending.status.value)
+    if ending.told is not None:
+        wait_rows.tell(tx, ending.told, ending.at)
 
 
 def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
@@ -266,6 +280,12 @@ def execution_of(row: Row) -> Execution:
         started_at=started,
         finished_at=finished,
     )
+
+
+def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
+    """The newest attempt of one path."""
+    row = tx.one(_FIND, run_pk=run_pk, the_path=path)
+    return execution_of(row) if row is not None else None
 
 
 def list_executions(tx: Tx, run_pk: int) -> list[Execution]:

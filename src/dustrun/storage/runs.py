@@ -47,6 +47,10 @@ class RunRow:
     passed: int | None
     nodes_executed: int
     error: str | None
+    parent_pk: int | None = None
+    parent_run_id: str | None = None
+    parent_path: str | None = None
+    callers: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
@@ -72,6 +76,7 @@ _KEY_OF = Statement(
 _TAKE_UP = Statement(
     sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
 )
+_HOLDS = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), _IS_OPEN))
 _LIST_OPEN = Statement(
     sa.select(
         runs.c.pk,
@@ -164,6 +169,11 @@ def take_up(tx: Tx, run_pk: int) -> int | None:
     """The next fence of an open run: whoever holds an older one can write nothing more. None when it has ended."""
     row = tx.one(_TAKE_UP, the_pk=run_pk)
     return int(row[0]) if row else None
+
+
+def holds(tx: Tx, run_pk: int, fence: int) -> bool:
+    """Whether a fence is still the newest one of a run that has not ended."""
+    return tx.one(_HOLDS, the_pk=run_pk, the_fence=fence) is not None
 
 
 def list_open(tx: Tx) -> list[OpenRun]:

@@ -111,6 +111,8 @@ class RunListItem(Fields):
     chat_message_id: str | None
     source_run_id: str | None
     root_run_id: str
+    parent_run_id: str | None = Field(description="The run whose `call-workflow` node started this one.")
+    parent_path: str | None = Field(description="Path of that node.")
     started_at: Time
     finished_at: Time | None
     wake_at: Time | None
@@ -170,6 +172,8 @@ def list_item(row: RunRow) -> Json:
         "chatMessageId": row.chat_message_id,
         "sourceRunId": row.source_run_id,
         "rootRunId": row.root_run_id,
+        "parentRunId": row.parent_run_id,
+        "parentPath": row.parent_path,
         "startedAt": time(row.started_at),
         "finishedAt": time(row.finished_at),
         "wakeAt": time(row.wake_at),

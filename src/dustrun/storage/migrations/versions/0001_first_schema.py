@@ -86,6 +86,10 @@ def upgrade() -> None:
             comment="1 when nothing failed and nothing was assumed where it counts; a rung of the version's ladder",
         ),
         sa.Column("nodes_executed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("parent_pk", sa.BigInteger(), nullable=True, comment="the run that called this one"),
+        sa.Column("parent_run_id", sa.Text(), nullable=True),
+        sa.Column("parent_path", sa.Text(), nullable=True, comment="path of the call-workflow node"),
+        sa.Column("callers", sa.Text(), nullable=True, comment="JSON: {topPk, workflowIds, waits}, of a called run"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: the first failure that ended the run"),
         sa.PrimaryKeyConstraint("pk", name=op.f("pk_runs")),
         sa.UniqueConstraint("org_id", "id", name=op.f("uq_runs_org_id_id")),
@@ -135,6 +139,30 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
     )
     op.create_index("ix_api_keys_org_id_id", "api_keys", ["org_id", "id"], unique=False)
+    op.create_table(
+        "approvals",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=True),
+        sa.Column("workflow_name", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("approvers", sa.Text(), nullable=False, comment="JSON list of key ids; empty: whoever may decide"),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False, comment="pending, approved, rejected, timed_out, cancelled"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("decided_at", sa.BigInteger(), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True, comment="id of the key, or link"),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_approvals_run_pk")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
+    )
+    op.create_index(
+        "ix_approvals_org_id_status_created_at", "approvals", ["org_id", "status", "created_at"], unique=False
+    )
     op.create_table(
         "conversations",
         sa.Column("id", sa.Text(), nullable=False),
@@ -190,6 +218,48 @@ def upgrade() -> None:
     )
     op.create_index("ix_run_signals_run_pk_id", "run_signals", ["run_pk", "id"], unique=False)
     op.create_table(
+        "run_variables",
+        sa.Column("owner_pk", sa.BigInteger(), nullable=False, comment="the run that sees the value"),
+        sa.Column(
+            "scope",
+            sa.Text(),
+            nullable=False,
+            comment="run: lives as long as the run; workflow: a simulation's overlay",
+        ),
+        sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for an inline run"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(["owner_pk"], ["runs.pk"], name=op.f("fk_run_variables_owner_pk")),
+        sa.PrimaryKeyConstraint("owner_pk", "scope", "workflow_id", "name", name=op.f("pk_run_variables")),
+    )
+    op.create_table(
+        "variable_writes",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for an inline run"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("op", sa.Text(), nullable=False, comment="set, increment, manual_set, manual_reset"),
+        sa.Column("scope", sa.Text(), nullable=False, comment="workflow or run"),
+        sa.Column("old_value", sa.Text(), nullable=True, comment="JSON; null when there was none"),
+        sa.Column("new_value", sa.Text(), nullable=True, comment="JSON; null when it was taken away"),
+        sa.Column("run_pk", sa.BigInteger(), nullable=True),
+        sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column("path", sa.Text(), nullable=True, comment="of the node that wrote"),
+        sa.Column("key_id", sa.Text(), nullable=True, comment="of a write by hand"),
+        sa.Column("simulated", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("written_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "write_key", sa.Text(), nullable=True, comment="one write per node path of a retry chain, whatever crashes"
+        ),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_variable_writes_run_pk")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_variable_writes")),
+        sa.UniqueConstraint("write_key", name=op.f("uq_variable_writes_write_key")),
+    )
+    op.create_index("ix_variable_writes_run_pk_id", "variable_writes", ["run_pk", "id"], unique=False)
+    op.create_index(
+        "ix_variable_writes_workflow_id_name_id", "variable_writes", ["workflow_id", "name", "id"], unique=False
+    )
+    op.create_table(
         "workflows",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
@@ -235,6 +305,23 @@ def upgrade() -> None:
         sa.Column("first_used_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_stream_tokens_key_id")),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_stream_tokens")),
+    )
+    op.create_table(
+        "variables",
+        sa.Column("workflow_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "definition",
+            sa.Text(),
+            nullable=True,
+            comment="JSON: declared for the workflow; null when only a definition declares it",
+        ),
+        sa.Column("value", sa.Text(), nullable=True, comment="JSON; null when nothing was written yet"),
+        sa.Column("version", sa.Integer(), server_default="0", nullable=False, comment="writes so far"),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_run_id", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], name=op.f("fk_variables_workflow_id")),
+        sa.PrimaryKeyConstraint("workflow_id", "name", name=op.f("pk_variables")),
     )
     op.create_table(
         "workflow_versions",

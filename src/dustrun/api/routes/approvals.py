@@ -1,0 +1,114 @@
+"""`/v1/approvals`: what waits for a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import Field, StringConstraints
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.core.exact_json import loads
+from dustrun.core.fields import Fields
+from dustrun.core.state import Mode
+from dustrun.errors import Code
+from dustrun.services.approvals import APPROVED, REJECTED
+from dustrun.services.paging import Page
+from dustrun.storage.approvals import ApprovalRow
+
+routes = Routes("Approvals")
+router = routes.router
+
+Status = Literal["pending", "approved", "rejected", "timed_out", "cancelled"]
+ApprovalId = Annotated[str, Path(alias="id", description="Id of the approval.", max_length=64)]
+Comment = Annotated[Text, StringConstraints(max_length=2000)]
+_REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
+
+
+class DecideBody(Fields):
+    """A word on the decision."""
+
+    comment: Comment | None = Field(None, description="Why; the node's result shows it.")
+
+
+class ApprovalAnswer(Fields):
+    """A question to a person and what became of it."""
+
+    id: str = Field(examples=["apr_0f3a9c1b2d4e5f60718293a4b5"])
+    run_id: str
+    workflow_id: str = Field(description="Empty for an inline run.")
+    workflow_name: str
+    node_id: str
+    path: str = Field(description="The node's path; it names loop items.")
+    message: str
+    approvers: list[str] = Field(description="Ids of the keys that may decide; empty: whoever holds the permission.")
+    mode: Mode
+    status: Status
+    created_at: Time
+    expires_at: Time
+    decided_at: Time | None
+    decided_by: str | None = Field(description="Id of the key, or `link`.")
+    comment: str | None
+
+
+def _shape(row: ApprovalRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "runId": row.run_id,
+        "workflowId": row.workflow_id or "",
+        "workflowName": row.workflow_name,
+        "nodeId": row.path.rpartition(".")[2],
+        "path": row.path,
+        "message": row.message,
+        "approvers": loads(row.approvers),
+        "mode": row.mode,
+        "status": row.status,
+        "createdAt": time(row.created_at),
+        "expiresAt": time(row.expires_at),
+        "decidedAt": time(row.decided_at),
+        "decidedBy": row.decided_by,
+        "comment": row.comment,
+    }
+
+
+@routes.get("/v1/approvals", permission="run:read", answers=PageAnswer[ApprovalAnswer], shape=page_shape(_shape))
+async def list_approvals(
+    call: Call,
+    paging: Paged,
+    statuses: Annotated[
+        list[Status] | None, Query(alias="status", description="Statuses, any of them; without it the open ones.")
+    ] = None,
+) -> Page[ApprovalRow]:
+    """Pages through what waits for a person, newest first."""
+    wanted = statuses if statuses is not None else ["pending"]
+    found: Page[ApprovalRow] = await call.parts.approvals.list_page(call.principal, wanted, paging)
+    return found
+
+
+@routes.post(
+    "/v1/approvals/{id}/approve",
+    permission="approval:decide",
+    answers=ApprovalAnswer,
+    shape=_shape,
+    refusals=_REFUSALS,
+)
+async def approve(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
+    """Says yes; the node goes on with its `approved` children."""
+    comment = body.comment if body is not None else None
+    row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, APPROVED, comment)
+    return row
+
+
+@routes.post(
+    "/v1/approvals/{id}/reject",
+    permission="approval:decide",
+    answers=ApprovalAnswer,
+    shape=_shape,
+    refusals=_REFUSALS,
+)
+async def reject(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
+    """Says no; the node goes on with its `rejected` children."""
+    comment = body.comment if body is not None else None
+    row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, REJECTED, comment)
+    return row

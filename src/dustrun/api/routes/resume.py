@@ -1,0 +1,96 @@
+"""`/v1/runs/{id}/nodes/{nodeId}/resume`: waking what waits, by a signed link or by a key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request
+from pydantic import Field
+
+from dustrun.api.auth import bearer_of
+from dustrun.api.parts import parts_of
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.runs import ForEachContext
+from dustrun.core.fields import Fields
+from dustrun.errors import Code
+from dustrun.services.principal import Principal
+from dustrun.services.resumes import Resumed
+
+routes = Routes("Runs")
+router = routes.router
+
+RunId = Annotated[str, Path(alias="id", description="Id of the run.", max_length=128)]
+NodeId = Annotated[
+    str, Path(alias="nodeId", description="Id of the node, or its path like `each[3].ask`.", max_length=1000)
+]
+
+
+class ResumeBody(Fields):
+    """What the waiting node receives."""
+
+    data: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The `triggerResult` of a `wait`; of an `approve`: `decision` (`approved` or `rejected`) and, "
+        "if you like, `comment`.",
+        examples=[{"decision": "approved"}],
+    )
+    for_each_context: ForEachContext | None = Field(
+        None, description="Which loop iteration is meant, when `nodeId` is an id inside of loops."
+    )
+
+
+class ResumeAnswer(Fields):
+    """What became of it."""
+
+    action: str = Field(description="`resumed` or `skipped`.", examples=["resumed"])
+    reason: str | None = Field(description="Why it was skipped, or that it is kept until the node waits.")
+
+
+def _by_link(request: Request) -> Principal | None:
+    token = request.query_params.get("token")
+    if token is None or bearer_of(request.scope) is not None:
+        return None
+    where = request.path_params
+    org_id = request.query_params.get("org", "")
+    principal: Principal = parts_of(request.scope).resumes.principal_of(token, org_id, where["id"], where["nodeId"])
+    return principal
+
+
+def _shape(done: Resumed) -> dict[str, Any]:
+    return {"action": done.action, "reason": done.reason}
+
+
+@routes.post(
+    "/v1/runs/{id}/nodes/{nodeId}/resume",
+    permission="workflow:execute",
+    answers=ResumeAnswer,
+    shape=_shape,
+    refusals=[
+        Code.LINK_INVALID,
+        Code.RUN_UNKNOWN,
+        Code.NODE_UNKNOWN,
+        Code.NODE_NOT_RESUMABLE,
+        Code.PAYLOAD_INVALID,
+        Code.DEFINITION_INVALID,
+    ],
+    example={"action": "resumed", "reason": None},
+    admit_by_link=_by_link,
+)
+async def resume_node(
+    call: Call,
+    run_id: RunId,
+    node_id: NodeId,
+    body: ResumeBody | None = None,
+    token: Annotated[str | None, Query(description="Of the signed link; instead of a key.", max_length=100)] = None,
+    org: Annotated[str | None, Query(description="Of the signed link.", max_length=100)] = None,
+) -> Resumed:
+    """Wakes a `wait`, or decides an `approve`.
+
+    Admitted are a key with `workflow:execute` (for an `approve` also `approval:decide`), and, without a key, the signed
+    link of `{{$run.resumeUrl('<nodeId>')}}`. A node is resumed once; a resume that comes before its node waits is kept
+    and applied when the wait begins."""
+    found = body or ResumeBody()
+    context = found.for_each_context
+    stack = [(level.parent_node_id, level.index) for level in context.stack] if context is not None else None
+    done: Resumed = await call.parts.resumes.resume(call.principal, run_id, node_id, stack, found.data)
+    return done

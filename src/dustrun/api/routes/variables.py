@@ -1,0 +1,217 @@
+"""`/v1/workflows/{id}/variables`: what a workflow keeps between its runs, and who wrote it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import Field
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
+from dustrun.core.definition import VariableDef
+from dustrun.core.exact_json import loads
+from dustrun.core.fields import Fields
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services.paging import Page
+from dustrun.services.variables import Variable
+from dustrun.storage.variables import WriteRow
+
+routes = Routes("Variables")
+router = routes.router
+
+WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", max_length=128)]
+RunId = Annotated[str, Path(alias="id", description="Id of the run.", max_length=128)]
+Name = Annotated[str, Path(description="Name of the variable.", max_length=64)]
+Kind = Literal["number", "text", "boolean", "list", "object", "any"]
+_UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VARIABLE_UNKNOWN]
+
+
+class DeclareVariable(Fields):
+    """How a variable is declared."""
+
+    name: str | None = Field(None, description="The same as in the path, or left out.")
+    type: Kind = Field("any", description="Type of its values.", examples=["number"])
+    default: Any = Field(None, description="Value before the first write.")
+    description: str | None = Field(None, max_length=2000, description="Free text.")
+    lifetime: Literal["persist", "reset"] = Field("persist", description="Kept between runs, or reset by each.")
+
+
+class SetVariable(Fields):
+    """A value set by hand."""
+
+    value: Any = Field(description="The new value.", examples=[42])
+
+
+class VariableAnswer(Fields):
+    """A variable with its value."""
+
+    name: str
+    definition: dict[str, Any] | None = Field(
+        alias="def", description="How it is declared; null for one that was only written."
+    )
+    value: Any = Field(description="What the next run sees: the value, else the default.")
+    has_value: bool = Field(description="Whether a value was written.")
+    version: int = Field(description="Writes so far.")
+    updated_at: Time | None
+    last_run_id: str | None = Field(description="The run that wrote last; null when it was written by hand.")
+
+
+class VariablesAnswer(Fields):
+    """The variables of a workflow."""
+
+    items: list[VariableAnswer]
+
+
+class WriteAnswer(Fields):
+    """One write."""
+
+    id: int
+    workflow_id: str = Field(description="Empty for an inline run.")
+    name: str
+    op: Literal["set", "increment", "manual_set", "manual_reset"]
+    scope: Literal["workflow", "run"] = Field(description="Kept with the workflow, or only within the run.")
+    old_value: Any
+    new_value: Any
+    run_id: str | None
+    written_by_node: str | None = Field(description="Path of the node.")
+    written_by_key: str | None = Field(description="Id of the key, for a write by hand.")
+    simulated: bool = Field(description="Written to the overlay of a simulation only.")
+    written_at: Time
+
+
+def _shape(variable: Variable) -> dict[str, Any]:
+    row, defined = variable.row, variable.defined
+    return {
+        "name": variable.name,
+        "def": defined.model_dump(by_alias=True) if defined is not None else None,
+        "value": variable.value,
+        "hasValue": variable.has_value,
+        "version": row.version if row is not None else 0,
+        "updatedAt": time(row.updated_at) if row is not None else None,
+        "lastRunId": row.last_run_id if row is not None else None,
+    }
+
+
+def _list_shape(found: list[Variable]) -> dict[str, Any]:
+    return {"items": [_shape(variable) for variable in found]}
+
+
+def _write_shape(write: WriteRow) -> dict[str, Any]:
+    return {
+        "id": write.id,
+        "workflowId": write.workflow_id,
+        "name": write.name,
+        "op": write.op,
+        "scope": write.scope,
+        "oldValue": loads(write.old_value) if write.old_value is not None else None,
+        "newValue": loads(write.new_value) if write.new_value is not None else None,
+        "runId": write.run_id,
+        "writtenByNode": write.path,
+        "writtenByKey": write.key_id,
+        "simulated": bool(write.simulated),
+        "writtenAt": time(write.written_at),
+    }
+
+
+_writes_shape = page_shape(_write_shape)
+
+
+@routes.get(
+    "/v1/workflows/{id}/variables",
+    permission="workflow:read",
+    answers=VariablesAnswer,
+    shape=_list_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN],
+)
+async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
+    """Every variable that is declared or was written, with its value, by name."""
+    found: list[Variable] = await call.parts.variables.list_all(call.principal, workflow_id)
+    return found
+
+
+@routes.put(
+    "/v1/workflows/{id}/variables/{name}",
+    permission="workflow:update",
+    answers=VariableAnswer,
+    shape=_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
+)
+async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body: DeclareVariable) -> Variable:
+    """Declares a variable for the workflow, whatever its version, or declares it anew.
+
+    A variable that the definition itself declares is changed there: 409."""
+    if body.name is not None and body.name != name:
+        raise Invalid("The variable is named twice.", details=[Problem("name", f'must be "{name}", as in the path')])
+    try:
+        defined = VariableDef.model_validate({**body.model_dump(by_alias=True, exclude_unset=True), "name": name})
+    except ValueError:
+        problem = Problem("name", "must be a letter or _, then letters, digits or _, at most 64 characters")
+        raise Invalid("The name is not valid.", code=Code.VARIABLE_INVALID, details=[problem]) from None
+    variable: Variable = await call.parts.variables.declare(call.principal, workflow_id, defined)
+    return variable
+
+
+@routes.delete(
+    "/v1/workflows/{id}/variables/{name}",
+    permission="workflow:update",
+    answers=VariableAnswer,
+    shape=_shape,
+    refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
+)
+async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
+    """Takes a variable away with its value; its history stays."""
+    variable: Variable = await call.parts.variables.remove(call.principal, workflow_id, name)
+    return variable
+
+
+@routes.post(
+    "/v1/workflows/{id}/variables/{name}/value",
+    permission="workflow:update",
+    answers=VariableAnswer,
+    shape=_shape,
+    refusals=[*_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
+)
+async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: SetVariable) -> Variable:
+    """Overwrites a value by hand."""
+    variable: Variable = await call.parts.variables.set_value(call.principal, workflow_id, name, body.value)
+    return variable
+
+
+@routes.post(
+    "/v1/workflows/{id}/variables/{name}/reset",
+    permission="workflow:update",
+    answers=VariableAnswer,
+    shape=_shape,
+    refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
+)
+async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
+    """Puts a variable back to its default."""
+    variable: Variable = await call.parts.variables.reset(call.principal, workflow_id, name)
+    return variable
+
+
+@routes.get(
+    "/v1/workflows/{id}/variables/{name}/history",
+    permission="workflow:read",
+    answers=PageAnswer[WriteAnswer],
+    shape=_writes_shape,
+    refusals=_UNKNOWN,
+)
+async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name, paging: Paged) -> Page[WriteRow]:
+    """Pages through the writes of one variable, newest first; simulated ones are not among them."""
+    found: Page[WriteRow] = await call.parts.variables.history(call.principal, workflow_id, name, paging)
+    return found
+
+
+@routes.get(
+    "/v1/runs/{id}/variable-writes",
+    permission="run:read",
+    answers=PageAnswer[WriteAnswer],
+    shape=_writes_shape,
+    refusals=[Code.RUN_UNKNOWN],
+)
+async def list_variable_writes(call: Call, run_id: RunId, paging: Paged) -> Page[WriteRow]:
+    """Pages through the writes of one run, oldest first, simulated ones included."""
+    found: Page[WriteRow] = await call.parts.variables.writes_of(call.principal, run_id, paging)
+    return found

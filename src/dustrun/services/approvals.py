@@ -1,0 +1,104 @@
+"""Approvals: what waits for a person, and the person's yes or no."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.exact_json import dumps_text, loads
+from dustrun.errors import Code, Conflict, Forbidden, NotFound
+from dustrun.log import mask_links
+from dustrun.services import audit, idempotency
+from dustrun.services.paging import Page, Paging, page_of
+from dustrun.services.ports import Engine, RunFacts
+from dustrun.services.principal import Principal
+from dustrun.storage import approvals as rows
+from dustrun.storage import runs as run_rows
+from dustrun.storage.approvals import PENDING, ApprovalRow
+from dustrun.storage.database import Database
+from dustrun.storage.statement import Tx
+from dustrun.storage.waits import is_answered
+from dustrun.storage.writer import Writer
+
+APPROVED, REJECTED = "approved", "rejected"
+
+
+def id_of(org_id: str, run_pk: int, path: str, attempt: int) -> str:
+    """The id of the question that an attempt of a node asks."""
+    digest = hashlib.sha256(f"{org_id}\n{run_pk}\n{path}\n{attempt}".encode()).hexdigest()
+    return f"apr_{digest[:26]}"
+
+
+def new_row(
+    facts: RunFacts, path: str, attempt: int, message: str, approvers: Sequence[str], at: int, until: int
+) -> ApprovalRow:
+    """The question of an `approve` node."""
+    return ApprovalRow(
+        id=id_of(facts.org_id, facts.pk, path, attempt),
+        org_id=facts.org_id,
+        run_pk=facts.pk,
+        run_id=facts.id,
+        workflow_id=facts.workflow_id,
+        workflow_name=facts.workflow_name,
+        path=path,
+        message=mask_links(message),
+        approvers=dumps_text(list(approvers)),
+        mode=facts.mode.value,
+        status=PENDING,
+        created_at=at,
+        expires_at=until,
+    )
+
+
+def decision_data(decision: str, comment: str | None, by: str, at: int) -> str:
+    """A decision as the waiting node reads it."""
+    return dumps_text({"data": {"decision": decision, "comment": comment}, "by": by, "at": at})
+
+
+def may_decide(row: ApprovalRow, key_id: str) -> bool:
+    """Whether the node's list of approvers lets a key decide."""
+    approvers: list[Any] = loads(row.approvers)
+    return not approvers or key_id in approvers
+
+
+class Approvals:
+    """The use cases of approvals."""
+
+    def __init__(self, database: Database, writer: Writer, engine: Engine) -> None:
+        self._database = database
+        self._writer = writer
+        self._engine = engine
+
+    async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
+        """The organisation's questions, newest first."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(tx, principal.org_id, statuses, paging.peek, paging.offset)
+        )
+        return page_of(found, paging)
+
+    async def decide(self, principal: Principal, approval_id: str, decision: str, comment: str | None) -> ApprovalRow:
+        """A person's yes or no; the node goes on with it."""
+
+        def unit(tx: Tx) -> ApprovalRow:
+            row = rows.find(tx, principal.org_id, approval_id)
+            if row is None:
+                raise NotFound(f'There is no approval "{approval_id}".', code=Code.APPROVAL_UNKNOWN)
+            if not may_decide(row, principal.key_id):
+                raise Forbidden("The node names who may decide, and this key is not among them.")
+            now = clock.now_ms()
+            is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
+            if not is_open or not rows.close(tx, row.id, decision, now, principal.key_id, comment):
+                shown = rows.find(tx, principal.org_id, approval_id)
+                assert shown is not None
+                message = f'The approval is no longer open (it is "{shown.status}").'
+                raise Conflict(message, code=Code.APPROVAL_DECIDED)
+            data = decision_data(decision, comment, principal.key_id, now)
+            run_rows.add_signal(tx, row.run_pk, "resume", row.path, data, now)
+            audit.record(tx, principal, f"approval.{decision}", row.id, runId=row.run_id, path=row.path)
+            decided = rows.find(tx, principal.org_id, approval_id)
+            assert decided is not None
+            return decided
+
+        return await idempotency.write(self._writer, unit, lambda row: self._engine.wake(row.run_pk))
