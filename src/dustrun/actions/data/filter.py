@@ -1,0 +1,181 @@
+"""Keeps the items of a list that satisfy a condition.
+
+Give either `condition`, an object like that of `if` whose left sides are fields of the item, or one comparison as
+`field`, `operator` and `value`. A left side is a path such as `price`, `customer.name` or `rows[0].id`; `$item` is the
+
+`{"$and": [{"status": {"$eq": "open"}}, {"$or": [{"usd": {"$gt": 100}}, {"vip": {"$eq": true}}]}]}`
+
+Nothing is guessed: a number and a text that is not all digits do not compare, and an item without the field fails the
+node. Say `onMissing: drop` to leave such items out, or ask `{"field": {"$exists": true}}` before it in an `$and`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dustrun.actions.data.items import MISSING, FieldPath, need, parse_path, reach, refuse
+from dustrun.core.condition import OPERATORS
+from dustrun.core.expression.fault import Fault, near
+from dustrun.core.expression.limits import Limits, Meter
+from dustrun.sdk import Context, Effect, Fields, action
+
+_CONNECTIVES: Final = ("$and", "$or")
+_EXISTENCE: Final = frozenset({"$exists", "$notExists"})
+_MOST_LEVELS: Final = 32
+_LIMITS: Final = Limits(steps=250_000)
+
+Operator = Literal[
+    "$eq",
+    "$ne",
+    "$gt",
+    "$gte",
+    "$lt",
+    "$lte",
+    "$in",
+    "$nin",
+    "$contains",
+    "$notContains",
+    "$startsWith",
+    "$endsWith",
+    "$exists",
+    "$notExists",
+]
+
+
+class Input(Fields):
+    """The list and what an item must satisfy."""
+
+    array: list[Any] = Field(description="The items.")
+    condition: dict[str, Any] | None = Field(
+        None, description='`{"<field of the item>": {"<operator>": right}}`, joined by `$and` and `$or` as needed.'
+    )
+    field: FieldPath | None = Field(None, description="The field to compare, instead of `condition`.")
+    operator: Operator | None = Field(None, description="How to compare it.")
+    value: Any = Field(None, description="What to compare it with.")
+    on_missing: Literal["fail", "drop"] = Field(
+        "fail", description="What an item without a compared field does: fail the node, or be left out."
+    )
+
+    @field_validator("condition")
+    @classmethod
+    def _readable(cls, condition: dict[str, Any] | None) -> dict[str, Any] | None:
+        if condition is not None:
+            _check(condition, "", 0)
+        return condition
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Input:
+        if (self.condition is None) == (self.operator is None):
+            raise ValueError("give either `condition`, or `field` with `operator` and `value`")
+        if self.condition is not None and (self.field is not None or "value" in self.model_fields_set):
+            raise ValueError("`field` and `value` belong to `operator`; write them into the condition")
+        if self.operator is not None and self.field is None:
+            raise ValueError("`operator` needs a `field`; `$item` is the item itself")
+        return self
+
+    def test(self) -> Mapping[str, Any]:
+        """The condition, whichever way it was given."""
+        return self.condition if self.condition is not None else {self.field or "": {self.operator or "": self.value}}
+
+
+class Output(Fields):
+    """What is left."""
+
+    items: list[Any] = Field(description="The items that satisfy the condition, in their order.")
+    count: int = Field(description="How many they are.")
+
+
+def _check(condition: Any, where: str, level: int) -> None:
+    at = f" at {where}" if where else ""
+    if not isinstance(condition, dict) or not condition:
+        raise ValueError(f'a condition{at} is an object like {{"price": {{"$gt": 1}}}}')
+    if level > _MOST_LEVELS:
+        raise ValueError(f"the condition nests deeper than {_MOST_LEVELS} levels")
+    for left, right in condition.items():
+        inner = f"{where}.{left}" if where else left
+        if left in _CONNECTIVES:
+            if not isinstance(right, list) or not right:
+                raise ValueError(f'"{left}"{at} takes a list of conditions')
+            for number, part in enumerate(right):
+                _check(part, f"{inner}[{number}]", level + 1)
+        else:
+            _check_comparison(left, right, inner)
+
+
+def _check_comparison(left: str, right: Any, where: str) -> None:
+    if left.startswith("$") and not left.startswith("$item"):
+        raise ValueError(f'"{left}" at {where} is no field{near(left, _CONNECTIVES)}')
+    if "{{" in left:
+        raise ValueError(f'the left side "{left}" is a template; write the path of a field of the item')
+    parse_path(left)
+    if not isinstance(right, dict) or not right:
+        raise ValueError(f'"{where}" is followed by an object of operators like {{"$eq": 1}}')
+    for operator in right:
+        if operator not in OPERATORS:
+            raise ValueError(f'"{operator}" at {where} is no operator{near(operator, OPERATORS)}')
+
+
+class _Dropped(Exception):
+    """The item has no such field and is to be left out."""
+
+
+class _Sieve:
+    """One condition against many items, within one budget of work."""
+
+    def __init__(self, input: Input) -> None:
+        self._test = input.test()
+        self._lenient = input.on_missing == "drop"
+        self._meter = Meter(_LIMITS)
+
+    def keeps(self, item: Any, number: int) -> bool:
+        """Whether an item satisfies the condition."""
+        try:
+            return self._holds(self._test, item, number)
+        except _Dropped:
+            return False
+        except Fault as fault:
+            message = f"it takes more than {_LIMITS.steps} comparisons" if fault.kind == "limit" else fault.message
+            raise refuse(f"Item {number}: {message}", "array") from None
+
+    def _holds(self, condition: Mapping[str, Any], item: Any, number: int) -> bool:
+        return all(self._entry(left, right, item, number) for left, right in condition.items())
+
+    def _entry(self, left: str, right: Any, item: Any, number: int) -> bool:
+        self._meter.charge(1)
+        if left == "$and":
+            return all(self._holds(part, item, number) for part in right)
+        if left == "$or":
+            return any(self._holds(part, item, number) for part in right)
+        return all(self._compare(left, operator, value, item, number) for operator, value in right.items())
+
+    def _compare(self, left: str, operator: str, right: Any, item: Any, number: int) -> bool:
+        value = reach(item, parse_path(left))
+        if value is MISSING and operator in _EXISTENCE:
+            value = None
+        elif value is MISSING:
+            if self._lenient:
+                raise _Dropped
+            need(item, number, left)
+        return OPERATORS[operator](self._meter, value, right)
+
+
+@action(
+    effect=Effect.PURE,
+    input=Input,
+    output=Output,
+    example_input={
+        "array": [{"symbol": "ETH", "usd": 3127}, {"symbol": "DAI", "usd": 1}],
+        "condition": {"usd": {"$gt": 100}},
+    },
+    example_output={"items": [{"symbol": "ETH", "usd": 3127}], "count": 1},
+    idempotent=True,
+    tags=("list", "condition"),
+)
+def filter_items(input: Input, ctx: Context) -> Output:
+    """Asks every item."""
+    sieve = _Sieve(input)
+    kept = [item for number, item in enumerate(input.array) if sieve.keeps(item, number)]
+    return Output(items=kept, count=len(kept))

@@ -1,0 +1,72 @@
+"""Puts the items of a list into groups that share the value of a field.
+
+Groups and their items stay in the order of their first sight. Equal numbers are one group; `1`, `"1"` and `true` are
+three. The groups are a list, so that a `for-each` can take them and keys keep their type.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dustrun.actions.data.items import ITEM, MISSING, FieldPath, comparable, kind_of, need, parse_path, reach, refuse
+from dustrun.sdk import Context, Effect, Fields, action
+
+
+class Input(Fields):
+    """The list and what its groups share."""
+
+    array: list[Any] = Field(description="The items.")
+    field: FieldPath = Field(ITEM, description="The field that a group shares; without it the item itself.")
+    on_missing: Literal["fail", "null", "drop"] = Field(
+        "fail", description="An item without the field: fail the node, join the group of null, or be left out."
+    )
+
+
+class Group(Fields):
+    """One group."""
+
+    key: Any = Field(description="The value that its items share.")
+    items: list[Any] = Field(description="The items.")
+    count: int = Field(description="How many they are.")
+
+
+class Output(Fields):
+    """The groups."""
+
+    groups: list[Group] = Field(description="The groups.")
+    group_count: int = Field(description="How many they are.")
+
+
+@action(
+    effect=Effect.PURE,
+    input=Input,
+    output=Output,
+    example_input={"array": [{"side": "buy", "usd": 5}, {"side": "sell", "usd": 7}], "field": "side"},
+    example_output={
+        "groups": [
+            {"key": "buy", "items": [{"side": "buy", "usd": 5}], "count": 1},
+            {"key": "sell", "items": [{"side": "sell", "usd": 7}], "count": 1},
+        ],
+        "groupCount": 2,
+    },
+    idempotent=True,
+    tags=("list",),
+)
+def group(input: Input, ctx: Context) -> Output:
+    """Hands every item to its group."""
+    found: dict[Any, tuple[Any, list[Any]]] = {}
+    for number, item in enumerate(input.array):
+        key = _key(input, item, number)
+        if key is not MISSING:
+            found.setdefault(comparable(key), (key, []))[1].append(item)
+    groups = [Group(key=key, items=items, count=len(items)) for key, items in found.values()]
+    return Output(groups=groups, group_count=len(groups))
+
+
+def _key(input: Input, item: Any, number: int) -> Any:
+    key = need(item, number, input.field) if input.on_missing == "fail" else reach(item, parse_path(input.field))
+    if isinstance(key, list | dict):
+        raise refuse(f'The "{input.field}" of item {number} is {kind_of(key)}, which cannot name a group', "array")
+    return None if key is MISSING and input.on_missing == "null" else key

@@ -1,0 +1,153 @@
+"""Items of a list and their fields (`customer.name`, `rows[0].id`): what filter, sort, group and their like share."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+
+from dustrun.core.expression.fault import near
+from dustrun.core.expression.operators import is_number
+from dustrun.errors import Code, Invalid, Problem
+
+_STEP = re.compile(r'\.?([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
+_DIGITS = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
+_MOST_DIGITS: Final = 1000
+ITEM: Final = "$item"
+"""The path of the item itself, for lists of plain values."""
+
+MISSING: Final[Any] = object()
+"""What `reach` gives when an item has no such field."""
+
+Path = tuple[str | int, ...]
+
+
+@functools.lru_cache(maxsize=1000)
+def parse_path(text: str) -> Path:
+    """The steps of a field path; raises `ValueError` for one that cannot be read."""
+    if text == ITEM:
+        return ()
+    steps: list[str | int] = []
+    rest = text.removeprefix(f"{ITEM}.")
+    while rest:
+        found = _STEP.match(rest)
+        if found is None or (not steps and rest.startswith(".")):
+            break
+        name, number, quoted = found.groups()
+        steps.append(int(number) if number is not None else name or quoted)
+        rest = rest[found.end() :]
+    if rest or not steps:
+        raise ValueError(f'"{text[:100]}" is no field path; write it like customer.name, rows[0].id or ["odd.key"]')
+    return tuple(steps)
+
+
+def _check_path(text: str) -> str:
+    parse_path(text)
+    return text
+
+
+FieldPath = Annotated[str, Field(max_length=500), AfterValidator(_check_path)]
+"""A field of an item as people write it, checked when the workflow is."""
+
+
+def reach(item: Any, path: Path) -> Any:
+    """The field of an item, or `MISSING`."""
+    for step in path:
+        if isinstance(item, dict) and step in item:
+            item = item[step]
+        elif isinstance(item, list) and (place := _place(step)) is not None and place < len(item):
+            item = item[place]
+        else:
+            return MISSING
+    return item
+
+
+def _place(step: str | int) -> int | None:
+    if isinstance(step, int):
+        return step
+    return int(step) if step.isascii() and step.isdecimal() and len(step) < 10 else None
+
+
+def need(item: Any, number: int, field: str) -> Any:
+    """The field of an item; raises `Invalid` when it has none."""
+    value = reach(item, parse_path(field))
+    if value is MISSING:
+        hint = near(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is no object"
+        raise refuse(f'Item {number} has no "{field}"{hint}', "array")
+    return value
+
+
+def refuse(message: str, field: str) -> Invalid:
+    """The error for an input that does not fit; `field` is the field of the payload to look at."""
+    text = message if message.endswith((".", "?", "!")) else f"{message}."
+    return Invalid(text, code=Code.ACTION_INPUT_INVALID, details=[Problem(f"payload.{field}", text)])
+
+
+def number_of(value: Any) -> int | Decimal | None:
+    """A number, or a text of plain digits as one; `007` is no number, it is a name."""
+    if is_number(value):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and _DIGITS.fullmatch(value):
+        return Decimal(value) if "." in value else int(value)
+    return None
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words for people."""
+    if is_number(value):
+        return "a number"
+    words = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+    return words.get(type(value), "no JSON value")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """An item, its place in the list, and the key that it is compared by; None for null and for no such field."""
+
+    key: Any
+    item: Any
+    index: int
+
+
+def keyed(array: Sequence[Any], field: str, *, numeric: bool, lenient: bool) -> list[Keyed]:
+    """Every item with its key, all of one kind; raises `Invalid`. `lenient`: no such field counts as null."""
+    path = parse_path(field)
+    found: list[Keyed] = []
+    for index, item in enumerate(array):
+        value = reach(item, path) if lenient else need(item, index, field)
+        key = None if value is MISSING or value is None else _key(value, index, field, numeric)
+        found.append(Keyed(key, item, index))
+    _refuse_mixed(found, field)
+    return found
+
+
+def _key(value: Any, index: int, field: str, numeric: bool) -> Any:
+    if numeric:
+        number = number_of(value)
+        if number is None:
+            raise refuse(f'The "{field}" of item {index} is {kind_of(value)}, not a number', "array")
+        return number
+    if not isinstance(value, str | bool) and not is_number(value):
+        raise refuse(f'The "{field}" of item {index} is {kind_of(value)}, which has no order', "array")
+    return value
+
+
+def _refuse_mixed(found: Sequence[Keyed], field: str) -> None:
+    first = next((entry for entry in found if entry.key is not None), None)
+    for entry in found:
+        if first is not None and entry.key is not None and kind_of(entry.key) != kind_of(first.key):
+            raise refuse(
+                f'The "{field}" of item {first.index} is {kind_of(first.key)} and that of item {entry.index} is '
+                f"{kind_of(entry.key)}, which do not compare (`numeric` reads texts of digits as numbers)",
+                "array",
+            )
+
+
+def comparable(value: Any) -> Any:
+    """A plain value as a key of Python's dict: equal numbers are one key, `1`, `"1"` and `true` are three."""
+    return kind_of(value), value
