@@ -13,6 +13,9 @@ from dustrun.sdk import Context, Effect, Fields, action
 SEEN: list[tuple[str, str]] = []
 """(name, idempotency key) of every attempt that began, in order."""
 
+VALUES: list[Any] = []
+"""The value of every attempt, as the action really got it."""
+
 _ERRORS: dict[str, type[Exception]] = {
     "temporary": Temporary,
     "permanent": Permanent,
@@ -53,6 +56,7 @@ class Output(Fields):
 async def trial(value: Input, ctx: Context) -> Output:
     """Notes the attempt, takes its time, and comes to what it is told."""
     SEEN.append((value.name, ctx.idempotency_key))
+    VALUES.append(value.value["link"] if isinstance(value.value, dict) and "link" in value.value else value.value)
     attempts = sum(1 for name, _ in SEEN if name == value.name)
     ctx.progress("begun", percent=0)
     await asyncio.sleep(value.sleep_ms / 1000)
