@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -58,7 +59,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def compose(settings: Settings) -> AsyncIterator[Server]:
     """Opens the store, takes the lock, starts every part, and stops them in order at the end."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
     lock.take()
@@ -148,8 +149,17 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
         )
         web = _Web(config, server)
         host, port = listener.getsockname()[:2]
+        _spare_the_collector()
         web.on_ready = lambda: ready(f"http://{host}:{port}", server.owner_key_path) if ready else None
         await web.serve(sockets=[listener])
+
+
+def _spare_the_collector() -> None:
+    """What start-up made lives as long as the process: the cycle collector need not walk it. Measured: a tenth of the
+    run call's processor time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -129,7 +129,8 @@ class EmbeddedEngine:
         facts.fence = 1
         journal = Journal.of(batch.added.values())
         plan = Plan(program.graph, facts.trigger_node_id)
-        plan.restore(journal.by_path.values())
+        if len(journal.by_path) > 1:  # a retry keeps what succeeded
+            plan.restore(journal.by_path.values())
         runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
         rides = max_open is None and self._has_room(facts.org_id)
         if rides:
