@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,12 @@ _PRUNE_EVERY_S = 3600.0
 
 @dataclass(slots=True)
 class Server:
-    """A composed server: the ASGI application and what must run beside it."""
+    """A composed server: the ASGI application and what must run beside it. `begin_stop` refuses what is new."""
 
     app: Any
     settings: Settings
     owner_key_path: Path | None
+    begin_stop: Callable[[], None]
     stop: Callable[[], Any]
     streams: Streams
     engine: EmbeddedEngine
@@ -100,13 +101,17 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     pruning = asyncio.create_task(_prune(writer, settings))
     is_ready[0] = True
 
-    async def stop() -> None:
+    def begin_stop() -> None:
         is_ready[0] = False
         streams.stop()
+        engine.refuse()
+
+    async def stop() -> None:
+        begin_stop()
         await engine.stop(settings.shutdown_grace_s)
 
     try:
-        yield Server(create_app(parts), settings, owner_key_path, stop, streams, engine)
+        yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine)
     finally:
         pruning.cancel()
         await stop()
@@ -172,7 +177,10 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class _Web(uvicorn.Server):
-    """uvicorn, told to drop streams first when it stops: an open one would block its graceful shutdown."""
+    """uvicorn, told to drop streams first when it stops: an open one would block its graceful shutdown.
+
+    When it has stopped it would send itself the signal once more, which ends the process at once: before running nodes
+    have had their grace, so that an ordinary restart would leave their effects uncertain."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
@@ -184,7 +192,14 @@ class _Web(uvicorn.Server):
         await super().startup(sockets)
         self.on_ready()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Heeds signals while it serves, and keeps none for later."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """A signal to stop: streams end first, so that their readers come back to the next server."""
-        self._server.streams.stop()
+        """A signal to stop: streams end and runs are refused first, so that callers turn to the next server."""
+        self._server.begin_stop()
         super().handle_exit(sig, frame)

@@ -75,6 +75,7 @@ class EmbeddedEngine:
         self._timers: list[tuple[int, int]] = []
         self._timer_moved = asyncio.Event()
         self._timer_task: asyncio.Task[None] | None = None
+        self._refusing = False
         self._stopping = False
 
     # --- life ---
@@ -90,6 +91,10 @@ class EmbeddedEngine:
                 self.wake(run.pk)
             elif run.wake_at is not None:
                 self._set_timer(run.wake_at, run.pk)
+
+    def refuse(self) -> None:
+        """The server is about to stop: new runs of callers are refused, what runs goes on for now."""
+        self._refusing = True
 
     async def stop(self, grace_s: float) -> None:
         """Starts no new nodes; running ones get a grace period, the rest resumes at the next start."""
@@ -122,7 +127,7 @@ class EmbeddedEngine:
     def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
         """Plans the first steps of a new run; raises `Temporary` when too many wait already."""
         settings = self._world.settings
-        if self._stopping:
+        if self._stopping or (self._refusing and facts.caller is None):
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         if self._queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
