@@ -50,15 +50,15 @@ class Graph:
         return found
 
     def _collect_ancestors(self, node_id: str) -> frozenset[str]:
-        seen: set[str] = set()
-        stack = [edge.parent for edge in self.edges_into.get(node_id, ())]
+        around = self.loops_around(node_id)
+        seen = set(around)
+        stack = [edge.parent for inner in (node_id, *around) for edge in self.edges_into.get(inner, ())]
         while stack:
             parent = stack.pop()
             if parent not in seen:
                 seen.add(parent)
                 stack.extend(edge.parent for edge in self.edges_into.get(parent, ()))
-        loop = self.scope_of.get(node_id, TOP)
-        return frozenset(seen) | (self.ancestors(loop) | {loop} if loop else frozenset())
+        return frozenset(seen)
 
     def loops_around(self, node_id: str) -> tuple[str, ...]:
         """The loops that a node lies in, innermost first."""
