@@ -1,6 +1,7 @@
 """Starts a run when someone asks for it: the API, the command line, the editor.
 
-Use it for everything that a person or a program starts. With `inputSchema` the payload is checked first.
+Use it for everything that a person or a program starts. With `inputSchema` the payload is checked first. Numbers are
+exact, `pattern` is RE2, `format` only describes, and references stay within the schema.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
-from dustrun.core.exact_json import dumps_text, loads
-from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk import Fields, manual
-
-_MOST_PROBLEMS = 50
+from dustrun.triggers.payload_check import PayloadCheck
+from dustrun.triggers.payload_schema import check_schema
 
 
 class Config(Fields):
@@ -28,8 +27,13 @@ class Config(Fields):
     @classmethod
     def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema:
-            _check(schema)
+            check_schema(schema)
         return schema
+
+    @functools.cached_property
+    def compiled(self) -> PayloadCheck | None:
+        """The schema ready for use, made at the first run; None when everything is accepted."""
+        return PayloadCheck(self.input_schema) if self.input_schema else None
 
 
 class Output(Fields):
@@ -42,55 +46,6 @@ class Output(Fields):
     query: dict[str, str] = Field(description="Query of the request, for a webhook.")
     source: str = Field(description="What started the run.")
     triggered_at: str = Field(description="When, RFC 3339.")
-
-
-def _check(schema: dict[str, Any]) -> None:
-    from jsonschema import Draft202012Validator  # slow import
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = "/".join(str(part) for part in error.path)
-        raise ValueError(f"is no JSON Schema: {error.message}{f' at {where}' if where else ''}") from None
-    _check_parts(schema)
-
-
-def _check_parts(value: Any) -> None:
-    """Refuses what could reach out or hang: references to elsewhere, and patterns that RE2 does not take."""
-    import re2  # slow import
-
-    if isinstance(value, list):
-        for item in value:
-            _check_parts(item)
-    if not isinstance(value, dict):
-        return
-    reference = value.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        raise ValueError(f'may refer only to itself ("#/…"), not to "{reference}"')
-    patterns = [value["pattern"]] if isinstance(value.get("pattern"), str) else []
-    if isinstance(value.get("patternProperties"), dict):
-        patterns += list(value["patternProperties"])
-    for pattern in patterns:
-        try:
-            re2.compile(pattern)
-        except re2.error:
-            raise ValueError(f'has a pattern that is no RE2 expression: "{pattern}"') from None
-    for item in value.values():
-        _check_parts(item)
-
-
-@functools.lru_cache(maxsize=500)
-def _validator(schema_text: str) -> Any:
-    """The compiled schema; `pattern` runs on RE2, which cannot hang."""
-    import re2  # slow import
-    from jsonschema import Draft202012Validator, ValidationError, validators
-
-    def pattern(_validator: Any, expression: str, instance: Any, _schema: Any) -> Any:
-        if isinstance(instance, str) and not re2.search(expression, instance):
-            yield ValidationError(f"{instance!r} does not match {expression!r}")
-
-    return validators.extend(Draft202012Validator, {"pattern": pattern})(loads(schema_text))
 
 
 @manual(
@@ -108,21 +63,6 @@ def _validator(schema_text: str) -> Any:
 )
 def accept(config: Config, payload: dict[str, Any]) -> dict[str, Any]:
     """The payload, if the schema takes it."""
-    if not config.input_schema:
-        return payload
-    errors = sorted(
-        _validator(dumps_text(config.input_schema)).iter_errors(payload), key=lambda e: list(map(str, e.path))
-    )
-    if errors:
-        problems = [Problem(_path(error), error.message[:500]) for error in errors[:_MOST_PROBLEMS]]
-        raise Invalid(
-            "The payload does not satisfy the trigger's input schema.", code=Code.PAYLOAD_INVALID, details=problems
-        )
+    if config.compiled is not None:
+        config.compiled.check(payload)
     return payload
-
-
-def _path(error: Any) -> str:
-    path = "payload"
-    for part in error.absolute_path:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path
