@@ -40,7 +40,7 @@ def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
     """The reader's place: header `Last-Event-ID`, or `?lastEventId=` for a first connection; None without one."""
     text = query.get("lastEventId")
     for name, value in scope["headers"]:
-        if name == b"last-event-id":
+        if name == b"last-event-id" and value:
             text = value.decode("latin-1")
     if text is None or text == "":
         return None
@@ -182,8 +182,7 @@ async def _events_of(
                 after = page[-1].seq
                 yield page
             continue
-        events = [event for event in subscription.entries if event.seq > after]
-        subscription.entries.clear()
+        events = [event for event in subscription.take() if event.seq > after]
         if not events:
             await connection.wait()
         elif events[0].seq != after + 1:
@@ -232,8 +231,7 @@ async def _activity_of(
             page = await streams.list_activity(org_id, after, workflow_ids)
             from_table = len(page) > 0
         else:
-            page = [entry for entry in subscription.entries if entry.cursor > after]
-            subscription.entries.clear()
+            page = [entry for entry in subscription.take() if entry.cursor > after]
             if page:
                 after = page[-1].cursor
             page = [entry for entry in page if workflow_ids is None or entry.workflow_id in workflow_ids]

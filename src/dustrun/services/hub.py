@@ -15,6 +15,7 @@ from dustrun.services.ports import RunFacts
 from dustrun.storage.journal import Event
 
 BUFFER = 256
+BUFFER_CHARS = 262_144
 RunKey = tuple[str, str]
 K = TypeVar("K")
 T = TypeVar("T")
@@ -34,22 +35,35 @@ class Subscription(Generic[T]):
     """One reader's small buffer of committed entries. `lost` is set when it overflowed; `run_pk` once a run that was
     waited for has appeared."""
 
-    __slots__ = ("_ready", "entries", "lost", "run_pk")
+    __slots__ = ("_chars", "_ready", "entries", "lost", "run_pk")
 
     def __init__(self) -> None:
         self.entries: deque[T] = deque()
         self.lost = False
         self.run_pk: int | None = None
+        self._chars = 0
         self._ready = asyncio.Event()
 
-    def put(self, entries: Sequence[T]) -> None:
-        """Adds entries, or drops everything when the reader is too slow."""
-        if len(self.entries) + len(entries) > BUFFER:
+    def put(self, entries: Sequence[T], chars: int) -> None:
+        """Adds entries of so many characters, or drops everything when the reader is too slow. A reader that has lost
+        its place gets nothing more until it has read the table."""
+        if self.lost:
+            pass
+        elif len(self.entries) + len(entries) > BUFFER or self._chars + chars > BUFFER_CHARS:
             self.entries.clear()
+            self._chars = 0
             self.lost = True
         else:
             self.entries.extend(entries)
+            self._chars += chars
         self._ready.set()
+
+    def take(self) -> list[T]:
+        """Everything in the buffer, which is empty afterwards."""
+        taken = list(self.entries)
+        self.entries.clear()
+        self._chars = 0
+        return taken
 
     def wake(self) -> None:
         """Wakes the reader without an entry."""
@@ -95,9 +109,12 @@ class Hub:
 
     def publish(self, facts: RunFacts, events: Sequence[Event]) -> None:
         """Tells the readers what was committed of a run; on the event loop, in commit order."""
-        for subscription in self._runs.get((facts.org_id, facts.id), ()):
-            subscription.run_pk = facts.pk
-            subscription.put(events)
+        run_readers = self._runs.get((facts.org_id, facts.id))
+        if run_readers:
+            chars = sum(len(event.data) for event in events)
+            for subscription in run_readers:
+                subscription.run_pk = facts.pk
+                subscription.put(events, chars)
         readers = self._activity.get(facts.org_id)
         if readers:
             found = [
@@ -106,7 +123,7 @@ class Hub:
                 if event.cursor is not None
             ]
             for reader in readers if found else ():
-                reader.put(found)
+                reader.put(found, sum(len(entry.event.data) for entry in found))
 
     def wake_all(self) -> None:
         """Wakes every reader, so that it can see that the server stops."""
