@@ -63,8 +63,8 @@ def test_every_problem_is_told_with_its_field() -> None:
         },
     }
     assert problems(schema, '{"rows": [{}, {"n": 1.5}, {"n": "x"}], "use": 1}') == [
-        ("payload.usd", "This field is required."),
-        ("payload.to", "This field is required."),
+        ("payload", 'The field "usd" is required.'),
+        ("payload", 'The field "to" is required.'),
         ("payload.use", 'There is no such field here. Did you mean "usd"?'),
         ("payload.rows[1].n", "It must be a whole number, not one with a fraction."),
         ("payload.rows[2].n", "It must be a whole number, not a text."),

@@ -110,7 +110,7 @@ def _pattern(_validator: Any, expression: str, instance: Any, _schema: Any) -> I
 def _required(_validator: Any, names: list[str], instance: Any, _schema: Any) -> Iterator[Any]:
     for name in names if isinstance(instance, dict) else ():
         if name not in instance:
-            yield _error("required", name)
+            yield _error(name)
 
 
 def _properties(validator: Any, schemas: dict[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:

@@ -1,4 +1,7 @@
-"""What is wrong with a payload, in words for whoever sent it. Values are not repeated: they may be secret or long."""
+"""What is wrong with a payload, in words for whoever sent it. Values are not repeated: they may be secret or long.
+
+A missing field is told at the object that lacks it. `payload_check` puts its name into the error's message.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def _bound(words: str) -> Callable[[Any], str]:
 _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "type": _type,
     "enum": _enum,
-    "required": lambda _: "This field is required.",
+    "required": lambda error: f'The field "{error.message[:100]}" is required.',
     "additionalProperties": _unknown,
     "properties": lambda _: "No value is allowed here.",
     "const": _bound("It must be {}."),
