@@ -199,6 +199,14 @@ class _Web(uvicorn.Server):
             yield
             self._captured_signals.clear()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops; a connection whose reader takes nothing would hold that up until the grace is over."""
+        for connection in list(self.server_state.connections):
+            flow, transport = getattr(connection, "flow", None), getattr(connection, "transport", None)
+            if flow is not None and flow.write_paused and transport is not None:
+                transport.abort()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal to stop: streams end and runs are refused first, so that callers turn to the next server."""
         self._server.begin_stop()
