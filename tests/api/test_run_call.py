@@ -106,7 +106,7 @@ REFUSED: list[tuple[Any, int, int, str | None]] = [
     ({"runId": "run_a\n"}, 400, 400078, "runId"),
     ({"runId": "run_taken"}, 400, 400079, "runId"),
     ({"payload": {"usd": 0}}, 400, 400081, "payload.usd"),
-    ({"payload": {}}, 400, 400081, "payload.usd"),
+    ({"payload": {}}, 400, 400081, "payload"),
     ({"chatMessageId": "msg_unknown"}, 400, 400082, "chatMessageId"),
     ({"triggerNodeId": "say"}, 400, 400083, "triggerNodeId"),
     ({"version": 2}, 404, 404002, None),
