@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -50,6 +51,24 @@ def _mask(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableM
     return {key: _mask_value(key, value) for key, value in entry.items()}
 
 
+class _Patient:
+    """A stream of text whose writing never fails: a full disk behind the log must not fail what is being logged."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes, or loses the line."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes, or leaves it for later."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def set_up(*, as_json: bool, level: str = "info") -> None:
     """Configures structured logging to standard error, once, from the composition root."""
     renderer: Any = (
@@ -67,7 +86,7 @@ def set_up(*, as_json: bool, level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

@@ -108,6 +108,14 @@ class Database:
         except self.dialect.loaded_dbapi.Error:
             self.reopen_writer()
 
+    def mend_writer(self) -> None:
+        """After a group that failed as a whole. A connection of SQLite that can roll back stays: closing the last one
+        of the process lets go of the shared memory, and on a full disk readers could not get it back."""
+        if self.is_sqlite and self._connection is not None:
+            self.rollback()
+        else:
+            self.reopen_writer()
+
     def reopen_writer(self) -> None:
         """Throws the writer's connection away; the next `begin` opens a new one."""
         connection, self._connection, self._cursor = self._connection, None, None
@@ -142,7 +150,7 @@ class Database:
         """Runs a query on a reader's connection in this thread."""
         try:
             connection = self.engine.raw_connection()
-        except sa.exc.OperationalError as error:
+        except (sa.exc.OperationalError, self.dialect.loaded_dbapi.OperationalError) as error:
             raise Temporary("The store is unavailable; nothing was started.", retry_after_s=2) from error
         try:
             cursor = connection.cursor()

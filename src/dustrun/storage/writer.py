@@ -96,7 +96,7 @@ class Writer:
         except Exception as error:
             translated = self._database.translate(error)
             _logger.error("commit failed", error=str(error), units=len(group))
-            self._database.reopen_writer()
+            self._database.mend_writer()
             done, failed = [], [(waiter, translated) for waiter in group]
         self.groups += 1
         self.units += len(done)
