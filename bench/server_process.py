@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -38,16 +39,15 @@ class ServerProcess:
         *,
         port: int | None = None,
         before: Sequence[str] = (),
-        file_limit: int | None = None,
+        log_path: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.port = port or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        self.log_path = data_dir.parent / f"{data_dir.name}.log"
+        self.log_path = log_path or data_dir.parent / f"{data_dir.name}.log"
         self.lives = 0
         self._settings = dict(settings or {})
         self._before = tuple(before)
-        self._file_limit = file_limit
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,25 +83,23 @@ class ServerProcess:
         """Starts the process; it answers somewhat later."""
         assert not self.is_alive
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [*self._before, *self._limited(), "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            *self._before,
+            sys.executable,
+            "-m",
+            "dustrun",
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         command += ["--data-dir", str(self.data_dir), "--log-level", self._settings.get("log_level", "warning")]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment(), stdout=log, stderr=log, cwd=self.data_dir
             )
         self.lives += 1
-
-    def _limited(self) -> list[str]:
-        """The command's beginning; with a limit on the size of files, writes beyond it fail instead of killing."""
-        if self._file_limit is None:
-            return [sys.executable, "-m", "dustrun"]
-        code = (
-            "import resource, signal, sys;"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({self._file_limit}, resource.RLIM_INFINITY));"
-            "from dustrun.cli.main import main; sys.argv[0] = 'dustrun'; main()"
-        )
-        return [sys.executable, "-c", code]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
@@ -121,6 +119,11 @@ class ServerProcess:
                             return time.monotonic() - begun
                 await asyncio.sleep(_POLL_S)
         raise RuntimeError(f"the server was not ready within {timeout_s} s: {self.log_tail()}")
+
+    def limit_files(self, size: int | None) -> None:
+        """Lets no file of the running server grow beyond `size` bytes, as a full disk would; None ends that."""
+        _, most = resource.prlimit(self.server_pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.server_pid, resource.RLIMIT_FSIZE, (most if size is None else size, most))
 
     def kill(self) -> None:
         """SIGKILL, and waits until the process is gone."""
