@@ -24,7 +24,7 @@ def names(kind: str) -> list[str]:
 
 
 def main(kind: str, arguments: Sequence[str]) -> int:
-    """The command: `NAME [--scale N] [--seed S] [--set key=value …]`; 0 when nothing failed."""
+    """The command: `NAME [--scale N] [--seed S] [--KEY VALUE …]`; 0 when nothing failed."""
     asked = _parse(kind, arguments)
     failed = [name for name in asked.name or names(kind) if not _run_one(kind, name, asked)]
     if failed:
@@ -37,9 +37,12 @@ def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", nargs="*" if kind == "bench" else "+", metavar="NAME", help="which ones")
     parser.add_argument("--scale", type=int, help="how large; each module has its own default")
     parser.add_argument("--seed", type=int, help="of the randomness; a random one is chosen and told")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a further argument")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as --KEY VALUE")
     parser.add_argument("--no-write", action="store_true", help="print the result only")
-    asked = parser.parse_args(arguments)
+    asked, more = parser.parse_known_args(arguments)
+    if len(more) % 2 or not all(word.startswith("--") for word in more[::2]):
+        parser.error(f"these are no pairs of --name value: {' '.join(more)}")
+    asked.set += [f"{name[2:]}={value}" for name, value in zip(more[::2], more[1::2], strict=True)]
     for name in asked.name:
         if name not in names(kind):
             parser.error(f"there is no {kind} named {name!r}; there are: {', '.join(names(kind)) or 'none'}")

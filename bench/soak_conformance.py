@@ -8,9 +8,7 @@ CEL that we do not claim (protobuf messages, extension libraries, static type ch
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -274,8 +272,9 @@ def check(case: Case) -> str | None:
     return None if same(Meter(Limits()), found, expected) else f"{found!r}, not {expected!r}"
 
 
-def run(cel_path: Path) -> dict[str, Any]:
-    """Runs every case in scope of a checkout of google/cel-spec; returns the counts, the reasons, the failures."""
+def run(scale: int | None = None, seed: int = 0, *, cel: str, revision: str = "not told") -> dict[str, Any]:
+    """Runs every case in scope of a checkout of google/cel-spec at `cel`: the counts, the reasons, the failures."""
+    cel_path = Path(cel)
     excluded: Counter[str] = Counter()
     failures: dict[str, str] = {}
     passed = 0
@@ -292,6 +291,7 @@ def run(cel_path: Path) -> dict[str, Any]:
         else:
             passed += 1
     return {
+        "revision": revision,
         "in": passed + len(failures),
         "out": sum(excluded.values()),
         "passed": passed,
@@ -299,9 +299,3 @@ def run(cel_path: Path) -> dict[str, Any]:
         "excluded": dict(excluded.most_common()),
         "failures": failures,
     }
-
-
-if __name__ == "__main__":
-    outcome = run(Path(sys.argv[1]))
-    print(json.dumps(outcome, indent=2, ensure_ascii=False))
-    sys.exit(1 if outcome["failed"] else 0)

@@ -6,22 +6,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
+from bench.peers import environment
+
 VERSION = "3.4.0"
-_TOOLS = Path(__file__).parents[2] / ".tools"
-
-
-def environment(name: str, *packages: str) -> Path:
-    """The Python of an environment that holds just these packages; made at first use."""
-    folder = _TOOLS / name
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-    return python
 
 
 def measure(runs: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Evaluations a second of this language next to cel-python, on the same expressions and values, one core.
 
-    python bench/expressions.py [--peer PYTHON_WITH_cel-python] [--seconds 1.0]
+    scripts/bench expressions
 
 The peer runs in an interpreter of its own (cel-python pins other libraries). Both sides parse once and evaluate often;
 ours goes through the whole template layer, type preservation and limits included.
@@ -8,16 +8,16 @@ ours goes through the whole template layer, type preservation and limits include
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
+PEER_VERSION = "0.5.0"
 ROWS = [{"id": n, "city": ["Lima", "Oslo"][n % 2], "amount": n * 3} for n in range(20)]
 NODES = {"a": {"result": {"price": 7, "status": "ok", "rows": ROWS}}}
 
@@ -97,22 +97,21 @@ def peer(seconds: float) -> dict[str, int]:
     return found
 
 
-def main() -> None:
-    """Runs both sides and prints one table as JSON."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--peer", help="a Python interpreter that has cel-python")
-    arguments.add_argument("--seconds", type=float, default=1.0)
-    arguments.add_argument("--as-peer", action="store_true", help=argparse.SUPPRESS)
-    chosen = arguments.parse_args()
-    if chosen.as_peer:
-        print(json.dumps(peer(chosen.seconds)))
-        return
-    figures: dict[str, Any] = {"python": platform.python_version(), "dustrun": ours(chosen.seconds)}
-    if chosen.peer:
-        command = [chosen.peer, __file__, "--as-peer", "--seconds", str(chosen.seconds)]
-        figures["cel-python"] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    print(json.dumps(figures, indent=2))
+def run(scale: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """Both sides, `scale` milliseconds a measurement (default 1,000); cel-python in an environment of its own."""
+    from bench.peers import environment  # only this side has our folder on its path
+
+    seconds = (scale or 1000) / 1000
+    python = environment(f"cel-python-{PEER_VERSION}", f"cel-python=={PEER_VERSION}")
+    done = subprocess.run([python, __file__, str(seconds)], check=True, capture_output=True)
+    mine, theirs = ours(seconds), json.loads(done.stdout)
+    return {
+        "unit": "evaluations a second, one core",
+        "dustrun": mine,
+        "cel-python": {"version": PEER_VERSION, **theirs},
+        "ratio": {name: round(mine[name] / theirs[name], 1) for name in theirs},
+    }
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(peer(float(sys.argv[1]))))

@@ -1,6 +1,6 @@
 """What a call of a script costs: warm, in a fresh process, many at once, and beside one Node.js process a call.
 
-    python -m bench.sandbox [--scale 300] [--seed 1]
+    scripts/bench sandbox [--scale 300] [--seed 1]
 
 The peer is what a server without a sandbox of its own would do: start `node` for each script, give it the input on its
 standard input and read the value from its output. It has the environment and the files of whoever starts it.
