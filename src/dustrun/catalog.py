@@ -7,19 +7,24 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+
+from pydantic import BaseModel
 
 from dustrun import actions, triggers
 from dustrun.core.control import CONTROL, DOCS
 from dustrun.core.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.sdk import Action, Trigger
+
+_TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,36 +126,96 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
     return shown
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file that may declare something, and how a person finds it."""
+
+    name: str
+    family: str
+    module: ModuleType
+    must_declare: bool = False
+
+    @property
+    def type(self) -> str:
+        """The type that it provides: its name in kebab case."""
+        return self.name.replace("_", "-")
+
+    def declared(self) -> list[Action | Trigger]:
+        """What it declares itself; what it imported from another file is that file's."""
+        values = [value for value in vars(self.module).values() if isinstance(value, Action | Trigger)]
+        own = [value for value in values if _module_of(value) == self.module.__name__]
+        if len(own) > 1:
+            raise Invalid(f"The file {_place(self.module)} declares {len(own)} actions or triggers; write one a file.")
+        if not own and self.must_declare:
+            raise Invalid(
+                f"The file {_place(self.module)} declares no action or trigger. "
+                'Give a file that only helps others a name that begins with "_".'
+            )
+        if own and _TYPE.fullmatch(self.type) is None:
+            raise Invalid(
+                f"The file {_place(self.module)} cannot be a type: name it in lower case with underscores, "
+                "like send_message.py."
+            )
+        return own
+
+
+def _module_of(value: Action | Trigger) -> str:
+    return str(getattr(value.run if isinstance(value, Action) else value.accept, "__module__", ""))
+
+
+def _place(module: ModuleType) -> str:
+    return f'"{Path(module.__file__).name}"' if module.__file__ else f'"{module.__name__}"'
+
+
 def load(actions_dir: Path | None = None) -> Catalog:
-    """Finds everything: this package's files, installed entry points, and the operator's own folder."""
-    found_actions: dict[str, Action] = {}
-    found_triggers: dict[str, Trigger] = {}
-    for family, module in _modules(actions_dir):
-        for value in list(vars(module).values()):
-            if isinstance(value, Action) and not value.type:
-                _add(found_actions, _named_action(value, family, module), module)
-            elif isinstance(value, Trigger) and not value.type:
-                _add(found_triggers, _named_trigger(value, module), module)
-    specs = {**CONTROL}
-    for action in found_actions.values():
-        specs[action.type] = _action_spec(action)
-    for trigger in found_triggers.values():
-        fields = frozenset(trigger.output.model_json_schema(by_alias=True).get("properties", {}))
-        specs[trigger.type] = NodeSpec(trigger.type, "trigger", "pure", trigger.config, None, fields)
-    return Catalog(found_actions, found_triggers, specs)
+    """Finds everything: this package's files, installed entry points, and the operator's own folder.
+
+    Raises `Invalid` that names the file which cannot be loaded or takes a type that is taken.
+    """
+    actions_found: dict[str, Action] = {}
+    triggers_found: dict[str, Trigger] = {}
+    specs = dict(CONTROL)
+    for found in _find(actions_dir):
+        for value in found.declared():
+            if found.type in specs:
+                raise Invalid(f'Two files provide the type "{found.type}"; the second is {_place(found.module)}.')
+            if isinstance(value, Action):
+                action = actions_found[found.type] = _named_action(value, found)
+                specs[found.type] = _action_spec(action)
+            else:
+                trigger = triggers_found[found.type] = _named_trigger(value, found)
+                specs[found.type] = _trigger_spec(trigger)
+    return Catalog(actions_found, triggers_found, specs)
 
 
-def _modules(actions_dir: Path | None) -> Iterator[tuple[str, ModuleType]]:
+def _find(actions_dir: Path | None) -> Iterator[_Found]:
     for package in (actions, triggers):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not info.ispkg:
-                yield info.name.split(".")[-2], importlib.import_module(info.name)
+                *_, family, name = info.name.split(".")
+                yield _Found(name, family, importlib.import_module(info.name))
     for group in ("dustrun.actions", "dustrun.triggers"):
         for entry in entry_points(group=group):
-            yield entry.name, importlib.import_module(entry.module)
+            yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
     if actions_dir is not None:
-        for path in sorted(actions_dir.glob("*.py")):
-            yield "own", _load_file(path)
+        yield from _find_own(actions_dir)
+
+
+def _find_own(folder: Path) -> Iterator[_Found]:
+    if not folder.is_dir():
+        raise Invalid(f'The setting actions_dir names "{folder}", which is no folder.')
+    for path in sorted(folder.glob("*.py")):
+        if not path.stem.startswith("_"):
+            yield _Found(path.stem, "own", _load_file(path), must_declare=True)
+
+
+def _load_entry(entry: EntryPoint) -> ModuleType:
+    try:
+        return importlib.import_module(entry.module)
+    except Exception as error:
+        package = entry.dist.name if entry.dist is not None else entry.name
+        message = f'The package "{package}" offers "{entry.module}", which cannot be loaded: {_reason(error)}'
+        raise Invalid(message) from error
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -163,18 +228,14 @@ def _load_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise Invalid(f'The action file "{path.name}" cannot be loaded: {type(error).__name__}: {error}') from error
+        del sys.modules[name]
+        raise Invalid(f'The action file "{path.name}" cannot be loaded: {_reason(error)}') from error
     return module
 
 
-def _add(found: dict[str, Any], thing: Any, module: ModuleType) -> None:
-    if thing.type in found or thing.type in CONTROL:
-        raise Invalid(f'Two files provide the type "{thing.type}"; the second is {module.__name__}.')
-    found[thing.type] = thing
-
-
-def _type_of(module: ModuleType) -> str:
-    return module.__name__.split(".")[-1].removeprefix("dustrun_own_").replace("_", "-")
+def _reason(error: Exception) -> str:
+    where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
+    return f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}{where}"
 
 
 def _documented(module: ModuleType) -> tuple[str, str]:
@@ -182,18 +243,25 @@ def _documented(module: ModuleType) -> tuple[str, str]:
     return summary.strip(), description.strip()
 
 
-def _named_action(action: Action, family: str, module: ModuleType) -> Action:
-    summary, description = _documented(module)
-    return replace(action, type=_type_of(module), family=family, summary=summary, description=description)
+def _named_action(action: Action, found: _Found) -> Action:
+    summary, description = _documented(found.module)
+    return replace(action, type=found.type, family=found.family, summary=summary, description=description)
 
 
-def _named_trigger(trigger: Trigger, module: ModuleType) -> Trigger:
-    summary, description = _documented(module)
-    return replace(trigger, type=_type_of(module), summary=summary, description=description)
+def _named_trigger(trigger: Trigger, found: _Found) -> Trigger:
+    summary, description = _documented(found.module)
+    return replace(trigger, type=found.type, summary=summary, description=description)
 
 
 def _action_spec(action: Action) -> NodeSpec:
-    schema = action.output.model_json_schema(by_alias=True)
-    is_open = schema.get("additionalProperties") not in (None, False)
-    fields = None if is_open else frozenset(schema.get("properties", {})) or None
+    is_open = action.output.model_config.get("extra") == "allow"
+    fields = None if is_open else _field_names(action.output) or None
     return NodeSpec(action.type, "action", action.effect.value, action.input, None, fields, action.raw_fields)
+
+
+def _trigger_spec(trigger: Trigger) -> NodeSpec:
+    return NodeSpec(trigger.type, "trigger", "pure", trigger.config, None, _field_names(trigger.output))
+
+
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(info.alias or name for name, info in model.model_fields.items())

@@ -9,9 +9,8 @@ from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any, Final
 
-from dustrun.core.expression.operators import is_number
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.triggers.payload_problems import problem
+from dustrun.triggers.payload_problems import is_number, problem
 from dustrun.triggers.payload_schema import local, pattern
 
 MOST_STEPS: Final = 100_000

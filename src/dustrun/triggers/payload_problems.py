@@ -6,18 +6,24 @@ A missing field is told at the object that lacks it. `payload_check` puts its na
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from dustrun.core.exact_json import dumps_text
-from dustrun.core.expression.operators import is_number
-from dustrun.core.validate import field_path, near
 from dustrun.errors import Problem
 
 _MOST_CHARS: Final = 300
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are none."""
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
 def problem(error: Any) -> Problem:
     """A validator's error as a finding about one field of the payload."""
+    from dustrun.core.validate import field_path  # slow import
+
     tell = _WORDS.get(error.validator)
     message = tell(error) if tell else f'It does not satisfy "{error.validator or "false"}" of the schema.'
     return Problem(field_path(["payload", *error.absolute_path]), message)
@@ -57,6 +63,8 @@ def _enum(error: Any) -> str:
 
 
 def _unknown(error: Any) -> str:
+    from dustrun.core.validate import near  # slow import
+
     known = error.schema.get("properties", ())
     return f"There is no such field here.{near(str(error.path[-1]), known)}"
 
