@@ -119,7 +119,7 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
         shown |= {
             "description": inspect.getdoc(spec.payload) or "",
             "inputSchema": spec.payload.model_json_schema(by_alias=True),
-            "outputSchema": {"type": "object", "required": sorted(spec.result_fields or ())},
+            "outputSchema": {"type": "object", "required": sorted(doc.example_output)},
             "exampleInput": doc.example_input,
             "exampleOutput": doc.example_output,
         }
@@ -149,7 +149,7 @@ class _Found:
         if not own and self.must_declare:
             raise Invalid(
                 f"The file {_place(self.module)} declares no action or trigger. "
-                'Give a file that only helps others a name that begins with "_".'
+                'A file whose name begins with "_" is passed over.'
             )
         if own and _TYPE.fullmatch(self.type) is None:
             raise Invalid(

@@ -98,7 +98,7 @@ def test_a_trigger_has_valid_examples(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(CONTROL))
 def test_a_control_node_has_valid_examples(kind: str) -> None:
     TypeAdapter(CONTROL[kind].payload).validate_python(DOCS[kind].example_input)
-    assert set(DOCS[kind].example_output) == set(CONTROL[kind].result_fields or ())
+    assert set(DOCS[kind].example_output) <= set(CONTROL[kind].result_fields or ()), "some fields come only at times"
 
 
 def test_no_field_is_a_float() -> None:
