@@ -115,7 +115,7 @@ async def test_what_cannot_be_called(bench: Bench) -> None:
         )
     )["id"]
     run = await bench.run({"call": call(picky)})
-    assert (run["error"]["code"], run["error"]["details"][0]["field"]) == ("INVALID_INPUT", "payload")
+    assert (run["error"]["code"], run["error"]["details"][0]["field"]) == ("INVALID_INPUT", "payload.n")
     run = await bench.run({"call": call("wf_none")})
     assert 'no workflow "wf_none"' in run["error"]["message"]
     run = await bench.run({"call": call(picky, payload={"version": 7, "payload": {"n": 1}})})

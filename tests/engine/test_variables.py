@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,13 @@ async def test_increments_of_many_runs_lose_no_step(bench: Bench) -> None:
     history = (await bench.api.get(f"/v1/workflows/{flow.id}/variables/n/history?limit=100")).data["items"]
     steps = sorted((write["oldValue"] or 0, write["newValue"]) for write in history)
     assert len(steps) == 40
-    assert all(before[1] == after[0] for before, after in zip(steps, steps[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
 
 
 @pytest.mark.parametrize(("before", "by", "after"), [("0.1", "0.2", 0.3), (1, -3, -2), ("1.5", "0.5", 2)])
 async def test_increment_is_exact(bench: Bench, before: Any, by: Any, after: Any) -> None:
-    number = lambda value: f"{{{{{value}}}}}"  # noqa: E731 - a template around a literal
-    flow = await Flow.make(bench, {"s": put("n", number(before), "a"), "a": add("n", by=number(by))})
+    nodes = {"s": put("n", f"{{{{{before}}}}}", "a"), "a": add("n", by=f"{{{{{by}}}}}")}
+    flow = await Flow.make(bench, nodes)
     assert result(await flow.run(), "a")["value"] == after
 
 

@@ -54,10 +54,12 @@ def _grow(
 ) -> None:
     for number in range(count):
         name = f"{prefix}{number}"
-        kind = rng.choice(["step", "step", "step", "if", *(["for-each"] if depth else [])])
+        kind = rng.choice(["step", "step", "step", "if", "wait", *(["for-each"] if depth else [])])
         node: dict[str, Any] = {"type": kind, "children": [], "join": rng.choice(["all", "all", "any"])}
         if kind == "if":
             node["payload"] = {"expression": "true"}
+        if kind == "wait":
+            node["payload"] = {"timeoutMs": 1000}
         node["onError"] = rng.choice(["continue", "branch", *(["fail"] if failing else [])])
         parents = rng.sample(scope, min(len(scope), rng.randint(1, 2))) if scope else []
         labels = [label for parent in parents for label in _labels(nodes[parent])]
@@ -76,8 +78,11 @@ def _grow(
             node["loopBody"] = [inner for inner in body if inner not in parented]
 
 
+BRANCHES = {"if": ["then", "else"], "wait": ["resumed", "timed_out"]}
+
+
 def _labels(node: dict[str, Any]) -> list[str]:
-    labels = ["then", "else"] if node["type"] == "if" else []
+    labels = BRANCHES.get(node["type"], [])
     return [*labels, ERROR_BRANCH] if node.get("onError") == "branch" else labels
 
 
@@ -86,7 +91,7 @@ def random_outcome(rng: random.Random, graph: Graph, node_id: str) -> tuple[Node
     node = graph.nodes[node_id]
     if rng.random() < 0.2:
         return N.FAILURE, ERROR_BRANCH if node.on_error == "branch" else None
-    return N.SUCCESS, rng.choice(["then", "else"]) if node.type == "if" else None
+    return N.SUCCESS, rng.choice(BRANCHES[node.type]) if node.type in BRANCHES else None
 
 
 class Naive:

@@ -176,6 +176,8 @@ class Runner:
                 self._end(answer)
                 await self._flush()
                 return answer
+            if isinstance(answer, Waiting) and self._poked:
+                continue  # what waits now may have been answered before it waited
             if isinstance(answer, Waiting):
                 self._put_down(answer)
                 await self._flush()
