@@ -26,8 +26,10 @@ class Config(Fields):
     @field_validator("input_schema")
     @classmethod
     def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema:
-            check_schema(schema)
+        try:
+            check_schema(schema or {})
+        except ValueError as error:
+            raise ValueError(f"the schema {error}") from None
         return schema
 
     @functools.cached_property

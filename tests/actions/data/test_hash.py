@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from dustrun.actions.data.hash import Input, hash_value
 from dustrun.errors import Invalid
@@ -52,14 +50,6 @@ async def test_bytes_are_read_as_they_are_spelt() -> None:
     assert await run("-_8", inputEncoding="base64") == hashlib.sha256(base64.b64decode("+/8=")).hexdigest()
 
 
-async def test_a_key_makes_an_hmac() -> None:
-    """The first is test case 2 of RFC 4231."""
-    expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    assert await run("what do ya want for nothing?", key="Jefe") == expected
-    assert await run("what do ya want for nothing?", key="4a656665", keyEncoding="hex") == expected
-    assert await run({"a": 1}, key="k", algorithm="sha512") == hmac.digest(b"k", b'{"a":1}', "sha512").hex()
-
-
 async def test_the_result_is_written_as_asked() -> None:
     digest = hashlib.sha256(b"abc").digest()
     assert await run("abc", encoding="base64") == base64.b64encode(digest).decode()
@@ -72,7 +62,6 @@ async def test_the_result_is_written_as_asked() -> None:
         ({"value": "0x0", "inputEncoding": "hex"}, "value"),
         ({"value": "a*b=", "inputEncoding": "base64"}, "value"),
         ({"value": "é", "inputEncoding": "base64"}, "value"),
-        ({"value": "", "key": "xy", "keyEncoding": "hex"}, "key"),
     ],
 )
 async def test_what_is_not_in_its_encoding_is_refused(payload: dict[str, Any], field: str) -> None:
@@ -81,7 +70,5 @@ async def test_what_is_not_in_its_encoding_is_refused(payload: dict[str, Any], f
     assert caught.value.public_details()[0]["field"] == f"payload.{field}"
 
 
-def test_the_key_is_marked_secret_and_keccak_takes_none() -> None:
-    assert Input.model_json_schema()["properties"]["key"]["x-secret"] is True
-    with pytest.raises(ValidationError, match="no HMAC with keccak256"):
-        Input(value="a", algorithm="keccak256", key="k")
+def test_keys_are_not_for_inputs_which_are_kept() -> None:
+    assert "key" not in Input.model_fields

@@ -1,7 +1,8 @@
-"""Hashes a value, or signs it with a key (HMAC).
+"""Hashes a value.
 
 A text is hashed as its UTF-8, or as the bytes that it spells with `inputEncoding`; any other value as canonical JSON
-with sorted keys, so that equal objects have equal hashes. `key` makes it an HMAC, with which webhooks are signed.
+with sorted keys, so that equal objects have equal hashes. To sign with a key, use the function `hmacSha256` in an
+expression: the inputs of a node are kept with its run, and a key would be kept with them.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dustrun.actions.data.items import refuse
 from dustrun.core.exact_json import dumps
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.fields import secret
 
 Encoding = Literal["utf8", "hex", "base64"]
 _NAMES: Final = {"sha3-256": "sha3_256"}
@@ -33,20 +32,12 @@ class Input(Fields):
     )
     encoding: Literal["hex", "base64", "base64url"] = Field("hex", description="How the result is written.")
     input_encoding: Encoding = Field("utf8", description="How a text is read.")
-    key: str | None = secret(None, description="A key; makes the result an HMAC.")
-    key_encoding: Encoding = Field("utf8", description="How the key is read.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Input:
-        if self.key is not None and self.algorithm == "keccak256":
-            raise ValueError("there is no HMAC with keccak256; chains do not use one")
-        return self
 
 
 class Output(Fields):
     """The hash."""
 
-    hash: str = Field(description="The hash or HMAC; hexadecimal in lower case without 0x.")
+    hash: str = Field(description="The hash; hexadecimal in lower case without 0x.")
 
 
 def _keccak256(data: bytes) -> bytes:
@@ -82,8 +73,6 @@ def _digest(input: Input) -> bytes:
     if input.algorithm == "keccak256":
         return _keccak256(data)
     name = _NAMES.get(input.algorithm, input.algorithm)
-    if input.key is not None:
-        return hmac.digest(_bytes(input.key, input.key_encoding, "key"), data, name)
     return hashlib.new(name, data, usedforsecurity=False).digest()
 
 
@@ -94,7 +83,7 @@ def _digest(input: Input) -> bytes:
     example_input={"value": "abc"},
     example_output={"hash": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
     idempotent=True,
-    tags=("hash", "hmac", "crypto"),
+    tags=("hash", "crypto"),
 )
 def hash_value(input: Input, ctx: Context) -> Output:
     """Hashes, then writes the result as asked."""

@@ -91,7 +91,7 @@ def _compile(pattern: str, flags: str) -> Any:
         return re2.compile(f"(?{flags}){pattern}" if flags else pattern, options)
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"is no RE2 expression: {reason}") from None
+        raise ValueError(f"the pattern is no RE2 expression: {reason}") from None
 
 
 def _parts(replacement: str, compiled: Any) -> list[str | int]:
