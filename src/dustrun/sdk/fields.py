@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field
 
+from dustrun.core.fields import Fields
 
-class Fields(BaseModel):
-    """A model whose fields are snake_case in Python and camelCase on the wire; unknown fields are refused."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
-    )
+__all__ = ["Fields", "hinted_fields", "raw", "secret"]
 
 
 def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
@@ -22,7 +17,7 @@ def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
 
 
 def secret(default: Any = ..., *, description: str, **options: Any) -> Any:
-    """A field that is masked in every answer, event, log and error."""
+    """A field that the editor hides. It is kept with the inputs of its run as it is: a hint, not yet a vault."""
     return Field(default, description=description, json_schema_extra={"x-secret": True}, **options)
 
 
