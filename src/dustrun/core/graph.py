@@ -45,20 +45,28 @@ class Graph:
     def ancestors(self, node_id: str) -> frozenset[str]:
         """Every node that has run, or was skipped, before this one: in its own scope and around its loops."""
         found = self._ancestors.get(node_id)
-        if found is None:
-            found = self._ancestors[node_id] = self._collect_ancestors(node_id)
-        return found
+        return found if found is not None else self._collect_ancestors(node_id)
 
     def _collect_ancestors(self, node_id: str) -> frozenset[str]:
-        around = self.loops_around(node_id)
-        seen = set(around)
-        stack = [edge.parent for inner in (node_id, *around) for edge in self.edges_into.get(inner, ())]
+        """Those of the nodes before it come first, and are kept; iterative, because chains may be long."""
+        known = self._ancestors
+        stack = [node_id]
         while stack:
-            parent = stack.pop()
-            if parent not in seen:
-                seen.add(parent)
-                stack.extend(edge.parent for edge in self.edges_into.get(parent, ()))
-        return frozenset(seen)
+            current = stack[-1]
+            before = self._directly_before(current) if current not in known else []
+            unknown = [name for name in before if name not in known]
+            if unknown:
+                stack.extend(unknown)
+                continue
+            stack.pop()
+            if current not in known:
+                known[current] = frozenset(before).union(*(known[name] for name in before))
+        return known[node_id]
+
+    def _directly_before(self, node_id: str) -> list[str]:
+        loop = self.scope_of.get(node_id, TOP)
+        parents = [edge.parent for edge in self.edges_into.get(node_id, ())]
+        return [*parents, loop] if loop else parents
 
     def loops_around(self, node_id: str) -> tuple[str, ...]:
         """The loops that a node lies in, innermost first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from dustrun.core import graph as graphs
 from dustrun.core import variables
-from dustrun.core.condition import parse_condition
+from dustrun.core.condition import find_condition_errors, parse_condition
 from dustrun.core.control import CONTROL, RESUMABLE
 from dustrun.core.definition import Definition, Node, VariableDef
 from dustrun.core.expression import CompiledValue, ExpressionError, Reference, compile_value, find_errors
@@ -43,35 +44,61 @@ ROOTS = frozenset(
 _LOOP_ROOTS = {"$item": 1, "$index": 1, "$parent_item": 2, "$parent_index": 2}
 _NODE_FIELDS = frozenset({"result", "error", "status", "input"})
 MAX_NESTING = 10
+MAX_PROBLEMS = 100
 _RESUME_URL = re.compile(r"""\bresumeUrl\(\s*(?:'([^']*)'|"([^"]*)")\s*\)""")
 _TIMED = frozenset({"call-workflow"})
 
 
 def check(definition: Definition, specs: Specs) -> list[Problem]:
-    """Every problem of a definition; a definition without one of severity `error` can run."""
-    problems = [*_check_triggers(definition, specs), *_check_nodes(definition, specs), *_check_links(definition)]
-    problems += _check_variables(definition)
+    """The problems of a definition; one without any of severity `error` can run.
+
+    All of them, not just the first; but once there are `MAX_PROBLEMS` and it cannot run, it looks no further.
+    """
+    found: list[Problem] = []
+    broken = False
+    for problem in _find(definition, specs):
+        found.append(problem)
+        broken = broken or problem.severity == "error"
+        if broken and len(found) >= MAX_PROBLEMS:
+            break
+    return found
+
+
+def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
+    """Problem by problem, so that whoever has enough of them does not pay for the rest."""
+    yield from _check_triggers(definition, specs)
+    yield from _check_nodes(definition, specs)
+    is_whole = True
+    for problem in _check_links(definition):
+        is_whole = is_whole and problem.code != "unknown_child"
+        yield problem
+    yield from _check_variables(definition)
     cycle = graphs.find_cycle(definition.nodes)
     if cycle:
         message = f"The nodes form a cycle: {' → '.join(cycle)}. Remove one of these links."
-        return [*problems, _problem("cycle", cycle[0], "children", message)]
-    problems += _check_scopes(definition)
-    if any(problem.code in ("unknown_child", "two_scopes") for problem in problems):
-        return problems
-    graph = graphs.build(definition, specs)
-    problems += _check_branches(definition, graph, specs)
+        yield _problem("cycle", cycle[0], "children", message)
+        return
+    for problem in _check_scopes(definition):
+        is_whole = is_whole and problem.code != "two_scopes"
+        yield problem
+    if is_whole:
+        yield from _check_graph(definition, graphs.build(definition, specs), specs)
+
+
+def _check_graph(definition: Definition, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    """What can only be told of a definition whose links are in order."""
+    yield from _check_branches(definition, graph, specs)
     declared = variables.declared(definition)
     for node_id, node in definition.nodes.items():
-        problems += _check_control(node_id, node, graph, specs)
+        yield from _check_control(node_id, node, graph, specs)
         if node.type in specs:
-            problems += _check_templates(node_id, node, graph, specs)
-            problems += _check_variable_node(node_id, node, declared)
-    return problems
+            yield from _check_templates(node_id, node, graph, specs)
+            yield from _check_variable_node(node_id, node, declared)
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A hint like ` Did you mean "log"?`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    """A hint like ` Did you mean "log"?`, or nothing; looks at the first thousand of `known`."""
+    close = difflib.get_close_matches(name, list(dict.fromkeys(itertools.islice(known, 1000))), n=2, cutoff=0.6)
     quoted = " or ".join(f'"{match}"' for match in close)
     return f" Did you mean {quoted}?" if close else ""
 
@@ -94,6 +121,8 @@ def _check_triggers(definition: Definition, specs: Specs) -> Iterator[Problem]:
         if spec is not None and spec.kind != "trigger":
             message = f'"{node_id}" is of type "{node.type}", which is no trigger. Use a trigger such as "manual".'
             yield Problem(field, message, "not_a_trigger", node_id)
+        if node_id in definition.trigger_node_ids[:position]:
+            yield Problem(field, f'"{node_id}" is named twice.', "duplicate_trigger_node", node_id)
         if node_id in is_child:
             yield Problem(field, f'The trigger "{node_id}" may not follow another node.', "trigger_has_parent", node_id)
 
@@ -117,12 +146,12 @@ def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem
         spec.payload.model_validate(node.payload)
     except ValidationError as error:
         for found in error.errors(include_url=False):
-            location = found["loc"]
-            if _holds_template(_at(node.payload, location)):
+            kind, location = found["type"], found["loc"]
+            if kind != "extra_forbidden" and _holds_template(_at(node.payload, location)):
                 continue
-            where = field_path(location)
-            message = explain(found["type"], found["msg"])
-            if found["type"] == "extra_forbidden":
+            where = field_path(seen_location(node.payload, location, kind))
+            message = explain(kind, found["msg"])
+            if kind == "extra_forbidden":
                 message += near(str(location[-1]), _field_names(spec))
             yield _problem("payload_invalid", node_id, f"payload.{where}" if where else "payload", message)
 
@@ -134,7 +163,7 @@ def explain(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "There is no such field here."
     text = message.removeprefix("Value error, ")
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def field_path(location: Iterable[int | str]) -> str:
@@ -145,17 +174,34 @@ def field_path(location: Iterable[int | str]) -> str:
     return path
 
 
+def seen_location(value: Any, location: Iterable[int | str], kind: str) -> tuple[int | str, ...]:
+    """A validator's location as people can follow it: without the names it gives to the cases of a union."""
+    seen: list[int | str] = []
+    for part in location:
+        if _has(value, part):
+            seen.append(part)
+            value = value[part]
+        elif kind == "missing" and isinstance(value, Mapping) and isinstance(part, str):
+            seen.append(part)
+            value = None
+    return tuple(seen)
+
+
+def _has(value: Any, part: int | str) -> bool:
+    if isinstance(value, list | tuple):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, Mapping) and part in value
+
+
 def _field_names(spec: NodeSpec) -> list[str]:
     return [info.alias or name for name, info in spec.payload.model_fields.items()]
 
 
 def _at(value: Any, location: Iterable[int | str]) -> Any:
     for part in location:
-        is_index = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
-        if is_index or (isinstance(value, Mapping) and part in value):
-            value = value[part]
-        else:
+        if not _has(value, part):
             return value if isinstance(value, str) else None
+        value = value[part]
     return value
 
 
@@ -173,13 +219,15 @@ def _check_links(definition: Definition) -> Iterator[Problem]:
     nodes = definition.nodes
     for node_id, node in nodes.items():
         for name, targets in (("children", node.children), ("loopBody", node.loop_body)):
+            named: set[str] = set()
             for position, target in enumerate(targets):
                 field = f"{name}[{position}]"
                 if target not in nodes:
                     message = f'"{target}" names no node.{near(target, nodes)}'
                     yield _problem("unknown_child", node_id, field, message)
-                elif target in targets[:position]:
+                elif target in named:
                     yield _problem("duplicate_child", node_id, field, f'"{target}" is named twice.')
+                named.add(target)
         if node.loop_body and node.type != "for-each":
             yield _problem("loop_body_misplaced", node_id, "loopBody", 'Only a "for-each" has a loop body.')
 
@@ -341,31 +389,45 @@ def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Pro
 
 def _check_tests(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
     for field, read in _tests_of(node):
-        try:
-            references = read()
-        except ExpressionError as error:
+        errors, references = read()
+        for error in errors:
             inner = getattr(error, "field", None)
             yield _expression_problem(node_id, f"{field}.{inner}" if inner else field, error)
-            continue
         for reference in references:
             yield from check_reference(node_id, field, reference, graph, specs)
 
 
-def _tests_of(node: Node) -> Iterator[tuple[str, Callable[[], Iterable[Reference]]]]:
+Read = Callable[[], tuple[Iterable[ExpressionError], Iterable[Reference]]]
+
+
+def _tests_of(node: Node) -> Iterator[tuple[str, Read]]:
     payload = node.payload
     if node.type == "if" and isinstance(payload.get("expression"), str):
         yield "payload.expression", _reader(payload["expression"])
     elif node.type == "if" and isinstance(payload.get("condition"), Mapping):
-        condition = payload["condition"]
-        yield "payload.condition", lambda: parse_condition(condition).references
+        yield "payload.condition", _condition_reader(payload["condition"])
     cases = payload.get("cases") if node.type == "switch" else None
     for position, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
         if isinstance(case, Mapping) and isinstance(case.get("expression"), str):
             yield f"payload.cases[{position}].expression", _reader(case["expression"])
 
 
-def _reader(text: str) -> Callable[[], Iterable[Reference]]:
-    return lambda: parse_test(text).references
+def _reader(text: str) -> Read:
+    def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
+        try:
+            return (), parse_test(text).references
+        except ExpressionError as error:
+            return (error,), ()
+
+    return read
+
+
+def _condition_reader(condition: Any) -> Read:
+    def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
+        errors = find_condition_errors(condition)
+        return (errors, ()) if errors else ((), parse_condition(condition).references)
+
+    return read
 
 
 def check_reference(
