@@ -17,7 +17,8 @@ def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
 
 
 def secret(default: Any = ..., *, description: str, **options: Any) -> Any:
-    """A field that the editor hides. It is kept with the inputs of its run as it is: a hint, not yet a vault."""
+    """Marks a field as secret in its schema. A hint: answers and logs mask by well-known names such as
+    `authorization`, not yet by this mark."""
     return Field(default, description=description, json_schema_extra={"x-secret": True}, **options)
 
 

@@ -92,6 +92,7 @@ async def test_work_has_a_limit() -> None:
         ({"condition": {"a": 1}}, "is followed by an object of operators"),
         ({"condition": {"a": {"$gtt": 1}}}, 'no operator; did you mean "\\$gt'),
         ({"condition": {"$an": [{"a": {"$eq": 1}}]}}, 'is no field; did you mean "\\$and"'),
+        ({"condition": {"$items": {"$eq": 1}}}, "is no field"),
         ({"condition": {"$and": []}}, "takes a list of conditions"),
         ({"condition": {"$or": [{"a..b": {"$eq": 1}}]}}, "no field path"),
         ({"condition": {"{{$item.a}}": {"$eq": 1}}}, "is a template"),

@@ -21,6 +21,8 @@ ITEM = {"a": {"b": [{"c": 1}, 2]}, "odd.key": 3, "0": 4}
         ("a.b[0].c", 1),
         ("a.b.0.c", 1),
         ("$item.a.b[1]", 2),
+        ('$item["odd.key"]', 3),
+        ("$items", MISSING),
         ('["odd.key"]', 3),
         ('a["b"][1]', 2),
         ("0", 4),
@@ -37,7 +39,26 @@ def test_a_path_leads_to_its_field(path: str, value: Any) -> None:
     assert reach(ITEM, parse_path(path)) == value
 
 
-@pytest.mark.parametrize("path", ["", ".a", "a.", "a..b", "a[", "a[x]", "a[-1]", '["x"', "$item.", "a]"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        ".a",
+        "a.",
+        "a..b",
+        "a[",
+        "a[x]",
+        "a.[0]",
+        "[0",
+        "$item.[0]",
+        "$item[x]",
+        "[0]b",
+        "a[-1]",
+        '["x"',
+        "$item.",
+        "a]",
+    ],
+)
 def test_a_path_that_cannot_be_read_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="no field path"):
         parse_path(path)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data.items import MISSING, FieldPath, need, parse_path, reach, refuse
+from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
 from dustrun.core.condition import OPERATORS
 from dustrun.core.expression.fault import Fault, near
 from dustrun.core.expression.limits import Limits, Meter
@@ -106,7 +106,7 @@ def _check(condition: Any, where: str, level: int) -> None:
 
 
 def _check_comparison(left: str, right: Any, where: str) -> None:
-    if left.startswith("$") and not left.startswith("$item"):
+    if left.startswith("$") and left != ITEM and not left.startswith((f"{ITEM}.", f"{ITEM}[")):
         raise ValueError(f'"{left}" at {where} is no field{near(left, _CONNECTIVES)}')
     if "{{" in left:
         raise ValueError(f'the left side "{left}" is a template; write the path of a field of the item')

@@ -15,7 +15,7 @@ from dustrun.core.expression.fault import near
 from dustrun.core.expression.operators import is_number
 from dustrun.errors import Code, Invalid, Problem
 
-_STEP = re.compile(r'\.?([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
+_STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _MOST_DIGITS: Final = 1000
 ITEM: Final = "$item"
@@ -33,10 +33,12 @@ def parse_path(text: str) -> Path:
     if text == ITEM:
         return ()
     steps: list[str | int] = []
-    rest = text.removeprefix(f"{ITEM}.")
+    rest = text if text.startswith("[") else f".{text}"
+    if text.startswith((f"{ITEM}.", f"{ITEM}[")):
+        rest = text.removeprefix(ITEM)
     while rest:
         found = _STEP.match(rest)
-        if found is None or (not steps and rest.startswith(".")):
+        if found is None:
             break
         name, number, quoted = found.groups()
         steps.append(int(number) if number is not None else name or quoted)
