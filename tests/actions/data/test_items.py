@@ -53,6 +53,7 @@ def test_a_path_leads_to_its_field(path: str, value: Any) -> None:
         "$item.[0]",
         "$item[x]",
         "[0]b",
+        "a." * 250 + "a",
         "a[-1]",
         '["x"',
         "$item.",

@@ -18,6 +18,7 @@ from dustrun.errors import Code, Invalid, Problem
 _STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _MOST_DIGITS: Final = 1000
+_LONGEST_PATH: Final = 500
 ITEM: Final = "$item"
 """The path of the item itself, for lists of plain values."""
 
@@ -36,7 +37,7 @@ def parse_path(text: str) -> Path:
     rest = text if text.startswith("[") else f".{text}"
     if text.startswith((f"{ITEM}.", f"{ITEM}[")):
         rest = text.removeprefix(ITEM)
-    while rest:
+    while rest and len(text) <= _LONGEST_PATH:
         found = _STEP.match(rest)
         if found is None:
             break
@@ -53,7 +54,7 @@ def _check_path(text: str) -> str:
     return text
 
 
-FieldPath = Annotated[str, Field(max_length=500), AfterValidator(_check_path)]
+FieldPath = Annotated[str, Field(max_length=_LONGEST_PATH), AfterValidator(_check_path)]
 """A field of an item as people write it, checked when the workflow is."""
 
 
