@@ -117,6 +117,14 @@ async def test_searches_that_each_look_at_the_whole_rest_have_a_limit() -> None:
         await run(text="a" * 300_000, pattern="a(?:.*b)?", operation="all", maxMatches=10_000)
 
 
+async def test_a_pattern_whose_one_search_would_take_minutes_is_refused() -> None:
+    with pytest.raises(Invalid, match="too large for a text of 1000000 characters"):
+        await run(text="x" * 1_000_000, pattern="((x?){30}){30}y", operation="test")
+    assert (await run(text="x" * 2000, pattern="((x?){30}){30}y", operation="test"))["matched"] is False
+    for pattern in (r"[\w.+-]+@[\w-]+\.[a-z]{2,}", r"\d{4}-\d{2}-\d{2}", r"(?i)https?://[^\s\"'<>]+", r"\s+"):
+        assert not (await run(text="x" * 1_000_000, pattern=pattern, operation="test"))["matched"]
+
+
 _alphabet = st.text("abé€ ", max_size=12)
 
 

@@ -25,6 +25,8 @@ _MOST_CHARS: Final = 1_048_576
 # One search is linear, but each of many may look at the whole rest of the text: this bounds their sum.
 _MOST_WORK: Final = 1_000_000_000
 _MOST_MEMORY: Final = 2_097_152
+# At worst a search looks at every step of the pattern for every character: 15 ns each.
+_MOST_STEPS: Final = 1_000_000_000
 _GROUP = re.compile(r"\\(?:([0-9]{1,2})|g<([A-Za-z0-9_]+)>|(\\)|(.?))", re.DOTALL)
 
 
@@ -131,7 +133,10 @@ def _parts(replacement: str, compiled: Any) -> list[str | int]:
 )
 async def regex(input: Input, ctx: Context) -> Output:
     """Searches."""
-    return await apart(lambda stop: _OPERATIONS[input.operation](input, stop), len(input.text))
+    size = input.compiled().programsize
+    if size * len(input.text) > _MOST_STEPS:
+        raise refuse(f"The pattern is too large for a text of {len(input.text)} characters", "pattern")
+    return await apart(lambda stop: _OPERATIONS[input.operation](input, stop), len(input.text) * (1 + size // 100))
 
 
 def _found(input: Input, stop: threading.Event) -> Iterator[Any]:
