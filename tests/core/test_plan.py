@@ -147,3 +147,14 @@ def test_stop_ends_the_run_with_its_own_status() -> None:
     assert plan.next(0) == Busy()
     plan.settled("b", N.SUCCESS)
     assert plan.next(0) == Done(RunStatus.FAILURE)
+
+
+def test_node_that_is_put_down_after_the_run_failed_is_cut_off() -> None:
+    plan = _plan(root=_root("a", "b"), a=_step(), b=_step())
+    assert _starts(plan) == ["a", "b"]
+    plan.settled("a", N.FAILURE)
+    assert plan.next(0) == Busy()
+    plan.waits(Start("b", "b", 2), 1000)
+    assert plan.next(0) == Ready(cut_off=("b",))
+    plan.settled("b", N.CANCELLED)
+    assert plan.next(0) == Done(RunStatus.FAILURE)
