@@ -86,7 +86,7 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         """Stops the cluster; `immediate` is a crash."""
         self._admin.close()
-        command = [POSTGRES_BIN_PATH / "pg_ctl", "-w", "-m", mode, "-D", self._folder, "stop"]
+        command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-w", "-m", mode, "-D", str(self._folder), "stop"]
         subprocess.run(command, user=self._server.system_user, check=True, capture_output=True, timeout=30)
 
     def start(self) -> None:

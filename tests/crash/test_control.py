@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-
 from bench.server_process import ServerProcess
 
 RUNS, ITEMS, KILLS = 5, 3, 5

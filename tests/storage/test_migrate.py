@@ -15,7 +15,6 @@ from dustrun.storage import migrate
 from dustrun.storage.database import Database
 from dustrun.storage.tables import metadata
 
-
 _SQLITE_SCHEMA = (
     "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name",
 )
