@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core import exact_json
-from dustrun.core.exact_json import JsonError, dumps, dumps_text, dumps_wire, loads
+from dustrun.core.exact_json import JsonError, dumps, dumps_text, dumps_wire, loads, loads_own
 
 SAFE = 2**53 - 1
 
@@ -153,6 +153,14 @@ def test_nesting_ends_at_the_limit() -> None:
     assert loads(dumps(nested(exact_json.MAX_DEPTH))) == nested(exact_json.MAX_DEPTH)
     with pytest.raises(JsonError, match="nested deeper than 100 levels"):
         loads(dumps(nested(exact_json.MAX_DEPTH + 1)))
+
+
+def test_whatever_was_written_is_read_again() -> None:
+    value = {"items": [nested(exact_json.MAX_DEPTH)]}
+    assert loads_own(dumps(value)) == value
+    assert loads_own(dumps(nested(250))) == nested(250)
+    with pytest.raises(JsonError):
+        loads_own("[" * 500_000)
 
 
 @pytest.mark.parametrize("levels", [900, 5000, 500_000])

@@ -116,7 +116,7 @@ class Client:
 
     def _unwrap(self, response: http.client.HTTPResponse, text: bytes) -> Any:
         try:
-            envelope = exact_json.loads(text)
+            envelope = exact_json.loads_own(text)
         except exact_json.JsonError:
             envelope = None
         if not isinstance(envelope, dict) or "code" not in envelope:

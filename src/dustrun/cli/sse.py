@@ -94,7 +94,7 @@ class Stream:
                 self._is_over = True
                 return
             self._last_id = message.id if message.id is not None else self._last_id
-            yield exact_json.loads(message.data)
+            yield exact_json.loads_own(message.data)
 
     def _reconnect(self) -> None:
         self.close()

@@ -58,10 +58,24 @@ _decode = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_const
 
 
 def loads(text: bytes | str) -> Any:
-    """Decodes one JSON document exactly; raises `JsonError` on anything else."""
+    """Decodes one JSON document from outside exactly; raises `JsonError` on anything else."""
+    string, value = _read(text)
+    if string.count("[") + string.count("{") > MAX_DEPTH:
+        refuse_deep(value)
+    if "\\u" in string:
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def loads_own(text: bytes | str) -> Any:
+    """Decodes what `dumps` wrote, at whatever depth: a result may hold a value that is as deep as `loads` allows."""
+    return _read(text)[1]
+
+
+def _read(text: bytes | str) -> tuple[str, Any]:
     try:
         string = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = _decode(string)
+        return string, _decode(string)
     except JsonError:
         raise
     except json.JSONDecodeError as error:
@@ -70,11 +84,6 @@ def loads(text: bytes | str) -> Any:
         raise JsonError(f"the text is not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise JsonError(f"nested deeper than {MAX_DEPTH} levels") from None
-    if string.count("[") + string.count("{") > MAX_DEPTH:
-        refuse_deep(value)
-    if "\\u" in string:
-        _refuse_lone_surrogates(value)
-    return value
 
 
 def _refuse_lone_surrogates(value: Any) -> None:

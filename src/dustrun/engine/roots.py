@@ -11,7 +11,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.core.control import RESUMABLE
-from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.core.expression import Function, Lazy
 from dustrun.core.graph import TOP
 from dustrun.core.journal import Execution, Journal, enclosing, frame_of
@@ -207,7 +207,7 @@ class NodeRoots:
 
     def masked(self, value: Any) -> Any:
         """A resolved value as it may be stored and shown: without the links that were made for it."""
-        return loads(mask_links(dumps_text(value))) if self._made_links else value
+        return loads_own(mask_links(dumps_text(value))) if self._made_links else value
 
     def workflow(self) -> dict[str, Any]:
         """`$workflow`."""

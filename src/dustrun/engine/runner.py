@@ -10,7 +10,7 @@ from typing import Any
 from dustrun import clock, ids, log
 from dustrun.catalog import Catalog
 from dustrun.core import retry
-from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.exact_json import dumps_text, loads, loads_own
 from dustrun.core.journal import Execution, Journal, frame_of
 from dustrun.core.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
 from dustrun.core.program import Program
@@ -453,10 +453,15 @@ class Runner:
 
     def _succeed(self, execution: Execution, outcome: Settled, text: str | None = None) -> None:
         """`text` is the result as JSON, when it is known already."""
-        plain = text if text is not None else dumps_text(outcome.result)
+        try:
+            plain = text if text is not None else dumps_text(outcome.result)
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"The result cannot be kept as JSON: {error}."
+            self._settle_failure(execution, Failed("INTERNAL", message, facts=outcome.facts))
+            return
         text = log.mask_links(plain)
         if text is not plain:
-            outcome.result = loads(text)
+            outcome.result = loads_own(text)
         most = self._world.settings.max_result_bytes
         if len(text) > most or len(text.encode()) > most:
             size = len(text.encode())

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
-from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
 from dustrun.log import mask_links
@@ -259,7 +259,7 @@ def append(
 
 
 def _load(text: str | None) -> Any:
-    return None if text is None else loads(text)
+    return None if text is None else loads_own(text)
 
 
 def execution_of(row: Row) -> Execution:
