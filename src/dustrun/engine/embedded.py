@@ -19,11 +19,12 @@ from dustrun.core.program import Program
 from dustrun.engine.record import Recorder
 from dustrun.engine.runner import Runner, Superseded, World
 from dustrun.engine.takeup import take_up
-from dustrun.errors import Temporary
+from dustrun.errors import Temporary, Uncertain
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Programs
 from dustrun.storage import runs as run_rows
 from dustrun.storage.journal import Batch
+from dustrun.storage.runs import OpenRun
 
 _logger = log.get(__name__)
 _TRY_AGAIN_S = 0.5
@@ -76,6 +77,9 @@ class EmbeddedEngine:
         self._timer_moved = asyncio.Event()
         self._timer_task: asyncio.Task[None] | None = None
         self._refusing = False
+        self._doubted: dict[tuple[str, str], Opening] = {}
+        self._must_look = False
+        self._looking: asyncio.Task[None] | None = None
         self._stopping = False
 
     # --- life ---
@@ -83,24 +87,62 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Takes up every unfinished run."""
         self._timer_task = asyncio.get_running_loop().create_task(self._keep_time())
-        for run in await self._world.database.read(run_rows.list_open):
-            group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
-            limit = loads(run.concurrency)["max"] if run.concurrency else None
-            self._register(run.pk, _Known(run.org_id, group, limit))
-            if run.status == "running" or run.cancel_requested_at is not None or run.has_signals:
+        self._world.writer.on_doubt = self._doubt
+        self._world.writer.on_settled = self._world.hub.lose_all
+        self._take_in(await self._world.database.read(run_rows.list_open))
+
+    def _take_in(self, found: list[OpenRun]) -> None:
+        """Takes up the runs that this process does not know, and tells the others what was asked of them."""
+        doubted, self._doubted = self._doubted, {}
+        for run in found:
+            known = self._known.get(run.pk)
+            opening = doubted.get((run.org_id, run.id))
+            if known is None and opening is not None:
+                self.opened(opening, run.pk)
+                continue
+            if known is None:
+                group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
+                limit = loads(run.concurrency)["max"] if run.concurrency else None
+                self._register(run.pk, _Known(run.org_id, group, limit))
+            elif run.cancel_requested_at is not None:
+                self.cancel(run.pk)
+                continue
+            if known is not None:
+                is_due = run.has_signals
+            else:
+                is_due = run.status == "running" or run.cancel_requested_at is not None or run.has_signals
+            if is_due:
                 self.wake(run.pk)
-            elif run.wake_at is not None:
+            elif known is None and run.wake_at is not None:
                 self._set_timer(run.wake_at, run.pk)
 
     def refuse(self) -> None:
         """The server is about to stop: new runs of callers are refused, what runs goes on for now."""
         self._refusing = True
 
+    def _doubt(self) -> None:
+        """A commit's outcome is unknown: what it may have created, cancelled or answered has to be looked up."""
+        self._must_look = True
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        while self._must_look and not self._stopping:
+            self._must_look = False
+            try:
+                await self._world.writer.write(run_rows.list_open, self._take_in)
+                self._world.hub.lose_all()
+            except (Temporary, Uncertain):
+                self._must_look = True
+                await asyncio.sleep(_TRY_AGAIN_S)
+
     async def stop(self, grace_s: float) -> None:
         """Starts no new nodes; running ones get a grace period, the rest resumes at the next start."""
         self._stopping = True
         if self._timer_task is not None:
             self._timer_task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         tasks = [known.task for known in self._known.values() if known.task is not None]
         for known in self._known.values():
             if known.runner is not None:
@@ -146,6 +188,7 @@ class EmbeddedEngine:
         """The run is on disk: go, or queue."""
         facts = opening.runner.facts
         facts.pk = run_pk
+        opening.runner.last_seq = len(opening.batch.events)
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
         known = _Known(facts.org_id, group, opening.max_open, opening.runner)
         self._register(run_pk, known)
@@ -153,6 +196,12 @@ class EmbeddedEngine:
             self._begin(run_pk, known)
         else:
             self.wake(run_pk)
+
+    def doubted(self, opening: Opening) -> None:
+        """Nobody knows whether the run is on disk. Its first nodes have certainly not begun, which the store alone
+        could not tell."""
+        self._doubted[(opening.facts.org_id, opening.facts.id)] = opening
+        self._doubt()
 
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """A workflow's unfinished runs under a concurrency key, oldest first."""
@@ -261,7 +310,7 @@ class EmbeddedEngine:
             answer = await self._advance(run_pk, known)
         except Superseded:
             again_after = _TRY_AGAIN_S
-        except Temporary:
+        except (Temporary, Uncertain):
             again_after = _TRY_AGAIN_S
         except Exception as error:
             _logger.error("run stopped unexpectedly", run_pk=run_pk, exc_info=error)

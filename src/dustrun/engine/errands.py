@@ -14,7 +14,7 @@ from dustrun.core.plan import Start
 from dustrun.core.state import Mode
 from dustrun.engine.context import idempotency_key
 from dustrun.engine.outcome import Outcome, PutDown, Settled, of_error
-from dustrun.errors import DustrunError, Temporary
+from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
 from dustrun.services.variables import Order, Variables
 
@@ -72,6 +72,8 @@ async def run(
         return await _call(errand, facts, start_child)
     except Temporary:
         raise
+    except Uncertain as error:
+        raise Temporary(error.message) from error  # done again, it comes to the same
     except DustrunError as error:
         return of_error(error)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dustrun import clock, ids, log
 from dustrun.catalog import Catalog
@@ -23,7 +23,7 @@ from dustrun.engine.node import Job
 from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown
 from dustrun.engine.record import Recorder
 from dustrun.engine.roots import NodeRoots
-from dustrun.errors import Temporary
+from dustrun.errors import Temporary, Uncertain
 from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
 from dustrun.services.approvals import new_row
@@ -42,6 +42,7 @@ from dustrun.storage.writer import Writer
 
 _logger = log.get(__name__)
 N = NodeStatus
+T = TypeVar("T")
 
 INLINE_STEPS = 20
 BATCH_LIMIT = 200
@@ -78,6 +79,7 @@ class Runner:
     ) -> None:
         self.facts = facts
         self.recorder = recorder
+        self.last_seq = 0
         self._world = world
         self._program = program
         self._journal = journal
@@ -299,6 +301,32 @@ class Runner:
                 if self._stopping:
                     raise Superseded from None
                 await asyncio.sleep(next(tries, _REWRITE_S[-1]))
+            except Uncertain:
+                events = await self._look(batch)
+                if events is not None:
+                    written(events)
+                    return
+
+    async def _look(self, batch: Batch) -> list[journal_rows.Event] | None:
+        """After a commit of unknown outcome: the batch's events when it is on disk; None when it certainly is not.
+
+        Results are in memory only, so a run is not taken up from the tables while they may still be written.
+        """
+        pk, after = self.facts.pk, self.last_seq
+        return await self._patiently(
+            lambda: self._world.writer.write(lambda tx: journal_rows.find_written(tx, pk, after, batch))
+        )
+
+    async def _patiently(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Looks something up, however long the store is unavailable: what is not written yet must not be lost."""
+        tries = iter(_REWRITE_S)
+        while True:
+            try:
+                return await look()
+            except (Temporary, Uncertain):
+                if self._stopping:
+                    raise Superseded from None
+                await asyncio.sleep(next(tries, _REWRITE_S[-1]))
 
     def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
         facts = self.facts
@@ -307,6 +335,8 @@ class Runner:
         )
 
     def _publish(self, events: list[journal_rows.Event]) -> None:
+        if events:
+            self.last_seq = events[-1].seq
         self._world.hub.publish(self.facts, events)
 
     def _tell_others(self, batch: Batch) -> None:
@@ -331,7 +361,9 @@ class Runner:
 
     async def _begin_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
-        self._variables = await self._world.variables.read_for(self.facts, self._program.definition)
+        self._variables = await self._patiently(
+            lambda: self._world.variables.read_for(self.facts, self._program.definition)
+        )
         for start, again in deferred:
             if again:
                 self._attempt_again(start)
@@ -602,7 +634,9 @@ class Runner:
         waiting, pk = self._plan.waiting, self.facts.pk
         if not waiting:
             return
-        for signal in await self._world.database.read(lambda tx: run_rows.list_signals(tx, pk)):
+        for signal in await self._patiently(
+            lambda: self._world.database.read(lambda tx: run_rows.list_signals(tx, pk))
+        ):
             execution = self._journal.by_path.get(signal.path)
             if execution is None or signal.id in self.recorder.batch.signals_used:
                 continue

@@ -65,6 +65,7 @@ async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | Non
     recorder = Recorder()
     recorder.run_status(RunStatus.RUNNING)
     runner = Runner(world, facts, program, journal, plan, recorder)
+    runner.last_seq = row.last_seq
     if row.status == RunStatus.WAITING.value:
         runner.note_resumed()
     for execution in interrupted:

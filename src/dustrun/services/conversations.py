@@ -60,7 +60,7 @@ class Conversations:
             audit.record(tx, principal, "conversation.create", row.id)
             return row
 
-        return await idempotency.write(self._writer, unit)
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))
 
     async def get(self, principal: Principal, conversation_id: str) -> ConversationRow:
         """One conversation; raises `NotFound`."""

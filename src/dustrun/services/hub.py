@@ -65,6 +65,13 @@ class Subscription(Generic[T]):
         self._chars = 0
         return taken
 
+    def lose(self) -> None:
+        """Makes the reader read the table again."""
+        self.entries.clear()
+        self._chars = 0
+        self.lost = True
+        self._ready.set()
+
     def wake(self) -> None:
         """Wakes the reader without an entry."""
         self._ready.set()
@@ -124,6 +131,15 @@ class Hub:
             ]
             for reader in readers if found else ():
                 reader.put(found, sum(len(entry.event.data) for entry in found))
+
+    def lose_all(self) -> None:
+        """Makes every reader read the tables again: something may have been committed that nobody was told of."""
+        for run_readers in self._runs.values():
+            for reader in run_readers:
+                reader.lose()
+        for activity_readers in self._activity.values():
+            for one in activity_readers:
+                one.lose()
 
     def wake_all(self) -> None:
         """Wakes every reader, so that it can see that the server stops."""

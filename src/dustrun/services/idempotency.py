@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dustrun import clock
+from dustrun.errors import Uncertain
 from dustrun.storage import idempotency as rows
 from dustrun.storage.database import Database
 from dustrun.storage.idempotency import StoredAnswer
@@ -97,9 +98,25 @@ def once(unit: Callable[[Tx], T], pending: Pending | None) -> Callable[[Tx], T]:
     return claimed
 
 
-async def write(writer: Writer, unit: Callable[[Tx], T], after: Callable[[T], None] | None = None) -> T:
-    """`Writer.write`, with the current request's Idempotency-Key in the same transaction."""
-    return await writer.write(once(unit, current.get()), after)
+async def write(
+    writer: Writer,
+    unit: Callable[[Tx], T],
+    after: Callable[[T], None] | None = None,
+    *,
+    creates: tuple[str, str] | None = None,
+) -> T:
+    """`Writer.write`, with the current request's Idempotency-Key in the same transaction.
+
+    `creates`, like `("runId", "run_1")`, is what the caller should look up when the outcome is unknown.
+    """
+    try:
+        return await writer.write(once(unit, current.get()), after)
+    except Uncertain as error:
+        if creates is None:
+            raise
+        name, value = creates
+        found = {"field": name, "message": "may have been created; look it up before sending again", name: value}
+        raise Uncertain(error.message, details=[found], retry_after_s=error.retry_after_s) from error
 
 
 async def find(database: Database, pending: Pending) -> StoredAnswer | None:

@@ -57,4 +57,4 @@ class Organizations:
             audit.record(tx, principal, "organization.create", row.id, name=name)
             return NewOrganization(row, owner.row.id, owner.secret)
 
-        return await idempotency.write(self._writer, unit)
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))

@@ -99,6 +99,10 @@ class Engine(Protocol):
         """The run is on disk: go."""
         ...
 
+    def doubted(self, opening: Any) -> None:
+        """Nobody knows whether the run is on disk: look, and go if it is."""
+        ...
+
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """Private keys of a workflow's unfinished runs under a concurrency key, oldest first."""
         ...

@@ -13,7 +13,7 @@ from dustrun.core.exact_json import dumps_text
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.journal import Execution
 from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunStatus
-from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary, Uncertain
 from dustrun.services import idempotency, starting
 from dustrun.services.hub import Hub
 from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
@@ -162,9 +162,13 @@ class Runs:
             self._hub.publish(facts, done.events)
             self._engine.opened(opening, done.pk)
 
-        if is_call:  # by a node, not by whoever may be behind the present request
-            return await self._writer.write(unit, created)
-        return await idempotency.write(self._writer, unit, created)
+        try:
+            if is_call:  # by a node, not by whoever may be behind the present request
+                return await self._writer.write(unit, created)
+            return await idempotency.write(self._writer, unit, created, creates=("runId", facts.id))
+        except Uncertain:
+            self._engine.doubted(opening)
+            raise
 
     def _concurrency_key(self, concurrency: Concurrency, prepared: starting.Prepared) -> str:
         if concurrency.key is None:

@@ -247,7 +247,7 @@ class Workflows:
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
-        return await idempotency.write(self._writer, unit)
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))
 
     async def update(
         self,

@@ -86,6 +86,12 @@ _ADVANCE = Statement(
     )
     .returning(runs.c.last_seq)
 )
+_LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
+_AFTER = Statement(
+    sa.select(events.c.seq, events.c.type, events.c.at, events.c.data)
+    .where(events.c.run_pk == b("the_pk"), events.c.seq > b("after"))
+    .order_by(events.c.seq)
+)
 _END = Statement(
     sa.update(runs)
     .where(runs.c.pk == b("the_pk"))
@@ -205,6 +211,21 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
         tx.run(_USE_SIGNAL, id_=signal_id)
     first = row[0] - len(batch.events) + 1
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
+
+
+def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
+    """The events of a batch whose commit had an unknown outcome, when they are on disk after number `after`.
+
+    The run's row is locked first: a transaction that wrote it and is not over yet would let go of it only then.
+    """
+    tx.one(_LOCK, the_pk=run_pk)
+    size = len(batch.events)
+    if size == 0:
+        return None  # nothing but changes of rows, which may be made again
+    found = [Event(*row) for row in tx.all(_AFTER, the_pk=run_pk, after=after)]
+    plain = [(event.type, event.at, event.data) for event in found]
+    first = next((i for i in range(len(found) - size + 1) if plain[i : i + size] == batch.events), None)
+    return None if first is None else found[first : first + size]
 
 
 def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import Any
 
 from dustrun.errors import Conflict
-from dustrun.storage.database import Database
+from dustrun.storage.database import Claimed, Database
 
 _ADVISORY_KEY = 0x64757374  # "dust"
 _REFUSAL = (
@@ -18,13 +17,12 @@ _REFUSAL = (
 
 
 class ProcessLock:
-    """A lock on the data folder (SQLite) or an advisory lock (PostgreSQL), held while the process lives."""
+    """A lock on the data folder (SQLite) or an advisory lock of the writer's connection (PostgreSQL)."""
 
     def __init__(self, database: Database, data_dir: Path) -> None:
         self._database = database
         self._path = data_dir / "dustrun.lock"
         self._file: int | None = None
-        self._connection: Any = None
 
     def take(self) -> None:
         """Takes the lock or raises `Conflict`."""
@@ -44,21 +42,15 @@ class ProcessLock:
             raise Conflict(_REFUSAL) from None
 
     def _take_advisory(self) -> None:
-        self._connection = self._database.engine.raw_connection()
-        cursor = self._connection.cursor()
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_KEY,))
-        taken = cursor.fetchone()[0]
-        self._connection.commit()
-        if not taken:
-            self._connection.close()
-            self._connection = None
-            raise Conflict(_REFUSAL)
+        try:
+            self._database.claim(_ADVISORY_KEY)
+        except Claimed:
+            raise Conflict(_REFUSAL) from None
 
     def release(self) -> None:
         """Gives the lock back."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection = None
+        if not self._database.is_sqlite:
+            self._database.close_writer()

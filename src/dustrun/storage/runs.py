@@ -80,6 +80,7 @@ _HOLDS = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.f
 _LIST_OPEN = Statement(
     sa.select(
         runs.c.pk,
+        runs.c.id,
         runs.c.org_id,
         runs.c.workflow_id,
         runs.c.concurrency_key,
@@ -120,6 +121,7 @@ class OpenRun:
     """What recovery must know of an unfinished run; `concurrency` is its workflow's setting as JSON."""
 
     pk: int
+    id: str
     org_id: str
     workflow_id: str | None
     concurrency_key: str | None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dustrun import log
-from dustrun.errors import Temporary
+from dustrun.errors import Temporary, Uncertain
 from dustrun.storage.database import Database
 from dustrun.storage.statement import Tx
 
@@ -22,6 +22,10 @@ Unit = Callable[[Tx], T]
 _logger = log.get(__name__)
 
 MAX_GROUP = 500
+
+
+def _nothing() -> None:
+    return None
 
 
 class _Waiter:
@@ -46,6 +50,11 @@ class Writer:
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self.on_doubt: Callable[[], None] = _nothing
+        """Called on the event loop when a commit's outcome is unknown, before its waiters hear of it."""
+        self.on_settled: Callable[[], None] = _nothing
+        """Called on the event loop when that transaction is certainly over, before anyone hears of a later one."""
+        self._in_doubt = False
         self.groups = 0
         self.units = 0
 
@@ -98,13 +107,22 @@ class Writer:
             _logger.error("commit failed", error=str(error), units=len(group))
             self._database.mend_writer()
             done, failed = [], [(waiter, translated) for waiter in group]
+            if isinstance(translated, Uncertain):
+                self._in_doubt = True
+                self._tell(self.on_doubt)
         self.groups += 1
         self.units += len(done)
+        self._tell(_answer, done, failed)
+
+    def _tell(self, told: Callable[..., None], *values: Any) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(_answer, done, failed)
+        self._loop.call_soon_threadsafe(told, *values)
 
     def _execute(self, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
         tx = self._database.begin()
+        if self._in_doubt:
+            self._in_doubt = False
+            self._tell(self.on_settled)
         done: list[_Waiter] = []
         failed: list[tuple[_Waiter, Exception]] = []
         for waiter in group:

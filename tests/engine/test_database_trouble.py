@@ -1,0 +1,154 @@
+"""PostgreSQL dies, or the connection to it, while runs start and advance: none is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from composition import composed
+from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
+from postgres import Cluster
+
+Store = tuple[Bench, str]
+
+
+@pytest.fixture
+async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    """A server on a fresh database, and its URL."""
+    url = cluster.fresh()
+    async with composed(tmp_path, database_url=url, actions_dir=OWN_ACTIONS) as composition:
+        yield Bench(composition), url
+    cluster.drop(url)
+
+
+def _body(run_id: str, nodes: Definition) -> dict[str, object]:
+    first = next(iter(nodes))
+    return {"runId": run_id, "definition": {"nodes": {"root": {"type": "manual", "children": [first]}, **nodes}}}
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_a_run_whose_creation_is_unknown_runs_if_it_was_created(
+    cluster: Cluster, store: Store, keeping: bool
+) -> None:
+    bench, url = store
+    name = f"unknown{keeping}"
+    early = asyncio.create_task(bench.events("run_x"))
+    with cluster.commits_that_die(url, "runs", keeping=keeping) as die:
+        asked = asyncio.create_task(bench.api.post("/v1/runs", _body("run_x", {"a": trial(name=name)})))
+        await asyncio.to_thread(die)
+        reply = await asked
+    assert (reply.status, reply.code) == (503, 503002)
+    assert reply.body["details"][0]["runId"] == "run_x"
+    assert "retry-after" in reply.response.headers
+    if not keeping:
+        assert (await bench.api.get("/v1/runs/run_x")).status == 404
+        assert (await bench.api.post("/v1/runs", _body("run_x", {"a": trial(name=name)}))).status == 200
+    assert (await bench.ended("run_x"))["status"] == "success"
+    assert Counter(name for name, _ in attempts())[name] == 1
+    events = await bench.events("run_x")
+    assert events[-1] == ("run_finished", None)
+    assert await early == events
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_a_result_whose_commit_is_unknown_is_looked_up_and_never_made_again(
+    cluster: Cluster, store: Store, keeping: bool
+) -> None:
+    bench, url = store
+    first, second, beside = f"r1{keeping}", f"r2{keeping}", f"r3{keeping}"
+    nodes = {
+        "a": trial(name=first, sleepMs=300, children=["b"]),
+        "b": trial(name=second),
+        "c": trial(name=beside, sleepMs=1500),
+    }
+    run_id = await bench.start(nodes)
+    await bench.until(run_id, lambda run: run["executionState"]["a"]["status"] == "running")
+    with cluster.commits_that_die(url, "events", keeping=keeping) as die:
+        await asyncio.to_thread(die)
+    run = await bench.ended(run_id)
+    assert run["status"] == "success"
+    assert {state["status"] for state in run["executionState"].values()} == {"success"}
+    seen = Counter(name for name, _ in attempts())
+    assert [seen[name] for name in (first, second, beside)] == [1, 1, 1]
+    kinds = Counter(await bench.events(run_id))
+    assert set(kinds.values()) == {1}
+
+
+async def test_a_cancel_whose_commit_is_unknown_happens_if_it_was_stored(cluster: Cluster, store: Store) -> None:
+    bench, url = store
+    run_id = await bench.start({"a": trial(name="cancelled", sleepMs=30_000)})
+    await bench.until(run_id, lambda run: run["executionState"]["a"]["status"] == "running")
+    with cluster.commits_that_die(url, "runs", keeping=True) as die:
+        asked = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
+        await asyncio.to_thread(die)
+        assert (await asked).code == 503002
+    assert (await bench.ended(run_id))["status"] == "cancelled"
+
+
+async def test_a_stopped_database_is_503_and_runs_go_on_when_it_is_back(cluster: Cluster, store: Store) -> None:
+    bench, _ = store
+    run_id = await bench.start({"a": trial(name="down1", sleepMs=200, children=["b"]), "b": trial(name="down2")})
+    cluster.stop()
+    try:
+        reply = await bench.api.post("/v1/runs", _body("run_down", {"a": trial(name="down3")}))
+        assert (reply.status, reply.code, reply.response.headers["retry-after"]) == (503, 503001, "2")
+        assert (await bench.api.get(f"/v1/runs/{run_id}")).code == 503001
+        await asyncio.sleep(0.5)
+    finally:
+        cluster.start()
+    assert (await bench.ended(run_id))["status"] == "success"
+    assert (await bench.api.post("/v1/runs", _body("run_down", {"a": trial(name="down3")}))).status == 200
+    assert (await bench.ended("run_down"))["status"] == "success"
+    seen = Counter(name for name, _ in attempts())
+    assert [seen[name] for name in ("down1", "down2", "down3")] == [1, 1, 1]
+
+
+async def test_restarts_of_the_database_under_load_lose_and_double_nothing(cluster: Cluster, store: Store) -> None:
+    bench, _ = store
+    restarting = True
+
+    async def start(number: int) -> str:
+        run_id = f"run_load{number}"
+        nodes = {
+            "a": trial(name=f"{run_id}a", sleepMs=30, children=["d"]),
+            "d": {"type": "delay", "payload": {"delayMs": 200}, "children": ["b"]},
+            "b": trial(name=f"{run_id}b", sleepMs=30),
+        }
+        while True:
+            reply = await bench.api.post("/v1/runs", _body(run_id, nodes))
+            if reply.status == 200 or reply.code == 400079:
+                return run_id
+            assert reply.code in (503001, 503002), reply.body
+            await asyncio.sleep(0.1)
+
+    async def load(lane: int) -> list[str]:
+        started: list[str] = []
+        while restarting:
+            started.append(await start(lane * 10_000 + len(started)))
+            await asyncio.sleep(0.02)
+        return started
+
+    lanes = [asyncio.create_task(load(lane)) for lane in range(6)]
+    for mode in ("immediate", "fast", "immediate"):
+        await asyncio.sleep(0.4)
+        await asyncio.to_thread(cluster.stop, mode)
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(cluster.start)
+    await asyncio.sleep(0.3)
+    restarting = False
+    run_ids = [run_id for started in await asyncio.gather(*lanes) for run_id in started]
+    assert len(run_ids) > 20
+    async with asyncio.timeout(30):
+        for run_id in run_ids:
+            while (await bench.api.get(f"/v1/runs/{run_id}?summary=true")).body.get("data", {}).get(
+                "status"
+            ) != "success":
+                await asyncio.sleep(0.05)
+    seen = Counter(name for name, _ in attempts())
+    assert {name: seen[name] for run_id in run_ids for name in (f"{run_id}a", f"{run_id}b") if seen[name] != 1} == {}
+    for run_id in run_ids[::10]:
+        assert set(Counter(await bench.events(run_id)).values()) == {1}

@@ -1,0 +1,121 @@
+"""What becomes of writes and reads when PostgreSQL, or the connection to it, dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.errors import Conflict, Temporary, Uncertain
+from dustrun.storage import organizations
+from dustrun.storage.database import Database
+from dustrun.storage.lock import ProcessLock
+from dustrun.storage.organizations import OrganizationRow
+from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import organizations as table
+from dustrun.storage.writer import Writer
+from postgres import Cluster
+
+
+@pytest.fixture
+async def parts(cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[str, Database, Writer]]:
+    """The URL of a fresh store, and the parts that hold it as a server does."""
+    url = cluster.fresh()
+    database = Database(url)
+    ProcessLock(database, tmp_path).take()
+    writer = Writer(database)
+    writer.start()
+    yield url, database, writer
+    await writer.stop()
+    database.close()
+    cluster.drop(url)
+
+
+def _add(name: str) -> Callable[[Tx], None]:
+    return lambda tx: organizations.insert(tx, OrganizationRow(name, name, 1))
+
+
+def _ids(tx: Tx) -> list[str]:
+    return [row[0] for row in tx.all(Statement(sa.select(table.c.id).order_by(table.c.id)))]
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_a_connection_that_dies_in_a_commit_leaves_the_outcome_unknown(
+    cluster: Cluster, parts: tuple[str, Database, Writer], keeping: bool
+) -> None:
+    url, database, writer = parts
+    told: list[str] = []
+    writer.on_doubt = lambda: told.append("doubt")
+    writer.on_settled = lambda: told.append("settled")
+    with cluster.commits_that_die(url, "organizations", keeping=keeping) as die:
+        written = writer.write(_add("a"))
+        await asyncio.to_thread(die)
+        with pytest.raises(Uncertain) as caught:
+            await written
+    assert (caught.value.code, told) == (503002, ["doubt"])
+    await writer.write(_add("b"), lambda _: told.append("b"))
+    assert told == ["doubt", "settled", "b"]
+    assert await database.read(_ids) == (["a", "b"] if keeping else ["b"])
+
+
+async def test_a_connection_that_died_before_is_replaced(cluster: Cluster, parts: tuple[str, Database, Writer]) -> None:
+    url, database, writer = parts
+    await writer.write(_add("a"))
+    assert await database.read(_ids) == ["a"]
+    cluster.kill_connections(url)
+    assert await database.read(_ids) == ["a"]
+    await writer.write(_add("b"))
+    assert await database.read(_ids) == ["a", "b"]
+
+
+async def test_a_server_that_is_down_is_unavailable_until_it_is_back(
+    cluster: Cluster, parts: tuple[str, Database, Writer]
+) -> None:
+    _, database, writer = parts
+    await writer.write(_add("a"))
+    cluster.stop()
+    try:
+        for answer in (writer.write(_add("b")), writer.write(_add("c")), database.read(_ids)):
+            with pytest.raises(Temporary) as caught:
+                await answer
+            assert (caught.value.code, caught.value.retry_after_s) == (503001, 2)
+    finally:
+        cluster.start()
+    await writer.write(_add("d"))
+    assert await database.read(_ids) == ["a", "d"]
+
+
+async def test_the_lock_is_the_writers(cluster: Cluster, parts: tuple[str, Database, Writer], tmp_path: Path) -> None:
+    url, _, writer = parts
+    other = Database(url)
+    with pytest.raises(Conflict, match="Another server"):
+        ProcessLock(other, tmp_path).take()
+    cluster.kill_connections(url)
+    ProcessLock(other, tmp_path).take()
+    with pytest.raises(Temporary, match="another session"):
+        await writer.write(_add("a"))
+    other.close_writer()
+    await writer.write(_add("a"))
+    other.close()
+
+
+async def test_a_lost_session_of_our_own_is_ended_before_the_next_begins(
+    parts: tuple[str, Database, Writer],
+) -> None:
+    _, database, writer = parts
+    lost, database._connection = database._connection, None
+    await writer.write(_add("a"))
+    assert await database.read(_ids) == ["a"]
+    lost.invalidate()
+
+
+async def test_one_unit_that_breaks_costs_the_others_nothing(parts: tuple[str, Database, Writer]) -> None:
+    _, database, writer = parts
+    answers = [writer.write(_add(name)) for name in ("a", "b", "a", "x" * 9000, "c\x00", "d")]
+    done = await asyncio.gather(*answers, return_exceptions=True)
+    assert [done[index] for index in (0, 1, 5)] == [None, None, None]
+    assert [type(done[index]).__name__ for index in (2, 4)] == ["UniqueViolation", "DataError"]
+    assert (await database.read(_ids))[:3] == ["a", "b", "d"]
