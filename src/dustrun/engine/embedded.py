@@ -29,6 +29,8 @@ from dustrun.storage.runs import OpenRun
 _logger = log.get(__name__)
 _TRY_AGAIN_S = 0.5
 _MAX_WRITER_BACKLOG = 5000
+_MAX_RESTING = 67_108_864
+_MAX_RESTING_RUNS = 200
 
 Group = tuple[str, str | None]
 
@@ -73,6 +75,7 @@ class EmbeddedEngine:
         self._queued = 0
         self._advancing: dict[str, int] = {}
         self._advancing_total = 0
+        self._resting: dict[int, int] = {}
         self._timers: list[tuple[int, int]] = []
         self._timer_moved = asyncio.Event()
         self._timer_task: asyncio.Task[None] | None = None
@@ -230,6 +233,7 @@ class EmbeddedEngine:
         if known.task is not None and known.runner is not None:
             known.runner.cancel()
         else:
+            self._resting.pop(run_pk, None)
             known.runner = None
             known.max_open = None
             self.wake(run_pk)
@@ -295,6 +299,7 @@ class EmbeddedEngine:
 
     def _forget(self, run_pk: int) -> None:
         known = self._known.pop(run_pk)
+        self._resting.pop(run_pk, None)
         if known.group is not None:
             runs = self._groups[known.group]
             runs.pop(run_pk, None)
@@ -318,16 +323,34 @@ class EmbeddedEngine:
         finally:
             self._advancing_total -= 1
             self._advancing[known.org_id] -= 1
-            known.task = known.runner = None
+            known.task = None
+            if isinstance(answer, Waiting):
+                self._rest(run_pk, known)
+            else:
+                known.runner = None
         self._after(run_pk, known, answer, again_after)
 
     async def _advance(self, run_pk: int, known: _Known) -> Waiting | Done | None:
+        if self._resting.pop(run_pk, None) is not None and known.runner is not None:
+            known.runner.go_on()
         if known.runner is None:
             known.runner = await take_up(self._world, self._programs, run_pk)
         if known.runner is None:
             self._forget(run_pk)
             return None
         return await known.runner.advance()
+
+    def _rest(self, run_pk: int, known: _Known) -> None:
+        """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are
+        dropped when they are much."""
+        assert known.runner is not None
+        self._resting[run_pk] = known.runner.weight
+        total = sum(self._resting.values())
+        for oldest in list(self._resting):
+            if total <= _MAX_RESTING and len(self._resting) <= _MAX_RESTING_RUNS:
+                break
+            total -= self._resting.pop(oldest)
+            self._known[oldest].runner = None
 
     def _after(self, run_pk: int, known: _Known, answer: Waiting | Done | None, again_after: float | None) -> None:
         if isinstance(answer, Done):

@@ -95,6 +95,7 @@ class Runner:
         self._errands: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[tuple[Job | Errand, Outcome]] = []
         self._poked = True
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._cancelling = facts.cancel_requested_at is not None
         self._stopping = False
@@ -127,6 +128,17 @@ class Runner:
     def note_resumed(self) -> None:
         """The run waited, and goes on."""
         self.recorder.event("run_resumed", {}, clock.now_ms())
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it holds."""
+        return self._bytes + 1024 * len(self._journal.by_path)
+
+    def go_on(self) -> None:
+        """It waited in memory, and advances again."""
+        self.recorder.run_status(RunStatus.RUNNING)
+        self.note_resumed()
+        self._poked = True
 
     def poke(self) -> None:
         """Someone left an answer for a waiting node: read the signals."""
@@ -511,6 +523,7 @@ class Runner:
         execution.finished_at = self._now()
         if outcome.facts and "clock" in outcome.facts:
             self._simulated_now = max(self._simulated_now, outcome.facts["clock"])
+        self._bytes += len(text)
         if outcome.assumed and (outcome.branch is not None or (execution.facts and "child" in execution.facts)):
             self._assumed_where_it_counts = True
         if outcome.expired:
@@ -695,7 +708,11 @@ class Runner:
         if self.facts.mode is not Mode.LIVE:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        self.recorder.batch.ending = Ending(answer.status, now, passed, error, self._told(answer.status, passed, error))
+        told = self._told(answer.status, passed, error)
+        calls = any(node.node.type == "call-workflow" for node in self._program.nodes.values())
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error, told, calls)
+        if calls:
+            self._beside()
 
     def _told(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> Told | None:
         """What the run that called this one is told; None when nobody waits."""

@@ -42,13 +42,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended."""
+    """How a run ended. `calls`: it may have called runs that nobody waits for now."""
 
     status: RunStatus
     at: int
     passed: bool
     error: dict[str, Any] | None = None
     told: Told | None = None
+    calls: bool = False
 
 
 @dataclass(slots=True)
@@ -206,6 +207,8 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
         raise StaleFence
     if batch.ending is not None:
         _end(tx, run_pk, org_id, workflow_id, batch.ending)
+        if batch.ending.calls and batch.waits is not None:
+            batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
     write_executions(tx, run_pk, batch)
     for signal_id in batch.signals_used:
         tx.run(_USE_SIGNAL, id_=signal_id)

@@ -147,6 +147,12 @@ runs = Table(
         postgresql_where=text("passed = 1"),
     ),
     Index(
+        "ix_runs_parent_pk",
+        "parent_pk",
+        sqlite_where=text("parent_pk IS NOT NULL"),
+        postgresql_where=text("parent_pk IS NOT NULL"),
+    ),
+    Index(
         "ix_runs_open",
         "status",
         sqlite_where=text("status IN ('running', 'waiting')"),

@@ -50,6 +50,18 @@ _IS_OPEN = Statement(
     sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), sa.or_(runs.c.status == "running", runs.c.status == "waiting"))
 )
 
+_CANCEL_CALLED = Statement(
+    sa.update(runs)
+    .where(
+        runs.c.parent_pk == b("the_pk"),
+        runs.c.cancel_requested_at.is_(None),
+        runs.c.callers.like('%"waits":true%'),
+        sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
+    )
+    .values(cancel_requested_at=b("now", type_=sa.BigInteger))
+    .returning(runs.c.pk)
+)
+
 
 def is_answered(tx: Tx, run_pk: int, path: str) -> bool:
     """Whether an answer lies ready that the node has not used yet."""
@@ -73,3 +85,8 @@ def tell(tx: Tx, told: Told, now: int) -> None:
     """Leaves the end of a called run with its caller, if that still runs."""
     if tx.one(_IS_OPEN, the_pk=told.caller_pk) is not None:
         run_rows.add_signal(tx, told.caller_pk, "child", told.path, told.data, now)
+
+
+def cancel_called(tx: Tx, run_pk: int, now: int) -> list[int]:
+    """Asks the runs to end that a run had called and would have waited for; whatever its own record says of them."""
+    return [int(row[0]) for row in tx.all(_CANCEL_CALLED, the_pk=run_pk, now=now)]

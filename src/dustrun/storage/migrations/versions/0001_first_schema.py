@@ -104,6 +104,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_runs_org_id_pk", "runs", ["org_id", "pk"], unique=False)
     op.create_index(
+        "ix_runs_parent_pk",
+        "runs",
+        ["parent_pk"],
+        unique=False,
+        sqlite_where=sa.text("parent_pk IS NOT NULL"),
+        postgresql_where=sa.text("parent_pk IS NOT NULL"),
+    )
+    op.create_index(
         "ix_runs_passed",
         "runs",
         ["workflow_id", "version", "mode"],
