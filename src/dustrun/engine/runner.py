@@ -230,10 +230,15 @@ class Runner:
         return None
 
     def _launch(self) -> None:
-        """Starts the attempts whose start is on disk, each with its time limit."""
+        """Starts the attempts whose start is on disk, each with its time limit; none when a cancel came meanwhile."""
         jobs, self._to_launch = self._to_launch, []
         loop = asyncio.get_running_loop()
         to_run, self._to_run = self._to_run, []
+        if self._cancelling:
+            for begun in (*jobs, *to_run):
+                self._cut_off(begun.start.path, "The run was cancelled before this node began.")
+                self._wake.set()
+            return
         for errand in to_run:
             self._errands[errand.start.path] = loop.create_task(self._run_errand(errand))
         for job in jobs:
@@ -420,6 +425,10 @@ class Runner:
             effect = nodes.resolved_effect(action, execution.input)
             if effect in (Effect.WRITE, Effect.SPEND) and not action.is_idempotent(execution.input):
                 self._apply(start, Unknown("The server ended while this node ran; it may have happened."))
+                return
+            if self._cancelling:
+                may = "" if effect in (Effect.PURE, Effect.READ) else " It may have happened."
+                self._apply(start, CutOff(f"The server ended while this node ran, and the run is cancelled.{may}"))
                 return
         if node.reads_variables:
             self._deferred.append((start, True))

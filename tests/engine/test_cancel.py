@@ -1,0 +1,67 @@
+"""A cancel starts nothing new, whenever it comes: between a node's record and its beginning, and before a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from composition import composed
+from dustrun.storage.statement import Tx
+from dustrun.storage.tables import events, runs
+from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
+
+
+async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Bench) -> None:
+    gate = threading.Event()
+
+    def hold(_tx: Tx) -> None:
+        gate.wait(10)
+
+    writer = bench.composition.parts.writer
+    run_id = await bench.start({"a": trial(name="c1", sleepMs=400, children=["b"]), "b": trial(name="c2")})
+    async with asyncio.timeout(5):
+        while not await bench.composition.rows(sa.select(events.c.seq).where(events.c.type == "node_progress")):
+            await asyncio.sleep(0.01)
+    held = writer.write(hold)
+    await asyncio.sleep(1)  # "a" ends, and the record of that and of the start of "b" waits for the writer
+    waiting = writer.backlog
+    assert waiting >= 1
+    cancelling = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
+    async with asyncio.timeout(5):
+        while writer.backlog == waiting:
+            await asyncio.sleep(0.01)
+    gate.set()
+    await held
+    assert (await cancelling).status == 200
+    run = await bench.ended(run_id)
+    assert (run["status"], run["executionState"]["b"]["status"]) == ("cancelled", "cancelled")
+    assert [name for name, _ in attempts()] == ["c1"]
+    assert ("node_cancelled", "b") in await bench.events(run_id)
+
+
+async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_path: Path, store_url: str) -> None:
+    nodes = {
+        "plain": trial(name="r1", sleepMs=60_000),
+        "keyed": trial(name="r2", sleepMs=60_000, idempotent=True),
+        "read": trial(name="r3", sleepMs=60_000, effect="read"),
+    }
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+        bench = Bench(composition)
+        run_id = await bench.start(nodes)
+        await bench.until(run_id, lambda run: len(attempts()) == 3)
+        await composition.execute(sa.update(runs).values(cancel_requested_at=1))
+    async with composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+        bench = Bench(composition)
+        run = await bench.ended(run_id)
+        assert attempts() == []
+    assert run["status"] == "cancelled"
+    assert {node: state["status"] for node, state in run["executionState"].items()} == {
+        "root": "success",
+        "plain": "cancelled",
+        "keyed": "cancelled",
+        "read": "cancelled",
+    }
+    assert "It may have happened" in run["executionState"]["keyed"]["error"]["message"]
