@@ -104,6 +104,23 @@ class World:
         url = f"{self._sink}/drop/fuzz/{next(self._numbers)}"
         return self._wait(self.run({"type": "http-request", "payload": {"method": "POST", "url": url}}), "waiting")
 
+    def awaiting(self) -> str:
+        """A run whose node `n` waits to be resumed."""
+        return self._wait(self.run({"type": "wait", "payload": {"timeoutMs": 600_000}}), "waiting")
+
+    def approval(self) -> str:
+        """An approval that is not decided."""
+        run_id = self._wait(self.run({"type": "approve", "payload": {"message": "Go on?"}}), "waiting")
+        pending = self.call("GET", "/v1/approvals?limit=100")["items"]
+        return str(next(item["id"] for item in pending if item["runId"] == run_id))
+
+    def counting(self) -> str:
+        """A workflow with a variable `n` that its one node has written."""
+        workflow_id = self.draft({"type": "set-variable", "payload": {"name": "n", "value": 1}})
+        self.call("PUT", f"/v1/workflows/{workflow_id}/variables/n", {"type": "number", "default": 0})
+        self.finished(workflow_id)
+        return workflow_id
+
     def _wait(self, run_id: str, *statuses: str) -> str:
         for _ in range(500):
             if self.call("GET", f"/v1/runs/{run_id}?summary=true")["status"] in statuses:
@@ -201,6 +218,20 @@ def _resolve(world: World, case: Any) -> None:
     _body(case, {"outcome": "happened", "result": {"status": 200}})
 
 
+def _resume(world: World, case: Any) -> None:
+    _path(case, id=world.awaiting(), nodeId="n")
+    _body(case, {"data": {"ok": True}})
+
+
+def _variable(body: Any = None) -> Adapt:
+    def adapt(world: World, case: Any) -> None:
+        _path(case, id=world.counting(), name="n")
+        if body is not None:
+            _body(case, body)
+
+    return adapt
+
+
 def _rollback(world: World, case: Any) -> None:
     _path(case, id=world.live_with_draft())
     _body(case, {"targetVersion": 1})
@@ -246,6 +277,16 @@ HELP: dict[str, Adapt] = {
     "cancel_run": _id_of(World.waiting),
     "retry_run": _id_of(World.failed),
     "resolve_node": _resolve,
+    "resume_node": _resume,
+    "approve": _id_and_body(World.approval, {"comment": "yes"}),
+    "reject": _id_and_body(World.approval, {"comment": "no"}),
+    "list_variables": _id_of(World.counting),
+    "declare_variable": _variable({"type": "number", "default": 5}),
+    "delete_variable": _variable(),
+    "set_variable": _variable({"value": 7}),
+    "reset_variable": _variable({}),
+    "list_variable_history": _variable(),
+    "list_variable_writes": lambda world, case: _path(case, id=world.finished(world.counting())),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),
     "count_versions": _id_of(World.live_with_draft),
