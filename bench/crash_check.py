@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.crash_load import Findings, Seen
+from bench.crash_workflows import CHILD_SUFFIX
 from bench.sink import Record
 
 _FINAL = frozenset({"success", "partial", "failure", "cancelled"})
@@ -46,6 +47,8 @@ class Store:
                 (row["id"], by_pk[row["run_pk"]].id, row["seq"])
                 for row in connection.execute("SELECT * FROM activity ORDER BY id")
             ]
+            values = [json.loads(row[0]) for row in connection.execute("SELECT value FROM variables WHERE name = 'n'")]
+            self.counter = sum(values)
             self.counted = {row[0]: row[1] for row in connection.execute(_COUNTS)}
         connection.close()
         self.runs = {run.id: run for run in by_pk.values()}
@@ -73,9 +76,25 @@ def check(store: Store, users: Iterable[Seen], records: list[Record], findings: 
             findings.fail(f"run {seen.tag} is stored {tags[seen.tag]} times")
         elif seen.run_id in store.runs:
             _check_seen(seen, store.runs[seen.run_id], findings)
+            if seen.kind.name == "calls" and tags[seen.tag + CHILD_SUFFIX] != 1:
+                findings.fail(f"run {seen.run_id} has {tags[seen.tag + CHILD_SUFFIX]} children")
         else:
             findings.fail(f"run {seen.run_id} was accepted and is not stored")
     _check_sink(store, records, findings)
+    _check_counter(store, findings)
+
+
+def _check_counter(store: Store, findings: Findings) -> None:
+    """A counter that many runs add to lost no step and made none twice."""
+    steps = sum(
+        execution["status"] == "success"
+        for run in store.runs.values()
+        for execution in run.executions
+        if execution["node_id"] in ("one", "two")
+    )
+    findings.counts["counter_steps"] = steps
+    if store.counter != steps:
+        findings.fail(f"the counter stands at {store.counter} after {steps} steps")
 
 
 def _check_run(run: StoredRun, findings: Findings) -> None:

@@ -20,7 +20,7 @@ from bench.crash_workflows import KINDS, Kind
 from bench.sink import SinkProcess
 
 _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
-_WAIT_S = 0.05
+_WAIT_S = 0.2
 _SETTLE_S = 1.0
 
 
@@ -251,6 +251,8 @@ class User:
         seen.events.append((seq, event, data))
         if event == "node_uncertain":
             self._spawn(self._resolve(seen, json.loads(data)))
+        elif event == "node_waiting" and seen.kind.name == "waits":
+            self._spawn(self._resume(seen))
 
     def _check_end(self, seen: Seen, event: str) -> None:
         if not seen.events or seen.events[-1][1] != "run_finished":
@@ -265,6 +267,13 @@ class User:
         self._findings.counts["cancels" if status == 200 else "cancels_too_late"] += 1
         if status not in (200, 409):
             self._findings.fail(f"cancel of {seen.run_id} was answered {status}: {found}")
+
+    async def _resume(self, seen: Seen) -> None:
+        await asyncio.sleep(self._chance.uniform(0, 0.5))
+        status, found = await self._api.call("POST", f"/v1/runs/{seen.run_id}/nodes/hold/resume", {"data": {}})
+        self._findings.counts["resumes"] += 1
+        if status != 200:
+            self._findings.fail(f"resume of {seen.run_id} was answered {status}: {found}")
 
     async def _resolve(self, seen: Seen, event: dict[str, Any]) -> None:
         """Answers for an uncertain node with the truth: what the sink saw."""

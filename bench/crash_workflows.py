@@ -20,11 +20,17 @@ class Kind:
     ends: frozenset[str] = SUCCESS
     says: str | None = None
     cancels: bool = False
+    variables: tuple[str, ...] = ()
 
-    @property
-    def definition(self) -> dict[str, Any]:
-        """The document."""
-        return {"nodes": self.nodes, "triggerNodeIds": ["root"]}
+    def definition(self, workflows: dict[str, str]) -> dict[str, Any]:
+        """The document; `workflows` are the ids of those that it may call."""
+        nodes = dict(self.nodes)
+        for node_id, node in nodes.items():
+            if node["type"] == "call-workflow":
+                payload = {**node["payload"], "workflowId": workflows[node["payload"]["workflowId"]]}
+                nodes[node_id] = {**node, "payload": payload}
+        declared = [{"name": name, "type": "number", "default": 0} for name in self.variables]
+        return {"nodes": nodes, "triggerNodeIds": ["root"], "variableDefs": declared}
 
 
 def _root(*children: str) -> dict[str, Any]:
@@ -172,6 +178,43 @@ def _long() -> Nodes:
     }
 
 
+def _counter() -> Nodes:
+    step = {"name": "n", "by": 1}
+    return {
+        "root": _root("one"),
+        "one": {"type": "increment-variable", "payload": step, "children": ["w"]},
+        "w": write("slow", "w", "two", idempotent=True),
+        "two": {"type": "increment-variable", "payload": step, "children": ["say"]},
+        "say": say("counted"),
+    }
+
+
+CHILD_SUFFIX = "-child"
+
+
+def _calls() -> Nodes:
+    payload = {"sink": "{{$trigger.body.sink}}", "tag": "{{$trigger.body.tag}}" + CHILD_SUFFIX}
+    return {
+        "root": _root("child"),
+        "child": {
+            "type": "call-workflow",
+            "payload": {"workflowId": "chain", "payload": payload},
+            "children": ["w"],
+        },
+        "w": write("ok", "w", "say", idempotent=True),
+        "say": say("child is {{$nodes.child.result.status}}"),
+    }
+
+
+def _waits() -> Nodes:
+    return {
+        "root": _root("hold"),
+        "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}, "children": ["w"]},
+        "w": write("ok", "w", "say"),
+        "say": say("resumed"),
+    }
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("chain", _chain(), says="200 200 200"),
     Kind("keyed", _chain(), says="200 200 200"),
@@ -185,6 +228,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("lost-answer", _lost_answer(), says="answered"),
     Kind("pure", _pure()),
     Kind("wide", _wide(), says="joined"),
+    Kind("counter", _counter(), says="counted", variables=("n",)),
+    Kind("calls", _calls(), says="child is success"),
+    Kind("waits", _waits(), says="resumed"),
     Kind("cancelled", _long(), ends=ANY_END, cancels=True),
 )
 

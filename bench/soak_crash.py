@@ -79,9 +79,9 @@ async def _soak(
 
 
 async def _create_workflows(api: Api) -> dict[str, str]:
-    created = {}
+    created: dict[str, str] = {}
     for kind in KINDS:
-        body = {"name": kind.name, "description": "", "definition": kind.definition}
+        body = {"name": kind.name, "description": "", "definition": kind.definition(created)}
         status, found = await api.once("POST", "/v1/workflows", body)
         if status != 200:
             raise RuntimeError(f"{kind.name} was answered {status}: {found}")
