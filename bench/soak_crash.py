@@ -1,6 +1,6 @@
 """Kills a real server, again and again, at random moments under load, and holds what is left against what it promised.
 
-    scripts/soak crash [--scale KILLS] [--seed S] [--set users=40]
+    scripts/soak crash [--scale KILLS] [--seed S] [--set users=40] [--set pause=2.0]
 
 A recording HTTP sink is the outside world. At the end: no run that was accepted is missing, none ended twice, no event
 of any stream is missing, doubled or changed, no write went out more often than its attempts allow.
@@ -13,6 +13,7 @@ import random
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,24 @@ _SETTINGS = {
 _LEFT_S = 120.0
 
 
-def run(scale: int | None, seed: int, users: str = "40") -> dict[str, Any]:
-    """`scale` kills (default 200) under the load of `users` concurrent users."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often to kill, under how many users, and how long to wait at most between a start and the next kill."""
+
+    kills: int
+    seed: int
+    users: int
+    pause_s: float
+
+
+def run(scale: int | None, seed: int, users: str = "40", pause: str = "2.0") -> dict[str, Any]:
+    """`scale` kills (default 200) under the load of `users` concurrent users, at most `pause` seconds apart."""
     with tempfile.TemporaryDirectory(prefix="dustrun-crash-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 200, seed, int(users)))
+        return asyncio.run(_run(Path(folder), Plan(scale or 200, seed, int(users), float(pause))))
 
 
-async def _run(folder: Path, kills: int, seed: int, user_count: int) -> dict[str, Any]:
-    sink = SinkProcess(seed)
+async def _run(folder: Path, plan: Plan) -> dict[str, Any]:
+    sink = SinkProcess(plan.seed)
     server = ServerProcess(folder / "data", _SETTINGS)
     findings = Findings()
     begun = time.monotonic()
@@ -46,7 +57,7 @@ async def _run(folder: Path, kills: int, seed: int, user_count: int) -> dict[str
         await server.wait_ready()
         api = Api(server.base, server.owner_key, findings)
         try:
-            found = await _soak(server, api, sink, findings, kills, seed, user_count)
+            found = await _soak(server, api, sink, findings, plan)
         finally:
             await api.close()
     finally:
@@ -55,16 +66,14 @@ async def _run(folder: Path, kills: int, seed: int, user_count: int) -> dict[str
     return {**found, "seconds": round(time.monotonic() - begun, 1), "failures": findings.failures}
 
 
-async def _soak(
-    server: ServerProcess, api: Api, sink: SinkProcess, findings: Findings, kills: int, seed: int, user_count: int
-) -> dict[str, Any]:
+async def _soak(server: ServerProcess, api: Api, sink: SinkProcess, findings: Findings, plan: Plan) -> dict[str, Any]:
     workflows = await _create_workflows(api)
-    users = [User(api, sink, workflows, findings, f"{seed}-{number}") for number in range(user_count)]
+    users = [User(api, sink, workflows, findings, f"{plan.seed}-{number}") for number in range(plan.users)]
     activity = ActivityReader(api, findings)
     enough = asyncio.Event()
     reading = asyncio.create_task(activity.work())
     working = [asyncio.create_task(user.work(enough)) for user in users]
-    recovery = await _kill(server, kills, random.Random(seed))
+    recovery = await _kill(server, plan)
     enough.set()
     await _finish(working, users, findings)
     await asyncio.sleep(0.5)
@@ -75,7 +84,7 @@ async def _soak(
     records, effects = await sink.records()
     check(store, [seen for user in users for seen in user.seen], records, findings)
     check_activity(store, activity.entries, findings)
-    return {"kills": kills, **_report(store, findings, recovery, len(records), effects)}
+    return {"kills": plan.kills, **_report(store, findings, recovery, len(records), effects)}
 
 
 async def _create_workflows(api: Api) -> dict[str, str]:
@@ -89,11 +98,11 @@ async def _create_workflows(api: Api) -> dict[str, str]:
     return created
 
 
-async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> list[float]:
+async def _kill(server: ServerProcess, plan: Plan) -> list[float]:
     """Kills and starts again; one in ten already while it starts. The seconds from each kill to `/readyz`."""
-    recovery = []
-    for _ in range(kills):
-        await asyncio.sleep(chance.uniform(0.05, 2.0))
+    recovery, chance = [], random.Random(plan.seed)
+    for _ in range(plan.kills):
+        await asyncio.sleep(chance.uniform(0.05, plan.pause_s))
         begun = time.monotonic()
         server.kill()
         server.start()
