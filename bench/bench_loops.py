@@ -3,7 +3,8 @@
     scripts/bench loops [--scale LARGEST] [--set repeats=3]
 
 The whole engine over SQLite (`synchronous=FULL`), without HTTP: a loop whose body is one pure node; the same with ten
-items at once; a body of three nodes with a branch; loops in loops; a body that writes to the store at each item.
+items at once; a body of three nodes with a branch; loops in loops; a body that writes to the store at each item; one
+that puts the run down at each item.
 """
 
 from __future__ import annotations
@@ -130,10 +131,16 @@ def _counting(size: int) -> Nodes:
     return {"root": _root("each"), "each": _each(size, "count"), "count": count}
 
 
+def _waiting(size: int) -> Nodes:
+    pause = {"type": "delay", "payload": {"delayMs": 1}, "children": ["say"]}
+    return {"root": _root("each"), "each": _each(size // 8, "pause"), "pause": pause, "say": _say("{{$index}}")}
+
+
 SHAPES = {
     "one pure node an item": _plain,
     "one pure node, ten items at once": _at_once,
     "three nodes and a branch an item": _branch,
     "loops in loops": _nested,
     "a committed write an item": _counting,
+    "a wait an item, a quarter of the size": _waiting,
 }

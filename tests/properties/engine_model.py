@@ -72,7 +72,8 @@ class Case:
             payload = {"timeoutMs": f"{{{{{found}}}}}"}
         elif node["type"] == "step":
             real["type"] = "trial"
-            real["retry"] = {"maxAttempts": 3, "backoffMs": self.rng.choice([0, 1, 30]), "jitter": False}
+            # each life of the server begins the script anew, so there must be attempts enough for all of them
+            real["retry"] = {"maxAttempts": 30, "backoffMs": self.rng.choice([0, 1, 30]), "jitter": False}
             payload = {
                 "name": f"{self.run_id}:{{{{{place}}}}}",
                 "outcomes": f"{{{{{found}}}}}",
