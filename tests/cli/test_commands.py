@@ -49,6 +49,30 @@ def save(tmp_path: Path) -> Any:
     return write
 
 
+def test_a_workflow_leaves_as_a_file_and_comes_back(server: Served, save: Any, tmp_path: Path) -> None:
+    definition = flow(
+        tell={"type": "http-request", "payload": {"url": "https://a.example", "headers": {"x-key": "k123"}}}
+    )
+    made = server.json("workflow", "create", save({"name": "Portable", "definition": definition}))
+    file = tmp_path / "portable.yaml"
+    server.dustrun("workflow", "export", "Portable", "--to", str(file))
+    text = file.read_text()
+    assert ("k123" in text, "unbound:secret-1" in text) == (False, True)
+    assert server.dustrun("workflow", "export", made["id"]).stdout == text
+    told = server.dustrun("workflow", "import", str(file), "--name", "Copy").stdout
+    assert "To bind: secret-1 (secret) at nodes.tell.payload.headers.x-key" in told
+    bound = server.json("workflow", "import", str(file), "--bind", "secret-1=k123")
+    assert (bound["toBind"], bound["workflow"]["definition"]) == ([], made["definition"])
+    refused = server.dustrun("workflow", "import", str(file), "--bind", "secret-1")
+    assert (refused.returncode, "is no binding" in refused.stderr) == (2, True)
+
+
+def test_the_difference_between_versions_is_told(server: Served, save: Any) -> None:
+    made = server.json("workflow", "create", save({"name": "Differs", "definition": HELLO}))
+    text = server.dustrun("workflow", "diff", made["id"]).stdout
+    assert text == "Version 1 → 1: equal\n"
+
+
 def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     file = save({"name": "Greeting", "description": "Says hello.", "definition": HELLO})
     assert server.json("workflow", "validate", file)["valid"] is True

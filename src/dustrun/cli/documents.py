@@ -8,6 +8,7 @@ from typing import Any
 
 from dustrun.cli.failures import CliError
 from dustrun.cli.options import parse_json, read_file
+from dustrun.core.exact_json import JsonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """A `.json` file of either form: `{"nodes": …}`, or `{"name", "description", "definition", "payload"}`."""
-    found = parse_json(f'"{path}"', read_file(path))
+    """A `.json` or `.yaml` file of either form: `{"nodes": …}`, or one with name, payload and so on around it."""
+    found = _parse(path)
     if isinstance(found, dict) and "definition" in found:
         return Document(
             name=str(found.get("name", path.stem)),
@@ -33,3 +34,15 @@ def read_document(path: Path) -> Document:
     if isinstance(found, dict) and "nodes" in found:
         return Document(path.stem, "", found, None)
     raise CliError(f'"{path}" is not a workflow: it has neither "nodes" nor "definition".')
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix not in (".yaml", ".yml"):
+        return parse_json(f'"{path}"', read_file(path))
+    # slow import: YAML, for those who use it
+    from dustrun.core import exact_yaml
+
+    try:
+        return exact_yaml.loads(read_file(path))
+    except JsonError as error:
+        raise CliError(f'"{path}" is not YAML that is read here: {error}.') from None

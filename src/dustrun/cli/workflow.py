@@ -12,7 +12,8 @@ from dustrun.cli.client import Client, segment
 from dustrun.cli.documents import read_document
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.naming import workflow_id
-from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
+from dustrun.core import exact_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and publish workflows.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name or id.")]
@@ -110,12 +111,16 @@ def validate(file: File, as_json: AsJson = False, server: Server = SERVER, key: 
 
 
 def _tell_findings(file: Path, found: dict[str, Any]) -> None:
-    for title, items in (("Problem", found["errors"]), ("Warning", found.get("warnings") or [])):
+    _tell_problems(found["errors"], found.get("warnings") or [])
+    if found["valid"]:
+        output.say(f"{file} is valid.")
+
+
+def _tell_problems(problems: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
+    for title, items in (("Problem", problems), ("Warning", warnings)):
         for item in items:
             where = item.get("field") or item.get("nodeId") or "definition"
             output.say(f"{title}: {where}: {item['message']}  [{item['code']}]")
-    if found["valid"]:
-        output.say(f"{file} is valid.")
 
 
 @app.command()
@@ -141,6 +146,103 @@ def pause(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, 
 def resume(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Arm the triggers of a paused workflow again."""
     _steer(client_of(server, key), workflow, "resume", {}, as_json)
+
+
+@app.command("export")
+def export_workflow(
+    workflow: Workflow,
+    format: Annotated[str, typer.Option("--format", help="json or yaml.")] = "yaml",
+    version: Annotated[int | None, typer.Option("--version", help="By default the draft, else the live one.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="The file to write; default: standard output.")] = None,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Write a workflow as one portable file, without secrets and ids."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}/export"
+    found = client.get(path, format=format, version=version)
+    if to is None:
+        output.say(found["content"].removesuffix("\n"))
+        return
+    try:
+        to.write_text(found["content"], encoding="utf-8")
+    except OSError as error:
+        raise CliError(f'Cannot write "{to}": {error.strerror}.') from None
+    output.note(f"Written: {to}")
+
+
+@app.command("import")
+def import_workflow(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    name: Annotated[str | None, typer.Option("--name", help="Another name than the file's.")] = None,
+    bind: Annotated[
+        list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make a draft of an exported file; nothing is run."""
+    body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or [])}
+    if name is not None:
+        body["name"] = name
+    found = client_of(server, key).post("/v1/workflows/import", body)
+    if as_json:
+        output.write_json(found)
+        return
+    _show(found["workflow"], as_json)
+    for reference in found["toBind"]:
+        output.say(f"To bind: {reference['name']} ({reference['kind']}) at {', '.join(reference['fields'])}")
+    _tell_problems([item for item in found["problems"] if item["code"] != "unbound"], found["warnings"])
+
+
+def _bindings(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        reference, _, value = one.partition("=")
+        if not reference or not value:
+            raise CliError(f'"{one}" is no binding.', hint="A binding is like wallet-1=wal_01k9w3x7q2c4v6b8n0m1a2s3d4.")
+        found[reference] = value
+    return found
+
+
+@app.command()
+def diff(
+    workflow: Workflow,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="By default the current one.")] = None,
+    against: Annotated[int | None, typer.Option("--against", help="By default the version before.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what differs between two versions."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}"
+    number = version or client.get(path)["version"]
+    found = client.get(f"{path}/versions/{number}/diff", against=against)
+    if as_json:
+        output.write_json(found)
+    else:
+        _tell_differences(found)
+
+
+def _tell_differences(found: dict[str, Any]) -> None:
+    output.say(f"Version {found['from']} → {found['to']}{': equal' if found['equal'] else ''}")
+    for sign, node_ids in (("+", found["nodesAdded"]), ("-", found["nodesRemoved"])):
+        for node_id in node_ids:
+            output.say(f"{sign} {node_id}")
+    for node in found["nodesChanged"]:
+        output.say(f"~ {node['nodeId']}")
+        _tell_changes(node["changes"])
+    if found["otherChanges"]:
+        output.say("~ beside the nodes")
+        _tell_changes(found["otherChanges"])
+
+
+def _tell_changes(changes: list[dict[str, Any]]) -> None:
+    for change in changes:
+        before, after = (exact_json.dumps_text(change[side]) if side in change else "–" for side in ("before", "after"))
+        output.say(f"    {change['path']}: {before} → {after}")
 
 
 def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,9 @@ from dustrun.core.fields import Fields
 
 NODE_ID = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
 
+UNBOUND = "unbound:"
+"""What a text begins with that stands for something outside of an imported file and not bound to anything yet."""
+
 NodeId = Annotated[str, StringConstraints(pattern=NODE_ID.pattern)]
 Branch = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 

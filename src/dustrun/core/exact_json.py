@@ -172,6 +172,15 @@ def dumps_text(value: Any) -> str:
     return dumps(value).decode()
 
 
+def dumps_pretty(value: Any) -> str:
+    """`dumps` over several lines, for people."""
+    try:
+        text = orjson.dumps(value, default=_default, option=orjson.OPT_INDENT_2)
+    except TypeError:
+        text = orjson.dumps(_big_as_digits(value, 2**63 - 1, quote=False), default=_default, option=orjson.OPT_INDENT_2)
+    return text.decode() + "\n"
+
+
 def dumps_wire(value: Any) -> bytes:
     """Encodes for a client: integers beyond 2^53 leave as strings, so that JavaScript reads them exactly."""
     try:

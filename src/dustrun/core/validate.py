@@ -14,7 +14,7 @@ from dustrun.core import graph as graphs
 from dustrun.core import variables
 from dustrun.core.condition import find_condition_errors, parse_condition
 from dustrun.core.control import CONTROL, RESUMABLE
-from dustrun.core.definition import Definition, Node, VariableDef
+from dustrun.core.definition import UNBOUND, Definition, Node, VariableDef
 from dustrun.core.expression import CompiledValue, ExpressionError, Reference, compile_value, find_errors
 from dustrun.core.graph import ERROR_BRANCH, TOP
 from dustrun.core.program import parse_test, split_payload
@@ -127,8 +127,32 @@ def _check_triggers(definition: Definition, specs: Specs) -> Iterator[Problem]:
             yield Problem(field, f'The trigger "{node_id}" may not follow another node.', "trigger_has_parent", node_id)
 
 
+def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:
+    """An imported definition may still stand for things that nobody has named."""
+    if node.connector is not None and node.connector.id.startswith(UNBOUND):
+        yield _unbound(node_id, "connector.id", node.connector.id)
+    stack: list[tuple[str, Any]] = [("payload", node.payload)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, str):
+            if value.startswith(UNBOUND):
+                yield _unbound(node_id, path, value)
+        elif isinstance(value, dict):
+            stack.extend((f"{path}.{key}", item) for key, item in value.items())
+        elif isinstance(value, list | tuple):
+            stack.extend((f"{path}[{index}]", item) for index, item in enumerate(value))
+
+
+def _unbound(node_id: str, field: str, value: str) -> Problem:
+    name = value.removeprefix(UNBOUND)[:100]
+    return _problem(
+        "unbound", node_id, field, f'"{name}" came with an import and is not bound yet; put its value here.'
+    )
+
+
 def _check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
     for node_id, node in definition.nodes.items():
+        yield from _check_bound(node_id, node)
         spec = specs.get(node.type)
         if spec is None:
             message = f'There is no node type "{node.type}".{near(node.type, specs)} See GET /v1/actions.'

@@ -57,6 +57,7 @@ class NewWorkflow:
     require_rehearsal: str = "none"
     concurrency: dict[str, Any] | None = None
     ui_metadata: dict[str, Any] | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,15 @@ class Workflows:
 
         return await self._database.read(query)
 
+    async def get_at(self, principal: Principal, workflow_id: str, version: int | None) -> Workflow:
+        """The workflow with that version, by default the one that is shown; raises `NotFound`."""
+
+        def query(tx: Tx) -> Workflow:
+            row = get_workflow(tx, principal, workflow_id)
+            return _load(tx, row, version or row.current_version)
+
+        return await self._database.read(query)
+
     async def list_page(self, filters: Filters, sort: str, paging: Paging) -> Page[Listed]:
         """The organisation's workflows without their definitions."""
         found = await self._database.read(
@@ -229,9 +239,9 @@ class Workflows:
             definition = Definition.model_validate(document)
         except ValidationError as error:
             return [_shape_problem(found) for found in error.errors()]
-        return await self._problems(definition)
+        return await self.find_problems(definition)
 
-    async def _problems(self, definition: Definition) -> list[Problem]:
+    async def find_problems(self, definition: Definition) -> list[Problem]:
         """Full validation, in a thread: a thousand nodes take a while."""
         return list(await asyncio.to_thread(validate.check, definition, self._catalog.specs()))
 
@@ -307,7 +317,7 @@ class Workflows:
             return get_version(tx, row, _draft_to_publish(row, expected))
 
         draft = await self._database.read(query)
-        problems = [found for found in await self._problems(definition_of(draft)) if found.severity == "error"]
+        problems = [found for found in await self.find_problems(definition_of(draft)) if found.severity == "error"]
         if problems:
             raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=problems)
         return draft.version
@@ -386,7 +396,7 @@ def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:
 def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
     now = clock.now_ms()
     return WorkflowRow(
-        id=ids.new_id("wf"),
+        id=new.id or ids.new_id("wf"),
         org_id=principal.org_id,
         name=new.name,
         description=new.description,

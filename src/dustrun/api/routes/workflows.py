@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
+from dustrun import ids
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, page_shape
+from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import (
     CreateWorkflow,
+    ExportAnswer,
+    ImportAnswer,
+    ImportWorkflow,
     PublishWorkflow,
     RefillWorkflow,
     RollbackWorkflow,
@@ -23,12 +28,16 @@ from dustrun.api.shapes.workflows import (
     WorkflowCounts,
     WorkflowListItem,
     counts_shape,
+    exported_shape,
+    imported_shape,
     listed_shape,
     validation_shape,
     workflow_shape,
 )
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.services import portable
 from dustrun.services.paging import Page
+from dustrun.services.portable import Exported, Imported
 from dustrun.services.workflows import Counts, NewWorkflow, Workflow, json_text
 from dustrun.storage.workflows import Filters, Listed
 
@@ -73,6 +82,10 @@ def _filters(
 Filtered = Annotated[Filters, Depends(_filters)]
 
 
+Version = Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="By default the draft, else the live one.")]
+Format = Annotated[str, Query(pattern="^(json|yaml)$", description="json or yaml.")]
+
+
 def _concurrency(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
     return body.concurrency.model_dump(by_alias=True) if body.concurrency else None
 
@@ -95,7 +108,12 @@ async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     It starts as a draft with version 1. A draft may be half-finished: it must have the shape of a definition, and is
     validated fully when it is published or run.
     """
-    new = NewWorkflow(
+    return await call.parts.workflows.create(call.principal, _new(body))
+
+
+def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
+    return NewWorkflow(
+        id=workflow_id,
         name=body.name,
         description=body.description,
         definition=body.definition,
@@ -105,7 +123,47 @@ async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
         concurrency=_concurrency(body),
         ui_metadata=body.ui_metadata,
     )
-    return await call.parts.workflows.create(call.principal, new)
+
+
+@routes.post(
+    "/v1/workflows/import",
+    permission="workflow:create",
+    answers=ImportAnswer,
+    shape=imported_shape,
+    refusals=[Code.DEFINITION_INVALID],
+)
+async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
+    """Make a draft of an exported file.
+
+    Nothing is executed, armed or published. What the file's definition needs from outside (connectors, wallets,
+    other workflows, secrets) is bound by `bindings` or listed in `toBind`; node types that this server lacks and
+    everything else that validation finds is listed in `problems`, and must be mended before the draft can be published
+    or run. A file that cannot be read is refused with 400001, a definition without the shape of one with 400228.
+    """
+    own_id = ids.new_id("wf")
+    read = await asyncio.to_thread(portable.read, body.content, body.bindings, own_id)
+    content = {**read.content, **({"name": body.name} if body.name is not None else {})}
+    create = CreateWorkflow.model_validate({"description": "", **content, "definition": read.definition})
+    problems = await call.parts.workflows.find_problems(read.definition)
+    workflow = await call.parts.workflows.create(call.principal, _new(create, own_id))
+    return Imported(workflow, read.to_bind, problems)
+
+
+@routes.get(
+    "/v1/workflows/{id}/export",
+    permission="workflow:read",
+    answers=ExportAnswer,
+    shape=exported_shape,
+    refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN],
+)
+async def export_workflow(call: Call, id: str, format: Format = "json", version: Version = None) -> Exported:
+    """Export a version as one portable file.
+
+    `content` is the file's text. Connectors, wallets, workflows and secrets are replaced by `unbound:` names and listed
+    in the file's `references`.
+    """
+    workflow = await call.parts.workflows.get_at(call.principal, id, version)
+    return portable.export(workflow, format, call.parts.catalog.specs())
 
 
 @routes.get(

@@ -12,6 +12,7 @@ from dustrun.core.definition import Definition
 from dustrun.core.fields import Fields
 from dustrun.core.state import Mode
 from dustrun.errors import Problem
+from dustrun.services.portable import Exported, Imported, Reference
 from dustrun.services.workflows import Counts, Workflow
 from dustrun.storage.versions import VersionRow
 from dustrun.storage.workflows import Listed, WorkflowRow
@@ -100,6 +101,26 @@ class ValidateWorkflow(Fields):
 
     definition: Any = Field(description="The graph.", examples=[EXAMPLE_DEFINITION])
     name: Any = Field(None, description="A name to check too.", examples=["Tell the price"])
+
+
+class ImportWorkflow(Fields):
+    """A file to import."""
+
+    content: Text = Field(description="The file's text, JSON or YAML, as an export gave it.")
+    name: Name | None = Field(None, description="Another name than the file's.")
+    bindings: dict[str, Text] = Field(
+        default_factory=dict,
+        description="What to put for the file's references, by their names.",
+        examples=[{"connector-1": "conn_01k9w3x7q2c4v6b8n0m1a2s3d4"}],
+    )
+
+
+class ExportAnswer(Fields):
+    """A workflow as a file."""
+
+    format: Literal["json", "yaml"]
+    file_name: str = Field(examples=["tell-the-price.yaml"])
+    content: str
 
 
 class Ladder(Fields):
@@ -198,6 +219,15 @@ class ValidationAnswer(Fields):
 
     valid: bool
     errors: list[ValidationItem]
+    warnings: list[ValidationItem]
+
+
+class ImportAnswer(Fields):
+    """What an import made, and what is left to do before it can run."""
+
+    workflow: WorkflowAnswer
+    to_bind: list[Reference]
+    problems: list[ValidationItem]
     warnings: list[ValidationItem]
 
 
@@ -316,3 +346,19 @@ def validation_shape(problems: list[Problem]) -> dict[str, Any]:
     errors = [_finding_shape(problem) for problem in problems if problem.severity == "error"]
     warnings = [_finding_shape(problem) for problem in problems if problem.severity != "error"]
     return {"valid": not errors, "errors": errors, "warnings": warnings}
+
+
+def exported_shape(exported: Exported) -> dict[str, Any]:
+    """A file on the wire."""
+    return {"format": exported.format, "fileName": exported.file_name, "content": exported.content}
+
+
+def imported_shape(imported: Imported) -> dict[str, Any]:
+    """An import on the wire."""
+    found = validation_shape(imported.problems)
+    return {
+        "workflow": workflow_shape(imported.workflow),
+        "toBind": [reference.model_dump(by_alias=True) for reference in imported.to_bind],
+        "problems": found["errors"],
+        "warnings": found["warnings"],
+    }
