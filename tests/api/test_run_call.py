@@ -279,3 +279,14 @@ async def test_stream_of_a_foreign_run_waits_like_an_unknown_one(server: Composi
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await other.get(f"/v1/runs/{run_id}/stream")
+
+
+async def test_nul_in_a_body_is_no_trouble_for_any_store(server: Composition) -> None:
+    owner = server.owner
+    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": {"type": "a\x00", "branch": "b\x00"}}
+    made = await owner.create_workflow({"nodes": nodes})
+    assert (await owner.post(f"/v1/workflows/{made['id']}/run")).code == 400228
+    flow = await owner.create_workflow(definition())
+    payload = {"text": "a\x00b"}
+    run_id = (await owner.post(f"/v1/workflows/{flow['id']}/run", {"payload": payload})).data["runId"]
+    assert (await owner.get(f"/v1/runs/{run_id}")).data["id"] == run_id

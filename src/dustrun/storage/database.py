@@ -82,6 +82,20 @@ def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun")
     return engine
 
 
+def _texts_without_nul() -> Any:
+    """PostgreSQL keeps no NUL in a text and would refuse the whole statement; SQLite keeps it. The border refuses NUL
+    where people name things; elsewhere (an id in a path, a branch of a definition) U+FFFD stands for it.
+    """
+    # optional dependency: only a server on PostgreSQL loads the driver
+    from psycopg.types.string import StrDumperUnknown
+
+    class WithoutNul(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\x00", "\ufffd") if "\x00" in obj else obj)
+
+    return WithoutNul
+
+
 def _create_postgresql(url: sa.URL, name: str) -> Engine:
     # what the operator says in the URL wins
     options = {option: value for option, value in _POSTGRESQL_OPTIONS.items() if option not in url.query}
@@ -89,8 +103,11 @@ def _create_postgresql(url: sa.URL, name: str) -> Engine:
         url, pool_size=_READERS, max_overflow=2, connect_args={**options, "application_name": name}
     )
 
+    text_dumper = _texts_without_nul()
+
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
+        connection.adapters.register_dumper(str, text_dumper)
         connection.autocommit = True  # as with SQLite we say BEGIN ourselves
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
