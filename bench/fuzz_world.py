@@ -80,6 +80,10 @@ class World:
         self.call("DELETE", f"/v1/workflows/{workflow_id}")
         return workflow_id
 
+    def exported(self) -> str:
+        """The file of a workflow."""
+        return str(self.call("GET", f"/v1/workflows/{self.draft()}/export")["content"])
+
     # --- runs ---
 
     def run(self, node: dict[str, Any] | None = None, workflow_id: str | None = None) -> str:
@@ -287,6 +291,7 @@ HELP: dict[str, Adapt] = {
     "reset_variable": _variable({}),
     "list_variable_history": _variable(),
     "list_variable_writes": lambda world, case: _path(case, id=world.finished(world.counting())),
+    "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),
     "count_versions": _id_of(World.live_with_draft),
@@ -316,9 +321,21 @@ HELP: dict[str, Adapt] = {
 """Operation → how a case of it is changed so that it should be answered 2xx."""
 
 
+_BY_PATH: dict[str, Adapt] = {
+    "/v1/workflows/{id}": _id_of(World.live_with_draft),
+    "/v1/runs/{id}": _id_of(World.finished),
+}
+
+
+def _help_for(operation_id: str, case: Any) -> Adapt | None:
+    """Its own help, else an id of the kind that its path begins with."""
+    by_path = next((adapt for path, adapt in _BY_PATH.items() if case.operation.path.startswith(path)), None)
+    return HELP.get(operation_id, by_path)
+
+
 def succeed(world: World, operation_id: str, case: Any) -> None:
-    """Changes a case so that it should succeed; operations without an entry need no help but a clean query."""
-    adapt = HELP.get(operation_id)
+    """Changes a case so that it should succeed; without help, a clean query must do."""
+    adapt = _help_for(operation_id, case)
     if adapt is None:
         case.query = {}
         return
@@ -329,7 +346,7 @@ def succeed(world: World, operation_id: str, case: Any) -> None:
 
 def place(world: World, operation_id: str, case: Any) -> None:
     """Puts ids that exist into the path and leaves the rest as it was generated."""
-    adapt = HELP.get(operation_id)
+    adapt = _help_for(operation_id, case)
     if adapt is None or not case.path_parameters:
         return
     body, query, headers, media_type = case.body, case.query, case.headers, case.media_type
