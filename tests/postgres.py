@@ -141,7 +141,8 @@ class Cluster:
         self._admin = self._connect()
 
     def end(self) -> None:
-        """Stops it for good and deletes its folder."""
-        self.stop()
+        """Stops it for good, if it still runs, and deletes its folder."""
+        if (self._folder / "postmaster.pid").exists():
+            self.stop()
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
