@@ -20,7 +20,10 @@ def measure(runs: int) -> dict[str, Any]:
     program = Path(__file__).with_name("dbos_program.py")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [python, "-P", program, Path(folder) / "dbos.sqlite", str(runs)], capture_output=True, text=True, check=False
+            [python, "-P", program, Path(folder) / "dbos.sqlite", str(runs)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode != 0:
         print(done.stderr[-2000:], file=sys.stderr)
