@@ -37,6 +37,7 @@ organizations = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("retention_days", Integer, comment="days that ended runs are kept; null: as the setting says; 0: for ever"),
 )
 
 api_keys = Table(
@@ -48,9 +49,12 @@ api_keys = Table(
     Column("description", Text),
     Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the key in hexadecimal"),
     Column("permissions", Text, nullable=False, comment="JSON list"),
+    Column("workflow_ids", Text, comment="JSON list: the key sees only these workflows; null: all"),
+    Column("wallet_ids", Text, comment="JSON list: the key uses only these wallets; null: all"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger, comment="within about a minute"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
 )
 
@@ -135,6 +139,7 @@ runs = Table(
     Column("parent_path", Text, comment="path of the call-workflow node"),
     Column("callers", Text, comment="JSON: {topPk, workflowIds, waits}, of a called run"),
     Column("error", Text, comment="JSON: the first failure that ended the run"),
+    Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the run it retries"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
@@ -145,6 +150,13 @@ runs = Table(
         "mode",
         sqlite_where=text("passed = 1"),
         postgresql_where=text("passed = 1"),
+    ),
+    Index(
+        "ix_runs_retries",
+        "org_id",
+        "root_run_id",
+        sqlite_where=text("source_run_id IS NOT NULL"),
+        postgresql_where=text("source_run_id IS NOT NULL"),
     ),
     Index(
         "ix_runs_parent_pk",
@@ -214,6 +226,7 @@ activity = Table(
     Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
     Column("seq", Integer, nullable=False, comment="the run's event: a start, a wait or an end"),
     Index("ix_activity_org_id_id", "org_id", "id"),
+    Index("ix_activity_run_pk", "run_pk"),
 )
 
 conversations = Table(
@@ -244,6 +257,7 @@ message_runs = Table(
     metadata,
     Column("message_id", Text, ForeignKey("messages.id"), primary_key=True),
     Column("run_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True),
+    Index("ix_message_runs_run_pk", "run_pk"),
 )
 
 stream_tokens = Table(
@@ -358,4 +372,25 @@ approvals = Table(
     Column("decided_by", Text, comment="id of the key, or link"),
     Column("comment", Text),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
+    Index("ix_approvals_run_pk", "run_pk"),
+)
+
+key_requests = Table(
+    "key_requests",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=True),
+    Column("org_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("route", Text, nullable=False, comment="the template, like /v1/runs/{id}; empty when none matched"),
+    Column("status", Integer, nullable=False),
+    Column("request_id", Text, nullable=False),
+)
+
+store_facts = Table(
+    "store_facts",
+    metadata,
+    Column("name", Text, primary_key=True, comment="like restored_at"),
+    Column("value", Text, nullable=False),
 )

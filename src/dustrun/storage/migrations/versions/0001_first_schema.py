@@ -37,10 +37,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("org_id", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_table(
+        "key_requests",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column(
+            "route", sa.Text(), nullable=False, comment="the template, like /v1/runs/{id}; empty when none matched"
+        ),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_requests")),
+    )
+    op.create_table(
         "organizations",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "retention_days",
+            sa.Integer(),
+            nullable=True,
+            comment="days that ended runs are kept; null: as the setting says; 0: for ever",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
     )
     op.create_table(
@@ -91,6 +111,12 @@ def upgrade() -> None:
         sa.Column("parent_path", sa.Text(), nullable=True, comment="path of the call-workflow node"),
         sa.Column("callers", sa.Text(), nullable=True, comment="JSON: {topPk, workflowIds, waits}, of a called run"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: the first failure that ended the run"),
+        sa.Column(
+            "trace",
+            sa.Text(),
+            nullable=True,
+            comment="JSON: {parent, link}, W3C traceparents of the caller and of the run it retries",
+        ),
         sa.PrimaryKeyConstraint("pk", name=op.f("pk_runs")),
         sa.UniqueConstraint("org_id", "id", name=op.f("uq_runs_org_id_id")),
     )
@@ -119,7 +145,21 @@ def upgrade() -> None:
         sqlite_where=sa.text("passed = 1"),
         postgresql_where=sa.text("passed = 1"),
     )
+    op.create_index(
+        "ix_runs_retries",
+        "runs",
+        ["org_id", "root_run_id"],
+        unique=False,
+        sqlite_where=sa.text("source_run_id IS NOT NULL"),
+        postgresql_where=sa.text("source_run_id IS NOT NULL"),
+    )
     op.create_index("ix_runs_workflow_id_pk", "runs", ["workflow_id", "pk"], unique=False)
+    op.create_table(
+        "store_facts",
+        sa.Column("name", sa.Text(), nullable=False, comment="like restored_at"),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_store_facts")),
+    )
     op.create_table(
         "activity",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -131,6 +171,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_activity")),
     )
     op.create_index("ix_activity_org_id_id", "activity", ["org_id", "id"], unique=False)
+    op.create_index("ix_activity_run_pk", "activity", ["run_pk"], unique=False)
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Text(), nullable=False),
@@ -139,9 +180,16 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=True),
         sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the key in hexadecimal"),
         sa.Column("permissions", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column(
+            "workflow_ids", sa.Text(), nullable=True, comment="JSON list: the key sees only these workflows; null: all"
+        ),
+        sa.Column(
+            "wallet_ids", sa.Text(), nullable=True, comment="JSON list: the key uses only these wallets; null: all"
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True, comment="within about a minute"),
         sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_api_keys_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
@@ -171,6 +219,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_approvals_org_id_status_created_at", "approvals", ["org_id", "status", "created_at"], unique=False
     )
+    op.create_index("ix_approvals_run_pk", "approvals", ["run_pk"], unique=False)
     op.create_table(
         "conversations",
         sa.Column("id", sa.Text(), nullable=False),
@@ -361,3 +410,4 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_message_runs_run_pk")),
         sa.PrimaryKeyConstraint("message_id", "run_pk", name=op.f("pk_message_runs")),
     )
+    op.create_index("ix_message_runs_run_pk", "message_runs", ["run_pk"], unique=False)
