@@ -394,3 +394,36 @@ store_facts = Table(
     Column("name", Text, primary_key=True, comment="like restored_at"),
     Column("value", Text, nullable=False),
 )
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("master_id", Text, nullable=False, comment="which master key wraps it"),
+    Column("wrapped", Text, nullable=False, comment="base64 of nonce, ciphertext and tag"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger, comment="when another took its place; null for the one that seals"),
+    Index("ix_data_keys_org_id", "org_id"),
+    comment="the keys that seal an organisation's secrets, sealed themselves",
+)
+
+connectors = Table(
+    "connectors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("version", Integer, nullable=False, comment="rises with every change of its content"),
+    Column("moves_money", Integer, nullable=False),
+    Column("allowed_hosts", Text, nullable=False, comment="JSON list"),
+    Column("masked", Text, nullable=False, comment="JSON of the data with every secret replaced"),
+    Column("sealed", Text, nullable=False, comment="the data"),
+    Column("sealed_token", Text, comment="the access token in use"),
+    Column("token_expires_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_connectors_org_id_id", "org_id", "id"),
+)

@@ -221,6 +221,26 @@ def upgrade() -> None:
     )
     op.create_index("ix_approvals_run_pk", "approvals", ["run_pk"], unique=False)
     op.create_table(
+        "connectors",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("version", sa.Integer(), nullable=False, comment="rises with every change of its content"),
+        sa.Column("moves_money", sa.Integer(), nullable=False),
+        sa.Column("allowed_hosts", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("masked", sa.Text(), nullable=False, comment="JSON of the data with every secret replaced"),
+        sa.Column("sealed", sa.Text(), nullable=False, comment="the data"),
+        sa.Column("sealed_token", sa.Text(), nullable=True, comment="the access token in use"),
+        sa.Column("token_expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_connectors_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_connectors")),
+    )
+    op.create_index("ix_connectors_org_id_id", "connectors", ["org_id", "id"], unique=False)
+    op.create_table(
         "conversations",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
@@ -231,6 +251,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     op.create_index("ix_conversations_org_id_updated_at", "conversations", ["org_id", "updated_at"], unique=False)
+    op.create_table(
+        "data_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("master_id", sa.Text(), nullable=False, comment="which master key wraps it"),
+        sa.Column("wrapped", sa.Text(), nullable=False, comment="base64 of nonce, ciphertext and tag"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "retired_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when another took its place; null for the one that seals",
+        ),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_data_keys_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_data_keys")),
+        comment="the keys that seal an organisation's secrets, sealed themselves",
+    )
+    op.create_index("ix_data_keys_org_id", "data_keys", ["org_id"], unique=False)
     op.create_table(
         "events",
         sa.Column("run_pk", sa.BigInteger(), nullable=False),
