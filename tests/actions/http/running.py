@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dustrun.actions.http.http_request import http_request
-from dustrun.sdk import Script
+from dustrun.sdk import testing
 from dustrun.sdk.context import Http
 from outbound.loopback import client
 
@@ -16,27 +16,22 @@ NOW_MS = 1_700_000_000_000  # Tue, 14 Nov 2023 22:13:20 GMT
 KEY = "dustrun-0123"
 
 
-@dataclass(slots=True)
-class FakeContext:
-    """A `ctx` with a real way out, that keeps what the action says."""
+class FakeContext(testing.FakeContext):
+    """A `ctx` with a real way out."""
 
-    http: Http
-    idempotency_key: str = KEY
-    now_ms: int = NOW_MS
-    said: list[str] = field(default_factory=list)
+    def __init__(self, http: Http, *, idempotency_key: str = KEY, now_ms: int = NOW_MS) -> None:
+        super().__init__(idempotency_key=idempotency_key, now_ms=now_ms)
+        self._real = http
 
     @property
-    def script(self) -> Script:
-        """Not for this action."""
-        raise AssertionError
+    def http(self) -> Http:  # type: ignore[override]
+        """The real way out."""
+        return self._real
 
-    def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
-        """Kept."""
-        self.said.append(f"{level}: {message}")
-
-    def progress(self, message: str, *, percent: int | None = None) -> None:
-        """Kept."""
-        self.said.append(message)
+    @property
+    def said(self) -> list[str]:
+        """What the action told, as text."""
+        return [f"{line.level}: {line.message}" for line in self.logs] + [report.message for report in self.reports]
 
 
 @dataclass(slots=True)
