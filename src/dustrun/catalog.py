@@ -22,7 +22,7 @@ from dustrun import actions, triggers
 from dustrun.core.control import CONTROL, DOCS
 from dustrun.core.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
-from dustrun.sdk import Action, Trigger
+from dustrun.sdk import Action, Effect, Trigger
 
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -88,8 +88,8 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
         "effect": action.effect.value,
         "idempotent": action.idempotent,
         "tags": [action.family, *action.tags],
-        "fundsMovement": [],
-        "requiresGas": False,
+        "fundsMovement": [movement.public() for movement in action.funds_movement],
+        "requiresGas": action.effect is Effect.SPEND and bool(action.funds_movement),
     }
     if not summary:
         shown |= {

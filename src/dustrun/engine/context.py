@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dustrun.errors import Invalid
+from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import Http, Script
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -19,14 +22,31 @@ class Scripts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The chains, prices and wallet of one node: the live ones, or those of its simulation."""
+
+    chain: Callable[[int], Chain]
+    prices: Prices
+    wallet: WalletView | None = None
+
+
 class NodeContext:
     """The `ctx` of one attempt of one node."""
 
-    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_scripts", "_tenant")
+    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_reach", "_scripts", "_tenant")
 
     def __init__(
-        self, http: Http, scripts: Scripts, tenant: str, idempotency_key: str, now_ms: int, emit: Emit
+        self,
+        http: Http,
+        scripts: Scripts,
+        tenant: str,
+        idempotency_key: str,
+        now_ms: int,
+        emit: Emit,
+        reach: Reach | None = None,
     ) -> None:
+        self._reach = reach
         self._http = http
         self._scripts = scripts
         self._tenant = tenant
@@ -43,6 +63,28 @@ class NodeContext:
     def script(self) -> Script:
         """Runs JavaScript of users, apart from everything else."""
         return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self._idempotency_key)
+
+    def chain(self, chain_id: int) -> Chain:
+        """Reads of one chain."""
+        return self._reached.chain(chain_id)
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens are worth."""
+        return self._reached.prices
+
+    @property
+    def wallet(self) -> WalletView:
+        """The node's wallet."""
+        if self._reached.wallet is None:
+            raise Invalid('The node has no wallet: give it a connector {"type": "wallet", "id": "wal_…"}.')
+        return self._reached.wallet
+
+    @property
+    def _reached(self) -> Reach:
+        if self._reach is None:
+            raise Invalid("This server has no chains.")
+        return self._reach
 
     @property
     def idempotency_key(self) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dustrun.core.intent import FundsMovement
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
 
 Run = Callable[[Any, Any], Any | Awaitable[Any]]
+Finish = Callable[[Any, Any, Any, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class Action:
     tags: tuple[str, ...]
     raw_fields: frozenset[str]
     is_async: bool
+    funds_movement: tuple[FundsMovement, ...] = ()
+    finish: Finish | None = None
+    needs_wallet: bool = False
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -64,6 +69,9 @@ def action(
     effect_of: Callable[[Any], Effect] | None = None,
     preview: Callable[[Any], dict[str, Any]] | None = None,
     host_of: Callable[[Any], str | None] | None = None,
+    funds_movement: Sequence[FundsMovement] = (),
+    finish: Finish | None = None,
+    needs_wallet: bool = False,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -72,7 +80,14 @@ def action(
     doing it twice with the same `ctx.idempotency_key` equals doing it once. `preview(input)` builds what would go
     out, for a simulation. `host_of(input)` names the outside host, for the limit per host. A pure action may be a
     plain function; all others are coroutines. `run` returns an `output` model.
+
+    A `spend` action has no signer: its `run` only reads and returns a `Spend` of wishes; `funds_movement` says where
+    its input names what it moves; `finish(input, spend, spent, ctx)` makes the `output` of the receipts, when they
+    are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there; always so for `spend`.
     """
+
+    if (effect is Effect.SPEND) != (finish is not None):
+        raise TypeError("a spend action, and no other, has a finish")
 
     def declare(run: Run) -> Action:
         return Action(
@@ -87,6 +102,9 @@ def action(
             effect_of=effect_of,
             preview=preview,
             host_of=host_of,
+            funds_movement=tuple(funds_movement),
+            finish=finish,
+            needs_wallet=needs_wallet or effect is Effect.SPEND,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             is_async=inspect.iscoroutinefunction(run),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dustrun.sdk.chain import Chain, Prices, WalletView
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
@@ -69,6 +71,22 @@ class Context(Protocol):
     @property
     def script(self) -> Script:
         """Runs JavaScript in the sandbox."""
+        ...
+
+    def chain(self, chain_id: int) -> Chain:
+        """Reads of one chain; in a simulation they see what earlier nodes did there. Raises `Invalid` for a chain
+        that the server does not know."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens are worth in US dollars."""
+        ...
+
+    @property
+    def wallet(self) -> WalletView:
+        """The wallet of the node's connector, else the organisation's default one; only for actions that declare
+        `needs_wallet`."""
         ...
 
     @property

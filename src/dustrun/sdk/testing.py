@@ -21,6 +21,7 @@ from typing import Any, Final
 from dustrun.core.exact_json import dumps
 from dustrun.core.expression import compile_value
 from dustrun.sdk import Action, Context, HttpRequest, HttpResponse, ScriptResult
+from dustrun.sdk.chain import Chain, Prices, WalletView
 
 NOW_MS: Final = 1_769_860_800_000
 """2026-01-31T12:00:00Z: where the clock of a fake stands unless a test says otherwise."""
@@ -105,6 +106,9 @@ class FakeContext:
         *,
         responses: Iterable[Answer] = (),
         scripts: Iterable[ScriptAnswer] = (),
+        chains: Mapping[int, Chain] | None = None,
+        prices: Prices | None = None,
+        wallet: WalletView | None = None,
         idempotency_key: str = KEY,
         now_ms: int = NOW_MS,
     ) -> None:
@@ -112,6 +116,9 @@ class FakeContext:
         self.reports: list[Progress] = []
         self._http = FakeHttp(responses)
         self._script = FakeScript(scripts)
+        self._chains = dict(chains or {})
+        self._prices = prices
+        self._wallet = wallet
         self._idempotency_key = idempotency_key
         self._now_ms = now_ms
 
@@ -124,6 +131,26 @@ class FakeContext:
     def script(self) -> FakeScript:
         """The scripted sandbox."""
         return self._script
+
+    def chain(self, chain_id: int) -> Chain:
+        """The chain that the test handed over: there is no fake one."""
+        if chain_id not in self._chains:
+            raise AssertionError(f"the test gave no chain {chain_id}")
+        return self._chains[chain_id]
+
+    @property
+    def prices(self) -> Prices:
+        """The prices that the test handed over."""
+        if self._prices is None:
+            raise AssertionError("the test gave no prices")
+        return self._prices
+
+    @property
+    def wallet(self) -> WalletView:
+        """The wallet that the test handed over."""
+        if self._wallet is None:
+            raise AssertionError("the test gave no wallet")
+        return self._wallet
 
     @property
     def idempotency_key(self) -> str:

@@ -1,0 +1,1 @@
+"""The EVM chains: the one JSON-RPC client, the networks, fees, simulation."""

@@ -1,0 +1,60 @@
+"""Assets and exact amounts: integers of base units, exact decimals for people, never a float."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact
+from typing import Any
+
+MAX_UINT256 = (1 << 256) - 1
+_WIDE = Context(prec=400, traps=[Inexact])
+_KEY = re.compile(r"eip155:([1-9][0-9]*)/(?:native|erc20:(0x[0-9a-fA-F]{40}))")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A chain's native coin (`token` is None) or an ERC-20 by its checksummed address."""
+
+    chain_id: int
+    token: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Text in the manner of CAIP-19: `eip155:1/native`, `eip155:1/erc20:0xA0b8…`."""
+        return f"eip155:{self.chain_id}/" + ("native" if self.token is None else f"erc20:{self.token}")
+
+    @classmethod
+    def parse(cls, key: str) -> Asset:
+        """The asset behind a `key`; raises `ValueError` for another text."""
+        found = _KEY.fullmatch(key)
+        if found is None:
+            raise ValueError(f'"{key}" is no asset; it looks like eip155:1/native or eip155:1/erc20:0x…')
+        return cls(int(found[1]), found[2])
+
+
+def format_units(units: int, decimals: int) -> str:
+    """Base units as an exact plain number without zeros at the end: `1500000, 6` gives `1.5`."""
+    text = f"{_WIDE.scaleb(Decimal(units), -decimals):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse_units(text: str, decimals: int) -> int:
+    """A plain number as base units; raises `ValueError` for digits below the smallest unit."""
+    units = _WIDE.scaleb(Decimal(text), decimals)
+    if units != units.to_integral_value():
+        raise ValueError(f"{text} has more than {decimals} digits after the point")
+    return int(units)
+
+
+def read_units(value: Any) -> int:
+    """A base-unit amount as it comes in: an integer or a text of decimal digits, 0 to 2**256 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be a text of decimal digits in base units")
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9]{1,78}", value) is None:
+            raise ValueError("must be a text of decimal digits in base units, without sign, point or exponent")
+        value = int(value)
+    if not 0 <= value <= MAX_UINT256:
+        raise ValueError("must be from 0 to 2**256 - 1")
+    return int(value)

@@ -1,0 +1,1 @@
+"""What a token is worth in US dollars; one file a source."""

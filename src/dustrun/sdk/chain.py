@@ -1,0 +1,134 @@
+"""What an action sees of a chain: reads only. Live and simulated chains implement the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from dustrun.core.amounts import Asset
+from dustrun.core.intent import Log
+from dustrun.core.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's head; `time` in seconds since the epoch, `base_fee_units` None on a chain without EIP-1559."""
+
+    number: int
+    hash: str
+    time: int
+    base_fee_units: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """What to bid for one unit of gas, in base units: `max_fee` and `tip`, or the same price twice on a legacy chain
+    (`is_legacy`). `expected_units` is what one would pay now."""
+
+    max_fee_units: int
+    tip_units: int
+    expected_units: int
+    is_legacy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCall:
+    """A contract call that changes nothing."""
+
+    to: str
+    data: bytes
+    sender: str | None = None
+    value_units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What a call came to: `data` is what it returned, or the revert's data with `is_success` False."""
+
+    is_success: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTransaction:
+    """A transaction that the chain knows; `block_number` None while it waits."""
+
+    hash: str
+    sender: str
+    to: str | None
+    nonce: int
+    value_units: int
+    data: bytes
+    block_number: int | None
+    is_success: bool | None
+    gas_used: int | None
+    fee_units: int | None
+    logs: tuple[Log, ...]
+    confirmations: int
+
+
+class Chain(Protocol):
+    """One chain. Every method raises `Temporary` when no endpoint answers."""
+
+    @property
+    def network(self) -> Network:
+        """The chain's description."""
+        ...
+
+    async def block(self) -> Block:
+        """The head, or the block that a simulation stands on."""
+        ...
+
+    async def call(self, call: ChainCall) -> bytes:
+        """What a call returns; raises `Permanent` with the decoded reason when it reverts."""
+        ...
+
+    async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
+        """Many calls on the same block in as few requests as the endpoint allows; a revert fails its own call only."""
+        ...
+
+    async def balance(self, address: str) -> int:
+        """Native balance in base units."""
+        ...
+
+    async def code(self, address: str) -> bytes:
+        """The contract's code; empty for a plain account."""
+        ...
+
+    async def fees(self) -> Fees:
+        """What to bid for gas now."""
+        ...
+
+    async def find_transaction(self, hash: str) -> ChainTransaction | None:
+        """A transaction by its hash; None when the chain does not know it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WalletView:
+    """What an action may know of the wallet that spends."""
+
+    id: str
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per whole token, exact; `age_ms` since the source was last updated, `detail` names pool or feed."""
+
+    usd: Decimal
+    source: str
+    at_ms: int
+    age_ms: int
+    detail: Any = None
+
+
+class Prices(Protocol):
+    """What tokens are worth."""
+
+    async def price(self, asset: Asset) -> Price:
+        """The best price; raises `Invalid` (code text `UNPRICED`) when no source knows the asset."""
+        ...

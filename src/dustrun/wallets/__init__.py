@@ -1,0 +1,1 @@
+"""Signers: who turns an unsigned transaction into signed bytes. Nothing else signs."""
