@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -426,4 +427,59 @@ connectors = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("ix_connectors_org_id_id", "org_id", "id"),
+)
+
+managed_tables = Table(
+    "managed_tables",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("definition", Text, nullable=False, comment="JSON: {primaryKey, columns}"),
+    Column("row_count", BigInteger, nullable=False, server_default="0"),
+    Column("byte_count", BigInteger, nullable=False, server_default="0", comment="JSON of all rows"),
+    Column("created_by", Text, nullable=False, comment="id of the key"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("org_id", "name"),
+)
+
+table_rows = Table(
+    "table_rows",
+    metadata,
+    Column("table_id", Text, ForeignKey("managed_tables.id"), primary_key=True),
+    Column("layer", BigInteger, primary_key=True, comment="0: what is; else the pk of the simulation that sees it"),
+    Column("key", LargeBinary, primary_key=True, comment="the primary key's value; sorts as it does"),
+    Column("data", Text, comment="JSON object; null where a simulation has deleted the row"),
+    Column("assumed", Integer, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_table_rows_layer", "layer", sqlite_where=text("layer > 0"), postgresql_where=text("layer > 0")),
+    sqlite_with_rowid=False,
+)
+
+table_cells = Table(
+    "table_cells",
+    metadata,
+    Column("table_id", Text, primary_key=True),
+    Column("layer", BigInteger, primary_key=True),
+    Column("name", Text, primary_key=True, comment="of the column"),
+    Column("value", LargeBinary, primary_key=True, comment="sorts as the value does; empty for null"),
+    Column("key", LargeBinary, primary_key=True),
+    Index("ix_table_cells_layer", "layer", sqlite_where=text("layer > 0"), postgresql_where=text("layer > 0")),
+    sqlite_with_rowid=False,
+    comment="one for each value of a row that can be compared: what filters and sorting look at",
+)
+
+table_writes = Table(
+    "table_writes",
+    metadata,
+    Column("write_key", Text, primary_key=True, comment="one write per node path of a retry chain, whatever crashes"),
+    Column("table_id", Text, nullable=False),
+    Column("run_pk", BigInteger, nullable=False),
+    Column("result", Text, nullable=False, comment="JSON"),
+    Column("written_at", BigInteger, nullable=False),
+    Index("ix_table_writes_run_pk", "run_pk"),
+    Index("ix_table_writes_table_id", "table_id"),
 )
