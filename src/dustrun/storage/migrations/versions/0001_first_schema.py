@@ -161,6 +161,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_store_facts")),
     )
     op.create_table(
+        "table_cells",
+        sa.Column("table_id", sa.Text(), nullable=False),
+        sa.Column("layer", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="of the column"),
+        sa.Column("value", sa.LargeBinary(), nullable=False, comment="sorts as the value does; empty for null"),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("table_id", "layer", "name", "value", "key", name=op.f("pk_table_cells")),
+        comment="one for each value of a row that can be compared: what filters and sorting look at",
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_table_cells_layer",
+        "table_cells",
+        ["layer"],
+        unique=False,
+        sqlite_where=sa.text("layer > 0"),
+        postgresql_where=sa.text("layer > 0"),
+    )
+    op.create_table(
+        "table_writes",
+        sa.Column(
+            "write_key", sa.Text(), nullable=False, comment="one write per node path of a retry chain, whatever crashes"
+        ),
+        sa.Column("table_id", sa.Text(), nullable=False),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("written_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("write_key", name=op.f("pk_table_writes")),
+    )
+    op.create_index("ix_table_writes_run_pk", "table_writes", ["run_pk"], unique=False)
+    op.create_index("ix_table_writes_table_id", "table_writes", ["table_id"], unique=False)
+    op.create_table(
         "activity",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
@@ -301,6 +333,22 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "managed_tables",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("definition", sa.Text(), nullable=False, comment="JSON: {primaryKey, columns}"),
+        sa.Column("row_count", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("byte_count", sa.BigInteger(), server_default="0", nullable=False, comment="JSON of all rows"),
+        sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_managed_tables_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_managed_tables")),
+        sa.UniqueConstraint("org_id", "name", name=op.f("uq_managed_tables_org_id_name")),
+    )
+    op.create_table(
         "run_signals",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("run_pk", sa.BigInteger(), nullable=False),
@@ -400,6 +448,29 @@ def upgrade() -> None:
         sa.Column("first_used_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_stream_tokens_key_id")),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_stream_tokens")),
+    )
+    op.create_table(
+        "table_rows",
+        sa.Column("table_id", sa.Text(), nullable=False),
+        sa.Column(
+            "layer", sa.BigInteger(), nullable=False, comment="0: what is; else the pk of the simulation that sees it"
+        ),
+        sa.Column("key", sa.LargeBinary(), nullable=False, comment="the primary key's value; sorts as it does"),
+        sa.Column("data", sa.Text(), nullable=True, comment="JSON object; null where a simulation has deleted the row"),
+        sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["table_id"], ["managed_tables.id"], name=op.f("fk_table_rows_table_id")),
+        sa.PrimaryKeyConstraint("table_id", "layer", "key", name=op.f("pk_table_rows")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_table_rows_layer",
+        "table_rows",
+        ["layer"],
+        unique=False,
+        sqlite_where=sa.text("layer > 0"),
+        postgresql_where=sa.text("layer > 0"),
     )
     op.create_table(
         "variables",
