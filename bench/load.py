@@ -31,6 +31,7 @@ class Process:
             "DUSTRUN_LOG_LEVEL": "warning",
             "DUSTRUN_RATE_LIMIT_PER_SECOND": "0",
             "DUSTRUN_ACTIONS_DIR": str(actions),
+            "DUSTRUN_MASTER_KEY_FILE": str(data_dir / "master.key"),
             **environment,
         }
         self.started_s = 0.0

@@ -103,7 +103,8 @@ class ServerProcess:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
-        return kept | {f"DUSTRUN_{name.upper()}": value for name, value in self._settings.items()}
+        settings = {"master_key_file": str(self.data_dir / "master.key"), **self._settings}
+        return kept | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
 
     async def wait_ready(self, timeout_s: float = 30.0) -> float:
         """Waits for `/readyz`; the seconds that it took. Raises when the process ends or the time is up."""

@@ -91,7 +91,10 @@ def _server(data: Path, port: int, source: PriceSource) -> Iterator[subprocess.P
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_path = data / "server.log"
     allowed = [entry for entry in (os.environ.get("DUSTRUN_OUTBOUND_ALLOW"), source.address) if entry]
-    environment = {**os.environ, "DUSTRUN_OUTBOUND_ALLOW": ",".join(allowed)}
+    environment = {"DUSTRUN_MASTER_KEY_FILE": str(data / "master.key")} | {
+        **os.environ,
+        "DUSTRUN_OUTBOUND_ALLOW": ",".join(allowed),
+    }
     command = [sys.executable, "-m", "dustrun", "serve", "--port", str(port), "--data-dir", str(data)]
     print(f"Starting the server on http://127.0.0.1:{port} …", flush=True)
     with log_path.open("ab") as log:

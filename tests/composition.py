@@ -168,6 +168,7 @@ def _conformance_of(app: Any) -> Conformance:
 @asynccontextmanager
 async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     """The whole server as the program composes it, over the store of `database_url`, else a SQLite file in `folder`."""
+    settings.setdefault("master_key_file", folder / "secret" / "master.key")
     async with compose(Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)) as server:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)

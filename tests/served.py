@@ -54,6 +54,7 @@ def _clean() -> dict[str, str]:
 @contextlib.contextmanager
 def served(data_dir: Path, port: int = 0, **settings: str) -> Iterator[Served]:
     """A server over the store in `data_dir`; `settings` are variables without their prefix."""
+    settings.setdefault("master_key_file", str(data_dir.parent / "master.key"))
     environment = _clean() | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
     words = ["serve", "--port", str(port), "--data-dir", str(data_dir)]
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,6 +38,8 @@ from dustrun.settings import Settings
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
+from dustrun.storage.shield import shield_process
+from dustrun.storage.vault import Vault
 from dustrun.storage.writer import Writer
 
 _logger = log.get(__name__)
@@ -75,6 +77,8 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server]:
+    vault = Vault(settings.master_key_file)
+    vault.unlock(database)
     writer = Writer(database)
     writer.start()
     hub = Hub()
@@ -94,6 +98,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     calls.connect(runs.start_child, engine)
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
+    parts.vault = vault
     parts.variables = variables
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
@@ -133,6 +138,7 @@ async def _prune(writer: Writer, settings: Settings) -> None:
 def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:
     """Serves until SIGINT or SIGTERM; `ready(address, path of the first start's owner key)` is told when it answers."""
     log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
+    shield_process()
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, ready))
 

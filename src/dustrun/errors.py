@@ -70,14 +70,17 @@ class Code(enum.IntEnum):
     )
     APPROVAL_DECIDED = 409009, "The approval is no longer open."
     REHEARSAL_MISSING = 409010, "Publishing needs a passed rehearsal of exactly this version."
+    KEY_LAST_ADMIN = 409020, "The organisation's last key that administers it cannot be revoked."
     BODY_TOO_LARGE = 413001, "The request body is larger than the limit."
     CONTENT_TYPE_UNSUPPORTED = 415001, "The body must be `application/json`."
     RATE_LIMITED = 429001, "Too many requests for this key; wait as `Retry-After` says."
     TOO_MANY_STREAMS = 429002, "Too many waiting streams for this key."
     INTERNAL = 500001, "A defect of the server; quote the request id to its operator."
+    SECRET_UNREADABLE = 500002, "A stored secret cannot be opened: it was changed, or sealed under another key."
     UPSTREAM_FAILED = 502001, "An outside system failed for good."
     UNAVAILABLE = 503001, "Nothing was started; wait as `Retry-After` says and send again."
     OUTCOME_UNKNOWN = 503002, "The outcome is unknown; look up the id in `details` before sending again."
+    VAULT_LOCKED = 503003, "The master key cannot be used; the server's operator must mend its file."
 
     @property
     def status(self) -> int:

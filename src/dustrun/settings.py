@@ -35,11 +35,20 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the store; default is a SQLite file in `data_dir`."
     )
+    master_key_file: Path = Field(
+        Path("~/.config/dustrun/master.key"),
+        description="File of the key that seals stored secrets; made at first need, and kept out of `data_dir` and its "
+        "backups.",
+    )
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL", description="`NORMAL` can lose the last moment on power loss, never on a crash."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or readable text.")
+    request_audit_rows: int = Field(
+        100_000, ge=0, description="Requests kept for `/v1/api-keys/requests`, the oldest go first; 0 keeps none."
+    )
+    request_audit_days: int = Field(30, ge=1, description="Days that those requests are kept at most.")
     metrics_public: bool = Field(False, description="Whether `/metrics` answers without a key.")
 
     rate_limit_per_second: int = Field(

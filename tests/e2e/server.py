@@ -35,6 +35,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DUSTRUN_")}
+        settings.setdefault("master_key_file", str(folder / "master.key"))
         self._environment = clean | {f"DUSTRUN_{name.upper()}": value for name, value in settings.items()}
         self._log_path = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from dustrun.api.limits import RateLimiter
 from dustrun.services.conversations import Conversations
 from dustrun.services.keys import Keys
 from dustrun.services.organizations import Organizations
+from dustrun.services.usage import Usage
 from dustrun.services.versions import Versions
 from dustrun.services.workflows import Workflows
 from dustrun.settings import Settings
@@ -17,6 +18,7 @@ from dustrun.storage.database import Database
 from dustrun.storage.writer import Writer
 
 T = TypeVar("T")
+Gauges = Mapping[str, tuple[str, float]]  # by name: help and value
 _SCOPE_KEY = "dustrun.parts"
 
 
@@ -24,9 +26,13 @@ def _always() -> bool:
     return True
 
 
+def _no_gauges() -> Gauges:
+    return {}
+
+
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """The parts behind the API. `ready()` tells whether the server may take work."""
+    """The parts behind the API. `ready()` tells whether the server may take work, `gauges()` how much it holds."""
 
     settings: Settings
     database: Database
@@ -37,12 +43,15 @@ class Parts:
     workflows: Workflows
     versions: Versions
     conversations: Conversations
+    usage: Usage
     runs: Any = None
     streams: Any = None
     variables: Any = None
     approvals: Any = None
     resumes: Any = None
+    vault: Any = None
     ready: Callable[[], bool] = _always
+    gauges: Callable[[], Gauges] = _no_gauges
     limiter: RateLimiter = field(init=False)
     _kept: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +88,7 @@ def make_parts(
         workflows=Workflows(database, writer, catalog),
         versions=Versions(database),
         conversations=Conversations(database, writer),
+        usage=Usage(database, writer, settings.request_audit_rows),
         runs=runs,
         streams=streams,
         ready=ready,
