@@ -442,7 +442,7 @@ managed_tables = Table(
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    UniqueConstraint("org_id", "name"),
+    Index("ix_managed_tables_org_id_name", "org_id", "name", unique=True),
 )
 
 table_rows = Table(

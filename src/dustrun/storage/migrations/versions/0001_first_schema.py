@@ -346,8 +346,8 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_managed_tables_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_managed_tables")),
-        sa.UniqueConstraint("org_id", "name", name=op.f("uq_managed_tables_org_id_name")),
     )
+    op.create_index("ix_managed_tables_org_id_name", "managed_tables", ["org_id", "name"], unique=True)
     op.create_table(
         "run_signals",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
