@@ -483,3 +483,6 @@ table_writes = Table(
     Index("ix_table_writes_run_pk", "run_pk"),
     Index("ix_table_writes_table_id", "table_id"),
 )
+
+# The tables of the money have a file of their own, in the same `metadata`.
+import dustrun.storage.ledger_tables  # noqa: E402, F401

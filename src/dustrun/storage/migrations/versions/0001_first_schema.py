@@ -403,6 +403,42 @@ def upgrade() -> None:
         "ix_variable_writes_workflow_id_name_id", "variable_writes", ["workflow_id", "name", "id"], unique=False
     )
     op.create_table(
+        "wallets",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False, comment="local, remote, env, watch"),
+        sa.Column("address", sa.Text(), nullable=False, comment="EIP-55 checksummed"),
+        sa.Column(
+            "held_address",
+            sa.Text(),
+            nullable=True,
+            comment="the address while this wallet can sign, else null: one key has one writer in the whole store",
+        ),
+        sa.Column("is_default", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "signer", sa.Text(), nullable=True, comment="name of the remote signer or of the environment variable"
+        ),
+        sa.Column("sealed", sa.Text(), nullable=True, comment="of a local wallet: keystore and its password"),
+        sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("archived_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_wallets_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wallets")),
+        sa.UniqueConstraint("held_address", name=op.f("uq_wallets_held_address")),
+    )
+    op.create_index(
+        "ix_wallets_default",
+        "wallets",
+        ["org_id"],
+        unique=True,
+        sqlite_where=sa.text("is_default = 1"),
+        postgresql_where=sa.text("is_default = 1"),
+    )
+    op.create_index("ix_wallets_org_id_id", "wallets", ["org_id", "id"], unique=False)
+    op.create_table(
         "workflows",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
@@ -488,6 +524,30 @@ def upgrade() -> None:
         sa.Column("last_run_id", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], name=op.f("fk_variables_workflow_id")),
         sa.PrimaryKeyConstraint("workflow_id", "name", name=op.f("pk_variables")),
+    )
+    op.create_table(
+        "wallet_policies",
+        sa.Column("wallet_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column(
+            "is_looser",
+            sa.Integer(),
+            nullable=False,
+            comment="1: it allows something that the one in force before did not",
+        ),
+        sa.Column("effective_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "cancelled_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when another version took its place before it came into force",
+        ),
+        sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_wallet_policies_wallet_id")),
+        sa.PrimaryKeyConstraint("wallet_id", "version", name=op.f("pk_wallet_policies")),
+        comment="in force is the highest version that is effective and not cancelled",
     )
     op.create_table(
         "workflow_versions",
