@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from dustrun.storage import tables
+from dustrun.storage import ledger_tables, tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +28,5 @@ class SealedColumn:
 SEALED: Final = (
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
+    SealedColumn("wallet", ledger_tables.wallets, "sealed"),
 )
