@@ -1,4 +1,4 @@
-"""The tables of the money: wallets and their policies. As in `tables.py`; amounts are texts of decimal digits, since no
+"""The tables of the money: wallets, their policies, what they have spent. As in `tables.py`; amounts are texts of decimal digits, since no
 integer of either dialect is wide enough."""
 
 from __future__ import annotations
@@ -51,4 +51,31 @@ wallet_policies = Table(
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     comment="in force is the highest version that is effective and not cancelled",
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("wallet_id", Text, nullable=False),
+    Column("subject_id", Text, nullable=False, comment="the transaction or signature that it belongs to"),
+    Column("measure", Text, nullable=False, comment="what is counted: an asset, usd, count, gas:eip155:1, gasUsd"),
+    Column("units", Text, nullable=False, comment="digits; US dollars in units of 1e-18"),
+    Column("state", Text, nullable=False, comment="open, settled, released"),
+    Column("price", Text, comment="JSON of the price at that time"),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger, comment="never before that of an earlier position"),
+    Column("position", BigInteger, comment="rises by one with each settled one of the wallet and measure"),
+    Column("total", Text, comment="digits: units of all settled ones up to this position"),
+    Index("ix_reservations_subject_id_measure", "subject_id", "measure", unique=True),
+    Index("ix_reservations_spent", "wallet_id", "measure", "state", "settled_at", "position"),
+    comment="what counts against the limits of a wallet's policy: one row a transaction and measure",
+)
+
+wallet_recipients = Table(
+    "wallet_recipients",
+    metadata,
+    Column("wallet_id", Text, primary_key=True),
+    Column("address", Text, primary_key=True, comment="lower case"),
+    Column("first_seen_at", BigInteger, nullable=False, comment="named by a policy, or first asked for"),
 )

@@ -64,6 +64,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
     )
     op.create_table(
+        "reservations",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("wallet_id", sa.Text(), nullable=False),
+        sa.Column("subject_id", sa.Text(), nullable=False, comment="the transaction or signature that it belongs to"),
+        sa.Column(
+            "measure", sa.Text(), nullable=False, comment="what is counted: an asset, usd, count, gas:eip155:1, gasUsd"
+        ),
+        sa.Column("units", sa.Text(), nullable=False, comment="digits; US dollars in units of 1e-18"),
+        sa.Column("state", sa.Text(), nullable=False, comment="open, settled, released"),
+        sa.Column("price", sa.Text(), nullable=True, comment="JSON of the price at that time"),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True, comment="never before that of an earlier position"),
+        sa.Column(
+            "position",
+            sa.BigInteger(),
+            nullable=True,
+            comment="rises by one with each settled one of the wallet and measure",
+        ),
+        sa.Column("total", sa.Text(), nullable=True, comment="digits: units of all settled ones up to this position"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
+        comment="what counts against the limits of a wallet's policy: one row a transaction and measure",
+    )
+    op.create_index(
+        "ix_reservations_spent",
+        "reservations",
+        ["wallet_id", "measure", "state", "settled_at", "position"],
+        unique=False,
+    )
+    op.create_index("ix_reservations_subject_id_measure", "reservations", ["subject_id", "measure"], unique=True)
+    op.create_table(
         "run_counts",
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for inline runs"),
@@ -192,6 +222,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_table_writes_run_pk", "table_writes", ["run_pk"], unique=False)
     op.create_index("ix_table_writes_table_id", "table_writes", ["table_id"], unique=False)
+    op.create_table(
+        "wallet_recipients",
+        sa.Column("wallet_id", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False, comment="lower case"),
+        sa.Column("first_seen_at", sa.BigInteger(), nullable=False, comment="named by a policy, or first asked for"),
+        sa.PrimaryKeyConstraint("wallet_id", "address", name=op.f("pk_wallet_recipients")),
+    )
     op.create_table(
         "activity",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
