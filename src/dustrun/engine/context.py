@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
-from dustrun.sdk.context import Http, Script
+from dustrun.sdk.context import Connection, Http, Script
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -34,7 +34,7 @@ class Reach:
 class NodeContext:
     """The `ctx` of one attempt of one node."""
 
-    __slots__ = ("_emit", "_http", "_idempotency_key", "_now_ms", "_reach", "_scripts", "_tenant")
+    __slots__ = ("_connection", "_emit", "_http", "_idempotency_key", "_now_ms", "_reach", "_scripts", "_tenant")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class NodeContext:
         reach: Reach | None = None,
     ) -> None:
         self._reach = reach
+        self._connection: Connection | None = None
         self._http = http
         self._scripts = scripts
         self._tenant = tenant
@@ -63,6 +64,17 @@ class NodeContext:
     def script(self) -> Script:
         """Runs JavaScript of users, apart from everything else."""
         return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self._idempotency_key)
+
+    @property
+    def connection(self) -> Connection:
+        """The node's connector, opened."""
+        if self._connection is None:
+            raise Invalid('The node has no connector: give it one, like {"type": "http-bearer", "id": "conn_…"}.')
+        return self._connection
+
+    def connect(self, connection: Connection | None, http: Http, emit: Callable[[Emit], Emit]) -> None:
+        """Before the action runs: its connector, and what keeps the connectors' secrets out of what it says."""
+        self._connection, self._http, self._emit = connection, http, emit(self._emit)
 
     def chain(self, chain_id: int) -> Chain:
         """Reads of one chain."""

@@ -1,13 +1,14 @@
 """All that a file of `actions/` or `triggers/` may import, besides the pure core."""
 
 from dustrun.sdk.action import Action, action
-from dustrun.sdk.context import Context, HttpRequest, HttpResponse, Script, ScriptResult
+from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
 from dustrun.sdk.trigger import Trigger, manual
 
 __all__ = [
     "Action",
+    "Connection",
     "Context",
     "Effect",
     "Fields",

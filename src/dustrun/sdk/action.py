@@ -38,6 +38,8 @@ class Action:
     funds_movement: tuple[FundsMovement, ...] = ()
     finish: Finish | None = None
     needs_wallet: bool = False
+    connector: tuple[str, ...] = ()
+    connector_optional: bool = False
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -72,6 +74,8 @@ def action(
     funds_movement: Sequence[FundsMovement] = (),
     finish: Finish | None = None,
     needs_wallet: bool = False,
+    connector: str | Sequence[str] = (),
+    connector_optional: bool = False,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -84,6 +88,9 @@ def action(
     A `spend` action has no signer: its `run` only reads and returns a `Spend` of wishes; `funds_movement` says where
     its input names what it moves; `finish(input, spend, spent, ctx)` makes the `output` of the receipts, when they
     are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there; always so for `spend`.
+
+    `connector`: the types of connectors that a node of it takes, or `http` for every type that puts its credential on
+    HTTP requests; a node must have one unless `connector_optional`.
     """
 
     if (effect is Effect.SPEND) != (finish is not None):
@@ -105,6 +112,8 @@ def action(
             funds_movement=tuple(funds_movement),
             finish=finish,
             needs_wallet=needs_wallet or effect is Effect.SPEND,
+            connector=(connector,) if isinstance(connector, str) else tuple(connector),
+            connector_optional=connector_optional,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             is_async=inspect.iscoroutinefunction(run),

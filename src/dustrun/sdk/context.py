@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,20 @@ class HttpRequest:
     max_redirects: int = 5
     max_bytes: int | None = None
     safe: bool | None = None
+    authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
+    """Set by the server: puts a connector's credential on each request of a chain of redirects as it is sent, or
+    raises `Refused` for a host that is not the connector's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An opened connector. `data` is an instance of its type's data model; keep it out of results and messages."""
+
+    id: str
+    type: str
+    name: str
+    data: Any = field(repr=False)
+    moves_money: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,12 @@ class Context(Protocol):
     @property
     def script(self) -> Script:
         """Runs JavaScript in the sandbox."""
+        ...
+
+    @property
+    def connection(self) -> Connection:
+        """The node's connector, opened; raises `Invalid` when the node has none. For actions that declare `connector`
+        of a type that attaches nothing itself: a credential for HTTP is put on the requests of `ctx.http` unasked."""
         ...
 
     def chain(self, chain_id: int) -> Chain:

@@ -17,9 +17,9 @@ def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
 
 
 def secret(default: Any = ..., *, description: str, **options: Any) -> Any:
-    """Marks a field as secret in its schema. A hint: answers and logs mask by well-known names such as
-    `authorization`, not yet by this mark."""
-    return Field(default, description=description, json_schema_extra={"x-secret": True}, **options)
+    """A secret field: left out of `repr`, marked in the schema. Of a connector it is sealed, never answered, and masked
+    by value in what a run shows; elsewhere the mark is a hint to exports and editors."""
+    return Field(default, description=description, repr=False, json_schema_extra={"x-secret": True}, **options)
 
 
 def hinted_fields(model: type[BaseModel], hint: str) -> frozenset[str]:

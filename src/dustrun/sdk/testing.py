@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from dustrun.core.exact_json import dumps
 from dustrun.core.expression import compile_value
-from dustrun.sdk import Action, Context, HttpRequest, HttpResponse, ScriptResult
+from dustrun.errors import Invalid
+from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
 
 NOW_MS: Final = 1_769_860_800_000
@@ -109,6 +110,7 @@ class FakeContext:
         chains: Mapping[int, Chain] | None = None,
         prices: Prices | None = None,
         wallet: WalletView | None = None,
+        connection: Connection | None = None,
         idempotency_key: str = KEY,
         now_ms: int = NOW_MS,
     ) -> None:
@@ -119,6 +121,7 @@ class FakeContext:
         self._chains = dict(chains or {})
         self._prices = prices
         self._wallet = wallet
+        self._connection = connection
         self._idempotency_key = idempotency_key
         self._now_ms = now_ms
 
@@ -131,6 +134,13 @@ class FakeContext:
     def script(self) -> FakeScript:
         """The scripted sandbox."""
         return self._script
+
+    @property
+    def connection(self) -> Connection:
+        """The connector that the test handed over; `Invalid` without one, as for a node that names none."""
+        if self._connection is None:
+            raise Invalid("The node has no connector.")
+        return self._connection
 
     def chain(self, chain_id: int) -> Chain:
         """The chain that the test handed over: there is no fake one."""
