@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         60_000, ge=1, description="Time limit of one attempt of a node without `timeoutMs`."
     )
 
+    max_tables: int = Field(100, ge=0, description="Managed tables of one organisation.")
+    max_table_rows: int = Field(1_000_000, ge=0, description="Rows of all tables of one organisation.")
+    max_table_bytes: int = Field(
+        1_073_741_824, ge=0, description="JSON of all rows of all tables of one organisation, in bytes."
+    )
+
     outbound_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, CIDRs or host:port of private networks that nodes may reach, comma-separated."
     )
