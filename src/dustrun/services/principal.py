@@ -29,6 +29,8 @@ PERMISSIONS = frozenset(
         "approval:decide",
         "hook:read",
         "hook:write",
+        "table:read",
+        "table:write",
         "key:read",
         "key:write",
         "chat:read",
