@@ -17,14 +17,13 @@ import uvloop
 
 from dustrun import catalog as catalogs
 from dustrun import log
-from dustrun.api.parts import make_parts
+from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
 from dustrun.outbound.client import OutboundClient
 from dustrun.sandbox import Limits, Sandbox
-from dustrun.services import idempotency
 from dustrun.services.approvals import Approvals
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
@@ -33,6 +32,7 @@ from dustrun.services.programs import Programs
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.streams import Streams
+from dustrun.services.upkeep import Upkeep
 from dustrun.services.variables import Variables
 from dustrun.settings import Settings
 from dustrun.storage import migrate
@@ -41,9 +41,6 @@ from dustrun.storage.lock import ProcessLock
 from dustrun.storage.shield import shield_process
 from dustrun.storage.vault import Vault
 from dustrun.storage.writer import Writer
-
-_logger = log.get(__name__)
-_PRUNE_EVERY_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -103,7 +100,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
     await engine.start()
-    pruning = asyncio.create_task(_prune(writer, settings))
+    upkeep = Upkeep(writer, settings, parts.usage, streams)
+    upkeep.start()
+    parts.gauges = lambda: _gauges(engine, writer, sandbox)
     is_ready[0] = True
 
     def begin_stop() -> None:
@@ -118,21 +117,22 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     try:
         yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine)
     finally:
-        pruning.cancel()
         await stop()
+        await upkeep.stop()
         await writer.stop()
         await sandbox.stop()
         await http.close()
 
 
-async def _prune(writer: Writer, settings: Settings) -> None:
-    """Deletes what no longer serves, now and then."""
-    while True:
-        await asyncio.sleep(_PRUNE_EVERY_S)
-        try:
-            await idempotency.prune(writer, settings.idempotency_hours)
-        except Exception as error:
-            _logger.error("pruning failed", exc_info=error)
+def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox) -> Gauges:
+    """How much the server holds at this moment."""
+    return {
+        "dustrun_runs_running": ("Runs that advance now.", engine.advancing),
+        "dustrun_runs_queued": ("Runs that wait for their turn.", engine.queued),
+        "dustrun_runs_waiting": ("Runs that wait for a time or an answer.", engine.waiting),
+        "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
+        "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
+    }
 
 
 def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:

@@ -66,9 +66,9 @@ async def test_keys_of_another_organisation_are_unknown(server: Composition, own
 
 async def test_changes_are_listed_with_their_key(owner: Client) -> None:
     made = (await owner.post("/v1/api-keys", {"name": "k", "scope": "read"})).data
-    page = (await owner.get("/v1/api-keys/requests?limit=1")).data
+    page = (await owner.get("/v1/audit?limit=1")).data
     assert (page["items"][0]["action"], page["items"][0]["subject"]) == ("key.create", made["id"])
-    assert (await owner.get("/v1/api-keys/requests?apiKeyId=key_none")).data["items"] == []
+    assert (await owner.get("/v1/audit?apiKeyId=key_none")).data["items"] == []
 
 
 async def test_organisations(server: Composition, owner: Client) -> None:

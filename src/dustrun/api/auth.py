@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+from dustrun import log
 from dustrun.api.parts import Parts
 from dustrun.errors import Unauthenticated
 from dustrun.services.principal import Principal
@@ -32,6 +33,7 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
     if principal is None:
         raise Unauthenticated("The API key is not valid.")
     scope[_PRINCIPAL] = principal
+    log.bind(org_id=principal.org_id)
     return principal
 
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from dustrun import ids, log
+from dustrun import ids, log, metrics
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
 from dustrun.api.envelope import failure, put_request_id, request_id
@@ -31,6 +31,10 @@ from dustrun.api.parts import Parts, put_parts
 from dustrun.errors import Code, DustrunError, Invalid
 
 _logger = log.get("dustrun.access")
+_REQUESTS = metrics.counter("dustrun_http_requests", "Requests that were answered.", "method", "route", "status")
+_SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer; streams are left out.", "method", "route")
+_ROUTE = "dustrun.route"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _INFO = 20  # as in `logging`; a disabled line must cost nothing
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
@@ -141,6 +145,7 @@ class Front:
         header = (b"x-request-id", found.encode())
         started = time.perf_counter()
         status = 0
+        log.bind(request_id=found)
 
         async def stamp(message: Message) -> None:
             nonlocal status
@@ -154,7 +159,19 @@ class Front:
         try:
             await self._translated(scope, receive, stamp)
         finally:
-            _log_access(scope, status, time.perf_counter() - started)
+            self._note(scope, found, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        """Counts a request, notes it for its key, and logs it."""
+        route = str(scope.get(_ROUTE) or getattr(scope.get("route"), "path", ""))
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        _REQUESTS.add(method, route, str(status))
+        if not route.endswith("/stream"):
+            _SECONDS.observe(seconds, method, route)
+        principal = principal_of(scope)
+        if principal is not None:
+            self.parts.usage.note(principal, method, route, status, request_id)
+        _log_access(scope, status, seconds)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
@@ -163,6 +180,7 @@ class Front:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child)
+                scope[_ROUTE] = route.path  # type: ignore[attr-defined]
                 await route.handle(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -191,4 +209,5 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         request_id=request_id(scope),
         key_id=principal.key_id if principal else None,
+        org_id=principal.org_id if principal else None,
     )

@@ -128,7 +128,7 @@ async def stream_run(
     subscription = streams.hub.watch_run(org_id, run_id)
     connection = Connection(receive, send, streams, subscription)
     try:
-        run = await streams.find_run(org_id, run_id)
+        run = await streams.find_run(principal, run_id)
         if run is not None and run.is_final and after >= run.last_seq:
             await answer_no_content(send)
             return
@@ -136,7 +136,7 @@ async def stream_run(
             streams.begin_waiting(principal.key_id)
             try:
                 await connection.begin()
-                run = await _wait_for_run(streams, connection, subscription, org_id, run_id)
+                run = await _wait_for_run(streams, connection, subscription, principal, run_id)
             finally:
                 streams.end_waiting(principal.key_id)
         else:
@@ -153,14 +153,14 @@ async def stream_run(
 
 
 async def _wait_for_run(
-    streams: Streams, connection: Connection, subscription: Subscription[Event], org_id: str, run_id: str
+    streams: Streams, connection: Connection, subscription: Subscription[Event], principal: Principal, run_id: str
 ) -> RunState | None:
-    """The run once it exists; None when the wait is over."""
+    """The run once it exists and the key reaches it; None when the wait is over."""
     end_at = clock.monotonic_s() + streams.settings.stream_wait_s
     while not connection.is_over and clock.monotonic_s() < end_at:
-        if subscription.run_pk is not None:
+        if subscription.run_pk is not None and principal.workflow_ids is None:
             return RunState(subscription.run_pk, is_final=False, last_seq=0)
-        run = await streams.find_run(org_id, run_id)
+        run = await streams.find_run(principal, run_id)
         if run is not None:
             return run
         await connection.wait()
@@ -201,6 +201,7 @@ async def stream_activity(
     send: Send,
 ) -> None:
     """Starts, waits and ends of many runs, in commit order, from now on or after a cursor."""
+    workflow_ids = _reachable(principal, workflow_ids)
     org_id = principal.org_id
     subscription = streams.hub.watch_activity(org_id)
     connection = Connection(receive, send, streams, subscription)
@@ -212,6 +213,15 @@ async def stream_activity(
         await connection.close()
     finally:
         streams.hub.leave_activity(org_id, subscription)
+
+
+def _reachable(principal: Principal, workflow_ids: Sequence[str] | None) -> Sequence[str] | None:
+    """What the key reaches of the wanted workflows; those that it does not show nothing."""
+    reached = principal.workflow_ids
+    if reached is None:
+        return workflow_ids
+    wanted = reached if workflow_ids is None else reached.intersection(workflow_ids)
+    return sorted(wanted) or ["none"]
 
 
 async def _activity_of(

@@ -167,6 +167,11 @@ class EmbeddedEngine:
         """Runs that advance now."""
         return self._advancing_total
 
+    @property
+    def waiting(self) -> int:
+        """Unfinished runs that neither advance nor queue."""
+        return len(self._known) - self._advancing_total - self._queued
+
     # --- the port ---
 
     def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:

@@ -74,7 +74,9 @@ class Approvals:
     async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
         """The organisation's questions, newest first."""
         found = await self._database.read(
-            lambda tx: rows.list_page(tx, principal.org_id, statuses, paging.peek, paging.offset)
+            lambda tx: rows.list_page(
+                tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
+            )
         )
         return page_of(found, paging)
 
@@ -83,7 +85,7 @@ class Approvals:
 
         def unit(tx: Tx) -> ApprovalRow:
             row = rows.find(tx, principal.org_id, approval_id)
-            if row is None:
+            if row is None or not principal.may_use_workflow(row.workflow_id):
                 raise NotFound(f'There is no approval "{approval_id}".', code=Code.APPROVAL_UNKNOWN)
             if not may_decide(row, principal.key_id):
                 raise Forbidden("The node names who may decide, and this key is not among them.")

@@ -31,8 +31,10 @@ def _get(tx: Tx, principal: Principal, conversation_id: str) -> ConversationRow:
     return row
 
 
-def _with_runs(tx: Tx, row: MessageRow) -> Message:
-    return Message(row, rows.run_ids(tx, row.id))
+def _with_runs(tx: Tx, principal: Principal, row: MessageRow) -> Message:
+    """The message with those of its runs that the key reaches."""
+    found = rows.run_ids(tx, row.id)
+    return Message(row, [run_id for run_id, workflow_id in found if principal.may_use_workflow(workflow_id)])
 
 
 def _next_id(tx: Tx, conversation_id: str) -> str:
@@ -94,7 +96,7 @@ class Conversations:
             row = rows.find_message(tx, conversation_id, message_id)
             if row is None:
                 raise NotFound(f'No message "{message_id}".', code=Code.MESSAGE_UNKNOWN)
-            return _with_runs(tx, row)
+            return _with_runs(tx, principal, row)
 
         return await self._database.read(query)
 
@@ -104,6 +106,6 @@ class Conversations:
         def query(tx: Tx) -> list[Message]:
             _get(tx, principal, conversation_id)
             found = rows.list_messages(tx, conversation_id, limit=paging.peek, offset=paging.offset)
-            return [_with_runs(tx, row) for row in found]
+            return [_with_runs(tx, principal, row) for row in found]
 
         return page_of(await self._database.read(query), paging)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from dustrun import clock, ids
 from dustrun.core import exact_json
-from dustrun.errors import Code, Forbidden, Invalid, NotFound, Problem
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services import audit, idempotency
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import PERMISSIONS, Principal
 from dustrun.storage import keys as rows
-from dustrun.storage import organizations
+from dustrun.storage import organizations, workflows
 from dustrun.storage.database import Database
 from dustrun.storage.keys import KeyRow
 from dustrun.storage.organizations import OrganizationRow
@@ -29,9 +29,10 @@ _KEY = re.compile(r"sk_[0-9A-Za-z]{40}")
 _CACHE_S = 5.0
 _CACHE_MAX = 10_000
 
-READ = frozenset(name for name in PERMISSIONS if name.endswith(":read")) | {"run:stream"}
+# Metrics are of the whole server, not of one organisation, so no preset holds them either.
+READ = frozenset(name for name in PERMISSIONS - {"metrics:read"} if name.endswith(":read")) | {"run:stream"}
 # What moves money, decides over money, or makes keys is always named, never part of a preset.
-READ_WRITE = PERMISSIONS - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "admin"}
+READ_WRITE = PERMISSIONS - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "metrics:read", "admin"}
 PRESETS = {"read": READ, "read-write": READ_WRITE}
 
 
@@ -57,6 +58,23 @@ def permissions_of(row: KeyRow) -> list[str]:
     return found
 
 
+def ids_of(text: str | None) -> list[str] | None:
+    """What a key is limited to; None: nothing."""
+    return None if text is None else exact_json.loads(text)
+
+
+def principal_of(row: KeyRow) -> Principal:
+    """The caller behind a key."""
+    workflow_ids, wallet_ids = ids_of(row.workflow_ids), ids_of(row.wallet_ids)
+    return Principal(
+        row.id,
+        row.org_id,
+        frozenset(permissions_of(row)),
+        None if workflow_ids is None else frozenset(workflow_ids),
+        None if wallet_ids is None else frozenset(wallet_ids),
+    )
+
+
 def make_key(
     org_id: str,
     name: str,
@@ -65,6 +83,8 @@ def make_key(
     secret: str | None = None,
     description: str | None = None,
     expires_at: int | None = None,
+    workflow_ids: Sequence[str] | None = None,
+    wallet_ids: Sequence[str] | None = None,
 ) -> NewKey:
     """A fresh key, not yet stored."""
     secret = secret or ids.new_secret("sk")
@@ -77,8 +97,14 @@ def make_key(
         permissions=exact_json.dumps_text(sorted(set(permissions))),
         created_at=clock.now_ms(),
         expires_at=expires_at,
+        workflow_ids=_ids_text(workflow_ids),
+        wallet_ids=_ids_text(wallet_ids),
     )
     return NewKey(row, secret)
+
+
+def _ids_text(ids_: Sequence[str] | None) -> str | None:
+    return None if ids_ is None else exact_json.dumps_text(sorted(set(ids_)))
 
 
 def _is_good(row: KeyRow) -> bool:
@@ -115,7 +141,7 @@ class Keys:
         row = await self._database.read(lambda tx: rows.find_by_hash(tx, key_hash))
         if row is None or not hmac.compare_digest(row.hash, key_hash) or not _is_good(row):
             return None
-        principal = Principal(row.id, row.org_id, frozenset(permissions_of(row)))
+        principal = principal_of(row)
         if before == self._revocations:  # else what was read may be older than the revocation
             self._remember(principal, row)
         return principal
@@ -133,16 +159,32 @@ class Keys:
         permissions: Sequence[str],
         description: str | None,
         expires_at: int | None,
+        workflow_ids: Sequence[str] | None = None,
+        wallet_ids: Sequence[str] | None = None,
     ) -> NewKey:
-        """Makes a key no stronger and no longer-lived than the caller's own; raises `Forbidden`."""
+        """Makes a key no stronger and no longer-lived than the caller's own, which passes its limits on; raises
+        `Forbidden`, or `Invalid` for a workflow that the caller does not have."""
         _check_known(permissions)
         _check_not_stronger(principal, permissions)
+        workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
+        wallet_ids = _within("walletIds", principal.wallet_ids, wallet_ids)
 
         def unit(tx: Tx) -> NewKey:
             ends = _end_within(tx, principal, expires_at)
-            new = make_key(principal.org_id, name, permissions, description=description, expires_at=ends)
+            _check_workflows(tx, principal.org_id, workflow_ids or ())
+            new = make_key(
+                principal.org_id,
+                name,
+                permissions,
+                description=description,
+                expires_at=ends,
+                workflow_ids=workflow_ids,
+                wallet_ids=wallet_ids,
+            )
             rows.insert(tx, new.row)
-            audit.record(tx, principal, "key.create", new.row.id, name=name, permissions=sorted(permissions))
+            limits = {"workflowIds": workflow_ids, "walletIds": wallet_ids}
+            limits = {field: named for field, named in limits.items() if named is not None}
+            audit.record(tx, principal, "key.create", new.row.id, name=name, permissions=sorted(permissions), **limits)
             return new
 
         return await idempotency.write(self._writer, unit)
@@ -159,11 +201,13 @@ class Keys:
         return page_of(found, paging)
 
     async def revoke(self, principal: Principal, key_id: str) -> KeyRow:
-        """Ends a key at once; ending it again changes nothing. Raises `NotFound`."""
+        """Ends a key at once; ending it again changes nothing. Raises `NotFound`, or `Conflict` for the organisation's
+        last key that administers it."""
 
         def unit(tx: Tx) -> KeyRow:
             row = _get(tx, principal, key_id)
             if row.revoked_at is None:
+                _check_not_last(tx, row)
                 rows.revoke(tx, key_id, at_ms=clock.now_ms())
                 audit.record(tx, principal, "key.revoke", key_id)
             return _get(tx, principal, key_id)
@@ -197,6 +241,47 @@ def _check_not_stronger(principal: Principal, permissions: Sequence[str]) -> Non
     if beyond:
         names = ", ".join(f'"{name}"' for name in beyond)
         raise Forbidden(f"A key can give only what it holds itself; it lacks {names}.")
+
+
+def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """What a new key is limited to: what was asked for, else what the key that makes it is limited to."""
+    if own is None:
+        return wanted
+    if wanted is None:
+        return sorted(own)
+    beyond = sorted(set(wanted) - own)
+    if beyond:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"A key can give only what it reaches itself; {names} is beyond its own {field}.")
+    return wanted
+
+
+def _check_workflows(tx: Tx, org_id: str, workflow_ids: Sequence[str]) -> None:
+    problems = [
+        Problem(f"workflowIds[{index}]", f'there is no workflow "{workflow_id}"')
+        for index, workflow_id in enumerate(workflow_ids)
+        if workflows.find(tx, org_id, workflow_id) is None
+    ]
+    if problems:
+        raise Invalid("The request body is not valid.", details=problems)
+
+
+def _administers(row: KeyRow) -> bool:
+    """Whether a key can do everything for ever: one that ends or is limited cannot stand in for the last such key."""
+    unlimited = row.workflow_ids is None and row.wallet_ids is None and row.expires_at is None
+    return unlimited and "admin" in permissions_of(row)
+
+
+def _check_not_last(tx: Tx, row: KeyRow) -> None:
+    if not _administers(row):
+        return
+    good = rows.list_good(tx, row.org_id, now_ms=clock.now_ms())
+    if not any(_administers(other) for other in good if other.id != row.id):
+        raise Conflict(
+            'This is the organisation\'s last key with the permission "admin" that neither ends nor is limited; nobody '
+            "could make keys any more. Make another one first, then revoke this one with it.",
+            code=Code.KEY_LAST_ADMIN,
+        )
 
 
 def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | None:

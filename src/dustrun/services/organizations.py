@@ -48,6 +48,7 @@ class Organizations:
 
     async def create(self, principal: Principal, name: str) -> NewOrganization:
         """Makes an organisation with an owner key of its own."""
+        principal.need_no_limits("make organisations")
         row = OrganizationRow(ids.new_id("org"), name, clock.now_ms())
         owner = make_key(row.id, "owner", ["admin"])
 

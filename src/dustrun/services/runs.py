@@ -13,14 +13,16 @@ from dustrun.core.exact_json import dumps_text
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.journal import Execution
 from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunStatus
-from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Temporary, Uncertain
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Refused, Temporary, Uncertain
 from dustrun.services import idempotency, starting
 from dustrun.services.hub import Hub
+from dustrun.services.keys import principal_of
 from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
 from dustrun.storage import journal as journal_rows
+from dustrun.storage import keys as key_rows
 from dustrun.storage import runs as rows
 from dustrun.storage import workflows as workflow_rows
 from dustrun.storage.database import Database
@@ -39,6 +41,15 @@ def _child_id(parent: RunFacts, call: ChildCall) -> str:
     of_chain = ("start", parent.root_run_id, call.path)
     parts = (parent.org_id, *(of_attempt if call.waits else of_chain))
     return f"run_{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:32]}"
+
+
+def _caller_of(tx: Tx, parent: RunFacts, head: Head) -> str:
+    """The key that started a run, which must reach the workflow that the run calls; raises `Refused`."""
+    by = rows.get(tx, parent.pk).triggered_by
+    key = key_rows.find(tx, parent.org_id, by)
+    if key is not None and not principal_of(key).may_use_workflow(head.id):
+        raise Refused(f'The key "{by}" that started this run is limited to workflows without "{head.id}".')
+    return by
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ class Runs:
 
     async def start(self, principal: Principal, workflow_id: str, request: RunRequest) -> Created:
         """Runs a workflow now and answers the run's id once run row and first event are on disk."""
+        principal.need_workflow(workflow_id)
         starting.check_request(request)
         for _ in range(_HEAD_TRIES):
             head = await self._head(principal.org_id, workflow_id)
@@ -87,7 +99,8 @@ class Runs:
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
-        """Raises `NotFound` unless the caller's organisation has the workflow."""
+        """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
+        principal.need_workflow(workflow_id)
         await self._head(principal.org_id, workflow_id)
 
     async def _head(self, org_id: str, workflow_id: str) -> Head:
@@ -198,6 +211,7 @@ class Runs:
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
         """Runs a definition that is not saved."""
+        principal.need_every_workflow("run a definition that belongs to none")
         starting.check_request(request)
         compiled = self._programs.compile(document)
         root = compiled.definition.nodes.get("root")
@@ -241,7 +255,7 @@ class Runs:
         if compiled is None:
             raise NotFound(f'The workflow "{head.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
-        by = (await self._database.read(lambda tx: rows.get(tx, parent.pk))).triggered_by
+        by = await self._database.read(lambda tx: _caller_of(tx, parent, head))
         request = RunRequest(
             payload=call.payload,
             run_id=run_id,
@@ -349,7 +363,7 @@ class Runs:
 
         def query(tx: Tx) -> Run | None:
             row = rows.find(tx, principal.org_id, run_id)
-            if row is None:
+            if row is None or not principal.may_use_workflow(row.workflow_id):
                 return None
             return Run(row) if slim else Run(row, None, journal_rows.list_executions(tx, row.pk))
 
@@ -364,16 +378,21 @@ class Runs:
         self, principal: Principal, filters: Filters, limit: int, offset: int
     ) -> tuple[list[RunRow], bool]:
         """A page of runs, newest first, and whether there are more."""
-        if filters.workflow_id is not None:
-            await self._head(principal.org_id, filters.workflow_id)
+        filters = await self._reachable(principal, filters)
         found = await self._database.read(lambda tx: rows.list_runs(tx, principal.org_id, filters, limit, offset))
         return found[:limit], len(found) > limit
 
     async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
         """Runs by status."""
-        if filters.workflow_id is not None:
-            await self._head(principal.org_id, filters.workflow_id)
+        filters = await self._reachable(principal, filters)
         return await self._database.read(lambda tx: rows.count_by_status(tx, principal.org_id, filters))
+
+    async def _reachable(self, principal: Principal, filters: Filters) -> Filters:
+        """The filters within what the key reaches; raises `NotFound` for a workflow that it does not."""
+        if filters.workflow_id is not None:
+            await self.check_workflow(principal, filters.workflow_id)
+        only = principal.workflow_ids
+        return filters if only is None else replace(filters, only=tuple(sorted(only)))
 
     @property
     def catalog(self) -> Catalog:

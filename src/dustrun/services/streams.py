@@ -11,6 +11,7 @@ from dustrun.core.state import RUN_FINAL, RunStatus
 from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
 from dustrun.services import idempotency
 from dustrun.services.hub import Activity, Hub
+from dustrun.services.keys import ids_of
 from dustrun.services.principal import Principal
 from dustrun.settings import Settings
 from dustrun.storage import events as event_rows
@@ -130,7 +131,8 @@ class Streams:
             raise Unauthenticated("The stream token is unknown, expired, or for another stream.")
         if row.first_used_at is None:
             await self._writer.write(lambda tx: token_rows.use(tx, token_hash, now))
-        return Principal(row.key_id, row.org_id, _READ)
+        workflow_ids = ids_of(row.key_workflow_ids)
+        return Principal(row.key_id, row.org_id, _READ, None if workflow_ids is None else frozenset(workflow_ids))
 
     async def _is_good(self, row: token_rows.TokenRow, now: int) -> bool:
         if row.key_revoked_at is not None or (row.key_expires_at is not None and row.key_expires_at <= now):
@@ -143,12 +145,19 @@ class Streams:
         run = await self._database.read(lambda tx: run_rows.find(tx, row.org_id, run_id))
         return run is None or run.finished_at is None or now - run.finished_at <= AFTER_END_MS
 
+    async def prune_tokens(self) -> int:
+        """Deletes tokens that can open nothing any more; returns how many.
+
+        One for a run lives as long as the run and an hour, so at least as long as a run may last."""
+        before = clock.now_ms() - AFTER_END_MS - WITHOUT_END_MS - self.settings.max_run_days * 86_400_000
+        return await self._writer.write(lambda tx: token_rows.prune(tx, before))
+
     # --- reading ---
 
-    async def find_run(self, org_id: str, run_id: str) -> RunState | None:
-        """The run behind a stream, if it exists yet."""
-        found = await self._database.read(lambda tx: run_rows.find_key(tx, org_id, run_id))
-        if found is None:
+    async def find_run(self, principal: Principal, run_id: str) -> RunState | None:
+        """The run behind a stream, if it exists yet and the key reaches it."""
+        found = await self._database.read(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
+        if found is None or not principal.may_use_workflow(found[3]):
             return None
         return RunState(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
 

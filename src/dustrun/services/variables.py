@@ -291,7 +291,7 @@ class Variables:
 
         def query(tx: Tx) -> list[WriteRow]:
             run = run_rows.find(tx, principal.org_id, run_id)
-            if run is None:
+            if run is None or not principal.may_use_workflow(run.workflow_id):
                 raise NotFound(f'There is no run "{run_id}".', code=Code.RUN_UNKNOWN)
             return rows.list_of_run(tx, run.pk, paging.peek, paging.offset)
 

@@ -54,7 +54,8 @@ def make_version(workflow_id: str, number: int, definition: Definition, by: str)
 
 
 def get_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow:
-    """The workflow of the caller's organisation; raises `NotFound`."""
+    """The workflow of the caller's organisation, if the key reaches it; raises `NotFound`."""
+    principal.need_workflow(workflow_id)
     row = workflows.find(tx, principal.org_id, workflow_id)
     if row is None:
         raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)

@@ -249,6 +249,7 @@ class Workflows:
 
     async def create(self, principal: Principal, new: NewWorkflow) -> Workflow:
         """Makes a draft with version 1."""
+        principal.need_every_workflow("make another")
         row = _first_row(principal, new)
 
         def unit(tx: Tx) -> Workflow:
@@ -373,6 +374,8 @@ class Workflows:
         **detail: Any,
     ) -> Workflow:
         """Reads the row, decides, writes what differs and the audit row: one unit, all or nothing."""
+
+        principal.need_workflow(workflow_id)
 
         def unit(tx: Tx) -> Workflow:
             row = rows.find_to_change(tx, principal.org_id, workflow_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
@@ -80,9 +80,13 @@ def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
     return _row(row) if row else None
 
 
-def list_page(tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int) -> list[ApprovalRow]:
-    """Questions, newest first."""
+def list_page(
+    tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
+) -> list[ApprovalRow]:
+    """Questions, newest first; `only` those of these workflows."""
     query = sa.select(*_COLUMNS).where(approvals.c.org_id == org_id)
+    if only is not None:
+        query = query.where(approvals.c.workflow_id.in_(only))
     if statuses:
         query = query.where(approvals.c.status.in_(statuses))
     query = query.order_by(approvals.c.created_at.desc(), approvals.c.id.desc()).limit(limit).offset(offset)

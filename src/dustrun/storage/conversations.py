@@ -63,7 +63,7 @@ _MESSAGES = Statement(
 )
 _LAST = Statement(sa.select(sa.func.max(messages.c.id)).where(_OF_CONVERSATION))
 _RUN_IDS = Statement(
-    sa.select(runs.c.id)
+    sa.select(runs.c.id, runs.c.workflow_id)
     .select_from(message_runs.join(runs, runs.c.pk == message_runs.c.run_pk))
     .where(message_runs.c.message_id == sa.bindparam("message_id"))
     .order_by(runs.c.pk)
@@ -118,6 +118,6 @@ def list_messages(tx: Tx, conversation_id: str, *, limit: int, offset: int) -> l
     return [MessageRow(*row) for row in found]
 
 
-def run_ids(tx: Tx, message_id: str) -> list[str]:
-    """The runs that the message launched, in order."""
-    return [row[0] for row in tx.all(_RUN_IDS, message_id=message_id)]
+def run_ids(tx: Tx, message_id: str) -> list[tuple[str, str | None]]:
+    """(id, workflow) of the runs that the message launched, in order."""
+    return [(row[0], row[1]) for row in tx.all(_RUN_IDS, message_id=message_id)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from dustrun.storage.tables import api_keys as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """One key; instants in milliseconds, `permissions` a JSON list."""
+    """One key; instants in milliseconds, `permissions`, `workflow_ids` and `wallet_ids` JSON lists."""
 
     id: str
     org_id: str
@@ -24,6 +25,9 @@ class KeyRow:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    workflow_ids: str | None = None
+    wallet_ids: str | None = None
+    last_used_at: int | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))
@@ -36,6 +40,23 @@ _REVOKE = Statement(
     sa.update(t)
     .where(t.c.id == sa.bindparam("of_id"), t.c.revoked_at.is_(None))
     .values(revoked_at=sa.bindparam("revoked_at"))
+)
+_LIST_GOOD = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.org_id == sa.bindparam("org_id"),
+        t.c.revoked_at.is_(None),
+        sa.or_(t.c.expires_at.is_(None), t.c.expires_at > sa.bindparam("now", type_=sa.BigInteger)),
+    )
+    .with_for_update()
+)
+_USE = Statement(
+    sa.update(t)
+    .where(
+        t.c.id == sa.bindparam("of_id"),
+        sa.or_(t.c.last_used_at.is_(None), t.c.last_used_at < sa.bindparam("at", type_=sa.BigInteger)),
+    )
+    .values(last_used_at=sa.bindparam("at", type_=sa.BigInteger))
 )
 _PAGE = Statement(
     sa.select(*_COLUMNS)
@@ -70,6 +91,16 @@ def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:
 def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
     """Ends a key; an ended one keeps its first instant."""
     tx.run(_REVOKE, of_id=key_id, revoked_at=at_ms)
+
+
+def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
+    """The organisation's keys that neither ended nor were revoked, locked where several processes write."""
+    return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
+
+
+def note_use(tx: Tx, used: Mapping[str, int]) -> None:
+    """Notes when keys were last used, by their ids; an instant never goes back."""
+    tx.many(_USE, [{"of_id": key_id, "at": at} for key_id, at in used.items()])
 
 
 def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[KeyRow]:

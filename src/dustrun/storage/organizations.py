@@ -10,7 +10,7 @@ from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import organizations as t
 
 _INSERT = Statement(sa.insert(t))
-_FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at).where(t.c.id == sa.bindparam("id")))
+_FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).where(t.c.id == sa.bindparam("id")))
 _ANY = Statement(sa.select(t.c.id).limit(1))
 
 
@@ -21,11 +21,12 @@ class OrganizationRow:
     id: str
     name: str
     created_at: int
+    retention_days: int | None = None
 
 
 def insert(tx: Tx, row: OrganizationRow) -> None:
     """Adds an organisation."""
-    tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at)
+    tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
 
 
 def find(tx: Tx, organization_id: str) -> OrganizationRow | None:

@@ -71,7 +71,9 @@ _INSERT = Statement(
 _FIND = Statement(sa.select(*_COLUMNS).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_")))
 _GET = Statement(sa.select(*_COLUMNS).where(runs.c.pk == b("the_pk")))
 _KEY_OF = Statement(
-    sa.select(runs.c.pk, runs.c.status, runs.c.last_seq).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_"))
+    sa.select(runs.c.pk, runs.c.status, runs.c.last_seq, runs.c.workflow_id).where(
+        runs.c.org_id == b("org_id"), runs.c.id == b("id_")
+    )
 )
 _TAKE_UP = Statement(
     sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
@@ -154,10 +156,10 @@ def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
     return RunRow(*row) if row else None
 
 
-def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int] | None:
-    """(private key, status, newest sequence number) of a run."""
+def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | None] | None:
+    """(private key, status, newest sequence number, workflow) of a run."""
     row = tx.one(_KEY_OF, org_id=org_id, id_=run_id)
-    return (row[0], row[1], row[2]) if row else None
+    return (row[0], row[1], row[2], row[3]) if row else None
 
 
 def get(tx: Tx, run_pk: int) -> RunRow:
@@ -216,12 +218,13 @@ def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which runs a list shows."""
+    """Which runs a list shows. `only`: the ids of the workflows that the caller reaches."""
 
     statuses: Sequence[str] = ()
     workflow_id: str | None = None
     modes: Sequence[str] = ()
     since: int | None = None
+    only: tuple[str, ...] | None = None
 
 
 def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[RunRow]:
@@ -234,6 +237,8 @@ def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) ->
 def _filtered(query: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
     if filters.statuses:
         query = query.where(runs.c.status.in_(filters.statuses))
+    if filters.only is not None:
+        query = query.where(runs.c.workflow_id.in_(filters.only))
     if filters.workflow_id is not None:
         query = query.where(runs.c.workflow_id == filters.workflow_id)
     if filters.modes:
@@ -249,8 +254,10 @@ def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
         ended = sa.select(run_counts.c.status, sa.func.sum(run_counts.c.total)).where(run_counts.c.org_id == org_id)
         if filters.workflow_id is not None:
             ended = ended.where(run_counts.c.workflow_id == filters.workflow_id)
+        if filters.only is not None:
+            ended = ended.where(run_counts.c.workflow_id.in_(filters.only))
         counts = {status: int(total) for status, total in tx.all(Statement(ended.group_by(run_counts.c.status)))}
-        open_ones = Filters(statuses=_OPEN, workflow_id=filters.workflow_id)
+        open_ones = Filters(statuses=_OPEN, workflow_id=filters.workflow_id, only=filters.only)
     else:
         counts, open_ones = {}, filters
     query = sa.select(runs.c.status, sa.func.count()).where(runs.c.org_id == org_id).group_by(runs.c.status)

@@ -29,6 +29,7 @@ _FIND = Statement(
         stream_tokens.c.first_used_at,
         api_keys.c.revoked_at,
         api_keys.c.expires_at,
+        api_keys.c.workflow_ids,
     )
     .join(api_keys, api_keys.c.id == stream_tokens.c.key_id)
     .where(stream_tokens.c.hash == b("hash_"))
@@ -53,6 +54,7 @@ class TokenRow:
     first_used_at: int | None
     key_revoked_at: int | None
     key_expires_at: int | None
+    key_workflow_ids: str | None
 
 
 def insert(tx: Tx, *, hash: str, key_id: str, org_id: str, stream: str, now: int) -> None:

@@ -56,7 +56,8 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a list of workflows is narrowed to; `status` None leaves out the archived ones."""
+    """What a list of workflows is narrowed to; `status` None leaves out the archived ones. `only`: the ids of those
+    that the caller reaches."""
 
     org_id: str
     q: str | None = None
@@ -65,6 +66,7 @@ class Filters:
     actions: tuple[str, ...] = ()
     connectors: tuple[str, ...] = ()
     owner: str | None = None
+    only: tuple[str, ...] | None = None
 
 
 _NAMES = tuple(field.name for field in fields(WorkflowRow))
@@ -137,6 +139,8 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         )
     if filters.type:
         found.append(v.c.trigger_type == filters.type)
+    if filters.only is not None:
+        found.append(t.c.id.in_(filters.only))
     if filters.owner is not None:
         found.append(t.c.owner == filters.owner)
     for column, wanted in ((v.c.node_types, filters.actions), (v.c.connector_types, filters.connectors)):

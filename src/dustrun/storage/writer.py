@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dustrun import log
+from dustrun import clock, log, metrics
 from dustrun.errors import Temporary, Uncertain
 from dustrun.storage.database import Database
 from dustrun.storage.statement import Tx
@@ -22,6 +22,11 @@ Unit = Callable[[Tx], T]
 _logger = log.get(__name__)
 
 MAX_GROUP = 500
+_UNITS = metrics.histogram(
+    "dustrun_writer_group_units", "Units of work in one commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+_COMMIT_SECONDS = metrics.histogram("dustrun_writer_commit_seconds", "One transaction of the writer, with its commit.")
+_FAILED = metrics.counter("dustrun_writer_failed_commits", "Transactions of the writer that failed as a whole.")
 
 
 def _nothing() -> None:
@@ -100,9 +105,11 @@ class Writer:
 
     def _commit_group(self) -> None:
         group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        started = clock.monotonic_s()
         try:
             done, failed = self._execute(group)
         except Exception as error:
+            _FAILED.add()
             translated = self._database.translate(error)
             _logger.error("commit failed", error=str(error), units=len(group))
             self._database.mend_writer()
@@ -110,6 +117,8 @@ class Writer:
             if isinstance(translated, Uncertain):
                 self._in_doubt = True
                 self._tell(self.on_doubt)
+        _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
+        _UNITS.observe(len(group))
         self.groups += 1
         self.units += len(done)
         self._tell(_answer, done, failed)

@@ -1,26 +1,28 @@
-"""`/v1/api-keys`: making, listing and revoking keys, and what was changed with them."""
+"""`/v1/api-keys`: making, listing and revoking keys, and the requests made with them."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import Description, Instant, Name, PageAnswer, Paged, Time, moment_ms, page_shape, time
-from dustrun.core import exact_json
 from dustrun.core.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services import audit
-from dustrun.services.keys import PRESETS, NewKey, permissions_of
+from dustrun.services.keys import PRESETS, NewKey, ids_of, permissions_of
 from dustrun.services.paging import Page
-from dustrun.storage.audit import AuditRow
+from dustrun.storage.key_requests import RequestRow
 from dustrun.storage.keys import KeyRow
 
 routes = Routes("API keys")
 router = routes.router
+
+_MOST_IDS = 100
+WorkflowId = Annotated[str, StringConstraints(pattern=r"^wf_[a-z0-9]{26}$")]
+WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
 
 
 class CreateKey(Fields):
@@ -33,6 +35,13 @@ class CreateKey(Fields):
     )
     scope: Literal["read", "read-write"] | None = Field(None, description="A preset; never holds `wallet:spend`.")
     expires_at: Instant | None = Field(None, description="When the key ends; never after the key that makes it.")
+
+    workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="The key sees and touches only these workflows and their runs; without it, all."
+    )
+    wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
+        None, description="The key uses only these wallets; without it, all."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> CreateKey:
@@ -49,9 +58,12 @@ class KeyAnswer(Fields):
     name: str
     description: str | None
     permissions: list[str]
+    workflow_ids: list[str] | None
+    wallet_ids: list[str] | None
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
+    last_used_at: Time | None = Field(description="Within about a minute.")
 
 
 class NewKeyAnswer(KeyAnswer):
@@ -60,15 +72,16 @@ class NewKeyAnswer(KeyAnswer):
     key: str = Field(description="The key itself, shown this once.")
 
 
-class AuditAnswer(Fields):
-    """One change."""
+class RequestAnswer(Fields):
+    """One request that was made with a key."""
 
     id: int
     key_id: str
     at: Time
-    action: str
-    subject: str
-    detail: dict[str, Any]
+    method: str
+    route: str = Field(description="The template of its path, like `/v1/runs/{id}`; empty when no route matched.")
+    status: int = Field(description="HTTP status of the answer; 0 when the caller left before it.")
+    request_id: str
 
 
 def _key(row: KeyRow) -> dict[str, Any]:
@@ -78,9 +91,12 @@ def _key(row: KeyRow) -> dict[str, Any]:
         "name": row.name,
         "description": row.description,
         "permissions": permissions_of(row),
+        "workflowIds": ids_of(row.workflow_ids),
+        "walletIds": ids_of(row.wallet_ids),
         "createdAt": time(row.created_at),
         "expiresAt": time(row.expires_at),
         "revokedAt": time(row.revoked_at),
+        "lastUsedAt": time(row.last_used_at),
     }
 
 
@@ -88,14 +104,16 @@ def _new_key(new: NewKey) -> dict[str, Any]:
     return {**_key(new.row), "key": new.secret}
 
 
-def _audit(row: AuditRow) -> dict[str, Any]:
+def _request(found: tuple[int, RequestRow]) -> dict[str, Any]:
+    number, row = found
     return {
-        "id": row.id,
+        "id": number,
         "keyId": row.key_id,
         "at": time(row.at),
-        "action": row.action,
-        "subject": row.subject,
-        "detail": exact_json.loads(row.detail),
+        "method": row.method,
+        "route": row.route,
+        "status": row.status,
+        "requestId": row.request_id,
     }
 
 
@@ -112,7 +130,8 @@ def _end_of(body: CreateKey) -> int | None:
 async def create_key(call: Call, body: CreateKey) -> NewKey:
     """Make an API key.
 
-    The answer is the only place where the key ever appears. No key can make a stronger or a longer-lived one.
+    The answer is the only place where the key ever appears. No key can make a stronger or a longer-lived one, nor one
+    that reaches more; one that is limited to some workflows or wallets passes its limits on.
     """
     permissions = body.permissions or sorted(PRESETS[body.scope or "read"])
     return await call.parts.keys.create(
@@ -121,6 +140,8 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
         permissions=permissions,
         description=body.description,
         expires_at=_end_of(body),
+        workflow_ids=body.workflow_ids,
+        wallet_ids=body.wallet_ids,
     )
 
 
@@ -130,14 +151,20 @@ async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
     return await call.parts.keys.list_page(call.principal, paging)
 
 
-@routes.get("/v1/api-keys/requests", permission="key:read", answers=PageAnswer[AuditAnswer], shape=page_shape(_audit))
-async def list_changes(
+@routes.get(
+    "/v1/api-keys/requests", permission="key:read", answers=PageAnswer[RequestAnswer], shape=page_shape(_request)
+)
+async def list_requests(
     call: Call,
     paging: Paged,
     api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only those made with this key.")] = None,
-) -> Page[AuditRow]:
-    """List what was changed and with which key, newest first."""
-    return await audit.list_page(call.parts.database, call.principal, key_id=api_key_id, paging=paging)
+) -> Page[tuple[int, RequestRow]]:
+    """List the requests that were made with keys, newest first.
+
+    A request is listed about a second after it was answered. The settings `request_audit_rows` and
+    `request_audit_days` say how many are kept.
+    """
+    return await call.parts.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
 
 
 @routes.get("/v1/api-keys/{id}", permission="key:read", answers=KeyAnswer, shape=_key, refusals=[Code.KEY_UNKNOWN])
@@ -146,7 +173,16 @@ async def get_key(call: Call, id: str) -> KeyRow:
     return await call.parts.keys.get(call.principal, id)
 
 
-@routes.delete("/v1/api-keys/{id}", permission="key:write", answers=KeyAnswer, shape=_key, refusals=[Code.KEY_UNKNOWN])
+@routes.delete(
+    "/v1/api-keys/{id}",
+    permission="key:write",
+    answers=KeyAnswer,
+    shape=_key,
+    refusals=[Code.KEY_UNKNOWN, Code.KEY_LAST_ADMIN],
+)
 async def revoke_key(call: Call, id: str) -> KeyRow:
-    """Revoke an API key; it takes effect at once."""
+    """Revoke an API key; it takes effect at once.
+
+    The organisation's last key that administers it without end or limit stays.
+    """
     return await call.parts.keys.revoke(call.principal, id)

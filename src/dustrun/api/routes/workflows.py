@@ -75,6 +75,7 @@ def _filters(
         type=type,
         actions=_listed("actions", actions),
         connectors=_listed("connectors", connectors),
+        only=None if call.principal.workflow_ids is None else tuple(sorted(call.principal.workflow_ids)),
         owner={"yours": call.principal.key_id, "org": None}.get(owner, ""),
     )
 

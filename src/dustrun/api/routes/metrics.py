@@ -1,0 +1,46 @@
+"""`/metrics`: what the server counts and measures, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from dustrun.api import openapi
+from dustrun.api.auth import admit
+from dustrun.api.openapi import responses_of
+from dustrun.api.parts import parts_of
+from dustrun.api.routing import RawRoute
+
+PERMISSION = "metrics:read"
+
+
+async def show_metrics(scope: Scope, receive: Receive, send: Send) -> None:
+    """`GET /metrics`."""
+    from dustrun.api import exposition  # slow import: only a server that is asked for metrics pays for it
+
+    parts = parts_of(scope)
+    if not parts.settings.metrics_public:
+        await admit(parts, scope, PERMISSION)
+    text = await asyncio.to_thread(exposition.render, parts.gauges())
+    await Response(text, media_type=exposition.CONTENT_TYPE)(scope, receive, send)
+
+
+raw_routes = [RawRoute("/metrics", show_metrics, methods=["GET"], permission=PERMISSION)]
+
+_responses = responses_of("GET", PERMISSION, [])
+_responses[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+openapi.add(
+    "/metrics",
+    "get",
+    {
+        "tags": ["Health"],
+        "operationId": "show_metrics",
+        "summary": "Show counters and measurements for Prometheus.",
+        "description": "Of the whole server, not of one organisation. With the setting `metrics_public` no key is "
+        "needed.",
+        "x-permission": PERMISSION,
+        "responses": _responses,
+    },
+)
