@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from dustrun.actions.data.items import refuse
+from dustrun.core.addresses import keccak256
 from dustrun.core.exact_json import dumps
 from dustrun.sdk import Context, Effect, Fields, action
 
@@ -38,12 +39,6 @@ class Output(Fields):
     """The hash."""
 
     hash: str = Field(description="The hash; hexadecimal in lower case without 0x.")
-
-
-def _keccak256(data: bytes) -> bytes:
-    from Crypto.Hash import keccak  # slow import
-
-    return keccak.new(digest_bits=256, data=data).digest()
 
 
 def _unhex(text: str) -> bytes:
@@ -71,7 +66,7 @@ def _bytes(value: Any, encoding: Encoding, field: str) -> bytes:
 def _digest(input: Input) -> bytes:
     data = _bytes(input.value, input.input_encoding, "value")
     if input.algorithm == "keccak256":
-        return _keccak256(data)
+        return keccak256(data)
     name = _NAMES.get(input.algorithm, input.algorithm)
     return hashlib.new(name, data, usedforsecurity=False).digest()
 

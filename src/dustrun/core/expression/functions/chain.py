@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dustrun.core import addresses
 from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi
 from dustrun.core.expression.functions.table import Group
@@ -13,20 +14,7 @@ from dustrun.core.expression.limits import Meter
 
 chain = Group("Chain")
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _SIGNATURE = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]*)\((.*)\)")
-
-
-def _keccak(data: bytes) -> bytes:
-    from Crypto.Hash import keccak as keccak_hash  # slow import
-
-    return keccak_hash.new(digest_bits=256, data=data).digest()
-
-
-def _checksummed(address: str) -> str:
-    digits = address[2:].lower()
-    digest = _keccak(digits.encode()).hex()
-    return "0x" + "".join(c.upper() if int(d, 16) > 7 else c for c, d in zip(digits, digest, strict=False))
 
 
 @chain.function(
@@ -36,9 +24,9 @@ def _checksummed(address: str) -> str:
     '"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"',
 )
 def checksum(meter: Meter, address: str) -> str:
-    if not is_address(meter, address):
+    if not addresses.is_address(address):
         raise Fault("value", "checksum(): the text is not an address, or its capitals are wrong")
-    return _checksummed(address)
+    return addresses.checksum(address)
 
 
 @chain.function(
@@ -48,10 +36,7 @@ def checksum(meter: Meter, address: str) -> str:
     "true",
 )
 def is_address(meter: Meter, x: Any) -> bool:
-    if not isinstance(x, str) or not _ADDRESS.fullmatch(x):
-        return False
-    digits = x[2:]
-    return digits in (digits.lower(), digits.upper()) or x == _checksummed(x)
+    return addresses.is_address(x)
 
 
 @chain.function(
@@ -61,7 +46,7 @@ def is_address(meter: Meter, x: Any) -> bool:
     '"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"',
 )
 def keccak(meter: Meter, data: str | bytes) -> str:
-    return "0x" + _keccak(utf8(data)).hex()
+    return "0x" + addresses.keccak256(utf8(data)).hex()
 
 
 def _types(names: list[Any]) -> tuple[abi.AbiType, ...]:
@@ -102,4 +87,4 @@ def selector(meter: Meter, signature: str) -> str:
     if match is None or len(signature) > abi.MAX_TYPE_TEXT:
         raise Fault("value", "selector(): the signature looks like transfer(address,uint256)")
     types = ",".join(abi.canonical(abi.read_type(part)) for part in abi.split_types(match.group(2)))
-    return "0x" + _keccak(f"{match.group(1)}({types})".encode())[:4].hex()
+    return "0x" + addresses.keccak256(f"{match.group(1)}({types})".encode())[:4].hex()
