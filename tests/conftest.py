@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from postgres import Cluster
+
+if TYPE_CHECKING:
+    from anvil import Anvil
+    from contracts import World
 
 _TESTS = Path(__file__).parent
 # What must behave the same on both; the rest of the tests does not come near the dialect.
@@ -39,3 +44,18 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     url = cluster.fresh()
     yield url
     cluster.drop(url)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Tokens, feeds and Uniswap, deployed once a session by the first test that wants them."""
+    from contracts import build  # slow import: web3.py
+
+    return build(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture
+def anvil(world: World) -> Iterator[Anvil]:
+    """A fresh EVM node with the contracts of `world` on it."""
+    with world.node() as node:
+        yield node

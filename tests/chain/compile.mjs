@@ -1,0 +1,33 @@
+// Compiles contracts/*.sol into contracts.json: node tests/chain/compile.mjs (after scripts/node-setup tests/chain).
+// The result is committed, so that a test needs no compiler; the settings keep it the same on every machine.
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import solc from "solc";
+
+const folder = new URL("contracts/", import.meta.url);
+const sources = Object.fromEntries(
+  readdirSync(folder)
+    .filter((name) => name.endsWith(".sol"))
+    .map((name) => [name, { content: readFileSync(new URL(name, folder), "utf8") }]),
+);
+const settings = {
+  evmVersion: "paris",
+  optimizer: { enabled: true, runs: 200 },
+  metadata: { bytecodeHash: "none", appendCBOR: false },
+  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
+};
+const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings })));
+const errors = (output.errors ?? []).filter((problem) => problem.severity === "error");
+if (errors.length > 0) {
+  console.error(errors.map((problem) => problem.formattedMessage).join("\n"));
+  process.exit(1);
+}
+const compiled = {};
+for (const file of Object.values(output.contracts)) {
+  for (const [name, { abi, evm }] of Object.entries(file)) {
+    if (evm.bytecode.object === "") continue;
+    compiled[name] = { abi, bytecode: `0x${evm.bytecode.object}` };
+  }
+}
+const lines = Object.entries(compiled).map(([name, contract]) => `${JSON.stringify(name)}: ${JSON.stringify(contract)}`);
+writeFileSync(new URL("contracts.json", import.meta.url), `{\n${lines.join(",\n")}\n}\n`);
+console.log(`${lines.length} contracts`);
