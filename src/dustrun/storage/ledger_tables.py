@@ -1,5 +1,7 @@
-"""The tables of the money: wallets, their policies, what they have spent. As in `tables.py`; amounts are texts of decimal digits, since no
-integer of either dialect is wide enough."""
+"""The tables of the money: wallets, their policies, what they have spent, transactions and signatures.
+
+As in `tables.py`; amounts are texts of decimal digits, since no integer of either dialect is wide enough.
+"""
 
 from __future__ import annotations
 
@@ -78,4 +80,131 @@ wallet_recipients = Table(
     Column("wallet_id", Text, primary_key=True),
     Column("address", Text, primary_key=True, comment="lower case"),
     Column("first_seen_at", BigInteger, nullable=False, comment="named by a policy, or first asked for"),
+)
+
+spends = Table(
+    "spends",
+    metadata,
+    Column("org_id", Text, primary_key=True),
+    Column("root_run_id", Text, primary_key=True, comment="first run of the retry chain"),
+    Column("path", Text, primary_key=True),
+    Column(
+        "generation", Integer, primary_key=True, comment="from 1; a later one only after the one before came to nothing"
+    ),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
+    Column("transactions", Text, nullable=False, comment="JSON list: ids in the order of the wishes"),
+    Column("signatures", Text, nullable=False, comment="JSON list: ids in the order of the wishes"),
+    Column("notes", Text, nullable=False, comment="JSON: what the action wants again at its end"),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_spends_run_pk", "run_pk"),
+    comment="what a spend node wished for, as a whole",
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("key", Text, nullable=False, comment="org/first run of the retry chain/path/item/generation"),
+    Column("purpose", Text, nullable=False, comment="intent, or fill: of a gap in the nonces, which belongs to no run"),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk")),
+    Column("run_id", Text),
+    Column("root_run_id", Text),
+    Column("workflow_id", Text),
+    Column("path", Text),
+    Column("item", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("mode", Text, nullable=False, comment="live, dust"),
+    Column("wallet_id", Text, ForeignKey("wallets.id"), nullable=False),
+    Column("key_id", Text, comment="the API key that started the run"),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False, comment="EIP-55 checksummed"),
+    Column("nonce", BigInteger, comment="null until it is signed"),
+    Column("intent", Text, nullable=False, comment="JSON: the unsigned wish"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="planned, signed, sent, mined, final, reverted, cancelled, displaced, refused",
+    ),
+    Column("confirmations", Integer, nullable=False, comment="blocks, the first included, that make it final"),
+    Column("gas_limit", BigInteger),
+    Column("max_price", Text, comment="most that any attempt may bid for one unit of gas"),
+    Column("hash", Text, comment="of the attempt that was mined, else the newest"),
+    Column("block_number", BigInteger),
+    Column("block_hash", Text),
+    Column("receipt", Text, comment="JSON"),
+    Column("error", Text, comment="JSON: {code, message, retryable, details}"),
+    Column("verdict", Text, comment="JSON: what policy said, with its reasons"),
+    Column("approval_id", Text),
+    Column("refusal", Text, comment="what a node last answered that did not take it; null when one took it"),
+    Column("planned_at", BigInteger, nullable=False),
+    Column("signed_at", BigInteger),
+    Column("mined_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_transactions_key", "key", unique=True),
+    Index("ix_transactions_nonce", "chain_id", "sender", "nonce", unique=True),
+    Index("ix_transactions_org_id_id", "org_id", "id"),
+    Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
+    Index("ix_transactions_run_pk", "run_pk"),
+    Index(
+        "ix_transactions_open",
+        "chain_id",
+        "sender",
+        "nonce",
+        sqlite_where=text("state IN ('signed', 'sent', 'mined')"),
+        postgresql_where=text("state IN ('signed', 'sent', 'mined')"),
+    ),
+    comment="the life of one nonce, replacements included",
+)
+
+transaction_attempts = Table(
+    "transaction_attempts",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("transaction_id", Text, ForeignKey("transactions.id"), nullable=False),
+    Column("number", Integer, nullable=False, comment="from 1"),
+    Column("kind", Text, nullable=False, comment="send, replace, cancel"),
+    Column("raw", Text, nullable=False, comment="the signed bytes, on disk before they are sent"),
+    Column("gas_limit", BigInteger, nullable=False),
+    Column("max_fee", Text, nullable=False),
+    Column("tip", Text, nullable=False),
+    Column("is_legacy", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger, comment="when a node first took it"),
+    Column("tried_at", BigInteger, comment="when it was last sent"),
+    Column("reply", Text, comment="what a node last answered"),
+    Index("ix_transaction_attempts_transaction_id_number", "transaction_id", "number", unique=True),
+)
+
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("key", Text, nullable=False, comment="org/first run of the retry chain/path/item/generation"),
+    Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("root_run_id", Text, nullable=False),
+    Column("workflow_id", Text),
+    Column("path", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("mode", Text, nullable=False, comment="live, dust"),
+    Column("wallet_id", Text, ForeignKey("wallets.id"), nullable=False),
+    Column("key_id", Text, nullable=False, comment="the API key that started the run"),
+    Column("chain_id", BigInteger),
+    Column("request", Text, nullable=False, comment="JSON: the wish"),
+    Column("state", Text, nullable=False, comment="planned, signed, refused"),
+    Column("sealed", Text, comment="the signature"),
+    Column("error", Text, comment="JSON: {code, message, retryable, details}"),
+    Column("verdict", Text, comment="JSON: what policy said, with its reasons"),
+    Column("approval_id", Text),
+    Column("planned_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Index("ix_signatures_key", "key", unique=True),
+    Index("ix_signatures_org_id_id", "org_id", "id"),
+    Index("ix_signatures_chain", "org_id", "root_run_id", "path"),
+    Index("ix_signatures_run_pk", "run_pk"),
 )

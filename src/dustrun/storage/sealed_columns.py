@@ -29,4 +29,5 @@ SEALED: Final = (
     SealedColumn("connector", tables.connectors, "sealed"),
     SealedColumn("connector-token", tables.connectors, "sealed_token"),
     SealedColumn("wallet", ledger_tables.wallets, "sealed"),
+    SealedColumn("signature", ledger_tables.signatures, "sealed"),
 )

@@ -282,6 +282,18 @@ def upgrade() -> None:
         sa.Column("decided_at", sa.BigInteger(), nullable=True),
         sa.Column("decided_by", sa.Text(), nullable=True, comment="id of the key, or link"),
         sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column(
+            "binding",
+            sa.Text(),
+            nullable=True,
+            comment="of a spend: SHA-256 of chain, from, to, value, calldata and fee ceiling",
+        ),
+        sa.Column(
+            "barred_key",
+            sa.Text(),
+            nullable=True,
+            comment="of a spend: id of the key that started the run, which cannot decide",
+        ),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_approvals_run_pk")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
     )
@@ -414,6 +426,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner_pk", "scope", "workflow_id", "name", name=op.f("pk_run_variables")),
     )
     op.create_table(
+        "spends",
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("root_run_id", sa.Text(), nullable=False, comment="first run of the retry chain"),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column(
+            "generation",
+            sa.Integer(),
+            nullable=False,
+            comment="from 1; a later one only after the one before came to nothing",
+        ),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("transactions", sa.Text(), nullable=False, comment="JSON list: ids in the order of the wishes"),
+        sa.Column("signatures", sa.Text(), nullable=False, comment="JSON list: ids in the order of the wishes"),
+        sa.Column("notes", sa.Text(), nullable=False, comment="JSON: what the action wants again at its end"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_spends_run_pk")),
+        sa.PrimaryKeyConstraint("org_id", "root_run_id", "path", "generation", name=op.f("pk_spends")),
+        comment="what a spend node wished for, as a whole",
+    )
+    op.create_index("ix_spends_run_pk", "spends", ["run_pk"], unique=False)
+    op.create_table(
         "variable_writes",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for an inline run"),
@@ -512,6 +545,39 @@ def upgrade() -> None:
     )
     op.create_index("ix_messages_conversation_id_id", "messages", ["conversation_id", "id"], unique=False)
     op.create_table(
+        "signatures",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False, comment="org/first run of the retry chain/path/item/generation"),
+        sa.Column("run_pk", sa.BigInteger(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("root_run_id", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.Text(), nullable=True),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False, comment="live, dust"),
+        sa.Column("wallet_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False, comment="the API key that started the run"),
+        sa.Column("chain_id", sa.BigInteger(), nullable=True),
+        sa.Column("request", sa.Text(), nullable=False, comment="JSON: the wish"),
+        sa.Column("state", sa.Text(), nullable=False, comment="planned, signed, refused"),
+        sa.Column("sealed", sa.Text(), nullable=True, comment="the signature"),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable, details}"),
+        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: what policy said, with its reasons"),
+        sa.Column("approval_id", sa.Text(), nullable=True),
+        sa.Column("planned_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_signatures_org_id")),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_signatures_run_pk")),
+        sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_signatures_wallet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_signatures")),
+    )
+    op.create_index("ix_signatures_chain", "signatures", ["org_id", "root_run_id", "path"], unique=False)
+    op.create_index("ix_signatures_key", "signatures", ["key"], unique=True)
+    op.create_index("ix_signatures_org_id_id", "signatures", ["org_id", "id"], unique=False)
+    op.create_index("ix_signatures_run_pk", "signatures", ["run_pk"], unique=False)
+    op.create_table(
         "stream_tokens",
         sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the token in hexadecimal"),
         sa.Column("key_id", sa.Text(), nullable=False),
@@ -545,6 +611,79 @@ def upgrade() -> None:
         sqlite_where=sa.text("layer > 0"),
         postgresql_where=sa.text("layer > 0"),
     )
+    op.create_table(
+        "transactions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False, comment="org/first run of the retry chain/path/item/generation"),
+        sa.Column(
+            "purpose",
+            sa.Text(),
+            nullable=False,
+            comment="intent, or fill: of a gap in the nonces, which belongs to no run",
+        ),
+        sa.Column("run_pk", sa.BigInteger(), nullable=True),
+        sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column("root_run_id", sa.Text(), nullable=True),
+        sa.Column("workflow_id", sa.Text(), nullable=True),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False, comment="live, dust"),
+        sa.Column("wallet_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True, comment="the API key that started the run"),
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False, comment="EIP-55 checksummed"),
+        sa.Column("nonce", sa.BigInteger(), nullable=True, comment="null until it is signed"),
+        sa.Column("intent", sa.Text(), nullable=False, comment="JSON: the unsigned wish"),
+        sa.Column(
+            "state",
+            sa.Text(),
+            nullable=False,
+            comment="planned, signed, sent, mined, final, reverted, cancelled, displaced, refused",
+        ),
+        sa.Column(
+            "confirmations", sa.Integer(), nullable=False, comment="blocks, the first included, that make it final"
+        ),
+        sa.Column("gas_limit", sa.BigInteger(), nullable=True),
+        sa.Column("max_price", sa.Text(), nullable=True, comment="most that any attempt may bid for one unit of gas"),
+        sa.Column("hash", sa.Text(), nullable=True, comment="of the attempt that was mined, else the newest"),
+        sa.Column("block_number", sa.BigInteger(), nullable=True),
+        sa.Column("block_hash", sa.Text(), nullable=True),
+        sa.Column("receipt", sa.Text(), nullable=True, comment="JSON"),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable, details}"),
+        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: what policy said, with its reasons"),
+        sa.Column("approval_id", sa.Text(), nullable=True),
+        sa.Column(
+            "refusal",
+            sa.Text(),
+            nullable=True,
+            comment="what a node last answered that did not take it; null when one took it",
+        ),
+        sa.Column("planned_at", sa.BigInteger(), nullable=False),
+        sa.Column("signed_at", sa.BigInteger(), nullable=True),
+        sa.Column("mined_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_transactions_org_id")),
+        sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_transactions_run_pk")),
+        sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_transactions_wallet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
+        comment="the life of one nonce, replacements included",
+    )
+    op.create_index("ix_transactions_chain", "transactions", ["org_id", "root_run_id", "path"], unique=False)
+    op.create_index("ix_transactions_key", "transactions", ["key"], unique=True)
+    op.create_index("ix_transactions_nonce", "transactions", ["chain_id", "sender", "nonce"], unique=True)
+    op.create_index(
+        "ix_transactions_open",
+        "transactions",
+        ["chain_id", "sender", "nonce"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('signed', 'sent', 'mined')"),
+        postgresql_where=sa.text("state IN ('signed', 'sent', 'mined')"),
+    )
+    op.create_index("ix_transactions_org_id_id", "transactions", ["org_id", "id"], unique=False)
+    op.create_index("ix_transactions_run_pk", "transactions", ["run_pk"], unique=False)
     op.create_table(
         "variables",
         sa.Column("workflow_id", sa.Text(), nullable=False),
@@ -617,3 +756,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", "run_pk", name=op.f("pk_message_runs")),
     )
     op.create_index("ix_message_runs_run_pk", "message_runs", ["run_pk"], unique=False)
+    op.create_table(
+        "transaction_attempts",
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("transaction_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False, comment="from 1"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="send, replace, cancel"),
+        sa.Column("raw", sa.Text(), nullable=False, comment="the signed bytes, on disk before they are sent"),
+        sa.Column("gas_limit", sa.BigInteger(), nullable=False),
+        sa.Column("max_fee", sa.Text(), nullable=False),
+        sa.Column("tip", sa.Text(), nullable=False),
+        sa.Column("is_legacy", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True, comment="when a node first took it"),
+        sa.Column("tried_at", sa.BigInteger(), nullable=True, comment="when it was last sent"),
+        sa.Column("reply", sa.Text(), nullable=True, comment="what a node last answered"),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"], ["transactions.id"], name=op.f("fk_transaction_attempts_transaction_id")
+        ),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_transaction_attempts")),
+    )
+    op.create_index(
+        "ix_transaction_attempts_transaction_id_number",
+        "transaction_attempts",
+        ["transaction_id", "number"],
+        unique=True,
+    )
