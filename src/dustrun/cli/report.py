@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
+from dustrun.cli import chain_report
 from dustrun.cli.output import compact
 
-_OTHERS = {
-    "transactions": "Transactions",
-    "balanceChanges": "Balance changes",
-    "approvals": "Approvals left behind",
-    "variableWrites": "Variable writes",
-    "policyVerdicts": "Policy verdicts",
-    "totalFees": "Fees",
-}
 
-
-def draw(effects: Mapping[str, Any]) -> list[Text]:
-    """The report as lines."""
+def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
+    """The report as tables and lines."""
     is_simulated = effects.get("mode") == "simulate"
-    lines = _requests(effects.get("requests") or [], is_simulated)
-    for name, title in _OTHERS.items():
-        if effects.get(name):
-            lines.append(Text(title, style="bold"))
-            lines += [Text(f"  {compact(item, 200)}") for item in effects[name]]
+    lines: list[RenderableType] = chain_report.draw(effects)
+    if effects.get("requests") or not lines:
+        lines += _requests(effects.get("requests") or [], is_simulated)
+    lines += _section("Variable writes", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold")
+    lines += chain_report.dust(effects)
     if note := (effects.get("dust") or {}).get("note"):
         lines.append(Text(f"Dust: {note}"))
     lines += _section("Assumed", [f"{item['path']}: {item['why']}" for item in effects.get("assumed") or []], "cyan")
@@ -35,7 +28,7 @@ def draw(effects: Mapping[str, Any]) -> list[Text]:
     return lines
 
 
-def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[Text]:
+def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[RenderableType]:
     if not requests:
         return [Text("Nothing would go out." if is_simulated else "Nothing went out.")]
     sent = [item for item in requests if item.get("sent")]
@@ -60,5 +53,5 @@ def _warning(item: Any) -> str:
     return f"{item.get('path', '')}: {item.get('message', item.get('code', ''))}"
 
 
-def _section(title: str, items: list[str], style: str) -> list[Text]:
+def _section(title: str, items: list[str], style: str) -> list[RenderableType]:
     return [Text(title, style=style), *(Text(f"  {item}") for item in items)] if items else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dustrun.core import chain_effects
 from dustrun.core.definition import Node
 from dustrun.core.journal import Execution
 from dustrun.core.specs import Specs
@@ -16,27 +17,34 @@ _DUST_NOTE = "No node spends, so nothing was scaled: every node ran with its own
 def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, mode: Mode) -> dict[str, Any]:
     """The report of one run. `requests` are the writes in the order of their start; `sent` says whether one left.
 
-    Chain parts (`transactions`, `balanceChanges`, `approvals`, `policyVerdicts`, `totalFees`) are empty for a graph
-    without spending nodes.
+    The chain part (`core/chain_effects.py`) is empty for a graph without spending nodes.
     """
     ordered = sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
+    chain = chain_effects.fold(ordered)
+    chain_warnings = chain.pop("warnings")
     report: dict[str, Any] = {
         "mode": mode.value,
-        "transactions": [],
-        "balanceChanges": [],
-        "approvals": [],
-        "policyVerdicts": [],
-        "totalFees": [],
+        **chain,
         "requests": [_request(execution, nodes, mode) for execution in ordered if _is_write(execution)],
         "variableWrites": [_variable(execution, mode) for execution in ordered if _fact(execution, "variable")],
         "children": [_child(execution) for execution in ordered if _fact(execution, "child")],
         "assumed": [_assumed(execution, nodes, specs) for execution in ordered if execution.assumed],
         "uncertain": [execution.path for execution in ordered if execution.status is NodeStatus.UNCERTAIN],
-        "warnings": _warnings(ordered, mode),
+        "warnings": [*_warnings(ordered, mode), *chain_warnings],
     }
     if mode is Mode.DUST:
-        report["dust"] = {"scaled": [], "note": _DUST_NOTE}
+        report["dust"] = _dust(ordered)
     return report
+
+
+def _dust(executions: Iterable[Execution]) -> dict[str, Any]:
+    """What a dust run scaled: original amount, dust, price and source of each."""
+    scaled = [
+        {"nodeId": execution.node_id, "path": execution.path, **entry}
+        for execution in executions
+        for entry in _fact(execution, "dust") or ()
+    ]
+    return {"scaled": scaled} if scaled else {"scaled": [], "note": _DUST_NOTE}
 
 
 def _fact(execution: Execution, name: str) -> Any:
