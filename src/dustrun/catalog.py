@@ -1,4 +1,4 @@
-"""The catalogue: every action, trigger and control node, found by walking folders and entry points."""
+"""The catalogue: every action, trigger, connector type and control node, found by walking folders and entry points."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from dustrun import actions, triggers
+from dustrun import actions, connectors, triggers
 from dustrun.core.control import CONTROL, DOCS
 from dustrun.core.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.sdk import Action, Effect, Trigger
+from dustrun.sdk.connector import Connector
 
+Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -33,6 +35,7 @@ class Catalog:
 
     actions: Mapping[str, Action]
     triggers: Mapping[str, Trigger]
+    connectors: Mapping[str, Connector]
     _specs: Mapping[str, NodeSpec]
 
     def specs(self) -> Specs:
@@ -72,6 +75,20 @@ class Catalog:
             }
         return shown
 
+    def connector(self, kind: str) -> Connector:
+        """One type of connectors; raises `NotFound` with near matches."""
+        if kind not in self.connectors:
+            raise self._unknown(kind, "connector type", set(self.connectors))
+        return self.connectors[kind]
+
+    def public_connectors(self) -> list[dict[str, Any]]:
+        """Every type of connectors as the API shows it, by type."""
+        return [self.public_connector(kind) for kind in sorted(self.connectors)]
+
+    def public_connector(self, kind: str) -> dict[str, Any]:
+        """One type of connectors as the API shows it."""
+        return _public_connector(self.connector(kind))
+
     @staticmethod
     def _unknown(kind: str, what: str, known: set[str]) -> NotFound:
         close = difflib.get_close_matches(kind, known, n=2)
@@ -90,6 +107,8 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
         "tags": [action.family, *action.tags],
         "fundsMovement": [movement.public() for movement in action.funds_movement],
         "requiresGas": action.effect is Effect.SPEND and bool(action.funds_movement),
+        "connectors": list(action.connector),
+        "connectorRequired": bool(action.connector) and not action.connector_optional,
     }
     if not summary:
         shown |= {
@@ -100,6 +119,20 @@ def _public_action(action: Action, summary: bool) -> dict[str, Any]:
             "exampleOutput": action.example_output,
         }
     return shown
+
+
+def _public_connector(connector: Connector) -> dict[str, Any]:
+    return {
+        "type": connector.type,
+        "summary": connector.summary,
+        "description": connector.description,
+        "tags": list(connector.tags),
+        "attachesToHttp": connector.attaches,
+        "movesMoney": connector.moves_money,
+        "secretFields": sorted(connector.secret_fields),
+        "dataSchema": connector.data.model_json_schema(by_alias=True),
+        "exampleData": connector.example,
+    }
 
 
 def _public_control(kind: str, summary: bool) -> dict[str, Any]:
@@ -114,6 +147,8 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
         "tags": ["control"],
         "fundsMovement": [],
         "requiresGas": False,
+        "connectors": [],
+        "connectorRequired": False,
     }
     if not summary:
         shown |= {
@@ -140,9 +175,9 @@ class _Found:
         """The type that it provides: its name in kebab case."""
         return self.name.replace("_", "-")
 
-    def declared(self) -> list[Action | Trigger]:
+    def declared(self) -> list[Declared]:
         """What it declares itself; what it imported from another file is that file's."""
-        values = [value for value in vars(self.module).values() if isinstance(value, Action | Trigger)]
+        values = [value for value in vars(self.module).values() if isinstance(value, Declared)]
         own = [value for value in values if _module_of(value) == self.module.__name__]
         if len(own) > 1:
             raise Invalid(f"The file {_place(self.module)} declares {len(own)} actions or triggers; write one a file.")
@@ -159,8 +194,8 @@ class _Found:
         return own
 
 
-def _module_of(value: Action | Trigger) -> str:
-    return str(getattr(value.run if isinstance(value, Action) else value.accept, "__module__", ""))
+def _module_of(value: Declared) -> str:
+    return str(getattr(value.accept if isinstance(value, Trigger) else value.run, "__module__", ""))
 
 
 def _place(module: ModuleType) -> str:
@@ -174,27 +209,30 @@ def load(actions_dir: Path | None = None) -> Catalog:
     """
     actions_found: dict[str, Action] = {}
     triggers_found: dict[str, Trigger] = {}
+    connectors_found: dict[str, Connector] = {}
     specs = dict(CONTROL)
     for found in _find(actions_dir):
         for value in found.declared():
-            if found.type in specs:
+            if found.type in (connectors_found if isinstance(value, Connector) else specs):
                 raise Invalid(f'Two files provide the type "{found.type}"; the second is {_place(found.module)}.')
             if isinstance(value, Action):
                 action = actions_found[found.type] = _named_action(value, found)
                 specs[found.type] = _action_spec(action)
+            elif isinstance(value, Connector):
+                connectors_found[found.type] = _named_connector(value, found)
             else:
                 trigger = triggers_found[found.type] = _named_trigger(value, found)
                 specs[found.type] = _trigger_spec(trigger)
-    return Catalog(actions_found, triggers_found, specs)
+    return Catalog(actions_found, triggers_found, connectors_found, specs)
 
 
 def _find(actions_dir: Path | None) -> Iterator[_Found]:
-    for package in (actions, triggers):
+    for package in (actions, triggers, connectors):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not info.ispkg:
                 *_, family, name = info.name.split(".")
                 yield _Found(name, family, importlib.import_module(info.name))
-    for group in ("dustrun.actions", "dustrun.triggers"):
+    for group in ("dustrun.actions", "dustrun.triggers", "dustrun.connectors"):
         for entry in entry_points(group=group):
             yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
     if actions_dir is not None:
@@ -251,6 +289,11 @@ def _named_action(action: Action, found: _Found) -> Action:
 def _named_trigger(trigger: Trigger, found: _Found) -> Trigger:
     summary, description = _documented(found.module)
     return replace(trigger, type=found.type, summary=summary, description=description)
+
+
+def _named_connector(connector: Connector, found: _Found) -> Connector:
+    summary, description = _documented(found.module)
+    return replace(connector, type=found.type, summary=summary, description=description)
 
 
 def _action_spec(action: Action) -> NodeSpec:

@@ -51,5 +51,9 @@ async def test_tags_combine_with_and(server: Composition) -> None:
     assert await types("tags=control,no-such-tag") == set()
     assert "if" in await types("q=IF")
     assert await types("q=zzzzzz") == set()
-    assert (await anyone.get("/v1/connector-types")).data == []
+    types_of_connectors = {shown["type"]: shown for shown in (await anyone.get("/v1/connector-types")).data}
+    assert types_of_connectors["http-bearer"]["secretFields"] == ["token"]
+    one = (await anyone.get("/v1/connector-types/oauth2-refresh-token")).data
+    assert one == types_of_connectors["oauth2-refresh-token"]
+    assert (await anyone.get("/v1/connector-types/http-bearr")).code == 404008
     assert (await anyone.get("/v1/actions?summary=maybe")).fields == ["summary"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import aiohttp
@@ -83,11 +84,12 @@ class OutboundClient:
         target = hop.target
         if target.address is not None:
             self._guard.check(target.host, target.address, target.port)
+        sent = await _authorized(hop, request)
         session = self._session(progress.safe)
         limit = min(request.max_bytes or self._max_bytes, self._max_bytes)
         async with (
             self._turns.of(target.host),
-            exchange(session, target, hop.method, hop.headers, hop.body, progress) as response,
+            exchange(session, sent.target, sent.method, sent.headers, sent.body, progress) as response,
         ):
             headers = _joined(response)
             is_followed = request.max_redirects > 0 and location(response.status, headers) is not None
@@ -110,6 +112,19 @@ def _first_hop(request: HttpRequest) -> Hop:
     for name, value in request.headers.items():
         _check_header(name, value)
     return Hop(method, parse(request.url), dict(request.headers), request.body)
+
+
+async def _authorized(hop: Hop, request: HttpRequest) -> Hop:
+    """The hop as it goes out, with the credential on it. The hop itself has none, so that no next one inherits it."""
+    if request.authorize is None:
+        return hop
+    sent = await request.authorize(HttpRequest(hop.method, str(hop.target.url), hop.headers, hop.body))
+    for name, value in sent.headers.items():
+        _check_header(name, value)
+    target = parse(sent.url)
+    if target.origin != hop.target.origin:
+        raise refuse("A credential may not change where a request goes.")
+    return replace(hop, target=target, headers=dict(sent.headers))
 
 
 def _check_header(name: str, value: str) -> None:

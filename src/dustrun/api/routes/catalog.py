@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
 from dustrun.core.fields import Fields
-from dustrun.errors import Code, NotFound
+from dustrun.errors import Code
 
 routes = Routes("Catalogue")
 router = routes.router
@@ -46,11 +46,38 @@ class ActionAnswer(NodeTypeAnswer):
     idempotent: bool = Field(description="Whether doing it twice with one key equals doing it once.")
     funds_movement: list[Any] = Field(description="What moves, and which fields say how much.")
     requires_gas: bool
+    connectors: list[str] = Field(
+        description="Types of connectors that a node may have; `http` is every type that goes onto HTTP requests."
+    )
+    connector_required: bool = Field(description="Whether a node must have one.")
+
+
+class ConnectorTypeAnswer(Fields):
+    """One type of connectors: what its `data` holds and how it is used."""
+
+    type: str = Field(description="What a connector names as its `type`.")
+    name: str = Field(description="Display name.")
+    summary: str
+    description: str
+    tags: list[str]
+    attaches_to_http: bool = Field(description="Whether its credential is put on the HTTP requests of a node.")
+    moves_money: bool = Field(description="Whether what it opens can move money, unless a connector says otherwise.")
+    secret_fields: list[str] = Field(description="Fields of `data` that are sealed and never answered.")
+    data_schema: dict[str, Any] = Field(description="JSON Schema of a connector's `data`.")
+    example_data: dict[str, Any]
 
 
 _DETAILS = frozenset({"description", "inputSchema", "outputSchema", "exampleInput", "exampleOutput"})
 # The catalogue's words for a schema are those of a program; on the wire a node has a payload and a result.
 _WIRE_NAMES = {"inputSchema": "payloadSchema", "outputSchema": "resultSchema", "family": "category"}
+
+
+def _named(shown: dict[str, Any]) -> dict[str, Any]:
+    return {"name": shown["type"].replace("-", " ").capitalize(), **shown}
+
+
+def _named_all(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_named(shown) for shown in found]
 
 
 def _shape(shown: dict[str, Any]) -> dict[str, Any]:
@@ -111,13 +138,22 @@ async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[
     return shown
 
 
-@routes.get("/v1/connector-types", permission=PUBLIC, answers=list[dict[str, Any]])
-async def list_connector_types(call: Call) -> list[dict[str, Any]]:
-    """List the types of connectors; there are none yet."""
-    return []
+@routes.get("/v1/connector-types", permission=PUBLIC, answers=list[ConnectorTypeAnswer], shape=_named_all)
+async def list_connector_types(call: Call, tags: Tags = None, q: Search = None) -> list[dict[str, Any]]:
+    """List the types of connectors."""
+    return _matching(call.parts.once("connectors", call.parts.catalog.public_connectors), tags, q)
 
 
-@routes.get("/v1/connector-types/{type}", permission=PUBLIC, answers=dict[str, Any], refusals=[Code.TYPE_UNKNOWN])
-async def get_connector_type(call: Call, type: Type) -> dict[str, Any]:
+@routes.get(
+    "/v1/connector-types/{type}",
+    permission=PUBLIC,
+    answers=ConnectorTypeAnswer,
+    shape=_named,
+    refusals=[Code.TYPE_UNKNOWN],
+)
+async def get_connector_type(
+    call: Call, type: Annotated[str, Path(description="Type of the connector.", examples=["http-bearer"])]
+) -> dict[str, Any]:
     """Get one type of connectors."""
-    raise NotFound(f'There is no connector type "{type}".', code=Code.TYPE_UNKNOWN)
+    shown: dict[str, Any] = call.parts.catalog.public_connector(type)
+    return shown

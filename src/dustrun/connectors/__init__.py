@@ -1,0 +1,1 @@
+"""Types of connectors, one a file."""

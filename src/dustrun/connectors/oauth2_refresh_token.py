@@ -1,0 +1,35 @@
+"""OAuth 2 on behalf of a person: a refresh token gives access tokens.
+
+Get the refresh token once from the provider's consent page, then the server asks `tokenUrl` for access tokens
+(RFC 6749 §6) and sends them as bearer tokens. A provider that hands out a new refresh token each time is followed: the
+new one is stored before the access token that came with it is used.
+"""
+
+from __future__ import annotations
+
+from dustrun.sdk import HttpRequest
+from dustrun.sdk.connector import token_connector
+from dustrun.sdk.fields import secret
+from dustrun.sdk.oauth import SECRET, TokenData, token_request
+
+
+class Data(TokenData):
+    """The client and the refresh token."""
+
+    client_secret: str | None = secret(None, description="The client's secret; a public client has none.", **SECRET)
+    refresh_token: str = secret(description="The refresh token.", **SECRET)
+
+
+@token_connector(
+    data=Data,
+    example={
+        "tokenUrl": "https://auth.example.com/oauth/token",
+        "clientId": "dustrun",
+        "clientSecret": "secret-0123456789",
+        "refreshToken": "refresh-0123456789",
+    },
+    tags=["http", "oauth2"],
+)
+def oauth2_refresh_token(data: Data) -> HttpRequest:
+    """The request for an access token."""
+    return token_request(data, data.client_secret, grant_type="refresh_token", refresh_token=data.refresh_token)
