@@ -1,1 +1,1 @@
-"""Signers: who turns an unsigned transaction into signed bytes. Nothing else signs."""
+"""Signers of wallets. Nothing else signs, and only services reach them."""

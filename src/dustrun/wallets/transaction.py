@@ -1,0 +1,95 @@
+"""Transactions as bytes: what is signed, what is broadcast, and whether a signer returned what it was asked for.
+
+EIP-1559 (type 2, EIP-2718 envelope) and legacy ones with the chain's id (EIP-155).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dustrun.core.addresses import keccak256
+from dustrun.core.amounts import MAX_UINT256
+from dustrun.errors import Bug
+from dustrun.wallets import rlp
+from dustrun.wallets.secp256k1 import SecretKey, find_signer
+from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+_TYPE: Final = b"\x02"
+_MOST_NONCE: Final = (1 << 64) - 2  # EIP-2681
+
+
+def digest_of(unsigned: UnsignedTransaction) -> bytes:
+    """The 32 bytes that are signed."""
+    fields = _fields(unsigned)
+    if unsigned.is_legacy:
+        return keccak256(rlp.encode([*fields, rlp.encode_integer(unsigned.chain_id), b"", b""]))
+    return keccak256(_TYPE + rlp.encode(fields))
+
+
+def assemble(unsigned: UnsignedTransaction, r: int, s: int, parity: int) -> SignedTransaction:
+    """The transaction with its signature."""
+    v = parity + 35 + 2 * unsigned.chain_id if unsigned.is_legacy else parity
+    body = rlp.encode([*_fields(unsigned), *map(rlp.encode_integer, (v, r, s))])
+    raw = body if unsigned.is_legacy else _TYPE + body
+    return SignedTransaction(raw, "0x" + keccak256(raw).hex())
+
+
+def sign(unsigned: UnsignedTransaction, key: SecretKey) -> SignedTransaction:
+    """Signs with a key."""
+    return assemble(unsigned, *key.sign(digest_of(unsigned)))
+
+
+def check_signed(raw: bytes, unsigned: UnsignedTransaction, address: str) -> SignedTransaction:
+    """What somebody else signed, when it is exactly `unsigned`, signed by `address`; raises `ValueError`."""
+    r, s, parity = _signature_of(raw, unsigned)
+    signed = assemble(unsigned, r, s, parity)
+    if signed.raw != raw:
+        raise ValueError("a field differs from what was asked for")
+    if find_signer(digest_of(unsigned), r, s, parity) != address:
+        raise ValueError("it is not signed by the key of the wallet")
+    return signed
+
+
+def _signature_of(raw: bytes, unsigned: UnsignedTransaction) -> tuple[int, int, int]:
+    body = raw
+    if not unsigned.is_legacy:
+        if raw[:1] != _TYPE:
+            raise ValueError("it is not of type 2 (EIP-1559)")
+        body = raw[1:]
+    items = rlp.decode(body)
+    if not isinstance(items, list) or len(items) != len(_fields(unsigned)) + 3:
+        raise ValueError("it has another number of fields")
+    v, r, s = (_integer(item) for item in items[-3:])
+    return r, s, v - 35 - 2 * unsigned.chain_id if unsigned.is_legacy else v
+
+
+def _integer(item: Any) -> int:
+    if not isinstance(item, bytes) or len(item) > 32:
+        raise ValueError("a part of the signature is no integer")
+    return int.from_bytes(item, "big")
+
+
+def _fields(unsigned: UnsignedTransaction) -> list[Any]:
+    """The fields before the signature, in their order on the wire."""
+    _check(unsigned)
+    number = rlp.encode_integer
+    to = b"" if unsigned.to is None else bytes.fromhex(unsigned.to[2:])
+    call: list[Any] = [number(unsigned.gas_limit), to, number(unsigned.value_units), unsigned.data]
+    if unsigned.is_legacy:
+        return [number(unsigned.nonce), number(unsigned.max_fee_units), *call]
+    fees = [number(unsigned.tip_units), number(unsigned.max_fee_units)]
+    return [number(unsigned.chain_id), number(unsigned.nonce), *fees, *call, []]
+
+
+def _check(unsigned: UnsignedTransaction) -> None:
+    """Callers validate what people give; what is out of range here is a defect, and must not be signed."""
+    amounts = (unsigned.value_units, unsigned.gas_limit, unsigned.max_fee_units, unsigned.tip_units)
+    is_sound = (
+        all(0 <= amount <= MAX_UINT256 for amount in amounts)
+        and 0 <= unsigned.nonce <= _MOST_NONCE
+        and unsigned.chain_id >= 1
+        and (unsigned.is_legacy or unsigned.tip_units <= unsigned.max_fee_units)
+        and (unsigned.to is None or len(unsigned.to) == 42)
+    )
+    if not is_sound:
+        raise Bug("A transaction with a field out of its range was to be signed.")
