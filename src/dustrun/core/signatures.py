@@ -123,3 +123,12 @@ def entries_of(abi: Any, kind: str) -> list[Mapping[str, Any]]:
     if any(not isinstance(entry, Mapping) for entry in abi):
         raise AbiFault("must be a list of objects, as a compiler writes it")
     return [entry for entry in abi if entry.get("type", "function") == kind]
+
+
+def error_entry(text: str) -> dict[str, Any]:
+    """An error as the entry of a JSON ABI, from `InsufficientBalance(address who, uint256 needed)`."""
+    name, rest = _head(text, "error")
+    inputs = parse_params(_list_in_front(rest)[0])
+    if any(param.parts for param in inputs):
+        raise AbiFault(f'the error "{name}" has a tuple: write it as JSON')
+    return {"type": "error", "name": name, "inputs": [{"name": p.name, "type": p.type} for p in inputs]}

@@ -1,0 +1,1 @@
+"""EVM chains: reading them, and wishes that move value on them."""

@@ -1,0 +1,79 @@
+"""The approvals that let a contract take tokens: only when needed, and in two steps where a token wants two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dustrun.actions.evm import erc20
+from dustrun.actions.evm.coins import Coin
+from dustrun.core.abi import AbiFault
+from dustrun.core.amounts import MAX_UINT256
+from dustrun.core.intent import Intent, Movement
+from dustrun.sdk.chain import CallResult, Chain, ChainCall
+from dustrun.sdk.refusal import refuse
+
+APPROVE = "approve"
+RESET = "approve-reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Whom to let take how much; `of_swap` when the same node then makes them take it."""
+
+    coin: Coin
+    owner: str
+    spender: str
+    amount_units: int
+    of_swap: bool = False
+
+    def call(self, amount_units: int) -> ChainCall:
+        """The call of `approve` for an amount."""
+        assert self.coin.token is not None
+        return ChainCall(self.coin.token, erc20.APPROVE.encode(self.spender, amount_units), self.owner)
+
+    def intent(self, item: str, amount_units: int, after: tuple[str, ...] = ()) -> Intent:
+        """The wish to approve an amount."""
+        call = self.call(amount_units)
+        told = "any amount" if amount_units == MAX_UINT256 else self.coin.tell(amount_units)
+        return Intent(
+            item=item,
+            chain_id=self.coin.chain_id,
+            to=call.to,
+            value_units=0,
+            data=call.data,
+            movements=(Movement("approve", self.coin.asset, amount_units, self.spender, self.of_swap),),
+            about=f"Let {self.spender} take {told} ({self.coin.symbol})",
+            method=erc20.APPROVE.signature,
+            after=after,
+            errors=erc20.ERRORS,
+        )
+
+
+async def read_allowance(chain: Chain, coin: Coin, owner: str, spender: str) -> int:
+    """What a spender may take of an owner's tokens."""
+    assert coin.token is not None
+    data = await chain.call(ChainCall(coin.token, erc20.ALLOWANCE.encode(owner, spender)))
+    try:
+        return int(erc20.ALLOWANCE.decode_result(data)[0])
+    except AbiFault as fault:
+        raise refuse(f"{coin.token} does not tell allowances as an ERC-20: {fault.message}", "token") from None
+
+
+async def plan_approval(chain: Chain, approval: Approval, allowance: int, field: str = "token") -> tuple[Intent, ...]:
+    """The wishes that make the allowance exactly the amount.
+
+    A token that changes an allowance only from or to zero (as USDT does) gets a reset first. Raises `Permanent` with
+    the token's reason when it reverts, `Invalid` when it says false.
+    """
+    calls = [approval.call(approval.amount_units), approval.call(0)]
+    wanted, reset = await chain.call_many(calls)
+    if _is_done(wanted):
+        return (approval.intent(APPROVE, approval.amount_units),)
+    if allowance and approval.amount_units and _is_done(reset):
+        return (approval.intent(RESET, 0), approval.intent(APPROVE, approval.amount_units, (RESET,)))
+    await chain.call(calls[0])
+    raise refuse(f"{approval.coin.symbol} says false to the approval", field)
+
+
+def _is_done(result: CallResult) -> bool:
+    return result.is_success and erc20.is_accepted(result.data)

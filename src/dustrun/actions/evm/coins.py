@@ -1,0 +1,128 @@
+"""What can be held: the native coin or an ERC-20, with what the chain says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.actions.evm import erc20
+from dustrun.core.abi import AbiFault
+from dustrun.core.amounts import Asset, format_units
+from dustrun.core.tokens import NATIVE, find_known, read_asset_text
+from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.refusal import refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """The native coin (`token` is None) or an ERC-20 by its checksummed address."""
+
+    chain_id: int
+    token: str | None
+    symbol: str
+    decimals: int
+    name: str | None = None
+
+    @property
+    def asset(self) -> Asset:
+        """As movements have it."""
+        return Asset(self.chain_id, self.token)
+
+    @property
+    def address(self) -> str:
+        """The token's address, `native` for the native coin: what a result says that a symbol became."""
+        return self.token or NATIVE
+
+    def format(self, units: int) -> str:
+        """An amount for people, without the symbol."""
+        return format_units(units, self.decimals)
+
+    def tell(self, units: int) -> str:
+        """An amount for people: `1.5 USDC`."""
+        return f"{self.format(units)} {self.symbol}"
+
+    def note(self) -> dict[str, Any]:
+        """As JSON, for the notes of a `Spend`."""
+        return {"chainId": self.chain_id, "token": self.token, "symbol": self.symbol, "decimals": self.decimals}
+
+    @classmethod
+    def of(cls, note: Mapping[str, Any]) -> Coin:
+        """From `note()`."""
+        return cls(int(note["chainId"]), note["token"], note["symbol"], int(note["decimals"]))
+
+
+def native_coin(chain: Chain) -> Coin:
+    """The coin that fees are paid in."""
+    network = chain.network
+    return Coin(network.chain_id, None, network.native.symbol, network.native.decimals, network.native.name)
+
+
+async def read_coin(chain: Chain, text: str, field: str) -> Coin:
+    """The asset that a field names; raises `Invalid` for an unknown symbol or what is no ERC-20."""
+    try:
+        address = read_asset_text(chain.network, text)
+    except ValueError as error:
+        raise refuse(str(error), field) from None
+    return native_coin(chain) if address is None else await _read_facts(chain, address, field)
+
+
+async def read_token(chain: Chain, text: str, field: str) -> Coin:
+    """As `read_coin`, for what must be an ERC-20."""
+    coin = await read_coin(chain, text, field)
+    if coin.token is None:
+        raise refuse(f'"{text}" is the native coin; here an ERC-20 is expected, by address or symbol', field)
+    return coin
+
+
+async def _read_facts(chain: Chain, address: str, field: str) -> Coin:
+    functions = (erc20.DECIMALS, erc20.SYMBOL, erc20.NAME)
+    asked = [ChainCall(address, function.selector) for function in functions]
+    decimals, symbol, name = await chain.call_many(asked)
+    units = erc20.read_decimals(decimals)
+    if units is None:
+        raise refuse(await _why_no_token(chain, address), field)
+    known = find_known(chain.network, address)
+    if known is not None and known.decimals != units:
+        told = f"the network's file says {known.decimals} decimals for {known.symbol}, the contract says {units}"
+        raise refuse(f"{told}: {address} is not what the file takes it for", field)
+    shown = erc20.read_text(symbol) or (known.symbol if known else f"{address[:6]}…{address[-4:]}")
+    return Coin(chain.network.chain_id, address, shown, units, erc20.read_text(name))
+
+
+async def _why_no_token(chain: Chain, address: str) -> str:
+    where = f"{chain.network.name} (chain {chain.network.chain_id})"
+    if await chain.code(address):
+        return f"the contract {address} on {where} is no ERC-20: it does not answer decimals()"
+    return f"there is no contract at {address} on {where}; check the address and the chainId"
+
+
+def check_decimals(coin: Coin, expected: int | None) -> None:
+    """Refuses when the caller counts on other decimals than the chain has."""
+    if expected is not None and expected != coin.decimals:
+        raise refuse(
+            f"{coin.symbol} has {coin.decimals} decimals, not {expected}: the amount would be "
+            f"{10 ** abs(coin.decimals - expected)} times too {'large' if expected > coin.decimals else 'small'}",
+            "decimals",
+        )
+
+
+async def read_balance(chain: Chain, coin: Coin, holder: str) -> int:
+    """What an address has of it, in base units."""
+    if coin.token is None:
+        return await chain.balance(holder)
+    data = await chain.call(ChainCall(coin.token, erc20.BALANCE_OF.encode(holder)))
+    try:
+        return int(erc20.BALANCE_OF.decode_result(data)[0])
+    except AbiFault as fault:
+        raise refuse(f"{coin.token} does not tell balances as an ERC-20: {fault.message}", "token") from None
+
+
+async def check_recipient(chain: Chain, coin: Coin, recipient: str, field: str = "recipient") -> None:
+    """Refuses a recipient that is a token's contract: what it is sent, nobody gets out again."""
+    if coin.token == recipient:
+        raise refuse(f"the recipient is the contract of {coin.symbol} itself; what is sent there is lost", field)
+    asked = [ChainCall(recipient, function.selector) for function in (erc20.DECIMALS, erc20.TOTAL_SUPPLY)]
+    decimals, supply = await chain.call_many(asked)
+    if erc20.read_decimals(decimals) is not None and supply.is_success and len(supply.data) == 32:
+        raise refuse(f"the recipient {recipient} is the contract of a token; what is sent there is lost", field)

@@ -1,0 +1,49 @@
+"""The fields that inputs and outputs of this family share: chains, addresses, amounts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from dustrun.core.addresses import ZERO_ADDRESS, read_address
+from dustrun.core.amounts import read_units
+
+MAX: Final = "max"
+_DIGITS: Final = {"type": "string", "pattern": "^[0-9]{1,78}$"}
+_UNITS: Final[dict[str, Any]] = {"anyOf": [_DIGITS, {"type": "integer", "minimum": 0}]}
+
+
+def _read_party(value: Any) -> str:
+    address = read_address(value)
+    if address == ZERO_ADDRESS:
+        raise ValueError("is the zero address; what is sent there is lost")
+    return address
+
+
+def _read_positive(value: Any) -> int:
+    units = read_units(value)
+    if units == 0:
+        raise ValueError("must be more than 0")
+    return units
+
+
+def _read_amount(value: Any) -> int | str:
+    return MAX if value == MAX else _read_positive(value)
+
+
+ChainId = Annotated[int, Field(ge=1, description="The chain by its number in EIP-155: 1 Ethereum, 8453 Base.")]
+Address = Annotated[str, AfterValidator(read_address), WithJsonSchema({"type": "string", "format": "evm-address"})]
+Party = Annotated[str, AfterValidator(_read_party), WithJsonSchema({"type": "string", "format": "evm-address"})]
+"""An address that gets something: never the zero address."""
+
+Units = Annotated[int, BeforeValidator(read_units), WithJsonSchema(_UNITS)]
+"""An amount in base units, zero included."""
+
+Positive = Annotated[int, BeforeValidator(_read_positive), WithJsonSchema(_UNITS)]
+Amount = Annotated[
+    int | Literal["max"],
+    BeforeValidator(_read_amount),
+    WithJsonSchema({"anyOf": [_DIGITS, {"const": MAX}, {"type": "integer", "minimum": 1}]}),
+]
+"""An amount in base units, or `max`: all there is."""

@@ -1,0 +1,149 @@
+"""Sends an ERC-20 token to an address.
+
+Use it for USDC, WETH and other fungible tokens, by address or by a symbol that the chain's file knows. `amount` is in
+base units (1 USDC is `"1000000"`; `convert-to-units` makes it) or `max`: the whole balance.
+
+The result says what really happened, by the token's own events: `amountSent` left the wallet, `amountReceived`
+reached the recipient, which is less for tokens that take a fee. Tokens that return nothing (as USDT) are fine; one
+that says false, is paused or blocks the wallet is refused before anything is signed. So is a token's contract as the
+recipient: nobody gets tokens out of there again.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dustrun.actions.evm import erc20
+from dustrun.actions.evm.coins import Coin, check_decimals, check_recipient, read_balance, read_token
+from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
+from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
+from dustrun.core.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
+from dustrun.errors import Permanent
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.refusal import refuse
+
+
+class Input(Fields):
+    """Who gets how much of which token."""
+
+    chain_id: ChainId
+    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
+    recipient: Party = Field(description="Who gets it.")
+    amount: Amount = Field(description="Base units, or `max`: the whole balance.")
+    decimals: int | None = Field(
+        None, ge=0, le=77, description="The decimals that you count on; the node fails when the token has others."
+    )
+
+
+class Output(TransactionFields):
+    """What was sent."""
+
+    token: str = Field(description="Address of the token.")
+    symbol: str = Field(description="Its symbol.")
+    decimals: int = Field(description="Its decimals.")
+    recipient: str = Field(description="Who got it.")
+    amount: str = Field(description="What was asked for, in base units.")
+    amount_formatted: str = Field(description="The same for people.")
+    amount_sent: str = Field(description="What left the wallet, in base units.")
+    amount_received: str = Field(description="What reached the recipient, in base units: less where a fee is taken.")
+    amount_received_formatted: str = Field(description="The same for people.")
+
+
+async def _resolve(chain: Chain, coin: Coin, sender: str, input: Input) -> int:
+    balance = await read_balance(chain, coin, sender)
+    amount = balance if input.amount == MAX else int(input.amount)
+    if not balance or amount > balance:
+        asked = "nothing to send" if input.amount == MAX else f"not {coin.tell(amount)}"
+        raise refuse(f"the wallet {sender} has {coin.tell(balance)}, {asked}", "amount")
+    return amount
+
+
+async def _moved(
+    chain: Chain, coin: Coin, receipt: Receipt, spend: Spend, input: Input, sender: str
+) -> tuple[int, int]:
+    """What left and what arrived: by the token's events; without any, by the recipient's balance."""
+    assert coin.token is not None
+    if erc20.transfers(receipt.logs, coin.token):
+        sent = erc20.total(receipt.logs, coin.token, sender=sender)
+        return sent, erc20.total(receipt.logs, coin.token, recipient=input.recipient)
+    came = await read_balance(chain, coin, input.recipient) - int(spend.notes["recipientHad"])
+    if came <= 0:
+        raise Permanent(f"{name_of(receipt)} succeeded, but {coin.symbol} moved nothing: the token lies.")
+    return came, came
+
+
+async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
+    """What the events of the token say."""
+    chain, receipt, coin = ctx.chain(input.chain_id), spent.receipts[0], Coin.of(spend.notes["coin"])
+    amount = spend.intents[0].movements[0].amount_units
+    sent, received = await _moved(chain, coin, receipt, spend, input, ctx.wallet.address)
+    return Output(
+        **transaction_facts(receipt, chain.network),
+        token=coin.address,
+        symbol=coin.symbol,
+        decimals=coin.decimals,
+        recipient=input.recipient,
+        amount=str(amount),
+        amount_formatted=coin.format(amount),
+        amount_sent=str(sent),
+        amount_received=str(received),
+        amount_received_formatted=coin.format(received),
+    )
+
+
+@action(
+    effect=Effect.SPEND,
+    input=Input,
+    output=Output,
+    example_input={
+        "chainId": 1,
+        "token": "USDC",
+        "recipient": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+        "amount": "25000000",
+    },
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "blockNumber": 21000000,
+        "gasUsed": "48537",
+        "fee": "970740000000000",
+        "feeFormatted": "0.00097074",
+        "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "token": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+        "symbol": "USDC",
+        "decimals": 6,
+        "recipient": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+        "amount": "25000000",
+        "amountFormatted": "25",
+        "amountSent": "25000000",
+        "amountReceived": "25000000",
+        "amountReceivedFormatted": "25",
+    },
+    funds_movement=[FundsMovement("send", "amount", token_field="token", recipient_field="recipient")],
+    finish=finish,
+    tags=("evm", "transfer", "erc20"),
+)
+async def send_erc20_token(input: Input, ctx: Context) -> Spend:
+    """Looks at token, recipient, balance and the token's own answer, then wishes one transfer."""
+    chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
+    coin = await read_token(chain, input.token, "token")
+    assert coin.token is not None
+    check_decimals(coin, input.decimals)
+    await check_recipient(chain, coin, input.recipient)
+    amount = await _resolve(chain, coin, sender, input)
+    data = erc20.TRANSFER.encode(input.recipient, amount)
+    if not erc20.is_accepted(await chain.call(ChainCall(coin.token, data, sender))):
+        raise refuse(f"{coin.symbol} says false to the transfer: it would move nothing", "token")
+    had = await read_balance(chain, coin, input.recipient)
+    intent = Intent(
+        item="send",
+        chain_id=input.chain_id,
+        to=coin.token,
+        value_units=0,
+        data=data,
+        movements=(Movement("send", coin.asset, amount, input.recipient),),
+        about=f"Send {coin.tell(amount)} to {input.recipient} on {chain.network.name}",
+        method=erc20.TRANSFER.signature,
+        errors=erc20.ERRORS,
+    )
+    return Spend((intent,), notes={"coin": coin.note(), "recipientHad": str(had)})

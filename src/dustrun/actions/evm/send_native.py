@@ -1,0 +1,112 @@
+"""Sends native coin (ETH, BNB, POL …) to an address.
+
+Use it to pay somebody, or to top up another wallet's gas. `amount` is in base units (1 ETH is
+`"1000000000000000000"`; `convert-to-units` makes it) or `max`: the whole balance less what the transfer itself may
+cost, so that a little is left. A contract that takes no coin, the zero address and a token's contract are refused
+before anything is signed. For tokens use `send-erc20-token`, for many recipients `batch-transfer`.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dustrun.actions.evm.coins import Coin, check_recipient, native_coin
+from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
+from dustrun.actions.evm.gas import fee_reserve, transfer_gas
+from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.refusal import refuse
+
+
+class Input(Fields):
+    """Who gets how much."""
+
+    chain_id: ChainId
+    recipient: Party = Field(description="Who gets it.")
+    amount: Amount = Field(description="Base units, or `max`: all but the fee.")
+
+
+class Output(TransactionFields):
+    """What was sent."""
+
+    recipient: str = Field(description="Who got it.")
+    amount: str = Field(description="What they got, in base units.")
+    amount_formatted: str = Field(description="The same for people.")
+    symbol: str = Field(description="Symbol of the coin.")
+
+
+async def _resolve(chain: Chain, coin: Coin, sender: str, input: Input) -> tuple[int, int | None]:
+    """The amount as an integer, and the gas limit that goes with it."""
+    balance = await chain.balance(sender)
+    if input.amount != MAX:
+        amount = int(input.amount)
+        if amount > balance:
+            raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(amount)}", "amount")
+        return amount, None
+    gas, limit = await transfer_gas(chain, input.recipient)
+    reserve = await fee_reserve(chain, gas)
+    if balance <= reserve:
+        needed = f"the fee may take {coin.tell(reserve)}"
+        raise refuse(f"the wallet {sender} has {coin.tell(balance)} and {needed}: nothing is left to send", "amount")
+    return balance - reserve, limit
+
+
+async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
+    """What the receipt and the wish say."""
+    chain = ctx.chain(input.chain_id)
+    coin = native_coin(chain)
+    amount = spend.intents[0].value_units
+    return Output(
+        **transaction_facts(spent.receipts[0], chain.network),
+        recipient=input.recipient,
+        amount=str(amount),
+        amount_formatted=coin.format(amount),
+        symbol=coin.symbol,
+    )
+
+
+@action(
+    effect=Effect.SPEND,
+    input=Input,
+    output=Output,
+    example_input={
+        "chainId": 1,
+        "recipient": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+        "amount": "10000000000000000",
+    },
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "blockNumber": 21000000,
+        "gasUsed": "21000",
+        "fee": "420000000000000",
+        "feeFormatted": "0.00042",
+        "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "recipient": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+        "amount": "10000000000000000",
+        "amountFormatted": "0.01",
+        "symbol": "ETH",
+    },
+    funds_movement=[FundsMovement("send", "amount", recipient_field="recipient")],
+    finish=finish,
+    tags=("evm", "transfer"),
+)
+async def send_native(input: Input, ctx: Context) -> Spend:
+    """Looks whether the recipient takes it, then wishes one transfer."""
+    chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
+    coin = native_coin(chain)
+    await check_recipient(chain, coin, input.recipient)
+    amount, gas_limit = await _resolve(chain, coin, sender, input)
+    await chain.call(ChainCall(input.recipient, b"", sender, amount))
+    intent = Intent(
+        item="send",
+        chain_id=input.chain_id,
+        to=input.recipient,
+        value_units=amount,
+        data=b"",
+        movements=(Movement("send", coin.asset, amount, input.recipient),),
+        about=f"Send {coin.tell(amount)} to {input.recipient} on {chain.network.name}",
+        gas_limit=gas_limit,
+    )
+    return Spend((intent,))
