@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.definition import Definition
-from dustrun.core.plan import Busy, Done, Plan, Ready, Start, Waiting
+from dustrun.core.plan import Busy, Done, Holds, Plan, Ready, Start, Waiting
 from dustrun.core.state import NodeStatus, RunStatus
 from properties.graphs import graph_of
 
@@ -83,11 +83,25 @@ def test_failure_drops_what_was_ready_and_cuts_off_what_waited() -> None:
 def test_uncertain_node_holds_even_a_failed_run_open() -> None:
     plan = _plan(root=_root("a", "b"), a=_step(), b=_step())
     _starts(plan)
-    plan.waits(Start("a", "a"), None, blocks_end=True)
+    plan.waits(Start("a", "a"), None, Holds.FAILURE)
     plan.settled("b", N.FAILURE)
     assert plan.next(0) == Waiting(None)
     plan.settled("a", N.SUCCESS)
     assert plan.next(0) == Done(RunStatus.FAILURE)
+
+
+def test_sent_transaction_holds_even_a_cancelled_run_open() -> None:
+    plan = _plan(root=_root("a", "b", "c"), a=_step("d"), b=_step(), c=_step(), d=_step())
+    _starts(plan)
+    plan.waits(Start("a", "a", wake=True), None, Holds.CANCEL)
+    plan.waits(Start("b", "b"), None, Holds.FAILURE)
+    plan.settled("c", N.SUCCESS)
+    plan.cancel()
+    assert plan.next(0) == Ready(cut_off=("b",))
+    plan.settled("b", N.CANCELLED)
+    assert plan.next(0) == Waiting(None)
+    plan.settled("a", N.SUCCESS)
+    assert plan.next(0) == Done(RunStatus.CANCELLED)
 
 
 def test_waiting_names_the_earliest_instant_and_wakes_at_it() -> None:

@@ -6,6 +6,7 @@ modes or time of its own. Facts of one run fed in any order that the graph allow
 
 from __future__ import annotations
 
+import enum
 import heapq
 from collections import deque
 from collections.abc import Iterable
@@ -16,6 +17,15 @@ from dustrun.core.journal import Execution, frame_of, item_frame
 from dustrun.core.state import NodeStatus, RunStatus
 
 N = NodeStatus
+
+
+class Holds(enum.IntEnum):
+    """Which ends of the run a waiting node holds up: none; all but a cancel (`uncertain`: someone must answer);
+    every one (a transaction was sent: it is followed to its receipt)."""
+
+    NOTHING = 0
+    FAILURE = 1
+    CANCEL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ class Plan:
         self._skipped: list[str] = []
         self._closed: list[str] = []
         self._running: set[str] = set()
-        self._waits: dict[str, tuple[int | None, Start, bool]] = {}
+        self._waits: dict[str, tuple[int | None, Start, Holds]] = {}
         self._timers: list[tuple[int, str]] = []
         self._stop: RunStatus | None = None
         self._cancelled = False
@@ -130,12 +140,11 @@ class Plan:
         if not start.wake and start.attempt == 1:
             self.executions += 1
 
-    def waits(self, start: Start, until: int | None, *, blocks_end: bool = False) -> None:
-        """A node was put down until an instant, or for an answer (None). `blocks_end`: it must be answered even
-        when the run has failed (`uncertain`)."""
+    def waits(self, start: Start, until: int | None, holds: Holds = Holds.NOTHING) -> None:
+        """A node was put down until an instant, or for an answer (None); `holds` says which ends it holds up."""
         self._running.discard(start.path)
-        self._waits[start.path] = (until, start, blocks_end)
-        if not blocks_end and self._frame_ends(frame_of(start.path)):
+        self._waits[start.path] = (until, start, holds)
+        if holds is Holds.NOTHING and self._frame_ends(frame_of(start.path)):
             self._ending = True  # the end that it missed while it ran does not wait for it
         if until is not None:
             heapq.heappush(self._timers, (until, start.path))
@@ -243,9 +252,11 @@ class Plan:
         elif execution.status is N.SCHEDULED:
             self.waits(Start(start.path, start.node_id, execution.attempt + 1), execution.wake_at)
         elif execution.status is N.WAITING:
-            self.waits(Start(start.path, start.node_id, execution.attempt, wake=True), execution.wake_at)
+            sent = execution.facts is not None and execution.facts.get("spend", {}).get("sent")
+            holds = Holds.CANCEL if sent else Holds.NOTHING
+            self.waits(Start(start.path, start.node_id, execution.attempt, wake=True), execution.wake_at, holds)
         elif execution.status is N.UNCERTAIN:
-            self.waits(attempt, None, blocks_end=True)
+            self.waits(attempt, None, Holds.FAILURE)
         elif execution.facts is not None and "items" in execution.facts:
             facts = execution.facts
             self.opened(start.path, len(facts["items"]), facts["concurrency"], facts["onItemError"])
@@ -400,8 +411,8 @@ class Plan:
         self._ending = False
         return tuple(
             path
-            for path, (_, _, blocks_end) in self._waits.items()
-            if self._cancelled or (not blocks_end and self._frame_ends(frame_of(path)))
+            for path, (_, _, holds) in self._waits.items()
+            if holds < (Holds.CANCEL if self._cancelled else Holds.FAILURE) and self._frame_ends(frame_of(path))
         )
 
     def _outcome(self) -> RunStatus:

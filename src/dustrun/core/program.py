@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +31,25 @@ class ProgramNode:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A definition that validates, ready to execute."""
+    """A definition that validates, ready to execute. `wallets`: the wallets that its spending nodes name; None among
+    them is the organisation's default one."""
 
     definition: Definition
     graph: graphs.Graph
     nodes: Mapping[str, ProgramNode]
+    wallets: frozenset[str | None] = frozenset()
 
 
 def compile_program(definition: Definition, specs: Specs) -> Program:
     """Compiles a definition that `validate.check` found no error in."""
     graph = graphs.build(definition, specs)
     nodes = {node_id: _compile_node(node_id, node, specs[node.type]) for node_id, node in definition.nodes.items()}
-    return Program(definition, graph, nodes)
+    return Program(definition, graph, nodes, _wallets_of(nodes.values()))
+
+
+def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:
+    spending = [node.node for node in nodes if node.spec.effect == "spend"]
+    return frozenset(node.connector.id if node.connector is not None else None for node in spending)
 
 
 def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:

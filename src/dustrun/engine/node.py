@@ -6,6 +6,7 @@ validated and recorded, and its result is the pinned one or the action's example
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,14 @@ _logger = log.get(__name__)
 _OUTSIDE = frozenset({Effect.WRITE, Effect.SPEND})
 
 
+class Carrier(enum.Enum):
+    """Who carries an attempt out: the action itself, the ledger of transactions, or a simulated chain."""
+
+    ACTION = "action"
+    LEDGER = "ledger"
+    REHEARSAL = "rehearsal"
+
+
 @dataclass(slots=True)
 class Job:
     """An attempt whose inputs are resolved and whose action has yet to run."""
@@ -44,6 +53,13 @@ class Job:
     effect: Effect
     assumed: bool
     request: dict[str, Any] | None
+    carrier: Carrier = Carrier.ACTION
+    is_dust: bool = False
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the ledger keeps what it does: nothing of it is lost by an interruption, and nothing is in doubt."""
+        return self.carrier is Carrier.LEDGER
 
     @property
     def is_outside(self) -> bool:
@@ -101,7 +117,11 @@ def _by_mode(job: Job, mode: Mode) -> Outcome | None:
     node = job.node.node
     if mode is Mode.SIMULATE and node.is_pinned:
         return Settled(node.pinned, facts=_facts(job, sent=False), note={"pinned": True})
-    if mode is Mode.SIMULATE and job.is_outside:
+    if job.effect is Effect.SPEND and not (mode is Mode.DUST and node.dust in ("skip", "refuse")):
+        job.carrier = Carrier.REHEARSAL if mode is Mode.SIMULATE else Carrier.LEDGER
+        job.is_dust = mode is Mode.DUST
+        return None
+    if mode is Mode.SIMULATE and job.is_outside and not job.action.inside:
         return Settled(job.action.example_output, assumed=True, facts=_facts(job, sent=False))
     if mode is Mode.DUST and job.is_outside and node.dust == "skip":
         result = node.pinned if node.is_pinned else job.action.example_output
@@ -111,8 +131,17 @@ def _by_mode(job: Job, mode: Mode) -> Outcome | None:
     return None
 
 
+def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[str, Any], mode: Mode) -> Job:
+    """The job of a node that spends and waited: with the input that it began with, whatever has changed since."""
+    action = catalog.actions[node.node.type]
+    value = action.input.model_validate(spend["input"])
+    job = Job(start, node, action, value, spend["input"], Effect.SPEND, bool(spend.get("assumed")), None)
+    _by_mode(job, mode)
+    return job
+
+
 def _facts(job: Job, *, sent: bool) -> dict[str, Any] | None:
-    if not job.is_outside:
+    if not job.is_outside or job.action.inside:
         return None
     return {"request": job.request if job.request is not None else job.resolved, "sent": sent}
 
@@ -120,7 +149,7 @@ def _facts(job: Job, *, sent: bool) -> dict[str, Any] | None:
 def run_pure(job: Job, context: NodeContext) -> Outcome:
     """Carries out a pure action that is a plain function."""
     try:
-        return _settle(job, job.action.run(job.input, context))
+        return _settle(job, job.action.run(job.input, context), context)
     except DustrunError as error:
         return of_error(error)
     except Exception as error:
@@ -131,7 +160,7 @@ async def run(job: Job, context: NodeContext) -> Outcome:
     """Carries out an action; whoever started it watches its time."""
     try:
         value = job.action.run(job.input, context)
-        return _settle(job, await value if job.action.is_async else value)
+        return _settle(job, await value if job.action.is_async else value, context)
     except DustrunError as error:
         outcome = of_error(error)
         if isinstance(outcome, Failed | Unknown):
@@ -144,14 +173,15 @@ async def run(job: Job, context: NodeContext) -> Outcome:
 def timed_out(job: Job, timeout_ms: int) -> Outcome:
     """What an attempt came to that was cut off after its time limit."""
     message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-    if job.is_outside:
+    if job.is_outside and job.carrier is not Carrier.REHEARSAL:
         return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
     return Failed("TIMEOUT", message, retryable=True)
 
 
-def _settle(job: Job, value: Any) -> Settled:
+def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
     result = value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value
-    return Settled(result, assumed=job.assumed, facts=_facts(job, sent=True))
+    notes = context.notes
+    return Settled(result, assumed=job.assumed or notes.assumed, facts=notes.facts or _facts(job, sent=True))
 
 
 def _bug(job: Job, error: Exception) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dustrun.core.plan import Holds
 from dustrun.core.state import NodeStatus, RunStatus
 from dustrun.errors import DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
 
@@ -53,12 +54,14 @@ class Unknown:
 @dataclass(slots=True)
 class PutDown:
     """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile. `answerable`:
-    someone may answer before the instant, or has already."""
+    someone may answer before the instant, or has already. `holds`: which ends of the run it holds up."""
 
     until: int | None
     facts: dict[str, Any] | None = None
     answerable: bool = False
     asked: Question | None = None
+    holds: Holds = Holds.NOTHING
+    note: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

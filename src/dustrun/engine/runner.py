@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from dustrun import clock, ids, log
@@ -12,18 +12,22 @@ from dustrun.catalog import Catalog
 from dustrun.core import retry
 from dustrun.core.exact_json import dumps_text, loads, loads_own
 from dustrun.core.journal import Execution, Journal, frame_of
-from dustrun.core.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
+from dustrun.core.plan import Busy, Done, Holds, Next, Plan, Ready, Start, Waiting
 from dustrun.core.program import Program
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
-from dustrun.engine.context import NodeContext, Scripts, idempotency_key
+from dustrun.engine.context import NodeContext, Reach, Scripts, idempotency_key
 from dustrun.engine.errands import Calls, Errand
-from dustrun.engine.node import Job
-from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown
+from dustrun.engine.money import Money
+from dustrun.engine.node import Carrier, Job
+from dustrun.engine.observer import Observer
+from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown, of_error
 from dustrun.engine.record import Recorder
 from dustrun.engine.roots import NodeRoots
-from dustrun.errors import Temporary, Uncertain
+from dustrun.engine.tables import RunTables
+from dustrun.engine.traces import Traces
+from dustrun.errors import DustrunError, Invalid, Temporary, Uncertain
 from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
 from dustrun.services.approvals import new_row
@@ -65,6 +69,7 @@ class World:
     variables: Variables
     links: Links
     calls: Calls
+    money: Money | None = None
 
 
 class Superseded(Exception):
@@ -79,6 +84,7 @@ class Runner:
     ) -> None:
         self.facts = facts
         self.recorder = recorder
+        self.observer = recorder.observer = Observer(facts, program, world.traces)
         self.last_seq = 0
         self._world = world
         self._program = program
@@ -92,6 +98,7 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._limits: dict[str, asyncio.TimerHandle] = {}
         self._late: set[str] = set()
+        self._followed: set[str] = set()
         self._errands: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[tuple[Job | Errand, Outcome]] = []
         self._poked = True
@@ -149,8 +156,10 @@ class Runner:
         """Starts nothing new and interrupts what runs."""
         self._cancelling = True
         self._plan.cancel()
-        for task in list(self._tasks.values()):
-            task.cancel()
+        for path, task in list(self._tasks.items()):
+            if path not in self._followed:
+                task.cancel()
+        self._poked = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -169,6 +178,7 @@ class Runner:
 
     async def advance(self) -> Waiting | Done | None:
         """Advances until the run is done or waits; None when the server stops. Raises `Superseded`."""
+        log.bind(run_id=self.facts.id, org_id=self.facts.org_id)
         if self._cancelling:
             self._plan.cancel()
         try:
@@ -234,18 +244,46 @@ class Runner:
         jobs, self._to_launch = self._to_launch, []
         loop = asyncio.get_running_loop()
         to_run, self._to_run = self._to_run, []
+        for job in jobs:
+            if job.is_followed:
+                self._followed.add(job.start.path)
+                self._tasks[job.start.path] = loop.create_task(self._follow(job))
         if self._cancelling:
             for begun in (*jobs, *to_run):
-                self._cut_off(begun.start.path, "The run was cancelled before this node began.")
-                self._wake.set()
+                if begun.start.path not in self._followed:
+                    self._cut_off(begun.start.path, "The run was cancelled before this node began.")
+                    self._wake.set()
             return
         for errand in to_run:
             self._errands[errand.start.path] = loop.create_task(self._run_errand(errand))
         for job in jobs:
-            path = job.start.path
-            timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
-            task = self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
-            self._limits[path] = loop.call_later(timeout_ms / 1000, self._time_out, path, task)
+            if job.start.path not in self._followed:
+                self._launch_timed(job, loop)
+
+    def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        path = job.start.path
+        timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
+        task = self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
+        self._limits[path] = loop.call_later(timeout_ms / 1000, self._time_out, path, task)
+
+    async def _follow(self, job: Job) -> None:
+        """One step of a node that spends: the ledger keeps what it does, so a cancel does not interrupt it, and a
+        node that only waited for its transactions goes on here. Under a cancel it signs nothing new."""
+        start = job.start
+        spending, context = self._money.spending, self._context(start.path, self._emit_later(start))
+        try:
+            context = await self._money_context(job)
+            outcome = await spending.carry_out(job, self.facts, context, lambda: self._cancelling)
+        except DustrunError as error:
+            outcome = of_error(error)
+        except Exception as error:
+            _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
+            outcome = await spending.after_defect(job, self.facts, context, error)
+        finally:
+            self._tasks.pop(start.path, None)
+            self._followed.discard(start.path)
+        self._outcomes.append((job, outcome))
+        self._wake.set()
 
     def _time_out(self, path: str, task: asyncio.Task[None]) -> None:
         self._late.add(path)
@@ -253,9 +291,17 @@ class Runner:
 
     async def _carry_out(self, job: Job, timeout_ms: int) -> None:
         path = job.start.path
+        log.bind(node=path)
         context = self._context(path, self._emit_later(job.start))
         try:
-            outcome = await nodes.run(job, context)
+            if job.action.needs_wallet:
+                context = await self._money_context(job)
+            if job.carrier is Carrier.REHEARSAL:
+                outcome = await self._money.rehearsals.carry_out(job, self.facts, context)
+            else:
+                outcome = await nodes.run(job, context)
+        except DustrunError as error:
+            outcome = of_error(error)
         except asyncio.CancelledError:
             if path in self._late:
                 outcome = nodes.timed_out(job, timeout_ms)
@@ -273,6 +319,7 @@ class Runner:
 
     async def _run_errand(self, errand: Errand) -> None:
         """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
+        log.bind(node=errand.start.path)
         world, start_child = self._world, self._world.calls.start_child
         run = errands.run if self._stopping else errands.run_patiently
         try:
@@ -423,7 +470,10 @@ class Runner:
         if self.facts.mode is not Mode.SIMULATE and node.spec.kind == "action":
             action = self._world.catalog.actions[node.node.type]
             effect = nodes.resolved_effect(action, execution.input)
-            if effect in (Effect.WRITE, Effect.SPEND) and not action.is_idempotent(execution.input):
+            if effect is Effect.SPEND:
+                self._go_on_spending(start, execution)
+                return
+            if effect is Effect.WRITE and not action.is_idempotent(execution.input):
                 self._apply(start, Unknown("The server ended while this node ran; it may have happened."))
                 return
             if self._cancelling:
@@ -445,13 +495,31 @@ class Runner:
     def _go_on(self, start: Start) -> None:
         """The time that a waiting node waited for has come."""
         facts = self._journal.by_path[start.path].facts or {}
-        if "child" in facts:
+        if "spend" in facts:
+            self._go_on_spending(start, self._journal.by_path[start.path])
+        elif "child" in facts:
             self._beside().cancelled.append(facts["child"]["pk"])
             message = f"The called run {facts['child']['runId']} did not end in time (timeoutMs of the node)."
             self._apply(start, Failed("TIMEOUT", message, facts=facts))
         else:
             answerable = "wait" in facts or "approve" in facts
             self._apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))
+
+    def _go_on_spending(self, start: Start, execution: Execution) -> None:
+        """Something happened to the transactions of a node, or an earlier life left it in the middle: its next step
+        begins. It is running again on disk before that, so that nobody need remember to wake it."""
+        if execution.facts is None or "spend" not in execution.facts:
+            node = self._program.nodes[start.node_id]
+            if node.reads_variables:
+                self._deferred.append((start, True))
+            else:
+                self._attempt_again(start)
+            return
+        execution.status, execution.wake_at = N.RUNNING, None
+        self.recorder.changed(execution)
+        resumed = self._program.nodes[start.node_id]
+        spend, mode = execution.facts["spend"], self.facts.mode
+        self._to_launch.append(nodes.resumed(start, resumed, self._world.catalog, spend, mode))
 
     def _beside(self) -> Waits:
         """What the next batch does beside this run."""
@@ -461,8 +529,12 @@ class Runner:
 
     def _close_question(self, execution: Execution, status: str) -> None:
         """A question that was asked of people is settled with its node; who decided has been noted already."""
-        if execution.facts is not None and "approvalId" in execution.facts:
-            self._beside().closed.append(Closed(execution.facts["approvalId"], status, self._now()))
+        facts = execution.facts or {}
+        asked = [facts["approvalId"]] if "approvalId" in facts else []
+        if status == "cancelled":  # what binds a transaction is decided with it
+            asked += facts.get("spend", {}).get("approvals", ())
+        for approval_id in asked:
+            self._beside().closed.append(Closed(approval_id, status, self._now()))
 
     def _pause(self, start: Start, execution: Execution, outcome: PutDown) -> None:
         execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
@@ -477,8 +549,9 @@ class Runner:
             note = {"approval": {"id": row.id, "message": row.message}}
         if outcome.facts is not None and "child" in outcome.facts:
             note = {"child": {"runId": outcome.facts["child"]["runId"]}}
+        note = outcome.note or note
         self.recorder.became(execution, note)
-        self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until)
+        self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until, outcome.holds)
         self._poked = self._poked or outcome.answerable
 
     def _apply(self, start: Start, outcome: Outcome) -> None:
@@ -611,7 +684,7 @@ class Runner:
             execution.status = N.UNCERTAIN
             execution.error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": False}
             self.recorder.became(execution)
-            self._plan.waits(start, None, blocks_end=True)
+            self._plan.waits(start, None, Holds.FAILURE)
 
     def _cut_off(self, path: str, message: str) -> None:
         execution = self._journal.by_path[path]
@@ -653,6 +726,8 @@ class Runner:
     async def _use_signals(self) -> None:
         """Applies the answers that waiting nodes were given; one that came before its node waits is kept."""
         self._poked = False
+        if self._cancelling:
+            self._abandon_spends()
         waiting, pk = self._plan.waiting, self.facts.pk
         if not waiting:
             return
@@ -670,8 +745,24 @@ class Runner:
             elif execution.is_settled:
                 self.recorder.batch.signals_used.append(signal.id)  # it came too late
 
+    def _abandon_spends(self) -> None:
+        """Under a cancel, whoever waits for transactions gives up what is not signed and follows the rest."""
+        for path in sorted(self._plan.waiting):
+            execution = self._journal.by_path[path]
+            spend = (execution.facts or {}).get("spend")
+            if execution.status is N.WAITING and spend is not None and spend["sent"] and not spend.get("abandoned"):
+                start = Start(path, execution.node_id, execution.attempt, wake=True)
+                self._plan.started(start)
+                self._go_on_spending(start, execution)
+
     def _answer(self, execution: Execution, signal: Signal) -> None:
         self.recorder.batch.signals_used.append(signal.id)
+        if signal.kind == "transaction":
+            if execution.path in self._plan.waiting and execution.facts is not None and "spend" in execution.facts:
+                start = Start(execution.path, execution.node_id, execution.attempt, wake=True)
+                self._plan.started(start)
+                self._go_on_spending(start, execution)
+            return
         outcome = answers.outcome_of(signal, execution)
         if outcome is not None:
             self._apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
@@ -719,6 +810,7 @@ class Runner:
         self.recorder.event("run_finished", finished, now)
         told = self._told(answer.status, passed, error)
         calls = any(node.node.type == "call-workflow" for node in self._program.nodes.values())
+        self.observer.ended(answer.status, now, error)
         self.recorder.batch.ending = Ending(answer.status, now, passed, error, told, calls)
         if calls:
             self._beside()
@@ -743,9 +835,26 @@ class Runner:
             self.facts, self._program, self._journal, frame_of(path), now, world.env, self._variables, world.links
         )
 
-    def _context(self, path: str, emit: Callable[[str, dict[str, Any]], None]) -> NodeContext:
+    def _context(
+        self, path: str, emit: Callable[[str, dict[str, Any]], None], reach: Reach | None = None
+    ) -> NodeContext:
         key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)
-        return NodeContext(self._world.http, self._world.scripts, self.facts.org_id, key, self._now(), emit)
+        if reach is None and self._world.money is not None:
+            reach = self._world.money.reach(self.facts)
+        http = self.observer.http(self._world.http, path, self._journal.by_path[path].attempt)
+        return NodeContext(http, self._world.scripts, self.facts.org_id, key, self._now(), emit, reach)
+
+    @property
+    def _money(self) -> Money:
+        if self._world.money is None:
+            raise Invalid("This server has no chains.")
+        return self._world.money
+
+    async def _money_context(self, job: Job) -> NodeContext:
+        """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none."""
+        wallet = await self._money.wallet(self.facts, job.node.node.connector)
+        reach = replace(self._money.reach(self.facts), wallet=wallet)
+        return self._context(job.start.path, self._emit_later(job.start), reach)
 
     def _emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
         def emit(kind: str, data: dict[str, Any]) -> None:

@@ -33,9 +33,11 @@ def facts_of(row: RunRow, fence: int) -> RunFacts:
         root_run_id=row.root_run_id,
         concurrency_key=row.concurrency_key,
         started_at=row.started_at,
+        triggered_by=row.triggered_by,
         fence=fence,
         cancel_requested_at=row.cancel_requested_at,
         caller=caller_of(row),
+        trace=loads(row.trace) if row.trace is not None else None,
     )
 
 

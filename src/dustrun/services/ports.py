@@ -40,9 +40,12 @@ class RunFacts:
     root_run_id: str
     concurrency_key: str | None
     started_at: int
+    triggered_by: str
     fence: int = 0
     cancel_requested_at: int | None = None
     caller: Caller | None = None
+    trace: dict[str, str] | None = None
+    """W3C traceparents, where traces are on: `parent` of the caller, `link` of the run that this one retries."""
 
     @property
     def top_pk(self) -> int:

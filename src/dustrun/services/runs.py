@@ -8,12 +8,14 @@ from typing import Any
 
 from dustrun import clock, ids
 from dustrun.catalog import Catalog
+from dustrun.core import trace
 from dustrun.core.definition import Definition
-from dustrun.core.exact_json import dumps_text
+from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.journal import Execution
+from dustrun.core.program import Program
 from dustrun.core.state import RUN_OPEN, RUN_RETRYABLE, Mode, NodeStatus, RunStatus
-from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem, Refused, Temporary, Uncertain
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Refused, Temporary, Uncertain
 from dustrun.services import idempotency, starting
 from dustrun.services.hub import Hub
 from dustrun.services.keys import principal_of
@@ -43,13 +45,37 @@ def _child_id(parent: RunFacts, call: ChildCall) -> str:
     return f"run_{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:32]}"
 
 
-def _caller_of(tx: Tx, parent: RunFacts, head: Head) -> str:
-    """The key that started a run, which must reach the workflow that the run calls; raises `Refused`."""
+def _caller_of(tx: Tx, parent: RunFacts, head: Head, program: Program) -> str:
+    """The key that started a run, which must reach the workflow that the run calls, and the wallets that this one
+    spends from; raises `Refused`."""
     by = rows.get(tx, parent.pk).triggered_by
     key = key_rows.find(tx, parent.org_id, by)
-    if key is not None and not principal_of(key).may_use_workflow(head.id):
+    principal = principal_of(key) if key is not None else None
+    if principal is not None and not principal.may_use_workflow(head.id):
         raise Refused(f'The key "{by}" that started this run is limited to workflows without "{head.id}".')
+    if parent.mode is not Mode.SIMULATE and program.wallets:
+        if principal is None:
+            raise Refused(f'The key "{by}" that started this run no longer exists; nothing is spent in its name.')
+        try:
+            check_spending(tx, principal, program)
+        except Forbidden as error:
+            raise Refused(f'The key "{by}" that started this run may not spend: {error.message}') from error
     return by
+
+
+def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
+    """Raises `Forbidden` unless the caller may spend from every wallet that the program names."""
+    principal.need("wallet:spend")
+    for wallet_id in program.wallets if principal.wallet_ids is not None else ():
+        known = wallet_id or rows.find_default_wallet(tx, principal.org_id)
+        if known is not None and not principal.may_use_wallet(known):
+            raise Forbidden(f'The key is limited to some wallets (walletIds); it may not spend from "{known}".')
+
+
+def _calling_span(parent: RunFacts, call: ChildCall) -> str:
+    """The traceparent of the node that calls a run."""
+    run = trace.of_run(parent.org_id, parent.id, parent.trace)
+    return trace.of_node(run, parent.org_id, parent.id, call.path, call.attempt).traceparent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +109,8 @@ class Runs:
         self._programs = programs
         self._engine = engine
         self._heads: dict[str, Head] = {}
+        self.is_traced = False
+        """Whether runs that others call or retry are to be linked to them in a trace."""
 
     # --- starting ---
 
@@ -124,12 +152,17 @@ class Runs:
         if compiled is None:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
+        await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = starting.trigger_of(compiled, request)
         payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = self._facts(principal, request, trigger_id, head=head, version=version)
         batch = starting.first_batch(facts, program, payload)
         prepared = starting.Prepared(facts, program, batch, payload, request, principal.key_id, head=head)
         return await self._create(prepared, head.concurrency)
+
+    async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
+        if program.wallets and not is_simulated:
+            await self._database.read(lambda tx: check_spending(tx, principal, program))
 
     def _facts(
         self,
@@ -154,7 +187,9 @@ class Runs:
             prop_values=request.prop_values,
             root_run_id=run_id,
             concurrency_key=None,
+            trace=request.trace,
             started_at=clock.now_ms(),
+            triggered_by=principal.key_id,
         )
 
     async def _create(
@@ -218,6 +253,7 @@ class Runs:
         if root is None or root.type != "manual":
             raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)
         program = compiled.runnable()
+        await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = starting.trigger_of(compiled, request)
         payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = self._facts(principal, request, trigger_id)
@@ -255,7 +291,7 @@ class Runs:
         if compiled is None:
             raise NotFound(f'The workflow "{head.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
-        by = await self._database.read(lambda tx: _caller_of(tx, parent, head))
+        by = await self._database.read(lambda tx: _caller_of(tx, parent, head, program))
         request = RunRequest(
             payload=call.payload,
             run_id=run_id,
@@ -263,6 +299,7 @@ class Runs:
             dust_test=parent.mode is Mode.DUST,
             prop_values=call.prop_values,
             source="workflow",
+            trace={"parent": _calling_span(parent, call)} if self.is_traced else None,
         )
         trigger_id = starting.trigger_of(compiled, request)
         payload = starting.accept(self._catalog, compiled, trigger_id, request.payload)
@@ -343,9 +380,13 @@ class Runs:
         if RunStatus(old.row.status) not in RUN_RETRYABLE:
             message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
             raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
-        compiled = await self.compiled(old.row)
-        prepared = starting.retry_of(old.row, old.executions, compiled.runnable(), principal.key_id)
+        program = (await self.compiled(old.row)).runnable()
+        await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
+        prepared = starting.retry_of(old.row, old.executions, program, principal.key_id)
         prepared.must_be_closed = old.row.root_run_id
+        if self.is_traced:
+            source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
+            prepared.facts.trace = {"link": source.traceparent()}
         return await self._create(prepared, None)
 
     # --- reading ---

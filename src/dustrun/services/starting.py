@@ -46,6 +46,7 @@ class RunRequest:
     trigger_node_id: str | None = None
     prop_values: dict[str, Any] = field(default_factory=dict)
     source: str = "api"
+    trace: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "started_at": facts.started_at,
         "cancel_requested_at": None,
         "nodes_executed": batch.executed,
+        "trace": dumps_text(facts.trace) if facts.trace else None,
         **_caller(facts.caller),
     }
 
@@ -327,6 +329,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
         root_run_id=old.root_run_id,
         concurrency_key=old.concurrency_key,
         started_at=clock.now_ms(),
+        triggered_by=triggered_by,
     )
     batch = first_batch(facts, program, payload)
     for execution in executions:

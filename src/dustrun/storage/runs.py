@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.storage.ledger_tables import wallets
 from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs, workflows
 
@@ -51,6 +52,7 @@ class RunRow:
     parent_run_id: str | None = None
     parent_path: str | None = None
     callers: str | None = None
+    trace: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
@@ -115,6 +117,9 @@ _MESSAGE_EXISTS = Statement(sa.select(messages.c.id).where(messages.c.org_id == 
 _LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_id"), run_pk=b("run_pk")))
 _OPEN_CHAIN = Statement(
     sa.select(sa.func.count()).where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), _IS_OPEN)
+)
+_DEFAULT_WALLET = Statement(
+    sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1)
 )
 
 
@@ -208,6 +213,12 @@ def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
 def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
     """Shows the run at the message that launched it."""
     tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
+
+
+def find_default_wallet(tx: Tx, org_id: str) -> str | None:
+    """The id of the wallet that spends when a node names none."""
+    row = tx.one(_DEFAULT_WALLET, org_id=org_id)
+    return row[0] if row else None
 
 
 def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:

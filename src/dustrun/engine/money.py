@@ -1,0 +1,71 @@
+"""The money half as a run reaches it: chains, prices, wallets, the ledger, and the simulated chains of rehearsals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dustrun.core.definition import ConnectorReference
+from dustrun.core.state import Mode
+from dustrun.engine.context import NodeContext, Reach
+from dustrun.engine.node import Job
+from dustrun.engine.outcome import Outcome
+from dustrun.engine.spending import Spending
+from dustrun.errors import Invalid
+from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.services.ports import RunFacts
+
+WALLET = "wallet"
+
+
+class Wallets(Protocol):
+    """Who knows wallets."""
+
+    async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
+        """A wallet that can still be used by its id, or with None the organisation's default one."""
+        ...
+
+
+class Rehearsals(Protocol):
+    """The simulated chains of runs."""
+
+    def chain(self, facts: RunFacts, chain_id: int) -> Chain:
+        """The simulated chain that a run, and those that it calls, share."""
+        ...
+
+    async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
+        """Carries a node that spends out on the simulated chain."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """The parts behind nodes that read chains or spend."""
+
+    chain: Callable[[int], Chain]
+    prices: Prices
+    wallets: Wallets
+    spending: Spending
+    rehearsals: Rehearsals
+
+    def reach(self, facts: RunFacts) -> Reach:
+        """What a node of this run sees: live chains, or those of its simulation."""
+        if facts.mode is Mode.SIMULATE:
+            return Reach(lambda chain_id: self.rehearsals.chain(facts, chain_id), self.prices)
+        return Reach(self.chain, self.prices)
+
+    async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:
+        """The wallet of a node; raises `Invalid` when there is none."""
+        if connector is not None and connector.type != WALLET:
+            raise Invalid(f'The node needs a connector of type "wallet", not "{connector.type}".')
+        wallet_id = connector.id if connector is not None else None
+        view = await self.wallets.find_view(facts.org_id, wallet_id)
+        if view is not None:
+            return view
+        if wallet_id is not None:
+            raise Invalid(f'There is no wallet "{wallet_id}" in this organisation.')
+        raise Invalid(
+            "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
+            '{"type": "wallet", "id": "wal_…"}.'
+        )
