@@ -1,0 +1,24 @@
+"""A wallet's spending policy: the document, the verdict on one request, and whether one document is looser."""
+
+from dustrun.core.policy.compare import is_looser
+from dustrun.core.policy.counting import Counted, Request, Worth, count
+from dustrun.core.policy.document import WalletPolicy, read_policy
+from dustrun.core.policy.judge import Allow, Ask, Deny, Facts, Reason, Verdict, judge, needs
+
+__all__ = [
+    "Allow",
+    "Ask",
+    "Counted",
+    "Deny",
+    "Facts",
+    "Reason",
+    "Request",
+    "Verdict",
+    "WalletPolicy",
+    "Worth",
+    "count",
+    "is_looser",
+    "judge",
+    "needs",
+    "read_policy",
+]

@@ -1,0 +1,53 @@
+"""Entries of a policy's lists: what they match, and when one covers another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dustrun.core.amounts import Asset
+from dustrun.core.evm import read_selector
+
+
+def names_chain(entries: Iterable[int | str], chain_id: int) -> bool:
+    """Whether a list of chains allows one."""
+    return any(entry in ("*", chain_id) for entry in entries)
+
+
+def find_asset(entries: Iterable[str], asset: Asset) -> str | None:
+    """The first entry that allows an asset."""
+    key = asset.key.lower()
+    return next((entry for entry in entries if entry.lower() in ("*", f"eip155:{asset.chain_id}/*", key)), None)
+
+
+def find_account(entries: Iterable[str], chain_id: int | None, address: str) -> str | None:
+    """The first entry that allows an address on a chain."""
+    plain = address.lower()
+    allowed = ("*", plain, f"eip155:{chain_id}:{plain}", f"eip155:{chain_id}:*")
+    return next((entry for entry in entries if entry.lower() in allowed), None)
+
+
+def find_method(entries: Iterable[str], selector: str) -> str | None:
+    """The first entry that allows a selector."""
+    return next((entry for entry in entries if entry == "*" or read_selector(entry) == selector), None)
+
+
+def asset_covers(wide: str, narrow: str) -> bool:
+    """Whether everything that `narrow` allows, `wide` allows."""
+    wide, narrow = wide.lower(), narrow.lower()
+    return wide in ("*", narrow) or (wide.endswith("/*") and narrow.startswith(wide[:-1]))
+
+
+def account_covers(wide: str, narrow: str) -> bool:
+    """The same of recipients and contracts."""
+    wide, narrow = wide.lower(), narrow.lower()
+    if wide in ("*", narrow):
+        return True
+    chain, _, address = narrow.rpartition(":")
+    return bool(chain) and wide in (address, f"{chain}:*") and address != "*"
+
+
+def method_covers(wide: str, narrow: str) -> bool:
+    """The same of methods."""
+    if wide == "*" or narrow == "*":
+        return wide == "*"
+    return read_selector(wide) == read_selector(narrow)

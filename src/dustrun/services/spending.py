@@ -1,0 +1,211 @@
+"""The ledger of a wallet's policy: judging and reserving in one transaction, settling and releasing afterwards.
+
+`judge_and_reserve` runs inside the unit that writes the intent, its nonce and its signed bytes: units run one after
+another, so with limit L and equal amounts A exactly floor(L / A) succeed. What it needs from outside, the worths, is
+gathered before with `worths_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dustrun.core.amounts import Asset
+from dustrun.core.exact_json import dumps_text
+from dustrun.core.policy import Allow, Counted, Deny, Facts, Request, Verdict, WalletPolicy, Worth, count, judge, needs
+from dustrun.core.policy.counting import GAS_USD, canonical, gas_measure, is_gas
+from dustrun.core.policy.judge import judge_gas, paid
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import Price
+from dustrun.storage import reservations as rows
+from dustrun.storage.reservations import ReservationRow
+from dustrun.storage.statement import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A price with the digits of the asset that it is for."""
+
+    price: Price
+    decimals: int
+
+    @property
+    def worth(self) -> Worth:
+        """As the policy counts."""
+        return Worth(self.price.usd, self.decimals)
+
+    def public(self) -> dict[str, Any]:
+        """As JSON; the price is a text."""
+        price = self.price
+        return {
+            "usd": f"{price.usd:f}",
+            "source": price.source,
+            "atMs": price.at_ms,
+            "ageMs": price.age_ms,
+            "decimals": self.decimals,
+        }
+
+
+class Valuer(Protocol):
+    """Who knows what an asset is worth and how many digits it has."""
+
+    async def value(self, asset: Asset) -> Valued:
+        """Raises `Invalid` when nobody prices it, `Temporary` when a source or chain does not answer."""
+        ...
+
+
+Values = Mapping[str, Valued]
+
+
+class Spending:
+    """What wallets have spent, held against their policies."""
+
+    def __init__(self, valuer: Valuer) -> None:
+        self._valuer = valuer
+
+    async def values_of(self, requests: Iterable[Request]) -> dict[str, Valued]:
+        """What the assets of some requests are worth now, by key; what nobody prices is left out, and the policy
+        decides on that. To be called before the unit: it asks chains and price sources."""
+        assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
+        found = await asyncio.gather(*(self._find_value(asset) for asset in assets))
+        return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
+
+    async def _find_value(self, asset: Asset) -> Valued | None:
+        try:
+            return await self._valuer.value(asset)
+        except DustrunError:
+            return None  # unknown, which the verdict says with its reason
+
+    def judge_and_reserve(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
+        is_approved: bool = False,
+    ) -> Verdict:
+        """The verdict, and with `Allow` the reservation of `subject_id` (a transaction's or signature's id).
+
+        It raises nothing for a denial, so that the unit can keep the verdict and the recipients that were asked for:
+        the hours of a new recipient begin with the first request.
+        """
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, is_approved)
+        verdict = judge(policy, request, facts)
+        if policy is not None:
+            named = {movement.counterparty.lower() for movement in paid(policy, request)}
+            rows.note_recipients(tx, wallet_id, named, now_ms)
+        if isinstance(verdict, Allow):
+            counted = count(request, facts.worths)
+            prices = {key: dumps_text(value.public()) for key, value in values.items()}
+            rows.reserve(
+                tx, wallet_id=wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
+            )
+        return verdict
+
+    def judge_simulated(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        now_ms: int,
+        earlier: Sequence[Counted] = (),
+    ) -> tuple[Verdict, Counted]:
+        """The verdict in a simulation: against the ledger and the run's own earlier simulated spends, reserving
+        nothing. The second value is what to hand in as one of `earlier` next time."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        before = sum(earlier, Counted())
+        spent = {need: units + before.units.get(need[0], 0) for need, units in facts.spent.items()}
+        verdict = judge(policy, request, Facts(now_ms, facts.worths, spent, facts.first_seen))
+        return verdict, Counted() if isinstance(verdict, Deny) else count(request, facts.worths)
+
+    def judge_replacement(
+        self, tx: Tx, *, policy: WalletPolicy | None, request: Request, values: Values, subject_id: str
+    ) -> Verdict:
+        """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
+        Only ceilings of fees are looked at: what it moves is reserved already."""
+        worths = {key: value.worth for key, value in values.items()}
+        if policy is None:
+            return judge(None, request, Facts(0, worths))
+        if denied := tuple(judge_gas(policy, request, worths)):
+            return Deny(denied)
+        fees = {measure: units for measure, units in count(request, worths).units.items() if is_gas(measure)}
+        rows.change_open(tx, subject_id, fees)
+        return Allow(())
+
+    def _facts(
+        self,
+        tx: Tx,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        now_ms: int,
+        is_approved: bool,
+    ) -> Facts:
+        worths = {key: value.worth for key, value in values.items()}
+        if policy is None:
+            return Facts(now_ms, worths)
+        spent = {
+            (measure, window_ms): rows.spent_in_window(tx, wallet_id, measure, window_ms, now_ms)
+            for measure, window_ms in needs(policy)
+        }
+        seen: dict[str, int] = {}
+        if policy.new_recipient_hours:
+            seen = rows.first_seen(tx, wallet_id, {one.counterparty.lower() for one in paid(policy, request)})
+        return Facts(now_ms, worths, spent, seen, is_approved)
+
+
+def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+    """The transaction is final: what it moved counts for one window from now, with the fee that it really paid.
+    `fee_units` None: a signature, or a fee that is not known, which counts as reserved."""
+    found = rows.list_of_subject(tx, subject_id)
+    rows.settle(tx, found, _paid_fee(found, fee_units), at_ms)
+
+
+def release(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+    """Nothing was moved for good: a final revert, or our own cancel is final. The network's fee stays counted."""
+    found = rows.list_of_subject(tx, subject_id)
+    fees = [row for row in found if is_gas(row.measure)]
+    rows.settle(tx, fees, _paid_fee(found, fee_units), at_ms)
+    rows.release(tx, [row for row in found if not is_gas(row.measure)], at_ms)
+
+
+def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, int]:
+    """The gas measures with what was really paid; US dollars in proportion, rounded up."""
+    if fee_units is None:
+        return {}
+    fees: dict[str, int] = {}
+    reserved = next((row for row in found if row.measure.startswith("gas:")), None)
+    for row in found:
+        if row is reserved:
+            fees[row.measure] = fee_units
+        elif row.measure == GAS_USD and reserved is not None and reserved.units:
+            fees[row.measure] = -(-row.units * fee_units // reserved.units)
+    return fees
+
+
+def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> None:
+    """To be called in the unit that stores a policy: whom it names is known to the wallet from now on."""
+    named = {entry.rpartition(":")[2].lower() for entry in policy.recipients}
+    rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
+
+
+def spent_of(tx: Tx, wallet_id: str, policy: WalletPolicy, now_ms: int) -> list[dict[str, Any]]:
+    """Each limit of a policy over a window with what has been spent of it, for people."""
+    found = []
+    for measure, window_ms in needs(policy):
+        spent = rows.spent_in_window(tx, wallet_id, measure, window_ms, now_ms)
+        found.append({"measure": measure, "windowMs": window_ms, "spent": str(spent)})
+    return found
+
+
+__all__ = ["Spending", "Valued", "Valuer", "Values", "gas_measure", "note_policy", "release", "settle", "spent_of"]
