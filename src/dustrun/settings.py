@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -45,10 +46,24 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or readable text.")
+    retention_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days that ended runs and their events are kept; 0 = for ever. An organisation can say otherwise.",
+    )
     request_audit_rows: int = Field(
         100_000, ge=0, description="Requests kept for `/v1/api-keys/requests`, the oldest go first; 0 keeps none."
     )
     request_audit_days: int = Field(30, ge=1, description="Days that those requests are kept at most.")
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="OTLP/HTTP receiver of traces, like `http://127.0.0.1:4318`; without it there are none.",
+    )
+    otlp_propagate: bool = Field(
+        False, description="Whether requests of nodes carry `traceparent`, so that the other side joins the trace."
+    )
     metrics_public: bool = Field(False, description="Whether `/metrics` answers without a key.")
 
     rate_limit_per_second: int = Field(
@@ -98,10 +113,30 @@ class Settings(BaseSettings):
         (),
         description="Names of environment variables that expressions may read as `$env.NAME`, comma-separated.",
     )
+    remote_signers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Signers elsewhere that wallets may use, comma-separated, each as `name=URL` of its JSON-RPC "
+        "(web3signer, clef); `org_…/name=URL` for one organisation alone.",
+    )
+    env_signers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="For development: names of environment variables that hold private keys for wallets, "
+        "comma-separated; `org_…/NAME` for one organisation alone.",
+    )
+    signer_timeout_s: float = Field(30.0, gt=0, description="How long a remote signer may take, in seconds.")
+    wallet_unlock_s: float = Field(
+        60.0, gt=0, le=3600, description="How long the unlocked key of a local wallet stays in memory, in seconds."
+    )
+    policy_delay_s: int = Field(
+        0,
+        ge=0,
+        le=2_592_000,
+        description="Least time until the loosening of a wallet's policy takes effect, in seconds.",
+    )
     actions_dir: Path | None = Field(None, description="A folder of your own action files, loaded at start.")
     dust_usd: str = Field("0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth.")
 
-    @field_validator("outbound_allow", "env_allow", mode="before")
+    @field_validator("outbound_allow", "env_allow", "remote_signers", "env_signers", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -114,6 +149,25 @@ class Settings(BaseSettings):
         for entry in value:
             if "/" in entry:
                 ipaddress.ip_network(entry, strict=False)
+        return value
+
+    @field_validator("remote_signers")
+    @classmethod
+    def _check_signers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if re.fullmatch(r"(?:org_[a-z0-9]{26}/)?[a-z0-9-]{1,64}=https?://[^\s,]+", entry) is None:
+                raise ValueError("each signer is name=URL: small letters, digits and -, then = and http:// or https://")
+        return value
+
+    @field_validator("env_signers")
+    @classmethod
+    def _check_variables(cls, value: tuple[str, ...], found: ValidationInfo) -> tuple[str, ...]:
+        for entry in value:
+            name = entry.rpartition("/")[2]
+            if re.fullmatch(r"(?:org_[a-z0-9]{26}/)?[A-Za-z_][A-Za-z0-9_]{0,127}", entry) is None:
+                raise ValueError(f'"{entry}" is no name of an environment variable')
+            if name in found.data.get("env_allow", ()):
+                raise ValueError(f'"{name}" is in env_allow too: every workflow could read the key')
         return value
 
     @classmethod
