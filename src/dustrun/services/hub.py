@@ -9,9 +9,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from dustrun.services.ports import RunFacts
 from dustrun.storage.journal import Event
 
 BUFFER = 256
@@ -19,6 +18,30 @@ BUFFER_CHARS = 262_144
 RunKey = tuple[str, str]
 K = TypeVar("K")
 T = TypeVar("T")
+
+
+class Written(Protocol):
+    """A run of which something was written."""
+
+    @property
+    def pk(self) -> int:
+        """Its private key."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Its public id."""
+        ...
+
+    @property
+    def org_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def workflow_id(self) -> str | None:
+        """Of which workflow; None for an inline run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +137,7 @@ class Hub:
         """Ends a subscription to an organisation's activity."""
         _leave(self._activity, org_id, subscription)
 
-    def publish(self, facts: RunFacts, events: Sequence[Event]) -> None:
+    def publish(self, facts: Written, events: Sequence[Event]) -> None:
         """Tells the readers what was committed of a run; on the event loop, in commit order."""
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:

@@ -104,6 +104,12 @@ _NUMBER = Statement(
     .values(last_seq=runs.c.last_seq + b("events"))
     .returning(runs.c.last_seq)
 )
+_NUMBER_OPEN = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), sa.or_(runs.c.status == "running", runs.c.status == "waiting"))
+    .values(last_seq=runs.c.last_seq + b("events"))
+    .returning(runs.c.last_seq)
+)
 _ADD_EVENT = Statement(sa.insert(events))
 _ADD_ACTIVITY = Statement(
     sa.insert(activity)
@@ -279,6 +285,16 @@ def append(
     """Writes events of someone who does not advance the run; the run's row numbers them."""
     row = tx.one(_NUMBER, the_pk=run_pk, events=len(written))
     assert row is not None
+    return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
+
+
+def append_open(
+    tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """As `append`, but nothing once the run has ended: its last event is that it has."""
+    row = tx.one(_NUMBER_OPEN, the_pk=run_pk, events=len(written))
+    if row is None:
+        return []
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
 
 
