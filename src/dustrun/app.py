@@ -23,6 +23,7 @@ from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
 from dustrun.outbound.client import OutboundClient
+from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.approvals import Approvals
 from dustrun.services.hub import Hub
@@ -32,6 +33,7 @@ from dustrun.services.programs import Programs
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.streams import Streams
+from dustrun.services.tables import Tables
 from dustrun.services.upkeep import Upkeep
 from dustrun.services.variables import Variables
 from dustrun.settings import Settings
@@ -87,7 +89,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
-    world = World(settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls)
+    tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
+    inside = {"tables": tables, "notifier": notifier}
+    world = World(settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls, **inside)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
@@ -97,6 +101,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
     parts.variables = variables
+    parts.tables = tables
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
     await engine.start()

@@ -47,6 +47,7 @@ class Parts:
     runs: Any = None
     streams: Any = None
     variables: Any = None
+    tables: Any = None
     approvals: Any = None
     resumes: Any = None
     vault: Any = None

@@ -27,6 +27,7 @@ def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Spec
         **chain,
         "requests": [_request(execution, nodes, mode) for execution in ordered if _is_write(execution)],
         "variableWrites": [_variable(execution, mode) for execution in ordered if _fact(execution, "variable")],
+        "tableWrites": [_table(execution, mode) for execution in ordered if _fact(execution, "tableWrite")],
         "children": [_child(execution) for execution in ordered if _fact(execution, "child")],
         "assumed": [_assumed(execution, nodes, specs) for execution in ordered if execution.assumed],
         "uncertain": [execution.path for execution in ordered if execution.status is NodeStatus.UNCERTAIN],
@@ -57,6 +58,16 @@ def _variable(execution: Execution, mode: Mode) -> dict[str, Any]:
         "nodeId": execution.node_id,
         "path": execution.path,
         **_fact(execution, "variable"),
+        "written": mode is not Mode.SIMULATE,
+    }
+
+
+def _table(execution: Execution, mode: Mode) -> dict[str, Any]:
+    """One change of a table's rows; in a simulation it went to an overlay that only this run sees."""
+    return {
+        "nodeId": execution.node_id,
+        "path": execution.path,
+        **_fact(execution, "tableWrite"),
         "written": mode is not Mode.SIMULATE,
     }
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.sdk.context import Connection, Http, Script
+from dustrun.sdk.notice import Notifier
+from dustrun.sdk.tables import Tables
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -20,6 +22,22 @@ class Scripts(Protocol):
     def script(self, *, tenant: str, now_ms: int, seed: str) -> Script:
         """The scripts of one node: its organisation, its clock, its chance."""
         ...
+
+
+@dataclass(slots=True)
+class Notes:
+    """What an attempt leaves in the record beside its result. `assumed`: it rests on assumed values."""
+
+    assumed: bool = False
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a node reaches of the server itself."""
+
+    tables: Tables
+    notifier: Notifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +52,18 @@ class Reach:
 class NodeContext:
     """The `ctx` of one attempt of one node."""
 
-    __slots__ = ("_connection", "_emit", "_http", "_idempotency_key", "_now_ms", "_reach", "_scripts", "_tenant")
+    __slots__ = (
+        "_connection",
+        "_emit",
+        "_http",
+        "_idempotency_key",
+        "_inside",
+        "_now_ms",
+        "_reach",
+        "_scripts",
+        "_tenant",
+        "notes",
+    )
 
     def __init__(
         self,
@@ -48,6 +77,8 @@ class NodeContext:
     ) -> None:
         self._reach = reach
         self._connection: Connection | None = None
+        self._inside: Inside | None = None
+        self.notes = Notes()
         self._http = http
         self._scripts = scripts
         self._tenant = tenant
@@ -75,6 +106,26 @@ class NodeContext:
     def connect(self, connection: Connection | None, http: Http, emit: Callable[[Emit], Emit]) -> None:
         """Before the action runs: its connector, and what keeps the connectors' secrets out of what it says."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
+
+    def offer(self, inside: Inside) -> None:
+        """Before the action runs: what it reaches of the server."""
+        self._inside = inside
+
+    @property
+    def tables(self) -> Tables:
+        """The organisation's managed tables."""
+        return self._offered.tables
+
+    @property
+    def notify(self) -> Notifier:
+        """Hands messages to messaging services."""
+        return self._offered.notifier
+
+    @property
+    def _offered(self) -> Inside:
+        if self._inside is None:
+            raise Invalid("Tables and messages can only be used in a run.")
+        return self._inside
 
     def chain(self, chain_id: int) -> Chain:
         """Reads of one chain."""

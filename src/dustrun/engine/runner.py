@@ -17,7 +17,7 @@ from dustrun.core.program import Program
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
-from dustrun.engine.context import NodeContext, Reach, Scripts, idempotency_key
+from dustrun.engine.context import Inside, NodeContext, Reach, Scripts, idempotency_key
 from dustrun.engine.errands import Calls, Errand
 from dustrun.engine.money import Money
 from dustrun.engine.node import Carrier, Job
@@ -30,10 +30,12 @@ from dustrun.engine.traces import Traces
 from dustrun.errors import DustrunError, Invalid, Temporary, Uncertain
 from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
+from dustrun.sdk.notice import Notifier
 from dustrun.services.approvals import new_row
 from dustrun.services.hub import Hub
 from dustrun.services.links import Links
 from dustrun.services.ports import RunFacts
+from dustrun.services.tables import Tables
 from dustrun.services.variables import Seen, Variables
 from dustrun.settings import Settings
 from dustrun.storage import journal as journal_rows
@@ -69,6 +71,8 @@ class World:
     variables: Variables
     links: Links
     calls: Calls
+    tables: Tables
+    notifier: Notifier
     money: Money | None = None
 
 
@@ -293,6 +297,7 @@ class Runner:
         path = job.start.path
         log.bind(node=path)
         context = self._context(path, self._emit_later(job.start))
+        context.notes.assumed = job.assumed
         try:
             if job.action.needs_wallet:
                 context = await self._money_context(job)
@@ -842,7 +847,10 @@ class Runner:
         if reach is None and self._world.money is not None:
             reach = self._world.money.reach(self.facts)
         http = self.observer.http(self._world.http, path, self._journal.by_path[path].attempt)
-        return NodeContext(http, self._world.scripts, self.facts.org_id, key, self._now(), emit, reach)
+        context = NodeContext(http, self._world.scripts, self.facts.org_id, key, self._now(), emit, reach)
+        tables = RunTables(self._world.tables, self.facts, key, context.notes)
+        context.offer(Inside(tables, self._world.notifier))
+        return context
 
     @property
     def _money(self) -> Money:

@@ -4,6 +4,8 @@ from dustrun.sdk.action import Action, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
+from dustrun.sdk.notice import Notice, NoticeFormat, NoticeKind
+from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 from dustrun.sdk.trigger import Trigger, manual
 
 __all__ = [
@@ -14,8 +16,15 @@ __all__ = [
     "Fields",
     "HttpRequest",
     "HttpResponse",
+    "Notice",
+    "NoticeFormat",
+    "NoticeKind",
     "Script",
     "ScriptResult",
+    "TableChange",
+    "TableQuery",
+    "TableRows",
+    "TableWritten",
     "Trigger",
     "action",
     "manual",

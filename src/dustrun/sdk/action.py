@@ -40,6 +40,7 @@ class Action:
     needs_wallet: bool = False
     connector: tuple[str, ...] = ()
     connector_optional: bool = False
+    inside: bool = False
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -76,6 +77,7 @@ def action(
     needs_wallet: bool = False,
     connector: str | Sequence[str] = (),
     connector_optional: bool = False,
+    inside: bool = False,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -91,6 +93,9 @@ def action(
 
     `connector`: the types of connectors that a node of it takes, or `http` for every type that puts its credential on
     HTTP requests; a node must have one unless `connector_optional`.
+
+    `inside`: what it writes stays in the server's own store, where a simulation has a layer of its own; so a simulation
+    carries it out.
     """
 
     if (effect is Effect.SPEND) != (finish is not None):
@@ -114,6 +119,7 @@ def action(
             needs_wallet=needs_wallet or effect is Effect.SPEND,
             connector=(connector,) if isinstance(connector, str) else tuple(connector),
             connector_optional=connector_optional,
+            inside=inside,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             is_async=inspect.iscoroutinefunction(run),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.sdk.notice import Notifier
+from dustrun.sdk.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,16 @@ class Context(Protocol):
     def connection(self) -> Connection:
         """The node's connector, opened; raises `Invalid` when the node has none. For actions that declare `connector`
         of a type that attaches nothing itself: a credential for HTTP is put on the requests of `ctx.http` unasked."""
+        ...
+
+    @property
+    def tables(self) -> Tables:
+        """The organisation's managed tables."""
+        ...
+
+    @property
+    def notify(self) -> Notifier:
+        """Hands messages to messaging services."""
         ...
 
     def chain(self, chain_id: int) -> Chain:

@@ -23,6 +23,8 @@ from dustrun.core.expression import compile_value
 from dustrun.errors import Invalid
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.sdk.notice import Notice
+from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 
 NOW_MS: Final = 1_769_860_800_000
 """2026-01-31T12:00:00Z: where the clock of a fake stands unless a test says otherwise."""
@@ -99,8 +101,41 @@ class FakeScript:
         return answer if isinstance(answer, ScriptResult) else answer(code, input)
 
 
+class FakeTables:
+    """Answers queries in the scripted order, and with no rows after that; keeps `queries` and `changes`."""
+
+    def __init__(self, answers: Iterable[Iterable[dict[str, Any]]] = ()) -> None:
+        self.queries: list[TableQuery] = []
+        self.changes: list[TableChange] = []
+        self._answers = [list(rows) for rows in answers]
+
+    async def read(self, query: TableQuery) -> TableRows:
+        """The next answer, whatever is asked."""
+        self.queries.append(query)
+        found = self._answers.pop(0) if self._answers else []
+        return TableRows(found[: query.limit], len(found) > query.limit)
+
+    async def write(self, change: TableChange) -> TableWritten:
+        """As if every row were new, or every filter found nothing."""
+        self.changes.append(change)
+        return TableWritten([row.get("id") for row in change.rows], inserted=len(change.rows))
+
+
+class FakeNotifier:
+    """Keeps what was sent, as (address, notice)."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Notice]] = []
+
+    async def send(self, address: str, notice: Notice) -> str:
+        """Sends nothing; the name of the service is the scheme of its address."""
+        self.sent.append((address, notice))
+        return address.partition(":")[0]
+
+
 class FakeContext:
-    """A `ctx` that keeps what the action does: `logs`, `reports`, `http.requests`, `script.calls`."""
+    """A `ctx` that keeps what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
+    `notify.sent`."""
 
     def __init__(
         self,
@@ -111,6 +146,7 @@ class FakeContext:
         prices: Prices | None = None,
         wallet: WalletView | None = None,
         connection: Connection | None = None,
+        tables: Iterable[Iterable[dict[str, Any]]] = (),
         idempotency_key: str = KEY,
         now_ms: int = NOW_MS,
     ) -> None:
@@ -122,6 +158,8 @@ class FakeContext:
         self._prices = prices
         self._wallet = wallet
         self._connection = connection
+        self._tables = FakeTables(tables)
+        self._notifier = FakeNotifier()
         self._idempotency_key = idempotency_key
         self._now_ms = now_ms
 
@@ -141,6 +179,16 @@ class FakeContext:
         if self._connection is None:
             raise Invalid("The node has no connector.")
         return self._connection
+
+    @property
+    def tables(self) -> FakeTables:
+        """The scripted tables."""
+        return self._tables
+
+    @property
+    def notify(self) -> FakeNotifier:
+        """Keeps the messages."""
+        return self._notifier
 
     def chain(self, chain_id: int) -> Chain:
         """The chain that the test handed over: there is no fake one."""

@@ -1,0 +1,1 @@
+"""Managed tables: reading and changing their rows."""

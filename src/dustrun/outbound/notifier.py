@@ -1,0 +1,109 @@
+"""Messages to people through `apprise`, each in a process of its own (`notify_worker.py`) that is killed in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
+from dustrun.outbound.guard import Guard, refuse
+from dustrun.sdk.notice import Notice
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}://\S")
+_AT_ONCE: Final = 2
+_START_S: Final = 20.0
+_MOST_BYTES: Final = 65_536
+_TOO_MANY: Final = 429
+
+
+class GuardedNotifier:
+    """The `ctx.notify` of every node. `allow` are the exceptions of the guard, as for HTTP."""
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        Guard.of(allow)
+        self._allow = list(allow)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(self, address: str, notice: Notice) -> str:
+        """Sends one message; raises as `sdk.notice.Notifier` says."""
+        if _SCHEME.match(address) is None:
+            raise refuse("The address of the service must be a URL like slack://…; it is not shown here.")
+        order = {
+            "address": address,
+            "title": notice.title,
+            "body": notice.body,
+            "format": notice.format,
+            "kind": notice.kind,
+            "allow": self._allow,
+        }
+        async with self._turns:
+            answer = await _ask(json.dumps(order).encode(), notice.timeout_s)
+        error = _failure(answer)
+        if error is not None:
+            raise error
+        return str(answer["service"])
+
+
+async def _ask(order: bytes, timeout_s: float) -> dict[str, Any]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-B",
+        "-m",
+        "dustrun.outbound.notify_worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"LANG": "C.UTF-8"},
+        cwd="/",
+        start_new_session=True,
+        limit=_MOST_BYTES,
+    )
+    try:
+        async with asyncio.timeout(timeout_s + _START_S):
+            said, _ = await child.communicate(order)
+    except TimeoutError:
+        raise Uncertain(f"The service did not take the message within {timeout_s:g} s; it may have.") from None
+    finally:
+        await _end(child)
+    return _read(said)
+
+
+def _read(said: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Uncertain("The process that sends messages ended without an answer; the message may have gone out.")
+    return answer
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
+
+
+def _failure(answer: dict[str, Any]) -> DustrunError | None:
+    """The error that an answer of the process stands for; None when the message was taken."""
+    if answer.get("refused"):
+        return refuse(str(answer["refused"]))
+    if answer.get("done"):
+        return None
+    status = answer.get("status")
+    if status == _TOO_MANY:
+        return Temporary("The service says that it gets too many messages (429).")
+    if status is not None and status >= 300:
+        return Permanent(f"The service did not take the message: it answered {status}.")
+    if answer.get("sent"):
+        return Uncertain("The service gave no clear answer; the message may have gone out.")
+    return Temporary("No connection to the service could be made.")

@@ -1,0 +1,29 @@
+"""What an action says to people through a messaging service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+NoticeFormat = Literal["text", "markdown", "html"]
+NoticeKind = Literal["info", "success", "warning", "failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message. `timeout_s` covers its delivery to the service."""
+
+    body: str
+    title: str = ""
+    format: NoticeFormat = "text"
+    kind: NoticeKind = "info"
+    timeout_s: float = 30.0
+
+
+class Notifier(Protocol):
+    """Hands messages to services. Raises `Invalid` (bad or forbidden address), `Temporary` (certainly not sent),
+    `Uncertain` (begun, and nobody knows) or `Permanent`; no error holds the address, which is a secret."""
+
+    async def send(self, address: str, notice: Notice) -> str:
+        """Sends one message to the service behind an address like `slack://…` and returns the service's name."""
+        ...
