@@ -90,8 +90,8 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
-    inside = {"tables": tables, "notifier": notifier}
-    world = World(settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls, **inside)
+    shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls)
+    world = World(*shared, tables, notifier)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
