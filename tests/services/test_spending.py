@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
-from dustrun.core.evm import checksum
 from dustrun.core.intent import Movement
 from dustrun.core.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
 from dustrun.errors import Invalid

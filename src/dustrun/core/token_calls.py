@@ -3,9 +3,10 @@ the ledger must not."""
 
 from __future__ import annotations
 
+from dustrun.core.addresses import checksum
 from dustrun.core.amounts import MAX_UINT256, Asset
-from dustrun.core.evm import checksum
 from dustrun.core.intent import Movement, MovementKind
+from dustrun.core.selectors import selector_of
 
 TRANSFER = "0xa9059cbb"
 APPROVE = "0x095ea7b3"
@@ -20,11 +21,6 @@ OF_TOKENS = frozenset({TRANSFER, APPROVE, INCREASE_ALLOWANCE})
 
 _TWO_WORDS: dict[str | None, MovementKind] = {TRANSFER: "send", APPROVE: "approve", INCREASE_ALLOWANCE: "approve"}
 _OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
-
-
-def selector_of(data: bytes) -> str | None:
-    """The selector that a call's data begins with; None when it has fewer than four bytes."""
-    return f"0x{data[:4].hex()}" if len(data) >= 4 else None
 
 
 def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:

@@ -11,8 +11,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
+from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
-from dustrun.core.evm import checksum
 from dustrun.core.intent import Intent, Movement, SignRequest
 
 USD, COUNT, GAS_USD = "usd", "count", "gasUsd"

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from dustrun.core import exact_json
-from dustrun.core.evm import read_address, read_selector
+from dustrun.core.addresses import read_address
 from dustrun.core.fields import Fields
+from dustrun.core.selectors import read_selector
 
 HOUR_MS = 3_600_000
 MAX_WINDOW_MS = 30 * 24 * HOUR_MS

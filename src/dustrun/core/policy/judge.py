@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.core.amounts import Asset
-from dustrun.core.evm import read_selector
 from dustrun.core.intent import Movement
 from dustrun.core.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, asked, canonical, count
 from dustrun.core.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
 from dustrun.core.policy.matching import find_account, find_asset, find_method, names_chain
-from dustrun.core.token_calls import OF_TOKENS, implied_movement, selector_of
+from dustrun.core.selectors import read_selector, selector_of
+from dustrun.core.token_calls import OF_TOKENS, implied_movement
 
 Need = tuple[str, int]
 """A measure and the length of a window in milliseconds."""
@@ -205,7 +205,11 @@ def _undeclared(request: Request) -> Iterator[Reason]:
     if request.to is None:
         return
     implied = implied_movement(request.chain_id, request.to, request.data)
-    if implied is not None and not any(_declares(movement, implied) for movement in request.movements):
+    if (
+        implied is not None
+        and implied.amount_units
+        and not any(_declares(movement, implied) for movement in request.movements)
+    ):
         message = (
             f"Its calldata moves {implied.amount_units} of {implied.asset.key} ({implied.kind}, "
             f"{implied.counterparty}), which it does not declare."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dustrun.core.amounts import Asset
-from dustrun.core.evm import read_selector
+from dustrun.core.selectors import read_selector
 
 
 def names_chain(entries: Iterable[int | str], chain_id: int) -> bool:
