@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+import dustrun
 from dustrun import catalog as catalogs
 from dustrun import log
 from dustrun.api.parts import Gauges, make_parts
@@ -22,6 +23,7 @@ from dustrun.api.server import create_app
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
+from dustrun.engine.traces import Traces
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
@@ -89,14 +91,16 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
+    traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls)
-    world = World(*shared, tables, notifier)
+    world = World(*shared, tables, notifier, traces=traces)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
     runs = Runs(database, writer, hub, catalog, programs, engine)
     calls.connect(runs.start_child, engine)
+    runs.is_traced = traces is not None
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
@@ -105,7 +109,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
     await engine.start()
-    upkeep = Upkeep(writer, settings, parts.usage, streams)
+    upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
     upkeep.start()
     parts.gauges = lambda: _gauges(engine, writer, sandbox)
     is_ready[0] = True
@@ -127,6 +131,14 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         await writer.stop()
         await sandbox.stop()
         await http.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.stop)
+
+
+def _traces(settings: Settings) -> Traces | None:
+    if settings.otlp_endpoint is None:
+        return None
+    return Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
 
 
 def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox) -> Gauges:

@@ -10,6 +10,7 @@ from dustrun.api.limits import RateLimiter
 from dustrun.services.conversations import Conversations
 from dustrun.services.keys import Keys
 from dustrun.services.organizations import Organizations
+from dustrun.services.retention import Retention
 from dustrun.services.usage import Usage
 from dustrun.services.versions import Versions
 from dustrun.services.workflows import Workflows
@@ -44,6 +45,7 @@ class Parts:
     versions: Versions
     conversations: Conversations
     usage: Usage
+    retention: Retention
     runs: Any = None
     streams: Any = None
     variables: Any = None
@@ -89,6 +91,7 @@ def make_parts(
         workflows=Workflows(database, writer, catalog),
         versions=Versions(database),
         conversations=Conversations(database, writer),
+        retention=Retention(database, writer, settings.retention_days),
         usage=Usage(database, writer, settings.request_audit_rows),
         runs=runs,
         streams=streams,

@@ -16,6 +16,7 @@ from dustrun.core.exact_json import loads
 from dustrun.core.journal import Journal
 from dustrun.core.plan import Done, Plan, Waiting
 from dustrun.core.program import Program
+from dustrun.engine.observer import note_start
 from dustrun.engine.record import Recorder
 from dustrun.engine.runner import Runner, Superseded, World
 from dustrun.engine.takeup import take_up
@@ -196,6 +197,7 @@ class EmbeddedEngine:
         """The run is on disk: go, or queue."""
         facts = opening.runner.facts
         facts.pk = run_pk
+        note_start(facts)
         opening.runner.last_seq = len(opening.batch.events)
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
         known = _Known(facts.org_id, group, opening.max_open, opening.runner)

@@ -8,6 +8,7 @@ from dustrun import clock
 from dustrun.core.exact_json import dumps_text
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.engine.observer import Observer
 from dustrun.log import mask_links
 from dustrun.storage.journal import Batch
 
@@ -30,6 +31,7 @@ class Recorder:
 
     def __init__(self, batch: Batch | None = None) -> None:
         self.batch = batch or Batch()
+        self.observer: Observer | None = None
 
     def take(self) -> Batch:
         """The batch collected so far; a new one begins."""
@@ -57,6 +59,8 @@ class Recorder:
     def became(self, execution: Execution, note: dict[str, Any] | None = None) -> None:
         """An attempt came to something."""
         self.changed(execution)
+        if self.observer is not None:
+            self.observer.became(execution)
         key = (execution.path, execution.attempt)
         data = _about(execution)
         data["status"] = execution.status.value

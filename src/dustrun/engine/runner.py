@@ -74,6 +74,7 @@ class World:
     tables: Tables
     notifier: Notifier
     money: Money | None = None
+    traces: Traces | None = None
 
 
 class Superseded(Exception):

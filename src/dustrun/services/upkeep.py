@@ -6,6 +6,7 @@ import asyncio
 
 from dustrun import clock, log, metrics
 from dustrun.services import idempotency
+from dustrun.services.retention import Retention
 from dustrun.services.streams import Streams
 from dustrun.services.usage import Usage
 from dustrun.settings import Settings
@@ -21,11 +22,14 @@ _LAG = metrics.histogram("dustrun_event_loop_lag_seconds", "How much later than 
 class Upkeep:
     """The tasks that run beside the server."""
 
-    def __init__(self, writer: Writer, settings: Settings, usage: Usage, streams: Streams) -> None:
+    def __init__(
+        self, writer: Writer, settings: Settings, usage: Usage, streams: Streams, retention: Retention
+    ) -> None:
         self._writer = writer
         self._settings = settings
         self._usage = usage
         self._streams = streams
+        self._retention = retention
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -55,6 +59,7 @@ class Upkeep:
         await idempotency.prune(self._writer, self._settings.idempotency_hours)
         await self._streams.prune_tokens()
         await self._usage.prune(self._settings.request_audit_days)
+        await self._retention.sweep()
 
     async def _watch_loop(self) -> None:
         while True:

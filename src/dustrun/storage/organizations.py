@@ -11,6 +11,10 @@ from dustrun.storage.tables import organizations as t
 
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).where(t.c.id == sa.bindparam("id")))
+_LIST = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).order_by(t.c.id))
+_SET_RETENTION = Statement(
+    sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(retention_days=sa.bindparam("days", type_=sa.Integer))
+)
 _ANY = Statement(sa.select(t.c.id).limit(1))
 
 
@@ -33,6 +37,16 @@ def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
     """The organisation with that id."""
     found = tx.one(_FIND, id=organization_id)
     return OrganizationRow(*found) if found else None
+
+
+def list_all(tx: Tx) -> list[OrganizationRow]:
+    """Every organisation."""
+    return [OrganizationRow(*found) for found in tx.all(_LIST)]
+
+
+def set_retention(tx: Tx, organization_id: str, days: int | None) -> None:
+    """Says how many days the organisation's ended runs are kept."""
+    tx.run(_SET_RETENTION, of_id=organization_id, days=days)
 
 
 def exist(tx: Tx) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -25,12 +25,21 @@ class CreateOrganization(Fields):
     name: Name = Field(description="Display name.", examples=["Treasury"])
 
 
+class UpdateOrganization(Fields):
+    """What an organisation changes of itself."""
+
+    retention_days: Annotated[int, Field(strict=True, ge=0, le=36_500)] | None = Field(
+        description="Days that ended runs are kept; 0: for ever; null: as the server's setting says.", examples=[90]
+    )
+
+
 class OrganizationAnswer(Fields):
     """An organisation."""
 
     id: str
     name: str
     created_at: Time
+    retention_days: int | None = Field(description="Days that ended runs are kept; null: as the setting says.")
 
 
 class NewOrganizationAnswer(OrganizationAnswer):
@@ -41,7 +50,12 @@ class NewOrganizationAnswer(OrganizationAnswer):
 
 
 def _organization(row: OrganizationRow) -> dict[str, Any]:
-    return {"id": row.id, "name": row.name, "createdAt": time(row.created_at)}
+    return {
+        "id": row.id,
+        "name": row.name,
+        "createdAt": time(row.created_at),
+        "retentionDays": row.retention_days,
+    }
 
 
 def _new_organization(new: NewOrganization) -> dict[str, Any]:
@@ -70,6 +84,23 @@ async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]
 async def get_organization(call: Call, id: str) -> OrganizationRow:
     """Get the caller's organisation."""
     return await call.parts.organizations.get(call.principal, id)
+
+
+@routes.patch(
+    "/v1/organizations/{id}",
+    permission="admin",
+    answers=OrganizationAnswer,
+    shape=_organization,
+    refusals=[Code.ORGANIZATION_UNKNOWN],
+)
+async def update_organization(call: Call, id: str, body: UpdateOrganization) -> OrganizationRow:
+    """Say how long the organisation's ended runs are kept.
+
+    Older ones are deleted with their events within the hour, for good: except those that moved money, that are called
+    by or retried in a run that is open or younger, or that called one.
+    """
+    await call.parts.organizations.get(call.principal, id)
+    return await call.parts.retention.set_days(call.principal, body.retention_days)
 
 
 @routes.post(

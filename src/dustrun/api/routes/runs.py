@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -13,7 +14,7 @@ from dustrun.api.auth import admit
 from dustrun.api.envelope import Answered, request_id, success, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import responses_of
-from dustrun.api.parts import parts_of
+from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import runs as shapes
 from dustrun.api.shapes.runs import (
@@ -30,6 +31,7 @@ from dustrun.api.shapes.wire import Instant, PageAnswer, Paged, moment_ms, page_
 from dustrun.core import effects
 from dustrun.core.journal import item_frame
 from dustrun.core.state import Mode, RunStatus
+from dustrun.core.trace import parse as parse_traceparent
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.paging import Page
@@ -73,7 +75,7 @@ def parse_body(document: Any) -> RunBody:
         raise Invalid("The request body is not valid.", details=problems_of(error.errors(include_url=False))) from None
 
 
-def request_of(body: RunBody) -> RunRequest:
+def request_of(body: RunBody, trace: dict[str, str] | None = None) -> RunRequest:
     """The body as the service takes it."""
     return RunRequest(
         payload=body.payload,
@@ -84,7 +86,16 @@ def request_of(body: RunBody) -> RunRequest:
         chat_message_id=body.chat_message_id,
         trigger_node_id=body.trigger_node_id,
         prop_values=body.prop_values,
+        trace=trace,
     )
+
+
+def trace_of(parts: Parts, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+    """The span that the caller names in `traceparent`, where traces are on."""
+    if parts.settings.otlp_endpoint is None:
+        return None
+    sent = next((value.decode("latin-1") for name, value in headers if name == b"traceparent"), None)
+    return {"parent": sent} if sent is not None and parse_traceparent(sent) is not None else None
 
 
 async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +108,8 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
     if pending is not None:
         await _run_once(pending, workflow_id, document, scope, receive, send)
         return
-    created = await parts.runs.start(principal, workflow_id, request_of(parse_body(document)))
+    trace = trace_of(parts, scope["headers"])
+    created = await parts.runs.start(principal, workflow_id, request_of(parse_body(document), trace))
     await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
 
 
@@ -112,7 +124,8 @@ async def _run_once(
         pending.answer = lambda created: Answer(200, success_body({"runId": created.run_id}, found), created.run_id)
         token = current.set(pending)
         try:
-            await parts.runs.start(principal, workflow_id, request_of(parse_body(document)))
+            trace = trace_of(parts, scope["headers"])
+            await parts.runs.start(principal, workflow_id, request_of(parse_body(document), trace))
             assert pending.recorded is not None
             response = Answered(pending.recorded.body)
         except Duplicate:
