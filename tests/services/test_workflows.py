@@ -27,6 +27,7 @@ ROW = WorkflowRow(
     cooldown_ms=None,
     require_rehearsal="none",
     concurrency=None,
+    enforce_rehearsal=None,
     ui_metadata=None,
     owner="key_1",
     created_at=1,

@@ -56,6 +56,7 @@ class NewWorkflow:
     cooldown_ms: int | None = None
     require_rehearsal: str = "none"
     concurrency: dict[str, Any] | None = None
+    enforce_rehearsal: dict[str, Any] | None = None
     ui_metadata: dict[str, Any] | None = None
     id: str | None = None
 
@@ -413,6 +414,7 @@ def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
         cooldown_ms=new.cooldown_ms,
         require_rehearsal=new.require_rehearsal,
         concurrency=json_text(new.concurrency),
+        enforce_rehearsal=json_text(new.enforce_rehearsal),
         ui_metadata=json_text(new.ui_metadata),
         owner=principal.key_id,
         created_at=now,

@@ -76,6 +76,7 @@ workflows = Table(
     Column("cooldown_ms", BigInteger),
     Column("require_rehearsal", Text, nullable=False, server_default="none"),
     Column("concurrency", Text, comment="JSON: {max, key, onLimit}"),
+    Column("enforce_rehearsal", Text, comment="JSON: {tolerancePercent, maxAgeMs}"),
     Column("ui_metadata", Text, comment="JSON: layout of the editor"),
     Column("owner", Text, nullable=False, comment="id of the key that created it"),
     Column("created_at", BigInteger, nullable=False),

@@ -32,6 +32,7 @@ class WorkflowRow:
     cooldown_ms: int | None
     require_rehearsal: str
     concurrency: str | None
+    enforce_rehearsal: str | None
     ui_metadata: str | None
     owner: str
     created_at: int

@@ -91,12 +91,18 @@ def _concurrency(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None
     return body.concurrency.model_dump(by_alias=True) if body.concurrency else None
 
 
+def _guard(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
+    return body.enforce_rehearsal.model_dump(by_alias=True) if body.enforce_rehearsal else None
+
+
 def _changes(body: UpdateWorkflow) -> dict[str, Any]:
     """The columns that the body names."""
     given = body.model_fields_set
     changes = {name: getattr(body, name) for name in _PLAIN if name in given}
     if "concurrency" in given:
         changes["concurrency"] = json_text(_concurrency(body))
+    if "enforce_rehearsal" in given:
+        changes["enforce_rehearsal"] = json_text(_guard(body))
     if "ui_metadata" in given:
         changes["ui_metadata"] = json_text(body.ui_metadata)
     return changes
@@ -122,6 +128,7 @@ def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
         cooldown_ms=body.cooldown_ms,
         require_rehearsal=body.require_rehearsal,
         concurrency=_concurrency(body),
+        enforce_rehearsal=_guard(body),
         ui_metadata=body.ui_metadata,
     )
 

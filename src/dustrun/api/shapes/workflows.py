@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -43,6 +44,20 @@ class Concurrency(Fields):
     on_limit: Literal["queue", "skip", "cancel-oldest"] = Field("queue", description="What becomes of one more.")
 
 
+class RehearsalGuard(Fields):
+    """Live runs may spend only what a rehearsal has shown: before anything is signed, each wish is compared with the
+    newest passed simulation of the same version and payload, by node path and item."""
+
+    tolerance_percent: Decimal = Field(
+        Decimal(0),
+        ge=0,
+        le=1000,
+        max_digits=12,
+        description="How much more than simulated an amount may be, in percent.",
+    )
+    max_age_ms: int | None = Field(None, ge=1000, strict=True, description="Oldest simulation that counts; null: any.")
+
+
 class CreateWorkflow(Fields):
     """What a new workflow is made of."""
 
@@ -53,6 +68,7 @@ class CreateWorkflow(Fields):
     cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
     require_rehearsal: Rehearsal = Field("none", description="Which rehearsal a version must pass to be published.")
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
+    enforce_rehearsal: RehearsalGuard | None = Field(None, description="Bind live spends to a passed simulation.")
     ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
 
 
@@ -67,6 +83,7 @@ class UpdateWorkflow(Fields):
     cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
     require_rehearsal: Rehearsal = Field(_ABSENT, description="Which rehearsal publishing needs.")
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
+    enforce_rehearsal: RehearsalGuard | None = Field(None, description="Bind live spends to a passed simulation.")
     ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
 
 
@@ -164,6 +181,7 @@ class WorkflowAnswer(WorkflowSummary):
     definition: Any
     ui_metadata: dict[str, Any] | None
     concurrency: Concurrency | None
+    enforce_rehearsal: RehearsalGuard | None
     ladder: Ladder
 
 
@@ -276,6 +294,7 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
         "type": version.trigger_type,
         "uiMetadata": _json(row.ui_metadata),
         "concurrency": _json(row.concurrency),
+        "enforceRehearsal": _json(row.enforce_rehearsal),
         "ladder": {mode.value: workflow.ladder.get(mode) for mode in (Mode.SIMULATE, Mode.DUST, Mode.LIVE)},
     }
 

@@ -524,6 +524,7 @@ def upgrade() -> None:
         sa.Column("cooldown_ms", sa.BigInteger(), nullable=True),
         sa.Column("require_rehearsal", sa.Text(), server_default="none", nullable=False),
         sa.Column("concurrency", sa.Text(), nullable=True, comment="JSON: {max, key, onLimit}"),
+        sa.Column("enforce_rehearsal", sa.Text(), nullable=True, comment="JSON: {tolerancePercent, maxAgeMs}"),
         sa.Column("ui_metadata", sa.Text(), nullable=True, comment="JSON: layout of the editor"),
         sa.Column("owner", sa.Text(), nullable=False, comment="id of the key that created it"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
