@@ -55,11 +55,20 @@ class Reports(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """Who holds live spends to their rehearsal."""
+
+    async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
+        """Raises `Refused` for what goes beyond it."""
+        ...
+
+
 class Spending:
     """Carries out the attempts of nodes that spend."""
 
-    def __init__(self, ledger: Ledger, dust: Dust, reports: Reports, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
         self._ledger = ledger
+        self._guard = guard
         self._dust = dust
         self._reports = reports
         self._settings = settings
@@ -113,6 +122,7 @@ class Spending:
             job.input, entries = scaled.value, scaled.entries
         timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
         spend = await wish(job, context, timeout_ms)
+        await self._guard.check(facts, job.start.path, spend)
         kept = {
             _INPUT: job.input.model_dump(by_alias=True),
             _NOTES: dict(spend.notes),

@@ -118,6 +118,17 @@ _LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_i
 _OPEN_CHAIN = Statement(
     sa.select(sa.func.count()).where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), _IS_OPEN)
 )
+_LIST_PASSED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        runs.c.workflow_id == b("workflow_id"),
+        runs.c.version == b("version"),
+        runs.c.mode == b("mode"),
+        runs.c.passed == 1,
+    )
+    .order_by(runs.c.pk.desc())
+    .limit(200)
+)
 _DEFAULT_WALLET = Statement(
     sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1)
 )
@@ -213,6 +224,11 @@ def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
 def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
     """Shows the run at the message that launched it."""
     tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
+
+
+def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:
+    """The newest passed rehearsals of a version, at most 200."""
+    return [RunRow(*row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
 
 
 def find_default_wallet(tx: Tx, org_id: str) -> str | None:
