@@ -14,12 +14,13 @@ proves, and answer only what a test scripted: an action that asks for more fails
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dustrun.core.exact_json import dumps
+from dustrun.core.exact_json import dumps, loads
 from dustrun.core.expression import compile_value
+from dustrun.core.intent import Intent, Spend, Spent
 from dustrun.errors import Invalid
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView
@@ -254,17 +255,59 @@ def text_response(
     return HttpResponse(status, {"content-type": content_type}, text.encode(), url)
 
 
+CarryOut = Callable[[Spend], Spent | Awaitable[Spent]]
+"""What makes wishes come true: a test's own node and signer, or `testing_chain.succeed`."""
+
+
 async def perform(
-    action: Action, payload: Mapping[str, Any], ctx: Context | None = None, roots: Mapping[str, Any] | None = None
+    action: Action,
+    payload: Mapping[str, Any],
+    ctx: Context | None = None,
+    roots: Mapping[str, Any] | None = None,
+    carry_out: CarryOut | None = None,
 ) -> dict[str, Any]:
     """Runs an action as the engine does: fills templates from `roots`, checks the input, returns the node's result.
 
+    The wishes of a `spend` action go to `carry_out`, stored and read again, and what came of them to its `finish`.
     Raises `pydantic.ValidationError` for an input that the engine refuses, and whatever the action raises.
     """
-    template = compile_value(dict(payload), action.raw_fields)
-    filled = template.evaluate(FakeRoots(roots or {}))
-    value = action.run(action.input.model_validate(filled), ctx if ctx is not None else FakeContext())
-    output = await value if inspect.isawaitable(value) else value
+    reach = ctx if ctx is not None else FakeContext()
+    input, output = await _run(action, payload, reach, roots)
+    if action.finish is not None:
+        if carry_out is None:
+            raise AssertionError("a spend action needs carry_out, which makes its wishes come true")
+        spend = _stored(_spend_of(output))
+        spent = carry_out(spend)
+        output = await action.finish(input, spend, await spent if inspect.isawaitable(spent) else spent, reach)
     if not isinstance(output, action.output):
         raise AssertionError(f"the action returned {type(output).__name__}, not its declared output")
     return output.model_dump(by_alias=True)
+
+
+async def wishes(
+    action: Action, payload: Mapping[str, Any], ctx: Context, roots: Mapping[str, Any] | None = None
+) -> Spend:
+    """What a `spend` action wishes for, without any of it happening."""
+    _, output = await _run(action, payload, ctx, roots)
+    return _spend_of(output)
+
+
+async def _run(
+    action: Action, payload: Mapping[str, Any], ctx: Context, roots: Mapping[str, Any] | None
+) -> tuple[Any, Any]:
+    template = compile_value(dict(payload), action.raw_fields)
+    input = action.input.model_validate(template.evaluate(FakeRoots(roots or {})))
+    value = action.run(input, ctx)
+    return input, await value if inspect.isawaitable(value) else value
+
+
+def _spend_of(output: Any) -> Spend:
+    if not isinstance(output, Spend):
+        raise AssertionError(f"the spend action returned {type(output).__name__}, not a Spend")
+    return output
+
+
+def _stored(spend: Spend) -> Spend:
+    """The wishes as another life of the server reads them."""
+    intents = tuple(Intent.of(loads(dumps(intent.public()))) for intent in spend.intents)
+    return Spend(intents, spend.signatures, loads(dumps(dict(spend.notes))))

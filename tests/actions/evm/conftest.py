@@ -1,0 +1,54 @@
+"""One node with all contracts for a module of tests; each test goes back to the state that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from actions.evm.node_wallet import NodeWallet
+from actions.evm.witness_chain import WitnessChain
+from anvil import CHAIN_ID, Anvil
+from contracts import Witness, World
+from dustrun.core.intent import Spend
+from dustrun.sdk import Action
+from dustrun.sdk.testing import FakeContext, perform, wishes
+
+
+@dataclass
+class Scene:
+    """A node, the witness that reads it, the wallet that spends, and the `ctx` that actions get."""
+
+    node: Anvil
+    witness: Witness
+    wallet: NodeWallet
+    ctx: FakeContext
+
+    def __getitem__(self, name: str) -> str:
+        return self.witness.addresses[name]
+
+    async def do(self, action: Action, **payload: Any) -> dict[str, Any]:
+        """Carries an action out, whole."""
+        return await perform(action, {"chainId": CHAIN_ID, **payload}, self.ctx, carry_out=self.wallet.carry_out)
+
+    async def plan(self, action: Action, **payload: Any) -> Spend:
+        """What an action wishes for."""
+        return await wishes(action, {"chainId": CHAIN_ID, **payload}, self.ctx)
+
+
+@pytest.fixture(scope="module")
+def node(world: World) -> Iterator[Anvil]:
+    with world.node() as found:
+        yield found
+
+
+@pytest.fixture
+def scene(world: World, node: Anvil) -> Iterator[Scene]:
+    before = node.snapshot()
+    witness = world.witness(node)
+    wallet = NodeWallet(witness)
+    chain = WitnessChain(witness, world.network(node.url))
+    yield Scene(node, witness, wallet, FakeContext(chains={CHAIN_ID: chain}, wallet=wallet.view))
+    node.revert(before)
