@@ -24,6 +24,11 @@ def new_secret(prefix: str, length: int = 40) -> str:
     return f"{prefix}_{''.join(secrets.choice(_BASE62) for _ in range(length))}"
 
 
+def new_entropy(size: int) -> bytes:
+    """Random bytes of the operating system, for keys."""
+    return os.urandom(size)
+
+
 def secret_hash(secret: str) -> str:
     """What is stored of a secret: its SHA-256 in hexadecimal. Fit for random secrets only, not passwords."""
     return hashlib.sha256(secret.encode()).hexdigest()

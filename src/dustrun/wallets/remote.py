@@ -36,7 +36,7 @@ class _Failed(Exception):
 
 
 class Remote:
-    """One signer elsewhere, by the name that its operator gave it; its URL, which may hold a password, shows nowhere."""
+    """One signer elsewhere, by the name that its operator gave it. Its URL may hold a password and is never shown."""
 
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self.name = name
