@@ -74,6 +74,11 @@ class Principal:
         """Whether the key reaches a wallet."""
         return self.wallet_ids is None or wallet_id in self.wallet_ids
 
+    def need_every_wallet(self, doing: str) -> None:
+        """Raises `Forbidden` for a key that is limited to some wallets; `doing` says what it cannot do."""
+        if self.wallet_ids is not None:
+            raise Forbidden(f"The key is limited to some wallets (walletIds); it cannot {doing}.")
+
     def need_every_workflow(self, doing: str) -> None:
         """Raises `Forbidden` for a key that is limited to some workflows; `doing` says what it cannot do."""
         if self.workflow_ids is not None:
@@ -82,5 +87,4 @@ class Principal:
     def need_no_limits(self, doing: str) -> None:
         """Raises `Forbidden` for a key that is limited to some workflows or wallets."""
         self.need_every_workflow(doing)
-        if self.wallet_ids is not None:
-            raise Forbidden(f"The key is limited to some wallets (walletIds); it cannot {doing}.")
+        self.need_every_wallet(doing)

@@ -8,9 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.storage.ledger_tables import signatures, transactions
 from dustrun.storage.ledger_tables import wallet_policies as p
 from dustrun.storage.ledger_tables import wallets as t
 from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.tables import workflow_versions, workflows
 
 LOCAL, REMOTE, ENV, WATCH = "local", "remote", "env", "watch"
 
@@ -81,6 +83,37 @@ _ARCHIVE = Statement(
     sa.update(t)
     .where(t.c.id == b("of_id"))
     .values(held_address=None, archived_at=b("at", type_=sa.BigInteger), updated_at=b("at", type_=sa.BigInteger))
+)
+_OPEN_STATES = ("planned", "signed", "sent", "mined")
+_OPEN = Statement(
+    sa.select(transactions.c.id)
+    .where(transactions.c.wallet_id == b("wallet_id"), transactions.c.state.in_(_OPEN_STATES))
+    .union_all(
+        sa.select(signatures.c.id).where(signatures.c.wallet_id == b("wallet_id"), signatures.c.state == "planned")
+    )
+    .limit(b("limit", type_=sa.Integer))
+)
+_USERS = Statement(
+    sa.select(workflows.c.id, workflows.c.name)
+    .distinct()
+    .select_from(workflows)
+    .join(
+        workflow_versions,
+        sa.and_(
+            workflow_versions.c.workflow_id == workflows.c.id,
+            sa.or_(
+                workflow_versions.c.version == workflows.c.draft_version,
+                workflow_versions.c.version == workflows.c.live_version,
+            ),
+        ),
+    )
+    .where(
+        workflows.c.org_id == b("org_id"),
+        workflows.c.status != "archived",
+        workflow_versions.c.definition.contains(b("quoted", type_=sa.Text)),
+    )
+    .order_by(workflows.c.id)
+    .limit(b("limit", type_=sa.Integer))
 )
 
 _POLICY_NAMES = tuple(found.name for found in fields(PolicyRow))
@@ -184,6 +217,16 @@ def make_default(tx: Tx, org_id: str, wallet_id: str, *, at_ms: int) -> None:
 def archive(tx: Tx, wallet_id: str, *, at_ms: int) -> None:
     """Ends a wallet; its key may then be held by another one."""
     tx.run(_ARCHIVE, of_id=wallet_id, at=at_ms)
+
+
+def list_open(tx: Tx, wallet_id: str, *, limit: int) -> list[str]:
+    """Ids of the wallet's transactions and signatures that are not over."""
+    return [found[0] for found in tx.all(_OPEN, wallet_id=wallet_id, limit=limit)]
+
+
+def list_users(tx: Tx, org_id: str, wallet_id: str, *, limit: int) -> list[tuple[str, str]]:
+    """Id and name of the workflows whose draft or live version names the wallet."""
+    return [(found[0], found[1]) for found in tx.all(_USERS, org_id=org_id, quoted=f'"{wallet_id}"', limit=limit)]
 
 
 def add_policy(tx: Tx, row: PolicyRow) -> None:
