@@ -28,6 +28,8 @@ from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.approvals import Approvals
+from dustrun.services.connections import Connections
+from dustrun.services.connectors import Connectors
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
 from dustrun.services.links import Links, secret_of
@@ -91,9 +93,10 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
+    connections = Connections(database, writer, vault, catalog, http)
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
-    shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, calls)
+    shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
     world = World(*shared, tables, notifier, traces=traces)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
@@ -104,6 +107,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
+    parts.connectors = Connectors(database, writer, catalog, vault, connections)
     parts.variables = variables
     parts.tables = tables
     parts.approvals = Approvals(database, writer, engine)
@@ -128,6 +132,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     finally:
         await stop()
         await upkeep.stop()
+        await connections.tokens.stop()
         await writer.stop()
         await sandbox.stop()
         await http.close()

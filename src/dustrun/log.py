@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -40,7 +40,8 @@ def _mask_value(name: str, value: Any) -> Any:
     if _SECRET_NAMES.search(name):
         return _MASK
     if isinstance(value, str):
-        return mask_text(value)
+        hide = _hidden.get()
+        return mask_text(value) if hide is None else mask_text(hide(value))
     if isinstance(value, dict):
         return {key: _mask_value(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -65,6 +66,19 @@ def bind(**values: Any) -> None:
 
 def _merge(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {**_bound.get(), **entry}
+
+
+_hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=None)
+
+
+@contextlib.contextmanager
+def hiding(hide: Callable[[str], str]) -> Iterator[None]:
+    """While it lasts, every text that this task logs goes through `hide` first."""
+    token = _hidden.set(hide)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 class _Patient:

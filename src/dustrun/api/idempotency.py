@@ -20,12 +20,19 @@ from dustrun.storage.idempotency import StoredAnswer
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 
-def pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes) -> Pending | None:
-    """The request's key with the hash of method, path, query and body; None when it carries no key."""
-    for name, value in scope["headers"]:
-        if name == b"idempotency-key":
-            return _pending(parts, scope, principal, body, value.decode("latin-1"))
-    return None
+def pending(
+    parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, *, secret: bool = False
+) -> Pending | None:
+    """The request's key with the hash of method, path, query and body; None when it carries no key.
+
+    The hash of a `secret` body holds the caller's API key too, which the store does not know: a password cannot be
+    found by hashing guesses.
+    """
+    headers = dict(scope["headers"])
+    if b"idempotency-key" not in headers:
+        return None
+    salt = headers.get(b"authorization", b"") if secret else b""
+    return _pending(parts, scope, principal, salt + body, headers[b"idempotency-key"].decode("latin-1"))
 
 
 def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, key: str) -> Pending:

@@ -53,6 +53,7 @@ class Parts:
     approvals: Any = None
     resumes: Any = None
     vault: Any = None
+    connectors: Any = None
     ready: Callable[[], bool] = _always
     gauges: Callable[[], Gauges] = _no_gauges
     limiter: RateLimiter = field(init=False)

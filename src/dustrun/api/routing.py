@@ -76,6 +76,7 @@ class Route(APIRoute):
 
     permission: str = PUBLIC
     admit_by_link: AdmitByLink | None = None
+    secret_body: bool = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, with ours around it."""
@@ -92,7 +93,7 @@ class Route(APIRoute):
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
             call = Calling(parts, principal, request_id(request.scope))
             if request.method == "POST" and self.permission != PUBLIC:
-                call.pending = idempotency.pending(parts, request.scope, principal, body)
+                call.pending = idempotency.pending(parts, request.scope, principal, body, secret=self.secret_body)
             request.scope[_CALL] = call
             return await _answer_once(call, functools.partial(inner, _ReadRequest(request, body, document)))
 
@@ -198,6 +199,7 @@ class Routes:
         shape: Shape = _as_it_is,
         refusals: Sequence[Code] = (),
         secret: bool = False,
+        secret_body: bool = False,
         example: Any = None,
         raw: type[JSONResponse] | None = None,
         admit_by_link: AdmitByLink | None = None,
@@ -221,6 +223,7 @@ class Routes:
             )
             route.permission = permission
             route.admit_by_link = admit_by_link
+            route.secret_body = secret_body
             self.router.routes.append(route)
             return handler
 
@@ -231,7 +234,8 @@ class Routes:
         return self._add("GET", path, **options)
 
     def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
-        """Declares a POST route; with `secret` its answer is never stored for a replay."""
+        """Declares a POST route; with `secret` its answer is never stored for a replay, with `secret_body` what
+        is stored to recognise a repeated request tells nothing of a body that could be guessed."""
         return self._add("POST", path, **options)
 
     def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:

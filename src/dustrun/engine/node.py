@@ -140,6 +140,11 @@ def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[st
     return job
 
 
+def is_refused_in_dust(job: Job, mode: Mode) -> bool:
+    """Whether a node whose connector moves money stays out of a dust test: a write, unless the node says otherwise."""
+    return mode is Mode.DUST and job.effect is Effect.WRITE and job.node.node.dust is None
+
+
 def _facts(job: Job, *, sent: bool) -> dict[str, Any] | None:
     if not job.is_outside or job.action.inside:
         return None

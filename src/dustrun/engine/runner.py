@@ -25,6 +25,7 @@ from dustrun.engine.observer import Observer
 from dustrun.engine.outcome import CutOff, Failed, Opened, Outcome, PutDown, Settled, Unknown, of_error
 from dustrun.engine.record import Recorder
 from dustrun.engine.roots import NodeRoots
+from dustrun.engine.secrets import Secrets
 from dustrun.engine.tables import RunTables
 from dustrun.engine.traces import Traces
 from dustrun.errors import DustrunError, Invalid, Temporary, Uncertain
@@ -32,6 +33,7 @@ from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
 from dustrun.sdk.notice import Notifier
 from dustrun.services.approvals import new_row
+from dustrun.services.connections import Connections
 from dustrun.services.hub import Hub
 from dustrun.services.links import Links
 from dustrun.services.ports import RunFacts
@@ -70,6 +72,7 @@ class World:
     env: Mapping[str, str]
     variables: Variables
     links: Links
+    connections: Connections
     calls: Calls
     tables: Tables
     notifier: Notifier
@@ -95,6 +98,7 @@ class Runner:
         self._program = program
         self._journal = journal
         self._plan = plan
+        self._secrets = Secrets(world.connections, facts, program)
         self._to_launch: list[Job] = []
         self._to_run: list[Errand] = []
         self._held_back: list[Start] = []
@@ -305,7 +309,7 @@ class Runner:
             if job.carrier is Carrier.REHEARSAL:
                 outcome = await self._money.rehearsals.carry_out(job, self.facts, context)
             else:
-                outcome = await nodes.run(job, context)
+                outcome = await self._secrets.carry_out(job, context, self._world.http)
         except DustrunError as error:
             outcome = of_error(error)
         except asyncio.CancelledError:

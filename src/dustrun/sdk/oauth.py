@@ -23,6 +23,7 @@ class TokenData(HttpData):
         description="The provider's token endpoint; the client's secret is sent there.",
         max_length=2048,
         pattern=r"^https?://\S+$",
+        json_schema_extra={"x-destination": True},
     )
     client_id: str = Field(description="The client's id.", min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+$")
     client_auth: Literal["header", "body"] = Field(

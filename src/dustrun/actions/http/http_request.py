@@ -12,6 +12,9 @@ be tried again: at once by `retries`, later by the node's `retry`. `retries` nev
 `Retry-After` say that nothing was done, so the node's `retry` may send it again. Any other 4xx or 5xx is a clear answer
 and final. A write that gets no answer at all is uncertain and waits for someone to look.
 
+A connector puts its credential on the request as it is sent, and only to its own hosts: the node, its results and its
+events never hold it.
+
 Writes carry an `Idempotency-Key` that stays the same over attempts and restarts. Set `idempotent` when the receiver
 honours it: a write that a crash of this server interrupted is then sent again by itself.
 """
@@ -164,7 +167,6 @@ def _preview(input: Input) -> dict[str, Any]:
     example_input={
         "method": "POST",
         "url": "https://api.example.com/orders",
-        "headers": {"Authorization": "Bearer {{$env.ORDERS_TOKEN}}"},
         "json": {"symbol": "ETH", "amount": "{{$trigger.body.amount}}"},
     },
     example_output={
@@ -176,6 +178,8 @@ def _preview(input: Input) -> dict[str, Any]:
     idempotent_of=lambda input: input.idempotent,
     preview=_preview,
     host_of=_host_of,
+    connector="http",
+    connector_optional=True,
     tags=("http", "rest", "api"),
 )
 async def http_request(input: Input, ctx: Context) -> Output:

@@ -1,0 +1,228 @@
+"""`/v1/connectors`: stored credentials for outside systems. Secrets go in and never come out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import Field
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import Description, Name, PageAnswer, Paged, Text, Time, Version, page_shape, time
+from dustrun.core import exact_json
+from dustrun.core.fields import Fields
+from dustrun.errors import Code
+from dustrun.services.connectors import MAX_HOSTS, Change, NewConnector, Tested
+from dustrun.services.paging import Page
+from dustrun.storage.connectors import ConnectorRow
+
+routes = Routes("Connectors")
+router = routes.router
+
+Data = Annotated[
+    dict[str, Any],
+    Field(
+        description="What the type's `dataSchema` asks for. Its secret fields are sealed and never answered.",
+        examples=[{"token": "tok_0123456789"}],
+    ),
+]
+Hosts = Annotated[
+    list[Annotated[Text, Field(max_length=300)]],
+    Field(
+        max_length=MAX_HOSTS,
+        description="Where the credential may be sent: `api.example.com`, `*.example.com`, with `:port` for another "
+        "port than 443, with `http://` before it where the connection is not encrypted.",
+        examples=[["api.example.com"]],
+    ),
+]
+
+
+class CreateConnector(Fields):
+    """A new connector."""
+
+    type: Text = Field(max_length=128, description="One of `/v1/connector-types`.", examples=["http-bearer"])
+    name: Name = Field(description="Display name.", examples=["Orders API"])
+    description: Description | None = Field(None, description="Free text.")
+    data: Data
+    allowed_hosts: Hosts = Field(default_factory=list)
+    moves_money: bool | None = Field(
+        None, description="Whether what it opens can move money: a dust test then refuses writes with it."
+    )
+
+
+class UpdateConnector(Fields):
+    """What is to change; what is left out stays."""
+
+    name: Name | None = Field(None, description="Display name.")
+    description: Description | None = Field(None, description="Free text.")
+    data: Data | None = Field(
+        None, description="The whole new data; a secret field that is left out, or sent as `•••`, keeps its value."
+    )
+    allowed_hosts: Hosts | None = Field(
+        None, description="The whole new list. To add a host, give the secrets of `data` again."
+    )
+    moves_money: bool | None = Field(None, description="Whether what it opens can move money.")
+    expected_version: Version | None = Field(None, description="409 unless the connector is at this version.")
+
+
+class ConnectorTest(Fields):
+    """What to ask."""
+
+    url: Text | None = Field(
+        None, max_length=2048, description="An address of `allowedHosts`; without it the `testUrl` of the data."
+    )
+
+
+class ConnectorAnswer(Fields):
+    """A connector, without its secrets."""
+
+    id: str
+    type: str
+    name: str
+    description: str | None
+    masked_data: dict[str, Any] = Field(description="The data with `•••` in place of every secret.")
+    allowed_hosts: list[str]
+    moves_money: bool
+    version: int = Field(description="Rises with every change.")
+    created_at: Time
+    updated_at: Time
+
+
+class ConnectorTestAnswer(Fields):
+    """What the test came to."""
+
+    ok: bool
+    message: str
+    status: int | None = Field(description="What the address answered.")
+
+
+def _connector(row: ConnectorRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "type": row.type,
+        "name": row.name,
+        "description": row.description,
+        "maskedData": exact_json.loads(row.masked),
+        "allowedHosts": exact_json.loads(row.allowed_hosts),
+        "movesMoney": bool(row.moves_money),
+        "version": row.version,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+    }
+
+
+def _tested(tested: Tested) -> dict[str, Any]:
+    return {"ok": tested.ok, "message": tested.message, "status": tested.status}
+
+
+@routes.get(
+    "/v1/connectors",
+    permission="connector:read",
+    answers=PageAnswer[ConnectorAnswer],
+    shape=page_shape(_connector),
+)
+async def list_connectors(
+    call: Call,
+    paging: Paged,
+    type: Annotated[Text | None, Query(max_length=128, description="Only those of this type.")] = None,
+) -> Page[ConnectorRow]:
+    """List the organisation's connectors, newest first."""
+    page: Page[ConnectorRow] = await call.parts.connectors.list_page(call.principal, type, paging)
+    return page
+
+
+@routes.post(
+    "/v1/connectors",
+    permission="connector:write",
+    answers=ConnectorAnswer,
+    shape=_connector,
+    refusals=[Code.VAULT_LOCKED],
+    secret_body=True,
+)
+async def create_connector(call: Call, body: CreateConnector) -> ConnectorRow:
+    """Store a connector.
+
+    The secrets of `data` are sealed before they reach the disk; no answer, event, log or record ever holds them.
+    """
+    row: ConnectorRow = await call.parts.connectors.create(
+        call.principal,
+        NewConnector(
+            type=body.type,
+            name=body.name,
+            description=body.description,
+            data=body.data,
+            allowed_hosts=body.allowed_hosts,
+            moves_money=body.moves_money,
+        ),
+    )
+    return row
+
+
+@routes.get(
+    "/v1/connectors/{id}",
+    permission="connector:read",
+    answers=ConnectorAnswer,
+    shape=_connector,
+    refusals=[Code.CONNECTOR_UNKNOWN],
+)
+async def get_connector(call: Call, id: str) -> ConnectorRow:
+    """Get one connector."""
+    row: ConnectorRow = await call.parts.connectors.get(call.principal, id)
+    return row
+
+
+@routes.put(
+    "/v1/connectors/{id}",
+    permission="connector:write",
+    answers=ConnectorAnswer,
+    shape=_connector,
+    refusals=[Code.CONNECTOR_UNKNOWN, Code.VERSION_MOVED, Code.VAULT_LOCKED],
+)
+async def update_connector(call: Call, id: str, body: UpdateConnector) -> ConnectorRow:
+    """Change a connector; runs use the change from their next node on.
+
+    A change that lets the credential go to a new place (another host, another token endpoint) needs the secrets again.
+    """
+    change = Change(
+        name=body.name,
+        description=body.description,
+        data=body.data,
+        allowed_hosts=body.allowed_hosts,
+        moves_money=body.moves_money,
+        expected_version=body.expected_version,
+    )
+    row: ConnectorRow = await call.parts.connectors.update(call.principal, id, change)
+    return row
+
+
+@routes.delete(
+    "/v1/connectors/{id}",
+    permission="connector:write",
+    answers=ConnectorAnswer,
+    shape=_connector,
+    refusals=[Code.CONNECTOR_UNKNOWN, Code.CONNECTOR_IN_USE],
+)
+async def delete_connector(
+    call: Call,
+    id: str,
+    force: Annotated[bool, Query(description="Delete it although workflows use it; their nodes then fail.")] = False,
+) -> ConnectorRow:
+    """Delete a connector and its secrets."""
+    row: ConnectorRow = await call.parts.connectors.delete(call.principal, id, force=force)
+    return row
+
+
+@routes.post(
+    "/v1/connectors/{id}/test",
+    permission="connector:write",
+    answers=ConnectorTestAnswer,
+    shape=_tested,
+    refusals=[Code.CONNECTOR_UNKNOWN],
+)
+async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) -> Tested:
+    """Try a connector: a GET with its credential, or a token asked for.
+
+    The answer is 200 also when the credential was not accepted; `ok` says which.
+    """
+    tested: Tested = await call.parts.connectors.test(call.principal, id, body.url if body else None)
+    return tested
