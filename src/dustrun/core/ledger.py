@@ -1,4 +1,4 @@
-"""The rules of the outbox that need no chain: states of a transaction, what a node's answer means, the next bid."""
+"""The rules of the outbox that need no chain: states of a transaction, keys, the next bid."""
 
 from __future__ import annotations
 
@@ -29,45 +29,13 @@ class TxState(enum.StrEnum):
     REFUSED = "refused"
 
 
+PLAIN_GAS = 21_000
 FOLLOWED = frozenset({TxState.SIGNED, TxState.SENT, TxState.MINED})
 """What the chain has yet to decide."""
 UNSETTLED = FOLLOWED | {TxState.DISPLACED}
 """Signed, and nobody knows yet what it comes to: nothing may be paid again."""
 NOTHING_CAME = frozenset({TxState.REVERTED, TxState.CANCELLED, TxState.REFUSED})
 """Certainly not paid, now and for ever: a new generation may be."""
-
-
-class Reply(enum.Enum):
-    """What a node's answer to signed bytes means. None of them decides what becomes of the transaction."""
-
-    TAKEN = "taken"
-    KNOWN = "known"
-    NONCE_USED = "nonce used"
-    UNDERPRICED = "underpriced"
-    REFUSED = "refused"
-
-
-# As the nodes word it: geth and its kin, Nethermind, Besu, Erigon, Reth, anvil.
-_KNOWN = ("already known", "already imported", "alreadyknown", "known transaction", "already in pool", "already exists")
-_NONCE_USED = ("nonce too low", "nonce is too low", "oldnonce", "nonce_too_low")
-_UNDERPRICED = (
-    "underpriced",
-    "fee too low",
-    "feetoolow",
-    "gas price below",
-    "less than block base fee",
-    "max fee per gas less",
-    "fee cap less than block",
-)
-
-
-def read_reply(message: str) -> Reply:
-    """What a node's error means."""
-    text = message.lower()
-    for words, reply in ((_KNOWN, Reply.KNOWN), (_NONCE_USED, Reply.NONCE_USED), (_UNDERPRICED, Reply.UNDERPRICED)):
-        if any(word in text for word in words):
-            return reply
-    return Reply.REFUSED
 
 
 def raised(units: int) -> int:
@@ -83,6 +51,12 @@ def next_bid(bid: tuple[int, int], market: tuple[int, int], ceiling: int) -> tup
     if max_fee < raised(bid[0]) or tip < raised(bid[1]):
         return None
     return max_fee, tip
+
+
+def gas_limit_of(estimate: int, is_plain: bool) -> int:
+    """The gas limit by an estimate: a plain transfer takes what it takes; what runs code gets a quarter more, since the
+    state may change until it is included."""
+    return estimate if is_plain and estimate == PLAIN_GAS else estimate + estimate // 4
 
 
 def intent_key(org_id: str, root_run_id: str, path: str, item: str, generation: int) -> str:

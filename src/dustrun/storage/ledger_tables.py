@@ -130,6 +130,7 @@ transactions = Table(
     Column("confirmations", Integer, nullable=False, comment="blocks, the first included, that make it final"),
     Column("gas_limit", BigInteger),
     Column("max_price", Text, comment="most that any attempt may bid for one unit of gas"),
+    Column("outlay", Text, comment="value and the most that its newest attempt may pay to the network"),
     Column("hash", Text, comment="of the attempt that was mined, else the newest"),
     Column("block_number", BigInteger),
     Column("block_hash", Text),

@@ -41,6 +41,7 @@ class TransactionRow:
     nonce: int | None = None
     gas_limit: int | None = None
     max_price: str | None = None
+    outlay: str | None = None
     hash: str | None = None
     block_number: int | None = None
     block_hash: str | None = None
@@ -146,6 +147,11 @@ _OPEN_IN_RETRIES = Statement(
 _HIGHEST = Statement(
     sa.select(sa.func.max(transactions.c.nonce)).where(
         transactions.c.chain_id == b("the_chain"), transactions.c.sender == b("the_sender")
+    )
+)
+_PROMISED = Statement(
+    sa.select(transactions.c.outlay).where(
+        transactions.c.chain_id == b("the_chain"), transactions.c.sender == b("the_sender"), _is_in("signed", "sent")
     )
 )
 _INSERT_ATTEMPT = Statement(sa.insert(transaction_attempts))
@@ -260,6 +266,11 @@ def highest_nonce(tx: Tx, chain_id: int, sender: str) -> int | None:
     """The highest nonce that was ever signed for."""
     row = tx.one(_HIGHEST, the_chain=chain_id, the_sender=sender)
     return None if row is None or row[0] is None else int(row[0])
+
+
+def promised_units(tx: Tx, chain_id: int, sender: str) -> int:
+    """What a sender's signed transactions that are not mined yet may take of its native balance."""
+    return sum(int(row[0]) for row in tx.all(_PROMISED, the_chain=chain_id, the_sender=sender) if row[0] is not None)
 
 
 def insert_attempt(tx: Tx, row: AttemptRow) -> None:

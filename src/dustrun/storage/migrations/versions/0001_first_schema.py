@@ -426,6 +426,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner_pk", "scope", "workflow_id", "name", name=op.f("pk_run_variables")),
     )
     op.create_table(
+        "simulation_forks",
+        sa.Column("top_pk", sa.BigInteger(), nullable=False, comment="the run at the root of all calls"),
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("steps", sa.Integer(), nullable=False, comment="transactions simulated so far; it never goes back"),
+        sa.Column(
+            "state",
+            sa.Text(),
+            nullable=False,
+            comment="JSON: the block that it stands on, and what was simulated on it",
+        ),
+        sa.ForeignKeyConstraint(["top_pk"], ["runs.pk"], name=op.f("fk_simulation_forks_top_pk")),
+        sa.PrimaryKeyConstraint("top_pk", "chain_id", name=op.f("pk_simulation_forks")),
+    )
+    op.create_table(
         "spends",
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("root_run_id", sa.Text(), nullable=False, comment="first run of the retry chain"),
@@ -648,6 +662,12 @@ def upgrade() -> None:
         ),
         sa.Column("gas_limit", sa.BigInteger(), nullable=True),
         sa.Column("max_price", sa.Text(), nullable=True, comment="most that any attempt may bid for one unit of gas"),
+        sa.Column(
+            "outlay",
+            sa.Text(),
+            nullable=True,
+            comment="value and the most that its newest attempt may pay to the network",
+        ),
         sa.Column("hash", sa.Text(), nullable=True, comment="of the attempt that was mined, else the newest"),
         sa.Column("block_number", sa.BigInteger(), nullable=True),
         sa.Column("block_hash", sa.Text(), nullable=True),
