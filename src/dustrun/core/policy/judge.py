@@ -258,7 +258,7 @@ def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement)
     """Whether the value goes to the very contract that an allowed call is made of (a router, a wrapper)."""
     if request.to is None or movement.counterparty.lower() != request.to.lower():
         return False
-    if request.data and selector_of(request.data) in OF_TOKENS:
+    if not request.data or selector_of(request.data) in OF_TOKENS:
         return False
     return find_account(policy.contracts, request.chain_id, request.to) is not None
 
