@@ -16,7 +16,9 @@ from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
 from dustrun.log import mask_links
+from dustrun.storage import forks as fork_rows
 from dustrun.storage import waits as wait_rows
+from dustrun.storage.forks import Fork
 from dustrun.storage.statement import Row, Statement, Tx
 from dustrun.storage.tables import activity, events, executions, run_signals, runs
 from dustrun.storage.waits import Told, Waits
@@ -66,6 +68,7 @@ class Batch:
     wake_at: int | None = None
     ending: Ending | None = None
     waits: Waits | None = None
+    forks: list[Fork] = field(default_factory=list)
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -209,6 +212,8 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     )
     if row is None:
         raise StaleFence
+    for fork in batch.forks:
+        fork_rows.keep(tx, fork)
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:

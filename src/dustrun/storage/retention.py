@@ -22,6 +22,7 @@ from dustrun.storage.tables import (
     run_signals,
     run_variables,
     runs,
+    simulation_forks,
     table_writes,
     variable_writes,
 )
@@ -106,6 +107,7 @@ _DELETE_REST = [
         (message_runs, "run_pk"),
         (run_signals, "run_pk"),
         (run_variables, "owner_pk"),
+        (simulation_forks, "top_pk"),
         (table_writes, "run_pk"),
     )
 ]
@@ -131,6 +133,7 @@ HANDLED = frozenset(
         "message_runs",
         "run_signals",
         "run_variables",
+        "simulation_forks",
         "table_writes",
         "variable_writes",
     }

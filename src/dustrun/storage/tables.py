@@ -322,6 +322,15 @@ variables = Table(
     Column("last_run_id", Text),
 )
 
+simulation_forks = Table(
+    "simulation_forks",
+    metadata,
+    Column("top_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True, comment="the run at the root of all calls"),
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("steps", Integer, nullable=False, comment="transactions simulated so far; it never goes back"),
+    Column("state", Text, nullable=False, comment="JSON: the block that it stands on, and what was simulated on it"),
+)
+
 run_variables = Table(
     "run_variables",
     metadata,
