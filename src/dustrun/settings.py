@@ -133,6 +133,32 @@ class Settings(BaseSettings):
         le=2_592_000,
         description="Least time until the loosening of a wallet's policy takes effect, in seconds.",
     )
+
+    networks_dir: Path | None = Field(
+        None, description="A folder of your own chain files, which add chains or override the bundled ones."
+    )
+    chain_endpoints: dict[int, tuple[str, ...]] = Field(
+        {},
+        repr=False,
+        description='JSON-RPC endpoints by chain id, best first: `{"1": ["https://…"]}`. Never shown.',
+    )
+    chain_requests_per_second: int = Field(
+        100, ge=0, description="Requests a second to one endpoint, each of a batch counted; 0 = off."
+    )
+    chain_timeout_ms: int = Field(10_000, ge=100, description="Time limit of one exchange with an endpoint.")
+    chain_max_bytes: int = Field(
+        33_554_432, ge=65_536, description="Largest answer that is read from an endpoint, in bytes."
+    )
+    fork_binary: Path | None = Field(
+        None, description="An anvil binary, with which chains are simulated whose endpoints offer no simulation."
+    )
+
+    transaction_stuck_s: float = Field(
+        60.0, gt=0, description="How long the next transaction of a wallet may wait before its bid for gas is raised."
+    )
+    transaction_max_fee_rise: int = Field(
+        5, ge=1, le=1000, description="How many times its first bid for gas a transaction may bid at most."
+    )
     actions_dir: Path | None = Field(None, description="A folder of your own action files, loaded at start.")
     dust_usd: str = Field("0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth.")
 
@@ -168,6 +194,14 @@ class Settings(BaseSettings):
                 raise ValueError(f'"{entry}" is no name of an environment variable')
             if name in found.data.get("env_allow", ()):
                 raise ValueError(f'"{name}" is in env_allow too: every workflow could read the key')
+        return value
+
+    @field_validator("chain_endpoints")
+    @classmethod
+    def _check_endpoints(cls, value: dict[int, tuple[str, ...]]) -> dict[int, tuple[str, ...]]:
+        for chain_id, urls in value.items():
+            if any(not re.match(r"https?://[^\s/]+", url) for url in urls):
+                raise ValueError(f"the endpoints of chain {chain_id} must be http:// or https:// URLs")
         return value
 
     @classmethod

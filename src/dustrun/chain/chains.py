@@ -1,0 +1,81 @@
+"""All chains of this server: one `LiveChain` each, made when it is first asked for, over one HTTP session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+
+from dustrun.chain.endpoints import Endpoint, Endpoints
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.networks import get_network, load_networks
+from dustrun.chain.rpc import Rpc
+from dustrun.core.network import Network
+from dustrun.errors import Code, Invalid
+from dustrun.settings import Settings
+
+_CONNECTIONS_PER_HOST: Final = 100
+_KEEPALIVE_S: Final = 15.0
+
+
+class Chains:
+    """The chains that are known, and those that are served: an endpoint is configured for them."""
+
+    def __init__(self, networks: Mapping[int, Network], settings: Settings) -> None:
+        self.networks = networks
+        self._settings = settings
+        self._live: dict[int, LiveChain] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Chains:
+        """The chains of the settings; raises `NetworkFileError` for a file or endpoint that cannot be used."""
+        return cls(load_networks(settings.networks_dir, settings.chain_endpoints), settings)
+
+    def network(self, wanted: int | str) -> Network:
+        """A chain's description by id or name; raises `Invalid` with near matches."""
+        return get_network(self.networks, wanted)
+
+    def get(self, chain_id: int) -> LiveChain:
+        """One chain; raises `Invalid` when it is unknown or no endpoint of it is configured. Needs a running loop."""
+        if chain_id not in self._live:
+            network = self.network(chain_id)
+            if not network.endpoints:
+                raise Invalid(
+                    f"No endpoint of {network.name} is configured: set `chain_endpoints`, like "
+                    f'DUSTRUN_CHAIN_ENDPOINTS=\'{{"{chain_id}": ["https://…"]}}\'.',
+                    code=Code.CHAIN_NOT_SERVED,
+                )
+            self._live[chain_id] = LiveChain(network, Endpoints(network, self._endpoints(network)))
+        return self._live[chain_id]
+
+    def _endpoints(self, network: Network) -> list[Endpoint]:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0, limit_per_host=_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEPALIVE_S
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "dustrun"},
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        per_second = 0 if network.is_local else self._settings.chain_requests_per_second
+        options: dict[str, Any] = {
+            "per_second": per_second,
+            "timeout_s": self._settings.chain_timeout_ms / 1000,
+            "max_bytes": self._settings.chain_max_bytes,
+        }
+        return [Endpoint(Rpc(url, self._session, **options)) for url in network.endpoints]
+
+    def is_served(self, chain_id: int) -> bool:
+        """Whether an endpoint of it is configured."""
+        return chain_id in self.networks and bool(self.networks[chain_id].endpoints)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        self._live.clear()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

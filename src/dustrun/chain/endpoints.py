@@ -1,0 +1,259 @@
+"""The endpoints of one chain: which is asked, when one is left alone, and whose word on the height is believed.
+
+Reads go to the first usable endpoint and on to the next when an exchange fails. A transaction is sent once: it goes on
+only where it certainly did not arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from dustrun import clock
+from dustrun.chain.failures import may_pass
+from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
+from dustrun.core.network import Network
+from dustrun.errors import Code, Permanent, Temporary
+
+T = TypeVar("T")
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 30.0
+_ROUNDS: Final = 3  # how often all endpoints are tried before a read gives up
+_MAX_WAIT_S: Final = 2.0  # how long a read waits for an endpoint that is left alone
+_AGREE_EVERY_S: Final = 10.0
+_STALE_S: Final = 60
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet; `height`: its newest block
+    when it was last asked; `abilities` is filled by `probe.py`."""
+
+    rpc: Rpc
+    failures: int = 0
+    rest_until_s: float = 0.0
+    reason: str | None = None
+    chain_id: int | None = None
+    genesis: str | None = None
+    height: int | None = None
+    head_time: int = 0
+    outlier: str | None = None
+    abilities: Any = None
+    abilities_at_s: float = 0.0
+
+    @property
+    def host(self) -> str:
+        """What may be shown of its URL."""
+        return self.rpc.host
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is left alone for now."""
+        return clock.monotonic_s() < self.rest_until_s
+
+    def worked(self) -> None:
+        """An exchange with it succeeded."""
+        self.failures, self.rest_until_s, self.reason = 0, 0.0, None
+
+    def failed(self, down: EndpointDown) -> None:
+        """An exchange failed: it is left alone, each time for longer."""
+        self.failures += 1
+        self.reason = down.reason
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (self.failures - 1), _LONGEST_PAUSE_S)
+        self.rest_until_s = clock.monotonic_s() + (down.wait_s or pause_s)
+
+    def public(self) -> dict[str, Any]:
+        """Its health, without its URL."""
+        return {
+            "host": self.host,
+            "isUsable": not self.is_resting and self.outlier is None,
+            "problem": self.reason or self.outlier,
+            "height": self.height,
+        }
+
+
+class NotThisChain(Permanent):
+    """An endpoint serves another chain."""
+
+    default_code = Code.CHAIN_MISMATCH
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """All endpoints of a network, best first."""
+
+    network: Network
+    all: list[Endpoint]
+    _agreed_at_s: float = field(default=-1e9)
+    _agreeing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
+        """The result of a read; raises `RpcError`, or `Temporary` when no endpoint answers."""
+        return await self.read(lambda rpc: rpc.call(Request(method, params), timeout_s), method)
+
+    async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
+        """The results of many reads from one endpoint; an `RpcError` stands in its place."""
+        if len(requests) == 1:
+            return [await self._one(requests[0], timeout_s)]
+        return await self.read(lambda rpc: rpc.batch(requests, timeout_s), "batch")
+
+    async def _one(self, request: Request, timeout_s: float | None) -> Any:
+        try:
+            return await self.call(request.method, *request.params, timeout_s=timeout_s)
+        except RpcError as error:
+            return error
+
+    async def read(self, ask: Callable[[Rpc], Awaitable[T]], what: str, among: Sequence[Endpoint] | None = None) -> T:
+        """What the first endpoint that answers says. An answer that another endpoint may know better (a block that it
+        has not, a method that it lacks) is only believed when none does."""
+        said: RpcError | None = None
+        for turn in range(_ROUNDS):
+            for endpoint in await self._usable(among):
+                try:
+                    answer = await ask(endpoint.rpc)
+                except EndpointDown as down:
+                    endpoint.failed(down)
+                except RpcError as error:
+                    endpoint.worked()
+                    if not may_pass(error):
+                        raise
+                    said = error
+                else:
+                    endpoint.worked()
+                    return answer
+            if said is not None:
+                raise said
+            if turn + 1 < _ROUNDS and not await self._wait(among):
+                break
+        raise self._unreachable(what, among)
+
+    async def _usable(self, among: Sequence[Endpoint] | None) -> list[Endpoint]:
+        if among is None:
+            await self.agree()
+            among = self.all
+        usable = [endpoint for endpoint in among if not endpoint.is_resting]
+        return [endpoint for endpoint in usable if endpoint.outlier is None] or usable
+
+    async def _wait(self, among: Sequence[Endpoint] | None) -> bool:
+        """Waits until the first of them may be asked again; False when that takes too long."""
+        soonest_s = min(endpoint.rest_until_s for endpoint in (self.all if among is None else among))
+        wait_s = max(0.0, soonest_s - clock.monotonic_s())
+        if wait_s > _MAX_WAIT_S:
+            return False
+        await asyncio.sleep(wait_s)
+        return True
+
+    def _unreachable(self, what: str, among: Sequence[Endpoint] | None = None) -> Temporary:
+        told = "; ".join(f"{e.host}: {e.reason or e.outlier}" for e in (self.all if among is None else among))
+        return Temporary(
+            f"No endpoint of {self.network.name} answers {what} ({told}).",
+            code=Code.CHAIN_UNREACHABLE,
+            retry_after_s=_MAX_WAIT_S,
+        )
+
+    async def send(self, method: str, *params: Any) -> Any:
+        """The result of a request that changes something: asked of one endpoint after the other only while it
+        certainly did not arrive. Raises `RpcError`, or `EndpointDown` with `sent` True when nobody knows."""
+        for endpoint in await self._usable(None):
+            try:
+                answer = await endpoint.rpc.call(Request(method, params))
+            except EndpointDown as down:
+                endpoint.failed(down)
+                if down.sent:
+                    raise
+            except RpcError:
+                endpoint.worked()
+                raise
+            else:
+                endpoint.worked()
+                return answer
+        raise EndpointDown(self._unreachable(method).message, sent=False)
+
+    async def agree(self) -> None:
+        """Asks all endpoints for their newest block, every few seconds, and marks those that are far from the others:
+        they are not asked for anything while others are there. With one endpoint there is nothing to compare."""
+        if len(self.all) < 2 or clock.monotonic_s() - self._agreed_at_s < _AGREE_EVERY_S:
+            return
+        async with self._agreeing:
+            if clock.monotonic_s() - self._agreed_at_s < _AGREE_EVERY_S:
+                return
+            await asyncio.gather(*(_ask_height(endpoint, self.network) for endpoint in self.all))
+            mark_outliers(self.all, self.network.block_time_ms)
+            self._agreed_at_s = clock.monotonic_s()
+
+    async def verify(self) -> None:
+        """Makes sure that the endpoints serve this network: chain id, and genesis where it is known. Asked once of
+        each; raises `NotThisChain` when one does not, `Temporary` when none answers."""
+        waiting = [endpoint for endpoint in self.all if endpoint.chain_id is None]
+        await asyncio.gather(*(_ask_identity(endpoint, self.network) for endpoint in waiting))
+        if not any(endpoint.chain_id is not None for endpoint in self.all):
+            raise self._unreachable("eth_chainId")
+        for endpoint in self.all:
+            _check_identity(endpoint, self.network)
+
+
+def mark_outliers(endpoints: Sequence[Endpoint], block_time_ms: int) -> None:
+    """Marks whose height differs from that of the others by more than 5 seconds' worth of blocks.
+
+    The lower median is believed: with two endpoints the lower, which makes confirmations come later and never too
+    early. One that stands still for a minute while another goes on is out before that.
+    """
+    known = [endpoint for endpoint in endpoints if endpoint.height is not None]
+    for endpoint in endpoints:
+        endpoint.outlier = None
+    if not known:
+        return
+    stale_s = max(_STALE_S, 20 * block_time_ms // 1000)
+    latest_s = clock.now_ms() // 1000 + stale_s
+    # a head of the far future is a lie, unless all say so (a development chain whose time was moved on)
+    sane = [endpoint for endpoint in known if endpoint.head_time <= latest_s] or known
+    newest = max(endpoint.head_time for endpoint in sane)
+    sane = [endpoint for endpoint in sane if newest - endpoint.head_time <= stale_s]
+    heights = sorted(endpoint.height or 0 for endpoint in sane)
+    median, tolerance = heights[(len(heights) - 1) // 2], max(2, 5000 // block_time_ms)
+    for endpoint in known:
+        height = endpoint.height or 0
+        if endpoint not in sane or abs(height - median) > tolerance:
+            side = "behind" if height < median else "ahead of"
+            endpoint.outlier = f"its height {height} is {side} the others' {median}"
+
+
+async def _ask_height(endpoint: Endpoint, network: Network) -> None:
+    if endpoint.is_resting:
+        return
+    try:
+        block = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("latest", False)))
+        endpoint.height, endpoint.head_time = int(block["number"], 16), int(block["timestamp"], 16)
+    except EndpointDown as down:
+        endpoint.failed(down)
+    except (RpcError, TypeError, KeyError, ValueError):
+        endpoint.failed(EndpointDown("it does not say its newest block", sent=True))
+
+
+async def _ask_identity(endpoint: Endpoint, network: Network) -> None:
+    asked = [Request("eth_chainId"), Request("eth_getBlockByNumber", ("0x0", False))]
+    try:
+        chain_id = await endpoint.rpc.call(asked[0])
+        if network.genesis_hash is not None:
+            genesis = await endpoint.rpc.call(asked[1])
+            endpoint.genesis = genesis["hash"] if isinstance(genesis, dict) else None  # pruned nodes have no block 0
+        endpoint.chain_id = int(chain_id, 16)
+    except EndpointDown as down:
+        endpoint.failed(down)
+    except (RpcError, TypeError, KeyError, ValueError):
+        endpoint.failed(EndpointDown("it does not say which chain it serves", sent=True))
+
+
+def _check_identity(endpoint: Endpoint, network: Network) -> None:
+    if endpoint.chain_id is not None and endpoint.chain_id != network.chain_id:
+        raise NotThisChain(
+            f"The endpoint {endpoint.host} of {network.name} serves chain {endpoint.chain_id} instead of "
+            f"{network.chain_id}: nothing is signed until its URL is put right."
+        )
+    if endpoint.genesis is not None and network.genesis_hash not in (None, endpoint.genesis):
+        raise NotThisChain(
+            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, which is not "
+            f"{network.genesis_hash}: it serves another chain of the same id. Nothing is signed."
+        )

@@ -1,0 +1,250 @@
+"""A live EVM chain: what actions read, and what the ledger of transactions asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from dustrun.chain import fees, multicall, wire
+from dustrun.chain.endpoints import Endpoints
+from dustrun.chain.failures import Kind, kind_of, reverted, to_error
+from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.core.addresses import keccak256
+from dustrun.core.intent import Log, Receipt
+from dustrun.core.network import Network
+from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
+
+NonceTag = Literal["pending", "latest", "safe", "finalized"]
+BroadcastOutcome = Literal[
+    "accepted", "known", "nonce-too-low", "underpriced", "funds", "refused", "not-sent", "unknown"
+]
+_KEPT_TIMES: Final = 256
+_OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
+    Kind.ALREADY_KNOWN: "known",
+    Kind.NONCE_TOO_LOW: "nonce-too-low",
+    Kind.UNDERPRICED: "underpriced",
+    Kind.FUNDS: "funds",
+    Kind.BUSY: "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """What became of a broadcast, by the endpoint's word, which never decides: only receipts do. `not-sent` is
+    certain; `unknown` had no answer."""
+
+    outcome: BroadcastOutcome
+    hash: str
+    message: str | None = None
+
+
+class LiveChain:
+    """One chain through its endpoints. Reads raise `Temporary` when none answers."""
+
+    def __init__(self, network: Network, endpoints: Endpoints) -> None:
+        self._network = network
+        self.endpoints = endpoints
+        self._times: OrderedDict[str, int] = OrderedDict()
+        self._verifying = asyncio.Lock()
+        self._is_verified = False
+
+    @property
+    def network(self) -> Network:
+        """The chain's description."""
+        return self._network
+
+    async def verify(self) -> None:
+        """Makes sure that every endpoint serves this chain (id and genesis); raises `Permanent` (`CHAIN_MISMATCH`)
+        when one does not. To be awaited before anything is signed; asks each endpoint once."""
+        async with self._verifying:
+            await self.endpoints.verify()
+
+    async def block(self) -> Block:
+        """The head."""
+        return wire.block(await self._read("eth_getBlockByNumber", "latest", False))
+
+    async def find_block(self, at: int | str) -> Block | None:
+        """The canonical block of a number (or tag), or any known block of a hash; None when there is none."""
+        is_hash = isinstance(at, str) and len(at) == 66
+        method = "eth_getBlockByHash" if is_hash else "eth_getBlockByNumber"
+        try:
+            answer = await self._read(method, hex(at) if isinstance(at, int) else at, False)
+        except RpcError as error:
+            if kind_of(error) is Kind.NO_STATE:
+                return None
+            raise to_error(error, "Reading a block") from None
+        return None if answer is None else wire.block(answer)
+
+    async def call(self, call: ChainCall, at: str = "latest") -> bytes:
+        """What a call returns at a block (tag, number or hash); raises `Permanent` with the decoded reason when it
+        reverts."""
+        try:
+            return wire.data(await self.endpoints.call("eth_call", wire.call_fields(call), _at(at)))
+        except RpcError as error:
+            raise to_error(error, f"The call of {call.to}") from None
+
+    async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
+        """Many calls on the same block; a revert fails its own call only."""
+        return await multicall.call_many(self.endpoints, self._network, calls)
+
+    async def balance(self, address: str, at: str = "latest") -> int:
+        """Native balance in base units."""
+        return wire.quantity(await self._read("eth_getBalance", address, _at(at)))
+
+    async def code(self, address: str) -> bytes:
+        """The contract's code."""
+        return wire.data(await self._read("eth_getCode", address, "latest"))
+
+    async def nonce(self, address: str, tag: NonceTag = "pending") -> int:
+        """How many transactions of the address there are up to a tag; `pending` counts those that wait."""
+        return wire.quantity(await self._read("eth_getTransactionCount", address, tag))
+
+    async def fees(self) -> Fees:
+        """What to bid for gas now."""
+        if self._network.fee_model == "legacy":
+            return fees.legacy(await self._read("eth_gasPrice"))
+        history = await self._read(fees.HISTORY.method, *fees.HISTORY.params)
+        try:
+            return fees.from_history(history)
+        except (KeyError, IndexError, TypeError):
+            raise wire.malformed("a history of fees") from None
+
+    async def data_fee(self, to: str | None, data: bytes) -> int:
+        """What the L2 charges beside the gas of a transaction, in base units; 0 on other chains. Arbitrum's is gas,
+        which `estimate_gas` counts."""
+        if self._network.data_fee != "op-stack":
+            return 0
+        asked = fees.data_fee_call(self._network, to, data)
+        assert asked is not None
+        return fees.read_data_fee(self._network, await self.call(ChainCall(*asked)))
+
+    async def estimate_gas(
+        self,
+        sender: str,
+        to: str | None,
+        value_units: int,
+        data: bytes,
+        errors: Sequence[Mapping[str, Any]] = (),
+    ) -> int:
+        """Gas that the transaction would take now; raises `Permanent` with the decoded reason when it would revert,
+        `Invalid` when the sender lacks the value."""
+        fields = {"from": sender, "value": hex(value_units), "data": wire.hexed(data)}
+        if to is not None:
+            fields["to"] = to
+        try:
+            return wire.quantity(await self.endpoints.call("eth_estimateGas", fields))
+        except RpcError as error:
+            raise to_error(error, "The transaction", errors) from None
+
+    async def broadcast(self, raw: bytes) -> Broadcast:
+        """Sends signed bytes, once; never raises, because nothing that an endpoint says of it decides."""
+        own_hash = wire.hexed(keccak256(raw))
+        try:
+            answer = await self.endpoints.send("eth_sendRawTransaction", wire.hexed(raw))
+        except RpcError as error:
+            return Broadcast(_OUTCOMES.get(kind_of(error), "refused"), own_hash, str(error))
+        except EndpointDown as down:
+            return Broadcast("unknown" if down.sent else "not-sent", own_hash, down.reason)
+        if answer != own_hash:
+            return Broadcast("unknown", own_hash, "the endpoint answered another hash than that of the bytes")
+        return Broadcast("accepted", own_hash)
+
+    async def receipt(self, hash: str, item: str = "") -> Receipt | None:
+        """The receipt of a mined transaction; None while there is none."""
+        answer = await self._read("eth_getTransactionReceipt", hash)
+        if answer is None or answer.get("blockHash") is None:
+            return None
+        return wire.receipt(answer, item, await self._time_of(answer["blockHash"]))
+
+    async def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
+        """The receipts of many transactions in one request, in the order of the hashes."""
+        asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in hashes]
+        answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)]
+        return [
+            wire.receipt(answer, "", await self._time_of(answer["blockHash"])) if answer is not None else None
+            for answer in answers
+        ]
+
+    async def block_receipts(self, block_hash: str) -> list[Receipt] | None:
+        """The receipts of all transactions of a block; None when no endpoint knows the block."""
+        block = await self._read("eth_getBlockByHash", block_hash, False)
+        if block is None:
+            return None
+        time = wire.quantity(block["timestamp"])
+        try:
+            answers = await self.endpoints.call("eth_getBlockReceipts", block_hash)
+        except RpcError:
+            answers = None  # the method is missing, or takes no hash
+        if answers is None or any(answer.get("blockHash") != block_hash for answer in answers):
+            asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in block["transactions"]]
+            answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)] if asked else []
+        return [wire.receipt(answer, "", time) for answer in answers if answer is not None]
+
+    async def logs(
+        self, block_hash: str, address: str | None = None, topics: Sequence[str | list[str] | None] = ()
+    ) -> list[Log]:
+        """The events of one block by its hash; `index` is their place in the block."""
+        wanted: dict[str, Any] = {"blockHash": block_hash}
+        if address is not None:
+            wanted["address"] = address
+        if topics:
+            wanted["topics"] = list(topics)
+        answer = await self._read("eth_getLogs", wanted)
+        return [wire.log(entry, wire.quantity(entry["logIndex"])) for entry in answer]
+
+    async def find_transaction(self, hash: str) -> ChainTransaction | None:
+        """A transaction by its hash; None when the chain does not know it."""
+        asked = [
+            Request("eth_getTransactionByHash", (hash,)),
+            Request("eth_getTransactionReceipt", (hash,)),
+            Request("eth_blockNumber"),
+        ]
+        sent, mined, head = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)]
+        return None if sent is None else wire.transaction(sent, mined, wire.quantity(head))
+
+    async def explain(self, hash: str, errors: Sequence[Mapping[str, Any]] = ()) -> Mapping[str, Any] | None:
+        """Why a mined transaction reverted: runs it again on the state of the block before, as nodes keep no reasons.
+        None when it does not revert there or the state is gone."""
+        sent = await self._read("eth_getTransactionByHash", hash)
+        if sent is None or sent.get("blockNumber") is None:
+            return None
+        fields = {name: sent[name] for name in ("from", "to", "value", "gas") if sent.get(name) is not None}
+        before = hex(max(0, wire.quantity(sent["blockNumber"]) - 1))
+        try:
+            await self.endpoints.call("eth_call", {**fields, "data": sent["input"]}, before)
+        except RpcError as error:
+            if kind_of(error) is not Kind.REVERTED:
+                return None
+            details = reverted(error.data or b"", "It", errors, error.message).public_details()
+            shown: Mapping[str, Any] = details[0]["revert"]
+            return shown
+        return None
+
+    async def _time_of(self, block_hash: str) -> int:
+        if block_hash not in self._times:
+            block = await self.find_block(block_hash)
+            if block is None:
+                raise wire.malformed("the block of a receipt")
+            self._times[block_hash] = block.time
+            if len(self._times) > _KEPT_TIMES:
+                self._times.popitem(last=False)
+        return self._times[block_hash]
+
+    async def _read(self, method: str, *params: Any) -> Any:
+        try:
+            return await self.endpoints.call(method, *params)
+        except RpcError as error:
+            raise to_error(error, f"{method} of {self._network.name}") from None
+
+    def _unwrapped(self, answer: Any) -> Any:
+        if isinstance(answer, RpcError):
+            raise to_error(answer, f"A read of {self._network.name}")
+        return answer
+
+
+def _at(block: str) -> Any:
+    """A block of a call: a hash goes as EIP-1898 has it, so that no other block can answer."""
+    return {"blockHash": block} if len(block) == 66 else block

@@ -1,0 +1,71 @@
+"""What to bid for gas, and what an L2 charges for data on its L1. Live and simulated chains use the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dustrun.chain import wire
+from dustrun.chain.rpc import Request
+from dustrun.core.addresses import keccak256
+from dustrun.core.network import Network
+from dustrun.core.signatures import parse_function
+from dustrun.sdk.chain import Fees
+
+HISTORY: Final = Request("eth_feeHistory", ("0x5", "latest", [50]))
+GAS_PRICE: Final = Request("eth_gasPrice")
+LEAST_TIP_UNITS: Final = 1
+# https://docs.optimism.io/op-stack/transactions/fees: the predeploy prices the bytes of an unsigned transaction
+OP_STACK_ORACLE: Final = "0x420000000000000000000000000000000000000F"
+# https://docs.arbitrum.io/build-decentralized-apps/nodeinterface/reference: no contract, the node answers it
+ARBITRUM_NODE_INTERFACE: Final = "0x00000000000000000000000000000000000000C8"
+_L1_FEE: Final = parse_function("getL1Fee(bytes data) view returns (uint256)")
+_L1_GAS: Final = parse_function(
+    "gasEstimateL1Component(address to, bool contractCreation, bytes data) view "
+    "returns (uint64 gasEstimateForL1, uint256 baseFee, uint256 l1BaseFeeEstimate)"
+)
+# What a signed transaction has besides its calldata: fields and signature, which do not compress.
+_ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
+
+
+def from_history(history: Mapping[str, Any]) -> Fees:
+    """EIP-1559 by `eth_feeHistory(5, latest, [50])`: twice the next block's base fee and the median tip, so that the
+    bid holds for six full blocks in a row."""
+    base = wire.quantity(history["baseFeePerGas"][-1])
+    tip = _median([wire.quantity(row[0]) for row in history.get("reward") or () if row])
+    return bid(base, tip)
+
+
+def bid(base_units: int, tip_units: int) -> Fees:
+    """The bid for a base fee of the next block and a tip."""
+    tip = max(tip_units, LEAST_TIP_UNITS)
+    return Fees(max_fee_units=2 * base_units + tip, tip_units=tip, expected_units=base_units + tip)
+
+
+def legacy(gas_price: Any) -> Fees:
+    """The node's gas price, for a chain without EIP-1559."""
+    price = wire.quantity(gas_price)
+    return Fees(price, price, price, is_legacy=True)
+
+
+def _median(values: Sequence[int]) -> int:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else 0
+
+
+def data_fee_call(network: Network, to: str | None, data: bytes) -> tuple[str, bytes] | None:
+    """Where and what to ask for a transaction's data fee; None on a chain that charges none."""
+    if network.data_fee == "op-stack":
+        return OP_STACK_ORACLE, _L1_FEE.encode(wire.hexed(_ENVELOPE + data))
+    if network.data_fee == "arbitrum":
+        return ARBITRUM_NODE_INTERFACE, _L1_GAS.encode(to or f"0x{'0' * 40}", to is None, wire.hexed(data))
+    return None
+
+
+def read_data_fee(network: Network, answer: bytes) -> int:
+    """The fee in the answer to `data_fee_call`. On Arbitrum it is gas that the estimate of a live transaction holds
+    already; a simulation, which does not run there, adds it."""
+    if network.data_fee == "op-stack":
+        return int(_L1_FEE.decode_result(answer)[0])
+    gas, base_fee, _ = _L1_GAS.decode_result(answer)
+    return int(gas) * int(base_fee)

@@ -1,0 +1,113 @@
+"""The chains that the server knows: the JSON files beside this one, and an operator's own, which add or override."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from dustrun.core.addresses import read_address
+from dustrun.core.network import Network
+from dustrun.errors import Code, Invalid
+
+_FOLDER: Final = Path(__file__).parent / "networks"
+
+
+class NetworkFileError(ValueError):
+    """A file that describes a chain cannot be used; the message names it and the field."""
+
+
+def load_networks(own_folder: Path | None, endpoints: Mapping[int, Sequence[str]]) -> dict[int, Network]:
+    """All known chains by id. A file in `own_folder` of a known chain need only hold `chainId` and what differs;
+    `endpoints` of the settings stand in place of those in files. Raises `NetworkFileError`."""
+    described: dict[int, tuple[Path, dict[str, Any]]] = {}
+    for path, fields in _read_folders(own_folder):
+        chain_id = fields.get("chainId")
+        if not isinstance(chain_id, int):
+            raise NetworkFileError(f"{path}: chainId: must be the number of the chain")
+        before = described.get(chain_id, (path, {}))[1]
+        described[chain_id] = (path, {**before, **fields})
+    networks = {chain_id: _network(path, fields) for chain_id, (path, fields) in described.items()}
+    _check_names(networks.values())
+    for chain_id, urls in endpoints.items():
+        if chain_id not in networks:
+            known = ", ".join(str(known) for known in sorted(networks))
+            raise NetworkFileError(f"chain_endpoints: {chain_id}: no file describes that chain; known are {known}")
+        networks[chain_id] = networks[chain_id].model_copy(update={"endpoints": tuple(urls)})
+    return dict(sorted(networks.items()))
+
+
+def _read_folders(own_folder: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    folders = [_FOLDER] if own_folder is None else [_FOLDER, own_folder.expanduser()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise NetworkFileError(f"networks_dir: {folder} is no folder")
+        for path in sorted(folder.glob("*.json")):
+            try:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise NetworkFileError(f"{path}: {error}") from None
+            if not isinstance(fields, dict):
+                raise NetworkFileError(f"{path}: must be one JSON object")
+            yield path, fields
+
+
+def _network(path: Path, fields: Mapping[str, Any]) -> Network:
+    try:
+        network = Network.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise NetworkFileError(f"{path}: {where}: {first['msg']}") from None
+    for field, address in _addresses(network):
+        try:
+            if read_address(address) != address:
+                raise ValueError(f'"{address}" needs its EIP-55 capitals: {read_address(address)}')
+        except ValueError as error:
+            raise NetworkFileError(f"{path}: {field}: {error}") from None
+    return network
+
+
+def _addresses(network: Network) -> Iterator[tuple[str, str]]:
+    for name in ("wrapped_native", "multicall3", "sequencer_feed"):
+        if getattr(network, name) is not None:
+            yield name, getattr(network, name)
+    for token in network.tokens:
+        yield f"tokens.{token.symbol}.address", token.address
+    for place, feed in enumerate(network.feeds):
+        yield f"feeds.{place}.address", feed.address
+        if feed.token is not None:
+            yield f"feeds.{place}.token", feed.token
+    for name, value in network.dex:
+        if name != "v3_router_kind" and value is not None:
+            yield f"dex.{name}", value
+
+
+def _check_names(networks: Iterable[Network]) -> None:
+    taken: dict[str, int] = {}
+    for network in networks:
+        if network.short_name in taken:
+            both = f"{taken[network.short_name]} and {network.chain_id}"
+            raise NetworkFileError(f"the chains {both} have the same shortName {network.short_name!r}")
+        taken[network.short_name] = network.chain_id
+
+
+def get_network(networks: Mapping[int, Network], wanted: int | str) -> Network:
+    """A chain by its id, short name or name; raises `Invalid` that names near matches."""
+    for network in networks.values():
+        if str(wanted).casefold() in (str(network.chain_id), network.short_name, network.name.casefold()):
+            return network
+    names = {name: network for network in networks.values() for name in (network.short_name, str(network.chain_id))}
+    near = [names[name] for name in difflib.get_close_matches(str(wanted).casefold(), names, n=3)]
+    shown = near or list(networks.values())
+    told = ", ".join(f"{network.chain_id} ({network.name})" for network in dict.fromkeys(shown))
+    asked = "Did you mean" if near else "Known are"
+    raise Invalid(
+        f'The server knows no chain "{wanted}". {asked} {told}{"?" if near else "."} An operator adds chains by '
+        "files in `networks_dir`.",
+        code=Code.CHAIN_UNKNOWN,
+    )

@@ -1,0 +1,118 @@
+"""Why a call reverted: Error(string), Panic(uint256), custom errors by their ABI or by well-known signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from dustrun.chain.known_errors import REASONS, SIGNATURES
+from dustrun.core import signatures
+from dustrun.core.abi import AbiFault, Function, show_all
+from dustrun.core.abi import decode as decode_values
+
+Reason = dict[str, Any]
+_ERROR: Final = bytes.fromhex("08c379a0")
+_PANIC: Final = bytes.fromhex("4e487b71")
+_MAX_SHOWN: Final = 1024
+# https://docs.soliditylang.org/en/latest/control-structures.html#panic-via-assert-and-error-via-require
+_PANICS: Final = {
+    0x00: "a panic that the compiler put in",
+    0x01: "an assert failed",
+    0x11: "an arithmetic overflow or underflow",
+    0x12: "a division by zero",
+    0x21: "a value that its enum has not",
+    0x22: "broken bytes in the storage",
+    0x31: "pop of an empty array",
+    0x32: "an array index out of bounds",
+    0x41: "too much memory",
+    0x51: "a call of a function variable that was never set",
+}
+
+
+def decode(data: bytes, abi_errors: Sequence[Mapping[str, Any]] = (), message: str | None = None) -> Reason:
+    """The reason as JSON: `kind` (`error`, `panic`, `custom`, `unknown`, `empty`), `text` for people; a custom error
+    has `name` and `args`, raw `data` stands with all but the empty. `message` is what the node said."""
+    if not data:
+        return {"kind": "empty", "text": _said(message)}
+    reason = _error(data) or _panic(data) or _custom(data, abi_errors)
+    if reason is None:
+        reason = {"kind": "unknown", "text": f"an error that no known ABI names, 0x{data[:4].hex()}"}
+    return {**reason, "data": f"0x{data[:_MAX_SHOWN].hex()}"}
+
+
+def _said(message: str | None) -> str:
+    """Nodes say of a revert without data just that; of other ends (out of gas, a bad instruction) what it was."""
+    text = (message or "").removeprefix("VM Exception while processing transaction: ").strip()
+    is_plain = not text or text.lower().rstrip(".: ") in (
+        "execution reverted",
+        "revert",
+        "reverted",
+        "execution failed",
+    )
+    return "it gives no reason" if is_plain else text
+
+
+def _error(data: bytes) -> Reason | None:
+    values = _values(data, _ERROR, "f(string)")
+    if values is None:
+        return None
+    text = values[0]
+    told = f"{text} ({REASONS[text]})" if text in REASONS else text
+    return {"kind": "error", "text": told, "reason": text}
+
+
+def _panic(data: bytes) -> Reason | None:
+    values = _values(data, _PANIC, "f(uint256)")
+    if values is None:
+        return None
+    code = values[0]
+    return {"kind": "panic", "text": f"{_PANICS.get(code, 'a panic')} (panic 0x{code:02x})", "code": str(code)}
+
+
+def _values(data: bytes, selector: bytes, signature: str) -> list[Any] | None:
+    if data[:4] != selector:
+        return None
+    try:
+        return decode_values(signatures.parse_function(signature).inputs, data[4:])
+    except AbiFault:
+        return None
+
+
+def _custom(data: bytes, abi_errors: Sequence[Mapping[str, Any]]) -> Reason | None:
+    for error in (*_declared(abi_errors), *_known().get(data[:4], ())):
+        if error.selector != data[:4]:
+            continue
+        try:
+            args = show_all(error.inputs, decode_values(error.inputs, data[4:]))
+        except AbiFault:
+            continue
+        told = ", ".join(f"{name} {_brief(value)}" for name, value in args.items())
+        text = f"{error.name}({told})"
+        return {"kind": "custom", "text": text, "name": error.name, "args": args}
+    return None
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}…"
+
+
+def _declared(abi_errors: Iterable[Mapping[str, Any]]) -> list[Function]:
+    """The errors of an ABI; one that cannot be read is passed over, for it would hide why the call failed."""
+    found = []
+    for entry in abi_errors:
+        try:
+            found.append(signatures.read_json_function(entry))
+        except AbiFault:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[bytes, tuple[Function, ...]]:
+    errors = [signatures.parse_function(line) for line in SIGNATURES.split("\n") if line]
+    known: dict[bytes, tuple[Function, ...]] = {}
+    for error in errors:
+        known[error.selector] = (*known.get(error.selector, ()), error)
+    return known

@@ -1,0 +1,218 @@
+"""One JSON-RPC endpoint over HTTP: requests, batches, limits, and what a broken exchange means.
+
+What the node answers with `error` is an `RpcError`; that the exchange itself failed is an `EndpointDown`. URLs may
+hold secrets, so neither of them names more than the endpoint's host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from dustrun import clock
+from dustrun.core.exact_json import JsonError, dumps, loads_own
+
+MAX_BATCH: Final = 100
+_HEADERS: Final = {"content-type": "application/json"}
+_CHUNK: Final = 65_536
+_RATE_LIMITED: Final = frozenset({429, -32005, -32097})  # -32005 by EIP-1474
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a method."""
+
+    method: str
+    params: tuple[Any, ...] = ()
+
+
+class RpcError(Exception):
+    """The node's own answer that it did not do it. `data` is a revert's data where the node sent some."""
+
+    def __init__(self, code: int, message: str, data: bytes | None = None) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class EndpointDown(Exception):
+    """The exchange failed. `sent`: the request may have arrived; `wait_s`: how long the endpoint asks to be left
+    alone."""
+
+    def __init__(self, reason: str, *, sent: bool, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.wait_s = wait_s
+
+
+class Pace:
+    """At most `per_second` requests a second with a burst of as many; 0 is no limit."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._left = float(per_second)
+        self._at_s = clock.monotonic_s()
+
+    async def take(self, requests: int) -> None:
+        """Waits for the turn of so many requests; those asked first go first."""
+        if self._per_second == 0:
+            return
+        now_s = clock.monotonic_s()
+        self._left = min(self._per_second, self._left + (now_s - self._at_s) * self._per_second)
+        self._at_s = now_s
+        self._left -= requests
+        if self._left < 0:
+            await asyncio.sleep(-self._left / self._per_second)
+
+
+def host_of(url: str) -> str:
+    """What may be shown of an endpoint's URL: its host and port."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.hostname}{port}"
+
+
+class Rpc:
+    """The exchanges with one endpoint. `timeout_s` bounds one exchange, `max_bytes` its decoded answer."""
+
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, *, per_second: int, timeout_s: float, max_bytes: int
+    ) -> None:
+        self.host = host_of(url)
+        self._url = url
+        self._session = session
+        self._pace = Pace(per_second)
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+
+    async def call(self, request: Request, timeout_s: float | None = None) -> Any:
+        """The result of one request; raises `RpcError` or `EndpointDown`."""
+        document = {"jsonrpc": "2.0", "id": 1, "method": request.method, "params": request.params}
+        answer = await self._exchange(document, 1, timeout_s)
+        if not isinstance(answer, dict):
+            raise EndpointDown("its answer is no JSON-RPC response", sent=True)
+        return _result(answer)
+
+    async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
+        """The results of many requests in as few exchanges as may be; what the node refused is an `RpcError` in its
+        place. Raises `EndpointDown` when an exchange fails."""
+        found: list[Any] = []
+        for start in range(0, len(requests), MAX_BATCH):
+            found += await self._batch(requests[start : start + MAX_BATCH], timeout_s)
+        return found
+
+    async def _batch(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+        documents = [
+            {"jsonrpc": "2.0", "id": place, "method": request.method, "params": request.params}
+            for place, request in enumerate(requests)
+        ]
+        answers = await self._exchange(documents, len(requests), timeout_s)
+        if isinstance(answers, dict):  # one error for all, for example that batches are not taken
+            _result(answers)
+        if not isinstance(answers, list) or len(answers) != len(requests):
+            raise EndpointDown("its answer does not fit the batch", sent=True)
+        return _in_order(answers, len(requests))
+
+    async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
+        await self._pace.take(requests)
+        limit_s = timeout_s or self._timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                async with self._session.post(
+                    self._url, data=dumps(document), headers=_HEADERS, allow_redirects=False
+                ) as response:
+                    return _read(response, await self._body(response))
+        except TimeoutError:
+            raise EndpointDown(f"no answer within {limit_s:g} s", sent=True) from None
+        except aiohttp.ClientConnectorError:
+            raise EndpointDown("no connection", sent=False) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise EndpointDown(f"the connection broke ({type(error).__name__})", sent=True) from None
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise EndpointDown(f"its answer is larger than {self._max_bytes} bytes", sent=True)
+        return bytes(body)
+
+
+def _read(response: aiohttp.ClientResponse, body: bytes) -> Any:
+    """Nodes answer errors with HTTP 200, 400 or 500: what the body says counts, if it says something."""
+    if response.status == 429:
+        raise EndpointDown("it limits our rate", sent=False, wait_s=_wait_s(response))
+    try:
+        answer = loads_own(body)
+    except JsonError as error:
+        if response.status != 200:
+            raise EndpointDown(f"HTTP status {response.status}", sent=True) from None
+        raise EndpointDown(f"its answer is no JSON: {error}", sent=True) from None
+    if response.status != 200 and not _is_response(answer):
+        raise EndpointDown(f"HTTP status {response.status}", sent=True)
+    return answer
+
+
+def _wait_s(response: aiohttp.ClientResponse) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return min(float(text), 60.0) if text.isascii() and text.isdecimal() else None
+
+
+def _is_response(answer: Any) -> bool:
+    first = answer[0] if isinstance(answer, list) and answer else answer
+    return isinstance(first, dict) and ("result" in first or isinstance(first.get("error"), dict))
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    error = answer.get("error")
+    if error is not None:
+        raise _error_of(error)
+    if "result" not in answer:
+        raise EndpointDown("its answer has neither result nor error", sent=True)
+    return answer["result"]
+
+
+def _error_of(error: Any) -> RpcError | EndpointDown:
+    if not isinstance(error, dict):
+        return EndpointDown("its answer has an error of no known form", sent=True)
+    code, message = error.get("code"), str(error.get("message") or "error without a message")[:500]
+    if not isinstance(code, int):
+        return EndpointDown("its answer has an error without a code", sent=True)
+    if code in _RATE_LIMITED:
+        return EndpointDown("it limits our rate", sent=False)
+    return RpcError(code, message, _data_of(error.get("data"), message))
+
+
+def _data_of(data: Any, message: str) -> bytes | None:
+    """A revert's data: geth and anvil send hex; Nethermind hex, or hex after `Reverted `; some an object of it."""
+    if isinstance(data, dict):
+        data = data.get("data") or data.get("result")
+    if not isinstance(data, str):
+        return None
+    text = data.removeprefix("Reverted ").strip()
+    try:
+        return bytes.fromhex(text.removeprefix("0x")) if text.startswith("0x") else None
+    except ValueError:
+        return None
+
+
+def _in_order(answers: list[Any], count: int) -> list[Any]:
+    found: list[Any] = [None] * count
+    seen = set()
+    for answer in answers:
+        place = answer.get("id") if isinstance(answer, dict) else None
+        if not isinstance(place, int) or not 0 <= place < count or place in seen:
+            raise EndpointDown("its answers do not fit the requests of the batch", sent=True)
+        seen.add(place)
+        try:
+            found[place] = _result(answer)
+        except RpcError as error:
+            found[place] = error
+    return found
