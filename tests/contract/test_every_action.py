@@ -19,10 +19,12 @@ from dustrun.catalog import load
 from dustrun.core import exact_json
 from dustrun.core.definition import Definition
 from dustrun.core.expression import compile_value
+from dustrun.core.network import Dex, NativeAsset, Network, Token
 from dustrun.core.validate import check
-from dustrun.errors import DustrunError
+from dustrun.errors import DustrunError, Invalid
 from dustrun.sdk import Action, Effect, HttpResponse, ScriptResult
 from dustrun.sdk.testing import FakeContext, FakeRoots, json_response, perform
+from dustrun.sdk.testing_chain import WALLET, Answer, FakeChain, FakePrices, succeed
 
 CATALOG = load()
 ACTIONS = [pytest.param(action, id=kind) for kind, action in sorted(CATALOG.actions.items())]
@@ -36,6 +38,31 @@ WORLD = {
     "$env": {"ORDERS_TOKEN": "token", "WEBHOOK_SECRET": "secret"},
 }
 """What the templates of examples may look at."""
+
+TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+ETHEREUM = Network(
+    chain_id=1,
+    name="Ethereum",
+    short_name="ethereum",
+    native=NativeAsset(symbol="ETH", name="Ether"),
+    explorer="https://etherscan.io",
+    block_time_ms=12_000,
+    confirmations=3,
+    wrapped_native="0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2",
+    tokens=(Token(address=TOKEN, symbol="USDC", decimals=6),),
+    dex=Dex(v2_router="0x7a250d5630B4cF539739dF2C5dAcb4c659F2488D"),
+)
+CALLS: dict[tuple[str, str], Answer] = {
+    (TOKEN, "decimals()"): 6,
+    (TOKEN, "symbol()"): b"USDC".ljust(32, b"\0"),
+    (TOKEN, "name()"): b"USD Coin".ljust(32, b"\0"),
+    (TOKEN, "totalSupply()"): 10**18,
+    (TOKEN, "balanceOf(address)"): 10**15,
+    (TOKEN, "allowance(address,address)"): 0,
+    (TOKEN, "approve(address,uint256)"): 1,
+    (TOKEN, "transfer(address,uint256)"): 1,
+}
+"""What the chain of the examples answers."""
 
 _OUTSIDE = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "ftplib.", "smtplib.")
 _HARMLESS = frozenset({"socket.__new__"})  # asyncio makes its own pair of sockets
@@ -83,7 +110,25 @@ def fakes(action: Action) -> FakeContext:
     example = action.example_output
     body = json_response(example.get("body", example))
     script = ScriptResult(example.get("value"), tuple(example.get("logs", ())))
-    return FakeContext(responses=[body] * 10, scripts=[script] * 10)
+    return FakeContext(
+        responses=[body] * 10,
+        scripts=[script] * 10,
+        chains={1: FakeChain(ETHEREUM, calls=CALLS, balances={WALLET.address: 10**24})},
+        prices=FakePrices(),
+        wallet=WALLET,
+    )
+
+
+def nothing_there() -> FakeContext:
+    """A world that answers, and has nothing."""
+    empty = HttpResponse(204, {}, b"", "https://api.example.com/")
+    return FakeContext(
+        responses=[empty] * 10,
+        scripts=[ScriptResult(None)] * 10,
+        chains={1: FakeChain(ETHEREUM)},
+        prices=FakePrices(Invalid("nobody prices it")),
+        wallet=WALLET,
+    )
 
 
 def filled(action: Action) -> Any:
@@ -147,11 +192,10 @@ async def test_it_gives_the_same_again_and_leaves_its_input_alone(action: Action
 @every_action
 async def test_it_reaches_out_only_through_ctx(action: Action, guard: Guard) -> None:
     """With answers that fit, that are empty, and with none at all: a result or an error of ours, never a socket."""
-    empty = HttpResponse(204, {}, b"", "https://api.example.com/")
-    for ctx in (fakes(action), FakeContext(responses=[empty] * 10, scripts=[ScriptResult(None)] * 10)):
+    for ctx in (fakes(action), nothing_there()):
         with guard.watch():
             try:
-                result = await perform(action, action.example_input, ctx, WORLD)
+                result = await perform(action, action.example_input, ctx, WORLD, succeed)
             except DustrunError:
                 continue
         assert floats(result) == []

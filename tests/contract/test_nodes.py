@@ -69,8 +69,29 @@ def test_its_effect_fits(action: Action) -> None:
     order = list(Effect)
     assert order.index(effect) <= order.index(action.effect), "effect_of may only narrow the declared effect"
     assert action.is_async or action.effect is Effect.PURE, "what reaches out is a coroutine"
-    if action.effect_of is None and action.effect in (Effect.WRITE, Effect.SPEND):
+    if action.effect_of is None and action.effect is Effect.WRITE:
         assert action.preview is not None, "a write shows what would go out"
+    if action.effect is Effect.SPEND:
+        assert action.funds_movement, "a spend says which of its fields move value"
+        assert action.needs_wallet
+
+
+@every_action
+def test_the_fields_that_move_value_are_in_its_input(action: Action) -> None:
+    for movement in action.funds_movement:
+        for name, path in movement.public().items():
+            if name.endswith("Field"):
+                _walk(action.input.model_json_schema(by_alias=True), path)
+
+
+def _walk(schema: dict[str, Any], path: str) -> None:
+    part = schema
+    for step in path.split("."):
+        assert step.removesuffix("[]") in part["properties"], path
+        part = part["properties"][step.removesuffix("[]")]
+        part = part["items"] if step.endswith("[]") else part
+        if "$ref" in part:
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
 
 
 @every_action

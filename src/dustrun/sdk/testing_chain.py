@@ -7,13 +7,15 @@ ctx = FakeContext(chains={1: chain}, wallet=FakeWallet())
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
+from dustrun.core.amounts import Asset
 from dustrun.core.intent import Receipt, Spend, Spent
 from dustrun.core.network import Network
 from dustrun.core.signatures import parse_function
 from dustrun.errors import Permanent
-from dustrun.sdk.chain import Block, CallResult, Chain, ChainCall, ChainTransaction, Fees, WalletView
+from dustrun.sdk.chain import Block, CallResult, Chain, ChainCall, ChainTransaction, Fees, Price, Prices, WalletView
 
 WALLET: Final = WalletView("wal_00000000000000000000000000", "test", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
 """The wallet of a fake unless a test says otherwise."""
@@ -88,6 +90,19 @@ class FakeChain:
         return self._transactions.get(hash)
 
 
+class FakePrices:
+    """The same price for everything, or an error for everything."""
+
+    def __init__(self, usd: Decimal | Exception = Decimal("2500")) -> None:
+        self._usd = usd
+
+    async def price(self, asset: Asset) -> Price:
+        """As the test gave it."""
+        if isinstance(self._usd, Exception):
+            raise self._usd
+        return Price(self._usd, "static", 1_769_860_800_000, 0)
+
+
 def _bytes_of(answer: int | bytes | str) -> bytes:
     if isinstance(answer, int):
         return answer.to_bytes(32, "big")
@@ -115,5 +130,5 @@ def succeed(spend: Spend) -> Spent:
     return Spent(receipts, {request.item: f"0x{'00' * 65}" for request in spend.signatures})
 
 
-_kept: type[Chain] = FakeChain
-"""The type checker's proof that the fake keeps the contract."""
+_kept: tuple[type[Chain], type[Prices]] = (FakeChain, FakePrices)
+"""The type checker's proof that the fakes keep the contract."""
