@@ -90,14 +90,19 @@ class Approvals:
             if not may_decide(row, principal.key_id):
                 raise Forbidden("The node names who may decide, and this key is not among them.")
             now = clock.now_ms()
-            is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
+            is_spend = row.binding is not None
+            if is_spend and principal.key_id == row.barred_key:
+                raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
+            is_open = row.status == PENDING and now < row.expires_at
+            if not is_spend:
+                is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
             if not is_open or not rows.close(tx, row.id, decision, now, principal.key_id, comment):
                 shown = rows.find(tx, principal.org_id, approval_id)
                 assert shown is not None
                 message = f'The approval is no longer open (it is "{shown.status}").'
                 raise Conflict(message, code=Code.APPROVAL_DECIDED)
             data = decision_data(decision, comment, principal.key_id, now)
-            run_rows.add_signal(tx, row.run_pk, "resume", row.path, data, now)
+            run_rows.add_signal(tx, row.run_pk, "transaction" if is_spend else "resume", row.path, data, now)
             audit.record(tx, principal, f"approval.{decision}", row.id, runId=row.run_id, path=row.path)
             decided = rows.find(tx, principal.org_id, approval_id)
             assert decided is not None

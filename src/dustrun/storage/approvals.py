@@ -16,7 +16,8 @@ PENDING = "pending"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRow:
-    """One question and what became of it; `approvers` is a JSON list."""
+    """One question and what became of it; `approvers` is a JSON list. `binding` and `barred_key` are of a spend: the
+    hash of what is approved, and the key that cannot decide."""
 
     id: str
     org_id: str
@@ -34,6 +35,8 @@ class ApprovalRow:
     decided_at: int | None = None
     decided_by: str | None = None
     comment: str | None = None
+    binding: str | None = None
+    barred_key: str | None = None
 
 
 _NAMES = [field.name for field in fields(ApprovalRow)]

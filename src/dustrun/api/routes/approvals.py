@@ -50,6 +50,9 @@ class ApprovalAnswer(Fields):
     decided_at: Time | None
     decided_by: str | None = Field(description="Id of the key, or `link`.")
     comment: str | None
+    binding: str | None = Field(
+        description="Of a spend: SHA-256 over chain, from, to, value, calldata and fee ceiling, which is what is approved."
+    )
 
 
 def _shape(row: ApprovalRow) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def _shape(row: ApprovalRow) -> dict[str, Any]:
         "decidedAt": time(row.decided_at),
         "decidedBy": row.decided_by,
         "comment": row.comment,
+        "binding": row.binding,
     }
 
 
