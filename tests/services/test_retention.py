@@ -49,6 +49,12 @@ async def _until(server: Composition, run_id: str, status: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def _newest(server: Composition) -> str:
+    """A run after all others: the newest one of a store stays whatever its age."""
+    flow = await server.owner.create_workflow(name="newest")
+    return await _run(server, flow["id"])
+
+
 async def _age(server: Composition, *run_ids: str, days: int = 40) -> None:
     """Makes runs that many days old."""
     shift = days * DAY_MS
@@ -63,12 +69,15 @@ async def _left(server: Composition) -> set[str]:
     return {row[0] for row in await server.rows(sa.select(runs.c.id))}
 
 
+OWNERS = {"run_variables": "owner_pk", "simulation_forks": "top_pk"}
+
+
 async def _rows_of_runs(server: Composition) -> dict[str, set[int]]:
     """The runs that each table names."""
     found = {}
     for name in sorted(retention.HANDLED):
         table = metadata.tables[name]
-        column = table.c.owner_pk if name == "run_variables" else table.c.run_pk
+        column = table.c[OWNERS.get(name, "run_pk")]
         found[name] = {row[0] for row in await server.rows(sa.select(column).where(column.is_not(None)))}
     return found
 
@@ -93,13 +102,14 @@ async def test_an_old_run_goes_with_all_that_is_its_own(server: Composition) -> 
 async def test_what_something_needs_stays(server: Composition) -> None:
     waiting = await server.owner.create_workflow(WAITING)
     failing = await server.owner.create_workflow(FAILING)
-    call = {"type": "call-workflow", "payload": {"workflowId": waiting["id"], "waitForCompletion": False}}
+    call = {"type": "call-workflow", "payload": {"workflowId": waiting["id"], "mode": "start"}}
     caller = await server.owner.create_workflow(flow_of(call=call))
     still_open = await _run(server, waiting["id"], until="waiting")
     chained = await _run(server, failing["id"], until="failure")
     retried: str = (await server.owner.post(f"/v1/runs/{chained}/retry")).data["runId"]
     await _until(server, retried, "failure")
     calling = await _run(server, caller["id"])
+    await _newest(server)
     await _age(server, still_open, chained, calling)
     assert await server.parts.retention.sweep() == 0
     await _age(server, retried)
@@ -113,23 +123,25 @@ async def test_a_called_run_goes_with_its_caller(server: Composition) -> None:
     caller = await server.owner.create_workflow(flow_of(call=call))
     calling = await _run(server, caller["id"])
     called = (await _left(server)) - {calling}
+    newest = await _newest(server)
     await _age(server, *called)
     assert await server.parts.retention.sweep() == 0
     await _age(server, calling)
     assert await server.parts.retention.sweep() == 2
-    assert await _left(server) == set()
+    assert await _left(server) == {newest}
 
 
 async def test_a_large_run_goes_in_pieces(server: Composition) -> None:
     each = {"type": "for-each", "payload": {"array": "{{$trigger.body.items}}"}, "loopBody": ["say"]}
     flow = await server.owner.create_workflow(flow_of(each=each, say=SAY))
     run_id = await _run(server, flow["id"], payload={"items": list(range(400))})
+    newest = await _newest(server)
     await _age(server, run_id)
     units = server.parts.writer.units
     assert await server.parts.retention.sweep() == 1
     assert server.parts.writer.units - units >= 3
-    assert await server.rows(sa.select(runs.c.pk)) == []
-    assert not any((await _rows_of_runs(server)).values())
+    assert await _left(server) == {newest}
+    assert all(found <= {2} for found in (await _rows_of_runs(server)).values())
 
 
 async def test_an_organisation_says_how_long(server: Composition, tmp_path: Path) -> None:
@@ -137,6 +149,7 @@ async def test_an_organisation_says_how_long(server: Composition, tmp_path: Path
     assert own["retentionDays"] is None
     flow = await server.owner.create_workflow()
     run_id = await _run(server, flow["id"])
+    await _newest(server)
     await _age(server, run_id)
     path = f"/v1/organizations/{own['id']}"
     assert (await server.owner.send("PATCH", path, {"retentionDays": 0})).data["retentionDays"] == 0
@@ -155,6 +168,7 @@ async def test_a_wrong_time_to_keep_is_refused(server: Composition, days: Any) -
 async def test_a_run_of_the_ledger_stays(server: Composition) -> None:
     flow = await server.owner.create_workflow()
     run_id = await _run(server, flow["id"])
+    await _newest(server)
     await _age(server, run_id)
     own = (await server.owner.get("/v1/organizations")).data["items"][0]["id"]
     pk = (await server.rows(sa.select(runs.c.pk)))[0][0]
@@ -164,11 +178,18 @@ async def test_a_run_of_the_ledger_stays(server: Composition) -> None:
     assert await server.parts.retention.sweep() == 0
 
 
+async def test_the_newest_run_stays(server: Composition) -> None:
+    run_id = await _newest(server)
+    await _age(server, run_id)
+    assert await server.parts.retention.sweep() == 0
+
+
 async def test_live_idempotency_keys_stay(server: Composition) -> None:
     flow = await server.owner.create_workflow()
     path, headers = f"/v1/workflows/{flow['id']}/run", {"Idempotency-Key": "k1"}
     first = (await server.owner.post(path, {}, headers=headers)).data["runId"]
     await _until(server, first, "success")
+    await _newest(server)
     await _age(server, first)
     assert await server.parts.retention.sweep() == 1
     assert (await server.owner.post(path, {}, headers=headers)).data["runId"] == first
@@ -189,6 +210,7 @@ def test_every_table_that_names_a_run_is_known() -> None:
 async def test_a_sweep_lets_others_write(server: Composition) -> None:
     flow = await server.owner.create_workflow()
     run_ids = [await _run(server, flow["id"]) for _ in range(5)]
+    await _newest(server)
     await _age(server, *run_ids)
     before = clock.monotonic_s()
     sweep = asyncio.create_task(server.parts.retention.sweep())
