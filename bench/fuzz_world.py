@@ -139,6 +139,18 @@ class World:
         found = self.call("GET", "/v1/connector-types")
         return str(found[0]["type"]) if found else "wallet"
 
+    def table(self) -> str:
+        """A table with one row `a`."""
+        columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
+        name = f"fuzzed-{next(self._numbers)}"
+        table_id = str(self.call("POST", "/v1/tables", {"name": name, "columns": columns})["id"])
+        self.call("POST", f"/v1/tables/{table_id}/rows", {"rows": [{"id": "a", "n": 1}]})
+        return table_id
+
+    def new_table(self) -> dict[str, Any]:
+        """The body of a table whose name is free."""
+        return {"name": f"fuzzed-{next(self._numbers)}", "columns": [{"name": "id", "type": "text"}]}
+
     def conversation(self) -> str:
         """A conversation."""
         return str(self.call("POST", "/v1/conversations", {"title": "fuzzed"})["id"])
@@ -236,6 +248,10 @@ def _variable(body: Any = None) -> Adapt:
     return adapt
 
 
+def _row(world: World, case: Any) -> None:
+    _path(case, id=world.table(), key="a")
+
+
 def _rollback(world: World, case: Any) -> None:
     _path(case, id=world.live_with_draft())
     _body(case, {"targetVersion": 1})
@@ -291,6 +307,16 @@ HELP: dict[str, Adapt] = {
     "reset_variable": _variable({}),
     "list_variable_history": _variable(),
     "list_variable_writes": lambda world, case: _path(case, id=world.finished(world.counting())),
+    "create_table": lambda world, case: _body(case, world.new_table()),
+    "get_table": _id_of(World.table),
+    "delete_table": _id_of(World.table),
+    "export_table": _id_of(World.table),
+    "list_rows": _id_of(World.table),
+    "add_rows": _id_and_body(World.table, {"rows": [{"id": "b", "n": 2}]}),
+    "change_rows": _id_and_body(World.table, {"where": {"id": "a"}, "values": {"n": 3}}),
+    "delete_rows": _id_and_body(World.table, {"where": {"n": 1}}),
+    "get_row": _row,
+    "delete_row": _row,
     "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),

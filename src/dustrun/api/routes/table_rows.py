@@ -1,0 +1,197 @@
+"""`/v1/tables/{id}/rows`: the rows of a managed table, read and changed by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import Field
+
+from dustrun.api.routes.tables import TableId
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
+from dustrun.core.exact_json import JsonError, loads, loads_own
+from dustrun.core.fields import Fields
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.sdk.tables import TableChange, TableWritten
+from dustrun.services.paging import Page
+from dustrun.storage.table_rows import Kept
+
+routes = Routes("Tables")
+router = routes.router
+
+RowKey = Annotated[str, Path(alias="key", description="The row's primary key, as text.", max_length=600)]
+_REFUSALS = [Code.TABLE_INVALID, Code.TABLE_UNKNOWN]
+
+
+class AddRows(Fields):
+    """Rows to add."""
+
+    rows: list[dict[str, Any]] = Field(
+        description="Columns and values; at most 1000 rows.", examples=[[{"id": "ord_1", "amount": "12.50"}]]
+    )
+    mode: Literal["insert", "upsert"] = Field(
+        "insert", description="Whether a row that is there refuses the call, or is changed."
+    )
+
+
+class ChangeRows(Fields):
+    """Rows to change."""
+
+    where: dict[str, Any] = Field(
+        description='Columns and what they must be, like `{"status": "open", "amount": {"$gte": "10"}}`.',
+        examples=[{"id": "ord_1"}],
+    )
+    values: dict[str, Any] = Field(description="Columns and their new values.", examples=[{"amount": "13"}])
+
+
+class DeleteRows(Fields):
+    """Rows to delete."""
+
+    where: dict[str, Any] = Field(description="Columns and what they must be.", examples=[{"id": "ord_1"}])
+
+
+class RowAnswer(Fields):
+    """A row."""
+
+    values: dict[str, Any] = Field(description="Columns and values.")
+    created_at: Time
+    updated_at: Time
+
+
+class WrittenAnswer(Fields):
+    """What was changed."""
+
+    keys: list[Any] = Field(description="Primary keys of the rows, in their order.")
+    inserted: int
+    updated: int
+    deleted: int
+
+
+def _shape(row: Kept) -> dict[str, Any]:
+    times = {"createdAt": time(row.created_at), "updatedAt": time(row.updated_at)}
+    return {"values": loads_own(row.data), **times}
+
+
+def _written_shape(written: TableWritten) -> dict[str, Any]:
+    return {
+        "keys": written.keys,
+        "inserted": written.inserted,
+        "updated": written.updated,
+        "deleted": written.deleted,
+    }
+
+
+def _where(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = loads(text)
+    except JsonError as error:
+        raise _bad_where(str(error)) from None
+    if not isinstance(found, dict):
+        raise _bad_where("must be a JSON object")
+    return found
+
+
+def _bad_where(why: str) -> Invalid:
+    return Invalid(f"The filter is not valid: {why}.", code=Code.PARAMETER_INVALID, details=[Problem("where", why)])
+
+
+@routes.get(
+    "/v1/tables/{id}/rows",
+    permission="table:read",
+    answers=PageAnswer[RowAnswer],
+    shape=page_shape(_shape),
+    refusals=_REFUSALS,
+)
+async def list_rows(
+    call: Call,
+    table_id: TableId,
+    paging: Paged,
+    where: Annotated[
+        str | None,
+        Query(
+            max_length=16_384,
+            description="A JSON object of columns and what they must be: a value, or `{operator: value}` with `$eq`, "
+            "`$ne`, `$gt`, `$gte`, `$lt`, `$lte` or `$in`.",
+            examples=['{"status":"open"}'],
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None, Query(max_length=64, description="Column to sort by, `-` before it from the largest.")
+    ] = None,
+) -> Page[Kept]:
+    """List the rows that a filter finds, by primary key unless `sort` says otherwise."""
+    found: Page[Kept] = await call.parts.tables.list_rows(call.principal, table_id, _where(where), sort, paging)
+    return found
+
+
+@routes.post(
+    "/v1/tables/{id}/rows",
+    permission="table:write",
+    answers=WrittenAnswer,
+    shape=_written_shape,
+    refusals=[*_REFUSALS, Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
+)
+async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten:
+    """Insert rows, or upsert them: all or none."""
+    written: TableWritten = await call.parts.tables.change(
+        call.principal, TableChange(table_id, body.mode, tuple(body.rows))
+    )
+    return written
+
+
+@routes.patch(
+    "/v1/tables/{id}/rows",
+    permission="table:write",
+    answers=WrittenAnswer,
+    shape=_written_shape,
+    refusals=[*_REFUSALS, Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
+)
+async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableWritten:
+    """Give new values to the rows that a filter finds, at most 1000: all or none."""
+    wanted = TableChange(table_id, "update", where=body.where, values=body.values)
+    written: TableWritten = await call.parts.tables.change(call.principal, wanted)
+    return written
+
+
+@routes.post(
+    "/v1/tables/{id}/rows/delete",
+    permission="table:write",
+    answers=WrittenAnswer,
+    shape=_written_shape,
+    refusals=_REFUSALS,
+)
+async def delete_rows(call: Call, table_id: TableId, body: DeleteRows) -> TableWritten:
+    """Delete the rows that a filter finds, at most 1000: all or none."""
+    written: TableWritten = await call.parts.tables.change(
+        call.principal, TableChange(table_id, "delete", where=body.where)
+    )
+    return written
+
+
+@routes.get(
+    "/v1/tables/{id}/rows/{key}",
+    permission="table:read",
+    answers=RowAnswer,
+    shape=_shape,
+    refusals=[Code.TABLE_UNKNOWN, Code.TABLE_ROW_UNKNOWN],
+)
+async def get_row(call: Call, table_id: TableId, key: RowKey) -> Kept:
+    """Get one row by its primary key."""
+    row: Kept = await call.parts.tables.get_row(call.principal, table_id, key)
+    return row
+
+
+@routes.delete(
+    "/v1/tables/{id}/rows/{key}",
+    permission="table:write",
+    answers=WrittenAnswer,
+    shape=_written_shape,
+    refusals=[Code.TABLE_UNKNOWN, Code.TABLE_ROW_UNKNOWN],
+)
+async def delete_row(call: Call, table_id: TableId, key: RowKey) -> TableWritten:
+    """Delete one row by its primary key."""
+    written: TableWritten = await call.parts.tables.delete_row(call.principal, table_id, key)
+    return written

@@ -1,0 +1,140 @@
+"""`/v1/tables`: managed tables, what their columns are, and their rows as a file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Query
+from pydantic import Field, StringConstraints
+
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import MAX_OFFSET, Description, PageAnswer, Paged, Time, page_shape, time
+from dustrun.core.fields import Fields
+from dustrun.core.table import Column, Schema
+from dustrun.errors import Code
+from dustrun.services.paging import Page
+from dustrun.services.table_rows import Table
+from dustrun.services.tables import Exported
+
+routes = Routes("Tables")
+router = routes.router
+
+TableId = Annotated[str, Path(alias="id", description="Id or name of the table.", max_length=128)]
+TableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class CreateTable(Schema):
+    """What a new table is."""
+
+    name: TableName = Field(
+        description="A small letter, then small letters, digits, _ or -; nodes name the table so.", examples=["orders"]
+    )
+    description: Description = Field("", description="Free text.")
+
+
+class TableAnswer(Fields):
+    """A table."""
+
+    id: str
+    name: str
+    description: str
+    primary_key: str = Field(description="The column that tells rows apart.")
+    columns: list[Column] = Field(description="The columns; the primary key among them.")
+    row_count: int
+    byte_count: int = Field(description="JSON of all rows, in bytes.")
+    created_by: str = Field(description="Id of the key.")
+    created_at: Time
+    updated_at: Time
+
+
+class ExportAnswer(Fields):
+    """A part of a table as a file."""
+
+    file_name: str
+    content_type: str
+    content: str
+    rows: int = Field(description="How many rows it holds.")
+    has_more: bool = Field(description="Whether there are more; ask again with an `offset` that is `rows` higher.")
+
+
+def _shape(table: Table) -> dict[str, Any]:
+    row = table.row
+    return {
+        "id": row.id,
+        "name": row.name,
+        "description": row.description,
+        "primaryKey": table.schema.primary_key,
+        "columns": [column.model_dump(by_alias=True) for column in table.schema.by_name().values()],
+        "rowCount": row.row_count,
+        "byteCount": row.byte_count,
+        "createdBy": row.created_by,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+    }
+
+
+def _export_shape(exported: Exported) -> dict[str, Any]:
+    return {
+        "fileName": exported.file_name,
+        "contentType": exported.content_type,
+        "content": exported.content,
+        "rows": exported.rows,
+        "hasMore": exported.has_more,
+    }
+
+
+@routes.post(
+    "/v1/tables",
+    permission="table:write",
+    answers=TableAnswer,
+    shape=_shape,
+    refusals=[Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
+)
+async def create_table(call: Call, body: CreateTable) -> Table:
+    """Make a table. Its columns do not change afterwards."""
+    schema = Schema(primary_key=body.primary_key, columns=body.columns)
+    table: Table = await call.parts.tables.create(call.principal, body.name, body.description, schema)
+    return table
+
+
+@routes.get("/v1/tables", permission="table:read", answers=PageAnswer[TableAnswer], shape=page_shape(_shape))
+async def list_tables(call: Call, paging: Paged) -> Page[Table]:
+    """List the tables by name."""
+    found: Page[Table] = await call.parts.tables.list_page(call.principal, paging)
+    return found
+
+
+@routes.get(
+    "/v1/tables/{id}", permission="table:read", answers=TableAnswer, shape=_shape, refusals=[Code.TABLE_UNKNOWN]
+)
+async def get_table(call: Call, table_id: TableId) -> Table:
+    """Get one table, by id or name."""
+    table: Table = await call.parts.tables.get(call.principal, table_id)
+    return table
+
+
+@routes.delete(
+    "/v1/tables/{id}", permission="table:write", answers=TableAnswer, shape=_shape, refusals=[Code.TABLE_UNKNOWN]
+)
+async def delete_table(call: Call, table_id: TableId) -> Table:
+    """Delete a table with all its rows. Nodes that name it fail from then on."""
+    table: Table = await call.parts.tables.delete(call.principal, table_id)
+    return table
+
+
+@routes.get(
+    "/v1/tables/{id}/export",
+    permission="table:read",
+    answers=ExportAnswer,
+    shape=_export_shape,
+    refusals=[Code.TABLE_UNKNOWN],
+)
+async def export_table(
+    call: Call,
+    table_id: TableId,
+    format: Annotated[Literal["csv", "jsonl"], Query(description="CSV, or one JSON object a line.")] = "csv",
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Rows to skip.")] = 0,
+) -> Exported:
+    """Get up to 10,000 rows as the text of a file, by primary key."""
+    exported: Exported = await call.parts.tables.export(call.principal, table_id, format, offset)
+    return exported
