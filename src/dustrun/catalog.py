@@ -223,6 +223,11 @@ def load(actions_dir: Path | None = None) -> Catalog:
             else:
                 trigger = triggers_found[found.type] = _named_trigger(value, found)
                 specs[found.type] = _trigger_spec(trigger)
+    attaching = tuple(sorted(name for name, connector in connectors_found.items() if connector.attaches))
+    for action in actions_found.values():
+        takes = (each for name in action.connector for each in (attaching if name == "http" else (name,)))
+        required = bool(action.connector) and not action.connector_optional
+        specs[action.type] = replace(specs[action.type], connectors=tuple(takes), connector_required=required)
     return Catalog(actions_found, triggers_found, connectors_found, specs)
 
 

@@ -181,3 +181,23 @@ async def test_test_call_asks_only_its_own_hosts(owner: Client) -> None:
     assert tested["ok"] is False
     assert "allowedHosts are api.example.com" in tested["message"]
     assert (await owner.post(path)).fields == ["url"]
+
+
+async def test_workflow_that_names_a_connector_wrongly_cannot_be_published(owner: Client) -> None:
+    made = await create(owner)
+    definition = using(made)
+    validated = (await owner.post("/v1/workflows/validate", {"definition": definition})).data
+    assert (validated["valid"], validated["errors"]) == (True, [])
+    other = await create(owner, type="http-basic", data={"username": "me", "password": SECRET})
+    for reference, field, word in (
+        ({"type": "http-bearer", "id": "conn_none"}, "nodes.ask.connector.id", "no connector"),
+        ({"type": "http-bearer", "id": other["id"]}, "nodes.ask.connector.type", 'of type "http-basic"'),
+        ({"type": "apprise", "id": made["id"]}, "nodes.ask.connector.type", 'takes no connector of type "apprise"'),
+    ):
+        definition["nodes"]["ask"]["connector"] = reference
+        problems = (await owner.post("/v1/workflows/validate", {"definition": definition})).data["errors"]
+        assert any(problem["field"] == field and word in problem["message"] for problem in problems)
+        workflow = await owner.create_workflow(definition)
+        refused = await owner.post(f"/v1/workflows/{workflow['id']}/publish")
+        assert (refused.status, refused.code) == (400, Code.DEFINITION_INVALID)
+        assert field in refused.fields

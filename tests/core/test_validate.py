@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from dustrun.core.program import compile_program
 from dustrun.core.validate import MAX_PROBLEMS, check, field_path, near, seen_location
 from dustrun.errors import Problem
 
-SPECS = load().specs()
+SPECS = dict(load().specs())
+SPECS["tell"] = replace(SPECS["log"], connectors=("apprise",), connector_required=True)
 Nodes = dict[str, dict[str, Any]]
 ROOT: dict[str, Any] = {"type": "manual", "children": ["a"]}
 
@@ -102,6 +104,30 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {},
         "nodes.a.type",
         'There is no node type "lgo". Did you mean "log"? See GET /v1/actions.',
+    ),
+    (
+        "connector_missing",
+        "error",
+        {"root": ROOT, "a": log(type="tell")},
+        {},
+        "nodes.a.connector",
+        'This action needs a connector of type "apprise".',
+    ),
+    (
+        "connector_type",
+        "error",
+        {"root": ROOT, "a": log(type="tell", connector={"type": "aprise", "id": "conn_1"})},
+        {},
+        "nodes.a.connector.type",
+        'This action takes no connector of type "aprise", only "apprise". Did you mean "apprise"?',
+    ),
+    (
+        "connector_unused",
+        "warning",
+        {"root": ROOT, "a": log(connector={"type": "apprise", "id": "conn_1"})},
+        {},
+        "nodes.a.connector",
+        'A node of type "log" uses no connector; take it away.',
     ),
     (
         "trigger_not_named",

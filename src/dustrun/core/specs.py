@@ -13,7 +13,8 @@ from pydantic import BaseModel
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
     """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name,
-    None when it does not branch; `result_fields` are the names its result is known to have, None when open."""
+    None when it does not branch; `result_fields` are the names its result is known to have, None when open;
+    `connectors` are the types of connectors that it takes."""
 
     type: str
     kind: str
@@ -22,6 +23,8 @@ class NodeSpec:
     branches: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     result_fields: frozenset[str] | None = None
     raw_fields: frozenset[str] = frozenset()
+    connectors: tuple[str, ...] = ()
+    connector_required: bool = False
 
 
 Specs = Mapping[str, NodeSpec]

@@ -46,6 +46,7 @@ _NODE_FIELDS = frozenset({"result", "error", "status", "input"})
 MAX_NESTING = 10
 MAX_PROBLEMS = 100
 _RESUME_URL = re.compile(r"""\bresumeUrl\(\s*(?:'([^']*)'|"([^"]*)")\s*\)""")
+_WALLET = "wallet"
 _TIMED = frozenset({"call-workflow"})
 
 
@@ -161,7 +162,23 @@ def _check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
             message = f'"{node_id}" is a trigger; name it in triggerNodeIds or give it another type.'
             yield _problem("trigger_not_named", node_id, "type", message)
+        yield from _check_connector(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
+
+
+def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    given = node.connector.type if node.connector is not None else None
+    if given == _WALLET:
+        return  # whether an action takes a wallet is not a matter of connectors
+    takes = ", ".join(f'"{name}"' for name in spec.connectors)
+    if given is None and spec.connector_required:
+        yield _problem("connector_missing", node_id, "connector", f"This action needs a connector of type {takes}.")
+    elif given is not None and spec.connectors and given not in spec.connectors:
+        message = f'This action takes no connector of type "{given}", only {takes}.{near(given, spec.connectors)}'
+        yield _problem("connector_type", node_id, "connector.type", message)
+    elif given is not None and not spec.connectors:
+        message = f'A node of type "{node.type}" uses no connector; take it away.'
+        yield _problem("connector_unused", node_id, "connector", message, "warning")
 
 
 def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:

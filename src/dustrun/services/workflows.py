@@ -17,7 +17,7 @@ from dustrun import clock, ids
 from dustrun.core import exact_json, validate
 from dustrun.core.definition import Definition
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
-from dustrun.services import audit, idempotency
+from dustrun.services import audit, idempotency, references
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
 from dustrun.services.problems import field_path
@@ -234,17 +234,18 @@ class Workflows:
 
     # --- validating ---
 
-    async def validate(self, document: Any) -> list[Problem]:
+    async def validate(self, principal: Principal, document: Any) -> list[Problem]:
         """Every problem of an unsaved definition: of its shape, or else of its meaning."""
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
             return [_shape_problem(found) for found in error.errors()]
-        return await self.find_problems(definition)
+        return await self.find_problems(principal, definition)
 
-    async def find_problems(self, definition: Definition) -> list[Problem]:
-        """Full validation, in a thread: a thousand nodes take a while."""
-        return list(await asyncio.to_thread(validate.check, definition, self._catalog.specs()))
+    async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
+        """Full validation, in a thread: a thousand nodes take a while. Connectors must be the organisation's."""
+        found = await asyncio.to_thread(validate.check, definition, self._catalog.specs())
+        return [*found, *await references.find_problems(self._database, principal.org_id, definition)]
 
     # --- changing ---
 
@@ -319,7 +320,8 @@ class Workflows:
             return get_version(tx, row, _draft_to_publish(row, expected))
 
         draft = await self._database.read(query)
-        problems = [found for found in await self.find_problems(definition_of(draft)) if found.severity == "error"]
+        found = await self.find_problems(principal, definition_of(draft))
+        problems = [problem for problem in found if problem.severity == "error"]
         if problems:
             raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=problems)
         return draft.version

@@ -152,7 +152,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     read = await asyncio.to_thread(portable.read, body.content, body.bindings, own_id)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
     create = CreateWorkflow.model_validate({"description": "", **content, "definition": read.definition})
-    problems = await call.parts.workflows.find_problems(read.definition)
+    problems = await call.parts.workflows.find_problems(call.principal, read.definition)
     workflow = await call.parts.workflows.create(call.principal, _new(create, own_id))
     return Imported(workflow, read.to_bind, problems)
 
@@ -203,7 +203,7 @@ async def validate_workflow(call: Call, body: ValidateWorkflow) -> list[Problem]
 
     A definition with problems is a success of this call: `valid` is false and `errors` lists all of them.
     """
-    problems = await call.parts.workflows.validate(body.definition)
+    problems = await call.parts.workflows.validate(call.principal, body.definition)
     if "name" in body.model_fields_set and not (isinstance(body.name, str) and 1 <= len(body.name) <= 255):
         problems.insert(0, Problem("name", "must be a text of 1 to 255 characters", "name_invalid"))
     return problems
