@@ -20,6 +20,7 @@ from dustrun import catalog as catalogs
 from dustrun import log
 from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
+from dustrun.chain.chains import Chains
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
@@ -36,10 +37,14 @@ from dustrun.services.links import Links, secret_of
 from dustrun.services.programs import Programs
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
+from dustrun.services.signers import Signers
 from dustrun.services.streams import Streams
 from dustrun.services.tables import Tables
 from dustrun.services.upkeep import Upkeep
 from dustrun.services.variables import Variables
+from dustrun.services.wallet_funds import WalletFunds
+from dustrun.services.wallet_policies import WalletPolicies
+from dustrun.services.wallets import Wallets
 from dustrun.settings import Settings
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
@@ -94,6 +99,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
     connections = Connections(database, writer, vault, catalog, http)
+    chains, signers = Chains.of(settings), Signers(database, vault, settings)
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
@@ -107,6 +113,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
+    parts.wallets = Wallets(database, writer, signers)
+    parts.wallet_policies = WalletPolicies(database, writer, settings.policy_delay_s * 1000)
+    parts.wallet_funds = WalletFunds(database, chains)
     parts.connectors = Connectors(database, writer, catalog, vault, connections)
     parts.variables = variables
     parts.tables = tables
@@ -135,6 +144,8 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         await connections.tokens.stop()
         await writer.stop()
         await sandbox.stop()
+        await signers.close()
+        await chains.close()
         await http.close()
         if traces is not None:
             await asyncio.to_thread(traces.stop)

@@ -53,6 +53,9 @@ class Parts:
     approvals: Any = None
     resumes: Any = None
     vault: Any = None
+    wallets: Any = None
+    wallet_policies: Any = None
+    wallet_funds: Any = None
     connectors: Any = None
     ready: Callable[[], bool] = _always
     gauges: Callable[[], Gauges] = _no_gauges

@@ -16,6 +16,7 @@ from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
 from dustrun.services import audit, idempotency
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
+from dustrun.services.spending import note_policy
 from dustrun.services.wallets import get_wallet
 from dustrun.storage import wallets as rows
 from dustrun.storage.database import Database
@@ -99,6 +100,7 @@ class WalletPolicies:
                 created_at=now,
             )
             rows.add_policy(tx, row)
+            note_policy(tx, wallet_id, policy, now)
             audit.record(
                 tx,
                 principal,

@@ -1,0 +1,265 @@
+"""`/v1/wallets`: who signs, what it may do, what it has and what it has spent."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from dustrun.api.routing import Call, Calling, Routes
+from dustrun.api.shapes import wallets as shapes
+from dustrun.api.shapes.wire import PageAnswer, Paged, moment_ms, page_shape
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services import wallet_import
+from dustrun.services.paging import Page
+from dustrun.services.wallet_funds import Balances, Spent
+from dustrun.services.wallet_policies import Policies
+from dustrun.services.wallets import Exported, NewWallet, Wallets
+from dustrun.storage.wallets import PolicyRow, WalletRow
+
+routes = Routes("Wallets")
+router = routes.router
+
+WalletId = Annotated[str, Path(alias="id", description="Id of the wallet.", max_length=128)]
+_UNKNOWN = [Code.WALLET_UNKNOWN]
+_MOST_CHAINS = 50
+
+
+@routes.post(
+    "/v1/wallets",
+    permission="wallet:write",
+    answers=shapes.NewWalletAnswer,
+    shape=shapes.new_wallet,
+    refusals=[Code.WALLET_ADDRESS_TAKEN, Code.UPSTREAM_FAILED],
+)
+async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
+    """Make a wallet.
+
+    Its policy is empty: it denies every spend until `PUT /v1/wallets/{id}/policy` says what it may do. The kinds
+    `remote` and `env` need `wallet:admin`.
+    """
+    wallets = _wallets(call)
+    new = NewWallet(body.name, body.description, body.is_default)
+    if body.kind == "remote":
+        return await wallets.add_remote(call.principal, new, body.signer or "", body.address)
+    if body.kind == "env":
+        return await wallets.add_variable(call.principal, new, body.signer or "")
+    if body.kind == "watch":
+        return await wallets.watch(call.principal, new, body.address or "")
+    return await wallets.create(call.principal, new)
+
+
+@routes.post(
+    "/v1/wallets/import",
+    permission="wallet:write",
+    answers=shapes.NewWalletAnswer,
+    shape=shapes.new_wallet,
+    refusals=[Code.WALLET_ADDRESS_TAKEN],
+    secret_body=True,
+)
+async def import_wallet(call: Call, body: shapes.ImportWallet) -> WalletRow:
+    """Make a wallet with a key that you bring.
+
+    The key is sealed at once and never part of an answer, a log or an event. A key that a wallet of this server holds
+    already is refused.
+    """
+    new = NewWallet(body.name, body.description, body.is_default)
+    return await _wallets(call).add_key(call.principal, new, _key_of(body))
+
+
+def _key_of(body: shapes.ImportWallet) -> wallet_import.Read:
+    if body.private_key is not None:
+        return wallet_import.of_private_key(body.private_key.get_secret_value())
+    if body.mnemonic is not None:
+        passphrase = "" if body.passphrase is None else body.passphrase.get_secret_value()
+        return wallet_import.of_mnemonic(body.mnemonic.get_secret_value(), passphrase, body.path)
+    password = "" if body.password is None else body.password.get_secret_value()
+    return wallet_import.of_keystore(body.keystore or {}, password)
+
+
+@routes.get(
+    "/v1/wallets", permission="wallet:read", answers=PageAnswer[shapes.WalletAnswer], shape=page_shape(shapes.wallet)
+)
+async def list_wallets(
+    call: Call,
+    paging: Paged,
+    archived: Annotated[bool, Query(description="Whether archived ones are listed too.")] = False,
+) -> Page[WalletRow]:
+    """List wallets: the default first, then newest first."""
+    return await _wallets(call).list_page(call.principal, paging, with_archived=archived)
+
+
+@routes.get(
+    "/v1/wallets/{id}",
+    permission="wallet:read",
+    answers=shapes.WalletAnswer,
+    shape=shapes.wallet,
+    refusals=_UNKNOWN,
+)
+async def get_wallet(call: Call, id: WalletId) -> WalletRow:
+    """Get one wallet."""
+    return await _wallets(call).get(call.principal, id)
+
+
+@routes.patch(
+    "/v1/wallets/{id}",
+    permission="wallet:write",
+    answers=shapes.WalletAnswer,
+    shape=shapes.wallet,
+    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
+)
+async def change_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> WalletRow:
+    """Rename a wallet."""
+    return await _wallets(call).rename(call.principal, id, name=body.name, description=body.description)
+
+
+@routes.put(
+    "/v1/wallets/{id}/default",
+    permission="wallet:write",
+    answers=shapes.WalletAnswer,
+    shape=shapes.wallet,
+    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
+)
+async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
+    """Make it the wallet of nodes that name none."""
+    return await _wallets(call).make_default(call.principal, id)
+
+
+@routes.post(
+    "/v1/wallets/{id}/export",
+    permission="wallet:admin",
+    answers=shapes.ExportAnswer,
+    shape=shapes.exported,
+    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
+    secret=True,
+    secret_body=True,
+)
+async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> Exported:
+    """Export a wallet's key as a keystore under your password.
+
+    Only of wallets whose key this server holds. The export is audited.
+    """
+    return await _wallets(call).export(call.principal, id, body.password.get_secret_value())
+
+
+@routes.delete(
+    "/v1/wallets/{id}",
+    permission="wallet:write",
+    answers=shapes.WalletAnswer,
+    shape=shapes.wallet,
+    refusals=[*_UNKNOWN, Code.WALLET_IN_USE],
+)
+async def archive_wallet(
+    call: Call,
+    id: WalletId,
+    force: Annotated[bool, Query(description="Also while workflows name it.")] = False,
+) -> WalletRow:
+    """Archive a wallet.
+
+    The default one and one with open transactions are refused; workflows that name it are listed, and `force` archives
+    it all the same. Its key stays sealed, and can still be exported.
+    """
+    return await _wallets(call).archive(call.principal, id, force=force)
+
+
+@routes.get(
+    "/v1/wallets/{id}/policy",
+    permission="wallet:read",
+    answers=shapes.PolicyAnswer,
+    shape=shapes.policies,
+    refusals=_UNKNOWN,
+)
+async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
+    """Get the policy in force, and the one that waits to come into force."""
+    found: Policies = await call.parts.wallet_policies.get(call.principal, id)
+    return found
+
+
+@routes.put(
+    "/v1/wallets/{id}/policy",
+    permission="wallet:write",
+    answers=shapes.PolicyAnswer,
+    shape=shapes.policies,
+    refusals=[*_UNKNOWN, Code.POLICY_VERSION_MOVED, Code.WALLET_CANNOT_SIGN],
+)
+async def put_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) -> Policies:
+    """Say what a wallet may do.
+
+    What tightens works at once. What loosens anything needs `wallet:admin` and takes effect at `effectiveAt`, not
+    earlier than the setting `policy_delay_s` allows. A new version cancels one that still waits.
+    """
+    found: Policies = await call.parts.wallet_policies.put(
+        call.principal,
+        id,
+        body.policy,
+        expected_version=body.expected_version,
+        effective_at=None if body.effective_at is None else moment_ms(body.effective_at),
+    )
+    return found
+
+
+@routes.get(
+    "/v1/wallets/{id}/policy/history",
+    permission="wallet:read",
+    answers=PageAnswer[shapes.PolicyVersionAnswer],
+    shape=page_shape(shapes.policy_version),
+    refusals=_UNKNOWN,
+)
+async def list_wallet_policies(call: Call, id: WalletId, paging: Paged) -> Page[PolicyRow]:
+    """List every version of a policy, newest first."""
+    page: Page[PolicyRow] = await call.parts.wallet_policies.history(call.principal, id, paging)
+    return page
+
+
+@routes.get(
+    "/v1/wallets/{id}/balances",
+    permission="wallet:read",
+    answers=shapes.BalancesAnswer,
+    shape=shapes.balances,
+    refusals=[*_UNKNOWN, Code.CHAIN_UNKNOWN, Code.CHAIN_NOT_SERVED],
+)
+async def get_wallet_balances(
+    call: Call,
+    id: WalletId,
+    chain_ids: Annotated[
+        str | None,
+        Query(alias="chainIds", description="Chains, comma-separated; without it, every one that is served."),
+    ] = None,
+) -> Balances:
+    """Get what a wallet has: native coins and known tokens.
+
+    A chain or a token that does not answer is named under `failures`, and `isComplete` is false.
+    """
+    wanted = None if chain_ids is None else _read_chains(chain_ids)
+    found: Balances = await call.parts.wallet_funds.balances(call.principal, id, wanted)
+    return found
+
+
+@routes.get(
+    "/v1/wallets/{id}/spending",
+    permission="wallet:read",
+    answers=shapes.SpendingAnswer,
+    shape=lambda found: {"walletId": found[0], "items": [shapes.spent(item) for item in found[1]]},
+    refusals=_UNKNOWN,
+)
+async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[Spent]]:
+    """Get how much of each limit over a window is used.
+
+    Transactions that are still open count in full.
+    """
+    return id, await call.parts.wallet_funds.spending(call.principal, id)
+
+
+def _wallets(call: Calling) -> Wallets:
+    found: Wallets = call.parts.wallets
+    return found
+
+
+def _read_chains(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not 0 < len(parts) <= _MOST_CHAINS or not all(
+        part.isascii() and part.isdigit() and len(part) < 19 for part in parts
+    ):
+        problem = Problem("chainIds", f"must be 1 to {_MOST_CHAINS} ids of chains, comma-separated, like 1,8453")
+        raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
+    return [int(part) for part in parts]

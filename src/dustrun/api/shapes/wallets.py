@@ -1,0 +1,343 @@
+"""Wallets and their policies, balances and spending on the wire."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+
+from dustrun.api.shapes.wire import Description, Instant, Name, Text, Time, Version, time
+from dustrun.clock import now_ms
+from dustrun.core import exact_json
+from dustrun.core.addresses import read_address
+from dustrun.core.amounts import format_units
+from dustrun.core.fields import Fields
+from dustrun.core.policy.counting import GAS_USD, USD
+from dustrun.core.policy.document import WalletPolicy
+from dustrun.services.wallet_funds import Balance, Balances, ChainBalances, Failure, Spent
+from dustrun.services.wallet_policies import Policies
+from dustrun.services.wallets import Exported
+from dustrun.storage.wallets import PolicyRow, WalletRow
+
+Kind = Literal["local", "remote", "env", "watch"]
+_EMPTY_POLICY_HINT = "The wallet's policy is empty, so it denies every spend. Say what the wallet may do with PUT /v1/wallets/{id}/policy."
+_WATCH_HINT = "The wallet only watches its address; it signs nothing."
+
+
+def _address(text: str) -> str:
+    if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text.strip()):
+        raise ValueError("has the length of a private key, not of an address (0x and 40 hexadecimal digits)")
+    return read_address(text)
+
+
+Address = Annotated[
+    str, AfterValidator(_address), StringConstraints(max_length=100), Field(examples=["0x" + "00" * 19 + "01"])
+]
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+
+
+class CreateWallet(Fields):
+    """A new wallet. `local`: a fresh key that this server holds. `remote`, `env`: the key is elsewhere. `watch`: no key
+    at all."""
+
+    name: Name = Field(description="Label.", examples=["treasury"])
+    description: Description | None = Field(None, description="Free text.")
+    kind: Kind = Field("local", description="Who holds the key.")
+    signer: Annotated[Text, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        None, description="Of `remote`: name of the signer; of `env`: name of the variable. The operator allows them."
+    )
+    address: Address | None = Field(
+        None, description="Of `watch`: the address; of `remote`: which of the signer's, needed when it has several."
+    )
+    is_default: bool = Field(False, description="Whether nodes that name no wallet use it; the first one always.")
+
+    @model_validator(mode="after")
+    def _check(self) -> CreateWallet:
+        if (self.signer is not None) != (self.kind in ("remote", "env")):
+            raise ValueError("signer belongs to the kinds remote and env, which need it")
+        if self.address is not None and self.kind not in ("remote", "watch"):
+            raise ValueError("address belongs to the kinds remote and watch")
+        if self.address is None and self.kind == "watch":
+            raise ValueError("a wallet of the kind watch needs an address")
+        return self
+
+
+class ImportWallet(Fields):
+    """A wallet out of exactly one of `privateKey`, `mnemonic` and `keystore`."""
+
+    name: Name = Field(description="Label.", examples=["treasury"])
+    description: Description | None = Field(None, description="Free text.")
+    is_default: bool = Field(False, description="Whether nodes that name no wallet use it; the first one always.")
+    private_key: Secret | None = Field(None, description="64 hexadecimal digits, 0x before them or not.")
+    mnemonic: Secret | None = Field(None, description="12 to 24 words of BIP-39.")
+    passphrase: SecretStr | None = Field(None, max_length=4096, description="BIP-39 passphrase of the mnemonic.")
+    path: Annotated[Text, StringConstraints(max_length=200)] | None = Field(
+        None, description="Derivation path of the mnemonic.", examples=["m/44'/60'/0'/0/0"]
+    )
+    keystore: dict[str, Any] | None = Field(None, description="A keystore of version 3.", repr=False)
+    password: SecretStr | None = Field(None, max_length=4096, description="Password of the keystore.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ImportWallet:
+        if sum(given is not None for given in (self.private_key, self.mnemonic, self.keystore)) != 1:
+            raise ValueError("give exactly one of privateKey, mnemonic and keystore")
+        if (self.keystore is None) != (self.password is None):
+            raise ValueError("keystore and password belong together")
+        if self.mnemonic is None and (self.path is not None or self.passphrase is not None):
+            raise ValueError("path and passphrase belong to a mnemonic")
+        return self
+
+
+class ChangeWallet(Fields):
+    """What is to change; what is left out stays."""
+
+    name: Name | None = Field(None, description="Label.")
+    description: Description | None = Field(None, description="Free text.")
+
+
+class ExportWallet(Fields):
+    """Under which password the key leaves."""
+
+    password: SecretStr = Field(min_length=8, max_length=1024, description="Of the keystore to be made.")
+
+
+class WalletAnswer(Fields):
+    """A wallet. Its key is never part of an answer."""
+
+    id: str
+    organization_id: str
+    name: str
+    description: str | None
+    kind: Kind
+    address: str = Field(description="EIP-55 checksummed.")
+    signer: str | None = Field(description="Name of the remote signer or of the environment variable.")
+    is_default: bool
+    can_sign: bool = Field(description="False for one that only watches, or is archived.")
+    created_at: Time
+    updated_at: Time
+    archived_at: Time | None
+
+
+class NewWalletAnswer(WalletAnswer):
+    """A wallet just made."""
+
+    hint: str = Field(description="What to do next.")
+
+
+class ExportAnswer(Fields):
+    """A key under the caller's password."""
+
+    id: str
+    address: str
+    keystore: dict[str, Any] = Field(description="Version 3, which wallets and nodes import.")
+
+
+class PutPolicy(Fields):
+    """A whole policy; it takes the place of the one before."""
+
+    policy: WalletPolicy = Field(description="What the wallet may do.")
+    expected_version: Version | None = Field(None, description="The `newestVersion` that the caller has read.")
+    effective_at: Instant | None = Field(
+        None, description="When a loosening shall take effect; not earlier than the server's `policy_delay_s`."
+    )
+
+
+class PendingPolicyAnswer(Fields):
+    """A policy that waits to come into force."""
+
+    version: int
+    policy: WalletPolicy
+    effective_at: Time
+
+
+class PolicyAnswer(Fields):
+    """The policy in force, and the one that waits, if any."""
+
+    wallet_id: str
+    version: int
+    newest_version: int = Field(description="For `expectedVersion`.")
+    policy: WalletPolicy
+    effective_at: Time
+    pending: PendingPolicyAnswer | None
+
+
+class PolicyVersionAnswer(Fields):
+    """One version of a policy."""
+
+    wallet_id: str
+    version: int
+    policy: WalletPolicy
+    is_looser: bool = Field(description="Whether it allowed something that the one in force before did not.")
+    effective_at: Time
+    cancelled_at: Time | None = Field(description="When another one took its place before it came into force.")
+    is_pending: bool
+    created_by: str = Field(description="Id of the key.")
+    created_at: Time
+
+
+class BalanceAnswer(Fields):
+    """What the wallet has of one asset."""
+
+    asset: str = Field(examples=["eip155:1/native"])
+    token: str | None = Field(description="Address of the token; null for the native coin.")
+    symbol: str
+    decimals: int
+    amount: str = Field(description="Base units.")
+    amount_formatted: str
+
+
+class FailureAnswer(Fields):
+    """What could not be read."""
+
+    token: str | None = Field(description="The token; null for the whole chain.")
+    code: int
+    message: str
+
+
+class ChainBalancesAnswer(Fields):
+    """What the wallet has on one chain."""
+
+    chain_id: int
+    name: str
+    balances: list[BalanceAnswer]
+    failures: list[FailureAnswer]
+
+
+class BalancesAnswer(Fields):
+    """What the wallet has."""
+
+    wallet_id: str
+    address: str
+    at: Time
+    is_complete: bool = Field(description="False when `failures` of a chain name what is missing.")
+    chains: list[ChainBalancesAnswer]
+
+
+class SpentAnswer(Fields):
+    """How much of one limit is used."""
+
+    measure: str = Field(description="An asset, `usd`, `gasUsd` or `count`.")
+    window_ms: int
+    spent: str = Field(description="Base units of the asset, US dollars, or a number; open transactions count.")
+    max: str
+    remaining: str
+
+
+class SpendingAnswer(Fields):
+    """The limits over windows of the policy in force."""
+
+    wallet_id: str
+    items: list[SpentAnswer]
+
+
+def wallet(row: WalletRow) -> dict[str, Any]:
+    """A wallet."""
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "name": row.name,
+        "description": row.description,
+        "kind": row.kind,
+        "address": row.address,
+        "signer": row.signer,
+        "isDefault": bool(row.is_default),
+        "canSign": row.can_sign,
+        "createdAt": time(row.created_at),
+        "updatedAt": time(row.updated_at),
+        "archivedAt": time(row.archived_at),
+    }
+
+
+def new_wallet(row: WalletRow) -> dict[str, Any]:
+    """A wallet just made, with what to do next."""
+    hint = _EMPTY_POLICY_HINT.replace("{id}", row.id) if row.can_sign else _WATCH_HINT
+    return {**wallet(row), "hint": hint}
+
+
+def exported(found: Exported) -> dict[str, Any]:
+    """A key under the caller's password."""
+    return {"id": found.wallet.id, "address": found.wallet.address, "keystore": found.keystore}
+
+
+def policies(found: Policies) -> dict[str, Any]:
+    """The policy in force and the one that waits."""
+    pending = None
+    if found.pending is not None:
+        pending = {"version": found.pending.version, **_document(found.pending)}
+    return {
+        "walletId": found.in_force.wallet_id,
+        "version": found.in_force.version,
+        "newestVersion": found.newest,
+        **_document(found.in_force),
+        "pending": pending,
+    }
+
+
+def policy_version(row: PolicyRow) -> dict[str, Any]:
+    """One version of the history."""
+    return {
+        "walletId": row.wallet_id,
+        "version": row.version,
+        **_document(row),
+        "isLooser": bool(row.is_looser),
+        "cancelledAt": time(row.cancelled_at),
+        "isPending": row.is_pending(now_ms()),
+        "createdBy": row.created_by,
+        "createdAt": time(row.created_at),
+    }
+
+
+def _document(row: PolicyRow) -> dict[str, Any]:
+    return {"policy": exact_json.loads_own(row.document), "effectiveAt": time(row.effective_at)}
+
+
+def balances(found: Balances) -> dict[str, Any]:
+    """What a wallet has."""
+    return {
+        "walletId": found.wallet_id,
+        "address": found.address,
+        "at": time(found.at_ms),
+        "isComplete": found.is_complete,
+        "chains": [_chain(chain) for chain in found.chains],
+    }
+
+
+def _chain(found: ChainBalances) -> dict[str, Any]:
+    return {
+        "chainId": found.network.chain_id,
+        "name": found.network.name,
+        "balances": [_balance(balance) for balance in found.balances],
+        "failures": [_failure(failure) for failure in found.failures],
+    }
+
+
+def _balance(found: Balance) -> dict[str, Any]:
+    return {
+        "asset": found.asset.key,
+        "token": found.asset.token,
+        "symbol": found.symbol,
+        "decimals": found.decimals,
+        "amount": str(found.units),
+        "amountFormatted": format_units(found.units, found.decimals),
+    }
+
+
+def _failure(found: Failure) -> dict[str, Any]:
+    return {"token": found.token, "code": found.code, "message": found.message}
+
+
+def spent(found: Spent) -> dict[str, Any]:
+    """How much of a limit is used."""
+    return {
+        "measure": found.measure,
+        "windowMs": found.window_ms,
+        "spent": _shown(found.measure, found.spent_units),
+        "max": _shown(found.measure, found.max_units),
+        "remaining": _shown(found.measure, max(0, found.max_units - found.spent_units)),
+    }
+
+
+def _shown(measure: str, units: int) -> str:
+    """US dollars as a decimal number, everything else in base units."""
+    return format_units(units, 18) if measure in (USD, GAS_USD) else str(units)
