@@ -171,7 +171,7 @@ async def test_a_run_of_the_ledger_stays(server: Composition) -> None:
     await _newest(server)
     await _age(server, run_id)
     own = (await server.owner.get("/v1/organizations")).data["items"][0]["id"]
-    pk = (await server.rows(sa.select(runs.c.pk)))[0][0]
+    pk = (await server.rows(sa.select(runs.c.pk).where(runs.c.id == run_id)))[0][0]
     values = {"org_id": own, "root_run_id": run_id, "path": "pay", "generation": 1, "run_pk": pk, "created_at": 1}
     spends = metadata.tables["spends"]
     await server.execute(sa.insert(spends).values(**values, transactions="[]", signatures="[]", notes="{}"))

@@ -36,22 +36,28 @@ def stored(connection: Connection) -> str | None:
     return str(row[0]) if row else None
 
 
-def upgrade(database: Database) -> None:
-    """Applies every migration that the store lacks, in one transaction.
-
-    Raises `Permanent` when the store is not ours or of a newer version, `Temporary` when it cannot be reached.
-    """
+def revision_of(database: Database) -> str | None:
+    """The store's revision; None for an empty store. Raises `Permanent` when the store is not ours, `Temporary` when it
+    cannot be reached."""
     try:
         with database.engine.connect() as connection:
-            revision = stored(connection)
+            return stored(connection)
     except sa.exc.OperationalError as error:
         raise Temporary(f"The store cannot be opened: {error.orig}.") from error
     except sa.exc.DatabaseError as error:
         raise Permanent(f"The store is no database of ours: {error.orig}.") from error
-    if revision == head():
+
+
+def upgrade(database: Database, revision: str | None = None) -> None:
+    """Applies every migration that the store lacks, or those up to a revision, in one transaction.
+
+    Raises `Permanent` when the store is not ours or of a newer version, `Temporary` when it cannot be reached.
+    """
+    found = revision_of(database)
+    if found == (revision or head()):
         return
-    _refuse_newer(revision)
-    _apply(database)
+    _refuse_newer(found)
+    _apply(database, revision or "head")
 
 
 def _refuse_newer(revision: str | None) -> None:
@@ -62,7 +68,7 @@ def _refuse_newer(revision: str | None) -> None:
         )
 
 
-def _apply(database: Database) -> None:
+def _apply(database: Database, revision: str) -> None:
     # slow import: only a store that must change pays for it
     from alembic import command
     from alembic.config import Config
@@ -71,7 +77,7 @@ def _apply(database: Database) -> None:
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def lock(connection: Connection) -> None:

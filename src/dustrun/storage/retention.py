@@ -66,6 +66,11 @@ _YOUNG_BELOW = Statement(
     sa.select(runs.c.pk).select_from(_called.join(runs, runs.c.pk == _called.c.pk)).where(_IS_YOUNG).limit(1)
 )
 _IS_THERE = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.org_id == b("org_id")))
+# The numbers of runs and of the activity must never be given twice: readers of streams stand behind one.
+_NEWEST = [
+    Statement(sa.select(runs.c.pk).order_by(runs.c.pk.desc()).limit(1)),
+    Statement(sa.select(activity.c.run_pk).order_by(activity.c.id.desc()).limit(1)),
+]
 _IN_LEDGER = [Statement(sa.select(table.c.run_pk).where(table.c.run_pk == b("the_pk")).limit(1)) for table in KEEPING]
 _DOOM = Statement(
     sa.update(runs)
@@ -153,16 +158,19 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
     """Takes those of the organisation's next runs out of sight that ended before an instant and that nothing needs.
 
     A run is needed while a run of its retry chain, or one that it called, is open or younger; while its caller is
-    there, because a node that is carried out again looks for the run that it called; and for ever by the ledger.
+    there, because a node that is carried out again looks for the run that it called; and for ever by the ledger. The
+    newest run of the store stays too.
     """
     rows = tx.all(_LIST, org_id=org_id, after=after, count=count)
+    newest = {row[0] for statement in _NEWEST if (row := tx.one(statement)) is not None}
     doomed = 0
     for pk, run_id, root, parent_pk, started_at, finished_at, status, workflow_id in rows:
         after = pk
         if started_at >= before:
             return Step(None, doomed)
         if (
-            finished_at is None
+            pk in newest
+            or finished_at is None
             or finished_at >= before
             or _is_needed(tx, org_id, pk, root or run_id, parent_pk, before)
         ):

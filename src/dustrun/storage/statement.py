@@ -45,6 +45,11 @@ class Tx:
         self._cursor = cursor
         self._dialect = dialect
 
+    @property
+    def cursor(self) -> Any:
+        """The driver's cursor, for what moves whole tables."""
+        return self._cursor
+
     def _parameters(
         self, order: tuple[str, ...] | None, fixed: dict[str, Any], values: Mapping[str, Any]
     ) -> Sequence[Any] | Mapping[str, Any]:

@@ -1,0 +1,95 @@
+"""`dustrun backup` and `dustrun restore`: the store into a file and out of it, past any server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dustrun.cli import output
+from dustrun.cli.failures import CliError, Exit
+from dustrun.cli.options import AsJson
+from dustrun.cli.serve import read_settings
+from dustrun.errors import DustrunError
+
+if TYPE_CHECKING:
+    from dustrun.settings import Settings
+    from dustrun.storage.archive import Manifest
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the SQLite file.", show_default="as the server's settings")
+]
+Url = Annotated[
+    str | None, typer.Option("--database-url", help="Another store.", show_default="as the server's settings")
+]
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it, e.g. dustrun.backup.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Write over the file if it exists.")] = False,
+    data_dir: DataDir = None,
+    database_url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Back the store up into one file, also while a server works on it.
+
+    The file holds everything that the store holds, at one instant; secrets stay sealed, and the master key that opens
+    them is not in it: keep a copy of that apart. A backup of SQLite can be restored into PostgreSQL and the other way.
+    """
+    from dustrun.storage.backup import back_up  # slow import
+
+    settings = _settings(data_dir, database_url)
+    try:
+        manifest = back_up(settings.store_url(), file, replace=replace)
+    except (DustrunError, OSError) as error:
+        raise _failure(error) from error
+    _tell(manifest, f'Backed up to "{file}"', as_json)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `dustrun backup` wrote.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete everything that the store holds, if it holds anything.")
+    ] = False,
+    data_dir: DataDir = None,
+    database_url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup into a store that no server uses.
+
+    All or nothing: the file is read as a whole first, and a damaged or newer one changes nothing. Runs that were open
+    when the backup was taken go on when a server starts on the store; what they have done since is not in it.
+    """
+    from dustrun.storage.restore import restore as put_back  # slow import
+
+    settings = _settings(data_dir, database_url)
+    if settings.database_url is None:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        manifest = put_back(settings.store_url(), settings.data_dir, file, replace=replace)
+    except (DustrunError, OSError) as error:
+        raise _failure(error) from error
+    _tell(manifest, f'Restored "{file}"', as_json)
+
+
+def _settings(data_dir: Path | None, database_url: str | None) -> Settings:
+    given: dict[str, Any] = {"data_dir": data_dir, "database_url": database_url}
+    return read_settings({name: value for name, value in given.items() if value is not None})
+
+
+def _failure(error: DustrunError | OSError) -> CliError:
+    message = error.message if isinstance(error, DustrunError) else f"{error}."
+    return CliError(message, exit=Exit.FAILURE)
+
+
+def _tell(manifest: Manifest, done: str, as_json: bool) -> None:
+    from dustrun import clock
+
+    taken_at = clock.to_rfc3339(manifest.taken_at)
+    counts = {entry.name: entry.rows for entry in manifest.tables}
+    if as_json:
+        output.write_json({"schema": manifest.schema, "takenAt": taken_at, "rows": counts})
+        return
+    shown = ", ".join(f"{counts[name]} {name}" for name in ("workflows", "runs", "events") if name in counts)
+    output.say(f"{done}: {shown}; as of {taken_at}, schema {manifest.schema}.")

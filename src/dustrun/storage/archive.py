@@ -1,0 +1,165 @@
+"""The file of a backup, the same for every store: a ZIP of `manifest.json` and, for each table, `tables/NAME.jsonl`.
+
+A line of a table is one row as a JSON list, in the order of the manifest's `columns`: integers, texts and nulls, which
+is all that the tables hold. The manifest says what made it and when, the schema's revision, and for each table how
+many rows it has and the SHA-256 of its lines. The order of its tables is one in which they can be filled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dustrun.errors import Permanent
+
+FORMAT = "dustrun-backup"
+FORMAT_VERSION = 1
+_MANIFEST = "manifest.json"
+_PIECE = 1000
+Row = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """One table in a backup."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a backup says of itself; `taken_at` in milliseconds."""
+
+    dustrun: str
+    schema: str
+    dialect: str
+    taken_at: int
+    tables: tuple[TableEntry, ...]
+
+
+class ArchiveWriter:
+    """Writes a backup beside its place and moves it there when it is whole and on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._partial.unlink(missing_ok=True)
+        handle = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(handle, "wb")
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        self._tables: list[TableEntry] = []
+
+    def add_table(self, name: str, columns: Sequence[str], rows: Iterable[Row]) -> TableEntry:
+        """Adds a table with all its rows."""
+        digest, count = hashlib.sha256(), 0
+        with self._zip.open(f"tables/{name}.jsonl", "w", force_zip64=True) as out:
+            for row in rows:
+                line = orjson.dumps(list(row)) + b"\n"
+                digest.update(line)
+                out.write(line)
+                count += 1
+        entry = TableEntry(name, tuple(columns), count, digest.hexdigest())
+        self._tables.append(entry)
+        return entry
+
+    def finish(self, *, dustrun: str, schema: str, dialect: str, taken_at: int) -> Manifest:
+        """Writes the manifest and puts the file in its place."""
+        manifest = Manifest(dustrun, schema, dialect, taken_at, tuple(self._tables))
+        described = {"format": FORMAT, "formatVersion": FORMAT_VERSION, **asdict(manifest)}
+        self._zip.writestr(_MANIFEST, orjson.dumps(described, option=orjson.OPT_INDENT_2))
+        self._zip.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._partial.replace(self._path)
+        return manifest
+
+    def drop(self) -> None:
+        """Throws away what was written."""
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class Archive:
+    """A backup that was opened to be read. What is wrong with the file raises `Permanent`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            text = self._zip.read(_MANIFEST)
+        except FileNotFoundError:
+            raise Permanent(f'There is no file "{path}".') from None
+        except (zipfile.BadZipFile, KeyError, zlib.error, OSError) as error:
+            raise self._damaged(f"it is no backup of Dustrun's, or only a part of one ({error})") from error
+        self.manifest = self._read_manifest(text)
+
+    def _damaged(self, reason: str) -> Permanent:
+        return Permanent(
+            f'The file "{self._path}" cannot be restored: {reason}. Nothing was changed; take another one.'
+        )
+
+    def _read_manifest(self, text: bytes) -> Manifest:
+        try:
+            found = orjson.loads(text)
+            if found["format"] != FORMAT:
+                raise self._damaged("its manifest is of another program")
+            if found["formatVersion"] > FORMAT_VERSION:
+                raise Permanent(
+                    f'The file "{self._path}" is of format {found["formatVersion"]}, made by Dustrun '
+                    f"{found['dustrun']}; this version reads up to format {FORMAT_VERSION}. Restore with that version."
+                )
+            tables = tuple(
+                TableEntry(entry["name"], tuple(entry["columns"]), entry["rows"], entry["sha256"])
+                for entry in found["tables"]
+            )
+            return Manifest(found["dustrun"], found["schema"], found["dialect"], found["taken_at"], tables)
+        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+            raise self._damaged(f"its manifest is not as it was written ({error})") from error
+
+    def check(self) -> None:
+        """Reads all of it once: every row of every table is there and as it was written."""
+        for entry in self.manifest.tables:
+            for _ in self.rows(entry):
+                pass
+
+    def rows(self, entry: TableEntry) -> Iterator[list[Row]]:
+        """The rows of a table, some at a time."""
+        digest, count = hashlib.sha256(), 0
+        piece: list[Row] = []
+        try:
+            with self._zip.open(f"tables/{entry.name}.jsonl") as lines:
+                for line in lines:
+                    digest.update(line)
+                    count += 1
+                    piece.append(self._row(entry, line))
+                    if len(piece) == _PIECE:
+                        yield piece
+                        piece = []
+        except (zipfile.BadZipFile, KeyError, zlib.error, OSError, orjson.JSONDecodeError, EOFError) as error:
+            raise self._damaged(f'table "{entry.name}" is damaged ({error})') from error
+        if count != entry.rows or digest.hexdigest() != entry.sha256:
+            raise self._damaged(f'table "{entry.name}" is not as it was written ({count} of {entry.rows} rows)')
+        if piece:
+            yield piece
+
+    def _row(self, entry: TableEntry, line: bytes) -> Row:
+        row = orjson.loads(line)
+        if not isinstance(row, list) or len(row) != len(entry.columns):
+            raise self._damaged(f'a row of table "{entry.name}" has not the columns that it should have')
+        return row
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._zip.close()

@@ -1,0 +1,226 @@
+"""Backups taken under load are one instant of the store, and go into either store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from composition import Composition, composed
+from dustrun import clock
+from dustrun.errors import Conflict, DustrunError, Permanent
+from dustrun.storage import migrate, store_facts
+from dustrun.storage.backup import back_up
+from dustrun.storage.database import Database
+from dustrun.storage.lock import ProcessLock
+from dustrun.storage.restore import restore
+from dustrun.storage.statement import Statement
+from dustrun.storage.tables import events, metadata, run_counts, runs
+
+DELAYED = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["hold"]},
+        "hold": {"type": "delay", "payload": {"delayMs": 1000}, "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "after"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+
+@pytest.fixture(params=["to sqlite", "to postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An empty store of either dialect, and a data folder for it."""
+    folder = tmp_path / "restored"
+    folder.mkdir(mode=0o700)
+    if request.param == "to sqlite":
+        yield f"sqlite:///{folder / 'dustrun.db'}", folder
+        return
+    cluster = request.getfixturevalue("cluster")
+    url = cluster.empty()
+    yield url, folder
+    cluster.drop(url)
+
+
+async def _load(server: Composition, workflow_id: str, until: asyncio.Event) -> int:
+    """Starts runs until it is told to stop."""
+    started = 0
+    while not until.is_set():
+        await server.owner.post(f"/v1/workflows/{workflow_id}/run", {})
+        started += 1
+    return started
+
+
+def _all(database: Database, statement: Any) -> list[tuple[Any, ...]]:
+    return database.read_now(lambda tx: tx.all(Statement(statement)))
+
+
+def _check_whole(database: Database) -> None:
+    """Every run has all its events and no more, and the counts are those of the runs."""
+    numbers = dict(_all(database, sa.select(runs.c.pk, runs.c.last_seq)))
+    found = _all(
+        database,
+        sa.select(events.c.run_pk, sa.func.count(), sa.func.min(events.c.seq), sa.func.max(events.c.seq)).group_by(
+            events.c.run_pk
+        ),
+    )
+    assert {pk: (count, 1, count) for pk, count in numbers.items()} == {pk: tuple(rest) for pk, *rest in found}
+    ended = sa.select(runs.c.workflow_id, runs.c.status, sa.func.count()).where(runs.c.finished_at.is_not(None))
+    counted = sa.select(run_counts.c.workflow_id, run_counts.c.status, run_counts.c.total)
+    by_status = _all(database, ended.group_by(runs.c.workflow_id, runs.c.status))
+    assert sorted(by_status) == sorted(_all(database, counted))
+    if database.is_sqlite:
+        assert _all(database, sa.text("SELECT * FROM pragma_foreign_key_check")) == []
+
+
+async def test_a_backup_under_load_is_restored_whole_and_goes_on(
+    tmp_path: Path, store_url: str, target: tuple[str, Path]
+) -> None:
+    file, (url, folder) = tmp_path / "store.backup", target
+    async with composed(tmp_path, database_url=store_url) as server:
+        delayed = await server.owner.create_workflow(DELAYED)
+        waiting = (await server.owner.post(f"/v1/workflows/{delayed['id']}/run", {})).data["runId"]
+        busy, stop = await server.owner.create_workflow(), asyncio.Event()
+        loads = [asyncio.create_task(_load(server, busy["id"], stop)) for _ in range(4)]
+        await asyncio.sleep(0.3)
+        manifest = await asyncio.to_thread(back_up, server.parts.settings.store_url(), file)
+        stop.set()
+        assert sum(await asyncio.gather(*loads)) > 4
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert restore(url, folder, file) == manifest
+    database = Database(url)
+    _check_whole(database)
+    assert {entry.name for entry in manifest.tables} == set(metadata.tables)
+    marked = database.read_now(lambda tx: store_facts.find(tx, store_facts.RESTORED_AT))
+    assert marked is not None
+    assert int(marked) <= clock.now_ms()
+    taken = database.read_now(lambda tx: store_facts.find(tx, store_facts.RESTORED_FROM))
+    assert taken == str(manifest.taken_at)
+    database.close()
+    shutil.copy(tmp_path / "owner.key", folder / "owner.key")
+    async with composed(folder, database_url=url) as restored:
+        async with asyncio.timeout(10):
+            while (await restored.owner.get(f"/v1/runs/{waiting}")).data["status"] != "success":
+                await asyncio.sleep(0.02)
+        fresh = (await restored.owner.post(f"/v1/workflows/{busy['id']}/run", {})).data["runId"]
+        async with asyncio.timeout(10):
+            while (await restored.owner.get(f"/v1/runs/{fresh}")).data["status"] != "success":
+                await asyncio.sleep(0.02)
+        second = Database(url)
+        async with asyncio.timeout(10):
+            while await restored.rows(sa.select(runs.c.pk).where(runs.c.finished_at.is_(None))):
+                await asyncio.sleep(0.02)
+        _check_whole(second)
+        second.close()
+
+
+@pytest.fixture
+async def taken(tmp_path: Path, store_url: str) -> Path:
+    """A backup of a small store."""
+    file = tmp_path / "store.backup"
+    async with composed(tmp_path, database_url=store_url) as server:
+        await server.owner.create_workflow()
+        await asyncio.to_thread(back_up, server.parts.settings.store_url(), file)
+    return file
+
+
+def _rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """A copy of a backup with changed members, whose checksums as a ZIP are right."""
+    other = file.with_name("changed.backup")
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return other
+
+
+def _manifest(**changes: Any) -> Callable[[str, bytes], bytes]:
+    def change(name: str, content: bytes) -> bytes:
+        return json.dumps(json.loads(content) | changes).encode() if name == "manifest.json" else content
+
+    return change
+
+
+def _cut(file: Path) -> Path:
+    other = file.with_name("cut.backup")
+    other.write_bytes(file.read_bytes()[:-200])
+    return other
+
+
+def _flipped(file: Path) -> Path:
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        member = archive.getinfo("tables/workflow_versions.jsonl")
+    content[member.header_offset + 120] ^= 0xFF
+    other = file.with_name("flipped.backup")
+    other.write_bytes(content)
+    return other
+
+
+def _loses_a_row(name: str, content: bytes) -> bytes:
+    return content.split(b"\n", 1)[1] if name == "tables/workflows.jsonl" else content
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "newer schema": (lambda file: _rewritten(file, _manifest(schema="9999")), "newer than"),
+    "newer format": (lambda file: _rewritten(file, _manifest(formatVersion=99)), "is of format 99"),
+    "another program": (lambda file: _rewritten(file, _manifest(format="other")), "of another program"),
+    "no manifest": (lambda file: _rewritten(file, lambda n, c: b"[]" if n == "manifest.json" else c), "manifest"),
+    "lost row": (lambda file: _rewritten(file, _loses_a_row), 'table "workflows" is not as it was written'),
+    "cut off": (_cut, "only a part of one"),
+    "flipped bits": (_flipped, "cannot be restored"),
+    "not there": (lambda file: file.with_name("none"), "There is no file"),
+    "no archive": (lambda file: Path(__file__), "it is no backup"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_a_bad_file_changes_nothing(taken: Path, tmp_path: Path, kind: str) -> None:
+    make, says = BAD[kind]
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    with pytest.raises(DustrunError, match=says):
+        restore(url, tmp_path, make(taken))
+    assert not (tmp_path / "other.db").exists()
+
+
+async def test_a_store_that_holds_something_is_kept_unless_told(taken: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    restore(url, tmp_path, taken)
+    with pytest.raises(Conflict, match="--replace"):
+        restore(url, tmp_path, taken)
+    restore(url, tmp_path, taken, replace=True)
+    database = Database(url)
+    _check_whole(database)
+    database.close()
+
+
+async def test_a_store_that_a_server_uses_is_left_alone(taken: Path, store_url: str, tmp_path: Path) -> None:
+    database = Database(store_url)
+    lock = ProcessLock(database, tmp_path)
+    lock.take()
+    with pytest.raises(Conflict, match="Another server"):
+        restore(store_url, tmp_path, taken, replace=True)
+    lock.release()
+    database.close()
+
+
+async def test_what_cannot_be_backed_up_is_told(taken: Path, tmp_path: Path, store_url: str) -> None:
+    with pytest.raises(Conflict, match="--replace"):
+        back_up(store_url, taken)
+    with pytest.raises(Permanent, match="There is no store"):
+        back_up(f"sqlite:///{tmp_path / 'none.db'}", tmp_path / "x")
+    with pytest.raises(Permanent, match="There is no folder"):
+        back_up(store_url, tmp_path / "none" / "x")
+    database = Database(store_url)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    with pytest.raises(Permanent, match=f'"9999", this version of Dustrun "{migrate.head()}"'):
+        back_up(store_url, tmp_path / "x")
+    assert not list(tmp_path.glob("x*"))
