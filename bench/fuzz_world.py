@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ class World:
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {key}"
         self._numbers = itertools.count(1)
+        self._has_default_wallet = False
         self.key_id = self._own_key_id()
 
     def close(self) -> None:
@@ -164,6 +166,13 @@ class World:
         """A key that may be revoked."""
         return str(self.call("POST", "/v1/api-keys", {"name": "spare", "permissions": ["run:read"]})["id"])
 
+    def wallet(self) -> str:
+        """A wallet that is not the default one."""
+        if not self._has_default_wallet:
+            self.call("POST", "/v1/wallets", {"name": "default", "isDefault": True})
+            self._has_default_wallet = True
+        return str(self.call("POST", "/v1/wallets", {"name": "fuzzed"})["id"])
+
     def organization(self) -> str:
         """The organisation of the key."""
         return str(self.call("GET", "/v1/organizations")["items"][0]["id"])
@@ -248,6 +257,10 @@ def _variable(body: Any = None) -> Adapt:
     return adapt
 
 
+def _import(_world: World, case: Any) -> None:
+    _body(case, {"name": "fuzzed", "privateKey": secrets.token_hex(32)})
+
+
 def _row(world: World, case: Any) -> None:
     _path(case, id=world.table(), key="a")
 
@@ -317,6 +330,18 @@ HELP: dict[str, Adapt] = {
     "delete_rows": _id_and_body(World.table, {"where": {"n": 1}}),
     "get_row": _row,
     "delete_row": _row,
+    "create_wallet": _only_body({"name": "fuzzed"}),
+    "import_wallet": _import,
+    "get_wallet": _id_of(World.wallet),
+    "change_wallet": _id_and_body(World.wallet, {"name": "renamed"}),
+    "set_default_wallet": _id_of(World.wallet),
+    "export_wallet": _id_and_body(World.wallet, {"password": "fuzzed fuzzed"}),
+    "archive_wallet": _id_of(World.wallet),
+    "get_wallet_policy": _id_of(World.wallet),
+    "put_wallet_policy": _id_and_body(World.wallet, {"policy": {"chains": [1]}}),
+    "list_wallet_policies": _id_of(World.wallet),
+    "get_wallet_balances": _id_of(World.wallet),
+    "get_wallet_spending": _id_of(World.wallet),
     "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),

@@ -87,7 +87,9 @@ _ARCHIVE = Statement(
 _OPEN_STATES = ("planned", "signed", "sent", "mined")
 _OPEN = Statement(
     sa.select(transactions.c.id)
-    .where(transactions.c.wallet_id == b("wallet_id"), transactions.c.state.in_(_OPEN_STATES))
+    .where(
+        transactions.c.wallet_id == b("wallet_id"), sa.or_(*(transactions.c.state == state for state in _OPEN_STATES))
+    )
     .union_all(
         sa.select(signatures.c.id).where(signatures.c.wallet_id == b("wallet_id"), signatures.c.state == "planned")
     )
