@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,8 +160,36 @@ class Settings(BaseSettings):
     transaction_max_fee_rise: int = Field(
         5, ge=1, le=1000, description="How many times its first bid for gas a transaction may bid at most."
     )
+    static_prices: dict[str, str] = Field(
+        {},
+        description="US dollars of a whole token by asset, which win over every other price source: "
+        '`{"eip155:1/native": "2500", "eip155:1/erc20:0x…": "1"}`.',
+    )
+    price_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]+$",
+        repr=False,
+        description="An HTTP source of prices; `{chainId}`, `{address}` and `{symbol}` stand for the asset's. "
+        "Never shown.",
+    )
+    price_path: str = Field(
+        "usd", description="Where the price stands in its JSON answer, like `data.{address}.usd` or `prices.0`."
+    )
+    price_keep_ms: int = Field(10_000, ge=0, le=600_000, description="How long a price is kept, in milliseconds.")
+    dex_min_liquidity_usd: str = Field(
+        "10000",
+        pattern=r"^\d{1,18}(\.\d{1,18})?$",
+        description="US dollars that must stand on the other side of an exchange's pool before its price counts.",
+    )
+    test_coin_usd: str | None = Field(
+        "2000",
+        pattern=r"^\d{1,18}(\.\d{1,18})?$",
+        description="US dollars that the coin of a test network counts as when no source prices it.",
+    )
     actions_dir: Path | None = Field(None, description="A folder of your own action files, loaded at start.")
-    dust_usd: str = Field("0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth.")
+    dust_usd: str = Field(
+        "0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth; at most 1."
+    )
 
     @field_validator("outbound_allow", "env_allow", "remote_signers", "env_signers", mode="before")
     @classmethod
@@ -194,6 +223,23 @@ class Settings(BaseSettings):
                 raise ValueError(f'"{entry}" is no name of an environment variable')
             if name in found.data.get("env_allow", ()):
                 raise ValueError(f'"{name}" is in env_allow too: every workflow could read the key')
+        return value
+
+    @field_validator("dust_usd")
+    @classmethod
+    def _check_dust(cls, value: str) -> str:
+        if not 0 < Decimal(value) <= 1:
+            raise ValueError("dust is worth more than 0 and at most 1 US dollar")
+        return value
+
+    @field_validator("static_prices")
+    @classmethod
+    def _check_prices(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, usd in value.items():
+            if re.fullmatch(r"eip155:[1-9][0-9]*/(native|erc20:0x[0-9a-fA-F]{40})", key) is None:
+                raise ValueError(f'"{key}" is no asset; it looks like eip155:1/native or eip155:1/erc20:0x…')
+            if re.fullmatch(r"\d{1,18}(\.\d{1,36})?", usd) is None or not Decimal(usd):
+                raise ValueError(f'the price of {key} must be a plain number above 0 as text, like "2500.5"')
         return value
 
     @field_validator("chain_endpoints")

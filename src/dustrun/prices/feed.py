@@ -1,0 +1,95 @@
+"""Price feeds on the chain in the manner of Chainlink's AggregatorV3Interface, as the network's file lists them.
+
+An answer is used when it is above zero, was updated within the feed's heartbeat, belongs to its own round, and has the
+decimals that the file says; on an L2 also only while the sequencer is up, and an hour after it came back.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from dustrun.core.abi import AbiFault
+from dustrun.core.network import Feed, Network
+from dustrun.core.signatures import parse_function
+from dustrun.prices.source import PriceFault, Question, same_worth
+from dustrun.sdk.chain import CallResult, ChainCall, Price
+
+_ROUND: Final = parse_function("latestRoundData() view returns (uint80, int256, uint256, uint256, uint80)")
+_DECIMALS: Final = parse_function("decimals() view returns (uint8)")
+_GRACE_S: Final = 3600
+_AHEAD_S: Final = 300  # how far a feed's clock may be before ours
+
+
+class FeedPrices:
+    """The feeds of all networks."""
+
+    name = "feed"
+
+    async def price(self, question: Question) -> Price | None:
+        """The answer of the asset's feed, or of what stands for the asset."""
+        feed = _find_feed(question)
+        if feed is None:
+            return None
+        calls = [ChainCall(feed.address, _ROUND.selector), ChainCall(feed.address, _DECIMALS.selector)]
+        if question.network.sequencer_feed is not None:
+            calls.append(ChainCall(question.network.sequencer_feed, _ROUND.selector))
+        answers = await question.chain.call_many(calls)
+        now_s = question.now_ms // 1000
+        if len(answers) > 2:
+            _check_sequencer(question.network, answers[2], now_s)
+        _check_decimals(feed, answers[1])
+        answer, updated_at = _check_round(feed, answers[0], now_s)
+        usd = Decimal(answer).scaleb(-feed.decimals)
+        age_ms = max(0, question.now_ms - updated_at * 1000)
+        return Price(usd, self.name, updated_at * 1000, age_ms, {"feed": feed.address})
+
+
+def _find_feed(question: Question) -> Feed | None:
+    for asset in same_worth(question.network, question.asset):
+        wanted = None if asset.token is None else asset.token.lower()
+        for feed in question.network.feeds:
+            if (None if feed.token is None else feed.token.lower()) == wanted:
+                return feed
+    return None
+
+
+def _decode(address: str, result: CallResult) -> list[int]:
+    if not result.is_success:
+        raise PriceFault(f"the feed {address} reverts")
+    try:
+        return [int(value) for value in _ROUND.decode_result(result.data)]
+    except AbiFault:
+        raise PriceFault(f"{address} does not answer as a price feed") from None
+
+
+def _check_decimals(feed: Feed, result: CallResult) -> None:
+    found = int.from_bytes(result.data[:32]) if result.is_success and len(result.data) >= 32 else None
+    if found is None:
+        raise PriceFault(f"the feed {feed.address} does not tell its decimals")
+    if found != feed.decimals:
+        raise PriceFault(f"the feed {feed.address} has {found} decimals, the network's file says {feed.decimals}")
+
+
+def _check_round(feed: Feed, result: CallResult, now_s: int) -> tuple[int, int]:
+    number, answer, _, updated_at, answered_in = _decode(feed.address, result)
+    if answer <= 0:
+        raise PriceFault(f"the feed {feed.address} answers {answer}, which is no price")
+    if updated_at == 0 or answered_in < number:
+        raise PriceFault(f"the feed {feed.address} has not answered its round {number}")
+    age_s = now_s - updated_at
+    if age_s > feed.heartbeat_s:
+        raise PriceFault(f"the feed {feed.address} is {age_s} s old, over its heartbeat of {feed.heartbeat_s} s")
+    if age_s < -_AHEAD_S:
+        raise PriceFault(f"the feed {feed.address} claims to be from {-age_s} s ahead")
+    return answer, updated_at
+
+
+def _check_sequencer(network: Network, result: CallResult, now_s: int) -> None:
+    """Answer 0 means up, since `startedAt`; prices wait an hour after it came back, as Chainlink advises."""
+    assert network.sequencer_feed is not None
+    _, is_down, started_at, _, _ = _decode(network.sequencer_feed, result)
+    if is_down or started_at == 0:
+        raise PriceFault(f"the sequencer of {network.name} is down, so its feeds may be old")
+    if now_s - started_at <= _GRACE_S:
+        raise PriceFault(f"the sequencer of {network.name} came back {now_s - started_at} s ago; feeds need an hour")

@@ -1,0 +1,104 @@
+"""Prices over HTTP from a source of the operator's choice: a URL and a path into its JSON (settings `price_url` and
+`price_path`), in which `{chainId}`, `{address}` and `{symbol}` stand for the asset's."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from urllib.parse import quote
+
+from dustrun.core import exact_json
+from dustrun.core.exact_json import JsonError
+from dustrun.core.tokens import find_known
+from dustrun.errors import DustrunError, Temporary
+from dustrun.prices.source import PriceFault, Question
+from dustrun.sdk.chain import Price
+from dustrun.sdk.context import Http, HttpRequest
+
+_TIMEOUT_S: Final = 10.0
+_MAX_BYTES: Final = 1_048_576
+_ZERO: Final = "0x" + "0" * 40
+
+
+class WebPrices:
+    """One HTTP source for all assets."""
+
+    name = "http"
+
+    def __init__(self, http: Http, url: str | None, path: str) -> None:
+        self._http = http
+        self._url = url
+        self._path = path
+
+    async def price(self, question: Question) -> Price | None:
+        """None when no source is set, when it answers 404, and when the URL needs a symbol that nobody knows."""
+        names = _names(question)
+        if self._url is None or ("{symbol}" in self._url + self._path and names["symbol"] is None):
+            return None
+        url = _fill(self._url, {name: quote(value or "", safe="") for name, value in names.items()})
+        body = await self._get(url)
+        if body is None:
+            return None
+        steps = [_fill(step, {name: value or "" for name, value in names.items()}) for step in self._path.split(".")]
+        return Price(_read(body, steps), self.name, question.now_ms, 0, {"url": self._url})
+
+    async def _get(self, url: str) -> Any:
+        request = HttpRequest("GET", url, {"accept": "application/json"}, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
+        try:
+            response = await self._http.request(request)
+        except Temporary:
+            raise
+        except DustrunError as error:
+            raise PriceFault(f"the HTTP source cannot be asked: {error.message}") from None
+        if response.status == 404:
+            return None
+        if response.status in (408, 425, 429) or response.status >= 500:
+            raise Temporary(f"The HTTP price source answers {response.status}.")
+        if response.status != 200:
+            raise PriceFault(f"the HTTP source answers {response.status}")
+        try:
+            return exact_json.loads(response.body)
+        except JsonError as error:
+            raise PriceFault(f"the HTTP source answers what is no JSON: {error}") from None
+
+
+def _names(question: Question) -> dict[str, str | None]:
+    token, network = question.asset.token, question.network
+    if token is None:
+        symbol: str | None = network.native.symbol
+    else:
+        known = find_known(network, token)
+        symbol = known.symbol if known is not None else None
+    return {"chainId": str(network.chain_id), "address": (token or _ZERO).lower(), "symbol": symbol}
+
+
+def _fill(template: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+def _read(body: Any, steps: list[str]) -> Decimal:
+    """The number at the end of the steps: names of objects, in whatever capitals, or indices of lists."""
+    shown = ".".join(steps)
+    for step in steps:
+        if isinstance(body, dict):
+            found = {str(name).lower(): value for name, value in body.items()}
+            body = body.get(step, found.get(step.lower()))
+        elif isinstance(body, list) and step.isdecimal() and int(step) < len(body):
+            body = body[int(step)]
+        else:
+            body = None
+        if body is None:
+            raise PriceFault(f'the HTTP source\'s answer has nothing at "{shown}" (price_path)')
+    return _number(body, shown)
+
+
+def _number(value: Any, shown: str) -> Decimal:
+    try:
+        number = Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or number <= 0 or not -60 < number.adjusted() < 40:
+        raise PriceFault(f'the HTTP source has no price above zero at "{shown}" (price_path)')
+    return number

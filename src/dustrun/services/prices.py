@@ -1,0 +1,196 @@
+"""What assets are worth: the sources in their order, kept for a few seconds, unknown ones too.
+
+Order: static, feed, Uniswap V2, Uniswap V3, HTTP, and for coins of test networks their nominal price. For limits the
+first source that knows wins; for dust the median of all, unless the operator set the price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from dustrun import clock
+from dustrun.core.addresses import checksum
+from dustrun.core.amounts import Asset
+from dustrun.core.prices import disagreement, middle
+from dustrun.core.tokens import find_known
+from dustrun.errors import Code, DustrunError, Invalid, Problem, Temporary
+from dustrun.prices.feed import FeedPrices
+from dustrun.prices.pools import Anchors
+from dustrun.prices.source import PriceFault, Question, Source
+from dustrun.prices.static import NominalPrices, StaticPrices
+from dustrun.prices.uniswap_v2 import UniswapV2Prices
+from dustrun.prices.uniswap_v3 import UniswapV3Prices
+from dustrun.prices.web import WebPrices
+from dustrun.sdk.chain import Chain, ChainCall, Price
+from dustrun.sdk.context import Http
+from dustrun.services.spending import Valued
+from dustrun.settings import Settings
+
+T = TypeVar("T")
+ChainOf = Callable[[int], Chain]
+_DECIMALS: Final = bytes.fromhex("313ce567")  # decimals()
+_SOURCE_WITHIN_S: Final = 15.0
+_MAX_KEPT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything the sources say of one asset, in their order; `faults` are those that could not be used."""
+
+    asset: Asset
+    decimals: int
+    prices: tuple[Price, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def warning(self) -> str | None:
+        """That they disagree."""
+        return disagreement([(price.source, price.usd) for price in self.prices if price.source != "nominal"])
+
+    @property
+    def for_dust(self) -> Price:
+        """The operator's price, else the median; a nominal price only when there is no other."""
+        usable = [price for price in self.prices if price.source != "nominal"] or list(self.prices)
+        if usable[0].source == "static":
+            return usable[0]
+        return usable[middle([price.usd for price in usable])]
+
+
+class PriceBook:
+    """Prices on the chains that `chain_of` gives: the live ones, or those of one simulation (`on`)."""
+
+    def __init__(self, chain_of: ChainOf, sources: Sequence[Source], keep_ms: int) -> None:
+        self._chain_of = chain_of
+        self._sources = sources
+        self._keep_s = keep_ms / 1000
+        self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[object]]] = {}
+        self._decimals: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, settings: Settings, chain_of: ChainOf, http: Http) -> PriceBook:
+        """The sources that the settings ask for."""
+        static, feed = StaticPrices(settings.static_prices), FeedPrices()
+        web, nominal = WebPrices(http, settings.price_url, settings.price_path), NominalPrices(settings.test_coin_usd)
+        anchors, floor = Anchors([static, feed, web, nominal]), Decimal(settings.dex_min_liquidity_usd)
+        v2, v3 = UniswapV2Prices(anchors, floor), UniswapV3Prices(anchors, floor)
+        return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms)
+
+    def on(self, chain_of: ChainOf) -> PriceBook:
+        """The same sources on other chains, with a memory of its own."""
+        return PriceBook(chain_of, self._sources, int(self._keep_s * 1000))
+
+    async def price(self, asset: Asset) -> Price:
+        """The price of the first source that knows the asset; raises `Invalid` (`UNPRICED`) when none does, and
+        `Temporary` when one that may know cannot be reached."""
+        return await self._once("price", asset, self._first_price)
+
+    async def value(self, asset: Asset) -> Valued:
+        """The price with the asset's decimals."""
+        return Valued(await self.price(asset), await self.decimals(asset))
+
+    async def survey(self, asset: Asset) -> Survey:
+        """What all sources say; raises as `price`."""
+        return await self._once("survey", asset, self._ask_all)
+
+    async def decimals(self, asset: Asset) -> int:
+        """Digits of a whole one; raises `Invalid` for what is no token, and when the network's file says otherwise."""
+        chain = self._chain_of(asset.chain_id)
+        if asset.token is None:
+            return chain.network.native.decimals
+        if asset.key not in self._decimals:
+            self._decimals[asset.key] = await _read_decimals(chain, asset.token)
+        return self._decimals[asset.key]
+
+    async def _once(self, kind: str, asset: Asset, ask: Callable[[Asset], Awaitable[T]]) -> T:
+        """One question at a time and asset, its answer kept a while, refusals too; what is temporary is not kept."""
+        if asset.token is not None:
+            asset = Asset(asset.chain_id, checksum(asset.token))
+        key, now = (kind, asset.key), clock.monotonic_s()
+        kept = self._kept.get(key)
+        if kept is None or now >= kept[0] + self._keep_s or _is_spoilt(kept[1]):
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            future: asyncio.Future[object] = asyncio.ensure_future(_awaited(ask(asset)))
+            self._kept[key] = kept = (now, future)
+        answer = await asyncio.shield(kept[1])
+        return answer  # type: ignore[return-value]  # what `ask` gave under this kind
+
+    async def _first_price(self, asset: Asset) -> Price:
+        question = await self._question(asset)
+        found, faults, broken = [], [], None
+        for source in self._sources:
+            answer = await _ask(source, question)
+            if isinstance(answer, Price):
+                found.append(answer)
+                break
+            if answer is not None:
+                faults.append(f"{source.name}: {answer}")
+                broken = answer if isinstance(answer, Temporary) else broken
+        if found:
+            return found[0]
+        raise _unpriced(asset, faults, broken)
+
+    async def _ask_all(self, asset: Asset) -> Survey:
+        question = await self._question(asset)
+        answers = await asyncio.gather(*(_ask(source, question) for source in self._sources))
+        prices = tuple(answer for answer in answers if isinstance(answer, Price))
+        said = zip(self._sources, answers, strict=True)
+        faults = tuple(f"{source.name}: {one}" for source, one in said if isinstance(one, Exception))
+        if not prices:
+            raise _unpriced(asset, faults, next((one for one in answers if isinstance(one, Temporary)), None))
+        return Survey(asset, question.decimals, prices, faults)
+
+    async def _question(self, asset: Asset) -> Question:
+        chain = self._chain_of(asset.chain_id)
+        decimals, block = await asyncio.gather(self.decimals(asset), chain.block())
+        there = block.time * 1000
+        return Question(asset, chain, decimals, there if chain.network.is_local else max(there, clock.now_ms()))
+
+
+async def _awaited(answer: Awaitable[T]) -> T:
+    return await answer
+
+
+def _is_spoilt(future: asyncio.Future[object]) -> bool:
+    if not future.done():
+        return False
+    return future.cancelled() or (future.exception() is not None and not isinstance(future.exception(), Invalid))
+
+
+async def _ask(source: Source, question: Question) -> Price | PriceFault | Temporary | None:
+    """A source's answer; why there is none that can be used; None when it knows nothing of the asset."""
+    try:
+        async with asyncio.timeout(_SOURCE_WITHIN_S):
+            return await source.price(question)
+    except (PriceFault, Temporary) as fault:
+        return fault
+    except TimeoutError:
+        return Temporary(f"The price source {source.name} did not answer within {_SOURCE_WITHIN_S:.0f} s.")
+    except DustrunError as error:
+        return PriceFault(error.message)
+
+
+async def _read_decimals(chain: Chain, token: str) -> int:
+    answer = (await chain.call_many([ChainCall(token, _DECIMALS)]))[0]
+    found = int.from_bytes(answer.data[:32]) if answer.is_success and len(answer.data) >= 32 else 256
+    if found > 77:
+        raise Invalid(f"{token} on {chain.network.name} is no ERC-20: it does not answer decimals().")
+    known = find_known(chain.network, token)
+    if known is not None and known.decimals != found:
+        raise Invalid(
+            f"{token} has {found} decimals, but the file of {chain.network.name} says {known.decimals}: mend the file."
+        )
+    return found
+
+
+def _unpriced(asset: Asset, faults: Sequence[str], broken: Temporary | None) -> DustrunError:
+    if broken is not None:
+        return Temporary(f"Nobody could price {asset.key} now: {'; '.join(faults)}")
+    why = f" ({'; '.join(faults)})" if faults else ""
+    hint = f'set static_prices, like DUSTRUN_STATIC_PRICES=\'{{"{asset.key}": "1.00"}}\', or price_url'
+    details = [Problem("asset", fault, "UNPRICED") for fault in faults]
+    return Invalid(f"UNPRICED: no source prices {asset.key}{why}; {hint}.", code=Code.UNPRICED, details=details)
