@@ -304,7 +304,7 @@ class Runner:
         context = self._context(path, self._emit_later(job.start))
         context.notes.assumed = job.assumed
         try:
-            if job.action.needs_wallet:
+            if job.action.wants_wallet(job.input):
                 context = await self._money_context(job)
             if job.carrier is Carrier.REHEARSAL:
                 outcome = await self._money.rehearsals.carry_out(job, self.facts, context)

@@ -37,7 +37,7 @@ class Action:
     is_async: bool
     funds_movement: tuple[FundsMovement, ...] = ()
     finish: Finish | None = None
-    needs_wallet: bool = False
+    needs_wallet: bool | Callable[[Any], bool] = False
     connector: tuple[str, ...] = ()
     connector_optional: bool = False
     inside: bool = False
@@ -49,6 +49,10 @@ class Action:
     def effect_for(self, value: Any) -> Effect:
         """The effect of one resolved input, for actions whose effect depends on it."""
         return self.effect_of(value) if self.effect_of else self.effect
+
+    def wants_wallet(self, value: Any) -> bool:
+        """Whether `ctx.wallet` must be there for one resolved input."""
+        return self.needs_wallet(value) if callable(self.needs_wallet) else self.needs_wallet
 
     def is_idempotent(self, recorded_input: dict[str, Any] | None) -> bool:
         """Whether doing it again with the same idempotency key equals doing it once, for one recorded input."""
@@ -74,7 +78,7 @@ def action(
     host_of: Callable[[Any], str | None] | None = None,
     funds_movement: Sequence[FundsMovement] = (),
     finish: Finish | None = None,
-    needs_wallet: bool = False,
+    needs_wallet: bool | Callable[[Any], bool] = False,
     connector: str | Sequence[str] = (),
     connector_optional: bool = False,
     inside: bool = False,
@@ -89,7 +93,8 @@ def action(
 
     A `spend` action has no signer: its `run` only reads and returns a `Spend` of wishes; `funds_movement` says where
     its input names what it moves; `finish(input, spend, spent, ctx)` makes the `output` of the receipts, when they
-    are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there; always so for `spend`.
+    are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there, perhaps only
+    for some inputs; always so for `spend`.
 
     `connector`: the types of connectors that a node of it takes, or `http` for every type that puts its credential on
     HTTP requests; a node must have one unless `connector_optional`.
@@ -116,7 +121,7 @@ def action(
             host_of=host_of,
             funds_movement=tuple(funds_movement),
             finish=finish,
-            needs_wallet=needs_wallet or effect is Effect.SPEND,
+            needs_wallet=True if effect is Effect.SPEND else needs_wallet,
             connector=(connector,) if isinstance(connector, str) else tuple(connector),
             connector_optional=connector_optional,
             inside=inside,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from actions.evm.node_wallet import NodeWallet
-from actions.evm.witness_chain import WitnessChain
 from anvil import CHAIN_ID, Anvil
 from contracts import Witness, World
+from dustrun.chain.chains import Chains
 from dustrun.core.intent import Spend
 from dustrun.sdk import Action
 from dustrun.sdk.testing import FakeContext, perform, wishes
+from dustrun.settings import Settings
 
 
 @dataclass
@@ -45,10 +46,11 @@ def node(world: World) -> Iterator[Anvil]:
 
 
 @pytest.fixture
-def scene(world: World, node: Anvil) -> Iterator[Scene]:
+async def scene(world: World, node: Anvil) -> AsyncIterator[Scene]:
     before = node.snapshot()
-    witness = world.witness(node)
-    wallet = NodeWallet(witness)
-    chain = WitnessChain(witness, world.network(node.url))
-    yield Scene(node, witness, wallet, FakeContext(chains={CHAIN_ID: chain}, wallet=wallet.view))
+    witness, network = world.witness(node), world.network(node.url)
+    wallet, chains = NodeWallet(witness), Chains({CHAIN_ID: network}, Settings())
+    ctx = FakeContext(chains={CHAIN_ID: chains.get(CHAIN_ID)}, wallet=wallet.view)
+    yield Scene(node, witness, wallet, ctx)
+    await chains.close()
     node.revert(before)

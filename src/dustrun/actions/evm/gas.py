@@ -14,8 +14,8 @@ PLAIN_TRANSFER: Final = 21_000
 _TO_CONTRACT: Final = 150_000
 _ON_ARBITRUM: Final = 1_500_000  # its gas counts the data on L1 too
 _ORACLE: Final = checksum("0x420000000000000000000000000000000000000f")
-_DATA_FEE: Final = parse_function("getL1FeeUpperBound(uint256 size) view returns (uint256)")
-_TRANSFER_BYTES: Final = 120
+_DATA_FEE: Final = parse_function("getL1Fee(bytes data) view returns (uint256)")
+_TRANSFER: Final = "0x" + bytes(range(1, 121)).hex()  # as long as a signed transfer, and as hard to compress
 
 
 async def transfer_gas(chain: Chain, recipient: str) -> tuple[int, int | None]:
@@ -37,7 +37,7 @@ async def _data_fee(chain: Chain) -> int:
     """Twice what an OP-stack chain says that the data of a transfer costs on L1."""
     if chain.network.data_fee != "op-stack":
         return 0
-    data = await chain.call(ChainCall(_ORACLE, _DATA_FEE.encode(_TRANSFER_BYTES)))
+    data = await chain.call(ChainCall(_ORACLE, _DATA_FEE.encode(_TRANSFER)))
     try:
         return 2 * int(_DATA_FEE.decode_result(data)[0])
     except AbiFault:

@@ -1,0 +1,71 @@
+"""Converts an amount for people (`1.5`) into base units (`"1500000"`).
+
+Use it before an action that takes base units, with the token's decimals (`get-token-info` reads them). Digits below
+the smallest unit fail the node unless `rounding` says what to do with them. In an expression `toUnits(x, 6)` does the
+same.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from dustrun.core.amounts import MAX_UINT256, format_units
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.refusal import refuse
+
+_PLAIN = re.compile(r"[0-9]{1,80}(\.[0-9]{1,200})?")
+
+
+class Input(Fields):
+    """What is converted."""
+
+    amount: Any = Field(description="A number, or a text of digits with at most one point, like `1.5`.")
+    decimals: int = Field(ge=0, le=77, description="Digits after the point that the token has.")
+    rounding: Literal["none", "down", "up"] = Field(
+        "none", description="What becomes of digits below the smallest unit: `none` fails the node."
+    )
+
+    @field_validator("amount")
+    @classmethod
+    def _check_amount(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+            raise ValueError("must be a number or a text of digits")
+        text = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
+        if text.startswith("-"):
+            raise ValueError("must not be negative")
+        if _PLAIN.fullmatch(text) is None:
+            raise ValueError("must be plain digits with at most one point, like 1.5: no commas, signs or exponents")
+        return text
+
+
+class Output(Fields):
+    """The amount."""
+
+    units: str = Field(description="Base units.")
+    formatted: str = Field(description="What the base units are for people, after rounding.")
+
+
+@action(
+    effect=Effect.PURE,
+    input=Input,
+    output=Output,
+    example_input={"amount": "1.5", "decimals": 6},
+    example_output={"units": "1500000", "formatted": "1.5"},
+    idempotent=True,
+    tags=("evm", "amount"),
+)
+def convert_to_units(input: Input, ctx: Context) -> Output:
+    """Moves the point; integers only."""
+    whole, _, fraction = str(input.amount).partition(".")
+    kept, lost = fraction[: input.decimals], fraction[input.decimals :].strip("0")
+    if lost and input.rounding == "none":
+        told = f"{input.amount} has more than {input.decimals} digits after the point"
+        raise refuse(f'{told}; round it, or set rounding to "down" or "up"', "amount")
+    units = int(whole + kept.ljust(input.decimals, "0")) + (1 if lost and input.rounding == "up" else 0)
+    if units > MAX_UINT256:
+        raise refuse(f"{input.amount} with {input.decimals} decimals is more than 2**256 - 1 base units", "amount")
+    return Output(units=str(units), formatted=format_units(units, input.decimals))

@@ -1,0 +1,70 @@
+"""Reads what gas costs now.
+
+Use it to wait for a cheap moment (`if` on `expectedGwei`), or to show what a step will cost. Sending needs no price
+from you: fees are bid by the server, under the caps of the wallet's policy.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import Field
+
+from dustrun.actions.evm.fields import ChainId
+from dustrun.core.amounts import format_units
+from dustrun.sdk import Context, Effect, Fields, action
+
+_GWEI = 9
+
+
+class Input(Fields):
+    """Which chain."""
+
+    chain_id: ChainId
+
+
+class Output(Fields):
+    """Prices of one unit of gas."""
+
+    expected: str = Field(description="What one would pay now, in base units of the native coin.")
+    expected_gwei: Decimal = Field(description="The same in gwei (10^9 base units), as a number to compare with.")
+    max_fee: str = Field(description="What would be bid at most, in base units.")
+    tip: str = Field(description="What of it goes to who makes the block, in base units.")
+    is_legacy: bool = Field(description="Whether the chain has one price and no base fee.")
+    transfer_fee: str = Field(description="What a plain transfer (21,000 gas) would cost, in base units.")
+    transfer_fee_formatted: str = Field(description="The same for people; an L2's fee for data not counted.")
+    symbol: str = Field(description="Symbol of the coin.")
+
+
+@action(
+    effect=Effect.READ,
+    input=Input,
+    output=Output,
+    example_input={"chainId": 1},
+    example_output={
+        "expected": "15000000000",
+        "expectedGwei": 15,
+        "maxFee": "30000000000",
+        "tip": "1000000000",
+        "isLegacy": False,
+        "transferFee": "315000000000000",
+        "transferFeeFormatted": "0.000315",
+        "symbol": "ETH",
+    },
+    tags=("evm", "gas"),
+)
+async def get_gas_price(input: Input, ctx: Context) -> Output:
+    """Asks the chain."""
+    chain = ctx.chain(input.chain_id)
+    fees, native = await chain.fees(), chain.network.native
+    transfer = 21_000 * fees.expected_units
+    return Output(
+        expected=str(fees.expected_units),
+        expected_gwei=Decimal(format_units(fees.expected_units, _GWEI)),
+        max_fee=str(fees.max_fee_units),
+        tip=str(fees.tip_units),
+        is_legacy=fees.is_legacy,
+        transfer_fee=str(transfer),
+        transfer_fee_formatted=format_units(transfer, native.decimals),
+        symbol=native.symbol,
+    )

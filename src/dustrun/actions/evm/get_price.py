@@ -1,0 +1,71 @@
+"""Looks up what a token is worth in US dollars.
+
+Use it in conditions and to turn dollars into amounts. The answer says where it comes from and how old that is: prices
+of the settings, a price feed on the chain, an exchange's pool, or an HTTP source, in this order. A token that nobody
+prices fails the node; nothing is guessed. `maxAgeMs` refuses an old price.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pydantic import Field
+
+from dustrun.actions.evm.coins import read_coin
+from dustrun.actions.evm.fields import ChainId
+from dustrun.clock import to_rfc3339
+from dustrun.errors import Temporary
+from dustrun.sdk import Context, Effect, Fields, action
+
+
+class Input(Fields):
+    """Which token."""
+
+    chain_id: ChainId
+    token: str = Field(
+        "native", max_length=100, description="`native`, the address of a token, or a symbol of the chain's file."
+    )
+    max_age_ms: int | None = Field(None, ge=1, description="The node fails when the price is older.")
+
+
+class Output(Fields):
+    """The price."""
+
+    token: str = Field(description="Address of the token, or `native`.")
+    symbol: str = Field(description="Its symbol.")
+    usd: Decimal = Field(description="US dollars for one whole token, exact.")
+    source: str = Field(description="Where the price comes from.")
+    at: str = Field(description="When the source set it.")
+    age_ms: int = Field(description="How old it is.")
+
+
+@action(
+    effect=Effect.READ,
+    input=Input,
+    output=Output,
+    example_input={"chainId": 1, "token": "native"},
+    example_output={
+        "token": "native",
+        "symbol": "ETH",
+        "usd": Decimal("3127.41829051"),
+        "source": "chainlink",
+        "at": "2026-01-31T12:00:00.000Z",
+        "ageMs": 41000,
+    },
+    tags=("evm", "price"),
+)
+async def get_price(input: Input, ctx: Context) -> Output:
+    """Asks the price sources."""
+    coin = await read_coin(ctx.chain(input.chain_id), input.token, "token")
+    price = await ctx.prices.price(coin.asset)
+    if input.max_age_ms is not None and price.age_ms > input.max_age_ms:
+        told = f"The price of {coin.symbol} ({price.source}) is {price.age_ms} ms old"
+        raise Temporary(f"{told}, older than maxAgeMs ({input.max_age_ms}).")
+    return Output(
+        token=coin.address,
+        symbol=coin.symbol,
+        usd=price.usd,
+        source=price.source,
+        at=to_rfc3339(price.at_ms),
+        age_ms=price.age_ms,
+    )

@@ -1,0 +1,69 @@
+"""Reads name, symbol, decimals and supply of an ERC-20 token.
+
+Use it when the token comes from outside, so that amounts can be converted with the right decimals. The chain's own
+answer counts; `isKnown` says whether the chain's file has this token, since anybody may call a token "USDC".
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dustrun.actions.evm import erc20
+from dustrun.actions.evm.coins import read_token
+from dustrun.actions.evm.fields import ChainId
+from dustrun.core.tokens import find_known
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.chain import ChainCall
+
+
+class Input(Fields):
+    """Which token."""
+
+    chain_id: ChainId
+    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
+
+
+class Output(Fields):
+    """What the contract says of itself."""
+
+    token: str = Field(description="Address of the token.")
+    name: str | None = Field(description="Its name; null when it has none that people can read.")
+    symbol: str = Field(description="Its symbol.")
+    decimals: int = Field(description="Its decimals.")
+    total_supply: str | None = Field(description="All that there is, in base units; null when it does not say.")
+    total_supply_formatted: str | None = Field(description="The same for people.")
+    is_known: bool = Field(description="Whether the chain's file has this address.")
+
+
+@action(
+    effect=Effect.READ,
+    input=Input,
+    output=Output,
+    example_input={"chainId": 1, "token": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"},
+    example_output={
+        "token": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+        "name": "USD Coin",
+        "symbol": "USDC",
+        "decimals": 6,
+        "totalSupply": "25000000000000000",
+        "totalSupplyFormatted": "25000000000",
+        "isKnown": True,
+    },
+    tags=("evm", "erc20"),
+)
+async def get_token_info(input: Input, ctx: Context) -> Output:
+    """Asks the token."""
+    chain = ctx.chain(input.chain_id)
+    coin = await read_token(chain, input.token, "token")
+    (answer,) = await chain.call_many([ChainCall(coin.address, erc20.TOTAL_SUPPLY.encode())])
+    is_told = answer.is_success and len(answer.data) == 32
+    supply = int.from_bytes(answer.data, "big") if is_told else None
+    return Output(
+        token=coin.address,
+        name=coin.name,
+        symbol=coin.symbol,
+        decimals=coin.decimals,
+        total_supply=None if supply is None else str(supply),
+        total_supply_formatted=None if supply is None else coin.format(supply),
+        is_known=find_known(chain.network, coin.address) is not None,
+    )
