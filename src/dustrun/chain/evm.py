@@ -102,6 +102,10 @@ class LiveChain:
         """How many transactions of the address there are up to a tag; `pending` counts those that wait."""
         return wire.quantity(await self._read("eth_getTransactionCount", address, tag))
 
+    async def nonce_at(self, address: str, number: int) -> int:
+        """How many transactions of the address there are up to a block of that height."""
+        return wire.quantity(await self._read("eth_getTransactionCount", address, hex(number)))
+
     async def fees(self) -> Fees:
         """What to bid for gas now."""
         if self._network.fee_model == "legacy":

@@ -157,6 +157,12 @@ transactions = Table(
         sqlite_where=text("state IN ('signed', 'sent', 'mined')"),
         postgresql_where=text("state IN ('signed', 'sent', 'mined')"),
     ),
+    Index(
+        "ix_transactions_displaced",
+        "chain_id",
+        sqlite_where=text("state = 'displaced'"),
+        postgresql_where=text("state = 'displaced'"),
+    ),
     comment="the life of one nonce, replacements included",
 )
 

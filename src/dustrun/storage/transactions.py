@@ -131,6 +131,21 @@ _OPEN_OF_CHAIN = Statement(
     .where(transactions.c.chain_id == b("the_chain"), _is_in("signed", "sent", "mined"))
     .order_by(transactions.c.sender, transactions.c.nonce)
 )
+_DISPLACED = Statement(
+    sa.select(*_COLUMNS)
+    .where(transactions.c.chain_id == b("the_chain"), transactions.c.state == "displaced")
+    .order_by(transactions.c.id)
+)
+_PLANNED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        transactions.c.org_id == b("org_id"),
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.state == "planned",
+    )
+    .order_by(transactions.c.id)
+)
 _OPEN_CHAINS = Statement(
     sa.select(transactions.c.chain_id).where(_is_in("signed", "sent", "mined")).group_by(transactions.c.chain_id)
 )
@@ -149,9 +164,19 @@ _HIGHEST = Statement(
         transactions.c.chain_id == b("the_chain"), transactions.c.sender == b("the_sender")
     )
 )
+_OF_NONCE = Statement(
+    sa.select(*_COLUMNS).where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.nonce == b("the_nonce"),
+    )
+)
 _PROMISED = Statement(
     sa.select(transactions.c.outlay).where(
-        transactions.c.chain_id == b("the_chain"), transactions.c.sender == b("the_sender"), _is_in("signed", "sent")
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        _is_in("signed", "sent", "mined"),  # all three, or SQLite does not see that its index serves
+        transactions.c.state != "mined",
     )
 )
 _INSERT_ATTEMPT = Statement(sa.insert(transaction_attempts))
@@ -251,6 +276,17 @@ def list_followed_attempts(tx: Tx, chain_id: int) -> dict[str, list[AttemptRow]]
     return found
 
 
+def list_planned(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[TransactionRow]:
+    """A sender's wishes that nothing is signed of."""
+    return [_row(row) for row in tx.all(_PLANNED, org_id=org_id, the_chain=chain_id, the_sender=sender)]
+
+
+def list_displaced(tx: Tx, chain_id: int) -> list[tuple[TransactionRow, list[AttemptRow]]]:
+    """What waits for a person on a chain, with the attempts."""
+    found = [_row(row) for row in tx.all(_DISPLACED, the_chain=chain_id)]
+    return [(row, list_attempts(tx, row.id)) for row in found]
+
+
 def list_followed_chains(tx: Tx) -> list[int]:
     """Chains that have yet to decide something."""
     return [int(row[0]) for row in tx.all(_OPEN_CHAINS)]
@@ -266,6 +302,12 @@ def highest_nonce(tx: Tx, chain_id: int, sender: str) -> int | None:
     """The highest nonce that was ever signed for."""
     row = tx.one(_HIGHEST, the_chain=chain_id, the_sender=sender)
     return None if row is None or row[0] is None else int(row[0])
+
+
+def find_of_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> TransactionRow | None:
+    """The transaction that has a nonce."""
+    row = tx.one(_OF_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)
+    return _row(row) if row is not None else None
 
 
 def promised_units(tx: Tx, chain_id: int, sender: str) -> int:

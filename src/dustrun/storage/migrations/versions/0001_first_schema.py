@@ -693,6 +693,14 @@ def upgrade() -> None:
         comment="the life of one nonce, replacements included",
     )
     op.create_index("ix_transactions_chain", "transactions", ["org_id", "root_run_id", "path"], unique=False)
+    op.create_index(
+        "ix_transactions_displaced",
+        "transactions",
+        ["chain_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'displaced'"),
+        postgresql_where=sa.text("state = 'displaced'"),
+    )
     op.create_index("ix_transactions_key", "transactions", ["key"], unique=True)
     op.create_index("ix_transactions_nonce", "transactions", ["chain_id", "sender", "nonce"], unique=True)
     op.create_index(

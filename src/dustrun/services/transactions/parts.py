@@ -1,0 +1,47 @@
+"""What the outbox needs of the parts around it, and what its own parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dustrun.chain.evm import LiveChain
+from dustrun.services.signers import Signers
+from dustrun.services.spending import Spending
+from dustrun.services.transactions.telling import Teller
+from dustrun.settings import Settings
+from dustrun.storage.database import Database
+from dustrun.storage.vault import Vault
+from dustrun.storage.writer import Writer
+
+
+class Chains(Protocol):
+    """The chains that the server knows."""
+
+    def get(self, chain_id: int) -> LiveChain:
+        """One chain; raises `Invalid` for one that the server does not know."""
+        ...
+
+
+Steps = Callable[[str], None]
+
+
+def no_step(_: str) -> None:
+    """What is told of a step when nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every part of the outbox shares. `on_step` hears the name of each step between two things that a crash
+    could part; it does nothing unless a proof listens."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    vault: Vault
+    chains: Chains
+    signers: Signers
+    spending: Spending
+    teller: Teller
+    on_step: Steps = no_step

@@ -1,0 +1,131 @@
+"""Another set of bytes for a nonce that is signed for already: a higher bid, or a transfer of nothing to ourselves that
+cancels it. At most one of all attempts of a nonce is ever included, so none of them can pay twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dustrun import clock
+from dustrun.core.ledger import PLAIN_GAS, TxState, next_bid
+from dustrun.core.policy import Deny, Request
+from dustrun.errors import Conflict
+from dustrun.sdk.chain import Fees
+from dustrun.services.transactions import deciding, telling
+from dustrun.services.transactions.lanes import bid_of, new_attempt
+from dustrun.services.transactions.parts import Parts
+from dustrun.services.transactions.stands import intent_of
+from dustrun.services.transactions.telling import Step, Told
+from dustrun.storage import transactions as rows
+from dustrun.storage import wallets as wallet_rows
+from dustrun.storage.statement import Tx
+from dustrun.storage.transactions import AttemptRow, TransactionRow
+from dustrun.storage.wallets import WalletRow
+from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+Kind = Literal["replace", "cancel"]
+_OPEN = (TxState.SIGNED, TxState.SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class AtCeiling:
+    """It bids the most that it may already; `message` says whose limit that is."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The new attempt, on disk and not sent yet."""
+
+    row: TransactionRow
+    attempt: AttemptRow
+
+
+async def replace_attempt(
+    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind
+) -> Replaced | AtCeiling | None:
+    """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile.
+
+    A cancelled transaction stays cancelled: what replaces its attempt cancels too."""
+    chain = parts.chains.get(row.chain_id)
+    market = await chain.fees()
+    kind = "cancel" if last.kind == "cancel" else kind
+    last_bid = (int(last.max_fee), int(last.tip))
+    ceiling = int(row.max_price or 0)
+    bid = next_bid(last_bid, (market.max_fee_units, market.tip_units), ceiling)
+    if bid is None:
+        return AtCeiling(f"It bids {last.max_fee} base units for one unit of gas, and may bid at most {ceiling}.")
+    gas_limit = last.gas_limit
+    if kind == "cancel" and last.kind != "cancel":
+        gas_limit = max(PLAIN_GAS, await chain.estimate_gas(row.sender, row.sender, 0, b""))
+    unsigned = _unsigned(row, kind, gas_limit, Fees(*bid, bid[0], is_legacy=bool(last.is_legacy)))
+    wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
+    assert wallet is not None
+    signed = await sign(parts, wallet, unsigned)
+    intent = intent_of(row)
+    values = await parts.spending.values_of([_request(row, unsigned)])
+
+    def unit(tx: Tx) -> tuple[Replaced | AtCeiling | None, Told | None]:
+        now_row = rows.get(tx, row.id)
+        attempts = rows.list_attempts(tx, row.id)
+        if now_row.state not in _OPEN or attempts[-1].hash != last.hash:
+            return None, None
+        verdict = parts.spending.judge_replacement(
+            tx,
+            policy=deciding.policy_of(tx, row.wallet_id, clock.now_ms()),
+            request=_request(now_row, unsigned),
+            values=values,
+            subject_id=row.id,
+        )
+        if isinstance(verdict, Deny):
+            return AtCeiling(deciding.denial(verdict).message), None
+        attempt = new_attempt(now_row, len(attempts) + 1, kind, unsigned, signed)
+        value = 0 if kind == "cancel" else intent.value_units
+        outlay = str(value + gas_limit * bid[0])
+        changed = replace(now_row, hash=attempt.hash, outlay=outlay, refusal=None, updated_at=clock.now_ms())
+        rows.insert_attempt(tx, attempt)
+        rows.save(tx, changed)
+        step = Step("cancelling" if kind == "cancel" else "replaced", {**bid_of(attempt), "replaces": last.hash})
+        return Replaced(changed, attempt), telling.note(tx, changed, step)
+
+    parts.on_step("replacing")
+    found, _ = await parts.writer.write(unit, lambda done: parts.teller.tell(done[1]))
+    parts.on_step("replaced")
+    return found
+
+
+async def sign(parts: Parts, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
+    """Signs with a wallet's key; an archived wallet still signs for the nonces that it has begun."""
+    held = replace(wallet, archived_at=None)
+    return await parts.signers.signer_of(held).sign_transaction(unsigned)
+
+
+def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> UnsignedTransaction:
+    intent = intent_of(row)
+    is_cancel = kind == "cancel"
+    assert row.nonce is not None
+    return UnsignedTransaction(
+        chain_id=row.chain_id,
+        nonce=row.nonce,
+        to=row.sender if is_cancel else intent.to,
+        value_units=0 if is_cancel else intent.value_units,
+        data=b"" if is_cancel else intent.data,
+        gas_limit=gas_limit,
+        max_fee_units=bid.max_fee_units,
+        tip_units=bid.tip_units,
+        is_legacy=bid.is_legacy,
+    )
+
+
+def _request(row: TransactionRow, unsigned: UnsignedTransaction) -> Request:
+    """What policy looks at of a replacement: the same wish, with a higher bid. A cancel bids for its own small gas,
+    but the first attempt may still be the one that is included."""
+    gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
+    return Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units)
+
+
+def need_open(row: TransactionRow) -> None:
+    """Raises `Conflict` for a transaction that no new attempt can help."""
+    if row.state not in _OPEN:
+        raise Conflict(f'The transaction is "{row.state}"; only one that is signed and not mined can be replaced.')
