@@ -162,12 +162,10 @@ def test_it_refuses_fields_that_it_does_not_know(action: Action) -> None:
 
 @every_action
 def test_its_example_is_a_valid_node(action: Action) -> None:
-    definition = {
-        "nodes": {
-            "root": {"type": "manual", "children": ["example"]},
-            "example": {"type": action.type, "payload": action.example_input},
-        }
-    }
+    example: dict[str, Any] = {"type": action.type, "payload": action.example_input}
+    if action.connector and not action.connector_optional:
+        example["connector"] = {"type": action.connector[0], "id": "conn_0123456789abcdefghjkmnpqrs"}
+    definition = {"nodes": {"root": {"type": "manual", "children": ["example"]}, "example": example}}
     assert check(Definition.model_validate(definition), CATALOG.specs()) == []
 
 

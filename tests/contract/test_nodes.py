@@ -69,7 +69,7 @@ def test_its_effect_fits(action: Action) -> None:
     order = list(Effect)
     assert order.index(effect) <= order.index(action.effect), "effect_of may only narrow the declared effect"
     assert action.is_async or action.effect is Effect.PURE, "what reaches out is a coroutine"
-    if action.effect_of is None and action.effect is Effect.WRITE:
+    if action.effect_of is None and action.effect is Effect.WRITE and not action.inside:
         assert action.preview is not None, "a write shows what would go out"
     if action.effect is Effect.SPEND:
         assert action.funds_movement, "a spend says which of its fields move value"

@@ -16,7 +16,7 @@ from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
 from dustrun.outbound.guard import Guard, refuse
 from dustrun.sdk.notice import Notice
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}://\S")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}://")
 _AT_ONCE: Final = 2
 _START_S: Final = 20.0
 _MOST_BYTES: Final = 65_536
@@ -24,10 +24,12 @@ _TOO_MANY: Final = 429
 
 
 class GuardedNotifier:
-    """The `ctx.notify` of every node. `allow` are the exceptions of the guard, as for HTTP."""
+    """The `ctx.notify` of every node. `allow` are the exceptions of the guard, as for HTTP; `start_s` is how long the
+    process may take to start, on top of the message's own time."""
 
-    def __init__(self, allow: Sequence[str]) -> None:
+    def __init__(self, allow: Sequence[str], *, start_s: float = _START_S) -> None:
         Guard.of(allow)
+        self._start_s = start_s
         self._allow = list(allow)
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -44,7 +46,7 @@ class GuardedNotifier:
             "allow": self._allow,
         }
         async with self._turns:
-            answer = await _ask(json.dumps(order).encode(), notice.timeout_s)
+            answer = await _ask(json.dumps(order).encode(), notice.timeout_s + self._start_s)
         error = _failure(answer)
         if error is not None:
             raise error
@@ -67,7 +69,7 @@ async def _ask(order: bytes, timeout_s: float) -> dict[str, Any]:
         limit=_MOST_BYTES,
     )
     try:
-        async with asyncio.timeout(timeout_s + _START_S):
+        async with asyncio.timeout(timeout_s):
             said, _ = await child.communicate(order)
     except TimeoutError:
         raise Uncertain(f"The service did not take the message within {timeout_s:g} s; it may have.") from None

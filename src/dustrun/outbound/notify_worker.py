@@ -135,7 +135,7 @@ def _send(order: dict[str, Any]) -> dict[str, Any]:
     import apprise
     from apprise.manager_plugins import NotificationManager
 
-    known = NotificationManager()
+    known: Any = NotificationManager()  # type: ignore[no-untyped-call]
     schemes = set(known.schemas())  # loads every service while files may still be read
     scheme = str(order["address"]).partition(":")[0].lower()
     if scheme not in schemes:

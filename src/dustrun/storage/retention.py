@@ -23,6 +23,8 @@ from dustrun.storage.tables import (
     run_variables,
     runs,
     simulation_forks,
+    table_cells,
+    table_rows,
     table_writes,
     variable_writes,
 )
@@ -115,6 +117,11 @@ _DELETE_REST = [
         (simulation_forks, "top_pk"),
         (table_writes, "run_pk"),
     )
+]
+# What a simulation wrote into managed tables, which only it saw; their index holds only rows like these.
+_DELETE_REST += [
+    Statement(sa.delete(table).where(table.c.layer == b("the_pk"), table.c.layer > 0))
+    for table in (table_cells, table_rows)
 ]
 # The history of a workflow's own variables stays with the workflow; what only the run saw goes with it.
 _DELETE_WRITES = Statement(

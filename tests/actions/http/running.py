@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dustrun.actions.http.http_request import http_request
-from dustrun.sdk import testing
+from dustrun.sdk import Connection, testing
 from dustrun.sdk.context import Http
 from outbound.loopback import client
 
@@ -19,8 +19,10 @@ KEY = "dustrun-0123"
 class FakeContext(testing.FakeContext):
     """A `ctx` with a real way out."""
 
-    def __init__(self, http: Http, *, idempotency_key: str = KEY, now_ms: int = NOW_MS) -> None:
-        super().__init__(idempotency_key=idempotency_key, now_ms=now_ms)
+    def __init__(
+        self, http: Http, *, idempotency_key: str = KEY, now_ms: int = NOW_MS, connection: Connection | None = None
+    ) -> None:
+        super().__init__(idempotency_key=idempotency_key, now_ms=now_ms, connection=connection)
         self._real = http
 
     @property

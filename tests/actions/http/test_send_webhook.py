@@ -15,9 +15,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from actions.http.running import KEY, FakeContext
 from dustrun.actions.http.send_webhook import send_webhook
+from dustrun.connectors.webhook_secret import webhook_secret
 from dustrun.core.exact_json import loads
 from dustrun.errors import Invalid, Permanent, Temporary, Uncertain
-from dustrun.sdk import Effect
+from dustrun.sdk import Connection, Effect
 from outbound.loopback import Seen, client, json_answer, read_head, reset, serving, serving_raw
 
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, whole").decode()
@@ -29,10 +30,10 @@ def _input(**payload: Any) -> Any:
 
 
 @asynccontextmanager
-async def sending() -> AsyncIterator[Any]:
+async def sending(connection: Connection | None = None) -> AsyncIterator[Any]:
     """Runs the action with payloads, at the present time: the witness checks how old a message is."""
     async with client() as http:
-        ctx = FakeContext(http, now_ms=time.time_ns() // 1_000_000)
+        ctx = FakeContext(http, now_ms=time.time_ns() // 1_000_000, connection=connection)
 
         async def send(**payload: Any) -> dict[str, Any]:
             output = await send_webhook.run(_input(**payload), ctx)
@@ -108,9 +109,18 @@ async def test_no_answer_is_uncertain_and_a_private_address_is_refused() -> None
             await send(url="http://127.0.0.2/")
 
 
+async def test_secret_comes_from_the_connector() -> None:
+    connection = Connection("conn_1", "webhook-secret", "receiver", webhook_secret.data(secret=OTHER))
+    async with serving(lambda _: json_answer("{}")) as server, sending(connection) as send:
+        await send(url=server.url, secret=None)
+        await send(url=server.url)
+    for secret, seen in zip((OTHER, SECRET), server.seen, strict=True):
+        Webhook(secret).verify(seen.body, seen.headers)
+
+
 async def test_message_without_a_secret_is_not_sent() -> None:
     async with serving(lambda _: json_answer("{}")) as server, sending() as send:
-        with pytest.raises(Invalid, match="cannot be signed"):
+        with pytest.raises(Invalid, match="no connector"):
             await send(url=server.url, secret=None)
         assert server.seen == []
 

@@ -4,6 +4,8 @@ Use it to tell another system that something happened, when that system checks w
 out by POST with `webhook-id`, `webhook-timestamp` and `webhook-signature` (`v1`, HMAC-SHA256), which every library of
 https://www.standardwebhooks.com verifies. Without a receiver that checks signatures, `http-request` is enough.
 
+The secret comes from a connector of type `webhook-secret`, or from `secret`.
+
 With `type` the body is `{"type", "timestamp", "data"}`, as the standard recommends; without it, `data` alone.
 
 The id is the same for every attempt, restart and retry of this node, and receivers drop what they have seen. So an
@@ -23,7 +25,7 @@ from dustrun.actions.http import incoming, outgoing
 from dustrun.clock import to_rfc3339
 from dustrun.core import standard_webhooks
 from dustrun.core.exact_json import dumps
-from dustrun.errors import Code, Invalid, Permanent, Problem
+from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
 from dustrun.sdk.fields import secret
 
@@ -41,7 +43,11 @@ class Input(Fields):
         max_length=128,
         description="Type of the event, like `order.paid`; with it the body is `{type, timestamp, data}`.",
     )
-    secret: str | None = secret(None, description="The signing secret that the receiver knows: `whsec_` and base64.")
+    secret: str | None = secret(
+        None,
+        description="The signing secret that the receiver knows, `whsec_` and base64; default is that of the "
+        "connector, where it is kept sealed.",
+    )
     headers: dict[str, outgoing.Scalar] = Field({}, description="Further headers; null leaves one out.")
     timeout_ms: int = Field(15_000, ge=1, le=600_000, description="Time limit of one attempt.")
 
@@ -120,13 +126,15 @@ def _host_of(input: Input) -> str | None:
     idempotent=True,
     preview=_preview,
     host_of=_host_of,
+    connector="webhook-secret",
+    connector_optional=True,
     tags=("http", "webhook", "signature"),
 )
 async def send_webhook(input: Input, ctx: Context) -> Output:
     """Signs the message and sends it, once."""
     now_ms = ctx.now_ms
     body = _body(input, now_ms)
-    key = _key_of(input)
+    key = _key_of(input, ctx)
     signed = standard_webhooks.headers(key, ctx.idempotency_key, now_ms // 1000, body)
     response = await ctx.http.request(_build(input, signed, body))
     _refuse(response, now_ms)
@@ -136,11 +144,10 @@ async def send_webhook(input: Input, ctx: Context) -> Output:
     return Output(id=ctx.idempotency_key, timestamp=to_rfc3339(now_ms), status=response.status, body=answer)
 
 
-def _key_of(input: Input) -> bytes:
-    if input.secret is None:
-        problem = Problem("payload.secret", "is missing: the message cannot be signed")
-        raise Invalid(f"The secret {problem.message}.", code=Code.ACTION_INPUT_INVALID, details=[problem])
-    return standard_webhooks.key_of(input.secret)
+def _key_of(input: Input, ctx: Context) -> bytes:
+    if input.secret is not None:
+        return standard_webhooks.key_of(input.secret)
+    return standard_webhooks.key_of(ctx.connection.data.secret)
 
 
 def _refuse(response: HttpResponse, now_ms: int) -> None:

@@ -1,0 +1,153 @@
+"""Messages against real servers on loopback, and services that must not be reached. Each one starts a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from dustrun.core.exact_json import loads
+from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertain
+from dustrun.outbound.notifier import GuardedNotifier
+from dustrun.sdk.notice import Notice
+from outbound.loopback import Seen, json_answer, read_head, reset, serving, serving_raw
+
+ALLOW = ("127.0.0.1",)
+HELLO = Notice("ETH is at **2000** USD.", "Price alert", kind="warning", timeout_s=20)
+
+
+async def failure(address: str, allow: tuple[str, ...] = ALLOW, notice: Notice = HELLO) -> DustrunError:
+    with pytest.raises(DustrunError) as caught:
+        await GuardedNotifier(allow).send(address, notice)
+    return caught.value
+
+
+def to(url: str, path: str = "") -> str:
+    return url.replace("http://", "json://user:hunter2@") + path
+
+
+async def test_message_arrives_over_http() -> None:
+    async with serving(lambda _: json_answer("{}")) as server:
+        assert await GuardedNotifier(ALLOW).send(to(server.url, "/hook"), HELLO) == "JSON"
+    (seen,) = server.seen
+    sent = loads(seen.body)
+    assert (seen.method, seen.path) == ("POST", "/hook")
+    assert (sent["title"], sent["message"], sent["type"]) == (HELLO.title, HELLO.body, "warning")
+
+
+async def test_what_an_answer_comes_to() -> None:
+    def answer(seen: Seen) -> web.Response:
+        return web.Response(status=int(seen.path[1:]), headers={"Location": "/200"})
+
+    async with serving(answer) as server:
+        for status, kind in ((302, Permanent), (404, Permanent), (500, Permanent), (429, Temporary)):
+            error = await failure(to(server.url, f"/{status}"))
+            assert type(error) is kind
+            assert str(status) in error.message
+        assert [seen.path for seen in server.seen] == ["/302", "/404", "/500", "/429"]
+
+
+async def test_no_connection_is_certain_and_a_broken_one_is_not() -> None:
+    async def drop(reader: Any, writer: Any) -> None:
+        await read_head(reader)
+        reset(writer)
+
+    assert type(await failure("json://127.0.0.1:1/")) is Temporary
+    async with serving_raw(drop) as url:
+        assert type(await failure(to(url))) is Uncertain
+
+
+async def test_process_that_takes_too_long_is_ended() -> None:
+    async def hang(reader: Any, writer: Any) -> None:
+        await asyncio.sleep(30)
+
+    async with serving_raw(hang) as url:
+        begun = time.monotonic()
+        with pytest.raises(Uncertain, match="within"):
+            await GuardedNotifier(ALLOW, start_s=1).send(to(url), replace(HELLO, timeout_s=0.5))
+        assert time.monotonic() - begun < 3.5
+
+
+async def test_guard_holds_for_every_address_that_is_connected_to() -> None:
+    async with serving(lambda _: json_answer("{}")) as server:
+        assert "may not be reached" in (await failure(to(server.url), allow=())).message
+        named = to(server.url).replace("127.0.0.1", "localhost")
+        error = await failure(named, allow=("other.internal",))
+        assert 'The host "localhost" may not be reached' in error.message
+        assert server.seen == []
+        assert await GuardedNotifier(("localhost",)).send(named, HELLO) == "JSON"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("syslog://", "does not speak HTTP or SMTP"),
+        ("dbus://", "does not speak HTTP or SMTP"),
+        ("macosx://", "does not speak HTTP or SMTP"),
+        ("rsyslog://127.0.0.1", "does not speak HTTP or SMTP"),
+        ("mqtt://127.0.0.1/topic", "does not speak HTTP or SMTP"),
+        ("exec://id", 'no service "exec"'),
+        ("file:///etc/passwd", 'no service "file"'),
+        ("slack://half", "none that the service"),
+        ("workflows://host:443/workflow/signature?template=/etc/passwd", "names a file of this machine"),
+        ("not an address", "must be a URL"),
+    ],
+)
+async def test_what_is_no_outside_service_is_refused(address: str, words: str) -> None:
+    error = await failure(address)
+    assert isinstance(error, Invalid)
+    assert words in error.message
+    assert "signature" not in error.message
+
+
+class Mailbox:
+    """Keeps letters, and refuses one recipient."""
+
+    def __init__(self) -> None:
+        self.letters: list[Envelope] = []
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody@"):
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        self.letters.append(envelope)
+        return "250 OK"
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[tuple[Mailbox, int]]:
+    """A real SMTP server: its mailbox and its port."""
+    mailbox = Mailbox()
+    server = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
+    async with server:
+        yield mailbox, server.sockets[0].getsockname()[1]
+
+
+async def test_letter_arrives_over_smtp() -> None:
+    async with receiving() as (mailbox, port):
+        address = f"mailto://127.0.0.1:{port}/?from=bot@example.com&to=ops@example.com&smtp=127.0.0.1"
+        await GuardedNotifier(ALLOW).send(address, HELLO)
+        (letter,) = mailbox.letters
+        assert letter.rcpt_tos == ["ops@example.com"]
+        assert isinstance(letter.content, bytes)
+        assert b"Price alert" in letter.content
+        error = await failure(address.replace("ops@", "nobody@"))
+        assert (type(error), len(mailbox.letters)) == (Permanent, 1)
+        assert "may not be reached" in (await failure(address, allow=())).message
+
+
+async def test_secrets_of_the_address_are_in_no_error() -> None:
+    async with serving(lambda _: web.Response(status=403, text="hunter2")) as server:
+        assert "hunter2" not in repr((await failure(to(server.url))).__dict__)
