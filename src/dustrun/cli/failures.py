@@ -42,6 +42,7 @@ _HINTS = {
     "folder; DUSTRUN_DATA_DIR says which folder, ./data without it.",
     Code.PERMISSION_MISSING: "Use a key with that permission, or give this one more with the owner's key.",
     Code.WORKFLOW_UNKNOWN: "`dustrun workflow list` shows the workflows that this key sees.",
+    Code.WALLET_UNKNOWN: "`dustrun wallet list` shows the wallets that this key sees.",
     Code.RUN_UNKNOWN: "`dustrun runs list` shows the runs that this key sees.",
     Code.VERSION_UNKNOWN: "`dustrun workflow get ID` shows the draft's and the live version.",
     Code.DEFINITION_INVALID: "Mend what is listed; `dustrun workflow validate FILE` checks without saving.",

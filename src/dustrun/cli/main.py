@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import dustrun
-from dustrun.cli import backup, doctor, keys, new_action, run, runs, serve, workflow
+from dustrun.cli import backup, doctor, keys, new_action, run, runs, serve, wallet, workflow
 from dustrun.cli.failures import CliError, Exit
 from dustrun.core import exact_json
 
@@ -24,6 +24,7 @@ app.command("serve")(serve.serve)
 app.command("run")(run.run)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(wallet.app, name="wallet")
 app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

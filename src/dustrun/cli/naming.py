@@ -1,4 +1,4 @@
-"""Finds a workflow by what the user calls it: its id, its name, or the beginning of a name."""
+"""Finds a workflow or a wallet by what the user calls it: its id, its name, or the beginning of a name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dustrun.cli.client import Client
 from dustrun.cli.failures import CliError
 
 _ID = re.compile(r"wf_[0-9a-z]{26}")
+_WALLET_ID = re.compile(r"wal_[0-9a-z]{26}")
 _PAGE = 100
 
 
@@ -37,3 +38,30 @@ def _near(client: Client, word: str) -> str:
     if near:
         return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
     return "`dustrun workflow list` shows the workflows that this key sees. A file must end in .json."
+
+
+def wallet_id(client: Client, word: str) -> str:
+    """The id of the wallet that `word` names: its name, its address or its id."""
+    if _WALLET_ID.fullmatch(word):
+        return word
+    found = _all_wallets(client)
+    wanted = word.casefold()
+    same = [item for item in found if wanted in (item["name"].casefold(), item["address"].casefold())]
+    same = [item for item in same if not item["archivedAt"]] or same
+    if len(same) == 1:
+        return str(same[0]["id"])
+    if same:
+        raise CliError(f'"{word}" names {len(same)} wallets; give an id:', details=_listed(same))
+    near = difflib.get_close_matches(word, [item["name"] for item in found], n=3, cutoff=0.5)
+    meant = "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
+    hint = meant if near else "`dustrun wallet list` shows the wallets that this key sees."
+    raise CliError(f'There is no wallet "{word}".', hint=hint)
+
+
+def _all_wallets(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        page = client.get("/v1/wallets", archived="true", limit=_PAGE, offset=len(found))
+        found += page["items"]
+        if not page["hasMore"]:
+            return found
