@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from composition import Client, Composition, composed
+from dustrun.storage.backup import back_up
+from dustrun.storage.restore import restore
 
 COLUMNS = [
     {"name": "id", "type": "text"},
@@ -252,3 +255,24 @@ async def test_call_with_a_key_happens_once(orders: Client) -> None:
     again = await orders.post("/v1/tables/orders/rows", body, headers={"Idempotency-Key": "k"})
     assert first.data == again.data
     assert (await count(orders))[0] == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_backup_holds_tables_and_goes_into_either_store(
+    orders: Client, tmp_path: Path, store_url: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    await add(orders, *({"id": f"r{number}", "n": 10**number, "amount": f"-{number}.5"} for number in range(12)))
+    before = await ids(orders, {"amount": {"$lt": "-3"}}, sort="amount")
+    assert before[0] == "r11"
+    back_up(store_url, tmp_path / "backup")
+    folder = tmp_path / "restored"
+    folder.mkdir(mode=0o700)
+    cluster = request.getfixturevalue("cluster") if kind == "postgresql" else None
+    url = cluster.empty() if cluster is not None else f"sqlite:///{folder / 'dustrun.db'}"
+    shutil.copy(tmp_path / "owner.key", folder)
+    restore(url, folder, tmp_path / "backup")
+    async with composed(folder, database_url=url) as restored:
+        assert await ids(restored.owner, {"amount": {"$lt": "-3"}}, sort="amount") == before
+        assert (await add(restored.owner, {"id": "x", "n": 10**11})).code == 409130
+    if cluster is not None:
+        cluster.drop(url)

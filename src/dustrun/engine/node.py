@@ -17,6 +17,7 @@ from dustrun import log
 from dustrun.catalog import Catalog
 from dustrun.core.expression import ExpressionError
 from dustrun.core.plan import Start
+from dustrun.core.masking import MASK
 from dustrun.core.program import ProgramNode
 from dustrun.core.state import Mode
 from dustrun.core.validate import explain, field_path
@@ -143,6 +144,14 @@ def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[st
 def is_refused_in_dust(job: Job, mode: Mode) -> bool:
     """Whether a node whose connector moves money stays out of a dust test: a write, unless the node says otherwise."""
     return mode is Mode.DUST and job.effect is Effect.WRITE and job.node.node.dust is None
+
+
+def shown_input(node: ProgramNode, catalog: Catalog, resolved: Any) -> Any:
+    """The resolved payload as it may be kept: without the secret fields of its action."""
+    action = catalog.actions.get(node.node.type)
+    if action is None or not action.secret_fields or not isinstance(resolved, dict):
+        return resolved
+    return {name: MASK if name in action.secret_fields and value else value for name, value in resolved.items()}
 
 
 def _facts(job: Job, *, sent: bool) -> dict[str, Any] | None:

@@ -450,7 +450,7 @@ class Runner:
         node = self._program.nodes[start.node_id]
         roots = self._roots(start.path, now)
         resolved, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
-        shown = roots.masked(resolved)
+        shown = nodes.shown_input(node, self._world.catalog, roots.masked(resolved))
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
         self._journal.record(execution)
         self.recorder.started(execution, node.node.type)

@@ -34,6 +34,7 @@ class Action:
     host_of: Callable[[Any], str | None] | None
     tags: tuple[str, ...]
     raw_fields: frozenset[str]
+    secret_fields: frozenset[str]
     is_async: bool
     funds_movement: tuple[FundsMovement, ...] = ()
     finish: Finish | None = None
@@ -127,6 +128,7 @@ def action(
             inside=inside,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
+            secret_fields=hinted_fields(input, "x-secret"),
             is_async=inspect.iscoroutinefunction(run),
         )
 

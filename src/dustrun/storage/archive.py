@@ -1,7 +1,7 @@
 """The file of a backup, the same for every store: a ZIP of `manifest.json` and, for each table, `tables/NAME.jsonl`.
 
-A line of a table is one row as a JSON list, in the order of the manifest's `columns`: integers, texts and nulls, which
-is all that the tables hold. The manifest says what made it and when, the schema's revision, and for each table how
+A line of a table is one row as a JSON list, in the order of the manifest's `columns`: integers, texts, nulls, and bytes
+as `{"hex": "…"}`, which is all that the tables hold. The manifest says what made it and when, the schema's revision, and for each table how
 many rows it has and the SHA-256 of its lines. The order of its tables is one in which they can be filled.
 """
 
@@ -48,6 +48,16 @@ class Manifest:
     tables: tuple[TableEntry, ...]
 
 
+def _bytes_out(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes | memoryview):
+        return {"hex": bytes(value).hex()}
+    raise TypeError(f"a table holds a {type(value).__name__}")
+
+
+def _bytes_in(value: dict[str, str]) -> bytes:
+    return bytes.fromhex(value["hex"])
+
+
 class ArchiveWriter:
     """Writes a backup beside its place and moves it there when it is whole and on the disk."""
 
@@ -65,7 +75,7 @@ class ArchiveWriter:
         digest, count = hashlib.sha256(), 0
         with self._zip.open(f"tables/{name}.jsonl", "w", force_zip64=True) as out:
             for row in rows:
-                line = orjson.dumps(list(row)) + b"\n"
+                line = orjson.dumps(list(row), default=_bytes_out) + b"\n"
                 digest.update(line)
                 out.write(line)
                 count += 1
@@ -158,7 +168,7 @@ class Archive:
         row = orjson.loads(line)
         if not isinstance(row, list) or len(row) != len(entry.columns):
             raise self._damaged(f'a row of table "{entry.name}" has not the columns that it should have')
-        return row
+        return [_bytes_in(value) if isinstance(value, dict) else value for value in row]
 
     def close(self) -> None:
         """Closes the file."""
