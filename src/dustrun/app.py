@@ -34,12 +34,17 @@ from dustrun.services.connectors import Connectors
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
 from dustrun.services.links import Links, secret_of
+from dustrun.services.prices import PriceBook
 from dustrun.services.programs import Programs
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.signers import Signers
+from dustrun.services.spending import Spending
 from dustrun.services.streams import Streams
 from dustrun.services.tables import Tables
+from dustrun.services.transactions.ledger import Transactions
+from dustrun.services.transactions.parts import Parts as LedgerParts
+from dustrun.services.transactions.telling import Teller
 from dustrun.services.upkeep import Upkeep
 from dustrun.services.variables import Variables
 from dustrun.services.wallet_funds import WalletFunds
@@ -100,6 +105,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     variables, calls = Variables(database, writer), Calls()
     connections = Connections(database, writer, vault, catalog, http)
     chains, signers = Chains.of(settings), Signers(database, vault, settings)
+    prices = PriceBook.of(settings, chains.get, http)
+    teller = Teller(hub, calls.wake)
+    ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, Spending(prices), teller))
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
@@ -121,6 +129,8 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.tables = tables
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
+    parts.transactions = ledger
+    await ledger.start()
     await engine.start()
     upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
     upkeep.start()
@@ -140,6 +150,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine)
     finally:
         await stop()
+        await ledger.stop()
         await upkeep.stop()
         await connections.tokens.stop()
         await writer.stop()

@@ -51,6 +51,7 @@ class Parts:
     variables: Any = None
     tables: Any = None
     approvals: Any = None
+    transactions: Any = None
     resumes: Any = None
     vault: Any = None
     wallets: Any = None

@@ -3,7 +3,7 @@ writes the step; after the commit the readers of the stream and the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from dustrun import clock
 from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.services.hub import Hub
-from dustrun.services.ports import Engine
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as run_rows
 from dustrun.storage.journal import Event
@@ -98,9 +97,9 @@ def _about(row: TransactionRow) -> dict[str, Any]:
 class Teller:
     """Tells readers and the engine what was committed; on the event loop, in commit order."""
 
-    def __init__(self, hub: Hub, engine: Engine) -> None:
+    def __init__(self, hub: Hub, wake: Callable[[int], None]) -> None:
         self._hub = hub
-        self._engine = engine
+        self._wake = wake
 
     def tell(self, *told: Told | None) -> None:
         """To be called in a write's `after`."""
@@ -108,4 +107,4 @@ class Teller:
             if one is not None:
                 self._hub.publish(one, one.events)
                 if one.wakes:
-                    self._engine.wake(one.pk)
+                    self._wake(one.pk)
