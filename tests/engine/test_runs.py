@@ -301,3 +301,30 @@ async def test_uncertain_write_whose_receiver_deduplicates_is_done_again(bench: 
     run = await bench.run({"a": node})
     assert (run["status"], run["executionState"]["a"]["attempt"]) == ("success", 2)
     assert len({key for name, key in attempts() if name == "i1"}) == 1
+
+
+async def test_retry_keeps_what_succeeded_after_what_failed(bench: Bench) -> None:
+    nodes = {
+        "a": trial(name="k1", outcomes=["permanent"], onError="continue", children=["b"]),
+        "b": trial(name="k2", children=["c"]),
+        "c": {"type": "log", "payload": {"message": "{{b.result.attempts}}"}},
+    }
+    first = await bench.run(nodes)
+    assert first["status"] == "partial"
+    again = (await bench.api.post(f"/v1/runs/{first['id']}/retry")).data["runId"]
+    second = await bench.ended(again)
+    assert second["status"] == "success"
+    assert [name for name, _ in attempts() if name in ("k1", "k2")] == ["k1", "k2", "k1"]
+
+
+async def test_retry_keeps_the_items_of_a_loop_after_what_failed(bench: Bench) -> None:
+    nodes = {
+        "a": trial(name="l1", outcomes=["permanent"], onError="continue", children=["each"]),
+        "each": {"type": "for-each", "payload": {"array": [1, 2]}, "loopBody": ["in"], "onError": "continue"},
+        "in": trial(name="l2", value="{{$item}}", outcomes=["ok", "permanent"]),
+    }
+    first = await bench.run(nodes)
+    assert first["status"] == "partial"
+    second = await bench.ended((await bench.api.post(f"/v1/runs/{first['id']}/retry")).data["runId"])
+    assert second["status"] == "success"
+    assert [name for name, _ in attempts() if name in ("l1", "l2")] == ["l1", "l2", "l2", "l1", "l2"]

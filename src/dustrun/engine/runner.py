@@ -426,12 +426,24 @@ class Runner:
         """Begins an attempt, or goes on with a node that waited; what looks at variables is put off until they are
         read."""
         self._plan.started(start)
+        kept = self._journal.by_path.get(start.path)
         if start.wake:
             self._go_on(start)
+        elif kept is not None and kept.attempt == start.attempt:
+            self._take_kept(start, kept)
         elif self._program.nodes[start.node_id].reads_variables:
             self._deferred.append((start, False))
         else:
             self._attempt(start)
+
+    def _take_kept(self, start: Start, kept: Execution) -> None:
+        """A retry kept it from the run before, and only now is its turn: it is not done twice."""
+        if kept.is_settled:
+            self._plan.settled(start.path, kept.status, kept.branch)
+        else:
+            assert kept.facts is not None
+            loop = kept.facts
+            self._plan.opened(start.path, len(loop["items"]), loop["concurrency"], loop["onItemError"])
 
     async def _begin_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
@@ -709,6 +721,8 @@ class Runner:
         self._plan.settled(path, N.CANCELLED)
 
     def _skip(self, path: str) -> None:
+        if path in self._journal.by_path:
+            return  # a retry kept it; that it happened stays true
         now = self._now()
         node_id = path[len(frame_of(path)) :]
         execution = Execution(path, node_id, 1, N.SKIPPED, started_at=now, finished_at=now)
