@@ -88,3 +88,13 @@ async def test_the_definitions_schema_is_published_and_is_the_one_that_validates
     validator.check_schema(schema)
     assert validator.is_valid(DEFINITION)
     assert not validator.is_valid({"nodes": {"root": {"type": "manual", "kids": []}}})
+
+
+async def test_the_schema_of_policies_is_published_and_is_the_one_that_validates(server: Composition) -> None:
+    response = await server.client(None).http.get("/v1/schemas/wallet-policy.json")
+    assert response.headers["content-type"] == "application/schema+json"
+    validator = jsonschema.Draft202012Validator(json.loads(response.content))
+    validator.check_schema(json.loads(response.content))
+    assert validator.is_valid({"chains": [1, "*"], "limits": [{"maxUsd": "5.25", "windowMs": 3_600_000}]})
+    assert not validator.is_valid({"limits": [{"maxUsd": "1e3"}]})
+    assert not validator.is_valid({"allowAll": True})

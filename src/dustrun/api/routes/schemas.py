@@ -1,16 +1,18 @@
-"""`/v1/schemas/definition.json`: the JSON Schema of a definition, from the models that validate it."""
+"""`/v1/schemas/…`: the JSON Schemas of the documents that people write, from the models that validate them."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
 from dustrun.core import exact_json
 from dustrun.core.definition import Definition
+from dustrun.core.policy import WalletPolicy
 
 routes = Routes("Schemas")
 router = routes.router
@@ -22,14 +24,14 @@ class SchemaDocument(JSONResponse):
     media_type = "application/schema+json"
 
 
-@lru_cache(maxsize=1)
-def _document() -> bytes:
-    schema = Definition.model_json_schema(by_alias=True)
+@lru_cache(maxsize=8)
+def _document(name: str, model: type[BaseModel]) -> bytes:
+    schema = model.model_json_schema(by_alias=True)
     about = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "/v1/schemas/definition.json",
+        "$id": f"/v1/schemas/{name}.json",
     }
-    return exact_json.dumps({**about, **schema, "title": "Definition"})
+    return exact_json.dumps({**about, **schema, "title": model.__name__})
 
 
 @routes.get("/v1/schemas/definition.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
@@ -38,4 +40,13 @@ async def get_definition_schema(call: Call) -> Response:
 
     The document itself, without an envelope, so that editors can point at it.
     """
-    return Response(_document(), media_type=SchemaDocument.media_type)
+    return Response(_document("definition", Definition), media_type=SchemaDocument.media_type)
+
+
+@routes.get("/v1/schemas/wallet-policy.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
+async def get_wallet_policy_schema(call: Call) -> Response:
+    """Get the JSON Schema of a wallet's policy.
+
+    The document itself, without an envelope, so that editors can point at it.
+    """
+    return Response(_document("wallet-policy", WalletPolicy), media_type=SchemaDocument.media_type)
