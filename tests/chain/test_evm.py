@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from eth_account import Account
 from hexbytes import HexBytes
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from anvil import ACCOUNTS, Anvil
+from chain.signing import signed
 from contracts import MULTICALL3, RICH, Witness, World
 from dustrun.chain.evm import LiveChain
 from dustrun.core.addresses import keccak256
@@ -18,21 +18,6 @@ from dustrun.sdk.chain import ChainCall
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"
-
-
-def signed(nonce: int, *, value: int = 1, max_fee: int = 100 * 10**9, to: str = BOB, gas: int = 21_000) -> bytes:
-    """A transfer that ALICE signed."""
-    fields = {
-        "type": 2,
-        "chainId": CHAIN_ID,
-        "nonce": nonce,
-        "to": to,
-        "value": value,
-        "gas": gas,
-        "maxFeePerGas": max_fee,
-        "maxPriorityFeePerGas": 10**9,
-    }
-    return bytes(Account.sign_transaction(fields, KEYS[1]).raw_transaction)
 
 
 async def test_reads_equal_the_witness(chain: LiveChain, witness: Witness, world: World) -> None:
