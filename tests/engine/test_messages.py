@@ -1,0 +1,81 @@
+"""`notify` and `send-webhook` in whole runs: with the secrets of connectors, which no record shows."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from standardwebhooks import Webhook
+
+from composition import composed
+from dustrun.core.exact_json import loads
+from dustrun.storage.tables import executions
+from engine.conftest import Bench
+from outbound.loopback import json_answer, serving
+
+SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, whole").decode()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, store_url: str) -> AsyncIterator[Bench]:
+    async with composed(tmp_path, database_url=store_url, outbound_allow=("127.0.0.1",)) as composition:
+        yield Bench(composition)
+
+
+async def connector(bench: Bench, kind: str, **data: str) -> dict[str, str]:
+    made = await bench.api.post("/v1/connectors", {"type": kind, "name": kind, "data": data})
+    return {"type": kind, "id": made.data["id"]}
+
+
+async def shown(bench: Bench, run: dict[str, Any]) -> str:
+    """All that the API says of a run."""
+    effects = await bench.api.http.get(f"/v1/runs/{run['id']}/effects")
+    events = await bench.api.http.get(f"/v1/runs/{run['id']}/stream")
+    return f"{run}{effects.text}{events.text}"
+
+
+async def test_messages_go_out_with_the_secrets_of_connectors(bench: Bench) -> None:
+    async with serving(lambda _: json_answer('{"ok": true}')) as server:
+        where = server.url.removeprefix("http://")
+        nodes = {
+            "hook": {
+                "type": "send-webhook",
+                "payload": {"url": f"{server.url}/hook", "type": "order.paid", "data": {"n": "{{$trigger.body.n}}"}},
+                "connector": await connector(bench, "webhook-secret", secret=SECRET),
+                "children": ["tell"],
+            },
+            "tell": {
+                "type": "notify",
+                "payload": {"body": "{{hook.result.status}}"},
+                "connector": await connector(bench, "apprise", url=f"json://bot:hunter2hunter2@{where}/tell"),
+            },
+        }
+        simulated = await bench.run(nodes, payload={"n": 7}, simulate=True)
+        assert simulated["status"] == "success"
+        assert server.seen == []
+        run = await bench.run(nodes, payload={"n": 7})
+        assert run["status"] == "success", run["executionState"]
+        hook, tell = server.seen
+        assert Webhook(SECRET).verify(hook.body, hook.headers)["data"] == {"n": 7}
+        assert run["executionState"]["hook"]["result"]["id"] == hook.headers["webhook-id"]
+        assert (tell.path, loads(tell.body)["message"]) == ("/tell", "200")
+        assert run["executionState"]["tell"]["result"] == {"service": "JSON"}
+    for told in (await shown(bench, run), await shown(bench, simulated)):
+        assert SECRET not in told
+        assert "hunter2" not in told
+        assert '"order.paid"' in told
+
+
+async def test_secret_given_as_a_field_is_in_no_record(bench: Bench) -> None:
+    async with serving(lambda _: json_answer("{}")) as server:
+        payload = {"url": server.url, "secret": "{{$trigger.body.key}}"}
+        definition = {"hook": {"type": "send-webhook", "payload": payload}}
+        run = await bench.run(definition, payload={"key": SECRET})
+        assert run["status"] == "success", run["executionState"]
+        Webhook(SECRET).verify(server.seen[0].body, server.seen[0].headers)
+    inputs = await bench.composition.rows(sa.select(executions.c.input).where(executions.c.path == "hook"))
+    assert [loads(text)["secret"] for (text,) in inputs] == ["•••"]
