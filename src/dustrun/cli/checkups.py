@@ -12,13 +12,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import dustrun
+from dustrun.cli import checkups_machine, checkups_store
 from dustrun.cli.client import Client, find_key, key_file
 from dustrun.cli.failures import CliError
+from dustrun.cli.finding import Finding
 from dustrun.cli.serve import read_settings
 from dustrun.settings import Settings
 
@@ -29,19 +30,9 @@ _WIDE = 2**24
 _METADATA = ipaddress.ip_address("169.254.169.254")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: what was looked at, how it is, and how to mend it when it is not well."""
-
-    name: str
-    state: Literal["ok", "warning", "bad"]
-    says: str
-    mend: str | None = None
-
-
 def local() -> list[Finding]:
     """Everything that can be seen on this machine."""
-    findings = [python()]
+    findings = [python(), *checkups_machine.unknown_settings(os.environ)]
     try:
         settings: Settings = read_settings({})
     except CliError as error:
@@ -52,6 +43,9 @@ def local() -> list[Finding]:
     findings += owner_key()
     if settings.data_dir.is_dir():
         findings += [disk_space(settings.data_dir), sync_time(settings.data_dir)]
+    findings += [checkups_machine.open_files(), checkups_machine.port(settings), checkups_machine.sandbox(settings)]
+    findings += checkups_machine.master_key_place(settings)
+    findings += checkups_store.store(settings)
     return findings + outbound(settings.outbound_allow)
 
 

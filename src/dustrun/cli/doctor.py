@@ -12,7 +12,7 @@ from dustrun.cli.failures import Exit
 from dustrun.cli.options import SERVER, AsJson, Key, Server
 
 if TYPE_CHECKING:
-    from dustrun.cli import checkups
+    from dustrun.cli.finding import Finding
 
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "bad": ("✗", "red")}
 
@@ -38,7 +38,7 @@ def doctor(
         raise typer.Exit(Exit.FAILURE)
 
 
-def _show(finding: checkups.Finding) -> None:
+def _show(finding: Finding) -> None:
     from rich.text import Text  # slow import
 
     sign, style = _SIGNS[finding.state]
