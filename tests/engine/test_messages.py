@@ -50,7 +50,7 @@ async def test_messages_go_out_with_the_secrets_of_connectors(bench: Bench) -> N
             },
             "tell": {
                 "type": "notify",
-                "payload": {"body": "{{hook.result.status}}"},
+                "payload": {"body": "answered {{hook.result.status}}"},
                 "connector": await connector(bench, "apprise", url=f"json://bot:hunter2hunter2@{where}/tell"),
             },
         }
@@ -62,7 +62,7 @@ async def test_messages_go_out_with_the_secrets_of_connectors(bench: Bench) -> N
         hook, tell = server.seen
         assert Webhook(SECRET).verify(hook.body, hook.headers)["data"] == {"n": 7}
         assert run["executionState"]["hook"]["result"]["id"] == hook.headers["webhook-id"]
-        assert (tell.path, loads(tell.body)["message"]) == ("/tell", "200")
+        assert (tell.path, loads(tell.body)["message"]) == ("/tell", "answered 200")
         assert run["executionState"]["tell"]["result"] == {"service": "JSON"}
     for told in (await shown(bench, run), await shown(bench, simulated)):
         assert SECRET not in told
