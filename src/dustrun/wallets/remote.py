@@ -70,7 +70,8 @@ class Remote:
         raise Permanent(f'The remote signer "{self.name}" will not sign: {message or "it gives no reason"}')
 
     async def _call(self, method: str, parameters: list[Any]) -> Any:
-        request = exact_json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+        # as on our own wire: numbers that other readers of JSON would round leave as texts
+        request = exact_json.dumps_wire({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
         answer = await self._exchange(request)
         if not isinstance(answer, dict):
             raise self._odd("its answer is not of JSON-RPC")
@@ -155,7 +156,7 @@ class RemoteSigner:
         plain = dict(document)
         calls: list[Call] = [
             # web3signer takes the document as a text, the others as it is
-            ("eth_signTypedData", [self._address, exact_json.dumps_text(plain)]),
+            ("eth_signTypedData", [self._address, exact_json.dumps_wire(plain).decode()]),
             ("eth_signTypedData_v4", [self._address, plain]),
             ("account_signTypedData", [self._address, plain]),
         ]
