@@ -6,9 +6,12 @@ from one of them only, so there are no locks. One process is one server, so the 
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from dustrun import clock
 
 Labels = tuple[str, ...]
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -60,6 +63,36 @@ class Histogram:
             found = self.series[labels] = Series([0] * (len(self.bounds) + 1))
         found.counts[bisect_left(self.bounds, value)] += 1
         found.total += value
+
+
+class Watch:
+    """Counts and times one kind of work: `with watch.of("GET") as seen: …; seen.outcome = "2xx"`.
+
+    Work that raises has the exception's class as its outcome."""
+
+    def __init__(self, counted: Counter, timed: Histogram) -> None:
+        self._counted = counted
+        self._timed = timed
+
+    @contextlib.contextmanager
+    def of(self, *labels: str) -> Iterator[Seen]:
+        """One piece of work; the outcome is the counter's last label."""
+        seen, started = Seen(), clock.monotonic_s()
+        try:
+            yield seen
+        except BaseException as error:
+            seen.outcome = type(error).__name__
+            raise
+        finally:
+            self._counted.add(*labels, seen.outcome)
+            self._timed.observe(clock.monotonic_s() - started)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What became of one piece of work."""
+
+    outcome: str = "ok"
 
 
 def counter(name: str, help: str, *labels: str) -> Counter:

@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohttp
 
+from dustrun import metrics
 from dustrun.errors import Permanent
 from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
 from dustrun.outbound.guard import Guard, refuse
@@ -26,6 +27,12 @@ _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # They say how the message is framed or where it goes, which is decided here.
 _OURS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "keep-alive"}
+)
+
+
+_WATCH = metrics.Watch(
+    metrics.counter("dustrun_outbound_requests", "Requests that went out, or were refused.", "method", "outcome"),
+    metrics.histogram("dustrun_outbound_seconds", "How long outgoing requests took, redirects included."),
 )
 
 
@@ -58,6 +65,12 @@ class OutboundClient:
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Sends one request, once; follows redirects as it allows. Raises as `sdk.context.Http` says."""
+        with _WATCH.of(request.method.upper() if request.method.upper() in _METHODS else "other") as seen:
+            answer = await self._request(request)
+            seen.outcome = f"{answer.status // 100}xx"
+            return answer
+
+    async def _request(self, request: HttpRequest) -> HttpResponse:
         hop = _first_hop(request)
         safe = request.safe if request.safe is not None else hop.method in _SAFE
         progress = Progress(hop.method, safe, hop.target.host)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from dustrun import metrics
 from dustrun.core import exact_json
 from dustrun.sandbox import failure
 from dustrun.sandbox.exchange import decode_value, encode_input
@@ -23,6 +24,12 @@ _ENGINE_LIMITS = {
     "interrupted": "time",
 }
 """Messages of QuickJS's `InternalError`. A script can throw the same and only misleads its own author."""
+
+
+_WATCH = metrics.Watch(
+    metrics.counter("dustrun_sandbox_scripts", "Scripts that were run.", "outcome"),
+    metrics.histogram("dustrun_sandbox_seconds", "How long scripts took, with the wait for a process."),
+)
 
 
 class Sandbox:
@@ -53,6 +60,10 @@ class Sandbox:
 
     async def run(self, job: Job, tenant: str) -> ScriptResult:
         """Runs one job. Raises `Invalid` for the script's faults and limits, `Temporary` if its process was lost."""
+        with _WATCH.of():
+            return await self._run(job, tenant)
+
+    async def _run(self, job: Job, tenant: str) -> ScriptResult:
         frames = job.frames(self.limits)
         process = await self._pool.acquire(tenant)
         clean = False
