@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dustrun import log
 from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.chain.chains import Chains
+from dustrun.core.dust import DustRules
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.runner import World
@@ -107,7 +109,8 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     chains, signers = Chains.of(settings), Signers(database, vault, settings)
     prices = PriceBook.of(settings, chains.get, http)
     teller = Teller(hub, calls.wake)
-    ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, Spending(prices), teller))
+    accounts = Spending(prices, DustRules(Decimal(settings.dust_usd)))
+    ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, accounts, teller))
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)

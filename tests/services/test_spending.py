@@ -221,6 +221,22 @@ async def test_a_replacement_reserves_the_fee_that_it_may_pay(store: tuple[Datab
     assert await ledger.spent("gas:eip155:1", DAY, 0) == 21_000 * 15 * 10**9
 
 
+async def test_a_dust_test_has_caps_of_its_own_whatever_was_scaled(store: tuple[Database, Writer]) -> None:
+    ledger = Ledger(store, policy())
+    cent = 4 * 10**12  # of a coin worth 2500 USD
+    assert isinstance(await ledger.spend("tx_0", send(5 * cent), 0, dust_run="dust:one"), Allow)
+    verdict = await ledger.spend("tx_1", send(5 * cent + 1), 0, dust_run="dust:one")
+    assert isinstance(verdict, Deny)
+    assert [reason.statement for reason in verdict.reasons] == ["dust"]
+    spends = [ledger.spend(f"tx_{n}", send(3 * cent), 0, dust_run="dust:one") for n in range(2, 50)]
+    assert sum(isinstance(verdict, Allow) for verdict in await asyncio.gather(*spends)) == 31  # 5 + 31 × 3 <= 100
+    await ledger.settle("tx_0", 1, 10)
+    assert isinstance(await ledger.spend("tx_90", send(3 * cent), 11, dust_run="dust:one"), Deny)
+    await ledger.release("tx_2", 1, 12)
+    assert isinstance(await ledger.spend("tx_91", send(3 * cent), 13, dust_run="dust:one"), Allow)
+    assert isinstance(await ledger.spend("tx_92", send(3 * cent), 13, dust_run="dust:two"), Allow)
+
+
 async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_nothing(
     store: tuple[Database, Writer],
 ) -> None:

@@ -104,11 +104,12 @@ def make_dust(
         )
         raise DustRefusal("DUST_UNPRICED", message)
     usd_units = None if worth is None else worth.of(units)
-    _check_caps(rules, rules.target if usd_units is None else usd_units, spent_usd_units)
+    check_caps(rules, rules.target if usd_units is None else usd_units, spent_usd_units)
     return Dusted(original, units, usd_units)
 
 
-def _check_caps(rules: DustRules, usd_units: int, spent_usd_units: int) -> None:
+def check_caps(rules: DustRules, usd_units: int, spent_usd_units: int) -> None:
+    """Raises when one spend, or the run with it, would be worth more than its cap."""
     if usd_units > rules.spend_cap:
         message = (
             f"The least that can be spent is worth {tell_usd(usd_units)}, over {tell_usd(rules.spend_cap)} "

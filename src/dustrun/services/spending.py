@@ -10,12 +10,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any, Final, Protocol
 
 from dustrun.core.amounts import Asset
+from dustrun.core.dust import DustRefusal, DustRules, check_caps
 from dustrun.core.exact_json import dumps_text
-from dustrun.core.policy import Allow, Counted, Deny, Facts, Request, Verdict, WalletPolicy, Worth, count, judge, needs
-from dustrun.core.policy.counting import GAS_USD, canonical, gas_measure, is_gas
+from dustrun.core.policy import (
+    Allow,
+    Counted,
+    Deny,
+    Facts,
+    Reason,
+    Request,
+    Verdict,
+    WalletPolicy,
+    Worth,
+    count,
+    judge,
+    needs,
+)
+from dustrun.core.policy.counting import GAS_USD, USD, canonical, is_gas
 from dustrun.core.policy.judge import judge_gas, paid
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Price
@@ -57,13 +72,17 @@ class Valuer(Protocol):
 
 
 Values = Mapping[str, Valued]
+_CENT: Final = DustRules(Decimal("0.01"))
+_DUST_USD: Final = "dustUsd"
+_EVER_MS: Final = 2**62
 
 
 class Spending:
     """What wallets have spent, held against their policies."""
 
-    def __init__(self, valuer: Valuer) -> None:
+    def __init__(self, valuer: Valuer, dust: DustRules = _CENT) -> None:
         self._valuer = valuer
+        self._dust = dust
 
     async def values_of(self, requests: Iterable[Request]) -> dict[str, Valued]:
         """What the assets of some requests are worth now, by key; what nobody prices is left out, and the policy
@@ -89,14 +108,19 @@ class Spending:
         subject_id: str,
         now_ms: int,
         is_approved: bool = False,
+        dust_run: str | None = None,
     ) -> Verdict:
         """The verdict, and with `Allow` the reservation of `subject_id` (a transaction's or signature's id).
 
         It raises nothing for a denial, so that the unit can keep the verdict and the recipients that were asked for:
-        the hours of a new recipient begin with the first request.
+        the hours of a new recipient begin with the first request. `dust_run` names the dust test that it belongs to:
+        then the caps of dust tests are held too, whatever anybody scaled before.
         """
         facts = self._facts(tx, wallet_id, policy, request, values, now_ms, is_approved)
         verdict = judge(policy, request, facts)
+        dust_units = self._dust_units(request, facts.worths) if dust_run is not None else 0
+        if dust_run is not None and not isinstance(verdict, Deny):
+            verdict = self._judge_dust(tx, dust_run, dust_units) or verdict
         if policy is not None:
             named = {movement.counterparty.lower() for movement in paid(policy, request)}
             rows.note_recipients(tx, wallet_id, named, now_ms)
@@ -106,7 +130,23 @@ class Spending:
             rows.reserve(
                 tx, wallet_id=wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
             )
+            if dust_run is not None:
+                units = {_DUST_USD: dust_units}
+                rows.reserve(tx, wallet_id=dust_run, subject_id=subject_id, units=units, prices={}, at_ms=now_ms)
         return verdict
+
+    def _dust_units(self, request: Request, worths: Mapping[str, Worth]) -> int:
+        """What it moves in 1e-18 dollars; what nobody prices counts as one target."""
+        counted = count(request, worths)
+        return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
+
+    def _judge_dust(self, tx: Tx, dust_run: str, units: int) -> Deny | None:
+        spent = rows.spent_in_window(tx, dust_run, _DUST_USD, _EVER_MS, 0)
+        try:
+            check_caps(self._dust, units, spent)
+        except DustRefusal as refusal:
+            return Deny((Reason("dust", refusal.message),))
+        return None
 
     def judge_simulated(
         self,
@@ -197,15 +237,3 @@ def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> Non
     """To be called in the unit that stores a policy: whom it names is known to the wallet from now on."""
     named = {entry.rpartition(":")[2].lower() for entry in policy.recipients}
     rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
-
-
-def spent_of(tx: Tx, wallet_id: str, policy: WalletPolicy, now_ms: int) -> list[dict[str, Any]]:
-    """Each limit of a policy over a window with what has been spent of it, for people."""
-    found = []
-    for measure, window_ms in needs(policy):
-        spent = rows.spent_in_window(tx, wallet_id, measure, window_ms, now_ms)
-        found.append({"measure": measure, "windowMs": window_ms, "spent": str(spent)})
-    return found
-
-
-__all__ = ["Spending", "Valued", "Valuer", "Values", "gas_measure", "note_policy", "release", "settle", "spent_of"]

@@ -44,8 +44,9 @@ def judge(
     values: Values,
     subject_id: str,
     is_approved: bool,
+    dust_run: str | None = None,
 ) -> Verdict:
-    """The verdict; with `Allow` what it moves is reserved for `subject_id`."""
+    """The verdict; with `Allow` what it moves is reserved for `subject_id`. `dust_run`: as `dust_run_of` has it."""
     now = clock.now_ms()
     return spending.judge_and_reserve(
         tx,
@@ -56,7 +57,13 @@ def judge(
         subject_id=subject_id,
         now_ms=now,
         is_approved=is_approved,
+        dust_run=dust_run,
     )
+
+
+def dust_run_of(org_id: str, root_run_id: str | None, mode: str) -> str | None:
+    """The dust test that a spend belongs to, retries of its run included: its spends share one cap."""
+    return f"dust:{org_id}/{root_run_id}" if mode == "dust" else None
 
 
 class Undone(Exception):
@@ -108,6 +115,7 @@ def decide(tx: Tx, spending: Spending, order: Order, ready: Ready) -> tuple[Allo
         values=ready.values,
         subject_id=ready.row.id,
         is_approved=is_approved(tx, ready),
+        dust_run=dust_run_of(ready.row.org_id, ready.row.root_run_id, ready.row.mode),
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, ready.row, denial(verdict), verdict)
