@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dustrun.core.abi import AbiFault
+from dustrun.core import token_text
 from dustrun.core.intent import Log
 from dustrun.core.signatures import error_entry, parse_event, parse_function
 from dustrun.sdk.chain import CallResult
@@ -56,14 +56,8 @@ def read_decimals(result: CallResult) -> int | None:
 
 
 def read_text(result: CallResult) -> str | None:
-    """A name or symbol: a string, or bytes32 as early tokens have it; None when there is none that people can read."""
-    if not result.is_success:
-        return None
-    try:
-        text = result.data.rstrip(b"\0").decode() if len(result.data) == 32 else NAME.decode_result(result.data)[0]
-    except (AbiFault, UnicodeDecodeError):
-        return None
-    return text if text.isprintable() and 0 < len(text) <= 100 else None
+    """A name or symbol; None when there is none that people can read."""
+    return token_text.read_text(result.data) if result.is_success else None
 
 
 def transfers(logs: Iterable[Log], token: str) -> list[dict[str, Any]]:

@@ -1,0 +1,159 @@
+"""Swaps tokens on Uniswap V2, or on an exchange made like it.
+
+Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote is read from the pools;
+the swap fails rather than get worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or than
+happen after `deadlineSeconds`. A limit that you compute from a price source protects more than a quote of the same
+pools, which somebody may have moved.
+
+Native coin goes in and comes out as it is. Tokens need an approval; it is made in a transaction of its own before,
+for the exact amount, only when the allowance is too small. Without `via`, the direct pool and the way through the
+wrapped native coin are compared. Tokens that take a fee on transfer work with `amountIn`, when the slippage leaves
+room for the fee. `amountOut` of the result is what really arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import Field
+
+from dustrun.actions.evm.coins import read_token
+from dustrun.actions.evm.swaps import (
+    FUNDS,
+    Deal,
+    Order,
+    SwapFields,
+    SwapOutput,
+    finish_swap,
+    make_deal,
+    no_pool,
+    plan_swap,
+    read_order,
+)
+from dustrun.core.abi import Function
+from dustrun.core.intent import Spend, Spent
+from dustrun.core.signatures import parse_function
+from dustrun.sdk import Context, Effect, action
+from dustrun.sdk.chain import ChainCall
+
+_TAIL: Final = "address[] path, address to, uint256 deadline"
+_IN: Final = f"(uint256 amountIn, uint256 amountOutMin, {_TAIL})"
+_OUT: Final = f"(uint256 amountOut, uint256 amountInMax, {_TAIL})"
+_FEES: Final = "SupportingFeeOnTransferTokens"
+_AMOUNTS_OUT: Final = parse_function("getAmountsOut(uint256 amountIn, address[] path) view returns (uint256[])")
+_AMOUNTS_IN: Final = parse_function("getAmountsIn(uint256 amountOut, address[] path) view returns (uint256[])")
+_NATIVE_IN: Final = parse_function(f"swapExactETHForTokens{_FEES}(uint256 amountOutMin, {_TAIL}) payable")
+_NATIVE_OUT: Final = parse_function(f"swapExactTokensForETH{_FEES}{_IN}")
+_TOKENS: Final = parse_function(f"swapExactTokensForTokens{_FEES}{_IN}")
+_EXACT_FOR_NATIVE: Final = parse_function(f"swapETHForExactTokens(uint256 amountOut, {_TAIL}) payable")
+_EXACT_NATIVE: Final = parse_function(f"swapTokensForExactETH{_OUT}")
+_EXACT_TOKENS: Final = parse_function(f"swapTokensForExactTokens{_OUT}")
+
+
+class Input(SwapFields):
+    """What is swapped for what, and through which tokens."""
+
+    via: list[str] | None = Field(
+        None, max_length=4, description="Tokens to go through, in order; an empty list for the direct pool only."
+    )
+
+
+class Output(SwapOutput):
+    """What came of the swap, by the events of the tokens."""
+
+
+async def _routes(order: Order, input: Input) -> list[list[str]]:
+    if input.via is not None:
+        coins = [await read_token(order.chain, text, f"via[{place}]") for place, text in enumerate(input.via)]
+        return [[order.token_in, *(coin.address for coin in coins), order.token_out]]
+    wrapped = order.chain.network.wrapped_native
+    direct = [order.token_in, order.token_out]
+    return [direct] if wrapped is None or wrapped in direct else [direct, [direct[0], wrapped, direct[1]]]
+
+
+async def _quote(order: Order, input: Input) -> Deal:
+    """The best of the routes."""
+    routes = await _routes(order, input)
+    function, amount = _AMOUNTS_OUT, order.amount_in
+    if amount is None:
+        function, amount = _AMOUNTS_IN, order.amount_out
+    calls = [ChainCall(order.router, function.encode(amount, route)) for route in routes]
+    found = [
+        (function.decode_result(result.data)[0], route)
+        for result, route in zip(await order.chain.call_many(calls), routes, strict=True)
+        if result.is_success and result.data
+    ]
+    if not found:
+        raise no_pool(order, "Uniswap V2")
+    amounts, route = _best(found, order)
+    return make_deal(order, input, int(amounts[0]), int(amounts[-1]), route)
+
+
+def _best(found: Sequence[tuple[list[int], list[str]]], order: Order) -> tuple[list[int], list[str]]:
+    if order.amount_in is not None:
+        return max(found, key=lambda quote: quote[0][-1])
+    return min(found, key=lambda quote: quote[0][0])
+
+
+def _call(order: Order, deal: Deal) -> tuple[ChainCall, Function]:
+    tail = (list(deal.route), order.recipient, order.deadline)
+    is_exact_in = order.amount_in is not None
+    if order.coin_in.token is None:
+        function = _NATIVE_IN if is_exact_in else _EXACT_FOR_NATIVE
+        return ChainCall(order.router, function.encode(deal.min_out, *tail), order.wallet, deal.max_in), function
+    if order.coin_out.token is None:
+        function = _NATIVE_OUT if is_exact_in else _EXACT_NATIVE
+    else:
+        function = _TOKENS if is_exact_in else _EXACT_TOKENS
+    amounts = (deal.max_in, deal.min_out) if is_exact_in else (deal.min_out, deal.max_in)
+    return ChainCall(order.router, function.encode(*amounts, *tail), order.wallet), function
+
+
+async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
+    """What went and what came."""
+    return Output(**(await finish_swap(input, spend, spent, ctx)).model_dump())
+
+
+@action(
+    effect=Effect.SPEND,
+    input=Input,
+    output=Output,
+    example_input={
+        "chainId": 1,
+        "tokenIn": "native",
+        "tokenOut": "USDC",
+        "amountIn": "1000000000000000000",
+        "slippageBps": 50,
+    },
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "blockNumber": 21000000,
+        "gasUsed": "116321",
+        "fee": "2326420000000000",
+        "feeFormatted": "0.00232642",
+        "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "tokenIn": "native",
+        "tokenOut": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+        "symbolIn": "ETH",
+        "symbolOut": "USDC",
+        "amountIn": "1000000000000000000",
+        "amountInFormatted": "1",
+        "amountOut": "2467895085",
+        "amountOutFormatted": "2467.895085",
+        "quotedIn": "1000000000000000000",
+        "quotedOut": "2467895085",
+        "route": ["0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"],
+        "recipient": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+        "approvalHash": None,
+    },
+    funds_movement=FUNDS,
+    finish=finish,
+    tags=("evm", "swap", "uniswap"),
+)
+async def swap_uniswap_v2(input: Input, ctx: Context) -> Spend:
+    """Quotes, then wishes the approval that is needed and the swap."""
+    order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v2_router)
+    deal = await _quote(order, input)
+    call, function = _call(order, deal)
+    return await plan_swap(order, deal, input, call, function.signature)
