@@ -25,7 +25,12 @@ CODECS: dict[str, Callable[[str], str]] = {
     "JSON": json.dumps,
     "JSON, slashes escaped": lambda text: json.dumps(text).replace("/", "\\/"),
     "JSON, not ASCII": lambda text: json.dumps(text, ensure_ascii=False),
+    "percent, twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "JSON within JSON": lambda text: json.dumps(json.dumps({"a": text})),
+    "HTML, twice": lambda text: html.escape(html.escape(text)),
     "HTML": html.escape,
+    "Base64 of a query": lambda text: base64.b64encode(f"GET /?q={quote(text, safe='')}".encode()).decode(),
+    "hexadecimal of a form": lambda text: quote_plus(text).encode().hex(),
     "hexadecimal": lambda text: text.encode().hex(),
     "hexadecimal, upper case": lambda text: text.encode().hex().upper(),
 }

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 from dustrun.core.exact_json import plain_digits
 
@@ -21,17 +22,8 @@ LEAST: Final = 6
 """Shorter texts are not masked: they occur everywhere by chance."""
 _PIECE: Final = 256
 _MEMORY: Final = 64 << 20
-_JSON_ESCAPES: Final = {
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    '"': '\\"',
-    "\\": "\\\\",
-    "/": "\\/",
-}
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+_JSON_ESCAPES: Final = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", '"': '"', "\\": "\\", "/": "/"}
+_ENTITIES: Final = {"&": "amp;", "<": "lt;", ">": "gt;", '"': "quot;", "'": "apos;"}
 
 
 class Mask:
@@ -107,22 +99,33 @@ def _compile(secrets: set[str]) -> Any:
 
 def _forms(secret: str) -> Iterator[bytes]:
     yield b"".join(_char(letter) for letter in secret)
+    for raw in _written(secret):
+        yield b"(?i:" + raw.hex().encode() + b")"
+        for before in range(3):
+            yield b"".join(_base64_char(letter) for letter in _inner_base64(raw, before))
+
+
+def _written(secret: str) -> set[bytes]:
+    """The secret as it may stand in a URL, a form or a document that is then encoded as a whole."""
     raw = secret.encode("utf-8", "surrogatepass")
-    yield b"(?i:" + raw.hex().encode() + b")"
-    for before in range(3):
-        yield b"".join(_base64_char(letter) for letter in _inner_base64(raw, before))
+    escaped = json.dumps(secret)[1:-1]
+    return {raw, quote(raw, safe="").encode(), quote_plus(raw).encode(), escaped.encode()}
 
 
 def _char(letter: str) -> bytes:
-    """One character in every spelling that an answer may give it."""
+    """One character in every spelling that an answer may give it, also one within another of the same kind."""
     raw = letter.encode("utf-8", "surrogatepass")
-    forms = {re.escape(raw), b"(?i:" + b"".join(b"%%%02x" % byte for byte in raw) + b")"}
-    forms.add(b"(?i:" + re.escape(json.dumps(letter)[1:-1].encode()) + b")")
-    forms |= {b"(?i:" + re.escape(b"\\u%04x" % ord(letter)) + b")"} if ord(letter) < 0x10000 else set()
-    forms |= {re.escape(b"&#%d;" % ord(letter)), b"(?i:&#x0*%x;)" % ord(letter)}
-    for known in (_JSON_ESCAPES, _ENTITIES):
-        forms |= {re.escape(known[letter].encode())} if letter in known else set()
-    forms |= {rb"\+"} if letter == " " else set()
+    forms = {re.escape(raw), b"(?i:" + b"".join(b"%%(?:25)*%02x" % byte for byte in raw) + b")"}
+    units = letter.encode("utf-16-be", "surrogatepass")
+    pairs = (units[at : at + 2].hex().encode() for at in range(0, len(units), 2))
+    forms.add(b"(?i:" + b"".join(rb"\\+u" + pair for pair in pairs) + b")")
+    forms.add(b"(?i:&(?:amp;)*#(?:0*%d|x0*%x);)" % (ord(letter), ord(letter)))
+    if letter in _JSON_ESCAPES:
+        forms.add(rb"\\+" + re.escape(_JSON_ESCAPES[letter].encode()))
+    if letter in _ENTITIES:
+        forms.add(b"&(?:amp;)*" + _ENTITIES[letter].encode())
+    if letter == " ":
+        forms.add(rb"\+")
     return b"(?:" + b"|".join(sorted(forms)) + b")"
 
 
