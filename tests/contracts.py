@@ -37,6 +37,7 @@ _ARTIFACTS = {
     "v3_pool": "@uniswap/v3-core/artifacts/contracts/UniswapV3Pool.sol/UniswapV3Pool.json",
     "v3_router": f"{_V3}/SwapRouter.sol/SwapRouter.json",
     "v3_quoter": f"{_V3}/lens/QuoterV2.sol/QuoterV2.json",
+    "v3_router_02": "@uniswap/swap-router-contracts/artifacts/contracts/SwapRouter02.sol/SwapRouter02.json",
     "v3_positions": f"{_V3}/NonfungiblePositionManager.sol/NonfungiblePositionManager.json",
 }
 # what each of our own names is made of; tokens without arguments carry their own
