@@ -1,0 +1,207 @@
+"""Keys that reach only some workflows or wallets: to them the others are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from composition import DEFINITION, Client, Composition, composed
+from dustrun.services.keys import principal_of
+from dustrun.storage import keys as key_rows
+from dustrun.storage.tables import runs
+
+# Bodies that are good, so that a call gets as far as the workflow or run; paths that are not here take none.
+BODIES: dict[str, Any] = {
+    "PUT /v1/workflows/{id}": {"name": "other"},
+    "PATCH /v1/workflows/{id}/ui-metadata": {"uiMetadata": {}},
+    "POST /v1/workflows/{id}/rollback": {"targetVersion": 1},
+    "POST /v1/workflows/{id}/refill": {"remainRuns": 1},
+    "PUT /v1/workflows/{id}/variables/{name}/value": {"value": 1},
+    "POST /v1/workflows/{id}/variables/{name}/reset": {},
+    "PUT /v1/workflows/{id}/variables/{name}": {"type": "number", "default": 0},
+    "POST /v1/runs/{id}/nodes/{nodeId}/resolve": {"outcome": "happened"},
+    "POST /v1/runs/{id}/nodes/{nodeId}/resume": {},
+}
+
+
+@pytest.fixture
+async def server(tmp_path: Path, store_url: str) -> AsyncIterator[Composition]:
+    async with composed(tmp_path, database_url=store_url, stream_wait_s=1, stream_heartbeat_s=0.1) as composition:
+        yield composition
+
+
+async def _limited(server: Composition, workflow_id: str, *permissions: str) -> Client:
+    body = {"name": "limited", "permissions": list(permissions or ["admin"]), "workflowIds": [workflow_id]}
+    made = (await server.owner.post("/v1/api-keys", body)).data
+    assert made["workflowIds"] == [workflow_id]
+    return server.client(made["key"])
+
+
+async def _run(client: Client, workflow_id: str) -> str:
+    run_id: str = (await client.post(f"/v1/workflows/{workflow_id}/run", {})).data["runId"]
+    async with asyncio.timeout(10):
+        while (await client.get(f"/v1/runs/{run_id}")).data["finishedAt"] is None:
+            await asyncio.sleep(0.01)
+    return run_id
+
+
+def _calls(server: Composition, workflow_id: str, run_id: str) -> list[tuple[str, str, Any]]:
+    """Every route of one workflow or run, with the ids of these."""
+    found = []
+    for route in server.app.routes:
+        if not route.path.startswith(("/v1/workflows/{id}", "/v1/runs/{id}")) or route.path.endswith("/stream"):
+            continue
+        path = route.path.replace("{id}", workflow_id if "workflows" in route.path else run_id)
+        path = path.replace("{otherId}", run_id).replace("{number}", "1")
+        path = re.sub(r"\{\w+(:\w+)?\}", "say", path)
+        found += [(m, path, BODIES.get(f"{m} {route.path}")) for m in sorted(route.methods - {"HEAD"})]
+    return found
+
+
+async def test_the_others_are_not_there_on_any_route(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    hidden = await _run(server.owner, other["id"])
+    limited, stranger = await _limited(server, own["id"]), await server.other_owner()
+    calls = _calls(server, other["id"], hidden)
+    assert len(calls) > 25
+    unknown = 0
+    for method, path, body in calls:
+        replies = [await client.send(method, path, body) for client in (limited, stranger)]
+        assert replies[0].status != 200, (method, path)
+        assert replies[0].code == replies[1].code, (method, path, replies[0].body, replies[1].body)
+        unknown += replies[0].status == 404
+    assert unknown >= len(calls) - 6  # the rest is refused for its body or its permission to both
+    assert (await server.owner.get(f"/v1/workflows/{other['id']}")).data["name"] == "other"
+
+
+async def test_lists_and_counts_show_its_own(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    limited = await _limited(server, own["id"])
+    mine = await _run(limited, own["id"])
+    await _run(server.owner, other["id"])
+    inline = (await server.owner.post("/v1/runs", {"definition": {"nodes": DEFINITION["nodes"]}})).data["runId"]
+    assert [item["id"] for item in (await limited.get("/v1/workflows")).data["items"]] == [own["id"]]
+    assert (await limited.get("/v1/workflows/counts")).data["draft"] == 1
+    assert [item["id"] for item in (await limited.get("/v1/runs")).data["items"]] == [mine]
+    assert (await limited.get("/v1/runs/status-counts")).data["total"] == 1
+    assert (await limited.get("/v1/runs/status-counts?mode=live")).data["total"] == 1
+    assert (await limited.get(f"/v1/runs/{inline}")).code == 404003
+    assert (await limited.get(f"/v1/runs?workflowId={other['id']}")).code == 404001
+    assert (await limited.get("/v1/approvals")).data["items"] == []
+    audited = (await limited.get("/v1/audit?limit=100")).data["items"]
+    assert {item["subject"] for item in audited}.isdisjoint({other["id"]})
+
+
+async def test_it_makes_no_workflow_and_runs_none_that_is_not_saved(server: Composition) -> None:
+    own = await server.owner.create_workflow()
+    limited = await _limited(server, own["id"])
+    body = {"name": "n", "description": "", "definition": DEFINITION}
+    assert (await limited.post("/v1/workflows", body)).code == 403001
+    assert (await limited.post("/v1/runs", {"definition": {"nodes": DEFINITION["nodes"]}})).code == 403001
+    assert (await limited.post("/v1/organizations", {"name": "n"})).code == 403001
+
+
+async def test_a_workflow_cannot_call_beyond_the_key_that_started_it(server: Composition) -> None:
+    called = await server.owner.create_workflow()
+    call = {"type": "call-workflow", "payload": {"workflowId": called["id"]}}
+    calling = await server.owner.create_workflow(
+        {"nodes": {"root": {"type": "manual", "children": ["call"]}, "call": call}, "triggerNodeIds": ["root"]}
+    )
+    limited = await _limited(server, calling["id"])
+    run_id = await _run(limited, calling["id"])
+    run = (await limited.get(f"/v1/runs/{run_id}")).data
+    assert (run["status"], called["id"] in run["error"]["message"]) == ("failure", True)
+    assert await server.rows(sa.select(runs.c.pk).where(runs.c.workflow_id == called["id"])) == []
+
+
+async def _stream(client: Client, path: str) -> list[str]:
+    """The types of the events that a stream has sent when it ends by itself."""
+    return re.findall(r"^event: (\w+)", (await client.http.get(path)).text, re.MULTILINE)
+
+
+async def test_streams_show_its_own(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    limited = await _limited(server, own["id"])
+    mine, hidden = await _run(limited, own["id"]), await _run(server.owner, other["id"])
+    assert (await _stream(limited, f"/v1/runs/{mine}/stream"))[-1] == "end"
+    assert await _stream(limited, f"/v1/runs/{hidden}/stream") == []
+    token = (await limited.post("/v1/stream-tokens", {"stream": f"/v1/runs/{hidden}/stream"})).data["url"]
+    assert await _stream(server.client(None), token) == []
+    late = asyncio.create_task(_stream(limited, "/v1/runs/run_to-come/stream"))
+    await asyncio.sleep(0.1)
+    await server.owner.post(f"/v1/workflows/{other['id']}/run", {"runId": "run_to-come"})
+    assert await late == []
+    assert (await limited.get(f"/v1/workflows/{other['id']}/runs/stream")).code == 404001
+
+
+async def test_a_stream_of_everything_shows_its_own(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    limited = await _limited(server, own["id"])
+    paths = [
+        "/v1/activity/stream?lastEventId=0",
+        f"/v1/workflow-runs/stream?ids={own['id']},{other['id']}&lastEventId=0",
+    ]
+    await _run(server.owner, other["id"])
+    mine = await _run(limited, own["id"])
+    for path in paths:
+        reading = asyncio.create_task(limited.http.get(path))
+        await asyncio.sleep(0.2)
+        server.parts.streams.stop()
+        data = re.findall(r"^data: (.*)$", (await reading).text, re.MULTILINE)
+        server.parts.streams.stopping = False
+        assert {json.loads(line)["runId"] for line in data} == {mine}
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        ({"workflowIds": []}, "workflowIds"),
+        ({"workflowIds": ["wf_1"]}, "workflowIds[0]"),
+        ({"workflowIds": ["wf_" + "0" * 26]}, "workflowIds[0]"),
+        ({"workflowIds": "wf_1"}, "workflowIds"),
+        ({"walletIds": ["wf_" + "0" * 26]}, "walletIds[0]"),
+        ({"walletIds": [1]}, "walletIds[0]"),
+    ],
+)
+async def test_limits_that_name_nothing_are_refused(server: Composition, limits: dict[str, Any], field: str) -> None:
+    reply = await server.owner.post("/v1/api-keys", {"name": "k", "scope": "read", **limits})
+    assert (reply.status, reply.fields) == (400, [field])
+
+
+async def test_a_limited_key_passes_its_limits_on_and_gives_no_more(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    wallet = "wal_" + "0" * 26
+    body = {"name": "k", "permissions": ["admin"], "workflowIds": [own["id"]], "walletIds": [wallet]}
+    maker = server.client((await server.owner.post("/v1/api-keys", body)).data["key"])
+    made = (await maker.post("/v1/api-keys", {"name": "k", "scope": "read"})).data
+    assert (made["workflowIds"], made["walletIds"]) == ([own["id"]], [wallet])
+    for beyond in ({"workflowIds": [own["id"], other["id"]]}, {"walletIds": ["wal_" + "1" * 26]}):
+        assert (await maker.post("/v1/api-keys", {"name": "k", "scope": "read", **beyond})).code == 403001
+    row = await server.parts.database.read(lambda tx: key_rows.find(tx, made["organizationId"], made["id"]))
+    assert row is not None
+    principal = principal_of(row)
+    assert (principal.may_use_wallet(wallet), principal.may_use_wallet("wal_" + "1" * 26)) == (True, False)
+
+
+async def test_the_last_key_that_administers_stays(server: Composition) -> None:
+    keys = (await server.owner.get("/v1/api-keys")).data["items"]
+    own = next(key["id"] for key in keys if key["name"] == "owner")
+    flow = await server.owner.create_workflow()
+    for weaker in (
+        {"workflowIds": [flow["id"]]},
+        {"expiresAt": "2999-01-01T00:00:00Z"},
+        {"permissions": ["key:write", "key:read"]},
+    ):
+        await server.owner.post("/v1/api-keys", {"name": "w", "permissions": ["admin"], **weaker})
+    reply = await server.owner.delete(f"/v1/api-keys/{own}")
+    assert (reply.code, "Make another one first" in reply.body["message"]) == (409020, True)
+    second = (await server.owner.post("/v1/api-keys", {"name": "second", "permissions": ["admin"]})).data
+    assert (await server.owner.delete(f"/v1/api-keys/{own}")).data["revokedAt"] is not None
+    assert (await server.client(second["key"]).delete(f"/v1/api-keys/{second['id']}")).code == 409020
