@@ -25,7 +25,9 @@ from dustrun.chain.chains import Chains
 from dustrun.core.dust import DustRules
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
+from dustrun.engine.money import Money, NoDust, NoRehearsals
 from dustrun.engine.runner import World
+from dustrun.engine.spending import Spending as NodeSpending
 from dustrun.engine.traces import Traces
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
@@ -38,12 +40,15 @@ from dustrun.services.keys import ensure_owner
 from dustrun.services.links import Links, secret_of
 from dustrun.services.prices import PriceBook
 from dustrun.services.programs import Programs
+from dustrun.services.rehearsal_guard import RehearsalGuard
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.signers import Signers
+from dustrun.services.spend_reports import SpendReports
 from dustrun.services.spending import Spending
 from dustrun.services.streams import Streams
 from dustrun.services.tables import Tables
+from dustrun.services.transactions.desk import Desk
 from dustrun.services.transactions.ledger import Transactions
 from dustrun.services.transactions.parts import Parts as LedgerParts
 from dustrun.services.transactions.telling import Teller
@@ -58,6 +63,7 @@ from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.shield import shield_process
 from dustrun.storage.vault import Vault
+from dustrun.storage.vault_rotation import Rotation, rotate
 from dustrun.storage.writer import Writer
 
 
@@ -113,8 +119,11 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, accounts, teller))
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
+    wallets = Wallets(database, writer, signers)
+    spending = NodeSpending(ledger, RehearsalGuard(database), NoDust(), SpendReports(chains.get, prices), settings)
+    money = Money(chains.get, prices, wallets, spending, NoRehearsals())
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
-    world = World(*shared, tables, notifier, traces=traces)
+    world = World(*shared, tables, notifier, traces=traces, money=money)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
@@ -124,7 +133,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
-    parts.wallets = Wallets(database, writer, signers)
+    parts.wallets = wallets
     parts.wallet_policies = WalletPolicies(database, writer, settings.policy_delay_s * 1000)
     parts.wallet_funds = WalletFunds(database, chains)
     parts.connectors = Connectors(database, writer, catalog, vault, connections)
@@ -132,7 +141,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.tables = tables
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
-    parts.transactions = ledger
+    parts.transactions = Desk(ledger)
     await ledger.start()
     await engine.start()
     upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
@@ -180,6 +189,25 @@ def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox) -> Gauges:
         "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
         "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
     }
+
+
+def rotate_vault(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
+    """New data keys, and with `master` a new master key, for a store that no server uses.
+
+    Raises `Conflict` while one does, and `Temporary` (503003) when the master key cannot be used.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
+    lock = ProcessLock(database, settings.data_dir)
+    lock.take()
+    try:
+        migrate.upgrade(database)
+        vault = Vault(settings.master_key_file)
+        vault.unlock(database)
+        return rotate(database, vault, master=master, forget_old=forget_old)
+    finally:
+        lock.release()
+        database.close()
 
 
 def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:

@@ -24,6 +24,11 @@ class Asset:
         """Text in the manner of CAIP-19: `eip155:1/native`, `eip155:1/erc20:0xA0b8…`."""
         return f"eip155:{self.chain_id}/" + ("native" if self.token is None else f"erc20:{self.token}")
 
+    @staticmethod
+    def is_key(text: str) -> bool:
+        """Whether a text is a `key`; those of single pieces (ERC-721, ERC-1155) are none."""
+        return _KEY.fullmatch(text) is not None
+
     @classmethod
     def parse(cls, key: str) -> Asset:
         """The asset behind a `key`; raises `ValueError` for another text."""

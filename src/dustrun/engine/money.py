@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dustrun.core.definition import ConnectorReference
 from dustrun.core.state import Mode
@@ -69,3 +69,20 @@ class Money:
             "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
             '{"type": "wallet", "id": "wal_…"}.'
         )
+
+
+class NoDust:
+    """Placeholder."""
+
+    async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Any:
+        raise Invalid("no dust yet")
+
+
+class NoRehearsals:
+    """Placeholder."""
+
+    def chain(self, facts: RunFacts, chain_id: int) -> Chain:
+        raise Invalid("no rehearsals yet")
+
+    async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
+        raise Invalid("no rehearsals yet")

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from dustrun import log
 from dustrun.catalog import Catalog
 from dustrun.core.expression import ExpressionError
-from dustrun.core.plan import Start
 from dustrun.core.masking import MASK
+from dustrun.core.plan import Start
 from dustrun.core.program import ProgramNode
 from dustrun.core.state import Mode
 from dustrun.core.validate import explain, field_path

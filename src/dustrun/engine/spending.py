@@ -7,7 +7,7 @@ the input that they were made from is stored with them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -50,8 +50,8 @@ class Dust(Protocol):
 class Reports(Protocol):
     """Who tells people what was spent."""
 
-    async def facts(self, transactions: tuple[Mapping[str, Any], ...], wallet: WalletView) -> Json:
-        """The facts `transactions` and `assets` of an execution, for the report of effects."""
+    async def assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
+        """What is known of the assets that transactions name, by key."""
         ...
 
 
@@ -133,7 +133,7 @@ class Spending:
         return replace(spend, notes=kept)
 
     async def _outcome(self, job: Job, stand: Stand, context: NodeContext, is_cancelled: bool) -> Outcome:
-        facts = await self._facts(stand, context)
+        facts = await self._facts(stand)
         if stand.status == "settled":
             return await self._conclude(job, stand, context, facts)
         failure = stand.failure
@@ -146,11 +146,13 @@ class Spending:
         holds = Holds.CANCEL if stand.is_signed else Holds.NOTHING
         return PutDown(until, facts, answerable=True, holds=holds, note=_note(stand))
 
-    async def _facts(self, stand: Stand, context: NodeContext) -> Json:
+    async def _facts(self, stand: Stand) -> Json:
         notes = stand.spend.notes
         asked = [t["approvalId"] for t in stand.transactions if t.get("approvalId")]
         spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
-        facts: Json = {"spend": spend, **await self._reports.facts(stand.transactions, context.wallet)}
+        facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in stand.transactions]}
+        if stand.status in ("settled", "failed"):
+            facts["assets"] = await self._reports.assets(stand.transactions)
         if notes[_DUST]:
             facts["dust"] = list(notes[_DUST])
         return facts
@@ -176,7 +178,7 @@ class Spending:
         stand = await self._ledger.find(self._order(job, facts, context.wallet))
         if stand is None or not stand.is_signed:
             return Failed("INTERNAL", message)
-        kept = await self._facts(stand, context)
+        kept = await self._facts(stand)
         return PutDown(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
 
 

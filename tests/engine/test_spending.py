@@ -1,0 +1,128 @@
+"""Nodes that spend, through the API, on a real chain: run, fail, wait, cancel, retry, restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anvil import CHAIN_ID
+from contracts import World
+from engine.conftest import Bench, Definition
+from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+
+SHOP = address(1)
+
+
+class Till:
+    """A server with a wallet on a chain of its own, and shortcuts to run nodes on it."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.bench = Bench(outbox.composition)
+        self.api = outbox.composition.owner
+        self._first_nonce = outbox.nonce()
+
+    def paid(self) -> int:
+        """Transactions of the wallet since the test began."""
+        return self.outbox.nonce() - self._first_nonce
+
+    def send(self, units: int, to: str = SHOP, **node: Any) -> Definition:
+        """A node that sends native coin."""
+        payload = {"chainId": CHAIN_ID, "recipient": to, "amount": str(units)}
+        return {"type": "send-native", "payload": payload, **node}
+
+    async def effects(self, run_id: str) -> dict[str, Any]:
+        """The report of a run."""
+        report: dict[str, Any] = (await self.api.get(f"/v1/runs/{run_id}/effects")).data
+        return report
+
+
+@pytest.fixture
+async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
+    with world.node("--block-time", "1") as node:
+        async with open_outbox(tmp_path, node) as outbox:
+            yield Till(outbox)
+
+
+async def test_a_run_ends_when_its_payment_is_confirmed(till: Till) -> None:
+    run = await till.bench.run({"pay": till.send(1000), "say": {"type": "log", "payload": {"message": "x"}}})
+    assert run["status"] == "success", run
+    result = run["executionState"]["pay"]["result"]
+    assert till.outbox.balance(SHOP) == 1000
+    assert result["amount"] == "1000"
+    told = await till.bench.events(run["id"])
+    assert ("transaction", "pay") in told
+    report = await till.effects(run["id"])
+    (transaction,) = report["transactions"]
+    assert transaction["status"] == "final"
+    assert transaction["hash"] == result["hash"]
+    assert report["totalFees"][0]["address"] == ALICE
+
+
+async def test_what_cannot_be_paid_fails_and_takes_no_nonce(till: Till) -> None:
+    run = await till.bench.run({"pay": till.send(10**30)})
+    assert run["status"] == "failure"
+    assert run["executionState"]["pay"]["error"]["code"] == "INVALID_INPUT"
+    assert till.paid() == 0
+
+
+async def test_what_policy_denies_is_refused(till: Till) -> None:
+    path = f"/v1/wallets/{till.outbox.wallet_id}/policy"
+    assert (await till.api.put(path, {"policy": {**ANYTHING, "recipients": [address(9)]}})).status == 200
+    run = await till.bench.run({"pay": till.send(5)})
+    assert run["executionState"]["pay"]["error"]["code"] == "REFUSED"
+    assert till.paid() == 0
+
+
+async def test_nodes_that_spend_at_once_all_pay(till: Till) -> None:
+    run = await till.bench.run({f"pay{n}": till.send(10 + n, address(10 + n)) for n in range(8)})
+    assert run["status"] == "success"
+    assert [till.outbox.balance(address(10 + n)) for n in range(8)] == [10 + n for n in range(8)]
+    assert till.paid() == 8
+
+
+async def test_a_cancelled_run_ends_when_what_it_sent_is_settled(till: Till) -> None:
+    till.outbox.node.rpc("evm_setIntervalMining", 0)
+    run_id = await till.bench.start({"pay": till.send(77, children=["then"]), "then": till.send(1)})
+    waiting = await till.bench.until(run_id, lambda run: run["status"] == "waiting")
+    assert waiting["executionState"]["pay"]["status"] == "waiting"
+    assert (await till.api.post(f"/v1/runs/{run_id}/cancel")).status == 200
+    till.outbox.node.rpc("evm_setIntervalMining", 1)
+    run = await till.bench.ended(run_id)
+    assert run["status"] == "cancelled"
+    assert run["executionState"]["pay"]["status"] == "success"
+    assert till.outbox.balance(SHOP) == 77
+    assert till.paid() == 1
+
+
+async def test_a_retry_of_a_run_pays_only_what_was_not_paid(till: Till) -> None:
+    nodes = {"first": till.send(5, children=["second"]), "second": till.send(10**30)}
+    failed = await till.bench.run(nodes)
+    assert failed["status"] == "failure"
+    till.outbox.node.set_balance(ALICE, 2 * 10**30)
+    retried = (await till.api.post(f"/v1/runs/{failed['id']}/retry")).data["runId"]
+    run = await till.bench.ended(retried)
+    assert run["status"] == "success"
+    assert till.outbox.balance(SHOP) == 10**30 + 5
+    assert till.paid() == 2
+
+
+async def test_a_key_without_wallet_spend_starts_only_simulations(till: Till) -> None:
+    definition = {"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": till.send(5)}}
+    key = await till.outbox.composition.client_with("run:inline", "workflow:execute", "run:read")
+    refused = await key.post("/v1/runs", {"definition": definition})
+    assert (refused.status, refused.code) == (403, 403001)
+    assert (await key.post("/v1/runs", {"definition": definition, "simulate": True})).status == 200
+
+
+async def test_a_node_without_wallet_says_how_to_get_one(tmp_path: Path, world: World) -> None:
+    with world.node() as node:
+        async with open_outbox(tmp_path, node) as outbox:
+            other = await outbox.composition.other_owner()
+            till = Till(outbox)
+            till.api = till.bench.api = other
+            run = await till.bench.run({"pay": till.send(5)})
+            assert "default wallet" in run["executionState"]["pay"]["error"]["message"]
