@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dustrun import clock, ids
+from dustrun import clock, ids, log
 from dustrun.catalog import Catalog
 from dustrun.core import trace
 from dustrun.core.definition import Definition
@@ -204,6 +204,9 @@ class Runs:
 
         def unit(tx: Tx) -> Created:
             return Created(facts.id, *starting.create(tx, prepared, opening.batch))
+
+        if not is_call:
+            log.bind(run_id=facts.id)  # the caller's request is the one that started this run
 
         def created(done: Created) -> None:
             facts.pk = done.pk

@@ -1,0 +1,126 @@
+"""`/metrics`, read as Prometheus reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from composition import Client, Composition, composed
+from dustrun import metrics
+
+FLOW = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["say", "work"]},
+        "say": {"type": "log", "payload": {"message": "hello"}},
+        "work": {"type": "code-transform", "payload": {"code": "return 1"}, "children": ["hold"]},
+        "hold": {"type": "delay", "payload": {"delayMs": 3_600_000}},
+    },
+    "triggerNodeIds": ["root"],
+}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def _read(client: Client) -> Samples:
+    response = await client.http.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(response.text)
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def _value(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+async def _until(client: Client, run_id: str, status: str) -> None:
+    async with asyncio.timeout(10):
+        while (await client.get(f"/v1/runs/{run_id}")).data["status"] != status:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_the_server_does_is_counted(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        made = await server.owner.create_workflow(FLOW)
+        before = await _read(server.owner)
+        run_id = (await server.owner.post(f"/v1/workflows/{made['id']}/run", {})).data["runId"]
+        await _until(server.owner, run_id, "waiting")
+        during = await _read(server.owner)
+        await server.owner.post(f"/v1/runs/{run_id}/cancel")
+        await _until(server.owner, run_id, "cancelled")
+        after = await _read(server.owner)
+
+    def grown(name: str, **labels: str) -> float:
+        return _value(after, name, **labels) - _value(before, name, **labels)
+
+    assert grown("dustrun_runs_started_total", mode="live", source="api") == 1
+    assert grown("dustrun_runs_finished_total", mode="live", status="cancelled") == 1
+    assert grown("dustrun_node_executions_total", type="log", status="success") == 1
+    assert grown("dustrun_node_executions_total", type="delay", status="cancelled") == 1
+    assert grown("dustrun_node_seconds_count", type="code-transform") == 1
+    assert grown("dustrun_sandbox_scripts_total", outcome="ok") == 1
+    route = "/v1/workflows/{id}/run"
+    assert grown("dustrun_http_requests_total", method="POST", route=route, status="200") == 1
+    assert grown("dustrun_http_request_seconds_count", method="POST", route=route) == 1
+    assert grown("dustrun_writer_commit_seconds_count") >= 3
+    assert grown("dustrun_writer_group_units_sum") >= 3
+    assert (_value(during, "dustrun_runs_waiting"), _value(after, "dustrun_runs_waiting")) == (1, 0)
+    assert _value(after, "process_resident_memory_bytes") > 1_000_000
+    assert not [name for name, _ in after if not name.startswith(("dustrun_", "process_"))]
+
+
+async def test_refused_and_failed_requests_of_nodes_are_counted(tmp_path: Path) -> None:
+    call = {"type": "http-request", "payload": {"url": "http://127.0.0.1:9/"}, "timeoutMs": 1000}
+    definition = {"nodes": {"root": {"type": "manual", "children": ["call"]}, "call": call}}
+    async with composed(tmp_path) as server:
+        before = await _read(server.owner)
+        run_id = (await server.owner.post("/v1/runs", {"definition": definition})).data["runId"]
+        await _until(server.owner, run_id, "failure")
+        after = await _read(server.owner)
+    labels = {"method": "GET", "outcome": "Invalid"}
+    name = "dustrun_outbound_requests_total"
+    assert _value(after, name, **labels) - _value(before, name, **labels) == 1
+
+
+async def test_who_may_read_them(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        await _denied(server)
+    async with composed(tmp_path, metrics_public=True) as server:
+        assert (await server.client(None).http.get("/metrics")).status_code == 200
+
+
+async def _denied(server: Composition) -> None:
+    assert (await server.client(None).get("/metrics")).code == 401001
+    assert (await (await server.client_with("run:read")).get("/metrics")).code == 403001
+    assert (await (await server.client_with("metrics:read")).http.get("/metrics")).status_code == 200
+    for scope in ("read", "read-write"):
+        made: dict[str, Any] = (await server.owner.post("/v1/api-keys", {"name": "k", "scope": scope})).data
+        assert "metrics:read" not in made["permissions"]
+
+
+def test_a_histogram_is_cumulative_when_it_is_shown() -> None:
+    found = metrics.Histogram("t_seconds", "t", (), (1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        found.observe(value)
+    assert (found.series[()].counts, found.series[()].total) == ([2, 1, 1], 12.0)
+
+
+async def test_the_loop_and_unknown_routes_have_series_of_their_own(tmp_path: Path) -> None:
+    async with composed(tmp_path) as server:
+        await asyncio.sleep(0.6)
+        await server.owner.get("/v1/" + "x" * 50)
+        found = await _read(server.owner)
+    assert _value(found, "dustrun_event_loop_lag_seconds_count") >= 1
+    assert not [labels for _, labels in found if any("xxx" in value for _, value in labels)]
+
+
+@pytest.mark.parametrize("method", ["BREW", "GET"])
+async def test_a_strange_method_makes_no_series(tmp_path: Path, method: str) -> None:
+    async with composed(tmp_path) as server:
+        await server.owner.http.request(method, "/v1/workflows")
+        found = await _read(server.owner)
+    assert not [labels for _, labels in found if ("method", "BREW") in labels]
