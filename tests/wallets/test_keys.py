@@ -87,7 +87,7 @@ def test_a_bad_mnemonic_is_told_by_position_and_never_repeated(bad: str, says: s
 
 @pytest.mark.parametrize("bad", ["", "m", "44'/60'", "m/44h", "m/-1", "m/2147483648", "m/1//2", "m" + "/1" * 11])
 def test_a_bad_path(bad: str) -> None:
-    with pytest.raises(ValueError, match="path like|2\\*\\*31"):
+    with pytest.raises(ValueError, match=r"path like|2\*\*31"):
         keys.check_path(bad)
 
 

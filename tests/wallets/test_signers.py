@@ -52,7 +52,9 @@ async def test_what_is_signed_is_mined_as_sent(node: Anvil, remote: Remote, kind
     unsigned = replace(PAY, nonce=nonce, is_legacy=is_legacy, tip_units=PAY.max_fee_units if is_legacy else 1)
     signed = await signer.sign_transaction(unsigned)
     assert node.rpc("eth_sendRawTransaction", "0x" + signed.raw.hex()) == signed.hash
-    receipt = node.rpc("eth_getTransactionReceipt", signed.hash)
+    async with asyncio.timeout(10):
+        while (receipt := node.rpc("eth_getTransactionReceipt", signed.hash)) is None:
+            await asyncio.sleep(0.01)
     assert (receipt["status"], receipt["from"]) == ("0x1", address.lower())
     assert signed == await LocalSigner(address, lambda: _own(2)).sign_transaction(unsigned)
 

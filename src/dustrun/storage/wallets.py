@@ -82,7 +82,7 @@ _SET_DEFAULT = Statement(
 _ARCHIVE = Statement(
     sa.update(t)
     .where(t.c.id == b("of_id"))
-    .values(held_address=None, archived_at=b("at", type_=sa.BigInteger), updated_at=b("at", type_=sa.BigInteger))
+    .values(held_address=sa.null(), archived_at=b("at", type_=sa.BigInteger), updated_at=b("at", type_=sa.BigInteger))
 )
 _OPEN_STATES = ("planned", "signed", "sent", "mined")
 _OPEN = Statement(
