@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from dustrun.core import exact_json
+from dustrun.core import exact_json, typed_data
 from dustrun.core.addresses import read_address
 from dustrun.errors import Code, Permanent, Refused, Temporary
-from dustrun.wallets import transaction, typed_data
+from dustrun.wallets import transaction
 from dustrun.wallets.local import digest_of_message
 from dustrun.wallets.secp256k1 import find_signer
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
