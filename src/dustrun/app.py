@@ -63,7 +63,6 @@ from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.shield import shield_process
 from dustrun.storage.vault import Vault
-from dustrun.storage.vault_rotation import Rotation, rotate
 from dustrun.storage.writer import Writer
 
 
@@ -189,25 +188,6 @@ def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox) -> Gauges:
         "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
         "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
     }
-
-
-def rotate_vault(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
-    """New data keys, and with `master` a new master key, for a store that no server uses.
-
-    Raises `Conflict` while one does, and `Temporary` (503003) when the master key cannot be used.
-    """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
-    lock = ProcessLock(database, settings.data_dir)
-    lock.take()
-    try:
-        migrate.upgrade(database)
-        vault = Vault(settings.master_key_file)
-        vault.unlock(database)
-        return rotate(database, vault, master=master, forget_old=forget_old)
-    finally:
-        lock.release()
-        database.close()
 
 
 def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:

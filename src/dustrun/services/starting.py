@@ -19,6 +19,7 @@ from dustrun.services.ports import Caller, ChildCall, RunFacts
 from dustrun.services.programs import Compiled
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as rows
+from dustrun.storage import transactions as transaction_rows
 from dustrun.storage import workflows as workflow_rows
 from dustrun.storage.journal import Batch, Event
 from dustrun.storage.runs import RunRow
@@ -245,6 +246,8 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     if prepared.must_be_closed is not None and rows.chain_is_open(tx, facts.org_id, prepared.must_be_closed):
         message = "Another run of this retry chain has not ended; wait for it or cancel it."
         raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+    if prepared.must_be_closed is not None:
+        _check_settled(tx, facts.org_id, prepared.must_be_closed)
     run_pk = rows.insert(tx, _row(prepared, batch))
     if run_pk is None:
         message = f'The runId "{facts.id}" is already used; choose another one.'
@@ -254,6 +257,18 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events
+
+
+def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
+    """Raises `Conflict` while anything that the retry chain signed may still be included: paying again could pay
+    twice."""
+    unsettled = transaction_rows.find_unsettled(tx, org_id, root_run_id)
+    if unsettled is not None:
+        message = (
+            f'The transaction "{unsettled}" of this retry chain is still open; wait until it is final, or cancel it '
+            f"(POST /v1/transactions/{unsettled}/cancel)."
+        )
+        raise Conflict(message, code=Code.TRANSACTION_OPEN, details=[{"field": "transactionId", "message": unsettled}])
 
 
 def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:

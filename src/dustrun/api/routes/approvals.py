@@ -51,7 +51,7 @@ class ApprovalAnswer(Fields):
     decided_by: str | None = Field(description="Id of the key, or `link`.")
     comment: str | None
     binding: str | None = Field(
-        description="Of a spend: SHA-256 over chain, from, to, value, calldata and fee ceiling, which is what is approved."
+        description="Of a spend: SHA-256 over chain, from, to, value, calldata and fee ceiling: what is approved."
     )
 
 

@@ -64,6 +64,44 @@ class NodeOutcome(NodeEvent):
     wake_at: Time | None = None
 
 
+class TransactionStep(RunEvent):
+    """A step of a transaction or signature. `status`: `planned`, `simulated`, `asked` (a person is asked), `refused`
+    (nothing is signed), `held` and `released` (after a restore), `signed`, `sent`, `delayed` (an endpoint does not take
+    it, or its bid cannot be raised), `replaced`, `cancelling`, `mined`, `reorged`, `confirmed`, `reverted`,
+    `cancelled`, `displaced` (its nonce went to somebody else's)."""
+
+    node_id: str
+    path: str
+    status: str
+    item: str = Field(description="Which of the node's wishes.")
+    about: str
+    chain_id: int | None
+    transaction_id: str | None = None
+    signature_id: str | None = Field(None, description="Of a signature, which is never shown itself.")
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+    value: str | None = Field(None, description="Base units of the native coin.")
+    nonce: int | None = None
+    hash: str | None = None
+    generation: int | None = None
+    gas_limit: int | None = None
+    gas_price: str | None = None
+    max_fee_per_gas: str | None = None
+    max_priority_fee_per_gas: str | None = None
+    replaces: str | None = Field(None, description="Hash of the attempt before.")
+    block_number: int | None = None
+    block_hash: str | None = None
+    is_success: bool | None = None
+    gas_used: int | None = None
+    fee: str | None = Field(None, description="Base units of the native coin.")
+    confirmations: int | None = None
+    confirmations_needed: int | None = None
+    approval_id: str | None = None
+    message: str | None = None
+    reason: str | None = None
+    error: Json | None = None
+
+
 class NodeSaid(RunEvent):
     """A node tells how far it is, or logs something."""
 
@@ -106,6 +144,7 @@ _MODELS: dict[str, type[RunEvent]] = {
     "node_skipped": NodeOutcome,
     "node_cancelled": NodeOutcome,
     "node_uncertain": NodeOutcome,
+    "transaction": TransactionStep,
     "log": NodeSaid,
     "run_waiting": RunWaiting,
     "run_resumed": RunResumed,

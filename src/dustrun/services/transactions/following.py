@@ -74,6 +74,7 @@ class Follower:
         self._gaps: dict[tuple[str, int], float] = {}
         self._displaced_at_s = -1e9
         self._head: str | None = None
+        self._seen: set[str] = set()
         self._is_first = True
 
     def poke(self) -> None:
@@ -117,12 +118,13 @@ class Follower:
             await self._look_at_displaced(chain)
             if followed:
                 used = {sender: await chain.nonce(sender, "latest") for sender in _senders(followed)}
-                found = await self._look_at_mined(chain, head, followed)
-                found |= await self._look_for_receipts(chain, followed, used)
-                left = [one for one in followed if one.row.id not in found and one.row.state != TxState.MINED]
+                if await self._look_for_receipts(chain, followed, used):
+                    followed = await self._load()
+                await self._look_at_mined(chain, head, followed)
+                left = [one for one in followed if one.row.state != TxState.MINED]
                 left = await self._look_for_displaced(chain, head, left, used)
                 await self._push(chain, left, used)
-            self._head, self._is_first = head.hash, False
+            self._is_first = False
             return bool(followed)
 
     async def _load(self) -> list[Followed]:
@@ -133,12 +135,12 @@ class Follower:
 
     # --- what the chain says ---
 
-    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Followed]) -> set[str]:
-        """Those that have a receipt: final when it is deep enough in the canonical chain; else, when its block is no
-        longer part of it, another receipt or none. The ids of those whose receipt still stands."""
-        if head.hash == self._head:
-            return set()
-        mined = [one for one in followed if one.row.state == TxState.MINED]
+    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Followed]) -> None:
+        """Those that have a receipt, once at each head: final when it is deep enough in the canonical chain; else, when
+        its block is no longer part of it, another receipt or none."""
+        if head.hash != self._head:
+            self._head, self._seen = head.hash, set()
+        mined = [one for one in followed if one.row.state == TxState.MINED and one.row.id not in self._seen]
         numbers = sorted({one.row.block_number for one in mined if one.row.block_number is not None})
         blocks = dict(zip(numbers, await asyncio.gather(*map(chain.find_block, numbers)), strict=True))
         lost, writes = [], []
@@ -151,7 +153,7 @@ class Follower:
         self._parts.on_step("finishing")
         await asyncio.gather(*writes)
         await self._look_again(chain, lost)
-        return {one.row.id for one in mined}
+        self._seen |= {one.row.id for one in mined if one not in lost}
 
     async def _finish(self, chain: LiveChain, one: Followed) -> None:
         row = one.row
@@ -186,16 +188,14 @@ class Follower:
             lambda tx: settling.note_reorged(tx, row.id, block_hash), self._parts.teller.tell
         )
 
-    async def _look_for_receipts(
-        self, chain: LiveChain, followed: Sequence[Followed], used: Mapping[str, int]
-    ) -> set[str]:
-        """Those whose nonce is used: which attempt was it. The ids of those that have a receipt."""
+    async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Followed], used: Mapping[str, int]) -> bool:
+        """Those whose nonce is used: which attempt was it. Whether any receipt was found."""
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
         self._parts.on_step("mining")
         await asyncio.gather(*(self._write_mined(name, receipt) for name, receipt in receipts.items()))
         self._parts.on_step("mined")
-        return set(receipts)
+        return bool(receipts)
 
     async def _write_mined(self, transaction_id: str, receipt: Receipt) -> None:
         await self._parts.writer.write(

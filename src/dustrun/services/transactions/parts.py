@@ -1,12 +1,11 @@
-"""What the outbox needs of the parts around it, and what its own parts share."""
+"""What the parts of the outbox share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from dustrun.chain.evm import LiveChain
+from dustrun.chain.chains import Chains
 from dustrun.services.signers import Signers
 from dustrun.services.spending import Spending
 from dustrun.services.transactions.telling import Teller
@@ -14,15 +13,6 @@ from dustrun.settings import Settings
 from dustrun.storage.database import Database
 from dustrun.storage.vault import Vault
 from dustrun.storage.writer import Writer
-
-
-class Chains(Protocol):
-    """The chains that the server knows."""
-
-    def get(self, chain_id: int) -> LiveChain:
-        """One chain; raises `Invalid` for one that the server does not know."""
-        ...
-
 
 Steps = Callable[[str], None]
 

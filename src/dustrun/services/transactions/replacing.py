@@ -9,8 +9,8 @@ from typing import Literal
 from dustrun import clock
 from dustrun.core.ledger import PLAIN_GAS, TxState, next_bid
 from dustrun.core.policy import Deny, Request
-from dustrun.errors import Conflict
 from dustrun.sdk.chain import Fees
+from dustrun.services.spending import Values
 from dustrun.services.transactions import deciding, telling
 from dustrun.services.transactions.lanes import bid_of, new_attempt
 from dustrun.services.transactions.parts import Parts
@@ -42,17 +42,44 @@ class Replaced:
     attempt: AttemptRow
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A new attempt that is signed and not on disk yet; nobody has seen its bytes."""
+
+    row: TransactionRow
+    last: AttemptRow
+    kind: Kind
+    unsigned: UnsignedTransaction
+    signed: SignedTransaction
+    values: Values
+    ceiling: int
+
+
 async def replace_attempt(
     parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind
 ) -> Replaced | AtCeiling | None:
-    """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile.
+    """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile."""
+    signed = await sign_replacement(parts, row, last, kind)
+    if isinstance(signed, AtCeiling):
+        return signed
+    parts.on_step("replacing")
+    found, _ = await parts.writer.write(
+        lambda tx: write_replacement(tx, parts, signed), lambda done: parts.teller.tell(done[1])
+    )
+    parts.on_step("replaced")
+    return found
 
-    A cancelled transaction stays cancelled: what replaces its attempt cancels too."""
+
+async def sign_replacement(
+    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
+) -> Replacement | AtCeiling:
+    """A new attempt above the last one. A cancelled transaction stays cancelled: what replaces its attempt cancels
+    too. `ceiling` stands in place of what the transaction may bid at most."""
     chain = parts.chains.get(row.chain_id)
     market = await chain.fees()
     kind = "cancel" if last.kind == "cancel" else kind
     last_bid = (int(last.max_fee), int(last.tip))
-    ceiling = int(row.max_price or 0)
+    ceiling = int(row.max_price or 0) if ceiling is None else ceiling
     bid = next_bid(last_bid, (market.max_fee_units, market.tip_units), ceiling)
     if bid is None:
         return AtCeiling(f"It bids {last.max_fee} base units for one unit of gas, and may bid at most {ceiling}.")
@@ -63,36 +90,41 @@ async def replace_attempt(
     wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
     assert wallet is not None
     signed = await sign(parts, wallet, unsigned)
-    intent = intent_of(row)
     values = await parts.spending.values_of([_request(row, unsigned)])
+    return Replacement(row, last, kind, unsigned, signed, values, ceiling)
 
-    def unit(tx: Tx) -> tuple[Replaced | AtCeiling | None, Told | None]:
-        now_row = rows.get(tx, row.id)
-        attempts = rows.list_attempts(tx, row.id)
-        if now_row.state not in _OPEN or attempts[-1].hash != last.hash:
-            return None, None
+
+def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced | AtCeiling | None, Told | None]:
+    """Writes a new attempt, when the transaction is as it was and policy lets it bid so much."""
+    row = rows.get(tx, new.row.id)
+    attempts = rows.list_attempts(tx, row.id)
+    if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
+        return None, None
+    if row.purpose == "intent":
         verdict = parts.spending.judge_replacement(
             tx,
             policy=deciding.policy_of(tx, row.wallet_id, clock.now_ms()),
-            request=_request(now_row, unsigned),
-            values=values,
+            request=_request(row, new.unsigned),
+            values=new.values,
             subject_id=row.id,
         )
         if isinstance(verdict, Deny):
             return AtCeiling(deciding.denial(verdict).message), None
-        attempt = new_attempt(now_row, len(attempts) + 1, kind, unsigned, signed)
-        value = 0 if kind == "cancel" else intent.value_units
-        outlay = str(value + gas_limit * bid[0])
-        changed = replace(now_row, hash=attempt.hash, outlay=outlay, refusal=None, updated_at=clock.now_ms())
-        rows.insert_attempt(tx, attempt)
-        rows.save(tx, changed)
-        step = Step("cancelling" if kind == "cancel" else "replaced", {**bid_of(attempt), "replaces": last.hash})
-        return Replaced(changed, attempt), telling.note(tx, changed, step)
-
-    parts.on_step("replacing")
-    found, _ = await parts.writer.write(unit, lambda done: parts.teller.tell(done[1]))
-    parts.on_step("replaced")
-    return found
+    attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
+    outlay = new.unsigned.value_units + new.unsigned.gas_limit * new.unsigned.max_fee_units
+    changed = replace(
+        row,
+        hash=attempt.hash,
+        outlay=str(outlay),
+        max_price=str(new.ceiling),
+        refusal=None,
+        updated_at=clock.now_ms(),
+    )
+    rows.insert_attempt(tx, attempt)
+    rows.save(tx, changed)
+    status = "cancelling" if new.kind == "cancel" else "replaced"
+    step = Step(status, {**bid_of(attempt), "replaces": new.last.hash})
+    return Replaced(changed, attempt), telling.note(tx, changed, step)
 
 
 async def sign(parts: Parts, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
@@ -123,9 +155,3 @@ def _request(row: TransactionRow, unsigned: UnsignedTransaction) -> Request:
     but the first attempt may still be the one that is included."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
     return Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units)
-
-
-def need_open(row: TransactionRow) -> None:
-    """Raises `Conflict` for a transaction that no new attempt can help."""
-    if row.state not in _OPEN:
-        raise Conflict(f'The transaction is "{row.state}"; only one that is signed and not mined can be replaced.')

@@ -1,0 +1,217 @@
+"""Transactions, their attempts and signatures on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from dustrun.api.shapes.wire import MAX_INTEGER, Time, time
+from dustrun.core.exact_json import loads_own
+from dustrun.core.fields import Fields
+from dustrun.core.ledger import TxState
+from dustrun.services.transactions.desk import Detail, Opened
+from dustrun.storage.transactions import AttemptRow, TransactionRow
+
+Units = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,78}$"), Field(examples=["1000000000"])]
+Hash = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$"), Field(examples=["0x" + "00" * 32])]
+Json = dict[str, Any]
+
+
+class SpeedUpBody(Fields):
+    """How much more may be bid."""
+
+    max_fee_per_gas: Units | None = Field(
+        None,
+        description="The most that it may bid for one unit of gas from now on, in base units; without it, as before.",
+    )
+
+
+class ReleaseBody(Fields):
+    """Whose spends go on."""
+
+    wallet_id: str = Field(description="The wallet.", max_length=64)
+    chain_id: int = Field(description="The chain.", ge=1, le=2**63 - 1, strict=True)
+
+
+class ReleaseAnswer(Fields):
+    """What was released."""
+
+    wallet_id: str
+    chain_id: int
+    released: int = Field(description="Wishes that waited for it.")
+
+
+class AttributionBody(Fields):
+    """Hashes to be looked up."""
+
+    tx_hashes: Annotated[list[Hash], Field(min_length=1, max_length=100)] = Field(description="Hashes, at most 100.")
+
+
+class AttributionAnswer(Fields):
+    """The run and node that sent a transaction."""
+
+    tx_hash: str
+    transaction_id: str
+    run_id: str
+    run_status: str
+    node_id: str
+    path: str
+    action_type: str
+    workflow_id: str = Field(description="Empty for an inline run.")
+    workflow_name: str
+    started_at: Time
+
+
+class AttemptAnswer(Fields):
+    """One set of signed bytes for the transaction's nonce."""
+
+    number: int = Field(ge=1, le=MAX_INTEGER)
+    kind: Literal["send", "replace", "cancel"]
+    hash: str
+    gas_limit: int
+    max_fee_per_gas: str = Field(description="The gas price on a chain without EIP-1559.")
+    max_priority_fee_per_gas: str
+    created_at: Time
+    sent_at: Time | None = Field(description="When an endpoint first took it.")
+    tried_at: Time | None = Field(description="When it was last sent.")
+    reply: str | None = Field(description="What an endpoint last answered; it never decides what becomes of it.")
+
+
+class TransactionItem(Fields):
+    """A transaction: the life of one nonce, replacements included."""
+
+    id: str = Field(examples=["tx_01m88epxderkr5agxgsj378kvb"])
+    status: TxState
+    purpose: Literal["intent", "fill"] = Field(
+        description="`intent`: a node's wish. `fill`: a transfer of nothing that fills a gap in the nonces."
+    )
+    run_id: str | None
+    workflow_id: str | None
+    node_id: str | None
+    path: str | None
+    item: str = Field(description="Which of the node's wishes.")
+    generation: int = Field(description="Rises with each new try after one that came to nothing.")
+    mode: Literal["live", "dust"]
+    wallet_id: str
+    chain_id: int
+    sender: str
+    to: str | None
+    value: str = Field(description="Base units of the native coin.")
+    about: str
+    nonce: int | None
+    hash: str | None = Field(description="Of the attempt that was included, else of the newest.")
+    block_number: int | None
+    confirmations_needed: int
+    fee: str | None = Field(description="What was paid to the network, in base units of the native coin.")
+    error: Json | None
+    waits_because: str | None = Field(description="Why it does not go on, as an endpoint or the ledger says.")
+    approval_id: str | None
+    planned_at: Time
+    signed_at: Time | None
+    mined_at: Time | None
+    finished_at: Time | None
+
+
+class TransactionAnswer(TransactionItem):
+    """A transaction with all that is known of it."""
+
+    intent: Json = Field(description="The whole unsigned wish.")
+    gas_limit: int | None
+    max_price: str | None = Field(description="The most that any attempt may bid for one unit of gas.")
+    verdict: Json | None = Field(description="What the wallet's policy said, with its reasons.")
+    receipt: Json | None
+    attempts: list[AttemptAnswer]
+
+
+class SignatureAnswer(Fields):
+    """A signature in the clear. Whoever reads it can use it."""
+
+    id: str
+    status: Literal["planned", "signed", "refused"]
+    run_id: str
+    path: str
+    item: str
+    wallet_id: str
+    request: Json
+    signature: str | None = Field(description="65 bytes, 0x-hex; null when nothing is signed.")
+
+
+def item(row: TransactionRow) -> Json:
+    """A transaction in a list."""
+    intent = loads_own(row.intent)
+    receipt = loads_own(row.receipt) if row.receipt is not None else None
+    return {
+        "id": row.id,
+        "status": row.state,
+        "purpose": row.purpose,
+        "runId": row.run_id,
+        "workflowId": row.workflow_id,
+        "nodeId": row.path.rpartition(".")[2] if row.path is not None else None,
+        "path": row.path,
+        "item": row.item,
+        "generation": row.generation,
+        "mode": row.mode,
+        "walletId": row.wallet_id,
+        "chainId": row.chain_id,
+        "sender": row.sender,
+        "to": intent["to"],
+        "value": intent["value"],
+        "about": intent["about"],
+        "nonce": row.nonce,
+        "hash": row.hash,
+        "blockNumber": row.block_number,
+        "confirmationsNeeded": row.confirmations,
+        "fee": receipt["fee"] if receipt is not None else None,
+        "error": loads_own(row.error) if row.error is not None else None,
+        "waitsBecause": row.refusal,
+        "approvalId": row.approval_id,
+        "plannedAt": time(row.planned_at),
+        "signedAt": time(row.signed_at),
+        "minedAt": time(row.mined_at),
+        "finishedAt": time(row.finished_at),
+    }
+
+
+def detail(found: Detail) -> Json:
+    """A whole transaction."""
+    row = found.row
+    return {
+        **item(row),
+        "intent": loads_own(row.intent),
+        "gasLimit": row.gas_limit,
+        "maxPrice": row.max_price,
+        "verdict": loads_own(row.verdict) if row.verdict is not None else None,
+        "receipt": loads_own(row.receipt) if row.receipt is not None else None,
+        "attempts": [_attempt(attempt) for attempt in found.attempts],
+    }
+
+
+def _attempt(attempt: AttemptRow) -> Json:
+    return {
+        "number": attempt.number,
+        "kind": attempt.kind,
+        "hash": attempt.hash,
+        "gasLimit": attempt.gas_limit,
+        "maxFeePerGas": attempt.max_fee,
+        "maxPriorityFeePerGas": attempt.tip,
+        "createdAt": time(attempt.created_at),
+        "sentAt": time(attempt.sent_at),
+        "triedAt": time(attempt.tried_at),
+        "reply": attempt.reply,
+    }
+
+
+def signature(found: Opened) -> Json:
+    """A signature in the clear."""
+    row = found.row
+    return {
+        "id": row.id,
+        "status": row.state,
+        "runId": row.run_id,
+        "path": row.path,
+        "item": row.item,
+        "walletId": row.wallet_id,
+        "request": loads_own(row.request),
+        "signature": found.signature,
+    }

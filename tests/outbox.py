@@ -1,0 +1,181 @@
+"""The outbox of a composed server over a real anvil: wishes go in past the engine, a run that waits has the events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from composition import Composition, composed
+from dustrun.core.addresses import checksum
+from dustrun.core.amounts import Asset
+from dustrun.core.intent import Intent, Movement, Spend
+from dustrun.services.transactions.ledger import Transactions
+from dustrun.services.transactions.order import Order, Stand
+from dustrun.storage.tables import api_keys, events, runs
+
+ALICE = ACCOUNTS[1]
+ALICE_KEY = KEYS[1]
+ANYTHING = {
+    "chains": ["*"],
+    "assets": ["*"],
+    "recipients": ["*"],
+    "contracts": ["*"],
+    "methods": ["*"],
+    "allowUnverifiedCalldata": True,
+    "signatures": {"messages": True, "typedData": "any"},
+}
+_WAITS = {
+    "root": {"type": "manual", "children": ["ask"]},
+    "ask": {"type": "approve", "payload": {"message": "Is the test over?", "timeoutMs": 600_000}},
+}
+NATIVE = Asset(CHAIN_ID)
+Hook = Callable[[str], None]
+
+
+def address(number: int) -> str:
+    """A fresh recipient."""
+    return checksum(f"0x{0xD0_0000 + number:040x}")
+
+
+def transfer(to: str, units: int, item: str = "main", **more: Any) -> Intent:
+    """A wish to send native coin."""
+    moved = (Movement("send", NATIVE, units, to),)
+    return Intent(item, CHAIN_ID, to, units, b"", moved, f"Send {units} wei to {to}", **more)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """A ledger, its chain, and the run that its events go to."""
+
+    composition: Composition
+    node: Anvil
+    ledger: Transactions
+    wallet_id: str
+    key_id: str
+    run_id: str
+    run_pk: int
+    org_id: str
+    made: list[Transactions] = field(default_factory=list)
+
+    def order(self, path: str = "pay", **more: Any) -> Order:
+        """A node of the waiting run."""
+        given: dict[str, Any] = {
+            "org_id": self.org_id,
+            "run_pk": self.run_pk,
+            "run_id": self.run_id,
+            "root_run_id": self.run_id,
+            "workflow_id": None,
+            "workflow_name": "",
+            "path": path,
+            "mode": "live",
+            "wallet_id": self.wallet_id,
+            "key_id": self.key_id,
+        }
+        return Order(**{**given, **more})
+
+    async def pay(self, path: str, *intents: Intent, **more: Any) -> Stand:
+        """Plans and advances once."""
+        order = self.order(path, **more)
+        await self.ledger.plan(order, Spend(intents))
+        return await self.ledger.advance(order)
+
+    async def stand(self, path: str = "pay") -> Stand:
+        """How a node's wishes stand."""
+        stand = await self.ledger.find(self.order(path))
+        assert stand is not None
+        return stand
+
+    async def until(self, path: str, holds: Callable[[Stand], bool], timeout_s: float = 10) -> Stand:
+        """A node's stand once something holds of it."""
+        stand = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    stand = await self.stand(path)
+                    if holds(stand):
+                        return stand
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"it still stands so: {stand}") from None
+
+    async def settled(self, path: str, timeout_s: float = 10) -> Stand:
+        """A node's stand once it is settled."""
+        return await self.until(path, lambda stand: stand.status == "settled", timeout_s)
+
+    async def state(self, path: str, state: str, timeout_s: float = 10) -> Stand:
+        """A node's stand once its only transaction is in a state."""
+        return await self.until(path, lambda stand: stand.transactions[0]["status"] == state, timeout_s)
+
+    async def events(self, path: str | None = None) -> list[str]:
+        """The steps that the run's stream tells of a node."""
+        return [event["status"] for event in await self.told(path)]
+
+    async def told(self, path: str | None = None) -> list[dict[str, Any]]:
+        """The events of type `transaction`, of one node or of all; checks the numbering of all events."""
+        query = sa.select(events.c.seq, events.c.type, events.c.data).where(events.c.run_pk == self.run_pk)
+        rows = await self.composition.rows(query.order_by(events.c.seq))
+        assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
+        found = [json.loads(row[2]) for row in rows if row[1] == "transaction"]
+        return [event for event in found if path in (None, event["path"])]
+
+    def reborn(self, on_step: Hook | None = None) -> Transactions:
+        """Another life of the ledger over the same store, as after a crash; the one before is left as it is."""
+        parts = self.ledger.parts
+        self.ledger = Transactions(replace(parts, on_step=on_step) if on_step is not None else parts)
+        self.made.append(self.ledger)
+        return self.ledger
+
+    def balance(self, of: str) -> int:
+        """Native coin, by the node's own word."""
+        return int(self.node.rpc("eth_getBalance", of, "latest"), 16)
+
+    def nonce(self, of: str = ALICE) -> int:
+        """Transactions included."""
+        return int(self.node.rpc("eth_getTransactionCount", of, "latest"), 16)
+
+
+def write_network(folder: Path, **changes: Any) -> Path:
+    """The local chain, faster than it is, with what a test wants otherwise."""
+    networks = folder / "networks"
+    networks.mkdir(exist_ok=True)
+    fields = {"chainId": CHAIN_ID, "blockTimeMs": 200, "confirmations": 2, **changes}
+    (networks / "local.json").write_text(json.dumps(fields))
+    return networks
+
+
+@asynccontextmanager
+async def open_outbox(
+    folder: Path, node: Anvil, store_url: str | None = None, network: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Outbox]:
+    """A server with one wallet that may do anything, and a run that waits."""
+    given = {
+        "networks_dir": write_network(folder, **(network or {})),
+        "chain_endpoints": {CHAIN_ID: (node.url,)},
+        **settings,
+    }
+    if store_url is not None:
+        given["database_url"] = store_url
+    async with composed(folder, **given) as composition:
+        api = composition.owner
+        body = {"name": "alice", "privateKey": ALICE_KEY, "isDefault": True}
+        wallet = (await api.post("/v1/wallets/import", body)).data
+        assert wallet["address"] == ALICE
+        assert (await api.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": ANYTHING})).status == 200
+        run = (await api.post("/v1/runs", {"definition": {"nodes": _WAITS}})).data["runId"]
+        rows = await composition.rows(sa.select(runs.c.pk, runs.c.org_id).where(runs.c.id == run))
+        keys = await composition.rows(sa.select(api_keys.c.id))
+        ledger = composition.parts.transactions.ledger
+        outbox = Outbox(composition, node, ledger, wallet["id"], keys[0][0], run, rows[0][0], rows[0][1])
+        try:
+            yield outbox
+        finally:
+            for made in outbox.made:
+                await made.stop()
