@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import dustrun
-from dustrun.cli import backup, doctor, keys, new_action, run, runs, serve, wallet, workflow
+from dustrun.cli import backup, connector, doctor, keys, new_action, run, runs, serve, vault, wallet, workflow
 from dustrun.cli.failures import CliError, Exit
 from dustrun.core import exact_json
 
@@ -24,6 +24,8 @@ app.command("serve")(serve.serve)
 app.command("run")(run.run)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(connector.app, name="connector")
+app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)
