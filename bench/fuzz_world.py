@@ -141,6 +141,10 @@ class World:
         found = self.call("GET", "/v1/connector-types")
         return str(found[0]["type"]) if found else "wallet"
 
+    def connector(self) -> str:
+        """A stored connector."""
+        return str(self.call("POST", "/v1/connectors", CONNECTOR)["id"])
+
     def table(self) -> str:
         """A table with one row `a`."""
         columns = [{"name": "id", "type": "text"}, {"name": "n", "type": "integer"}]
@@ -286,10 +290,22 @@ def _only_body(body: Any) -> Adapt:
     return lambda _world, case: _body(case, body)
 
 
+CONNECTOR: dict[str, Any] = {
+    "type": "http-bearer",
+    "name": "fuzzed",
+    "data": {"token": "fuzzed-token", "testUrl": "https://api.example.com/"},
+    "allowedHosts": ["api.example.com"],
+}
+
 HELP: dict[str, Adapt] = {
     "get_action": lambda _, case: _path(case, type="log"),
     "get_trigger": lambda _, case: _path(case, type="manual"),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
+    "create_connector": _only_body(CONNECTOR),
+    "get_connector": _id_of(World.connector),
+    "update_connector": _id_and_body(World.connector, {"name": "renamed"}),
+    "delete_connector": _id_of(World.connector),
+    "try_connector": _id_and_body(World.connector, {"url": "https://elsewhere.example.com/"}),
     "create_conversation": _only_body({"title": "fuzzed"}),
     "get_conversation": _id_of(World.conversation),
     "create_message": _new_message,
