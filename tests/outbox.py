@@ -153,12 +153,17 @@ def write_network(folder: Path, **changes: Any) -> Path:
 
 @asynccontextmanager
 async def open_outbox(
-    folder: Path, node: Anvil, store_url: str | None = None, network: dict[str, Any] | None = None, **settings: Any
+    folder: Path,
+    node: Anvil,
+    store_url: str | None = None,
+    network: dict[str, Any] | None = None,
+    url: str | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Outbox]:
     """A server with one wallet that may do anything, and a run that waits."""
     given = {
         "networks_dir": write_network(folder, **(network or {})),
-        "chain_endpoints": {CHAIN_ID: (node.url,)},
+        "chain_endpoints": {CHAIN_ID: (url or node.url,)},
         **settings,
     }
     if store_url is not None:

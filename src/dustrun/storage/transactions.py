@@ -147,7 +147,10 @@ _PLANNED = Statement(
     .order_by(transactions.c.id)
 )
 _OPEN_CHAINS = Statement(
-    sa.select(transactions.c.chain_id).where(_is_in("signed", "sent", "mined")).group_by(transactions.c.chain_id)
+    sa.union(
+        sa.select(transactions.c.chain_id).where(_is_in("signed", "sent", "mined")),
+        sa.select(transactions.c.chain_id).where(transactions.c.state == "displaced"),
+    )
 )
 _OPEN_IN_RETRIES = Statement(
     sa.select(transactions.c.id)
@@ -288,7 +291,7 @@ def list_displaced(tx: Tx, chain_id: int) -> list[tuple[TransactionRow, list[Att
 
 
 def list_followed_chains(tx: Tx) -> list[int]:
-    """Chains that have yet to decide something."""
+    """Chains that have yet to decide something, or where a person has."""
     return [int(row[0]) for row in tx.all(_OPEN_CHAINS)]
 
 

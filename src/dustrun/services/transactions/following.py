@@ -73,6 +73,7 @@ class Follower:
         self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
         self._gaps: dict[tuple[str, int], float] = {}
         self._displaced_at_s = -1e9
+        self._has_displaced = False
         self._head: str | None = None
         self._seen: set[str] = set()
         self._is_first = True
@@ -97,7 +98,8 @@ class Follower:
 
     async def _pause(self, is_busy: bool) -> None:
         try:
-            async with asyncio.timeout(self._every_ms / 1000 if is_busy else None):
+            idle_s = _DISPLACED_EVERY_S if self._has_displaced else None
+            async with asyncio.timeout(self._every_ms / 1000 if is_busy else idle_s):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -110,13 +112,11 @@ class Follower:
     async def look(self) -> bool:
         """One look at everything that is open; False when nothing is."""
         async with self._looking:
-            followed = await self._load()
-            if not followed and not self._is_first:
-                return False
             chain = self._parts.chains.get(self._chain_id)
-            head = await chain.block()
             await self._look_at_displaced(chain)
+            followed = await self._load()
             if followed:
+                head = await chain.block()
                 used = {sender: await chain.nonce(sender, "latest") for sender in _senders(followed)}
                 if await self._look_for_receipts(chain, followed, used):
                     followed = await self._load()
@@ -236,6 +236,7 @@ class Follower:
     async def _displace(self, one: Followed) -> None:
         row = one.row
         self._suspicions.pop(row.id, None)
+        self._has_displaced = True
         _logger.error("a nonce was used by somebody else", transaction_id=row.id, sender=row.sender, nonce=row.nonce)
         await self._parts.writer.write(lambda tx: settling.note_displaced(tx, row.id), self._parts.teller.tell)
 
@@ -244,8 +245,10 @@ class Follower:
         if clock.monotonic_s() - self._displaced_at_s < _DISPLACED_EVERY_S and not self._is_first:
             return
         self._displaced_at_s = clock.monotonic_s()
+        self._has_displaced = False
         found = await self._parts.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
         displaced = [Followed(row, attempts) for row, attempts in found]
+        self._has_displaced = bool(displaced)
         for name, receipt in (await self._receipts(chain, displaced)).items():
             await self._write_mined(name, receipt)
 
