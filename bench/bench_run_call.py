@@ -23,7 +23,7 @@ AIMS = {
 }
 
 
-async def _rate(process: load.Process, workflow_id: str, runs: int, tag: str) -> dict[str, float]:
+async def rate(process: load.Process, workflow_id: str, runs: int, tag: str) -> dict[str, float]:
     """Runs a second, each started over HTTP and seen to end on the workflow's stream."""
     endings = load.Endings()
     async with load.stream(process, f"/v1/workflows/{workflow_id}/runs/stream") as reader:
@@ -75,7 +75,7 @@ async def _rate_with_streams(process: load.Process, workflow_id: str, runs: int)
     return round(runs / (time.perf_counter() - begun), 1)
 
 
-async def _alone(process: load.Process, workflow_id: str, runs: int, tag: str) -> list[float]:
+async def alone(process: load.Process, workflow_id: str, runs: int, tag: str) -> list[float]:
     connection = load.Connection(process)
     times = [await _follow_one(process, connection, workflow_id, f"run_{tag}-{number}") for number in range(runs)]
     connection.close()
@@ -121,19 +121,19 @@ async def _measure(process: load.Process, runs: int) -> dict[str, Any]:
     pure = await load.create(connection, "three pure", load.chain(3, "log"))
     connection.close()
     idle = process.rss_mib()
-    await _rate(process, three, max(200, runs // 10), "warm")
-    rounds = [await _rate(process, three, runs, f"r{number}") for number in range(3)]
-    alone = await _alone(process, three, 300, "alone")
-    chain = await _alone(process, forty, 30, "forty")
+    await rate(process, three, max(200, runs // 10), "warm")
+    rounds = [await rate(process, three, runs, f"r{number}") for number in range(3)]
+    one = await alone(process, three, 300, "alone")
+    chain = await alone(process, forty, 30, "forty")
     return {
         "readyS": round(process.started_s, 2),
         "idleRssMib": idle,
         "runsPerSecond": statistics.median(one["runsPerSecond"] for one in rounds),
         "cpuMsPerRun": statistics.median(one["cpuMsPerRun"] for one in rounds),
-        "runsPerSecondPureNodes": (await _rate(process, pure, runs, "p"))["runsPerSecond"],
+        "runsPerSecondPureNodes": (await rate(process, pure, runs, "p"))["runsPerSecond"],
         "runsPerSecondWithStreams": await _rate_with_streams(process, three, runs // 2),
-        "aloneP50Ms": round(statistics.median(alone), 2),
-        "aloneP99Ms": round(alone[int(len(alone) * 0.99)], 2),
+        "aloneP50Ms": round(statistics.median(one), 2),
+        "aloneP99Ms": round(one[int(len(one) * 0.99)], 2),
         "chain40S": round(statistics.median(chain) / 1000, 4),
         "manyReaders": await _many_readers(process, three, 1000),
         "rssMibAfterwards": process.rss_mib(),

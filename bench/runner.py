@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import secrets
 import sys
@@ -38,6 +39,7 @@ def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=int, help="how large; each module has its own default")
     parser.add_argument("--seed", type=int, help="of the randomness; a random one is chosen and told")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as --KEY VALUE")
+    parser.add_argument("--quick", action="store_true", help="small, to see that it works; for those that can")
     parser.add_argument("--no-write", action="store_true", help="print the result only")
     asked, more = parser.parse_known_args(arguments)
     if len(more) % 2 or not all(word.startswith("--") for word in more[::2]):
@@ -54,7 +56,12 @@ def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
     print(f"{kind} {name}, seed {seed} …", file=sys.stderr)
     module = importlib.import_module(f"bench.{kind}_{name}")
     started_at, started = datetime.now(UTC), time.monotonic()
-    found: dict[str, Any] = module.run(asked.scale, seed, **dict(pair.split("=", 1) for pair in asked.set))
+    options: dict[str, Any] = dict(pair.split("=", 1) for pair in asked.set)
+    if asked.quick:
+        if "quick" not in inspect.signature(module.run).parameters:
+            raise SystemExit(f"{kind} {name} has no --quick; give it a small --scale")
+        options["quick"] = True
+    found: dict[str, Any] = module.run(asked.scale, seed, **options)
     result = {
         "name": name,
         "commit": machine.commit(FOLDER.parent),

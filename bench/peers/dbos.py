@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from bench.peers import environment
+from bench.peers import Unavailable, environment
 
 VERSION = "3.4.0"
 
@@ -20,13 +20,12 @@ def measure(runs: int) -> dict[str, Any]:
     program = Path(__file__).with_name("dbos_program.py")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [python, "-P", program, Path(folder) / "dbos.sqlite", str(runs)],
+            [python, "-P", program, Path(folder) / "dbos.sqlite", str(runs), str(time.time())],
             capture_output=True,
             text=True,
             check=False,
         )
     if done.returncode != 0:
-        print(done.stderr[-2000:], file=sys.stderr)
-        raise RuntimeError("DBOS ended with an error")
+        raise Unavailable(f"its program ended with an error: {done.stderr.strip().splitlines()[-1][:200]}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return {"version": VERSION, "store": "SQLite, its own defaults", "overHttp": False, **figures}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import sys
 import time
 
@@ -48,9 +49,11 @@ async def timed(workflow: object, count: int) -> list[float]:
     return sorted(times)
 
 
-async def main(path: str, runs: int) -> None:
+async def main(path: str, runs: int, started_at: float) -> None:
     DBOS(config=DBOSConfig(name="bench", system_database_url=f"sqlite:///{path}", log_level="ERROR"))
     DBOS.launch()
+    ready_s = time.time() - started_at
+    idle_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     await rate(50)
     rates = sorted([await rate(runs) for _ in range(3)])
     alone = await timed(three, 100)
@@ -58,6 +61,8 @@ async def main(path: str, runs: int) -> None:
     print(
         json.dumps(
             {
+                "readyS": round(ready_s, 2),
+                "idleRssMib": round(idle_mib, 1),
                 "runsPerSecond": round(rates[1], 1),
                 "aloneP50Ms": round(alone[50] * 1000, 2),
                 "aloneP99Ms": round(alone[98] * 1000, 2),
@@ -69,4 +74,4 @@ async def main(path: str, runs: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

@@ -1,0 +1,48 @@
+"""Prefect beside us: its server on SQLite, a flow of tasks in its own process, results kept on disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.peers import Unavailable, environment, free_port, running
+
+VERSION = "3.9.1"
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Each step is a task whose result is persisted before the next one begins."""
+    python = environment(f"prefect-{VERSION}", f"prefect=={VERSION}")
+    program = Path(__file__).with_name("prefect_program.py")
+    port = free_port()
+    with tempfile.TemporaryDirectory() as data:
+        settings = {
+            "PREFECT_HOME": data,
+            "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+            "PREFECT_LOGGING_LEVEL": "ERROR",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        }
+        server = [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with running(server, Path(data), f"http://127.0.0.1:{port}/api/health", settings) as peer:
+            idle = peer.rss_mib()
+            done = subprocess.run(
+                [python, "-P", program, str(runs)],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={"PATH": str(python.parent), "HOME": data, **settings},
+            )
+    if done.returncode != 0:
+        raise Unavailable(f"its program ended with an error: {done.stderr.strip().splitlines()[-1][:200]}")
+    return {
+        "version": VERSION,
+        "store": "SQLite, its own defaults; results as files",
+        "overHttp": False,
+        "readyS": peer.ready_s,
+        "idleRssMib": idle,
+        **json.loads(done.stdout.strip().splitlines()[-1]),
+    }
