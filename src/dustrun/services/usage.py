@@ -16,7 +16,7 @@ from dustrun.services.principal import Principal
 from dustrun.storage import key_requests as rows
 from dustrun.storage import keys as key_rows
 from dustrun.storage.database import Database
-from dustrun.storage.key_requests import RequestRow
+from dustrun.storage.key_requests import Noted, RequestRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.writer import Writer
 
@@ -34,7 +34,7 @@ class Usage:
         self._database = database
         self._writer = writer
         self._keep_rows = keep_rows
-        self._noted: deque[tuple[str, str, int, str, str, int, str]] = deque(maxlen=_MOST_NOTED)
+        self._noted: deque[Noted] = deque(maxlen=_MOST_NOTED)
         self._used: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -85,10 +85,10 @@ class Usage:
             if len(self._written) > _MOST_NOTED:
                 self._written.clear()
 
-    def _write(self, tx: Tx, used: dict[str, int], batch: list[tuple[str, str, int, str, str, int, str]]) -> None:
+    def _write(self, tx: Tx, used: dict[str, int], batch: list[Noted]) -> None:
         key_rows.note_use(tx, used)
         if batch:
-            rows.add(tx, [RequestRow(*noted) for noted in batch])
+            rows.add(tx, batch)
             rows.keep_newest(tx, self._keep_rows)
 
     async def prune(self, keep_days: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -24,22 +24,20 @@ class RequestRow:
     request_id: str
 
 
-_INSERT = Statement(
-    sa.insert(t).values(
-        {
-            name: sa.bindparam(name, type_=t.c[name].type)
-            for name in ("org_id", "key_id", "at", "method", "route", "status", "request_id")
-        }
-    )
-)
+_NAMES = ("org_id", "key_id", "at", "method", "route", "status", "request_id")
+_INSERT = Statement(sa.insert(t).values({name: sa.bindparam(name, type_=t.c[name].type) for name in _NAMES}))
 _NEWEST = Statement(sa.select(sa.func.max(t.c.id)))
 _KEEP_NEWEST = Statement(sa.delete(t).where(t.c.id <= sa.bindparam("upto", type_=sa.BigInteger)))
 _FIRST_KEPT = Statement(sa.select(sa.func.min(t.c.id)).where(t.c.at >= sa.bindparam("before", type_=sa.BigInteger)))
 
 
-def add(tx: Tx, requests: Sequence[RequestRow]) -> None:
+Noted = tuple[str, str, int, str, str, int, str]
+"""A request as it is noted for each one that is answered: the values of a `RequestRow`, without the cost of one."""
+
+
+def add(tx: Tx, requests: Sequence[Noted]) -> None:
     """Adds rows."""
-    tx.many(_INSERT, [asdict(request) for request in requests])
+    tx.many(_INSERT, [dict(zip(_NAMES, request, strict=True)) for request in requests])
 
 
 def keep_newest(tx: Tx, count: int) -> None:
@@ -60,8 +58,7 @@ def prune(tx: Tx, *, before_ms: int) -> int:
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[tuple[int, RequestRow]]:
     """One page of the organisation's requests with their numbers, newest first, optionally those of one key."""
-    query = sa.select(t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.method, t.c.route, t.c.status, t.c.request_id)
-    query = query.where(t.c.org_id == org_id)
+    query = sa.select(t.c.id, *(t.c[name] for name in _NAMES)).where(t.c.org_id == org_id)
     if key_id is not None:
         query = query.where(t.c.key_id == key_id)
     found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
