@@ -316,6 +316,7 @@ HELP: dict[str, Adapt] = {
     "revoke_key": _id_of(World.spare_key),
     "create_organization": _only_body({"name": "fuzzed"}),
     "get_organization": _id_of(World.organization),
+    "update_organization": _id_and_body(World.organization, {"retentionDays": 90}),
     "run_inline": _only_body({"definition": definition()}),
     "run_sync": _only_body({"definition": definition()}),
     "list_workflow_runs": _id_of(World.draft),
