@@ -23,9 +23,10 @@ from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.chain.chains import Chains
 from dustrun.core.dust import DustRules
+from dustrun.engine.dusting import NodeDust
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
-from dustrun.engine.money import Money, NoDust, NoRehearsals
+from dustrun.engine.money import Money, NoRehearsals
 from dustrun.engine.runner import World
 from dustrun.engine.spending import Spending as NodeSpending
 from dustrun.engine.traces import Traces
@@ -35,9 +36,13 @@ from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.approvals import Approvals
 from dustrun.services.connections import Connections
 from dustrun.services.connectors import Connectors
+from dustrun.services.dust import Duster
+from dustrun.services.dust_plans import DustPlans
+from dustrun.services.fund_needs import Funds
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
 from dustrun.services.links import Links, secret_of
+from dustrun.services.outlooks import Outlooks
 from dustrun.services.prices import PriceBook
 from dustrun.services.programs import Programs
 from dustrun.services.rehearsal_guard import RehearsalGuard
@@ -114,12 +119,14 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     chains, signers = Chains.of(settings), Signers(database, vault, settings)
     prices = PriceBook.of(settings, chains.get, http)
     teller = Teller(hub, calls.wake)
-    accounts = Spending(prices, DustRules(Decimal(settings.dust_usd)))
+    rules = DustRules(Decimal(settings.dust_usd))
+    accounts, duster = Spending(prices, rules), Duster(prices, rules)
     ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, accounts, teller))
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     wallets = Wallets(database, writer, signers)
-    spending = NodeSpending(ledger, RehearsalGuard(database), NoDust(), SpendReports(chains.get, prices), settings)
+    dust, reports = NodeDust(duster), SpendReports(chains.get, prices)
+    spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
     money = Money(chains.get, prices, wallets, spending, NoRehearsals())
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
     world = World(*shared, tables, notifier, traces=traces, money=money)
@@ -135,6 +142,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.wallets = wallets
     parts.wallet_policies = WalletPolicies(database, writer, settings.policy_delay_s * 1000)
     parts.wallet_funds = WalletFunds(database, chains)
+    outlooks = Outlooks(database, programs, catalog, wallets)
+    parts.dust_plans = DustPlans(outlooks, duster, prices, chains.get)
+    parts.funds = Funds(outlooks, prices, chains.get)
     parts.connectors = Connectors(database, writer, catalog, vault, connections)
     parts.variables = variables
     parts.tables = tables

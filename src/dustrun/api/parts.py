@@ -57,6 +57,8 @@ class Parts:
     wallets: Any = None
     wallet_policies: Any = None
     wallet_funds: Any = None
+    dust_plans: Any = None
+    funds: Any = None
     connectors: Any = None
     ready: Callable[[], bool] = _always
     gauges: Callable[[], Gauges] = _no_gauges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from dustrun.core.definition import ConnectorReference
 from dustrun.core.state import Mode
@@ -69,13 +69,6 @@ class Money:
             "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
             '{"type": "wallet", "id": "wal_…"}.'
         )
-
-
-class NoDust:
-    """Placeholder."""
-
-    async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Any:
-        raise Invalid("no dust yet")
 
 
 class NoRehearsals:
