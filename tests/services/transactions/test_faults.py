@@ -146,7 +146,11 @@ async def test_bid_stops_at_the_nodes_maximum_and_says_so(tmp_path: Path, node: 
     async with open_outbox(tmp_path, node, transaction_stuck_s=0.2) as outbox:
         first_bid = int(node.rpc("eth_gasPrice"), 16) * 3
         await outbox.pay("pay", transfer(address(1), 5), max_price_units=first_bid)
-        await asyncio.sleep(1.5)
+        async with asyncio.timeout(10):
+            while "delayed" not in await outbox.events("pay"):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        assert (await outbox.events("pay")).count("delayed") == 1
         found = (await outbox.composition.owner.get("/v1/transactions")).data["items"][0]
         assert "may bid at most" in found["waitsBecause"]
         detail = (await outbox.composition.owner.get(f"/v1/transactions/{found['id']}")).data

@@ -18,6 +18,7 @@ from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import AttemptRow, TransactionRow
 
 _TAKEN = ("accepted", "known")
+_REFUSED = ("funds", "underpriced", "refused")
 _SILENT = ("nonce-too-low", "not-sent", "unknown")  # the receipts, or the next try, will tell
 
 
@@ -41,10 +42,11 @@ def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) ->
     if row.state not in (TxState.SIGNED, TxState.SENT) or row.hash != attempt.hash:
         return None
     if is_taken:
-        if row.state == TxState.SENT and row.refusal is None:
-            return None
         is_new = row.state == TxState.SIGNED
-        row = replace(row, state=TxState.SENT, refusal=None, updated_at=now)
+        by_node = row.refusal is not None and row.refusal.startswith(_REFUSED)
+        if not is_new and not by_node:
+            return None
+        row = replace(row, state=TxState.SENT, refusal=None if by_node else row.refusal, updated_at=now)
         rows.save(tx, row)
         return telling.note(tx, row, Step("sent", bid_of(attempt))) if is_new else None
     if reply.outcome in _SILENT or row.refusal == shown:
