@@ -28,6 +28,7 @@ _LARGE_WAL = 64 * _MIB
 _CHECK_UP_TO = 256 * _MIB
 _LATE_MS = 60_000
 _SKEW_MS = 2000
+_RESTORED_LONG_AGO_MS = 7 * 86_400_000
 
 _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
 _LATE = Statement(
@@ -236,5 +237,7 @@ def restored(database: Database) -> list[Finding]:
     if at is None:
         return []
     says = f"restored at {clock.to_rfc3339(int(at))}, from {clock.to_rfc3339(int(taken or at))}"
+    if clock.now_ms() - int(at) > _RESTORED_LONG_AGO_MS:
+        return [Finding("backup", "ok", says)]
     mend = "Wallets spend again when their nonces have been checked; check what else was sent after the backup."
     return [Finding("backup", "warning", says, mend)]
