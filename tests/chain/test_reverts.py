@@ -54,7 +54,7 @@ def test_nested_values_of_an_error_are_shown_by_name(anvil: Anvil, witness: Witn
 
 def test_well_known_errors_need_no_abi(anvil: Anvil, witness: Witness, world: World) -> None:
     fresh = "0x00000000000000000000000000000000DeaDBeef"
-    cases = {
+    cases: dict[tuple[Any, ...], str] = {
         ("usdc", "transfer", fresh, 10**30): "ERC20InsufficientBalance",
         ("usdc", "transferFrom", BOB, ALICE, 1): "ERC20InsufficientAllowance",
         ("nft", "ownerOf", 999): "ERC721NonexistentToken",

@@ -1,0 +1,41 @@
+"""Creating contracts: where they will be, what it costs, and what no node would create."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dustrun.core.addresses import checksum, keccak256
+
+MAX_INIT_CODE: Final = 49_152  # EIP-3860
+MAX_CODE: Final = 24_576  # EIP-170
+_CREATE_GAS: Final = 32_000
+_INIT_WORD_GAS: Final = 2
+_CODE_BYTE_GAS: Final = 200
+
+
+def contract_address(sender: str, nonce: int) -> str:
+    """The address of the contract that a transaction creates: the hash of RLP (sender, nonce)."""
+    counted = nonce.to_bytes((nonce.bit_length() + 7) // 8)
+    if not nonce:
+        encoded = b"\x80"
+    elif nonce < 0x80:
+        encoded = counted
+    else:
+        encoded = bytes([0x80 + len(counted)]) + counted
+    body = b"\x94" + bytes.fromhex(sender[2:]) + encoded
+    return checksum("0x" + keccak256(bytes([0xC0 + len(body)]) + body)[12:].hex())
+
+
+def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
+    """Gas of a creation, from the gas of calling its init code at the future address."""
+    zeros = init_code.count(0)
+    calldata = 4 * zeros + 16 * (len(init_code) - zeros)
+    words = (len(init_code) + 31) // 32
+    return call_gas + _CREATE_GAS + calldata + _INIT_WORD_GAS * words + _CODE_BYTE_GAS * len(runtime)
+
+
+def refusal_of(init_code: bytes) -> str | None:
+    """Why no node takes a creation; None when it does."""
+    if len(init_code) > MAX_INIT_CODE:
+        return f"the init code has {len(init_code)} bytes, {MAX_INIT_CODE} are allowed"
+    return None

@@ -1,0 +1,98 @@
+"""Events by ABI: keyed by topic and number of indexed arguments, as ERC-20 and ERC-721 share the topic of Transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from dustrun.core.abi import AbiFault, Event, Param, decode, show
+from dustrun.core.intent import Log
+from dustrun.core.signatures import parse_event, read_json_params
+
+_KNOWN: Final = """
+Transfer(address indexed from, address indexed to, uint256 value)
+Transfer(address indexed from, address indexed to, uint256 indexed tokenId)
+Approval(address indexed owner, address indexed spender, uint256 value)
+Approval(address indexed owner, address indexed approved, uint256 indexed tokenId)
+ApprovalForAll(address indexed owner, address indexed operator, bool approved)
+TransferSingle(address indexed operator, address indexed from, address indexed to, uint256 id, uint256 value)
+TransferBatch(address indexed operator, address indexed from, address indexed to, uint256[] ids, uint256[] values)
+Deposit(address indexed dst, uint256 wad)
+Withdrawal(address indexed src, uint256 wad)
+Sync(uint112 reserve0, uint112 reserve1)
+Swap(address indexed sender, uint256 amount0In, uint256 amount1In, uint256 amount0Out, uint256 amount1Out, address indexed to)
+Mint(address indexed sender, uint256 amount0, uint256 amount1)
+Burn(address indexed sender, uint256 amount0, uint256 amount1, address indexed to)
+PairCreated(address indexed token0, address indexed token1, address pair, uint256 index)
+Swap(address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick)
+PoolCreated(address indexed token0, address indexed token1, uint24 indexed fee, int24 tickSpacing, address pool)
+OwnershipTransferred(address indexed previousOwner, address indexed newOwner)
+Upgraded(address indexed implementation)
+Paused(address account)
+Unpaused(address account)
+"""  # noqa: E501
+
+_Key = tuple[bytes, int]
+
+
+def decode_events(logs: Sequence[Log], abi_events: Sequence[Mapping[str, Any]] = ()) -> tuple[dict[str, Any], ...]:
+    """Each event as JSON: with `name` and `args` when an ABI fits, always with its raw `topics` and `data`."""
+    declared = _declared(abi_events)
+    return tuple(_decode(log, declared) for log in logs)
+
+
+def _decode(log: Log, declared: Mapping[_Key, list[Event]]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "address": log.address,
+        "topics": [f"0x{topic.hex()}" for topic in log.topics],
+        "data": f"0x{log.data.hex()}",
+    }
+    key = (log.topics[0] if log.topics else b"", len(log.topics) - 1)
+    for event in (*declared.get(key, ()), *_known().get(key, ())):
+        args = _args(event, log)
+        if args is not None:
+            return {"name": event.name, "args": args, **shown}
+    return shown
+
+
+def _args(event: Event, log: Log) -> dict[str, Any] | None:
+    """The arguments by name; of an indexed text or list only the hash is there. None when the data does not fit."""
+    topics = iter(log.topics[1:])
+    plain = [param for param in event.inputs if not param.indexed]
+    try:
+        values = iter(decode(plain, log.data))
+        return {
+            param.name or str(place): _topic(param, next(topics)) if param.indexed else show(param, next(values))
+            for place, param in enumerate(event.inputs)
+        }
+    except AbiFault:
+        return None
+
+
+def _topic(param: Param, topic: bytes) -> Any:
+    is_hash = param.kind.dynamic or param.kind.name in ("array", "tuple")
+    return f"0x{topic.hex()}" if is_hash else show(param, decode((param,), topic)[0])
+
+
+def _declared(abi_events: Sequence[Mapping[str, Any]]) -> dict[_Key, list[Event]]:
+    found: dict[_Key, list[Event]] = {}
+    for entry in abi_events:
+        try:
+            _add(found, Event(str(entry.get("name", "")), read_json_params(entry.get("inputs", []))))
+        except AbiFault:
+            continue  # an entry that cannot be read decodes nothing; the log stays raw
+    return found
+
+
+def _add(found: dict[_Key, list[Event]], event: Event) -> None:
+    found.setdefault((event.topic, sum(param.indexed for param in event.inputs)), []).append(event)
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[_Key, list[Event]]:
+    found: dict[_Key, list[Event]] = {}
+    for line in _KNOWN.split("\n"):
+        if line:
+            _add(found, parse_event(line))
+    return found

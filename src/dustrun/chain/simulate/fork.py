@@ -1,0 +1,158 @@
+"""Where a simulated chain stands: the pinned block, the fees of that moment, and the transactions so far, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dustrun import clock
+from dustrun.chain import fees, wire
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.failures import to_error
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.sdk.chain import Fees
+
+MAX_STEPS: Final = 250  # eth_simulateV1 takes 256 blocks at most
+_MOST_GAS: Final = 30_000_000  # nodes bound what one simulated call may use
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A transaction that was carried out: it stands in block `number` at `time`. `creates` is the address of the
+    contract that it creates, `runtime` that contract's code where the node cannot create by itself."""
+
+    sender: str
+    to: str | None
+    value_units: int
+    data: bytes
+    gas: int
+    price_units: int
+    number: int
+    time: int
+    creates: str | None = None
+    runtime: bytes | None = None
+
+    def public(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "sender": self.sender,
+            "to": self.to,
+            "value": str(self.value_units),
+            "data": wire.hexed(self.data),
+            "gas": self.gas,
+            "price": str(self.price_units),
+            "number": self.number,
+            "time": self.time,
+            "creates": self.creates,
+            "runtime": None if self.runtime is None else wire.hexed(self.runtime),
+        }
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> Step:
+        """From `public()`."""
+        return cls(
+            shown["sender"],
+            shown["to"],
+            int(shown["value"]),
+            bytes.fromhex(shown["data"][2:]),
+            shown["gas"],
+            int(shown["price"]),
+            shown["number"],
+            shown["time"],
+            shown["creates"],
+            None if shown["runtime"] is None else bytes.fromhex(shown["runtime"][2:]),
+        )
+
+
+@dataclass(slots=True)
+class Fork:
+    """The pinned block and what was simulated on it. `owed` are fees by address that the node cannot charge (an L2's
+    data fee, the difference of a creation), `waited_s` is how far the clock was moved since the last step."""
+
+    number: int
+    hash: str
+    time: int
+    gas_limit: int
+    fees: Fees
+    strategy: str | None = None
+    steps: list[Step] = field(default_factory=list)
+    waited_s: int = 0
+    nonces: dict[str, int] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
+    watched: dict[str, None] = field(default_factory=dict)  # keys of `touched.Holding`, in order
+    approved: dict[str, None] = field(default_factory=dict)  # keys of `touched.Approval`
+    changes: int = 1
+
+    @property
+    def head_number(self) -> int:
+        """The number of the newest block."""
+        return self.number + len(self.steps)
+
+    @property
+    def now(self) -> int:
+        """The chain's time in seconds."""
+        return (self.steps[-1].time if self.steps else self.time) + self.waited_s
+
+    def public(self) -> dict[str, Any]:
+        """As JSON, whole."""
+        return {
+            "number": self.number,
+            "hash": self.hash,
+            "time": self.time,
+            "gasLimit": self.gas_limit,
+            "maxFee": str(self.fees.max_fee_units),
+            "tip": str(self.fees.tip_units),
+            "expectedFee": str(self.fees.expected_units),
+            "isLegacy": self.fees.is_legacy,
+            "strategy": self.strategy,
+            "steps": [step.public() for step in self.steps],
+            "waitedS": self.waited_s,
+            "nonces": dict(self.nonces),
+            "owed": {address: str(units) for address, units in self.owed.items()},
+            "watched": list(self.watched),
+            "approved": list(self.approved),
+            "changes": self.changes,
+        }
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> Fork:
+        """From `public()`."""
+        return cls(
+            number=shown["number"],
+            hash=shown["hash"],
+            time=shown["time"],
+            gas_limit=shown["gasLimit"],
+            fees=Fees(int(shown["maxFee"]), int(shown["tip"]), int(shown["expectedFee"]), shown["isLegacy"]),
+            strategy=shown["strategy"],
+            steps=[Step.of(step) for step in shown["steps"]],
+            waited_s=shown["waitedS"],
+            nonces=dict(shown["nonces"]),
+            owed={address: int(units) for address, units in shown["owed"].items()},
+            watched=dict.fromkeys(shown["watched"]),
+            approved=dict.fromkeys(shown["approved"]),
+            changes=shown["changes"],
+        )
+
+
+async def pin(live: LiveChain) -> Fork:
+    """Takes the chain's head and the fees of now. The chain's clock starts at the present when its head is older, as
+    the next block would."""
+    is_legacy = live.network.fee_model == "legacy"
+    asked = [Request("eth_getBlockByNumber", ("latest", False)), fees.GAS_PRICE if is_legacy else fees.HISTORY]
+    try:
+        head, priced = await live.endpoints.batch(asked)
+    except RpcError as error:
+        raise to_error(error, f"Pinning a block of {live.network.name}") from None
+    for answer in (head, priced):
+        if isinstance(answer, RpcError):
+            raise to_error(answer, f"Pinning a block of {live.network.name}")
+    block = wire.block(head)
+    return Fork(
+        number=block.number,
+        hash=block.hash,
+        time=block.time,
+        gas_limit=min(wire.quantity(head.get("gasLimit")), _MOST_GAS),
+        fees=fees.legacy(priced) if is_legacy else fees.from_history(priced),
+        waited_s=max(0, clock.now_ms() // 1000 - block.time - 1),
+    )

@@ -1,0 +1,106 @@
+"""What became of a simulated transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun.core.intent import BalanceChange, Log, Receipt
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one call came to on the node: `moved` are the addresses that native coin moved between."""
+
+    is_success: bool
+    gas_used: int
+    data: bytes
+    logs: tuple[Log, ...] = ()
+    moved: tuple[str, ...] = ()
+    message: str | None = None
+
+
+class Rejected(Exception):
+    """The node would not take the transaction: it lacks funds or gas."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class SimResult:
+    """A simulated transaction: `status` is `success`, `reverted` or `rejected` (a node would have refused it, so it
+    has no receipt). `changes` are read from balances before and after, without the fee; `approvals` are what is left
+    of every approval that was touched; `unread` counts balances that were too many to read."""
+
+    sender: str
+    status: str
+    receipt: Receipt | None
+    gas_limit: int
+    changes: tuple[BalanceChange, ...] = ()
+    events: tuple[Json, ...] = ()
+    approvals: tuple[Json, ...] = ()
+    rejected: str | None = None
+    unread: int = 0
+    max_fee_units: int = 0
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it was carried out and did not revert."""
+        return self.status == "success"
+
+    @property
+    def revert(self) -> Mapping[str, Any] | None:
+        """Why it reverted."""
+        return None if self.receipt is None else self.receipt.revert
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, for people; None when it did not."""
+        return self.rejected if self.revert is None else str(self.revert["text"])
+
+    def public(self) -> Json:
+        """As JSON, in the form that a run's report folds (`core/chain_effects.py`)."""
+        shown: Json = {
+            "status": "simulated" if self.is_success else self.status,
+            "from": self.sender,
+            "gasLimit": self.gas_limit,
+            "balanceChanges": [
+                {"address": change.address, "asset": change.asset, "delta": str(change.delta_units)}
+                for change in self.changes
+            ],
+            "approvals": [dict(approval) for approval in self.approvals],
+            "events": [dict(event) for event in self.events],
+        }
+        if self.receipt is not None:
+            shown |= {
+                "gasUsed": self.receipt.gas_used,
+                "gasPrice": str(self.receipt.gas_price_units),
+                "fee": str(self.receipt.fee_units),
+                "blockNumber": self.receipt.block_number,
+                "blockTime": self.receipt.block_time,
+            }
+            if self.receipt.contract_address is not None:
+                shown["contractAddress"] = self.receipt.contract_address
+            if self.receipt.return_data:
+                shown["returnData"] = f"0x{self.receipt.return_data.hex()}"
+        if self.revert is not None:
+            shown["revert"] = dict(self.revert)
+        if self.rejected is not None:
+            shown["rejected"] = self.rejected
+        if self.unread:
+            shown["unreadBalances"] = self.unread
+        return shown
+
+
+@dataclass(slots=True)
+class Measured:
+    """What the node said in the second round: the run itself and the words read before and after it."""
+
+    ran: Ran
+    before: Sequence[int | None] = field(default_factory=list)
+    after: Sequence[int | None] = field(default_factory=list)

@@ -1,0 +1,261 @@
+"""Which balances and approvals a transaction may have touched, how they are read, and what has changed.
+
+Logs only say where to look: sums of Transfer events lie about wrapped coins, fees on transfer and rebasing tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dustrun.chain.simulate.prober import Ask, native, word_of
+from dustrun.core.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
+from dustrun.core.amounts import MAX_UINT256
+from dustrun.core.intent import BalanceChange, Intent, Log
+
+MAX_ASKS: Final = 250
+_WATCHED_ASKS: Final = 100
+TRANSFER: Final = keccak256(b"Transfer(address,address,uint256)")
+APPROVAL: Final = keccak256(b"Approval(address,address,uint256)")
+APPROVAL_FOR_ALL: Final = keccak256(b"ApprovalForAll(address,address,bool)")
+TRANSFER_SINGLE: Final = keccak256(b"TransferSingle(address,address,address,uint256,uint256)")
+TRANSFER_BATCH: Final = keccak256(b"TransferBatch(address,address,address,uint256[],uint256[])")
+_BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
+_BALANCE_OF_ID: Final = bytes.fromhex("00fdd58e")  # balanceOf(address,uint256)
+_OWNER_OF: Final = bytes.fromhex("6352211e")  # ownerOf(uint256)
+_ALLOWANCE: Final = bytes.fromhex("dd62ed3e")  # allowance(address,address)
+_GET_APPROVED: Final = bytes.fromhex("081812fc")  # getApproved(uint256)
+_IS_APPROVED_FOR_ALL: Final = bytes.fromhex("e985e9c5")  # isApprovedForAll(address,address)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What may have changed: native coin (`token` None) or a token of an address, an id of an ERC-1155 of an address,
+    or with `who` None the owner of an ERC-721's id."""
+
+    token: str | None
+    who: str | None
+    id: int | None = None
+
+    def ask(self) -> Ask:
+        """How it is read."""
+        if self.token is None:
+            return native(self.who or ZERO_ADDRESS)
+        if self.who is None:
+            return Ask(self.token, _OWNER_OF + (self.id or 0).to_bytes(32))
+        if self.id is not None:
+            return Ask(self.token, _BALANCE_OF_ID + word_of(self.who) + self.id.to_bytes(32))
+        return Ask(self.token, _BALANCE_OF + word_of(self.who))
+
+    def asset(self, chain_id: int) -> str:
+        """The asset in the manner of CAIP-19."""
+        if self.token is None:
+            return f"eip155:{chain_id}/native"
+        if self.id is None:
+            return f"eip155:{chain_id}/erc20:{self.token}"
+        return f"eip155:{chain_id}/{'erc721' if self.who is None else 'erc1155'}:{self.token}/{self.id}"
+
+    def key(self) -> str:
+        """As text, for the list of what is watched."""
+        return f"{self.token or '-'} {self.who or '-'} {'-' if self.id is None else self.id}"
+
+    @classmethod
+    def of(cls, key: str) -> Holding:
+        """From `key()`."""
+        token, who, id = key.split(" ")
+        return cls(
+            None if token == "-" else token,  # noqa: S105
+            None if who == "-" else who,
+            None if id == "-" else int(id),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who may take what of whom: an ERC-20's allowance, with `id` an ERC-721's approval, with `is_all` everything."""
+
+    token: str
+    owner: str
+    spender: str
+    id: int | None = None
+    is_all: bool = False
+
+    def ask(self) -> Ask:
+        """How it is read."""
+        if self.is_all:
+            return Ask(self.token, _IS_APPROVED_FOR_ALL + word_of(self.owner) + word_of(self.spender))
+        if self.id is not None:
+            return Ask(self.token, _GET_APPROVED + self.id.to_bytes(32))
+        return Ask(self.token, _ALLOWANCE + word_of(self.owner) + word_of(self.spender))
+
+    def shown(self, chain_id: int, word: int) -> dict[str, Any]:
+        """As JSON, with the amount left: of an id 1 or 0, of everything the largest number or 0."""
+        asset, amount = f"erc20:{self.token}", word
+        if self.is_all:
+            asset, amount = f"erc721:{self.token}", MAX_UINT256 if word else 0
+        elif self.id is not None:
+            asset, amount = f"erc721:{self.token}/{self.id}", int(word == int(self.spender, 16))
+        return {
+            "owner": self.owner,
+            "spender": self.spender,
+            "asset": f"eip155:{chain_id}/{asset}",
+            "amount": str(amount),
+        }
+
+    def key(self) -> str:
+        """As text, for the list of those that are watched."""
+        return (
+            f"{self.token} {self.owner} {self.spender} {'all' if self.is_all else '-' if self.id is None else self.id}"
+        )
+
+    @classmethod
+    def of(cls, key: str) -> Approval:
+        """From `key()`."""
+        token, owner, spender, id = key.split(" ")
+        return cls(token, owner, spender, None if id in ("-", "all") else int(id), id == "all")
+
+
+@dataclass(slots=True)
+class Touched:
+    """What is to be read before and after, and what after only; `left_out` were too many."""
+
+    holdings: list[Holding] = field(default_factory=list)
+    approvals: list[Approval] = field(default_factory=list)
+    left_out: int = 0
+
+    def asks_before(self) -> list[Ask]:
+        """What is read before."""
+        return [holding.ask() for holding in self.holdings]
+
+    def asks_after(self) -> list[Ask]:
+        """What is read after."""
+        return [*self.asks_before(), *(approval.ask() for approval in self.approvals)]
+
+
+def touched(
+    intent: Intent,
+    sender: str,
+    logs: Sequence[Log],
+    moved: Iterable[str],
+    creates: str | None,
+    watched: Iterable[str],
+    approved: Iterable[str],
+) -> Touched:
+    """All that a transaction may have touched, the surest first. `watched` and `approved` are keys of what earlier
+    ones touched: a rebasing token changes balances without a word."""
+    holdings = dict.fromkeys(_holdings(intent, sender, logs, moved, creates))
+    earlier = [Holding.of(key) for key in watched]
+    holdings.update(dict.fromkeys(earlier[-_WATCHED_ASKS:]))
+    collections = {log.address for log in logs if _is_nft_transfer(log)}  # their ids say it, not how many one has
+    wanted = [holding for holding in holdings if holding.id is not None or holding.token not in collections]
+    tokens = {log.address for log in logs} | {intent.to}
+    approvals = dict.fromkeys(_approvals(intent, sender, logs))
+    earlier_approvals = [Approval.of(key) for key in approved]
+    approvals.update(dict.fromkeys(approval for approval in earlier_approvals if approval.token in tokens))
+    found = Touched(wanted[:MAX_ASKS], list(approvals)[:MAX_ASKS])
+    found.left_out = len(wanted) + len(approvals) - len(found.holdings) - len(found.approvals)
+    return found
+
+
+def _holdings(
+    intent: Intent, sender: str, logs: Sequence[Log], moved: Iterable[str], creates: str | None
+) -> Iterator[Holding]:
+    yield Holding(None, sender)
+    for address in (intent.to, creates, *moved):
+        if address is not None:
+            yield Holding(None, address)
+    for movement in intent.movements:
+        for who in (sender, movement.counterparty):
+            yield Holding(movement.asset.token, checksum(who))
+    if intent.to is not None and intent.data:
+        yield Holding(intent.to, sender)  # answers nothing when `to` is no token
+    for log in logs:
+        yield from _of_log(log)
+
+
+def _of_log(log: Log) -> Iterator[Holding]:
+    topic = log.topics[0] if log.topics else b""
+    if _is_nft_transfer(log):
+        yield Holding(log.address, None, int.from_bytes(log.topics[3]))
+    elif topic in (TRANSFER_SINGLE, TRANSFER_BATCH) and len(log.topics) == 4:
+        for id in _ids(topic, log.data):
+            for word in log.topics[2:4]:
+                if any(word):
+                    yield Holding(log.address, address_of_word(word), id)
+    else:
+        for who in _addresses(log):
+            yield Holding(log.address, who)
+
+
+def _is_nft_transfer(log: Log) -> bool:
+    return len(log.topics) == 4 and log.topics[0] == TRANSFER
+
+
+def _addresses(log: Log) -> Iterator[str]:
+    """Addresses that an event names in its topics; of an old token's Transfer, which indexes nothing, in its data."""
+    words = list(log.topics[1:])
+    if len(log.topics) == 1 and log.topics[0] in (TRANSFER, APPROVAL) and len(log.data) == 96:
+        words = [log.data[:32], log.data[32:64]]
+    for word in words:
+        if len(word) == 32 and not any(word[:12]) and int.from_bytes(word) > 0xFFFF:
+            yield address_of_word(word)
+
+
+def _ids(topic: bytes, data: bytes) -> list[int]:
+    words = [int.from_bytes(data[place : place + 32]) for place in range(0, len(data) - 31, 32)]
+    if topic == TRANSFER_SINGLE:
+        return words[:1]
+    if not words or words[0] % 32 or words[0] // 32 >= len(words):
+        return []
+    start = words[0] // 32
+    return words[start + 1 : start + 1 + words[start]][:MAX_ASKS]
+
+
+def _approvals(intent: Intent, sender: str, logs: Sequence[Log]) -> Iterator[Approval]:
+    for movement in intent.movements:
+        if movement.kind == "approve" and movement.asset.token is not None:
+            yield Approval(checksum(movement.asset.token), sender, checksum(movement.counterparty))
+    for log in logs:
+        if len(log.topics) not in (3, 4) or log.topics[0] not in (APPROVAL, APPROVAL_FOR_ALL):
+            continue
+        owner, spender = address_of_word(log.topics[1]), address_of_word(log.topics[2])
+        if log.topics[0] == APPROVAL_FOR_ALL:
+            yield Approval(log.address, owner, spender, is_all=True)
+        elif len(log.topics) == 4:
+            if int(spender, 16):
+                yield Approval(log.address, owner, spender, int.from_bytes(log.topics[3]))
+        else:
+            yield Approval(log.address, owner, spender)
+
+
+def changes_of(
+    holdings: Sequence[Holding],
+    before: Sequence[int | None],
+    after: Sequence[int | None],
+    chain_id: int,
+    fees: Mapping[str, int],
+) -> tuple[BalanceChange, ...]:
+    """What changed; `fees` are what the node charged by address, which does not count."""
+    found: list[BalanceChange] = []
+    for holding, was, now in zip(holdings, before, after, strict=False):
+        asset = holding.asset(chain_id)
+        if holding.who is None:
+            found += _new_owner(asset, was, now)
+            continue
+        if was is None and now is None:
+            continue
+        delta = (now or 0) - (was or 0)  # a token that was just created had no balances before
+        if holding.token is None:
+            delta += fees.get(holding.who, 0)
+        if delta:
+            found.append(BalanceChange(holding.who, asset, delta))
+    return tuple(found)
+
+
+def _new_owner(asset: str, was: int | None, now: int | None) -> list[BalanceChange]:
+    """An id that went from one owner to another: minted when it had none, burnt when it has none."""
+    if was == now:
+        return []
+    sides = ((was, -1), (now, 1))
+    return [BalanceChange(checksum(f"0x{owner:040x}"), asset, delta) for owner, delta in sides if owner]

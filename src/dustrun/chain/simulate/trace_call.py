@@ -1,0 +1,228 @@
+"""`debug_traceCall`: the state that earlier transactions left is carried along as overrides, made from state diffs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dustrun.chain import wire
+from dustrun.chain.endpoints import Endpoint, Endpoints
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.simulate import prober
+from dustrun.chain.simulate.fork import Fork, Step
+from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate.result import Measured, Ran
+from dustrun.chain.simulate.simulate_v1 import read_result, simulation_error
+from dustrun.core.addresses import checksum
+from dustrun.core.intent import Log
+from dustrun.sdk.chain import CallResult, ChainCall
+
+Json = dict[str, Any]
+_FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
+_NOTHING: Final = f"0x{'0' * 64}"
+_CALL_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
+_DIFF_TRACER: Final = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}}
+
+
+class TraceCall:
+    """On endpoints that trace. A transaction takes two requests: its traces, then the balances around it."""
+
+    creates = True
+
+    def __init__(self, endpoints: Endpoints, among: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+        self._among = among
+        self._state: Json = {}  # overrides that stand for all steps kept so far
+        self._kept = 0
+        self._looked = Ran(False, 0, b"")  # the step that was looked at last
+        self._diff: Json = {}  # and what it changes
+
+    async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
+        """Calls on the newest state, in its block."""
+        await self._catch_up(fork)
+        at = _moment(fork.head_number, fork.now) if fork.steps or fork.waited_s else None
+        answers = await self._batch(fork, [self._eth_call(fork, wire.call_fields(call), {}, at) for call in calls])
+        return [read_result(answer) for answer in answers]
+
+    async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
+        """Words on the newest state."""
+        await self._catch_up(fork)
+        at = _moment(fork.head_number, fork.now)
+        answer = (await self._batch(fork, [self._probe(fork, asks, self._state, at)]))[0]
+        return _words(answer, len(asks))
+
+    async def code(self, fork: Fork, address: str) -> bytes:
+        """The code of an address on the newest state."""
+        await self._catch_up(fork)
+        override = self._state.get(address.lower(), {})
+        if "code" in override:
+            return wire.data(override["code"])
+        answer = (await self._batch(fork, [Request("eth_getCode", (address, {"blockHash": fork.hash}))]))[0]
+        if isinstance(answer, RpcError):
+            raise simulation_error(answer, fork, self._endpoints.network.name)
+        return wire.data(answer)
+
+    async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
+        """The step's calls, logs and state diff, and a balance before it."""
+        await self._catch_up(fork)
+        at = _moment(step.number, step.time)
+        fields = _fields(step)
+        options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": "0x0"}}
+        block = {"blockHash": fork.hash}
+        requests = [
+            Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
+            Request("debug_traceCall", (fields, block, {**_DIFF_TRACER, **options})),
+            self._probe(fork, [prober.native(balance_of)], self._state, at),
+        ]
+        traced, changed, probed = await self._batch(fork, requests)
+        for answer in (traced, changed):
+            if isinstance(answer, RpcError):
+                raise simulation_error(answer, fork, self._endpoints.network.name)
+        self._looked = _ran(traced)
+        self._diff = changed if self._looked.is_success else {}
+        return self._looked, _words(probed, 1)[0] or 0
+
+    async def measure(self, fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask]) -> Measured:
+        """Balances on the state before and on that after the traced step, which `look` has run."""
+        at = _moment(step.number, step.time)
+        then = merged(self._state, self._diff)
+        requests = [self._probe(fork, before, self._state, at), self._probe(fork, after, then, at)]
+        first, last = await self._batch(fork, requests)
+        return Measured(self._looked, _words(first, len(before)), _words(last, len(after)))
+
+    async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
+        """Merges the diff, counts the nonce on, and takes the fee from the sender."""
+        self._state = merged(self._state, self._diff)
+        sender = self._state.setdefault(step.sender.lower(), {})
+        sender["nonce"] = hex(fork.nonces[step.sender] + 1)
+        if owner_units is not None:
+            sender["balance"] = hex(max(0, owner_units - measured.ran.gas_used * step.price_units))
+        self._kept += 1
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    async def _catch_up(self, fork: Fork) -> None:
+        """Carries the steps out again that the overrides do not hold yet: the fork was read from its JSON."""
+        if self._kept == len(fork.steps):
+            return
+        nonces = _first_nonces(fork)
+        for place in range(self._kept, len(fork.steps)):
+            step = fork.steps[place]
+            so_far = Fork(fork.number, fork.hash, fork.time, fork.gas_limit, fork.fees, steps=fork.steps[:place])
+            so_far.nonces = nonces
+            asks = [prober.native(step.sender)]
+            await self.look(so_far, step, step.sender)
+            measured = await self.measure(so_far, step, asks, asks)
+            await self.keep(so_far, step, measured, measured.after[0])
+            nonces[step.sender] += 1
+
+    def _eth_call(self, fork: Fork, fields: Json, state: Mapping[str, Any], at: Json | None) -> Request:
+        params: list[Any] = [fields, {"blockHash": fork.hash}]
+        overrides = {**self._state, **state}
+        if overrides or at is not None:
+            params.append(overrides)
+        if at is not None:
+            params.append(at)
+        return Request("eth_call", tuple(params))
+
+    def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> Request:
+        fields = {
+            "from": prober.PROBER_SENDER,
+            "to": prober.PROBER,
+            "input": wire.hexed(prober.encode(asks)),
+            "gas": hex(prober.gas_of(len(asks))),
+        }
+        overrides = {**state, prober.PROBER.lower(): {"code": prober.PROBER_CODE}}
+        return Request("eth_call", (fields, {"blockHash": fork.hash}, overrides, at))
+
+    async def _batch(self, fork: Fork, requests: Sequence[Request]) -> list[Any]:
+        try:
+            return await self._endpoints.read(lambda rpc: rpc.batch(requests), "batch", self._among)
+        except RpcError as error:
+            raise simulation_error(error, fork, self._endpoints.network.name) from None
+
+
+def _first_nonces(fork: Fork) -> dict[str, int]:
+    """The nonces of the senders before the first step."""
+    sent: dict[str, int] = {}
+    for step in fork.steps:
+        sent[step.sender] = sent.get(step.sender, 0) + 1
+    return {sender: fork.nonces[sender] - count for sender, count in sent.items()}
+
+
+def _moment(number: int, time: int) -> Json:
+    return {"number": hex(number), "time": hex(time)}
+
+
+def _fields(step: Step) -> Json:
+    fields: Json = {"from": step.sender, "value": hex(step.value_units), "input": wire.hexed(step.data), **_FREE}
+    if step.to is not None:
+        fields["to"] = step.to
+    if step.gas:
+        fields["gas"] = hex(step.gas)
+    return fields
+
+
+def _words(answer: Any, count: int) -> list[int | None]:
+    return [None] * count if isinstance(answer, RpcError) else prober.decode(wire.data(answer), count)
+
+
+def _ran(trace: Mapping[str, Any]) -> Ran:
+    """A call trace as one outcome: logs in the order in which they were emitted, those of reverted calls left out."""
+    logs: list[tuple[int, Mapping[str, Any]]] = []
+    moved: list[str] = []
+    try:
+        is_success = not trace.get("error")
+        if is_success:
+            _walk(trace, logs, moved)
+        ordered = [entry for _, entry in sorted(logs, key=lambda pair: pair[0])]
+        found: tuple[Log, ...] = tuple(wire.log(entry, place) for place, entry in enumerate(ordered))
+        gas = wire.quantity(trace["gasUsed"])
+        message = None if is_success else str(trace.get("error"))
+        return Ran(is_success, gas, wire.data(trace.get("output") or "0x"), found, tuple(moved), message)
+    except (KeyError, TypeError, AttributeError):
+        raise wire.malformed("a trace") from None
+
+
+def _walk(frame: Mapping[str, Any], logs: list[tuple[int, Mapping[str, Any]]], moved: list[str]) -> None:
+    if frame.get("error"):
+        return
+    if frame.get("type") != "DELEGATECALL" and int(frame.get("value") or "0x0", 16):
+        moved += [checksum(frame[side]) for side in ("from", "to") if frame.get(side)]
+    for entry in frame.get("logs") or ():
+        index = entry.get("index", len(logs))
+        logs.append((int(index, 16) if isinstance(index, str) else index, entry))
+    for inner in frame.get("calls") or ():
+        _walk(inner, logs, moved)
+
+
+def merged(state: Mapping[str, Any], diff: Mapping[str, Any]) -> Json:
+    """Overrides with a state diff on top. A slot that became zero is missing in `post`; an account that is only in
+    `pre` was destroyed."""
+    pre, post = diff.get("pre") or {}, diff.get("post") or {}
+    found = {address: _copied(account) for address, account in state.items()}
+    for name in {*pre, *post}:
+        address = name.lower()
+        if name not in post:
+            found[address] = {"balance": "0x0", "nonce": "0x0", "code": "0x", "state": {}}
+            continue
+        _merge(found.setdefault(address, {}), pre.get(name) or {}, post.get(name) or {})
+    return {address: account for address, account in found.items() if account}
+
+
+def _copied(account: Mapping[str, Any]) -> Json:
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in account.items()}
+
+
+def _merge(account: Json, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for name in ("balance", "code"):
+        if name in after:
+            account[name] = after[name]
+    if "nonce" in after:
+        nonce = after["nonce"]
+        account["nonce"] = hex(nonce) if isinstance(nonce, int) else nonce
+    slots = dict.fromkeys(before.get("storage") or {}, _NOTHING) | dict(after.get("storage") or {})
+    if slots:
+        kept = "state" if "state" in account else "stateDiff"
+        account.setdefault(kept, {}).update(slots)

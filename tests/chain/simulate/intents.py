@@ -1,0 +1,29 @@
+"""Wishes as actions would make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anvil import CHAIN_ID
+from contracts import Witness
+from dustrun.core.amounts import Asset
+from dustrun.core.intent import Intent, Movement
+
+
+def pay(to: str, units: int, **fields: Any) -> Intent:
+    """Sends native coin."""
+    movement = Movement("send", Asset(CHAIN_ID), units, to)
+    return Intent("pay", CHAIN_ID, to, units, b"", (movement,), "pays", **fields)
+
+
+def call(witness: Witness, name: str, function: str, *args: Any, value: int = 0, **fields: Any) -> Intent:
+    """Calls a contract."""
+    abi = witness.contract(name).abi
+    errors = tuple(entry for entry in abi if entry["type"] == "error")
+    data = witness.data(name, function, *args)
+    return Intent(function, CHAIN_ID, witness.addresses[name], value, data, (), function, errors=errors, **fields)
+
+
+def create(code: bytes, value: int = 0) -> Intent:
+    """Creates a contract."""
+    return Intent("create", CHAIN_ID, None, value, code, (), "creates")
