@@ -1,0 +1,160 @@
+"""Dust tests of whole workflows, through the API, on a real chain with real pools: what is spent, by balances."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anvil import ACCOUNTS, CHAIN_ID
+from contracts import ETHER, Witness, World
+from engine.conftest import Bench
+from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+
+SHOP = address(1)
+FINE, CENTS, WHOLE = "fine", "cents", "whole"
+
+
+class Till:
+    """A server with a wallet on a chain with pools and feeds."""
+
+    def __init__(self, outbox: Outbox, witness: Witness) -> None:
+        self.outbox = outbox
+        self.witness = witness
+        self.bench = Bench(outbox.composition)
+        self.api = outbox.composition.owner
+
+    def node(self, type: str, children: list[str] | None = None, **payload: Any) -> dict[str, Any]:
+        """A node on the chain."""
+        made = {"type": type, "payload": {"chainId": CHAIN_ID, **payload}}
+        return made if children is None else {**made, "children": children}
+
+    async def dust(self, **nodes: dict[str, Any]) -> dict[str, Any]:
+        """A dust test of these nodes, in a row."""
+        names = list(nodes)
+        for name, following in itertools.pairwise(names):
+            nodes[name].setdefault("children", [following])
+        root = {"type": "manual", "children": names[:1]}
+        body = {"definition": {"nodes": {"root": root, **nodes}}, "dustTest": True}
+        started = (await self.api.post("/v1/runs", body)).data["runId"]
+        return await self.bench.ended(started)
+
+    async def allow(self, **more: Any) -> None:
+        """Changes the wallet's policy."""
+        path = f"/v1/wallets/{self.outbox.wallet_id}/policy"
+        assert (await self.api.put(path, {"policy": {**ANYTHING, **more}})).status == 200
+
+    async def error(self, **node: Any) -> dict[str, Any]:
+        """Why a dust test of one node failed; nothing was signed."""
+        before = self.outbox.nonce()
+        run = await self.dust(pay=node)
+        assert run["status"] == "failure"
+        assert self.outbox.nonce() == before
+        found: dict[str, Any] = run["executionState"]["pay"]["error"]
+        return found
+
+
+@pytest.fixture
+async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
+    with world.node("--block-time", "1") as node:
+        described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
+        fields = {**described, "blockTimeMs": 200, "confirmations": 1}
+        token = f"eip155:{CHAIN_ID}/erc20:"
+        static = {token + world[WHOLE]: "60000", token + world[FINE]: "0.000000000001"}
+        async with open_outbox(tmp_path, node, network=fields, static_prices=static) as outbox:
+            yield Till(outbox, world.witness(node))
+
+
+async def test_a_workflow_spends_about_a_cent_a_step_and_says_so(till: Till) -> None:
+    usdc, native = till.witness.balance("usdc", ALICE), till.witness.native(SHOP)
+    run = await till.dust(
+        pay=till.node("send-native", recipient=SHOP, amount=str(5 * ETHER)),
+        swap=till.node(
+            "swap-uniswap-v2", tokenIn="native", tokenOut="USDC", amountIn=str(ETHER), amountOutMin="2400000000"
+        ),
+        back=till.node("send-erc20-token", token="USDC", recipient=SHOP, amount="{{$nodes.swap.result.amountOut}}"),
+    )
+    assert run["status"] == "success", run["executionState"]
+    assert run["isDustTest"] is True
+    assert till.witness.native(SHOP) - native == 4 * 10**12
+    state = run["executionState"]
+    got = int(state["swap"]["result"]["amountOut"])
+    assert 9_900 < got < 10_000
+    assert till.witness.balance("usdc", SHOP) == got  # it is dust already, and not scaled a second time
+    assert till.witness.balance("usdc", ALICE) == usdc
+    report = (await till.api.get(f"/v1/runs/{run['id']}/effects")).data
+    assert len(report["transactions"]) == 3
+
+
+async def test_an_approval_is_dust_and_never_lowers_one(till: Till) -> None:
+    spender, other = till.witness.addresses["v2_router"], till.witness.addresses["v3_router"]
+    till.witness.send("usdc", "approve", spender, 777_000_000, sender=ALICE)
+    run = await till.dust(
+        kept=till.node("approve-erc20", token="USDC", spender=spender, amount="5000000000"),
+        made=till.node("approve-erc20", token="USDC", spender=other, amount="max"),
+    )
+    assert run["status"] == "success", run["executionState"]
+    assert till.witness.allowance("usdc", ALICE, spender) == 777_000_000
+    assert till.witness.allowance("usdc", ALICE, other) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("token", "amount", "code"),
+    [(CENTS, "500", "DUST_UNPRICED"), (WHOLE, "3", "DUST_OVER_CAP")],
+)
+async def test_what_cannot_be_dust_is_refused_before_it_is_signed(
+    till: Till, token: str, amount: str, code: str
+) -> None:
+    error = await till.error(
+        **till.node("send-erc20-token", token=till.witness.addresses[token], recipient=SHOP, amount=amount)
+    )
+    assert error["code"] == code, error
+
+
+async def test_an_action_without_an_amount_is_refused_or_skipped(till: Till) -> None:
+    usdc, function = till.witness.addresses["usdc"], "mint(address to, uint256 amount)"
+    node = till.node("write-contract", contract=usdc, function=function, args=[ALICE, "5"])
+    assert (await till.error(**node))["code"] == "DUST_UNSCALABLE"
+    run = await till.dust(pay={**node, "dust": "skip"}, then=till.node("send-native", recipient=SHOP, amount="7"))
+    assert run["status"] == "success", run["executionState"]
+    assert till.witness.native(SHOP) == 7
+
+
+async def test_an_amount_of_the_nodes_own_is_used_within_the_caps(till: Till) -> None:
+    token = till.witness.addresses[CENTS]
+    node = {**till.node("send-erc20-token", token=token, recipient=SHOP, amount="500"), "dustAmount": "3"}
+    assert (await till.error(**node))["code"] == "REFUSED"  # nobody prices it, which the policy still minds
+    await till.allow(allowUnpricedAssets=True)
+    run = await till.dust(pay=node)
+    assert run["status"] == "success", run["executionState"]
+    assert till.witness.balance(CENTS, SHOP) == 3
+    coin = till.node("send-native", recipient=SHOP, amount=str(ETHER))
+    assert (await till.error(**coin, dustAmount=str(10**15)))["code"] == "DUST_OVER_CAP"  # 2.5 USD
+
+
+async def test_a_token_of_24_decimals_that_is_worth_nearly_nothing(till: Till) -> None:
+    token = till.witness.addresses[FINE]
+    for account in ACCOUNTS[1:3]:
+        till.witness.send(FINE, "mint", ALICE, 10**36, sender=account)
+    run = await till.dust(pay=till.node("send-erc20-token", token=token, recipient=SHOP, amount=str(10**35)))
+    assert run["status"] == "success", run["executionState"]
+    assert till.witness.balance(FINE, SHOP) == 10**34
+
+
+async def test_the_cap_of_a_run_holds_over_all_its_nodes(till: Till) -> None:
+    rows = [{"to": address(20 + n)} for n in range(24)]
+    pay = till.node("send-native", recipient="{{$item.to}}", amount=str(ETHER))
+    pay = {**pay, "dustAmount": str(16 * 10**12)}  # 0.04 USD each; 25 of them are one dollar
+    each = {
+        "type": "for-each",
+        "payload": {"array": [*rows, *rows[:3]], "concurrency": 9, "onItemError": "continue"},
+        "loopBody": ["pay"],
+    }
+    before = till.outbox.nonce()
+    body = {"nodes": {"root": {"type": "manual", "children": ["each"]}, "each": each, "pay": pay}}
+    started = (await till.api.post("/v1/runs", {"definition": body, "dustTest": True})).data["runId"]
+    await till.bench.ended(started)
+    assert till.outbox.nonce() - before == 25
