@@ -168,6 +168,7 @@ async def test_a_stream_of_everything_shows_its_own(server: Composition) -> None
         ({"workflowIds": "wf_1"}, "workflowIds"),
         ({"walletIds": ["wf_" + "0" * 26]}, "walletIds[0]"),
         ({"walletIds": [1]}, "walletIds[0]"),
+        ({"walletIds": ["wal_" + "0" * 26]}, "walletIds[0]"),
     ],
 )
 async def test_limits_that_name_nothing_are_refused(server: Composition, limits: dict[str, Any], field: str) -> None:
@@ -177,17 +178,19 @@ async def test_limits_that_name_nothing_are_refused(server: Composition, limits:
 
 async def test_a_limited_key_passes_its_limits_on_and_gives_no_more(server: Composition) -> None:
     own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
-    wallet = "wal_" + "0" * 26
+    watched = {"name": "w", "kind": "watch"}
+    wallets = [(await server.owner.post("/v1/wallets", {**watched, "address": f"0x{n:040x}"})).data for n in (17, 18)]
+    wallet, beyond_it = (made["id"] for made in wallets)
     body = {"name": "k", "permissions": ["admin"], "workflowIds": [own["id"]], "walletIds": [wallet]}
     maker = server.client((await server.owner.post("/v1/api-keys", body)).data["key"])
     made = (await maker.post("/v1/api-keys", {"name": "k", "scope": "read"})).data
     assert (made["workflowIds"], made["walletIds"]) == ([own["id"]], [wallet])
-    for beyond in ({"workflowIds": [own["id"], other["id"]]}, {"walletIds": ["wal_" + "1" * 26]}):
+    for beyond in ({"workflowIds": [own["id"], other["id"]]}, {"walletIds": [beyond_it]}):
         assert (await maker.post("/v1/api-keys", {"name": "k", "scope": "read", **beyond})).code == 403001
     row = await server.parts.database.read(lambda tx: key_rows.find(tx, made["organizationId"], made["id"]))
     assert row is not None
     principal = principal_of(row)
-    assert (principal.may_use_wallet(wallet), principal.may_use_wallet("wal_" + "1" * 26)) == (True, False)
+    assert (principal.may_use_wallet(wallet), principal.may_use_wallet(beyond_it)) == (True, False)
 
 
 async def test_the_last_key_that_administers_stays(server: Composition) -> None:

@@ -16,7 +16,7 @@ from dustrun.services import audit, idempotency
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import PERMISSIONS, Principal
 from dustrun.storage import keys as rows
-from dustrun.storage import organizations, workflows
+from dustrun.storage import organizations, wallets, workflows
 from dustrun.storage.database import Database
 from dustrun.storage.keys import KeyRow
 from dustrun.storage.organizations import OrganizationRow
@@ -171,7 +171,7 @@ class Keys:
 
         def unit(tx: Tx) -> NewKey:
             ends = _end_within(tx, principal, expires_at)
-            _check_workflows(tx, principal.org_id, workflow_ids or ())
+            _check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
             new = make_key(
                 principal.org_id,
                 name,
@@ -256,11 +256,16 @@ def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None
     return wanted
 
 
-def _check_workflows(tx: Tx, org_id: str, workflow_ids: Sequence[str]) -> None:
+def _check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:
     problems = [
         Problem(f"workflowIds[{index}]", f'there is no workflow "{workflow_id}"')
         for index, workflow_id in enumerate(workflow_ids)
         if workflows.find(tx, org_id, workflow_id) is None
+    ]
+    problems += [
+        Problem(f"walletIds[{index}]", f'there is no wallet "{wallet_id}"')
+        for index, wallet_id in enumerate(wallet_ids)
+        if wallets.find(tx, org_id, wallet_id) is None
     ]
     if problems:
         raise Invalid("The request body is not valid.", details=problems)
