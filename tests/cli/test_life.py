@@ -1,0 +1,110 @@
+"""`dustrun keys`, `backup` and `restore` against a real server process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served import ROOT, Served, served
+
+HELLO = {
+    "name": "Hello",
+    "definition": {
+        "nodes": {
+            "root": {"type": "manual", "children": ["say"]},
+            "say": {"type": "log", "payload": {"message": "hello"}},
+        },
+        "triggerNodeIds": ["root"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Served]:
+    with served(home / "data", master_key_file=str(home / "master.key")) as found:
+        (home / "hello.json").write_text(json.dumps(HELLO))
+        found.json("workflow", "create", str(home / "hello.json"))
+        yield found
+
+
+def _with_key(server: Served, key: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**server.environment, "DUSTRUN_API_KEY": key}
+    command = [sys.executable, "-m", "dustrun", *words]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_key_from_its_making_to_its_end(server: Served) -> None:
+    made = server.dustrun("keys", "create", "shop", "-p", "workflow:read", "--workflow", "Hello")
+    key, told = made.stdout.strip(), made.stderr
+    assert (len(key), "not shown again" in told) == (43, True)
+    (listed,) = [item for item in server.json("keys", "list")["items"] if item["name"] == "shop"]
+    (workflow,) = server.json("workflow", "list")["items"]
+    assert listed["workflowIds"] == [workflow["id"]]
+    assert "Hello" in _with_key(server, key, "workflow", "list").stdout
+    refused = _with_key(server, key, "keys", "list")
+    assert (refused.returncode, 'lacks the permission "key:read"' in refused.stderr) == (2, True)
+    shown = server.dustrun("keys", "show", listed["id"]).stdout
+    assert ("workflow:read" in shown, key in shown) == (True, False)
+    assert f"Revoked shop ({listed['id']})" in server.dustrun("keys", "revoke", listed["id"]).stdout
+    assert _with_key(server, key, "workflow", "list").returncode != 0
+    assert [item["status"] for item in _requests(server, listed["id"], 2)] == [403, 200]
+
+
+def _requests(server: Served, key_id: str, count: int) -> list[dict[str, Any]]:
+    for _ in range(50):
+        found: list[dict[str, Any]] = server.json("keys", "requests", "--of", key_id)["items"]
+        if len(found) >= count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(found)
+
+
+def test_what_cannot_be_is_told(server: Served) -> None:
+    neither = server.dustrun("keys", "create", "k")
+    assert (neither.returncode, "either --permission" in neither.stderr) == (2, True)
+    unknown = server.dustrun("keys", "create", "k", "-p", "run:fly")
+    assert (unknown.returncode, '"run:fly" is no permission' in unknown.stderr) == (2, True)
+    nowhere = server.dustrun("keys", "create", "k", "-p", "run:read", "--workflow", "Helo")
+    assert (nowhere.returncode, 'Did you mean "Hello"?' in nowhere.stderr) == (2, True)
+    (own,) = [item for item in server.json("keys", "list")["items"] if item["name"] == "owner"]
+    last = server.dustrun("keys", "revoke", own["id"])
+    assert (last.returncode, "last key" in last.stderr) == (2, True)
+
+
+def test_a_backup_while_it_serves_and_a_restore_elsewhere(server: Served, home: Path) -> None:
+    file, elsewhere = home / "store.backup", home / "elsewhere"
+    told = server.dustrun("backup", str(file))
+    assert (told.returncode, "1 workflows" in told.stdout) == (0, True)
+    again = server.dustrun("backup", str(file))
+    assert (again.returncode, "--replace" in again.stderr) == (1, True)
+    in_use = server.dustrun("restore", str(file), "--replace")
+    assert (in_use.returncode, "Another server" in in_use.stderr) == (1, True)
+    restored = server.json("restore", str(file), "--data-dir", str(elsewhere))
+    assert restored["rows"]["workflows"] == 1
+    full = server.dustrun("restore", str(file), "--data-dir", str(elsewhere))
+    assert (full.returncode, "not empty" in full.stderr) == (1, True)
+    (elsewhere / "owner.key").write_text(server.key)
+    with served(elsewhere, master_key_file=str(home / "master.key")) as other:
+        assert [item["name"] for item in other.json("workflow", "list")["items"]] == ["Hello"]
+    file.write_bytes(file.read_bytes()[:1000])
+    cut = server.dustrun("restore", str(file), "--data-dir", str(home / "third"))
+    assert (cut.returncode, "only a part of one" in cut.stderr) == (1, True)
+
+
+def test_the_doctor_finds_a_sound_server_well(server: Served) -> None:
+    done = server.dustrun("doctor", "--json")
+    findings = {finding["name"]: finding["state"] for finding in json.loads(done.stdout)}
+    assert (done.returncode, "bad" in findings.values()) == (0, False), done.stdout
+    assert {"store", "lock", "secrets", "waiting runs", "sandbox", "open files", "ready", "key"} <= set(findings)
