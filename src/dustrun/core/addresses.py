@@ -8,6 +8,7 @@ from typing import Any, Final
 
 ZERO_ADDRESS: Final = "0x" + "0" * 40
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
+_KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
 def keccak256(data: bytes) -> bytes:
@@ -45,7 +46,8 @@ def address_of_word(word: bytes) -> str:
 
 def _fault_of(value: Any) -> str | None:
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
-        shown = f'"{value[:60]}"' if isinstance(value, str) else "this"
+        # a private key given by mistake is not repeated
+        shown = f'"{value[:60]}"' if isinstance(value, str) and not _KEY.fullmatch(value.strip()) else "this"
         return f"{shown} is no address: an address is 0x and 40 hexadecimal digits{_mended(value)}"
     digits = value[2:]
     if digits in (digits.lower(), digits.upper()) or value == checksum(value):
