@@ -97,18 +97,36 @@ class Event:
         """The first topic of its logs."""
         return keccak256(f"{self.name}({','.join(param.type for param in self.inputs)})".encode())
 
-    def find(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any] | None:
-        """Its values by name, None for a log of another event (ERC-20's and ERC-721's Transfer share a topic)."""
+    def decode(self, topics: Sequence[bytes], data: bytes) -> list[Any] | None:
+        """Its values in order, None for a log of another event (ERC-20's and ERC-721's Transfer share a topic). Of
+        indexed texts and lists the chain keeps the hash only."""
         indexed = [param for param in self.inputs if param.indexed]
         if len(topics) != len(indexed) + 1 or topics[0] != self.topic:
             return None
-        plain = [param for param in self.inputs if not param.indexed]
         try:
-            values = zip(plain, decode(plain, data), strict=True)
-            words = [(param, decode((param,), topic)[0]) for param, topic in zip(indexed, topics[1:], strict=True)]
+            plain = iter(decode([param for param in self.inputs if not param.indexed], data))
+            words = iter([_topic_value(param, word) for param, word in zip(indexed, topics[1:], strict=True)])
         except AbiFault:
             return None
-        return {param.name: value for param, value in [*words, *values]}
+        return [next(words if param.indexed else plain) for param in self.inputs]
+
+    def find(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any] | None:
+        """Its values by name, None for a log of another event."""
+        values = self.decode(topics, data)
+        return None if values is None else {p.name: value for p, value in zip(self.inputs, values, strict=True)}
+
+    def show(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any] | None:
+        """Its values as JSON by name, None for a log of another event."""
+        values = self.decode(topics, data)
+        return None if values is None else show_all(self.inputs, values)
+
+
+def _is_hashed(param: Param) -> bool:
+    return param.kind.dynamic or param.kind.name in ("array", "tuple")
+
+
+def _topic_value(param: Param, word: bytes) -> Any:
+    return f"0x{word.hex()}" if _is_hashed(param) else decode((param,), word)[0]
 
 
 def encode(params: Sequence[Param], values: Sequence[Any]) -> bytes:
@@ -142,7 +160,9 @@ def _checksummed(kind: AbiType, value: Any) -> Any:
 
 def read_args(params: Sequence[Param], values: Any, field: str = "args") -> list[Any]:
     """Arguments as people write them (a list, or an object by name) as the codec takes them."""
+    places = [f"{field}[{place}]" for place in range(len(params))]
     if isinstance(values, Mapping):
+        places = [f"{field}.{param.name}" for param in params]
         values = _by_name(params, values, field)
     if not isinstance(values, list | tuple):
         raise AbiFault("must be a list, or an object by the names of the arguments", field)
@@ -150,7 +170,8 @@ def read_args(params: Sequence[Param], values: Any, field: str = "args") -> list
         wanted = ", ".join(f"{param.type} {param.name}".strip() for param in params) or "none"
         raise AbiFault(f"has {len(values)} values, {len(params)} are expected: {wanted}", field)
     return [
-        read_value(p.kind, p.parts, v, f"{field}[{i}]") for i, (p, v) in enumerate(zip(params, values, strict=True))
+        read_value(param.kind, param.parts, value, place)
+        for param, value, place in zip(params, values, places, strict=True)
     ]
 
 
@@ -241,7 +262,7 @@ def _show(kind: AbiType, parts: tuple[Param, ...], value: Any) -> Any:
 def show_all(params: Sequence[Param], values: Sequence[Any]) -> dict[str, Any]:
     """Decoded values by name; those without a name by their place, as `0`, `1`."""
     return {
-        param.name or str(place): show(param, value)
+        param.name or str(place): value if param.indexed and _is_hashed(param) else show(param, value)
         for place, (param, value) in enumerate(zip(params, values, strict=True))
     }
 

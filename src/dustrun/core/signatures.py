@@ -114,6 +114,11 @@ def read_json_function(entry: Mapping[str, Any]) -> Function:
     return Function(str(name), read_json_params(entry.get("inputs", [])), outputs, entry.get("stateMutability"))
 
 
+def read_json_event(entry: Mapping[str, Any]) -> Event:
+    """An event of a JSON ABI."""
+    return Event(str(entry.get("name", "")), read_json_params(entry.get("inputs", [])))
+
+
 def entries_of(abi: Any, kind: str) -> list[Mapping[str, Any]]:
     """The entries of one kind in a JSON ABI: a list, one entry, or a compiler's artifact that has `abi`."""
     if isinstance(abi, Mapping):

@@ -48,6 +48,11 @@ def digest_of(document: Mapping[str, Any]) -> bytes:
     return keccak256(b"\x19\x01" + separator + hashing.struct(primary, _object(document, "message"), "message", 0))
 
 
+def written_type(document: Mapping[str, Any]) -> str:
+    """The primary type of a valid document as it is hashed: `Permit(address owner,…)`."""
+    return _Hashing(_read_types(_object(document, "types"))).written(document["primaryType"])
+
+
 class _Hashing:
     """Hashes values of one set of types."""
 
@@ -71,12 +76,15 @@ class _Hashing:
         words += [self._word(kind, value[field], f"{at}.{field}", depth + 1) for kind, field in fields]
         return keccak256(b"".join(words))
 
+    def written(self, name: str) -> str:
+        """`encodeType` of the standard: the type, then those that it reaches, by name."""
+        others = sorted(self._reached(name, set()) - {name})
+        return "".join(_written(each, self._types[each]) for each in (name, *others))
+
     def _type_hash(self, name: str) -> bytes:
         found = self._type_hashes.get(name)
         if found is None:
-            others = sorted(self._reached(name, set()) - {name})
-            text = "".join(_written(each, self._types[each]) for each in (name, *others))
-            found = self._type_hashes[name] = keccak256(text.encode())
+            found = self._type_hashes[name] = keccak256(self.written(name).encode())
         return found
 
     def _reached(self, name: str, seen: set[str]) -> set[str]:

@@ -120,9 +120,17 @@ async def read_balance(chain: Chain, coin: Coin, holder: str) -> int:
 
 async def check_recipient(chain: Chain, coin: Coin, recipient: str, field: str = "recipient") -> None:
     """Refuses a recipient that is a token's contract: what it is sent, nobody gets out again."""
-    if coin.token == recipient:
-        raise refuse(f"the recipient is the contract of {coin.symbol} itself; what is sent there is lost", field)
-    asked = [ChainCall(recipient, function.selector) for function in (erc20.DECIMALS, erc20.TOTAL_SUPPLY)]
-    decimals, supply = await chain.call_many(asked)
-    if erc20.read_decimals(decimals) is not None and supply.is_success and len(supply.data) == 32:
-        raise refuse(f"the recipient {recipient} is the contract of a token; what is sent there is lost", field)
+    await check_recipients(chain, coin, {field: recipient})
+
+
+async def check_recipients(chain: Chain, coin: Coin, recipients: Mapping[str, str]) -> None:
+    """The same for many, by field."""
+    functions = (erc20.DECIMALS, erc20.TOTAL_SUPPLY)
+    calls = [ChainCall(to, function.selector) for to in recipients.values() for function in functions]
+    answers = await chain.call_many(calls)
+    for place, (field, recipient) in enumerate(recipients.items()):
+        if coin.token == recipient:
+            raise refuse(f"the recipient is the contract of {coin.symbol} itself; what is sent there is lost", field)
+        decimals, supply = answers[2 * place : 2 * place + 2]
+        if erc20.read_decimals(decimals) is not None and supply.is_success and len(supply.data) == 32:
+            raise refuse(f"the recipient {recipient} is the contract of a token; what is sent there is lost", field)

@@ -1,0 +1,135 @@
+"""Calls of any contract: the function by its signature or a JSON ABI, arguments by field, results as JSON."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from dustrun.actions.evm.fields import Address
+from dustrun.core import signatures
+from dustrun.core.abi import AbiFault, Event, Function, read_args, show, show_all
+from dustrun.core.intent import Log
+from dustrun.sdk import Fields
+from dustrun.sdk.chain import Chain
+from dustrun.sdk.refusal import refuse
+
+
+class CallFields(Fields):
+    """Which function of which contract, with what."""
+
+    contract: Address = Field(description="Address of the contract.")
+    function: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="The function: `balanceOf(address) returns (uint256)`, or its name in `abi`.",
+    )
+    abi: Any = Field(None, description="The JSON ABI of the contract: a list, one entry, or a compiler's artifact.")
+    args: list[Any] | dict[str, Any] = Field(
+        [], description="The arguments in order, or by name; numbers that are large as texts of digits."
+    )
+
+
+def read_function(function: str, abi: Any, at: str = "") -> Function:
+    """The function that is meant; raises `Invalid` with near matches. `at` goes before the field's name."""
+    try:
+        if abi is None:
+            return signatures.parse_function(function)
+        return _in_abi(function, abi, at)
+    except AbiFault as fault:
+        raise refuse(fault.message, f"{at}{'function' if abi is None else 'abi'}") from None
+
+
+def _in_abi(function: str, abi: Any, at: str) -> Function:
+    known = [signatures.read_json_function(entry) for entry in signatures.entries_of(abi, "function")]
+    wanted = signatures.parse_function(function).signature if "(" in function else function.strip()
+    found = [item for item in known if wanted in (item.name, item.signature)]
+    if len(found) > 1:
+        listed = ", ".join(item.signature for item in found)
+        raise refuse(f'the ABI has several "{wanted}"; write which one: {listed}', f"{at}function")
+    if not found:
+        close = difflib.get_close_matches(wanted, [item.name for item in known], n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise refuse(f'the ABI has no function "{wanted}"{hint}', f"{at}function")
+    return found[0]
+
+
+def read_calldata(function: Function, args: Any, at: str = "") -> bytes:
+    """The calldata of a call; raises `Invalid` that names the argument."""
+    try:
+        return function.encode(*read_args(function.inputs, args, f"{at}args"))
+    except AbiFault as fault:
+        raise refuse(f"{function.signature}: {fault.message}", fault.field or f"{at}args") from None
+
+
+async def check_code(chain: Chain, address: str, field: str = "contract") -> None:
+    """Refuses an address without code: a call of it would succeed and do nothing."""
+    if not await chain.code(address):
+        where = f"{chain.network.name} (chain {chain.network.chain_id})"
+        raise refuse(f"there is no contract at {address} on {where}; check the address and the chainId", field)
+
+
+def show_result(function: Function, data: bytes, field: str = "function") -> tuple[Any, dict[str, Any]]:
+    """What a function returned: the one value (or all by name when there are several), and all by name or place."""
+    if function.outputs is None:
+        return None, {}
+    try:
+        values = function.decode_result(data)
+    except AbiFault as fault:
+        told = f"what {function.signature} returned is not what its signature says: {fault.message}"
+        raise refuse(told, field) from None
+    named = show_all(function.outputs, values)
+    if len(values) == 1:
+        return show(function.outputs[0], values[0]), named
+    return (named if values else None), named
+
+
+def read_events(texts: Iterable[str], abi: Any) -> list[Event]:
+    """The events of signatures and of a JSON ABI; raises `Invalid`."""
+    try:
+        known = [signatures.parse_event(text) for text in texts]
+    except AbiFault as fault:
+        raise refuse(fault.message, "events") from None
+    try:
+        entries = signatures.entries_of(abi, "event") if abi is not None else []
+        return known + [signatures.read_json_event(entry) for entry in entries]
+    except AbiFault as fault:
+        raise refuse(fault.message, "abi") from None
+
+
+class EventFields(Fields):
+    """One event of a transaction, decoded."""
+
+    contract: str = Field(description="Which contract emitted it.")
+    name: str = Field(description="The event's name.")
+    args: dict[str, Any] = Field(description="Its values by name; those without a name by place.")
+
+
+class LogFields(Fields):
+    """One event of a transaction as the chain has it."""
+
+    address: str = Field(description="Which contract emitted it.")
+    topics: list[str] = Field(description="Its topics, 0x-hex.")
+    data: str = Field(description="Its data, 0x-hex.")
+
+
+def show_events(logs: Iterable[Log], events: Iterable[Event]) -> list[EventFields]:
+    """The logs that one of the events fits."""
+    known = list(events)
+    shown = []
+    for log in logs:
+        found = ((event.name, event.show(log.topics, log.data)) for event in known)
+        match = next(((name, values) for name, values in found if values is not None), None)
+        if match is not None:
+            shown.append(EventFields(contract=log.address, name=match[0], args=match[1]))
+    return shown
+
+
+def show_logs(logs: Iterable[Log]) -> list[LogFields]:
+    """All logs as the chain has them."""
+    return [
+        LogFields(address=log.address, topics=[f"0x{topic.hex()}" for topic in log.topics], data=f"0x{log.data.hex()}")
+        for log in logs
+    ]

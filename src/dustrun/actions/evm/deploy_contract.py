@@ -1,0 +1,129 @@
+"""Creates a contract from its bytecode.
+
+Use it with the artifact of a compiler: `bytecode` is the creation code, `abi` names what its constructor takes, and
+`args` are those values in order or by name. The result has the address. Code that still wants a library's address is
+refused. To call the contract afterwards use `write-contract` and `read-contract`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pydantic import Field, field_validator
+
+from dustrun.actions.evm.coins import native_coin
+from dustrun.actions.evm.contract_calls import EventFields, read_events, show_events
+from dustrun.actions.evm.fields import ChainId, Units
+from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
+from dustrun.core import signatures
+from dustrun.core.abi import AbiFault, encode, read_args
+from dustrun.core.addresses import ZERO_ADDRESS, keccak256
+from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.errors import Permanent
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.refusal import refuse
+
+_MOST_BYTES: Final = 49_152  # EIP-3860
+
+
+class Input(Fields):
+    """What is created."""
+
+    chain_id: ChainId
+    bytecode: str = Field(description="The creation code as a compiler writes it, 0x-hex.")
+    abi: Any = Field(None, description="The JSON ABI of the contract, for its constructor and events.")
+    args: list[Any] | dict[str, Any] = Field([], description="What the constructor takes, in order or by name.")
+    value: Units = Field(0, description="Native coin that the contract begins with, in base units.")
+
+    @field_validator("bytecode")
+    @classmethod
+    def _check_bytecode(cls, value: str) -> str:
+        text = value if value.startswith("0x") else f"0x{value}"
+        if "__" in text:
+            raise ValueError("still wants the address of a library (__$…$__); link it first")
+        if re.fullmatch(r"0x([0-9a-fA-F]{2})+", text) is None:
+            raise ValueError("must be 0x and pairs of hexadecimal digits, at least one")
+        if len(text) // 2 - 1 > _MOST_BYTES:
+            raise ValueError(f"has {len(text) // 2 - 1} bytes; chains take at most {_MOST_BYTES}")
+        return text
+
+
+class Output(TransactionFields):
+    """What was created."""
+
+    contract_address: str = Field(description="Where the contract is.")
+    events: list[EventFields] = Field(description="The events of its constructor that `abi` declares.")
+
+
+def _arguments(input: Input) -> bytes:
+    """The constructor's arguments as they stand behind the code."""
+    try:
+        entries = signatures.entries_of(input.abi if input.abi is not None else [], "constructor")
+    except AbiFault as fault:
+        raise refuse(fault.message, "abi") from None
+    if not entries:
+        if input.args:
+            raise refuse("the ABI has no constructor that takes arguments; give its abi", "args")
+        return b""
+    try:
+        constructor = signatures.read_json_function(entries[0])
+    except AbiFault as fault:
+        raise refuse(fault.message, "abi") from None
+    if input.value and constructor.mutability == "nonpayable":
+        raise refuse("the constructor takes no native coin (it is not payable)", "value")
+    try:
+        return encode(constructor.inputs, read_args(constructor.inputs, input.args))
+    except AbiFault as fault:
+        raise refuse(f"the constructor: {fault.message}", fault.field or "args") from None
+
+
+async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
+    """Where it is."""
+    receipt = spent.receipts[0]
+    if receipt.contract_address is None:
+        raise Permanent(f"{name_of(receipt)} succeeded and names no contract.")
+    return Output(
+        **transaction_facts(receipt, ctx.chain(input.chain_id).network),
+        contract_address=receipt.contract_address,
+        events=show_events(receipt.logs, read_events((), input.abi)),
+    )
+
+
+@action(
+    effect=Effect.SPEND,
+    input=Input,
+    output=Output,
+    example_input={"chainId": 1, "bytecode": "0x6001600c60003960016000f300", "args": []},
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "blockNumber": 21000000,
+        "gasUsed": "53530",
+        "fee": "1070600000000000",
+        "feeFormatted": "0.0010706",
+        "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "contractAddress": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
+        "events": [],
+    },
+    funds_movement=[FundsMovement("send", "value", scales=False)],
+    finish=finish,
+    tags=("evm", "contract"),
+)
+async def deploy_contract(input: Input, ctx: Context) -> Spend:
+    """Puts code and arguments together, then wishes the creation."""
+    chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
+    data = bytes.fromhex(input.bytecode[2:]) + _arguments(input)
+    read_events((), input.abi)
+    coin, balance = native_coin(chain), await chain.balance(sender)
+    if input.value > balance:
+        raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
+    intent = Intent(
+        item="deploy",
+        chain_id=input.chain_id,
+        to=None,
+        value_units=input.value,
+        data=data,
+        movements=(Movement("send", coin.asset, input.value, ZERO_ADDRESS),) if input.value else (),
+        about=f"Create a contract of {len(data)} bytes (keccak {keccak256(data).hex()[:12]}…) on {chain.network.name}",
+    )
+    return Spend((intent,))

@@ -1,0 +1,108 @@
+"""Waits until a transaction is in a block and so many blocks deep.
+
+Use it for transactions that somebody else made. What a node of this server sends needs no waiting: it succeeds only
+when it is final.
+
+One attempt looks once a block for at most `pollMs` (and should stay below the node's `timeoutMs`). When that was not
+enough, the attempt fails as a temporary failure, and the node's `retry` decides how long to go on: with
+`{"maxAttempts": 20, "backoffMs": 10000}` the node waits for some 15 minutes, holds no connection or worker in between,
+and goes on after a restart of the server. A transaction that failed on the chain fails the node for good, unless
+`allowFailed`. A hash that the chain does not know is waited for too, since a new transaction takes a moment to be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Literal
+
+from pydantic import Field
+
+from dustrun.actions.evm.fields import ChainId
+from dustrun.actions.evm.get_transaction import HASH, status_of
+from dustrun.errors import Permanent, Temporary
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.chain import ChainTransaction
+
+_SHORTEST_MS: Final = 250
+_LONGEST_MS: Final = 15_000
+
+
+class Input(Fields):
+    """Which transaction, and how deep."""
+
+    chain_id: ChainId
+    hash: str = Field(pattern=HASH, description="Its hash.")
+    confirmations: int | None = Field(
+        None, ge=1, le=10_000, description="Blocks, its own included; without it what the chain's file says."
+    )
+    poll_ms: int = Field(45_000, ge=0, le=3_600_000, description="How long one attempt looks; 0 looks once.")
+    allow_failed: bool = Field(False, description="Whether a transaction that failed on the chain is a result too.")
+
+
+class Output(Fields):
+    """What became of it."""
+
+    hash: str = Field(description="Its hash.")
+    status: Literal["success", "failed"] = Field(description="What became of it.")
+    block_number: int = Field(description="The block that it is in.")
+    confirmations: int = Field(description="Blocks from its own to the head, its own included.")
+
+
+def _settle(found: ChainTransaction | None, input: Input, needed: int) -> Output | None:
+    """The result, once it is deep enough; raises `Permanent` for a transaction that failed."""
+    if found is None or found.block_number is None or found.confirmations < needed:
+        return None
+    status = status_of(found)
+    if status != "success" and not input.allow_failed:
+        raise Permanent(f"The transaction {input.hash} failed in block {found.block_number}.")
+    return Output(
+        hash=input.hash.lower(),
+        status="success" if status == "success" else "failed",
+        block_number=found.block_number,
+        confirmations=found.confirmations,
+    )
+
+
+def _told(found: ChainTransaction | None, needed: int) -> str:
+    if found is None:
+        return "is not known to the chain"
+    if found.block_number is None:
+        return "waits for a block"
+    return f"has {found.confirmations} of {needed} confirmations"
+
+
+@action(
+    effect=Effect.READ,
+    input=Input,
+    output=Output,
+    example_input={
+        "chainId": 1,
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "confirmations": 3,
+        "pollMs": 0,
+    },
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "status": "success",
+        "blockNumber": 21000000,
+        "confirmations": 3,
+    },
+    tags=("evm", "transaction"),
+)
+async def wait_for_confirmations(input: Input, ctx: Context) -> Output:
+    """Looks, sleeps for a block, looks again."""
+    chain = ctx.chain(input.chain_id)
+    needed = input.confirmations or chain.network.confirmations
+    step_ms = min(max(chain.network.block_time_ms, _SHORTEST_MS), _LONGEST_MS)
+    told = ""
+    for attempt in range(1 + input.poll_ms // step_ms):
+        if attempt:
+            await asyncio.sleep(step_ms / 1000)
+        found = await chain.find_transaction(input.hash)
+        result = _settle(found, input, needed)
+        if result is not None:
+            return result
+        if (now := _told(found, needed)) != told:
+            told = now
+            ctx.progress(f"The transaction {told}.")
+    raise Temporary(f"The transaction {input.hash} {told} so far.", retry_after_s=step_ms / 1000)

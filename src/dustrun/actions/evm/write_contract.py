@@ -1,0 +1,186 @@
+"""Calls a function of a contract in a transaction.
+
+Use it for what has no action of its own. The function is a signature (`deposit(uint256 amount, address to)`) or a name
+in `abi`; the wallet's policy sees which function of which contract it is, the value that goes with it, and what
+well-known functions of tokens (transfer, approve and their like) move, whatever they are called here. `data` sends
+calldata as it is instead; unless it calls such a well-known function, most policies refuse what they cannot read.
+
+The call is tried first: one that would revert is refused with its reason, before anything is signed. `events` of the
+result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use the
+actions that are made for them: they check more.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dustrun.actions.evm import erc20
+from dustrun.actions.evm.coins import native_coin
+from dustrun.actions.evm.contract_calls import (
+    EventFields,
+    LogFields,
+    check_code,
+    read_calldata,
+    read_events,
+    read_function,
+    show_events,
+    show_logs,
+)
+from dustrun.actions.evm.fields import ChainId, Party, Units
+from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.core import signatures
+from dustrun.core.abi import AbiFault
+from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.token_calls import implied_movement
+from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.refusal import refuse
+
+
+class Input(Fields):
+    """What is called, with what."""
+
+    chain_id: ChainId
+    contract: Party = Field(description="Address of the contract.")
+    function: str | None = Field(
+        None, min_length=1, max_length=2000, description="The function: a signature, or its name in `abi`."
+    )
+    abi: Any = Field(None, description="The JSON ABI of the contract: a list, one entry, or a compiler's artifact.")
+    args: list[Any] | dict[str, Any] = Field(
+        [], description="The arguments in order, or by name; numbers that are large as texts of digits."
+    )
+    data: str | None = Field(None, description="Calldata as it is, 0x-hex, instead of function and args.")
+    value: Units = Field(0, description="Native coin that goes with the call, in base units.")
+    gas_limit: int | None = Field(None, ge=21_000, le=100_000_000, description="The gas limit; estimated without it.")
+    events: list[str] = Field(
+        [], max_length=50, description="Events to decode: `Deposited(address indexed who, uint256 amount)`."
+    )
+
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"0x([0-9a-fA-F]{2})*", value) is None:
+            raise ValueError("must be 0x and pairs of hexadecimal digits")
+        return value
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.function is None) == (self.data is None):
+            raise ValueError("give function (with args) or data, and not both")
+        if self.data is not None and self.args:
+            raise ValueError("args go with function; data holds its arguments already")
+        return self
+
+
+class Output(TransactionFields):
+    """What happened."""
+
+    contract: str = Field(description="The contract.")
+    function: str | None = Field(description="The function that was called; null for calldata that nobody can read.")
+    events: list[EventFields] = Field(description="The events that `abi` or `events` declare.")
+    logs: list[LogFields] = Field(description="All events, as the chain has them.")
+
+
+def _read(input: Input) -> tuple[bytes, str | None, tuple[dict[str, Any], ...]]:
+    """Calldata, the function's signature when it is known, and the ABI's errors."""
+    try:
+        errors = tuple(dict(entry) for entry in signatures.entries_of(input.abi or [], "error"))
+    except AbiFault as fault:
+        raise refuse(fault.message, "abi") from None
+    if input.data is not None:
+        return bytes.fromhex(input.data[2:]), None, errors
+    assert input.function is not None
+    function = read_function(input.function, input.abi)
+    if function.mutability in ("view", "pure"):
+        raise refuse(f"{function.signature} changes nothing; use read-contract", "function")
+    if input.value and function.mutability == "nonpayable":
+        raise refuse(f"{function.signature} takes no native coin (it is not payable)", "value")
+    return read_calldata(function, input.args), function.signature, errors
+
+
+def _movements(chain: Chain, input: Input, data: bytes) -> tuple[tuple[Movement, ...], bool]:
+    """What goes with the call and what well-known calldata moves; and whether the latter is known."""
+    implied = implied_movement(input.chain_id, input.contract, data)
+    value = Movement("send", native_coin(chain).asset, input.value, input.contract)
+    return (*([value] if input.value else []), *([implied] if implied else [])), implied is not None
+
+
+async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
+    """The receipt, with its events decoded."""
+    receipt = spent.receipts[0]
+    return Output(
+        **transaction_facts(receipt, ctx.chain(input.chain_id).network),
+        contract=input.contract,
+        function=spend.intents[0].method,
+        events=show_events(receipt.logs, read_events(input.events, input.abi)),
+        logs=show_logs(receipt.logs),
+    )
+
+
+@action(
+    effect=Effect.SPEND,
+    input=Input,
+    output=Output,
+    example_input={
+        "chainId": 1,
+        "contract": "0x83F20F44975D03b1b09e64809B757c47f942BEeA",
+        "function": "deposit(uint256 assets, address receiver)",
+        "args": ["1000000000000000000", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"],
+        "events": ["Deposit(address indexed sender, address indexed owner, uint256 assets, uint256 shares)"],
+    },
+    example_output={
+        "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "blockNumber": 21000000,
+        "gasUsed": "102331",
+        "fee": "2046620000000000",
+        "feeFormatted": "0.00204662",
+        "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+        "contract": "0x83F20F44975D03b1b09e64809B757c47f942BEeA",
+        "function": "deposit(uint256,address)",
+        "events": [
+            {
+                "contract": "0x83F20F44975D03b1b09e64809B757c47f942BEeA",
+                "name": "Deposit",
+                "args": {
+                    "sender": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                    "owner": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                    "assets": "1000000000000000000",
+                    "shares": "912345678901234567",
+                },
+            }
+        ],
+        "logs": [],
+    },
+    funds_movement=[FundsMovement("send", "value", recipient_field="contract", scales=False)],
+    finish=finish,
+    tags=("evm", "contract"),
+)
+async def write_contract(input: Input, ctx: Context) -> Spend:
+    """Encodes, tries the call, then wishes it."""
+    chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
+    data, method, errors = _read(input)
+    read_events(input.events, input.abi)
+    await check_code(chain, input.contract)
+    coin, balance = native_coin(chain), await chain.balance(sender)
+    if input.value > balance:
+        raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
+    await chain.call(ChainCall(input.contract, data, sender, input.value))
+    movements, is_well_known = _movements(chain, input, data)
+    value = f" with {coin.tell(input.value)}" if input.value else ""
+    intent = Intent(
+        item="write",
+        chain_id=input.chain_id,
+        to=input.contract,
+        value_units=input.value,
+        data=data,
+        movements=movements,
+        about=f"Call {method or 'unread calldata'} of {input.contract}{value} on {chain.network.name}",
+        method=method,
+        is_decoded=method is not None or is_well_known,
+        gas_limit=input.gas_limit,
+        errors=(*erc20.ERRORS, *errors),
+    )
+    return Spend((intent,))
