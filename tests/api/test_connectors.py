@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from composition import Client, Composition
+from composition import Client, Composition, composed
 from dustrun.errors import Code
+from dustrun.storage.tables import idempotency_keys
 
 SECRET = "canary-5f1c-token"
 BEARER: dict[str, Any] = {
@@ -139,6 +142,25 @@ async def test_replaying_a_key_makes_no_second_connector(server: Composition, ow
     assert again.data == first.data
     other = await owner.post("/v1/connectors", BEARER | {"data": {"token": "another-token"}}, headers=headers)
     assert other.code == Code.IDEMPOTENCY_KEY_REUSED
+
+
+async def test_hash_of_a_secret_body_cannot_be_guessed(server: Composition, owner: Client) -> None:
+    await owner.post("/v1/connectors", BEARER, headers={"Idempotency-Key": "same"})
+    strong = await server.client_with("connector:write")
+    reused = await strong.post("/v1/connectors", BEARER, headers={"Idempotency-Key": "same"})
+    # to another key the same request is another one: what is stored depends on a secret that is not
+    assert reused.code == Code.IDEMPOTENCY_KEY_REUSED
+    rows = await server.rows(sa.select(idempotency_keys.c.response, idempotency_keys.c.request_hash))
+    assert not any(SECRET in str(row) for row in rows)
+
+
+async def test_without_a_usable_master_key_nothing_is_stored(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url, master_key_file=tmp_path / "file" / "key") as server:
+        (tmp_path / "file").write_text("in the way of the folder")
+        refused = await server.owner.post("/v1/connectors", BEARER)
+        assert (refused.status, refused.code) == (503, Code.VAULT_LOCKED)
+        assert str(tmp_path) not in refused.response.text
+        assert (await server.owner.get("/v1/connectors")).data["items"] == []
 
 
 async def test_other_organisation_sees_nothing(server: Composition, owner: Client) -> None:

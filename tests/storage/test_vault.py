@@ -172,9 +172,12 @@ async def test_changed_data_key_is_refused_at_the_start(store: Store) -> None:
 
 async def test_key_file_in_a_folder_that_cannot_be_made(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Temporary, match="cannot be made") as refused:
+    with pytest.raises(Temporary, match="cannot be made"):
+        MasterKeyFile(tmp_path / "file" / "master.key").create()
+    with pytest.raises(Temporary) as refused:
         await Vault(tmp_path / "file" / "master.key").prepare()
     assert refused.value.code is Code.VAULT_LOCKED
+    assert str(tmp_path) not in refused.value.message
 
 
 async def test_existing_key_file_is_never_written_over(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from dustrun import clock, ids
-from dustrun.errors import Bug, Code, Permanent
+from dustrun import clock, ids, log
+from dustrun.errors import Bug, Code, Permanent, Temporary
 from dustrun.storage import data_keys, sealing
 from dustrun.storage.data_keys import DataKeyRow
 from dustrun.storage.database import Database
@@ -26,6 +26,7 @@ from dustrun.storage.master_key import SETTING, MasterKey, MasterKeyFile, locked
 from dustrun.storage.sealing import Unsealable
 from dustrun.storage.statement import Tx
 
+_logger = log.get(__name__)
 _FORMAT = "v1"
 _KEPT = 10_000
 
@@ -72,13 +73,18 @@ class Vault:
     async def prepare(self) -> None:
         """To be awaited before a unit that seals. The first time ever it makes the master key file, in a thread.
 
-        Raises `Temporary` (503003) when the file cannot be made.
+        Raises `Temporary` (503003) when the file cannot be made; the log says where it is and how to mend it, which is
+        no business of a caller.
         """
         if self._current is not None:
             return
         async with self._preparing:
             if self._current is None:
-                self.use([await asyncio.to_thread(self.file.create)])
+                try:
+                    self.use([await asyncio.to_thread(self.file.create)])
+                except Temporary as error:
+                    _logger.error("the master key cannot be used", error=error.message)
+                    raise locked("No secret can be stored: the master key cannot be used. The log says why.") from error
 
     def seal(self, tx: Tx, org_id: str, kind: str, record_id: str, plaintext: bytes) -> str:
         """The text to store in the record's own column. Makes the organisation's data key, in this same unit, when it
