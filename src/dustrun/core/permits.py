@@ -59,7 +59,7 @@ def understand(document: Mapping[str, Any]) -> Understood | None:
         return None
     text = written_type(document)
     reader, contracts = _KNOWN.get(text, (None, None))
-    if reader is None and text.startswith(_WITNESS):
+    if reader is None and text.startswith(_WITNESS) and _PERMISSIONS in text:
         reader, contracts = _transfers, (PERMIT2,)
     contract = read_address(domain["verifyingContract"])
     if reader is None or (contracts is not None and contract not in contracts):

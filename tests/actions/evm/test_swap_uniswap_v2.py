@@ -152,7 +152,9 @@ async def test_odd_tokens_are_swapped_for_what_the_result_says(scene: Scene, nam
 
 
 def unit(scene: Scene, name: str) -> int:
-    return 10 ** int(scene.witness.read(name, "decimals"))
+    decimals: int = scene.witness.read(name, "decimals")
+    units: int = 10**decimals
+    return units
 
 
 def pool_of(scene: Scene, name: str) -> None:

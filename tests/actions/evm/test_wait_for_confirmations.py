@@ -27,7 +27,7 @@ async def test_a_deep_transaction_is_a_result_at_once(scene: Scene) -> None:
     scene.node.mine(4)
     result = await scene.do(wait_for_confirmations, hash=hash, confirmations=5, pollMs=0)
     assert (result["status"], result["confirmations"]) == ("success", 5)
-    assert result["blockNumber"] == scene.witness.web3.eth.get_transaction_receipt(hash)["blockNumber"]
+    assert result["blockNumber"] == scene.witness.web3.eth.get_transaction_receipt(hash)["blockNumber"]  # type: ignore[arg-type]
 
 
 async def test_it_waits_for_blocks_that_come(scene: Scene) -> None:

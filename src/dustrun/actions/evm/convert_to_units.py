@@ -20,6 +20,10 @@ from dustrun.sdk.refusal import refuse
 _PLAIN = re.compile(r"[0-9]{1,80}(\.[0-9]{1,200})?")
 
 
+def _digits(value: int | Decimal | str) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 class Input(Fields):
     """What is converted."""
 
@@ -34,12 +38,12 @@ class Input(Fields):
     def _check_amount(cls, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
             raise ValueError("must be a number or a text of digits")
-        text = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
+        text = _digits(value)
         if text.startswith("-"):
             raise ValueError("must not be negative")
         if _PLAIN.fullmatch(text) is None:
             raise ValueError("must be plain digits with at most one point, like 1.5: no commas, signs or exponents")
-        return text
+        return value
 
 
 class Output(Fields):
@@ -60,7 +64,7 @@ class Output(Fields):
 )
 def convert_to_units(input: Input, ctx: Context) -> Output:
     """Moves the point; integers only."""
-    whole, _, fraction = str(input.amount).partition(".")
+    whole, _, fraction = _digits(input.amount).partition(".")
     kept, lost = fraction[: input.decimals], fraction[input.decimals :].strip("0")
     if lost and input.rounding == "none":
         told = f"{input.amount} has more than {input.decimals} digits after the point"
