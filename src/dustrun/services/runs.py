@@ -29,7 +29,8 @@ from dustrun.storage import runs as rows
 from dustrun.storage import workflows as workflow_rows
 from dustrun.storage.database import Database
 from dustrun.storage.journal import Event
-from dustrun.storage.runs import Filters, RunRow
+from dustrun.storage.run_lists import Filters, count_by_status, list_runs
+from dustrun.storage.runs import RunRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.writer import Writer
 
@@ -423,13 +424,13 @@ class Runs:
     ) -> tuple[list[RunRow], bool]:
         """A page of runs, newest first, and whether there are more."""
         filters = await self._reachable(principal, filters)
-        found = await self._database.read(lambda tx: rows.list_runs(tx, principal.org_id, filters, limit, offset))
+        found = await self._database.read(lambda tx: list_runs(tx, principal.org_id, filters, limit, offset))
         return found[:limit], len(found) > limit
 
     async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
         """Runs by status."""
         filters = await self._reachable(principal, filters)
-        return await self._database.read(lambda tx: rows.count_by_status(tx, principal.org_id, filters))
+        return await self._database.read(lambda tx: count_by_status(tx, principal.org_id, filters))
 
     async def _reachable(self, principal: Principal, filters: Filters) -> Filters:
         """The filters within what the key reaches; raises `NotFound` for a workflow that it does not."""

@@ -1,8 +1,9 @@
 """The file of a backup, the same for every store: a ZIP of `manifest.json` and, for each table, `tables/NAME.jsonl`.
 
 A line of a table is one row as a JSON list, in the order of the manifest's `columns`: integers, texts, nulls, and bytes
-as `{"hex": "…"}`, which is all that the tables hold. The manifest says what made it and when, the schema's revision, and for each table how
-many rows it has and the SHA-256 of its lines. The order of its tables is one in which they can be filled.
+as `{"hex": "…"}`, which is all that the tables hold. The manifest says what made it and when, the schema's revision,
+and for each table how many rows it has and the SHA-256 of its lines. The order of its tables is one in which they can
+be filled.
 """
 
 from __future__ import annotations

@@ -136,8 +136,9 @@ _CHANGE_EXECUTION = Statement(
 )
 _COUNT_END = Statement(
     sa.text(
-        "INSERT INTO run_counts (org_id, workflow_id, status, total) VALUES (:org_id, :workflow_id, :status, 1)"
-        " ON CONFLICT (org_id, workflow_id, status) DO UPDATE SET total = run_counts.total + 1"
+        "INSERT INTO run_counts (org_id, workflow_id, status, mode, total)"
+        " SELECT org_id, coalesce(workflow_id, ''), status, mode, 1 FROM runs WHERE pk = :run_pk"
+        " ON CONFLICT (org_id, workflow_id, status, mode) DO UPDATE SET total = run_counts.total + 1"
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
@@ -250,7 +251,7 @@ def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Endi
         to_passed=int(ending.passed),
         to_error=_text(ending.error),
     )
-    tx.run(_COUNT_END, org_id=org_id, workflow_id=workflow_id or "", status=ending.status.value)
+    tx.run(_COUNT_END, run_pk=run_pk)
     if ending.told is not None:
         wait_rows.tell(tx, ending.told, ending.at)
 

@@ -83,6 +83,7 @@ _UNCOUNT = Statement(
     sa.text(
         "UPDATE run_counts SET total = total - 1"
         " WHERE org_id = :org_id AND workflow_id = :workflow_id AND status = :status AND total > 0"
+        " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk)"
     )
 )
 _FIRST_DOOMED = Statement(
@@ -183,7 +184,7 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
         ):
             continue
         tx.run(_DOOM, the_pk=pk, as_id=f"run_{pk}")
-        tx.run(_UNCOUNT, org_id=org_id, workflow_id=workflow_id or "", status=status)
+        tx.run(_UNCOUNT, org_id=org_id, workflow_id=workflow_id or "", status=status, the_pk=pk)
         doomed += 1
     return Step(after if len(rows) == count else None, doomed)
 

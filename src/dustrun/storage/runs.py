@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.storage.ledger_tables import wallets
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import message_runs, messages, run_counts, run_signals, runs, workflows
+from dustrun.storage.tables import message_runs, messages, run_signals, runs, workflows
 
 _OPEN = ("running", "waiting")
 _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
@@ -56,12 +55,6 @@ class RunRow:
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
-_SLIM = [
-    runs.c[field.name]
-    if field.name not in ("definition", "payload", "prop_values")
-    else (sa.null() if field.name == "definition" else sa.literal_column("'{}'")).label(field.name)
-    for field in fields(RunRow)
-]
 _NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "finished_at", "wake_at", "passed", "error")]
 
 _INSERT = Statement(
@@ -242,52 +235,3 @@ def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
     row = tx.one(_OPEN_CHAIN, org_id=org_id, root=root_run_id)
     return bool(row and row[0])
 
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which runs a list shows. `only`: the ids of the workflows that the caller reaches."""
-
-    statuses: Sequence[str] = ()
-    workflow_id: str | None = None
-    modes: Sequence[str] = ()
-    since: int | None = None
-    only: tuple[str, ...] | None = None
-
-
-def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[RunRow]:
-    """A page of runs, newest first, one more than `limit` when there are more; payloads are left out."""
-    query = sa.select(*_SLIM).where(runs.c.org_id == org_id).order_by(runs.c.pk.desc())
-    query = _filtered(query, filters).limit(limit + 1).offset(offset)
-    return [RunRow(*row) for row in tx.all(Statement(query))]
-
-
-def _filtered(query: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
-    if filters.statuses:
-        query = query.where(runs.c.status.in_(filters.statuses))
-    if filters.only is not None:
-        query = query.where(runs.c.workflow_id.in_(filters.only))
-    if filters.workflow_id is not None:
-        query = query.where(runs.c.workflow_id == filters.workflow_id)
-    if filters.modes:
-        query = query.where(runs.c.mode.in_(filters.modes))
-    if filters.since is not None:
-        query = query.where(runs.c.started_at >= filters.since)
-    return query
-
-
-def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
-    """Runs by status. Without `since` and `mode` the ended ones come from counters, not from a scan."""
-    if filters.since is None and not filters.modes:
-        ended = sa.select(run_counts.c.status, sa.func.sum(run_counts.c.total)).where(run_counts.c.org_id == org_id)
-        if filters.workflow_id is not None:
-            ended = ended.where(run_counts.c.workflow_id == filters.workflow_id)
-        if filters.only is not None:
-            ended = ended.where(run_counts.c.workflow_id.in_(filters.only))
-        counts = {status: int(total) for status, total in tx.all(Statement(ended.group_by(run_counts.c.status)))}
-        open_ones = Filters(statuses=_OPEN, workflow_id=filters.workflow_id, only=filters.only)
-    else:
-        counts, open_ones = {}, filters
-    query = sa.select(runs.c.status, sa.func.count()).where(runs.c.org_id == org_id).group_by(runs.c.status)
-    for status, total in tx.all(Statement(_filtered(query, open_ones))):
-        counts[status] = counts.get(status, 0) + int(total)
-    return counts

@@ -166,6 +166,19 @@ runs = Table(
         sqlite_where=text("parent_pk IS NOT NULL"),
         postgresql_where=text("parent_pk IS NOT NULL"),
     ),
+    *(
+        # one entry a run, made at its end: lists and counts by status and mode look at nothing else
+        Index(
+            f"ix_runs_ended_{owner}",
+            owner,
+            "status",
+            "mode",
+            "pk",
+            sqlite_where=text("finished_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        )
+        for owner in ("org_id", "workflow_id")
+    ),
     Index(
         "ix_runs_open",
         "status",
@@ -185,6 +198,7 @@ run_counts = Table(
         primary_key=True,
         comment="final statuses only; open ones are counted from their index",
     ),
+    Column("mode", Text, primary_key=True),
     Column("total", BigInteger, nullable=False),
 )
 

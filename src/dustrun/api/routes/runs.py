@@ -38,7 +38,7 @@ from dustrun.services.paging import Page
 from dustrun.services.problems import problems_of
 from dustrun.services.runs import Created, Run, newest
 from dustrun.services.starting import RunRequest
-from dustrun.storage.runs import Filters
+from dustrun.storage.run_lists import Filters
 
 routes = Routes("Runs")
 router = routes.router

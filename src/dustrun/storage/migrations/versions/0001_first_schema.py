@@ -100,8 +100,9 @@ def upgrade() -> None:
         sa.Column(
             "status", sa.Text(), nullable=False, comment="final statuses only; open ones are counted from their index"
         ),
+        sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("total", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("org_id", "workflow_id", "status", name=op.f("pk_run_counts")),
+        sa.PrimaryKeyConstraint("org_id", "workflow_id", "status", "mode", name=op.f("pk_run_counts")),
     )
     op.create_table(
         "runs",
@@ -149,6 +150,22 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("pk", name=op.f("pk_runs")),
         sa.UniqueConstraint("org_id", "id", name=op.f("uq_runs_org_id_id")),
+    )
+    op.create_index(
+        "ix_runs_ended_org_id",
+        "runs",
+        ["org_id", "status", "mode", "pk"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_runs_ended_workflow_id",
+        "runs",
+        ["workflow_id", "status", "mode", "pk"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index(
         "ix_runs_open",
