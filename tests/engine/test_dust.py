@@ -59,7 +59,7 @@ class Till:
 
 @pytest.fixture
 async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
-    with world.node("--block-time", "1") as node:
+    with world.node() as node:
         described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
         fields = {**described, "blockTimeMs": 200, "confirmations": 1}
         token = f"eip155:{CHAIN_ID}/erc20:"

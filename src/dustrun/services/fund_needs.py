@@ -155,7 +155,7 @@ class Funds:
             return _unresolved(ahead, error.message, "gas")
         units = typical_gas(ahead.action.type, amounts) * fees.max_fee_units
         need = _need(ahead, "gas", chain.network, coin)
-        return replace(need, units=units, why=ahead.seen.repeats)
+        return replace(need, units=units, why=need.why or ahead.seen.repeats)
 
     async def _coin(self, chain: Chain, asset: Asset) -> Coin:
         """Symbol and decimals: of the network's file, else of the contract."""

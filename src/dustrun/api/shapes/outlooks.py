@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
@@ -24,7 +23,7 @@ class DustPlanBody(Fields):
     prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
 
 
-class PriceAnswer(Fields):
+class DustPrice(Fields):
     """The price that an amount was scaled by."""
 
     usd: str = Field(description="US dollars of a whole one.")
@@ -33,7 +32,7 @@ class PriceAnswer(Fields):
     age_ms: int
 
 
-class LimitAnswer(Fields):
+class ScaledLimit(Fields):
     """A limit that was scaled with its amount, in base units."""
 
     from_: str = Field(alias="from")
@@ -54,12 +53,12 @@ class DustEntry(Fields):
     dust: str = Field(description="Base units.")
     dust_formatted: str
     usd: str | None = Field(description="What the dust is worth; null when nobody prices it.")
-    price: PriceAnswer | None
-    limits: dict[str, LimitAnswer] = Field(description="Least out and most in, by field.")
+    price: DustPrice | None
+    limits: dict[str, ScaledLimit] = Field(description="Least out and most in, by field.")
     warnings: list[str]
 
 
-class FeeAnswer(Fields):
+class PlannedFee(Fields):
     """What the network would take, by what such transactions usually take."""
 
     chain_id: int
@@ -68,7 +67,7 @@ class FeeAnswer(Fields):
     usd: str | None
 
 
-class SpendAnswer(Fields):
+class DustSpend(Fields):
     """A node that spends; one in a loop is there once per item."""
 
     path: str
@@ -78,10 +77,10 @@ class SpendAnswer(Fields):
     wallet_address: str | None
     repeats: str | None = Field(description="Why nobody knows how often it happens; null: once.")
     entries: list[DustEntry]
-    fee: FeeAnswer | None
+    fee: PlannedFee | None
 
 
-class FindingAnswer(Fields):
+class PlanFinding(Fields):
     """Something about a node."""
 
     path: str
@@ -91,7 +90,7 @@ class FindingAnswer(Fields):
     code: str | None = Field(description="Of a refusal: the code's name, like `DUST_UNPRICED`.")
 
 
-class WriteAnswer(Fields):
+class UnscaledWrite(Fields):
     """A node that changes something outside and goes out unscaled."""
 
     node_id: str
@@ -99,7 +98,7 @@ class WriteAnswer(Fields):
     reads: list[str] = Field(description="Scaled values that it looks at.")
 
 
-class ReadingAnswer(Fields):
+class ScaledReading(Fields):
     """A condition that looks at a scaled value, so that it may go another way than live."""
 
     node_id: str
@@ -117,12 +116,12 @@ class DustPlanAnswer(Fields):
     spend_cap_usd: str
     run_cap_usd: str
     total_usd: str = Field(description="What the known amounts are worth together.")
-    spends: list[SpendAnswer]
+    spends: list[DustSpend]
     skipped: list[str] = Field(description="Paths of nodes that say `dust: skip`.")
-    refusals: list[FindingAnswer]
-    unknowns: list[FindingAnswer] = Field(description="What only the run will tell.")
-    writes: list[WriteAnswer]
-    conditions: list[ReadingAnswer]
+    refusals: list[PlanFinding]
+    unknowns: list[PlanFinding] = Field(description="What only the run will tell.")
+    writes: list[UnscaledWrite]
+    conditions: list[ScaledReading]
 
 
 def dust_plan(plan: DustPlan) -> dict[str, Any]:
@@ -183,11 +182,11 @@ class AnalyzeFundsBody(Fields):
     )
 
 
-class BalanceAnswer(Fields):
+class FundsBalance(Fields):
     """What a wallet has of what it needs."""
 
     amount: str = Field(description="Base units.")
-    amount_usd: Decimal | None
+    amount_usd: str | None = Field(description="US dollars, exact; null when nobody prices it.")
     chain_id: int
     decimals: int
     is_insufficient: bool = Field(description="Whether the run would run out of it, all its needs taken together.")
@@ -216,7 +215,7 @@ class RequirementAnswer(Fields):
     amount_is_human_readable: bool = Field(description="Always false: amounts are base units.")
     unresolved: bool
     unresolved_reason: str | None
-    balance: BalanceAnswer | None
+    balance: FundsBalance | None
 
 
 class FundsAnswer(Fields):
@@ -266,7 +265,7 @@ def _requirement(need: Need, held: Holding | None) -> dict[str, Any]:
 
 def _balance(need: Need, held: Holding) -> dict[str, Any]:
     assert need.coin is not None
-    usd = None if held.usd_units is None else Decimal(format_units(held.usd_units, 18))
+    usd = None if held.usd_units is None else format_units(held.usd_units, 18)
     return {
         "amount": str(held.units),
         "amountUsd": usd,
