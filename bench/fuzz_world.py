@@ -367,6 +367,8 @@ HELP: dict[str, Adapt] = {
     "diff_versions": _diff,
     "create_workflow": _whole_workflow,
     "validate_workflow": _only_body({"definition": definition()}),
+    "analyze_definition_funds": _only_body({"definition": definition()}),
+    "plan_dust": _id_and_body(World.draft, {"payload": {}}),
     "get_workflow": _id_of(World.draft),
     "update_workflow": _id_and_body(World.draft, {"name": "renamed"}),
     "archive_workflow": _id_of(World.draft),
