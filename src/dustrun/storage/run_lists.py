@@ -96,7 +96,7 @@ class _Kind:
         if self.is_open:
             # by their own small index alone, whatever the planner thinks of the others
             open_ones = runs.alias("open_ones")
-            is_open = sa.literal_column("open_ones.status IN ('running', 'waiting')", sa.Boolean)  # as its index says
+            is_open = sa.text("open_ones.status IN ('running', 'waiting')")  # as its index says
             found.append(runs.c.pk.in_(sa.select(open_ones.c.pk).where(is_open, open_ones.c.status == b("status_"))))
         return found
 

@@ -174,6 +174,7 @@ runs = Table(
             "status",
             "mode",
             "pk",
+            "finished_at",  # so that the index alone tells that it holds
             sqlite_where=text("finished_at IS NOT NULL"),
             postgresql_where=text("finished_at IS NOT NULL"),
         )

@@ -154,7 +154,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_runs_ended_org_id",
         "runs",
-        ["org_id", "status", "mode", "pk"],
+        ["org_id", "status", "mode", "pk", "finished_at"],
         unique=False,
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
@@ -162,7 +162,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_runs_ended_workflow_id",
         "runs",
-        ["workflow_id", "status", "mode", "pk"],
+        ["workflow_id", "status", "mode", "pk", "finished_at"],
         unique=False,
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
