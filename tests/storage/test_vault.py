@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -212,12 +211,13 @@ def test_what_is_sealed_opens(secret: bytes, place: tuple[str, ...]) -> None:
     assert sealing.unseal(KEY, sealing.seal(KEY, secret, place), place) == secret
 
 
-@given(st.binary(max_size=60), PLACE, st.data())
-@settings(max_examples=200)
-def test_any_change_is_noticed(secret: bytes, place: tuple[str, ...], data: Any) -> None:
+@given(st.binary(max_size=60), PLACE, st.integers(0, 10_000), st.sampled_from("AQgwBCDxyz019-_=+/ é") | st.characters())
+@settings(max_examples=300)
+def test_any_change_is_noticed(secret: bytes, place: tuple[str, ...], at: int, letter: str) -> None:
     sealed = sealing.seal(KEY, secret, place)
-    at = data.draw(st.integers(0, len(sealed) - 1))
-    letter = data.draw(st.characters(exclude_characters=sealed[at]))
+    at %= len(sealed)
+    if letter == sealed[at]:
+        return
     changed = sealed[:at] + letter + sealed[at + 1 :]
     with pytest.raises(sealing.Unsealable):
         sealing.unseal(KEY, changed, place)

@@ -35,7 +35,8 @@ def unseal(key: bytes, text: str, place: tuple[str, ...]) -> bytes:
     """The plaintext; raises `Unsealable`."""
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        if len(raw) < _NONCE_BYTES + _TAG_BYTES:
+        is_canonical = base64.urlsafe_b64encode(raw).decode() == text
+        if len(raw) < _NONCE_BYTES + _TAG_BYTES or not is_canonical:
             raise Unsealable
         cipher = AES.new(key, AES.MODE_GCM, nonce=raw[:_NONCE_BYTES], mac_len=_TAG_BYTES)
         cipher.update(_bound(place))
