@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from dustrun.core.expression.fault import near
 from dustrun.core.expression.operators import is_number
-from dustrun.errors import Code, Invalid, Problem
+from dustrun.sdk.refusal import refuse as refuse
 
 _STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
@@ -83,12 +83,6 @@ def need(item: Any, number: int, field: str) -> Any:
         hint = near(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is no object"
         raise refuse(f'Item {number} has no "{field}"{hint}', "array")
     return value
-
-
-def refuse(message: str, field: str) -> Invalid:
-    """The error for an input that does not fit; `field` is the field of the payload to look at."""
-    text = message if message.endswith((".", "?", "!")) else f"{message}."
-    return Invalid(text, code=Code.ACTION_INPUT_INVALID, details=[Problem(f"payload.{field}", text)])
 
 
 def number_of(value: Any) -> int | Decimal | None:

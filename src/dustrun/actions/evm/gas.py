@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from dustrun.core.abi import AbiFault
-from dustrun.core.addresses import checksum
 from dustrun.core.signatures import parse_function
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
@@ -13,7 +12,7 @@ from dustrun.sdk.refusal import refuse
 PLAIN_TRANSFER: Final = 21_000
 _TO_CONTRACT: Final = 150_000
 _ON_ARBITRUM: Final = 1_500_000  # its gas counts the data on L1 too
-_ORACLE: Final = checksum("0x420000000000000000000000000000000000000f")
+_ORACLE: Final = "0x420000000000000000000000000000000000000F"
 _DATA_FEE: Final = parse_function("getL1Fee(bytes data) view returns (uint256)")
 _TRANSFER: Final = "0x" + bytes(range(1, 121)).hex()  # as long as a signed transfer, and as hard to compress
 
