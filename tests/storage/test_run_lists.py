@@ -24,11 +24,11 @@ COUNT = 400
 
 
 def made(number: int, chance: random.Random) -> dict[str, Any]:
-    status = chance.choice(STATUSES)
+    status, org_id = chance.choice(STATUSES), chance.choice("aaab")
     return {
         "id": f"run_{number}",
-        "org_id": chance.choice(["a", "a", "a", "b"]),
-        "workflow_id": chance.choice(["w1", "w1", "w2", None]),
+        "org_id": org_id,
+        "workflow_id": chance.choice(["w1", "w1", "w2", None]) if org_id == "a" else "of-b",
         "workflow_name": "",
         "mode": chance.choice(MODES),
         "status": status,
