@@ -19,6 +19,7 @@ from dustrun.core.amounts import Asset
 from dustrun.core.intent import Intent, Movement, Spend
 from dustrun.services.transactions.ledger import Transactions
 from dustrun.services.transactions.order import Order, Stand
+from dustrun.services.transactions.parts import no_step
 from dustrun.storage.tables import api_keys, events, runs
 
 ALICE = ACCOUNTS[1]
@@ -126,10 +127,9 @@ class Outbox:
         found = [json.loads(row[2]) for row in rows if row[1] == "transaction"]
         return [event for event in found if path in (None, event["path"])]
 
-    def reborn(self, on_step: Hook | None = None) -> Transactions:
+    def reborn(self, on_step: Hook = no_step) -> Transactions:
         """Another life of the ledger over the same store, as after a crash; the one before is left as it is."""
-        parts = self.ledger.parts
-        self.ledger = Transactions(replace(parts, on_step=on_step) if on_step is not None else parts)
+        self.ledger = Transactions(replace(self.ledger.parts, on_step=on_step))
         self.made.append(self.ledger)
         return self.ledger
 
@@ -158,9 +158,10 @@ async def open_outbox(
     store_url: str | None = None,
     network: dict[str, Any] | None = None,
     url: str | None = None,
+    reuse: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Outbox]:
-    """A server with one wallet that may do anything, and a run that waits."""
+    """A server with one wallet that may do anything, and a run that waits; with `reuse` the wallet is there."""
     given = {
         "networks_dir": write_network(folder, **(network or {})),
         "chain_endpoints": {CHAIN_ID: (url or node.url,)},
@@ -171,7 +172,10 @@ async def open_outbox(
     async with composed(folder, **given) as composition:
         api = composition.owner
         body = {"name": "alice", "privateKey": ALICE_KEY, "isDefault": True}
-        wallet = (await api.post("/v1/wallets/import", body)).data
+        if reuse:
+            wallet = (await api.get("/v1/wallets")).data["items"][0]
+        else:
+            wallet = (await api.post("/v1/wallets/import", body)).data
         assert wallet["address"] == ALICE
         assert (await api.put(f"/v1/wallets/{wallet['id']}/policy", {"policy": ANYTHING})).status == 200
         run = (await api.post("/v1/runs", {"definition": {"nodes": _WAITS}})).data["runId"]

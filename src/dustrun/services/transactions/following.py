@@ -143,15 +143,15 @@ class Follower:
         mined = [one for one in followed if one.row.state == TxState.MINED and one.row.id not in self._seen]
         numbers = sorted({one.row.block_number for one in mined if one.row.block_number is not None})
         blocks = dict(zip(numbers, await asyncio.gather(*map(chain.find_block, numbers)), strict=True))
-        lost, writes = [], []
+        lost, deep = [], []
         for one in mined:
             block = blocks[one.row.block_number or 0]
             if block is None or block.hash != one.row.block_hash:
                 lost.append(one)
             elif head.number - block.number + 1 >= one.row.confirmations:
-                writes.append(self._finish(chain, one))
+                deep.append(one)
         self._parts.on_step("finishing")
-        await asyncio.gather(*writes)
+        await asyncio.gather(*(self._finish(chain, one) for one in deep))
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost}
 
