@@ -13,6 +13,7 @@ from eth_keyfile.keyfile import create_keyfile_json
 
 from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from composition import Client, Composition, composed
+from contracts import World
 from dustrun.wallets.secp256k1 import CURVE_ORDER
 
 JUNK = "test test test test test test test test test test test junk"
@@ -170,6 +171,34 @@ async def test_balances_of_a_real_node_and_what_does_not_answer(chained: Composi
     assert (await owner.get(f"/v1/wallets/{wallet}/balances?chainIds={CHAIN_ID}")).data["chains"] == found["chains"]
     for query, code in (("x", 400002), ("", 400002), ("-1", 400002), ("999999", 400050), ("1", 400051)):
         assert (await owner.get(f"/v1/wallets/{wallet}/balances?chainIds={query}")).code == code
+
+
+async def test_tokens_are_counted_and_one_that_does_not_answer_is_named(
+    tmp_path: Path, world: World, anvil: Anvil
+) -> None:
+    networks = tmp_path / "networks"
+    networks.mkdir()
+    tokens = [
+        {"address": world["usdc"], "symbol": "USDC", "decimals": 6},
+        {"address": ACCOUNTS[3], "symbol": "GONE", "decimals": 18},  # no contract is there
+    ]
+    described = {"chainId": CHAIN_ID, "endpoints": [anvil.url], "tokens": tokens}
+    (networks / "mine.json").write_text(json.dumps(described))
+    async with composed(tmp_path, networks_dir=networks) as server:
+        made = await server.owner.post("/v1/wallets/import", {"name": "w", "privateKey": KEYS[0]})
+        found = (await server.owner.get(f"/v1/wallets/{made.data['id']}/balances")).data
+    held = world.witness(anvil).balance("usdc", ACCOUNTS[0])
+    assert held > 0
+    native, usdc = found["chains"][0]["balances"]
+    assert (native["symbol"], usdc["amount"], usdc["asset"]) == (
+        "ETH",
+        str(held),
+        f"eip155:{CHAIN_ID}/erc20:{world['usdc']}",
+    )
+    assert (found["isComplete"], [failure["token"] for failure in found["chains"][0]["failures"]]) == (
+        False,
+        [ACCOUNTS[3]],
+    )
 
 
 async def test_a_dead_chain_is_named_and_not_hidden(tmp_path: Path) -> None:
