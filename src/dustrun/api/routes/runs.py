@@ -393,7 +393,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     permission="workflow:execute",
     answers=RunIdAnswer,
     shape=_created,
-    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.DEFINITION_INVALID],
+    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID],
 )
 async def retry_run(call: Call, run_id: RunId) -> Created:
     """A new run of the same version and payload that keeps what succeeded."""
