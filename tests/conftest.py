@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from anvil import Anvil
     from contracts import World
 
+_RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both; the rest of the tests does not come near the dialect.
 _ON_BOTH = ("engine", "services", "storage", "replay", "api/test_run_call.py", "api/test_idempotency.py")
@@ -24,6 +26,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
     if "store_url" in metafunc.fixturenames and path.startswith(_ON_BOTH):
         metafunc.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+
+
+def pytest_collection_finish() -> None:
+    """Undoes what a library does that only tests import: so deep a recursion that nested JSON ends the process."""
+    sys.setrecursionlimit(_RECURSION)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -171,3 +173,12 @@ def test_oversized_work_is_refused_before_it_begins(parameters: dict[str, int]) 
 def test_anything_else_is_invalid_and_nothing_worse(document: Any) -> None:
     with pytest.raises(Invalid):
         Keystore(document)
+
+
+def test_deriving_keys_leaves_the_depth_of_recursion_alone() -> None:
+    words = "abandon " * 11 + "about"
+    script = (
+        "import sys; before = sys.getrecursionlimit(); from dustrun.wallets.keys import DEFAULT_PATH, derive_key;"
+        f"derive_key({words!r}, '', DEFAULT_PATH); sys.exit(sys.getrecursionlimit() != before)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -6,6 +6,7 @@ No message ever holds a part of what was given; a bad word is named by its posit
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
@@ -50,11 +51,20 @@ def derive_key(words: str, passphrase: str, path: str) -> SecretKey:
 
     Raises `ValueError` that names no word.
     """
-    from eth_account.hdaccount import key_from_seed  # slow import
-    from eth_account.hdaccount.mnemonic import Mnemonic  # slow import
-
-    seed = Mnemonic.to_seed(_checked(words), passphrase)
+    mnemonics, key_from_seed = _derivation()
+    seed = mnemonics.to_seed(_checked(words), passphrase)
     return SecretKey(key_from_seed(seed, path))
+
+
+def _derivation() -> tuple[Any, Any]:
+    """What derives keys. Its import lets Python recurse so deep that nested JSON ends the process: that is undone."""
+    limit = sys.getrecursionlimit()
+    try:
+        from eth_account.hdaccount import key_from_seed  # slow import
+        from eth_account.hdaccount.mnemonic import Mnemonic  # slow import
+    finally:
+        sys.setrecursionlimit(limit)
+    return Mnemonic, key_from_seed
 
 
 def _checked(text: str) -> str:
@@ -85,9 +95,8 @@ class _Language:
 
 
 def _lists() -> list[_Language]:
-    from eth_account.hdaccount.mnemonic import Mnemonic  # slow import
-
-    return [_Language(Mnemonic(language), language.value) for language in Mnemonic.list_languages_enum()]
+    mnemonics, _ = _derivation()
+    return [_Language(mnemonics(language), language.value) for language in mnemonics.list_languages_enum()]
 
 
 def _strangers(words: Sequence[str], lists: Sequence[_Language]) -> str:
