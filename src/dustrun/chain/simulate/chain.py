@@ -223,13 +223,18 @@ class _Sending:
             refusal = refusal_of(self._intent.data)
             if refusal is not None:
                 raise Rejected(refusal)
+        gas = self._intent.gas_limit or 0
+        if creates is not None and gas and not self._simulator.creates:
+            gas -= creation_gas(0, self._intent.data, b"")
+            if gas < _PLAIN_GAS:
+                raise Rejected("the gas does not do for a creation")
         slot_s = max(1, network.block_time_ms // 1000)
         return Step(
             sender=self._sender,
             to=self._intent.to,
             value_units=self._intent.value_units,
             data=self._intent.data,
-            gas=self._intent.gas_limit or 0,
+            gas=gas,
             price_units=fork.fees.expected_units,
             number=fork.head_number + 1,
             time=fork.now + slot_s,
@@ -263,10 +268,7 @@ class _Sending:
 
     async def _check_funds(self, step: Step, units: int, data_fee: int) -> None:
         """As a node and the ledger check: value, and the gas limit at the most that is bid, and the L2's fee."""
-        fork = self._fork
-        gas = step.gas
-        if step.runtime is not None:
-            gas = creation_gas(gas, step.data, step.runtime)
+        fork, gas = self._fork, self._gas_limit(step)
         has = units - fork.owed.get(self._sender, 0)
         needs = step.value_units + gas * fork.fees.max_fee_units + data_fee
         if has < needs:
@@ -275,6 +277,12 @@ class _Sending:
                 f"{step.value_units} of value, {gas} gas at {fork.fees.max_fee_units}"
                 + (f", {data_fee} for data" if data_fee else "")
             )
+
+    def _gas_limit(self, step: Step) -> int:
+        """The limit that the transaction would have: that of a call of init code is less than a creation's."""
+        if step.creates is None or self._simulator.creates:
+            return step.gas
+        return self._intent.gas_limit or creation_gas(step.gas, step.data, step.runtime or b"") * 5 // 4
 
     def _touched(self, step: Step, looked: Ran) -> Touched:
         fork = self._fork
@@ -306,7 +314,9 @@ class _Sending:
             revert=reason,
         )
         if not ran.is_success:
-            return SimResult(self._sender, "reverted", receipt, step.gas, max_fee_units=fork.fees.max_fee_units)
+            return SimResult(
+                self._sender, "reverted", receipt, self._gas_limit(step), max_fee_units=fork.fees.max_fee_units
+            )
         changes = changes_of(
             found.holdings, measured.before, measured.after, chain_id, {self._sender: charged} if charged else {}
         )
@@ -315,7 +325,7 @@ class _Sending:
             sender=self._sender,
             status="success",
             receipt=receipt,
-            gas_limit=step.gas,
+            gas_limit=self._gas_limit(step),
             changes=changes,
             events=decode_events(ran.logs, self._events),
             approvals=tuple(

@@ -16,6 +16,8 @@ from dustrun.core.intent import BalanceChange, Intent, Log
 
 MAX_ASKS: Final = 250
 _WATCHED_ASKS: Final = 100
+_NAMED: Final = 20
+_WORDS_LOOKED_AT: Final = 200
 TRANSFER: Final = keccak256(b"Transfer(address,address,uint256)")
 APPROVAL: Final = keccak256(b"Approval(address,address,uint256)")
 APPROVAL_FOR_ALL: Final = keccak256(b"ApprovalForAll(address,address,bool)")
@@ -170,6 +172,9 @@ def _holdings(
             yield Holding(movement.asset.token, checksum(who))
     if intent.to is not None and intent.data:
         yield Holding(intent.to, sender)  # answers nothing when `to` is no token
+        for who in _named(intent.data):  # who is paid by a dying contract, or by a token without events
+            yield Holding(None, who)
+            yield Holding(intent.to, who)
     for log in logs:
         yield from _of_log(log)
 
@@ -197,9 +202,20 @@ def _addresses(log: Log) -> Iterator[str]:
     words = list(log.topics[1:])
     if len(log.topics) == 1 and log.topics[0] in (TRANSFER, APPROVAL) and len(log.data) == 96:
         words = [log.data[:32], log.data[32:64]]
+    is_sure = log.topics[:1] in ((TRANSFER,), (APPROVAL,))  # else a small number is hardly an address
     for word in words:
-        if len(word) == 32 and not any(word[:12]) and int.from_bytes(word) > 0xFFFF:
+        if len(word) == 32 and not any(word[:12]) and (is_sure or int.from_bytes(word) > 0xFFFF):
             yield address_of_word(word)
+
+
+def _named(data: bytes) -> list[str]:
+    """Addresses among the arguments of a call."""
+    words = (data[place : place + 32] for place in range(4, min(len(data), 4 + 32 * _WORDS_LOOKED_AT), 32))
+    return list(dict.fromkeys(address_of_word(word) for word in words if _is_like_an_address(word)))[:_NAMED]
+
+
+def _is_like_an_address(word: bytes) -> bool:
+    return len(word) == 32 and not any(word[:12]) and int.from_bytes(word) > 2**80
 
 
 def _ids(topic: bytes, data: bytes) -> list[int]:

@@ -1,0 +1,24 @@
+"""Simulated workflows become real ones: a small part of `scripts/soak fidelity`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bench import fidelity
+
+from anvil import Anvil, binary
+from contracts import World
+from dustrun.chain.evm import LiveChain
+
+
+@pytest.mark.parametrize(("strategy", "workflows"), [("simulate-v1", 50), ("trace-call", 50), ("local-fork", 5)])
+async def test_what_is_simulated_is_what_happens(
+    strategy: Any, workflows: int, chain: LiveChain, anvil: Anvil, world: World
+) -> None:
+    tally = await fidelity.compare_workflows(chain, anvil, world, strategy, workflows, 4, 7, fork_binary=binary())
+    assert tally.failures == []
+    assert (tally.workflows, tally.transactions) == (workflows, 4 * workflows)
+    assert tally.failed >= tally.transactions // 10
+    assert tally.events > 0
+    assert tally.gas_compared == tally.transactions - tally.rejected
