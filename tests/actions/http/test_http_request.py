@@ -355,7 +355,9 @@ def test_catalogue_finds_it_with_valid_examples() -> None:
     action.input.model_validate(action.example_input)
     action.output.model_validate(action.example_output)
     assert action.preview is not None
-    assert action.preview(action.input.model_validate(action.example_input))["headers"]["Authorization"] == "***"
+    named = action.example_input | {"headers": {"Authorization": "Bearer of-the-payload"}}
+    assert action.preview(action.input.model_validate(named))["headers"]["Authorization"] == "***"
+    assert (action.connector, action.connector_optional) == (("http",), True)
 
 
 def test_import_brings_in_no_http_client() -> None:
