@@ -7,6 +7,7 @@ import difflib
 import sys
 from pathlib import Path
 
+import performance_page
 import reference_json
 import reference_pages
 
@@ -20,6 +21,7 @@ def pages() -> dict[str, str]:
         "errors.md": reference_pages.errors(),
         "actions.md": reference_pages.actions(),
         "cli.md": reference_pages.command_line(),
+        "performance.md": performance_page.performance(),
         "definition.schema.json": reference_json.definition(),
         "openapi.json": reference_json.openapi(),
     }

@@ -18,6 +18,7 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = chain_report.draw(effects)
     if effects.get("requests") or not lines:
         lines += _requests(effects.get("requests") or [], is_simulated)
+    lines += _section("Table writes", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold")
     lines += _section("Variable writes", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold")
     lines += chain_report.dust(effects)
     if note := (effects.get("dust") or {}).get("note"):
