@@ -347,6 +347,8 @@ HELP: dict[str, Adapt] = {
     "delete_rows": _id_and_body(World.table, {"where": {"n": 1}}),
     "get_row": _row,
     "delete_row": _row,
+    "get_chain": lambda _, case: _path(case, chainId=1),
+    "get_chain_status": lambda _, case: _path(case, chainId=31337),
     "create_wallet": _only_body({"name": "fuzzed"}),
     "import_wallet": _import,
     "get_wallet": _id_of(World.wallet),

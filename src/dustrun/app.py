@@ -139,6 +139,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.vault = vault
+    parts.chains = chains
     parts.wallets = wallets
     parts.wallet_policies = WalletPolicies(database, writer, settings.policy_delay_s * 1000)
     parts.wallet_funds = WalletFunds(database, chains)

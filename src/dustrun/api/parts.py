@@ -54,6 +54,7 @@ class Parts:
     transactions: Any = None
     resumes: Any = None
     vault: Any = None
+    chains: Any = None
     wallets: Any = None
     wallet_policies: Any = None
     wallet_funds: Any = None

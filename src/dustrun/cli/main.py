@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import dustrun
-from dustrun.cli import backup, connector, doctor, keys, new_action, run, runs, serve, vault, wallet, workflow
+from dustrun.cli import (
+    backup,
+    chain,
+    connector,
+    doctor,
+    keys,
+    new_action,
+    run,
+    runs,
+    serve,
+    tx,
+    vault,
+    wallet,
+    workflow,
+)
 from dustrun.cli.failures import CliError, Exit
 from dustrun.core import exact_json
 
@@ -27,6 +41,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(connector.app, name="connector")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
+app.add_typer(tx.app, name="tx")
+app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

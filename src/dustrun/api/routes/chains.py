@@ -1,0 +1,155 @@
+"""`/v1/chains`: which chains the server knows, and how it reaches them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import Field
+
+from dustrun.api.auth import PUBLIC
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.wire import Time, time
+from dustrun.core.fields import Fields
+from dustrun.core.network import Dex, Feed, NativeAsset, Network, Token
+from dustrun.errors import Code
+from dustrun.services import chains as service
+from dustrun.services.chains import ChainStatus, ChainView, EndpointStatus
+
+routes = Routes("Chains")
+router = routes.router
+
+ChainId = Annotated[int, Path(alias="chainId", ge=1, le=2**53 - 1, description="As EIP-155 has it.", examples=[1])]
+
+
+class ChainAnswer(Fields):
+    """One EVM chain."""
+
+    chain_id: int
+    name: str
+    short_name: str
+    is_testnet: bool = Field(description="Whether its coins are worth nothing.")
+    is_local: bool = Field(description="A development chain on the server's machine.")
+    is_served: bool = Field(description="Whether the operator has named an endpoint of it.")
+    native: NativeAsset
+    explorer: str | None = Field(description="Base URL of a block explorer.")
+    fee_model: str = Field(description="`eip1559` or `legacy`.")
+    data_fee: str | None = Field(description="How an L2 charges for data on its L1: `op-stack` or `arbitrum`.")
+    block_time_ms: int = Field(description="Usual time between two blocks.")
+    confirmations: int = Field(description="Blocks, the first included, after which a receipt is final.")
+    wrapped_native: str | None
+    multicall3: str | None
+    tokens: list[Token]
+    feeds: list[Feed]
+    sequencer_feed: str | None
+    dex: Dex
+
+
+class AbilitiesAnswer(Fields):
+    """What an endpoint offers beyond the common methods."""
+
+    simulate_v1: bool
+    simulate_creation: bool
+    trace_transfers: bool
+    trace_call: bool
+    call_overrides: bool
+    block_receipts: bool
+
+
+class EndpointAnswer(Fields):
+    """One endpoint; of its URL, which may hold a secret, only the host."""
+
+    host: str
+    is_usable: bool
+    problem: str | None
+    height: int | None = Field(description="Its newest block when endpoints were last compared.")
+    chain_id: int | None = Field(description="The chain that it says it serves; null when it was not reached.")
+    abilities: AbilitiesAnswer | None
+
+
+class HeadAnswer(Fields):
+    """The newest block."""
+
+    number: int
+    hash: str
+    time: Time
+
+
+class FeesAnswer(Fields):
+    """What a transaction would bid for one unit of gas now, in base units."""
+
+    max_fee: str
+    tip: str
+    expected: str
+
+
+class ChainStatusAnswer(Fields):
+    """How a chain is reached now."""
+
+    chain_id: int
+    name: str
+    problem: str | None = Field(description="Why nothing can be signed on it; null when all is well.")
+    block: HeadAnswer | None
+    fees: FeesAnswer | None
+    simulation_strategies: list[str] = Field(description="Ways to simulate on it, best first.")
+    endpoints: list[EndpointAnswer]
+
+
+def _shape(view: ChainView) -> dict[str, Any]:
+    network: Network = view.network
+    shown = network.model_dump(by_alias=True, mode="json", exclude={"endpoints", "genesis_hash"})
+    return {**shown, "isServed": view.is_served}
+
+
+def _shapes(views: list[ChainView]) -> list[dict[str, Any]]:
+    return [_shape(view) for view in views]
+
+
+def _endpoint(status: EndpointStatus) -> dict[str, Any]:
+    abilities = None if status.abilities is None else status.abilities.public()
+    return {**status.facts, "chainId": status.chain_id, "abilities": abilities}
+
+
+def _status(status: ChainStatus) -> dict[str, Any]:
+    block, fees = status.block, status.fees
+    return {
+        "chainId": status.network.chain_id,
+        "name": status.network.name,
+        "problem": status.problem,
+        "block": None
+        if block is None
+        else {"number": block.number, "hash": block.hash, "time": time(block.time * 1000)},
+        "fees": None
+        if fees is None
+        else {"maxFee": str(fees.max_fee_units), "tip": str(fees.tip_units), "expected": str(fees.expected_units)},
+        "simulationStrategies": list(status.strategies),
+        "endpoints": [_endpoint(endpoint) for endpoint in status.endpoints],
+    }
+
+
+@routes.get("/v1/chains", permission=PUBLIC, answers=list[ChainAnswer], shape=_shapes)
+async def list_chains(call: Call) -> list[ChainView]:
+    """List the chains that the server knows."""
+    return service.list_chains(call.parts.chains)
+
+
+@routes.get("/v1/chains/{chainId}", permission=PUBLIC, answers=ChainAnswer, shape=_shape, refusals=[Code.CHAIN_UNKNOWN])
+async def get_chain(call: Call, chain_id: ChainId) -> ChainView:
+    """Get one chain."""
+    return service.get_chain(call.parts.chains, chain_id)
+
+
+@routes.get(
+    "/v1/chains/{chainId}/status",
+    permission="wallet:read",
+    answers=ChainStatusAnswer,
+    shape=_status,
+    refusals=[Code.CHAIN_UNKNOWN, Code.CHAIN_NOT_SERVED],
+)
+async def get_chain_status(call: Call, chain_id: ChainId) -> ChainStatus:
+    """Ask a chain's endpoints how they are.
+
+    Asks each endpoint now: which chain it serves, its newest block, and what it offers for simulations.
+    """
+    has_binary = call.parts.settings.fork_binary is not None
+    return await service.get_status(call.parts.chains, chain_id, has_binary)

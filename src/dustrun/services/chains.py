@@ -1,0 +1,91 @@
+"""The chains of this server: which are known and served, and how their endpoints are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.chain.chains import Chains
+from dustrun.chain.endpoints import Endpoint
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.probe import Abilities, abilities_of
+from dustrun.chain.rpc import EndpointDown
+from dustrun.core.network import Network
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import Block, Fees
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """A chain's description, and whether an endpoint of it is configured."""
+
+    network: Network
+    is_served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """How one endpoint is; `abilities` None when it did not answer."""
+
+    facts: dict[str, Any]
+    chain_id: int | None
+    abilities: Abilities | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """How a chain is reached now. `problem` says why nothing can be signed on it; None when all is well."""
+
+    network: Network
+    endpoints: tuple[EndpointStatus, ...]
+    block: Block | None
+    fees: Fees | None
+    strategies: tuple[str, ...]
+    problem: str | None
+
+
+def list_chains(chains: Chains) -> list[ChainView]:
+    """All known chains by id."""
+    return [ChainView(network, bool(network.endpoints)) for network in chains.networks.values()]
+
+
+def get_chain(chains: Chains, chain_id: int) -> ChainView:
+    """One chain; raises `Invalid` when it is unknown."""
+    network = chains.network(chain_id)
+    return ChainView(network, bool(network.endpoints))
+
+
+async def get_status(chains: Chains, chain_id: int, has_fork_binary: bool) -> ChainStatus:
+    """Asks every endpoint of a chain now; raises `Invalid` when the chain is unknown or not served."""
+    live = chains.get(chain_id)
+    problem, block, fees = None, None, None
+    try:
+        await live.verify()
+        block, fees = await live.block(), await live.fees()
+    except DustrunError as error:
+        problem = error.message
+    found = await asyncio.gather(*(_status_of(endpoint) for endpoint in live.endpoints.all))
+    return ChainStatus(live.network, tuple(found), block, fees, _strategies(found, has_fork_binary, live), problem)
+
+
+async def _status_of(endpoint: Endpoint) -> EndpointStatus:
+    abilities = None
+    try:
+        abilities = await abilities_of(endpoint)
+    except EndpointDown as down:
+        endpoint.failed(down)
+    return EndpointStatus(endpoint.public(), endpoint.chain_id, abilities)
+
+
+def _strategies(found: list[EndpointStatus], has_fork_binary: bool, live: LiveChain) -> tuple[str, ...]:
+    """The ways to simulate on this chain, best first."""
+    offered = [status.abilities for status in found if status.abilities is not None]
+    possible = []
+    if any(abilities.simulate_v1 and abilities.trace_transfers for abilities in offered):
+        possible.append("simulate-v1")
+    if any(abilities.trace_call and abilities.call_overrides for abilities in offered):
+        possible.append("trace-call")
+    if has_fork_binary and offered:
+        possible.append("local-fork")
+    return tuple(possible)
