@@ -75,7 +75,7 @@ class PriceBook:
         """The sources that the settings ask for."""
         static, feed = StaticPrices(settings.static_prices), FeedPrices()
         web, nominal = WebPrices(http, settings.price_url, settings.price_path), NominalPrices(settings.test_coin_usd)
-        anchors, floor = Anchors([static, feed, web, nominal]), Decimal(settings.dex_min_liquidity_usd)
+        anchors, floor = Anchors([static, feed, nominal]), Decimal(settings.dex_min_liquidity_usd)
         v2, v3 = UniswapV2Prices(anchors, floor), UniswapV3Prices(anchors, floor)
         return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms)
 
