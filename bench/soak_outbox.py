@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from anvil import Anvil
 from bench.chain_proxy import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
