@@ -21,6 +21,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of
 from dustrun.chain.probe import Abilities, abilities_of
 from dustrun.chain.rpc import Pace, Request, RpcError, host_of
+from dustrun.core.addresses import keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import ChainCall
 from dustrun.settings import Settings
@@ -312,3 +313,37 @@ async def test_a_plain_node_can_do_nothing_more(world: World, anvil: Anvil) -> N
 )
 def test_errors_of_nodes_are_told_apart(code: int, message: str, kind: Kind) -> None:
     assert kind_of(RpcError(code, message)) is kind
+
+
+async def test_reads_of_one_moment_go_out_as_one_request(world: World, anvil: Anvil) -> None:
+    async with proxy(anvil.url) as node, chain_of(world, node.url) as chain:
+        found = await asyncio.gather(*(chain.balance(account) for account in ACCOUNTS * 30))
+        assert node.requests == 2  # a batch has 100 at most
+    wanted = [int(anvil.rpc("eth_getBalance", account, "latest"), 16) for account in ACCOUNTS]
+    assert found == wanted * 30
+
+
+async def test_an_endpoint_that_takes_no_batches_is_asked_one_by_one(world: World, anvil: Anvil) -> None:
+    async def refuse(request: web.Request) -> web.Response | None:
+        is_batch = isinstance(await request.json(), list)
+        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not allowed"}}
+        return web.json_response(error) if is_batch else None
+
+    async with proxy(anvil.url, reply=refuse) as node, chain_of(world, node.url) as chain:
+        both = await asyncio.gather(chain.balance(ALICE), chain.nonce(ALICE))
+        assert list(both) == [await chain.balance(ALICE), 1]
+
+
+async def test_one_bad_read_does_not_spoil_those_beside_it(world: World, anvil: Anvil) -> None:
+    async with chain_of(world, anvil.url) as chain:
+        bad = chain.call(ChainCall(world["zoo"], keccak256(b"requireString()")[:4]))
+        good, failed, also = await asyncio.gather(
+            chain.balance(ALICE), bad, chain.balance(ACCOUNTS[2]), return_exceptions=True
+        )
+    assert isinstance(failed, Permanent)
+    assert failed.code is Code.CALL_REVERTED
+    assert isinstance(good, int)
+    assert isinstance(also, int)
+    async with chain_of(world, down()) as chain:
+        all_failed = await asyncio.gather(chain.balance(ALICE), chain.nonce(ALICE), return_exceptions=True)
+    assert [type(error) for error in all_failed] == [Temporary, Temporary]

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from dustrun import clock
 from dustrun.chain.failures import may_pass
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
+from dustrun.chain.together import Together
 from dustrun.core.network import Network
 from dustrun.errors import Code, Permanent, Temporary
 
@@ -88,10 +89,23 @@ class Endpoints:
     all: list[Endpoint]
     _agreed_at_s: float = field(default=-1e9)
     _agreeing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _together: Together = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Reads of the same moment go together."""
+        self._together = Together(self._alone, self._all)
 
     async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
         """The result of a read; raises `RpcError`, or `Temporary` when no endpoint answers."""
-        return await self.read(lambda rpc: rpc.call(Request(method, params), timeout_s), method)
+        if timeout_s is None:
+            return await self._together.call(Request(method, params))
+        return await self._alone(Request(method, params), timeout_s)
+
+    async def _alone(self, request: Request, timeout_s: float | None = None) -> Any:
+        return await self.read(lambda rpc: rpc.call(request, timeout_s), request.method)
+
+    async def _all(self, requests: Sequence[Request]) -> list[Any]:
+        return await self.read(lambda rpc: rpc.batch(requests), "batch")
 
     async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
         """The results of many reads from one endpoint; an `RpcError` stands in its place."""

@@ -53,6 +53,7 @@ class SimChain:
         self._simulator: Simulator | None = None
         self._opening = asyncio.Lock()
         self._sending = asyncio.Lock()
+        self._looked: tuple[int, Step, Ran, int] | None = None  # what the newest estimate saw, and after which change
 
     @property
     def network(self) -> Network:
@@ -130,6 +131,30 @@ class SimChain:
         fork, _ = await self._opened()
         return fork.fees
 
+    async def data_fee(self, to: str | None, data: bytes) -> int:
+        """What an L2 charges for data beside the gas, in base units."""
+        return await self._live.data_fee(to, data)
+
+    async def estimate_gas(
+        self, sender: str, to: str | None, value_units: int, data: bytes, errors: Sequence[Mapping[str, Any]] = ()
+    ) -> int:
+        """Gas that the transaction would take on the newest state; raises `Permanent` with the decoded reason when it
+        would revert, `Invalid` when the sender lacks the value."""
+        intent = Intent("", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors))
+        async with self._sending:
+            fork, simulator = await self._opened()
+            sending = _Sending(self._live, fork, simulator, checksum(sender), intent, (), False)
+            try:
+                step, looked, units = await sending.look()
+            except Rejected as rejected:
+                raise Invalid(f"The transaction: {rejected.message}", code=Code.FUNDS_INSUFFICIENT) from None
+            self._looked = (fork.changes, step, looked, units)
+        if not looked.is_success:
+            raise reverted(looked.data, "The transaction", errors, looked.message)
+        if step.creates is not None and not simulator.creates:
+            return creation_gas(looked.gas_used, data, looked.data)
+        return looked.gas_used
+
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
         """A real transaction by its hash."""
         return await self._live.find_transaction(hash)
@@ -150,7 +175,8 @@ class SimChain:
             if len(fork.steps) >= MAX_STEPS:
                 raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
             sending = _Sending(self._live, fork, simulator, checksum(sender), intent, events, reverts_stay)
-            return await sending.run()
+            looked = self._looked if self._looked is not None and self._looked[0] == fork.changes else None
+            return await sending.run(looked)
 
     async def _opened(self) -> tuple[Fork, Simulator]:
         if self._fork is None or self._simulator is None:
@@ -196,11 +222,19 @@ class _Sending:
         self._events = events
         self._reverts_stay = reverts_stay
 
-    async def run(self) -> SimResult:
+    async def look(self, known: tuple[int, Step, Ran, int] | None = None) -> tuple[Step, Ran, int]:
+        """The step without a price, what it comes to, and its sender's balance; `known` is what an estimate of the
+        same call on the same state has seen."""
+        step = await self._first_step()
+        if known is not None and replace(known[1], gas=step.gas) == step and not (step.gas and not known[2].is_success):
+            return step, known[2], known[3]
+        looked, units = await self._simulator.look(self._fork, step, self._sender)
+        return step, looked, units
+
+    async def run(self, known: tuple[int, Step, Ran, int] | None = None) -> SimResult:
         """Looks at it free of charge, checks that its sender can pay, then measures and keeps it."""
         try:
-            step = await self._first_step()
-            looked, units = await self._simulator.look(self._fork, step, self._sender)
+            step, looked, units = await self.look(known)
             step = self._bounded(step, looked)
             data_fee = await self._data_fee()
             await self._check_funds(step, units, data_fee)

@@ -1,0 +1,102 @@
+"""What a simulated transaction costs: near a node and far from it, by each strategy, and as a run grows.
+
+    scripts/bench simulate [--scale 200] [--seed 1] [--set away_ms=30]
+
+`scale` is the length of the longest run. The far node is the same one behind a server that answers later. A run is
+approve, swap, transfer and wrap in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from anvil import ACCOUNTS, Anvil, binary
+from chain.proxies import proxy
+from chain.simulate.intents import call, pay
+from contracts import Witness, World, build
+from dustrun.chain.chains import Chains
+from dustrun.chain.simulate import SimChain
+from dustrun.chain.simulate.strategy import STRATEGIES, Strategy
+from dustrun.core.intent import Intent
+from dustrun.settings import Settings
+
+DEFAULT_SCALE = 200
+_NEAR_MS, _FAR_S = 5.0, 1.0
+ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
+
+
+def run(scale: int | None = None, seed: int = 1, away_ms: str = "30") -> dict[str, Any]:
+    """Milliseconds a transaction near, seconds and requests of a run of ten far away."""
+    with tempfile.TemporaryDirectory(prefix="dustrun-bench-") as folder:
+        world = build(Path(folder))
+        with world.node() as node:
+            return asyncio.run(_measure(world, node, scale or DEFAULT_SCALE, int(away_ms)))
+
+
+async def _measure(world: World, node: Anvil, longest: int, away_ms: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"node": "anvil 1.7.1"}
+    failures = []
+    for strategy in STRATEGIES:
+        near = {f"{count} transactions": await _near(world, node, strategy, count) for count in _lengths(longest)}
+        found[f"{strategy}, near, ms a transaction"] = near
+        if near["10 transactions"] > _NEAR_MS:
+            failures.append(f"{strategy} took {near['10 transactions']} ms a transaction near")
+    for strategy in STRATEGIES:
+        far = await _far(world, node, strategy, away_ms)
+        found[f"{strategy}, 10 transactions {away_ms} ms away"] = far
+        if strategy != "local-fork" and far["seconds"] > _FAR_S:
+            failures.append(f"{strategy} took {far['seconds']} s for 10 transactions {away_ms} ms away")
+    return {**found, "failures": failures}
+
+
+def _lengths(longest: int) -> list[int]:
+    return sorted({10, 50, 100, longest})
+
+
+def _intents(witness: Witness, world: World, count: int) -> list[Intent]:
+    path = [world["usdc"], world["weth"]]
+    turn = [
+        call(witness, "usdc", "approve", world["v2_router"], 10**9),
+        call(witness, "v2_router", "swapExactTokensForTokens", 10**6, 1, path, ALICE, 2**40),
+        call(witness, "weth", "transfer", BOB, 10**10),
+        call(witness, "weth", "deposit", value=5),
+        pay(BOB, 7),
+    ]
+    return (turn * (count // len(turn) + 1))[:count]
+
+
+async def _near(world: World, node: Anvil, strategy: Strategy, count: int) -> float:
+    network = world.network(node.url)
+    chains = Chains({network.chain_id: network}, Settings())
+    sim = SimChain(chains.get(network.chain_id), strategy=strategy, fork_binary=binary())
+    await sim.block()
+    intents = _intents(world.witness(node), world, count)
+    began = time.perf_counter()
+    for intent in intents:
+        assert (await sim.send(ALICE, intent)).is_success
+    taken = time.perf_counter() - began
+    await sim.close()
+    await chains.close()
+    return round(taken * 1000 / count, 2)
+
+
+async def _far(world: World, node: Anvil, strategy: Strategy, away_ms: int) -> dict[str, Any]:
+    async with proxy(node.url, delay_s=away_ms / 1000) as far:
+        network = world.network(far.url)
+        chains = Chains({network.chain_id: network}, Settings())
+        sim = SimChain(chains.get(network.chain_id), strategy=strategy, fork_binary=binary())
+        intents = _intents(world.witness(node), world, 10)
+        began = time.perf_counter()
+        for intent in intents:
+            assert (await sim.send(ALICE, intent)).is_success
+        taken = time.perf_counter() - began
+        await sim.close()
+        await chains.close()
+        return {"seconds": round(taken, 2), "requests": far.requests}
