@@ -40,6 +40,7 @@ class Code(enum.IntEnum):
     CHAIN_NOT_SERVED = 400051, "The chain is known, but the server's operator has named no endpoint of it."
     FUNDS_INSUFFICIENT = 400052, "The sender has not enough native coin for the value and the gas."
     UNPRICED = 400060, "No price source knows the asset; the message says what to set."
+    AMOUNT_BELOW_MINIMUM = 400061, "The venue accepts no amount as small as this one."
     TABLE_INVALID = 400130, "The columns, rows or filter do not fit the table; `details` names each field."
     DEFINITION_INVALID = 400228, "The workflow definition does not validate; `details` lists every problem."
     TRIGGER_NOT_MANUAL = 400229, "An inline run needs a node `root` of type `manual`."

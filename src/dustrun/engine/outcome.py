@@ -7,7 +7,7 @@ from typing import Any
 
 from dustrun.core.plan import Holds
 from dustrun.core.state import NodeStatus, RunStatus
-from dustrun.errors import DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
+from dustrun.errors import Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
 
 
 @dataclass(slots=True)
@@ -107,3 +107,10 @@ def of_error(error: DustrunError) -> Outcome:
     code = error.code.name if error.code.name.startswith("DUST_") else code
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
     return Failed(code, error.message, error.retryable, error.public_details() or None, after_ms)
+
+
+def as_dust(error: DustrunError) -> DustrunError:
+    """An error of an action that was asked with dust: an amount that is too small for the venue has its own name."""
+    if error.code is not Code.AMOUNT_BELOW_MINIMUM:
+        return error
+    return Refused(error.message, code=Code.DUST_BELOW_MINIMUM, details=error.details)

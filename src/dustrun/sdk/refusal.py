@@ -7,6 +7,16 @@ from dustrun.errors import Code, Invalid, Problem
 
 def refuse(message: str, field: str) -> Invalid:
     """What to raise for it; `field` is the field of the payload to look at, like `rows[3].amount`."""
+    return _invalid(message, field, Code.ACTION_INPUT_INVALID)
+
+
+def refuse_small(message: str, field: str) -> Invalid:
+    """What to raise for an amount that is too small for the venue, with its minimum where it is known: a dust test then
+    ends with `DUST_BELOW_MINIMUM`."""
+    return _invalid(message, field, Code.AMOUNT_BELOW_MINIMUM)
+
+
+def _invalid(message: str, field: str, code: Code) -> Invalid:
     text = message if message.endswith((".", "?", "!")) else f"{message}."
     text = text[:1].upper() + text[1:]
-    return Invalid(text, code=Code.ACTION_INPUT_INVALID, details=[Problem(f"payload.{field}", text)])
+    return Invalid(text, code=code, details=[Problem(f"payload.{field}", text)])
