@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from bench import load
 from dustrun.storage.database import create_engine
+from dustrun.storage.tables import COUNTED_TOGETHER
 
 AIM_MS = 20.0
 _TRIES = 40
@@ -72,10 +73,10 @@ def _fill(url: str, count: int, workflow_id: str) -> float:
     return time.perf_counter() - begun
 
 
-_COUNTS = """
-INSERT INTO run_counts (org_id, workflow_id, status, mode, total)
-SELECT org_id, workflow_id, status, mode, count(*) FROM runs WHERE finished_at IS NOT NULL
-GROUP BY org_id, workflow_id, status, mode
+_COUNTS = f"""
+INSERT INTO run_counts (org_id, workflow_id, status, mode, bucket, total)
+SELECT org_id, workflow_id, status, mode, pk / {COUNTED_TOGETHER} AS bucket, count(*) FROM runs
+WHERE finished_at IS NOT NULL GROUP BY org_id, workflow_id, status, mode, pk / {COUNTED_TOGETHER}
 """
 
 

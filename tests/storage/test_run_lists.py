@@ -15,7 +15,7 @@ from dustrun.storage import migrate
 from dustrun.storage.database import Database
 from dustrun.storage.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import organizations, run_counts, runs
+from dustrun.storage.tables import COUNTED_TOGETHER, organizations, run_counts, runs
 
 STATUSES = ("running", "waiting", "success", "partial", "failure", "cancelled")
 MODES = ("live", "simulate", "dust")
@@ -26,6 +26,8 @@ COUNT = 400
 def made(number: int, chance: random.Random) -> dict[str, Any]:
     status, org_id = chance.choice(STATUSES), chance.choice("aaab")
     return {
+        # over three counters, the last of them partly
+        "pk": 1 + number * (2 * COUNTED_TOGETHER + 20_000) // COUNT,
         "id": f"run_{number}",
         "org_id": org_id,
         "workflow_id": chance.choice(["w1", "w1", "w2", None]) if org_id == "a" else "of-b",
@@ -50,16 +52,19 @@ def store(store_url: str) -> Iterator[tuple[Database, list[dict[str, Any]]]]:
     migrate.upgrade(database)
     kept = [made(number, chance) for number in range(COUNT)]
     counted = Counter(
-        (run["org_id"], run["workflow_id"] or "", run["status"], run["mode"]) for run in kept if run["finished_at"]
+        (run["org_id"], run["workflow_id"] or "", run["status"], run["mode"], run["pk"] // COUNTED_TOGETHER)
+        for run in kept
+        if run["finished_at"]
     )
     tx = database.begin()
     tx.run(Statement(sa.insert(organizations).values(id="a", name="", created_at=0)))
     insert = Statement(sa.insert(runs).values({name: sa.bindparam(name) for name in kept[0]}))
     for run in kept:
         tx.run(insert, **run)
-    for (org_id, workflow_id, status, mode), total in counted.items():
-        values = {"org_id": org_id, "workflow_id": workflow_id, "status": status, "mode": mode, "total": total}
-        tx.run(Statement(sa.insert(run_counts).values(**values)))
+    count = Statement(sa.insert(run_counts).values({column.name: sa.bindparam(column.name) for column in run_counts.c}))
+    for (org_id, workflow_id, status, mode, bucket), total in counted.items():
+        owner = {"org_id": org_id, "workflow_id": workflow_id}
+        tx.run(count, **owner, status=status, mode=mode, bucket=bucket, total=total)
     database.commit()
     yield database, kept[::-1]
     database.close_writer()

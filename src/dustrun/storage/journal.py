@@ -20,7 +20,7 @@ from dustrun.storage import forks as fork_rows
 from dustrun.storage import waits as wait_rows
 from dustrun.storage.forks import Fork
 from dustrun.storage.statement import Row, Statement, Tx
-from dustrun.storage.tables import activity, events, executions, run_signals, runs
+from dustrun.storage.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
 from dustrun.storage.waits import Told, Waits
 
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
@@ -136,9 +136,9 @@ _CHANGE_EXECUTION = Statement(
 )
 _COUNT_END = Statement(
     sa.text(
-        "INSERT INTO run_counts (org_id, workflow_id, status, mode, total)"
-        " SELECT org_id, coalesce(workflow_id, ''), status, mode, 1 FROM runs WHERE pk = :run_pk"
-        " ON CONFLICT (org_id, workflow_id, status, mode) DO UPDATE SET total = run_counts.total + 1"
+        "INSERT INTO run_counts (org_id, workflow_id, status, mode, bucket, total)"
+        " SELECT org_id, coalesce(workflow_id, ''), status, mode, :bucket, 1 FROM runs WHERE pk = :run_pk"
+        " ON CONFLICT (org_id, workflow_id, status, mode, bucket) DO UPDATE SET total = run_counts.total + 1"
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
@@ -251,7 +251,7 @@ def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Endi
         to_passed=int(ending.passed),
         to_error=_text(ending.error),
     )
-    tx.run(_COUNT_END, run_pk=run_pk)
+    tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
     if ending.told is not None:
         wait_rows.tell(tx, ending.told, ending.at)
 

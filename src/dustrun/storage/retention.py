@@ -13,6 +13,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import (
+    COUNTED_TOGETHER,
     activity,
     approvals,
     events,
@@ -83,7 +84,7 @@ _UNCOUNT = Statement(
     sa.text(
         "UPDATE run_counts SET total = total - 1"
         " WHERE org_id = :org_id AND workflow_id = :workflow_id AND status = :status AND total > 0"
-        " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk)"
+        " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk) AND bucket = :bucket"
     )
 )
 _FIRST_DOOMED = Statement(
@@ -184,7 +185,14 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
         ):
             continue
         tx.run(_DOOM, the_pk=pk, as_id=f"run_{pk}")
-        tx.run(_UNCOUNT, org_id=org_id, workflow_id=workflow_id or "", status=status, the_pk=pk)
+        tx.run(
+            _UNCOUNT,
+            org_id=org_id,
+            workflow_id=workflow_id or "",
+            status=status,
+            the_pk=pk,
+            bucket=pk // COUNTED_TOGETHER,
+        )
         doomed += 1
     return Step(after if len(rows) == count else None, doomed)
 

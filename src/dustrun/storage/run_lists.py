@@ -19,7 +19,7 @@ from sqlalchemy import bindparam as b
 from dustrun.core.state import RUN_FINAL, RUN_OPEN, Mode
 from dustrun.storage.runs import RunRow
 from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import run_counts, runs
+from dustrun.storage.tables import COUNTED_TOGETHER, run_counts, runs
 
 _FINAL = frozenset(status.value for status in RUN_FINAL)
 _OPEN = frozenset(status.value for status in RUN_OPEN)
@@ -120,17 +120,23 @@ def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) ->
     """A page of runs, newest first, one more than `limit` when there are more; payloads are left out."""
     lowest = 0 if filters.since is None else _first_pk(tx, filters.since - _SKEW_MS)
     wanted = offset + limit + 1
-    found = [_newest(tx, org_id, one, filters.since, lowest, wanted) for one in _ranges(org_id, filters)]
-    page = list(itertools.islice(heapq.merge(*found, reverse=True), offset, wanted))
+    ranges = list(_ranges(org_id, filters))
+    if len(ranges) == 1:
+        page = _newest(tx, org_id, ranges[0], filters.since, lowest, limit + 1, offset)
+    else:
+        found = [_newest(tx, org_id, one, filters.since, lowest, wanted) for one in ranges]
+        page = list(itertools.islice(heapq.merge(*found, reverse=True), offset, wanted))
     if not page:
         return []
     query = sa.select(*_SLIM).where(runs.c.org_id == org_id, runs.c.pk.in_(page)).order_by(runs.c.pk.desc())
     return [RunRow(*row) for row in tx.all(Statement(query))]
 
 
-def _newest(tx: Tx, org_id: str, one: _Range, since: int | None, lowest: int, wanted: int) -> list[int]:
+def _newest(
+    tx: Tx, org_id: str, one: _Range, since: int | None, lowest: int, wanted: int, skipped: int = 0
+) -> list[int]:
     statement = _newest_of(one.kind, since is not None)
-    rows = tx.all(statement, **one.values, org=org_id, most=wanted, since_=since, lowest=lowest)
+    rows = tx.all(statement, **one.values, org=org_id, most=wanted, skipped=skipped, since_=since, lowest=lowest)
     return [row[0] for row in rows]
 
 
@@ -141,7 +147,8 @@ def _newest_of(kind: _Kind, has_since: bool) -> Statement:
         query = query.where(runs.c.org_id == b("org"))  # a run that is about to be deleted belongs to none
     if has_since:
         query = query.where(runs.c.pk >= b("lowest", type_=_Big), runs.c.started_at >= b("since_", type_=_Big))
-    return Statement(query.order_by(runs.c.pk.desc()).limit(b("most", type_=sa.Integer)))
+    query = query.order_by(runs.c.pk.desc()).limit(b("most", type_=sa.Integer))
+    return Statement(query.offset(b("skipped", type_=sa.Integer)))
 
 
 def _first_pk(tx: Tx, instant: int) -> int:
@@ -159,10 +166,9 @@ def _first_pk(tx: Tx, instant: int) -> int:
 
 
 def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
-    """Runs by status: open ones from their index, ended ones from counters, less those before `since`."""
-    counts = _ended(tx, org_id, filters)
-    if filters.since is not None:
-        counts = _since(tx, org_id, filters, filters.since, counts)
+    """Runs by status: open ones from their index, ended ones from counters."""
+    since = filters.since
+    counts = _ended(tx, org_id, filters) if since is None else _ended_since(tx, org_id, filters, since)
     for one in _ranges(org_id, replace(filters, statuses=sorted(_OPEN))):
         assert one.status is not None
         if found := _count(tx, one, since=filters.since):
@@ -170,32 +176,31 @@ def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
     return counts
 
 
-def _ended(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
+def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[str, int]:
     query = sa.select(run_counts.c.status, sa.func.sum(run_counts.c.total)).where(run_counts.c.org_id == org_id)
     if filters.workflow_ids is not None:
         query = query.where(run_counts.c.workflow_id.in_(filters.workflow_ids))
     if filters.modes:
         query = query.where(run_counts.c.mode.in_(filters.modes))
+    if from_bucket:
+        query = query.where(run_counts.c.bucket >= from_bucket)
     rows = tx.all(Statement(query.group_by(run_counts.c.status)))
     return {status: int(total) for status, total in rows if total}
 
 
-def _since(tx: Tx, org_id: str, filters: Filters, since: int, total: dict[str, int]) -> dict[str, int]:
-    """The counts of those that started at `since` or later: counted from there, or from the other side when that is
-    the shorter way. Only where keys and starts may be in another order are the starts themselves looked at."""
+def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str, int]:
+    """Whole buckets come from the counters, the rest of the bucket in which `since` lies from the index. Only where
+    keys and starts may be in another order are the starts themselves looked at."""
     first, last = _first_pk(tx, since - _SKEW_MS), _first_pk(tx, since + _SKEW_MS)
-    row = tx.one(_LAST)
-    is_shorter = int(row[0] or 0) - last <= first if row else True
-    counts: dict[str, int] = {}
+    bucket = -(-last // COUNTED_TOGETHER)
+    counts = _ended(tx, org_id, filters, bucket)
     for one in _ranges(org_id, replace(filters, statuses=sorted(_FINAL))):
         assert one.status is not None
-        unclear = _count(tx, one, low=first, high=last, since=since)
-        if is_shorter:
-            counts[one.status] = counts.get(one.status, 0) + unclear + _count(tx, one, low=last)
-        else:
-            before = _count(tx, one, high=last) - unclear
-            counts[one.status] = counts.get(one.status, total.get(one.status, 0)) - before
-    return {status: count for status, count in counts.items() if count > 0}
+        found = _count(tx, one, low=first, high=last, since=since)
+        found += _count(tx, one, low=last, high=bucket * COUNTED_TOGETHER)
+        if found:
+            counts[one.status] = counts.get(one.status, 0) + found
+    return counts
 
 
 def _count(tx: Tx, one: _Range, *, low: int | None = None, high: int | None = None, since: int | None = None) -> int:

@@ -188,6 +188,9 @@ runs = Table(
     ),
 )
 
+COUNTED_TOGETHER = 50_000
+"""Runs whose private keys divided by this are the same share a counter."""
+
 run_counts = Table(
     "run_counts",
     metadata,
@@ -200,6 +203,7 @@ run_counts = Table(
         comment="final statuses only; open ones are counted from their index",
     ),
     Column("mode", Text, primary_key=True),
+    Column("bucket", BigInteger, primary_key=True, comment="the run's pk / 50,000, for counts since an instant"),
     Column("total", BigInteger, nullable=False),
 )
 

@@ -101,8 +101,11 @@ def upgrade() -> None:
             "status", sa.Text(), nullable=False, comment="final statuses only; open ones are counted from their index"
         ),
         sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column(
+            "bucket", sa.BigInteger(), nullable=False, comment="the run's pk / 50,000, for counts since an instant"
+        ),
         sa.Column("total", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("org_id", "workflow_id", "status", "mode", name=op.f("pk_run_counts")),
+        sa.PrimaryKeyConstraint("org_id", "workflow_id", "status", "mode", "bucket", name=op.f("pk_run_counts")),
     )
     op.create_table(
         "runs",
