@@ -130,7 +130,9 @@ async def test_an_allowance_that_is_enough_needs_no_approval(scene: Scene) -> No
     assert more.intents[0].movements[0].amount_units == MAX
 
 
-@pytest.mark.parametrize("name", ["cents", "whole", "fine", "rebasing", "false", "blocklist", "pausable", "race"])
+@pytest.mark.parametrize(
+    "name", ["cents", "whole", "fine", "rebasing", "false", "blocklist", "pausable", "reentrant", "race"]
+)
 async def test_odd_tokens_are_swapped_for_what_the_result_says(scene: Scene, name: str) -> None:
     """Each gets a pool of its own against WETH; the racy one has an allowance in the way."""
     pool_of(scene, name)
@@ -194,7 +196,8 @@ async def test_max_of_native_leaves_the_fee(scene: Scene) -> None:
         ({"tokenOut": "whole"}, "tokenOut", "No pool of Uniswap V2 on Test chain"),
         ({"amountOutMin": str(10**12)}, "amountOutMin", r"The pools give .* now, less than 1000000 USDC"),
         ({"amountIn": None, "amountOut": "1000000", "amountInMax": "1"}, "amountInMax", "more than 0.0000000000000"),
-        ({"amountIn": str(10**24)}, "amountIn", "the swap may take 1000000 ETH"),
+        ({"amountIn": str(10**24)}, "amountIn", "moves the price by 9989 basis points, more than 1000"),
+        ({"amountIn": str(10**24), "maxPriceImpactBps": 10_000}, "amountIn", "the swap may take 1000000 ETH"),
         ({"amountIn": None, "amountOut": str(10**15)}, "tokenOut", "No pool"),
         ({"router": CAROL}, "router", "no contract at the router"),
         ({"via": ["native"]}, r"via[0]", "is the native coin"),
@@ -210,6 +213,17 @@ async def test_what_cannot_be_is_refused_by_field(
     with pytest.raises(Invalid, match=message) as caught:
         await scene.plan(swap_uniswap_v2, **asked)
     assert caught.value.public_details()[0]["field"] == f"payload.{field}"
+
+
+@pytest.mark.parametrize(("amount", "impact"), [(ETHER // 1000, 0), (ETHER, 99), (5 * ETHER, 475)])
+async def test_the_price_impact_is_that_of_a_constant_product(scene: Scene, amount: int, impact: int) -> None:
+    """100 WETH are in the pool: x of them move the price by about x / (100 + x)."""
+    spend = await scene.plan(swap_uniswap_v2, tokenIn="native", tokenOut="usdc", amountIn=str(amount))
+    assert spend.notes["impactBps"] == impact
+    bought = await scene.plan(
+        swap_uniswap_v2, tokenIn="native", tokenOut="usdc", amountOut=str(2500 * amount // 10**12)
+    )
+    assert abs(bought.notes["impactBps"] - impact) <= impact // 10 + 1
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ async def test_the_best_fee_is_the_one_that_the_quoter_says(scene: Scene) -> Non
         for fee in (500, 3000)
     }
     best = max(quotes, key=lambda fee: quotes[fee])
-    spend = await scene.plan(swap_uniswap_v3, tokenIn="native", tokenOut="usdc", amountIn=str(40 * ETHER))
+    spend = await scene.plan(
+        swap_uniswap_v3, tokenIn="native", tokenOut="usdc", amountIn=str(40 * ETHER), maxPriceImpactBps=10_000
+    )
     assert spend.notes["fees"] == [best]
     assert int(spend.notes["quotedOut"]) == quotes[best]
     (swap,) = spend.intents
@@ -140,6 +142,8 @@ async def test_dust_of_a_permille_keeps_its_limit(scene: Scene) -> None:
         ({"tokenOut": "whole"}, "tokenOut", "No pool of Uniswap V3"),
         ({"fees": [10_000]}, "tokenOut", "No pool of Uniswap V3"),
         ({"amountIn": "1"}, "amountIn", "pools give nothing for"),
+        ({"amountIn": str(40 * ETHER)}, "amountIn", "moves the price by 4433 basis points, more than 1000"),
+        ({"amountIn": None, "amountOut": str(80_000 * USDC)}, "amountOut", "basis points, more than 1000"),
         ({"amountOutMin": str(10**12)}, "amountOutMin", "less than 1000000 USDC"),
         ({"amountIn": None, "amountOut": "1000000", "amountInMax": "1"}, "amountInMax", "more than 0.00000000"),
         ({"via": ["native"], "fees": [500, 500]}, "via[0]", "native coin"),

@@ -2,7 +2,8 @@
 
 Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote is read from the pools;
 the swap fails rather than get worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or than
-happen after `deadlineSeconds`. A limit that you compute from a price source protects more than a quote of the same
+happen after `deadlineSeconds`, and is refused when it would itself move the price by more than
+`maxPriceImpactBps`. A limit that you compute from a price source protects more than a quote of the same
 pools, which somebody may have moved.
 
 Native coin goes in and comes out as it is. Tokens need an approval; it is made in a transaction of its own before,
@@ -13,29 +14,19 @@ room for the fee. `amountOut` of the result is what really arrived.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from pydantic import Field
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swaps import (
-    FUNDS,
-    Deal,
-    Order,
-    SwapFields,
-    SwapOutput,
-    finish_swap,
-    make_deal,
-    no_pool,
-    plan_swap,
-    read_order,
-)
+from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
+from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
+from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap
 from dustrun.core.abi import Function
 from dustrun.core.intent import Spend, Spent
 from dustrun.core.signatures import parse_function
 from dustrun.sdk import Context, Effect, action
-from dustrun.sdk.chain import ChainCall
+from dustrun.sdk.chain import CallResult, ChainCall
 
 _TAIL: Final = "address[] path, address to, uint256 deadline"
 _IN: Final = f"(uint256 amountIn, uint256 amountOutMin, {_TAIL})"
@@ -72,32 +63,37 @@ async def _routes(order: Order, input: Input) -> list[list[str]]:
     return [direct] if wrapped is None or wrapped in direct else [direct, [direct[0], wrapped, direct[1]]]
 
 
-async def _quote(order: Order, input: Input) -> Deal:
+async def _quote(order: Order, input: Input) -> Quote:
     """The best of the routes."""
     routes = await _routes(order, input)
     function, amount = _AMOUNTS_OUT, order.amount_in
     if amount is None:
         function, amount = _AMOUNTS_IN, order.amount_out
-    calls = [ChainCall(order.router, function.encode(amount, route)) for route in routes]
+    assert amount is not None
+    asked = [(route, part) for route in routes for part in (amount, small_part(amount))]
+    answers = await order.chain.call_many(
+        [ChainCall(order.router, function.encode(part, route)) for route, part in asked]
+    )
+    told = [_amounts(function, answer) for answer in answers]
     found = [
-        (function.decode_result(result.data)[0], route)
-        for result, route in zip(await order.chain.call_many(calls), routes, strict=True)
-        if result.is_success and result.data
+        Quote(whole[0], whole[-1], tuple(route), (small[0], small[-1]) if small else None)
+        for route, whole, small in zip(routes, told[::2], told[1::2], strict=True)
+        if whole
     ]
     if not found:
         raise no_pool(order, "Uniswap V2")
-    amounts, route = _best(found, order)
-    return make_deal(order, input, int(amounts[0]), int(amounts[-1]), route)
-
-
-def _best(found: Sequence[tuple[list[int], list[str]]], order: Order) -> tuple[list[int], list[str]]:
     if order.amount_in is not None:
-        return max(found, key=lambda quote: quote[0][-1])
-    return min(found, key=lambda quote: quote[0][0])
+        return max(found, key=lambda quote: quote.amount_out)
+    return min(found, key=lambda quote: quote.amount_in)
+
+
+def _amounts(function: Function, answer: CallResult) -> list[int]:
+    """The amounts along a route; none when a pool of it is missing or too small."""
+    return list(function.decode_result(answer.data)[0]) if answer.is_success and answer.data else []
 
 
 def _call(order: Order, deal: Deal) -> tuple[ChainCall, Function]:
-    tail = (list(deal.route), order.recipient, order.deadline)
+    tail = (list(deal.quote.route), order.recipient, order.deadline)
     is_exact_in = order.amount_in is not None
     if order.coin_in.token is None:
         function = _NATIVE_IN if is_exact_in else _EXACT_FOR_NATIVE
@@ -143,6 +139,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "amountOutFormatted": "2467.895085",
         "quotedIn": "1000000000000000000",
         "quotedOut": "2467895085",
+        "priceImpactBps": 98,
         "route": ["0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"],
         "recipient": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
         "approvalHash": None,
@@ -154,6 +151,6 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def swap_uniswap_v2(input: Input, ctx: Context) -> Spend:
     """Quotes, then wishes the approval that is needed and the swap."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v2_router)
-    deal = await _quote(order, input)
+    deal = make_deal(order, input, await _quote(order, input))
     call, function = _call(order, deal)
     return await plan_swap(order, deal, input, call, function.signature)

@@ -2,7 +2,8 @@
 
 Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote comes from the exchange's
 quoter; the swap fails rather than get worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or
-than happen after `deadlineSeconds`. A limit that you compute from a price source protects more than a quote of the
+than happen after `deadlineSeconds`, and is refused when it would itself move the price by more than
+`maxPriceImpactBps`. A limit that you compute from a price source protects more than a quote of the
 same pools, which somebody may have moved.
 
 Without `fees`, the pools of all usual fees are asked and the best one is taken; for more than one pool name the tokens
@@ -20,24 +21,15 @@ from typing import Final, Self
 from pydantic import Field, model_validator
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swaps import (
-    FUNDS,
-    Deal,
-    Order,
-    SwapFields,
-    SwapOutput,
-    finish_swap,
-    make_deal,
-    no_pool,
-    plan_swap,
-    read_order,
-)
+from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
+from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
+from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap
 from dustrun.core.abi import Function
 from dustrun.core.addresses import ZERO_ADDRESS
 from dustrun.core.intent import Spend, Spent
 from dustrun.core.signatures import parse_function
 from dustrun.sdk import Context, Effect, action
-from dustrun.sdk.chain import ChainCall
+from dustrun.sdk.chain import CallResult, ChainCall
 from dustrun.sdk.refusal import refuse
 
 _USUAL_FEES: Final = (100, 500, 3000, 10_000)
@@ -91,13 +83,6 @@ class _Route:
         return "0x" + tokens[0][2:] + "".join(steps)
 
 
-@dataclass(frozen=True, slots=True)
-class _Quote:
-    amount_in: int
-    amount_out: int
-    route: _Route
-
-
 async def _routes(order: Order, input: Input) -> list[_Route]:
     coins = [await read_token(order.chain, text, f"via[{place}]") for place, text in enumerate(input.via)]
     tokens = (order.token_in, *(coin.address for coin in coins), order.token_out)
@@ -105,7 +90,7 @@ async def _routes(order: Order, input: Input) -> list[_Route]:
     return [_Route(tokens, fees) for fees in choices]
 
 
-async def _quote(order: Order, input: Input) -> _Quote:
+async def _quote(order: Order, input: Input) -> tuple[Quote, _Route]:
     """The best of the routes."""
     quoter = order.chain.network.dex.v3_quoter
     if quoter is None:
@@ -113,19 +98,34 @@ async def _quote(order: Order, input: Input) -> _Quote:
     is_in, routes = order.amount_in is not None, await _routes(order, input)
     function, amount = (_QUOTE_IN, order.amount_in) if is_in else (_QUOTE_OUT, order.amount_out)
     assert amount is not None
-    calls = [ChainCall(quoter, function.encode(route.path(is_exact_in=is_in), amount)) for route in routes]
+    part = small_part(amount)
+    asked = [(route.path(is_exact_in=is_in), units) for route in routes for units in (amount, part)]
+    calls = [ChainCall(quoter, function.encode(path, units)) for path, units in asked]
+    told = [_amount(function, answer) for answer in await order.chain.call_many(calls)]
     found = [
-        (int(function.decode_result(result.data)[0]), route)
-        for result, route in zip(await order.chain.call_many(calls), routes, strict=True)
-        if result.is_success and result.data
+        (_as_quote(route, is_in, (amount, whole), (part, small)), route)
+        for route, whole, small in zip(routes, told[::2], told[1::2], strict=True)
+        if whole is not None
     ]
     if not found:
         raise no_pool(order, "Uniswap V3")
     if is_in:
-        out, route = max(found, key=lambda quote: quote[0])
-        return _Quote(amount, out, route)
-    given, route = min(found, key=lambda quote: quote[0])
-    return _Quote(given, amount, route)
+        return max(found, key=lambda pair: pair[0].amount_out)
+    return min(found, key=lambda pair: pair[0].amount_in)
+
+
+def _amount(function: Function, answer: CallResult) -> int | None:
+    """The other amount of a quote; None when a pool of it is missing or too small."""
+    return int(function.decode_result(answer.data)[0]) if answer.is_success and answer.data else None
+
+
+def _as_quote(route: _Route, is_in: bool, whole: tuple[int, int], small: tuple[int, int | None]) -> Quote:
+    """Asked and told amounts in the order of the swap."""
+    (asked, told), (small_asked, small_told) = whole, small
+    given, got = (asked, told) if is_in else (told, asked)
+    if small_told is None:
+        return Quote(given, got, route.tokens)
+    return Quote(given, got, route.tokens, (small_asked, small_told) if is_in else (small_told, small_asked))
 
 
 def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]:
@@ -194,6 +194,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "amountOutFormatted": "0.998001996003992015",
         "quotedIn": "2500000000",
         "quotedOut": "998001996003992015",
+        "priceImpactBps": 3,
         "route": ["0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2"],
         "recipient": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
         "approvalHash": "0x1c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22061",
@@ -206,8 +207,8 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def swap_uniswap_v3(input: Input, ctx: Context) -> Spend:
     """Quotes, then wishes the approval that is needed and the swap."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v3_router)
-    quote = await _quote(order, input)
-    deal = make_deal(order, input, quote.amount_in, quote.amount_out, quote.route.tokens)
-    call, function = _call(order, deal, quote.route)
+    quote, route = await _quote(order, input)
+    deal = make_deal(order, input, quote)
+    call, function = _call(order, deal, route)
     spend = await plan_swap(order, deal, input, call, function.signature)
-    return Spend(spend.intents, notes={**spend.notes, "fees": list(quote.route.fees)})
+    return Spend(spend.intents, notes={**spend.notes, "fees": list(route.fees)})
