@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dustrun.chain import fees as bids
+from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.reverts import decode as decode_revert
@@ -181,19 +182,30 @@ class SimChain:
     async def _opened(self) -> tuple[Fork, Simulator]:
         if self._fork is None or self._simulator is None:
             async with self._opening:
-                if self._fork is None:
-                    self._fork = await pin(self._live)
-                if self._simulator is None:
-                    self._simulator = await self._open(self._fork)
+                if self._fork is None or self._simulator is None:
+                    await self._open()
+        assert self._fork is not None
+        assert self._simulator is not None
         return self._fork, self._simulator
 
-    async def _open(self, fork: Fork) -> Simulator:
+    async def _open(self) -> None:
+        """Pins the block while it finds out what the endpoints offer."""
+        wanted: Any = self._wanted if self._fork is None else self._fork.strategy
+        choosing = choose(self._live.endpoints, wanted, self._binary is not None)
+        if self._fork is None:
+            (strategy, among, creates), fork = await asyncio.gather(choosing, pin(self._live))
+            fork.strategy = strategy
+        else:
+            fork, (strategy, among, creates) = self._fork, await choosing
+        self._simulator = await self._simulator_of(strategy, among, creates, fork)
+        self._fork = fork
+
+    async def _simulator_of(
+        self, strategy: Strategy, among: Sequence[Endpoint], creates: bool, fork: Fork
+    ) -> Simulator:
         endpoints = self._live.endpoints
-        wanted: Any = fork.strategy or self._wanted
-        strategy, among, creates = await choose(endpoints, wanted, self._binary is not None)
-        fork.strategy = strategy
         if strategy == "simulate-v1":
-            return SimulateV1(endpoints, among, creates)
+            return SimulateV1(endpoints, among, creates and not any(step.runtime is not None for step in fork.steps))
         if strategy == "trace-call":
             return TraceCall(endpoints, among)
         if self._binary is None:
@@ -251,9 +263,9 @@ class _Sending:
 
     async def _first_step(self) -> Step:
         network, fork = self._live.network, self._fork
-        nonce = await self._nonce()
-        creates = None if self._intent.to is not None else contract_address(self._sender, nonce)
-        if creates is not None:
+        creates = None
+        if self._intent.to is None:
+            creates = contract_address(self._sender, await self._nonce())
             refusal = refusal_of(self._intent.data)
             if refusal is not None:
                 raise Rejected(refusal)
@@ -276,11 +288,12 @@ class _Sending:
         )
 
     async def _nonce(self) -> int:
+        """The sender's nonce: that of the pinned block and what was simulated since."""
         known = self._fork.nonces.get(self._sender)
         if known is None:
             known = await self._live.nonce_at_hash(self._sender, self._fork.hash)
             self._fork.nonces[self._sender] = known
-        return known
+        return known + self._fork.sent_by(self._sender)
 
     def _bounded(self, step: Step, looked: Ran) -> Step:
         """The step with a gas limit: without one a node takes the whole block's, which few can pay. Refunds are a
@@ -382,6 +395,8 @@ class _Sending:
 
     async def _keep(self, step: Step, measured: Measured, found: Touched, result: SimResult, data_fee: int) -> None:
         fork = self._fork
+        if isinstance(self._simulator, TraceCall):
+            await self._nonce()
         await self._simulator.keep(fork, step, measured, measured.after[0])
         receipt = result.receipt
         assert receipt is not None
@@ -390,7 +405,6 @@ class _Sending:
             unpaid += creation_gas(0, step.data, step.runtime) * step.price_units
         if unpaid:
             fork.owed[self._sender] = fork.owed.get(self._sender, 0) + unpaid
-        fork.nonces[self._sender] += 1
         fork.steps.append(step)
         fork.waited_s = 0
         senders = {kept.sender for kept in fork.steps}

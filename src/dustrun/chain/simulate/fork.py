@@ -68,7 +68,8 @@ class Step:
 @dataclass(slots=True)
 class Fork:
     """The pinned block and what was simulated on it. `owed` are fees by address that the node cannot charge (an L2's
-    data fee, the difference of a creation), `waited_s` is how far the clock was moved since the last step."""
+    data fee, the difference of a creation), `waited_s` is how far the clock was moved since the last step, `nonces`
+    are those of the pinned block, as far as they were needed."""
 
     number: int
     hash: str
@@ -88,6 +89,10 @@ class Fork:
     def head_number(self) -> int:
         """The number of the newest block."""
         return self.number + len(self.steps)
+
+    def sent_by(self, sender: str) -> int:
+        """How many transactions of an address were carried out."""
+        return sum(step.sender == sender for step in self.steps)
 
     @property
     def now(self) -> int:

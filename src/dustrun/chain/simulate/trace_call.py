@@ -94,7 +94,7 @@ class TraceCall:
         """Merges the diff, counts the nonce on, and takes the fee from the sender."""
         self._state = merged(self._state, self._diff)
         sender = self._state.setdefault(step.sender.lower(), {})
-        sender["nonce"] = hex(fork.nonces[step.sender] + 1)
+        sender["nonce"] = hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)
         if owner_units is not None:
             sender["balance"] = hex(max(0, owner_units - measured.ran.gas_used * step.price_units))
         self._kept += 1
@@ -106,16 +106,14 @@ class TraceCall:
         """Carries the steps out again that the overrides do not hold yet: the fork was read from its JSON."""
         if self._kept == len(fork.steps):
             return
-        nonces = _first_nonces(fork)
         for place in range(self._kept, len(fork.steps)):
             step = fork.steps[place]
             so_far = Fork(fork.number, fork.hash, fork.time, fork.gas_limit, fork.fees, steps=fork.steps[:place])
-            so_far.nonces = nonces
+            so_far.nonces = fork.nonces
             asks = [prober.native(step.sender)]
             await self.look(so_far, step, step.sender)
             measured = await self.measure(so_far, step, asks, asks)
             await self.keep(so_far, step, measured, measured.after[0])
-            nonces[step.sender] += 1
 
     def _eth_call(self, fork: Fork, fields: Json, state: Mapping[str, Any], at: Json | None) -> Request:
         params: list[Any] = [fields, {"blockHash": fork.hash}]
@@ -141,14 +139,6 @@ class TraceCall:
             return await self._endpoints.read(lambda rpc: rpc.batch(requests), "batch", self._among)
         except RpcError as error:
             raise simulation_error(error, fork, self._endpoints.network.name) from None
-
-
-def _first_nonces(fork: Fork) -> dict[str, int]:
-    """The nonces of the senders before the first step."""
-    sent: dict[str, int] = {}
-    for step in fork.steps:
-        sent[step.sender] = sent.get(step.sender, 0) + 1
-    return {sender: fork.nonces[sender] - count for sender, count in sent.items()}
 
 
 def _moment(number: int, time: int) -> Json:
