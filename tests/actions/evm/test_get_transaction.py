@@ -67,3 +67,8 @@ async def test_one_that_failed_says_so(scene: Scene) -> None:
     hash = scene.witness.web3.eth.send_transaction(fields)
     scene.witness.web3.eth.wait_for_transaction_receipt(hash)
     assert (await scene.do(get_transaction, hash=hash.to_0x_hex()))["status"] == "failed"
+
+
+async def test_without_a_transaction_there_is_none(scene: Scene) -> None:
+    result = await scene.do(get_transaction, hash=None)
+    assert (result["hash"], result["status"], result["logs"]) == (None, "none", [])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
 from anvil import ACCOUNTS, CHAIN_ID
@@ -79,3 +80,10 @@ async def test_one_that_waits_for_a_block_is_told(scene: Scene) -> None:
             {"chainId": CHAIN_ID, "hash": HASH, "pollMs": 0},
             FakeContext(chains={CHAIN_ID: chain}),
         )
+
+
+async def test_without_a_transaction_there_is_nothing_to_wait_for(scene: Scene) -> None:
+    result = await scene.do(wait_for_confirmations, hash=None, confirmations=9)
+    assert result == {"hash": None, "status": "none", "blockNumber": None, "confirmations": 0}
+    with pytest.raises(ValidationError):
+        await scene.do(wait_for_confirmations, confirmations=9)

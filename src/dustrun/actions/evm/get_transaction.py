@@ -1,7 +1,8 @@
 """Looks a transaction up by its hash.
 
 Use it for transactions that somebody else made, or that an earlier node sent. A hash that the chain does not know is
-no error: `status` is then `unknown`, and the transaction may still come. To wait for one use `wait-for-confirmations`.
+no error: `status` is then `unknown`, and the transaction may still come. Where there is no transaction (`hash` is null:
+an approval that was not needed, or a simulation) it is `none`. To wait for one use `wait-for-confirmations`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Input(Fields):
     """Which transaction."""
 
     chain_id: ChainId
-    hash: str = Field(pattern=HASH, description="Its hash.")
+    hash: str | None = Field(pattern=HASH, description="Its hash; null when there is none to look for.")
     events: list[str] = Field(
         [], max_length=50, description="Events to decode: `Deposited(address indexed who, uint256 amount)`."
     )
@@ -33,8 +34,10 @@ class Input(Fields):
 class Output(Fields):
     """What the chain knows of it; null for what it does not."""
 
-    hash: str = Field(description="Its hash.")
-    status: Literal["unknown", "pending", "success", "failed"] = Field(description="What became of it.")
+    hash: str | None = Field(description="Its hash.")
+    status: Literal["unknown", "pending", "success", "failed", "none"] = Field(
+        description="What became of it; `none` when there was no transaction."
+    )
     sender: str | None = Field(description="Who sent it.")
     to: str | None = Field(description="Where to; null when it creates a contract.")
     nonce: int | None = Field(description="The sender's number for it.")
@@ -90,7 +93,8 @@ async def get_transaction(input: Input, ctx: Context) -> Output:
     """Asks the chain."""
     chain = ctx.chain(input.chain_id)
     events = read_events(input.events, None)
-    found = await chain.find_transaction(input.hash)
+    found = await chain.find_transaction(input.hash.lower()) if input.hash is not None else None
+    status = status_of(found) if input.hash is not None else "none"
     facts = dict.fromkeys(Output.model_fields) | {"confirmations": 0, "events": [], "logs": []}
     if found is not None:
         coin = native_coin(chain)
@@ -109,4 +113,4 @@ async def get_transaction(input: Input, ctx: Context) -> Output:
             "events": show_events(found.logs, events),
             "logs": show_logs(found.logs),
         }
-    return Output(**facts | {"hash": input.hash.lower(), "status": status_of(found)})
+    return Output(**facts | {"hash": input.hash and input.hash.lower(), "status": status})

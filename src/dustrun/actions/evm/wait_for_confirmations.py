@@ -31,7 +31,7 @@ class Input(Fields):
     """Which transaction, and how deep."""
 
     chain_id: ChainId
-    hash: str = Field(pattern=HASH, description="Its hash.")
+    hash: str | None = Field(pattern=HASH, description="Its hash; null when there is none to wait for.")
     confirmations: int | None = Field(
         None, ge=1, le=10_000, description="Blocks, its own included; without it what the chain's file says."
     )
@@ -42,21 +42,23 @@ class Input(Fields):
 class Output(Fields):
     """What became of it."""
 
-    hash: str = Field(description="Its hash.")
-    status: Literal["success", "failed"] = Field(description="What became of it.")
-    block_number: int = Field(description="The block that it is in.")
+    hash: str | None = Field(description="Its hash.")
+    status: Literal["success", "failed", "none"] = Field(
+        description="What became of it; `none` when there was no transaction."
+    )
+    block_number: int | None = Field(description="The block that it is in.")
     confirmations: int = Field(description="Blocks from its own to the head, its own included.")
 
 
-def _settle(found: ChainTransaction | None, input: Input, needed: int) -> Output | None:
+def _settle(found: ChainTransaction | None, input: Input, hash: str, needed: int) -> Output | None:
     """The result, once it is deep enough; raises `Permanent` for a transaction that failed."""
     if found is None or found.block_number is None or found.confirmations < needed:
         return None
     status = status_of(found)
     if status != "success" and not input.allow_failed:
-        raise Permanent(f"The transaction {input.hash} failed in block {found.block_number}.")
+        raise Permanent(f"The transaction {hash} failed in block {found.block_number}.")
     return Output(
-        hash=input.hash.lower(),
+        hash=hash,
         status="success" if status == "success" else "failed",
         block_number=found.block_number,
         confirmations=found.confirmations,
@@ -92,17 +94,20 @@ def _told(found: ChainTransaction | None, needed: int) -> str:
 async def wait_for_confirmations(input: Input, ctx: Context) -> Output:
     """Looks, sleeps for a block, looks again."""
     chain = ctx.chain(input.chain_id)
+    if input.hash is None:
+        return Output(hash=None, status="none", block_number=None, confirmations=0)
+    hash = input.hash.lower()
     needed = input.confirmations or chain.network.confirmations
     step_ms = min(max(chain.network.block_time_ms, _SHORTEST_MS), _LONGEST_MS)
     told = ""
     for attempt in range(1 + input.poll_ms // step_ms):
         if attempt:
             await asyncio.sleep(step_ms / 1000)
-        found = await chain.find_transaction(input.hash)
-        result = _settle(found, input, needed)
+        found = await chain.find_transaction(hash)
+        result = _settle(found, input, hash, needed)
         if result is not None:
             return result
         if (now := _told(found, needed)) != told:
             told = now
             ctx.progress(f"The transaction {told}.")
-    raise Temporary(f"The transaction {input.hash} {told} so far.", retry_after_s=step_ms / 1000)
+    raise Temporary(f"The transaction {hash} {told} so far.", retry_after_s=step_ms / 1000)
