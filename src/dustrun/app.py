@@ -22,11 +22,13 @@ from dustrun import log
 from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.chain.chains import Chains
+from dustrun.chain.simulate import SimChain
 from dustrun.core.dust import DustRules
 from dustrun.engine.dusting import NodeDust
 from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
-from dustrun.engine.money import Money, NoRehearsals
+from dustrun.engine.money import Money
+from dustrun.engine.rehearsing import Rehearsals
 from dustrun.engine.runner import World
 from dustrun.engine.spending import Spending as NodeSpending
 from dustrun.engine.traces import Traces
@@ -49,6 +51,7 @@ from dustrun.services.rehearsal_guard import RehearsalGuard
 from dustrun.services.resumes import Resumes
 from dustrun.services.runs import Runs
 from dustrun.services.signers import Signers
+from dustrun.services.simulated_policy import SimulatedPolicy
 from dustrun.services.spend_reports import SpendReports
 from dustrun.services.spending import Spending
 from dustrun.services.streams import Streams
@@ -127,7 +130,20 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     wallets = Wallets(database, writer, signers)
     dust, reports = NodeDust(duster), SpendReports(chains.get, prices)
     spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
-    money = Money(chains.get, prices, wallets, spending, NoRehearsals())
+    rehearsals = Rehearsals(
+        database,
+        lambda chain_id, state: SimChain(
+            chains.get(chain_id),
+            strategy=settings.simulation_strategy,
+            fork_binary=settings.fork_binary,
+            state=state,
+        ),
+        prices,
+        SimulatedPolicy(database, accounts),
+        reports,
+        settings,
+    )
+    money = Money(chains.get, prices, wallets, spending, rehearsals)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
     world = World(*shared, tables, notifier, traces=traces, money=money)
     engine = EmbeddedEngine(world, programs)

@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     chain_max_bytes: int = Field(
         33_554_432, ge=65_536, description="Largest answer that is read from an endpoint, in bytes."
     )
+    simulation_strategy: Literal["simulate-v1", "trace-call", "local-fork"] | None = Field(
+        None, description="How chains are simulated; without it the best way that the endpoints offer."
+    )
     fork_binary: Path | None = Field(
         None, description="An anvil binary, with which chains are simulated whose endpoints offer no simulation."
     )

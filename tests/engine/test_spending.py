@@ -126,3 +126,39 @@ async def test_a_node_without_wallet_says_how_to_get_one(tmp_path: Path, world: 
             till.api = till.bench.api = other
             run = await till.bench.run({"pay": till.send(5)})
             assert "default wallet" in run["executionState"]["pay"]["error"]["message"]
+
+
+async def test_a_simulation_shows_what_the_live_run_then_does(till: Till) -> None:
+    nodes = {"pay": till.send(1000, children=["more"]), "more": till.send(5, address(2))}
+    simulated = await till.bench.run(nodes, simulate=True)
+    assert simulated["status"] == "success", simulated
+    assert till.paid() == 0
+    report = await till.effects(simulated["id"])
+    assert report["passed"] is True
+    assert [transaction["status"] for transaction in report["transactions"]] == ["simulated", "simulated"]
+    assert [verdict["outcome"] for verdict in report["policyVerdicts"]] == ["allow", "allow"]
+    changes = {(change["address"], change["amount"]) for change in report["balanceChanges"]}
+    assert changes == {(ALICE, "-1005"), (SHOP, "1000"), (address(2), "5")}
+    live = await till.bench.run(nodes)
+    assert live["status"] == "success"
+    real = await till.effects(live["id"])
+    assert [fee["address"] for fee in real["totalFees"]] == [ALICE]
+    assert (till.outbox.balance(SHOP), till.outbox.balance(address(2))) == (1000, 5)
+
+
+async def test_a_simulation_fails_as_the_live_run_would(till: Till) -> None:
+    simulated = await till.bench.run({"pay": till.send(10**30)}, simulate=True)
+    assert simulated["status"] == "failure"
+    path = f"/v1/wallets/{till.outbox.wallet_id}/policy"
+    assert (await till.api.put(path, {"policy": {**ANYTHING, "recipients": [address(9)]}})).status == 200
+    refused = await till.bench.run({"pay": till.send(5)}, simulate=True)
+    assert refused["executionState"]["pay"]["error"]["code"] == "REFUSED", refused["executionState"]["pay"]
+
+
+async def test_a_dust_test_spends_about_a_cent(till: Till) -> None:
+    run = await till.bench.run({"pay": till.send(5 * 10**18)}, dustTest=True)
+    assert run["status"] == "success", run["executionState"]["pay"]
+    assert till.outbox.balance(SHOP) == 5 * 10**12  # at the nominal price of a test network's coin, 2,000 USD
+    report = await till.effects(run["id"])
+    (scaled,) = report["dust"]["scaled"]
+    assert (scaled["original"], scaled["dust"]) == (str(5 * 10**18), str(5 * 10**12))

@@ -166,6 +166,10 @@ class NodeContext:
             entry["data"] = data
         self._emit("log", entry)
 
+    def tell(self, kind: str, data: dict[str, Any]) -> None:
+        """Adds an event of the node; not for actions."""
+        self._emit(kind, data)
+
     def progress(self, message: str, *, percent: int | None = None) -> None:
         """Adds a `node_progress` event."""
         entry: dict[str, Any] = {"message": message}

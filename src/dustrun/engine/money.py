@@ -8,9 +8,8 @@ from typing import Protocol
 
 from dustrun.core.definition import ConnectorReference
 from dustrun.core.state import Mode
-from dustrun.engine.context import NodeContext, Reach
-from dustrun.engine.node import Job
-from dustrun.engine.outcome import Outcome
+from dustrun.engine.context import Reach
+from dustrun.engine.rehearsing import Rehearsals
 from dustrun.engine.spending import Spending
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
@@ -27,18 +26,6 @@ class Wallets(Protocol):
         ...
 
 
-class Rehearsals(Protocol):
-    """The simulated chains of runs."""
-
-    def chain(self, facts: RunFacts, chain_id: int) -> Chain:
-        """The simulated chain that a run, and those that it calls, share."""
-        ...
-
-    async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
-        """Carries a node that spends out on the simulated chain."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Money:
     """The parts behind nodes that read chains or spend."""
@@ -52,7 +39,7 @@ class Money:
     def reach(self, facts: RunFacts) -> Reach:
         """What a node of this run sees: live chains, or those of its simulation."""
         if facts.mode is Mode.SIMULATE:
-            return Reach(lambda chain_id: self.rehearsals.chain(facts, chain_id), self.prices)
+            return self.rehearsals.reach(facts)
         return Reach(self.chain, self.prices)
 
     async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:
@@ -69,13 +56,3 @@ class Money:
             "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
             '{"type": "wallet", "id": "wal_…"}.'
         )
-
-
-class NoRehearsals:
-    """Placeholder."""
-
-    def chain(self, facts: RunFacts, chain_id: int) -> Chain:
-        raise Invalid("no rehearsals yet")
-
-    async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
-        raise Invalid("no rehearsals yet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +29,7 @@ from dustrun.engine.roots import NodeRoots
 from dustrun.errors import DustrunError
 from dustrun.sdk import Action, Effect
 from dustrun.settings import Settings
+from dustrun.storage.forks import Fork
 
 _logger = log.get(__name__)
 _OUTSIDE = frozenset({Effect.WRITE, Effect.SPEND})
@@ -56,6 +57,7 @@ class Job:
     request: dict[str, Any] | None
     carrier: Carrier = Carrier.ACTION
     is_dust: bool = False
+    forks: list[Fork] = field(default_factory=list)
 
     @property
     def is_followed(self) -> bool:

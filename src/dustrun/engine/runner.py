@@ -324,6 +324,8 @@ class Runner:
             self._limits.pop(path).cancel()
             self._late.discard(path)
             self._tasks.pop(path, None)
+        if self.facts.mode is Mode.SIMULATE and self._world.money is not None:
+            job.forks = self._world.money.rehearsals.forks(self.facts)
         self._outcomes.append((job, outcome))
         self._wake.set()
 
@@ -352,6 +354,8 @@ class Runner:
         self._wake.clear()
         outcomes, self._outcomes = self._outcomes, []
         for job, outcome in outcomes:
+            if isinstance(job, Job):
+                self.recorder.batch.forks += job.forks
             self._apply(job.start, outcome)
 
     async def _flush(self) -> None:

@@ -18,7 +18,7 @@ from dustrun.core.intent import Spend
 from dustrun.core.plan import Holds
 from dustrun.engine.context import NodeContext
 from dustrun.engine.node import Job
-from dustrun.engine.outcome import CutOff, Failed, Outcome, PutDown, Settled, of_error
+from dustrun.engine.outcome import CutOff, Failed, Outcome, PutDown, Settled, as_dust, of_error
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.chain import WalletView
 from dustrun.services.ports import RunFacts
@@ -121,7 +121,10 @@ class Spending:
             scaled = await self._dust.scale(job, facts, context)
             job.input, entries = scaled.value, scaled.entries
         timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
-        spend = await wish(job, context, timeout_ms)
+        try:
+            spend = await wish(job, context, timeout_ms)
+        except DustrunError as error:
+            raise (as_dust(error) if job.is_dust else error) from None
         await self._guard.check(facts, job.start.path, spend)
         kept = {
             _INPUT: job.input.model_dump(by_alias=True),
@@ -138,7 +141,7 @@ class Spending:
             return await self._conclude(job, stand, context, facts)
         failure = stand.failure
         if stand.status == "failed" and failure is not None and not _goes_on(stand, failure, is_cancelled):
-            return _failed(failure, facts)
+            return as_failed(failure, facts)
         facts["spend"]["abandoned"] = is_cancelled
         until = stand.until
         if stand.status == "failed":  # what has happened already must come to its end
@@ -214,7 +217,8 @@ def _goes_on(stand: Stand, failure: Failure, is_cancelled: bool) -> bool:
     return failure.code == "TEMPORARY" and begun and not is_cancelled
 
 
-def _failed(failure: Failure, facts: Json) -> Failed:
+def as_failed(failure: Failure, facts: Json) -> Failed:
+    """A failure of wishes as the node's."""
     details = [dict(detail) for detail in failure.details] or None
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
 

@@ -1,0 +1,35 @@
+"""Policy's word on what is simulated: against the ledger and what the same simulation has spent, reserving nothing."""
+
+from __future__ import annotations
+
+from dustrun import clock
+from dustrun.core.policy import Counted, Request, Verdict
+from dustrun.services.spending import Spending
+from dustrun.services.transactions.deciding import policy_of
+from dustrun.storage.database import Database
+
+
+class SimulatedPolicy:
+    """Judges simulated spends."""
+
+    def __init__(self, database: Database, spending: Spending) -> None:
+        self._database = database
+        self._spending = spending
+
+    async def judge(
+        self, wallet_id: str, request: Request, now_ms: int, earlier: tuple[Counted, ...]
+    ) -> tuple[Verdict, Counted]:
+        """The verdict, and what it counts for the next one of this simulation."""
+        values = await self._spending.values_of([request])
+        now = max(now_ms, clock.now_ms())
+        return await self._database.read(
+            lambda tx: self._spending.judge_simulated(
+                tx,
+                wallet_id=wallet_id,
+                policy=policy_of(tx, wallet_id, now),
+                request=request,
+                values=values,
+                now_ms=now,
+                earlier=earlier,
+            )
+        )
