@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, Witness, World
+from contracts import ETHER, RICH, Witness, World
 from engine.conftest import Bench
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 
@@ -142,6 +142,17 @@ async def test_a_token_of_24_decimals_that_is_worth_nearly_nothing(till: Till) -
     run = await till.dust(pay=till.node("send-erc20-token", token=token, recipient=SHOP, amount=str(10**35)))
     assert run["status"] == "success", run["executionState"]
     assert till.witness.balance(FINE, SHOP) == 10**34
+
+
+async def test_a_venue_that_gives_nothing_for_dust_has_its_own_name(till: Till) -> None:
+    for token in (FINE, "usdc"):
+        till.witness.send(token, "approve", till.witness.addresses["v2_router"], 2**255)
+    till.witness.send(FINE, "mint", RICH, 10**33)
+    pair = (till.witness.addresses[FINE], till.witness.addresses["usdc"])
+    # a pool with one unit on the other side: a cent's worth buys none of it
+    till.witness.send("v2_router", "addLiquidity", *pair, 10**33, 1, 0, 0, RICH, 2**40)
+    error = await till.error(**till.node("swap-uniswap-v2", tokenIn=pair[0], tokenOut="USDC", amountIn=str(10**36)))
+    assert error["code"] == "DUST_BELOW_MINIMUM", error
 
 
 async def test_the_cap_of_a_run_holds_over_all_its_nodes(till: Till) -> None:

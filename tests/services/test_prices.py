@@ -305,6 +305,7 @@ async def test_the_coin_of_a_test_network_counts_as_something(market: Market) ->
     assert (price.usd, price.source) == (Decimal(1800), "nominal")
     assert (await book.price(COIN)).usd == 1800
     await refusal(book, market.asset("usdc"))  # a token there needs a source
+    await refusal(market.book({"test_coin_usd": "0"}, feeds=(), dex=none), COIN)
     real = market.book({"test_coin_usd": "1800"}, feeds=(), dex=none, is_testnet=False)
     await refusal(real, COIN)
     with_pools = market.book({"test_coin_usd": "1800"}, feeds=())

@@ -29,13 +29,13 @@ class StaticPrices:
 
 
 class NominalPrices:
-    """What the coin of a test network counts as when nobody prices it (setting `test_coin_usd`), so that limits and
-    dust work there as they will on the real one. Tokens of test networks are priced by their pools, or not at all."""
+    """What the coin of a test network counts as when nobody prices it (setting `test_coin_usd`, 0: nothing is known),
+    so that limits and dust work there as on the real one. Tokens of test networks have their pools, or no price."""
 
     name = "nominal"
 
     def __init__(self, usd: str | None) -> None:
-        self._usd = Decimal(usd) if usd else None
+        self._usd = Decimal(usd) if usd is not None and Decimal(usd) else None
 
     async def price(self, question: Question) -> Price | None:
         """Only for the coin, bare or wrapped."""
