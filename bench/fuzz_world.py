@@ -25,10 +25,13 @@ def definition(node: dict[str, Any] | None = None) -> dict[str, Any]:
 class World:
     """Things of one organisation, made on demand; `key` is the key that makes them and must live."""
 
-    def __init__(self, base: str, key: str, sink: str) -> None:
+    def __init__(self, base: str, key: str, sink: str, node: Callable[..., Any], chain_id: int) -> None:
         self.base = base
         self.key = key
         self._sink = sink
+        self._node = node
+        self._chain_id = chain_id
+        self._sender: dict[str, Any] | None = None
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {key}"
         self._numbers = itertools.count(1)
@@ -176,6 +179,36 @@ class World:
             self.call("POST", "/v1/wallets", {"name": "default", "isDefault": True})
             self._has_default_wallet = True
         return str(self.call("POST", "/v1/wallets", {"name": "fuzzed"})["id"])
+
+    def sender(self) -> dict[str, Any]:
+        """A wallet with coins that may do anything."""
+        if self._sender is None:
+            self._sender = self.call("GET", f"/v1/wallets/{self.wallet()}")
+            policy = {"chains": ["*"], "assets": ["*"], "recipients": ["*"], "signatures": {"messages": True}}
+            self.call("PUT", f"/v1/wallets/{self._sender['id']}/policy", {"policy": policy})
+            self._node("anvil_setBalance", self._sender["address"], hex(10**21))
+        return self._sender
+
+    def _spend(self, kind: str, payload: dict[str, Any]) -> str:
+        """A run whose node `n` spends from that wallet."""
+        connector = {"type": "wallet", "id": self.sender()["id"]}
+        return self.run({"type": kind, "connector": connector, "payload": payload})
+
+    def transaction(self) -> str:
+        """A transaction that was sent and waits for a block, which nobody makes."""
+        payload = {"chainId": self._chain_id, "recipient": "0x" + "00" * 19 + "aa", "amount": "1"}
+        run_id = self._spend("send-native", payload)
+        for _ in range(500):
+            found = self.call("GET", f"/v1/transactions?runId={run_id}&status=sent")["items"]
+            if found:
+                return str(found[0]["id"])
+            time.sleep(0.02)
+        raise RuntimeError(f"the transaction of {run_id} was not sent: {self.call('GET', f'/v1/runs/{run_id}')}")
+
+    def signature(self) -> str:
+        """A signature of that wallet."""
+        run_id = self._wait(self._spend("sign-message", {"message": "hello"}), *_SETTLED)
+        return str(self.call("GET", f"/v1/signatures?runId={run_id}")["items"][0]["id"])
 
     def organization(self) -> str:
         """The organisation of the key."""
@@ -361,6 +394,12 @@ HELP: dict[str, Adapt] = {
     "list_wallet_policies": _id_of(World.wallet),
     "get_wallet_balances": _id_of(World.wallet),
     "get_wallet_spending": _id_of(World.wallet),
+    "get_transaction": _id_of(World.transaction),
+    "speed_up_transaction": _id_and_body(World.transaction, {}),
+    "cancel_transaction": _id_of(World.transaction),
+    "release_spends": lambda world, case: _body(case, {"walletId": world.wallet(), "chainId": 1}),
+    "attribute_transactions": _only_body({"txHashes": ["0x" + "11" * 32]}),
+    "get_signature": _id_of(World.signature),
     "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.openapi.loaders import from_dict
 from schemathesis.specs.openapi import checks as openapi_checks
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from anvil import Anvil
 from bench.fuzz_world import World, place, succeed
 from bench.server_process import ServerProcess
 from bench.sink import SinkProcess
@@ -50,19 +54,21 @@ def run(scale: int | None, seed: int) -> dict[str, Any]:
     """At least `scale` cases (default 5,000)."""
     with tempfile.TemporaryDirectory(prefix="dustrun-fuzz-") as folder:
         sink = SinkProcess(seed)
-        server = ServerProcess(Path(folder) / "data", _SETTINGS)
-        try:
-            server.start()
-            asyncio.run(server.wait_ready())
-            return _fuzz(server, sink, scale or 5000, seed)
-        finally:
-            asyncio.run(server.stop())
-            sink.stop()
+        with Anvil("--no-mining") as node:
+            endpoints = {"chain_endpoints": json.dumps({str(node.chain_id): [node.url]})}
+            server = ServerProcess(Path(folder) / "data", {**_SETTINGS, **endpoints})
+            try:
+                server.start()
+                asyncio.run(server.wait_ready())
+                return _fuzz(server, sink, node, scale or 5000, seed)
+            finally:
+                asyncio.run(server.stop())
+                sink.stop()
 
 
-def _fuzz(server: ServerProcess, sink: SinkProcess, scale: int, seed: int) -> dict[str, Any]:
+def _fuzz(server: ServerProcess, sink: SinkProcess, node: Anvil, scale: int, seed: int) -> dict[str, Any]:
     document = requests.get(f"{server.base}/openapi.json", timeout=30).json()
-    world = World(server.base, server.owner_key, sink.base)
+    world = World(server.base, server.owner_key, sink.base, node.rpc, node.chain_id)
     fuzzer = Fuzzer(world, document, seed)
     try:
         fuzzer.run(scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 
 import sqlalchemy as sa
@@ -96,3 +97,24 @@ def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
     """Every signature of a node over a retry chain, oldest generation first."""
     return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+
+
+def list_page(
+    tx: Tx,
+    org_id: str,
+    run_id: str | None,
+    limit: int,
+    offset: int,
+    *,
+    only_workflows: Collection[str] | None = None,
+    only_wallets: Collection[str] | None = None,
+) -> list[SignatureRow]:
+    """Signatures, newest first, within what the caller reaches."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    if run_id is not None:
+        query = query.where(t.c.run_id == run_id)
+    if only_workflows is not None:
+        query = query.where(t.c.workflow_id.in_(only_workflows))
+    if only_wallets is not None:
+        query = query.where(t.c.wallet_id.in_(only_wallets))
+    return [_row(row) for row in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]

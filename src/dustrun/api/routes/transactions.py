@@ -13,6 +13,7 @@ from dustrun.core.ledger import TxState
 from dustrun.errors import Code
 from dustrun.services.paging import Page
 from dustrun.services.transactions.desk import Attribution, Desk, Detail, Opened
+from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.transactions import Filters, TransactionRow
 
 routes = Routes("Transactions")
@@ -148,6 +149,21 @@ async def _attribution(call: Call, one: Attribution) -> dict[str, Any]:
         "workflowName": one.run.workflow_name,
         "startedAt": time(one.run.started_at),
     }
+
+
+@routes.get(
+    "/v1/signatures",
+    permission="transaction:read",
+    answers=PageAnswer[shapes.SignatureItem],
+    shape=page_shape(shapes.signature_item),
+)
+async def list_signatures(
+    call: Call,
+    paging: Paged,
+    run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
+) -> Page[SignatureRow]:
+    """Pages through what wallets signed that is no transaction, newest first, without the signatures themselves."""
+    return await _desk(call).list_signatures(call.principal, run_id, paging)
 
 
 @routes.get(

@@ -11,6 +11,7 @@ from dustrun.core.exact_json import loads_own
 from dustrun.core.fields import Fields
 from dustrun.core.ledger import TxState
 from dustrun.services.transactions.desk import Detail, Opened
+from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.transactions import AttemptRow, TransactionRow
 
 Units = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,78}$"), Field(examples=["1000000000"])]
@@ -124,16 +125,26 @@ class TransactionAnswer(TransactionItem):
     attempts: list[AttemptAnswer]
 
 
-class SignatureAnswer(Fields):
-    """A signature in the clear. Whoever reads it can use it."""
+class SignatureItem(Fields):
+    """A signature, without what it says."""
 
-    id: str
+    id: str = Field(examples=["sig_01m88epxderkr5agxgsj378kvb"])
     status: Literal["planned", "signed", "refused"]
     run_id: str
     path: str
     item: str
     wallet_id: str
-    request: Json
+    chain_id: int | None
+    about: str
+    request: Json = Field(description="What is signed.")
+    error: Json | None
+    planned_at: Time
+    finished_at: Time | None
+
+
+class SignatureAnswer(SignatureItem):
+    """A signature in the clear. Whoever reads it can use it."""
+
     signature: str | None = Field(description="65 bytes, 0x-hex; null when nothing is signed.")
 
 
@@ -202,9 +213,9 @@ def _attempt(attempt: AttemptRow) -> Json:
     }
 
 
-def signature(found: Opened) -> Json:
-    """A signature in the clear."""
-    row = found.row
+def signature_item(row: SignatureRow) -> Json:
+    """A signature in a list."""
+    request = loads_own(row.request)
     return {
         "id": row.id,
         "status": row.state,
@@ -212,6 +223,15 @@ def signature(found: Opened) -> Json:
         "path": row.path,
         "item": row.item,
         "walletId": row.wallet_id,
-        "request": loads_own(row.request),
-        "signature": found.signature,
+        "chainId": row.chain_id,
+        "about": request["about"],
+        "request": request,
+        "error": loads_own(row.error) if row.error is not None else None,
+        "plannedAt": time(row.planned_at),
+        "finishedAt": time(row.finished_at),
     }
+
+
+def signature(found: Opened) -> Json:
+    """A signature in the clear."""
+    return {**signature_item(found.row), "signature": found.signature}

@@ -98,6 +98,21 @@ class Desk:
 
         return await self._parts.database.read(query)
 
+    async def list_signatures(self, principal: Principal, run_id: str | None, paging: Paging) -> Page[SignatureRow]:
+        """The organisation's signatures that the key reaches, newest first, without what they say."""
+        found = await self._parts.database.read(
+            lambda tx: signature_rows.list_page(
+                tx,
+                principal.org_id,
+                run_id,
+                paging.peek,
+                paging.offset,
+                only_workflows=principal.workflow_ids,
+                only_wallets=principal.wallet_ids,
+            )
+        )
+        return page_of(found, paging)
+
     async def open_signature(self, principal: Principal, signature_id: str) -> Opened:
         """A signature with what it says; audited, since it can move money."""
 
