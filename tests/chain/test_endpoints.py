@@ -151,6 +151,19 @@ async def test_another_genesis_of_the_same_id_is_refused(world: World, anvil: An
         await chain.verify()
 
 
+async def test_an_endpoint_that_was_down_is_asked_again_which_chain_it_serves(world: World) -> None:
+    with Anvil() as node:
+        async with chain_of(world, node.url) as chain:
+            await chain.verify()
+            node.stop()
+            with pytest.raises(Temporary):
+                await chain.balance(ALICE)
+            node._words[node._words.index("--chain-id") + 1] = "5"
+            node.start()
+            with pytest.raises(Permanent, match="serves chain 5"):
+                await chain.verify()
+
+
 def raised_by(blocks: int) -> Callable[[Call, Answer], Answer]:
     """A twist that says heights that many blocks higher."""
 

@@ -24,6 +24,7 @@ _LONGEST_PAUSE_S: Final = 30.0
 _ROUNDS: Final = 3  # how often all endpoints are tried before a read gives up
 _MAX_WAIT_S: Final = 2.0  # how long a read waits for an endpoint that is left alone
 _AGREE_EVERY_S: Final = 10.0
+_HEIGHT_WITHIN_S: Final = 2.0  # reads wait for it
 _STALE_S: Final = 60
 
 
@@ -59,8 +60,9 @@ class Endpoint:
         self.failures, self.rest_until_s, self.reason = 0, 0.0, None
 
     def failed(self, down: EndpointDown) -> None:
-        """An exchange failed: it is left alone, each time for longer."""
+        """An exchange failed: it is left alone, each time for longer, and says anew which chain it serves."""
         self.failures += 1
+        self.chain_id = self.genesis = None
         self.reason = down.reason
         pause_s = min(_FIRST_PAUSE_S * 2 ** (self.failures - 1), _LONGEST_PAUSE_S)
         self.rest_until_s = clock.monotonic_s() + (down.wait_s or pause_s)
@@ -199,8 +201,10 @@ class Endpoints:
 
     async def verify(self) -> None:
         """Makes sure that the endpoints serve this network: chain id, and genesis where it is known. Asked once of
-        each; raises `NotThisChain` when one does not, `Temporary` when none answers."""
+        each, and again after it failed; raises `NotThisChain` when one does not, `Temporary` when none answers."""
         waiting = [endpoint for endpoint in self.all if endpoint.chain_id is None]
+        if any(endpoint.chain_id is not None for endpoint in self.all):  # then one that is down need not be waited for
+            waiting = [endpoint for endpoint in waiting if not endpoint.is_resting]
         await asyncio.gather(*(_ask_identity(endpoint, self.network) for endpoint in waiting))
         if not any(endpoint.chain_id is not None for endpoint in self.all):
             raise self._unreachable("eth_chainId")
@@ -238,7 +242,7 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
     if endpoint.is_resting:
         return
     try:
-        block = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("latest", False)))
+        block = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("latest", False)), _HEIGHT_WITHIN_S)
         endpoint.height, endpoint.head_time = int(block["number"], 16), int(block["timestamp"], 16)
     except EndpointDown as down:
         endpoint.failed(down)

@@ -122,7 +122,7 @@ class Rpc:
 
     async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
         await self._pace.take(requests)
-        limit_s = timeout_s or self._timeout_s
+        limit_s = min(timeout_s or self._timeout_s, self._timeout_s)
         try:
             async with asyncio.timeout(limit_s):
                 async with self._session.post(
