@@ -36,8 +36,10 @@ def amount(number: int) -> int:
     return 1_000_000 + number
 
 
-def server_of(folder: Path, url: str, confirmations: int, block_ms: int, **settings: str) -> ServerProcess:
-    """The server on that endpoint."""
+def server_of(
+    folder: Path, url: str, confirmations: int, block_ms: int, *, before: Sequence[str] = (), **settings: str
+) -> ServerProcess:
+    """The server on that endpoint; `before` as `ServerProcess` has it."""
     networks = folder / "networks"
     networks.mkdir()
     fields = {"chainId": CHAIN_ID, "blockTimeMs": block_ms, "confirmations": confirmations}
@@ -48,7 +50,7 @@ def server_of(folder: Path, url: str, confirmations: int, block_ms: int, **setti
         "rate_limit_per_second": "0",
         **settings,
     }
-    return ServerProcess(folder / "data", given)
+    return ServerProcess(folder / "data", given, before=before)
 
 
 class Api:
@@ -82,11 +84,15 @@ class Api:
                 raise RuntimeError(f"{method} {path} was answered {answer.status}: {found}")
             await asyncio.sleep(_TRY_AGAIN_S)
 
-    async def prepare(self) -> str:
-        """A wallet that may send to anybody, and the workflow that sends; its id."""
+    async def make_wallet(self) -> None:
+        """A default wallet that may send to anybody."""
         body = {"name": "sender", "privateKey": SENDER_KEY, "isDefault": True}
         _, wallet = await self.call("POST", "/v1/wallets/import", body)
         await self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": _POLICY})
+
+    async def prepare(self) -> str:
+        """The wallet, and the workflow that sends; its id."""
+        await self.make_wallet()
         pay = {
             "type": "send-native",
             "payload": {

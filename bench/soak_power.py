@@ -4,7 +4,8 @@
 
 The server runs under strace. For each run call: the first write to the write-ahead log that holds the run's id, then a
 data sync of that file that began after it and ended well, and only then the answer 200. The same for each request that
-goes out to the sink (the record that its node started) and for each event on a stream (the event's row).
+goes out to the sink (the record that its node started), for each event on a stream (the event's row), and for each
+transaction that is broadcast to a chain (its signed bytes).
 With `synchronous=NORMAL` it must fail: that setting gives this promise up.
 """
 
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,8 +23,12 @@ from typing import Any
 
 import aiohttp
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from anvil import CHAIN_ID, Anvil
 from bench import syscalls
 from bench.crash_workflows import say, write
+from bench.outbox_world import Api, recipient, server_of
 from bench.server_process import ServerProcess
 from bench.sink import SinkProcess
 from bench.syscalls import Call
@@ -41,21 +48,29 @@ def run(scale: int | None, seed: int, synchronous: str = "FULL") -> dict[str, An
 async def _run(folder: Path, calls: int, seed: int, synchronous: str) -> dict[str, Any]:
     trace = folder / "trace"
     sink = SinkProcess(seed)
-    settings = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0", "sqlite_synchronous": synchronous}
-    server = ServerProcess(folder / "data", settings, before=syscalls.command(trace))
-    try:
-        server.start()
-        await server.wait_ready(120)
-        tags = await _load(server, sink, calls, random.Random(seed))
-    finally:
-        await server.stop()
-        sink.stop()
-    return judge(syscalls.read(trace), tags)
+    with Anvil() as node:
+        settings = {"outbound_allow": "127.0.0.1", "sqlite_synchronous": synchronous}
+        server = server_of(folder, node.url, 1, 1000, before=syscalls.command(trace), **settings)
+        try:
+            server.start()
+            await server.wait_ready(120)
+            tags = await _load(server, sink, calls, random.Random(seed))
+        finally:
+            await server.stop()
+            sink.stop()
+    found = judge(syscalls.read(trace), tags)
+    if found["syncedBefore"]["broadcasts"] < len(tags):
+        found["failures"].append(f"{len(tags)} transfers, {found['syncedBefore']['broadcasts']} proved broadcasts")
+    return found
 
 
 _DEFINITION = {
     "nodes": {
-        "root": {"type": "manual", "payload": {}, "children": ["plain", "keyed"]},
+        "root": {"type": "manual", "payload": {}, "children": ["plain", "keyed", "pay"]},
+        "pay": {
+            "type": "send-native",
+            "payload": {"chainId": CHAIN_ID, "recipient": recipient(1), "amount": "1"},
+        },
         "plain": write("ok", "plain", "say"),
         "keyed": write("ok", "keyed", "say", idempotent=True),
         "say": say("said-{{$trigger.body.tag}}"),
@@ -69,6 +84,9 @@ async def _load(server: ServerProcess, sink: SinkProcess, calls: int, chance: ra
     tags: list[str] = []
     left = asyncio.Semaphore(_AT_ONCE)
     headers = {"Authorization": f"Bearer {server.owner_key}"}
+    api = Api(server)
+    await api.make_wallet()
+    await api.close()
     async with aiohttp.ClientSession(server.base, headers=headers) as session:
         body = {"name": "power", "description": "", "definition": _DEFINITION}
         async with session.post("/v1/workflows", json=body) as answer:
@@ -117,6 +135,10 @@ PROMISES = (
     Promise("keyedWrites", lambda tag: f"/ok/{tag}/keyed", lambda tag: (f"POST /ok/{tag}/keyed",)),
     Promise("streamEvents", lambda tag: f"said-{tag}", lambda tag: ("event: log", f"said-{tag}")),
 )
+
+
+_BROADCAST = re.compile(r"eth_sendRawTransaction[^0]{0,40}(0x[0-9a-f]{100,})")
+_BROADCASTS = "broadcasts"
 
 
 class Trace:
@@ -168,6 +190,8 @@ def judge(calls: Iterable[Call], tags: list[str]) -> dict[str, Any]:
                 proved[promise.name] += 1
             else:
                 failures.append(f"{promise.name} of {tag}: {fault}")
+    early, proved[_BROADCASTS] = _judge_broadcasts(trace)
+    failures += early
     return {
         "runCalls": len(tags),
         "syncedBefore": proved,
@@ -176,6 +200,27 @@ def judge(calls: Iterable[Call], tags: list[str]) -> dict[str, Any]:
         "failedSyncs": trace.failed_syncs,
         "failures": failures[:50],
     }
+
+
+def _judge_broadcasts(trace: Trace) -> tuple[list[str], int]:
+    """Of each transaction the first broadcast, whose bytes must be in the log, and synced, before it; what came too
+    early, and how many did not."""
+    said: dict[str, Call] = {}
+    for call in trace.sends:
+        found = _BROADCAST.search(call.text)
+        if found is not None:
+            said.setdefault(found[1], call)
+    failures, proved = [], 0
+    for raw, call in said.items():
+        written = next((one for one in trace.log_writes if raw in one.text), None)
+        done = (
+            _first_sync_after(trace.syncs, written.ended) if written is not None and written.ended is not None else None
+        )
+        if done is None or done >= call.begun:
+            failures.append(f"{_BROADCASTS} of {raw[:40]}…: said at {call.begun}, synced at {done}")
+        else:
+            proved += 1
+    return failures, proved
 
 
 def _by_tag(calls: list[Call], tags: list[str]) -> dict[str, list[Call]]:

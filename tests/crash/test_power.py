@@ -55,6 +55,22 @@ def test_judge_counts_the_head_of_an_answer_as_the_answer(tmp_path: Path) -> Non
     assert failures(tmp_path, WRITE + ANSWER_HEAD + "\n" + SYNC + REST) == ["answers"]
 
 
+RAW = "0x" + "02f8" * 40
+SIGNED = f'7 pwrite64(9</d/dustrun.db-wal>, "\\1{RAW}", 4096, 56) = 4096\n'
+SENT = (
+    f'7 write(5<socket:[9]>, "{{\\"method\\":\\"eth_sendRawTransaction\\",\\"params\\":[\\"{RAW}\\"]}}", 250) = 250\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("trace", "proved"), [(SIGNED + SYNC + SENT, 1), (SIGNED + SENT + SYNC, 0), (SYNC + SIGNED + SENT, 0), (SENT, 0)]
+)
+def test_judge_wants_signed_bytes_synced_before_they_are_sent(tmp_path: Path, trace: str, proved: int) -> None:
+    (tmp_path / "trace").write_text(trace)
+    found = soak_power.judge(syscalls.read(tmp_path / "trace"), [])
+    assert (found["syncedBefore"]["broadcasts"], len(found["failures"])) == (proved, 1 - proved)
+
+
 @needs_strace
 def test_answers_effects_and_events_come_after_the_sync() -> None:
     found = soak_power.run(12, seed=1)
