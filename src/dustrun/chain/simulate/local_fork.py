@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
@@ -18,11 +18,13 @@ from dustrun.chain.probe import abilities_of
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.relay import Relay
 from dustrun.chain.simulate.result import Measured, Ran
 from dustrun.chain.simulate.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import CallResult, ChainCall
+
+if TYPE_CHECKING:
+    from dustrun.chain.simulate.relay import Relay
 
 _READY_WITHIN_S: Final = 20.0
 _STOP_WITHIN_S: Final = 3.0
@@ -44,6 +46,8 @@ class LocalFork:
     async def open(cls, binary: Path, endpoints: Endpoints, fork: Fork) -> LocalFork:
         """Starts the child and makes sure that it stands on the pinned block. Raises `Permanent` when the binary
         does not serve or the block is gone."""
+        from dustrun.chain.simulate.relay import Relay  # slow import: a web server
+
         relay = Relay(endpoints)
         upstream = await relay.start()
         session = aiohttp.ClientSession()
