@@ -105,6 +105,7 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server]:
+    chains = Chains.of(settings)
     vault = Vault(settings.master_key_file)
     vault.unlock(database)
     writer = Writer(database)
@@ -119,7 +120,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     links = Links(secret_of(settings.data_dir), settings.base_url())
     variables, calls = Variables(database, writer), Calls()
     connections = Connections(database, writer, vault, catalog, http)
-    chains, signers = Chains.of(settings), Signers(database, vault, settings)
+    signers = Signers(database, vault, settings)
     prices = PriceBook.of(settings, chains.get, http)
     teller = Teller(hub, calls.wake)
     rules = DustRules(Decimal(settings.dust_usd))

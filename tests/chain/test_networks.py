@@ -64,6 +64,7 @@ def test_an_operator_adds_and_overrides(tmp_path: Path) -> None:
         ({**OWN, "shortName": "base"}, "8453 and 4242 have the same shortName 'base'"),
         ({**OWN, "wrappedNative": "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"}, "wrapped_native: .*needs its EIP-55"),
         ({**OWN, "multicall3": "0xcA11bde05977b3631167028862bE2a173976cA11"}, "multicall3: the capitals of"),
+        ({**OWN, "endpoints": ["s3cret"]}, "endpoints.0: must be an http:// or https:// URL$"),
         ({"name": "No id"}, "chainId: must be the number"),
     ],
 )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from anvil import Anvil
 from contracts import World
@@ -28,3 +33,26 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
         gone = server.dustrun("chain", "check", "31337")
         assert gone.returncode == 1
         assert "No endpoint of Local development chain answers" in gone.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is no folder"),
+        ("CHAIN_ENDPOINTS", "{s3cret", "A setting is not the JSON that it has to be"),
+        ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "the endpoints of chain 1 must be http:// or https:// URLs"),
+        ("CHAIN_ENDPOINTS", '{"4": ["http://s3cret"]}', "chain_endpoints: 4: no file describes that chain"),
+    ],
+)
+def test_a_server_with_wrong_chains_does_not_start_and_says_why(
+    name: str, value: str, says: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, f"DUSTRUN_{name}": value}
+    key_file = tmp_path / "secret" / "master.key"
+    environment["DUSTRUN_MASTER_KEY_FILE"] = str(key_file)
+    command = [sys.executable, "-m", "dustrun", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "s3cret" not in done.stderr
+    assert "Traceback" not in done.stderr

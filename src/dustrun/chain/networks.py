@@ -17,7 +17,7 @@ from dustrun.errors import Code, Invalid
 _FOLDER: Final = Path(__file__).parent / "networks"
 
 
-class NetworkFileError(ValueError):
+class NetworkFileError(Invalid):
     """A file that describes a chain cannot be used; the message names it and the field."""
 
 
@@ -63,6 +63,9 @@ def _network(path: Path, fields: Mapping[str, Any]) -> Network:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise NetworkFileError(f"{path}: {where}: {first['msg']}") from None
+    for place, url in enumerate(network.endpoints):  # not shown: it may hold a secret
+        if not url.startswith(("http://", "https://")):
+            raise NetworkFileError(f"{path}: endpoints.{place}: must be an http:// or https:// URL")
     for field, address in _addresses(network):
         try:
             if read_address(address) != address:

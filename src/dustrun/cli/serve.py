@@ -15,6 +15,8 @@ from dustrun.errors import DustrunError
 if TYPE_CHECKING:
     from dustrun.settings import Settings
 
+_HINT = "docs/reference/settings.md lists every setting."
+
 
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")] = None,
@@ -77,15 +79,17 @@ def _announce(address: str, settings: Settings) -> None:
 def read_settings(flags: dict[str, Any]) -> Settings:
     """The settings from flags, environment and file; what is wrong with them is told by name."""
     from pydantic import ValidationError  # slow import
+    from pydantic_settings import SettingsError  # slow import
 
     from dustrun.settings import Settings  # slow import
 
     try:
         return Settings(**flags)
+    except SettingsError as error:  # its text names the field and not the value, which may be secret
+        raise CliError(f"A setting is not the JSON that it has to be: {error}.", hint=_HINT) from None
     except ValidationError as error:
         details = [
             {"field": f"DUSTRUN_{'.'.join(map(str, found['loc'])).upper()}", "message": found["msg"]}
             for found in error.errors(include_url=False)
         ]
-        hint = "docs/reference/settings.md lists every setting."
-        raise CliError("The settings are not valid.", details=details, hint=hint) from error
+        raise CliError("The settings are not valid.", details=details, hint=_HINT) from error
