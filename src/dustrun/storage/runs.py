@@ -74,6 +74,9 @@ _TAKE_UP = Statement(
     sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
 )
 _HOLDS = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), _IS_OPEN))
+_GOES_ON = Statement(
+    sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), _IS_OPEN, runs.c.cancel_requested_at.is_(None))
+)
 _LIST_OPEN = Statement(
     sa.select(
         runs.c.pk,
@@ -122,9 +125,7 @@ _LIST_PASSED = Statement(
     .order_by(runs.c.pk.desc())
     .limit(200)
 )
-_DEFAULT_WALLET = Statement(
-    sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1)
-)
+_DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,11 @@ def holds(tx: Tx, run_pk: int, fence: int) -> bool:
     return tx.one(_HOLDS, the_pk=run_pk, the_fence=fence) is not None
 
 
+def goes_on(tx: Tx, run_pk: int) -> bool:
+    """Whether a run is open and nobody asked to cancel it: only then may it begin anything."""
+    return tx.one(_GOES_ON, the_pk=run_pk) is not None
+
+
 def list_open(tx: Tx) -> list[OpenRun]:
     """Every run that has not ended, oldest first."""
     return [OpenRun(*row) for row in tx.all(_LIST_OPEN)]
@@ -234,4 +240,3 @@ def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
     """Whether any run of a retry chain has not ended."""
     row = tx.one(_OPEN_CHAIN, org_id=org_id, root=root_run_id)
     return bool(row and row[0])
-

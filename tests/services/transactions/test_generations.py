@@ -150,6 +150,14 @@ async def test_abandon_gives_up_what_is_not_signed_and_follows_what_is(outbox: O
     assert await outbox.ledger.abandon(outbox.order("never planned")) is None
 
 
+async def test_run_that_is_cancelled_or_over_signs_nothing(outbox: Outbox) -> None:
+    order = outbox.order("pay")
+    await outbox.ledger.plan(order, Spend((transfer(address(1), 5),)))
+    await outbox.composition.owner.post(f"/v1/runs/{outbox.run_id}/cancel")
+    stand = await outbox.ledger.advance(order)
+    assert (stand.status, stand.is_signed, stand.transactions[0]["status"]) == ("open", False, "planned")
+
+
 async def test_too_little_for_value_and_gas_is_refused_before_a_nonce(outbox: Outbox) -> None:
     balance = outbox.balance(ALICE)
     stand = await outbox.pay("pay", transfer(address(1), balance - 21_000))

@@ -21,6 +21,7 @@ from dustrun.services.transactions.order import Order
 from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.preparing import Ready
 from dustrun.services.transactions.telling import Step, Told
+from dustrun.storage import runs as run_rows
 from dustrun.storage import transactions as rows
 from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import AttemptRow, TransactionRow
@@ -142,6 +143,8 @@ class Lane:
         waiter, ready = one.waiter, one.waiter.ready
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != waiter.order.run_pk:
+            return None, None
+        if not run_rows.goes_on(tx, waiter.order.run_pk):
             return None, None
         ready = replace(ready, row=row)
         verdict, told = deciding.decide(tx, self._parts.spending, waiter.order, ready)

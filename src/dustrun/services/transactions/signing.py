@@ -21,6 +21,7 @@ from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.stands import error_json, request_of
 from dustrun.services.transactions.telling import Step, Told
 from dustrun.storage import approvals as approval_rows
+from dustrun.storage import runs as run_rows
 from dustrun.storage import signatures as rows
 from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.statement import Tx
@@ -45,7 +46,7 @@ async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow)
 
     def unit(tx: Tx) -> Told | None:
         found = rows.get(tx, row.id)
-        if found.state != "planned" or found.run_pk != order.run_pk:
+        if found.state != "planned" or found.run_pk != order.run_pk or not run_rows.goes_on(tx, order.run_pk):
             return None
         verdict, told = _decide(tx, parts, order, found, wallet, values)
         if verdict is None:

@@ -1,6 +1,6 @@
 """Two hundred transfers from one wallet, from the run call to the confirmed receipt, at one block a second.
 
-    scripts/bench outbox [--scale TRANSFERS] [--set confirmations=2]
+    scripts/bench transfers [--scale TRANSFERS] [--set confirmations=2]
 
 The real server over HTTP, each transfer a run of a workflow with a `send-native` node, a real anvil. Told is how long
 after the first call all bytes were on disk and sent, and how long until every run had ended.
