@@ -93,7 +93,7 @@ class Approvals:
             is_spend = row.binding is not None
             if is_spend and principal.key_id == row.barred_key:
                 raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
-            is_open = row.status == PENDING and now < row.expires_at
+            is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)
             if not is_spend:
                 is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
             if not is_open or not rows.close(tx, row.id, decision, now, principal.key_id, comment):

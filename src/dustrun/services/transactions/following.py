@@ -8,6 +8,7 @@ and never falsify them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from dustrun.storage.transactions import AttemptRow, TransactionRow
 
 _logger = log.get(__name__)
 _SHORTEST_MS, _LONGEST_MS = 100, 3_000
+_LONGEST_BACKOFF_MS = 30_000
 _SENDS_AT_ONCE = 20
 _MOST_RECEIPTS = 500
 _AGAIN_AFTER_BLOCKS = 3
@@ -84,35 +86,46 @@ class Follower:
 
     async def work(self) -> None:
         """Looks as long as something is open, then waits to be poked; never ends by itself."""
+        failures = 0
         while True:
             self._wake.clear()
             try:
-                is_busy = await self.look()
-            except DustrunError as error:
-                _logger.warning("a chain could not be followed", chain_id=self._chain_id, error=error.message)
-                is_busy = True
+                wait_ms = self._every_ms if await self.look() else self._idle_ms
+                failures = 0
             except Exception as error:
-                _logger.error("following a chain failed", chain_id=self._chain_id, exc_info=error)
-                is_busy = True
-            await self._pause(is_busy)
+                self._log(error, failures)
+                wait_ms = min(self._every_ms * 2 ** min(failures, 10), _LONGEST_BACKOFF_MS)
+                failures += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
+                    await self._wake.wait()
 
-    async def _pause(self, is_busy: bool) -> None:
-        try:
-            idle_s = _DISPLACED_EVERY_S if self._has_displaced else None
-            async with asyncio.timeout(self._every_ms / 1000 if is_busy else idle_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+    def _log(self, error: Exception, failures: int) -> None:
+        if not isinstance(error, DustrunError):
+            _logger.error("following a chain failed", chain_id=self._chain_id, exc_info=error)
+        elif failures in (0, 10):
+            _logger.warning("a chain could not be followed", chain_id=self._chain_id, error=error.message)
+
+    @property
+    def _block_ms(self) -> int:
+        """The usual time between two blocks, also of a chain that is no longer served."""
+        network = self._parts.chains.networks.get(self._chain_id)
+        return network.block_time_ms if network is not None else _LONGEST_MS
 
     @property
     def _every_ms(self) -> int:
-        block_ms = self._parts.chains.get(self._chain_id).network.block_time_ms
-        return max(_SHORTEST_MS, min(block_ms // 4, _LONGEST_MS))
+        return max(_SHORTEST_MS, min(self._block_ms // 4, _LONGEST_MS))
+
+    @property
+    def _idle_ms(self) -> int | None:
+        """When to look again while nothing is followed."""
+        return int(_DISPLACED_EVERY_S * 1000) if self._has_displaced else None
 
     async def look(self) -> bool:
         """One look at everything that is open; False when nothing is."""
         async with self._looking:
             chain = self._parts.chains.get(self._chain_id)
+            await chain.verify()  # another chain's receipts and nonces would decide wrongly
             await self._look_at_displaced(chain)
             followed = await self._load()
             if followed:
@@ -282,8 +295,7 @@ class Follower:
 
     @property
     def _again_ms(self) -> int:
-        block_ms = self._parts.chains.get(self._chain_id).network.block_time_ms
-        return max(1_000, _AGAIN_AFTER_BLOCKS * block_ms)
+        return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
 
     async def _send(self, due: Iterable[Followed]) -> None:
         """In the order of the nonces, some at once."""

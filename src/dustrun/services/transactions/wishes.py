@@ -15,6 +15,7 @@ from dustrun.services.transactions import stands, telling
 from dustrun.services.transactions.order import Order
 from dustrun.services.transactions.stands import Stored
 from dustrun.services.transactions.telling import Step, Told
+from dustrun.storage import approvals as approval_rows
 from dustrun.storage import signatures as signature_rows
 from dustrun.storage import transactions as rows
 from dustrun.storage import wallets as wallet_rows
@@ -103,6 +104,8 @@ def _taken_over(tx: Tx, order: Order, stored: Stored) -> Stored:
     ):
         return stored
     # No approval comes along: who had started that run could not decide, who started this one may have.
+    for asked in stored.approvals:
+        approval_rows.close(tx, asked, "cancelled", clock.now_ms())
     for row in stored.transactions:
         if row.state == TxState.PLANNED:
             moved = replace(row, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
