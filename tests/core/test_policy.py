@@ -224,6 +224,17 @@ def test_amounts_count_whatever_capitals_the_address_has() -> None:
     assert deciding(rules(limits=[{"asset": USDC.key.lower(), "maxUnits": "6"}]), request) == ["limits[0]"]
 
 
+def test_a_piece_declared_as_one_counts_as_the_number_in_its_calldata() -> None:
+    data = call_data("transferFrom(address,address,uint256)", EVE, BOB, 700)
+    request = Request("transaction", 1, TOKEN, 0, data, (Movement("send", USDC, 1, BOB),))
+    assert count(request, WORTHS).units[USDC.key] == 700  # it may be an ERC-20 that somebody calls an NFT
+    assert allows(rules(), request)
+    assert deciding(rules(limits=[{"asset": USDC.key, "maxUnits": "699"}]), request) == ["limits[0]"]
+    assert deciding(rules(methods=["transfer(address,uint256)"]), request) == ["methods"]
+    piece = call_data("safeTransferFrom(address,address,uint256)", EVE, BOB, 700)
+    assert count(replace(request, data=piece), WORTHS).units[USDC.key] == 1
+
+
 def test_of_intent_and_its_fee() -> None:
     intent = Intent("send", 1, BOB, 5, b"", (Movement("send", COIN, 5, BOB),), "about")
     request = Request.of_intent(intent, gas_limit=21_000, max_fee_units=3, data_fee_units=11)

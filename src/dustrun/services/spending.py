@@ -31,7 +31,8 @@ from dustrun.core.policy import (
     needs,
 )
 from dustrun.core.policy.counting import GAS_USD, USD, canonical, is_gas
-from dustrun.core.policy.judge import judge_gas, paid
+from dustrun.core.policy.judge import judge_gas
+from dustrun.core.policy.scope import paid
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Price
 from dustrun.storage import reservations as rows

@@ -3,7 +3,8 @@
 from dustrun.core.policy.compare import is_looser
 from dustrun.core.policy.counting import Counted, Request, Worth, count
 from dustrun.core.policy.document import WalletPolicy, read_policy
-from dustrun.core.policy.judge import Allow, Ask, Deny, Facts, Reason, Verdict, judge, needs
+from dustrun.core.policy.judge import Facts, judge, needs
+from dustrun.core.policy.verdict import Allow, Ask, Deny, Reason, Verdict
 
 __all__ = [
     "Allow",

@@ -14,6 +14,7 @@ from typing import Literal
 from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Intent, Movement, SignRequest
+from dustrun.core.token_calls import implied_movement
 
 USD, COUNT, GAS_USD = "usd", "count", "gasUsd"
 USD_UNIT = 10**18
@@ -113,6 +114,23 @@ def canonical(asset: Asset) -> str:
     return asset.key if asset.token is None else Asset(asset.chain_id, checksum(asset.token)).key
 
 
+def implied_of(request: Request) -> Movement | None:
+    """What the calldata itself says that it moves, for well-known methods of tokens."""
+    if request.kind != "transaction" or request.to is None or request.chain_id is None:
+        return None
+    return implied_movement(request.chain_id, request.to, request.data)
+
+
+def is_same(declared: Movement, implied: Movement) -> bool:
+    """Whether both are of the same kind, asset and counterparty, whatever their amounts. A `transferFrom` of an
+    ERC-721 declares one piece, where an ERC-20 would have the amount: then the calldata's number counts."""
+    return (
+        declared.kind == implied.kind
+        and canonical(declared.asset) == canonical(implied.asset)
+        and declared.counterparty.lower() == implied.counterparty.lower()
+    )
+
+
 def gas_measure(chain_id: int) -> str:
     """The measure of the fees of a chain, in base units of its coin."""
     return f"gas:eip155:{chain_id}"
@@ -138,14 +156,17 @@ def count(request: Request, worths: Mapping[str, Worth]) -> Counted:
 def _count(request: Request, movements: Iterable[Movement], number: int, worths: Mapping[str, Worth]) -> Counted:
     units: dict[str, int] = {COUNT: number, USD: 0}
     unpriced: set[str] = set()
+    implied = implied_of(request)
     for movement in movements:
-        key = canonical(movement.asset)
-        units[key] = units.get(key, 0) + movement.amount_units
+        key, amount = canonical(movement.asset), movement.amount_units
+        if implied is not None and is_same(movement, implied):
+            amount = max(amount, implied.amount_units)
+        units[key] = units.get(key, 0) + amount
         worth = worths.get(key)
         if worth is None:
             unpriced.add(key)
         else:
-            units[USD] += worth.of(movement.amount_units)
+            units[USD] += worth.of(amount)
     fee_unpriced = False
     if request.native is not None:
         units[gas_measure(request.native.chain_id)] = request.gas_units
