@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from eth_abi.abi import encode
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
+from anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
 from chain.simulate.intents import call, create, pay
 from contracts import ETHER, MAX, Witness, World, artifact
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
+from dustrun.chain.simulate.prober import PROBER_CODE
 from dustrun.core.intent import BalanceChange, Intent
 
 ALICE, BOB, CAROL = ACCOUNTS[1], ACCOUNTS[2], ACCOUNTS[3]
@@ -160,3 +162,8 @@ async def test_a_constructor_that_reverts_creates_nothing(sim: SimChain) -> None
     assert (result.status, result.receipt and result.receipt.contract_address) == ("reverted", None)
     too_much = await sim.send(ALICE, create(bytes(50_000)))
     assert too_much.status == "rejected"
+
+
+def test_the_probers_code_is_that_of_its_source() -> None:
+    compiled = json.loads((FOLDER / "contracts.json").read_text())
+    assert compiled["Prober"]["runtime"] == PROBER_CODE

@@ -20,7 +20,6 @@ from dustrun.sdk.chain import CallResult, ChainCall
 
 NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # logs of native transfers have this address
 _ZERO: Final = f"0x{'0' * 40}"
-_FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
 _PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
 Json = dict[str, Any]
 
@@ -33,6 +32,7 @@ class SimulateV1:
         self.creates = creates
         self._endpoints = endpoints
         self._among = among
+        self._is_legacy = endpoints.network.fee_model == "legacy"
         self._prefix: list[Json] = []  # the blocks of the fork's steps, made once
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
@@ -43,7 +43,7 @@ class SimulateV1:
         for start in range(0, len(calls), 25):  # the gas of a block is shared
             part = calls[start : start + 25]
             share = hex(fork.gas_limit // 2 // len(part))
-            fields = [{**wire.call_fields(call), "gas": share, **_FREE} for call in part]
+            fields = [{**wire.call_fields(call), "gas": share} for call in part]
             found += [_call_result(answer) for answer in await self._at_head(fork, fields, {})]
         return found
 
@@ -63,14 +63,14 @@ class SimulateV1:
         for step in fork.steps:
             if step.creates == address and step.runtime is not None:
                 return step.runtime
-        fields = [{"from": _ZERO, "to": _CODE_READER, "data": wire.hexed(prober.word_of(address)), **_FREE}]
+        fields = [{"from": _ZERO, "to": _CODE_READER, "data": wire.hexed(prober.word_of(address))}]
         answers = await self._at_head(fork, fields, {_CODE_READER: {"code": _READS_CODE}})
         return _ran(answers[0]).data
 
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The step free of charge, after a look at a balance."""
         asks = [prober.native(balance_of)]
-        fields = {**self._call(step), **_FREE}
+        fields = {**self._call(step)}
         fields.pop("gas", None)
         if step.gas:
             fields["gas"] = hex(step.gas)
@@ -103,14 +103,21 @@ class SimulateV1:
         """Nothing to give back."""
 
     def _call(self, step: Step) -> Json:
+        """The step with its price: base fee and tip together, as the block has no base fee."""
+        price = hex(step.price_units)
+        if self._is_legacy:
+            return self._bare_call(step) | {"gasPrice": price}
+        return self._bare_call(step) | {"maxFeePerGas": price, "maxPriorityFeePerGas": price}
+
+    def _bare_call(self, step: Step) -> Json:
         fields: Json = {"from": step.sender, "value": hex(step.value_units)}
         if step.gas:
             fields["gas"] = hex(step.gas)
         if step.to is not None:
-            return fields | {"to": step.to, "input": wire.hexed(step.data), **_priced(step)}
+            return fields | {"to": step.to, "input": wire.hexed(step.data)}
         if self.creates:
-            return fields | {"input": wire.hexed(step.data), **_priced(step)}
-        return fields | {"to": step.creates, **_priced(step)}
+            return fields | {"input": wire.hexed(step.data)}
+        return fields | {"to": step.creates}
 
     def _block(self, step: Step, calls: Sequence[Json], state: Mapping[str, Any]) -> Json:
         """The block of a step; with `calls` of one's own around it."""
@@ -170,12 +177,8 @@ _READS_CODE: Final = "0x600035803b8060006000843c6000f3"  # returns the code of t
 
 
 def _header(number: int, time: int) -> Json:
-    """Base fee 0, as the price of a step is all that it pays: base fee and tip together."""
+    """A block without base fee: the price of a step is all that it pays."""
     return {"blockOverrides": {"number": hex(number), "time": hex(time), "baseFeePerGas": "0x0"}}
-
-
-def _priced(step: Step) -> Json:
-    return {"maxFeePerGas": hex(step.price_units), "maxPriorityFeePerGas": hex(step.price_units)}
 
 
 def _runtime_state(step: Step) -> Json:
@@ -199,7 +202,6 @@ def _probe(asks: Sequence[Ask]) -> Json:
         "to": prober.PROBER,
         "input": wire.hexed(prober.encode(asks)),
         "gas": hex(prober.gas_of(len(asks))),
-        **_FREE,
     }
 
 

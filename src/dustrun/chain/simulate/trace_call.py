@@ -18,7 +18,6 @@ from dustrun.core.intent import Log
 from dustrun.sdk.chain import CallResult, ChainCall
 
 Json = dict[str, Any]
-_FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
 _NOTHING: Final = f"0x{'0' * 64}"
 _CALL_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 _DIFF_TRACER: Final = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}}
@@ -146,7 +145,7 @@ def _moment(number: int, time: int) -> Json:
 
 
 def _fields(step: Step) -> Json:
-    fields: Json = {"from": step.sender, "value": hex(step.value_units), "input": wire.hexed(step.data), **_FREE}
+    fields: Json = {"from": step.sender, "value": hex(step.value_units), "input": wire.hexed(step.data)}
     if step.to is not None:
         fields["to"] = step.to
     if step.gas:
