@@ -11,6 +11,7 @@ from dustrun.core.journal import Execution, Journal
 from dustrun.core.program import Program
 from dustrun.core.state import NodeStatus, RunStatus
 from dustrun.engine import control
+from dustrun.engine.errands import started
 from dustrun.engine.outcome import Failed, Outcome, Settled
 from dustrun.storage.runs import Signal
 
@@ -37,6 +38,9 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
     """The end of a called run as the calling node's."""
     status = RunStatus(answer["status"])
     facts = {"child": dict(child)}
+    if child["mode"] == "start":  # only a simulation waits for such a call
+        assumed = bool(child["assumed"] or not answer["passed"])
+        return Settled(started(child), assumed=assumed, facts=facts)
     if answer.get("clock") is not None and child["simulated"]:
         facts["clock"] = answer["clock"]
     if status in (RunStatus.SUCCESS, RunStatus.PARTIAL):

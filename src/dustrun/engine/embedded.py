@@ -320,6 +320,7 @@ class EmbeddedEngine:
         answer: Waiting | Done | None = None
         try:
             answer = await self._advance(run_pk, known)
+            await self._end_rehearsal(known, answer)
         except Superseded:
             again_after = _TRY_AGAIN_S
         except (Temporary, Uncertain):
@@ -328,6 +329,8 @@ class EmbeddedEngine:
             _logger.error("run stopped unexpectedly", run_pk=run_pk, exc_info=error)
             again_after = _TRY_AGAIN_S * 20
         finally:
+            if again_after is not None:
+                await self._forget_rehearsal(known)
             self._advancing_total -= 1
             self._advancing[known.org_id] -= 1
             known.task = None
@@ -346,6 +349,16 @@ class EmbeddedEngine:
             self._forget(run_pk)
             return None
         return await known.runner.advance()
+
+    async def _end_rehearsal(self, known: _Known, answer: Waiting | Done | None) -> None:
+        """What a simulation holds is let go with its end."""
+        if isinstance(answer, Done) and known.runner is not None and self._world.money is not None:
+            await self._world.money.rehearsals.end(known.runner.facts)
+
+    async def _forget_rehearsal(self, known: _Known) -> None:
+        """Something was not written: what memory holds of a simulation may be ahead of the tables."""
+        if known.runner is not None and self._world.money is not None:
+            await self._world.money.rehearsals.forget(known.runner.facts)
 
     def _rest(self, run_pk: int, known: _Known) -> None:
         """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are

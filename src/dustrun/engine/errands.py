@@ -6,6 +6,7 @@ An errand is short and never cut off half-way; done again after a crash, it come
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -122,6 +123,8 @@ async def _write(errand: VariableWrite, facts: RunFacts, definition: Definition,
 
 
 async def _call(errand: Call, facts: RunFacts, start_child: StartChild) -> Outcome:
+    is_simulated = facts.mode is Mode.SIMULATE
+    waits = errand.waits or is_simulated  # on shared chains, one thing is simulated after the other
     call = ChildCall(
         path=errand.start.path,
         attempt=errand.start.attempt,
@@ -129,17 +132,21 @@ async def _call(errand: Call, facts: RunFacts, start_child: StartChild) -> Outco
         version=errand.version,
         payload=errand.payload,
         prop_values=errand.prop_values,
-        waits=errand.waits,
+        waits=waits,
         at=errand.at,
     )
     child = await start_child(facts, call)
     shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if errand.waits else "start"}
-    if not errand.waits:
-        result: dict[str, Any] = {"runId": child.run_id, "workflowId": child.workflow_id}
-        result |= {"status": "started", "result": None, "results": {}}
-        return Settled(result, assumed=errand.assumed, facts={"child": shown})
-    known = {**shown, "pk": child.pk, "assumed": errand.assumed, "simulated": facts.mode is Mode.SIMULATE}
+    if not waits:
+        return Settled(started(shown), assumed=errand.assumed, facts={"child": shown})
+    known = {**shown, "pk": child.pk, "assumed": errand.assumed, "simulated": is_simulated}
     return PutDown(errand.until, {"child": known}, answerable=True)
+
+
+def started(child: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a call that does not wait."""
+    result: dict[str, Any] = {"runId": child["runId"], "workflowId": child["workflowId"]}
+    return result | {"status": "started", "result": None, "results": {}}
 
 
 class Calls:

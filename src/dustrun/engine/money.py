@@ -36,10 +36,10 @@ class Money:
     spending: Spending
     rehearsals: Rehearsals
 
-    def reach(self, facts: RunFacts) -> Reach:
-        """What a node of this run sees: live chains, or those of its simulation."""
+    def reach(self, facts: RunFacts, now_ms: int) -> Reach:
+        """What a node of this run sees: live chains, or those of its simulation at that moment of the run's clock."""
         if facts.mode is Mode.SIMULATE:
-            return self.rehearsals.reach(facts)
+            return self.rehearsals.reach(facts, now_ms)
         return Reach(self.chain, self.prices)
 
     async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:

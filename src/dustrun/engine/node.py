@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,6 +33,8 @@ from dustrun.storage.forks import Fork
 
 _logger = log.get(__name__)
 _OUTSIDE = frozenset({Effect.WRITE, Effect.SPEND})
+ASSUMED_INPUT: Final = {"assumedInput": True}
+"""Among the facts of a simulated spend whose inputs depend on an assumed value."""
 
 
 class Carrier(enum.Enum):

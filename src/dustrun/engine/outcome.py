@@ -104,7 +104,7 @@ def of_error(error: DustrunError) -> Outcome:
     if isinstance(error, Uncertain):
         return Unknown(error.message)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
-    code = error.code.name if error.code.name.startswith("DUST_") else code
+    code = error.code.name if error.code.name.startswith(("DUST_", "SIM_")) else code
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
     return Failed(code, error.message, error.retryable, error.public_details() or None, after_ms)
 

@@ -33,12 +33,13 @@ class NodeView(Lazy):
     def get(self, key: str) -> Any:
         """One of the four; `result` exists only when the node succeeded, `error` only when it failed."""
         execution = self._execution
+        if execution is not None and execution.assumed and execution.is_settled:
+            self._roots.assumed = True
         if key == "status":
             return (execution.status if execution is not None else NodeStatus.PENDING).value
         if execution is None:
             raise KeyError(key)
         if key == "result" and execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
-            self._roots.assumed = self._roots.assumed or execution.assumed
             return execution.result
         if key == "error" and execution.error is not None:
             return execution.error

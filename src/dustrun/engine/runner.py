@@ -13,7 +13,7 @@ from dustrun.core import retry
 from dustrun.core.exact_json import dumps_text, loads, loads_own
 from dustrun.core.journal import Execution, Journal, frame_of
 from dustrun.core.plan import Busy, Done, Holds, Next, Plan, Ready, Start, Waiting
-from dustrun.core.program import Program
+from dustrun.core.program import Program, ProgramNode
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
@@ -28,7 +28,7 @@ from dustrun.engine.roots import NodeRoots
 from dustrun.engine.secrets import Secrets
 from dustrun.engine.tables import RunTables
 from dustrun.engine.traces import Traces
-from dustrun.errors import DustrunError, Invalid, Temporary, Uncertain
+from dustrun.errors import Code, DustrunError, Invalid, Temporary, Uncertain
 from dustrun.sdk import Effect
 from dustrun.sdk.context import Http
 from dustrun.sdk.notice import Notifier
@@ -119,16 +119,15 @@ class Runner:
         self._simulated_now = max(
             (e.facts["clock"] for e in journal.by_path.values() if e.facts and "clock" in e.facts), default=0
         )
-        self._assumed_where_it_counts = any(
-            e.assumed and (e.branch or (e.facts and "child" in e.facts)) for e in journal.by_path.values()
-        )
+        self._assumed_where_it_counts = any(_counts_as_assumed(e) for e in journal.by_path.values())
+        self._in_order = facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
 
     # --- what others ask of it ---
 
     def open(self) -> None:
         """Records the start of the first nodes that reach outside, so that it rides with the run's creation.
         Nothing is executed."""
-        answer = self._plan.next(self._now(), self._world.settings.max_parallel_nodes)
+        answer = self._plan.next(self._now(), self._room())
         starts = answer.starts if isinstance(answer, Ready) else ()
         if isinstance(answer, Ready):
             for path in answer.skipped:
@@ -234,8 +233,9 @@ class Runner:
         for _ in range(INLINE_STEPS):
             if self._stopping:
                 return Busy()
-            room = self._world.settings.max_parallel_nodes - len(self._tasks) - len(self._to_launch)
-            answer = self._plan.next(self._now(), max(room, 0))
+            answer = self._plan.next(self._now(), self._room())
+            if isinstance(answer, Busy) and self._waits_for_called():
+                return Waiting(None)
             if not isinstance(answer, Ready):
                 return answer
             for path in answer.cut_off:
@@ -247,6 +247,25 @@ class Runner:
             for start in answer.starts:
                 self._begin(start)
         return None
+
+    def _room(self) -> int:
+        """How many nodes may begin now. A simulation that may spend does one thing after the other, in the planner's
+        order, so that it always comes to the same."""
+        begun = len(self._tasks) + len(self._to_launch)
+        if not self._in_order:
+            return max(0, self._world.settings.max_parallel_nodes - begun)
+        others = len(self._errands) + len(self._to_run) + len(self._held_back) + len(self._deferred)
+        return 0 if begun or others or self._called() else 1
+
+    def _called(self) -> bool:
+        """Whether a called run goes on."""
+        executed = (self._journal.by_path[path] for path in self._plan.waiting)
+        return any(execution.facts is not None and "child" in execution.facts for execution in executed)
+
+    def _waits_for_called(self) -> bool:
+        """Whether the called run's end is all that it waits for, although other nodes could begin."""
+        idle = not (self._tasks or self._to_launch or self._errands or self._to_run or self._deferred)
+        return self._in_order and idle and not self._stopping and self._called()
 
     def _launch(self) -> None:
         """Starts the attempts whose start is on disk, each with its time limit; none when a cancel came meanwhile."""
@@ -468,6 +487,7 @@ class Runner:
         resolved, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
         shown = nodes.shown_input(node, self._world.catalog, roots.masked(resolved))
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
+        execution.assumed = roots.assumed
         self._journal.record(execution)
         self.recorder.started(execution, node.node.type)
         if self._plan.executions > self._world.settings.max_executions:
@@ -483,6 +503,11 @@ class Runner:
             self._to_run.append(prepared)
         elif not isinstance(prepared, Job):
             self._apply(start, prepared)
+        elif prepared.carrier is Carrier.REHEARSAL:
+            if prepared.assumed:
+                self._journal.by_path[start.path].facts = dict(nodes.ASSUMED_INPUT)
+                self._assumed_where_it_counts = True
+            self._to_launch.append(prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
             context = self._context(start.path, self._emit_now(start))
             self._apply(start, nodes.run_pure(prepared, context))
@@ -632,7 +657,7 @@ class Runner:
         if outcome.facts and "clock" in outcome.facts:
             self._simulated_now = max(self._simulated_now, outcome.facts["clock"])
         self._bytes += len(text)
-        if outcome.assumed and (outcome.branch is not None or (execution.facts and "child" in execution.facts)):
+        if _counts_as_assumed(execution):
             self._assumed_where_it_counts = True
         if outcome.expired:
             self._beside().expired.append(execution.path)
@@ -688,6 +713,11 @@ class Runner:
         execution.finished_at = self._now()
         on_error = self._program.nodes[execution.node_id].node.on_error
         execution.branch = "error" if on_error == "branch" else None
+        if _counts_as_assumed(execution):
+            self._assumed_where_it_counts = True
+        if execution.error["code"] == Code.SIM_FORK_LOST.name:
+            self._note_error(execution, execution.error)
+            self._plan.stopped(RunStatus.FAILURE)
         if on_error == "fail":
             self._note_error(execution, execution.error)
         self.recorder.became(execution)
@@ -868,7 +898,7 @@ class Runner:
     ) -> NodeContext:
         key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)
         if reach is None and self._world.money is not None:
-            reach = self._world.money.reach(self.facts)
+            reach = self._world.money.reach(self.facts, self._now())
         http = self.observer.http(self._world.http, path, self._journal.by_path[path].attempt)
         context = NodeContext(http, self._world.scripts, self.facts.org_id, key, self._now(), emit, reach)
         tables = RunTables(self._world.tables, self.facts, key, context.notes)
@@ -884,7 +914,7 @@ class Runner:
     async def _money_context(self, job: Job) -> NodeContext:
         """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none."""
         wallet = await self._money.wallet(self.facts, job.node.node.connector)
-        reach = replace(self._money.reach(self.facts), wallet=wallet)
+        reach = replace(self._money.reach(self.facts, self._now()), wallet=wallet)
         return self._context(job.start.path, self._emit_later(job.start), reach)
 
     def _emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
@@ -902,3 +932,14 @@ class Runner:
             self._wake.set()
 
         return emit
+
+
+def _counts_as_assumed(execution: Execution) -> bool:
+    """Whether something that matters hangs on an assumed value: a branch that was taken, a called run, a spend."""
+    facts = execution.facts or {}
+    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
+
+
+def _may_spend(node: ProgramNode) -> bool:
+    """Whether a node may change a simulated chain, by itself or by what it calls."""
+    return node.node.type == "call-workflow" or node.spec.effect == Effect.SPEND.value

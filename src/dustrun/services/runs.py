@@ -23,11 +23,13 @@ from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
+from dustrun.storage import forks as fork_rows
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import keys as key_rows
 from dustrun.storage import runs as rows
 from dustrun.storage import workflows as workflow_rows
 from dustrun.storage.database import Database
+from dustrun.storage.forks import Fork
 from dustrun.storage.journal import Event
 from dustrun.storage.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.runs import RunRow
@@ -95,6 +97,7 @@ class Run:
     row: RunRow
     definition: Definition | None = None
     executions: list[Execution] = field(default_factory=list)
+    forks: list[Fork] = field(default_factory=list)
 
 
 class Runs:
@@ -410,7 +413,10 @@ class Runs:
             row = rows.find(tx, principal.org_id, run_id)
             if row is None or not principal.may_use_workflow(row.workflow_id):
                 return None
-            return Run(row) if slim else Run(row, None, journal_rows.list_executions(tx, row.pk))
+            forks = _forks(tx, row)
+            if slim:
+                return Run(row, forks=forks)
+            return Run(row, None, journal_rows.list_executions(tx, row.pk), forks)
 
         run = await self._database.read(query)
         if run is None:
@@ -443,6 +449,14 @@ class Runs:
     def catalog(self) -> Catalog:
         """The catalogue that runs are executed with."""
         return self._catalog
+
+
+def _forks(tx: Tx, row: RunRow) -> list[Fork]:
+    """The chains that a simulation stands on."""
+    if row.mode != Mode.SIMULATE.value:
+        return []
+    caller = starting.caller_of(row)
+    return fork_rows.list_chains(tx, caller.top_pk if caller is not None else row.pk)
 
 
 def newest(executions: list[Execution]) -> dict[str, Execution]:

@@ -13,8 +13,8 @@ from dustrun.storage.tables import simulation_forks
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A simulated chain after `steps` transactions; `state` is JSON. `top_pk` is the run at the root of all calls:
-    the runs that it calls share its chains."""
+    """A simulated chain after `steps` changes; `state` is JSON. `top_pk` is the run at the root of all calls: the runs
+    that it calls share its chains. `chain_id` 0 is no chain: it holds what the wallets have spent on all of them."""
 
     top_pk: int
     chain_id: int
@@ -46,3 +46,8 @@ def keep(tx: Tx, fork: Fork) -> None:
 def list_of(tx: Tx, top_pk: int) -> list[Fork]:
     """The simulated chains that a run and those that it calls share."""
     return [Fork(*row) for row in tx.all(_LIST, the_top_pk=top_pk)]
+
+
+def list_chains(tx: Tx, top_pk: int) -> list[Fork]:
+    """The same without the row that is no chain."""
+    return [fork for fork in list_of(tx, top_pk) if fork.chain_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from dustrun.core.journal import Execution, enclosing
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.log import mask_value
 from dustrun.services.runs import Run, newest
+from dustrun.storage.forks import Fork
 from dustrun.storage.runs import RunRow
 
 _OPEN_ENDS = {RunStatus.RUNNING.value, RunStatus.WAITING.value}
@@ -127,8 +129,10 @@ class RunAnswer(RunListItem):
 
     payload: Json
     prop_values: Json
-    simulation_mode: str | None = None
-    simulation_forks: list[Json] = Field(default_factory=list)
+    simulation_mode: str | None = Field(None, description="How its transactions were simulated; null without any.")
+    simulation_forks: list[Json] = Field(
+        default_factory=list, description="The block of each chain that a simulation stands on, and how it simulates."
+    )
     execution_state: dict[str, NodeAnswer] | None = None
     workflow_definition: Json | None = None
 
@@ -187,17 +191,32 @@ def list_item(row: RunRow) -> Json:
 def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     """A whole run, or without state and definition when they were not read."""
     row = run.row
+    forks = [_fork(fork) for fork in run.forks]
     shaped = {
         **list_item(row),
         "payload": mask_value(loads(row.payload)),
         "propValues": mask_value(loads(row.prop_values)),
-        "simulationMode": None,
-        "simulationForks": [],
+        "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
+        "simulationForks": forks,
     }
     if run.definition is not None:
         shaped["executionState"] = execution_state(run, node_ids)
         shaped["workflowDefinition"] = mask_value(run.definition.model_dump(by_alias=True, exclude_unset=True))
     return shaped
+
+
+def _fork(fork: Fork) -> Json:
+    """A simulated chain: the block that it stands on, and how it simulates. Runs that share it show the same id."""
+    state = loads(fork.state)
+    digest = hashlib.sha256(f"{fork.top_pk} {fork.chain_id} {state['hash']}".encode()).hexdigest()
+    return {
+        "chainId": fork.chain_id,
+        "forkId": f"fork_{digest[:24]}",
+        "blockNumber": state["number"],
+        "blockHash": state["hash"],
+        "strategy": state["strategy"],
+        "transactions": len(state["steps"]),
+    }
 
 
 def execution_state(run: Run, node_ids: frozenset[str] | None = None) -> Json:
