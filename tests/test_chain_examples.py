@@ -1,4 +1,4 @@
-"""Every workflow of `examples/chain/` runs through the whole server on a real chain: simulated and live, by the witness's word."""
+"""Every workflow of `examples/chain/` runs through the whole server on a real chain, simulated and live."""
 
 from __future__ import annotations
 
