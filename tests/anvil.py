@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from e2e.guide import ROOT
 from e2e.node import npm_install
 
-FOLDER = Path(__file__).parent / "chain"
+FOLDER = ROOT / "scripts" / "devchain"
 CHAIN_ID = 31337
 # The node's own development accounts, funded with 10,000 ether each; everybody knows these keys.
 KEYS = (

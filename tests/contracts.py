@@ -1,6 +1,6 @@
 """The contracts that the tests meet: deployed once a session by web3.py, then loaded into a fresh node in some 60 ms.
 
-Our own fixtures come compiled (`tests/chain/contracts.json`); WETH9 and Uniswap come from npm and are never committed.
+Our own fixtures come compiled (`scripts/devchain/contracts.json`); WETH9 and Uniswap come from npm, never committed.
 web3.py is the witness: it shares no code with the product's client.
 """
 

@@ -5,7 +5,7 @@ pragma solidity ^0.8.20;
 ///
 /// The calldata is a row of asks: a word with the target, a word with the length of the data, the data (at most 4,000
 /// bytes). Target 0 asks for the native balance of the address in the data. The answer has two words for each ask:
-/// whether it was answered by one word, and that word. Compiled by `tests/chain/compile.mjs` into `prober.py`.
+/// whether it was answered by one word, and that word. Compiled by `scripts/devchain/compile.mjs` into `prober.py`.
 contract Prober {
     fallback() external {
         assembly {

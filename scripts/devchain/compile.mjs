@@ -1,4 +1,4 @@
-// Compiles contracts/*.sol into contracts.json, and the product's own Prober.sol for a look: node tests/chain/compile.mjs (after scripts/node-setup tests/chain).
+// Compiles contracts/*.sol into contracts.json, and the product's own Prober.sol for a look: node scripts/devchain/compile.mjs (after scripts/node-setup scripts/devchain).
 // The result is committed, so that a test needs no compiler; the settings keep it the same on every machine.
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import solc from "solc";
