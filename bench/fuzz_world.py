@@ -189,15 +189,9 @@ class World:
             self._node("anvil_setBalance", self._sender["address"], hex(10**21))
         return self._sender
 
-    def _spend(self, kind: str, payload: dict[str, Any]) -> str:
-        """A run whose node `n` spends from that wallet."""
-        connector = {"type": "wallet", "id": self.sender()["id"]}
-        return self.run({"type": kind, "connector": connector, "payload": payload})
-
     def transaction(self) -> str:
         """A transaction that was sent and waits for a block, which nobody makes."""
-        payload = {"chainId": self._chain_id, "recipient": "0x" + "00" * 19 + "aa", "amount": "1"}
-        run_id = self._spend("send-native", payload)
+        run_id = self.run(self.spending())
         for _ in range(500):
             found = self.call("GET", f"/v1/transactions?runId={run_id}&status=sent")["items"]
             if found:
@@ -205,9 +199,20 @@ class World:
             time.sleep(0.02)
         raise RuntimeError(f"the transaction of {run_id} was not sent: {self.call('GET', f'/v1/runs/{run_id}')}")
 
+    def sent_hash(self) -> str:
+        """The hash of a transaction that was sent."""
+        return str(self.call("GET", f"/v1/transactions/{self.transaction()}")["hash"])
+
+    def spending(self) -> dict[str, Any]:
+        """A node that sends coins of that wallet."""
+        payload = {"chainId": self._chain_id, "recipient": "0x" + "00" * 19 + "aa", "amount": "1"}
+        return {"type": "send-native", "connector": {"type": "wallet", "id": self.sender()["id"]}, "payload": payload}
+
     def signature(self) -> str:
         """A signature of that wallet."""
-        run_id = self._wait(self._spend("sign-message", {"message": "hello"}), *_SETTLED)
+        connector = {"type": "wallet", "id": self.sender()["id"]}
+        node = {"type": "sign-message", "connector": connector, "payload": {"message": "hello"}}
+        run_id = self._wait(self.run(node), *_SETTLED)
         return str(self.call("GET", f"/v1/signatures?runId={run_id}")["items"][0]["id"])
 
     def organization(self) -> str:
@@ -398,7 +403,7 @@ HELP: dict[str, Adapt] = {
     "speed_up_transaction": _id_and_body(World.transaction, {}),
     "cancel_transaction": _id_of(World.transaction),
     "release_spends": lambda world, case: _body(case, {"walletId": world.wallet(), "chainId": 1}),
-    "attribute_transactions": _only_body({"txHashes": ["0x" + "11" * 32]}),
+    "attribute_transactions": lambda world, case: _body(case, {"txHashes": [world.sent_hash()]}),
     "get_signature": _id_of(World.signature),
     "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "make_stream_token": _only_body({"stream": "/v1/activity/stream"}),
@@ -408,8 +413,8 @@ HELP: dict[str, Adapt] = {
     "diff_versions": _diff,
     "create_workflow": _whole_workflow,
     "validate_workflow": _only_body({"definition": definition()}),
-    "analyze_definition_funds": _only_body({"definition": definition()}),
-    "plan_dust": _id_and_body(World.draft, {"payload": {}}),
+    "analyze_definition_funds": lambda world, case: _body(case, {"definition": definition(world.spending())}),
+    "plan_dust": _id_and_body(lambda world: world.draft(world.spending()), {"payload": {}}),
     "get_workflow": _id_of(World.draft),
     "update_workflow": _id_and_body(World.draft, {"name": "renamed"}),
     "archive_workflow": _id_of(World.draft),

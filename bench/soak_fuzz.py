@@ -36,7 +36,12 @@ from bench.fuzz_world import World, place, succeed
 from bench.server_process import ServerProcess
 from bench.sink import SinkProcess
 
-_SETTINGS = {"outbound_allow": "127.0.0.1", "rate_limit_per_second": "0", "max_waiting_streams": "1000"}
+_SETTINGS = {
+    "outbound_allow": "127.0.0.1",
+    "rate_limit_per_second": "0",
+    "max_waiting_streams": "1000",
+    "max_tables": "100000",
+}
 _CHECKS = [
     checks.not_a_server_error,
     openapi_checks.status_code_conformance,

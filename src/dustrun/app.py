@@ -19,6 +19,7 @@ import uvloop
 import dustrun
 from dustrun import catalog as catalogs
 from dustrun import log
+from dustrun.api.http import HttpProtocol
 from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.chain.chains import Chains
@@ -233,7 +234,8 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
     async with compose(settings) as server:
         config = uvicorn.Config(
             server.app,
-            http="httptools",
+            http=HttpProtocol,
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,

@@ -25,6 +25,7 @@ class Code(enum.IntEnum):
 
     BODY_INVALID = 400001, "The request body is not valid; `details` names each field."
     PARAMETER_INVALID = 400002, "A path, query or header parameter is not valid."
+    REQUEST_UNREADABLE = 400003, "The request is no HTTP, or its address and headers are larger than 64 KiB."
     BOTH_MODES = 400077, "`simulate` and `dustTest` exclude each other."
     RUN_ID_MALFORMED = 400078, "`runId` must be `run_` and 1 to 64 of `[A-Za-z0-9_-]`."
     RUN_ID_USED = 400079, "`runId` is already used in this organisation."
@@ -80,7 +81,7 @@ class Code(enum.IntEnum):
     NODE_NOT_UNCERTAIN = 409004, "The node is not in `uncertain`."
     NO_LIVE_VERSION = 409005, "The draft is the workflow's only version and cannot be discarded."
     STATE_CONFLICT = 409006, "The workflow's status does not allow this."
-    IDEMPOTENCY_KEY_REUSED = 409007, "The Idempotency-Key was used with another request."
+    IDEMPOTENCY_KEY_REUSED = 409007, "The Idempotency-Key was used with another request, or by another kind of key."
     IDEMPOTENCY_NOT_STORED = (
         409008,
         "The first answer bore a secret and was not stored; `details` has the id.",

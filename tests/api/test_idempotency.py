@@ -107,6 +107,35 @@ async def test_a_malformed_key_is_refused(owner: Client, key: str) -> None:
     assert (reply.status, reply.code, reply.fields) == (400, 400002, ["Idempotency-Key"])
 
 
+@pytest.mark.parametrize("limit", ["permissions", "workflowIds", "walletIds"])
+async def test_a_key_that_reaches_less_reads_no_replay(server: Composition, owner: Client, limit: str) -> None:
+    flow, other = await owner.create_workflow(), await owner.create_workflow(name="other")
+    wallet = (await owner.post("/v1/wallets", {"name": "w"})).data
+    limits = {"permissions": ["workflow:execute"], "workflowIds": [other["id"]], "walletIds": [wallet["id"]]}
+    body = {"name": "less", "permissions": ["admin"], limit: limits[limit]}
+    less = server.client((await owner.post("/v1/api-keys", body)).data["key"])
+    same = server.client((await owner.post("/v1/api-keys", {"name": "same", "permissions": ["admin"]})).data["key"])
+    for path, sent in [
+        (f"/v1/workflows/{flow['id']}/run", {}),
+        ("/v1/runs/{runId}/retry", None),
+        ("/v1/runs", {"definition": {"nodes": DEFINITION["nodes"]}}),
+    ]:
+        if "{runId}" in path:
+            stopped = {**DEFINITION["nodes"], "say": {"type": "stop", "payload": {"status": "failure"}}}
+            failing = await owner.create_workflow({"nodes": stopped, "triggerNodeIds": ["root"]})
+            run_id = (await owner.post(f"/v1/workflows/{failing['id']}/run", {})).data["runId"]
+            while (await owner.get(f"/v1/runs/{run_id}")).data["status"] != "failure":
+                await asyncio.sleep(0.01)
+            path = path.format(runId=run_id)
+        key = {"Idempotency-Key": path}
+        first = await owner.post(path, sent, headers=key)
+        assert first.status == 200
+        reply = await less.post(path, sent, headers=key)
+        assert reply.code in (403001, 404001, 404003, 409007), reply.body
+        assert first.data["runId"] not in reply.response.text
+        assert (await same.post(path, sent, headers=key)).response.content == first.response.content
+
+
 async def test_a_replay_needs_the_permission(server: Composition, owner: Client) -> None:
     await owner.post("/v1/workflows", BODY, headers=KEY)
     reader = await server.client_with("workflow:read")

@@ -35,6 +35,8 @@ async def test_the_document_describes_every_route(server: Composition) -> None:
         if hasattr(route, "permission"):
             for method in route.methods - {"HEAD"}:
                 assert (route.path, method.lower()) in described
+                operation = document["paths"][route.path][method.lower()]
+                assert operation["x-permission"] == route.permission
     for name in _references(document):
         assert name.removeprefix("#/components/schemas/") in document["components"]["schemas"], name
 

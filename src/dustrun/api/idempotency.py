@@ -23,7 +23,10 @@ _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 def pending(
     parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, *, secret: bool = False
 ) -> Pending | None:
-    """The request's key with the hash of method, path, query and body; None when it carries no key.
+    """The request's key with the hash of method, path, query, body and what the caller may do; None without a key.
+
+    What the caller may do: the answer is looked up before the handler asks for limits, and a key that is limited must
+    not read what another one was answered.
 
     The hash of a `secret` body holds the caller's API key too, which the store does not know: a password cannot be
     found by hashing guesses.
@@ -40,7 +43,8 @@ def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal
         problem = Problem("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")
         raise Invalid("The Idempotency-Key is malformed.", code=Code.PARAMETER_INVALID, details=[problem])
     digest = hashlib.sha256()
-    for part in (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body):
+    asked = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body)
+    for part in (*asked, principal.reach.encode()):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return Pending(
@@ -67,7 +71,10 @@ async def replay(parts: Parts, request: Pending) -> Response:
 
 def _replay(stored: StoredAnswer, request: Pending) -> Response:
     if stored.request_hash != request.request_hash:
-        raise Conflict("This Idempotency-Key was used with another request.", code=Code.IDEMPOTENCY_KEY_REUSED)
+        raise Conflict(
+            "This Idempotency-Key was used with another request, or by a key that may do other things. Use a new one.",
+            code=Code.IDEMPOTENCY_KEY_REUSED,
+        )
     if stored.response is None:
         raise Conflict(
             "The first answer bore a secret and was not stored.",

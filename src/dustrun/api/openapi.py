@@ -16,7 +16,7 @@ from dustrun.core import exact_json
 from dustrun.errors import Code
 
 T = TypeVar("T")
-_ALWAYS = (Code.PARAMETER_INVALID, Code.INTERNAL, Code.UNAVAILABLE)
+_ALWAYS = (Code.PARAMETER_INVALID, Code.REQUEST_UNREADABLE, Code.INTERNAL, Code.UNAVAILABLE)
 _WITH_KEY = (Code.KEY_INVALID, Code.RATE_LIMITED)
 _WITH_BODY = (Code.BODY_INVALID, Code.BODY_TOO_LARGE, Code.CONTENT_TYPE_UNSUPPORTED)
 _WRITTEN = (Code.OUTCOME_UNKNOWN,)
@@ -26,7 +26,8 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key and body within 24 hours replays the first answer; another body is answered 409.",
+    "description": "The same key and body within 24 hours replays the first answer; another body, or a key that may do "
+    "other things, is answered 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _DESCRIPTION = """Workflows that move money and call APIs, on your own machine.

@@ -61,6 +61,12 @@ class Principal:
         if not self.may(permission):
             raise Forbidden(f'The key lacks the permission "{permission}".')
 
+    @property
+    def reach(self) -> str:
+        """All that the key may do, as one text: equal for keys that may do the same."""
+        named = (self.permissions, self.workflow_ids, self.wallet_ids)
+        return repr([None if names is None else sorted(names) for names in named])
+
     def may_use_workflow(self, workflow_id: str | None) -> bool:
         """Whether the key reaches a workflow and its runs; None stands for inline runs, which belong to none."""
         return self.workflow_ids is None or workflow_id in self.workflow_ids

@@ -1,0 +1,84 @@
+"""What is no HTTP, or too much of it, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from served import served
+
+HOST = b"Host: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder: Path = tmp_path_factory.mktemp("http")
+    with served(folder / "data") as server:
+        yield int(server.url.rpartition(":")[2])
+
+
+def _exchange(port: int, *pieces: bytes) -> tuple[str, dict[str, str], bytes]:
+    """Sends the pieces, until the other side hangs up: status line, headers and body of its answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        answer = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        except ConnectionError:
+            pass
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return status, dict(line.lower().split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"nonsense\r\n\r\n",),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",),
+        (b"\x16\x03\x01\x02\x00\x01\x00",),
+        (b"GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",),
+        (b"GET /healthz?a=" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",),
+        (b"POST /v1/workflows HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n" + HOST + b"\r\n",),
+        (b"POST /v1/workflows HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\nz\r\n",),
+    ],
+    ids=["words", "HTTP/2", "TLS", "a header without a colon", "a long address", "two lengths", "a bad chunk"],
+)
+def test_what_cannot_be_read_is_told_in_an_envelope(port: int, pieces: tuple[bytes, ...]) -> None:
+    status, headers, body = _exchange(port, *pieces)
+    found = json.loads(body)
+    assert (status, found["code"], found["details"]) == ("HTTP/1.1 400 Bad Request", 400003, [])
+    assert (headers["x-request-id"], headers["content-type"]) == (found["requestId"], "application/json")
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"a" * 1_000_000, b"X: a\r\n" * 100_000], ids=["one", "many"])
+def test_a_head_without_end_is_not_kept(port: int, line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            connection.sendall(line * 50)
+
+
+def test_requests_in_one_piece_are_all_answered(port: int) -> None:
+    request = b"GET /healthz HTTP/1.1\r\n" + HOST
+    one, last = request + b"X: " + b"a" * 30_000 + b"\r\n\r\n", request + b"Connection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(one * 5 + last)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert answer.count(b"HTTP/1.1 200 OK") == 6
+
+
+def test_an_offer_of_another_protocol_is_declined(port: int) -> None:
+    upgrade = (
+        b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n"
+    )
+    status, _, body = _exchange(port, b"GET /healthz HTTP/1.1\r\n" + HOST + upgrade + b"\r\n")
+    assert (status, json.loads(body)["code"]) == ("HTTP/1.1 200 OK", 200)
