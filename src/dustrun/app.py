@@ -50,6 +50,7 @@ from dustrun.services.prices import PriceBook
 from dustrun.services.programs import Programs
 from dustrun.services.rehearsal_guard import RehearsalGuard
 from dustrun.services.resumes import Resumes
+from dustrun.services.run_reports import RunReports
 from dustrun.services.runs import Runs
 from dustrun.services.signers import Signers
 from dustrun.services.simulated_policy import SimulatedPolicy
@@ -130,7 +131,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     wallets = Wallets(database, writer, signers)
-    dust, reports = NodeDust(duster), SpendReports(chains.get, prices)
+    dust, reports = NodeDust(duster), SpendReports(database, chains.get, prices, settings)
     spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
     rehearsals = Rehearsals(
         database,
@@ -156,6 +157,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     runs.is_traced = traces is not None
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
+    parts.run_reports = RunReports(database, runs, chains)
     parts.vault = vault
     parts.chains = chains
     parts.wallets = wallets

@@ -189,6 +189,19 @@ class Settings(BaseSettings):
         pattern=r"^\d{1,18}(\.\d{1,18})?$",
         description="US dollars that the coin of a test network counts as when no source prices it.",
     )
+    warn_value_usd: str = Field(
+        "1000",
+        pattern=r"^\d{1,18}(\.\d{1,18})?$",
+        description="US dollars in one transaction above which the report of a run's effects warns.",
+    )
+    warn_slippage_percent: str = Field(
+        "3",
+        pattern=r"^\d{1,2}(\.\d{1,6})?$",
+        description="How much less a swap may bring than it gives, by the prices known, before the report warns.",
+    )
+    warn_price_age_s: int = Field(
+        86_400, ge=1, description="Age of a price in seconds above which the report of a run's effects warns."
+    )
     actions_dir: Path | None = Field(None, description="A folder of your own action files, loaded at start.")
     dust_usd: str = Field(
         "0.01", pattern=r"^\d+(\.\d+)?$", description="US dollars that a dust amount is worth; at most 1."

@@ -1,46 +1,70 @@
 """The chain part of a run's report: transactions, balance changes, approvals, fees, verdicts, in one shape for
 transactions that were simulated and those that were sent.
 
-An execution that spends keeps `transactions` (see `services` and `engine` for who fills them) and `assets`, what was
-known of each asset then: `{key: {symbol, decimals, usd, source}}`.
+An execution that spends keeps `transactions` (`services/spend_reports.py` says what is in them), `assets`, what was
+known of each asset then (`{key: {symbol, decimals, usd, source, ageMs}}`), and `limits`, from which on it is warned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-from dustrun.core.amounts import MAX_UINT256, format_units
+from dustrun.core import balances
+from dustrun.core.amounts import format_units
+from dustrun.core.balances import Group
+from dustrun.core.effect_warnings import Limits, warn
 from dustrun.core.journal import Execution
 
 Json = dict[str, Any]
 _WIDE = Context(prec=120)
 _CENT_PARTS = Decimal("0.000001")
-_UNLIMITED = MAX_UINT256 // 2
+_INNER = ("block", "newRecipients", "noCode", "plannedAt")
 
 
 def fold(executions: Iterable[Execution]) -> Json:
     """The chain part of the report, of executions in the order of their start."""
-    spending = [execution for execution in executions if execution.facts and execution.facts.get("transactions")]
+    spending = [execution for execution in executions if _spends(execution)]
     known = _known_assets(spending)
+    facts = raw(spending)
+    groups = balances.group([transaction for _, transaction in facts])
+    by_place = {place: found for found in groups for place in found.members}
     shown = [
-        _transaction(execution, transaction, known)
-        for execution in spending
-        for transaction in (execution.facts or {})["transactions"]
+        _transaction(execution, transaction, by_place.get(place), known)
+        for place, (execution, transaction) in enumerate(facts)
     ]
+    limits = Limits.of(next((e.facts["limits"] for e in spending if e.facts and "limits" in e.facts), {}))
+    fees = _fees(shown, known)
     return {
         "transactions": shown,
-        "balanceChanges": _balance_changes(shown, known),
+        "balanceChanges": _balance_changes(groups, known),
         "approvals": _approvals(shown),
         "policyVerdicts": [
             {"nodeId": t["nodeId"], "path": t["path"], "item": t["item"], **t["verdict"]}
             for t in shown
             if t.get("verdict")
         ],
-        "totalFees": _fees(shown, known),
-        "warnings": [{"path": t["path"], "item": t["item"], **w} for t in shown for w in _warnings(t)],
+        "totalFees": fees,
+        "totalFeesUsd": _sum_usd(fees),
+        "assets": known,
+        "warnings": warn([t for _, t in facts], shown, groups, known, limits),
     }
+
+
+def _spends(execution: Execution) -> bool:
+    return bool(execution.facts and execution.facts.get("transactions"))
+
+
+def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, Any]]]:
+    """Each transaction with its node, as the newest of its attempts has it: one that is under way when an attempt
+    ends is the next attempt's too."""
+    found: dict[Any, tuple[Execution, Mapping[str, Any]]] = {}
+    for execution in filter(_spends, executions):
+        for place, transaction in enumerate((execution.facts or {})["transactions"]):
+            key = transaction.get("id") or (execution.path, execution.attempt, place)
+            found[key] = (execution, transaction)
+    return list(found.values())
 
 
 def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:
@@ -51,6 +75,12 @@ def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:
     return f"{_WIDE.quantize(worth, _CENT_PARTS):f}" if abs(worth) < Decimal(10) ** 60 else f"{worth:f}"
 
 
+def _sum_usd(amounts: Iterable[Mapping[str, Any]]) -> str | None:
+    """The sum in dollars; None when one of them is not priced."""
+    worths = [amount["usd"] for amount in amounts]
+    return None if None in worths else f"{sum((Decimal(worth) for worth in worths), Decimal(0)):f}"
+
+
 def _known_assets(executions: Iterable[Execution]) -> dict[str, Json]:
     known: dict[str, Json] = {}
     for execution in executions:
@@ -58,7 +88,8 @@ def _known_assets(executions: Iterable[Execution]) -> dict[str, Json]:
     return known
 
 
-def _amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
+def amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
+    """An amount as the report shows it, with its symbol and worth where they are known."""
     asset = known.get(key)
     shown: Json = {"asset": key, "amount": str(units)}
     if asset is not None and asset.get("decimals") is not None:
@@ -69,20 +100,25 @@ def _amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
     return shown
 
 
-def _transaction(execution: Execution, transaction: Mapping[str, Any], known: Mapping[str, Json]) -> Json:
-    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt, **transaction}
+def _transaction(
+    execution: Execution, transaction: Mapping[str, Any], group: Group | None, known: Mapping[str, Json]
+) -> Json:
+    plain = {name: value for name, value in transaction.items() if name not in _INNER}
+    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt, **plain}
     shown["movements"] = [
-        {**movement, **_amount(int(movement["amount"]), movement["asset"], known)}
+        {**movement, **amount(int(movement["amount"]), movement["asset"], known)}
         for movement in transaction.get("movements", ())
     ]
-    shown["balanceChanges"] = [
-        {"address": change["address"], **_amount(int(change["delta"]), change["asset"], known)}
-        for change in transaction.get("balanceChanges", ())
-    ]
+    shown["balanceChanges"] = _changes_of(group, known)
+    if group is not None and len(group.members) > 1:
+        shown["sharesBlock"] = True
     shown["approvals"] = [
-        {**approval, **_amount(int(approval["amount"]), approval["asset"], known)}
+        {**approval, **amount(int(approval["amount"]), approval["asset"], known)}
         for approval in transaction.get("approvals", ())
     ]
+    shown.setdefault("events", [])
+    if group is not None:
+        shown["measured"] = group.unmeasured is None
     if transaction.get("fee") is not None:
         shown["feeUsd"] = usd_of(int(transaction["fee"]), known.get(f"eip155:{transaction['chainId']}/native"))
     if execution.assumed:
@@ -90,22 +126,18 @@ def _transaction(execution: Execution, transaction: Mapping[str, Any], known: Ma
     return shown
 
 
-def _counts(transaction: Mapping[str, Any]) -> bool:
-    """Whether it happened, in reality or on the simulated chain."""
-    return transaction["status"] in ("simulated", "mined", "final", "success")
+def _changes_of(group: Group | None, known: Mapping[str, Json]) -> list[Json]:
+    changes = group.changes if group is not None else {}
+    return [{"address": who, **amount(units, asset, known)} for (who, asset), units in changes.items()]
 
 
-def _balance_changes(transactions: Iterable[Mapping[str, Any]], known: Mapping[str, Json]) -> list[Json]:
-    """Sums per address and asset over all transactions, fees of gas left out."""
-    sums: dict[tuple[str, str], int] = {}
-    for transaction in transactions:
-        for change in transaction["balanceChanges"] if _counts(transaction) else ():
-            key = (change["address"], change["asset"])
-            sums[key] = sums.get(key, 0) + int(change["amount"])
+def _balance_changes(groups: Sequence[Group], known: Mapping[str, Json]) -> list[Json]:
+    """Sums per address and asset over all transactions, fees of gas left out; `shared` where somebody else's
+    transaction of the same block may have a part in it."""
+    shared = {pair for found in groups for pair in found.others}
     return [
-        {"address": address, **_amount(units, asset, known)}
-        for (address, asset), units in sorted(sums.items())
-        if units
+        {"address": who, **amount(units, asset, known), **({"shared": True} if (who, asset) in shared else {})}
+        for (who, asset), units in balances.total(groups).items()
     ]
 
 
@@ -113,7 +145,7 @@ def _approvals(transactions: Iterable[Mapping[str, Any]]) -> list[Json]:
     """What remains approved at the end: the last word on each (owner, spender, asset), zeros left out."""
     last: dict[tuple[str, str, str], Json] = {}
     for transaction in transactions:
-        for approval in transaction["approvals"] if _counts(transaction) else ():
+        for approval in transaction["approvals"] if balances.happened(transaction) else ():
             last[(approval["owner"], approval["spender"], approval["asset"])] = dict(approval)
     return [approval for _, approval in sorted(last.items()) if int(approval["amount"])]
 
@@ -125,13 +157,4 @@ def _fees(transactions: Iterable[Mapping[str, Any]], known: Mapping[str, Json]) 
         if transaction.get("fee") is not None:
             key = (transaction["from"], f"eip155:{transaction['chainId']}/native")
             sums[key] = sums.get(key, 0) + int(transaction["fee"])
-    return [{"address": address, **_amount(units, asset, known)} for (address, asset), units in sorted(sums.items())]
-
-
-def _warnings(transaction: Mapping[str, Any]) -> list[Json]:
-    found = [dict(warning) for warning in transaction.get("warnings", ())]
-    for approval in transaction["approvals"]:
-        if int(approval["amount"]) > _UNLIMITED:
-            message = f"{approval['spender']} may take any amount of {approval.get('symbol') or approval['asset']}."
-            found.append({"code": "UNLIMITED_APPROVAL", "message": message})
-    return found
+    return [{"address": address, **amount(units, asset, known)} for (address, asset), units in sorted(sums.items())]

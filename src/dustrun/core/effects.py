@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dustrun.core import chain_effects
+from dustrun.core import assumptions, chain_effects
+from dustrun.core.assumptions import References
 from dustrun.core.definition import Node
 from dustrun.core.journal import Execution
 from dustrun.core.specs import Specs
@@ -14,12 +15,14 @@ from dustrun.core.state import Mode, NodeStatus
 _DUST_NOTE = "No node spends, so nothing was scaled: every node ran with its own values."
 
 
-def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, mode: Mode) -> dict[str, Any]:
+def fold(
+    executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, mode: Mode, references: References
+) -> dict[str, Any]:
     """The report of one run. `requests` are the writes in the order of their start; `sent` says whether one left.
 
     The chain part (`core/chain_effects.py`) is empty for a graph without spending nodes.
     """
-    ordered = sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
+    ordered = _in_order(executions)
     chain = chain_effects.fold(ordered)
     chain_warnings = chain.pop("warnings")
     report: dict[str, Any] = {
@@ -29,13 +32,22 @@ def fold(executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Spec
         "variableWrites": [_variable(execution, mode) for execution in ordered if _fact(execution, "variable")],
         "tableWrites": [_table(execution, mode) for execution in ordered if _fact(execution, "tableWrite")],
         "children": [_child(execution) for execution in ordered if _fact(execution, "child")],
-        "assumed": [_assumed(execution, nodes, specs) for execution in ordered if execution.assumed],
+        "assumed": assumptions.list_assumed(ordered, nodes, specs, references),
         "uncertain": [execution.path for execution in ordered if execution.status is NodeStatus.UNCERTAIN],
         "warnings": [*_warnings(ordered, mode), *chain_warnings],
     }
     if mode is Mode.DUST:
         report["dust"] = _dust(ordered)
     return report
+
+
+def transactions_of(executions: Iterable[Execution]) -> list[Mapping[str, Any]]:
+    """The facts of the transactions that a report shows, in its order."""
+    return [facts for _, facts in chain_effects.raw(_in_order(executions))]
+
+
+def _in_order(executions: Iterable[Execution]) -> list[Execution]:
+    return sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
 
 
 def _dust(executions: Iterable[Execution]) -> dict[str, Any]:
@@ -96,36 +108,17 @@ def _request(execution: Execution, nodes: Mapping[str, Node], mode: Mode) -> dic
     }
 
 
-def _assumed(execution: Execution, nodes: Mapping[str, Node], specs: Specs) -> dict[str, Any]:
-    node = nodes[execution.node_id]
-    spec = specs.get(node.type)
-    why = "depends on an assumed value"
-    if _is_write(execution) and spec is not None and not node.is_pinned:
-        why = "not sent: the result is the action's example"
-    if execution.branch is not None:
-        why = "the taken branch depends on an assumed value"
-    return {"nodeId": execution.node_id, "path": execution.path, "why": why}
-
-
 def _warnings(executions: Iterable[Execution], mode: Mode) -> list[dict[str, Any]]:
     warnings = []
     for execution in executions:
         if execution.assumed and execution.branch is not None:
             message = "A branch was taken on an assumed value; pin a result to make the simulation say something."
-            warnings.append({"code": "ASSUMED_BRANCH", "path": execution.path, "message": message})
+            warnings.append(_warning("ASSUMED_BRANCH", execution, message))
         if mode is Mode.DUST and _is_write(execution) and execution.facts and execution.facts.get("sent"):
             message = "This write went out as it is: a dust run scales only amounts that are spent."
-            warnings.append({"code": "DUST_UNSCALED_WRITE", "path": execution.path, "message": message})
+            warnings.append(_warning("DUST_UNSCALED_WRITE", execution, message))
     return warnings
 
 
-def compare(left: Mapping[str, Execution], right: Mapping[str, Execution]) -> list[dict[str, Any]]:
-    """What became of each path in two runs, where it differs: status, branch, result."""
-    differences = []
-    for path in sorted({*left, *right}):
-        one, other = left.get(path), right.get(path)
-        for name in ("status", "branch", "result", "error"):
-            before, after = getattr(one, name, None), getattr(other, name, None)
-            if before != after:
-                differences.append({"path": path, "field": name, "left": before, "right": after})
-    return differences
+def _warning(code: str, execution: Execution, message: str) -> dict[str, Any]:
+    return {"code": code, "nodeId": execution.node_id, "path": execution.path, "message": message}

@@ -346,8 +346,11 @@ class _Turn:
 
     async def told(self) -> Json:
         """The facts of the execution, for the report of effects."""
-        told = {"transactions": self._shown, "assets": await self._all.reports.assets(self._shown)}
+        told = await self._all.reports.simulated(self._shown, self._code)
         return told | ASSUMED_INPUT if self._job.assumed else told
+
+    async def _code(self, chain_id: int, address: str) -> bytes:
+        return await (await self._all.sim(self._facts, chain_id)).code(address)
 
 
 async def _set_clock(sim: SimChain, now_ms: int) -> None:

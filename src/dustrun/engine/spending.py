@@ -7,14 +7,14 @@ the input that they were made from is stored with them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from dustrun import clock, log
-from dustrun.core.intent import Spend
+from dustrun.core.intent import Intent, Receipt, Spend
 from dustrun.core.plan import Holds
 from dustrun.engine.context import NodeContext
 from dustrun.engine.node import Job
@@ -50,8 +50,16 @@ class Dust(Protocol):
 class Reports(Protocol):
     """Who tells people what was spent."""
 
-    async def assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
-        """What is known of the assets that transactions name, by key."""
+    async def sent(
+        self, transactions: Sequence[Mapping[str, Any]], intents: Sequence[Intent], receipts: Mapping[str, Receipt]
+    ) -> Json:
+        """Facts of transactions that came to an end."""
+        ...
+
+    async def simulated(
+        self, transactions: Sequence[Mapping[str, Any]], code_of: Callable[[int, str], Awaitable[bytes]]
+    ) -> Json:
+        """Facts of transactions that were simulated."""
         ...
 
 
@@ -155,7 +163,7 @@ class Spending:
         spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
         facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in stand.transactions]}
         if stand.status in ("settled", "failed"):
-            facts["assets"] = await self._reports.assets(stand.transactions)
+            facts |= await self._reports.sent(stand.transactions, stand.spend.intents, stand.receipts)
         if notes[_DUST]:
             facts["dust"] = list(notes[_DUST])
         return facts

@@ -28,15 +28,14 @@ from dustrun.api.shapes.runs import (
     SyncAnswer,
 )
 from dustrun.api.shapes.wire import Instant, PageAnswer, Paged, moment_ms, page_shape
-from dustrun.core import effects
 from dustrun.core.journal import item_frame
 from dustrun.core.state import Mode, RunStatus
 from dustrun.core.trace import parse as parse_traceparent
-from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.paging import Page
 from dustrun.services.problems import problems_of
-from dustrun.services.runs import Created, Run, newest
+from dustrun.services.runs import Created, Run
 from dustrun.services.starting import RunRequest
 from dustrun.storage.run_lists import Filters
 
@@ -343,10 +342,8 @@ async def get_run(
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
 async def get_effects(call: Call, run_id: RunId) -> dict[str, Any]:
     """What the run changed, or would change: requests, transactions, assumed values, warnings."""
-    run = await call.parts.runs.get(call.principal, run_id)
-    report = effects.fold(run.executions, run.definition.nodes, call.parts.catalog.specs(), Mode(run.row.mode))
-    passed = None if run.row.passed is None else bool(run.row.passed)
-    return {"runId": run.row.id, "status": run.row.status, "passed": passed, **report}
+    report: dict[str, Any] = await call.parts.run_reports.effects(call.principal, run_id)
+    return report
 
 
 @routes.get(
@@ -359,17 +356,8 @@ async def compare_runs(
     call: Call, run_id: RunId, other_id: Annotated[str, Path(alias="otherId", description="Id of the other run.")]
 ) -> dict[str, Any]:
     """Two runs of a workflow side by side, e.g. the rehearsal and the real one."""
-    left = await call.parts.runs.get(call.principal, run_id)
-    right = await call.parts.runs.get(call.principal, other_id)
-    if left.row.workflow_id != right.row.workflow_id:
-        raise Conflict("The runs are of different workflows; compare two runs of one.")
-    differences = effects.compare(newest(left.executions), newest(right.executions))
-    return {
-        "left": shapes.list_item(left.row),
-        "right": shapes.list_item(right.row),
-        "equal": not differences,
-        "differences": differences,
-    }
+    left, right, compared = await call.parts.run_reports.compare(call.principal, run_id, other_id)
+    return {"left": shapes.list_item(left.row), "right": shapes.list_item(right.row), **compared}
 
 
 # --- steering ---

@@ -233,6 +233,8 @@ def _approvals(intent: Intent, sender: str, logs: Sequence[Log]) -> Iterator[App
         if movement.kind == "approve" and movement.asset.token is not None:
             yield Approval(checksum(movement.asset.token), sender, checksum(movement.counterparty))
     for log in logs:
+        if _is_payment(log, sender) and intent.to not in (None, log.address):
+            yield Approval(log.address, sender, str(intent.to))  # what the called contract may take of it still
         if len(log.topics) not in (3, 4) or log.topics[0] not in (APPROVAL, APPROVAL_FOR_ALL):
             continue
         owner, spender = address_of_word(log.topics[1]), address_of_word(log.topics[2])
@@ -243,6 +245,11 @@ def _approvals(intent: Intent, sender: str, logs: Sequence[Log]) -> Iterator[App
                 yield Approval(log.address, owner, spender, int.from_bytes(log.topics[3]))
         else:
             yield Approval(log.address, owner, spender)
+
+
+def _is_payment(log: Log, sender: str) -> bool:
+    """Whether it is an ERC-20's transfer out of the sender's account."""
+    return len(log.topics) == 3 and log.topics[0] == TRANSFER and address_of_word(log.topics[1]) == sender
 
 
 def changes_of(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from dustrun.core.intent import Spend, Spent
+from dustrun.core.intent import Receipt, Spend, Spent
 
 Status = Literal["settled", "open", "failed", "displaced"]
 WaitsFor = Literal["receipts", "approval", "release"]
@@ -69,6 +69,7 @@ class Stand:
     without one. `failed`: they came to nothing, and `failure` says why. `displaced`: a nonce was used by somebody
     else; a person decides, by a cancel of the transaction. `spend` is what is stored, which wins over a newer wish.
     `is_signed`: signed bytes exist whose end is not known, so the run must not end. `transactions` is for people.
+    `receipts` are what the chain said of those that came to an end, by item.
     """
 
     status: Status
@@ -80,6 +81,7 @@ class Stand:
     until: int | None = None
     is_signed: bool = False
     transactions: tuple[Mapping[str, Any], ...] = ()
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
 
 
 class Ledger(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.core.exact_json import loads_own
-from dustrun.core.intent import Intent, Movement, SignRequest, Spend, Spent
+from dustrun.core.intent import Intent, Movement, Receipt, SignRequest, Spend, Spent
 from dustrun.core.ledger import FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
 from dustrun.core.receipts import read_receipt
 from dustrun.services.transactions.order import Failure, Order, Stand
@@ -105,9 +105,10 @@ def stand_of(stored: Stored) -> Stand:
     if states & FOLLOWED and (states & NOTHING_CAME or "refused" in signs):
         return replace(stand, waits_for="receipts")  # the rest must come to its end first
     if states & NOTHING_CAME or "refused" in signs:
-        return replace(stand, status="failed", failure=_failure((*stored.transactions, *stored.signatures)))
+        failure = _failure((*stored.transactions, *stored.signatures))
+        return replace(stand, status="failed", failure=failure, receipts=_receipts(stored))
     if states <= {TxState.FINAL} and signs <= {"signed"}:
-        return replace(stand, status="settled", spent=spent_of(stored))
+        return replace(stand, status="settled", spent=spent_of(stored), receipts=_receipts(stored))
     if states & FOLLOWED:
         return replace(stand, waits_for="receipts", until=_expiry(stored))
     until = _expiry(stored)
@@ -128,6 +129,11 @@ def spent_of(stored: Stored) -> Spent:
     """Receipts and signatures of wishes that are all final."""
     receipts = tuple(read_receipt(row.item, loads_own(row.receipt or "null")) for row in stored.transactions)
     return Spent(receipts, dict(stored.plain))
+
+
+def _receipts(stored: Stored) -> dict[str, Receipt]:
+    rows_ = [(row.item, row.receipt) for row in stored.transactions if row.receipt is not None]
+    return {item: read_receipt(item, loads_own(text)) for item, text in rows_}
 
 
 def _failure(found: Iterable[TransactionRow | SignatureRow]) -> Failure:
@@ -171,9 +177,16 @@ def public(row: TransactionRow) -> Json:
         "hash": row.hash,
         "fee": receipt["fee"] if receipt is not None else None,
         "gasUsed": receipt["gasUsed"] if receipt is not None else None,
+        "gasPrice": receipt["gasPrice"] if receipt is not None else None,
+        "gasLimit": row.gas_limit,
         "blockNumber": row.block_number,
+        "blockHash": row.block_hash,
+        "blockTime": receipt["blockTime"] if receipt is not None else None,
+        "walletId": row.wallet_id,
+        "plannedAt": row.planned_at,
         "verdict": loads_own(row.verdict) if row.verdict is not None else None,
         "error": loads_own(row.error) if row.error is not None else None,
+        **({"revert": receipt["revert"]} if receipt is not None and receipt["revert"] is not None else {}),
     }
 
 

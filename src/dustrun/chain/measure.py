@@ -1,0 +1,225 @@
+"""What transactions really changed: balances read at the block before theirs and at their own, approvals after it.
+
+One batch of requests for each block. A node cannot read within a block, so what others did in the same block to the
+same balances is in the numbers; whom that concerns is told (`others`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dustrun.chain import wire
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.simulate import prober
+from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate.touched import Approval, Holding, Touched, changes_of, touched
+from dustrun.core.addresses import checksum
+from dustrun.core.intent import Intent, Receipt
+from dustrun.errors import DustrunError
+
+_WITHIN_S: Final = 20.0
+_MOST_ADDRESSES: Final = 100
+_PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A wish with its receipt, which is a success."""
+
+    intent: Intent
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What one transaction's block changed, gas included, among all that the transaction may have touched.
+
+    `changes` are `(address, asset, units)`; `unchanged` are those that were read and stayed. `others` are the pairs
+    that another transaction of the block may have changed too, with that transaction's hash. `failed` says why there
+    are no numbers.
+    """
+
+    changes: tuple[tuple[str, str, int], ...] = ()
+    unchanged: tuple[tuple[str, str], ...] = ()
+    approvals: tuple[Json, ...] = ()
+    others: tuple[tuple[str, str, str], ...] = ()
+    left_out: int = 0
+    failed: str | None = None
+
+
+@dataclass(slots=True)
+class _Block:
+    """What is to be read around one block."""
+
+    number: int
+    hash: str
+    mined: list[Mined] = field(default_factory=list)
+    touched: list[Touched] = field(default_factory=list)
+
+    @property
+    def holdings(self) -> list[Holding]:
+        """Of all its transactions, each once."""
+        return list(dict.fromkeys(holding for found in self.touched for holding in found.holdings))
+
+    @property
+    def approvals(self) -> list[Approval]:
+        """Of all its transactions, each once."""
+        return list(dict.fromkeys(approval for found in self.touched for approval in found.approvals))
+
+
+class _Unmeasured(Exception):
+    """There are no numbers; the text says why."""
+
+
+async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined]) -> list[Measure]:
+    """One for each, in their order; never raises for what the endpoints do."""
+    blocks: dict[str, _Block] = {}
+    approved: list[str] = []  # what an earlier one approved is read again after each later one
+    for one in sorted(mined, key=lambda one: one.receipt.block_number):
+        receipt = one.receipt
+        block = blocks.setdefault(str(receipt.block_hash), _Block(receipt.block_number, str(receipt.block_hash)))
+        emitters = {log.address for log in receipt.logs}  # who moves native coin seldom does so without a word
+        found = touched(one.intent, sender, receipt.logs, emitters, receipt.contract_address, (), approved)
+        approved += [approval.key() for approval in found.approvals]
+        block.mined.append(one)
+        block.touched.append(found)
+    measured = await asyncio.gather(*(_measure_block(chain, block) for block in blocks.values()))
+    by_item = {
+        one.intent.item: found
+        for block, several in zip(blocks.values(), measured, strict=True)
+        for one, found in zip(block.mined, several, strict=True)
+    }
+    return [by_item[one.intent.item] for one in mined]
+
+
+async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            return await _read(chain, block)
+    except TimeoutError:
+        why = f"no endpoint answered within {_WITHIN_S:.0f} s"
+    except _Unmeasured as error:
+        why = str(error)
+    except DustrunError as error:
+        why = error.message
+    return [Measure(failed=why) for _ in block.mined]
+
+
+async def _read(chain: LiveChain, block: _Block) -> list[Measure]:
+    holdings, approvals = block.holdings, block.approvals
+    asks = [holding.ask() for holding in holdings]
+    before, after = hex(block.number - 1), {"blockHash": block.hash}
+    requests = [
+        Request("eth_getBlockByHash", (block.hash, True)),
+        Request("eth_getBlockByNumber", (before, False)),
+        _probe(asks, before),
+        _probe([*asks, *(approval.ask() for approval in approvals)], after),
+        *_logs(block, holdings),
+    ]
+    its_own, parent, was, now, *logs = await chain.endpoints.batch(requests)
+    _check(block, its_own, parent)
+    words_before = _words(was, len(asks), block.number - 1)
+    words_after = _words(now, len(asks) + len(approvals), block.number)
+    chain_id = chain.network.chain_id
+    changed = {
+        (change.address, change.asset): change.delta_units
+        for change in changes_of(holdings, words_before, words_after, chain_id, {})
+    }
+    left = dict(zip(approvals, words_after[len(asks) :], strict=True))
+    others = _others(block, its_own, logs, changed, chain_id)
+    return [_of_one(found, changed, left, others, chain_id) for found in block.touched]
+
+
+def _of_one(
+    found: Touched,
+    changed: Mapping[tuple[str, str], int],
+    left: Mapping[Approval, int | None],
+    others: Mapping[tuple[str, str], str],
+    chain_id: int,
+) -> Measure:
+    """The part of a block's numbers that a transaction may have to do with."""
+    assets = {holding.asset(chain_id) for holding in found.holdings if holding.who is None}  # NFTs: whoever has them
+    pairs = {(holding.who, holding.asset(chain_id)) for holding in found.holdings if holding.who is not None}
+    mine = {pair: units for pair, units in changed.items() if pair in pairs or pair[1] in assets}
+    words = [(approval, left[approval]) for approval in found.approvals]
+    return Measure(
+        changes=tuple((who, asset, units) for (who, asset), units in mine.items()),
+        unchanged=tuple(sorted((who, asset) for who, asset in pairs if (who, asset) not in mine)),
+        approvals=tuple(approval.shown(chain_id, word) for approval, word in words if word is not None),
+        others=tuple((*pair, others[pair]) for pair in mine if pair in others),
+        left_out=found.left_out,
+    )
+
+
+def _probe(asks: Sequence[Ask], at: Any) -> Request:
+    fields = {
+        "from": prober.PROBER_SENDER,
+        "to": prober.PROBER,
+        "data": wire.hexed(prober.encode(asks)),
+        "gas": hex(prober.gas_of(len(asks))),
+    }
+    return Request("eth_call", (fields, at, _PROBER_STATE))
+
+
+def _logs(block: _Block, holdings: Sequence[Holding]) -> list[Request]:
+    """Events of the touched tokens that name a touched address in any topic."""
+    tokens = sorted({holding.token for holding in holdings if holding.token is not None})[:_MOST_ADDRESSES]
+    named = sorted({holding.who for holding in holdings if holding.who is not None})[:_MOST_ADDRESSES]
+    if not tokens:
+        return []
+    words = [wire.hexed(prober.word_of(who)) for who in named]
+    wanted = {"blockHash": block.hash, "address": tokens}
+    return [Request("eth_getLogs", ({**wanted, "topics": [None] * place + [words]},)) for place in (1, 2, 3)]
+
+
+def _check(block: _Block, its_own: Any, parent: Any) -> None:
+    for answer in (its_own, parent):
+        if isinstance(answer, RpcError):
+            raise _Unmeasured(f"the endpoint does not give the block {block.number}: {answer.message}")
+    if not isinstance(its_own, dict) or not isinstance(parent, dict) or its_own.get("parentHash") != parent.get("hash"):
+        raise _Unmeasured(f"the endpoint does not know the block {block.number} ({block.hash}) any more")
+
+
+def _words(answer: Any, count: int, number: int) -> list[int | None]:
+    if isinstance(answer, RpcError):
+        raise _Unmeasured(f"the endpoint does not read the state of block {number}: {answer.message}")
+    data = wire.data(answer)
+    if len(data) != 64 * count:
+        raise _Unmeasured(f"the endpoint did not read the balances at block {number}: it takes no state overrides")
+    return prober.decode(data, count)
+
+
+def _others(
+    block: _Block, its_own: Json, logs: Iterable[Any], changed: Iterable[tuple[str, str]], chain_id: int
+) -> dict[tuple[str, str], str]:
+    """Which changes other transactions of the block may have a part in: its hash, or `unknown`."""
+    ours = {str(one.receipt.hash) for one in block.mined}
+    transactions = [entry for entry in its_own.get("transactions", ()) if entry.get("hash") not in ours]
+    if not transactions:
+        return {}
+    pairs, native = set(changed), f"eip155:{chain_id}/native"
+    found: dict[tuple[str, str], str] = {}
+    for entry in transactions:
+        for party in (entry.get("from"), entry.get("to")):
+            if party is not None and (checksum(party), native) in pairs:
+                found.setdefault((checksum(party), native), entry["hash"])
+    for answer in logs:
+        if isinstance(answer, RpcError):
+            found = dict.fromkeys(pairs, "unknown") | found
+            continue
+        for log in answer or ():
+            if log.get("transactionHash") not in ours:
+                _note_log(log, pairs, found)
+    return found
+
+
+def _note_log(log: Json, pairs: Iterable[tuple[str, str]], found: dict[tuple[str, str], str]) -> None:
+    token, topics = log["address"].lower(), {topic[-40:].lower() for topic in log["topics"][1:]}
+    for who, asset in pairs:
+        if token in asset.lower() and who[2:].lower() in topics:
+            found.setdefault((who, asset), log["transactionHash"])

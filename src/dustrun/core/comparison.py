@@ -1,0 +1,102 @@
+"""Two runs of a workflow side by side: what differs in what they did, by node and item.
+
+What no two transactions share (hash, block, nonce, gas and its price) is no difference: gas and fees are told as
+estimates. A value that was assumed in one of the runs has nothing to be compared with, and is told as a note.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun.core.compared_transactions import compare_balances, compare_transactions
+from dustrun.core.findings import Findings, Side
+from dustrun.core.journal import Execution
+from dustrun.core.value_differences import Own, differences_of
+
+Json = dict[str, Any]
+
+
+def compare(left: Side, right: Side) -> Json:
+    """`verdict` is `same` or `differs`; `differences` have a sentence each; `estimates` are gas and fees by
+    transaction; `notes` say what was not compared, and why."""
+    found = Findings.of(left, right)
+    _about_runs(left, right, found)
+    own = _own(left), _own(right)
+    triggers = left.triggers | right.triggers
+    for path in _paths(left, right):
+        if path not in triggers:  # what starts a run differs by its time, and by the payload, which is told
+            _node(path, left.executions.get(path), right.executions.get(path), own, found)
+    pairs = compare_transactions(left, right, found)
+    compare_balances(left, right, pairs, found)
+    return {
+        "verdict": "differs" if found.differences else "same",
+        "equal": not found.differences,
+        "differences": found.differences,
+        "estimates": found.estimates,
+        "notes": found.notes,
+    }
+
+
+def _about_runs(left: Side, right: Side, found: Findings) -> None:
+    if left.version != right.version:
+        versions = f"{left.version or 'inline'} and {right.version or 'inline'}"
+        found.note("VERSIONS", f"The runs are of different versions of the workflow: {versions}.")
+    if left.mode != right.mode and "dust" in (left.mode, right.mode):
+        found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
+    for where, was, now in differences_of(left.payload, right.payload, (_own(left), _own(right)), of_spend=False):
+        found.note("PAYLOAD", found.both(f"The payload's {where.lstrip('.') or 'value'} is", was, now))
+
+
+def _paths(left: Side, right: Side) -> list[str]:
+    """All paths in the order in which the nodes began."""
+    at: dict[str, int] = {}
+    for side in (right, left):
+        at |= {path: execution.started_at or 0 for path, execution in side.executions.items()}
+    return sorted(at, key=lambda path: (at[path], path))
+
+
+def _own(side: Side) -> Own:
+    hashes = {str(facts[name]) for facts in side.facts for name in ("hash", "blockHash") if facts.get(name)}
+    return Own(frozenset(hashes) | side.ids, side.mode == "simulate")
+
+
+def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[Own, Own], found: Findings) -> None:
+    if one is None or other is None:
+        states = tuple(None if side is None else side.status.value for side in (one, other))
+        label = found.labels[1 if one is None else 0]
+        found.differ(path, "status", (states[0], states[1]), f"Ran in {label} only ({states[0] or states[1]}).")
+        return
+    if one.status is not other.status:
+        sides = (one.status.value, other.status.value)
+        found.differ(path, "status", sides, found.both("Status is", *sides))
+    if one.branch != other.branch:
+        sides = (one.branch or "none", other.branch or "none")
+        found.differ(path, "branch", (one.branch, other.branch), found.both("The branch taken is", *sides))
+    codes = ((one.error or {}).get("code"), (other.error or {}).get("code"))
+    if codes[0] != codes[1]:
+        found.differ(path, "error", (one.error, other.error), found.both("The error is", *codes))
+    _results(path, one, other, own, found)
+    _requests(path, one, other, own, found)
+
+
+def _results(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
+    if one.assumed or other.assumed:
+        if one.result != other.result:
+            label = found.labels[0 if one.assumed else 1]
+            found.note("ASSUMED", f"Its result was assumed in {label}, so results were not compared.", path)
+        return
+    if one.status is not other.status:
+        return
+    spends = any("transactions" in (side.facts or {}) for side in (one, other))
+    for where, before, after in differences_of(one.result, other.result, own, of_spend=spends):
+        message = found.both(f"The result's {where.lstrip('.') or 'value'} is", before, after)
+        found.differ(path, f"result{where}", (before, after), message)
+
+
+def _requests(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
+    before, after = ((side.facts or {}).get("request") for side in (one, other))
+    if before is None or after is None:
+        return
+    for where, was, now in differences_of(before, after, own, of_spend=False):
+        message = found.both(f"The request's {where.lstrip('.') or 'value'} is", was, now)
+        found.differ(path, f"request{where}", (was, now), message)
