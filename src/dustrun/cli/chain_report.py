@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 Json = Mapping[str, Any]
-_STATES = {
+STATES = {
     "simulated": ("would succeed", "green"),
     "rejected": ("would be rejected", "red"),
     "reverted": ("reverted", "red"),
@@ -55,13 +55,14 @@ def short(address: Any) -> str:
 def amount(item: Json) -> str:
     """An amount with its symbol and its worth."""
     number = item.get("amountFormatted")
-    text = f"{number if number is not None else item['amount']} {_symbol(item)}"
+    text = f"{number if number is not None else item['amount']} {symbol(item)}"
     if number is None:
         text += " (base units)"
     return text if item.get("usd") is None else f"{text} (${_cents(item['usd'])})"
 
 
-def _symbol(item: Json) -> str:
+def symbol(item: Json) -> str:
+    """What an amount is of: its symbol, else its key."""
     if item.get("symbol"):
         return str(item["symbol"])
     key = str(item["asset"])
@@ -102,7 +103,7 @@ def _fee(transaction: Json) -> str:
 
 
 def _outcome(transaction: Json) -> Text:
-    told, style = _STATES.get(transaction["status"], (str(transaction["status"]), ""))
+    told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
     revert = transaction.get("revert") or transaction.get("error")
     if revert:
         told += f": {revert.get('message') or revert.get('text') or revert.get('reason') or ''}"

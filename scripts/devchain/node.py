@@ -1,0 +1,84 @@
+"""The chain's process: anvil on the loopback address, with its state in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CHAIN_ID = 31337
+_SAVE_EVERY_S = 10  # what a crash may lose
+_READY_WITHIN_S = 30.0
+_STOP_WITHIN_S = 10.0
+
+
+class NodeFault(Exception):
+    """The node did not start, or answered with an error."""
+
+
+class Node:
+    """What is asked of a running node."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self.pid = pid
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, method: str, *params: Any) -> Any:
+        """One JSON-RPC call; raises `NodeFault`, and OSError when nobody answers."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", "/", body, {"Content-Type": "application/json"})
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        if "error" in answer:
+            raise NodeFault(f"{method}: {answer['error'].get('message')}")
+        return answer["result"]
+
+    @property
+    def genesis(self) -> str:
+        """Hash of block 0: another one for every new chain."""
+        return str(self.ask("eth_getBlockByNumber", "0x0", False)["hash"])
+
+
+@contextlib.contextmanager
+def running(anvil: Path, port: int, state: Path, log_path: Path) -> Iterator[Node]:
+    """A node that goes on from `state`, and writes it when it ends; it is stopped by its own process id."""
+    words = ["--quiet", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID)]
+    words += ["--state", str(state), "--state-interval", str(_SAVE_EVERY_S)]
+    with log_path.open("ab") as log:
+        # in a session of its own: Ctrl-C reaches us alone, and the server ends before its chain
+        process = subprocess.Popen([str(anvil), *words], stdout=log, stderr=log, start_new_session=True)
+    try:
+        node = Node(port, process.pid)
+        _wait_until_ready(node, process, log_path)
+        yield node
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(node: Node, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if int(node.ask("eth_chainId"), 16) == CHAIN_ID:
+                return
+        time.sleep(0.02)
+    tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-5:])
+    raise NodeFault(f"anvil did not start: {tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
