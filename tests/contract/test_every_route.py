@@ -6,25 +6,19 @@ answered 2xx for a key with the declared permission alone has just been refused 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import requests
-from bench.fuzz_world import World, succeed
+from bench.fuzz_world import World
 from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
 
-from anvil import Anvil
+from contract.asking import ID, PERMISSION_OF, Asked, asking
 from dustrun.services.principal import PERMISSIONS
 
-_ID = re.compile(r"\b(?:wf|run|conn|wal|key|msg|conv|org|tbl|tx|sig|apr)_[0-9a-z]{26}\b")
 _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_")
 """What a key that is limited to other workflows and wallets must see nothing of."""
 _LIMITED_PATHS = (
@@ -45,64 +39,27 @@ _FORBIDDEN = {
 }
 """What reaches beyond any limit."""
 _READ_S = 0.3
-_DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
-_OPERATIONS = {
-    operation["operationId"]: (method.upper(), path)
-    for path, operations in _DOCUMENT["paths"].items()
-    for method, operation in operations.items()
-}
-_PERMISSION_OF = {
-    operation["operationId"]: operation["x-permission"]
-    for operations in _DOCUMENT["paths"].values()
-    for operation in operations.values()
-}
 _MORE = {"workflow:execute": ["approval:decide"], "key:write": ["run:read"], "wallet:write": ["wallet:admin"]}
 """What some request needs besides the permission of its operation: a key gives only what it holds itself, and the
 policy that is put loosens."""
 
 
 @dataclass
-class Asked:
-    """A request, as `succeed` fills it in."""
-
-    method: str
-    path: str
-    name: str
-    path_parameters: dict[str, Any] = field(default_factory=dict)
-    query: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    body: Any = None
-    media_type: str | None = None
-
-    @property
-    def operation(self) -> Any:
-        return SimpleNamespace(path=self.path)
-
-    @property
-    def named(self) -> set[str]:
-        """The ids in the request itself."""
-        return set(_ID.findall(f"{self.url} {self.query} {self.body}"))
-
-    @property
-    def url(self) -> str:
-        return self.path.format(**self.path_parameters)
-
-
-@dataclass
 class Answered:
     status: int
     text: str
+    is_replay: bool = False
 
     @property
     def ids(self) -> set[str]:
-        return set(_ID.findall(self.text))
+        return set(ID.findall(self.text))
 
 
 class Everybody:
     """The keys that ask, and the world of the first organisation."""
 
-    def __init__(self, server: ServerProcess, sink: SinkProcess, node: Anvil) -> None:
-        self.world = World(server.base, server.owner_key, sink.base, node.rpc, node.chain_id)
+    def __init__(self, server: ServerProcess, world: World) -> None:
+        self.world = world
         self._base = server.base
         self._session = requests.Session()
         self.stranger: str = self.world.call("POST", "/v1/organizations", {"name": "Other"})["ownerKey"]
@@ -120,17 +77,14 @@ class Everybody:
 
         def noting(method: str, path: str, body: Any = None) -> Any:
             data = call(method, path, body)
-            self.world_ids |= set(_ID.findall(json.dumps(data)))
+            self.world_ids |= set(ID.findall(json.dumps(data)))
             return data
 
         self.world.call = noting  # type: ignore[method-assign]
 
     def request(self, name: str) -> Asked:
         """A request that should succeed, for things that were just made."""
-        method, path = _OPERATIONS[name]
-        asked = Asked(method, path, name)
-        succeed(self.world, name, asked)
-        return asked
+        return asking(self.world, name)
 
     def key(self, permissions: list[str], **limits: Any) -> str:
         made = self.world.call("POST", "/v1/api-keys", {"name": "k", "permissions": permissions, **limits})
@@ -138,7 +92,7 @@ class Everybody:
 
     def ask(self, asked: Asked, key: str | None) -> Answered:
         """The answer; of a stream what comes within a moment."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": asked.once} if key else {}
         options: dict[str, Any] = {} if asked.body is None else {"json": asked.body}
         timeout = (10, _READ_S) if asked.path.endswith("/stream") else 30
         with self._session.request(
@@ -151,35 +105,22 @@ class Everybody:
                     text += chunk
             except requests.exceptions.RequestException:
                 assert asked.path.endswith("/stream")
-            return Answered(answer.status_code, text.decode())
+            return Answered(answer.status_code, text.decode(), answer.headers.get("Idempotent-Replayed") == "true")
 
     def close(self) -> None:
         self._session.close()
-        self.world.close()
 
 
 @pytest.fixture(scope="module")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everybody]:
-    sink = SinkProcess(1)
-    with Anvil("--no-mining") as node:
-        settings = {
-            "outbound_allow": "127.0.0.1",
-            "rate_limit_per_second": "0",
-            "chain_endpoints": json.dumps({str(node.chain_id): [node.url]}),
-        }
-        server = ServerProcess(tmp_path_factory.mktemp("routes") / "data", settings)
-        server.start()
-        asyncio.run(server.wait_ready())
-        found = Everybody(server, sink, node)
-        yield found
-        found.close()
-        asyncio.run(server.stop())
-        sink.stop()
+def everybody(chain_server: ServerProcess, world_of_server: World) -> Iterator[Everybody]:
+    found = Everybody(chain_server, world_of_server)
+    yield found
+    found.close()
 
 
-@pytest.mark.parametrize("name", list(_PERMISSION_OF))
+@pytest.mark.parametrize("name", list(PERMISSION_OF))
 def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -> None:
-    permission = _PERMISSION_OF[name]
+    permission = PERMISSION_OF[name]
     if permission == "public":
         assert everybody.ask(everybody.request(name), None).status in (200, 204)
         return
@@ -191,10 +132,25 @@ def test_a_request_is_for_those_who_may_alone(everybody: Everybody, name: str) -
     _check_stranger(everybody, asked)
     if name == "import_wallet":  # the stranger has it now
         asked = everybody.request(name)
-    answer = everybody.ask(asked, everybody.only.get(permission, everybody.world.key))
+    key = everybody.only.get(permission, everybody.world.key)
+    answer = everybody.ask(asked, key)
     assert answer.status in (200, 204), answer.text
+    if asked.method == "POST":
+        _check_replay(name, everybody.ask(asked, key), answer)
     if name == "stream_run":
         assert "event: run_finished" in answer.text
+
+
+def _check_replay(name: str, again: Answered, first: Answered) -> None:
+    """The same request under the same Idempotency-Key is answered the same, or not at all when a secret was in it."""
+    assert not first.is_replay
+    if name == "run_sync":
+        told = json.loads(again.text)["data"]
+        assert told == {"runId": json.loads(first.text)["data"]["runId"], "status": "running"}
+    elif again.status == 409:
+        assert json.loads(again.text)["code"] == 409008, again.text
+    else:
+        assert (again.is_replay, again.text) == (True, first.text)
 
 
 def _check_stranger(everybody: Everybody, asked: Asked) -> None:

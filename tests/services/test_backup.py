@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import stat
@@ -13,17 +14,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from composition import Composition, composed
 from dustrun import clock
 from dustrun.errors import Conflict, DustrunError, Permanent
 from dustrun.storage import migrate, store_facts
+from dustrun.storage.archive import Archive
 from dustrun.storage.backup import back_up
 from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.restore import restore
 from dustrun.storage.statement import Statement
-from dustrun.storage.tables import events, metadata, run_counts, runs
+from dustrun.storage.tables import events, metadata, run_counts, runs, workflows
 
 DELAYED = {
     "nodes": {
@@ -121,14 +125,25 @@ async def test_a_backup_under_load_is_restored_whole_and_goes_on(
         second.close()
 
 
-@pytest.fixture
-async def taken(tmp_path: Path, store_url: str) -> Path:
-    """A backup of a small store."""
-    file = tmp_path / "store.backup"
-    async with composed(tmp_path, database_url=store_url) as server:
+async def _take(folder: Path, store_url: str) -> Path:
+    file = folder / "store.backup"
+    async with composed(folder, database_url=store_url) as server:
         await server.owner.create_workflow()
         await asyncio.to_thread(back_up, server.parts.settings.store_url(), file)
     return file
+
+
+@pytest.fixture
+async def taken(tmp_path: Path, store_url: str) -> Path:
+    """A backup of a small store of either dialect, which is still there."""
+    return await _take(tmp_path, store_url)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of a small store, for what happens to files alone."""
+    folder = tmp_path_factory.mktemp("small")
+    return asyncio.run(_take(folder, f"sqlite:///{folder / 'dustrun.db'}"))
 
 
 def _rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
@@ -167,6 +182,50 @@ def _loses_a_row(name: str, content: bytes) -> bytes:
     return content.split(b"\n", 1)[1] if name == "tables/workflows.jsonl" else content
 
 
+def _described(**of_workflows: Any) -> Callable[[str, bytes], bytes]:
+    """Changes what the manifest says of one table."""
+
+    def change(name: str, content: bytes) -> bytes:
+        if name != "manifest.json":
+            return content
+        found = json.loads(content)
+        entry = next(entry for entry in found["tables"] if entry["name"] == "workflows")
+        entry.update(of_workflows)
+        return json.dumps(found).encode()
+
+    return change
+
+
+def _with_rows(*rows: Any) -> Callable[[str, bytes], bytes]:
+    """Puts other rows into the first table that has just two columns, and says so in the manifest."""
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+    def change(name: str, old: bytes) -> bytes:
+        if name == "tables/store_facts.jsonl":
+            return content
+        if name != "manifest.json":
+            return old
+        found = json.loads(old)
+        entry = next(entry for entry in found["tables"] if entry["name"] == "store_facts")
+        entry |= {"rows": len(rows), "sha256": hashlib.sha256(content).hexdigest()}
+        return json.dumps(found).encode()
+
+    return change
+
+
+def _bomb(file: Path, member: str, mib: int) -> Path:
+    """A member that is small in the file, and some MiB without end of line when it is read."""
+    other = file.with_name("bomb.backup")
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            if name != member:
+                new.writestr(name, old.read(name))
+        with new.open(member, "w", force_zip64=True) as out:
+            for _ in range(mib):
+                out.write(b" " * 2**20)
+    return other
+
+
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "newer schema": (lambda file: _rewritten(file, _manifest(schema="9999")), "newer than"),
     "newer format": (lambda file: _rewritten(file, _manifest(formatVersion=99)), "is of format 99"),
@@ -175,18 +234,81 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "lost row": (lambda file: _rewritten(file, _loses_a_row), 'table "workflows" is not as it was written'),
     "cut off": (_cut, "only a part of one"),
     "flipped bits": (_flipped, "cannot be restored"),
+    "no schema of ours": (lambda file: _rewritten(file, _manifest(schema="0000")), "no version of Dustrun ever had"),
+    "schema of another kind": (lambda file: _rewritten(file, _manifest(schema=None)), "manifest is not as it was"),
+    "no time": (lambda file: _rewritten(file, _manifest(taken_at=10**18)), "manifest is not as it was"),
+    "a table by another name": (
+        lambda file: _rewritten(file, _described(name='runs"; DROP TABLE runs; --', columns=[])),
+        "damaged",
+    ),
+    "a column by another name": (lambda file: _rewritten(file, _described(columns=["x"] * 99)), "columns"),
+    "more rows than said": (lambda file: _rewritten(file, _described(rows=0)), "is not as it was written"),
+    "a row too short": (lambda file: _rewritten(file, _with_rows(["a"])), "has not the columns"),
+    "a row of other things": (lambda file: _rewritten(file, _with_rows(["a", [1.5]])), "has not the columns"),
+    "bytes that are none": (lambda file: _rewritten(file, _with_rows(["a", {"hex": "xy"}])), "is damaged"),
+    "a bomb of a manifest": (lambda file: _bomb(file, "manifest.json", 2), "manifest is not as it was"),
+    "a bomb of a row": (lambda file: _bomb(file, "tables/runs.jsonl", 80), 'table "runs" is damaged'),
     "not there": (lambda file: file.with_name("none"), "There is no file"),
     "no archive": (lambda file: Path(__file__), "it is no backup"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-async def test_a_bad_file_changes_nothing(taken: Path, tmp_path: Path, kind: str) -> None:
+def test_a_bad_file_changes_nothing(small: Path, tmp_path: Path, kind: str) -> None:
     make, says = BAD[kind]
     url = f"sqlite:///{tmp_path / 'other.db'}"
     with pytest.raises(DustrunError, match=says):
-        restore(url, tmp_path, make(taken))
+        restore(url, tmp_path, make(small))
     assert not (tmp_path / "other.db").exists()
+
+
+@pytest.mark.parametrize(
+    "rows", [(["a", "1"], ["a", "2"]), (["a", None],), ([10**30, "1"],)], ids=["twice", "null", "a number too large"]
+)
+async def test_rows_that_do_not_fit_are_refused_whole(
+    taken: Path, store_url: str, tmp_path: Path, rows: tuple[Any, ...]
+) -> None:
+    bad = _rewritten(taken, _with_rows(*rows))
+    database = Database(store_url)
+    before = _all(database, sa.select(workflows))
+    assert before
+    with pytest.raises(Permanent, match=r'rows of table "store_facts" do not fit|has not the columns'):
+        restore(store_url, tmp_path, bad, replace=True)
+    assert _all(database, sa.select(workflows)) == before
+    database.close()
+
+
+def test_a_file_says_how_much_it_unpacks_to(small: Path) -> None:
+    """The directory of the ZIP says how large a member is, and more than that is never read of it."""
+    content = small.read_bytes()
+    at = content.rindex(b"tables/store_facts.jsonl") - 46  # its entry in the directory
+    huge = content[: at + 24] + (2**32 - 2).to_bytes(4, "little") + content[at + 28 :]
+    other = small.with_name("huge.backup")
+    other.write_bytes(huge)
+    archive = Archive(other)
+    assert archive.unpacked_bytes > 4 * 10**9
+    archive.close()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_changed_in_a_file_is_told_and_nothing_else_happens(small: Path, data: st.DataObject) -> None:
+    content = bytearray(small.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1) | st.integers(max(0, len(content) - 1500), len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    other = small.with_name("any.backup")
+    other.write_bytes(content)
+    try:
+        archive = Archive(other)
+    except Permanent:
+        return
+    try:
+        archive.check()
+    except Permanent:
+        return
+    finally:
+        archive.close()
 
 
 async def test_a_store_that_holds_something_is_kept_unless_told(taken: Path, tmp_path: Path) -> None:

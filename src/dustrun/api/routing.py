@@ -46,6 +46,13 @@ class Calling:
     request_id: str
     pending: Pending | None = None
 
+    def answer_around(self, wrap: Callable[[Any], Any]) -> None:
+        """For a handler that answers more than the result of the unit that it writes: an answer that is stored with
+        that unit is shaped from `wrap(result)`."""
+        if self.pending is not None and self.pending.answer is not None:
+            shape = self.pending.answer
+            self.pending.answer = lambda result: shape(wrap(result))
+
 
 def _calling(request: Request) -> Calling:
     return cast(Calling, request.scope[_CALL])

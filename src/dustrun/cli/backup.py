@@ -71,11 +71,29 @@ def restore(
     except (DustrunError, OSError) as error:
         raise _failure(error) from error
     _tell(manifest, f'Restored "{file}"', as_json)
+    locked = _why_locked(settings)
+    if locked is not None:
+        output.note(f"No server starts on it yet. {locked}")
 
 
 def _settings(data_dir: Path | None, database_url: str | None) -> Settings:
     given: dict[str, Any] = {"data_dir": data_dir, "database_url": database_url}
     return read_settings({name: value for name, value in given.items() if value is not None})
+
+
+def _why_locked(settings: Settings) -> str | None:
+    """What the master key here lacks to open the restored secrets; None when it opens them all."""
+    from dustrun.storage.database import Database  # slow import
+    from dustrun.storage.vault import Vault  # slow import
+
+    database = Database(settings.store_url())
+    try:
+        Vault(settings.master_key_file).unlock(database)
+    except DustrunError as error:
+        return error.message
+    finally:
+        database.close()
+    return None
 
 
 def _failure(error: DustrunError | OSError) -> CliError:

@@ -9,15 +9,18 @@ be filled.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import orjson
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dustrun.errors import Permanent
 
@@ -25,6 +28,22 @@ FORMAT = "dustrun-backup"
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
 _PIECE = 1000
+_MAX_MANIFEST = 1_048_576
+_MAX_LINE = 67_108_864  # far above what a row can be; a file that says more of itself would fill the memory
+_CELL: Final = (int, str, dict, type(None))
+_LAST_MS = 253_402_300_799_999  # of the year 9999
+# what `zipfile` and its decoders say of a file that is none of theirs, encrypted, or changed
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    KeyError,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
 Row = Sequence[Any]
 
 
@@ -34,7 +53,7 @@ class TableEntry:
 
     name: str
     columns: tuple[str, ...]
-    rows: int
+    rows: Annotated[int, Field(ge=0)]
     sha256: str
 
 
@@ -45,8 +64,11 @@ class Manifest:
     dustrun: str
     schema: str
     dialect: str
-    taken_at: int
+    taken_at: Annotated[int, Field(ge=0, le=_LAST_MS)]
     tables: tuple[TableEntry, ...]
+
+
+_MANIFEST_TYPE = TypeAdapter(Manifest)
 
 
 def _bytes_out(value: Any) -> dict[str, str]:
@@ -109,10 +131,11 @@ class Archive:
         self._path = path
         try:
             self._zip = zipfile.ZipFile(path)
-            text = self._zip.read(_MANIFEST)
+            with self._zip.open(_MANIFEST) as member:
+                text = member.read(_MAX_MANIFEST)
         except FileNotFoundError:
             raise Permanent(f'There is no file "{path}".') from None
-        except (zipfile.BadZipFile, KeyError, zlib.error, OSError) as error:
+        except _BROKEN as error:
             raise self._damaged(f"it is no backup of Dustrun's, or only a part of one ({error})") from error
         self.manifest = self._read_manifest(text)
 
@@ -131,13 +154,18 @@ class Archive:
                     f'The file "{self._path}" is of format {found["formatVersion"]}, made by Dustrun '
                     f"{found['dustrun']}; this version reads up to format {FORMAT_VERSION}. Restore with that version."
                 )
-            tables = tuple(
-                TableEntry(entry["name"], tuple(entry["columns"]), entry["rows"], entry["sha256"])
-                for entry in found["tables"]
-            )
-            return Manifest(found["dustrun"], found["schema"], found["dialect"], found["taken_at"], tables)
-        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+            return _MANIFEST_TYPE.validate_python(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise self._damaged(f"its manifest is not as it was written ({where}: {first['msg']})") from error
+        except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(f"its manifest is not as it was written ({error})") from error
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """How much its rows are as text; no more than that is ever read."""
+        return sum(info.file_size for info in self._zip.infolist())
 
     def check(self) -> None:
         """Reads all of it once: every row of every table is there and as it was written."""
@@ -151,14 +179,14 @@ class Archive:
         piece: list[Row] = []
         try:
             with self._zip.open(f"tables/{entry.name}.jsonl") as lines:
-                for line in lines:
+                while line := lines.readline(_MAX_LINE):
                     digest.update(line)
                     count += 1
                     piece.append(self._row(entry, line))
                     if len(piece) == _PIECE:
                         yield piece
                         piece = []
-        except (zipfile.BadZipFile, KeyError, zlib.error, OSError, orjson.JSONDecodeError, EOFError) as error:
+        except _BROKEN as error:
             raise self._damaged(f'table "{entry.name}" is damaged ({error})') from error
         if count != entry.rows or digest.hexdigest() != entry.sha256:
             raise self._damaged(f'table "{entry.name}" is not as it was written ({count} of {entry.rows} rows)')
@@ -167,7 +195,7 @@ class Archive:
 
     def _row(self, entry: TableEntry, line: bytes) -> Row:
         row = orjson.loads(line)
-        if not isinstance(row, list) or len(row) != len(entry.columns):
+        if not isinstance(row, list) or len(row) != len(entry.columns) or not all(isinstance(c, _CELL) for c in row):
             raise self._damaged(f'a row of table "{entry.name}" has not the columns that it should have')
         return [_bytes_in(value) if isinstance(value, dict) else value for value in row]
 

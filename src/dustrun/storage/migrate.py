@@ -24,8 +24,14 @@ _LOCK = 7_236_117
 @lru_cache(maxsize=1)
 def head() -> str:
     """The newest revision that this version of the program knows."""
-    found = [match.group(1) for path in (FOLDER / "versions").iterdir() if (match := _FILE.match(path.name))]
-    return max(found)
+    return max(known())
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """Every revision that this version of the program knows."""
+    files = (_FILE.match(path.name) for path in (FOLDER / "versions").iterdir())
+    return frozenset(found.group(1) for found in files if found)
 
 
 def stored(connection: Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> M
     """
     archive = Archive(path)
     try:
-        _refuse_newer(archive.manifest)
+        _refuse_unknown(archive.manifest)
+        if sa.make_url(url).get_backend_name() == "sqlite":
+            _need_space(data_dir, archive)
         archive.check()
         database = Database(url)
         lock = ProcessLock(database, data_dir)
@@ -39,12 +42,24 @@ def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> M
         archive.close()
 
 
-def _refuse_newer(manifest: Manifest) -> None:
+def _need_space(folder: Path, archive: Archive) -> None:
+    """The rows in a SQLite file take about the room that they take as text."""
+    free = shutil.disk_usage(folder).free
+    if archive.unpacked_bytes > free:
+        raise Permanent(
+            f'The backup unpacks to {archive.unpacked_bytes // 2**20} MiB, and the disk of "{folder}" has '
+            f"{free // 2**20} MiB left. Nothing was changed."
+        )
+
+
+def _refuse_unknown(manifest: Manifest) -> None:
     if manifest.schema > migrate.head():
         raise Permanent(
             f'The backup has schema "{manifest.schema}", newer than "{migrate.head()}", the newest that this version '
             f"of Dustrun knows. Restore it with Dustrun {manifest.dustrun} or a later one."
         )
+    if manifest.schema not in migrate.known():
+        raise Permanent(f'The backup has schema "{manifest.schema}", which no version of Dustrun ever had.')
 
 
 def _fill(database: Database, archive: Archive, replace: bool) -> None:
@@ -77,10 +92,12 @@ def _check_columns(database: Database, manifest: Manifest) -> set[str]:
     inspector = sa.inspect(database.engine)
     names = set(inspector.get_table_names()) - {"alembic_version"}
     for entry in manifest.tables:
-        known = {column["name"] for column in inspector.get_columns(entry.name)} if entry.name in names else set()
-        if not set(entry.columns) <= known:
-            beyond = ", ".join(sorted(set(entry.columns) - known))
-            raise Permanent(f'The backup names columns of table "{entry.name}" that no schema of ours has: {beyond}.')
+        if entry.name not in names:
+            raise Permanent(f'The backup names a table "{entry.name}", which no schema of ours has.')
+        beyond = set(entry.columns) - {column["name"] for column in inspector.get_columns(entry.name)}
+        if beyond or not entry.columns:
+            said = ", ".join(sorted(beyond)) or "none at all"
+            raise Permanent(f'The backup names columns of table "{entry.name}" that no schema of ours has: {said}.')
     return names
 
 
@@ -105,8 +122,14 @@ def _load(tx: Tx, database: Database, archive: Archive, entry: TableEntry) -> No
     marks = ", ".join(["?" if database.is_sqlite else "%s"] * len(entry.columns))
     insert = f'INSERT INTO "{entry.name}" ({columns}) VALUES ({marks})'  # noqa: S608 - names of the schema
     cursor: Any = tx.cursor
-    for piece in archive.rows(entry):
-        cursor.executemany(insert, piece)
+    refused: Any = database.engine.dialect.loaded_dbapi.Error
+    try:
+        for piece in archive.rows(entry):
+            cursor.executemany(insert, piece)
+    except (refused, OverflowError) as error:
+        raise Permanent(
+            f'The rows of table "{entry.name}" do not fit the store: {str(error).strip()}. Nothing was changed.'
+        ) from error
     if not database.is_sqlite:
         _set_sequence(cursor, entry)
 

@@ -205,7 +205,8 @@ async def run_inline(call: Call, body: InlineBody) -> Created:
 async def run_sync(call: Call, body: InlineBody) -> Answered:
     """Runs a definition that is not saved and waits for its end, at most 60 seconds and 20 nodes.
 
-    A run that has not ended by then goes on; its `status` says so, and its stream shows the rest."""
+    A run that has not ended by then goes on; its `status` says so, and its stream shows the rest. The same request once
+    more under its Idempotency-Key is answered at once with the `runId`, as `running`; read the run for its end."""
     runs = call.parts.runs
     runs.check_sync(body.definition)
     if call.pending is not None:

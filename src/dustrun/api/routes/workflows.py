@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -153,8 +154,9 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
     create = CreateWorkflow.model_validate({"description": "", **content, "definition": read.definition})
     problems = await call.parts.workflows.find_problems(call.principal, read.definition)
-    workflow = await call.parts.workflows.create(call.principal, _new(create, own_id))
-    return Imported(workflow, read.to_bind, problems)
+    imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
+    call.answer_around(imported)
+    return imported(await call.parts.workflows.create(call.principal, _new(create, own_id)))
 
 
 @routes.get(

@@ -1,0 +1,44 @@
+"""A server with a chain behind it, and everything that the API can make, made on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from bench.fuzz_world import World
+from bench.server_process import ServerProcess
+from bench.sink import SinkProcess
+
+from anvil import Anvil
+
+
+@pytest.fixture(scope="session")
+def chain() -> Iterator[Anvil]:
+    """A node that makes no blocks by itself: what is sent stays on its way."""
+    with Anvil("--no-mining") as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    settings = {
+        "outbound_allow": "127.0.0.1",
+        "rate_limit_per_second": "0",
+        "chain_endpoints": json.dumps({str(chain.chain_id): [chain.url]}),
+    }
+    server = ServerProcess(tmp_path_factory.mktemp("routes") / "data", settings)
+    server.start()
+    asyncio.run(server.wait_ready())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def world_of_server(chain_server: ServerProcess, chain: Anvil) -> Iterator[World]:
+    sink = SinkProcess(1)
+    world = World(chain_server.base, chain_server.owner_key, sink.base, chain.rpc, chain.chain_id)
+    yield world
+    world.close()
+    sink.stop()

@@ -1,0 +1,150 @@
+"""A store that holds everything goes from SQLite to PostgreSQL and back, and is the same row by row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sa
+from bench.fuzz_world import World, definition
+from bench.server_process import ServerProcess
+
+from contract.asking import OPERATIONS, PERMISSION_OF, asking
+from dustrun.storage.backup import back_up
+from dustrun.storage.database import Database
+from dustrun.storage.master_key import MasterKeyFile
+from dustrun.storage.restore import restore
+from dustrun.storage.statement import Statement
+from dustrun.storage.tables import metadata
+from postgres import Cluster
+from served import served
+
+_ENDS = {"revoke_key", "delete_table", "delete_connector", "archive_wallet"}
+_MARKS = {"store_facts"}
+"""What a restore writes itself."""
+
+
+def _do_everything(world: World, base: str) -> None:
+    """Every operation that changes something, once; then what no operation makes by itself."""
+    for name, (method, path) in OPERATIONS.items():
+        if method == "GET" or name in _ENDS or PERMISSION_OF[name] == "public":
+            continue
+        asked = asking(world, name)
+        headers = {"Authorization": f"Bearer {world.key}", "Idempotency-Key": name}
+        answer = requests.request(
+            method, base + path.format(**asked.path_parameters), json=asked.body, headers=headers, timeout=30
+        )
+        assert answer.status_code == 200, (name, answer.text)
+    conversation = world.conversation()
+    workflow = world.draft(world.spending())
+    body = {"simulate": True, "chatMessageId": world.message(conversation)}
+    run_id = str(world.call("POST", f"/v1/workflows/{workflow}/run", body)["runId"])
+    assert world.call("GET", f"/v1/runs/{world._wait(run_id, 'success', 'failure')}")["status"] == "success"
+    world.call("POST", f"/v1/workflows/{world.counting()}/run", {"simulate": True})
+    held = definition({"type": "delay", "payload": {"delayMs": 3_600_000}, "children": ["w"]})
+    held["nodes"]["w"] = {"type": "wait", "payload": {"timeoutMs": 600_000}}
+    held_id = world.call("POST", "/v1/workflows", {"name": "held", "description": "", "definition": held})["id"]
+    early = world.run(workflow_id=held_id)
+    world.call("POST", f"/v1/runs/{early}/nodes/w/resume", {"data": {"ok": True}})
+    world.signature()
+    table = {
+        "name": "kept",
+        "columns": [{"name": "id", "type": "text"}, {"name": "n", "type": "integer", "unique": True}],
+    }
+    table_id = world.call("POST", "/v1/tables", table)["id"]
+    write: Any = {
+        "type": "write-table",
+        "payload": {"table": table_id, "rows": [{"id": "a", "n": 1}], "mode": "insert"},
+    }
+    world.finished(world.draft(write))
+
+
+def _rows(url: str) -> dict[str, list[str]]:
+    """Every row of every table."""
+    database = Database(url)
+    found = {name: _rows_of(database, table) for name, table in metadata.tables.items() if name not in _MARKS}
+    database.close()
+    return found
+
+
+def _rows_of(database: Database, table: sa.Table) -> list[str]:
+    rows = database.read_now(lambda tx: tx.all(Statement(sa.select(table))))
+    return sorted(repr([bytes(v) if isinstance(v, memoryview) else v for v in row]) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def whole(chain_server: ServerProcess, world_of_server: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup that is taken while the server works."""
+    _do_everything(world_of_server, chain_server.base)
+    file = tmp_path_factory.mktemp("whole") / "whole.backup"
+    manifest = back_up(f"sqlite:///{chain_server.database_path}", file)
+    assert [entry.name for entry in manifest.tables if not entry.rows and entry.name not in _MARKS] == []
+    return file
+
+
+def test_there_and_back_again(whole: Path, cluster: Cluster, tmp_path: Path) -> None:
+    first, last, there = f"sqlite:///{tmp_path / 'first.db'}", f"sqlite:///{tmp_path / 'last.db'}", cluster.empty()
+    restore(first, tmp_path, whole)
+    restore(there, tmp_path, whole)
+    back_up(there, tmp_path / "again.backup")
+    restore(last, tmp_path, tmp_path / "again.backup")
+    expected = _rows(first)
+    for url in (there, last):
+        found = _rows(url)
+        for name, rows in expected.items():
+            assert found[name] == rows, name
+    cluster.drop(there)
+
+
+def _restored_by_command(whole: Path, folder: Path, url: str, master_key: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DUSTRUN_MASTER_KEY_FILE": str(master_key)}
+    words = ["restore", str(whole), "--data-dir", str(folder), "--database-url", url]
+    command = [sys.executable, "-m", "dustrun", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+_LISTS = ("workflows", "wallets", "transactions", "connectors", "tables", "signatures", "runs", "api-keys", "audit")
+
+
+def _told(base: str, key: str) -> dict[str, Any]:
+    """What a server tells of everything that it has."""
+    headers = {"Authorization": f"Bearer {key}"}
+    found = {noun: requests.get(f"{base}/v1/{noun}?limit=100", headers=headers, timeout=30).json() for noun in _LISTS}
+    for wallet in found["wallets"]["data"]["items"]:
+        path = f"/v1/wallets/{wallet['id']}/policy"
+        found[path] = requests.get(base + path, headers=headers, timeout=30).json()
+    return {name: answer["data"] for name, answer in found.items()}
+
+
+def test_with_the_wrong_master_key_no_server_starts_and_with_the_right_one_all_is_there(
+    whole: Path, chain_server: ServerProcess, cluster: Cluster, tmp_path: Path
+) -> None:
+    right, wrong, url = chain_server.data_dir / "master.key", tmp_path / "wrong.key", cluster.empty()
+    MasterKeyFile(wrong).create()
+    needed = right.read_text().splitlines()[-1].split()[0]
+    folder = tmp_path / "restored"
+    folder.mkdir(mode=0o700)
+    done = _restored_by_command(whole, folder, url, wrong)
+    assert (done.returncode, "No server starts on it yet" in done.stderr, needed in done.stderr) == (0, True, True)
+    with pytest.raises(AssertionError, match=needed), served(folder, database_url=url, master_key_file=str(wrong)):
+        pass
+    with served(folder, database_url=url, master_key_file=str(right)) as server:
+        told = _told(server.url, chain_server.owner_key)
+    assert len(told["wallets"]["items"]) > 3
+    expected = _expected(whole, tmp_path, right, chain_server.owner_key)
+    assert told == expected
+    cluster.drop(url)
+
+
+def _expected(whole: Path, tmp_path: Path, master_key: Path, owner_key: str) -> dict[str, Any]:
+    """The same out of SQLite."""
+    folder = tmp_path / "sqlite"
+    folder.mkdir(mode=0o700)
+    restore(f"sqlite:///{folder / 'dustrun.db'}", folder, whole)
+    with served(folder, master_key_file=str(master_key)) as server:
+        return _told(server.url, owner_key)
