@@ -195,7 +195,7 @@ def _nft(make: Maker, sender: str) -> Intent:
     id = make.draw.choice(make.ids)
     which = make.draw.randrange(6)
     if which < 2:
-        make.ids.append(len(make.ids) + 1)
+        make.ids.append(make.ids[-1] + 1)
         return make.call("nft", "mint", make.draw.choice(WALLETS), make.ids[-1])
     if which == 2:
         return make.call("nft", "approve", make.other(sender), id)

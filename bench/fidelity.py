@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,19 +86,32 @@ class Eyes:
                 data = witness.contract("multi").encode_abi("balanceOf", [holder, id])
                 self._add(f"eip155:{CHAIN_ID}/erc1155:{world['multi']}/{id}", holder, world["multi"], data)
         self._owners = len(self._calls)
-        for id in range(1, _NFTS + 1):
-            data = witness.contract("nft").encode_abi("ownerOf", [id])
-            self._add(f"eip155:{CHAIN_ID}/erc721:{world['nft']}/{id}", "", world["nft"], data)
-        self._asked: Any = {"to": MULTICALL3, "data": self._multicall.encode_abi("words", [self._calls])}
+        self._fixed = self._asked(self._calls)
+        self._nft = world["nft"]
+        self.watch_nfts(range(1, _NFTS + 1))
+
+    def watch_nfts(self, ids: Iterable[int]) -> None:
+        """Watches the owners of these NFTs and of no others."""
+        del self._calls[self._owners :], self.watched[self._owners :]
+        contract = self._witness.contract("nft")
+        for id in ids:
+            data = contract.encode_abi("ownerOf", [id])
+            self._add(f"eip155:{CHAIN_ID}/erc721:{self._nft}/{id}", "", self._nft, data)
+        self._known = set(self.watched)
+        self._pieces = self._asked(self._calls[self._owners :])
+
+    def _asked(self, calls: Sequence[tuple[str, bytes]]) -> Any:
+        return {"to": MULTICALL3, "data": self._multicall.encode_abi("words", [calls])}
 
     def _add(self, asset: str, holder: str, to: str, data: str) -> None:
         self.watched.append((asset, holder))
         self._calls.append((self._witness.web3.to_checksum_address(to), bytes.fromhex(data[2:])))
 
-    def read(self) -> list[int]:
-        """All of them now; what reverts is 0."""
-        found = bytes(self._witness.web3.eth.call(self._asked))
-        return [int.from_bytes(found[place : place + 32]) for place in range(64, len(found), 32)]
+    def read(self, block: int | None = None) -> list[int]:
+        """All of them now, or after a block; what reverts is 0."""
+        at: Any = "latest" if block is None else block
+        found = [bytes(self._witness.web3.eth.call(asked, at)) for asked in (self._fixed, self._pieces)]
+        return [int.from_bytes(part[place : place + 32]) for part in found for place in range(64, len(part), 32)]
 
     def changes(self, before: Sequence[int], after: Sequence[int]) -> dict[Watch, int]:
         """What changed of what is watched; an NFT's id by owner."""
@@ -116,13 +129,7 @@ class Eyes:
 
     def is_watched(self, asset: str, holder: str) -> bool:
         """Whether a reported change can be checked."""
-        return (asset, holder) in self._keys or ("/erc721:" in asset and (asset, "") in self._keys)
-
-    @property
-    def _keys(self) -> set[Watch]:
-        if not hasattr(self, "_known"):
-            self._known = set(self.watched)
-        return self._known
+        return (asset, holder) in self._known or ("/erc721:" in asset and (asset, "") in self._known)
 
 
 def _pair(world: World, witness: Witness, first: str, second: str) -> str:

@@ -4,4 +4,5 @@ import sys
 
 from bench.runner import main
 
-sys.exit(main("soak", sys.argv[1:]))
+if __name__ == "__main__":  # processes of a pool import it too
+    sys.exit(main("soak", sys.argv[1:]))

@@ -1,67 +1,75 @@
-"""Simulates random workflows, then really runs them on the same state, and compares all that web3.py sees.
+"""Random workflows, simulated through the API and then run live on the same state: every figure read by web3.py.
 
-    scripts/soak fidelity [--scale 1000] [--seed 1] [--set strategies=simulate-v1,trace-call] [--set steps=10]
+    scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 17] [--lanes 4]
 
-`scale` is how many workflows each strategy gets; see `bench/fidelity.py` for what is compared, and
-`bench/chain_operations.py` for what is drawn. The figures are those of the named node and of no other.
+`scale` is how many workflows each strategy gets; each lane is a process with a node, a server and three wallets of its
+own. What is drawn is in `bench/random_workflows.py`, what is compared in `bench/workflow_fidelity.py`. The figures are
+those of the named node and of no other. `scripts/soak chain_fidelity` is the same below the API, one transaction at a
+time, where reverting transactions are really sent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from anvil import binary
-from bench import fidelity
-from bench.chain_operations import MAKERS
+from anvil import Anvil
+from bench.random_workflows import KINDS
+from bench.workflow_fidelity import Tally, run_lane
 from contracts import World, build
-from dustrun.chain.chains import Chains
-from dustrun.settings import Settings
 
 DEFAULT_SCALE = 1000
 _LEAST_SHARE_FAILING = 0.1
 _LEAST_OF_EACH = 200
-_FULL = 10_000  # transactions from which on every kind must have come often enough
+_LEAST_TRANSACTIONS = 10_000
 
 
 def run(
-    scale: int | None = None, seed: int = 1, strategies: str = "simulate-v1,trace-call", steps: str = "10"
+    scale: int | None = None,
+    seed: int = 1,
+    strategies: str = "simulate-v1,trace-call",
+    steps: str = "17",
+    lanes: str = "4",
 ) -> dict[str, Any]:
     """The tally of each strategy; `failures` are differences and quotas that were missed."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as folder:
+    workflows = scale or DEFAULT_SCALE
+    with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as folder, Anvil() as node:
         world = build(Path(folder))
         found = {
-            strategy: asyncio.run(_compare(world, strategy, scale or DEFAULT_SCALE, int(steps), seed))
+            strategy: _compare(world, strategy, workflows, int(steps), seed, min(int(lanes), workflows))
             for strategy in strategies.split(",")
         }
-    failures = [failure for tally in found.values() for failure in [*tally["failures"], *_missed(tally)]]
-    return {"node": "anvil 1.7.1", **found, "failures": failures}
+        version = str(node.rpc("web3_clientVersion"))
+    failures = [failure for tally in found.values() for failure in tally.failures]
+    failures += [f"{name}: {miss}" for name, tally in found.items() for miss in _missed(tally)]
+    return {"node": version, **{name: tally.public() for name, tally in found.items()}, "failures": failures[:40]}
 
 
-async def _compare(world: World, strategy: str, workflows: int, steps: int, seed: int) -> dict[str, Any]:
-    with world.node() as node:
-        network = world.network(node.url)
-        chains = Chains({network.chain_id: network}, Settings())
-        try:
-            live = chains.get(network.chain_id)
-            options = {"fork_binary": binary()}
-            return (
-                await fidelity.compare_workflows(live, node, world, strategy, workflows, steps, seed, **options)
-            ).public()
-        finally:
-            await chains.close()
+def _compare(world: World, strategy: str, workflows: int, steps: int, seed: int, lanes: int) -> Tally:
+    shares = [workflows // lanes + (lane < workflows % lanes) for lane in range(lanes)]
+    total = Tally()
+    with ProcessPoolExecutor(lanes, mp_context=get_context("spawn")) as pool:
+        running = [
+            pool.submit(run_lane, world, strategy, share, steps, seed, lane) for lane, share in enumerate(shares)
+        ]
+        for one in running:
+            total.add(one.result())
+    return total
 
 
-def _missed(tally: dict[str, Any]) -> list[str]:
+def _missed(tally: Tally) -> list[str]:
     missed = []
-    if tally["failing"] < tally["transactions"] * _LEAST_SHARE_FAILING:
-        missed.append(f"only {tally['failing']} of {tally['transactions']} transactions were failing ones")
-    if tally["transactions"] >= _FULL:
-        few = {kind: tally["kinds"].get(kind, 0) for kind in MAKERS}
-        missed += [f"only {count} of {kind}" for kind, count in few.items() if count < _LEAST_OF_EACH]
+    if tally.failing < tally.steps * _LEAST_SHARE_FAILING:
+        missed.append(f"only {tally.failing} of {tally.steps} steps were failing ones")
+    if tally.workflows >= DEFAULT_SCALE:
+        if tally.transactions < _LEAST_TRANSACTIONS:
+            missed.append(f"only {tally.transactions} transactions")
+        few = {kind: tally.kinds[kind] for kind in KINDS if tally.kinds[kind] < _LEAST_OF_EACH}
+        missed += [f"only {count} of {kind}" for kind, count in few.items()]
     return missed

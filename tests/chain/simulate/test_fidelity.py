@@ -1,4 +1,4 @@
-"""Simulated workflows become real ones: a small part of `scripts/soak fidelity`."""
+"""Simulated transactions become real ones: a small part of `scripts/soak chain_fidelity`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,416 @@
+"""Random workflows of real actions for the proof of fidelity: what people build, and much that must fail.
+
+Every step is one of `KINDS`; steps lie in a row, in branches of an `if`, and in loops. Inputs come from the trigger's
+payload and from results of earlier steps. Calldata of `write-contract` is encoded by web3.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from anvil import CHAIN_ID
+from bench.chain_operations import MAKERS, STRANGERS, WALLETS, Maker
+from contracts import ETHER, MAX, TOKENS, Witness, World, artifact
+
+Json = dict[str, Any]
+ROOT = "root"
+
+
+@dataclass
+class Step:
+    """A node that spends, and what it may hand on: `gives` are expressions of amounts by token and wallet."""
+
+    kind: str
+    type: str
+    payload: Json
+    gives: Mapping[str, str] = field(default_factory=dict)  # token: field of the result
+
+
+@dataclass
+class Workflow:
+    """A definition, the payload it is run with, and which kind each spending node is of."""
+
+    nodes: Json
+    payload: Json
+    kinds: dict[str, str]
+
+    def definition(self) -> Json:
+        """As the API takes it."""
+        return {"nodes": self.nodes, "triggerNodeIds": [ROOT]}
+
+
+class Deck:
+    """Deals all kinds in turn, shuffled, so that each comes as often as any other."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._left: list[str] = []
+
+    def deal(self) -> str:
+        """The next kind."""
+        if not self._left:
+            self._left = list(KINDS)
+            self._draw.shuffle(self._left)
+        return self._left.pop()
+
+
+class Drawing:
+    """Draws one workflow. `wallets` are ids of the organisation's wallets by address; `first_id` is the first number
+    that no NFT has yet."""
+
+    def __init__(
+        self,
+        witness: Witness,
+        world: World,
+        draw: random.Random,
+        deck: Deck,
+        wallets: Mapping[str, str],
+        first_id: int,
+    ) -> None:
+        self.world = world
+        self.draw = draw
+        self.make = Maker(witness, world, draw, ids=[*range(first_id, first_id + 3)], salts=first_id * 4)
+        self._deck = deck
+        self._wallets = wallets
+        self._nodes: Json = {ROOT: {"type": "manual", "payload": {}, "children": []}}
+        self._ends: list[tuple[str, str | None]] = [(ROOT, None)]  # what the next node follows, and on which branch
+        self._kinds: dict[str, str] = {}
+        self._body: Json = {"to": {}, "rows": []}
+        self._amounts: list[tuple[str, str, str]] = []  # wallet, token, expression
+        self._created: list[str] = []
+
+    def workflow(self, steps: int) -> Workflow:
+        """So many steps, and what ties them together."""
+        while len(self._kinds) < steps:
+            shape = self.draw.random()
+            if shape < 0.08:
+                self._fork()
+            elif shape < 0.14:
+                self._loop()
+            else:
+                self._row()
+        return Workflow(self._nodes, self._body, self._kinds)
+
+    # --- shapes -----------------------------------------------------------------------------------------------------
+
+    def _row(self) -> None:
+        """One step after the others, with some way to go on after a failure."""
+        id = self._spend()
+        node = self._nodes[id]
+        way = self.draw.random()
+        if way < 0.25:
+            node["retry"] = {"maxAttempts": 2, "backoffMs": 1, "jitter": False}
+        self._follow(id)
+        if way > 0.985:
+            return  # its failure ends the run
+        if way > 0.8:
+            node["onError"] = "branch"
+            self._add(f"{id}_failed", "log", {"message": f"{{{{$nodes.{id}.error.code}}}}"}, [(id, "error")])
+            self._nodes[f"{id}_failed"]["join"] = "any"
+            self._ends = [(id, None), (f"{id}_failed", None)]
+            return
+        node["onError"] = "continue"
+
+    def _fork(self) -> None:
+        """An `if` on what a wallet has in the state that earlier steps left, with a step on either side."""
+        wallet, token = self.draw.choice(WALLETS), self.draw.choice(("usdc", "weth", "rebasing"))
+        number = len(self._nodes)
+        look, ask = f"look{number}", f"ask{number}"
+        payload = {"chainId": CHAIN_ID, "token": self.world[token], "address": wallet}
+        self._add(look, "get-erc20-balance", payload)
+        limit = self.draw.choice((0, 10**6, 10**12, 10**21, 10**24))
+        condition = {"$and": [{f"{{{{int($nodes.{look}.result.balance)}}}}": {"$gt": limit}}]}
+        self._add(ask, "if", {"condition": condition})
+        sides: list[tuple[str, str | None]] = []
+        known = self._amounts, self._created
+        for branch in ("then", "else"):  # neither side knows what the other brought, nor do later steps
+            self._amounts, self._created = list(known[0]), list(known[1])
+            self._ends = [(ask, branch)]
+            id = self._spend()
+            self._nodes[id]["onError"] = "continue"
+            self._follow(id)
+            sides.append((id, None))
+        self._amounts, self._created = known
+        self._ends = sides
+
+    def _loop(self) -> None:
+        """A `for-each` that pays rows of the payload, one after the other."""
+        number = len(self._nodes)
+        loop, pay = f"each{number}", f"pay{number}"
+        token = self.draw.choice(("native", "usdc", "fee", "race", "pausable"))
+        rows = [{"to": self._anybody(), "amount": str(self._units(token))} for _ in range(self.draw.randrange(2, 4))]
+        place = len(self._body["rows"])
+        self._body["rows"].append(rows)
+        payload = {"array": f"{{{{$trigger.body.rows[{place}]}}}}", "concurrency": 1, "onItemError": "continue"}
+        self._add(loop, "for-each", payload)
+        self._nodes[loop]["loopBody"] = [pay]
+        paid: Json = {"chainId": CHAIN_ID, "recipient": "{{$item.to}}", "amount": "{{$item.amount}}"}
+        if token != "native":
+            paid["token"] = self.world[token]
+        type = "send-native" if token == "native" else "send-erc20-token"
+        self._nodes[pay] = {"type": type, "payload": paid, "connector": self._wallet(self.draw.choice(WALLETS))}
+        self._kinds[pay] = f"loop of {type}"
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    def _spend(self) -> str:
+        """A spending node behind what was there; its id."""
+        kind, sender = self._deck.deal(), self.draw.choice(WALLETS)
+        step = _STEPS[kind](self, sender)
+        id = f"n{len(self._nodes)}"
+        self._add(id, step.type, step.payload)
+        self._nodes[id]["connector"] = self._wallet(sender)
+        self._kinds[id] = kind
+        self._amounts += [
+            (sender, token, f"$nodes.{id}.result.{name}") for token, name in step.gives.items()
+        ]
+        if kind == "deploy Token":
+            self._created.append(f"{{{{$nodes.{id}.result.contractAddress}}}}")
+        return id
+
+    def _add(self, id: str, type: str, payload: Json, after: Sequence[tuple[str, str | None]] | None = None) -> None:
+        self._nodes[id] = {"type": type, "payload": payload, "children": []}
+        branches = {branch for _, branch in (after or self._ends)}
+        for parent, branch in after or self._ends:
+            self._nodes[parent]["children"].append(id)
+            if branch is not None and len(branches) == 1:
+                self._nodes[id]["branch"] = branch
+        if after is None:
+            self._follow(id)
+
+    def _follow(self, id: str) -> None:
+        self._ends = [(id, None)]
+
+    def _wallet(self, address: str) -> Json:
+        return {"type": "wallet", "id": self._wallets[address]}
+
+    def _anybody(self) -> str:
+        return self.draw.choice(WALLETS + STRANGERS)
+
+    def recipient(self) -> str:
+        """An address, now and then by way of the payload."""
+        who = self._anybody()
+        if self.draw.random() < 0.5:
+            return who
+        name = f"who{len(self._body['to'])}"
+        self._body["to"][name] = who
+        return f"{{{{$trigger.body.to.{name}}}}}"
+
+    def _units(self, token: str) -> int:
+        """Up to a hundred whole tokens, often uneven, at least one base unit."""
+        if token == "native":
+            return self.draw.choice((1, 10**15, ETHER // 3))
+        return max(1, self.make.units(token))
+
+    def amount(self, sender: str, token: str) -> str:
+        """Base units: a number, all there is, or a part of what an earlier step brought."""
+        brought = [text for wallet, name, text in self._amounts if (wallet, name) == (sender, token)]
+        if brought and self.draw.random() < 0.7:
+            text = self.draw.choice(brought)
+            return self.draw.choice((f"{{{{{text}}}}}", f"{{{{string(div(int({text}), 2))}}}}"))
+        return str(self._units(token))
+
+    def created(self) -> str | None:
+        """A contract that an earlier step of this workflow created."""
+        return self.draw.choice(self._created) if self._created else None
+
+
+def _send_native(draw: Drawing, sender: str) -> Step:
+    amount = draw.amount(sender, "native")
+    return Step("", "send-native", _on({"recipient": draw.recipient(), "amount": amount}))
+
+
+def _on(payload: Json) -> Json:
+    return {"chainId": CHAIN_ID, **payload}
+
+
+Make = Callable[[Drawing, str], Step]
+
+
+def _send(*tokens: str) -> Make:
+    def make(draw: Drawing, sender: str) -> Step:
+        token = draw.draw.choice(tokens)
+        amount = "max" if draw.draw.random() < 0.02 and token not in ("usdc", "weth") else draw.amount(sender, token)
+        payload = {"token": draw.world[token], "recipient": draw.recipient(), "amount": amount}
+        return Step("", "send-erc20-token", _on(payload), {token: "amountSent"})
+
+    return make
+
+
+def _approve(draw: Drawing, sender: str) -> Step:
+    token = draw.draw.choice(list(TOKENS))
+    spender = draw.draw.choice((draw.world["v2_router"], draw.world["v3_router"], draw.make.other(sender)))
+    amount = draw.draw.choice(("0", "max", str(10**9), draw.amount(sender, token)))
+    return Step("", "approve-erc20", _on({"token": draw.world[token], "spender": spender, "amount": amount}))
+
+
+def _wrap(type: str, token: str) -> Make:
+    def make(draw: Drawing, sender: str) -> Step:
+        given = "native" if token == "weth" else "weth"
+        return Step("", type, _on({"amount": draw.amount(sender, given)}), {token: "amount"})
+
+    return make
+
+
+_PAIRS = {
+    2: (("native", "usdc"), ("usdc", "native"), ("weth", "usdc"), ("usdc", "dai"), ("dai", "usdc"), ("native", "wbtc"),
+        ("fee", "weth"), ("native", "fee"), ("dai", "weth")),
+    3: (("native", "usdc"), ("usdc", "native"), ("weth", "usdc"), ("usdc", "dai"), ("dai", "usdc")),
+}  # fmt: skip
+_SMALL = {"native": 10**16, "weth": 10**16, "usdc": 25 * 10**6, "dai": 25 * ETHER, "wbtc": 10**5, "fee": ETHER}
+
+
+def _swap(version: int, side: str) -> Make:
+    def make(draw: Drawing, sender: str) -> Step:
+        pairs = [pair for pair in _PAIRS[version] if side == "amountIn" or "fee" not in pair]
+        given, wanted = draw.draw.choice(pairs)
+        token = given if side == "amountIn" else wanted
+        amount = str(draw.draw.randrange(1, _SMALL[token]))
+        if side == "amountIn" and draw.draw.random() < 0.4:
+            amount = draw.amount(sender, token)
+        payload = {
+            "tokenIn": draw.world.addresses.get(given, given),
+            "tokenOut": draw.world.addresses.get(wanted, wanted),
+            side: amount,
+            "slippageBps": 300,
+        }
+        if draw.draw.random() < 0.3:
+            payload["recipient"] = draw.recipient()
+            return Step("", f"swap-uniswap-v{version}", _on(payload))
+        return Step("", f"swap-uniswap-v{version}", _on(payload), {wanted: "amountOut"})
+
+    return make
+
+
+def _batch(*tokens: str) -> Make:
+    def make(draw: Drawing, sender: str) -> Step:
+        token = draw.draw.choice(tokens)
+        count = draw.draw.randrange(2, 4)
+        rows = [{"recipient": draw.recipient(), "amount": draw.amount(sender, token)} for _ in range(count)]
+        if draw.draw.random() < 0.5:
+            rows = [{**row, "key": f"k{place}"} for place, row in enumerate(rows)]
+        return Step("", "batch-transfer", _on({"token": draw.world.addresses.get(token, token), "rows": rows}))
+
+    return make
+
+
+def _nft(draw: Drawing, sender: str) -> Step:
+    payload = {
+        "contract": draw.world["nft"],
+        "tokenId": str(draw.draw.choice(draw.make.ids)),
+        "recipient": draw.recipient(),
+        "safe": draw.draw.random() < 0.5,
+    }
+    return Step("", "send-erc721", _on(payload))
+
+
+def _deploy_token(draw: Drawing, sender: str) -> Step:
+    abi, code = artifact("Token")
+    payload = {"bytecode": code, "abi": abi, "args": ["Made", "MADE", draw.draw.randrange(30)]}
+    return Step("", "deploy-contract", _on(payload))
+
+
+def _call_created(draw: Drawing, sender: str) -> Step:
+    """A call of what an earlier step created; without one, of a token by its signature."""
+    contract = draw.created() or draw.world["cents"]
+    function, args = draw.draw.choice(
+        (
+            ("mint(address,uint256)", [draw.recipient(), str(10**6)]),
+            ("approve(address,uint256)", [draw.make.other(sender), "5"]),
+            ("transfer(address,uint256)", [draw.recipient(), "1"]),
+        )
+    )
+    payload = {"contract": contract, "function": function, "args": args, "events": [_TRANSFER]}
+    return Step("", "write-contract", _on(payload))
+
+
+_TRANSFER = "Transfer(address indexed from, address indexed to, uint256 value)"
+
+
+def _written(name: str) -> Make:
+    """The calldata of a maker of `chain_operations`, by `write-contract` or `deploy-contract`."""
+
+    def make(draw: Drawing, sender: str) -> Step:
+        intent = MAKERS[name](draw.make, sender)
+        data = f"0x{intent.data.hex()}"
+        if intent.to is None:
+            return Step("", "deploy-contract", _on({"bytecode": data}))
+        payload: Json = {"contract": intent.to, "data": data, "value": str(intent.value_units)}
+        if name == "reentrant":  # what it does depends on the gas it gets, so that has to be said
+            payload["gasLimit"] = 2_000_000
+        return Step("", "write-contract", _on(payload))
+
+    return make
+
+
+def _starved(draw: Drawing, sender: str) -> Step:
+    """A call whose gas limit does not do."""
+    payload = {"contract": draw.world["zoo"], "function": "count()", "gasLimit": draw.draw.randrange(21_000, 25_000)}
+    return Step("", "write-contract", _on(payload))
+
+
+def _over(draw: Drawing, sender: str) -> Step:
+    if draw.draw.random() < 0.5:
+        return Step("", "send-native", _on({"recipient": draw.recipient(), "amount": str(10**30)}))
+    token = draw.draw.choice(("usdc", "dai", "fee", "race", "false", "rebasing", "cents"))
+    payload = {"token": draw.world[token], "recipient": draw.recipient(), "amount": str(MAX)}
+    return Step("", "send-erc20-token", _on(payload))
+
+
+def _bad_swap(draw: Drawing, sender: str) -> Step:
+    version = draw.draw.choice((2, 3))
+    payload = {"tokenIn": "native", "tokenOut": draw.world["usdc"], "amountIn": "1000", "amountOutMin": str(10**30)}
+    return Step("", f"swap-uniswap-v{version}", _on(payload))
+
+
+def _rejector(draw: Drawing, sender: str) -> Step:
+    return Step("", "send-native", _on({"recipient": draw.world["rejector"], "amount": "5"}))
+
+
+_STEPS: dict[str, Make] = {
+    "send-native": _send_native,
+    "send-erc20-token plain": _send("usdc", "dai", "weth", "wbtc", "cents", "whole", "fine"),
+    "send-erc20-token fee": _send("fee"),
+    "send-erc20-token no return value": _send("race"),
+    "send-erc20-token false": _send("false"),
+    "send-erc20-token rebasing": _send("rebasing"),
+    "send-erc20-token blocklist": _send("blocklist"),
+    "send-erc20-token pausable": _send("pausable"),
+    "send-erc20-token reentrant": _send("reentrant"),
+    "approve-erc20": _approve,
+    "wrap-native": _wrap("wrap-native", "weth"),
+    "unwrap-native": _wrap("unwrap-native", "native"),
+    "swap-uniswap-v2 in": _swap(2, "amountIn"),
+    "swap-uniswap-v2 out": _swap(2, "amountOut"),
+    "swap-uniswap-v3 in": _swap(3, "amountIn"),
+    "swap-uniswap-v3 out": _swap(3, "amountOut"),
+    "batch-transfer native": _batch("native"),
+    "batch-transfer tokens": _batch("usdc", "dai", "fee", "race", "rebasing"),
+    "send-erc721": _nft,
+    "deploy Token": _deploy_token,
+    "deploy-contract": _written("create"),
+    "write-contract of a created one": _call_created,
+    "write-contract transferFrom": _written("transfer-from"),
+    "write-contract createPair": _written("v2-pair"),
+    "write-contract addLiquidity": _written("v2-liquidity"),
+    "write-contract V3 multicall": _written("v3-out"),
+    "write-contract paying on": _written("forward"),
+    "write-contract creating": _written("inner-create"),
+    "write-contract NFT": _written("nft"),
+    "write-contract multi-token": _written("multi-token"),
+    "write-contract events": _written("zoo"),
+    "write-contract switches": _written("switch"),
+    "write-contract reentrant": _written("reentrant"),
+    "write-contract batch": _written("batch"),
+    "fails: revert": _written("zoo-revert"),
+    "fails: no allowance": _written("no-allowance"),
+    "fails: no such NFT": _written("nft-missing"),
+    "fails: more than there is": _over,
+    "fails: swap below its least": _bad_swap,
+    "fails: recipient takes no coin": _rejector,
+    "fails: gas limit": _starved,
+}
+KINDS = tuple(_STEPS)

@@ -1,0 +1,393 @@
+"""Whether a workflow's simulation is what its run becomes: random workflows are simulated by a server over its API, then
+run live by the same server on the same state, and the two reports are held against the chain as web3.py reads it.
+
+Compared: the run's status; every node's status, branch, error and result (but hash, block and fee); which transactions
+there were; for each its receipt's status, its events raw and decoded, what it left approved, and the change of every
+watched balance, fees left out, block by block; the report's sums against the balances before and after; nonces; and
+that the chain did not move while it was simulated. Gas is counted, not required.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from bench.decoded_events import Decoder
+from bench.fidelity import Eyes, Watch
+from bench.random_workflows import Deck, Drawing, Workflow
+from bench.server_process import ServerProcess
+from contracts import ETHER, Witness, World
+
+POLICY = {
+    **{name: ["*"] for name in ("chains", "assets", "recipients", "contracts", "methods")},
+    "allowUnverifiedCalldata": True,
+    "allowUnpricedAssets": True,
+    "allowDeploy": True,
+    "signatures": {"messages": True, "typedData": "any"},
+}
+_WALLETS = (1, 2, 3)  # places in ACCOUNTS
+_REAL_ONLY = {
+    *("hash", "blockNumber", "gasUsed", "fee", "feeFormatted", "totalFee", "explorerUrl", "approvalHash"),
+    "triggeredAt",
+}
+_COINS = re.compile(r"has [0-9.]+ ETH")  # of a wallet that has paid fees
+_NATIVE = f"eip155:{CHAIN_ID}/native"
+_TIME_LIMIT_S = 120
+_POLL_S = 0.02
+Json = dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """What was found so far."""
+
+    workflows: int = 0
+    steps: int = 0
+    failing: int = 0
+    transactions: int = 0
+    equal_gas: int = 0
+    events: int = 0
+    decoded: int = 0
+    balances: int = 0
+    allowances: int = 0
+    simulate_s: float = 0.0
+    live_s: float = 0.0
+    kinds: Counter[str] = field(default_factory=Counter)
+    carried_out: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Takes in what another lane found."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def public(self) -> Json:
+        """As JSON."""
+        return {
+            "workflows": self.workflows,
+            "runsByStatus": dict(sorted(self.statuses.items())),
+            "spendingSteps": self.steps,
+            "failingSteps": self.failing,
+            "transactions": self.transactions,
+            "equalGas": f"{self.equal_gas} of {self.transactions}",
+            "eventsCompared": self.events,
+            "eventsComparedDecoded": self.decoded,
+            "balancesCompared": self.balances,
+            "allowancesCompared": self.allowances,
+            "secondsSimulating": round(self.simulate_s, 1),
+            "secondsLive": round(self.live_s, 1),
+            "stepsByKind": dict(sorted(self.kinds.items())),
+            "succeededByKind": dict(sorted(self.carried_out.items())),
+            "failures": self.failures[:20],
+        }
+
+
+class Server:
+    """The product over HTTP, with three wallets of one organisation."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._base = process.base
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {process.owner_key}"
+        self.wallets: dict[str, str] = {}
+        for place in _WALLETS:
+            body = {"name": f"wallet {place}", "privateKey": KEYS[place], "isDefault": place == 1}
+            wallet = self.call("POST", "/v1/wallets/import", body)
+            self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": POLICY})
+            self.wallets[ACCOUNTS[place]] = wallet["id"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """A call that must succeed; its `data`."""
+        answer = self._session.request(method, self._base + path, json=body, timeout=60)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
+        return answer.json()["data"]
+
+    def create(self, name: str, definition: Json) -> str:
+        """Stores a workflow; its id."""
+        document = {"name": name, "description": "", "definition": definition}
+        return str(self.call("POST", "/v1/workflows", document)["id"])
+
+    def run(self, workflow_id: str, **body: Any) -> Json:
+        """Runs it to its end; the run with its nodes."""
+        run_id = self.call("POST", f"/v1/workflows/{workflow_id}/run", body)["runId"]
+        until = time.monotonic() + _TIME_LIMIT_S
+        while time.monotonic() < until:
+            if self.call("GET", f"/v1/runs/{run_id}?summary=true")["finishedAt"] is not None:
+                found: Json = self.call("GET", f"/v1/runs/{run_id}")
+                return found
+            time.sleep(_POLL_S)
+        raise RuntimeError(f"{run_id} did not end: {self.call('GET', f'/v1/runs/{run_id}')}")
+
+    def effects(self, run: Json) -> Json:
+        """The report of a run."""
+        found: Json = self.call("GET", f"/v1/runs/{run['id']}/effects")
+        return found
+
+
+@contextmanager
+def open_server(folder: Path, world: World, url: str, **settings: str) -> Iterator[ServerProcess]:
+    """A server process on that endpoint."""
+    networks = folder / "networks"
+    networks.mkdir()
+    fields = world.network().model_dump(by_alias=True, mode="json", exclude={"endpoints"})
+    (networks / "local.json").write_text(json.dumps({**fields, "blockTimeMs": 100, "confirmations": 1}))
+    given = {
+        "networks_dir": str(networks),
+        "chain_endpoints": json.dumps({str(CHAIN_ID): [url]}),
+        "chain_requests_per_second": "0",
+        "outbound_allow": "127.0.0.1",
+        "rate_limit_per_second": "0",
+        **settings,
+    }
+    process = ServerProcess(folder / "data", given)
+    try:
+        process.start()
+        asyncio.run(process.wait_ready())
+        yield process
+    finally:
+        asyncio.run(process.stop())
+
+
+def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int, lane: int) -> Tally:
+    """Workflows one after the other, on a node and a server of their own."""
+    with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as name, world.node() as node:
+        # every block a second after the one before, as simulated: gas can depend on the time
+        node.rpc("evm_setNextBlockTimestamp", hex(int(time.time()) + 10**6))
+        node.mine()
+        node.rpc("anvil_setBlockTimestampInterval", 1)
+        with open_server(Path(name), world, node.url, simulation_strategy=strategy) as process:
+            one = Lane(world, node, Server(process), seed, lane)
+            for number in range(workflows):
+                one.compare(number, steps)
+            return one.tally
+
+
+class Lane:
+    """One row of workflows, each on the state that the one before left."""
+
+    def __init__(self, world: World, node: Anvil, server: Server, seed: int, lane: int) -> None:
+        self.tally = Tally()
+        self._world = world
+        self._node = node
+        self._server = server
+        self._witness: Witness = world.witness(node)
+        self._decoder = Decoder(self._witness)
+        self._name = f"seed {seed}, lane {lane}"
+        self._draw = random.Random(f"{seed} {lane}")
+        self._deck = Deck(self._draw)
+        self._eyes = Eyes(world, self._witness)
+
+    def compare(self, number: int, steps: int) -> None:
+        """Draws a workflow, simulates it, runs it, compares."""
+        self._fill_up()
+        first_id = 1 + number * 20
+        self._eyes.watch_nfts(range(first_id, first_id + 8))
+        drawing = Drawing(self._witness, self._world, self._draw, self._deck, self._server.wallets, first_id)
+        workflow = drawing.workflow(steps)
+        name = f"{self._name}, workflow {number}"
+        id = self._server.create(name, workflow.definition())
+        start, nonces = self._witness.web3.eth.block_number, self._nonces()
+        begun = time.monotonic()
+        simulated = self._server.run(id, simulate=True, payload=workflow.payload)
+        self.tally.simulate_s += time.monotonic() - begun
+        if self._witness.web3.eth.block_number != start:
+            self.tally.failures.append(f"{name}: the simulation moved the chain")
+        begun = time.monotonic()
+        live = self._server.run(id, payload=workflow.payload)
+        self.tally.live_s += time.monotonic() - begun
+        comparison = Comparison(self, name, workflow, simulated, live)
+        comparison.nodes()
+        comparison.transactions(start, nonces)
+        self.tally.workflows += 1
+        self.tally.statuses[live["status"]] += 1
+
+    def _fill_up(self) -> None:
+        for place in _WALLETS:
+            if self._witness.native(ACCOUNTS[place]) < 1000 * ETHER:
+                self._node.set_balance(ACCOUNTS[place], 10_000 * ETHER)
+
+    def _nonces(self) -> dict[str, int]:
+        return {ACCOUNTS[place]: self._witness.nonce(ACCOUNTS[place]) for place in _WALLETS}
+
+
+class Comparison:
+    """One workflow's simulation beside its run and the chain."""
+
+    def __init__(self, lane: Lane, name: str, workflow: Workflow, simulated: Json, live: Json) -> None:
+        self._lane = lane
+        self._name = name
+        self._workflow = workflow
+        self._simulated = simulated
+        self._live = live
+        self._tally = lane.tally
+        self._witness = lane._witness
+        self._eyes = lane._eyes
+        self._rebasing = f"eip155:{CHAIN_ID}/erc20:{lane._eyes.rebasing}"
+        self._at: dict[int, list[int]] = {}
+
+    def _fail(self, text: str) -> None:
+        self._tally.failures.append(f"{self._name}: {text}")
+
+    def nodes(self) -> None:
+        """Status, branch, error and result of every node."""
+        one, other = self._simulated, self._live
+        if one["status"] != other["status"]:
+            self._fail(f"simulated {one['status']}, really {other['status']}")
+        if one["executionState"].keys() != other["executionState"].keys():
+            self._fail("other nodes ran")
+        for path, really in other["executionState"].items():
+            foreseen = one["executionState"].get(path, {})
+            self._count(path, really)
+            for part in ("status", "branch", "error", "result"):
+                left, right = _alike(foreseen.get(part)), _alike(really.get(part))
+                if left != right:
+                    self._fail(f"{path} ({self._kind(path)}): {part} simulated {left}, really {right}")
+
+    def _kind(self, path: str) -> str | None:
+        return self._workflow.kinds.get(path.rpartition(".")[2])
+
+    def _count(self, path: str, node: Json) -> None:
+        kind = self._kind(path)
+        if kind is None or node["status"] in ("skipped", "pending"):
+            return
+        self._tally.kinds[kind] += 1
+        self._tally.steps += 1
+        if node["status"] == "success":
+            self._tally.carried_out[kind] += 1
+        else:
+            self._tally.failing += 1
+
+    def transactions(self, start: int, nonces: dict[str, int]) -> None:
+        """Each of them, then what all came to."""
+        report, real = self._lane._server.effects(self._simulated), self._lane._server.effects(self._live)
+        foreseen = [shown for shown in report["transactions"] if shown["status"] in ("simulated", "reverted")]
+        sent = [shown for shown in real["transactions"] if shown.get("hash")]
+        if [(s["path"], s["item"], s["from"]) for s in foreseen] != [(s["path"], s["item"], s["from"]) for s in sent]:
+            self._fail(f"other transactions: {len(foreseen)} simulated, {len(sent)} sent")
+            return
+        fees: Counter[str] = Counter()
+        blocks: dict[int, list[tuple[Json, int]]] = {}
+        for shown, really in zip(foreseen, sent, strict=True):
+            receipt = self._witness.web3.eth.get_transaction_receipt(really["hash"])
+            fee = receipt["gasUsed"] * receipt["effectiveGasPrice"]
+            fees[shown["from"]] += fee
+            blocks.setdefault(receipt["blockNumber"], []).append((shown, fee))
+            self._one(shown, receipt)
+        self._at = {start: self._eyes.read(start)}
+        last = max(blocks, default=start)
+        for block in range(start + 1, last + 1):
+            self._balances(block, blocks.get(block, []))
+        self._sums(report, self._at[start], self._at[last], fees)
+        for address, nonce in self._lane._nonces().items():
+            used = sum(shown["from"] == address for shown in foreseen)
+            if nonce - nonces[address] != used:
+                self._fail(f"{address} used {nonce - nonces[address]} nonces, {used} simulated")
+
+    def _one(self, shown: Json, receipt: Any) -> None:
+        """Status, events, what was created and approved."""
+        tally, where = self._tally, f"{shown['path']} {shown['item']} ({self._kind(shown['path'])})"
+        tally.transactions += 1
+        if (receipt["status"] == 1) != (shown["status"] == "simulated"):
+            self._fail(f"{where}: simulated {shown['status']}, really {receipt['status']}")
+        tally.equal_gas += receipt["gasUsed"] == shown["gasUsed"]
+        tally.events += len(receipt["logs"])
+        simulated = [(event["address"], event["topics"], event["data"]) for event in shown["events"]]
+        real = [
+            (log["address"], [f"0x{topic.hex()}" for topic in log["topics"]], f"0x{log['data'].hex()}")
+            for log in receipt["logs"]
+        ]
+        if simulated != real:
+            self._fail(f"{where}: other events: {simulated} simulated, {real} real")
+        for event, log in zip(shown["events"], receipt["logs"], strict=False):
+            told = self._lane._decoder.compare(event, log)
+            tally.decoded += told is not None
+            if told:
+                self._fail(f"{where}: {told}")
+        if receipt["contractAddress"] is not None and receipt["contractAddress"] != shown.get("contractAddress"):
+            self._fail(f"{where}: created {receipt['contractAddress']}, simulated {shown.get('contractAddress')}")
+        self._allowances(where, shown, receipt["blockNumber"])
+
+    def _balances(self, block: int, inside: Sequence[tuple[Json, int]]) -> None:
+        """What a block changed. Those of one batch may come in any order and two in a block; then one may be empty."""
+        if len(inside) != self._witness.web3.eth.get_block_transaction_count(block):
+            self._fail(f"block {block} has transactions that are not the run's")
+        self._at[block] = self._eyes.read(block)
+        self._tally.balances += len(self._eyes.watched)
+        fees: Counter[str] = Counter()
+        for shown, fee in inside:
+            fees[shown["from"]] += fee
+        real = _net(self._eyes.changes(self._at[block - 1], self._at[block]), fees)
+        changes = [change for shown, _ in inside for change in shown["balanceChanges"]]
+        kinds = {self._kind(shown["path"]) for shown, _ in inside}
+        where = " and ".join(f"{shown['path']} {shown['item']} ({self._kind(shown['path'])})" for shown, _ in inside)
+        self._same(where, real, changes, bool(kinds & _SILENT))
+
+    def _sums(self, report: Json, before: Sequence[int], after: Sequence[int], fees: Counter[str]) -> None:
+        """The sums of the whole report against the balances before the run and after it."""
+        kinds = {self._kind(shown["path"]) for shown in report["transactions"]}
+        real = _net(self._eyes.changes(before, after), fees)
+        changes = report["balanceChanges"]
+        if kinds & _SILENT:  # every block was compared; a sum has what was seen and what was not
+            real = {watch: delta for watch, delta in real.items() if watch[0] != self._rebasing}
+            changes = [change for change in changes if change["asset"] != self._rebasing]
+        self._same("the whole run", real, changes, False)
+
+    def _same(self, where: str, real: dict[Watch, int], changes: Sequence[Json], is_silent: bool) -> None:
+        simulated: Counter[Watch] = Counter()
+        for change in changes:
+            if self._eyes.is_watched(change["asset"], change["address"]):
+                simulated[(change["asset"], change["address"])] += int(change["amount"])
+        if is_silent:  # balances of the rebasing token changed without an event, also those of holders never seen
+            real = {watch: delta for watch, delta in real.items() if watch in simulated or watch[0] != self._rebasing}
+        foreseen = {watch: delta for watch, delta in simulated.items() if delta}
+        if real != foreseen:
+            self._fail(f"{where}: balances really {_less(real, foreseen)}, simulated {_less(foreseen, real)}")
+
+    def _allowances(self, where: str, shown: Json, block: int) -> None:
+        for approval in shown["approvals"]:
+            _, _, token = approval["asset"].partition("erc20:")
+            if token:
+                contract = self._witness.contract("usdc", token)
+                asked = contract.functions.allowance(approval["owner"], approval["spender"])
+                self._tally.allowances += 1
+                if str(asked.call(block_identifier=block)) != approval["amount"]:
+                    self._fail(f"{where}: another allowance than the simulated {approval}")
+
+
+_SILENT = {"write-contract switches", "write-contract batch"}  # may rebase
+
+
+def _net(changes: dict[Watch, int], fees: dict[str, int]) -> dict[Watch, int]:
+    """Without the fees of gas."""
+    real = dict(changes)
+    for address, fee in fees.items():
+        real[(_NATIVE, address)] = real.get((_NATIVE, address), 0) + fee
+    return {watch: delta for watch, delta in real.items() if delta}
+
+
+def _less(one: dict[Watch, int], other: dict[Watch, int]) -> dict[Watch, int]:
+    return {watch: delta for watch, delta in one.items() if other.get(watch) != delta}
+
+
+def _alike(value: Any) -> Any:
+    """A result without what only a real transaction has."""
+    if isinstance(value, dict):
+        return {name: _alike(item) for name, item in value.items() if name not in _REAL_ONLY}
+    if isinstance(value, list):
+        return [_alike(item) for item in value]
+    return _COINS.sub("has … ETH", value) if isinstance(value, str) else value
