@@ -164,9 +164,7 @@ class Drawing:
         self._add(id, step.type, step.payload)
         self._nodes[id]["connector"] = self._wallet(sender)
         self._kinds[id] = kind
-        self._amounts += [
-            (sender, token, f"$nodes.{id}.result.{name}") for token, name in step.gives.items()
-        ]
+        self._amounts += [(sender, token, f"$nodes.{id}.result.{name}") for token, name in step.gives.items()]
         if kind == "deploy Token":
             self._created.append(f"{{{{$nodes.{id}.result.contractAddress}}}}")
         return id

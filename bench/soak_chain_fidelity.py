@@ -1,5 +1,5 @@
-"""Simulates random transactions in rows, below the API, then really sends them on the same state, those that revert too,
-and compares all that web3.py sees. `scripts/soak fidelity` is the proof of whole workflows.
+"""Simulates random transactions in rows, below the API, then really sends them on the same state, also those that
+revert, and compares all that web3.py sees. `scripts/soak fidelity` is the proof of whole workflows.
 
     scripts/soak chain_fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 10]
 

@@ -1,6 +1,6 @@
 """Random workflows, simulated through the API and then run live on the same state: every figure read by web3.py.
 
-    scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 17] [--lanes 4]
+    scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 14] [--lanes 4]
 
 `scale` is how many workflows each strategy gets; each lane is a process with a node, a server and three wallets of its
 own. What is drawn is in `bench/random_workflows.py`, what is compared in `bench/workflow_fidelity.py`. The figures are
@@ -34,7 +34,7 @@ def run(
     scale: int | None = None,
     seed: int = 1,
     strategies: str = "simulate-v1,trace-call",
-    steps: str = "17",
+    steps: str = "14",
     lanes: str = "4",
 ) -> dict[str, Any]:
     """The tally of each strategy; `failures` are differences and quotas that were missed."""

@@ -1,5 +1,5 @@
-"""Whether a workflow's simulation is what its run becomes: random workflows are simulated by a server over its API, then
-run live by the same server on the same state, and the two reports are held against the chain as web3.py reads it.
+"""Whether a workflow's simulation is what its run becomes: a server simulates random workflows over its API, then runs
+them live on the same state, and the two reports are held against the chain as web3.py reads it.
 
 Compared: the run's status; every node's status, branch, error and result (but hash, block and fee); which transactions
 there were; for each its receipt's status, its events raw and decoded, what it left approved, and the change of every
@@ -9,35 +9,23 @@ that the chain did not move while it was simulated. Gas is counted, not required
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
 import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from bench.decoded_events import Decoder
 from bench.fidelity import Eyes, Watch
 from bench.random_workflows import Deck, Drawing, Workflow
-from bench.server_process import ServerProcess
+from bench.workflow_server import Server, open_server
 from contracts import ETHER, Witness, World
 
-POLICY = {
-    **{name: ["*"] for name in ("chains", "assets", "recipients", "contracts", "methods")},
-    "allowUnverifiedCalldata": True,
-    "allowUnpricedAssets": True,
-    "allowDeploy": True,
-    "signatures": {"messages": True, "typedData": "any"},
-}
 _WALLETS = (1, 2, 3)  # places in ACCOUNTS
 _REAL_ONLY = {
     *("hash", "blockNumber", "gasUsed", "fee", "feeFormatted", "totalFee", "explorerUrl", "approvalHash"),
@@ -45,8 +33,6 @@ _REAL_ONLY = {
 }
 _COINS = re.compile(r"has [0-9.]+ ETH")  # of a wallet that has paid fees
 _NATIVE = f"eip155:{CHAIN_ID}/native"
-_TIME_LIMIT_S = 120
-_POLL_S = 0.02
 Json = dict[str, Any]
 
 
@@ -96,73 +82,6 @@ class Tally:
         }
 
 
-class Server:
-    """The product over HTTP, with three wallets of one organisation."""
-
-    def __init__(self, process: ServerProcess) -> None:
-        self._base = process.base
-        self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {process.owner_key}"
-        self.wallets: dict[str, str] = {}
-        for place in _WALLETS:
-            body = {"name": f"wallet {place}", "privateKey": KEYS[place], "isDefault": place == 1}
-            wallet = self.call("POST", "/v1/wallets/import", body)
-            self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": POLICY})
-            self.wallets[ACCOUNTS[place]] = wallet["id"]
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """A call that must succeed; its `data`."""
-        answer = self._session.request(method, self._base + path, json=body, timeout=60)
-        if answer.status_code != 200:
-            raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
-        return answer.json()["data"]
-
-    def create(self, name: str, definition: Json) -> str:
-        """Stores a workflow; its id."""
-        document = {"name": name, "description": "", "definition": definition}
-        return str(self.call("POST", "/v1/workflows", document)["id"])
-
-    def run(self, workflow_id: str, **body: Any) -> Json:
-        """Runs it to its end; the run with its nodes."""
-        run_id = self.call("POST", f"/v1/workflows/{workflow_id}/run", body)["runId"]
-        until = time.monotonic() + _TIME_LIMIT_S
-        while time.monotonic() < until:
-            if self.call("GET", f"/v1/runs/{run_id}?summary=true")["finishedAt"] is not None:
-                found: Json = self.call("GET", f"/v1/runs/{run_id}")
-                return found
-            time.sleep(_POLL_S)
-        raise RuntimeError(f"{run_id} did not end: {self.call('GET', f'/v1/runs/{run_id}')}")
-
-    def effects(self, run: Json) -> Json:
-        """The report of a run."""
-        found: Json = self.call("GET", f"/v1/runs/{run['id']}/effects")
-        return found
-
-
-@contextmanager
-def open_server(folder: Path, world: World, url: str, **settings: str) -> Iterator[ServerProcess]:
-    """A server process on that endpoint."""
-    networks = folder / "networks"
-    networks.mkdir()
-    fields = world.network().model_dump(by_alias=True, mode="json", exclude={"endpoints"})
-    (networks / "local.json").write_text(json.dumps({**fields, "blockTimeMs": 100, "confirmations": 1}))
-    given = {
-        "networks_dir": str(networks),
-        "chain_endpoints": json.dumps({str(CHAIN_ID): [url]}),
-        "chain_requests_per_second": "0",
-        "outbound_allow": "127.0.0.1",
-        "rate_limit_per_second": "0",
-        **settings,
-    }
-    process = ServerProcess(folder / "data", given)
-    try:
-        process.start()
-        asyncio.run(process.wait_ready())
-        yield process
-    finally:
-        asyncio.run(process.stop())
-
-
 def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int, lane: int) -> Tally:
     """Workflows one after the other, on a node and a server of their own."""
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as name, world.node() as node:
@@ -171,7 +90,9 @@ def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int,
         node.mine()
         node.rpc("anvil_setBlockTimestampInterval", 1)
         with open_server(Path(name), world, node.url, simulation_strategy=strategy) as process:
-            one = Lane(world, node, Server(process), seed, lane)
+            server = Server(process)
+            server.import_wallets(_WALLETS)
+            one = Lane(world, node, server, seed, lane)
             for number in range(workflows):
                 one.compare(number, steps)
             return one.tally

@@ -1,0 +1,108 @@
+"""A real server over HTTP for the proofs of simulation: its chain, its wallets, its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from anvil import ACCOUNTS, CHAIN_ID, KEYS
+from bench.server_process import ServerProcess
+from contracts import World
+
+POLICY = {
+    **{name: ["*"] for name in ("chains", "assets", "recipients", "contracts", "methods")},
+    "allowUnverifiedCalldata": True,
+    "allowUnpricedAssets": True,
+    "allowDeploy": True,
+    "signatures": {"messages": True, "typedData": "any"},
+}
+_TIME_LIMIT_S = 120
+_POLL_S = 0.1
+Json = dict[str, Any]
+
+
+class Server:
+    """The product over HTTP: wallets that may do anything, workflows, runs to their end."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._base = process.base
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {process.owner_key}"
+        self.wallets: dict[str, str] = {}
+        """Their ids by address."""
+
+    def import_wallets(self, places: Iterable[int]) -> None:
+        """Wallets of the node's accounts, by their keys; the first is the default."""
+        for place in places:
+            body = {"name": f"wallet {place}", "privateKey": KEYS[place], "isDefault": not self.wallets}
+            self._allow(self.call("POST", "/v1/wallets/import", body), ACCOUNTS[place])
+
+    def add_wallet(self, address: str, **how: Any) -> None:
+        """A wallet that somebody else signs for."""
+        body = {"name": f"wallet of {address[-4:]}", "address": address, **how}
+        self._allow(self.call("POST", "/v1/wallets", body), address)
+
+    def _allow(self, wallet: Json, address: str) -> None:
+        self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": POLICY})
+        self.wallets[address] = wallet["id"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """A call that must succeed; its `data`."""
+        answer = self._session.request(method, self._base + path, json=body, timeout=60)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
+        return answer.json()["data"]
+
+    def create(self, name: str, definition: Json) -> str:
+        """Stores a workflow; its id."""
+        document = {"name": name, "description": "", "definition": definition}
+        return str(self.call("POST", "/v1/workflows", document)["id"])
+
+    def run(self, workflow_id: str, **body: Any) -> Json:
+        """Runs it to its end; the run with its nodes."""
+        run_id = self.call("POST", f"/v1/workflows/{workflow_id}/run", body)["runId"]
+        until = time.monotonic() + _TIME_LIMIT_S
+        while time.monotonic() < until:
+            if self.call("GET", f"/v1/runs/{run_id}?summary=true")["finishedAt"] is not None:
+                found: Json = self.call("GET", f"/v1/runs/{run_id}")
+                return found
+            time.sleep(_POLL_S)
+        raise RuntimeError(f"{run_id} did not end: {self.call('GET', f'/v1/runs/{run_id}')}")
+
+    def effects(self, run: Json) -> Json:
+        """The report of a run."""
+        found: Json = self.call("GET", f"/v1/runs/{run['id']}/effects")
+        return found
+
+
+@contextmanager
+def open_server(
+    folder: Path, world: World, url: str, *, before: Sequence[str] = (), **settings: str
+) -> Iterator[ServerProcess]:
+    """A server process on that endpoint."""
+    networks = folder / "networks"
+    networks.mkdir()
+    fields = world.network().model_dump(by_alias=True, mode="json", exclude={"endpoints"})
+    (networks / "local.json").write_text(json.dumps({**fields, "blockTimeMs": 100, "confirmations": 1}))
+    given = {
+        "networks_dir": str(networks),
+        "chain_endpoints": json.dumps({str(CHAIN_ID): [url]}),
+        "chain_requests_per_second": "0",
+        "outbound_allow": "127.0.0.1",
+        "rate_limit_per_second": "0",
+        **settings,
+    }
+    process = ServerProcess(folder / "data", given, before=before)
+    try:
+        process.start()
+        asyncio.run(process.wait_ready(180))
+        yield process
+    finally:
+        asyncio.run(process.stop())
