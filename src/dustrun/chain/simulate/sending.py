@@ -46,9 +46,9 @@ class Sending:
 
     async def look(self, known: tuple[int, Step, Ran, int] | None = None) -> tuple[Step, Ran, int]:
         """The step without a price, what it comes to, and its sender's balance; `known` is what an estimate of the
-        same call on the same state has seen."""
+        same call on the same state has seen. With a gas limit it may come to something else."""
         step = await self._first_step()
-        if known is not None and replace(known[1], gas=step.gas) == step and not (step.gas and not known[2].is_success):
+        if known is not None and known[1] == step:
             return step, known[2], known[3]
         looked, units = await self._simulator.look(self._fork, step, self._sender)
         return step, looked, units

@@ -70,7 +70,7 @@ class SimulateV1:
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The step free of charge, after a look at a balance."""
         asks = [prober.native(balance_of)]
-        fields = {**self._call(step)}
+        fields = self._bare_call(step)
         fields.pop("gas", None)
         if step.gas:
             fields["gas"] = hex(step.gas)
