@@ -160,9 +160,9 @@ class World:
     addresses: dict[str, str]
 
     @contextmanager
-    def node(self, *words: str) -> Iterator[Anvil]:
+    def node(self, *words: str, chain_id: int = CHAIN_ID) -> Iterator[Anvil]:
         """A fresh node with everything on it."""
-        with Anvil(*words, state=self.state) as node:
+        with Anvil(*words, state=self.state, chain_id=chain_id) as node:
             yield node
 
     def witness(self, node: Anvil) -> Witness:

@@ -131,7 +131,9 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     wallets = Wallets(database, writer, signers)
-    dust, reports = NodeDust(duster), SpendReports(database, chains.get, prices, settings)
+    outlooks = Outlooks(database, programs, catalog, wallets)
+    dust_plans = DustPlans(outlooks, duster, prices, chains.get)
+    dust, reports = NodeDust(duster, dust_plans), SpendReports(database, chains.get, prices, settings)
     spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
     rehearsals = Rehearsals(
         database,
@@ -163,8 +165,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.wallets = wallets
     parts.wallet_policies = WalletPolicies(database, writer, settings.policy_delay_s * 1000)
     parts.wallet_funds = WalletFunds(database, chains)
-    outlooks = Outlooks(database, programs, catalog, wallets)
-    parts.dust_plans = DustPlans(outlooks, duster, prices, chains.get)
+    parts.dust_plans = dust_plans
     parts.funds = Funds(outlooks, prices, chains.get)
     parts.connectors = Connectors(database, writer, catalog, vault, connections)
     parts.variables = variables
@@ -176,7 +177,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     await engine.start()
     upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
     upkeep.start()
-    parts.gauges = lambda: _gauges(engine, writer, sandbox)
+    parts.gauges = lambda: _gauges(engine, writer, sandbox, rehearsals)
     is_ready[0] = True
 
     def begin_stop() -> None:
@@ -192,6 +193,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine)
     finally:
         await stop()
+        await rehearsals.close()
         await ledger.stop()
         await upkeep.stop()
         await connections.tokens.stop()
@@ -210,12 +212,13 @@ def _traces(settings: Settings) -> Traces | None:
     return Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
 
 
-def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox) -> Gauges:
+def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, rehearsals: Rehearsals) -> Gauges:
     """How much the server holds at this moment."""
     return {
         "dustrun_runs_running": ("Runs that advance now.", engine.advancing),
         "dustrun_runs_queued": ("Runs that wait for their turn.", engine.queued),
         "dustrun_runs_waiting": ("Runs that wait for a time or an answer.", engine.waiting),
+        "dustrun_simulations_held": ("Simulations whose chains are in memory.", len(rehearsals)),
         "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
         "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
     }

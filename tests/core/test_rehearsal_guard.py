@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Intent, Movement
-from dustrun.core.rehearsal_guard import differences
+from dustrun.core.rehearsal_guard import data_hash, differences
 
 SHOP, OTHER = "0x" + "b2" * 20, "0x" + "c3" * 20
 TOKEN = Asset(1, "0x" + "d4" * 20)
 WISH = Intent("send", 1, SHOP, 100, b"\x01", (Movement("send", TOKEN, 1000, SHOP),), "Send", method="pay(uint256)")
 
 
+def shown(wish: Intent, status: str = "simulated") -> dict[str, Any]:
+    """As a simulation reports it."""
+    return {**wish.public(), "dataHash": data_hash(wish.data), "status": status}
+
+
 def _beyond(wish: Intent, tolerance: str = "0") -> list[str]:
-    return differences([wish], [WISH.public()], Decimal(tolerance))
+    return differences([wish], [shown(WISH)], Decimal(tolerance))
 
 
 def test_the_same_or_less_passes() -> None:
@@ -47,3 +53,25 @@ def test_more_elsewhere_another_asset_or_no_match_is_told(wish: Intent) -> None:
 def test_tolerance_is_exact() -> None:
     assert _beyond(replace(WISH, movements=(Movement("send", TOKEN, 1005, SHOP),)), "0.5") == []
     assert len(_beyond(replace(WISH, movements=(Movement("send", TOKEN, 1006, SHOP),)), "0.5")) == 1
+
+
+def test_two_movements_of_one_kind_are_summed() -> None:
+    """Else a small one that was rehearsed last would hide a large one, or two large ones pass as one."""
+
+    def paying(*amounts: int) -> Intent:
+        return replace(WISH, movements=tuple(Movement("send", TOKEN, units, SHOP) for units in amounts))
+
+    rehearsed = [shown(paying(1, 10))]
+    assert differences([paying(10, 1)], rehearsed, Decimal(0)) == []
+    assert len(differences([paying(10, 10)], rehearsed, Decimal(0))) == 1
+
+
+def test_a_call_that_declares_nothing_is_compared_whole() -> None:
+    call = replace(WISH, value_units=0, movements=())
+    assert differences([call], [shown(call)], Decimal(0)) == []
+    (told,) = differences([replace(call, data=b"\x02")], [shown(call)], Decimal(50))
+    assert "calldata" in told
+
+
+def test_what_failed_in_the_rehearsal_was_not_shown() -> None:
+    assert len(differences([WISH], [shown(WISH, "refused")], Decimal(0))) == 1

@@ -398,6 +398,16 @@ def test_no_code_is_left_out() -> None:
             "payload.cases[1].expression",
             "This field is required.",
         ),
+        (
+            {"type": "if", "payload": {"condition": "{{$trigger.body.x > 1}}"}},
+            "payload.condition",
+            "Input should be a valid dictionary.",
+        ),
+        (
+            {"type": "switch", "payload": {"cases": "{{$trigger.body.cases}}"}},
+            "payload.cases",
+            "Input should be a valid tuple.",
+        ),
         ({"type": "if", "payload": {}}, "payload", "Give either `condition` or `expression`."),
         (
             {"type": "pluck", "payload": {"array": [], "fields": {"x": 5}}},

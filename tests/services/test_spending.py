@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Movement
-from dustrun.core.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
+from dustrun.core.policy import Allow, Ask, Deny, Request, Verdict, WalletPolicy
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Price
 from dustrun.services import spending
-from dustrun.services.spending import Spending, Valued
+from dustrun.services.spending import Earlier, Spending, Valued
 from dustrun.storage import migrate, reservations
 from dustrun.storage.database import Database
 from dustrun.storage.ledger_tables import reservations as table
@@ -242,9 +242,9 @@ async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_noth
 ) -> None:
     ledger = Ledger(store, policy())
     await ledger.spend("tx_1", send(ETHER // 2), 0)
-    earlier: list[Counted] = []
+    earlier: list[Earlier] = []
     outcomes = []
-    for _ in range(3):
+    for now_ms in (1, 1, 1, DAY + 2):
         verdict, counted = await ledger.database.read(
             lambda tx: ledger.spending.judge_simulated(
                 tx,
@@ -252,13 +252,13 @@ async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_noth
                 policy=ledger.rules,
                 request=send(ETHER // 4),
                 values=PRICES,
-                now_ms=1,
+                now_ms=now_ms,  # noqa: B023 - read at once
                 earlier=tuple(earlier),
             )
         )
         outcomes.append(verdict.outcome)
-        earlier.append(counted)
-    assert outcomes == ["allow", "allow", "deny"]
+        earlier.append(Earlier(now_ms, counted))
+    assert outcomes == ["allow", "allow", "deny", "allow"]  # a day later what it spent itself counts no more
     assert await ledger.spent(NATIVE.key, DAY, 1) == ETHER // 2
 
 

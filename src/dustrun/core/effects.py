@@ -12,7 +12,8 @@ from dustrun.core.journal import Execution
 from dustrun.core.specs import Specs
 from dustrun.core.state import Mode, NodeStatus
 
-_DUST_NOTE = "No node spends, so nothing was scaled: every node ran with its own values."
+_NO_SPEND = "No node spends, so nothing was scaled: every node ran with its own values."
+_NOT_SO_FAR = "Nothing was scaled: no node that spends came so far."
 
 
 def fold(
@@ -37,7 +38,8 @@ def fold(
         "warnings": [*_warnings(ordered, mode), *chain_warnings],
     }
     if mode is Mode.DUST:
-        report["dust"] = _dust(ordered)
+        spends = any((spec := specs.get(node.type)) is not None and spec.effect == "spend" for node in nodes.values())
+        report["dust"] = _dust(ordered, _NOT_SO_FAR if spends else _NO_SPEND)
     return report
 
 
@@ -50,14 +52,14 @@ def _in_order(executions: Iterable[Execution]) -> list[Execution]:
     return sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
 
 
-def _dust(executions: Iterable[Execution]) -> dict[str, Any]:
-    """What a dust run scaled: original amount, dust, price and source of each."""
+def _dust(executions: Iterable[Execution], note: str) -> dict[str, Any]:
+    """What a dust run scaled: original amount, dust, price and source of each; `note` when it was nothing."""
     scaled = [
         {"nodeId": execution.node_id, "path": execution.path, **entry}
         for execution in executions
         for entry in _fact(execution, "dust") or ()
     ]
-    return {"scaled": scaled} if scaled else {"scaled": [], "note": _DUST_NOTE}
+    return {"scaled": scaled} if scaled else {"scaled": [], "note": note}
 
 
 def _fact(execution: Execution, name: str) -> Any:

@@ -1,6 +1,7 @@
 """The guard `enforceRehearsal`: a live spend may do only what the rehearsal has shown.
 
-Wishes are matched by item within their node path. Pure: the wishes of both runs come in as JSON (`Intent.public`).
+Wishes are matched by item within their node path. Pure: the wishes of the rehearsal come in as JSON, as its report has
+them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,22 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.addresses import keccak256
+from dustrun.core.intent import Intent
 
 Json = Mapping[str, Any]
+_Moved = dict[tuple[str, str, str], int]
+
+
+def data_hash(data: bytes) -> str:
+    """What stands for calldata in a report."""
+    return f"0x{keccak256(data).hex()}"
 
 
 def differences(wishes: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
-    """What the wishes do beyond what was rehearsed for the same node: more, elsewhere, another asset, no match."""
-    known = {shown["item"]: shown for shown in rehearsed}
+    """What the wishes do beyond what was rehearsed for the same node: more, elsewhere, another asset, no match. A call
+    that declares no amounts is compared whole, since nobody knows which of its arguments is one."""
+    known = {shown["item"]: shown for shown in rehearsed if shown["status"] == "simulated"}
     found: list[str] = []
     for wish in wishes:
         shown = known.get(wish.item)
@@ -35,18 +44,28 @@ def _beyond(wish: Intent, shown: Json, tolerance_percent: Decimal) -> Iterable[s
         yield f"to {wish.to or 'a new contract'}, rehearsed to {shown['to'] or 'a new contract'}"
     if wish.method != shown.get("method"):
         yield f"calls {wish.method}, rehearsed {shown.get('method')}"
+    if wish.data and not wish.movements and data_hash(wish.data) != shown.get("dataHash"):
+        yield "its calldata is not what was rehearsed, and declares no amounts that could be compared"
     factor = 1 + Fraction(tolerance_percent) / 100
     if wish.value_units > int(shown["value"]) * factor:
         yield f"sends {wish.value_units} base units of native coin, rehearsed {shown['value']}"
-    rehearsed = {(m["kind"], m["asset"], m["counterparty"].lower()): int(m["amount"]) for m in shown["movements"]}
-    for movement in wish.movements:
-        yield from _moves_beyond(movement, rehearsed, factor)
+    yield from _moves_beyond(_moved(m.public() for m in wish.movements), _moved(shown["movements"]), factor)
 
 
-def _moves_beyond(movement: Movement, rehearsed: Mapping[tuple[str, str, str], int], factor: Fraction) -> Iterable[str]:
-    most = rehearsed.get((movement.kind, movement.asset.key, movement.counterparty.lower()))
-    what = f"{movement.kind} of {movement.amount_units} base units of {movement.asset.key} to {movement.counterparty}"
-    if most is None:
-        yield f"{what}, which was not rehearsed"
-    elif movement.amount_units > most * factor:
-        yield f"{what}, rehearsed {most}"
+def _moved(movements: Iterable[Json]) -> _Moved:
+    """Amounts by kind, asset and counterparty, summed."""
+    moved: _Moved = {}
+    for movement in movements:
+        key = (movement["kind"], movement["asset"].lower(), movement["counterparty"].lower())
+        moved[key] = moved.get(key, 0) + int(movement["amount"])
+    return moved
+
+
+def _moves_beyond(wished: _Moved, rehearsed: _Moved, factor: Fraction) -> Iterable[str]:
+    for key, units in wished.items():
+        kind, asset, counterparty = key
+        what = f"{kind} of {units} base units of {asset} to {counterparty}"
+        if key not in rehearsed:
+            yield f"{what}, which was not rehearsed"
+        elif units > rehearsed[key] * factor:
+            yield f"{what}, rehearsed {rehearsed[key]}"

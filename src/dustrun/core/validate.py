@@ -182,13 +182,15 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
 
 
 def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
-    """Checks what is known before the run: fields that hold a template are checked when it is resolved."""
+    """Checks what is known before the run: fields that hold a template are checked when it is resolved. Tests of `if`
+    and `switch` are read as they are, never resolved."""
+    is_resolved = bool(node.payload) and split_payload(node)[0] is node.payload
     try:
         spec.payload.model_validate(node.payload)
     except ValidationError as error:
         for found in error.errors(include_url=False):
             kind, location = found["type"], found["loc"]
-            if kind != "extra_forbidden" and _holds_template(_at(node.payload, location)):
+            if is_resolved and kind != "extra_forbidden" and _holds_template(_at(node.payload, location)):
                 continue
             where = field_path(seen_location(node.payload, location, kind))
             message = explain(kind, found["msg"])

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dustrun.core.amounts import format_units
 from dustrun.core.exact_json import plain_digits
+from dustrun.core.foresight import Given
+from dustrun.core.program import Program
 from dustrun.engine.context import NodeContext
 from dustrun.engine.node import Job
 from dustrun.engine.spending import Scaled
 from dustrun.services.dust import Duster, Entry, Scene
+from dustrun.services.dust_plans import DustPlans
+from dustrun.services.outlooks import Outlook
 from dustrun.services.ports import RunFacts
+from dustrun.services.principal import Principal
 
 
 class NodeDust:
-    """Scales the inputs of nodes; the caps of the run are held by the ledger when it signs."""
+    """Scales the inputs of nodes, and plans a run before that; the caps of the run are held by the ledger when it
+    signs."""
 
-    def __init__(self, duster: Duster) -> None:
+    def __init__(self, duster: Duster, plans: DustPlans) -> None:
         self._duster = duster
+        self._plans = plans
+
+    async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """What the run is going to spend as far as that is known before, as `dust-plan` answers it."""
+        outlook = Outlook(program, facts.workflow_id, facts.version)
+        given = Given(payload, facts.prop_values)
+        plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), outlook, given)
+        return plan.public()
 
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
         """The input with every declared amount made dust; raises `Refused` or `Temporary`."""

@@ -47,7 +47,8 @@ class Carrier(enum.Enum):
 
 @dataclass(slots=True)
 class Job:
-    """An attempt whose inputs are resolved and whose action has yet to run."""
+    """An attempt whose inputs are resolved and whose action has yet to run. `shown` are the transactions that it has
+    made on a simulated chain so far, `forks` where those chains stand now."""
 
     start: Start
     node: ProgramNode
@@ -60,6 +61,12 @@ class Job:
     carrier: Carrier = Carrier.ACTION
     is_dust: bool = False
     forks: list[Fork] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rehearsed(self) -> dict[str, Any] | None:
+        """What it did on a simulated chain before it was cut off."""
+        return {"transactions": self.shown} if self.shown else None
 
     @property
     def is_followed(self) -> bool:
@@ -193,7 +200,7 @@ def timed_out(job: Job, timeout_ms: int) -> Outcome:
     message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
     if job.is_outside and job.carrier is not Carrier.REHEARSAL:
         return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
-    return Failed("TIMEOUT", message, retryable=True)
+    return Failed("TIMEOUT", message, retryable=True, facts=job.rehearsed)
 
 
 def _settle(job: Job, value: Any, context: NodeContext) -> Settled:

@@ -87,6 +87,7 @@ class CutOff:
     """It was interrupted by a cancel; what it had begun may have happened."""
 
     message: str
+    facts: dict[str, Any] | None = None
 
 
 Outcome = Settled | Failed | Unknown | PutDown | Opened | CutOff

@@ -55,6 +55,8 @@ T = TypeVar("T")
 INLINE_STEPS = 20
 BATCH_LIMIT = 200
 _DAY_MS = 86_400_000
+_DUST_PLAN = "Dust test: what it is going to spend, as far as that is known now."
+_PLAN_WITHIN_S = 30
 _REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -120,6 +122,7 @@ class Runner:
             (e.facts["clock"] for e in journal.by_path.values() if e.facts and "clock" in e.facts), default=0
         )
         self._assumed_where_it_counts = any(_counts_as_assumed(e) for e in journal.by_path.values())
+        self._dust_told = False
         self._in_order = facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
 
     # --- what others ask of it ---
@@ -219,6 +222,8 @@ class Runner:
                     await self._flush()
                 await asyncio.sleep(0)
                 continue
+            if self._must_tell_dust():
+                await self._tell_dust()
             await self._flush()
             if self._stopping and not self._tasks and not self._to_launch and not self._errands and not self._to_run:
                 return None
@@ -266,6 +271,27 @@ class Runner:
         """Whether the called run's end is all that it waits for, although other nodes could begin."""
         idle = not (self._tasks or self._to_launch or self._errands or self._to_run or self._deferred)
         return self._in_order and idle and not self._stopping and self._called()
+
+    def _must_tell_dust(self) -> bool:
+        """Whether a dust test is about to spend for the first time."""
+        if self.facts.mode is not Mode.DUST or self._dust_told or self._cancelling or self._stopping:
+            return False
+        begins = any(job.is_followed for job in self._to_launch)
+        return begins and not any("spend" in (e.facts or {}) for e in self._journal.by_path.values())
+
+    async def _tell_dust(self) -> None:
+        """The plan is on disk before anything is signed. Each node asks for its prices again, so that one which could
+        not be had now only leaves the plan without it."""
+        self._dust_told = True
+        first = next(job.start for job in self._to_launch if job.is_followed)
+        payload = self._journal.by_path[self.facts.trigger_node_id].result["body"]
+        told: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}
+        try:
+            async with asyncio.timeout(_PLAN_WITHIN_S):
+                told["data"] = {"dustPlan": await self._money.spending.dust_plan(self.facts, self._program, payload)}
+        except TimeoutError:
+            told |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
+        self._emit_now(first)("log", told)
 
     def _launch(self) -> None:
         """Starts the attempts whose start is on disk, each with its time limit; none when a cancel came meanwhile."""
@@ -335,8 +361,9 @@ class Runner:
             if path in self._late:
                 outcome = nodes.timed_out(job, timeout_ms)
             elif self._cancelling:
-                may = " What it had begun may have happened." if job.is_outside else ""
-                outcome = CutOff(f"The run was cancelled while this node ran.{may}")
+                is_real = job.is_outside and job.carrier is not Carrier.REHEARSAL
+                may = " What it had begun may have happened." if is_real else ""
+                outcome = CutOff(f"The run was cancelled while this node ran.{may}", job.rehearsed)
             else:
                 raise
         finally:
@@ -626,6 +653,7 @@ class Runner:
             self.recorder.changed(execution)
             self._plan.opened(start.path, len(outcome.items), outcome.concurrency, outcome.on_item_error)
         else:
+            execution.facts = outcome.facts or execution.facts
             self._cut_off(start.path, outcome.message)
 
     def _succeed(self, execution: Execution, outcome: Settled, text: str | None = None) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from dustrun import clock, log
 from dustrun.core.intent import Intent, Receipt, Spend
 from dustrun.core.plan import Holds
+from dustrun.core.program import Program
 from dustrun.engine.context import NodeContext
 from dustrun.engine.node import Job
 from dustrun.engine.outcome import CutOff, Failed, Outcome, PutDown, Settled, as_dust, of_error
@@ -44,6 +45,10 @@ class Dust(Protocol):
 
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
         """The input with its amounts scaled; raises `Refused` for what cannot be, or must not be, scaled."""
+        ...
+
+    async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
+        """What a run is going to spend, as far as it is known before."""
         ...
 
 
@@ -80,6 +85,10 @@ class Spending:
         self._dust = dust
         self._reports = reports
         self._settings = settings
+
+    async def dust_plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
+        """What a dust test tells before its first signature."""
+        return await self._dust.plan(facts, program, payload)
 
     async def carry_out(
         self, job: Job, facts: RunFacts, context: NodeContext, is_cancelled: Callable[[], bool]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dustrun.core.amounts import Asset
+from dustrun.core.amounts import Asset, format_units
 from dustrun.core.foresight import Foreseen, Given, find_readers, foresee
 from dustrun.core.movements import Unknown
 from dustrun.core.policy.counting import Worth
@@ -89,6 +89,26 @@ class DustPlan:
     writes: tuple[Write, ...]
     conditions: tuple[Reading, ...]
 
+    def public(self) -> dict[str, Any]:
+        """As JSON: the answer of `dust-plan`, and what a dust test tells before its first signature."""
+        return {
+            "workflowId": self.outlook.workflow_id,
+            "version": self.outlook.version,
+            "dustUsd": format_units(self.dust_usd_units, 18),
+            "spendCapUsd": format_units(self.spend_cap_units, 18),
+            "runCapUsd": format_units(self.run_cap_units, 18),
+            "totalUsd": format_units(self.usd_units, 18),
+            "spends": [_show_spend(spend) for spend in self.spends],
+            "skipped": list(self.skipped),
+            "refusals": [_show_finding(found) for found in self.refusals],
+            "unknowns": [_show_finding(found) for found in self.unknowns],
+            "writes": [{"nodeId": one.node_id, "type": one.type, "reads": list(one.reads)} for one in self.writes],
+            "conditions": [
+                {"nodeId": one.node_id, "type": one.type, "field": one.field, "reads": one.reads}
+                for one in self.conditions
+            ],
+        }
+
 
 class _Draft:
     def __init__(self) -> None:
@@ -123,6 +143,10 @@ class DustPlans:
     async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
         """The plan of a version; raises `NotFound`, and `Invalid` when it does not validate."""
         outlook = await self._outlooks.of_workflow(principal, workflow_id, version)
+        return await self.plan_of(principal, outlook, given)
+
+    async def plan_of(self, principal: Principal, outlook: Outlook, given: Given) -> DustPlan:
+        """The plan of what validates."""
         draft = _Draft()
         for ahead in await self._outlooks.spends(principal, outlook, given):
             await self._spend(draft, ahead)
@@ -253,3 +277,32 @@ async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | Non
     except DustrunError:
         return None
     return Worth(valued.price.usd, valued.decimals).of(units)
+
+
+def _show_spend(spend: PlannedSpend) -> dict[str, Any]:
+    seen, wallet = spend.ahead.seen, spend.ahead.wallet
+    return {
+        "path": seen.path,
+        "nodeId": seen.node.id,
+        "type": seen.node.node.type,
+        "walletId": wallet.id if wallet is not None else None,
+        "walletAddress": wallet.address if wallet is not None else None,
+        "repeats": seen.repeats,
+        "entries": [entry.public() for entry in spend.entries],
+        "fee": _show_fee(spend.fee) if spend.fee is not None else None,
+    }
+
+
+def _show_fee(fee: Fee) -> dict[str, Any]:
+    usd = None if fee.usd_units is None else format_units(fee.usd_units, 18)
+    return {"chainId": fee.chain_id, "gas": str(fee.gas), "fee": str(fee.units), "usd": usd}
+
+
+def _show_finding(found: Finding) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "nodeId": found.node_id,
+        "field": found.field,
+        "message": found.message,
+        "code": found.code,
+    }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dustrun import clock
 from dustrun.core.policy import Counted, Request, Verdict
-from dustrun.services.spending import Spending
+from dustrun.services.spending import Earlier, Spending
 from dustrun.services.transactions.deciding import policy_of
 from dustrun.storage.database import Database
 
@@ -17,9 +19,9 @@ class SimulatedPolicy:
         self._spending = spending
 
     async def judge(
-        self, wallet_id: str, request: Request, now_ms: int, earlier: tuple[Counted, ...]
+        self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
     ) -> tuple[Verdict, Counted]:
-        """The verdict, and what it counts for the next one of this simulation."""
+        """The verdict, and what it counts against the next one of this simulation."""
         values = await self._spending.values_of([request])
         now = max(now_ms, clock.now_ms())
         return await self._database.read(
@@ -30,6 +32,6 @@ class SimulatedPolicy:
                 request=request,
                 values=values,
                 now_ms=now,
-                earlier=earlier,
+                earlier=tuple(earlier),
             )
         )

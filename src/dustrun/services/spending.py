@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
@@ -70,6 +70,14 @@ class Valuer(Protocol):
     async def value(self, asset: Asset) -> Valued:
         """Raises `Invalid` when nobody prices it, `Temporary` when a source or chain does not answer."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a simulation has spent before, and when by its clock."""
+
+    at_ms: int
+    counted: Counted
 
 
 Values = Mapping[str, Valued]
@@ -158,13 +166,17 @@ class Spending:
         request: Request,
         values: Values,
         now_ms: int,
-        earlier: Sequence[Counted] = (),
+        earlier: Sequence[Earlier] = (),
     ) -> tuple[Verdict, Counted]:
         """The verdict in a simulation: against the ledger and the run's own earlier simulated spends, reserving
-        nothing. The second value is what to hand in as one of `earlier` next time."""
+        nothing; each counts for one window of the simulation's clock. The second value is what it counts, to be
+        handed in as one of `earlier` next time."""
         facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
-        before = sum(earlier, Counted())
-        spent = {need: units + before.units.get(need[0], 0) for need, units in facts.spent.items()}
+        spent = {
+            (measure, window_ms): units
+            + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
+            for (measure, window_ms), units in facts.spent.items()
+        }
         verdict = judge(policy, request, Facts(now_ms, facts.worths, spent, facts.first_seen))
         return verdict, Counted() if isinstance(verdict, Deny) else count(request, facts.worths)
 
@@ -232,6 +244,17 @@ def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, i
         elif row.measure == GAS_USD and reserved is not None and reserved.units:
             fees[row.measure] = -(-row.units * fee_units // reserved.units)
     return fees
+
+
+def with_fee(counted: Counted, fee_units: int) -> Counted:
+    """What a simulated transaction counts once it is final: the fee that it paid, as `settle` counts it."""
+    reserved = next((measure for measure in counted.units if measure.startswith("gas:")), None)
+    if reserved is None:
+        return counted
+    units = {**counted.units, reserved: fee_units}
+    if GAS_USD in units and counted.units[reserved]:
+        units[GAS_USD] = -(-units[GAS_USD] * fee_units // counted.units[reserved])
+    return replace(counted, units=units)
 
 
 def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> None:

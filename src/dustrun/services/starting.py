@@ -27,6 +27,7 @@ from dustrun.storage.statement import Tx
 from dustrun.storage.workflows import WorkflowRow
 
 RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
+_SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
 _KEPT = frozenset({NodeStatus.SUCCESS, NodeStatus.SKIPPED})
 
 
@@ -231,7 +232,7 @@ def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
     if facts.caller is not None:
         started["parentRunId"], started["parentPath"] = facts.caller.run_id, facts.caller.path
     if facts.mode is Mode.DUST:
-        started["dust"] = {"scaled": [], "note": "No node spends, so nothing was scaled."}
+        started["dust"] = {"note": _SCALES if program.wallets else "No node spends, so nothing is scaled."}
     return started
 
 
@@ -328,7 +329,8 @@ def inline_document(row: RunRow) -> Any:
 
 
 def retry_of(old: RunRow, executions: list[Execution], program: Program, triggered_by: str) -> Prepared:
-    """A new run of the same version and payload; succeeded nodes and loops' items keep their results."""
+    """A new run of the same version and payload; succeeded nodes and loops' items keep their results. A simulation
+    keeps none: what its nodes did stands on the simulated chains of the old run, and its retry meets the present."""
     payload = loads(old.payload)
     facts = RunFacts(
         pk=0,
@@ -347,7 +349,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
         triggered_by=triggered_by,
     )
     batch = first_batch(facts, program, payload)
-    for execution in executions:
+    for execution in executions if facts.mode is not Mode.SIMULATE else ():
         kept = _kept(execution, program)
         if kept is not None:
             batch.added[(kept.path, 1)] = kept

@@ -125,6 +125,12 @@ _LIST_PASSED = Statement(
     .order_by(runs.c.pk.desc())
     .limit(200)
 )
+_FIND_CALLED = Statement(
+    sa.select(*_COLUMNS)
+    .where(runs.c.parent_pk == b("the_pk"), runs.c.parent_path == b("the_path"))
+    .order_by(runs.c.pk.desc())
+    .limit(1)
+)
 _DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1))
 
 
@@ -228,6 +234,12 @@ def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
 def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:
     """The newest passed rehearsals of a version, at most 200."""
     return [RunRow(*row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
+
+
+def find_called(tx: Tx, run_pk: int, path: str) -> RunRow | None:
+    """The newest run that a node of a run called."""
+    row = tx.one(_FIND_CALLED, the_pk=run_pk, the_path=path)
+    return RunRow(*row) if row is not None else None
 
 
 def find_default_wallet(tx: Tx, org_id: str) -> str | None:

@@ -16,6 +16,7 @@ from chain.test_endpoints import chain_of
 from contracts import ETHER, Witness, World
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
+from dustrun.chain.simulate.fork import pin
 from dustrun.chain.simulate.relay import Relay
 from dustrun.chain.simulate.strategy import STRATEGIES
 from dustrun.core.exact_json import dumps_text, loads
@@ -159,7 +160,7 @@ async def test_only_reads_leave_and_nothing_is_written(world: World, anvil: Anvi
 
 
 async def test_the_relay_passes_reads_only(chain: LiveChain) -> None:
-    relay = Relay(chain.endpoints)
+    relay = Relay(chain.endpoints, await pin(chain))
     answered = await relay._answer({"id": 1, "method": "eth_chainId"})
     assert answered["result"] == "0x7a69"
     refused = await relay._answer({"id": 2, "method": "eth_sendRawTransaction", "params": ["0x00"]})

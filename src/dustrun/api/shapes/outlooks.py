@@ -9,7 +9,7 @@ from pydantic import Field
 from dustrun.core.amounts import format_units
 from dustrun.core.definition import Definition
 from dustrun.core.fields import Fields
-from dustrun.services.dust_plans import DustPlan, Fee, Finding, PlannedSpend
+from dustrun.services.dust_plans import DustPlan
 from dustrun.services.fund_needs import FundNeeds, Holding, Need
 
 
@@ -110,8 +110,8 @@ class ScaledReading(Fields):
 class DustPlanAnswer(Fields):
     """What a dust test would do."""
 
-    workflow_id: str
-    version: int
+    workflow_id: str | None = Field(description="Null of a run whose definition is not stored.")
+    version: int | None
     dust_usd: str = Field(description="US dollars that one amount is made worth.")
     spend_cap_usd: str
     run_cap_usd: str
@@ -126,51 +126,7 @@ class DustPlanAnswer(Fields):
 
 def dust_plan(plan: DustPlan) -> dict[str, Any]:
     """The plan as an answer."""
-    return {
-        "workflowId": plan.outlook.workflow_id,
-        "version": plan.outlook.version,
-        "dustUsd": format_units(plan.dust_usd_units, 18),
-        "spendCapUsd": format_units(plan.spend_cap_units, 18),
-        "runCapUsd": format_units(plan.run_cap_units, 18),
-        "totalUsd": format_units(plan.usd_units, 18),
-        "spends": [_spend(spend) for spend in plan.spends],
-        "skipped": list(plan.skipped),
-        "refusals": [_finding(found) for found in plan.refusals],
-        "unknowns": [_finding(found) for found in plan.unknowns],
-        "writes": [{"nodeId": one.node_id, "type": one.type, "reads": list(one.reads)} for one in plan.writes],
-        "conditions": [
-            {"nodeId": one.node_id, "type": one.type, "field": one.field, "reads": one.reads} for one in plan.conditions
-        ],
-    }
-
-
-def _spend(spend: PlannedSpend) -> dict[str, Any]:
-    seen, wallet = spend.ahead.seen, spend.ahead.wallet
-    return {
-        "path": seen.path,
-        "nodeId": seen.node.id,
-        "type": seen.node.node.type,
-        "walletId": wallet.id if wallet is not None else None,
-        "walletAddress": wallet.address if wallet is not None else None,
-        "repeats": seen.repeats,
-        "entries": [entry.public() for entry in spend.entries],
-        "fee": _fee(spend.fee) if spend.fee is not None else None,
-    }
-
-
-def _fee(fee: Fee) -> dict[str, Any]:
-    usd = None if fee.usd_units is None else format_units(fee.usd_units, 18)
-    return {"chainId": fee.chain_id, "gas": str(fee.gas), "fee": str(fee.units), "usd": usd}
-
-
-def _finding(found: Finding) -> dict[str, Any]:
-    return {
-        "path": found.path,
-        "nodeId": found.node_id,
-        "field": found.field,
-        "message": found.message,
-        "code": found.code,
-    }
+    return plan.public()
 
 
 class AnalyzeFundsBody(Fields):

@@ -16,6 +16,7 @@ import aiohttp
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import abilities_of
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
+from dustrun.chain.simulate.asking import fork_lost
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import Measured, Ran
@@ -48,7 +49,7 @@ class LocalFork:
         does not serve or the block is gone."""
         from dustrun.chain.simulate.relay import Relay  # slow import: a web server
 
-        relay = Relay(endpoints)
+        relay = Relay(endpoints, fork)
         upstream = await relay.start()
         session = aiohttp.ClientSession()
         words = ["--host", "127.0.0.1", "--port", "0", "--fork-url", upstream, "--no-storage-caching"]
@@ -87,11 +88,7 @@ class LocalFork:
         except (RpcError, EndpointDown) as error:
             raise Temporary(f"The local fork does not answer: {error}.", code=Code.CHAIN_UNREACHABLE) from None
         if not isinstance(block, dict) or block.get("hash") != fork.hash:
-            raise Permanent(
-                f"The simulation stands on block {fork.number} ({fork.hash}) of {endpoints.network.name}, which no "
-                "endpoint has any more: start it anew.",
-                code=Code.SIM_FORK_LOST,
-            )
+            raise fork_lost(fork, endpoints.network.name)
         self._inner = SimulateV1(own, [child], self.creates)
 
     async def _address(self) -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.rpc import EndpointDown, RpcError
+from dustrun.chain.simulate.fork import Fork
 from dustrun.core.exact_json import JsonError, dumps, loads_own
 from dustrun.errors import Temporary
 
@@ -31,14 +32,18 @@ READS: Final = frozenset(
         "web3_clientVersion",
     }
 )
+_AT_A_BLOCK: Final = frozenset(
+    {"eth_getAccount", "eth_getBalance", "eth_getCode", "eth_getProof", "eth_getStorageAt", "eth_getTransactionCount"}
+)
 Json = dict[str, Any]
 
 
 class Relay:
     """Serves until stopped."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, fork: Fork) -> None:
         self._endpoints = endpoints
+        self._number, self._hash = hex(fork.number), fork.hash
         app = web.Application()
         app.router.add_post("/", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -64,6 +69,14 @@ class Relay:
             answers = await self._answer(asked)
         return web.Response(body=dumps(answers), content_type="application/json")
 
+    async def _ask(self, method: str, params: list[Any]) -> Any:
+        """The child names its block by number; by its hash no other block can answer, whatever became of the chain."""
+        if method == "eth_getBlockByNumber" and params and params[0] == self._number:
+            return await self._endpoints.call("eth_getBlockByHash", self._hash, *params[1:])
+        if method in _AT_A_BLOCK and params and params[-1] == self._number:
+            params = [*params[:-1], {"blockHash": self._hash}]
+        return await self._endpoints.call(method, *params)
+
     async def _answer(self, call: Any) -> Json:
         known = call if isinstance(call, dict) else {}
         answer: Json = {"jsonrpc": "2.0", "id": known.get("id")}
@@ -71,7 +84,7 @@ class Relay:
         if method not in READS or not isinstance(params, list):
             return answer | {"error": {"code": -32601, "message": "only reads of the state are passed on"}}
         try:
-            return answer | {"result": await self._endpoints.call(method, *params)}
+            return answer | {"result": await self._ask(method, params)}
         except RpcError as error:
             return answer | {"error": {"code": error.code, "message": error.message}}
         except (EndpointDown, Temporary) as error:

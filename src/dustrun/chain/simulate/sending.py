@@ -7,8 +7,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.chain import fees as bids
+from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.creation import contract_address, creation_gas, refusal_of
 from dustrun.chain.simulate.events import decode_events
 from dustrun.chain.simulate.fork import Fork, Step
@@ -101,7 +104,11 @@ class Sending:
         """The sender's nonce: that of the pinned block and what was simulated since."""
         known = self._fork.nonces.get(self._sender)
         if known is None:
-            known = await self._live.nonce_at_hash(self._sender, self._fork.hash)
+            asked = Request("eth_getTransactionCount", (self._sender, {"blockHash": self._fork.hash}))
+            answer = (await ask_all(self._live.endpoints, [asked], self._fork))[0]
+            if isinstance(answer, RpcError):
+                raise simulation_error(answer, self._fork, self._live.network.name)
+            known = wire.quantity(answer)
             self._fork.nonces[self._sender] = known
         return known + self._fork.sent_by(self._sender)
 

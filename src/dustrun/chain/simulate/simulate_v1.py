@@ -10,12 +10,12 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.failures import Kind, kind_of, to_error
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
+from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Measured, Ran, Rejected
+from dustrun.chain.simulate.result import Measured, Ran
 from dustrun.core.addresses import address_of_word
 from dustrun.core.intent import Log
-from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
 NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # logs of native transfers have this address
@@ -50,7 +50,7 @@ class SimulateV1:
     async def _read_pinned(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
         at = {"blockHash": fork.hash}
         requests = [Request("eth_call", (wire.call_fields(call), at)) for call in calls]
-        answers = await self._batch(requests)
+        answers = await ask_all(self._endpoints, requests, fork, self._among)
         return [read_result(answer) for answer in answers]
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
@@ -165,12 +165,6 @@ class SimulateV1:
         except (TypeError, KeyError):
             raise wire.malformed("simulated blocks") from None
 
-    async def _batch(self, requests: Sequence[Request]) -> list[Any]:
-        try:
-            return await self._endpoints.read(lambda rpc: rpc.batch(requests), "batch", self._among)
-        except RpcError as error:
-            raise to_error(error, "A read") from None
-
 
 _CODE_READER: Final = "0x00000000000000000000000000000000D0570012"
 _READS_CODE: Final = "0x600035803b8060006000843c6000f3"  # returns the code of the address in its calldata
@@ -243,19 +237,3 @@ def read_result(answer: Any) -> CallResult:
     if kind_of(answer) in (Kind.REVERTED, Kind.GAS):
         return CallResult(False, answer.data or b"")
     raise to_error(answer, "A read")
-
-
-def simulation_error(error: RpcError, fork: Fork, name: str) -> Exception:
-    """A node refuses a whole request for one transaction without funds; a block that is gone ends the simulation."""
-    kind = kind_of(error)
-    if kind is Kind.FUNDS:
-        return Rejected(f"the sender has not enough native coin for the value and the gas ({error.message})")
-    if kind is Kind.GAS:
-        return Rejected(f"the gas does not do ({error.message})")
-    if kind is Kind.NO_STATE:
-        return Permanent(
-            f"The simulation stands on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more: "
-            "start it anew.",
-            code=Code.SIM_FORK_LOST,
-        )
-    return to_error(error, f"Simulating on {name}")

@@ -9,10 +9,11 @@ from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
+from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import Measured, Ran
-from dustrun.chain.simulate.simulate_v1 import read_result, simulation_error
+from dustrun.chain.simulate.simulate_v1 import read_result
 from dustrun.core.addresses import checksum
 from dustrun.core.intent import Log
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -134,10 +135,7 @@ class TraceCall:
         return Request("eth_call", (fields, {"blockHash": fork.hash}, overrides, at))
 
     async def _batch(self, fork: Fork, requests: Sequence[Request]) -> list[Any]:
-        try:
-            return await self._endpoints.read(lambda rpc: rpc.batch(requests), "batch", self._among)
-        except RpcError as error:
-            raise simulation_error(error, fork, self._endpoints.network.name) from None
+        return await ask_all(self._endpoints, requests, fork, self._among)
 
 
 def _moment(number: int, time: int) -> Json:

@@ -1,0 +1,53 @@
+"""Requests of a simulation: answered by an endpoint that has the pinned block, or nobody has it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dustrun.chain.endpoints import Endpoint, Endpoints
+from dustrun.chain.failures import Kind, kind_of, may_pass, to_error
+from dustrun.chain.rpc import Request, Rpc, RpcError
+from dustrun.chain.simulate.fork import Fork
+from dustrun.chain.simulate.result import Rejected
+from dustrun.errors import Code, Permanent
+
+
+async def ask_all(
+    endpoints: Endpoints, requests: Sequence[Request], fork: Fork, among: Sequence[Endpoint] | None = None
+) -> list[Any]:
+    """The results of many reads, all by one endpoint; an `RpcError` stands in its place. One that lacks the block is
+    passed over, since another may have it."""
+
+    async def ask(rpc: Rpc) -> list[Any]:
+        answers = await rpc.batch(requests)
+        for answer in answers:
+            if isinstance(answer, RpcError) and may_pass(answer):
+                raise answer
+        return answers
+
+    try:
+        return await endpoints.read(ask, "batch", among)
+    except RpcError as error:
+        raise simulation_error(error, fork, endpoints.network.name) from None
+
+
+def simulation_error(error: RpcError, fork: Fork, name: str) -> Exception:
+    """A node refuses a whole request for one transaction without funds; a block that is gone ends the simulation."""
+    kind = kind_of(error)
+    if kind is Kind.FUNDS:
+        return Rejected(f"the sender has not enough native coin for the value and the gas ({error.message})")
+    if kind is Kind.GAS:
+        return Rejected(f"the gas does not do ({error.message})")
+    if kind is Kind.NO_STATE:
+        return fork_lost(fork, name)
+    return to_error(error, f"Simulating on {name}")
+
+
+def fork_lost(fork: Fork, name: str) -> Permanent:
+    """No endpoint has the block that a simulation stands on."""
+    return Permanent(
+        f"The simulation stands on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more (a "
+        "reorganisation, a restarted or a pruned node): start it anew, or add an endpoint that keeps old state.",
+        code=Code.SIM_FORK_LOST,
+    )
