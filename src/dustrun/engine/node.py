@@ -178,7 +178,7 @@ def run_pure(job: Job, context: NodeContext) -> Outcome:
     except DustrunError as error:
         return of_error(error)
     except Exception as error:
-        return _bug(job, error)
+        return defect(job, error)
 
 
 async def run(job: Job, context: NodeContext) -> Outcome:
@@ -192,7 +192,7 @@ async def run(job: Job, context: NodeContext) -> Outcome:
             outcome.facts = _facts(job, sent=isinstance(outcome, Unknown))
         return outcome
     except Exception as error:
-        return _bug(job, error)
+        return defect(job, error)
 
 
 def timed_out(job: Job, timeout_ms: int) -> Outcome:
@@ -209,12 +209,13 @@ def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
     return Settled(result, assumed=job.assumed or notes.assumed, facts=notes.facts or _facts(job, sent=True))
 
 
-def _bug(job: Job, error: Exception) -> Outcome:
+def defect(job: Job, error: Exception) -> Outcome:
+    """What an attempt came to that a defect of ours, or of the action's author, cut off."""
     _logger.error("action failed unexpectedly", action=job.action.type, path=job.start.path, exc_info=error)
     message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-    if job.is_outside:
+    if job.is_outside and job.carrier is not Carrier.REHEARSAL:
         return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
-    return Failed("INTERNAL", message)
+    return Failed("INTERNAL", message, facts=job.rehearsed)
 
 
 def resolved_effect(action: Action, recorded_input: Mapping[str, Any] | None) -> Effect:

@@ -366,6 +366,8 @@ class Runner:
                 outcome = CutOff(f"The run was cancelled while this node ran.{may}", job.rehearsed)
             else:
                 raise
+        except Exception as error:
+            outcome = nodes.defect(job, error)
         finally:
             self._limits.pop(path).cancel()
             self._late.discard(path)

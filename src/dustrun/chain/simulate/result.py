@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.core.intent import BalanceChange, Log, Receipt
+from dustrun.errors import Permanent
 
 Json = dict[str, Any]
 
@@ -23,12 +24,8 @@ class Ran:
     message: str | None = None
 
 
-class Rejected(Exception):
+class Rejected(Permanent):
     """The node would not take the transaction: it lacks funds or gas."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
