@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dustrun.cli.wording import Names, amount, short, short_hash, signed, symbol, usd
+
+__all__ = ["STATES", "amount", "draw", "dust", "outcome", "short", "symbol"]
+
 Json = Mapping[str, Any]
 STATES = {
     "simulated": ("would succeed", "green"),
     "rejected": ("would be rejected", "red"),
     "reverted": ("reverted", "red"),
+    "notSimulable": ("not simulated", "yellow"),
     "planned": ("not signed yet", "yellow"),
     "signed": ("signed", "yellow"),
     "sent": ("sent", "yellow"),
@@ -27,127 +33,133 @@ STATES = {
 
 def draw(effects: Json) -> list[RenderableType]:
     """The chain part as tables and lines; nothing for a run that spends nothing."""
-    if not effects.get("transactions"):
+    transactions = effects.get("transactions")
+    if not transactions:
         return []
-    drawn: list[RenderableType] = [_transactions(effects["transactions"])]
+    names = Names(effects.get("names", {}))
+    drawn: list[RenderableType] = [_transactions(transactions, names, effects.get("mode") == "simulate")]
     if effects.get("balanceChanges"):
-        drawn.append(_changes(effects["balanceChanges"]))
-    drawn += _lines("Fees", [f"{short(fee['address'])} pays {amount(fee)}" for fee in effects.get("totalFees", ())])
-    drawn += _lines("Remains approved", [_approval(item) for item in effects.get("approvals", ())], "yellow")
-    drawn += _lines(
-        "Policy", [_verdict(item) for item in effects.get("policyVerdicts", ()) if _is_notable(item)], "yellow"
-    )
+        drawn += [Text(), _changes(effects["balanceChanges"], names)]
+    drawn += _lines("Network fees", [_fee_of(fee, names) for fee in effects.get("totalFees", ())])
+    drawn += _lines("Still approved", [_approval(item, names) for item in effects.get("approvals", ())], "yellow")
+    notable = [_verdict(item, names) for item in effects.get("policyVerdicts", ()) if _is_notable(item)]
+    drawn += _lines("Policy", notable, "yellow")
     return drawn
 
 
 def dust(effects: Json) -> list[RenderableType]:
     """What a dust run scaled."""
+    assets = effects.get("assets") or {}
     scaled = (effects.get("dust") or {}).get("scaled") or []
-    return list(_lines("Scaled to dust", [_scaled(entry) for entry in scaled]))
+    return _lines("Scaled to dust", [_scaled(entry, assets) for entry in scaled])[1:]
 
 
-def short(address: Any) -> str:
-    """An address as people compare it."""
-    text = str(address)
-    return f"{text[:6]}…{text[-4:]}" if text.startswith("0x") and len(text) == 42 else text
-
-
-def amount(item: Json) -> str:
-    """An amount with its symbol and its worth."""
-    number = item.get("amountFormatted")
-    text = f"{number if number is not None else item['amount']} {symbol(item)}"
-    if number is None:
-        text += " (base units)"
-    return text if item.get("usd") is None else f"{text} (${_cents(item['usd'])})"
-
-
-def symbol(item: Json) -> str:
-    """What an amount is of: its symbol, else its key."""
-    if item.get("symbol"):
-        return str(item["symbol"])
-    key = str(item["asset"])
-    return short(key.rpartition(":")[2]) if "erc20" in key else key
-
-
-def _cents(usd: str) -> str:
-    """US dollars with cents; small sums with all their digits."""
-    whole, _, part = usd.partition(".")
-    if whole.lstrip("-") != "0" or not part.strip("0"):
-        return f"{whole}.{part[:2]:0<2}" if part else whole
-    return f"{whole}.{part.rstrip('0')}"
-
-
-def _transactions(transactions: list[Json]) -> Table:
-    table = Table(title="Transactions", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in ("", "node", "what", "moves", "to", "fee", "outcome"):
-        table.add_column(name, overflow="fold", header_style="dim")
+def _transactions(transactions: list[Json], names: Names, is_simulated: bool) -> Table:
+    table = _table("Transactions, in order")
+    table.add_column("", header_style="dim", no_wrap=True)
+    table.add_column("node", header_style="dim", overflow="fold")
+    table.add_column("what it does", header_style="dim", overflow="fold", ratio=3)
+    table.add_column("worth", header_style="dim", justify="right", no_wrap=True)
+    table.add_column("fee", header_style="dim", justify="right", no_wrap=True)
+    told = "if it were sent" if is_simulated else "outcome"
+    table.add_column(told, header_style="dim", overflow="fold", ratio=2)
     for number, transaction in enumerate(transactions, 1):
-        moves = [amount(movement) for movement in transaction["movements"] if movement["kind"] == "send"]
-        to = sorted({short(m["counterparty"]) for m in transaction["movements"]}) or [short(transaction["to"])]
-        table.add_row(
-            str(number),
-            str(transaction["path"]),
-            str(transaction["about"]),
-            "\n".join(moves),
-            "\n".join(to),
-            _fee(transaction),
-            _outcome(transaction),
-        )
+        what = Text(names.inside(transaction["about"]))
+        if transaction.get("assumed"):
+            what.append(" (on assumed values)", style="cyan")
+        numbers = (_worth(transaction), _fee(transaction))
+        table.add_row(str(number), str(transaction["path"]), what, *numbers, outcome(transaction, names))
     return table
+
+
+def _worth(transaction: Json) -> str:
+    """What it sends, or else what it lets others take."""
+    kinds = {movement["kind"] for movement in transaction["movements"]}
+    kind = "send" if "send" in kinds else "approve"
+    moved = [movement for movement in transaction["movements"] if movement["kind"] == kind]
+    worths = [movement.get("usd") for movement in moved]
+    if not worths or None in worths or any(int(movement["amount"]) >= 2**255 for movement in moved):
+        return "" if not worths else "?"
+    return usd(sum(Decimal(str(worth)) for worth in worths))
 
 
 def _fee(transaction: Json) -> str:
     if transaction.get("feeUsd") is not None:
-        return f"${_cents(transaction['feeUsd'])}"
+        return usd(transaction["feeUsd"])
     return "" if transaction.get("fee") is None else str(transaction["fee"])
 
 
-def _outcome(transaction: Json) -> Text:
+def outcome(transaction: Json, names: Names) -> Text:
+    """What became of a transaction, or would."""
     told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
-    revert = transaction.get("revert") or transaction.get("error")
-    if revert:
-        told += f": {revert.get('message') or revert.get('text') or revert.get('reason') or ''}"
-    if transaction.get("assumed"):
-        told += " (on assumed values)"
+    if transaction["status"] == "reverted" and not transaction.get("hash"):
+        told = "would revert"
+    revert, error = transaction.get("revert") or {}, transaction.get("error") or {}
+    why = revert.get("text") or transaction.get("rejected") or error.get("message")
+    if why:
+        told += f": {names.inside(why)}"
     if transaction.get("hash"):
         told += f" {short_hash(transaction['hash'])}"
     return Text(told, style=style)
 
 
-def short_hash(hash: Any) -> str:
-    """A transaction's hash as people compare it."""
-    return f"{str(hash)[:10]}…"
-
-
-def _changes(changes: list[Json]) -> Table:
-    table = Table(title="Balances", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in ("address", "change"):
-        table.add_column(name, overflow="fold", header_style="dim")
-    for change in changes:
-        is_loss = str(change["amount"]).startswith("-")
-        table.add_row(
-            short(change["address"]), Text(("" if is_loss else "+") + amount(change), style="" if is_loss else "green")
-        )
+def _changes(changes: list[Json], names: Names) -> Table:
+    """Wallets of one's own first; each address once, with all its changes."""
+    table = _table("Who has more or less afterwards (without network fees)")
+    table.add_column("who", header_style="dim", overflow="fold")
+    table.add_column("change", header_style="dim", justify="right")
+    table.add_column("worth", header_style="dim", justify="right")
+    table.add_column("", header_style="dim", overflow="fold")
+    seen: set[str] = set()
+    for change in sorted(changes, key=lambda change: (not names.is_own(change["address"]), change["address"])):
+        who = change["address"]
+        is_own, is_loss = names.is_own(who), str(change["amount"]).startswith("-")
+        told = "" if who in seen else _who(who, names)
+        seen.add(who)
+        style = ("red" if is_loss else "green") if is_own else ""
+        remark = "others in its block included" if change.get("shared") else ""
+        worth = "" if change.get("usd") is None else usd(change["usd"])
+        table.add_row(Text(told, style="bold" if is_own else ""), Text(signed(change), style=style), worth, remark)
     return table
 
 
-def _approval(item: Json) -> str:
-    return f"{short(item['spender'])} may take {amount(item)} of {short(item['owner'])}"
+def _who(address: str, names: Names) -> str:
+    return f"{names.full(address)} (your wallet)" if names.is_own(address) else names.full(address)
+
+
+def _fee_of(fee: Json, names: Names) -> str:
+    return f"{names.of(fee['address'])} pays {amount(fee)}"
+
+
+def _approval(item: Json, names: Names) -> str:
+    return f"{names.full(item['spender'])} may take {amount(item)} from {names.of(item['owner'])}"
 
 
 def _is_notable(verdict: Json) -> bool:
     return str(verdict.get("outcome", "")).lower() != "allow"
 
 
-def _verdict(item: Json) -> str:
+_OUTCOMES = {"deny": "refused by policy", "ask": "a person must approve it"}
+
+
+def _verdict(item: Json, names: Names) -> str:
     reasons = "; ".join(str(r.get("message", r)) if isinstance(r, Mapping) else str(r) for r in item.get("reasons", ()))
-    return f"{item['path']}: {item.get('outcome')}: {reasons}"
+    outcome = str(item.get("outcome"))
+    return names.inside(f"{item['path']}: {_OUTCOMES.get(outcome.lower(), outcome)}: {reasons}")
 
 
-def _scaled(entry: Json) -> str:
-    source = f", price from {entry['source']}" if entry.get("source") else ""
-    return f"{entry['path']}: {entry.get('original')} → {entry.get('dust')} {entry.get('symbol') or ''}{source}"
+def _scaled(entry: Json, assets: Json) -> str:
+    coin = (assets.get(entry["asset"]) or {}).get("symbol") or short(entry["asset"].rpartition(":")[2])
+    price = entry.get("price") or {}
+    told = f"{entry['path']}: {entry['field']} {entry['originalFormatted']} becomes {entry['dustFormatted']} {coin}"
+    worth = "" if entry.get("usd") is None else f" ({usd(entry['usd'])}, price by {price.get('source', 'the node')})"
+    return f"{told}{worth}"
 
 
-def _lines(title: str, items: list[str], style: str = "") -> list[RenderableType]:
-    return [Text(title, style=f"bold {style}"), *(Text(f"  {item}") for item in items)] if items else []
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _lines(title: str, items: Iterable[str], style: str = "") -> list[RenderableType]:
+    told = [Text(f"  {item}") for item in items]
+    return [Text(), Text(title, style=f"bold {style}"), *told] if told else []

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dustrun.core import exact_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable
+
+    from rich.console import Console, RenderableType
 
 
 @lru_cache(maxsize=2)
@@ -24,6 +26,17 @@ def console(stderr: bool = False) -> Console:
 def say(text: str) -> None:
     """Writes lines for people, as they are."""
     console().print(text, markup=False)
+
+
+def draw(lines: Iterable[RenderableType]) -> None:
+    """Writes tables and lines within the terminal's width; the rest of an indented line is indented too."""
+    from rich.padding import Padding  # slow import
+    from rich.text import Text  # slow import
+
+    for line in lines:
+        if isinstance(line, Text) and line.plain.startswith("  "):
+            line = Padding(line[2:], (0, 0, 0, 2), expand=False)
+        console().print(line, soft_wrap=False)
 
 
 def note(text: str) -> None:

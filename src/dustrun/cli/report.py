@@ -10,23 +10,65 @@ from rich.text import Text
 
 from dustrun.cli import chain_report
 from dustrun.cli.output import compact
+from dustrun.cli.wording import Names
 
 
 def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
     """The report as tables and lines."""
     is_simulated = effects.get("mode") == "simulate"
-    lines: list[RenderableType] = chain_report.draw(effects)
-    if effects.get("requests") or not lines:
-        lines += _requests(effects.get("requests") or [], is_simulated)
-    lines += _section("Table writes", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold")
-    lines += _section("Variable writes", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold")
-    lines += chain_report.dust(effects)
-    if note := (effects.get("dust") or {}).get("note"):
-        lines.append(Text(f"Dust: {note}"))
-    lines += _section("Assumed", [f"{item['path']}: {item['why']}" for item in effects.get("assumed") or []], "cyan")
-    lines += _section("Uncertain", list(effects.get("uncertain") or []), "yellow")
-    lines += _section("Warnings", [_warning(item) for item in effects.get("warnings") or []], "yellow")
+    names = Names(effects.get("names") or {})
+    chain = chain_report.draw(effects)
+    parts = [chain_report.dust(effects)]
+    if effects.get("requests") or not chain:
+        parts.append(_requests(effects.get("requests") or [], is_simulated))
+    told = "would be made" if is_simulated else "made"
+    parts += [
+        _section(f"Table changes {told}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
+        _section(f"Variables {told}", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold"),
+        _note((effects.get("dust") or {}).get("note")),
+        _section("Assumed", [_assumed(item) for item in effects.get("assumed") or []], "cyan"),
+        _section("Uncertain", list(effects.get("uncertain") or []), "yellow"),
+        _section("Warnings", [names.inside(_warning(item)) for item in effects.get("warnings") or []], "yellow"),
+        _section(
+            "Not passed, because", [names.inside(_reason(item)) for item in effects.get("notPassed") or []], "red"
+        ),
+    ]
+    head = _head(effects)
+    shown = [part for part in (head, chain, *parts) if part]
+    return [line for number, part in enumerate(shown) for line in ([Text(), *part] if number and chain else part)]
+
+
+def _head(effects: Mapping[str, Any]) -> list[RenderableType]:
+    """What run this is, and whether anything of it was sent."""
+    if "runId" not in effects:
+        return []
+    mode = {"simulate": "Simulation", "dust": "Dust test"}.get(str(effects.get("mode")), "Live run")
+    text = Text(f"{mode} {effects['runId']}", style="bold")
+    if effects.get("workflowName"):
+        text.append(f" of {effects['workflowName']}, version {effects.get('workflowVersion')}", style="not bold")
+    text.append(f": {effects['status']}", style="green" if effects["status"] == "success" else "yellow")
+    if effects.get("passed") is not None and effects.get("mode") != "live":
+        text.append(", passed" if effects["passed"] else ", not passed", style="green" if effects["passed"] else "red")
+    lines: list[RenderableType] = [text]
+    for chain in effects.get("chains") or []:
+        if "simulatedOn" in chain:
+            on = chain["simulatedOn"]
+            where = f"Simulated on block {on['blockNumber']} of {chain['name']} ({on['strategy']})."
+            lines.append(Text(f"{where} Nothing was signed or sent.", style="dim"))
     return lines
+
+
+def _note(note: str | None) -> list[RenderableType]:
+    return [Text(f"Dust: {note}")] if note else []
+
+
+def _assumed(item: Mapping[str, Any]) -> str:
+    through = ", ".join(item.get("dependsOn") or ())
+    return f"{item['path']}: {item['why']}{f' ({through})' if through else ''}"
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    return f"{item['path']}: {item['message']}" if item.get("path") else str(item["message"])
 
 
 def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[RenderableType]:

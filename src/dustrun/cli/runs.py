@@ -78,6 +78,36 @@ def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
 
 
 @app.command()
+def effects(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show what a run did, or would do: who pays what to whom, fees, approvals, what was not sent, what was assumed."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}/effects")
+    if as_json:
+        output.write_json(found)
+        return
+    from dustrun.cli import report  # slow import
+
+    output.draw(report.draw(found))
+
+
+@app.command()
+def compare(
+    run: RunId,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Id of the other run, run_….")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what differs between two runs of a workflow, a rehearsal and the real one."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}/compare/{segment(other)}")
+    if as_json:
+        output.write_json(found)
+        return
+    from dustrun.cli import comparison  # slow import
+
+    output.draw(comparison.draw(found))
+
+
+@app.command()
 def cancel(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Ask a running or waiting run to end."""
     found = client_of(server, key).post(f"/v1/runs/{segment(run)}/cancel")

@@ -115,8 +115,7 @@ def _tell_end(client: Client, view: RunView, as_json: bool) -> Exit:
     if effects is not None:
         from dustrun.cli import report  # slow import
 
-        for line in report.draw(effects):
-            output.console().print(line)
+        output.draw(report.draw({name: value for name, value in effects.items() if name != "runId"}))
     return exit
 
 

@@ -44,6 +44,18 @@ def format_units(units: int, decimals: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def tell_usd(worth: Decimal) -> str:
+    """US dollars for people: with cents, and below a cent with the first digits that say something."""
+    sign, worth = ("-" if worth < 0 else ""), abs(worth)
+    if worth == 0:
+        return "$0"
+    if worth >= Decimal("0.01"):
+        return f"{sign}${worth:,.2f}"
+    if worth < Decimal("0.000001"):
+        return f"less than {sign}$0.000001"
+    return f"{sign}${worth:.6f}".rstrip("0")
+
+
 def parse_units(text: str, decimals: int) -> int:
     """A plain number as base units; raises `ValueError` for digits below the smallest unit."""
     units = _WIDE.scaleb(Decimal(text), decimals)

@@ -7,12 +7,12 @@ from typing import Any
 
 from dustrun.core import balances
 from dustrun.core.balances import Group, Pair
-from dustrun.core.findings import Findings, Side
+from dustrun.core.findings import Findings, Side, brief
 
 Json = dict[str, Any]
 Match = tuple[int | None, int | None]
 """Places of a transaction in both reports; None where a run has it not."""
-_FIELDS = {"chainId": "The chain", "from": "The sender", "to": "The target", "method": "The call", "value": "The value"}
+_FIELDS = {"chainId": "chain", "from": "sender", "to": "target", "method": "call", "value": "native coin sent along"}
 
 
 def compare_transactions(left: Side, right: Side, found: Findings) -> list[Match]:
@@ -37,21 +37,22 @@ def _pairs(left: Side, right: Side) -> list[Match]:
 def _lonely(before: Json | None, after: Json | None, found: Findings) -> None:
     only = before or after
     assert only is not None
-    told = f'The transaction "{only["about"]}" ({only["status"]}) is in {found.labels[0 if before else 1]} only.'
     sides = (before and before["status"], after and after["status"])
-    found.differ(only["path"], "transaction", sides, told, item=only["item"])
+    told = (sides[0] or "not there", sides[1] or "not there")
+    found.differ(only["path"], "transaction", only["about"], sides, kind="course", told=told, item=only["item"])
 
 
 def _transaction(before: Json, after: Json, found: Findings) -> None:
     path, item = before["path"], before["item"]
     states = [_state(transaction) for transaction in (before, after)]
     if states[0] != states[1]:
-        told = found.both("The transaction is", *(f"{_state(t)}{_why(t)}" for t in (before, after)))
-        found.differ(path, "outcome", (before["status"], after["status"]), told, item=item)
+        told = (f"{states[0]}{_why(before)}", f"{states[1]}{_why(after)}")
+        sides = (before["status"], after["status"])
+        found.differ(path, "outcome", before["about"], sides, kind="course", told=told, item=item)
     for name, what in _FIELDS.items():
         sides = (before.get(name), after.get(name))
         if _plain(sides[0]) != _plain(sides[1]):
-            found.differ(path, name, sides, found.both(f"{what} is", *sides), item=item)
+            found.differ(path, name, what, sides, kind="money" if name == "value" else "detail", item=item)
     _movements(before, after, found)
     if balances.happened(before) and balances.happened(after):
         _events(before, after, found)
@@ -79,9 +80,9 @@ def _movements(before: Json, after: Json, found: Findings) -> None:
         was, now = sides[0].get(key, 0), sides[1].get(key, 0)
         if was != now:
             kind, asset, who = key
-            told = found.amounts(f"{'Sends' if kind == 'send' else 'Approves'} {who}", was, now, asset)
-            more = {"item": before["item"], "asset": asset, "counterparty": who}
-            found.differ(before["path"], "movements", (str(was), str(now)), told, **more)
+            what = f"{'sends' if kind == 'send' else 'approves'} {who}"
+            more = {"item": before["item"], "counterparty": who}
+            found.differ_amount(before["path"], "movements", what, was, now, asset, **more)
 
 
 def _sums(movements: Iterable[Json]) -> dict[tuple[str, str, str], int]:
@@ -95,21 +96,34 @@ def _sums(movements: Iterable[Json]) -> dict[tuple[str, str, str], int]:
 def _events(before: Json, after: Json, found: Findings) -> None:
     if not (_knows_events(before) and _knows_events(after)):
         return
-    sides = [[_event(event) for event in transaction["events"]] for transaction in (before, after)]
-    for place in range(max(map(len, sides))):
-        was, now = (side[place] if place < len(side) else None for side in sides)
-        if was != now:
-            told = found.both(f"Event {place + 1} is", was, now)
-            found.differ(before["path"], f"events[{place}]", (was, now), told, item=before["item"])
+    for place in range(max(len(before["events"]), len(after["events"]))):
+        was, now = (side["events"][place] if place < len(side["events"]) else None for side in (before, after))
+        where, named = f"events[{place}]", f"event {place + 1}"
+        if was is not None and now is not None and _is_of_a_kind(was, now):
+            for name, value in was["args"].items():
+                if value != now["args"][name]:
+                    what = f"{named}, {was['name']} {name}"
+                    sides = (value, now["args"][name])
+                    found.differ(before["path"], f"{where}.{name}", what, sides, item=before["item"])
+        elif was != now:
+            told = (_event(was), _event(now))
+            if told[0] != told[1]:
+                found.differ(before["path"], where, named, (was, now), told=told, item=before["item"])
+
+
+def _is_of_a_kind(one: Json, other: Json) -> bool:
+    return "name" in one and all(one.get(name) == other.get(name) for name in ("name", "address"))
 
 
 def _knows_events(transaction: Json) -> bool:
     return transaction["status"] == "simulated" or "measured" in transaction
 
 
-def _event(event: Json) -> str:
+def _event(event: Json | None) -> str:
+    if event is None:
+        return "none"
     if "name" not in event:
-        return f"{event['address']} {' '.join(event['topics'])} {event['data']}"
+        return brief(f"{event['address']} {' '.join(event['topics'])} {event['data']}")
     told = ", ".join(f"{name} {value}" for name, value in event["args"].items())
     return f"{event['name']}({told}) of {event['address']}"
 
@@ -120,9 +134,9 @@ def _left_approved(before: Json, after: Json, found: Findings) -> None:
         owner, spender, asset = key
         was, now = (int(side[key]["amount"]) for side in sides)
         if was != now:
-            told = found.amounts(f"{spender} may take of {owner}", was, now, asset)
-            more = {"item": before["item"], "asset": asset, "counterparty": spender}
-            found.differ(before["path"], "approvals", (str(was), str(now)), told, **more)
+            more = {"item": before["item"], "counterparty": spender}
+            what = f"{spender} may still take from {owner}"
+            found.differ_amount(before["path"], "approvals", what, was, now, asset, **more)
 
 
 def _gas(before: Json, after: Json, found: Findings) -> None:
@@ -182,12 +196,11 @@ def _changes(path: str, some: Sequence[Group], others: Sequence[Group], found: F
             message = f"The balance of {who} in {asset} was read in one of the runs only, so it was not compared."
             found.note("NOT_WATCHED", message, path)
         elif was != now and pair in disturbed:  # somebody else's doing, or ours: nobody can tell
-            told = found.amounts(f"The balance of {who} changes by", was, now, asset)
+            told = found.tell_amounts(f"The balance of {who} changes", was, now, asset)
             found.note("OTHERS_IN_BLOCK", f"{told} Other transactions of the same block are included.", path)
         elif was != now:
-            told = found.amounts(f"The balance of {who} changes by", was, now, asset)
-            more = {"address": who, "asset": asset, "change": str(now - was)}
-            found.differ(path, "balanceChanges", (str(was), str(now)), told, **more)
+            more = {"address": who, "difference": str(now - was)}
+            found.differ_amount(path, "balanceChanges", f"balance of {who}", was, now, asset, **more)
 
 
 def _is_watched(pair: Pair, groups: Sequence[Group]) -> bool:

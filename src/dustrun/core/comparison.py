@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.compared_transactions import compare_balances, compare_transactions
-from dustrun.core.findings import Findings, Side
+from dustrun.core.findings import Findings, Side, brief
 from dustrun.core.journal import Execution
 from dustrun.core.value_differences import Own, differences_of
 
@@ -44,7 +44,9 @@ def _about_runs(left: Side, right: Side, found: Findings) -> None:
     if left.mode != right.mode and "dust" in (left.mode, right.mode):
         found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
     for where, was, now in differences_of(left.payload, right.payload, (_own(left), _own(right)), of_spend=False):
-        found.note("PAYLOAD", found.both(f"The payload's {where.lstrip('.') or 'value'} is", was, now))
+        name = where.lstrip(".") or "payload"
+        told = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
+        found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {told}.")
 
 
 def _paths(left: Side, right: Side) -> list[str]:
@@ -62,19 +64,18 @@ def _own(side: Side) -> Own:
 
 def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[Own, Own], found: Findings) -> None:
     if one is None or other is None:
-        states = tuple(None if side is None else side.status.value for side in (one, other))
-        label = found.labels[1 if one is None else 0]
-        found.differ(path, "status", (states[0], states[1]), f"Ran in {label} only ({states[0] or states[1]}).")
+        states = [None if side is None else side.status.value for side in (one, other)]
+        told = (states[0] or "did not run", states[1] or "did not run")
+        found.differ(path, "status", "status", (states[0], states[1]), kind="course", told=told)
         return
     if one.status is not other.status:
-        sides = (one.status.value, other.status.value)
-        found.differ(path, "status", sides, found.both("Status is", *sides))
+        found.differ(path, "status", "status", (one.status.value, other.status.value), kind="course")
     if one.branch != other.branch:
-        sides = (one.branch or "none", other.branch or "none")
-        found.differ(path, "branch", (one.branch, other.branch), found.both("The branch taken is", *sides))
-    codes = ((one.error or {}).get("code"), (other.error or {}).get("code"))
-    if codes[0] != codes[1]:
-        found.differ(path, "error", (one.error, other.error), found.both("The error is", *codes))
+        found.differ(path, "branch", "branch taken", (one.branch, other.branch), kind="course")
+    errors = (one.error or {}), (other.error or {})
+    if errors[0].get("code") != errors[1].get("code"):
+        told = (_told_error(errors[0]), _told_error(errors[1]))
+        found.differ(path, "error", "error", (one.error, other.error), kind="course", told=told)
     _results(path, one, other, own, found)
     _requests(path, one, other, own, found)
 
@@ -89,8 +90,7 @@ def _results(path: str, one: Execution, other: Execution, own: tuple[Own, Own], 
         return
     spends = any("transactions" in (side.facts or {}) for side in (one, other))
     for where, before, after in differences_of(one.result, other.result, own, of_spend=spends):
-        message = found.both(f"The result's {where.lstrip('.') or 'value'} is", before, after)
-        found.differ(path, f"result{where}", (before, after), message)
+        found.differ(path, f"result{where}", f"result {where.lstrip('.')}".rstrip(), (before, after))
 
 
 def _requests(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
@@ -98,5 +98,8 @@ def _requests(path: str, one: Execution, other: Execution, own: tuple[Own, Own],
     if before is None or after is None:
         return
     for where, was, now in differences_of(before, after, own, of_spend=False):
-        message = found.both(f"The request's {where.lstrip('.') or 'value'} is", was, now)
-        found.differ(path, f"request{where}", (was, now), message)
+        found.differ(path, f"request{where}", f"request {where.lstrip('.')}".rstrip(), (was, now))
+
+
+def _told_error(error: Json) -> str:
+    return f"{error.get('code')}: {error.get('message')}" if error else "none"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.amounts import MAX_UINT256
+from dustrun.core.amounts import MAX_UINT256, tell_usd
 from dustrun.core.balances import Group
 
 Json = dict[str, Any]
@@ -93,7 +93,11 @@ def _unlimited(shown: Mapping[str, Any]) -> Iterator[_Warning]:
 def _value(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
     worths = [Decimal(m["usd"]) for m in shown["movements"] if m["kind"] == "send" and m["usd"] is not None]
     if sum(worths) > limits.value_usd:
-        yield "LARGE_VALUE", f"It moves {sum(worths):.2f} USD, more than {limits.value_usd} (warn_value_usd).", ""
+        yield (
+            "LARGE_VALUE",
+            f"It moves {tell_usd(sum(worths, Decimal(0)))}, more than {tell_usd(limits.value_usd)}.",
+            "",
+        )
 
 
 def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
@@ -108,7 +112,7 @@ def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
     spent, came = -sum(map(Decimal, gave), Decimal(0)), sum(map(Decimal, got), Decimal(0))
     lost = (spent - came) / spent * 100 if spent else Decimal(0)
     if lost > limits.slippage_percent:
-        message = f"It gives {spent:.2f} USD for {came:.2f} USD by the prices known: {lost:.1f} % are lost."
+        message = f"It gives {tell_usd(spent)} for {tell_usd(came)} by the prices known: {lost:.1f} % are lost."
         yield "SLIPPAGE", message, ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dustrun.core.amounts import format_units
 from dustrun.core.journal import Execution
 
 Json = dict[str, Any]
+Kind = Literal["course", "money", "detail"]
+"""What a difference is of: what ran and how it ended, amounts, or anything else."""
 _LABELS = {"simulate": "the simulation", "dust": "the dust test", "live": "the live run"}
 
 
@@ -47,26 +49,46 @@ class Findings:
             labels = ("the first run", "the second run")
         return cls(labels, {**left.report["assets"], **right.report["assets"]})
 
-    def differ(self, path: str | None, field: str, sides: tuple[Any, Any], message: str, **more: Any) -> None:
-        """Notes a difference; `message` is a sentence without the path."""
-        found = {"path": path, "field": field, "left": sides[0], "right": sides[1], **more}
-        self.differences.append({**found, "message": message})
+    def differ(
+        self,
+        path: str | None,
+        field: str,
+        what: str,
+        sides: tuple[Any, Any],
+        *,
+        kind: Kind = "detail",
+        told: tuple[str, str] | None = None,
+        change: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Notes a difference of `what`; `told` are both sides for people, `change` what lies between them."""
+        left, right = told or (brief(sides[0]), brief(sides[1]))
+        between = f" ({change})" if change else ""
+        message = f"{what}: {left} in {self.labels[0]}, {right} in {self.labels[1]}{between}."
+        found = {"path": path, "field": field, "kind": kind, "left": sides[0], "right": sides[1], **more}
+        shown = {"what": what, "left": left, "right": right, "change": change}
+        self.differences.append({**found, "shown": shown, "message": message[0].upper() + message[1:]})
+
+    def differ_amount(self, path: str, field: str, what: str, was: int, now: int, asset: str, **more: Any) -> None:
+        """Notes two amounts of an asset and what lies between them."""
+        told, change = self._tell(was, now, asset)
+        sides = (str(was), str(now))
+        self.differ(path, field, what, sides, kind="money", told=told, change=change, asset=asset, **more)
+
+    def tell_amounts(self, what: str, was: int, now: int, asset: str) -> str:
+        """Two amounts in a sentence."""
+        told, change = self._tell(was, now, asset)
+        return f"{what}: {told[0]} in {self.labels[0]}, {told[1]} in {self.labels[1]} ({change})."
+
+    def _tell(self, was: int, now: int, asset: str) -> tuple[tuple[str, str], str]:
+        known = self.assets.get(asset, {})
+        change = tell_amount(now - was, asset, known)
+        told = (tell_amount(was, asset, known), tell_amount(now, asset, known))
+        return told, f"+{change}" if now > was else change
 
     def note(self, code: str, message: str, path: str | None = None) -> None:
         """Notes what is no difference and should be known."""
         self.notes.append({"code": code, "path": path, "message": message})
-
-    def both(self, what: str, before: Any, after: Any) -> str:
-        """Two values for people."""
-        return f"{what} {brief(before)} in {self.labels[0]}, {brief(after)} in {self.labels[1]}."
-
-    def amounts(self, what: str, was: int, now: int, asset: str) -> str:
-        """Two amounts and what lies between them, for people."""
-        known = self.assets.get(asset, {})
-        told = [tell_amount(units, asset, known) for units in (was, now)]
-        more = tell_amount(now - was, asset, known)
-        sign = "+" if now > was else ""
-        return f"{what} {told[0]} in {self.labels[0]}, {told[1]} in {self.labels[1]} ({sign}{more})."
 
 
 def brief(value: Any) -> str:
