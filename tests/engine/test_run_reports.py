@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, Witness, World
+from contracts import Witness, World
 from engine.conftest import Bench, Definition
 from outbox import ANYTHING, Outbox, address, open_outbox
 from served import ROOT, outside
