@@ -72,24 +72,25 @@ def serving(data: Path, port: int, settings: Mapping[str, str]) -> Iterator[Serv
     environment = {"DUSTRUN_MASTER_KEY_FILE": str(data / "master.key")} | {**os.environ, **settings}
     command = _command(("serve", "--port", str(port), "--data-dir", str(data)))
     with log_path.open("ab") as log:
+        before = log.tell()
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         server = Server(process, port, data)
-        _wait_until_ready(server, log_path)
+        _wait_until_ready(server, log_path, before)
         yield server
     finally:
         _stop(process)
 
 
-def _wait_until_ready(server: Server, log_path: Path) -> None:
+def _wait_until_ready(server: Server, log_path: Path, before: int) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while server.process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{server.url}/readyz", timeout=5).close()
             return
         time.sleep(0.05)
-    tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-30:])
-    sys.exit(f"The server did not come up. The end of its log:\n{tail}")
+    tail = "\n".join(log_path.read_bytes()[before:].decode(errors="replace").splitlines()[-30:])
+    sys.exit(f"The server did not come up. What it said last:\n{tail}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -16,8 +16,8 @@ from typing import NoReturn
 import price_check
 from devchain import chain as devchain
 from devchain import demo, ladder
-from devchain.node import NodeFault
-from devchain.parts import Missing
+from devchain.node import CHAIN_ID, NodeFault
+from devchain.parts import LOG, Missing
 from price_source import PRICES, PriceSource
 from serving import Server, first_free_port, free_port, serving
 
@@ -83,6 +83,7 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     if chain is not None:
         status = ladder.show(server, chain, source) or status
     if asked.once:
+        print("That was all. `scripts/up` without --once goes on serving, and keeps its data.", flush=True)
         return status
     _tell_what_next(server, chain)
     server.process.wait()
@@ -92,28 +93,31 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
 
 def _open_chain(data: Path, once: bool, stack: contextlib.ExitStack) -> devchain.DevChain | None:
     """The local chain; without it the rest goes on, and it is said what is missing."""
-    if _has_own_networks():
-        print("The local chain is left out: networks_dir is set, and it would need that for itself.\n")
+    if _knows_chains():
+        _leave_out("networks_dir or an endpoint of 31337 is set", "start without those settings")
         return None
     port = free_port() if once else first_free_port(FIRST_CHAIN_PORT)
     try:
         return stack.enter_context(devchain.opened(data / "devchain", port, Decimal(PRICES["ETH"])))
     except Missing as missing:
-        print(f"The local chain is left out. {missing.what}")
-        for line in missing.detail.strip().splitlines()[-3:]:
-            print(f"    {line}")
-        print(f"To have it: {missing.mend} Then start again. All else works without it.\n", flush=True)
+        _leave_out(str(missing), f"{missing.mend}; then start again", f"  What was said is in {LOG.relative_to(ROOT)}.")
     except (NodeFault, OSError) as fault:
-        print(f"The local chain is left out. It did not start: {fault}\n", flush=True)
+        _leave_out(f"it did not start: {fault}", f"look at {data / 'devchain'}; then start again")
     return None
 
 
-def _has_own_networks() -> bool:
-    """Whether a variable or dustrun.toml names a folder of chains."""
+def _leave_out(why: str, mend: str, *more: str) -> None:
+    print(f"The local chain is left out: {why}.", f"  To have it, {mend}.", *more, sep="\n")
+    print("  All else works without it.\n", flush=True)
+
+
+def _knows_chains() -> bool:
+    """Whether a variable or dustrun.toml says what the local chain would have to say: then it is left alone."""
     try:
-        return Settings().networks_dir is not None
+        settings = Settings()
     except ValueError:
-        return False  # the server will say what is wrong with its settings
+        return False  # the server will say what is wrong with them
+    return settings.networks_dir is not None or CHAIN_ID in settings.chain_endpoints
 
 
 def _settings(source: PriceSource, chain: devchain.DevChain | None) -> dict[str, str]:
@@ -129,7 +133,7 @@ def _introduce(server: Server, chain: devchain.DevChain | None, source: PriceSou
     print(f"  key            {server.data / 'owner.key'}  (the owner's; keep it to yourself)")
     print(f"  data           {server.data}  (server.log is in it)")
     if chain is not None:
-        print(f"  local chain    {chain.node.url}  (31337, with Uniswap V2 and V3; nothing on it is worth anything)")
+        print(f"  local chain    {chain.node.url}  (31337, Uniswap V2 and V3; nothing on it is worth anything)")
     print(f"  price source   http://{source.address}  (of this demonstration; the only address that is allowed)\n")
 
 
@@ -143,10 +147,10 @@ def _tell_what_next(server: Server, chain: devchain.DevChain | None) -> None:
     print("  source .venv/bin/activate")
     print("  dustrun runs list")
     print(f"  dustrun run 'Price check' --simulate --payload @{price_check.payload_path(server.data)}")
-    if chain is not None:
-        print(f"  dustrun run '{demo.NAME}' --simulate --payload @{chain.folder / 'take-profit.json'}")
-        print("  dustrun wallet policy demo      # all that it may do")
-        print("  dustrun wallet balances demo")
+    if chain is None:
+        print("There is no local chain; why is said above.")
+    else:
+        print(*(f"  {command}" for command in demo.commands(chain)), sep="\n")
     print("Guides: docs/guides/install-and-run.md, docs/guides/run-call.md, docs/guides/wallets.md", flush=True)
 
 

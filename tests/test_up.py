@@ -112,7 +112,7 @@ def test_the_show_climbs_the_ladder_and_leaves_nothing() -> None:
 def test_a_signal_in_the_middle_ends_all_of_it(sent: signal.Signals) -> None:
     npm_install(ROOT / "scripts" / "devchain")
     with started("--once", "--chain", "need") as process:
-        output = until(process, "Up the ladder")
+        output = until(process, "up the ladder")
         process.send_signal(sent)
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, rest
@@ -212,10 +212,11 @@ def test_without_a_registry_it_says_so_and_works_all_the_same(fresh: Path, tmp_p
     }
     status, output = whole("--once", root=fresh, **unreachable)
     assert status == 0, output
-    assert "The local chain is left out. npm could not get anvil and Uniswap's contracts.\n    npm" in output
-    assert "To have it: Let this machine reach the npm registry" in output
+    assert "The local chain is left out: npm could not get anvil and Uniswap's contracts.\n  To have it, let" in output
+    assert "ECONNREFUSED" in (fresh / ".tools" / "devchain.log").read_text()
+    assert "What was said is in .tools/devchain.log." in output
     assert "The price source has received 1 notice." in output
-    assert "Up the ladder" not in output
+    assert "up the ladder" not in output
     status, output = whole("--once", "--chain", "need", root=fresh, **unreachable)
     assert status == 1, output
     assert "The price source has received" not in output
@@ -232,8 +233,7 @@ def test_without_node_and_pypi_it_says_so_and_works_all_the_same(fresh: Path, tm
     nothing = {"PATH": str(tools), "PIP_INDEX_URL": f"{_NOWHERE}/simple", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     status, output = whole("--once", root=fresh, **nothing)
     assert status == 0, output
-    assert "There is no Node 20 or newer here, and none could be had from PyPI." in output
-    assert "To have it: Install Node 20 or newer with npm" in output
+    assert "left out: there is no Node 20 or newer here, and none could be had from PyPI.\n  To have it, inst" in output
     assert "The price source has received 1 notice." in output
 
 
@@ -242,3 +242,21 @@ def test_the_chain_can_be_left_out() -> None:
     assert status == 0, output
     assert "local chain" not in output
     assert "The price source has received 1 notice." in output
+
+
+def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path) -> None:
+    npm_install(ROOT / "scripts" / "devchain")
+    data = tmp_path / "data"
+    with started("--data-dir", str(data), "--chain", "need") as process:
+        until(process, "local chain  ")
+        left = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        process.kill()
+    node = (data / "devchain" / "state.lock").read_text()
+    try:
+        status, output = whole("--data-dir", str(data), "--chain", "need")
+    finally:
+        for pid in left:
+            os.kill(pid, signal.SIGTERM)
+    assert status == 1
+    assert int(node) in left
+    assert f"process {node}, of another start, has {data / 'devchain'}; end it first" in output

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from devchain import market, parts
-from devchain.node import Node, NodeFault, running
+from devchain.node import Busy, Node, NodeFault, running
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def _node(anvil: Path, port: int, folder: Path) -> Iterator[Node]:
     with contextlib.ExitStack() as stack:
         try:
             node = stack.enter_context(running(anvil, port, state, log))
-        except NodeFault:
-            if not state.exists():
+        except NodeFault as fault:
+            if isinstance(fault, Busy) or not state.exists():
                 raise
             state.rename(folder / "state.json.unreadable")
             print("The chain's state cannot be read; it was put aside, and a new chain begins.", flush=True)

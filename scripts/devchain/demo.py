@@ -62,6 +62,16 @@ def prepare(client: Client, chain: DevChain, notice_url: str) -> Demo:
     return Demo(wallet, _workflow(client, example, wallet["id"]), path, payload["treasury"])
 
 
+def commands(chain: DevChain) -> list[str]:
+    """What to try next."""
+    found = [f"dustrun run '{NAME}' --simulate --payload @{chain.folder / 'take-profit.json'}"]
+    remembered = chain.folder / "demo.json"
+    if remembered.exists():
+        wallet = json.loads(remembered.read_text())["walletId"]
+        found += [f"dustrun wallet policy {wallet}", f"dustrun wallet balances {wallet}"]
+    return found
+
+
 def policy(chain: DevChain, treasury: str) -> dict[str, Any]:
     """Everything else is denied."""
     at = chain.addresses

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 CHAIN_ID = 31337
-_SAVE_EVERY_S = 10  # what a crash may lose
+_SAVE_EVERY_S = 30  # what a crash may lose
 _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 10.0
 
 
 class NodeFault(Exception):
     """The node did not start, or answered with an error."""
+
+
+class Busy(NodeFault):
+    """A node that nobody ended, or another show, has the folder."""
 
 
 class Node:
@@ -50,18 +55,35 @@ class Node:
 
 @contextlib.contextmanager
 def running(anvil: Path, port: int, state: Path, log_path: Path) -> Iterator[Node]:
-    """A node that goes on from `state`, and writes it when it ends; it is stopped by its own process id."""
+    """A node that goes on from `state`, and writes it when it ends; it is stopped by its own process id. Raises `Busy`
+    when a node is on that state already, for two would overwrite each other."""
     words = ["--quiet", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID)]
     words += ["--state", str(state), "--state-interval", str(_SAVE_EVERY_S)]
-    with log_path.open("ab") as log:
-        # in a session of its own: Ctrl-C reaches us alone, and the server ends before its chain
-        process = subprocess.Popen([str(anvil), *words], stdout=log, stderr=log, start_new_session=True)
+    with log_path.open("ab") as log, _locked(state.with_suffix(".lock")) as lock:
+        # in a session of its own: Ctrl-C reaches us alone, and the server ends before its chain. It holds the lock
+        # for as long as it lives, even if nobody is left to end it.
+        command = [str(anvil), *words]
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock.fileno(),))
+        lock.write(str(process.pid))
     try:
         node = Node(port, process.pid)
         _wait_until_ready(node, process, log_path)
         yield node
     finally:
         _stop(process)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[TextIO]:
+    """The lock of a state, empty, to write the node's process id into."""
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Busy(f"process {lock.read()}, of another start, has {path.parent}; end it first") from None
+        lock.truncate(0)
+        yield lock
 
 
 def _wait_until_ready(node: Node, process: subprocess.Popen[bytes], log_path: Path) -> None:

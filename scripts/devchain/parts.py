@@ -19,6 +19,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
+LOG = ROOT / ".tools" / "devchain.log"  # what pip and npm said at the last attempt
 _MODULES = FOLDER / "node_modules"
 _ANVILS = {
     ("Linux", "x86_64"): "anvil-linux-amd64",
@@ -46,25 +47,25 @@ _IMPATIENT = {
 
 
 class Missing(Exception):
-    """The chain cannot be started; `mend` says what to do about it, `detail` what the tool said."""
+    """The chain cannot be started: what is missing, and `mend`, what to do about it."""
 
-    def __init__(self, what: str, mend: str, detail: str = "") -> None:
+    def __init__(self, what: str, mend: str) -> None:
         super().__init__(what)
-        self.what, self.mend, self.detail = what, mend, detail
+        self.mend = mend
 
 
 def make_ready() -> Path:
     """Where anvil lies; installs the parts if need be, and Node from PyPI for that. Raises `Missing`."""
     machine = (platform.system(), platform.machine())
     if machine not in _ANVILS:
-        raise Missing(f"There is no anvil for {' on '.join(machine)}.", "Use Linux or macOS on x86-64 or ARM.")
+        raise Missing(f"there is no anvil for {' on '.join(machine)}", "use Linux or macOS on x86-64 or ARM")
     with _alone():
         if not _is_installed():
             _install()
     found = _MODULES / "@foundry-rs" / _ANVILS[machine] / "bin" / "anvil"
     if not found.is_file():
-        mend = f"Remove {_MODULES.relative_to(ROOT)} and start again; `npm config get omit` must not say optional."
-        raise Missing(f"npm left out {found.parents[1].name}, an optional package.", mend)
+        mend = f"remove {_MODULES.relative_to(ROOT)}, and see that `npm config get omit` does not say optional"
+        raise Missing(f"npm left out {found.parents[1].name}, an optional package", mend)
     return found
 
 
@@ -90,34 +91,33 @@ def _is_installed() -> bool:
 
 def _install() -> None:
     print("Getting a local chain from npm (anvil and Uniswap's contracts, 70 MB, once) …", flush=True)
-    status, said = _run(["bash", "-c", "source scripts/node-setup"])
-    if status != 0:
-        mend = "Install Node 20 or newer with npm, or let this machine reach PyPI (or a mirror that pip knows)."
-        raise Missing("There is no Node 20 or newer here, and none could be had from PyPI.", mend, said)
-    status, said = _run(["bash", "scripts/node-setup", str(FOLDER.relative_to(ROOT))])
-    if status != 0:
-        mend = "Let this machine reach the npm registry that `npm config get registry` names, or set another one."
-        raise Missing("npm could not get anvil and Uniswap's contracts.", mend, said)
+    if not _succeeds(["bash", "-c", "source scripts/node-setup"]):
+        mend = "install Node 20 or newer with npm, or let this machine reach PyPI (or a mirror that pip knows)"
+        raise Missing("there is no Node 20 or newer here, and none could be had from PyPI", mend)
+    if not _succeeds(["bash", "scripts/node-setup", str(FOLDER.relative_to(ROOT))]):
+        mend = "let this machine reach the npm registry that `npm config get registry` names, or set another one"
+        raise Missing("npm could not get anvil and Uniswap's contracts", mend)
 
 
-def _run(command: list[str]) -> tuple[int, str]:
-    """Runs to the end, or is ended with all that it started when we are interrupted."""
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**_IMPATIENT, **os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-    ) as process:
+def _succeeds(command: list[str]) -> bool:
+    """Runs to the end, with what it says in `LOG`; is ended with all that it started when we are interrupted."""
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**_IMPATIENT, **os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            said, _ = process.communicate()
+            return process.wait() == 0
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             raise
-    return process.returncode, said
 
 
 @functools.cache
