@@ -1,15 +1,17 @@
 """Fuzzes every operation of a live server by its own OpenAPI document, with Schemathesis.
 
-    scripts/soak fuzz [--scale CASES] [--seed S]
+    scripts/soak fuzz [--scale CASES] [--seed S] [--store sqlite|postgresql]
 
 A third of the cases are valid by the schema, a third break it, a third are made to succeed (ids that exist, bodies that
 fit); some of each come with a broken body or without a key. Every answer must be below 500, of a documented status and
-code, and as its schema says; every operation must have been answered 2xx at least once.
+code, and as its schema says; every operation must have been answered 2xx at least once. Without `--store` all of it is
+done on both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import sys
@@ -35,6 +37,7 @@ from anvil import Anvil
 from bench.fuzz_world import World, place, succeed
 from bench.server_process import ServerProcess
 from bench.sink import SinkProcess
+from postgres import Cluster
 
 _SETTINGS = {
     "outbound_allow": "127.0.0.1",
@@ -55,17 +58,30 @@ _FOREIGN = frozenset({404004, 405001})
 """Codes of addresses that are no operation: a generated path parameter may hold a slash."""
 
 
-def run(scale: int | None, seed: int) -> dict[str, Any]:
-    """At least `scale` cases (default 5,000)."""
+def run(scale: int | None, seed: int, store: str = "both") -> dict[str, Any]:
+    """At least `scale` cases (default 5,000) on each store."""
+    with contextlib.ExitStack() as stack:
+        urls: dict[str, str | None] = {"sqlite": None}
+        if store != "sqlite":
+            cluster = Cluster()
+            stack.callback(cluster.end)
+            urls["postgresql"] = cluster.fresh()
+        found = {name: _run_on(url, scale or 5000, seed) for name, url in urls.items() if store in (name, "both")}
+    failures = [f"{name}: {failure}" for name, one in found.items() for failure in one.pop("failures")]
+    return {**found, "failures": failures}
+
+
+def _run_on(url: str | None, scale: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dustrun-fuzz-") as folder:
         sink = SinkProcess(seed)
         with Anvil("--no-mining") as node:
-            endpoints = {"chain_endpoints": json.dumps({str(node.chain_id): [node.url]})}
-            server = ServerProcess(Path(folder) / "data", {**_SETTINGS, **endpoints})
+            more = {"chain_endpoints": json.dumps({str(node.chain_id): [node.url]})}
+            more |= {} if url is None else {"database_url": url}
+            server = ServerProcess(Path(folder) / "data", {**_SETTINGS, **more})
             try:
                 server.start()
                 asyncio.run(server.wait_ready())
-                return _fuzz(server, sink, node, scale or 5000, seed)
+                return _fuzz(server, sink, node, scale, seed)
             finally:
                 asyncio.run(server.stop())
                 sink.stop()

@@ -107,4 +107,17 @@ def test_the_doctor_finds_a_sound_server_well(server: Served) -> None:
     done = server.dustrun("doctor", "--json")
     findings = {finding["name"]: finding["state"] for finding in json.loads(done.stdout)}
     assert (done.returncode, "bad" in findings.values()) == (0, False), done.stdout
-    assert {"store", "lock", "secrets", "waiting runs", "sandbox", "open files", "ready", "key"} <= set(findings)
+    assert {
+        "store",
+        "lock",
+        "secrets",
+        "waiting runs",
+        "sandbox",
+        "open files",
+        "ready",
+        "key",
+        "chains",
+        "wallets",
+        "outbox",
+        "funds",
+    } <= set(findings)

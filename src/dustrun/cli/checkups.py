@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import dustrun
-from dustrun.cli import checkups_machine, checkups_store
+from dustrun.cli import checkups_machine, checkups_money, checkups_store
 from dustrun.cli.client import Client, find_key, key_file
 from dustrun.cli.failures import CliError
 from dustrun.cli.finding import Finding
@@ -26,6 +26,7 @@ from dustrun.settings import Settings
 _GIB = 2**30
 _SYNCS = 20
 _SLOW_SYNC_MS = 10.0
+_CHAINS_S = 60  # endpoints that do not answer are waited for, each by the server's own limit
 _WIDE = 2**24
 _METADATA = ipaddress.ip_address("169.254.169.254")
 
@@ -56,6 +57,11 @@ def remote(server: str, key: str | None) -> list[Finding]:
     if findings[0].state != "bad":
         findings += [ready(client), key_works(client), clock(client)]
     return findings
+
+
+def chains(server: str, key: str | None) -> list[Finding]:
+    """Everything that a server which is well tells of chains and coins."""
+    return checkups_money.remote(Client(server, find_key(key), timeout_s=_CHAINS_S))
 
 
 def python() -> Finding:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun import clock
+from dustrun.cli import checkups_money
 from dustrun.cli.checkups_machine import answers_as_ours
 from dustrun.cli.finding import Finding
 from dustrun.errors import DustrunError
@@ -69,6 +70,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
         findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
+        findings += checkups_money.local(settings, database)
     return findings
 
 
