@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from anvil import ACCOUNTS, CHAIN_ID
-from contracts import Witness, World
+from chain.proxies import proxy
+from contracts import ETHER, MAX, Witness, World
 from engine.conftest import Bench, Definition
-from outbox import ANYTHING, Outbox, address, open_outbox
+from engine.test_chain_actions import CASES
+from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from served import ROOT, outside
 
 EXAMPLES = ROOT / "examples" / "chain"
@@ -44,7 +46,7 @@ class Desk:
         named = {name: at.get(value, value) if isinstance(value, str) else value for name, value in payload.items()}
         return {"type": kind, "payload": {"chainId": CHAIN_ID, **named}, **fields}
 
-    async def run(self, nodes: Definition, status: str = "success", **body: Any) -> Json:
+    async def run(self, nodes: Definition, status: str = "success", /, **body: Any) -> Json:
         """Runs to the end."""
         run = await self.bench.run(nodes, **body)
         assert run["status"] == status, _errors(run)
@@ -95,7 +97,8 @@ async def desk(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
         witness = world.witness(node)
         changed = {**network, "confirmations": 1}
         async with open_outbox(tmp_path, node, network=changed, outbound_allow=notices.address) as outbox:
-            policy = {**ANYTHING, "allowUnpricedAssets": True, "allowDeploy": True}
+            may = {"allowUnpricedAssets": True, "allowDeploy": True, "allowUnlimitedApprovals": True}
+            policy = {**ANYTHING, **may}
             path = f"/v1/wallets/{outbox.wallet_id}/policy"
             assert (await outbox.composition.owner.put(path, {"policy": policy})).status == 200
             yield Desk(outbox, witness, notices)
@@ -112,16 +115,309 @@ def _take_profit(desk: Desk) -> Json:
     }
 
 
+def _sell(desk: Desk, **more: Any) -> Json:
+    return desk.node("swap-uniswap-v2", **{"tokenIn": "weth", "tokenOut": "usdc", "amountIn": str(ETHER), **more})
+
+
+def _move_the_pool(desk: Desk, sender: str = ACCOUNTS[0]) -> None:
+    """Somebody sells 5 WETH."""
+    at = desk.witness.addresses
+    desk.witness.send("weth", "approve", at["v2_router"], MAX, sender=sender)
+    path = [at["weth"], at["usdc"]]
+    desk.witness.send("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60, sender=sender)
+
+
+# --- the same ---
+
+
 async def test_take_profit_is_the_same_live_as_simulated(desk: Desk) -> None:
     simulated = await desk.example("take-profit", _take_profit(desk), simulate=True)
+    before = {name: desk.witness.balance(name, ALICE) for name in ("weth", "usdc")}
     live = await desk.example("take-profit", _take_profit(desk))
     found = await desk.compare(simulated, live)
-    assert found["verdict"] == "same", found["differences"]
-    assert found["differences"] == []
-    assert [(one["path"], one["item"]) for one in found["estimates"]] == [
-        ("sell", "approve"),
-        ("sell", "swap"),
-        ("share", "send"),
-    ]
+    assert (found["verdict"], found["equal"], found["differences"]) == ("same", True, [])
+    estimated = [(one["path"], one["item"]) for one in found["estimates"]]
+    assert estimated == [("sell", "approve"), ("sell", "swap"), ("share", "send")]
+    assert [(note["code"], note["path"]) for note in found["notes"]] == [("ASSUMED", "notify")]
     foreseen, real = await desk.effects(simulated), await desk.effects(live)
     assert changes(foreseen) == changes(real)
+    for name in before:  # what the report says is what another client reads
+        change = desk.witness.balance(name, ALICE) - before[name]
+        assert changes(real)[(ALICE, desk.asset(name))] == change
+    assert (ALICE, NATIVE) not in changes(real), "fees are told apart"
+    assert [event["name"] for event in real["transactions"][1]["events"]] == ["Transfer", "Transfer", "Sync", "Swap"]
+    assert real["approvals"] == foreseen["approvals"] == []
+    assert real["names"][ALICE] == {"name": "alice", "kind": "wallet", "walletId": desk.outbox.wallet_id}
+    assert real["totalFeesUsd"] == real["totalFees"][0]["usd"]
+
+
+async def test_the_other_examples_are_the_same(desk: Desk) -> None:
+    csv = f"invoice,address,amount\nA-17,{SHOP},12.50\nA-18,{CAROL},7\n"
+    permit = {"token": desk.witness.addresses["usdc"], "version": "1", "spender": CAROL}
+    for name, asked in (("payout", {"csv": csv}), ("top-up", {"address": SHOP}), ("permit", permit)):
+        runs = [await desk.example(name, asked, **body) for body in ({"simulate": True}, {})]
+        found = await desk.compare(*runs)
+        assert (found["verdict"], found["differences"]) == ("same", []), name
+        assert (await desk.compare(runs[1], runs[0]))["verdict"] == "same", name
+
+
+async def test_every_action_is_the_same_live_as_simulated(desk: Desk) -> None:
+    desk.witness.send("nft", "mint", ALICE, 7)
+    desk.witness.send("rebasing", "rebase", 150)
+    desk.witness.send("race", "approve", CAROL, 3, sender=ALICE)
+    for name, kind, payload in CASES:
+        node = {"it": desk.node(kind, **payload)}
+        simulated, live = await desk.run(node, simulate=True), await desk.run(node)
+        found = await desk.compare(simulated, live)
+        assert found["differences"] == [], name
+        assert {note["code"] for note in found["notes"]} <= {"NOT_WATCHED"}, name
+        assert all(one["measured"] for one in (await desk.effects(live))["transactions"]), name
+
+
+async def test_tokens_that_lie_in_their_events_are_measured(desk: Desk) -> None:
+    desk.witness.send("rebasing", "rebase", 150)
+    for token, arrives in (("fee", 990), ("rebasing", 999)):  # of 1000: 1 % for the token; whole shares only
+        had = desk.witness.balance(token, ALICE)
+        node = {"pay": desk.node("send-erc20-token", token=token, recipient=SHOP, amount="1000")}
+        simulated, live = await desk.run(node, simulate=True), await desk.run(node)
+        assert desk.witness.balance(token, SHOP) == arrives
+        for run in (simulated, live):
+            found = changes(await desk.effects(run))
+            assert found[(SHOP, desk.asset(token))] == arrives
+            assert found[(ALICE, desk.asset(token))] == desk.witness.balance(token, ALICE) - had
+
+
+async def test_transactions_of_one_block_are_counted_once(desk: Desk) -> None:
+    nodes = {f"pay{n}": desk.node("send-native", recipient=address(10 + n), amount=str(100 + n)) for n in range(3)}
+    simulated = await desk.run(nodes, simulate=True)
+    desk.outbox.node.rpc("evm_setAutomine", False)
+    run_id = await desk.bench.start(nodes)
+    await desk.bench.until(run_id, lambda _: int(desk.outbox.node.rpc("txpool_status")["pending"], 16) == 3)
+    desk.outbox.node.rpc("evm_mine")
+    live = await desk.bench.ended(run_id)
+    report = await desk.effects(live)
+    assert len({one["blockNumber"] for one in report["transactions"]}) == 1
+    assert all(one["sharesBlock"] for one in report["transactions"])
+    assert changes(report) == {(ALICE, NATIVE): -303} | {(address(10 + n), NATIVE): 100 + n for n in range(3)}
+    assert codes(report).count("OTHERS_IN_BLOCK") == 0, "they are all ours"
+    found = await desk.compare(simulated, live)
+    assert (found["verdict"], found["notes"]) == ("same", [])
+
+
+# --- not the same ---
+
+
+async def test_a_pool_that_moved_in_between_is_told_with_amounts(desk: Desk) -> None:
+    simulated = await desk.example("take-profit", _take_profit(desk), simulate=True)
+    _move_the_pool(desk)
+    live = await desk.example("take-profit", _take_profit(desk))
+    found = await desk.compare(simulated, live)
+    assert found["verdict"] == "differs"
+    foreseen, real = await desk.effects(simulated), await desk.effects(live)
+    usdc = (ALICE, desk.asset("usdc"))
+    (own,) = [d for d in found["differences"] if d.get("address") == ALICE and d["path"] == "sell"]
+    got = [int(report["transactions"][1]["balanceChanges"][-1]["amount"]) for report in (foreseen, real)]
+    assert (own["left"], own["right"], own["difference"]) == (str(got[0]), str(got[1]), str(got[1] - got[0]))
+    assert own["asset"] == desk.asset("usdc")
+    assert own["message"].endswith(f"({(got[1] - got[0]) / 10**6:.6f} USDC).")
+    assert changes(real)[usdc] < changes(foreseen)[usdc]
+    (sent,) = [d for d in found["differences"] if d["field"] == "movements"]
+    assert (sent["path"], sent["item"], sent["counterparty"]) == ("share", "send", address(1))
+    assert "hash" not in {d["field"].rpartition(".")[2] for d in found["differences"]}
+
+
+async def test_a_branch_and_what_ran_in_one_run_only_are_told(desk: Desk) -> None:
+    one = await desk.example("take-profit", _take_profit(desk), simulate=True)
+    other = await desk.example("take-profit", {**_take_profit(desk), "limitUsdc": str(10**12)}, simulate=True)
+    found = await desk.compare(one, other)
+    told = {(d["path"], d["field"]): (d["left"], d["right"]) for d in found["differences"]}
+    assert told[("check", "branch")] == ("then", "else")
+    assert told[("sell", "transaction")] == ("simulated", None)
+    assert told[("sell", "status")] == ("success", "skipped")
+    assert [note["code"] for note in found["notes"]] == ["PAYLOAD"]
+
+
+async def test_a_revert_is_decoded_and_told(desk: Desk) -> None:
+    desk.witness.send("weth", "approve", desk.witness.addresses["v2_router"], MAX, sender=ALICE)
+    nodes = {"sell": _sell(desk, slippageBps=10)}
+    simulated = await desk.run(nodes, simulate=True)
+    desk.witness.send("weth", "approve", desk.witness.addresses["v2_router"], MAX)
+    rpc = desk.outbox.node.rpc
+    rpc("evm_setAutomine", False)
+    run_id = await desk.bench.start(nodes)
+    await desk.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
+    at = desk.witness.addresses
+    path = [at["weth"], at["usdc"]]
+    data = desk.witness.data("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60)
+    front = {"from": ACCOUNTS[0], "to": at["v2_router"], "data": f"0x{data.hex()}", "gas": hex(500_000)}
+    rpc("eth_sendTransaction", {**front, "gasPrice": hex(10**12)})
+    rpc("evm_mine")
+    rpc("evm_setAutomine", True)
+    live = await desk.bench.ended(run_id)
+    assert live["status"] == "failure"
+    report = await desk.effects(live)
+    (sent,) = report["transactions"]
+    assert (sent["status"], sent["balanceChanges"]) == ("reverted", [])
+    assert sent["revert"]["reason"] == "UniswapV2Router: INSUFFICIENT_OUTPUT_AMOUNT"
+    assert int(report["totalFees"][0]["amount"]) == int(sent["fee"]) > 0
+    found = await desk.compare(simulated, live)
+    told = {d["field"]: d for d in found["differences"]}
+    assert told["outcome"]["shown"]["left"] == "carried out"
+    assert "INSUFFICIENT_OUTPUT_AMOUNT" in told["outcome"]["shown"]["right"]
+    assert (told["status"]["left"], told["status"]["right"]) == ("success", "failure")
+
+
+async def test_what_would_revert_and_was_not_signed_is_the_same(desk: Desk) -> None:
+    """The approval remains, the swap fails: in the simulation on its chain, live before it is signed."""
+    nodes = {"sell": desk.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)}
+    runs = [await desk.run(nodes, "failure", **body) for body in ({"simulate": True}, {})]
+    for run in runs:
+        (left,) = (await desk.effects(run))["approvals"]
+        assert (left["owner"], left["spender"]) == (ALICE, desk.witness.addresses["v2_router"])
+        assert left["amount"] == str(ETHER)
+    assert desk.witness.allowance("fee", ALICE, desk.witness.addresses["v2_router"]) == ETHER
+    found = await desk.compare(*runs)
+    assert found["differences"] == []
+
+
+async def test_others_in_the_block_are_told(desk: Desk) -> None:
+    rpc = desk.outbox.node.rpc
+    rpc("evm_setAutomine", False)
+    run_id = await desk.bench.start({"pay": desk.node("send-native", recipient=SHOP, amount="1000")})
+    await desk.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
+    rpc("eth_sendTransaction", {"from": CAROL, "to": SHOP, "value": hex(7)})
+    rpc("evm_mine")
+    report = await desk.effects(await desk.bench.ended(run_id))
+    assert changes(report) == {(ALICE, NATIVE): -1000, (SHOP, NATIVE): 1007}
+    assert [change.get("shared", False) for change in report["balanceChanges"]] == [
+        change["address"] == SHOP for change in report["balanceChanges"]
+    ]
+    assert "OTHERS_IN_BLOCK" in codes(report)
+
+
+async def test_a_dust_test_is_compared_with_its_simulation(desk: Desk) -> None:
+    nodes = {"pay": desk.node("send-native", recipient=SHOP, amount=str(ETHER))}
+    simulated, dust = await desk.run(nodes, simulate=True), await desk.run(nodes, dustTest=True)
+    found = await desk.compare(simulated, dust)
+    assert "DUST" in [note["code"] for note in found["notes"]]
+    (sent,) = [d for d in found["differences"] if d["field"] == "movements"]
+    assert (sent["left"], sent["right"]) == (str(ETHER), str(4 * 10**12))
+    report = await desk.effects(dust)
+    assert changes(report) == {(ALICE, NATIVE): -4 * 10**12, (SHOP, NATIVE): 4 * 10**12}
+
+
+# --- warnings, and what is not known ---
+
+
+async def test_a_recipient_is_new_once(desk: Desk) -> None:
+    nodes = {"pay": desk.node("send-native", recipient=SHOP, amount="5")}
+    for body, is_new in (({"simulate": True}, True), ({}, True), ({}, False), ({"simulate": True}, False)):
+        report = await desk.effects(await desk.run(nodes, **body))
+        assert ("FIRST_TIME_RECIPIENT" in codes(report)) is is_new, body
+
+
+async def test_approvals_that_remain_and_have_no_end_are_told(desk: Desk) -> None:
+    usdc = desk.witness.addresses["usdc"]
+    nodes = {"allow": desk.node("approve-erc20", token="usdc", spender=CAROL, amount="max")}
+    for body in ({"simulate": True}, {}):
+        report = await desk.effects(await desk.run(nodes, **body))
+        assert codes(report) == ["UNLIMITED_APPROVAL"], body
+        (warning,) = report["warnings"]
+        assert (warning["nodeId"], warning["path"], warning["item"], warning["transaction"]) == (
+            "allow",
+            "allow",
+            "approve",
+            0,
+        )
+        (left,) = report["approvals"]
+        assert (left["spender"], left["asset"], left["amount"]) == (CAROL, desk.asset("usdc"), str(MAX))
+    taken = desk.witness.contract("usdc").functions.transferFrom(ALICE, SHOP, 7).transact({"from": CAROL})
+    assert desk.witness.web3.eth.wait_for_transaction_receipt(taken)["status"] == 1
+    back = {"back": desk.node("approve-erc20", token=usdc, spender=CAROL, amount="0")}
+    assert (await desk.effects(await desk.run(back)))["approvals"] == []
+
+
+async def test_an_approval_that_a_later_node_uses_up_does_not_remain(desk: Desk) -> None:
+    router = desk.witness.addresses["v2_router"]
+    allow = desk.node("approve-erc20", token="weth", spender=router, amount=str(ETHER), children=["sell"])
+    nodes = {"allow": allow, "sell": _sell(desk)}
+    for body in ({"simulate": True}, {}):
+        assert (await desk.effects(await desk.run(nodes, **body)))["approvals"] == [], body
+
+
+async def test_big_values_and_bad_prices_are_warned_of(desk: Desk) -> None:
+    nodes = {"sell": _sell(desk, amountIn=str(10 * ETHER), maxPriceImpactBps=10_000, slippageBps=5000)}
+    for body in ({"simulate": True}, {}):
+        report = await desk.effects(await desk.run(nodes, **body))
+        assert {"LARGE_VALUE", "SLIPPAGE"} <= set(codes(report)), body
+
+
+async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(desk: Desk) -> None:
+    ask = {"method": "POST", "url": f"{desk.outside.url}/notices", "json": {"what": "how much"}}
+    nodes: Json = {
+        "ask": {"type": "http-request", "payload": ask, "children": ["pay"]},
+        "pay": desk.node("send-native", recipient=SHOP, amount="{{string(int($nodes.ask.result.status) * 5)}}"),
+    }
+    report = await desk.effects(await desk.run(nodes, simulate=True))
+    assert report["passed"] is False
+    assert [(one["path"], one["source"], one["dependsOn"], one["decides"]) for one in report["assumed"]] == [
+        ("ask", "example", [], False),
+        ("pay", "input", ["ask"], True),
+    ]
+    (why,) = report["notPassed"]
+    assert (why["code"], why["path"]) == ("ASSUMED", "pay")
+    assert why["message"].endswith('Pin a result of "ask".')
+    assert report["transactions"][0]["assumed"] is True
+    nodes["ask"]["pinned"] = {
+        **(await desk.run({"ask": {"type": "http-request", "payload": ask}}))["executionState"]["ask"]["result"],
+        "status": 200,
+    }
+    passed = await desk.effects(await desk.run(nodes, simulate=True))
+    assert (passed["passed"], passed["notPassed"], passed["assumed"]) == (True, [], [])
+
+
+async def test_a_node_without_old_states_fails_no_run(tmp_path: Path, world: World) -> None:
+    def forgetful(call: Json, answer: Json) -> Json:
+        if call["method"] == "eth_call" and len(call["params"]) > 2:  # balances at a block
+            return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32000, "message": "missing trie node"}}
+        return answer
+
+    with world.node() as node, outside(tmp_path) as notices:
+        async with (
+            proxy(node.url, twist=forgetful) as between,
+            open_outbox(tmp_path, node, url=between.url, network={"confirmations": 1}) as outbox,
+        ):
+            desk = Desk(outbox, world.witness(node), notices)
+            run = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")})
+            report = await desk.effects(run)
+            (sent,) = report["transactions"]
+            assert (sent["status"], sent["measured"], sent["balanceChanges"]) == ("final", False, [])
+            assert "missing trie node" in sent["notMeasured"]
+            assert "NOT_MEASURED" in codes(report)
+            again = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")})
+            found = await desk.compare(run, again)
+            assert (found["verdict"], [note["code"] for note in found["notes"]]) == ("same", ["NOT_MEASURED"])
+
+
+async def test_runs_of_other_versions_and_other_workflows(desk: Desk) -> None:
+    definition = {
+        "nodes": {
+            "root": {"type": "manual", "children": ["pay"]},
+            "pay": desk.node("send-native", recipient=SHOP, amount="5"),
+        },
+        "triggerNodeIds": ["root"],
+    }
+    body = {"name": "Pay", "description": "Pays.", "definition": definition}
+    workflow = (await desk.api.post("/v1/workflows", body)).data["id"]
+    runs = []
+    for amount in ("5", "6"):
+        definition["nodes"]["pay"]["payload"]["amount"] = amount  # type: ignore[index]
+        await desk.api.put(f"/v1/workflows/{workflow}", {"definition": definition})
+        started = await desk.api.post(f"/v1/workflows/{workflow}/run", {"simulate": True})
+        runs.append(await desk.bench.ended(started.data["runId"]))
+    found = await desk.compare(*runs)
+    assert [note["code"] for note in found["notes"]] == ["VERSIONS"]
+    assert {d["field"] for d in found["differences"]} >= {"movements", "value", "balanceChanges"}
+    inline = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")}, simulate=True)
+    refused = await desk.api.get(f"/v1/runs/{runs[0]['id']}/compare/{inline['id']}")
+    assert refused.status == 409

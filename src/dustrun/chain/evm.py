@@ -15,6 +15,7 @@ from dustrun.chain.rpc import EndpointDown, Request, RpcError
 from dustrun.core.addresses import keccak256
 from dustrun.core.intent import Log, Receipt
 from dustrun.core.network import Network
+from dustrun.errors import Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
 NonceTag = Literal["pending", "latest", "safe", "finalized"]
@@ -22,6 +23,7 @@ BroadcastOutcome = Literal[
     "accepted", "known", "nonce-too-low", "underpriced", "funds", "refused", "not-sent", "unknown"
 ]
 _KEPT_TIMES: Final = 256
+_REVERT_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
 _OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
     Kind.ALREADY_KNOWN: "known",
     Kind.NONCE_TOO_LOW: "nonce-too-low",
@@ -214,22 +216,35 @@ class LiveChain:
         return None if sent is None else wire.transaction(sent, mined, wire.quantity(head))
 
     async def explain(self, hash: str, errors: Sequence[Mapping[str, Any]] = ()) -> Mapping[str, Any] | None:
-        """Why a mined transaction reverted: runs it again on the state of the block before, as nodes keep no reasons.
-        None when it does not revert there or the state is gone."""
+        """Why a mined transaction reverted, as nodes keep no reasons: by its trace where there are traces, else by a
+        run on the state before its block, else on that after it, which knows what others did first. None when none of
+        them tells."""
         sent = await self._read("eth_getTransactionByHash", hash)
         if sent is None or sent.get("blockNumber") is None:
             return None
+        traced = await self._traced_revert(hash)
+        if traced is not None:
+            return _reason(traced, errors)
         fields = {name: sent[name] for name in ("from", "to", "value", "gas") if sent.get(name) is not None}
-        before = hex(max(0, wire.quantity(sent["blockNumber"]) - 1))
-        try:
-            await self.endpoints.call("eth_call", {**fields, "data": sent["input"]}, before)
-        except RpcError as error:
-            if kind_of(error) is not Kind.REVERTED:
-                return None
-            details = reverted(error.data or b"", "It", errors, error.message).public_details()
-            shown: Mapping[str, Any] = details[0]["revert"]
-            return shown
+        number = wire.quantity(sent["blockNumber"])
+        for at in (hex(max(0, number - 1)), hex(number)):
+            try:
+                await self.endpoints.call("eth_call", {**fields, "data": sent["input"]}, at)
+            except RpcError as error:
+                if kind_of(error) is Kind.REVERTED:
+                    return _reason(error.data or b"", errors, error.message)
         return None
+
+    async def _traced_revert(self, hash: str) -> bytes | None:
+        """What a transaction returned when it reverted; None when the endpoint has no traces, or it says nothing."""
+        try:
+            trace = await self.endpoints.call("debug_traceTransaction", hash, _REVERT_TRACER)
+        except (RpcError, Temporary):
+            return None
+        if not isinstance(trace, dict) or not trace.get("error"):
+            return None
+        output = trace.get("output")
+        return wire.data(output) if isinstance(output, str) and len(output) > 2 else None
 
     async def _time_of(self, block_hash: str) -> int:
         if block_hash not in self._times:
@@ -251,6 +266,11 @@ class LiveChain:
         if isinstance(answer, RpcError):
             raise to_error(answer, f"A read of {self._network.name}")
         return answer
+
+
+def _reason(data: bytes, errors: Sequence[Mapping[str, Any]], message: str | None = None) -> Mapping[str, Any]:
+    shown: Mapping[str, Any] = reverted(data, "It", errors, message).public_details()[0]["revert"]
+    return shown
 
 
 def _at(block: str) -> Any:

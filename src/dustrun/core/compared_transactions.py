@@ -61,7 +61,10 @@ def _transaction(before: Json, after: Json, found: Findings) -> None:
 
 
 def _state(transaction: Json) -> str:
-    return "carried out" if balances.happened(transaction) else str(transaction["status"])
+    if balances.happened(transaction):
+        return "carried out"
+    status = str(transaction["status"])
+    return "refused" if status == "rejected" else status  # a simulation rejects what live is refused unsigned
 
 
 def _why(transaction: Json) -> str:

@@ -81,12 +81,12 @@ def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[
 
 
 def _results(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
+    if one.status is not other.status:
+        return
     if one.assumed or other.assumed:
         if one.result != other.result:
             label = found.labels[0 if one.assumed else 1]
             found.note("ASSUMED", f"Its result was assumed in {label}, so results were not compared.", path)
-        return
-    if one.status is not other.status:
         return
     spends = any("transactions" in (side.facts or {}) for side in (one, other))
     for where, before, after in differences_of(one.result, other.result, own, of_spend=spends):
