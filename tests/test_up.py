@@ -92,7 +92,7 @@ def test_the_show_climbs_the_ladder_and_leaves_nothing() -> None:
     assert row is not None, output
     simulated, dust, live = re.findall(r"[\d.]+ +\$[\d.]+", row[1])
     assert simulated.split()[0].startswith("62.35")
-    assert dust.split() == ["0.001993", "$0.002"]
+    assert dust.split() == ["0.001993", "$0.001993"]
     assert live.split()[0].startswith("62.35")
     assert re.search(r"^notify +POST 127\.0\.0\.1:\d+ +not sent, assumed +sent +sent", output, re.MULTILINE), output
     assert re.search(r"^ +network fees +\$0\.\d\d +\$0\.\d\d +\$0\.\d\d", output, re.MULTILINE), output

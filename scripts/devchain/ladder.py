@@ -35,7 +35,7 @@ def show(server: Server, chain: DevChain, source: PriceSource) -> int:
     if reports:
         print()
         console = Console(highlight=False, width=None if sys.stdout.isatty() else side_by_side.WIDTH)
-        console.print(*side_by_side.draw(reports, demo.names(chain), title="node"), sep="\n")
+        console.print(*side_by_side.draw(reports, demo.names(chain)), sep="\n")
     if len(reports) < len(_STEPS) or reports[-1]["status"] != "success":
         return 1
     return _prove(balances, len(source.notices) - before)

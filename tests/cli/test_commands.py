@@ -142,6 +142,22 @@ def test_runs_are_listed_and_shown(server: Served, save: Any) -> None:
     assert "say\tsuccess\t1" in shown.stdout
 
 
+def test_effects_of_several_runs_stand_side_by_side(server: Served, save: Any, world: Outside) -> None:
+    tell = {"type": "http-request", "payload": {"method": "POST", "url": f"{world.url}/notices", "json": {}}}
+    file = save(flow(tell=tell))
+    ids = ["run_besides-simulated", "run_besides-live"]
+    assert server.dustrun("run", file, "--simulate", "--run-id", ids[0]).returncode == 0
+    assert server.dustrun("run", file, "--run-id", ids[1]).returncode == 0
+    lines = [line.split() for line in server.dustrun("runs", "effects", *ids).stdout.splitlines()]
+    assert ["simulated", "live"] in lines
+    assert ["tell", "POST", world.address, "not", "sent,", "assumed", "sent"] in lines
+    alone = server.dustrun("runs", "effects", ids[1]).stdout
+    assert "simulated" not in alone
+    assert world.url in alone
+    documents = server.dustrun("runs", "effects", *ids, "--json").stdout.splitlines()
+    assert [json.loads(document)["runId"] for document in documents] == ids
+
+
 def test_resolve_wants_an_uncertain_node(server: Served, save: Any) -> None:
     server.dustrun("run", save(HELLO), "--run-id", "run_sure")
     done = server.dustrun("runs", "resolve", "run_sure", "say", "--happened")

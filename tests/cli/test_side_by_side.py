@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dustrun.cli.side_by_side import WIDTH, dollars, draw
+from dustrun.cli.side_by_side import WIDTH, draw
 
 DEMO, SHOP, POOL, ROUTER = (f"0x{digit * 40}" for digit in "1234")
 USDC, WETH = (f"eip155:1/erc20:0x{digit * 40}" for digit in "ab")
@@ -36,7 +36,7 @@ def paid(units: int, formatted: str, usd: str, **more: Any) -> dict[str, Any]:
 
 def drawn(*reports: dict[str, Any], width: int = WIDTH) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(*draw(reports, NAMES, title="node"), sep="\n")
+    console.print(*draw(reports, NAMES), sep="\n")
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").split("\n"))
 
@@ -67,19 +67,18 @@ def test_three_runs_stand_beside_each_other() -> None:
     live = {"mode": "live", "status": "failure", "policyVerdicts": [{"path": "share", "outcome": "deny"}]}
     assert drawn(simulated, dust, live) == (
         """\
-                            simulated             dust, about a cent    live
-node                        success               success               failure
-───────────────────────────────────────────────────────────────────────────────────
-share   demo → shop  USDC   62.354503    $62.35   0.001993     $0.002   –
-tell    POST example.com    not sent, assumed     sent                  –
-───────────────────────────────────────────────────────────────────────────────────
-        network fees        $0.82                 $1.65                 –
-        remains approved    –                     pool may take 5       –
-                                                  WETH
-        was not sent        1 transaction, tell   –                     –
-        was assumed         tell                  –                     –
-        warnings            –                     tell                  –
-        policy              1 allowed             2 allowed             1 denied
+                          simulated             dust, about a cent    live
+node                      success               success               failure
+─────────────────────────────────────────────────────────────────────────────────
+share  demo → shop  USDC  62.354503     $62.35  0.001993   $0.001993  –
+tell   POST example.com   not sent, assumed     sent                  –
+─────────────────────────────────────────────────────────────────────────────────
+       network fees       $0.82                 $1.65                 –
+       remains approved   –                     pool may take 5 WETH  –
+       was not sent       1 transaction, tell   –                     –
+       was assumed        tell                  –                     –
+       warnings           –                     tell                  –
+       policy             1 allowed             2 allowed             1 denied
 Warning (dust): tell: It went out as it is."""
     )
 
@@ -172,23 +171,6 @@ def test_long_amounts_are_cut_and_marked(formatted: str, shown: str) -> None:
     change_of = [change(DEMO, -1, f"-{formatted}"), change(SHOP, 1, formatted)]
     text = drawn({"mode": "live", "transactions": [transaction("pay", "send", balanceChanges=change_of)]})
     assert text.splitlines()[2].split()[-1] == shown
-
-
-@pytest.mark.parametrize(
-    ("usd", "shown"),
-    [
-        ("0.000000", "$0"),
-        ("312.741829", "$312.74"),
-        ("3127.418", "$3,127.42"),
-        ("0.152715", "$0.15"),
-        ("0.010000", "$0.01"),
-        ("0.001993", "$0.002"),
-        ("0.009969", "$0.01"),
-        ("0.000001", "$0.000001"),
-    ],
-)
-def test_dollars_are_told_to_the_cent_and_small_sums_by_what_says_something(usd: str, shown: str) -> None:
-    assert dollars(usd) == shown
 
 
 def test_a_narrow_terminal_folds_and_loses_nothing() -> None:

@@ -10,9 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dustrun.cli.wording import Names, amount, short, short_hash, signed, symbol, usd
-
-__all__ = ["STATES", "amount", "draw", "dust", "outcome", "short", "symbol"]
+from dustrun.cli.wording import Names, amount, short, short_hash, signed, usd
 
 Json = Mapping[str, Any]
 STATES = {

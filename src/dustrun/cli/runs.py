@@ -78,15 +78,22 @@ def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
 
 
 @app.command()
-def effects(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+def effects(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of runs, run_…; several stand side by side.")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
     """Show what a run did, or would do: who pays what to whom, fees, approvals, what was not sent, what was assumed."""
-    found = client_of(server, key).get(f"/v1/runs/{segment(run)}/effects")
+    client = client_of(server, key)
+    found = [client.get(f"/v1/runs/{segment(run)}/effects") for run in runs]
     if as_json:
-        output.write_json(found)
+        for one in found:
+            output.write_json(one)
         return
-    from dustrun.cli import report  # slow import
+    from dustrun.cli import report, side_by_side  # slow import
 
-    output.draw(report.draw(found))
+    output.draw(report.draw(found[0]) if len(found) == 1 else side_by_side.draw(found))
 
 
 @app.command()

@@ -1,9 +1,9 @@
 """Several runs of one workflow in one table: who pays what to whom in each, fees, what remains approved, what was not
 sent, what was assumed.
 
-It takes answers of `/v1/runs/{id}/effects`, with the run's `status` if it shall be shown. A line is one thing that at
-least one of the runs did or would do, found again in the others by its node and parties; a run without it has a dash
-there. Amounts that are too long end in `…`; the reports have all digits.
+It takes answers of `/v1/runs/{id}/effects`. A line is one thing that at least one of the runs did or would do, found
+again in the others by its node and parties; a run without it has a dash there. Amounts that are too long end in `…`;
+the reports have all digits.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dustrun.cli.chain_report import STATES, short, symbol
+from dustrun.cli.chain_report import STATES
 from dustrun.cli.flows import flows_of
 from dustrun.cli.output import status_style
+from dustrun.cli.wording import UNLIMITED, Names, symbol, usd
 
 Json = Mapping[str, Any]
-Name = Callable[[Any], str]
 WIDTH: Final = 100  # that it needs; on a narrower terminal cells are folded
-_LONGEST, _CELL = 10, 19
+_LONGEST, _CELL = 10, 20
 _NOTHING: Final = Text("–", style="dim")
 _MODES: Final = {"simulate": "simulated", "dust": "dust, about a cent", "live": "live"}
 _VERDICTS: Final = {"allow": "allowed", "deny": "denied", "ask": "asked for approval"}
@@ -42,24 +42,22 @@ class _Line:
     cells: dict[int, Text] = field(default_factory=dict)
 
 
-def draw(reports: Sequence[Json], names: Mapping[str, str] | None = None, *, title: str = "") -> list[RenderableType]:
-    """The table and the warnings below it; `names` says what people call an address."""
-
-    def name(address: Any) -> str:
-        return (names or {}).get(str(address)) or short(address)
-
-    table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), border_style="dim")
-    table.add_column(Text(title, style="bold"), overflow="fold", style="bold")
+def draw(reports: Sequence[Json], called: Mapping[str, str] | None = None) -> list[RenderableType]:
+    """The table and the warnings below it; `called` has names of addresses that win over those of the reports."""
+    known = {address: named for report in reports for address, named in (report.get("names") or {}).items()}
+    names = Names({**known, **{address: {"name": name} for address, name in (called or {}).items()}})
+    table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), border_style="dim")
+    table.add_column(Text("node", style="bold"), overflow="fold", style="bold")
     table.add_column(overflow="fold")
     for report in reports:
         table.add_column(_heading(report), min_width=_LONGEST + 1, max_width=_CELL, overflow="fold")
     previous = None
-    for line in _lines(reports, name):
+    for line in _lines(reports, names):
         cells = [line.cells.get(place, _NOTHING) for place in range(len(reports))]
         table.add_row("" if line.path == previous else line.path, line.label, *cells)
         previous = line.path
     table.add_section()
-    for label, told, style in _sums(reports, name):
+    for label, told, style in _sums(reports, names):
         table.add_row("", label, *(Text(text, style=style) if text else _NOTHING for text in told))
     return [table, *_warnings(reports)]
 
@@ -84,25 +82,25 @@ class _Lines:
         self.found[(path, key, number)].cells[place] = cell
 
 
-def _lines(reports: Sequence[Json], name: Name) -> Iterable[_Line]:
+def _lines(reports: Sequence[Json], names: Names) -> Iterable[_Line]:
     lines = _Lines()
     for place, report in enumerate(reports):
         for transaction in report.get("transactions") or ():
-            _tell_transaction(lines, place, transaction, name)
+            _tell_transaction(lines, place, transaction, names)
         _tell_others(lines, place, report)
     paths = list(dict.fromkeys(line.path for line in lines.found.values()))
     return sorted(lines.found.values(), key=lambda line: paths.index(line.path))
 
 
-def _tell_transaction(lines: _Lines, place: int, transaction: Json, name: Name) -> None:
+def _tell_transaction(lines: _Lines, place: int, transaction: Json, names: Names) -> None:
     path, item = str(transaction["path"]), transaction["item"]
     for movement in transaction.get("movements") or ():
         if movement["kind"] == "approve":
             key = (item, "approve", movement["counterparty"], movement["asset"])
-            label = f"{name(movement['counterparty'])} may take {symbol(movement)}"
+            label = f"{names.of(movement['counterparty'])} may take {symbol(movement)}"
             lines.put(place, path, key, label, _amount(movement))
     for flow in flows_of(transaction):
-        parties = [name(party) for party in (flow.payer, flow.payee) if party]
+        parties = [names.of(party) for party in (flow.payer, flow.payee) if party]
         alone = "" if len(parties) == 2 else " gives" if flow.payer else " gets"
         lines.put(
             place, path, (item, flow.key), f"{' → '.join(parties)}{alone}  {symbol(flow.amount)}", _amount(flow.amount)
@@ -136,11 +134,11 @@ def _request(item: Json) -> str:
     return f"{request.get('method', 'GET')} {urlsplit(str(request['url'])).netloc}"
 
 
-def _sums(reports: Sequence[Json], name: Name) -> list[tuple[str, list[str], str]]:
+def _sums(reports: Sequence[Json], names: Names) -> list[tuple[str, list[str], str]]:
     """What is told of every run, be it nothing: label, texts, style."""
     ways: list[tuple[str, Callable[[Json], str], str]] = [
         ("network fees", _fees, ""),
-        ("remains approved", lambda report: _approved(report, name), "yellow"),
+        ("remains approved", lambda report: _approved(report, names), "yellow"),
         ("was not sent", _kept, "cyan"),
         ("was assumed", lambda report: _paths(report.get("assumed")), "cyan"),
         ("is uncertain", lambda report: ", ".join(report.get("uncertain") or ()), "red"),
@@ -159,12 +157,12 @@ def _fees(report: Json) -> str:
     fees = report.get("totalFees") or ()
     if any(fee.get("usd") is None for fee in fees):
         return ", ".join(f"{_digits(fee)} {symbol(fee)}" for fee in fees)
-    return dollars(str(sum((Decimal(fee["usd"]) for fee in fees), Decimal(0)))) if fees else ""
+    return usd(sum((Decimal(fee["usd"]) for fee in fees), Decimal(0))) if fees else ""
 
 
-def _approved(report: Json, name: Name) -> str:
+def _approved(report: Json, names: Names) -> str:
     return ", ".join(
-        f"{name(item['spender'])} may take {_digits(item)} {symbol(item)}" for item in report.get("approvals") or ()
+        f"{names.of(item['spender'])} may take {_digits(item)} {symbol(item)}" for item in report.get("approvals") or ()
     )
 
 
@@ -192,13 +190,16 @@ def _warnings(reports: Sequence[Json]) -> list[RenderableType]:
 
 
 def _amount(item: Json) -> Text:
-    digits = _digits(item)
-    usd = "" if item.get("usd") is None else dollars(str(item["usd"]))
-    return Text(digits).append(f"{usd:>{max(_CELL - len(digits), len(usd) + 1)}}" if usd else "", style="dim")
+    digits, worth = _digits(item), "" if item.get("usd") is None else usd(item["usd"])
+    if worth:
+        worth = f"{worth:>{max(_CELL - len(digits), len(worth) + 1)}}"
+    return Text(digits).append(worth, style="dim")
 
 
 def _digits(item: Json) -> str:
     """An amount in at most 10 characters: whole, else cut and marked, else in powers of ten."""
+    if abs(int(item["amount"])) >= UNLIMITED:
+        return "any amount"
     number = str(item["amountFormatted"] if item.get("amountFormatted") is not None else item["amount"])
     if len(number) <= _LONGEST:
         return number
@@ -206,11 +207,3 @@ def _digits(item: Json) -> str:
     if "." in cut and len(cut.replace(".", "").lstrip("-0")) >= 2:
         return f"{cut}…"
     return f"≈{Decimal(number):.2e}"
-
-
-def dollars(usd: str) -> str:
-    """US dollars to the cent; sums below ten cents to the two digits that say something."""
-    worth = Decimal(usd)
-    if worth == 0 or abs(worth) >= Decimal("0.1"):
-        return f"${worth:,.2f}" if worth else "$0"
-    return f"${Decimal(f'{worth:.1e}').normalize():f}"

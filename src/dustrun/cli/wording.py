@@ -12,7 +12,7 @@ from dustrun.core.amounts import tell_usd
 Json = Mapping[str, Any]
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}(?![0-9a-fA-F])")
 _IN_TEXT = re.compile(r"(?:eip155:\d+/erc(?:20|721|1155):)?(0x[0-9a-fA-F]{40})(?![0-9a-fA-F])")
-_UNLIMITED = 2**255
+UNLIMITED = 2**255
 _DIGITS = 8
 
 
@@ -54,7 +54,7 @@ class Names:
 
 def amount(item: Json, *, worth: bool = True) -> str:
     """An amount with its symbol and its worth."""
-    if abs(int(item["amount"])) >= _UNLIMITED:
+    if abs(int(item["amount"])) >= UNLIMITED:
         return f"any amount of {symbol(item)}"
     number = item.get("amountFormatted")
     text = f"{item['amount'] if number is None else shorten(str(number))} {symbol(item)}"
