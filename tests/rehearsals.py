@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,11 @@ class Studio:
         path = f"/v1/wallets/{self.outbox.wallet_id}/policy"
         assert (await self.api.put(path, {"policy": {**ANYTHING, **policy}})).status == 200
 
-    async def workflow(self, nodes: Definition, **fields: Any) -> str:
+    async def workflow(self, nodes: Definition, *, defs: Sequence[Definition] = (), **fields: Any) -> str:
         """Stores a workflow; its root leads to the nodes that nobody names."""
         named = {child for one in nodes.values() for child in (*one.get("children", ()), *one.get("loopBody", ()))}
         root = {"type": "manual", "children": [node_id for node_id in nodes if node_id not in named]}
-        made = await self.api.create_workflow({"nodes": {"root": root, **nodes}}, **fields)
+        made = await self.api.create_workflow({"nodes": {"root": root, **nodes}, "variableDefs": [*defs]}, **fields)
         found: str = made["id"]
         return found
 

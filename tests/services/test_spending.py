@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Movement
-from dustrun.core.policy import Allow, Ask, Deny, Request, Verdict, WalletPolicy
+from dustrun.core.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
+from dustrun.core.policy.counting import GAS_USD, gas_measure
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Price
 from dustrun.services import spending
-from dustrun.services.spending import Earlier, Spending, Valued
+from dustrun.services.spending import Earlier, Spending, Valued, with_fee
 from dustrun.storage import migrate, reservations
 from dustrun.storage.database import Database
 from dustrun.storage.ledger_tables import reservations as table
@@ -296,3 +297,12 @@ async def test_a_window_over_many_rows_is_read_quickly(store: tuple[Database, Wr
     start = loop.time()
     await database.read(look)
     assert loop.time() - start < 1  # 100 windows; measured: 0.01 s on SQLite, 0.05 s on PostgreSQL
+
+
+def test_a_simulated_fee_counts_as_it_was_paid() -> None:
+    held = Counted({"usd": 7, "count": 1, gas_measure(1): 900, GAS_USD: 10}, ("x",), True)
+    units = {"usd": 7, "count": 1, gas_measure(1): 450, GAS_USD: 5}
+    assert with_fee(held, 450) == Counted(units, ("x",), True)
+    assert with_fee(held, 451).units[GAS_USD] == 6  # rounded up
+    signature = Counted({"usd": 7, "count": 1})
+    assert with_fee(signature, 450) == signature

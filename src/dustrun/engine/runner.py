@@ -11,14 +11,14 @@ from dustrun import clock, ids, log
 from dustrun.catalog import Catalog
 from dustrun.core import retry
 from dustrun.core.exact_json import dumps_text, loads, loads_own
-from dustrun.core.journal import Execution, Journal, frame_of
+from dustrun.core.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.plan import Busy, Done, Holds, Next, Plan, Ready, Start, Waiting
 from dustrun.core.program import Program, ProgramNode
 from dustrun.core.state import Mode, NodeStatus, RunStatus
 from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
 from dustrun.engine.context import Inside, NodeContext, Reach, Scripts, idempotency_key
-from dustrun.engine.errands import Calls, Errand
+from dustrun.engine.errands import Call, Calls, Errand
 from dustrun.engine.money import Money
 from dustrun.engine.node import Carrier, Job
 from dustrun.engine.observer import Observer
@@ -528,11 +528,14 @@ class Runner:
         self._carry_on(start, prepared)
 
     def _carry_on(self, start: Start, prepared: Job | Errand | Outcome) -> None:
+        if isinstance(prepared, Call) and self._is_in_assumed_loop(start):
+            prepared = replace(prepared, assumed=True)
         if isinstance(prepared, Errand):
             self._to_run.append(prepared)
         elif not isinstance(prepared, Job):
             self._apply(start, prepared)
         elif prepared.carrier is Carrier.REHEARSAL:
+            prepared.assumed = prepared.assumed or self._is_in_assumed_loop(start)
             if prepared.assumed:
                 self._journal.by_path[start.path].facts = dict(nodes.ASSUMED_INPUT)
                 self._assumed_where_it_counts = True
@@ -542,6 +545,10 @@ class Runner:
             self._apply(start, nodes.run_pure(prepared, context))
         else:
             self._to_launch.append(prepared)
+
+    def _is_in_assumed_loop(self, start: Start) -> bool:
+        """Whether the items of a loop around are assumed, so that nobody knows how often it happens."""
+        return any(self._journal.by_path[loop].assumed for loop, _ in enclosing(frame_of(start.path)))
 
     def begin_again(self, execution: Execution) -> None:
         """Goes on with an attempt that an earlier life of the server began and did not end."""
