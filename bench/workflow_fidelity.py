@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import requests
+from web3.exceptions import Web3Exception
 
 from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from bench.decoded_events import Decoder
@@ -94,7 +98,13 @@ def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int,
             server.import_wallets(_WALLETS)
             one = Lane(world, node, server, seed, lane)
             for number in range(workflows):
-                one.compare(number, steps)
+                try:
+                    one.compare(number, steps)
+                except (RuntimeError, Web3Exception, requests.RequestException) as error:
+                    one.tally.failures.append(f"seed {seed}, lane {lane}, workflow {number}: {error!r}")
+                if number % 20 == 19:
+                    done = f"{strategy}, lane {lane}: {number + 1} of {workflows} workflows"
+                    print(f"{done}, {len(one.tally.failures)} failures", file=sys.stderr, flush=True)
             return one.tally
 
 

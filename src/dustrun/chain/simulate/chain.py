@@ -17,11 +17,11 @@ from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork, Step, pin
 from dustrun.chain.simulate.local_fork import LocalFork
+from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Ran, Rejected, SimResult
 from dustrun.chain.simulate.sending import Sending
 from dustrun.chain.simulate.simulate_v1 import SimulateV1
 from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
-from dustrun.chain.simulate.touched import Holding
 from dustrun.chain.simulate.trace_call import TraceCall
 from dustrun.core.addresses import checksum
 from dustrun.core.intent import Intent
@@ -49,6 +49,7 @@ class SimChain:
         self._simulator: Simulator | None = None
         self._opening = asyncio.Lock()
         self._sending = asyncio.Lock()
+        self._reads = Reads()
         self._looked: tuple[int, Step, Ran, int] | None = None  # what the newest estimate saw, and after which change
 
     @property
@@ -89,6 +90,7 @@ class SimChain:
 
     async def close(self) -> None:
         """Ends what it holds; the state can still be taken."""
+        self._reads.close()
         if self._simulator is not None:
             await self._simulator.close()
             self._simulator = None
@@ -109,18 +111,18 @@ class SimChain:
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
         """Many calls on the newest state."""
         fork, simulator = await self._opened()
-        return await simulator.read(fork, calls) if calls else []
+        return await self._reads.calls(fork, simulator, calls) if calls else []
 
     async def balance(self, address: str) -> int:
         """Native balance in base units, less what an L2 would have charged for data."""
         fork, simulator = await self._opened()
-        units = (await simulator.probe(fork, [Holding(None, address).ask()]))[0] or 0
+        units = await self._reads.native(fork, simulator, checksum(address))
         return max(0, units - fork.owed.get(checksum(address), 0))
 
     async def code(self, address: str) -> bytes:
         """The contract's code."""
         fork, simulator = await self._opened()
-        return await simulator.code(fork, checksum(address))
+        return await self._reads.code(fork, simulator, checksum(address))
 
     async def fees(self) -> Fees:
         """What one bids at the pinned block."""
@@ -145,6 +147,7 @@ class SimChain:
             except Rejected as rejected:
                 raise Invalid(f"The transaction: {rejected.message}", code=Code.FUNDS_INSUFFICIENT) from None
             self._looked = (fork.changes, step, looked, units)
+            self._reads.tell_native(fork, simulator, checksum(sender), units)
         if not looked.is_success:
             raise reverted(looked.data, "The transaction", errors, looked.message)
         if step.creates is not None and not simulator.creates:
@@ -172,7 +175,9 @@ class SimChain:
                 raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
             sending = Sending(self._live, fork, simulator, checksum(sender), intent, events, reverts_stay)
             looked = self._looked if self._looked is not None and self._looked[0] == fork.changes else None
-            return await sending.run(looked)
+            result = await sending.run(looked)
+            self._reads.turn(fork, simulator)
+            return result
 
     async def _opened(self) -> tuple[Fork, Simulator]:
         if self._fork is None or self._simulator is None:

@@ -138,6 +138,12 @@ class LocalFork:
         """The code of an address."""
         return await self._chain.code(fork, address)
 
+    async def survey(
+        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
+    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+        """Calls, words and codes by one request."""
+        return await self._chain.survey(fork, calls, asks, addresses)
+
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The first round."""
         return await self._chain.look(fork, step, balance_of)

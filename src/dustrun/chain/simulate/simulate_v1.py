@@ -60,12 +60,25 @@ class SimulateV1:
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address: that of a contract which the run created, else the chain's."""
-        for step in fork.steps:
-            if step.creates == address and step.runtime is not None:
-                return step.runtime
-        fields = [{"from": _ZERO, "to": _CODE_READER, "data": wire.hexed(prober.word_of(address))}]
-        answers = await self._at_head(fork, fields, {_CODE_READER: {"code": _READS_CODE}})
+        runtime = _runtime_of(fork, address)
+        if runtime is not None:
+            return runtime
+        answers = await self._at_head(fork, [_code_call(address)], _CODE_READER_STATE)
         return _ran(answers[0]).data
+
+    async def survey(
+        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
+    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+        """Calls, words and codes in the newest block, after its transaction, by one request."""
+        share = hex(fork.gas_limit // 2 // max(1, len(calls)))
+        fields = [{**wire.call_fields(call), "gas": share} for call in calls]
+        others = [_probe(asks), *(_code_call(address) for address in addresses)]
+        answers = await self._at_head(fork, [*fields, *others], _PROBER_STATE | _CODE_READER_STATE)
+        results = [_call_result(answer) for answer in answers[: len(calls)]]
+        words = prober.decode(_ran(answers[len(calls)]).data, len(asks))
+        read = [_ran(answer).data for answer in answers[len(calls) + 1 :]]
+        runtimes = [_runtime_of(fork, address) for address in addresses]
+        return results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)]
 
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The step free of charge, after a look at a balance."""
@@ -168,6 +181,16 @@ class SimulateV1:
 
 _CODE_READER: Final = "0x00000000000000000000000000000000D0570012"
 _READS_CODE: Final = "0x600035803b8060006000843c6000f3"  # returns the code of the address in its calldata
+_CODE_READER_STATE: Final = {_CODE_READER: {"code": _READS_CODE}}
+
+
+def _code_call(address: str) -> Json:
+    return {"from": _ZERO, "to": _CODE_READER, "data": wire.hexed(prober.word_of(address))}
+
+
+def _runtime_of(fork: Fork, address: str) -> bytes | None:
+    """The code of a contract that the run created where the node creates nothing."""
+    return next((step.runtime for step in fork.steps if step.creates == address and step.runtime is not None), None)
 
 
 def _header(number: int, time: int) -> Json:

@@ -36,6 +36,12 @@ class Simulator(Protocol):
         """The code of an address on the newest state."""
         ...
 
+    async def survey(
+        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
+    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+        """Calls, words and codes on the newest state by one request."""
+        ...
+
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The first round: the step free of charge, and a native balance before it. Raises `Rejected`."""
         ...

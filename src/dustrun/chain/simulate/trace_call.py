@@ -53,14 +53,28 @@ class TraceCall:
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address on the newest state."""
+        return (await self.survey(fork, (), (), (address,)))[2][0]
+
+    async def survey(
+        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
+    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+        """Calls, words and codes on the newest state by one batch."""
         await self._catch_up(fork)
-        override = self._state.get(address.lower(), {})
-        if "code" in override:
-            return wire.data(override["code"])
-        answer = (await self._batch(fork, [Request("eth_getCode", (address, {"blockHash": fork.hash}))]))[0]
-        if isinstance(answer, RpcError):
-            raise simulation_error(answer, fork, self._endpoints.network.name)
-        return wire.data(answer)
+        at = _moment(fork.head_number, fork.now)
+        moved = at if fork.steps or fork.waited_s else None
+        changed = {a: self._state[a.lower()]["code"] for a in addresses if "code" in self._state.get(a.lower(), {})}
+        asked = [address for address in addresses if address not in changed]
+        requests = [self._eth_call(fork, wire.call_fields(call), {}, moved) for call in calls]
+        requests += [self._probe(fork, asks, self._state, at)] if asks else []
+        requests += [Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in asked]
+        answers = await self._batch(fork, requests) if requests else []
+        results = [read_result(answer) for answer in answers[: len(calls)]]
+        words = _words(answers[len(calls)], len(asks)) if asks else []
+        for address, answer in zip(asked, answers[len(requests) - len(asked) :], strict=True):
+            if isinstance(answer, RpcError):
+                raise simulation_error(answer, fork, self._endpoints.network.name)
+            changed[address] = answer
+        return results, words, [wire.data(changed[address]) for address in addresses]
 
     async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
         """The step's calls, logs and state diff, and a balance before it."""

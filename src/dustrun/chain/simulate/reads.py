@@ -1,0 +1,148 @@
+"""Reads of a simulated chain: each is asked once on a state, and those of before are asked again, all in one request,
+as soon as a transaction has made another state. What an action looks at is mostly what earlier ones looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun.chain.simulate.fork import Fork
+from dustrun.chain.simulate.strategy import Simulator
+from dustrun.chain.simulate.touched import Holding
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import CallResult, ChainCall
+
+MAX_CALLS: Final = 20  # they share the gas of a block
+_MAX_OTHERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NativeOf:
+    """The native balance of an address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeOf:
+    """The code of an address."""
+
+    address: str
+
+
+Key = ChainCall | NativeOf | CodeOf
+Ask = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+
+
+class Reads:
+    """What is known of the newest state. A state is named by `Fork.changes`, which rises with whatever changes it."""
+
+    def __init__(self) -> None:
+        self._moment = -1
+        self._known: dict[Key, Any] = {}  # a new one for each state, so that late answers end in an old one
+        self._asked: dict[Key, None] = {}  # in the order of their last use
+        self._is_used = False
+        self._ahead: asyncio.Task[None] | None = None
+        self._expected: frozenset[Key] = frozenset()
+
+    async def calls(self, fork: Fork, simulator: Simulator, calls: Sequence[ChainCall]) -> list[CallResult]:
+        """What calls come to."""
+        self._turn(fork, simulator)
+        self._is_used = True
+        found = await self._find(calls, lambda missing: simulator.read(fork, missing))
+        return [found[call] for call in calls]
+
+    async def native(self, fork: Fork, simulator: Simulator, address: str) -> int:
+        """A native balance as the node has it."""
+
+        async def ask(missing: Sequence[Key]) -> list[int]:
+            return [(await simulator.probe(fork, [Holding(None, address).ask()]))[0] or 0]
+
+        self._turn(fork, simulator)
+        key = NativeOf(address)
+        return int((await self._find([key], ask))[key])
+
+    async def code(self, fork: Fork, simulator: Simulator, address: str) -> bytes:
+        """The code of an address."""
+
+        async def ask(missing: Sequence[Key]) -> list[bytes]:
+            return [await simulator.code(fork, address)]
+
+        self._turn(fork, simulator)
+        self._is_used = True
+        key = CodeOf(address)
+        return bytes((await self._find([key], ask))[key])
+
+    def tell_native(self, fork: Fork, simulator: Simulator, address: str, units: int) -> None:
+        """A balance that was read on the way."""
+        self._turn(fork, simulator)
+        self._known[NativeOf(address)] = units
+
+    def turn(self, fork: Fork, simulator: Simulator) -> None:
+        """A transaction was carried out: whoever has read before it will read after it."""
+        if self._is_used:
+            self._turn(fork, simulator)
+
+    def close(self) -> None:
+        """Nobody waits for answers any more."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+
+    async def _find(
+        self, keys: Sequence[Any], ask: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+    ) -> dict[Key, Any]:
+        known, ahead = self._known, self._ahead
+        for key in keys:
+            self._asked.pop(key, None)
+            self._asked[key] = None
+        if ahead is not None and any(key not in known and key in self._expected for key in keys):
+            await asyncio.wait([ahead])
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        if missing:
+            known.update(zip(missing, await ask(missing), strict=True))
+        return {key: known[key] for key in keys}
+
+    def _turn(self, fork: Fork, simulator: Simulator) -> None:
+        """Forgets what was true of another state, and asks anew for it."""
+        if self._moment == fork.changes:
+            return
+        self._moment, self._known, self._is_used = fork.changes, {}, False
+        self.close()
+        self._ahead, self._expected = None, frozenset()
+        newest = list(self._asked)[::-1]
+        calls = [key for key in newest if isinstance(key, ChainCall)][:MAX_CALLS]
+        natives = [key for key in newest if isinstance(key, NativeOf)][:_MAX_OTHERS]
+        codes = [key for key in newest if isinstance(key, CodeOf)][:_MAX_OTHERS]
+        self._asked = dict.fromkeys([*codes[::-1], *natives[::-1], *calls[::-1]])
+        if calls or natives or codes:
+            self._expected = frozenset((*calls, *natives, *codes))
+            self._ahead = asyncio.create_task(_ask_ahead(fork, simulator, self._known, calls, natives, codes))
+
+
+async def _ask_ahead(
+    fork: Fork,
+    simulator: Simulator,
+    known: dict[Key, Any],
+    calls: Sequence[ChainCall],
+    natives: Sequence[NativeOf],
+    codes: Sequence[CodeOf],
+) -> None:
+    """All in one request. What fails here is asked again by whoever wants it, who then hears why."""
+    moment = fork.changes
+    asks = [Holding(None, key.address).ask() for key in natives]
+    try:
+        seen = await simulator.survey(fork, calls, asks, [key.address for key in codes])
+    except DustrunError:
+        return
+    if fork.changes != moment:
+        return
+    results, words, contents = seen
+    answers: Mapping[Key, Any] = {
+        **{call: result for call, result in zip(calls, results, strict=True) if result.is_success},
+        **{key: word for key, word in zip(natives, words, strict=True) if word is not None},
+        **dict(zip(codes, contents, strict=True)),
+    }
+    for key, answer in answers.items():
+        known.setdefault(key, answer)
