@@ -43,8 +43,8 @@ def show(server: Server, chain: DevChain, source: PriceSource) -> int:
 
 def _introduce(demo: Demo) -> None:
     name = demo.wallet["name"]
-    print(f"Now with money of the local chain: {NAME!r} asks a Uniswap pool what 0.1 WETH is worth. Above 200")
-    print("USDC it sells, sends a fifth of what it got to a treasury, and tells about it. The wallet")
+    print(f"Now with money of the local chain: {NAME!r} asks a Uniswap pool what 0.1 WETH is worth. Above")
+    print("200 USDC it sells, sends a fifth of what it got to a treasury, and tells about it. The wallet")
     print(f"{name!r} pays; its policy allows that and nothing else. So it goes up the ladder:\n", flush=True)
 
 
