@@ -37,6 +37,7 @@ def show(server: Server, chain: DevChain, source: PriceSource) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else side_by_side.WIDTH)
         console.print(*side_by_side.draw(reports, demo.names(chain)), sep="\n")
     if len(reports) < len(_STEPS) or reports[-1]["status"] != "success":
+        print("\nThe ladder ends here: what fails on one step is not tried on the next.\n", flush=True)
         return 1
     return _prove(balances, len(source.notices) - before)
 

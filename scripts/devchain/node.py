@@ -58,7 +58,14 @@ def running(anvil: Path, port: int, state: Path, log_path: Path) -> Iterator[Nod
     """A node that goes on from `state`, and writes it when it ends; it is stopped by its own process id. Raises `Busy`
     when a node is on that state already, for two would overwrite each other."""
     words = ["--quiet", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID)]
-    words += ["--state", str(state), "--state-interval", str(_SAVE_EVERY_S)]
+    words += [
+        "--state",
+        str(state),
+        "--state-interval",
+        str(_SAVE_EVERY_S),
+        "--cache-path",
+        str(state.parent / "cache"),
+    ]
     with log_path.open("ab") as log, _locked(state.with_suffix(".lock")) as lock:
         # in a session of its own: Ctrl-C reaches us alone, and the server ends before its chain. It holds the lock
         # for as long as it lives, even if nobody is left to end it.

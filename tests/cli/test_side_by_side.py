@@ -133,9 +133,17 @@ def test_the_same_payment_twice_in_one_run_has_two_lines() -> None:
     ("status", "told"),
     [("rejected", "would be rejected"), ("reverted", "reverted"), ("sent", "sent"), ("refused", "refused")],
 )
-def test_a_transaction_that_did_not_come_through_says_so(status: str, told: str) -> None:
-    text = drawn({"mode": "live", "transactions": [transaction("pay", "send", status)]})
-    assert text.splitlines()[2].split(maxsplit=3) == ["pay", "send:", "outcome", told]
+def test_a_transaction_that_did_not_come_through_says_so_instead_of_an_amount(status: str, told: str) -> None:
+    asked = [{"kind": "send", "counterparty": SHOP, **of(10, "10", WETH, "20")}]
+    text = drawn(
+        {"mode": "live", "transactions": [transaction("pay", "send", status, movements=asked)]},
+        {"mode": "live", "transactions": [transaction("pay", "send", "final", movements=asked)]},
+        {"mode": "live", "transactions": [transaction("pay", "call", status)]},
+    )
+    assert [" ".join(line.split()) for line in text.splitlines()[2:4]] == [
+        f"pay demo → shop WETH {told} 10 $20.00 –",
+        f"call – – {told}",
+    ]
 
 
 def test_what_is_uncertain_is_named() -> None:

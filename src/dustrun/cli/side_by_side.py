@@ -9,7 +9,7 @@ the reports have all digits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -28,6 +28,7 @@ from dustrun.cli.wording import UNLIMITED, Names, symbol, usd
 Json = Mapping[str, Any]
 WIDTH: Final = 100  # that it needs; on a narrower terminal cells are folded
 _LONGEST, _CELL = 10, 20
+_MOVED: Final = ("simulated", "mined", "final")
 _NOTHING: Final = Text("–", style="dim")
 _MODES: Final = {"simulate": "simulated", "dust": "dust, about a cent", "live": "live"}
 _VERDICTS: Final = {"allow": "allowed", "deny": "denied", "ask": "asked for approval"}
@@ -93,21 +94,27 @@ def _lines(reports: Sequence[Json], names: Names) -> Iterable[_Line]:
 
 
 def _tell_transaction(lines: _Lines, place: int, transaction: Json, names: Names) -> None:
+    """What it moved; one that did not come through has its outcome where the amounts would be."""
     path, item = str(transaction["path"]), transaction["item"]
+    told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
+    outcome = None if transaction["status"] in _MOVED else Text(told, style=style)
+    moves = list(_moves(transaction, names))
+    for key, label, amount in moves:
+        lines.put(place, path, (item, key), label, outcome.copy() if outcome is not None else _amount(amount))
+    if outcome is not None and not moves:
+        lines.put(place, path, (item, "outcome"), str(item), outcome)
+
+
+def _moves(transaction: Json, names: Names) -> Iterator[tuple[Any, str, Json]]:
+    """Key, label and amount of each approval and payment."""
     for movement in transaction.get("movements") or ():
         if movement["kind"] == "approve":
-            key = (item, "approve", movement["counterparty"], movement["asset"])
-            label = f"{names.of(movement['counterparty'])} may take {symbol(movement)}"
-            lines.put(place, path, key, label, _amount(movement))
+            key = ("approve", movement["counterparty"], movement["asset"])
+            yield key, f"{names.of(movement['counterparty'])} may take {symbol(movement)}", movement
     for flow in flows_of(transaction):
         parties = [names.of(party) for party in (flow.payer, flow.payee) if party]
         alone = "" if len(parties) == 2 else " gives" if flow.payer else " gets"
-        lines.put(
-            place, path, (item, flow.key), f"{' → '.join(parties)}{alone}  {symbol(flow.amount)}", _amount(flow.amount)
-        )
-    told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
-    if style != "green":
-        lines.put(place, path, (item, "status"), f"{item}: outcome", Text(told, style=style))
+        yield flow.key, f"{' → '.join(parties)}{alone}  {symbol(flow.amount)}", flow.amount
 
 
 def _tell_others(lines: _Lines, place: int, report: Json) -> None:
