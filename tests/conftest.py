@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
+from dustrun import log
 from postgres import Cluster
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish() -> None:
     """Undoes what a library does that only tests import: so deep a recursion that nested JSON ends the process."""
     sys.setrecursionlimit(_RECURSION)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    """Only errors are logged; no logger is kept as it is, so that a test may listen to it."""
+    log.set_up(as_json=True, level="error")
+    structlog.configure(cache_logger_on_first_use=False)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,6 @@ from pathlib import Path
 import pytest
 
 from composition import Client, Composition, composed
-from dustrun import log
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quiet() -> None:
-    log.set_up(as_json=True, level="error")
 
 
 @pytest.fixture

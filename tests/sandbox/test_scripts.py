@@ -29,7 +29,7 @@ def line_of(error: DustrunError) -> int | None:
         ("const a = null\n\nreturn a.b", "The script threw: TypeError: cannot read property 'b' of null (line 3)", 3),
         ("await null\n\n throw new Error('late')", "The script threw: Error: late (line 3)", 3),
         ("throw {code: 7}", 'The script threw: {"code":7}', None),
-        ("throw null", "The script threw: null", None),
+        ("throw null", "The script threw null, or needed more than", None),
         ("return {\n toJSON() {\n  throw new Error('json') } }", "The script threw: Error: json (line 3)", 3),
         ("return JSON.parse('{')", "The script threw: SyntaxError", 1),
         ("return input + 1n + 1", "The script threw: TypeError: cannot convert", 1),

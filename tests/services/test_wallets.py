@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from composition import DEFINITION, Client, Composition, composed
-from dustrun import clock, log
+from dustrun import clock
 from dustrun.errors import Conflict, Permanent
 from dustrun.storage import ledger_tables as tables
 from dustrun.wallets.signer import UnsignedTransaction
@@ -18,11 +18,6 @@ from dustrun.wallets.signer import UnsignedTransaction
 KEY = "0x" + "11" * 32
 ADDRESS = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 WIDE: dict[str, Any] = {"chains": ["*"], "assets": ["*"], "recipients": ["*"]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quiet() -> None:
-    log.set_up(as_json=True, level="error")
 
 
 @pytest.fixture

@@ -46,10 +46,10 @@ def test_a_valid_payload_costs_little() -> None:
     config = Config.model_validate({"inputSchema": {"properties": properties, "required": list(properties)}})
     payload = dict.fromkeys(properties, 1)
     accept.accept(config, payload)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(100):
         accept.accept(config, payload)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_every_problem_is_told_with_its_field() -> None:

@@ -115,9 +115,9 @@ def test_it_is_refused_in_plain_words(part: Any, x: str, message: str) -> None:
     ],
 )
 def test_hostile_schemas_and_payloads_come_to_an_end(schema: dict[str, Any], payload: dict[str, Any]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     told(schema, payload)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_problems_are_told_up_to_fifty() -> None:

@@ -67,6 +67,15 @@ def thrown(head: dict[str, Any], code: str) -> Invalid:
     return invalid(f"The script {verb}: {name}{error['message']}{place}", logs, line=line)
 
 
+def thrown_null(limits: Limits, logs: list[str]) -> Invalid:
+    """The error of a thrown `null`: QuickJS throws it, too, when too little memory is left to make an error."""
+    return invalid(
+        f"The script threw null, or needed more than {limits.memory_mb} MiB of memory, which can look the same; "
+        "the setting `sandbox_memory_mb` raises the limit.",
+        logs,
+    )
+
+
 def _line(frames: re.Pattern[str], stack: str, lines: int) -> int | None:
     """The line of the innermost place in the user's code; the driver's own frames lie further out."""
     for found in frames.finditer(stack):

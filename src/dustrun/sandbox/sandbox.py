@@ -192,6 +192,8 @@ def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> Scr
         limit = _ENGINE_LIMITS.get(head["error"]["message"])
         if limit is not None and head["error"]["name"] == "InternalError":
             raise failure.over_limit(limit, limits, job.time_ms, logs)
+        if (head["error"]["name"], head["error"]["message"]) == ("", "null"):
+            raise failure.thrown_null(limits, logs)
         raise failure.thrown(head, job.code)
     if "refused" in head:
         raise _refused(head["refused"], logs, job, limits)

@@ -15,10 +15,10 @@ Evaluate = Callable[..., Any]
 
 def refusal(evaluate: Evaluate, text: str, limits: Limits | None = None, **roots: Any) -> ExpressionError:
     """The error of an expression that must fail, quickly, and carry nothing of the host."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ExpressionError) as caught:
         evaluate(text, limits, **roots)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     return caught.value
@@ -117,10 +117,10 @@ def test_error_carries_no_frames_or_values(evaluate: Evaluate) -> None:
 
 
 def test_regex_cannot_backtrack(evaluate: Evaluate) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert evaluate("$s.matches('^(a+)+$')", s="a" * 50_000 + "!") is False
     assert evaluate("$s.matches('^(([a-z])+.)+[A-Z]([a-z])+$')", s="a" * 50_000) is False
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     refusal(evaluate, "'a'.matches($p)", p="a" * 5000)
     refusal(evaluate, "'a'.matches('((a{1000}){1000}){1000}')")
     refusal(evaluate, "'a'.matches('(?<=x)a')")
@@ -235,10 +235,10 @@ def test_deep_nesting_is_refused(evaluate: Evaluate, text: str) -> None:
     "text", ["{{ " * 20_000, "{{ '" * 10_000, "{{{{" * 10_000 + "{{", "{{ {" * 10_000, "{{r'" * 9_999]
 )
 def test_endless_openings_of_a_template_are_read_in_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ExpressionError):
         parse_template(text)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_long_chain_that_nests_nothing_is_fine(evaluate: Evaluate) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anvil import Anvil
+from dustrun.core.intent import Spend
 from outbox import address, open_outbox, transfer
 from postgres import Cluster
 
@@ -18,10 +19,11 @@ async def test_signed_bytes_whose_commit_is_unknown_are_looked_up(
 ) -> None:
     url = cluster.fresh()
     async with open_outbox(tmp_path, node, url) as outbox:
+        await outbox.ledger.plan(outbox.order("pay"), Spend((transfer(address(1), 5),)))
         with cluster.commits_that_die(url, "transaction_attempts", keeping=keeping) as die:
-            asked = asyncio.create_task(outbox.pay("pay", transfer(address(1), 5)))
+            asked = asyncio.create_task(outbox.ledger.advance(outbox.order("pay")))
             await asyncio.to_thread(die)
-            await asked
+        await asked
         async with asyncio.timeout(20):
             while (stand := await outbox.ledger.advance(outbox.order("pay"))).status != "settled":
                 node.mine()
