@@ -150,11 +150,11 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     )
     money = Money(chains.get, prices, wallets, spending, rehearsals)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
-    world = World(*shared, tables, notifier, traces=traces, money=money)
+    world = World(*shared, tables, notifier, vault, traces=traces, money=money)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
-    runs = Runs(database, writer, hub, catalog, programs, engine)
+    runs = Runs(database, writer, hub, catalog, programs, engine, vault)
     calls.connect(runs.start_child, engine)
     runs.is_traced = traces is not None
     is_ready = [False]

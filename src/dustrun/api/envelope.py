@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from dustrun.api.limits import retry_after
 from dustrun.core.exact_json import dumps_wire
+from dustrun.core.veil import hide_bytes
 from dustrun.errors import DustrunError
 
 _REQUEST_ID = "dustrun.request_id"
@@ -35,7 +36,7 @@ class Answered(Response):
 
 def success_body(data: Any, request_id: str) -> bytes:
     """The envelope of a success."""
-    return dumps_wire({"code": 200, "message": "success", "data": data, "requestId": request_id})
+    return hide_bytes(dumps_wire({"code": 200, "message": "success", "data": data, "requestId": request_id}))
 
 
 def success(data: Any, request_id: str, status: int = 200) -> Response:
@@ -45,14 +46,8 @@ def success(data: Any, request_id: str, status: int = 200) -> Response:
 
 def failure_body(error: DustrunError, request_id: str) -> bytes:
     """The envelope of a failure."""
-    return dumps_wire(
-        {
-            "code": int(error.code),
-            "message": error.message,
-            "details": error.public_details(),
-            "requestId": request_id,
-        }
-    )
+    shown = {"code": int(error.code), "message": error.message, "details": error.public_details()}
+    return hide_bytes(dumps_wire({**shown, "requestId": request_id}))
 
 
 def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None = None) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
+from dustrun.core.veil import hide
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.hub import Activity, Subscription
 from dustrun.services.principal import Principal
@@ -33,7 +34,7 @@ def frame(run_id: str, event: Event) -> bytes:
     """One event of one run as it goes over the wire."""
     rest = f",{event.data[1:]}" if event.data != "{}" else "}"
     head = f'{{"type":"{event.type}","seq":{event.seq},"runId":"{run_id}","at":"{clock.to_rfc3339(event.at)}"'
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {head}{rest}\n\n".encode()
+    return hide(f"id: {event.seq}\nevent: {event.type}\ndata: {head}{rest}\n\n").encode()
 
 
 def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:

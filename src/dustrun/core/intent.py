@@ -194,7 +194,7 @@ class Spent:
     (0x-hex) by item."""
 
     receipts: tuple[Receipt, ...] = ()
-    signatures: Mapping[str, str] = field(default_factory=dict)
+    signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

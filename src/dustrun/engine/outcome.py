@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.core.plan import Holds
@@ -12,7 +13,8 @@ from dustrun.errors import Code, DustrunError, Invalid, Permanent, Refused, Temp
 
 @dataclass(slots=True)
 class Settled:
-    """It succeeded, or (`partial`) some of it did. `expired`: because its time was up and nobody had answered."""
+    """It succeeded, or (`partial`) some of it did. `expired`: because its time was up and nobody had answered.
+    `secrets`: signatures in its result, by their marks."""
 
     result: Any
     status: NodeStatus = NodeStatus.SUCCESS
@@ -22,6 +24,7 @@ class Settled:
     note: dict[str, Any] | None = None
     stop: RunStatus | None = None
     expired: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from dustrun.core.journal import Execution, Journal, enclosing, frame_of
 from dustrun.core.plan import Busy, Done, Holds, Next, Plan, Ready, Start, Waiting
 from dustrun.core.program import Program, ProgramNode
 from dustrun.core.state import Mode, NodeStatus, RunStatus
+from dustrun.core.veil import Veil, hide
 from dustrun.engine import answers, errands, loops
 from dustrun.engine import node as nodes
 from dustrun.engine.context import Inside, NodeContext, Reach, Scripts, idempotency_key
@@ -38,6 +39,7 @@ from dustrun.services.hub import Hub
 from dustrun.services.links import Links
 from dustrun.services.ports import RunFacts
 from dustrun.services.tables import Tables
+from dustrun.services.unveiling import Unveiling
 from dustrun.services.variables import Seen, Variables
 from dustrun.settings import Settings
 from dustrun.storage import journal as journal_rows
@@ -45,6 +47,8 @@ from dustrun.storage import runs as run_rows
 from dustrun.storage.database import Database
 from dustrun.storage.journal import Batch, Ending, StaleFence
 from dustrun.storage.runs import Signal
+from dustrun.storage.statement import Tx
+from dustrun.storage.vault import Vault
 from dustrun.storage.waits import Closed, Told, Waits
 from dustrun.storage.writer import Writer
 
@@ -78,6 +82,7 @@ class World:
     calls: Calls
     tables: Tables
     notifier: Notifier
+    vault: Vault
     money: Money | None = None
     traces: Traces | None = None
 
@@ -101,6 +106,7 @@ class Runner:
         self._journal = journal
         self._plan = plan
         self._secrets = Secrets(world.connections, facts, program)
+        self._veil = recorder.batch.veil = Veil(facts.secrets)
         self._to_launch: list[Job] = []
         self._to_run: list[Errand] = []
         self._held_back: list[Start] = []
@@ -327,11 +333,15 @@ class Runner:
         spending, context = self._money.spending, self._context(start.path, self._emit_later(start))
         try:
             context = await self._money_context(job)
-            outcome = await spending.carry_out(job, self.facts, context, lambda: self._cancelling)
+            with log.hiding(self._hidden):
+                outcome = await self._secrets.cover(
+                    context, lambda: spending.carry_out(job, self.facts, context, lambda: self._cancelling)
+                )
         except DustrunError as error:
             outcome = of_error(error)
         except Exception as error:
-            _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
+            with log.hiding(self._hidden):
+                _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
             outcome = await spending.after_defect(job, self.facts, context, error)
         finally:
             self._tasks.pop(start.path, None)
@@ -351,10 +361,8 @@ class Runner:
         try:
             if job.action.wants_wallet(job.input):
                 context = await self._money_context(job)
-            if job.carrier is Carrier.REHEARSAL:
-                outcome = await self._money.rehearsals.carry_out(job, self.facts, context)
-            else:
-                outcome = await self._secrets.carry_out(job, context, self._world.http)
+            with log.hiding(self._hidden):
+                outcome = await self._carried(job, context)
         except DustrunError as error:
             outcome = of_error(error)
         except asyncio.CancelledError:
@@ -376,6 +384,15 @@ class Runner:
             job.forks = self._world.money.rehearsals.forks(self.facts)
         self._outcomes.append((job, outcome))
         self._wake.set()
+
+    async def _carried(self, job: Job, context: NodeContext) -> Outcome:
+        if job.carrier is not Carrier.REHEARSAL:
+            return await self._secrets.carry_out(job, context, self._world.http)
+        return await self._secrets.cover(context, lambda: self._money.rehearsals.carry_out(job, self.facts, context))
+
+    def _hidden(self, text: str) -> str:
+        """A line of the log without what this run must not say."""
+        return hide(self._veil.text(self._secrets.text(text)))
 
     async def _run_errand(self, errand: Errand) -> None:
         """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
@@ -627,10 +644,8 @@ class Runner:
         execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
         note = None
         if outcome.asked is not None and outcome.until is not None:
-            asked = outcome.asked
-            row = new_row(
-                self.facts, start.path, start.attempt, asked.message, asked.approvers, self._now(), outcome.until
-            )
+            asked, message = outcome.asked, self._veil.text(outcome.asked.message)
+            row = new_row(self.facts, start.path, start.attempt, message, asked.approvers, self._now(), outcome.until)
             self._beside().asked.append(row)
             execution.facts = {**(outcome.facts or {}), "approvalId": row.id}
             note = {"approval": {"id": row.id, "message": row.message}}
@@ -645,6 +660,7 @@ class Runner:
         """Records what an attempt came to, and tells the plan."""
         execution = self._journal.by_path[start.path]
         if isinstance(outcome, Settled):
+            self._veil.learn(outcome.secrets)
             self._succeed(execution, outcome)
         elif isinstance(outcome, Failed):
             self._fail(start, execution, outcome)
@@ -826,9 +842,7 @@ class Runner:
         waiting, pk = self._plan.waiting, self.facts.pk
         if not waiting:
             return
-        for signal in await self._patiently(
-            lambda: self._world.database.read(lambda tx: run_rows.list_signals(tx, pk))
-        ):
+        for signal in await self._patiently(lambda: self._world.database.read(lambda tx: self._signals(tx, pk))):
             execution = self._journal.by_path.get(signal.path)
             if execution is None or signal.id in self.recorder.batch.signals_used:
                 continue
@@ -839,6 +853,13 @@ class Runner:
                 self._answer(execution, signal)
             elif execution.is_settled:
                 self.recorder.batch.signals_used.append(signal.id)  # it came too late
+
+    def _signals(self, tx: Tx, pk: int) -> list[Signal]:
+        """The answers that lie ready, with the signatures that a called run hands back."""
+        unveiling = Unveiling(tx, self._world.vault, self.facts.org_id)
+        found = [replace(signal, data=unveiling.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
+        self._veil.learn(unveiling.secrets)
+        return found
 
     def _abandon_spends(self) -> None:
         """Under a cancel, whoever waits for transactions gives up what is not signed and follows the rest."""
@@ -917,7 +938,7 @@ class Runner:
             return None
         ending = {"status": status.value, "passed": passed, "error": error, "clock": self._now()}
         data = answers.told(self.facts.id, self._program, self._journal, ending)
-        return Told(caller.pk, caller.path, dumps_text(data))
+        return Told(caller.pk, caller.path, dumps_text(self._veil.value(data)))
 
     def _now(self) -> int:
         if self.facts.mode is Mode.SIMULATE:

@@ -6,7 +6,7 @@ back through a node without a connector, or in a later life of the server, is ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from dustrun.core.program import Program
 from dustrun.engine import node as nodes
 from dustrun.engine.context import Emit, NodeContext
 from dustrun.engine.node import Job
-from dustrun.engine.outcome import Failed, Outcome, Settled, Unknown, of_error
+from dustrun.engine.outcome import Failed, Outcome, PutDown, Settled, Unknown, of_error
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
 from dustrun.services.connections import WALLET, Connections, Opened
@@ -43,17 +43,28 @@ class Secrets:
         """Carries out a node with its connector, and masks what it came to."""
         if not self._references:
             return await nodes.run(job, context)
-        with log.hiding(self._mask.text):
-            try:
-                await self._learn()
-                opened = await self._open(job)
-            except DustrunError as error:
-                return self.masked(of_error(error))
-            if opened is not None and opened.connection.moves_money and nodes.is_refused_in_dust(job, self._facts.mode):
-                return _refused(opened)
-            masked = MaskedHttp(http, self._mask, opened)
-            context.connect(opened.connection if opened else None, masked, self._masking)
-            return self.masked(await nodes.run(job, context))
+        try:
+            await self._learn()
+            opened = await self._open(job)
+        except DustrunError as error:
+            return self.masked(of_error(error))
+        if opened is not None and opened.connection.moves_money and nodes.is_refused_in_dust(job, self._facts.mode):
+            return _refused(opened)
+        masked = MaskedHttp(http, self._mask, opened)
+        context.connect(opened.connection if opened else None, masked, self._masking)
+        return self.masked(await nodes.run(job, context))
+
+    async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Carries out a node that spends, which is given no connector, and masks what it says and came to."""
+        if not self._references:
+            return await spend()
+        await self._learn()
+        context.connect(None, context.http, self._masking)
+        return self.masked(await spend())
+
+    def text(self, text: str) -> str:
+        """A text without any secret that this run has opened."""
+        return self._mask.text(text)
 
     async def _learn(self) -> None:
         if self._are_known:
@@ -86,13 +97,21 @@ class Secrets:
             return outcome
         value, text = self._mask.value, self._mask.text
         if isinstance(outcome, Settled):
-            return replace(outcome, result=value(outcome.result), facts=value(outcome.facts), note=value(outcome.note))
+            facts = self._masked_facts(outcome.facts)
+            return replace(outcome, result=value(outcome.result), facts=facts, note=value(outcome.note))
         if isinstance(outcome, Failed):
-            details, facts = value(outcome.details), value(outcome.facts)
+            details, facts = value(outcome.details), self._masked_facts(outcome.facts)
             return replace(outcome, message=text(outcome.message), details=details, facts=facts)
         if isinstance(outcome, Unknown):
             return replace(outcome, message=text(outcome.message), facts=value(outcome.facts))
+        if isinstance(outcome, PutDown):
+            return replace(outcome, facts=self._masked_facts(outcome.facts), note=value(outcome.note))
         return outcome
+
+    def _masked_facts(self, facts: dict[str, Any] | None) -> Any:
+        """What a spend goes on with stays as it is; it is shown to nobody."""
+        kept = {"spend": facts["spend"]} if facts is not None and "spend" in facts else {}
+        return {**self._mask.value(facts), **kept} if facts is not None else None
 
 
 class MaskedHttp:

@@ -17,6 +17,7 @@ from dustrun import clock, log
 from dustrun.core.intent import Intent, Receipt, Spend
 from dustrun.core.plan import Holds
 from dustrun.core.program import Program
+from dustrun.core.validate import field_path
 from dustrun.engine.context import NodeContext
 from dustrun.engine.node import Job
 from dustrun.engine.outcome import CutOff, Failed, Outcome, PutDown, Settled, as_dust, of_error
@@ -188,9 +189,10 @@ class Spending:
             output = await job.action.finish(value, spend, stand.spent, context)
         except (DustrunError, ValidationError) as error:
             hashes = ", ".join(str(receipt.hash) for receipt in stand.spent.receipts)
-            message = f"It was spent ({hashes}), but its result could not be made: {error}"
+            message = f"It was spent ({hashes}), but its result could not be made: {_why(error)}"
             return Failed("RESULT", message, retryable=True, facts=facts)
-        return Settled(output.model_dump(by_alias=True), assumed=bool(notes[_ASSUMED]), facts=facts)
+        result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
+        return Settled(result, assumed=assumed, facts=facts, secrets=stand.signatures)
 
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
         """What a step came to that a defect of ours cut off: what was signed is still followed."""
@@ -238,6 +240,13 @@ def as_failed(failure: Failure, facts: Json) -> Failed:
     """A failure of wishes as the node's."""
     details = [dict(detail) for detail in failure.details] or None
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
+
+
+def _why(error: DustrunError | ValidationError) -> str:
+    """An error without the values that it is about, which may be signatures."""
+    if isinstance(error, DustrunError):
+        return error.message
+    return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
 
 
 def _note(stand: Stand) -> Json | None:

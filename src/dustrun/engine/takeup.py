@@ -11,13 +11,14 @@ from dustrun.engine.runner import Runner, World
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import caller_of
+from dustrun.services.unveiling import Unveiling
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as run_rows
 from dustrun.storage.runs import RunRow
 from dustrun.storage.statement import Tx
 
 
-def facts_of(row: RunRow, fence: int) -> RunFacts:
+def facts_of(row: RunRow, fence: int, unveiling: Unveiling) -> RunFacts:
     """A stored run as an engine reads it."""
     return RunFacts(
         pk=row.pk,
@@ -29,7 +30,7 @@ def facts_of(row: RunRow, fence: int) -> RunFacts:
         mode=Mode(row.mode),
         trigger_node_id=row.trigger_node_id,
         trigger_source=row.trigger_source,
-        prop_values=loads(row.prop_values),
+        prop_values=loads(unveiling.text(row.prop_values)),
         root_run_id=row.root_run_id,
         concurrency_key=row.concurrency_key,
         started_at=row.started_at,
@@ -38,6 +39,7 @@ def facts_of(row: RunRow, fence: int) -> RunFacts:
         cancel_requested_at=row.cancel_requested_at,
         caller=caller_of(row),
         trace=loads(row.trace) if row.trace is not None else None,
+        secrets=unveiling.secrets,
     )
 
 
@@ -56,11 +58,13 @@ async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | Non
     if fence is None:
         return None
 
-    def load(tx: Tx) -> tuple[RunRow, Journal]:
-        return run_rows.get(tx, run_pk), Journal.of(journal_rows.list_executions(tx, run_pk))
+    def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
+        row = run_rows.get(tx, run_pk)
+        unveiling = Unveiling(tx, world.vault, row.org_id)
+        facts = facts_of(row, fence, unveiling)
+        return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unveiling.text))
 
-    row, journal = await world.database.read(load)
-    facts = facts_of(row, fence)
+    row, facts, journal = await world.database.read(load)
     program = (await compiled_of(row, programs)).runnable()
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())

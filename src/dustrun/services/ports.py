@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dustrun.core.program import Program
@@ -46,6 +46,9 @@ class RunFacts:
     caller: Caller | None = None
     trace: dict[str, str] | None = None
     """W3C traceparents, where traces are on: `parent` of the caller, `link` of the run that this one retries."""
+
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    """The signatures that the run knows, by their marks."""
 
     @property
     def top_pk(self) -> int:

@@ -22,7 +22,8 @@ from dustrun.services.keys import principal_of
 from dustrun.services.ports import Child, ChildCall, Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Compiled, Programs
-from dustrun.services.starting import Concurrency, Head, HeadMoved, RunRequest
+from dustrun.services.starting import Concurrency, Head, HeadMoved, Prepared, RunRequest
+from dustrun.services.unveiling import Unveiling
 from dustrun.storage import forks as fork_rows
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import keys as key_rows
@@ -34,6 +35,7 @@ from dustrun.storage.journal import Event
 from dustrun.storage.run_lists import Filters, count_by_status, list_runs
 from dustrun.storage.runs import RunRow
 from dustrun.storage.statement import Tx
+from dustrun.storage.vault import Vault
 from dustrun.storage.writer import Writer
 
 _HEAD_TRIES = 5
@@ -104,7 +106,14 @@ class Runs:
     """The use cases of runs."""
 
     def __init__(
-        self, database: Database, writer: Writer, hub: Hub, catalog: Catalog, programs: Programs, engine: Engine
+        self,
+        database: Database,
+        writer: Writer,
+        hub: Hub,
+        catalog: Catalog,
+        programs: Programs,
+        engine: Engine,
+        vault: Vault,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -112,6 +121,7 @@ class Runs:
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
+        self._vault = vault
         self._heads: dict[str, Head] = {}
         self.is_traced = False
         """Whether runs that others call or retry are to be linked to them in a trace."""
@@ -313,6 +323,7 @@ class Runs:
         principal = Principal(by, parent.org_id, frozenset())
         facts = self._facts(principal, request, trigger_id, head=head, version=version)
         facts.caller = caller
+        facts.secrets.update(parent.secrets)
         batch = starting.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
         prepared = starting.Prepared(facts, program, batch, payload, request, by, head=head)
         created = await self._create(prepared, head.concurrency, is_call=True)
@@ -389,12 +400,21 @@ class Runs:
             raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
         program = (await self.compiled(old.row)).runnable()
         await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
-        prepared = starting.retry_of(old.row, old.executions, program, principal.key_id)
+        prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
         return await self._create(prepared, None)
+
+    def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
+        """A retry, with the signatures that the run had made."""
+        unveiling = Unveiling(tx, self._vault, row.org_id)
+        executions = journal_rows.list_executions(tx, row.pk, unveiling.text)
+        plain = replace(row, payload=unveiling.text(row.payload), prop_values=unveiling.text(row.prop_values))
+        prepared = starting.retry_of(plain, executions, program, triggered_by)
+        prepared.facts.secrets.update(unveiling.secrets)
+        return prepared
 
     # --- reading ---
 

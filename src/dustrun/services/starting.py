@@ -28,7 +28,6 @@ from dustrun.storage.workflows import WorkflowRow
 
 RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
 _SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
-_KEPT = frozenset({NodeStatus.SUCCESS, NodeStatus.SKIPPED})
 
 
 class HeadMoved(Exception):
@@ -273,7 +272,7 @@ def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
 
 
 def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
-    facts = prepared.facts
+    facts, veil = prepared.facts, batch.veil
     return {
         "id": facts.id,
         "org_id": facts.org_id,
@@ -286,8 +285,8 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "trigger_node_id": facts.trigger_node_id,
         "trigger_source": facts.trigger_source,
         "triggered_by": prepared.triggered_by,
-        "payload": dumps_text(prepared.payload),
-        "prop_values": dumps_text(facts.prop_values),
+        "payload": dumps_text(veil.value(prepared.payload)),
+        "prop_values": dumps_text(veil.value(facts.prop_values)),
         "chat_message_id": prepared.request.chat_message_id,
         "source_run_id": prepared.source_run_id,
         "root_run_id": facts.root_run_id,
@@ -374,7 +373,8 @@ def _kept(execution: Execution, program: Program) -> Execution | None:
         started_at=execution.started_at,
         finished_at=execution.finished_at,
     )
-    if execution.status in _KEPT and not (execution.facts and "stop" in execution.facts):
+    # What was skipped is decided anew: it may have come after what failed, and now succeeds.
+    if execution.status is NodeStatus.SUCCESS and not (execution.facts and "stop" in execution.facts):
         return kept
     if execution.facts is not None and "items" in execution.facts:
         kept.status, kept.result, kept.branch, kept.finished_at = NodeStatus.RUNNING, None, None, None

@@ -5,7 +5,7 @@ The run's row gives the events their sequence numbers, whoever writes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import bindparam as b
 from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.core.journal import Execution
 from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.core.veil import Veil, hide
 from dustrun.log import mask_links
 from dustrun.storage import forks as fork_rows
 from dustrun.storage import waits as wait_rows
@@ -56,7 +57,8 @@ class Ending:
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written together. `texts` holds results that are already encoded, by (path, attempt)."""
+    """What is to be written together. `texts` holds results that are already encoded, by (path, attempt);
+    `veil` hides what must not be stored as it is."""
 
     added: dict[tuple[str, int], Execution] = field(default_factory=dict)
     changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Batch:
     ending: Ending | None = None
     waits: Waits | None = None
     forks: list[Fork] = field(default_factory=list)
+    veil: Veil = field(default_factory=lambda: Veil({}))
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -168,31 +171,33 @@ _FIND = Statement(
 )
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else mask_links(dumps_text(value))
+def _text(veil: Veil, value: Any) -> str | None:
+    return None if value is None else mask_links(dumps_text(veil.value(value)))
 
 
-def _row(run_pk: int, execution: Execution, text: str | None) -> dict[str, Any]:
+def _row(run_pk: int, execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
     return {
         "run_pk": run_pk,
         "path": execution.path,
         "node_id": execution.node_id,
         "attempt": execution.attempt,
-        "input": _text(execution.input),
+        "input": _text(veil, execution.input),
         "started_at": execution.started_at,
-        **_outcome(execution, text),
+        **_outcome(execution, text, veil),
     }
 
 
-def _outcome(execution: Execution, text: str | None) -> dict[str, Any]:
-    if text is None and execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
-        text = dumps_text(execution.result)
+def _outcome(execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
+    if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
+        result = veil.value(execution.result)
+        if text is None or result is not execution.result:
+            text = dumps_text(result)
     return {
         "status": execution.status.value,
         "branch": execution.branch,
         "result": text,
-        "error": _text(execution.error),
-        "facts": _text(execution.facts),
+        "error": _text(veil, execution.error),
+        "facts": _text(veil, execution.facts),
         "assumed": int(execution.assumed),
         "wake_at": execution.wake_at,
         "finished_at": execution.finished_at,
@@ -218,7 +223,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        _end(tx, run_pk, org_id, workflow_id, batch.ending)
+        _end(tx, run_pk, org_id, workflow_id, batch.ending, batch.veil)
         if batch.ending.calls and batch.waits is not None:
             batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
     write_executions(tx, run_pk, batch)
@@ -243,13 +248,13 @@ def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] |
     return None if first is None else found[first : first + size]
 
 
-def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending) -> None:
+def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending, veil: Veil) -> None:
     tx.run(
         _END,
         the_pk=run_pk,
         to_finished_at=ending.at,
         to_passed=int(ending.passed),
-        to_error=_text(ending.error),
+        to_error=_text(veil, ending.error),
     )
     tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
     if ending.told is not None:
@@ -258,11 +263,13 @@ def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Endi
 
 def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
     """Writes a batch's executions."""
-    tx.many(_ADD_EXECUTION, [_row(run_pk, execution, batch.texts.get(key)) for key, execution in batch.added.items()])
+    veil = batch.veil
+    added = [_row(run_pk, execution, batch.texts.get(key), veil) for key, execution in batch.added.items()]
+    tx.many(_ADD_EXECUTION, added)
     tx.many(
         _CHANGE_EXECUTION,
         [
-            {"run_pk_": run_pk, "path_": key[0], "attempt_": key[1], **_outcome(execution, batch.texts.get(key))}
+            {"run_pk_": run_pk, "path_": key[0], "attempt_": key[1], **_outcome(execution, batch.texts.get(key), veil)}
             for key, execution in batch.changed.items()
         ],
     )
@@ -304,12 +311,12 @@ def append_open(
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
 
 
-def _load(text: str | None) -> Any:
-    return None if text is None else loads_own(text)
+def execution_of(row: Row, unveil: Callable[[str], str] = hide) -> Execution:
+    """A stored execution as the core reads it: signatures hidden, unless `unveil` knows what their marks stand for."""
 
+    def _load(text: str | None) -> Any:
+        return None if text is None else loads_own(unveil(text))
 
-def execution_of(row: Row) -> Execution:
-    """A stored execution as the core reads it."""
     path, node_id, attempt, status, branch, input_, result, error, facts, assumed, wake_at, started, finished = row
     return Execution(
         path=path,
@@ -334,6 +341,6 @@ def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
     return execution_of(row) if row is not None else None
 
 
-def list_executions(tx: Tx, run_pk: int) -> list[Execution]:
+def list_executions(tx: Tx, run_pk: int, unveil: Callable[[str], str] = hide) -> list[Execution]:
     """Every execution of a run, every attempt."""
-    return [execution_of(row) for row in tx.all(_LIST, run_pk=run_pk)]
+    return [execution_of(row, unveil) for row in tx.all(_LIST, run_pk=run_pk)]

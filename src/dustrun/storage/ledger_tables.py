@@ -205,6 +205,7 @@ signatures = Table(
     Column("request", Text, nullable=False, comment="JSON: the wish"),
     Column("state", Text, nullable=False, comment="planned, signed, refused"),
     Column("sealed", Text, comment="the signature"),
+    Column("mark", Text, nullable=False, comment="random; stands for the signature in what is stored of runs"),
     Column("error", Text, comment="JSON: {code, message, retryable, details}"),
     Column("verdict", Text, comment="JSON: what policy said, with its reasons"),
     Column("approval_id", Text),
@@ -214,4 +215,5 @@ signatures = Table(
     Index("ix_signatures_org_id_id", "org_id", "id"),
     Index("ix_signatures_chain", "org_id", "root_run_id", "path"),
     Index("ix_signatures_run_pk", "run_pk"),
+    Index("ix_signatures_mark", "mark", unique=True),
 )

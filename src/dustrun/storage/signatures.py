@@ -10,6 +10,9 @@ from sqlalchemy import bindparam as b
 
 from dustrun.storage.ledger_tables import signatures as t
 from dustrun.storage.statement import Row, Statement, Tx
+from dustrun.storage.vault import Vault
+
+KIND = "signature"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class SignatureRow:
     request: str
     state: str
     planned_at: int
+    mark: str = field(repr=False)
     sealed: str | None = field(default=None, repr=False)
     error: str | None = None
     verdict: str | None = None
@@ -97,6 +101,18 @@ def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
     """Every signature of a node over a retry chain, oldest generation first."""
     return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+
+
+def opened(tx: Tx, vault: Vault, row: SignatureRow) -> str:
+    """A signed one in the clear, 0x-hex."""
+    assert row.sealed is not None
+    return "0x" + vault.open(tx, row.org_id, KIND, row.id, row.sealed).hex()
+
+
+def list_of_marks(tx: Tx, org_id: str, marks: Collection[str]) -> list[SignatureRow]:
+    """The organisation's signatures that some marks stand for."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id, t.c.mark.in_(sorted(marks)))
+    return [_row(row) for row in tx.all(Statement(query))]
 
 
 def list_page(

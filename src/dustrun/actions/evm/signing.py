@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from dustrun.sdk import Fields
 from dustrun.sdk.fields import secret
 
@@ -16,7 +18,7 @@ class SignatureFields(Fields):
     signature: str = secret(description="The 65 bytes r, s, v as 0x-hex.")
     r: str = secret(description="Its first 32 bytes.")
     s: str = secret(description="Its second 32 bytes.")
-    v: int = secret(description="Its last byte, 27 or 28.")
+    v: int = Field(description="Its last byte, 27 or 28.")
 
 
 def signature_facts(signature: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dustrun.services import audit, idempotency
 from dustrun.services import spending as reservations
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
-from dustrun.services.transactions import deciding, holding, replacing, sending, signing, telling
+from dustrun.services.transactions import deciding, holding, replacing, sending, telling
 from dustrun.services.transactions.ledger import Transactions
 from dustrun.services.transactions.order import Failure
 from dustrun.services.transactions.replacing import AtCeiling, Kind, Replaced, Replacement
@@ -124,7 +124,9 @@ class Desk:
             if row.sealed is None:
                 return Opened(row, None)
             audit.record(tx, principal, "signature.read", row.id, walletId=row.wallet_id)
-            return Opened(row, "0x" + self._parts.vault.open(tx, row.org_id, signing.KIND, row.id, row.sealed).hex())
+            return Opened(
+                row, "0x" + self._parts.vault.open(tx, row.org_id, signature_rows.KIND, row.id, row.sealed).hex()
+            )
 
         return await self._parts.writer.write(unit)
 

@@ -70,6 +70,7 @@ class Stand:
     else; a person decides, by a cancel of the transaction. `spend` is what is stored, which wins over a newer wish.
     `is_signed`: signed bytes exist whose end is not known, so the run must not end. `transactions` is for people.
     `receipts` are what the chain said of those that came to an end, by item.
+    `signatures` are the opened ones, by their marks.
     """
 
     status: Status
@@ -82,6 +83,7 @@ class Stand:
     is_signed: bool = False
     transactions: tuple[Mapping[str, Any], ...] = ()
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Ledger(Protocol):

@@ -28,8 +28,6 @@ from dustrun.storage.statement import Tx
 from dustrun.storage.vault import Vault
 from dustrun.storage.wallets import WalletRow
 
-KIND = "signature"
-
 
 async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned wish, when policy lets it; the verdict and the signature are on disk together."""
@@ -52,7 +50,7 @@ async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow)
         if verdict is None:
             return told
         now = clock.now_ms()
-        sealed = parts.vault.seal(tx, row.org_id, KIND, row.id, signature)
+        sealed = parts.vault.seal(tx, row.org_id, rows.KIND, row.id, signature)
         shown = dumps_text(verdict.public())
         rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
         spending.settle(tx, row.id, fee_units=None, at_ms=now)
@@ -123,11 +121,7 @@ def _document(payload: Any) -> Mapping[str, Any]:
 
 def open_all(tx: Tx, vault: Vault, stored: stands.Stored) -> dict[str, str]:
     """The signatures of a node in the clear, 0x-hex, by item."""
-    return {
-        row.item: "0x" + vault.open(tx, row.org_id, KIND, row.id, row.sealed).hex()
-        for row in stored.signatures
-        if row.sealed is not None
-    }
+    return {row.item: rows.opened(tx, vault, row) for row in stored.signatures if row.sealed is not None}
 
 
 def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Told | None:

@@ -97,6 +97,7 @@ def stand_of(stored: Stored) -> Stand:
         generation=stored.spend.generation,
         is_signed=any(TxState(row.state) in UNSETTLED for row in stored.transactions),
         transactions=tuple(public(row) for row in stored.transactions),
+        signatures={row.mark: stored.plain[row.item] for row in stored.signatures if row.item in stored.plain},
     )
     states = {TxState(row.state) for row in stored.transactions}
     signs = {row.state for row in stored.signatures}

@@ -167,6 +167,7 @@ def _add_signature(tx: Tx, order: Order, wish: SignRequest, generation: int) -> 
         request=dumps_text(wish.public()),
         state="planned",
         planned_at=clock.now_ms(),
+        mark=ids.new_entropy(16).hex(),
     )
     signature_rows.insert(tx, row)
     return row.id

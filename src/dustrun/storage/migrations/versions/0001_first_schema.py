@@ -598,6 +598,9 @@ def upgrade() -> None:
         sa.Column("request", sa.Text(), nullable=False, comment="JSON: the wish"),
         sa.Column("state", sa.Text(), nullable=False, comment="planned, signed, refused"),
         sa.Column("sealed", sa.Text(), nullable=True, comment="the signature"),
+        sa.Column(
+            "mark", sa.Text(), nullable=False, comment="random; stands for the signature in what is stored of runs"
+        ),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable, details}"),
         sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: what policy said, with its reasons"),
         sa.Column("approval_id", sa.Text(), nullable=True),
@@ -610,6 +613,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_signatures_chain", "signatures", ["org_id", "root_run_id", "path"], unique=False)
     op.create_index("ix_signatures_key", "signatures", ["key"], unique=True)
+    op.create_index("ix_signatures_mark", "signatures", ["mark"], unique=True)
     op.create_index("ix_signatures_org_id_id", "signatures", ["org_id", "id"], unique=False)
     op.create_index("ix_signatures_run_pk", "signatures", ["run_pk"], unique=False)
     op.create_table(
