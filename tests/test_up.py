@@ -223,6 +223,28 @@ def test_without_a_registry_it_says_so_and_works_all_the_same(fresh: Path, tmp_p
     assert all(is_closed(port) for port in listeners(output))
 
 
+def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path) -> None:
+    node = npm_install(ROOT / "scripts" / "devchain")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        registry = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        unanswered = {
+            "PATH": node["PATH"],
+            "npm_config_registry": registry,
+            "npm_config_cache": str(tmp_path / "cache"),
+        }
+        with started("--once", root=fresh, **unanswered) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGTERM)
+                output, _ = process.communicate(timeout=60)
+                connection.settimeout(10)
+                while connection.recv(65536):
+                    pass  # its request; then nobody is there any more
+    assert process.returncode == 130
+    assert output.endswith("Stopped.\n")
+
+
 def test_without_node_and_pypi_it_says_so_and_works_all_the_same(fresh: Path, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

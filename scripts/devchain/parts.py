@@ -14,6 +14,7 @@ import os
 import platform
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,10 @@ def _is_installed() -> bool:
 def _install() -> None:
     print("Getting a local chain from npm (anvil and Uniswap's contracts, 70 MB, once) …", flush=True)
     if not _succeeds(["bash", "-c", "source scripts/node-setup"]):
-        mend = "install Node 20 or newer with npm, or let this machine reach PyPI (or a mirror that pip knows)"
+        mend = "install Node 20 or newer with npm, or let this machine reach PyPI"
         raise Missing("there is no Node 20 or newer here, and none could be had from PyPI", mend)
     if not _succeeds(["bash", "scripts/node-setup", str(FOLDER.relative_to(ROOT))]):
-        mend = "let this machine reach the npm registry that `npm config get registry` names, or set another one"
+        mend = "let this machine reach the npm registry (`npm config get registry` names it)"
         raise Missing("npm could not get anvil and Uniswap's contracts", mend)
 
 
@@ -116,8 +117,20 @@ def _succeeds(command: list[str]) -> bool:
         try:
             return process.wait() == 0
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
+            _end_group(process)
             raise
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and its children; npm does not always follow a polite signal."""
+    os.killpg(process.pid, signal.SIGTERM)
+    until = time.monotonic() + 2
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            process.poll()  # else what has ended would still count
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @functools.cache
