@@ -174,6 +174,16 @@ async def test_every_action_is_the_same_live_as_simulated(desk: Desk) -> None:
         assert all(one["measured"] for one in (await desk.effects(live))["transactions"]), name
 
 
+async def test_events_of_ones_own_contracts_are_decoded(desk: Desk) -> None:
+    counted = desk.node(
+        "write-contract", contract="zoo", function="count()", events=["Ping(uint256 indexed n, address who)"]
+    )
+    for body in ({"simulate": True}, {}):
+        (one,) = (await desk.effects(await desk.run({"it": counted}, **body)))["transactions"]
+        (event,) = one["events"]
+        assert (event["name"], event["args"]["who"]) == ("Ping", ALICE), body
+
+
 async def test_tokens_that_lie_in_their_events_are_measured(desk: Desk) -> None:
     desk.witness.send("rebasing", "rebase", 150)
     for token, arrives in (("fee", 990), ("rebasing", 999)):  # of 1000: 1 % for the token; whole shares only

@@ -28,7 +28,7 @@ def say(text: str) -> None:
     console().print(text, markup=False)
 
 
-def draw(lines: Iterable[RenderableType]) -> None:
+def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> None:
     """Writes tables and lines within the terminal's width; the rest of an indented line is indented too."""
     from rich.padding import Padding  # slow import
     from rich.text import Text  # slow import
@@ -36,7 +36,7 @@ def draw(lines: Iterable[RenderableType]) -> None:
     for line in lines:
         if isinstance(line, Text) and line.plain.startswith("  "):
             line = Padding(line[2:], (0, 0, 0, 2), expand=False)
-        console().print(line, soft_wrap=False)
+        (terminal or console()).print(line, soft_wrap=False)
 
 
 def note(text: str) -> None:

@@ -76,6 +76,7 @@ class Intent:
     after: tuple[str, ...] = ()
     gas_limit: int | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
 
     def public(self) -> dict[str, Any]:
         """As JSON, whole."""
@@ -92,6 +93,7 @@ class Intent:
             "after": list(self.after),
             "gasLimit": self.gas_limit,
             "errors": [dict(error) for error in self.errors],
+            "events": [dict(event) for event in self.events],
         }
 
     @classmethod
@@ -110,6 +112,7 @@ class Intent:
             after=tuple(shown["after"]),
             gas_limit=None if shown["gasLimit"] is None else int(shown["gasLimit"]),
             errors=tuple(shown["errors"]),
+            events=tuple(shown.get("events", ())),
         )
 
 

@@ -119,7 +119,7 @@ class Turn:
         if isinstance(judged, Failure):
             self._show(shown, status="refused", error={"code": judged.code, "message": judged.message})
             return judged
-        result = await sim.send(self._wallet.address, intent)
+        result = await sim.send(self._wallet.address, intent, events=intent.events)
         self._show(shown, **result.public())
         if not result.is_success or result.receipt is None:
             return _failure(intent, result)

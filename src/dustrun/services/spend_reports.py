@@ -60,7 +60,7 @@ class SpendReports:
             of_chain = [one for one in happened if one["chainId"] == chain_id]
             found = await self._measure(chain_id, [(one["from"], mined[one["item"]]) for one in of_chain])
             for one, measured in zip(of_chain, found, strict=True):
-                one |= _measured(measured, mined[one["item"]].receipt)
+                one |= _measured(measured, mined[one["item"]])
 
         async def code_of(chain_id: int, address: str) -> bytes:
             return await self._chain_of(chain_id).code(address)
@@ -162,10 +162,11 @@ def _mined(intent: Intent, receipt: Receipt) -> Mined:
     return Mined(replace(intent, to=None if intent.to is None else checksum(intent.to)), receipt)
 
 
-def _measured(found: Measure, receipt: Receipt) -> Json:
+def _measured(found: Measure, mined: Mined) -> Json:
     """What a transaction's facts say of its block. The numbers are those of the whole block, gas included: the report
     makes a transaction's own of them."""
-    shown: Json = {"events": [dict(event) for event in decode_events(receipt.logs)], "measured": found.failed is None}
+    receipt, events = mined.receipt, decode_events(mined.receipt.logs, mined.intent.events)
+    shown: Json = {"events": [dict(event) for event in events], "measured": found.failed is None}
     if receipt.contract_address is not None:
         shown["contractAddress"] = receipt.contract_address
     if found.failed is not None:

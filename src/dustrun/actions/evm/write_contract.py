@@ -101,6 +101,11 @@ def _read(input: Input) -> tuple[bytes, str | None, tuple[dict[str, Any], ...]]:
     return read_calldata(function, input.args), function.signature, errors
 
 
+def _events(abi: Any) -> list[dict[str, Any]]:
+    """The events of a JSON ABI, which was read before."""
+    return [dict(entry) for entry in signatures.entries_of(abi or [], "event")]
+
+
 def _movements(chain: Chain, input: Input, data: bytes) -> tuple[tuple[Movement, ...], bool]:
     """What goes with the call and what well-known calldata moves; and whether the latter is known."""
     implied = implied_movement(input.chain_id, input.contract, data)
@@ -182,5 +187,6 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
         is_decoded=method is not None or is_well_known,
         gas_limit=input.gas_limit,
         errors=(*erc20.ERRORS, *errors),
+        events=(*({"signature": text} for text in input.events), *_events(input.abi)),
     )
     return Spend((intent,))

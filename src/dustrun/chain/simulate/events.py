@@ -29,8 +29,30 @@ Swap(address indexed sender, address indexed recipient, int256 amount0, int256 a
 PoolCreated(address indexed token0, address indexed token1, uint24 indexed fee, int24 tickSpacing, address pool)
 OwnershipTransferred(address indexed previousOwner, address indexed newOwner)
 Upgraded(address indexed implementation)
+OwnershipTransferStarted(address indexed previousOwner, address indexed newOwner)
+AdminChanged(address previousAdmin, address newAdmin)
+BeaconUpgraded(address indexed beacon)
+Initialized(uint64 version)
+Initialized(uint8 version)
+RoleGranted(bytes32 indexed role, address indexed account, address indexed sender)
+RoleRevoked(bytes32 indexed role, address indexed account, address indexed sender)
+RoleAdminChanged(bytes32 indexed role, bytes32 indexed previousAdminRole, bytes32 indexed newAdminRole)
 Paused(address account)
 Unpaused(address account)
+URI(string value, uint256 indexed id)
+Deposit(address indexed sender, address indexed owner, uint256 assets, uint256 shares)
+Withdraw(address indexed sender, address indexed receiver, address indexed owner, uint256 assets, uint256 shares)
+Initialize(uint160 sqrtPriceX96, int24 tick)
+Mint(address sender, address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)
+Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)
+Collect(address indexed owner, address recipient, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount0, uint128 amount1)
+Flash(address indexed sender, address indexed recipient, uint256 amount0, uint256 amount1, uint256 paid0, uint256 paid1)
+IncreaseLiquidity(uint256 indexed tokenId, uint128 liquidity, uint256 amount0, uint256 amount1)
+DecreaseLiquidity(uint256 indexed tokenId, uint128 liquidity, uint256 amount0, uint256 amount1)
+Collect(uint256 indexed tokenId, address recipient, uint256 amount0, uint256 amount1)
+Permit(address indexed owner, address indexed token, address indexed spender, uint160 amount, uint48 expiration, uint48 nonce)
+Swap(bytes32 indexed id, address indexed sender, int128 amount0, int128 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick, uint24 fee)
+ModifyLiquidity(bytes32 indexed id, address indexed sender, int24 tickLower, int24 tickUpper, int256 liquidityDelta, bytes32 salt)
 """  # noqa: E501
 
 _Key = tuple[bytes, int]
@@ -79,10 +101,16 @@ def _declared(abi_events: Sequence[Mapping[str, Any]]) -> dict[_Key, list[Event]
     found: dict[_Key, list[Event]] = {}
     for entry in abi_events:
         try:
-            _add(found, Event(str(entry.get("name", "")), read_json_params(entry.get("inputs", []))))
+            _add(found, _read(entry))
         except AbiFault:
             continue  # an entry that cannot be read decodes nothing; the log stays raw
     return found
+
+
+def _read(entry: Mapping[str, Any]) -> Event:
+    if "signature" in entry:
+        return parse_event(str(entry["signature"]))
+    return Event(str(entry.get("name", "")), read_json_params(entry.get("inputs", [])))
 
 
 def _add(found: dict[_Key, list[Event]], event: Event) -> None:
