@@ -30,7 +30,9 @@ def _of_request(error: RequestValidationError) -> DustrunError:
 
 def as_failure(error: Exception, request_id: str) -> DustrunError:
     """Any exception as the failure that the caller sees; defects go to the log with the request's id."""
-    if isinstance(error, DustrunError) and error.code.status != 500:
+    if isinstance(error, DustrunError) and error.code != Code.INTERNAL:
+        if error.code.status == 500:
+            _logger.error("request failed", request_id=request_id, error=error.message)
         return error
     if isinstance(error, RequestValidationError):
         return _of_request(error)

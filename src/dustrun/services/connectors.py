@@ -14,7 +14,7 @@ from dustrun.catalog import Catalog
 from dustrun.core import exact_json
 from dustrun.core.hosts import HostRule, is_allowed, parse_rule
 from dustrun.core.masking import Mask
-from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Problem
+from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem
 from dustrun.outbound.target import parse
 from dustrun.sdk.connector import MASK, Connector
 from dustrun.sdk.context import HttpRequest
@@ -132,12 +132,16 @@ class Connectors:
         old = await self.get(principal, connector_id)
         _check_version(old, change.expected_version)
         type_ = self._type(old.type)
-        stored = await self._open_data(old)
-        data = stored if change.data is None else _data(type_, _with_kept_secrets(type_, change.data, stored))
+        stored: BaseModel | None = None
+        if change.data is None:
+            data = stored = await self._open_data(old)
+        else:
+            stored = await self._find_data(old)
+            data = _data(type_, _with_kept_secrets(type_, change.data, stored))
         old_hosts = exact_json.loads(old.allowed_hosts)
         hosts = old_hosts if change.allowed_hosts is None else _hosts(type_, change.allowed_hosts)
         _check(type_, data, hosts)
-        if _goes_further(type_, stored, data, old_hosts, hosts):
+        if stored is None or _goes_further(type_, stored, data, old_hosts, hosts):
             _need_secrets(type_, data, change.data)
         fresh = replace(
             old,
@@ -249,6 +253,15 @@ class Connectors:
         said = "accepted the credential" if ok else "did not accept it"
         return Tested(ok, f"The address {said}: it answered {answer.status}.", answer.status)
 
+    async def _find_data(self, row: ConnectorRow) -> BaseModel | None:
+        """Its data; None when nothing opens it any more, as after `dustrun vault reset`."""
+        try:
+            return await self._open_data(row)
+        except Permanent as error:
+            if error.code != Code.SECRET_UNREADABLE:
+                raise
+            return None
+
     async def _open_data(self, row: ConnectorRow) -> BaseModel:
         plain = await self._vault.read(self._database, row.org_id, DATA, row.id, row.sealed)
         return self._type(row.type).data.model_validate(exact_json.loads(plain))
@@ -335,9 +348,9 @@ def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
             raise _invalid(field, "its host is not among allowedHosts")
 
 
-def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseModel) -> dict[str, Any]:
+def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseModel | None) -> dict[str, Any]:
     """The new data; a secret that is left out, or sent back as it was shown, stays what it is."""
-    known = stored.model_dump(by_alias=True, exclude_none=True)
+    known = {} if stored is None else stored.model_dump(by_alias=True, exclude_none=True)
     kept = {name: known[name] for name in type_.secret_fields if name in known and given.get(name, MASK) == MASK}
     return {**given, **kept}
 

@@ -161,7 +161,10 @@ def key_of(sealed: str) -> str:
 
 
 def _unreadable(kind: str, record_id: str) -> Permanent:
-    message = f'The stored secret of the {kind} "{record_id}" cannot be opened: it was changed, or sealed elsewhere.'
+    message = (
+        f'The stored secret of the {kind} "{record_id}" cannot be opened: it was changed, sealed elsewhere, or given '
+        "up. Enter it anew, or restore a backup of which you have the master key."
+    )
     return Permanent(message, code=Code.SECRET_UNREADABLE)
 
 

@@ -176,7 +176,7 @@ async def get_connector(call: Call, id: str) -> ConnectorRow:
     permission="connector:write",
     answers=ConnectorAnswer,
     shape=_connector,
-    refusals=[Code.CONNECTOR_UNKNOWN, Code.VERSION_MOVED, Code.VAULT_LOCKED],
+    refusals=[Code.CONNECTOR_UNKNOWN, Code.VERSION_MOVED, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
 )
 async def update_connector(call: Call, id: str, body: UpdateConnector) -> ConnectorRow:
     """Change a connector; runs use the change from their next node on.
@@ -217,7 +217,7 @@ async def delete_connector(
     permission="connector:write",
     answers=ConnectorTestAnswer,
     shape=_tested,
-    refusals=[Code.CONNECTOR_UNKNOWN],
+    refusals=[Code.CONNECTOR_UNKNOWN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
 )
 async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) -> Tested:
     """Try a connector: a GET with its credential, or a token asked for.

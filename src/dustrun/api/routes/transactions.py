@@ -174,7 +174,7 @@ async def list_signatures(
     permission="wallet:spend",
     answers=shapes.SignatureAnswer,
     shape=shapes.signature,
-    refusals=[Code.SIGNATURE_UNKNOWN],
+    refusals=[Code.SIGNATURE_UNKNOWN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
 )
 async def get_signature(
     call: Call, id: Annotated[str, Path(description="Id of the signature.", max_length=_ID)]

@@ -30,7 +30,7 @@ _MOST_CHAINS = 50
     permission="wallet:write",
     answers=shapes.NewWalletAnswer,
     shape=shapes.new_wallet,
-    refusals=[Code.WALLET_ADDRESS_TAKEN, Code.UPSTREAM_FAILED],
+    refusals=[Code.WALLET_ADDRESS_TAKEN, Code.UPSTREAM_FAILED, Code.VAULT_LOCKED],
 )
 async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
     """Make a wallet.
@@ -54,7 +54,7 @@ async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
     permission="wallet:write",
     answers=shapes.NewWalletAnswer,
     shape=shapes.new_wallet,
-    refusals=[Code.WALLET_ADDRESS_TAKEN],
+    refusals=[Code.WALLET_ADDRESS_TAKEN, Code.VAULT_LOCKED],
     secret_body=True,
 )
 async def import_wallet(call: Call, body: shapes.ImportWallet) -> WalletRow:
@@ -130,7 +130,7 @@ async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
     permission="wallet:admin",
     answers=shapes.ExportAnswer,
     shape=shapes.exported,
-    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
+    refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
     secret=True,
     secret_body=True,
 )
