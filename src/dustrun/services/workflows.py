@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from dustrun import clock, ids
 from dustrun.core import exact_json, validate
 from dustrun.core.definition import Definition
+from dustrun.core.state import Mode
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.services import audit, idempotency, references
 from dustrun.services.paging import Page, Paging, page_of
@@ -448,8 +449,10 @@ def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: i
     _need_version(row, checked, row.draft_version, "expectedVersion")
     wanted = row.require_rehearsal
     if wanted != "none" and wanted not in rows.ladder(tx, row.id, checked):
+        flag = "dustTest" if wanted == Mode.DUST.value else "simulate"
         raise Conflict(
-            f'Publishing needs a passed run of version {checked} in mode "{wanted}".',
+            f'Publishing needs a passed run of version {checked} in mode "{wanted}" (requireRehearsal): start one with '
+            f'POST /v1/workflows/{row.id}/run {{"{flag}": true, "version": {checked}}}, then publish.',
             code=Code.REHEARSAL_MISSING,
             details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {checked}')],
         )

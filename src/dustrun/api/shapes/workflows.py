@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
 from dustrun.core import exact_json
@@ -48,7 +48,7 @@ class RehearsalGuard(Fields):
     """Live runs may spend only what a rehearsal has shown: before anything is signed, each wish is compared with the
     newest passed simulation of the same version and payload, by node path and item."""
 
-    tolerance_percent: Decimal = Field(
+    tolerance_percent: Annotated[Decimal, WithJsonSchema({"type": "number"}, mode="serialization")] = Field(
         Decimal(0),
         ge=0,
         le=1000,

@@ -1,0 +1,233 @@
+"""Dust tests before they sign: the plan that a run tells, and prices and pools that cannot be trusted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts import ETHER, MAX, RICH, World
+from engine.conftest import OWN_ACTIONS, trial
+from outbox import ALICE, address
+from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, say, told
+
+DUST = 4 * 10**12  # a cent of a coin worth 2500 USD
+
+
+@pytest.fixture
+async def studio(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, actions_dir=OWN_ACTIONS, price_keep_ms=0) as studio:
+            yield studio
+
+
+@pytest.fixture
+async def poor(tmp_path: Path, world: World) -> AsyncIterator[Studio]:
+    """A chain without an exchange, so that its feeds are all that prices anything."""
+    with world.node() as chain:
+        network: dict[str, Any] = {"dex": {}, "wrappedNative": None}
+        async with open_studio(tmp_path, world, chain, network=network, price_keep_ms=0) as studio:
+            yield studio
+
+
+async def events(studio: Studio, run_id: str) -> list[dict[str, Any]]:
+    """Every event of an ended run."""
+    text = (await studio.api.http.get(f"/v1/runs/{run_id}/stream")).text
+    return [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: {") and line != "data: {}"]
+
+
+def plans(told: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """The plans among events, with their numbers."""
+    found = [(event["seq"], event["data"]) for event in told if event["type"] == "log" and event.get("data")]
+    return [(seq, data["dustPlan"]) for seq, data in found if "dustPlan" in data]
+
+
+def steady(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan without what another moment changes: the ages of prices, and what gas costs."""
+    text = json.loads(json.dumps(plan))
+    for spend in text["spends"]:
+        for part in ("fee", "usd"):
+            if spend["fee"] is not None:
+                spend["fee"].pop(part)
+        for entry in spend["entries"]:
+            entry["price"].pop("ageMs")
+            entry["price"].pop("atMs")
+    found: dict[str, Any] = text
+    return found
+
+
+def flow(studio: Studio) -> dict[str, Any]:
+    """Spends known and unknown, one in a loop, one skipped; writes; a condition on what was scaled."""
+    usdc = studio.witness.addresses["usdc"]
+    swap = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER)}
+    return {
+        "pay": pay("{{$inputs.units}}", "swap"),
+        "swap": node("swap-uniswap-v2", "much", payload=swap),
+        "much": {"type": "if", "payload": {"expression": "int(swap.result.amountOut) > 900"}, "children": ["share"]},
+        "share": hand("USDC", "{{swap.result.amountOut}}", "each", branch="then"),
+        "each": {"type": "for-each", "payload": {"array": [1, 2]}, "loopBody": ["tip"], "children": ["mint"]},
+        "tip": pay(5 * ETHER, to=address(5)),
+        "mint": node(
+            "write-contract",
+            "note",
+            payload={"contract": usdc, "function": "mint(address to, uint256 value)", "args": [ALICE, "5"]},
+            dust="skip",
+        ),
+        "note": trial(name="note", value="{{share.result.amount}}"),
+    }
+
+
+async def test_the_plan_is_told_before_the_first_signature_and_is_that_of_the_route(studio: Studio) -> None:
+    workflow = await studio.workflow(flow(studio))
+    payload = {"units": str(3 * ETHER)}
+    asked = (await studio.api.post(f"/v1/workflows/{workflow}/dust-plan", {"payload": payload})).data
+    run = await studio.run(workflow, payload=payload, dustTest=True)
+    assert run["status"] == "success", told(run)
+    stream = await events(studio, run["id"])
+    ((at, plan),) = plans(stream)
+    signed = min(event["seq"] for event in stream if event["type"] == "transaction")
+    assert at < signed
+    assert steady(plan) == steady(asked)
+    spends = {spend["path"]: spend for spend in plan["spends"]}
+    (entry,) = spends["pay"]["entries"]
+    assert (entry["original"], entry["dust"], entry["price"]["source"]) == (str(3 * ETHER), str(DUST), "feed")
+    assert int(spends["pay"]["fee"]["gas"]) >= 21_000
+    assert float(spends["pay"]["fee"]["usd"]) > 0
+    assert {"tip[0]", "tip[1]"} <= set(spends)
+    assert [one["nodeId"] for one in plan["unknowns"]] == ["share"]
+    assert plan["skipped"] == ["mint"]
+    assert [(one["nodeId"], one["reads"]) for one in plan["writes"]] == [("note", ["share.result.amount"])]
+    assert [(one["nodeId"], one["reads"]) for one in plan["conditions"]] == [("much", "swap.result.amountOut")]
+    report = await studio.effects(run)
+    scaled = {one["path"]: one["dust"] for one in report["dust"]["scaled"]}
+    assert scaled["pay"] == str(DUST)
+    assert abs(int(scaled["each[0].tip"]) - DUST) < 10**6  # the swap has moved the pools a little
+    got = int(result(run, "swap")["amountOut"])
+    assert scaled["share"] == str(got) == str(studio.witness.balance("usdc", SHOP))  # dust is not scaled again
+    started = next(event for event in stream if event["type"] == "run_started")
+    assert "data.dustPlan" in started["dust"]["note"]
+
+
+async def test_a_run_without_spends_tells_no_plan(studio: Studio) -> None:
+    run = await studio.bench.run({"say": say("x")}, dustTest=True)
+    stream = await events(studio, run["id"])
+    assert plans(stream) == []
+    assert "No node spends" in stream[0]["dust"]["note"]
+
+
+async def test_a_called_run_tells_its_own_plan(studio: Studio) -> None:
+    callee = await studio.workflow({"pay": pay(ETHER)})
+    run = await studio.bench.run({"call": {"type": "call-workflow", "payload": {"workflowId": callee}}}, dustTest=True)
+    assert run["status"] == "success", told(run)
+    assert plans(await events(studio, run["id"])) == []
+    ((_, plan),) = plans(await events(studio, result(run, "call")["runId"]))
+    assert (plan["workflowId"], len(plan["spends"])) == (callee, 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "why"),
+    [
+        ("setAt", (10**8, 0), "heartbeat"),
+        ("set", (-1,), "no price"),
+        ("set", (0,), "no price"),
+        ("setDecimals", (18,), "decimals"),
+        ("setStale", (1,), "round"),
+    ],
+)
+async def test_a_feed_that_is_wrong_prices_nothing_and_nothing_is_signed(
+    poor: Studio, function: str, argument: tuple[int, ...], why: str
+) -> None:
+    if function == "setAt":
+        argument = (argument[0], int(time.time()) - 90_000)
+    poor.witness.send("usdc_usd", function, *argument)
+    nonce = poor.outbox.nonce()
+    run = await poor.bench.run({"pay": hand("USDC", 5_000_000)}, dustTest=True)
+    assert error(run, "pay")["code"] == "DUST_UNPRICED", told(run)
+    assert why in json.dumps(error(run, "pay"))
+    assert poor.outbox.nonce() == nonce
+    ((_, plan),) = plans(await events(poor, run["id"]))
+    assert [one["code"] for one in plan["refusals"]] == ["UNPRICED"] or plan["refusals"][0]["code"] == "DUST_UNPRICED"
+
+
+async def test_a_fresh_feed_prices_where_there_is_no_exchange(poor: Studio) -> None:
+    """What makes the test above one of the feed."""
+    run = await poor.bench.run({"pay": hand("USDC", 5_000_000)}, dustTest=True)
+    assert run["status"] == "success", told(run)
+    assert poor.witness.balance("usdc", SHOP) == 10_000
+
+
+async def test_sources_that_disagree_warn_in_plan_and_report(studio: Studio) -> None:
+    studio.witness.send("usdc_usd", "set", 110_000_000)
+    run = await studio.bench.run({"pay": hand("USDC", 5_000_000)}, dustTest=True)
+    assert run["status"] == "success", told(run)
+    ((_, plan),) = plans(await events(studio, run["id"]))
+    (entry,) = plan["spends"][0]["entries"]
+    assert any("disagree by 1" in one for one in entry["warnings"])
+    (scaled,) = (await studio.effects(run))["dust"]["scaled"]
+    assert scaled["warnings"] == entry["warnings"]
+
+
+async def _swap_after(studio: Studio, happens: Any, **swap: Any) -> Run:
+    """A dust test that pays, lets something happen to the pools, and swaps; only the payment may be signed."""
+    payload = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER), **swap}
+    nodes = {
+        "pay": pay(ETHER, "pause"),
+        "pause": trial(name="pause", effect="read", sleepMs=500, children=["swap"]),
+        "swap": node("swap-uniswap-v2", payload=payload),
+    }
+    nonce = studio.outbox.nonce()
+    run_id = await studio.bench.start(nodes, dustTest=True)
+    await studio.bench.until(run_id, lambda run: "pause" in run["executionState"])
+    happens()
+    run = await studio.bench.ended(run_id)
+    assert run["status"] == "failure", run["executionState"]["swap"]
+    assert studio.outbox.nonce() == nonce + 1
+    return run
+
+
+async def test_a_pool_that_was_drained_after_the_plan(studio: Studio) -> None:
+    """Whoever gave the liquidity has taken it away: the node fails by name before anything of it is signed."""
+    witness, at = studio.witness, studio.witness.addresses
+
+    def drain() -> None:
+        for pair in (("weth", "usdc"), ("usdc", "dai")):
+            pool = witness.read("v2_factory", "getPair", at[pair[0]], at[pair[1]])
+            pair_contract = witness.contract("v2_pair", pool)
+            units = pair_contract.functions.balanceOf(RICH).call()
+            pair_contract.functions.approve(at["v2_router"], MAX).transact({"from": RICH})
+            witness.send("v2_router", "removeLiquidity", at[pair[0]], at[pair[1]], units, 0, 0, RICH, 2**40)
+
+    run = await _swap_after(studio, drain)
+    found = error(run, "swap")
+    assert (found["code"], found["message"]) == ("DUST_BELOW_MINIMUM", "The pools give nothing for 0.000004 ETH.")
+
+
+async def test_a_pool_that_was_moved_after_the_plan(studio: Studio) -> None:
+    """The least to get is scaled with the amount, and holds."""
+    witness, at = studio.witness, studio.witness.addresses
+
+    def move() -> None:
+        path = [at["weth"], at["usdc"]]
+        witness.send("v2_router", "swapExactETHForTokens", 0, path, RICH, 2**40, value=60 * ETHER)
+
+    run = await _swap_after(studio, move, amountOutMin="2400000000")
+    found = error(run, "swap")
+    assert (found["code"], found["details"][0]["field"]) == ("INVALID_INPUT", "payload.amountOutMin")
+    assert "less than 0.0096 USDC" in found["message"]
+
+
+async def test_a_token_whose_piece_is_worth_more_than_the_cap(tmp_path: Path, world: World) -> None:
+    """Also when the node names an amount of its own: the cap is held by what is moved."""
+    key = f"eip155:31337/erc20:{world['whole']}"
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, static_prices={key: "0.06"}) as studio:
+            for more in ({}, {"dustAmount": "1"}):
+                nonce = studio.outbox.nonce()
+                run = await studio.bench.run({"pay": hand(world["whole"], 3, **more)}, dustTest=True)
+                assert error(run, "pay")["code"] == "DUST_OVER_CAP", told(run)
+                assert "0.06 USD" in error(run, "pay")["message"]
+                assert studio.outbox.nonce() == nonce
