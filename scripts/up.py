@@ -40,6 +40,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0 if not asked.once else 130
+    except BrokenPipeError:  # nobody reads on, as with `| head`; all is ended by now
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parse() -> argparse.Namespace:
