@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dustrun
+
 
 class Process:
     """A real server process on a free loopback port."""
@@ -26,8 +29,11 @@ class Process:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         actions = Path(__file__).parent / "actions"
+        # as pip leaves an installed package: a start reads what is compiled
+        compileall.compile_dir(Path(dustrun.__file__).parent, quiet=1)
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.environment = {
-            **os.environ,
+            **inherited,
             "DUSTRUN_LOG_LEVEL": "warning",
             "DUSTRUN_RATE_LIMIT_PER_SECOND": "0",
             "DUSTRUN_ACTIONS_DIR": str(actions),

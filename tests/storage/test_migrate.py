@@ -13,19 +13,16 @@ import sqlalchemy as sa
 from dustrun.errors import Permanent, Temporary
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
-from dustrun.storage.tables import metadata
 
-_SQLITE_SCHEMA = (
-    "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY name",
-)
+_SQLITE_SCHEMA = ("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name",)
 _POSTGRESQL_SCHEMA = (
     "SELECT table_name || '.' || column_name, concat_ws(' ', ordinal_position, data_type, is_nullable, column_default,"
     " is_identity, col_description(table_name::regclass, ordinal_position)) FROM information_schema.columns"
-    " WHERE table_schema = 'public' AND table_name <> 'alembic_version' ORDER BY 1",
+    " WHERE table_schema = 'public' ORDER BY 1",
     "SELECT indexname, indexdef FROM pg_indexes"
-    " WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1",
+    " WHERE schemaname = 'public' ORDER BY 1",
     "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) FROM pg_constraint"
-    " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1",
+    " WHERE connamespace = 'public'::regnamespace ORDER BY 1",
 )
 
 
@@ -62,8 +59,8 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
 
 def test_all_migrations_make_the_schema_of_the_tables(empty: Callable[[], Database]) -> None:
     fresh, migrated = empty(), empty()
-    metadata.create_all(fresh.engine)
-    migrate.upgrade(migrated)
+    migrate.upgrade(fresh)
+    migrate.upgrade(migrated, migrate.head())
     assert _schema(migrated) == _schema(fresh) != []
 
 
@@ -87,10 +84,12 @@ def test_two_that_upgrade_at_once_do_it_once(empty: Callable[[], Database]) -> N
         assert migrate.stored(connection) == migrate.head()
 
 
-def test_upgrade_of_a_store_at_head_does_not_load_alembic(tmp_path: Path) -> None:
-    database = _open(tmp_path / "store.db")
-    migrate.upgrade(database)
-    database.close()
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_upgrade_of_a_store_that_is_empty_or_at_head_does_not_load_alembic(tmp_path: Path, is_empty: bool) -> None:
+    if not is_empty:
+        database = _open(tmp_path / "store.db")
+        migrate.upgrade(database)
+        database.close()
     program = (
         "import sys; from dustrun.storage.database import Database; from dustrun.storage import migrate;"
         f"migrate.upgrade(Database('sqlite:///{tmp_path / 'store.db'}')); print('alembic' in sys.modules)"

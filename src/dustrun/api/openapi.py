@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from fastapi import FastAPI
@@ -38,6 +38,8 @@ Every answer is an envelope. A failure's `code` is its HTTP status followed by t
 class Envelope(BaseModel, Generic[T]):
     """The envelope of a success."""
 
+    model_config = ConfigDict(defer_build=True)
+
     code: int = Field(200, description="200")
     message: str = Field("success", description="`success`")
     data: T
@@ -47,7 +49,7 @@ class Envelope(BaseModel, Generic[T]):
 class Detail(BaseModel):
     """One finding about one field."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     field: str = Field(description="Path of the field, like `definition.nodes.a.children[0]`.")
     message: str = Field(description="What is wrong with it.")
@@ -55,6 +57,8 @@ class Detail(BaseModel):
 
 class Failure(BaseModel):
     """The envelope of a failure."""
+
+    model_config = ConfigDict(defer_build=True)
 
     code: int = Field(description="The HTTP status followed by a three-digit serial.", examples=[400001])
     message: str = Field(description="What went wrong.")
@@ -132,6 +136,11 @@ class Document:
     def __init__(self) -> None:
         self._operations: list[tuple[str, str, dict[str, Any]]] = []
         self._schemas: dict[str, Any] = {}
+        self._describing: list[Callable[[], None]] = []
+
+    def later(self, describe: Callable[[], None]) -> None:
+        """Calls a function that adds to the document when it is first built: a start need not wait for it."""
+        self._describing.append(describe)
 
     def add(self, path: str, method: str, operation: Mapping[str, Any]) -> None:
         """Adds an operation of a bare route, written as OpenAPI; `x-permission` names its permission."""
@@ -143,10 +152,11 @@ class Document:
         self._schemas[name] = dict(schema)
 
     def build(self, app: FastAPI) -> dict[str, Any]:
-        """The whole document."""
-        document = get_openapi(
-            title="Dustrun", version=dustrun.__version__, description=_DESCRIPTION, routes=app.routes
-        )
+        """The whole document. Not to be called by two at once."""
+        while self._describing:
+            self._describing.pop(0)()
+        routes = [route.documented() if hasattr(route, "documented") else route for route in app.routes]
+        document = get_openapi(title="Dustrun", version=dustrun.__version__, description=_DESCRIPTION, routes=routes)
         for path, method, operation in self._operations:
             document["paths"].setdefault(path, {})[method] = dict(operation)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -178,6 +188,7 @@ def _finish(method: str, operation: dict[str, Any]) -> None:
 
 
 document = Document()
+later = document.later
 add = document.add
 add_schema = document.add_schema
 

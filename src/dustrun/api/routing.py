@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
@@ -24,6 +24,7 @@ from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
+from dustrun.core.fields import Fields
 from dustrun.errors import Code, DustrunError
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.principal import Principal
@@ -84,6 +85,9 @@ class Route(APIRoute):
     permission: str = PUBLIC
     admit_by_link: AdmitByLink | None = None
     secret_body: bool = False
+    # The same route with all that only the OpenAPI document needs: the models of its answers, examples, refusals.
+    # Building them is a third of a start, so it waits until somebody asks for the document.
+    documented: Callable[[], APIRoute]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, with ours around it."""
@@ -136,6 +140,14 @@ async def _record_alone(call: Calling, pending: Pending, response: Response) -> 
     """For a call that wrote nothing: its answer is still the one that the key replays."""
     pending.answer = lambda _: Answer(status=response.status_code, body=bytes(response.body))
     await call.parts.writer.write(once(lambda _: None, pending))
+
+
+def _build_bodies(handler: Callable[..., Any]) -> None:
+    """Models are built at first use, but those of bodies before FastAPI makes their adapters: only then does it
+    silence pydantic about aliases that mean nothing to an adapter."""
+    for annotation in get_type_hints(handler).values():
+        if isinstance(annotation, type) and issubclass(annotation, Fields):
+            annotation.model_config["defer_build"] = False
 
 
 def _as_it_is(result: Any) -> Any:
@@ -212,22 +224,29 @@ class Routes:
         admit_by_link: AdmitByLink | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
+            _build_bodies(handler)
             endpoint = _enveloping(handler, shape, secret)
             known = [*refusals, Code.IDEMPOTENCY_NOT_STORED] if secret else refusals
-            documented = (inspect.getdoc(handler) or "").split("\n\n", 1)
-            route = Route(
-                path,
-                endpoint,
-                methods=[method],
-                tags=[self._tag],
-                summary=documented[0].replace("\n", " "),
-                description=(documented[1] if len(documented) > 1 else documented[0]),
-                operation_id=handler.__name__,
-                response_model=answers if raw else envelope_of(answers),
-                response_class=raw or JSONResponse,
-                responses=cast(dict[int | str, dict[str, Any]], responses_of(method, permission, known, example)),
-                openapi_extra={"x-permission": permission},
-            )
+
+            def document() -> APIRoute:
+                text = (inspect.getdoc(handler) or "").split("\n\n", 1)
+                responses = responses_of(method, permission, known, example)
+                return APIRoute(
+                    path,
+                    endpoint,
+                    methods=[method],
+                    tags=[self._tag],
+                    summary=text[0].replace("\n", " "),
+                    description=text[-1],
+                    operation_id=handler.__name__,
+                    response_model=answers if raw else envelope_of(answers),
+                    response_class=raw or JSONResponse,
+                    responses=cast(dict[int | str, dict[str, Any]], responses),
+                    openapi_extra={"x-permission": permission},
+                )
+
+            route = Route(path, endpoint, methods=[method], response_model=None)
+            route.documented = document
             route.permission = permission
             route.admit_by_link = admit_by_link
             route.secret_body = secret_body

@@ -81,10 +81,12 @@ def _failure_of(error: Exception, scope: Scope) -> Response:
 
 def _document_routes(app: FastAPI) -> list[BaseRoute]:
     built: dict[str, Any] = {}
+    building = asyncio.Lock()
 
     async def document(_request: Request) -> Response:
-        if not built:
-            built.update(await asyncio.to_thread(openapi.document.build, app))  # half a second of work
+        async with building:
+            if not built:
+                built.update(await asyncio.to_thread(openapi.document.build, app))  # half a second of work
         return openapi.as_response(built)
 
     async def page(_request: Request) -> Response:

@@ -7,8 +7,15 @@ from pydantic.alias_generators import to_camel
 
 
 class Fields(BaseModel):
-    """A frozen model with camelCase names on the wire; unknown fields are refused."""
+    """A frozen model with camelCase names on the wire; unknown fields are refused.
+
+    Its validator is built when it is first used: a server has hundreds of models and most of them wait for long."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        defer_build=True,
     )

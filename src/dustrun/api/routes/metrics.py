@@ -29,18 +29,21 @@ async def show_metrics(scope: Scope, receive: Receive, send: Send) -> None:
 
 raw_routes = [RawRoute("/metrics", show_metrics, methods=["GET"], permission=PERMISSION)]
 
-_responses = responses_of("GET", PERMISSION, [])
-_responses[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-openapi.add(
-    "/metrics",
-    "get",
-    {
-        "tags": ["Health"],
-        "operationId": "show_metrics",
-        "summary": "Show counters and measurements for Prometheus.",
-        "description": "Of the whole server, not of one organisation. With the setting `metrics_public` no key is "
-        "needed.",
-        "x-permission": PERMISSION,
-        "responses": _responses,
-    },
-)
+
+@openapi.later
+def _describe() -> None:
+    responses = responses_of("GET", PERMISSION, [])
+    responses[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    openapi.add(
+        "/metrics",
+        "get",
+        {
+            "tags": ["Health"],
+            "operationId": "show_metrics",
+            "summary": "Show counters and measurements for Prometheus.",
+            "description": "Of the whole server, not of one organisation. With the setting `metrics_public` no key is "
+            "needed.",
+            "x-permission": PERMISSION,
+            "responses": responses,
+        },
+    )

@@ -136,43 +136,46 @@ async def _run_once(
 
 raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, methods=["POST"], permission="workflow:execute")]
 
-openapi.add_model(RunBody)
-openapi.add(
-    "/v1/workflows/{id}/run",
-    "post",
-    {
-        "tags": ["Runs"],
-        "operationId": "run_workflow",
-        "summary": "Runs a workflow now.",
-        "description": "Works on draft, active and paused workflows; neither counts against `maxRuns` nor heeds a "
-        "cooldown. The answer comes when the run and its first event are on disk, before the run ends. Choose the "
-        "`runId` to open its stream first.",
-        "x-permission": "workflow:execute",
-        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
-        "requestBody": {
-            "required": False,
-            "content": {
-                "application/json": {
-                    "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
-                    "examples": {
-                        "plain": {"summary": "Live, with the draft if there is one", "value": {}},
-                        "simulate": {
-                            "summary": "A dry run under an id of your own",
-                            "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
+
+@openapi.later
+def _describe_run_call() -> None:
+    openapi.add_model(RunBody)
+    openapi.add(
+        "/v1/workflows/{id}/run",
+        "post",
+        {
+            "tags": ["Runs"],
+            "operationId": "run_workflow",
+            "summary": "Runs a workflow now.",
+            "description": "Works on draft, active and paused workflows; neither counts against `maxRuns` nor heeds a "
+            "cooldown. The answer comes when the run and its first event are on disk, before the run ends. Choose the "
+            "`runId` to open its stream first.",
+            "x-permission": "workflow:execute",
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "requestBody": {
+                "required": False,
+                "content": {
+                    "application/json": {
+                        "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
+                        "examples": {
+                            "plain": {"summary": "Live, with the draft if there is one", "value": {}},
+                            "simulate": {
+                                "summary": "A dry run under an id of your own",
+                                "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
+                            },
                         },
-                    },
-                }
+                    }
+                },
             },
+            "responses": responses_of(
+                "POST",
+                "workflow:execute",
+                _RUN_CALL,
+                {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
+                schema=openapi.envelope_schema(RunIdAnswer),
+            ),
         },
-        "responses": responses_of(
-            "POST",
-            "workflow:execute",
-            _RUN_CALL,
-            {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
-            schema=openapi.envelope_schema(RunIdAnswer),
-        ),
-    },
-)
+    )
 
 
 # --- inline ---

@@ -176,21 +176,23 @@ def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any
     )
 
 
-_document(
-    "/v1/runs/{id}/stream",
-    "stream_run",
-    "The events of one run, from the first. May be opened before the run exists.",
-    [_ID],
-    [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
-)
-_document(
-    "/v1/workflows/{id}/runs/stream",
-    "stream_workflow_runs",
-    "Starts, waits and ends of one workflow's runs, from now on.",
-    [_ID],
-    [Code.WORKFLOW_UNKNOWN],
-)
-_document("/v1/workflow-runs/stream", "stream_workflows", "The same for up to 24 workflows.", [_IDS], [])
-_document("/v1/activity/stream", "stream_activity", "The same for the whole organisation.", [], [])
-for _name, _schema in events.schemas().items():
-    openapi.add_schema(_name, _schema)
+@openapi.later
+def _describe() -> None:
+    _document(
+        "/v1/runs/{id}/stream",
+        "stream_run",
+        "The events of one run, from the first. May be opened before the run exists.",
+        [_ID],
+        [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
+    )
+    _document(
+        "/v1/workflows/{id}/runs/stream",
+        "stream_workflow_runs",
+        "Starts, waits and ends of one workflow's runs, from now on.",
+        [_ID],
+        [Code.WORKFLOW_UNKNOWN],
+    )
+    _document("/v1/workflow-runs/stream", "stream_workflows", "The same for up to 24 workflows.", [_IDS], [])
+    _document("/v1/activity/stream", "stream_activity", "The same for the whole organisation.", [], [])
+    for name, schema in events.schemas().items():
+        openapi.add_schema(name, schema)

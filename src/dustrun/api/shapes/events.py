@@ -16,7 +16,7 @@ Json = dict[str, Any]
 class RunEvent(BaseModel):
     """What every event has. `seq` counts from 1 without gaps and is also the `id:` of the frame."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
     type: str
     seq: int = Field(ge=1)
