@@ -256,11 +256,11 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
 
 
 def _spare_the_collector() -> None:
-    """What start-up made lives as long as the process: the cycle collector need not walk it. Measured: a tenth of the
-    run call's processor time."""
-    gc.collect()
+    """What start-up made lives as long as the process: the cycle collector need not walk it, neither now nor later.
+    Measured: a tenth of the run call's processor time, a seventh of the start's."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,7 @@ def serve(
 
 
 def _start(settings: Settings) -> None:
+    gc.disable()  # until the server is ready: nearly all that a start makes stays
     from dustrun.app import serve as start  # slow import
 
     try:
