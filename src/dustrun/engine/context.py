@@ -50,7 +50,7 @@ class Reach:
 
 
 class NodeContext:
-    """The `ctx` of one attempt of one node."""
+    """The `ctx` of one attempt of one node. What few nodes ask for is made when they do."""
 
     __slots__ = (
         "_connection",
@@ -70,14 +70,15 @@ class NodeContext:
         http: Http,
         scripts: Scripts,
         tenant: str,
-        idempotency_key: str,
+        idempotency_key: Callable[[], str],
         now_ms: int,
         emit: Emit,
         reach: Reach | None = None,
+        inside: Callable[[NodeContext], Inside] | None = None,
     ) -> None:
         self._reach = reach
         self._connection: Connection | None = None
-        self._inside: Inside | None = None
+        self._inside = inside
         self.notes = Notes()
         self._http = http
         self._scripts = scripts
@@ -94,7 +95,7 @@ class NodeContext:
     @property
     def script(self) -> Script:
         """Runs JavaScript of users, apart from everything else."""
-        return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self._idempotency_key)
+        return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self.idempotency_key)
 
     @property
     def connection(self) -> Connection:
@@ -106,10 +107,6 @@ class NodeContext:
     def connect(self, connection: Connection | None, http: Http, emit: Callable[[Emit], Emit]) -> None:
         """Before the action runs: its connector, and what keeps the connectors' secrets out of what it says."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
-
-    def offer(self, inside: Inside) -> None:
-        """Before the action runs: what it reaches of the server."""
-        self._inside = inside
 
     @property
     def tables(self) -> Tables:
@@ -125,7 +122,7 @@ class NodeContext:
     def _offered(self) -> Inside:
         if self._inside is None:
             raise Invalid("Tables and messages can only be used in a run.")
-        return self._inside
+        return self._inside(self)
 
     def chain(self, chain_id: int) -> Chain:
         """Reads of one chain."""
@@ -152,7 +149,7 @@ class NodeContext:
     @property
     def idempotency_key(self) -> str:
         """Stable for this node of this run's retry chain."""
-        return self._idempotency_key
+        return self._idempotency_key()
 
     @property
     def now_ms(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from dustrun import clock, ids, log
@@ -436,7 +437,7 @@ class Runner:
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._world.writer.write(lambda tx: self._write(tx, batch), written)
+                await self._world.writer.write(lambda tx: self._write(tx, batch), written, repeatable=True)
                 return
             except StaleFence:
                 raise Superseded from None
@@ -954,14 +955,16 @@ class Runner:
     def _context(
         self, path: str, emit: Callable[[str, dict[str, Any]], None], reach: Reach | None = None
     ) -> NodeContext:
-        key = idempotency_key(self.facts.org_id, self.facts.root_run_id, path)
-        if reach is None and self._world.money is not None:
-            reach = self._world.money.reach(self.facts, self._now())
-        http = self.observer.http(self._world.http, path, self._journal.by_path[path].attempt)
-        context = NodeContext(http, self._world.scripts, self.facts.org_id, key, self._now(), emit, reach)
-        tables = RunTables(self._world.tables, self.facts, key, context.notes)
-        context.offer(Inside(tables, self._world.notifier))
-        return context
+        world, facts, now = self._world, self.facts, self._now()
+        if reach is None and world.money is not None:
+            reach = world.money.reach(facts, now)
+        http = self.observer.http(world.http, path, self._journal.by_path[path].attempt)
+        key = partial(idempotency_key, facts.org_id, facts.root_run_id, path)
+        return NodeContext(http, world.scripts, facts.org_id, key, now, emit, reach, self._inside)
+
+    def _inside(self, context: NodeContext) -> Inside:
+        tables = RunTables(self._world.tables, self.facts, context.idempotency_key, context.notes)
+        return Inside(tables, self._world.notifier)
 
     @property
     def _money(self) -> Money:

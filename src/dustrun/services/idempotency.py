@@ -104,13 +104,14 @@ async def write(
     after: Callable[[T], None] | None = None,
     *,
     creates: tuple[str, str] | None = None,
+    repeatable: bool = False,
 ) -> T:
     """`Writer.write`, with the current request's Idempotency-Key in the same transaction.
 
     `creates`, like `("runId", "run_1")`, is what the caller should look up when the outcome is unknown.
     """
     try:
-        return await writer.write(once(unit, current.get()), after)
+        return await writer.write(once(unit, current.get()), after, repeatable=repeatable)
     except Uncertain as error:
         if creates is None:
             raise

@@ -229,8 +229,9 @@ class Runs:
 
         try:
             if is_call:  # by a node, not by whoever may be behind the present request
-                return await self._writer.write(unit, created)
-            return await idempotency.write(self._writer, unit, created, creates=("runId", facts.id))
+                return await self._writer.write(unit, created, repeatable=True)
+            creates = ("runId", facts.id)
+            return await idempotency.write(self._writer, unit, created, creates=creates, repeatable=True)
         except Uncertain:
             self._engine.doubted(opening)
             raise

@@ -6,7 +6,7 @@ The run's row gives the events their sequence numbers, whoever writes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -78,7 +78,7 @@ class Batch:
         return not (self.added or self.changed or self.events or self.signals_used or self.ending)
 
 
-_ADVANCE = Statement(
+_STEP = (
     sa.update(runs)
     .where(
         runs.c.pk == b("the_pk"),
@@ -93,16 +93,15 @@ _ADVANCE = Statement(
     )
     .returning(runs.c.last_seq)
 )
+_ADVANCE = Statement(_STEP)
+_END = Statement(
+    _STEP.values(finished_at=b("to_finished_at", type_=sa.BigInteger), passed=b("to_passed"), error=b("to_error"))
+)
 _LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
 _AFTER = Statement(
     sa.select(events.c.seq, events.c.type, events.c.at, events.c.data)
     .where(events.c.run_pk == b("the_pk"), events.c.seq > b("after"))
     .order_by(events.c.seq)
-)
-_END = Statement(
-    sa.update(runs)
-    .where(runs.c.pk == b("the_pk"))
-    .values(finished_at=b("to_finished_at", type_=sa.BigInteger), passed=b("to_passed"), error=b("to_error"))
 )
 _NUMBER = Statement(
     sa.update(runs)
@@ -206,16 +205,7 @@ def _outcome(execution: Execution, text: str | None, veil: Veil) -> dict[str, An
 
 def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: int, batch: Batch) -> list[Event]:
     """Writes a batch under its fence and returns its events numbered; raises `StaleFence`."""
-    status = batch.ending.status if batch.ending else batch.status
-    row = tx.one(
-        _ADVANCE,
-        the_pk=run_pk,
-        the_fence=fence,
-        events=len(batch.events),
-        executed=batch.executed,
-        to_status=status.value,
-        to_wake_at=batch.wake_at,
-    )
+    row = _advance(tx, run_pk, fence, batch)
     if row is None:
         raise StaleFence
     for fork in batch.forks:
@@ -223,7 +213,9 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        _end(tx, run_pk, org_id, workflow_id, batch.ending, batch.veil)
+        tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
+        if batch.ending.told is not None:
+            wait_rows.tell(tx, batch.ending.told, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
             batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
     write_executions(tx, run_pk, batch)
@@ -231,6 +223,23 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
         tx.run(_USE_SIGNAL, id_=signal_id)
     first = row[0] - len(batch.events) + 1
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
+
+
+def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
+    """Moves the run's row on under its fence; its newest sequence number, or None for a stale fence."""
+    ending = batch.ending
+    values = {
+        "the_pk": run_pk,
+        "the_fence": fence,
+        "events": len(batch.events),
+        "executed": batch.executed,
+        "to_status": (ending.status if ending else batch.status).value,
+        "to_wake_at": batch.wake_at,
+    }
+    if ending is None:
+        return tx.one(_ADVANCE, **values)
+    error = _text(batch.veil, ending.error)
+    return tx.one(_END, **values, to_finished_at=ending.at, to_passed=int(ending.passed), to_error=error)
 
 
 def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
@@ -246,19 +255,6 @@ def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] |
     plain = [(event.type, event.at, event.data) for event in found]
     first = next((i for i in range(len(found) - size + 1) if plain[i : i + size] == batch.events), None)
     return None if first is None else found[first : first + size]
-
-
-def _end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, ending: Ending, veil: Veil) -> None:
-    tx.run(
-        _END,
-        the_pk=run_pk,
-        to_finished_at=ending.at,
-        to_passed=int(ending.passed),
-        to_error=_text(veil, ending.error),
-    )
-    tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
-    if ending.told is not None:
-        wait_rows.tell(tx, ending.told, ending.at)
 
 
 def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
@@ -279,16 +275,19 @@ def write_events(
     tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
     """Writes events with consecutive numbers from `first` on."""
-    numbered = [Event(first + index, kind, at, data) for index, (kind, at, data) in enumerate(written)]
-    tx.many(
-        _ADD_EVENT,
-        [{"run_pk": run_pk, "seq": e.seq, "type": e.type, "at": e.at, "data": e.data} for e in numbered],
-    )
-    for index, event in enumerate(numbered):
-        if event.type in ACTIVITY:
-            row = tx.one(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=event.seq)
+    rows = [
+        {"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data}
+        for seq, (kind, at, data) in enumerate(written, first)
+    ]
+    tx.many(_ADD_EVENT, rows)
+    numbered = []
+    for seq, (kind, at, data) in enumerate(written, first):
+        cursor = None
+        if kind in ACTIVITY:
+            row = tx.one(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=seq)
             assert row is not None
-            numbered[index] = replace(event, cursor=row[0])
+            cursor = row[0]
+        numbered.append(Event(seq, kind, at, data, cursor))
     return numbered
 
 

@@ -5,13 +5,26 @@ Measured: building and executing statements through SQLAlchemy doubles the CPU t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Executable
 from sqlalchemy.engine import Dialect
 
 Row = tuple[Any, ...]
+Take = Callable[[Mapping[str, Any]], Any]  # from values by name to what the driver is given
+
+
+def _take(order: Sequence[str] | None, fixed: Mapping[str, Any]) -> Take:
+    """`order`: of positional parameters; None when the driver takes names."""
+    if order is None:
+        return lambda values: {**fixed, **values} if fixed else values
+    if len(order) == 1:
+        (name,) = order
+        return lambda values: (values[name] if name in values else fixed[name],)
+    pick: Take = itemgetter(*order) if order else lambda _: ()
+    return (lambda values: pick({**fixed, **values})) if fixed else pick
 
 
 class Statement:
@@ -21,18 +34,18 @@ class Statement:
 
     def __init__(self, source: Executable) -> None:
         self._source = source
-        self._bound: dict[str, tuple[str, tuple[str, ...] | None, dict[str, Any]]] = {}
+        self._bound: dict[str, tuple[str, Take]] = {}
 
-    def bind(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:
-        """The SQL text, the order of positional parameters (None: named), and values fixed in the statement."""
+    def bind(self, dialect: Dialect) -> tuple[str, Take]:
+        """The SQL text, and what makes the driver's parameters of the values and those fixed in the statement."""
         bound = self._bound.get(dialect.name)
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-            order = tuple(compiled.positiontup) if compiled.positional else None
+            order = compiled.positiontup if compiled.positional else None
             fixed = {
                 name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
             }
-            bound = self._bound[dialect.name] = (compiled.string, order, fixed)
+            bound = self._bound[dialect.name] = (compiled.string, _take(order, fixed))
         return bound
 
 
@@ -50,40 +63,33 @@ class Tx:
         """The driver's cursor, for what moves whole tables."""
         return self._cursor
 
-    def _parameters(
-        self, order: tuple[str, ...] | None, fixed: dict[str, Any], values: Mapping[str, Any]
-    ) -> Sequence[Any] | Mapping[str, Any]:
-        if fixed:
-            values = {**fixed, **values}
-        return [values[name] for name in order] if order is not None else values
-
     def run(self, statement: Statement, **values: Any) -> int:
         """Executes and returns the number of rows it touched."""
-        sql, order, fixed = statement.bind(self._dialect)
-        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        sql, take = statement.bind(self._dialect)
+        self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
     def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
         """Executes once per row."""
         if not rows:
             return
-        sql, order, fixed = statement.bind(self._dialect)
+        sql, take = statement.bind(self._dialect)
         if len(rows) == 1:
-            self._cursor.execute(sql, self._parameters(order, fixed, rows[0]))
+            self._cursor.execute(sql, take(rows[0]))
         else:
-            self._cursor.executemany(sql, [self._parameters(order, fixed, row) for row in rows])
+            self._cursor.executemany(sql, [take(row) for row in rows])
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """The first row, or None."""
-        sql, order, fixed = statement.bind(self._dialect)
-        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        sql, take = statement.bind(self._dialect)
+        self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Every row."""
-        sql, order, fixed = statement.bind(self._dialect)
-        self._cursor.execute(sql, self._parameters(order, fixed, values))
+        sql, take = statement.bind(self._dialect)
+        self._cursor.execute(sql, take(values))
         rows: list[Row] = self._cursor.fetchall()
         return rows
 

@@ -1,6 +1,7 @@
 """Group commit: one thread owns all writes of the process and commits whatever is queued in one transaction.
 
-Each waiter's unit runs in a savepoint of its own, so a broken constraint or a stale fence fails that unit alone.
+A broken constraint or a stale fence fails its own unit alone: each runs in a savepoint. Units that may be run again
+need none until one fails, and then the whole group is run again with them; a savepoint costs as much as its unit.
 Waiters are answered, and readers told, after the commit and never before.
 """
 
@@ -34,14 +35,19 @@ def _nothing() -> None:
 
 
 class _Waiter:
-    __slots__ = ("after", "future", "result", "unit")
+    __slots__ = ("after", "future", "repeatable", "result", "unit")
 
     def __init__(
-        self, unit: Callable[[Tx], Any], future: asyncio.Future[Any], after: Callable[[Any], None] | None
+        self,
+        unit: Callable[[Tx], Any],
+        future: asyncio.Future[Any],
+        after: Callable[[Any], None] | None,
+        repeatable: bool,
     ) -> None:
         self.unit = unit
         self.future = future
         self.after = after
+        self.repeatable = repeatable
         self.result: Any = None
 
 
@@ -81,15 +87,18 @@ class Writer:
         """Units that wait for the next commit."""
         return len(self._queue)
 
-    def write(self, unit: Unit[T], after: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+    def write(
+        self, unit: Unit[T], after: Callable[[T], None] | None = None, *, repeatable: bool = False
+    ) -> asyncio.Future[T]:
         """Runs `unit` in the next group; the future holds its result once the group is on disk.
 
-        `after(result)` is called on the event loop just before the future is set, in commit order.
+        `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: what
+        the unit does besides writing to the store is the same done twice.
         """
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.append(_Waiter(unit, future, after))
+        self._queue.append(_Waiter(unit, future, after, repeatable))
         self._wake.set()
         return future
 
@@ -128,10 +137,38 @@ class Writer:
         self._loop.call_soon_threadsafe(told, *values)
 
     def _execute(self, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
+        tx = self._begin()
+        if len(group) == 1 or all(waiter.repeatable for waiter in group):
+            error = self._run_bare(tx, group)
+            if error is None:
+                return group, []
+            if len(group) == 1:
+                return [], [(group[0], error)]
+            tx = self._begin()
+        return self._run_apart(tx, group)
+
+    def _begin(self) -> Tx:
         tx = self._database.begin()
         if self._in_doubt:
             self._in_doubt = False
             self._tell(self.on_settled)
+        return tx
+
+    def _run_bare(self, tx: Tx, group: list[_Waiter]) -> Exception | None:
+        """All or nothing; the error of the unit for which it is nothing."""
+        try:
+            for waiter in group:
+                waiter.result = waiter.unit(tx)
+        except Exception as error:
+            self._database.rollback()
+            if self._database.is_fatal(error):
+                raise
+            return error
+        self._database.commit()
+        return None
+
+    def _run_apart(self, tx: Tx, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
+        """Each unit fails alone."""
         done: list[_Waiter] = []
         failed: list[tuple[_Waiter, Exception]] = []
         for waiter in group:
