@@ -41,26 +41,29 @@ def run(
     workflows = scale or DEFAULT_SCALE
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as folder, Anvil() as node:
         world = build(Path(folder))
-        found = {
-            strategy: _compare(world, strategy, workflows, int(steps), seed, min(int(lanes), workflows))
-            for strategy in strategies.split(",")
-        }
+        shared = min(int(lanes), workflows)
+        found = _compare(world, strategies.split(","), workflows, int(steps), seed, shared)
         version = str(node.rpc("web3_clientVersion"))
     failures = [failure for tally in found.values() for failure in tally.failures]
     failures += [f"{name}: {miss}" for name, tally in found.items() for miss in _missed(tally)]
     return {"node": version, **{name: tally.public() for name, tally in found.items()}, "failures": failures[:40]}
 
 
-def _compare(world: World, strategy: str, workflows: int, steps: int, seed: int, lanes: int) -> Tally:
+def _compare(
+    world: World, strategies: list[str], workflows: int, steps: int, seed: int, lanes: int
+) -> dict[str, Tally]:
+    """All lanes of all strategies at once: each waits for blocks most of the time."""
     shares = [workflows // lanes + (lane < workflows % lanes) for lane in range(lanes)]
-    total = Tally()
-    with ProcessPoolExecutor(lanes, mp_context=get_context("spawn")) as pool:
-        running = [
-            pool.submit(run_lane, world, strategy, share, steps, seed, lane) for lane, share in enumerate(shares)
-        ]
-        for one in running:
-            total.add(one.result())
-    return total
+    found = {strategy: Tally() for strategy in strategies}
+    with ProcessPoolExecutor(lanes * len(strategies), mp_context=get_context("spawn")) as pool:
+        running = {
+            pool.submit(run_lane, world, strategy, share, steps, seed, lane): strategy
+            for strategy in strategies
+            for lane, share in enumerate(shares)
+        }
+        for one, strategy in running.items():
+            found[strategy].add(one.result())
+    return found
 
 
 def _missed(tally: Tally) -> list[str]:

@@ -4,15 +4,14 @@
 
 Every bundled example and `scale` random workflows (`bench/random_workflows.py`, with messages, web requests,
 variables, tables, signatures and waits added) are simulated. Outside stand: an endpoint that lets reads of the chain
-through and refuses the rest, a place on the web, a signer, and `strace` with every connection of the server's
-processes. Every row of every table and every file of the data folder is compared before and after. At the end the same
-is run live, as a control: there everything must be seen.
+through and refuses the rest, a place on the web, a signer, and `strace` (or samples of `/proc`) with the connections
+of the server's processes. Every row of every table and every file of the data folder is compared before and after. At
+the end the same is run live, as a control: there everything must be heard.
 """
 
 from __future__ import annotations
 
 import random
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -24,6 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from anvil import ACCOUNTS, CHAIN_ID, Anvil
+from bench import connections
+from bench.connections import Watch
 from bench.noisy_workflows import examples, noisy
 from bench.random_workflows import Deck, Drawing
 from bench.recorders import Recorders, recorders
@@ -34,7 +35,6 @@ from contracts import World, build
 
 DEFAULT_SCALE = 200
 _WALLETS = (1, 2, 3)
-_CONNECT = re.compile(r"connect\(\d+, \{sa_family=AF_INET6?, (?:sin6?_port=htons\((?P<port>\d+)\))?")
 
 Json = dict[str, Any]
 
@@ -61,22 +61,21 @@ def _proof(world: World, strategy: str) -> Iterator[Proof]:
         world.node() as node,
         recorders(node.url, addresses) as outside,
     ):
-        trace = Path(name) / "trace"
-        before = ["strace", "-f", "-qq", "-e", "trace=connect", "-e", "signal=none", "-o", str(trace)]
+        watch = connections.watch(Path(name))
         settings = {"simulation_strategy": strategy, "remote_signers": f"vault={outside.signer_url}"}
-        with open_server(Path(name), world, outside.node_url, before=before, **settings) as process:
-            yield Proof(world, node, outside, process, trace)
+        with open_server(Path(name), world, outside.node_url, before=watch.command, **settings) as process:
+            yield Proof(world, node, outside, process, watch)
 
 
 class Proof:
     """One server, and everything around it."""
 
-    def __init__(self, world: World, node: Anvil, outside: Recorders, process: ServerProcess, trace: Path) -> None:
+    def __init__(self, world: World, node: Anvil, outside: Recorders, process: ServerProcess, watch: Watch) -> None:
         self._world = world
         self._node = node
         self._outside = outside
         self._process = process
-        self._trace = trace
+        self._watch = watch
         self._witness = world.witness(node)
         self._server = Server(process)
         self._failures: list[str] = []
@@ -89,7 +88,7 @@ class Proof:
         """All simulations between two looks at everything; then the control."""
         ready = self._prepare(workflows, steps, seed)
         self._outside.forget()
-        traced = self._trace.stat().st_size
+        self._watch.begin(self._process.server_pid)
         chain, before = self._chain(), Store.read(self._process.data_dir)
         ended: Counter[str] = Counter()
         nodes: Counter[str] = Counter()
@@ -111,7 +110,7 @@ class Proof:
             "refusedByTheEndpoint": dict(self._outside.refused),
             "writesToTheWeb": dict(self._outside.writes),
             "callsOfTheSigner": dict(self._outside.signer),
-            "connections": self._connections(traced),
+            "connections": self._connections(),
             "tablesCompared": len(after.tables),
             "rowsCompared": sum(map(len, before.tables.values())),
             "rowsThatCame": dict(difference.came),
@@ -141,30 +140,20 @@ class Proof:
         nonces = {ACCOUNTS[place]: self._witness.nonce(ACCOUNTS[place]) for place in _WALLETS}
         return {"height": web3.eth.block_number, "nonces": nonces, "waiting": self._node.rpc("txpool_status")}
 
-    def _connections(self, start: int) -> Json:
-        """Where the server's processes connected to, as strace saw it."""
-        counted: Counter[str] = Counter()
-        names = {
+    def _connections(self) -> Json:
+        """Where the server's processes connected to."""
+        names: dict[int | str, str] = {
             int(url.rpartition(":")[2]): name
             for url, name in (
                 (self._outside.node_url, "the chain's endpoint"),
                 (self._outside.web_url, "the web"),
                 (self._outside.signer_url, "the signer"),
-                (self._process.base, "itself"),
             )
         }
-        with self._trace.open(errors="replace") as lines:
-            lines.seek(start)
-            for line in lines:
-                found = _CONNECT.search(line)
-                if found is not None:
-                    counted[names.get(int(found["port"] or 0), f"elsewhere: {line.strip()}")] += 1
-                elif "connect(" in line:
-                    counted[f"elsewhere: {line.strip()}"] += 1
-        self._failures += [
-            f"a connection to {name}" for name in counted if name not in ("the chain's endpoint", "the web")
-        ]
-        return {"seenBy": "strace -f", **counted}
+        counted = {names.get(target, f"elsewhere: {target}"): count for target, count in self._watch.end().items()}
+        allowed = ("the chain's endpoint", "the web")
+        self._failures += [f"a connection to {name}" for name in counted if name not in allowed]
+        return {"seenBy": self._watch.seen_by, **counted}
 
     def _control(self, last: tuple[str, Json]) -> Json:
         """The same live: everything that must be silent above is heard here."""
