@@ -40,6 +40,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_map_names_every_folder_and_the_layers_are_those_that_are_checked() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    shown = re.search(r"^src/dustrun/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    named = set(re.findall(r"([a-z_]+)[/.]", shown.group(1)))
+    there = {path.stem for path in (ROOT / "src/dustrun").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__", "py"} <= named
+    drawn = re.search(r"^```\n(cli >.*?)^```", text, re.MULTILINE | re.DOTALL)
+    checked = re.search(r"^layers =\n(.*?)^\n", (ROOT / ".importlinter").read_text(), re.MULTILINE | re.DOTALL)
+    assert drawn is not None
+    assert checked is not None
+    assert [part.strip() for part in drawn.group(1).split(">")] == checked.group(1).strip().split("\n    ")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_json_is_json(page: Path) -> None:
     for text in blocks(page, "json"):

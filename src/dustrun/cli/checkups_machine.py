@@ -11,6 +11,7 @@ import resource
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dustrun.cli.finding import Finding
 from dustrun.errors import DustrunError
@@ -23,6 +24,7 @@ _OF_COMMANDS = frozenset({"DUSTRUN_SERVER", "DUSTRUN_API_KEY"})
 _FEW_FILES = 4096
 _TOO_FEW_FILES = 512
 _ASK_S = 2.0
+_HERE = ("127.0.0.1", "::1", "localhost")
 
 
 def unknown_settings(environment: Mapping[str, str]) -> list[Finding]:
@@ -72,9 +74,17 @@ def _taken(settings: Settings, place: str, error: OSError) -> Finding:
 
 
 def answers_as_ours(settings: Settings) -> bool:
-    """Whether a Dustrun server answers where the settings say."""
+    """Whether a Dustrun server answers where the settings say, or on this machine where commands look for it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
-    connection = http.client.HTTPConnection(host, settings.port, timeout=_ASK_S)
+    asked = urlsplit(os.environ.get("DUSTRUN_SERVER", ""))
+    places = [(host, settings.port)]
+    if asked.hostname in _HERE and asked.port is not None:
+        places.append((asked.hostname, asked.port))
+    return any(_answers(*place) for place in places)
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=_ASK_S)
     try:
         connection.request("GET", "/healthz")
         response = connection.getresponse()
