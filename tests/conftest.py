@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both; the rest of the tests does not come near the dialect.
-_ON_BOTH = ("engine", "services", "storage", "replay", "api/test_run_call.py", "api/test_idempotency.py")
+_ON_BOTH = ("engine", "services", "secrecy", "storage", "replay", "api/test_run_call.py", "api/test_idempotency.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

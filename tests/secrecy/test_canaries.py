@@ -18,6 +18,7 @@ import pytest
 
 from echoing import Echo, echoing
 from secrecy.spelled import find_leaks, pieces
+from secrecy.stores import rows_of
 from served import Served, served
 
 SPILL = '''"""Says a secret in every way an action can."""
@@ -211,16 +212,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_no_canary_is_found_anywhere(folder: Path) -> None:
+async def test_no_canary_is_found_anywhere(folder: Path, store_url: str) -> None:
     async with echoing() as echo:
         echo.token_prefix, echo.refresh_prefix = canary("access"), canary("rotated")
         echo.expires_in = 2
-        await asyncio.to_thread(_search, folder, echo)
+        await asyncio.to_thread(_search, folder, echo, store_url)
 
 
-def _search(folder: Path, echo: Echo) -> None:
+def _search(folder: Path, echo: Echo, store_url: str) -> None:
     data_dir, key = folder / "data", folder / "master.key"
-    settings = {"outbound_allow": "127.0.0.1,localhost", "log_level": "debug", "master_key_file": str(key)}
+    settings = {
+        "database_url": store_url,
+        "outbound_allow": "127.0.0.1,localhost",
+        "log_level": "debug",
+        "master_key_file": str(key),
+    }
     with served(data_dir, 0, actions_dir=str(folder / "actions"), **settings) as server:
         watch = Watch(server)
         made = connectors(watch, echo)
@@ -237,7 +243,9 @@ def _search(folder: Path, echo: Echo) -> None:
     assert CANARIES["bearer"] in sent
     assert CANARIES["header"] in sent
     assert canary("access") in sent
-    places = {**watch.heard, **live, **at_rest}
+    rows = rows_of(store_url) | {path.name: path.read_bytes() for path in folder.glob("dustrun.db*")}
+    assert "•••" in rows["table executions"].decode(), "what was masked is there"
+    places = {**watch.heard, **live, **at_rest, **rows}
     assert any("server.log" in place for place in places)
     canaries = {**CANARIES, "access": canary("access"), "rotated": canary("rotated")}
     cut = {part: text for name, whole in canaries.items() for part, text in pieces(whole, 12).items()}

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from eth_account import Account
 from eth_account.hdaccount.mnemonic import Mnemonic
 from eth_keyfile.keyfile import create_keyfile_json
 
 from secrecy.spelled import find_leaks
+from secrecy.stores import rows_of
 from served import ROOT, Served, served
 
 KEY = bytes.fromhex("5f9d3c71e8b24a06d7c15b8e92f340a6bd17e95c2a8f6403719de5b8c64f02a3")
@@ -98,20 +100,23 @@ def _disk(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_nothing_that_a_server_says_or_keeps_holds_a_key(tmp_path: Path, monkeypatch: Any) -> None:
+def test_nothing_that_a_server_says_or_keeps_holds_a_key(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CANARY_KEY", IN_ENVIRONMENT)
-    with served(tmp_path / "data", env_signers="CANARY_KEY", log_level="debug") as server:
+    with served(tmp_path / "data", database_url=store_url, env_signers="CANARY_KEY", log_level="debug") as server:
         caller = _Caller(server)
         try:
             _use(caller)
         finally:
             caller.close()
         said = caller.heard | _command_line(server, tmp_path)
-        running = _disk(tmp_path / "data")
+        running = _disk(tmp_path / "data") | rows_of(store_url)
+        running |= {path.name: path.read_bytes() for path in tmp_path.glob("dustrun.db*")}
     assert any(name.endswith("server.log") for name in running)
     address = {"what is no secret": Account.from_key(KEY).address}
     seen = find_leaks(address, said | running)
-    assert len([found for found in seen if "dustrun.db" in found or " /v1/wallets" in found]) > 5  # the search finds
+    assert len([found for found in seen if "table wallets" in found or " /v1/wallets" in found]) > 5  # the search finds
     assert find_leaks(_canaries(), said | running | _disk(tmp_path / "data")) == []
 
 
