@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from dustrun import clock
 from dustrun.chain import fees, multicall, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
@@ -15,7 +16,7 @@ from dustrun.chain.rpc import EndpointDown, Request, RpcError
 from dustrun.core.addresses import keccak256
 from dustrun.core.intent import Log, Receipt
 from dustrun.core.network import Network
-from dustrun.errors import Temporary
+from dustrun.errors import Code, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
 NonceTag = Literal["pending", "latest", "safe", "finalized"]
@@ -23,6 +24,8 @@ BroadcastOutcome = Literal[
     "accepted", "known", "nonce-too-low", "underpriced", "funds", "refused", "not-sent", "unknown"
 ]
 _KEPT_TIMES: Final = 256
+_NEWEST_HEAD_S: Final = 300
+_OLDEST_HEAD_S: Final = 3600
 _REVERT_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
 _OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
     Kind.ALREADY_KNOWN: "known",
@@ -60,9 +63,12 @@ class LiveChain:
 
     async def verify(self) -> None:
         """Makes sure that every endpoint serves this chain (id and genesis); raises `Permanent` (`CHAIN_MISMATCH`)
-        when one does not. To be awaited before anything is signed; asks each endpoint once."""
+        when one does not; then that its head is of now, raises `Temporary` when it is not. To be awaited before
+        anything is signed; the first asks each endpoint once."""
         async with self._verifying:
             await self.endpoints.verify()
+        if not self.network.is_local:  # whose time may be moved at will, and which may mine when it is asked to
+            _check_time(self.network, (await self.block()).time)
 
     async def block(self) -> Block:
         """The head."""
@@ -276,3 +282,16 @@ def _reason(data: bytes, errors: Sequence[Mapping[str, Any]], message: str | Non
 def _at(block: str) -> Any:
     """A block of a call: a hash goes as EIP-1898 has it, so that no other block can answer."""
     return {"blockHash": block} if len(block) == 66 else block
+
+
+def _check_time(network: Network, head_s: int) -> None:
+    """A height that is made up is told by its time: with one endpoint there is no other to compare it with."""
+    ahead_s = head_s - clock.now_ms() // 1000
+    if -_OLDEST_HEAD_S <= ahead_s <= _NEWEST_HEAD_S:
+        return
+    where = f"{ahead_s} s in the future" if ahead_s > 0 else f"{-ahead_s} s in the past"
+    raise Temporary(
+        f"The newest block that the endpoints of {network.name} (chain {network.chain_id}) name lies {where}, so their "
+        "height is not believed and nothing is signed. Look at `chain_endpoints`.",
+        code=Code.CHAIN_UNREACHABLE,
+    )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dustrun.core.addresses import read_address
 from dustrun.core.network import Network
-from dustrun.errors import Code, Invalid
+from dustrun.errors import Code, Invalid, Problem
 
 _FOLDER: Final = Path(__file__).parent / "networks"
 
@@ -109,8 +109,8 @@ def get_network(networks: Mapping[int, Network], wanted: int | str) -> Network:
     shown = near or list(networks.values())
     told = ", ".join(f"{network.chain_id} ({network.name})" for network in dict.fromkeys(shown))
     asked = "Did you mean" if near else "Known are"
-    raise Invalid(
+    message = (
         f'The server knows no chain "{wanted}". {asked} {told}{"?" if near else "."} An operator adds chains by '
-        "files in `networks_dir`.",
-        code=Code.CHAIN_UNKNOWN,
+        "files in `networks_dir`."
     )
+    raise Invalid(message, code=Code.CHAIN_UNKNOWN, details=[Problem("chainId", message)])
