@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
+from anvil import ACCOUNTS, CHAIN_ID
 from chain.proxies import Answer, Call, proxy
 from contracts import World
 from dustrun.core.addresses import ZERO_ADDRESS, checksum
@@ -163,8 +163,10 @@ def _cases(at: dict[str, str]) -> list[Case]:
 
 def _chain_cases(at: dict[str, str]) -> list[Case]:
     names = [name for name in _good(at) if not name.startswith(("sign-", "wrap", "unwrap", "swap"))]
-    down = [(name, {"chainId": DOWN}, "TEMPORARY", None, "chain") for name in names]
-    liar = [(name, {"chainId": LIAR}, "TEMPORARY", None, "in the future") for name in names if name != "send-erc721"]
+    down: list[Case] = [(name, {"chainId": DOWN}, "TEMPORARY", None, "chain") for name in names]
+    liar: list[Case] = [
+        (name, {"chainId": LIAR}, "TEMPORARY", None, "in the future") for name in names if name != "send-erc721"
+    ]
     return (
         down
         + liar
