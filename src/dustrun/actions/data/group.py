@@ -6,9 +6,10 @@ three. The groups are a list, so that a `for-each` can take them and keys keep t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, comparable, kind_of, need, parse_path, reach, refuse
 from dustrun.sdk import Context, Effect, Fields, action
@@ -24,12 +25,12 @@ class Input(Fields):
     )
 
 
-class Group(Fields):
-    """One group."""
+class Group(TypedDict):
+    """One group. No model: a hundred thousand of them would take a second."""
 
-    key: Any = Field(description="The value that its items share.")
-    items: list[Any] = Field(description="The items.")
-    count: int = Field(description="How many they are.")
+    key: Annotated[Any, Field(description="The value that its items share.")]
+    items: Annotated[list[Any], Field(description="The items.")]
+    count: Annotated[int, Field(description="How many they are.")]
 
 
 class Output(Fields):
@@ -56,17 +57,21 @@ class Output(Fields):
 )
 def group(input: Input, ctx: Context) -> Output:
     """Hands every item to its group."""
-    found: dict[Any, tuple[Any, list[Any]]] = {}
+    found: dict[Any, Group] = {}
+    path = parse_path(input.field)
     for number, item in enumerate(input.array):
-        key = _key(input, item, number)
-        if key is not MISSING:
-            found.setdefault(comparable(key), (key, []))[1].append(item)
-    groups = [Group(key=key, items=items, count=len(items)) for key, items in found.values()]
-    return Output(groups=groups, group_count=len(groups))
-
-
-def _key(input: Input, item: Any, number: int) -> Any:
-    key = need(item, number, input.field) if input.on_missing == "fail" else reach(item, parse_path(input.field))
-    if isinstance(key, list | dict):
-        raise refuse(f'The "{input.field}" of item {number} is {kind_of(key)}, which cannot name a group', "array")
-    return None if key is MISSING and input.on_missing == "null" else key
+        key = reach(item, path)
+        if key is MISSING:
+            if input.on_missing == "fail":
+                need(item, number, input.field)
+            if input.on_missing == "drop":
+                continue
+            key = None
+        if isinstance(key, list | dict):
+            raise refuse(f'The "{input.field}" of item {number} is {kind_of(key)}, which cannot name a group', "array")
+        same = comparable(key)
+        if (one := found.get(same)) is None:
+            one = found[same] = {"key": key, "items": [], "count": 0}
+        one["items"].append(item)
+        one["count"] += 1
+    return Output.model_construct(groups=list(found.values()), group_count=len(found))

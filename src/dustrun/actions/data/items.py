@@ -26,6 +26,13 @@ MISSING: Final[Any] = object()
 """What `reach` gives when an item has no such field."""
 
 Path = tuple[str | int, ...]
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "true or false",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
 
 
 @functools.lru_cache(maxsize=1000)
@@ -96,10 +103,7 @@ def number_of(value: Any) -> int | Decimal | None:
 
 def kind_of(value: Any) -> str:
     """What a value is, in words for people."""
-    if is_number(value):
-        return "a number"
-    words = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
-    return words.get(type(value), "no JSON value")
+    return "a number" if is_number(value) else _KINDS.get(type(value), "no JSON value")
 
 
 @dataclass(frozen=True, slots=True)
