@@ -140,9 +140,10 @@ async def _measure(process: load.Process, runs: int) -> dict[str, Any]:
     }
 
 
-def run(scale: int | None = None, seed: int = 0, *, peers: bool = True) -> dict[str, Any]:
+def run(scale: int | None = None, seed: int = 0, *, quick: bool = False, peers: bool = True) -> dict[str, Any]:
     """`scale` = runs in each round of the rate."""
-    runs = scale or 3000
+    del seed
+    runs = scale or (300 if quick else 3000)
     more = {"DUSTRUN_MAX_WAITING_STREAMS": "2000"}
     with tempfile.TemporaryDirectory() as folder, load.server(Path(folder) / "data", **more) as process:
         ours = asyncio.run(_measure(process, runs))

@@ -102,12 +102,15 @@ def _memory(found: dict[str, Any] | None) -> str:
 
 
 def _growth(found: dict[str, Any] | None) -> str:
-    says = "Time of one run by its size, parsing and validation of the definition included; microseconds a node."
+    says = (
+        "The server's processor time for one run by its size, parsing and validation of the definition included; "
+        "microseconds a node."
+    )
     text = _section("Cost of a node by the size of the run", "scripts/bench growth", found, says)
     if found is None:
         return text
     rows = [
-        [name, ", ".join(f"{point['nodes']:,}: {point['usPerNode']}" for point in shape["points"])]
+        [name, ", ".join(f"{point['nodes']:,}: {point['cpuUsPerNode']}" for point in shape["points"])]
         for name, shape in found["result"]["shapes"].items()
     ]
     return f"{text}\n{_table(['Shape', 'Nodes: microseconds each'], rows)}"
