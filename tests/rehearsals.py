@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def look(contract: str, function: str, *children: str, args: list[Any] | None = 
     )
 
 
-def balance(of: str, *children: str, chain: int = CHAIN_ID) -> Definition:
+def balance(of: str, *children: str, chain: int = CHAIN_ID, **more: Any) -> Definition:
     """Reads a native balance."""
-    return node("get-balance", *children, chain=chain, payload={"address": of})
+    return node("get-balance", *children, chain=chain, payload={"address": of}, **more)
 
 
 def say(message: str, *children: str, **more: Any) -> Definition:
@@ -73,6 +73,15 @@ def result(run: Run, node_id: str) -> Any:
 def error(run: Run, node_id: str) -> Any:
     """Why a node failed."""
     return run["executionState"][node_id]["error"]
+
+
+def runs(node_id: str) -> Callable[[Run], bool]:
+    """Whether a node has begun and not ended, for `until`."""
+
+    def holds(run: Run) -> bool:
+        return bool(run["executionState"].get(node_id, {}).get("status") in ("running", "waiting"))
+
+    return holds
 
 
 class Studio:

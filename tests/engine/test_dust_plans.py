@@ -13,7 +13,7 @@ import pytest
 from contracts import ETHER, MAX, RICH, World
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
-from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, say, told
+from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, runs, say, told
 
 DUST = 4 * 10**12  # a cent of a coin worth 2500 USD
 
@@ -181,7 +181,7 @@ async def _swap_after(studio: Studio, happens: Any, **swap: Any) -> Run:
     }
     nonce = studio.outbox.nonce()
     run_id = await studio.bench.start(nodes, dustTest=True)
-    await studio.bench.until(run_id, lambda run: "pause" in run["executionState"])
+    await studio.bench.until(run_id, runs("pause"))
     happens()
     run = await studio.bench.ended(run_id)
     assert run["status"] == "failure", run["executionState"]["swap"]

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from anvil import ACCOUNTS, CHAIN_ID, Anvil, binary
 from chain.proxies import Answer, Call, proxy
 from contracts import ETHER, World, artifact
 from engine.conftest import OWN_ACTIONS, trial
-from rehearsals import SHOP, Run, Studio, balance, call, error, hand, look, node, open_studio, pay, result, told
+from rehearsals import SHOP, Run, Studio, balance, call, error, hand, look, node, open_studio, pay, result, runs, told
 
 STRATEGIES = ["simulate-v1", "trace-call", "local-fork"]
 
@@ -48,7 +49,7 @@ async def interrupted(studio: Studio, after: dict[str, Any], happens: Callable[[
         "never": pay(2),
     }
     run_id = await studio.bench.start(nodes, simulate=True)
-    await studio.bench.until(run_id, lambda run: run["executionState"].get("pause", {}).get("status") == "running")
+    await studio.bench.until(run_id, runs("pause"))
     happens()
     return await studio.bench.ended(run_id)
 
@@ -122,6 +123,41 @@ async def test_an_endpoint_that_lacks_the_block_is_passed_over(tmp_path: Path, w
             run = await studio.passed(nodes)
             assert result(run, "see")["balance"] == "5"
             assert {"eth_call", "eth_simulateV1"} <= set(refused)
+
+
+async def test_a_block_is_not_given_up_while_an_endpoint_that_may_have_it_is_silent(
+    tmp_path: Path, world: World, chain: Anvil
+) -> None:
+    """The endpoint with the block comes back after a while, and the run goes on; the other one never had it."""
+    silent = [False]
+
+    async def reply(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=503) if silent[0] else None
+
+    def twist(call: Call, answer: Answer) -> Answer:
+        if "blockHash" not in json.dumps(call.get("params", [])):
+            return answer
+        return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32001, "message": "header not found"}}
+
+    nodes = {
+        "pay": pay(1, "pause"),
+        "pause": trial(name="pause", effect="read", sleepMs=500, children=["after"]),
+        "after": pay(2, "rest", onError="continue"),
+        "rest": trial(name="rest", effect="read", sleepMs=4000, children=["see"]),
+        "see": balance(SHOP),
+    }
+    async with proxy(chain.url, reply=reply) as full, proxy(chain.url, twist=twist) as light:
+        endpoints = {CHAIN_ID: (full.url, light.url)}
+        async with open_studio(tmp_path, world, chain, chain_endpoints=endpoints, actions_dir=OWN_ACTIONS) as studio:
+            run_id = await studio.bench.start(nodes, simulate=True)
+            await studio.bench.until(run_id, runs("pause"))
+            silent[0] = True
+            await studio.bench.until(run_id, lambda run: bool(run["executionState"].get("after", {}).get("error")))
+            silent[0] = False
+            run = await studio.bench.ended(run_id)
+            assert error(run, "after")["code"] == "TEMPORARY", told(run)
+            assert "does not answer" in error(run, "after")["message"]
+            assert result(run, "see")["balance"] == "1", told(run)
 
 
 @pytest.mark.parametrize("has_strategy", [None, "trace-call"])

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from anvil import ACCOUNTS, CHAIN_ID
 from contracts import ETHER, World
-from dustrun.storage.tables import metadata, runs
+from dustrun.storage.tables import metadata
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import address
-from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, told
+from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, runs, told
 
 HOUR_MS = 3_600_000
 NATIVE = f"eip155:{CHAIN_ID}/native"
@@ -138,7 +138,7 @@ async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: W
         async with open_studio(tmp_path, world, chain, store_url=store_url, **settings) as studio:
             await studio.let(limits=[limit(10)])
             run_id = await studio.bench.start(nodes, simulate=True)
-            await studio.bench.until(run_id, lambda run: "pause" in run["executionState"])
+            await studio.bench.until(run_id, runs("pause"))
         async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True, **settings) as studio:
             await studio.let(limits=[limit(10)])
             run = await studio.bench.ended(run_id)
@@ -179,7 +179,8 @@ async def test_a_simulation_leaves_rows_of_its_own_run_and_nothing_else(studio: 
     assert run["status"] == "partial", told(run)
     assert result(run, "hand")["amountReceived"] == "5"
     after = await _rows(studio)
-    ((pk,),) = await studio.outbox.composition.rows(sa.select(runs.c.pk).where(runs.c.id == run["id"]))
+    table = metadata.tables["runs"]
+    ((pk,),) = await studio.outbox.composition.rows(sa.select(table.c.pk).where(table.c.id == run["id"]))
     gone = {name: rows - after[name] for name, rows in before.items() if rows - after[name]}
     assert set(gone) <= {"api_keys", "run_counts"}, gone  # when the key was used last; how many runs there are
     owners = {"runs": "pk", "events": "run_pk", "executions": "run_pk", "simulation_forks": "top_pk"}

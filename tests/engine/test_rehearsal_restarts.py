@@ -15,7 +15,7 @@ from contracts import ETHER, World
 from e2e.server import Server
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ANYTHING, address, write_network
-from rehearsals import SHOP, Run, Studio, balance, describe, hand, node, open_studio, pay, result, told
+from rehearsals import SHOP, Run, Studio, balance, describe, hand, node, open_studio, pay, result, runs, told
 
 STRATEGIES = ["simulate-v1", "trace-call", "local-fork"]
 SWAP = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER)}
@@ -79,7 +79,7 @@ async def test_an_orderly_restart(tmp_path: Path, world: World, store_url: str, 
             expected = await _undisturbed(studio)
             callee = await studio.workflow(callee_nodes(600))
             run_id = await studio.bench.start(nodes(600, callee), simulate=True)
-            await studio.bench.until(run_id, lambda run: place in run["executionState"])
+            await studio.bench.until(run_id, runs(place))
             if place == "call":
                 await asyncio.sleep(0.2)
         async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True, **settings) as studio:
@@ -97,8 +97,7 @@ def _serve(folder: Path, chain: Anvil, world: World, **settings: str) -> Server:
         chain_endpoints=json.dumps({str(CHAIN_ID): [chain.url]}),
         networks_dir=str(write_network(folder, **describe(world.network(chain.url)))),
         actions_dir=str(OWN_ACTIONS),
-        fork_binary=str(binary()),
-        **settings,
+        **{"fork_binary": str(binary()), **settings},
     )
 
 
@@ -163,5 +162,44 @@ async def test_kill_9_at_many_moments(tmp_path: Path, world: World, strategy: st
             assert outcome(run, caller.effects(run_id)) == expected
             (fork,) = run["simulationForks"]
             assert (fork["transactions"], fork["strategy"]) == (9, strategy)
+        finally:
+            server.close()
+
+
+def _forks_of(server: Server) -> list[int]:
+    """Processes of local forks that this server started, by their command lines (Linux)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--fork-url" in words and server.folder.name.encode() in b" ".join(words):
+            found.append(int(folder.name))
+    return found
+
+
+async def test_no_local_fork_outlives_the_server(tmp_path: Path, world: World) -> None:
+    """Neither an orderly end nor a crash in the middle of a simulation leaves a child behind."""
+    with world.node() as chain:
+        folder = tmp_path / "served"
+        folder.mkdir()
+        own = folder / f"anvil-{folder.name}"  # a name by which its processes are known
+        own.symlink_to(binary())
+        server = _serve(folder, chain, world, simulation_strategy="local-fork", fork_binary=str(own))
+        try:
+            caller = Caller(server.start())
+            caller.wallet()
+            workflow = caller.workflow({"pay": pay(1, "pause"), "pause": pause(20_000)})
+            for end in (server.kill, server.stop):
+                run_id = server.start_run(workflow, simulate=True)
+                run = await caller.until(run_id, runs("pause"))
+                assert run["simulationMode"] == "local-fork", told(run)
+                assert _forks_of(server), "there is no child, so this tests nothing"
+                end()
+                async with asyncio.timeout(10):
+                    while _forks_of(server):
+                        await asyncio.sleep(0.05)
+                server.start()
         finally:
             server.close()

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from chain.proxies import proxy
 from contracts import World
 from dustrun.storage.tables import events
-from engine.conftest import OWN_ACTIONS
+from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
-from rehearsals import SHOP, Studio, balance, call, error, node, open_studio, pay, result, say, told
+from rehearsals import SHOP, Studio, balance, call, error, node, open_studio, pay, result, runs, say, told
 
 PLACES = [address(60 + place) for place in range(8)]
 
@@ -120,7 +120,7 @@ async def test_a_cancel_in_the_middle_ends_it_and_shows_what_it_did(far: Studio)
         query = sa.select(sa.func.count()).select_from(events).where(events.c.type == "transaction")
         return int((await far.outbox.composition.rows(query))[0][0])
 
-    await far.bench.until(run_id, lambda run: run["executionState"].get("many", {}).get("status") == "running")
+    await far.bench.until(run_id, runs("many"))
     while await rows_done() < 3:
         pass
     assert (await far.api.post(f"/v1/runs/{run_id}/cancel")).status == 200
@@ -155,3 +155,30 @@ async def test_a_defect_of_an_action_fails_its_node(studio: Studio, fails: str) 
     assert error(run, "bad")["code"] == "INTERNAL", run["executionState"]
     assert result(run, "see")["balance"] == {"run": "0", "finish": "3"}[fails]
     assert len((await studio.effects(run))["transactions"]) == {"run": 0, "finish": 1}[fails]
+
+
+async def test_a_cancel_ends_what_the_simulation_has_called(studio: Studio) -> None:
+    slow = trial(name="slow", effect="read", sleepMs=20_000)
+    callee = await studio.workflow({"pay": pay(1, "slow"), "slow": slow})
+    nodes = {"call": {"type": "call-workflow", "payload": {"workflowId": callee}, "children": ["pay"]}, "pay": pay(2)}
+    run_id = await studio.bench.start(nodes, simulate=True)
+    waits = await studio.bench.until(run_id, lambda run: run["status"] == "waiting")
+    assert "pay" not in waits["executionState"] or waits["executionState"]["pay"]["status"] == "pending"
+    found = (await studio.api.get("/v1/runs?limit=100")).data["items"]
+    (child_id,) = [one["id"] for one in found if one["parentRunId"] == run_id]
+    await studio.bench.until(child_id, runs("slow"))
+    assert studio.held == 1
+    assert (await studio.api.post(f"/v1/runs/{run_id}/cancel")).status == 200
+    assert (await studio.bench.ended(run_id))["status"] == "cancelled"
+    child = await studio.bench.ended(child_id)
+    assert child["status"] == "cancelled"
+    assert [one["nodeId"] for one in (await studio.effects(child))["transactions"]] == ["pay"]
+
+
+async def test_a_called_run_that_ends_early_is_partial_and_does_not_pass(studio: Studio) -> None:
+    wait = {"type": "wait", "payload": {"timeoutMs": 60_000}}
+    callee = await studio.workflow({"pay": pay(1, "wait"), "wait": wait})
+    nodes = {"call": {"type": "call-workflow", "payload": {"workflowId": callee}, "children": ["pay"]}, "pay": pay(2)}
+    run = await studio.simulate(nodes)
+    assert run["executionState"]["call"]["status"] == "partial"
+    assert run["passed"] is False

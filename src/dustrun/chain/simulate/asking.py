@@ -10,7 +10,7 @@ from dustrun.chain.failures import Kind, kind_of, may_pass, to_error
 from dustrun.chain.rpc import Request, Rpc, RpcError
 from dustrun.chain.simulate.fork import Fork
 from dustrun.chain.simulate.result import Rejected
-from dustrun.errors import Code, Permanent
+from dustrun.errors import Code, Permanent, Temporary
 
 
 async def ask_all(
@@ -29,17 +29,24 @@ async def ask_all(
     try:
         return await endpoints.read(ask, "batch", among)
     except RpcError as error:
-        raise simulation_error(error, fork, endpoints.network.name) from None
+        raise simulation_error(error, fork, endpoints, among) from None
 
 
-def simulation_error(error: RpcError, fork: Fork, name: str) -> Exception:
-    """A node refuses a whole request for one transaction without funds; a block that is gone ends the simulation."""
-    kind = kind_of(error)
+def simulation_error(
+    error: RpcError, fork: Fork, endpoints: Endpoints, among: Sequence[Endpoint] | None = None
+) -> Exception:
+    """A node refuses a whole request for one transaction without funds; a block that is gone ends the simulation, but
+    not while an endpoint that may have it does not answer."""
+    kind, name = kind_of(error), endpoints.network.name
     if kind is Kind.FUNDS:
         return Rejected(f"the sender has not enough native coin for the value and the gas ({error.message})")
     if kind is Kind.GAS:
         return Rejected(f"the gas does not do ({error.message})")
     if kind is Kind.NO_STATE:
+        resting = [endpoint.host for endpoint in (endpoints.all if among is None else among) if endpoint.is_resting]
+        if resting:
+            message = f"No endpoint of {name} that answers has block {fork.number} ({fork.hash})"
+            return Temporary(f"{message}; {', '.join(resting)} does not answer.", code=Code.CHAIN_UNREACHABLE)
         return fork_lost(fork, name)
     return to_error(error, f"Simulating on {name}")
 

@@ -7,6 +7,8 @@ and pace, their URLs stay off its command line, and nothing but reads gets throu
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +29,18 @@ from dustrun.sdk.chain import CallResult, ChainCall
 if TYPE_CHECKING:
     from dustrun.chain.simulate.relay import Relay
 
+# The child ends with this process, whatever ends that: the shell's input closes then.
+_KEEPER: Final = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+{ read -r _ <&3; kill $child; } >/dev/null 2>&1 &
+watcher=$!
+wait $child
+code=$?
+kill $watcher 2>/dev/null
+exit $code
+"""
 _READY_WITHIN_S: Final = 20.0
 _STOP_WITHIN_S: Final = 3.0
 _TIMEOUT_S: Final = 60.0
@@ -49,6 +63,10 @@ class LocalFork:
         does not serve or the block is gone."""
         from dustrun.chain.simulate.relay import Relay  # slow import: a web server
 
+        if not os.access(binary, os.X_OK):
+            raise Permanent(
+                f"The binary of `fork_binary` cannot be started: {binary} is no program.", code=Code.SIM_UNAVAILABLE
+            )
         relay = Relay(endpoints, fork)
         upstream = await relay.start()
         session = aiohttp.ClientSession()
@@ -57,11 +75,11 @@ class LocalFork:
         words += ["--no-rate-limit", "--retries", "1", "--accounts", "1"]
         try:
             process = await asyncio.create_subprocess_exec(
-                str(binary),
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
+                *("/bin/sh", "-c", _KEEPER, "dustrun-fork", str(binary), *words),
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
             )
         except OSError as error:
             await session.close()
@@ -111,12 +129,13 @@ class LocalFork:
     async def close(self) -> None:
         """Ends the child and the relay."""
         if self._process.returncode is None:
-            self._process.terminate()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             try:
                 async with asyncio.timeout(_STOP_WITHIN_S):
                     await self._process.wait()
             except TimeoutError:
-                self._process.kill()
+                os.killpg(self._process.pid, signal.SIGKILL)
                 await self._process.wait()
         await self._session.close()
         await self._relay.stop()

@@ -107,7 +107,7 @@ class Sending:
             asked = Request("eth_getTransactionCount", (self._sender, {"blockHash": self._fork.hash}))
             answer = (await ask_all(self._live.endpoints, [asked], self._fork))[0]
             if isinstance(answer, RpcError):
-                raise simulation_error(answer, self._fork, self._live.network.name)
+                raise simulation_error(answer, self._fork, self._live.endpoints)
             known = wire.quantity(answer)
             self._fork.nonces[self._sender] = known
         return known + self._fork.sent_by(self._sender)

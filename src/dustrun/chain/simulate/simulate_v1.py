@@ -172,7 +172,7 @@ class SimulateV1:
         try:
             answer = await self._endpoints.read(lambda rpc: rpc.call(request), request.method, self._among)
         except RpcError as error:
-            raise simulation_error(error, fork, self._endpoints.network.name) from None
+            raise simulation_error(error, fork, self._endpoints, self._among) from None
         try:
             return [block["calls"] for block in answer]
         except (TypeError, KeyError):

@@ -72,7 +72,7 @@ class TraceCall:
         words = _words(answers[len(calls)], len(asks)) if asks else []
         for address, answer in zip(asked, answers[len(requests) - len(asked) :], strict=True):
             if isinstance(answer, RpcError):
-                raise simulation_error(answer, fork, self._endpoints.network.name)
+                raise simulation_error(answer, fork, self._endpoints, self._among)
             changed[address] = answer
         return results, words, [wire.data(changed[address]) for address in addresses]
 
@@ -91,7 +91,7 @@ class TraceCall:
         traced, changed, probed = await self._batch(fork, requests)
         for answer in (traced, changed):
             if isinstance(answer, RpcError):
-                raise simulation_error(answer, fork, self._endpoints.network.name)
+                raise simulation_error(answer, fork, self._endpoints, self._among)
         self._looked = _ran(traced)
         self._diff = changed if self._looked.is_success else {}
         return self._looked, _words(probed, 1)[0] or 0

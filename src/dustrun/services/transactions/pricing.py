@@ -87,14 +87,16 @@ class Priced:
 
 
 async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failure:
-    """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers. `max_rise`: how many
-    times the first bid a replacement may bid when nothing else says so."""
+    """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
+    simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
     intent = wish.intent
     try:
         estimate = await chain.estimate_gas(
             wish.sender, intent.to, intent.value_units, intent.data, errors=intent.errors
         )
     except (Invalid, Permanent) as error:
+        if error.code.name.startswith("SIM_"):
+            raise  # the simulation has ended, which says nothing of the transaction
         return _failure_of(error, intent)
     gas_limit = intent.gas_limit or wish.gas_limit or gas_limit_of(estimate, is_plain=not intent.data)
     if gas_limit < estimate:
