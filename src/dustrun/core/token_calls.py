@@ -15,11 +15,25 @@ INCREASE_ALLOWANCE = "0x39509351"
 SET_APPROVAL_FOR_ALL = "0xa22cb465"
 SAFE_TRANSFER_FROM = "0x42842e0e"
 SAFE_TRANSFER_FROM_WITH_DATA = "0xb88d4fde"
+SAFE_TRANSFER_OF_MANY = "0xf242432a"
+SAFE_BATCH_TRANSFER = "0x2eb2c2d6"
 
 OF_TOKENS = frozenset({TRANSFER, APPROVE, INCREASE_ALLOWANCE})
 """Methods of a token itself that a policy judges by what they move, not by contract and method."""
 
-_TWO_WORDS: dict[str | None, MovementKind] = {TRANSFER: "send", APPROVE: "approve", INCREASE_ALLOWANCE: "approve"}
+_TWO_WORDS: dict[str | None, MovementKind] = {
+    TRANSFER: "send",
+    APPROVE: "approve",
+    INCREASE_ALLOWANCE: "approve",
+    "0xd73dd623": "approve",  # increaseApproval
+    "0xcae9ca51": "approve",  # approveAndCall of ERC-1363, and without data
+    "0x3177029f": "approve",
+    "0x4000aea0": "send",  # transferAndCall of ERC-677 and ERC-1363, and without data
+    "0x1296ee62": "send",
+    "0x9bd9bbc6": "send",  # send of ERC-777
+}
+_FROM = frozenset({TRANSFER_FROM, "0xc1d34b89", "0xd8fbe994"})
+"""transferFrom, and transferFromAndCall of ERC-1363."""
 _OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
 
 
@@ -27,7 +41,8 @@ def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
     """What a call of a token's well-known method moves; None for every other call.
 
     An ERC-721's methods share selectors with an ERC-20's, and there the number of the piece stands where an amount
-    would; `safeTransferFrom` is of an ERC-721 alone and moves one piece.
+    would; `safeTransferFrom` is of an ERC-721 alone and moves one piece. Of an ERC-1155 the pieces of all kinds count
+    together; a batch whose list cannot be read counts as all there can be.
     """
     selector = selector_of(data)
     asset = Asset(chain_id, checksum(to))
@@ -35,11 +50,26 @@ def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
         return Movement(_TWO_WORDS[selector], asset, _word(data, 1), _address(data, 0))
     if selector == SET_APPROVAL_FOR_ALL and len(data) >= 68:
         return Movement("approve", asset, MAX_UINT256 if _word(data, 1) else 0, _address(data, 0))
-    if selector == TRANSFER_FROM and len(data) >= 100:
+    if selector in _FROM and len(data) >= 100:
         return Movement("send", asset, _word(data, 2), _address(data, 1))
     if selector in _OF_PIECES and len(data) >= 100:
         return Movement("send", asset, 1, _address(data, 1))
+    if selector == SAFE_TRANSFER_OF_MANY and len(data) >= 132:
+        return Movement("send", asset, _word(data, 3), _address(data, 1))
+    if selector == SAFE_BATCH_TRANSFER and len(data) >= 132:
+        return Movement("send", asset, _sum_of_list(data, 3), _address(data, 1))
     return None
+
+
+def _sum_of_list(data: bytes, index: int) -> int:
+    """The numbers of the list that a word points to, together."""
+    start, words = _word(data, index), (len(data) - 4) // 32
+    if start % 32 or start // 32 >= words:
+        return MAX_UINT256
+    first, count = start // 32 + 1, _word(data, start // 32)
+    if count > words - first:
+        return MAX_UINT256
+    return min(MAX_UINT256, sum(_word(data, first + place) for place in range(count)))
 
 
 def _word(data: bytes, index: int) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from anvil import Anvil
+from anvil import CHAIN_ID, Anvil
 from dustrun.services.transactions.ledger import Transactions
-from outbox import Outbox, address, open_outbox, transfer
+from outbox import ANYTHING, Outbox, address, open_outbox, transfer
 
 STEPS = (
     "planned",
@@ -65,12 +65,12 @@ async def _pay(outbox: Outbox, number: int) -> None:
             await outbox.pay(f"pay[{number}]", transfer(address(number), 5))
 
 
-async def _pay_all(outbox: Outbox, *, at_once: bool) -> None:
+async def _pay_all(outbox: Outbox, *, at_once: bool, payments: int = _PAYMENTS) -> None:
     """At once they share one batch of their lane, else each has its own."""
     if at_once:
-        await asyncio.gather(*(_pay(outbox, number) for number in range(_PAYMENTS)))
+        await asyncio.gather(*(_pay(outbox, number) for number in range(payments)))
         return
-    for number in range(_PAYMENTS):
+    for number in range(payments):
         await _pay(outbox, number)
 
 
@@ -98,3 +98,42 @@ async def test_killed_at_any_step_pays_exactly_once(tmp_path: Path, node: Anvil,
                     await asyncio.sleep(0.05)
         assert {outbox.balance(address(number)) for number in range(_PAYMENTS)} == {5}
         assert outbox.nonce() == _PAYMENTS
+
+
+_LIMIT = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "37", "windowMs": 3_600_000}
+_MANY, _FIT = 50, 7
+_PASSAGES = dict.fromkeys(STEPS[:9], 1) | {"planned": 20, "signed": 2, "sending": 3, "sent": 2, "noted": 3}
+
+
+@pytest.mark.parametrize(("step", "passage"), _PASSAGES.items())
+async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
+    tmp_path: Path, node: Anvil, step: str, passage: int
+) -> None:
+    """Fifty spends of 5 against a limit of 37: seven succeed, over two lives of the ledger."""
+    async with open_outbox(tmp_path, node, transaction_stuck_s=60) as outbox:
+        path = f"/v1/wallets/{outbox.wallet_id}/policy"
+        await outbox.composition.owner.put(path, {"policy": {**ANYTHING, "limits": [_LIMIT]}})
+        await outbox.ledger.stop()
+        crash = Crash(step, passage)
+        ledger = outbox.reborn(crash)
+        await _pay_all(outbox, at_once=True, payments=_MANY)
+        for _ in range(40):
+            if crash.is_over:
+                break
+            node.mine()
+            await asyncio.sleep(0.1)
+        assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
+        await _end(ledger)
+        await outbox.reborn().start()
+        stands = [await outbox.pay(f"pay[{number}]", transfer(address(number), 5)) for number in range(_MANY)]
+        for number, stand in enumerate(stands):
+            while stand.status == "open":
+                node.mine()
+                await asyncio.sleep(0.05)
+                stand = await outbox.stand(f"pay[{number}]")
+            stands[number] = stand
+        assert Counter(stand.status for stand in stands) == {"settled": _FIT, "failed": _MANY - _FIT}
+        assert {stand.failure.code for stand in stands if stand.failure is not None} == {"REFUSED"}
+        paid = [outbox.balance(address(number)) for number in range(_MANY)]
+        assert Counter(paid) == {5: _FIT, 0: _MANY - _FIT}
+        assert outbox.nonce() == _FIT
