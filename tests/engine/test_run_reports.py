@@ -355,6 +355,30 @@ async def test_an_approval_that_a_later_node_uses_up_does_not_remain(desk: Desk)
         assert (await desk.effects(await desk.run(nodes, **body)))["approvals"] == [], body
 
 
+async def test_a_signed_permit_is_told_like_an_approval(desk: Desk) -> None:
+    permit = {"token": desk.witness.addresses["usdc"], "version": "1", "spender": CAROL}
+    for body, status in (({"simulate": True}, "notSigned"), ({}, "signed")):
+        report = await desk.effects(await desk.example("permit", {**permit, "amount": str(MAX)}, **body))
+        (wish,) = report["signatures"]
+        assert (wish["path"], wish["sign"], wish["status"]) == ("sign", "typed-data", status)
+        (moved,) = wish["movements"]
+        assert (moved["kind"], moved["counterparty"], moved["amount"]) == ("approve", CAROL, str(MAX))
+        assert codes(report) == ["UNLIMITED_APPROVAL"]
+        assert [verdict["path"] for verdict in report["policyVerdicts"]] == ["sign"]
+
+
+async def test_what_an_attempt_left_is_counted_once(desk: Desk) -> None:
+    """The approval of the first attempt is the second's too; each attempt's swap is its own."""
+    sell = desk.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
+    nodes = {"sell": {**sell, "retry": {"maxAttempts": 2, "backoffMs": 1}}}
+    for body in ({"simulate": True}, {}):
+        report = await desk.effects(await desk.run(nodes, "failure", **body))
+        approved = [one for one in report["transactions"] if one["item"] == "approve"]
+        assert [one["status"] for one in approved] == ["simulated" if body else "final"], body
+        assert len({int(fee["amount"]) for fee in report["totalFees"]}) == 1
+        assert int(report["totalFees"][0]["amount"]) == sum(int(one.get("fee") or 0) for one in report["transactions"])
+
+
 async def test_big_values_and_bad_prices_are_warned_of(desk: Desk) -> None:
     nodes = {"sell": _sell(desk, amountIn=str(10 * ETHER), maxPriceImpactBps=10_000, slippageBps=5000)}
     for body in ({"simulate": True}, {}):

@@ -31,18 +31,30 @@ STATES = {
 
 def draw(effects: Json) -> list[RenderableType]:
     """The chain part as tables and lines; nothing for a run that spends nothing."""
-    transactions = effects.get("transactions")
+    transactions, is_simulated = effects.get("transactions"), effects.get("mode") == "simulate"
+    names = Names(effects.get("names") or {})
+    signed = _signed(effects.get("signatures") or (), names, is_simulated)
     if not transactions:
-        return []
-    names = Names(effects.get("names", {}))
-    drawn: list[RenderableType] = [_transactions(transactions, names, effects.get("mode") == "simulate")]
+        return signed[1:]
+    drawn: list[RenderableType] = [_transactions(transactions, names, is_simulated)]
     if effects.get("balanceChanges"):
         drawn += [Text(), _changes(effects["balanceChanges"], names)]
     drawn += _lines("Network fees", [_fee_of(fee, names) for fee in effects.get("totalFees", ())])
+    drawn += signed
     drawn += _lines("Still approved", [_approval(item, names) for item in effects.get("approvals", ())], "yellow")
     notable = [_verdict(item, names) for item in effects.get("policyVerdicts", ()) if _is_notable(item)]
     drawn += _lines("Policy", notable, "yellow")
     return drawn
+
+
+def _signed(signatures: Iterable[Json], names: Names, is_simulated: bool) -> list[RenderableType]:
+    """Signatures that others may use."""
+    told = [names.inside(f"{one['path']}: {one['about']}{_refused(one)}") for one in signatures]
+    return _lines("Would sign" if is_simulated else "Signed", told)
+
+
+def _refused(wish: Json) -> str:
+    return "" if wish["status"] in ("signed", "notSigned") else f" ({wish['status']})"
 
 
 def dust(effects: Json) -> list[RenderableType]:

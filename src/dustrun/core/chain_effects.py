@@ -14,7 +14,7 @@ from typing import Any
 from dustrun.core import balances
 from dustrun.core.amounts import format_units
 from dustrun.core.balances import Group
-from dustrun.core.effect_warnings import Limits, warn
+from dustrun.core.effect_warnings import Limits, warn, warn_of_signatures
 from dustrun.core.journal import Execution
 
 Json = dict[str, Any]
@@ -25,8 +25,10 @@ _INNER = ("block", "newRecipients", "noCode", "plannedAt")
 
 def fold(executions: Iterable[Execution]) -> Json:
     """The chain part of the report, of executions in the order of their start."""
+    executions = list(executions)
     spending = [execution for execution in executions if _spends(execution)]
-    known = _known_assets(spending)
+    known = _known_assets(executions)
+    signatures = _signatures(executions, known)
     facts = raw(spending)
     groups = balances.group([transaction for _, transaction in facts])
     by_place = {place: found for found in groups for place in found.members}
@@ -42,13 +44,14 @@ def fold(executions: Iterable[Execution]) -> Json:
         "approvals": _approvals(shown),
         "policyVerdicts": [
             {"nodeId": t["nodeId"], "path": t["path"], "item": t["item"], **t["verdict"]}
-            for t in shown
+            for t in (*shown, *signatures)
             if t.get("verdict")
         ],
+        "signatures": signatures,
         "totalFees": fees,
         "totalFeesUsd": _sum_usd(fees),
         "assets": known,
-        "warnings": warn([t for _, t in facts], shown, groups, known, limits),
+        "warnings": [*warn([t for _, t in facts], shown, groups, known, limits), *warn_of_signatures(signatures)],
     }
 
 
@@ -57,14 +60,35 @@ def _spends(execution: Execution) -> bool:
 
 
 def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, Any]]]:
-    """Each transaction with its node, as the newest of its attempts has it: one that is under way when an attempt
-    ends is the next attempt's too."""
+    """Each transaction with its node, as the newest of its attempts has it: one that is under way, or done, when an
+    attempt ends is the next attempt's too."""
     found: dict[Any, tuple[Execution, Mapping[str, Any]]] = {}
     for execution in filter(_spends, executions):
         for place, transaction in enumerate((execution.facts or {})["transactions"]):
-            key = transaction.get("id") or (execution.path, execution.attempt, place)
+            key = transaction.get("id") or _simulated_key(execution, transaction, place)
             found[key] = (execution, transaction)
     return list(found.values())
+
+
+def _simulated_key(execution: Execution, transaction: Mapping[str, Any], place: int) -> tuple[Any, ...]:
+    """A simulated transaction has a block to itself; what came to nothing has none and is its attempt's own."""
+    if transaction["status"] == "simulated" and transaction.get("blockNumber") is not None:
+        return (execution.path, transaction["item"], transaction["chainId"], transaction["blockNumber"])
+    return (execution.path, execution.attempt, place)
+
+
+def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> list[Json]:
+    """What was signed, or would be, for others to use."""
+    return [
+        {
+            "nodeId": execution.node_id,
+            "path": execution.path,
+            **wish,
+            "movements": [{**m, **amount(int(m["amount"]), m["asset"], known)} for m in wish["movements"]],
+        }
+        for execution in executions
+        for wish in (execution.facts or {}).get("signatures", ())
+    ]
 
 
 def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:

@@ -55,6 +55,20 @@ def warn(
     return found
 
 
+def warn_of_signatures(signatures: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Signed approvals without an end: whoever has the signature can use it."""
+    return [
+        {
+            "code": "UNLIMITED_APPROVAL",
+            **{name: wish[name] for name in ("nodeId", "path", "item")},
+            "message": f"A signature lets {m['counterparty']} take any amount of {m.get('symbol') or m['asset']}.",
+        }
+        for wish in signatures
+        for m in wish["movements"]
+        if m["kind"] == "approve" and int(m["amount"]) > _UNLIMITED
+    ]
+
+
 _Warning = tuple[str, str, str]  # code, message, and what is said once only (or "")
 
 

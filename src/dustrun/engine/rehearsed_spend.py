@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.exact_json import dumps_text
-from dustrun.core.intent import Intent, Receipt, Spend, Spent
+from dustrun.core.intent import Intent, Receipt, SignRequest, Spend, Spent
 from dustrun.core.policy import Counted, Deny, Request
 from dustrun.core.receipts import read_receipt, show_receipt
 from dustrun.core.rehearsal_guard import data_hash
@@ -57,6 +57,7 @@ class Turn:
         self._context = context
         self._wallet: WalletView = context.wallet
         self._shown = job.shown
+        self._signatures: list[Json] = []
         self._key = f"{run_id}/{job.start.path}"
 
     async def run(self) -> Outcome:
@@ -72,12 +73,18 @@ class Turn:
                 return as_failed(done, await self.told())
             receipts.append(done)
         for request in spend.signatures:
-            judged = await self._judge(Request.of_signature(request), {"item": request.item, "about": request.about})
+            judged = await self._judge(Request.of_signature(request), self._note_signature(request))
             if isinstance(judged, Failure):
                 return as_failed(judged, await self.told())
             self._kept.count(self._wallet.id, self._context.now_ms, judged)
         self._kept.let_go(self._key)
         return await self._conclude(spend, receipts)
+
+    def _note_signature(self, request: SignRequest) -> Json:
+        public = request.public()
+        names = ("item", "sign", "chainId", "about", "movements")
+        self._signatures.append({**{name: public[name] for name in names}, "status": "notSigned"})
+        return self._signatures[-1]
 
     async def _unsigned(self) -> Outcome:
         """What it would send needs a signature that no simulation makes, so what it would do is not known."""
@@ -163,7 +170,7 @@ class Turn:
 
     async def told(self) -> Json:
         """The facts of the execution, for the report of effects."""
-        told = await self._stage.reports.simulated(self._shown, self._code)
+        told = await self._stage.reports.simulated(self._shown, self._signatures, self._code)
         return told | ASSUMED_INPUT if self._job.assumed else told
 
     async def _code(self, chain_id: int, address: str) -> bytes:

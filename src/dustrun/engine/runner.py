@@ -696,10 +696,8 @@ class Runner:
         most = self._world.settings.max_result_bytes
         if len(text) > most or len(text.encode()) > most:
             size = len(text.encode())
-            failed = Failed(
-                "LIMIT", f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
-            )
-            self._settle_failure(execution, failed)
+            told = f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
+            self._settle_failure(execution, Failed("LIMIT", told, facts=outcome.facts))
             return
         execution.status = outcome.status
         execution.result = outcome.result
@@ -727,6 +725,7 @@ class Runner:
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
         at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)
         if at is not None:
+            execution.facts = outcome.facts or execution.facts  # what it spent before it failed is spent
             self._schedule(start, execution, at, outcome.public())
         else:
             self._settle_failure(execution, outcome)

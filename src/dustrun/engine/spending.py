@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ValidationError
 
 from dustrun import clock, log
-from dustrun.core.intent import Intent, Receipt, Spend
+from dustrun.core.intent import Spend
 from dustrun.core.plan import Holds
 from dustrun.core.program import Program
 from dustrun.core.validate import field_path
@@ -56,16 +56,17 @@ class Dust(Protocol):
 class Reports(Protocol):
     """Who tells people what was spent."""
 
-    async def sent(
-        self, transactions: Sequence[Mapping[str, Any]], intents: Sequence[Intent], receipts: Mapping[str, Receipt]
-    ) -> Json:
-        """Facts of transactions that came to an end."""
+    async def sent(self, stand: Stand) -> Json:
+        """Facts of wishes that came to an end."""
         ...
 
     async def simulated(
-        self, transactions: Sequence[Mapping[str, Any]], code_of: Callable[[int, str], Awaitable[bytes]]
+        self,
+        transactions: Sequence[Mapping[str, Any]],
+        signatures: Sequence[Mapping[str, Any]],
+        code_of: Callable[[int, str], Awaitable[bytes]],
     ) -> Json:
-        """Facts of transactions that were simulated."""
+        """Facts of wishes that were simulated."""
         ...
 
 
@@ -154,11 +155,13 @@ class Spending:
         return replace(spend, notes=kept)
 
     async def _outcome(self, job: Job, stand: Stand, context: NodeContext, is_cancelled: bool) -> Outcome:
-        facts = await self._facts(stand)
+        failure = stand.failure if stand.status == "failed" else None
+        if failure is not None and _goes_on(stand, failure, is_cancelled):
+            failure = None
+        facts = await self._facts(stand, is_over=stand.status == "settled" or failure is not None)
         if stand.status == "settled":
             return await self._conclude(job, stand, context, facts)
-        failure = stand.failure
-        if stand.status == "failed" and failure is not None and not _goes_on(stand, failure, is_cancelled):
+        if failure is not None:
             return as_failed(failure, facts)
         facts["spend"]["abandoned"] = is_cancelled
         until = stand.until
@@ -167,13 +170,13 @@ class Spending:
         holds = Holds.CANCEL if stand.is_signed else Holds.NOTHING
         return PutDown(until, facts, answerable=True, holds=holds, note=_note(stand))
 
-    async def _facts(self, stand: Stand) -> Json:
+    async def _facts(self, stand: Stand, *, is_over: bool = False) -> Json:
         notes = stand.spend.notes
         asked = [t["approvalId"] for t in stand.transactions if t.get("approvalId")]
         spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
         facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in stand.transactions]}
-        if stand.status in ("settled", "failed"):
-            facts |= await self._reports.sent(stand.transactions, stand.spend.intents, stand.receipts)
+        if is_over:
+            facts |= await self._reports.sent(stand)
         if notes[_DUST]:
             facts["dust"] = list(notes[_DUST])
         return facts

@@ -20,6 +20,7 @@ from dustrun.core.token_text import read_text
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import ChainCall
 from dustrun.services.prices import PriceBook
+from dustrun.services.transactions.order import Stand
 from dustrun.settings import Settings
 from dustrun.storage import reservations
 from dustrun.storage.database import Database
@@ -47,13 +48,11 @@ class SpendReports:
             "priceAgeS": settings.warn_price_age_s,
         }
 
-    async def sent(
-        self, transactions: Sequence[Mapping[str, Any]], intents: Sequence[Intent], receipts: Mapping[str, Receipt]
-    ) -> Json:
-        """Facts of transactions that came to an end: balances are read around their blocks, events decoded. What an
-        endpoint cannot tell is said to be unknown, because a report must not fail."""
-        shown = [dict(transaction) for transaction in transactions]
-        wishes = {intent.item: intent for intent in intents}
+    async def sent(self, stand: Stand) -> Json:
+        """Facts of wishes that came to an end: balances are read around their blocks, events decoded. What an endpoint
+        cannot tell is said to be unknown, because a report must not fail."""
+        shown, receipts = [dict(transaction) for transaction in stand.transactions], stand.receipts
+        wishes = {intent.item: intent for intent in stand.spend.intents}
         happened = [one for one in shown if one["status"] == "final" and one["item"] in receipts]
         mined = {one["item"]: _mined(wishes[one["item"]], receipts[one["item"]]) for one in happened}
         for chain_id in sorted({one["chainId"] for one in happened}):
@@ -65,11 +64,13 @@ class SpendReports:
         async def code_of(chain_id: int, address: str) -> bytes:
             return await self._chain_of(chain_id).code(address)
 
-        return await self._told(shown, code_of)
+        return await self._told(shown, stand.wished_signatures, code_of)
 
-    async def simulated(self, transactions: Sequence[Mapping[str, Any]], code_of: CodeOf) -> Json:
-        """Facts of transactions that were simulated; `code_of` reads the simulated chain."""
-        return await self._told([dict(transaction) for transaction in transactions], code_of)
+    async def simulated(
+        self, transactions: Sequence[Mapping[str, Any]], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf
+    ) -> Json:
+        """Facts of wishes that were simulated; `code_of` reads the simulated chain."""
+        return await self._told([dict(transaction) for transaction in transactions], signatures, code_of)
 
     async def _measure(self, chain_id: int, mined: Sequence[tuple[str, Mined]]) -> list[Measure]:
         try:
@@ -77,11 +78,12 @@ class SpendReports:
         except DustrunError as error:  # the chain is served no longer
             return [Measure(failed=error.message) for _ in mined]
 
-    async def _told(self, shown: list[Json], code_of: CodeOf) -> Json:
+    async def _told(self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf) -> Json:
         assets, _, _ = await asyncio.gather(
-            self._assets(shown), self._note_code(shown, code_of), self._note_recipients(shown)
+            self._assets([*shown, *signatures]), self._note_code(shown, code_of), self._note_recipients(shown)
         )
-        return {"transactions": shown, "assets": assets, "limits": self._limits}
+        facts: Json = {"transactions": shown, "assets": assets, "limits": self._limits}
+        return facts | ({"signatures": [dict(one) for one in signatures]} if signatures else {})
 
     async def _note_code(self, shown: Iterable[Json], code_of: CodeOf) -> None:
         """Marks calls of addresses that hold no contract: they succeed and do nothing."""

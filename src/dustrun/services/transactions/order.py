@@ -69,7 +69,8 @@ class Stand:
     without one. `failed`: they came to nothing, and `failure` says why. `displaced`: a nonce was used by somebody
     else; a person decides, by a cancel of the transaction. `spend` is what is stored, which wins over a newer wish.
     `is_signed`: signed bytes exist whose end is not known, so the run must not end. `transactions` is for people.
-    `receipts` are what the chain said of those that came to an end, by item.
+    `receipts` are what the chain said of those that came to an end, by item. `wished_signatures` are for people too,
+    and hold no signature.
     `signatures` are the opened ones, by their marks.
     """
 
@@ -83,6 +84,7 @@ class Stand:
     is_signed: bool = False
     transactions: tuple[Mapping[str, Any], ...] = ()
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    wished_signatures: tuple[Mapping[str, Any], ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

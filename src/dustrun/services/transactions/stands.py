@@ -97,6 +97,7 @@ def stand_of(stored: Stored) -> Stand:
         generation=stored.spend.generation,
         is_signed=any(TxState(row.state) in UNSETTLED for row in stored.transactions),
         transactions=tuple(public(row) for row in stored.transactions),
+        wished_signatures=tuple(public_signature(row) for row in stored.signatures),
         signatures={row.mark: stored.plain[row.item] for row in stored.signatures if row.item in stored.plain},
     )
     states = {TxState(row.state) for row in stored.transactions}
@@ -189,6 +190,14 @@ def public(row: TransactionRow) -> Json:
         "error": loads_own(row.error) if row.error is not None else None,
         **({"revert": receipt["revert"]} if receipt is not None and receipt["revert"] is not None else {}),
     }
+
+
+def public_signature(row: SignatureRow) -> Json:
+    """A wish for a signature for people, without what was signed and without the signature."""
+    request = loads_own(row.request)
+    shown = {name: request[name] for name in ("item", "sign", "chainId", "about", "movements")}
+    verdict = loads_own(row.verdict) if row.verdict is not None else None
+    return {**shown, "status": row.state, "walletId": row.wallet_id, "verdict": verdict}
 
 
 def is_ready(row: TransactionRow, all_rows: Sequence[TransactionRow]) -> bool:
