@@ -91,6 +91,9 @@ class Approvals:
                 raise Forbidden("The node names who may decide, and this key is not among them.")
             now = clock.now_ms()
             is_spend = row.binding is not None
+            wallet_id = rows.find_wallet(tx, row) if is_spend else None
+            if wallet_id is not None and not principal.may_use_wallet(wallet_id):
+                raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
             if is_spend and principal.key_id == row.barred_key:
                 raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
             is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.storage.ledger_tables import signatures, transactions
 from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import approvals
 
@@ -59,6 +60,13 @@ _CLOSE = Statement(
 )
 _FIND = Statement(sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")))
 
+_WALLETS = [
+    Statement(
+        sa.select(table.c.wallet_id).where(table.c.run_pk == b("run_pk"), table.c.approval_id == b("the_id")).limit(1)
+    )
+    for table in (transactions, signatures)
+]
+
 
 def _row(values: Sequence[object]) -> ApprovalRow:
     return ApprovalRow(**dict(zip(_NAMES, values, strict=True)))  # type: ignore[arg-type]
@@ -81,6 +89,15 @@ def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
     """One of the organisation's questions."""
     row = tx.one(_FIND, org_id=org_id, the_id=approval_id)
     return _row(row) if row else None
+
+
+def find_wallet(tx: Tx, row: ApprovalRow) -> str | None:
+    """The wallet that a question about a spend is about."""
+    for statement in _WALLETS:
+        found = tx.one(statement, run_pk=row.run_pk, the_id=row.id)
+        if found is not None:
+            return str(found[0])
+    return None
 
 
 def list_page(

@@ -96,6 +96,16 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
     assert await asking.events("pay") == ["planned", "asked", "simulated", "signed", "sent", "mined", "confirmed"]
 
 
+async def test_a_key_that_is_limited_to_other_wallets_decides_nothing(asking: Outbox) -> None:
+    question = await _asked(asking)
+    owner = asking.composition.owner
+    other = (await owner.post("/v1/wallets", {"name": "other", "kind": "local"})).data["id"]
+    for wallet_id, status in ((other, 403), (asking.wallet_id, 200)):
+        body = {"name": "k", "permissions": ["approval:decide"], "walletIds": [wallet_id]}
+        key = asking.composition.client((await owner.post("/v1/api-keys", body)).data["key"])
+        assert (await key.post(f"/v1/approvals/{question['id']}/approve")).status == status
+
+
 async def test_person_rejects(asking: Outbox) -> None:
     question = await _asked(asking)
     other = await asking.composition.client_with("approval:decide")
