@@ -107,6 +107,8 @@ async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
         why = str(error)
     except DustrunError as error:
         why = error.message
+    except (KeyError, TypeError, ValueError, AttributeError):
+        why = f"an endpoint answered something else where the block {block.number} belongs"
     return [Measure(failed=why) for _ in block.mined]
 
 

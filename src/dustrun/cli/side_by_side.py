@@ -60,7 +60,7 @@ def draw(reports: Sequence[Json], called: Mapping[str, str] | None = None) -> li
     table.add_section()
     for label, told, style in _sums(reports, names):
         table.add_row("", label, *(Text(text, style=style) if text else _NOTHING for text in told))
-    return [table, *_warnings(reports)]
+    return [table, *_warnings(reports, names)]
 
 
 def _heading(report: Json) -> Text:
@@ -186,13 +186,13 @@ def _policy(report: Json) -> str:
     return ", ".join(f"{number} {_VERDICTS.get(outcome, outcome)}" for outcome, number in outcomes.items())
 
 
-def _warnings(reports: Sequence[Json]) -> list[RenderableType]:
+def _warnings(reports: Sequence[Json], names: Names) -> list[RenderableType]:
     """Each warning once, with the modes that it came up in."""
     modes: dict[str, dict[str, None]] = {}
     for report in reports:
         for item in report.get("warnings") or ():
             told = f"{item.get('path', 'the run')}: {item.get('message', item.get('code', ''))}"
-            modes.setdefault(told, {})[str(report.get("mode"))] = None
+            modes.setdefault(names.inside(told), {})[str(report.get("mode"))] = None
     return [Text(f"Warning ({', '.join(found)}): {told}", style="yellow") for told, found in modes.items()]
 
 
