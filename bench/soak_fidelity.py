@@ -1,17 +1,19 @@
 """Random workflows, simulated through the API and then run live on the same state: every figure read by web3.py.
 
     scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 14] [--lanes 4]
+                          [--minutes 30]
 
-`scale` is how many workflows each strategy gets; each lane is a process with a node, a server and three wallets of its
-own. What is drawn is in `bench/random_workflows.py`, what is compared in `bench/workflow_fidelity.py`. The figures are
-those of the named node and of no other. `scripts/soak chain_fidelity` is the same below the API, one transaction at a
-time, where reverting transactions are really sent.
+`scale` is how many workflows each strategy gets; after `minutes` no more of them begin. Each lane is a process with a
+node, a server and three wallets of its own. What is drawn is in `bench/random_workflows.py`, what is compared in
+`bench/workflow_fidelity.py`. The figures are those of the named node and of no other. `scripts/soak chain_fidelity` is
+the same below the API, one transaction at a time, where reverting transactions are really sent.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,28 +38,30 @@ def run(
     strategies: str = "simulate-v1,trace-call",
     steps: str = "14",
     lanes: str = "4",
+    minutes: str = "inf",
 ) -> dict[str, Any]:
     """The tally of each strategy; `failures` are differences and quotas that were missed."""
     workflows = scale or DEFAULT_SCALE
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as folder, Anvil() as node:
         world = build(Path(folder))
         shared = min(int(lanes), workflows)
-        found = _compare(world, strategies.split(","), workflows, int(steps), seed, shared)
+        until = time.time() + 60 * float(minutes)
+        found = _compare(world, strategies.split(","), workflows, int(steps), seed, shared, until)
         version = str(node.rpc("web3_clientVersion"))
     failures = [failure for tally in found.values() for failure in tally.failures]
-    failures += [f"{name}: {miss}" for name, tally in found.items() for miss in _missed(tally)]
+    failures += [f"{name}: {miss}" for name, tally in found.items() for miss in _missed(tally, workflows)]
     return {"node": version, **{name: tally.public() for name, tally in found.items()}, "failures": failures[:40]}
 
 
 def _compare(
-    world: World, strategies: list[str], workflows: int, steps: int, seed: int, lanes: int
+    world: World, strategies: list[str], workflows: int, steps: int, seed: int, lanes: int, until: float
 ) -> dict[str, Tally]:
     """All lanes of all strategies at once: each waits for blocks most of the time."""
     shares = [workflows // lanes + (lane < workflows % lanes) for lane in range(lanes)]
     found = {strategy: Tally() for strategy in strategies}
     with ProcessPoolExecutor(lanes * len(strategies), mp_context=get_context("spawn")) as pool:
         running = {
-            pool.submit(run_lane, world, strategy, share, steps, seed, lane): strategy
+            pool.submit(run_lane, world, strategy, share, steps, seed, lane, until): strategy
             for strategy in strategies
             for lane, share in enumerate(shares)
         }
@@ -66,8 +70,10 @@ def _compare(
     return found
 
 
-def _missed(tally: Tally) -> list[str]:
+def _missed(tally: Tally, wanted: int) -> list[str]:
     missed = []
+    if tally.workflows < wanted:
+        missed.append(f"only {tally.workflows} of {wanted} workflows")
     if tally.failing < tally.steps * _LEAST_SHARE_FAILING:
         missed.append(f"only {tally.failing} of {tally.steps} steps were failing ones")
     if tally.workflows >= DEFAULT_SCALE:

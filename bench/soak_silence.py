@@ -47,14 +47,15 @@ def run(
         world = build(Path(folder))
         found = {}
         for strategy in strategies.split(","):
-            with _proof(world, strategy) as proof:
-                found[strategy] = proof.run(scale or DEFAULT_SCALE, int(steps), seed)
+            with proof(world, strategy) as one:
+                found[strategy] = one.run(scale or DEFAULT_SCALE, int(steps), seed)
     failures = [f"{name}: {failure}" for name, one in found.items() for failure in one["failures"]]
     return {"node": "anvil 1.7.1", **found, "failures": failures}
 
 
 @contextmanager
-def _proof(world: World, strategy: str) -> Iterator[Proof]:
+def proof(world: World, strategy: str) -> Iterator[Proof]:
+    """A server with everything around it."""
     addresses = [ACCOUNTS[place] for place in _WALLETS]
     with (
         tempfile.TemporaryDirectory(prefix="dustrun-silence-") as name,

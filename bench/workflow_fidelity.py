@@ -9,6 +9,7 @@ that the chain did not move while it was simulated. Gas is counted, not required
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import sys
@@ -86,8 +87,10 @@ class Tally:
         }
 
 
-def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int, lane: int) -> Tally:
-    """Workflows one after the other, on a node and a server of their own."""
+def run_lane(
+    world: World, strategy: str, workflows: int, steps: int, seed: int, lane: int, until: float = math.inf
+) -> Tally:
+    """Workflows one after the other, on a node and a server of their own; none begins after `until` (Unix time)."""
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as name, world.node() as node:
         # every block a second after the one before, as simulated: gas can depend on the time
         node.rpc("evm_setNextBlockTimestamp", hex(int(time.time()) + 10**6))
@@ -98,6 +101,8 @@ def run_lane(world: World, strategy: str, workflows: int, steps: int, seed: int,
             server.import_wallets(_WALLETS)
             one = Lane(world, node, server, seed, lane)
             for number in range(workflows):
+                if time.time() > until:
+                    break
                 try:
                     one.compare(number, steps)
                 except (RuntimeError, Web3Exception, requests.RequestException) as error:

@@ -1,5 +1,5 @@
-"""Reads of a simulated chain: each is asked once on a state, and those of before are asked again, all in one request,
-as soon as a transaction has made another state. What an action looks at is mostly what earlier ones looked at."""
+"""Reads of a simulated chain: each is asked once on a state, and the plain ones of before are asked again, all in one
+request, as soon as a transaction has made another state. Actions mostly look at what earlier ones looked at."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from typing import Any, Final
 from dustrun.chain.simulate.fork import Fork
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding
+from dustrun.core.addresses import keccak256
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import CallResult, ChainCall
 
 MAX_CALLS: Final = 20  # they share the gas of a block
 _MAX_OTHERS: Final = 8
+_VIEWS: Final = frozenset(
+    keccak256(signature.encode())[:4]
+    for signature in (
+        *("decimals()", "symbol()", "name()", "totalSupply()", "balanceOf(address)", "allowance(address,address)"),
+        *("ownerOf(uint256)", "balanceOf(address,uint256)", "latestRoundData()", "getReserves()", "slot0()"),
+        *("getAmountsOut(uint256,address[])", "getAmountsIn(uint256,address[])"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +121,19 @@ class Reads:
         self.close()
         self._ahead, self._expected = None, frozenset()
         newest = list(self._asked)[::-1]
-        calls = [key for key in newest if isinstance(key, ChainCall)][:MAX_CALLS]
+        calls = [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS]
         natives = [key for key in newest if isinstance(key, NativeOf)][:_MAX_OTHERS]
         codes = [key for key in newest if isinstance(key, CodeOf)][:_MAX_OTHERS]
         self._asked = dict.fromkeys([*codes[::-1], *natives[::-1], *calls[::-1]])
         if calls or natives or codes:
             self._expected = frozenset((*calls, *natives, *codes))
             self._ahead = asyncio.create_task(_ask_ahead(fork, simulator, self._known, calls, natives, codes))
+
+
+def _only_looks(call: ChainCall) -> bool:
+    """Whether it can stand in one block with others: what one call changes, the next would see. So nothing that is
+    tried on behalf of a wallet, and of the rest what is known to change nothing."""
+    return call.sender is None and not call.value_units and call.data[:4] in _VIEWS
 
 
 async def _ask_ahead(
