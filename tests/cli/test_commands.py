@@ -95,6 +95,23 @@ def test_run_shows_every_event_and_the_effects(server: Served, save: Any) -> Non
     assert any(event.get("message") == "Hello, Ada!" for event in events)
 
 
+def test_effects_and_comparison_of_runs(server: Served, save: Any) -> None:
+    for run, payload in (("run_bob", '{"name": "Bob"}'), ("run_eve", '{"name": "Eve"}')):
+        words = ("run", save(HELLO), "--payload", payload, "--run-id", run, "--json")
+        assert server.dustrun(*words, "--simulate").returncode == 0
+    done = server.dustrun("runs", "effects", "run_bob")
+    assert done.stdout.splitlines() == ["Simulation run_bob: success, passed", "Nothing would go out."]
+    assert server.json("runs", "effects", "run_bob")["passed"] is True
+    done = server.dustrun("runs", "compare", "run_bob", "run_eve")
+    assert done.stdout.startswith("Differs: 1 difference."), done.stdout
+    assert "Hello, Bob!" in done.stdout
+    assert "Hello, Eve!" in done.stdout
+    found = server.json("runs", "compare", "run_bob", "run_bob")
+    assert (found["verdict"], found["differences"]) == ("same", [])
+    done = server.dustrun("runs", "compare", "run_bob", "run_none")
+    assert (done.returncode, "run_none" in done.stderr) == (2, True)
+
+
 def test_run_without_a_terminal_prints_a_line_an_event(server: Served, save: Any) -> None:
     done = server.dustrun("run", save(HELLO))
     assert done.returncode == 0, done.stderr
