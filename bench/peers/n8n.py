@@ -19,7 +19,7 @@ _OVERRIDES = {"xlsx": "0.18.5"}
 
 def measure(runs: int) -> dict[str, Any]:
     """Each step is a node whose end is saved (`saveExecutionProgress`) before the next one begins."""
-    folder = npm(f"n8n-{VERSION}", {"n8n": VERSION}, _OVERRIDES, limit_s=1800)
+    folder = npm(f"n8n-{VERSION}", {"n8n": VERSION}, _OVERRIDES)
     program = folder / "node_modules" / ".bin" / "n8n"
     port, broker = free_port(), free_port()
     with tempfile.TemporaryDirectory() as data:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -71,14 +71,20 @@ def _merge(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> Mutable
 _hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=None)
 
 
-@contextlib.contextmanager
-def hiding(hide: Callable[[str], str]) -> Iterator[None]:
-    """While it lasts, every text that this task logs goes through `hide` first."""
-    token = _hidden.set(hide)
-    try:
-        yield
-    finally:
-        _hidden.reset(token)
+class hiding:
+    """While it lasts, every text that this task logs goes through `hide` first. Every node enters it, so it is
+    no generator, which would cost three times as much."""
+
+    __slots__ = ("_hide", "_token")
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        self._hide = hide
+
+    def __enter__(self) -> None:
+        self._token = _hidden.set(self._hide)
+
+    def __exit__(self, *_error: object) -> None:
+        _hidden.reset(self._token)
 
 
 class _Patient:
