@@ -33,7 +33,7 @@ class Bench:
         return run_id
 
     async def until(
-        self, run_id: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10
+        self, run_id: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 30
     ) -> dict[str, Any]:
         """The run once something holds of it."""
         async with asyncio.timeout(timeout_s):
