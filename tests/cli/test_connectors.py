@@ -98,3 +98,27 @@ def test_rotation_waits_for_the_server_to_stop(tmp_path: Path) -> None:
     assert lost.returncode == 6
     assert str(key) in lost.stderr
     assert "Put the file back" in lost.stderr
+    _check_reset(data_dir, key, environment)
+
+
+def _check_reset(data_dir: Path, key: Path, environment: dict[str, str]) -> None:
+    """What is lost is told; only when it is given up does a server start without it."""
+    command = [sys.executable, "-m", "dustrun", "vault", "reset", "--data-dir", str(data_dir)]
+
+    def reset(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    told = reset()
+    assert (told.returncode, "connector  Chat" in told.stdout, "Nothing was changed" in told.stderr) == (0, True, True)
+    done = json.loads(reset("--give-up-what-is-lost", "--json").stdout)
+    assert (done["isDone"], [name for _, _, name in done["connectors"]]) == (True, ["Chat"])
+    assert Path(done["backup"]).is_file()
+    assert "Nothing is lost" in reset().stdout
+    with served(data_dir, master_key_file=str(key)) as server:
+        failed = server.dustrun("connector", "test", "Chat")
+        assert (failed.returncode, "Enter it anew" in failed.stderr) == (6, True)
+        data = json.dumps({"url": f"json://{SECRET}/"})
+        assert piped(server, data, "connector", "update", "Chat", "--data", "-").returncode == 0
+        assert server.json("connector", "test", "Chat")["ok"] is True
