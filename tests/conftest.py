@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
 # What must behave the same on both; the rest of the tests does not come near the dialect.
-_ON_BOTH = ("engine", "services", "secrecy", "storage", "replay", "api/test_run_call.py", "api/test_idempotency.py")
+_OF_API = ("run_call", "idempotency", "portable", "connectors")
+_ON_BOTH = ("engine", "services", "secrecy", "storage", "replay", *(f"api/test_{name}.py" for name in _OF_API))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
