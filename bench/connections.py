@@ -52,7 +52,18 @@ class Traced:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._start = 0
-        self.command = ["strace", "-f", "-qq", "-e", "trace=connect", "-e", "signal=none", "-o", str(file)]
+        self.command = [
+            "strace",
+            "-f",
+            "--seccomp-bpf",
+            "-qq",
+            "-e",
+            "trace=connect",
+            "-e",
+            "signal=none",
+            "-o",
+            str(file),
+        ]
 
     def begin(self, pid: int) -> None:
         """From here in the trace."""
