@@ -118,6 +118,8 @@ class Eyes:
     def _ask(self, asked: Any, at: str) -> bytes:
         """Past web3.py's formatters, which take longer than the call."""
         answer: Any = self._witness.web3.provider.make_request(RPCEndpoint("eth_call"), [asked, at])
+        if "result" not in answer:
+            raise RuntimeError(f"the node does not tell balances of block {at}: {answer['error']}")
         return bytes.fromhex(answer["result"][2:])
 
     def changes(self, before: Sequence[int], after: Sequence[int]) -> dict[Watch, int]:
