@@ -116,3 +116,4 @@ def recorders(node_url: str, addresses: Sequence[str]) -> Iterator[Recorders]:
         asyncio.run_coroutine_threadsafe(found.close(runners), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()

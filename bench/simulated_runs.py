@@ -37,6 +37,7 @@ def far_away(url: str, away_ms: int) -> Iterator[Proxy]:
         asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 @contextmanager
