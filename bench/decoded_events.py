@@ -34,7 +34,7 @@ class Decoder:
             return f"web3.py knows no {event['name']}"
         told = found().process_log(log)
         # parameters have other names in other contracts: they are compared in their order
-        real = [_shown(value) for value in told["args"].values()]
+        real = [_shown(value) for value in dict(told["args"]).values()]  # one may be named values
         if (event["name"], sorted(map(str, event["args"].values()))) != (told["event"], sorted(map(str, real))):
             return f"decoded as {event['name']} {event['args']}, web3.py reads {told['event']} {real}"
         return ""
