@@ -30,9 +30,9 @@ from dustrun.engine.embedded import EmbeddedEngine
 from dustrun.engine.errands import Calls
 from dustrun.engine.money import Money
 from dustrun.engine.rehearsing import Rehearsals
-from dustrun.engine.runner import World
 from dustrun.engine.spending import Spending as NodeSpending
 from dustrun.engine.traces import Traces
+from dustrun.engine.world import World
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox

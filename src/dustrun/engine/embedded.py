@@ -18,8 +18,9 @@ from dustrun.core.plan import Done, Plan, Waiting
 from dustrun.core.program import Program
 from dustrun.engine.observer import note_start
 from dustrun.engine.record import Recorder
-from dustrun.engine.runner import Runner, Superseded, World
+from dustrun.engine.runner import Runner
 from dustrun.engine.takeup import take_up
+from dustrun.engine.world import Superseded, World
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Programs

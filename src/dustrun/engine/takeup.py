@@ -7,7 +7,8 @@ from dustrun.core.journal import Journal
 from dustrun.core.plan import Plan
 from dustrun.core.state import Mode, RunStatus
 from dustrun.engine.record import Recorder
-from dustrun.engine.runner import Runner, World
+from dustrun.engine.runner import Runner
+from dustrun.engine.world import World
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Compiled, Programs
 from dustrun.services.starting import caller_of
