@@ -154,9 +154,9 @@ async def test_time_passes_while_the_server_is_away(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
             server.kill()
             await asyncio.sleep(1.0)
-            begun = time.monotonic()
             server.start()
             await server.wait_ready()
+            begun = time.monotonic()
             async with asyncio.timeout(10):
                 while (run := await caller.call("GET", f"/v1/runs/{run_id}"))["finishedAt"] is None:
                     await asyncio.sleep(0.05)

@@ -90,13 +90,16 @@ async def test_a_failure_takes_its_branch_and_leaves_nothing_behind(studio: Stud
 
 
 async def test_a_node_that_runs_out_of_time_shows_what_it_did(far: Studio) -> None:
-    nodes = {"many": payout(*PLACES, timeoutMs=1500, onError="continue", children=["sees"]), "sees": say("x", "has0")}
-    nodes |= {"has0": balance(PLACES[0], "has7"), "has7": balance(PLACES[7])}
-    run = await far.simulate(nodes)
-    assert error(run, "many")["code"] in ("TIMEOUT", "TEMPORARY"), told(run)
-    report = await far.effects(run)
-    done = [one["to"] for one in report["transactions"] if one["status"] == "simulated"]
-    assert done == PLACES[: len(done)]
+    for timeout_ms in (1500, 3000, 6000, 12_000):  # on a slow machine nothing is done so soon
+        many = payout(*PLACES, timeoutMs=timeout_ms, onError="continue", children=["sees"])
+        nodes = {"many": many, "sees": say("x", "has0"), "has0": balance(PLACES[0], "has7"), "has7": balance(PLACES[7])}
+        run = await far.simulate(nodes)
+        assert error(run, "many")["code"] in ("TIMEOUT", "TEMPORARY"), told(run)
+        report = await far.effects(run)
+        done = [one["to"] for one in report["transactions"] if one["status"] == "simulated"]
+        assert done == PLACES[: len(done)]
+        if done:
+            break
     assert 0 < len(done) < 8, "the time limit did not fall in the middle"
     assert (result(run, "has0")["balance"], result(run, "has7")["balance"]) == ("1", "0")
     assert {change["address"] for change in report["balanceChanges"]} == {ALICE, *done}

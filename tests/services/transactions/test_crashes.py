@@ -59,18 +59,18 @@ async def _end(ledger: Transactions) -> None:
                 await task
 
 
-async def _pay(outbox: Outbox, number: int) -> None:
+async def _pay(outbox: Outbox, number: int, within_s: float = 0.7) -> None:
     with contextlib.suppress(Killed, TimeoutError):
-        async with asyncio.timeout(0.7):
+        async with asyncio.timeout(within_s):
             await outbox.pay(f"pay[{number}]", transfer(address(number), 5))
 
 
-async def _pay_all(outbox: Outbox, *, at_once: bool, payments: int = _PAYMENTS) -> None:
+async def _pay_all(outbox: Outbox, *, at_once: bool) -> None:
     """At once they share one batch of their lane, else each has its own."""
     if at_once:
-        await asyncio.gather(*(_pay(outbox, number) for number in range(payments)))
+        await asyncio.gather(*(_pay(outbox, number) for number in range(_PAYMENTS)))
         return
-    for number in range(payments):
+    for number in range(_PAYMENTS):
         await _pay(outbox, number)
 
 
@@ -116,12 +116,15 @@ async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
         await outbox.ledger.stop()
         crash = Crash(step, passage)
         ledger = outbox.reborn(crash)
-        await _pay_all(outbox, at_once=True, payments=_MANY)
-        for _ in range(40):
+        paying = [asyncio.create_task(_pay(outbox, number, within_s=20)) for number in range(_MANY)]
+        for _ in range(200):
             if crash.is_over:
                 break
             node.mine()
             await asyncio.sleep(0.1)
+        for task in paying:
+            task.cancel()
+        await asyncio.gather(*paying, return_exceptions=True)
         assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
         await _end(ledger)
         await outbox.reborn().start()

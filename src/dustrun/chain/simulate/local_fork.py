@@ -7,6 +7,7 @@ and pace, their URLs stay off its command line, and nothing but reads gets throu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Sequence
@@ -128,15 +129,17 @@ class LocalFork:
 
     async def close(self) -> None:
         """Ends the child and the relay."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         if self._process.returncode is None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
             try:
                 async with asyncio.timeout(_STOP_WITHIN_S):
                     await self._process.wait()
             except TimeoutError:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 await self._process.wait()
+        with contextlib.suppress(ConnectionError):
+            await self._process.stdin.wait_closed()
         await self._session.close()
         await self._relay.stop()
 
