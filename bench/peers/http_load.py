@@ -6,7 +6,9 @@ import asyncio
 import time
 from typing import Any
 
-from bench.peers import IN_FLIGHT, figures
+from bench.peers import IN_FLIGHT, Unavailable, figures
+
+_WITHIN_S = 240
 
 
 class _Line:
@@ -78,4 +80,12 @@ async def _measure(port: int, three: str, forty: str, runs: int, body: bytes) ->
 
 def measure(port: int, three: str, forty: str, runs: int, body: bytes = b"1") -> dict[str, Any]:
     """`three` and `forty` are the paths of the workflows with 3 and with 40 steps."""
-    return asyncio.run(_measure(port, three, forty, runs, body))
+
+    async def bounded() -> dict[str, Any]:
+        async with asyncio.timeout(_WITHIN_S):
+            return await _measure(port, three, forty, runs, body)
+
+    try:
+        return asyncio.run(bounded())
+    except TimeoutError:
+        raise Unavailable(f"it did not answer all calls within {_WITHIN_S} s") from None
