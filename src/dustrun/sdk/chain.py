@@ -35,12 +35,14 @@ class Fees:
 
 @dataclass(frozen=True, slots=True)
 class ChainCall:
-    """A contract call that changes nothing."""
+    """A contract call that changes nothing. With a `sender` it is tried on its behalf, as the transaction that follows
+    would run; `is_view`: it is asked for what it tells, and no transaction follows."""
 
     to: str
     data: bytes
     sender: str | None = None
     value_units: int = 0
+    is_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)

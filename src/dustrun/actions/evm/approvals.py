@@ -9,7 +9,7 @@ from dustrun.actions.evm.coins import Coin
 from dustrun.core.abi import AbiFault
 from dustrun.core.amounts import MAX_UINT256
 from dustrun.core.intent import Intent, Movement
-from dustrun.sdk.chain import CallResult, Chain, ChainCall
+from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 
 APPROVE = "approve"
@@ -65,15 +65,15 @@ async def plan_approval(chain: Chain, approval: Approval, allowance: int, field:
     A token that changes an allowance only from or to zero (as USDT does) gets a reset first. Raises `Permanent` with
     the token's reason when it reverts, `Invalid` when it says false.
     """
-    calls = [approval.call(approval.amount_units), approval.call(0)]
-    wanted, reset = await chain.call_many(calls)
-    if _is_done(wanted):
+    wanted = approval.call(approval.amount_units)
+    if await _is_done(chain, wanted):
         return (approval.intent(APPROVE, approval.amount_units),)
-    if allowance and approval.amount_units and _is_done(reset):
+    if allowance and approval.amount_units and await _is_done(chain, approval.call(0)):
         return (approval.intent(RESET, 0), approval.intent(APPROVE, approval.amount_units, (RESET,)))
-    await chain.call(calls[0])
+    await chain.call(wanted)
     raise refuse(f"{approval.coin.symbol} says false to the approval", field)
 
 
-def _is_done(result: CallResult) -> bool:
+async def _is_done(chain: Chain, call: ChainCall) -> bool:
+    (result,) = await chain.call_many([call])
     return result.is_success and erc20.is_accepted(result.data)

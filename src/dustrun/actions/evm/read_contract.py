@@ -53,7 +53,8 @@ async def read_contract(input: Input, ctx: Context) -> Output:
     """Encodes, calls, decodes."""
     chain = ctx.chain(input.chain_id)
     function = read_function(input.function, input.abi)
-    data = await chain.call(ChainCall(input.contract, read_calldata(function, input.args), input.sender))
+    asked = read_calldata(function, input.args)
+    data = await chain.call(ChainCall(input.contract, asked, input.sender, is_view=True))
     if not data:
         await check_code(chain, input.contract)
     value, values = show_result(function, data)

@@ -15,10 +15,11 @@ from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
-from dustrun.chain.simulate.fork import MAX_STEPS, Fork, Step, pin
+from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
 from dustrun.chain.simulate.local_fork import LocalFork
+from dustrun.chain.simulate.looks import Looks
 from dustrun.chain.simulate.reads import Reads
-from dustrun.chain.simulate.result import Ran, Rejected, SimResult
+from dustrun.chain.simulate.result import Rejected, SimResult
 from dustrun.chain.simulate.sending import Sending
 from dustrun.chain.simulate.simulate_v1 import SimulateV1
 from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
@@ -48,9 +49,9 @@ class SimChain:
         self._fork = None if state is None else Fork.of(state)
         self._simulator: Simulator | None = None
         self._opening = asyncio.Lock()
-        self._sending = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._reads = Reads()
-        self._looked: tuple[int, Step, Ran, int] | None = None  # what the newest estimate saw, and after which change
+        self._looks = Looks()
 
     @property
     def network(self) -> Network:
@@ -109,9 +110,38 @@ class SimChain:
         return result.data
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Many calls on the newest state."""
+        """Many calls on the newest state. One that is tried for a wallet alone is looked at as its transaction, which
+        mostly follows; what does not succeed so is asked as a plain read, which tells why."""
         fork, simulator = await self._opened()
+        if len(calls) == 1 and calls[0].sender is not None and not calls[0].is_view:
+            tried = await self._try(fork, simulator, calls[0], calls[0].sender)
+            if tried is not None:
+                return [tried]
         return await self._reads.calls(fork, simulator, calls) if calls else []
+
+    async def _try(self, fork: Fork, simulator: Simulator, call: ChainCall, sender: str) -> CallResult | None:
+        """What a call would come to as the next transaction; None when it would fail."""
+        intent = Intent("", self.network.chain_id, call.to, call.value_units, call.data, (), "")
+        self._reads.use(fork, simulator)
+        moment = fork.changes
+        try:
+            looked = (await self._sending(fork, simulator, sender, intent).look(self._looks))[1]
+        except Rejected:
+            return None
+        if fork.changes == moment:
+            self._reads.tell_native(fork, simulator, checksum(sender), looked.units)
+        return CallResult(True, looked.ran.data) if looked.ran.is_success else None
+
+    def _sending(
+        self,
+        fork: Fork,
+        simulator: Simulator,
+        sender: str,
+        intent: Intent,
+        events: Sequence[Mapping[str, Any]] = (),
+        reverts_stay: bool = False,
+    ) -> Sending:
+        return Sending(self._live, fork, simulator, checksum(sender), intent, events, reverts_stay)
 
     async def balance(self, address: str) -> int:
         """Native balance in base units, less what an L2 would have charged for data."""
@@ -139,20 +169,19 @@ class SimChain:
         """Gas that the transaction would take on the newest state; raises `Permanent` with the decoded reason when it
         would revert, `Invalid` when the sender lacks the value."""
         intent = Intent("", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors))
-        async with self._sending:
+        async with self._turn:
             fork, simulator = await self._opened()
-            sending = Sending(self._live, fork, simulator, checksum(sender), intent, (), False)
             try:
-                step, looked, units = await sending.look()
+                step, looked = await self._sending(fork, simulator, sender, intent).look(self._looks)
             except Rejected as rejected:
                 raise Invalid(f"The transaction: {rejected.message}", code=Code.FUNDS_INSUFFICIENT) from None
-            self._looked = (fork.changes, step, looked, units)
-            self._reads.tell_native(fork, simulator, checksum(sender), units)
-        if not looked.is_success:
-            raise reverted(looked.data, "The transaction", errors, looked.message)
+            self._reads.tell_native(fork, simulator, checksum(sender), looked.units)
+        ran = looked.ran
+        if not ran.is_success:
+            raise reverted(ran.data, "The transaction", errors, ran.message)
         if step.creates is not None and not simulator.creates:
-            return creation_gas(looked.gas_used, data, looked.data)
-        return looked.gas_used
+            return creation_gas(ran.gas_used, data, ran.data)
+        return ran.gas_used
 
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
         """A real transaction by its hash."""
@@ -169,13 +198,12 @@ class SimChain:
         """Carries a wish out. One that reverts leaves nothing behind, as its estimate would keep it from being sent;
         with `reverts_stay` it burns its nonce and gas, as one that was sent would. `events` are ABI entries that name
         the contracts' events. Raises `Temporary` and, when the pinned block is gone, `Permanent`."""
-        async with self._sending:
+        async with self._turn:
             fork, simulator = await self._opened()
             if len(fork.steps) >= MAX_STEPS:
                 raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
-            sending = Sending(self._live, fork, simulator, checksum(sender), intent, events, reverts_stay)
-            looked = self._looked if self._looked is not None and self._looked[0] == fork.changes else None
-            result = await sending.run(looked)
+            sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
+            result = await sending.run(self._looks)
             self._reads.turn(fork, simulator)
             return result
 

@@ -22,7 +22,7 @@ from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.chain.simulate.asking import fork_lost
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured
 from dustrun.chain.simulate.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -166,13 +166,15 @@ class LocalFork:
         """Calls, words and codes by one request."""
         return await self._chain.survey(fork, calls, asks, addresses)
 
-    async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
+    async def look(self, fork: Fork, step: Step) -> Looked:
         """The first round."""
-        return await self._chain.look(fork, step, balance_of)
+        return await self._chain.look(fork, step)
 
-    async def measure(self, fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask]) -> Measured:
+    async def measure(
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+    ) -> Measured:
         """The second round."""
-        return await self._chain.measure(fork, step, before, after)
+        return await self._chain.measure(fork, step, looked, before, after)
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
         """Nothing to do."""

@@ -84,6 +84,11 @@ class Reads:
         key = CodeOf(address)
         return bytes((await self._find([key], ask))[key])
 
+    def use(self, fork: Fork, simulator: Simulator) -> None:
+        """Something was asked on the newest state by other means."""
+        self._turn(fork, simulator)
+        self._is_used = True
+
     def tell_native(self, fork: Fork, simulator: Simulator, address: str, units: int) -> None:
         """A balance that was read on the way."""
         self._turn(fork, simulator)

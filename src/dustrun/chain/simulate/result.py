@@ -14,7 +14,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one call came to on the node: `moved` are the addresses that native coin moved between."""
+    """What one call came to on the node: `moved` are the addresses that native coin moved between, `diff` is what it
+    changes in the state, where the node tells."""
 
     is_success: bool
     gas_used: int
@@ -22,6 +23,15 @@ class Ran:
     logs: tuple[Log, ...] = ()
     moved: tuple[str, ...] = ()
     message: str | None = None
+    diff: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look saw: the outcome of a transaction free of charge, and its sender's native balance before it."""
+
+    ran: Ran
+    units: int
 
 
 class Rejected(Permanent):

@@ -15,7 +15,8 @@ from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.creation import contract_address, creation_gas, refusal_of
 from dustrun.chain.simulate.events import decode_events
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.result import Measured, Ran, Rejected, SimResult
+from dustrun.chain.simulate.looks import Looks
+from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Touched, changes_of, touched
 from dustrun.chain.simulate.trace_call import TraceCall
@@ -47,24 +48,26 @@ class Sending:
         self._events = events
         self._reverts_stay = reverts_stay
 
-    async def look(self, known: tuple[int, Step, Ran, int] | None = None) -> tuple[Step, Ran, int]:
-        """The step without a price, what it comes to, and its sender's balance; `known` is what an estimate of the
-        same call on the same state has seen. With a gas limit it may come to something else."""
+    async def look(self, looks: Looks) -> tuple[Step, Looked]:
+        """The step without a price and what it comes to; from `looks` when somebody looked at it on the same state.
+        With a gas limit it may come to something else."""
         step = await self._first_step()
-        if known is not None and known[1] == step:
-            return step, known[2], known[3]
-        looked, units = await self._simulator.look(self._fork, step, self._sender)
-        return step, looked, units
+        moment, looked = self._fork.changes, looks.find(self._fork, step)
+        if looked is None:
+            looked = await self._simulator.look(self._fork, step)
+            looks.keep(moment, step, looked)
+        return step, looked
 
-    async def run(self, known: tuple[int, Step, Ran, int] | None = None) -> SimResult:
+    async def run(self, looks: Looks) -> SimResult:
         """Looks at it free of charge, checks that its sender can pay, then measures and keeps it."""
         try:
-            step, looked, units = await self.look(known)
-            step = self._bounded(step, looked)
+            step, looked = await self.look(looks)
+            step = self._bounded(step, looked.ran)
             data_fee = await self._data_fee()
-            await self._check_funds(step, units, data_fee)
-            found = self._touched(step, looked)
-            measured = await self._simulator.measure(self._fork, step, found.asks_before(), found.asks_after())
+            await self._check_funds(step, looked.units, data_fee)
+            found = self._touched(step, looked.ran)
+            before, after = found.asks_before(), found.asks_after()
+            measured = await self._simulator.measure(self._fork, step, looked, before, after)
         except Rejected as rejected:
             gas = self._intent.gas_limit or 0
             return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message)

@@ -13,7 +13,7 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured, Ran
 from dustrun.core.addresses import address_of_word
 from dustrun.core.intent import Log
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -80,9 +80,9 @@ class SimulateV1:
         runtimes = [_runtime_of(fork, address) for address in addresses]
         return results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)]
 
-    async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
-        """The step free of charge, after a look at a balance."""
-        asks = [prober.native(balance_of)]
+    async def look(self, fork: Fork, step: Step) -> Looked:
+        """The step free of charge, after a look at the balance."""
+        asks = [prober.native(step.sender)]
         fields = self._bare_call(step)
         fields.pop("gas", None)
         if step.gas:
@@ -90,9 +90,11 @@ class SimulateV1:
         block = self._block(step, [_probe(asks), fields], _PROBER_STATE)
         probed, ran = (await self._run(fork, [block]))[0]
         units = prober.decode(_ran(probed).data, 1)[0]
-        return _ran(ran), units or 0
+        return Looked(_ran(ran), units or 0)
 
-    async def measure(self, fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask]) -> Measured:
+    async def measure(
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+    ) -> Measured:
         """The step between two reads of balances; those of a contract that it creates in our way need a block more,
         in which its code stands."""
         calls = [_probe(before), self._call(step), _probe(after)]

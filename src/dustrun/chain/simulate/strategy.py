@@ -9,7 +9,7 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import Abilities, able
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -42,11 +42,13 @@ class Simulator(Protocol):
         """Calls, words and codes on the newest state by one request."""
         ...
 
-    async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
-        """The first round: the step free of charge, and a native balance before it. Raises `Rejected`."""
+    async def look(self, fork: Fork, step: Step) -> Looked:
+        """The first round: the step free of charge, and its sender's balance before it. Raises `Rejected`."""
         ...
 
-    async def measure(self, fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask]) -> Measured:
+    async def measure(
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+    ) -> Measured:
         """The second round: the step as it will stand, and words before and after it. Raises `Rejected`."""
         ...
 

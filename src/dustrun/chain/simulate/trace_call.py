@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from dustrun.chain import wire
@@ -12,7 +14,7 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured, Ran
 from dustrun.chain.simulate.simulate_v1 import read_result
 from dustrun.core.addresses import checksum
 from dustrun.core.intent import Log
@@ -34,8 +36,7 @@ class TraceCall:
         self._among = among
         self._state: Json = {}  # overrides that stand for all steps kept so far
         self._kept = 0
-        self._looked = Ran(False, 0, b"")  # the step that was looked at last
-        self._diff: Json = {}  # and what it changes
+        self._catching_up = asyncio.Lock()
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
         """Calls on the newest state, in its block."""
@@ -76,9 +77,12 @@ class TraceCall:
             changed[address] = answer
         return results, words, [wire.data(changed[address]) for address in addresses]
 
-    async def look(self, fork: Fork, step: Step, balance_of: str) -> tuple[Ran, int]:
-        """The step's calls, logs and state diff, and a balance before it."""
+    async def look(self, fork: Fork, step: Step) -> Looked:
+        """The step's calls, logs and state diff, and its sender's balance before it."""
         await self._catch_up(fork)
+        return await self._look(fork, step)
+
+    async def _look(self, fork: Fork, step: Step) -> Looked:
         at = _moment(step.number, step.time)
         fields = _fields(step)
         options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": "0x0"}}
@@ -86,27 +90,28 @@ class TraceCall:
         requests = [
             Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
             Request("debug_traceCall", (fields, block, {**_DIFF_TRACER, **options})),
-            self._probe(fork, [prober.native(balance_of)], self._state, at),
+            self._probe(fork, [prober.native(step.sender)], self._state, at),
         ]
         traced, changed, probed = await self._batch(fork, requests)
         for answer in (traced, changed):
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, fork, self._endpoints, self._among)
-        self._looked = _ran(traced)
-        self._diff = changed if self._looked.is_success else {}
-        return self._looked, _words(probed, 1)[0] or 0
+        ran = _ran(traced)
+        return Looked(replace(ran, diff=changed) if ran.is_success else ran, _words(probed, 1)[0] or 0)
 
-    async def measure(self, fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask]) -> Measured:
+    async def measure(
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+    ) -> Measured:
         """Balances on the state before and on that after the traced step, which `look` has run."""
         at = _moment(step.number, step.time)
-        then = merged(self._state, self._diff)
+        then = merged(self._state, looked.ran.diff)
         requests = [self._probe(fork, before, self._state, at), self._probe(fork, after, then, at)]
         first, last = await self._batch(fork, requests)
-        return Measured(self._looked, _words(first, len(before)), _words(last, len(after)))
+        return Measured(looked.ran, _words(first, len(before)), _words(last, len(after)))
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
         """Merges the diff, counts the nonce on, and takes the fee from the sender."""
-        self._state = merged(self._state, self._diff)
+        self._state = merged(self._state, measured.ran.diff)
         sender = self._state.setdefault(step.sender.lower(), {})
         sender["nonce"] = hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)
         if owner_units is not None:
@@ -120,13 +125,17 @@ class TraceCall:
         """Carries the steps out again that the overrides do not hold yet: the fork was read from its JSON."""
         if self._kept == len(fork.steps):
             return
+        async with self._catching_up:  # reads and looks that go out at once do not carry them out twice
+            await self._carry_out_again(fork)
+
+    async def _carry_out_again(self, fork: Fork) -> None:
         for place in range(self._kept, len(fork.steps)):
             step = fork.steps[place]
             so_far = Fork(fork.number, fork.hash, fork.time, fork.gas_limit, fork.fees, steps=fork.steps[:place])
             so_far.nonces = fork.nonces
             asks = [prober.native(step.sender)]
-            await self.look(so_far, step, step.sender)
-            measured = await self.measure(so_far, step, asks, asks)
+            looked = await self._look(so_far, step)
+            measured = await self.measure(so_far, step, looked, asks, asks)
             await self.keep(so_far, step, measured, measured.after[0])
 
     def _eth_call(self, fork: Fork, fields: Json, state: Mapping[str, Any], at: Json | None) -> Request:

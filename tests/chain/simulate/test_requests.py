@@ -1,0 +1,100 @@
+"""What a simulated transaction asks of the chain: each question once, and no answer of an older state."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from anvil import ACCOUNTS, Anvil
+from chain.proxies import Proxy, proxy
+from chain.simulate.intents import call, pay
+from contracts import Witness, World
+from dustrun.chain.chains import Chains
+from dustrun.chain.simulate import SimChain
+from dustrun.core.intent import Intent
+from dustrun.errors import Invalid, Permanent
+from dustrun.sdk.chain import ChainCall
+from dustrun.settings import Settings
+
+ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
+Watched = tuple[SimChain, Proxy]
+
+
+@pytest.fixture(params=["simulate-v1", "trace-call"])
+async def watched(request: pytest.FixtureRequest, world: World, anvil: Anvil) -> AsyncIterator[Watched]:
+    """A simulation whose requests are counted."""
+    async with proxy(anvil.url) as counted:
+        network = world.network(counted.url)
+        chains = Chains({network.chain_id: network}, Settings())
+        sim = SimChain(chains.get(network.chain_id), strategy=request.param)
+        await sim.send(ALICE, pay(BOB, 1))  # the nonce is known from here on
+        yield sim, counted
+        await sim.close()
+        await chains.close()
+
+
+def tried(wish: Intent, sender: str = ALICE) -> ChainCall:
+    """The call that a wish makes, tried for its wallet."""
+    assert wish.to is not None
+    return ChainCall(wish.to, wish.data, sender, wish.value_units)
+
+
+async def test_a_try_an_estimate_and_the_transaction_look_once(watched: Watched, witness: Witness) -> None:
+    sim, counted = watched
+    for wish in (call(witness, "weth", "deposit", value=5), pay(BOB, 7), call(witness, "weth", "transfer", BOB, 3)):
+        assert wish.to is not None
+        before = counted.requests
+        await sim.call(tried(wish))
+        assert counted.requests == before + 1
+        await sim.estimate_gas(ALICE, wish.to, wish.value_units, wish.data)
+        assert counted.requests == before + 1
+        assert (await sim.send(ALICE, wish)).is_success
+        assert counted.requests == before + 2
+
+
+async def test_a_try_tells_what_a_plain_read_tells(watched: Watched, witness: Witness, world: World) -> None:
+    sim, _ = watched
+    for data, value in ((witness.data("weth", "transfer", BOB, 3), 0), (witness.data("weth", "deposit"), 9)):
+        asked = (world["weth"], data, ALICE, value)
+        assert await sim.call(ChainCall(*asked)) == await sim.call(ChainCall(*asked, is_view=True))
+
+
+async def test_a_try_that_fails_tells_why_and_changes_nothing(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    had = await sim.balance(ALICE)
+    wish = call(witness, "zoo", "requireString")
+    for _ in range(2):
+        with pytest.raises(Permanent, match="no way"):
+            await sim.call(tried(wish))
+        with pytest.raises(Permanent, match="no way"):
+            await sim.estimate_gas(ALICE, str(wish.to), 0, wish.data)
+        assert (await sim.send(ALICE, wish)).status == "reverted"
+    with pytest.raises((Invalid, Permanent)):
+        await sim.call(tried(pay(BOB, had + 1)))
+    assert await sim.balance(ALICE) == had
+
+
+async def test_a_try_is_made_anew_on_every_state(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    everything = call(witness, "weth", "transfer", BOB, await wrapped(sim, witness, ALICE))
+    await sim.call(tried(everything))
+    assert (await sim.send(ALICE, call(witness, "weth", "transfer", BOB, 1))).is_success
+    with pytest.raises(Permanent):
+        await sim.call(tried(everything))
+    assert not (await sim.send(ALICE, everything)).is_success
+
+
+async def test_a_wait_makes_another_state(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    facts = call(witness, "zoo", "blockFacts")
+    first = await sim.call(tried(facts))
+    sim.advance(1000)
+    second = await sim.call(tried(facts))
+    times = [int.from_bytes(answer[32:64]) for answer in (first, second)]
+    assert times[1] - times[0] == 1000
+
+
+async def wrapped(sim: SimChain, witness: Witness, who: str) -> int:
+    data = witness.data("weth", "balanceOf", who)
+    return int.from_bytes(await sim.call(ChainCall(witness.addresses["weth"], data)))
