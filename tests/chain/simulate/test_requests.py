@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -51,6 +52,60 @@ async def test_a_try_an_estimate_and_the_transaction_look_once(watched: Watched,
         assert counted.requests == before + 1
         assert (await sim.send(ALICE, wish)).is_success
         assert counted.requests == before + 2
+
+
+async def test_what_was_read_before_a_transaction_comes_along_with_it(watched: Watched, witness: Witness) -> None:
+    sim, counted = watched
+    had = await seen(sim, witness)
+    for round in range(1, 4):
+        wish = call(witness, "weth", "deposit", value=5)
+        await sim.call(tried(wish))
+        before = counted.requests
+        result = await sim.send(ALICE, wish)
+        assert result.receipt is not None
+        now = await seen(sim, witness)
+        await asyncio.sleep(0.05)  # nothing is asked behind it either
+        assert counted.requests == before + 1
+        assert now == (had[0] - 5 - result.receipt.fee_units, had[1] + 5 * round, had[2] + 5 * round, had[3])
+        had = (now[0], *had[1:])
+
+
+async def test_a_transaction_that_fails_brings_no_reads(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    had = await seen(sim, witness)
+    too_much = had[1] + 1
+    assert (await sim.send(ALICE, call(witness, "weth", "transfer", BOB, too_much))).status == "reverted"
+    assert await seen(sim, witness) == had
+    burnt = await sim.send(ALICE, call(witness, "weth", "transfer", BOB, too_much), reverts_stay=True)
+    assert burnt.receipt is not None
+    assert await seen(sim, witness) == (had[0] - burnt.receipt.fee_units, *had[1:])
+
+
+async def test_what_came_along_is_what_a_new_reader_reads(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    await seen(sim, witness)
+    assert (await sim.send(ALICE, call(witness, "weth", "deposit", value=11))).is_success
+    known = await seen(sim, witness)
+    anew = SimChain(sim._live, state=sim.to_json())
+    assert await seen(anew, witness) == known
+    await anew.close()
+
+
+async def test_a_wait_after_a_transaction_leaves_nothing_known(watched: Watched, witness: Witness) -> None:
+    sim, counted = watched
+    had = await seen(sim, witness)
+    await sim.send(ALICE, call(witness, "weth", "transfer", BOB, 1))
+    sim.advance(5)
+    before = counted.requests
+    assert (await seen(sim, witness))[1] == had[1] - 1
+    assert counted.requests == before + 1
+
+
+async def seen(sim: SimChain, witness: Witness) -> tuple[int, int, int, bytes]:
+    """What one knows of a state: native coin and wrapped coin of Alice, all that is wrapped, the contract."""
+    weth = witness.addresses["weth"]
+    total = int.from_bytes(await sim.call(ChainCall(weth, witness.data("weth", "totalSupply"))))
+    return await sim.balance(ALICE), await wrapped(sim, witness, ALICE), total, await sim.code(weth)
 
 
 async def test_a_try_tells_what_a_plain_read_tells(watched: Watched, witness: Witness, world: World) -> None:

@@ -203,8 +203,9 @@ class SimChain:
             if len(fork.steps) >= MAX_STEPS:
                 raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
-            result = await sending.run(self._looks)
-            self._reads.turn(fork, simulator)
+            ahead = self._reads.ahead()
+            result, survey = await sending.run(self._looks, ahead.wanted)
+            self._reads.turn(fork, simulator, None if survey is None else ahead.answers(survey))
             return result
 
     async def _opened(self) -> tuple[Fork, Simulator]:

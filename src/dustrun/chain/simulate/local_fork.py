@@ -22,7 +22,7 @@ from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.chain.simulate.asking import fork_lost
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured
+from dustrun.chain.simulate.result import Looked, Measured, Survey, Wanted
 from dustrun.chain.simulate.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -160,21 +160,19 @@ class LocalFork:
         """The code of an address."""
         return await self._chain.code(fork, address)
 
-    async def survey(
-        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
-    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes by one request."""
-        return await self._chain.survey(fork, calls, asks, addresses)
+        return await self._chain.survey(fork, wanted)
 
     async def look(self, fork: Fork, step: Step) -> Looked:
         """The first round."""
         return await self._chain.look(fork, step)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
     ) -> Measured:
         """The second round."""
-        return await self._chain.measure(fork, step, looked, before, after)
+        return await self._chain.measure(fork, step, looked, before, after, wanted)
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
         """Nothing to do."""

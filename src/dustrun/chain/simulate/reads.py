@@ -4,11 +4,12 @@ request, as soon as a transaction has made another state. Actions mostly look at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.chain.simulate.fork import Fork
+from dustrun.chain.simulate.result import Survey, Wanted
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding
 from dustrun.core.addresses import keccak256
@@ -43,6 +44,39 @@ class CodeOf:
 
 Key = ChainCall | NativeOf | CodeOf
 Ask = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is asked of a new state before anybody wants it: what was asked last, the newest first."""
+
+    calls: Sequence[ChainCall] = ()
+    natives: Sequence[NativeOf] = ()
+    codes: Sequence[CodeOf] = ()
+
+    @classmethod
+    def of(cls, asked: Iterable[Key]) -> Ahead:
+        """From keys in the order of their last use."""
+        newest = list(asked)[::-1]
+        return cls(
+            [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS],
+            [key for key in newest if isinstance(key, NativeOf)][:_MAX_OTHERS],
+            [key for key in newest if isinstance(key, CodeOf)][:_MAX_OTHERS],
+        )
+
+    @property
+    def wanted(self) -> Wanted:
+        """As a simulator takes it."""
+        asks = [Holding(None, key.address).ask() for key in self.natives]
+        return Wanted(self.calls, asks, [key.address for key in self.codes])
+
+    def answers(self, survey: Survey) -> dict[Key, Any]:
+        """What was answered; what failed is asked again by whoever wants it, who then hears why."""
+        return {
+            **{call: result for call, result in zip(self.calls, survey.results, strict=True) if result.is_success},
+            **{key: word for key, word in zip(self.natives, survey.words, strict=True) if word is not None},
+            **dict(zip(self.codes, survey.codes, strict=True)),
+        }
 
 
 class Reads:
@@ -94,10 +128,15 @@ class Reads:
         self._turn(fork, simulator)
         self._known[NativeOf(address)] = units
 
-    def turn(self, fork: Fork, simulator: Simulator) -> None:
-        """A transaction was carried out: whoever has read before it will read after it."""
+    def ahead(self) -> Ahead:
+        """What is to be read on the state that a transaction leaves; nothing when nobody has read before it."""
+        return Ahead.of(self._asked) if self._is_used else Ahead()
+
+    def turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None) -> None:
+        """A transaction was carried out: whoever has read before it will read after it. `answers` are those that came
+        along with it."""
         if self._is_used:
-            self._turn(fork, simulator)
+            self._turn(fork, simulator, answers)
 
     def close(self) -> None:
         """Nobody waits for answers any more."""
@@ -118,21 +157,18 @@ class Reads:
             known.update(zip(missing, await ask(missing), strict=True))
         return {key: known[key] for key in keys}
 
-    def _turn(self, fork: Fork, simulator: Simulator) -> None:
-        """Forgets what was true of another state, and asks anew for it."""
+    def _turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None = None) -> None:
+        """Forgets what was true of another state, and asks anew for it unless it is known."""
         if self._moment == fork.changes:
             return
-        self._moment, self._known, self._is_used = fork.changes, {}, False
+        self._moment, self._known, self._is_used = fork.changes, dict(answers or {}), False
         self.close()
         self._ahead, self._expected = None, frozenset()
-        newest = list(self._asked)[::-1]
-        calls = [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS]
-        natives = [key for key in newest if isinstance(key, NativeOf)][:_MAX_OTHERS]
-        codes = [key for key in newest if isinstance(key, CodeOf)][:_MAX_OTHERS]
-        self._asked = dict.fromkeys([*codes[::-1], *natives[::-1], *calls[::-1]])
-        if calls or natives or codes:
-            self._expected = frozenset((*calls, *natives, *codes))
-            self._ahead = asyncio.create_task(_ask_ahead(fork, simulator, self._known, calls, natives, codes))
+        ahead = Ahead.of(self._asked)
+        self._asked = dict.fromkeys([*ahead.codes[::-1], *ahead.natives[::-1], *ahead.calls[::-1]])
+        if ahead.wanted and answers is None:
+            self._expected = frozenset(self._asked)
+            self._ahead = asyncio.create_task(_ask_ahead(fork, simulator, self._known, ahead))
 
 
 def _only_looks(call: ChainCall) -> bool:
@@ -141,28 +177,14 @@ def _only_looks(call: ChainCall) -> bool:
     return call.sender is None and not call.value_units and call.data[:4] in _VIEWS
 
 
-async def _ask_ahead(
-    fork: Fork,
-    simulator: Simulator,
-    known: dict[Key, Any],
-    calls: Sequence[ChainCall],
-    natives: Sequence[NativeOf],
-    codes: Sequence[CodeOf],
-) -> None:
+async def _ask_ahead(fork: Fork, simulator: Simulator, known: dict[Key, Any], ahead: Ahead) -> None:
     """All in one request. What fails here is asked again by whoever wants it, who then hears why."""
     moment = fork.changes
-    asks = [Holding(None, key.address).ask() for key in natives]
     try:
-        seen = await simulator.survey(fork, calls, asks, [key.address for key in codes])
+        seen = await simulator.survey(fork, ahead.wanted)
     except DustrunError:
         return
     if fork.changes != moment:
         return
-    results, words, contents = seen
-    answers: Mapping[Key, Any] = {
-        **{call: result for call, result in zip(calls, results, strict=True) if result.is_success},
-        **{key: word for key, word in zip(natives, words, strict=True) if word is not None},
-        **dict(zip(codes, contents, strict=True)),
-    }
-    for key, answer in answers.items():
+    for key, answer in ahead.answers(seen).items():
         known.setdefault(key, answer)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dustrun.chain.simulate.prober import Ask
 from dustrun.core.intent import BalanceChange, Log, Receipt
 from dustrun.errors import Permanent
+from dustrun.sdk.chain import CallResult, ChainCall
 
 Json = dict[str, Any]
 
@@ -104,10 +106,33 @@ class SimResult:
         return shown
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be read by one request: calls, words, and the codes of addresses."""
+
+    calls: Sequence[ChainCall] = ()
+    asks: Sequence[Ask] = ()
+    addresses: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.asks or self.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The answers to what was wanted, in its order."""
+
+    results: Sequence[CallResult] = ()
+    words: Sequence[int | None] = ()
+    codes: Sequence[bytes] = ()
+
+
 @dataclass(slots=True)
 class Measured:
-    """What the node said in the second round: the run itself and the words read before and after it."""
+    """What the node said in the second round: the run itself, the words read before and after it, and what was wanted
+    of the state that it leaves when it stays, where that came along."""
 
     ran: Ran
     before: Sequence[int | None] = field(default_factory=list)
     after: Sequence[int | None] = field(default_factory=list)
+    survey: Survey | None = None

@@ -16,7 +16,7 @@ from dustrun.chain.simulate.creation import contract_address, creation_gas, refu
 from dustrun.chain.simulate.events import decode_events
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.looks import Looks
-from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult
+from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult, Survey, Wanted
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Touched, changes_of, touched
 from dustrun.chain.simulate.trace_call import TraceCall
@@ -58,8 +58,9 @@ class Sending:
             looks.keep(moment, step, looked)
         return step, looked
 
-    async def run(self, looks: Looks) -> SimResult:
-        """Looks at it free of charge, checks that its sender can pay, then measures and keeps it."""
+    async def run(self, looks: Looks, wanted: Wanted) -> tuple[SimResult, Survey | None]:
+        """Looks at it free of charge, checks that its sender can pay, then measures and keeps it. What is `wanted` of
+        the state that it leaves may come along; None when it did not, or when nothing was kept."""
         try:
             step, looked = await self.look(looks)
             step = self._bounded(step, looked.ran)
@@ -67,15 +68,16 @@ class Sending:
             await self._check_funds(step, looked.units, data_fee)
             found = self._touched(step, looked.ran)
             before, after = found.asks_before(), found.asks_after()
-            measured = await self._simulator.measure(self._fork, step, looked, before, after)
+            measured = await self._simulator.measure(self._fork, step, looked, before, after, wanted)
         except Rejected as rejected:
             gas = self._intent.gas_limit or 0
-            return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message)
+            return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message), None
         measured = self._as_created(step, measured)
         result = self._result(step, measured, found, data_fee)
         if result.is_success or self._reverts_stay:
             await self._keep(step, measured, found, result, data_fee)
-        return result
+            return result, measured.survey
+        return result, None
 
     async def _first_step(self) -> Step:
         network, fork = self._live.network, self._fork
@@ -238,4 +240,4 @@ class Sending:
 
 def _with_ran(measured: Measured, **fields: Any) -> Measured:
     """The same with another outcome of the run."""
-    return Measured(replace(measured.ran, **fields), measured.before, measured.after)
+    return replace(measured, ran=replace(measured.ran, **fields))

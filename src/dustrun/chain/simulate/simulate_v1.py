@@ -13,7 +13,7 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured, Ran, Survey, Wanted
 from dustrun.core.addresses import address_of_word
 from dustrun.core.intent import Log
 from dustrun.sdk.chain import CallResult, ChainCall
@@ -66,19 +66,10 @@ class SimulateV1:
         answers = await self._at_head(fork, [_code_call(address)], _CODE_READER_STATE)
         return _ran(answers[0]).data
 
-    async def survey(
-        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
-    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes in the newest block, after its transaction, by one request."""
-        share = hex(fork.gas_limit // 2 // max(1, len(calls)))
-        fields = [{**wire.call_fields(call), "gas": share} for call in calls]
-        others = [_probe(asks), *(_code_call(address) for address in addresses)]
-        answers = await self._at_head(fork, [*fields, *others], _PROBER_STATE | _CODE_READER_STATE)
-        results = [_call_result(answer) for answer in answers[: len(calls)]]
-        words = prober.decode(_ran(answers[len(calls)]).data, len(asks))
-        read = [_ran(answer).data for answer in answers[len(calls) + 1 :]]
-        runtimes = [_runtime_of(fork, address) for address in addresses]
-        return results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)]
+        answers = await self._at_head(fork, _survey_calls(fork, wanted), _PROBER_STATE | _CODE_READER_STATE)
+        return _surveyed(fork, wanted, answers)
 
     async def look(self, fork: Fork, step: Step) -> Looked:
         """The step free of charge, after a look at the balance."""
@@ -93,13 +84,17 @@ class SimulateV1:
         return Looked(_ran(ran), units or 0)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
     ) -> Measured:
-        """The step between two reads of balances; those of a contract that it creates in our way need a block more,
-        in which its code stands."""
+        """The step between two reads of balances, and what is wanted after them, in the block that it is read in
+        later too; those of a contract that it creates in our way need a block more, in which its code stands."""
         calls = [_probe(before), self._call(step), _probe(after)]
+        more: list[Json] = []
         if step.runtime is None:
-            first, ran, last = (await self._run(fork, [self._block(step, calls, _PROBER_STATE)]))[0]
+            asked = _survey_calls(fork, wanted) if wanted and _has_room(fork, step, before, after, wanted) else []
+            state = _PROBER_STATE | _CODE_READER_STATE if asked else _PROBER_STATE
+            answers = (await self._run(fork, [self._block(step, [*calls, *asked], state)]))[0]
+            first, ran, last, *more = answers
         else:
             later = _header(step.number + 1, step.time + 1)
             later |= {"calls": calls[2:], "stateOverrides": _runtime_state(step)}
@@ -109,6 +104,7 @@ class SimulateV1:
             _ran(ran),
             prober.decode(_ran(first).data, len(before)),
             prober.decode(_ran(last).data, len(after)),
+            _surveyed(fork, wanted, more) if more else None,
         )
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
@@ -184,6 +180,27 @@ class SimulateV1:
 _CODE_READER: Final = "0x00000000000000000000000000000000D0570012"
 _READS_CODE: Final = "0x600035803b8060006000843c6000f3"  # returns the code of the address in its calldata
 _CODE_READER_STATE: Final = {_CODE_READER: {"code": _READS_CODE}}
+
+
+def _survey_calls(fork: Fork, wanted: Wanted) -> list[Json]:
+    share = hex(fork.gas_limit // 2 // max(1, len(wanted.calls)))
+    fields = [{**wire.call_fields(call), "gas": share} for call in wanted.calls]
+    return [*fields, _probe(wanted.asks), *(_code_call(address) for address in wanted.addresses)]
+
+
+def _surveyed(fork: Fork, wanted: Wanted, answers: Sequence[Json]) -> Survey:
+    count = len(wanted.calls)
+    results = [_call_result(answer) for answer in answers[:count]]
+    words = prober.decode(_ran(answers[count]).data, len(wanted.asks))
+    read = [_ran(answer).data for answer in answers[count + 1 :]]
+    runtimes = [_runtime_of(fork, address) for address in wanted.addresses]
+    return Survey(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
+
+
+def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted) -> bool:
+    """Whether the block bears it all, so that reads which may wait never cost the transaction its answer."""
+    probes = sum(prober.gas_of(len(asks)) for asks in (before, after, wanted.asks))
+    return step.gas + probes + fork.gas_limit // 2 <= fork.gas_limit
 
 
 def _code_call(address: str) -> Json:

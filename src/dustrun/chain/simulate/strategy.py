@@ -9,7 +9,7 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import Abilities, able
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured
+from dustrun.chain.simulate.result import Looked, Measured, Survey, Wanted
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -36,9 +36,7 @@ class Simulator(Protocol):
         """The code of an address on the newest state."""
         ...
 
-    async def survey(
-        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
-    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes on the newest state by one request."""
         ...
 
@@ -47,9 +45,10 @@ class Simulator(Protocol):
         ...
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
     ) -> Measured:
-        """The second round: the step as it will stand, and words before and after it. Raises `Rejected`."""
+        """The second round: the step as it will stand, and words before and after it. What is `wanted` of the state
+        that the step leaves may come along. Raises `Rejected`."""
         ...
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:

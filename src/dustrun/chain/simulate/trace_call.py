@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,10 +15,11 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Ran
+from dustrun.chain.simulate.result import Looked, Measured, Ran, Survey, Wanted
 from dustrun.chain.simulate.simulate_v1 import read_result
 from dustrun.core.addresses import checksum
 from dustrun.core.intent import Log
+from dustrun.errors import DustrunError
 from dustrun.sdk.chain import CallResult, ChainCall
 
 Json = dict[str, Any]
@@ -42,7 +44,8 @@ class TraceCall:
         """Calls on the newest state, in its block."""
         await self._catch_up(fork)
         at = _moment(fork.head_number, fork.now) if fork.steps or fork.waited_s else None
-        answers = await self._batch(fork, [self._eth_call(fork, wire.call_fields(call), {}, at) for call in calls])
+        fields = [wire.call_fields(call) for call in calls]
+        answers = await self._batch(fork, [_eth_call(fork, each, self._state, at) for each in fields])
         return [read_result(answer) for answer in answers]
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
@@ -54,28 +57,36 @@ class TraceCall:
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address on the newest state."""
-        return (await self.survey(fork, (), (), (address,)))[2][0]
+        return (await self.survey(fork, Wanted(addresses=(address,)))).codes[0]
 
-    async def survey(
-        self, fork: Fork, calls: Sequence[ChainCall], asks: Sequence[Ask], addresses: Sequence[str]
-    ) -> tuple[list[CallResult], list[int | None], list[bytes]]:
+    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes on the newest state by one batch."""
         await self._catch_up(fork)
-        at = _moment(fork.head_number, fork.now)
-        moved = at if fork.steps or fork.waited_s else None
-        changed = {a: self._state[a.lower()]["code"] for a in addresses if "code" in self._state.get(a.lower(), {})}
-        asked = [address for address in addresses if address not in changed]
-        requests = [self._eth_call(fork, wire.call_fields(call), {}, moved) for call in calls]
-        requests += [self._probe(fork, asks, self._state, at)] if asks else []
-        requests += [Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in asked]
+        at, state = _moment(fork.head_number, fork.now), self._state
+        requests = self._survey_requests(fork, wanted, state, at, is_moved=bool(fork.steps or fork.waited_s))
         answers = await self._batch(fork, requests) if requests else []
-        results = [read_result(answer) for answer in answers[: len(calls)]]
-        words = _words(answers[len(calls)], len(asks)) if asks else []
-        for address, answer in zip(asked, answers[len(requests) - len(asked) :], strict=True):
+        return self._surveyed(fork, wanted, state, answers)
+
+    def _survey_requests(self, fork: Fork, wanted: Wanted, state: Json, at: Json, is_moved: bool) -> list[Request]:
+        fields = [wire.call_fields(call) for call in wanted.calls]
+        requests = [_eth_call(fork, each, state, at if is_moved else None) for each in fields]
+        requests += [self._probe(fork, wanted.asks, state, at)] if wanted.asks else []
+        asked = [address for address in wanted.addresses if _code_in(state, address) is None]
+        return [*requests, *(Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in asked)]
+
+    def _surveyed(self, fork: Fork, wanted: Wanted, state: Json, answers: Sequence[Any]) -> Survey:
+        count = len(wanted.calls)
+        results = [read_result(answer) for answer in answers[:count]]
+        words = _words(answers[count], len(wanted.asks)) if wanted.asks else []
+        asked = iter(answers[count + bool(wanted.asks) :])
+        codes = []
+        for address in wanted.addresses:
+            changed = _code_in(state, address)
+            answer = next(asked) if changed is None else changed
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, fork, self._endpoints, self._among)
-            changed[address] = answer
-        return results, words, [wire.data(changed[address]) for address in addresses]
+            codes.append(wire.data(answer))
+        return Survey(results, words, codes)
 
     async def look(self, fork: Fork, step: Step) -> Looked:
         """The step's calls, logs and state diff, and its sender's balance before it."""
@@ -100,14 +111,25 @@ class TraceCall:
         return Looked(replace(ran, diff=changed) if ran.is_success else ran, _words(probed, 1)[0] or 0)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask]
+        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
     ) -> Measured:
-        """Balances on the state before and on that after the traced step, which `look` has run."""
+        """Balances on the state before and on that after the traced step, which `look` has run; and what is wanted of
+        the latter once its fee is paid."""
         at = _moment(step.number, step.time)
         then = merged(self._state, looked.ran.diff)
         requests = [self._probe(fork, before, self._state, at), self._probe(fork, after, then, at)]
-        first, last = await self._batch(fork, requests)
-        return Measured(looked.ran, _words(first, len(before)), _words(last, len(after)))
+        more: list[Request] = []
+        if wanted and looked.ran.is_success and step.runtime is None:
+            owner = step.sender.lower()
+            left = _balance_in(then, owner, looked.units)
+            paid = {**then, owner: {**then.get(owner, {}), "balance": hex(_after_fee(left, looked.ran, step))}}
+            more = self._survey_requests(fork, wanted, paid, at, is_moved=True)
+        first, last, *answers = await self._batch(fork, [*requests, *more])
+        measured = Measured(looked.ran, _words(first, len(before)), _words(last, len(after)))
+        if more and measured.after and measured.after[0] == left:
+            with suppress(DustrunError):  # whoever wants it asks again and hears why
+                measured.survey = self._surveyed(fork, wanted, paid, answers)
+        return measured
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
         """Merges the diff, counts the nonce on, and takes the fee from the sender."""
@@ -115,7 +137,7 @@ class TraceCall:
         sender = self._state.setdefault(step.sender.lower(), {})
         sender["nonce"] = hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)
         if owner_units is not None:
-            sender["balance"] = hex(max(0, owner_units - measured.ran.gas_used * step.price_units))
+            sender["balance"] = hex(_after_fee(owner_units, measured.ran, step))
         self._kept += 1
 
     async def close(self) -> None:
@@ -135,17 +157,8 @@ class TraceCall:
             so_far.nonces = fork.nonces
             asks = [prober.native(step.sender)]
             looked = await self._look(so_far, step)
-            measured = await self.measure(so_far, step, looked, asks, asks)
+            measured = await self.measure(so_far, step, looked, asks, asks, Wanted())
             await self.keep(so_far, step, measured, measured.after[0])
-
-    def _eth_call(self, fork: Fork, fields: Json, state: Mapping[str, Any], at: Json | None) -> Request:
-        params: list[Any] = [fields, {"blockHash": fork.hash}]
-        overrides = {**self._state, **state}
-        if overrides or at is not None:
-            params.append(overrides)
-        if at is not None:
-            params.append(at)
-        return Request("eth_call", tuple(params))
 
     def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> Request:
         fields = {
@@ -159,6 +172,29 @@ class TraceCall:
 
     async def _batch(self, fork: Fork, requests: Sequence[Request]) -> list[Any]:
         return await ask_all(self._endpoints, requests, fork, self._among)
+
+
+def _eth_call(fork: Fork, fields: Json, state: Json, at: Json | None) -> Request:
+    params: list[Any] = [fields, {"blockHash": fork.hash}]
+    if state or at is not None:
+        params.append(state)
+    if at is not None:
+        params.append(at)
+    return Request("eth_call", tuple(params))
+
+
+def _code_in(state: Json, address: str) -> Any:
+    return state.get(address.lower(), {}).get("code")
+
+
+def _balance_in(state: Json, owner: str, units: int) -> int:
+    """An account's native balance; `units` when nothing has changed it."""
+    changed = state.get(owner, {}).get("balance")
+    return units if changed is None else int(changed, 16)
+
+
+def _after_fee(units: int, ran: Ran, step: Step) -> int:
+    return max(0, units - ran.gas_used * step.price_units)
 
 
 def _moment(number: int, time: int) -> Json:
