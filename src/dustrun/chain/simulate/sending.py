@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -67,8 +68,7 @@ class Sending:
             data_fee = await self._data_fee()
             await self._check_funds(step, looked.units, data_fee)
             found = self._touched(step, looked.ran)
-            before, after = found.asks_before(), found.asks_after()
-            measured = await self._simulator.measure(self._fork, step, looked, before, after, wanted)
+            measured = await self._measure(step, looked, found, wanted)
         except Rejected as rejected:
             gas = self._intent.gas_limit or 0
             return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message), None
@@ -78,6 +78,13 @@ class Sending:
             await self._keep(step, measured, found, result, data_fee)
             return result, measured.survey
         return result, None
+
+    async def _measure(self, step: Step, looked: Looked, found: Touched, wanted: Wanted) -> Measured:
+        before, after = found.asks_before(), found.asks_after()
+        measuring = self._simulator.measure(self._fork, step, looked, before, after, wanted)
+        if not isinstance(self._simulator, TraceCall) or not looked.ran.is_success:
+            return await measuring
+        return (await asyncio.gather(measuring, self._nonce()))[0]  # which what is kept counts on from
 
     async def _first_step(self) -> Step:
         network, fork = self._live.network, self._fork
