@@ -70,6 +70,15 @@ async def test_what_was_read_before_a_transaction_comes_along_with_it(watched: W
         had = (now[0], *had[1:])
 
 
+async def test_the_code_of_what_was_called_comes_along(watched: Watched, witness: Witness, world: World) -> None:
+    sim, counted = watched
+    await seen(sim, witness)
+    assert (await sim.send(ALICE, call(witness, "usdc", "approve", BOB, 1))).is_success
+    before = counted.requests
+    assert await sim.code(world["usdc"]) == bytes(witness.web3.eth.get_code(world["usdc"]))  # type: ignore[arg-type]
+    assert counted.requests == before
+
+
 async def test_a_transaction_that_fails_brings_no_reads(watched: Watched, witness: Witness) -> None:
     sim, _ = watched
     had = await seen(sim, witness)

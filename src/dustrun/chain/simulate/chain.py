@@ -203,7 +203,7 @@ class SimChain:
             if len(fork.steps) >= MAX_STEPS:
                 raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
-            ahead = self._reads.ahead()
+            ahead = self._reads.ahead(_called(intent))
             result, survey = await sending.run(self._looks, ahead.wanted)
             self._reads.turn(fork, simulator, None if survey is None else ahead.answers(survey))
             return result
@@ -240,3 +240,11 @@ class SimChain:
         if self._binary is None:
             raise Invalid("The strategy local-fork needs an anvil binary in `fork_binary`.", code=Code.SIM_UNAVAILABLE)
         return await LocalFork.open(self._binary, endpoints, fork)
+
+
+def _called(intent: Intent) -> list[str]:
+    """The contract that a wish calls, and those that it lets take something."""
+    if intent.to is None or not intent.data:
+        return []
+    spenders = [movement.counterparty for movement in intent.movements if movement.kind == "approve"]
+    return [checksum(address) for address in (intent.to, *spenders)]

@@ -128,9 +128,13 @@ class Reads:
         self._turn(fork, simulator)
         self._known[NativeOf(address)] = units
 
-    def ahead(self) -> Ahead:
-        """What is to be read on the state that a transaction leaves; nothing when nobody has read before it."""
-        return Ahead.of(self._asked) if self._is_used else Ahead()
+    def ahead(self, places: Iterable[str]) -> Ahead:
+        """What is to be read on the state that a transaction leaves, with the codes of `places`, which reports and the
+        next action ask for; nothing when nobody has read before it."""
+        if not self._is_used:
+            return Ahead()
+        codes = dict.fromkeys(CodeOf(address) for address in places)
+        return Ahead.of([*(key for key in self._asked if key not in codes), *codes])
 
     def turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None) -> None:
         """A transaction was carried out: whoever has read before it will read after it. `answers` are those that came
