@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -99,6 +100,21 @@ async def test_others_of_the_block_are_named(watch: Watch, anvil: Anvil, world: 
     usdc = f"eip155:{CHAIN_ID}/erc20:{world['usdc']}"
     assert by_pair(found)[(BOB, usdc)] == 10
     assert set(found.others) == {(BOB, usdc, theirs), (ALICE, NATIVE, coin)}
+
+
+async def test_runs_that_ask_together_share_a_batch_and_keep_apart(watch: Watch, anvil: Anvil) -> None:
+    anvil.rpc("evm_setAutomine", False)
+    fields = {"from": ALICE, "gas": hex(21_000)}
+    sent = [anvil.rpc("eth_sendTransaction", {**fields, "to": who, "value": hex(5)}) for who in (BOB, CAROL)]
+    anvil.rpc("evm_mine")
+    receipts = [watch.witness.web3.eth.get_transaction_receipt(hash) for hash in sent]
+    mined = [await watch.mined(receipt, value=5) for receipt in receipts]
+    before = watch.between.requests
+    (first,), (second,) = await asyncio.gather(*(measure(watch.chain, ALICE, [one]) for one in mined))
+    assert watch.between.requests - before == 1
+    assert (by_pair(first)[(BOB, NATIVE)], by_pair(second)[(CAROL, NATIVE)]) == (5, 5)
+    assert (CAROL, NATIVE) not in by_pair(first)
+    assert (first.others, second.others) == (((ALICE, NATIVE, sent[1]),), ((ALICE, NATIVE, sent[0]),))
 
 
 @pytest.mark.parametrize("broken", ["eth_call", "eth_getBlockByHash", "eth_getBlockByNumber"])

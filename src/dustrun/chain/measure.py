@@ -1,7 +1,7 @@
 """What transactions really changed: balances read at the block before theirs and at their own, approvals after it.
 
-One batch of requests for each block. A node cannot read within a block, so what others did in the same block to the
-same balances is in the numbers; whom that concerns is told (`others`).
+One batch of requests for each block, also for several runs. A node cannot read within a block, so what others did in
+the same block to the same balances is in the numbers; whom that concerns is told (`others`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
@@ -22,6 +23,7 @@ from dustrun.core.intent import Intent, Receipt
 from dustrun.errors import DustrunError
 
 _WITHIN_S: Final = 20.0
+_GATHER_S: Final = 0.01
 _MOST_ADDRESSES: Final = 100
 _PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
 Json = dict[str, Any]
@@ -72,6 +74,69 @@ class _Block:
         return list(dict.fromkeys(approval for found in self.touched for approval in found.approvals))
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What was read around one block."""
+
+    block: Json
+    before: Mapping[Holding, int | None]
+    after: Mapping[Holding, int | None]
+    left: Mapping[Approval, int | None]
+    logs: Sequence[Any]
+
+
+class _Gathering:
+    """Reads around one block for several runs. Hundreds of payments may share a block; each alone would read the whole
+    block again."""
+
+    def __init__(self, number: int, hash: str) -> None:
+        self.task: asyncio.Task[_Facts] | None = None
+        self._number = number
+        self._hash = hash
+        self._holdings: dict[Holding, None] = {}
+        self._approvals: dict[Approval, None] = {}
+
+    def has_room_for(self, block: _Block) -> bool:
+        """Whether one request still does with another run's reads."""
+        others = len(self._holdings) + len(self._approvals)
+        return others + len(block.holdings) + len(block.approvals) <= _MOST_ADDRESSES
+
+    def add(self, block: _Block) -> None:
+        """Adds what a run wants to know."""
+        self._holdings.update(dict.fromkeys(block.holdings))
+        self._approvals.update(dict.fromkeys(block.approvals))
+
+    async def ask(self, chain: LiveChain, opened: dict[str, _Gathering]) -> _Facts:
+        """Waits a moment for others, then asks."""
+        await asyncio.sleep(_GATHER_S)
+        if opened.get(self._hash) is self:
+            del opened[self._hash]
+        holdings, approvals = list(self._holdings), list(self._approvals)
+        asks = [holding.ask() for holding in holdings]
+        before, after = hex(self._number - 1), {"blockHash": self._hash}
+        requests = [
+            Request("eth_getBlockByHash", (self._hash, True)),
+            Request("eth_getBlockByNumber", (before, False)),
+            _probe(asks, before),
+            _probe([*asks, *(approval.ask() for approval in approvals)], after),
+            *_logs(self._hash, holdings),
+        ]
+        its_own, parent, was, now, *logs = await chain.endpoints.batch(requests)
+        _check(self._number, self._hash, its_own, parent)
+        words_before = _words(was, len(asks), self._number - 1)
+        words_after = _words(now, len(asks) + len(approvals), self._number)
+        return _Facts(
+            its_own,
+            dict(zip(holdings, words_before, strict=True)),
+            dict(zip(holdings, words_after, strict=False)),
+            dict(zip(approvals, words_after[len(asks) :], strict=True)),
+            logs,
+        )
+
+
+_OPEN: Final[WeakKeyDictionary[LiveChain, dict[str, _Gathering]]] = WeakKeyDictionary()
+
+
 class _Unmeasured(Exception):
     """There are no numbers; the text says why."""
 
@@ -113,28 +178,27 @@ async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
 
 
 async def _read(chain: LiveChain, block: _Block) -> list[Measure]:
-    holdings, approvals = block.holdings, block.approvals
-    asks = [holding.ask() for holding in holdings]
-    before, after = hex(block.number - 1), {"blockHash": block.hash}
-    requests = [
-        Request("eth_getBlockByHash", (block.hash, True)),
-        Request("eth_getBlockByNumber", (before, False)),
-        _probe(asks, before),
-        _probe([*asks, *(approval.ask() for approval in approvals)], after),
-        *_logs(block, holdings),
-    ]
-    its_own, parent, was, now, *logs = await chain.endpoints.batch(requests)
-    _check(block, its_own, parent)
-    words_before = _words(was, len(asks), block.number - 1)
-    words_after = _words(now, len(asks) + len(approvals), block.number)
-    chain_id = chain.network.chain_id
+    facts = await _gathered(chain, block)
+    holdings, chain_id = block.holdings, chain.network.chain_id
+    before, after = [facts.before[one] for one in holdings], [facts.after[one] for one in holdings]
     changed = {
         (change.address, change.asset): change.delta_units
-        for change in changes_of(holdings, words_before, words_after, chain_id, {})
+        for change in changes_of(holdings, before, after, chain_id, {})
     }
-    left = dict(zip(approvals, words_after[len(asks) :], strict=True))
-    others = _others(block, its_own, logs, changed, chain_id)
-    return [_of_one(found, changed, left, others, chain_id) for found in block.touched]
+    others = _others(block, facts.block, facts.logs, changed, chain_id)
+    return [_of_one(found, changed, facts.left, others, chain_id) for found in block.touched]
+
+
+async def _gathered(chain: LiveChain, block: _Block) -> _Facts:
+    """What is asked around a block: by one batch for all who ask in the same moment."""
+    opened = _OPEN.setdefault(chain, {})
+    gathering = opened.get(block.hash)
+    if gathering is None or not gathering.has_room_for(block):
+        gathering = opened[block.hash] = _Gathering(block.number, block.hash)
+        gathering.task = asyncio.create_task(gathering.ask(chain, opened))
+    gathering.add(block)
+    assert gathering.task is not None
+    return await asyncio.shield(gathering.task)
 
 
 def _of_one(
@@ -168,23 +232,23 @@ def _probe(asks: Sequence[Ask], at: Any) -> Request:
     return Request("eth_call", (fields, at, _PROBER_STATE))
 
 
-def _logs(block: _Block, holdings: Sequence[Holding]) -> list[Request]:
+def _logs(block_hash: str, holdings: Sequence[Holding]) -> list[Request]:
     """Events of the touched tokens that name a touched address in any topic."""
     tokens = sorted({holding.token for holding in holdings if holding.token is not None})[:_MOST_ADDRESSES]
     named = sorted({holding.who for holding in holdings if holding.who is not None})[:_MOST_ADDRESSES]
     if not tokens:
         return []
     words = [wire.hexed(prober.word_of(who)) for who in named]
-    wanted = {"blockHash": block.hash, "address": tokens}
+    wanted = {"blockHash": block_hash, "address": tokens}
     return [Request("eth_getLogs", ({**wanted, "topics": [None] * place + [words]},)) for place in (1, 2, 3)]
 
 
-def _check(block: _Block, its_own: Any, parent: Any) -> None:
+def _check(number: int, hash: str, its_own: Any, parent: Any) -> None:
     for answer in (its_own, parent):
         if isinstance(answer, RpcError):
-            raise _Unmeasured(f"the endpoint does not give the block {block.number}: {answer.message}")
+            raise _Unmeasured(f"the endpoint does not give the block {number}: {answer.message}")
     if not isinstance(its_own, dict) or not isinstance(parent, dict) or its_own.get("parentHash") != parent.get("hash"):
-        raise _Unmeasured(f"the endpoint does not know the block {block.number} ({block.hash}) any more")
+        raise _Unmeasured(f"the endpoint does not know the block {number} ({hash}) any more")
 
 
 def _words(answer: Any, count: int, number: int) -> list[int | None]:

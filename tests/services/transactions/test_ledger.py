@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from dustrun.chain.evm import LiveChain
+from dustrun.services.transactions import preparing
+from dustrun.services.transactions.order import Failure
+from dustrun.services.transactions.parts import Parts
+from dustrun.storage.transactions import TransactionRow
 from outbox import ALICE, Outbox, address, transfer
 
 
@@ -32,6 +39,22 @@ async def test_same_order_twice_pays_once(outbox: Outbox) -> None:
     assert again.status == "settled"
     assert again.spend.intents[0].value_units == 5
     assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
+
+
+async def test_wishes_of_one_node_take_nonces_in_their_order(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the endpoint answers for a later one first."""
+    items = [f"row[{number}]" for number in range(5)]
+    asked = preparing.prepare
+
+    async def slower_for_earlier(parts: Parts, row: TransactionRow, chain: LiveChain) -> preparing.Ready | Failure:
+        await asyncio.sleep(0.05 * (len(items) - items.index(row.item)))
+        return await asked(parts, row, chain)
+
+    monkeypatch.setattr(preparing, "prepare", slower_for_earlier)
+    await outbox.pay("pay", *(transfer(address(number), 5, item) for number, item in enumerate(items)))
+    outbox.node.mine(3)
+    stand = await outbox.settled("pay")
+    assert {one["item"]: one["nonce"] for one in stand.transactions} == dict(zip(items, range(5), strict=True))
 
 
 async def test_two_hundred_at_once_get_consecutive_nonces(outbox: Outbox) -> None:

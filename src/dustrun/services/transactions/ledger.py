@@ -15,6 +15,7 @@ from dustrun.services.transactions.following import Followers
 from dustrun.services.transactions.lanes import Lane
 from dustrun.services.transactions.order import Failure, Order, Stand
 from dustrun.services.transactions.parts import Parts
+from dustrun.services.transactions.preparing import Ready
 from dustrun.services.transactions.stands import Stored
 from dustrun.services.transactions.telling import Told
 from dustrun.storage import signatures as signature_rows
@@ -125,22 +126,25 @@ class Transactions:
         for row in unsigned:
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
                 await signing.sign(self.parts, order, row, wallet)
-        done = await asyncio.gather(*(self._push(order, row, wallet) for row in ready), return_exceptions=True)
+        prepared = await asyncio.gather(*(self._prepare(order, row) for row in ready), return_exceptions=True)
+        # Into the lane in the order of the wishes: nonces are theirs, and a simulation carries them out so too.
+        into_lane = (self._sign(order, one, wallet) for one in prepared if isinstance(one, Ready))
+        done = [*prepared, *await asyncio.gather(*into_lane, return_exceptions=True)]
         errors = [error for error in done if isinstance(error, BaseException)]
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
         return None
 
-    async def _push(self, order: Order, row: TransactionRow, wallet: WalletRow) -> None:
-        """One wish: everything that is asked before, then the lane, then the broadcast."""
+    async def _prepare(self, order: Order, row: TransactionRow) -> Ready | None:
+        """Everything that is asked of a wish before it is signed; None when it is not to be signed now."""
         parts = self.parts
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
-            return
+            return None
         chain = parts.chains.get(row.chain_id)
         await chain.verify()
         if not await holding.check(parts, row):
             self.followers.poke(row.chain_id)
-            return
+            return None
         ready = await preparing.prepare(parts, row, chain)
         if isinstance(ready, Failure) and ready.code == preparing.INSUFFICIENT_FUNDS:
             await self.followers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
@@ -148,9 +152,12 @@ class Transactions:
         if isinstance(ready, Failure):
             failure = ready
             await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.teller.tell)
-            return
-        if not await deciding.is_allowed(parts, order, ready):
-            return
+            return None
+        return ready if await deciding.is_allowed(parts, order, ready) else None
+
+    async def _sign(self, order: Order, ready: Ready, wallet: WalletRow) -> None:
+        """Through the lane, then the broadcast."""
+        parts, row = self.parts, ready.row
         lane = self._lanes.setdefault((row.chain_id, row.sender), Lane(parts, row.chain_id, row.sender))
         written = await lane.push(order, ready, wallet)
         if written is not None:
