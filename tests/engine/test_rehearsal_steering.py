@@ -90,30 +90,37 @@ async def test_a_failure_takes_its_branch_and_leaves_nothing_behind(studio: Stud
 
 
 async def test_a_node_that_runs_out_of_time_shows_what_it_did(far: Studio) -> None:
-    for timeout_ms in (1500, 3000, 6000, 12_000):  # on a slow machine nothing is done so soon
+    for timeout_ms in range(500, 12_000, 250):  # until the limit falls in the middle, however fast the machine is
         many = payout(*PLACES, timeoutMs=timeout_ms, onError="continue", children=["sees"])
         nodes = {"many": many, "sees": say("x", "has0"), "has0": balance(PLACES[0], "has7"), "has7": balance(PLACES[7])}
         run = await far.simulate(nodes)
-        assert error(run, "many")["code"] in ("TIMEOUT", "TEMPORARY"), told(run)
         report = await far.effects(run)
         done = [one["to"] for one in report["transactions"] if one["status"] == "simulated"]
         assert done == PLACES[: len(done)]
         if done:
             break
     assert 0 < len(done) < 8, "the time limit did not fall in the middle"
+    assert error(run, "many")["code"] in ("TIMEOUT", "TEMPORARY"), told(run)
     assert (result(run, "has0")["balance"], result(run, "has7")["balance"]) == ("1", "0")
     assert {change["address"] for change in report["balanceChanges"]} == {ALICE, *done}
 
 
 async def test_attempts_that_run_out_of_time_come_to_the_end_together(far: Studio) -> None:
+    """Wherever the limit falls: what an attempt has done is not done again."""
     retry = {"maxAttempts": 20, "backoffMs": 1000}
-    run = await far.passed(
-        {"many": payout(*PLACES, timeoutMs=1500, retry=retry, children=[f"has{n}" for n in range(8)]), **reads(*PLACES)}
-    )
-    assert run["executionState"]["many"]["attempts"], "the time limit did not fall in the middle"
-    assert [result(run, f"has{number}")["balance"] for number in range(8)] == ["1"] * 8
-    report = await far.effects(run)
-    assert len({one["to"] for one in report["transactions"]}) == 8
+    attempts = []
+    for timeout_ms in (500, 700, 900, 1100, 1300, 1500, 3000, 6000):
+        many = payout(*PLACES, timeoutMs=timeout_ms, retry=retry, children=[f"has{n}" for n in range(8)])
+        run = await far.simulate({"many": many, **reads(*PLACES)})
+        if run["status"] != "success":
+            continue  # too short for anything
+        attempts.append(run["executionState"]["many"].get("attempts"))
+        assert [result(run, f"has{number}")["balance"] for number in range(8)] == ["1"] * 8
+        report = await far.effects(run)
+        assert len({one["to"] for one in report["transactions"]}) == 8
+        if not attempts[-1]:
+            break
+    assert any(attempts), "no time limit fell in the middle"
 
 
 async def test_a_cancel_in_the_middle_ends_it_and_shows_what_it_did(far: Studio) -> None:

@@ -77,8 +77,9 @@ class Turn:
             if isinstance(judged, Failure):
                 return as_failed(judged, await self.told())
             self._kept.count(self._wallet.id, self._context.now_ms, judged)
-        self._kept.let_go(self._key)
-        return await self._conclude(spend, receipts)
+        outcome = await self._conclude(spend, receipts)
+        self._kept.let_go(self._key)  # not before: a time limit that cuts the last word off leads to another attempt
+        return outcome
 
     def _note_signature(self, request: SignRequest) -> Json:
         public = request.public()
