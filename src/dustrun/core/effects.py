@@ -49,7 +49,13 @@ def transactions_of(executions: Iterable[Execution]) -> list[Mapping[str, Any]]:
 
 
 def _in_order(executions: Iterable[Execution]) -> list[Execution]:
-    return sorted(executions, key=lambda execution: (execution.started_at or 0, execution.path, execution.attempt))
+    return sorted(executions, key=_moment)
+
+
+def _moment(execution: Execution) -> tuple[int, int, str, int]:
+    """Of two that began in one millisecond, the one that ended first was first."""
+    started = execution.started_at or 0
+    return started, execution.finished_at or started, execution.path, execution.attempt
 
 
 def _dust(executions: Iterable[Execution], note: str) -> dict[str, Any]:
