@@ -33,6 +33,7 @@ from dustrun.engine.rehearsing import Rehearsals
 from dustrun.engine.spending import Spending as NodeSpending
 from dustrun.engine.traces import Traces
 from dustrun.engine.world import World
+from dustrun.errors import Conflict
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
@@ -87,6 +88,7 @@ class Server:
     stop: Callable[[], Any]
     streams: Streams
     engine: EmbeddedEngine
+    writer: Writer
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +192,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         await engine.stop(settings.shutdown_grace_s)
 
     try:
-        yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine)
+        yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine, writer)
     finally:
         await stop()
         await rehearsals.close()
@@ -252,7 +254,12 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
         host, port = listener.getsockname()[:2]
         _spare_the_collector()
         web.on_ready = lambda: ready(f"http://{host}:{port}", server.owner_key_path) if ready else None
+        server.writer.on_taken = web.give_way
         await web.serve(sockets=[listener])
+    if web.has_given_way:
+        raise Conflict(
+            "Another server has taken this store over while this one could not reach it; this one has ended."
+        )
 
 
 def _spare_the_collector() -> None:
@@ -282,6 +289,7 @@ class _Web(uvicorn.Server):
         super().__init__(config)
         self._server = server
         self.on_ready: Callable[[], None] = lambda: None
+        self.has_given_way = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts to listen, then says so."""
@@ -302,6 +310,12 @@ class _Web(uvicorn.Server):
             if flow is not None and flow.write_paused and transport is not None:
                 transport.abort()
         await super().shutdown(sockets)
+
+    def give_way(self) -> None:
+        """Ends, since another server works on the store: what this one has in memory is old."""
+        self.has_given_way = True
+        self._server.begin_stop()
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal to stop: streams end and runs are refused first, so that callers turn to the next server."""

@@ -20,6 +20,7 @@ from dustrun.errors import DustrunError
 from dustrun.settings import Settings
 from dustrun.storage import migrate, store_facts
 from dustrun.storage.database import Database
+from dustrun.storage.lock import file_of
 from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import runs
 from dustrun.storage.vault import Vault
@@ -153,7 +154,7 @@ def clock_of(database: Database) -> Finding:
 
 def lock(settings: Settings, database: Database) -> Finding:
     """Who holds the store, and whether that is a server that answers."""
-    holder = _file_holder(settings.data_dir / "dustrun.lock") if database.is_sqlite else _session(database)
+    holder = _file_holder(file_of(database, settings.data_dir)) if database.is_sqlite else _session(database)
     if holder is None:
         return Finding("lock", "ok", "no server holds the store")
     if answers_as_ours(settings):

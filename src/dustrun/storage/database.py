@@ -23,6 +23,11 @@ _END_OWN = (
     " WHERE a.application_name = %(name)s AND a.pid <> pg_backend_pid()"
     " AND l.locktype = 'advisory' AND l.objid = %(key)s AND l.database = a.datid"
 )
+_HELD_BY_ANOTHER = (
+    "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid"
+    " WHERE a.application_name LIKE 'dustrun%%' AND a.application_name <> %(name)s"
+    " AND l.locktype = 'advisory' AND l.granted AND l.objid = %(key)s AND l.database = a.datid"
+)
 _BUSY_MS = 5000
 _READERS = 4
 # A server that does not answer must not hold the writer for the quarter of an hour that TCP would try.
@@ -146,6 +151,8 @@ class Database:
         self._connection: Any = None
         self._cursor: Any = None
         self._claim: int | None = None
+        self.is_taken = False
+        """Whether another server was seen to hold the lock that this one held: what is in memory here is old."""
 
     # --- the writer's side: only the writer's thread calls these, `claim` before there is one ---
 
@@ -179,7 +186,11 @@ class Database:
         # our own lost connection may not be lost to the server yet
         cursor.execute(_END_OWN, {"name": self._name, "key": key})
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
-        return bool(cursor.fetchone()[0])
+        if cursor.fetchone()[0]:
+            return True
+        cursor.execute(_HELD_BY_ANOTHER, {"name": self._name, "key": key})
+        self.is_taken = bool(cursor.fetchone()[0])
+        return False
 
     def begin(self) -> Tx:
         """Opens the writer's transaction, on a new connection when the one it had has died meanwhile."""

@@ -16,12 +16,19 @@ _REFUSAL = (
 )
 
 
+def file_of(database: Database, data_dir: Path) -> Path:
+    """The file that is locked for a store of SQLite: beside the store, whatever the server's data folder and however
+    the path to the store is spelt."""
+    name = database.engine.url.database
+    return Path(name).resolve().with_suffix(".lock") if name else data_dir / "dustrun.lock"
+
+
 class ProcessLock:
-    """A lock on the data folder (SQLite) or an advisory lock of the writer's connection (PostgreSQL)."""
+    """A lock on a file beside the store (SQLite) or an advisory lock of the writer's connection (PostgreSQL)."""
 
     def __init__(self, database: Database, data_dir: Path) -> None:
         self._database = database
-        self._path = data_dir / "dustrun.lock"
+        self._path = file_of(database, data_dir)
         self._file: int | None = None
 
     def take(self) -> None:

@@ -65,6 +65,8 @@ class Writer:
         """Called on the event loop when a commit's outcome is unknown, before its waiters hear of it."""
         self.on_settled: Callable[[], None] = _nothing
         """Called on the event loop when that transaction is certainly over, before anyone hears of a later one."""
+        self.on_taken: Callable[[], None] = _nothing
+        """Called on the event loop when another server holds the store: this one has to end."""
         self._in_doubt = False
         self.groups = 0
         self.units = 0
@@ -126,6 +128,8 @@ class Writer:
             if isinstance(translated, Uncertain):
                 self._in_doubt = True
                 self._tell(self.on_doubt)
+            if self._database.is_taken:
+                self._tell(self.on_taken)
         _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
         _UNITS.observe(len(group))
         self.groups += 1
