@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from composition import composed
+from dustrun.engine import embedded
+from dustrun.engine.runner import Runner
 from dustrun.storage.statement import Tx
 from dustrun.storage.tables import events, runs
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
@@ -65,3 +69,30 @@ async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_
         "read": "cancelled",
     }
     assert "It may have happened" in run["executionState"]["keyed"]["error"]["message"]
+
+
+async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows were read before the cancel was written, and the run goes on after it."""
+    read, cancelled = asyncio.Event(), asyncio.Event()
+    real = embedded.take_up
+
+    async def take_up(*args: Any) -> Runner | None:
+        runner = await real(*args)
+        read.set()
+        await cancelled.wait()
+        return runner
+
+    waits = {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}}
+    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+        bench = Bench(composition)
+        run_id = await bench.start(waits)
+        await bench.until(run_id, lambda run: run["status"] == "waiting")
+        await composition.execute(sa.update(runs).values(status="running"))  # as a server that was killed leaves it
+    monkeypatch.setattr(embedded, "take_up", take_up)
+    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
+        bench = Bench(composition)
+        await read.wait()
+        assert (await bench.api.post(f"/v1/runs/{run_id}/cancel")).status == 200
+        cancelled.set()
+        run = await bench.ended(run_id)
+    assert (run["status"], run["executionState"]["w"]["status"]) == ("cancelled", "cancelled")

@@ -63,6 +63,7 @@ class _Known:
     task: asyncio.Task[None] | None = None
     queued: bool = False
     again: bool = False
+    is_cancelling: bool = False
 
 
 class EmbeddedEngine:
@@ -244,6 +245,7 @@ class EmbeddedEngine:
             self._resting.pop(run_pk, None)
             known.runner = None
             known.max_open = None
+            known.is_cancelling = True  # it may just be read, from rows that do not say so yet
             self.wake(run_pk)
 
     # --- turns ---
@@ -349,6 +351,8 @@ class EmbeddedEngine:
         if known.runner is None:
             self._forget(run_pk)
             return None
+        if known.is_cancelling:
+            known.runner.cancel()
         return await known.runner.advance()
 
     async def _end_rehearsal(self, known: _Known, answer: Waiting | Done | None) -> None:
