@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from composition import composed
-from dustrun.engine import embedded
+from dustrun.engine import embedded, takeup
 from dustrun.engine.runner import Runner
 from dustrun.storage.statement import Tx
 from dustrun.storage.tables import events, runs
@@ -74,7 +74,7 @@ async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_
 async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows were read before the cancel was written, and the run goes on after it."""
     read, cancelled = asyncio.Event(), asyncio.Event()
-    real = embedded.take_up
+    real = takeup.take_up
 
     async def take_up(*args: Any) -> Runner | None:
         runner = await real(*args)

@@ -279,3 +279,43 @@ async def test_two_chains_in_one_run_have_a_fork_each(tmp_path: Path, world: Wor
                 assert block["hash"] == fork["blockHash"]
             assert len({fork["forkId"] for fork in forks.values()}) == 2
             assert studio.held == 0
+
+
+async def test_a_gas_limit_is_tried_as_it_stands_in_both_modes(studio: Studio) -> None:
+    """What the contract does depends on the gas that it gets: it calls itself until that is used up, or not at all."""
+    at = studio.witness.addresses
+    token, greedy = at["reentrant"], at["greedy"]
+    paying = call(token, "transfer(address to, uint256 value) returns (bool)", args=[greedy, "1"])
+    nodes = {
+        "let": call(token, "approve(address spender, uint256 value) returns (bool)", "pay", args=[greedy, "1000"]),
+        "pay": {**paying, "payload": {**paying["payload"], "gasLimit": 1_500_000}},
+    }
+    await studio.let(allowUnpricedAssets=True)
+    simulated, live = await studio.passed(nodes), await studio.bench.run(nodes)
+    assert live["status"] == "success", told(live)
+    compared = (await studio.bench.api.get(f"/v1/runs/{simulated['id']}/compare/{live['id']}")).data
+    assert compared["verdict"] == "same", compared
+    taken = result(live, "pay")["gasUsed"]
+    assert taken == result(simulated, "pay")["gasUsed"]
+    assert int(taken) < 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("function", "gas_limit", "code", "says"),
+    [
+        ("count()", 21_000, "GAS_LIMIT", "may use 21000"),
+        ("count()", 21_500, "GAS_LIMIT", "may use 21500"),
+        ("requireString()", 300_000, "PERMANENT", "no way"),
+        ("requireString()", 21_500, "PERMANENT", "no way"),
+    ],
+)
+async def test_too_low_a_gas_limit_is_told_from_a_revert_in_both_modes(
+    studio: Studio, function: str, gas_limit: int, code: str, says: str
+) -> None:
+    calling = call(studio.witness.addresses["zoo"], function)
+    nodes = {"call": {**calling, "payload": {**calling["payload"], "gasLimit": gas_limit}}}
+    nonce = studio.outbox.nonce()
+    for run in (await studio.simulate(nodes), await studio.bench.run(nodes)):
+        failed = run["executionState"]["call"]["error"]
+        assert (failed["code"], says in failed["message"]) == (code, True), failed
+    assert studio.outbox.nonce() == nonce

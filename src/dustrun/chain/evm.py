@@ -144,12 +144,16 @@ class LiveChain:
         value_units: int,
         data: bytes,
         errors: Sequence[Mapping[str, Any]] = (),
+        gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take now; raises `Permanent` with the decoded reason when it would revert,
-        `Invalid` when the sender lacks the value."""
+        """Gas that the transaction would take now, with `gas_limit` when it gets no more than that (nodes may pass over
+        one below 21,000); raises `Permanent` with the decoded reason when it would revert, `Invalid` when the sender
+        lacks the value."""
         fields = {"from": sender, "value": hex(value_units), "data": wire.hexed(data)}
         if to is not None:
             fields["to"] = to
+        if gas_limit is not None:
+            fields["gas"] = hex(gas_limit)
         try:
             return wire.quantity(await self.endpoints.call("eth_estimateGas", fields))
         except RpcError as error:

@@ -54,7 +54,12 @@ class Input(Fields):
     )
     data: str | None = Field(None, description="Calldata as it is, 0x-hex, instead of function and args.")
     value: Units = Field(0, description="Native coin that goes with the call, in base units.")
-    gas_limit: int | None = Field(None, ge=21_000, le=100_000_000, description="The gas limit; estimated without it.")
+    gas_limit: int | None = Field(
+        None,
+        ge=21_000,
+        le=100_000_000,
+        description="The gas limit, with which it is tried before it is signed; estimated without it.",
+    )
     events: list[str] = Field(
         [], max_length=50, description="Events to decode: `Deposited(address indexed who, uint256 amount)`."
     )

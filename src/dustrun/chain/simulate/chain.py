@@ -164,11 +164,19 @@ class SimChain:
         return await self._live.data_fee(to, data)
 
     async def estimate_gas(
-        self, sender: str, to: str | None, value_units: int, data: bytes, errors: Sequence[Mapping[str, Any]] = ()
+        self,
+        sender: str,
+        to: str | None,
+        value_units: int,
+        data: bytes,
+        errors: Sequence[Mapping[str, Any]] = (),
+        gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take on the newest state; raises `Permanent` with the decoded reason when it
-        would revert, `Invalid` when the sender lacks the value."""
-        intent = Intent("", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors))
+        """Gas that the transaction would take on the newest state, with `gas_limit` when it gets no more than that;
+        raises `Permanent` with the decoded reason when it would revert, `Invalid` when the sender lacks the value."""
+        intent = Intent(
+            "", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors), gas_limit=gas_limit
+        )
         async with self._turn:
             fork, simulator = await self._opened()
             try:

@@ -29,10 +29,16 @@ class SpendChain(Protocol):
         ...
 
     async def estimate_gas(
-        self, sender: str, to: str | None, value_units: int, data: bytes, errors: Sequence[Mapping[str, Any]] = ()
+        self,
+        sender: str,
+        to: str | None,
+        value_units: int,
+        data: bytes,
+        errors: Sequence[Mapping[str, Any]] = (),
+        gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take now; raises `Permanent` with the decoded reason when it would revert,
-        `Invalid` when the sender lacks the value."""
+        """Gas that the transaction would take now, with `gas_limit` when it gets no more than that; raises `Permanent`
+        with the decoded reason when it would revert, `Invalid` when the sender lacks the value."""
         ...
 
     async def fees(self) -> Fees:
@@ -90,17 +96,9 @@ async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failur
     """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
     simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
     intent = wish.intent
-    try:
-        estimate = await chain.estimate_gas(
-            wish.sender, intent.to, intent.value_units, intent.data, errors=intent.errors
-        )
-    except (Invalid, Permanent) as error:
-        if error.code.name.startswith("SIM_"):
-            raise  # the simulation has ended, which says nothing of the transaction
-        return _failure_of(error, intent)
-    gas_limit = intent.gas_limit or wish.gas_limit or gas_limit_of(estimate, is_plain=not intent.data)
-    if gas_limit < estimate:
-        return Failure(GAS_LIMIT, f"{intent.about}: it needs {estimate} gas, and may use {gas_limit}.")
+    gas_limit = await _gas_limit(chain, wish)
+    if isinstance(gas_limit, Failure):
+        return gas_limit
     bid = await chain.fees()
     most = wish.max_price_units if wish.max_price_units is not None else bid.max_fee_units * max_rise
     if bid.expected_units > most:
@@ -113,6 +111,38 @@ async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failur
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
     priced = Priced(intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
     return await _shortfall(chain, wish, priced) or priced
+
+
+async def _gas_limit(chain: SpendChain, wish: Wish) -> int | Failure:
+    """The limit that is set, when the transaction succeeds with it, or one by the estimate.
+
+    What a contract does may depend on the gas that it gets, so the limit that is set is what it is tried with. Only
+    when that fails is it asked what it would need: too low a limit is told apart from a revert."""
+    intent, limit = wish.intent, wish.intent.gas_limit or wish.gas_limit
+    estimate = await _estimate(chain, wish, limit)
+    if limit is None:
+        return estimate if isinstance(estimate, Failure) else gas_limit_of(estimate, is_plain=not intent.data)
+    if isinstance(estimate, Failure):
+        estimate = await _estimate(chain, wish, None)
+    elif estimate <= limit:
+        return limit
+    if isinstance(estimate, Failure):
+        return estimate
+    needs = f"{estimate} gas" if estimate > limit else "more gas"
+    return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, and may use {limit}.")
+
+
+async def _estimate(chain: SpendChain, wish: Wish, limit: int | None) -> int | Failure:
+    """The gas that it takes with that limit, or why it does not succeed."""
+    intent = wish.intent
+    try:
+        return await chain.estimate_gas(
+            wish.sender, intent.to, intent.value_units, intent.data, errors=intent.errors, gas_limit=limit
+        )
+    except (Invalid, Permanent) as error:
+        if error.code.name.startswith("SIM_"):
+            raise  # the simulation has ended, which says nothing of the transaction
+        return _failure_of(error, intent)
 
 
 def _failure_of(error: DustrunError, intent: Intent) -> Failure:
