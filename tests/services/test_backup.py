@@ -27,7 +27,7 @@ from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.restore import restore
 from dustrun.storage.statement import Statement
-from dustrun.storage.tables import events, metadata, run_counts, runs, workflows
+from dustrun.storage.tables import api_keys, events, metadata, run_counts, runs, workflows
 
 DELAYED = {
     "nodes": {
@@ -213,6 +213,27 @@ def _with_rows(*rows: Any) -> Callable[[str, bytes], bytes]:
     return change
 
 
+def _of_first_schema() -> Callable[[str, bytes], bytes]:
+    """As the first schema had it, in which keys did not say who made them."""
+    keys = ""
+
+    def change(name: str, old: bytes) -> bytes:
+        nonlocal keys
+        if name == "tables/api_keys.jsonl":
+            content = b"".join(json.dumps(json.loads(line)[:-1]).encode() + b"\n" for line in old.splitlines())
+            keys = hashlib.sha256(content).hexdigest()
+            return content
+        if name != "manifest.json":
+            return old
+        found = json.loads(old)
+        entry = next(entry for entry in found["tables"] if entry["name"] == "api_keys")
+        assert entry["columns"].pop() == "created_by"
+        entry["sha256"] = keys
+        return json.dumps(found | {"schema": "0001"}).encode()
+
+    return change
+
+
 def _bomb(file: Path, member: str, mib: int) -> Path:
     """A member that is small in the file, and some MiB without end of line when it is read."""
     other = file.with_name("bomb.backup")
@@ -275,6 +296,16 @@ async def test_rows_that_do_not_fit_are_refused_whole(
     with pytest.raises(Permanent, match=r'rows of table "store_facts" do not fit|has not the columns'):
         restore(store_url, tmp_path, bad, replace=True)
     assert _all(database, sa.select(workflows)) == before
+    database.close()
+
+
+def test_a_backup_of_an_older_schema_is_brought_up_to_date(small: Path, target: tuple[str, Path]) -> None:
+    url, folder = target
+    restore(url, folder, _rewritten(small, _of_first_schema()))
+    database = Database(url)
+    assert migrate.revision_of(database) == migrate.head()
+    assert _all(database, sa.select(api_keys.c.name, api_keys.c.created_by)) == [("owner", None)]
+    _check_whole(database)
     database.close()
 
 

@@ -14,7 +14,19 @@ from dustrun.errors import Permanent, Temporary
 from dustrun.storage import migrate
 from dustrun.storage.database import Database
 
-_SQLITE_SCHEMA = ("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name",)
+# by structure: a column that was added later stands elsewhere in the text of its table
+_SQLITE_SCHEMA = (
+    "SELECT t.name || '.' || c.name, c.cid || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || c.pk || ' '"
+    " || coalesce(c.dflt_value, 'none') FROM sqlite_master t, pragma_table_xinfo(t.name) c WHERE t.type = 'table'"
+    " ORDER BY 1",
+    "SELECT t.name || '.' || f.id || '.' || f.seq, f.\"table\" || ' ' || f.\"from\" || ' ' || f.\"to\" || ' '"
+    " || f.on_update || ' ' || f.on_delete FROM sqlite_master t, pragma_foreign_key_list(t.name) f"
+    " WHERE t.type = 'table' ORDER BY 1",
+    "SELECT t.name || '.' || i.name || '.' || x.seqno, i.\"unique\" || ' ' || i.origin || ' ' || x.\"desc\" || ' '"
+    " || coalesce(x.name, 'expression') FROM sqlite_master t, pragma_index_list(t.name) i,"
+    " pragma_index_xinfo(i.name) x WHERE t.type = 'table' ORDER BY 1",
+    "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'table' ORDER BY name",
+)
 _POSTGRESQL_SCHEMA = (
     "SELECT table_name || '.' || column_name, concat_ws(' ', ordinal_position, data_type, is_nullable, column_default,"
     " is_identity, col_description(table_name::regclass, ordinal_position)) FROM information_schema.columns"
@@ -131,3 +143,26 @@ def test_a_server_that_is_not_there_is_temporary() -> None:
     with pytest.raises(Temporary, match="cannot be opened"):
         migrate.upgrade(database)
     database.close()
+
+
+def test_who_made_the_keys_that_there_are_is_taken_from_the_audit_log(empty: Callable[[], Database]) -> None:
+    database = empty()
+    migrate.upgrade(database, "0001")
+    rows = [
+        "INSERT INTO organizations (id, name, created_at) VALUES ('org', 'Default', 1)",
+        *(
+            "INSERT INTO api_keys (id, org_id, name, hash, permissions, created_at)"
+            f" VALUES ('{key}', 'org', '{key}', '{key}', '[]', 1)"
+            for key in ("owner", "made")
+        ),
+        "INSERT INTO audit (org_id, key_id, at, action, subject, detail)"
+        " VALUES ('org', 'owner', 1, 'key.create', 'made', '{}')",
+    ]
+    with database.engine.connect() as connection:
+        for row in rows:
+            connection.execute(sa.text(row.replace(":", r"\:")))
+        connection.commit()
+    migrate.upgrade(database)
+    with database.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT id, created_by FROM api_keys ORDER BY id").fetchall()
+    assert [tuple(row) for row in found] == [("made", "owner"), ("owner", None)]

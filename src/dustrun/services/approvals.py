@@ -11,10 +11,12 @@ from dustrun.core.exact_json import dumps_text, loads
 from dustrun.errors import Code, Conflict, Forbidden, NotFound
 from dustrun.log import mask_links
 from dustrun.services import audit, idempotency
+from dustrun.services.keys import principal_of
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.ports import Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.storage import approvals as rows
+from dustrun.storage import keys as key_rows
 from dustrun.storage import runs as run_rows
 from dustrun.storage.approvals import PENDING, ApprovalRow
 from dustrun.storage.database import Database
@@ -63,6 +65,22 @@ def may_decide(row: ApprovalRow, key_id: str) -> bool:
     return not approvers or key_id in approvers
 
 
+def _check_other_hand(tx: Tx, principal: Principal, starter: str | None) -> None:
+    """Who starts a run must not approve what it spends: not with the same key, and not with one made by it. Who
+    administers wallets could change the policy itself, so its keys may belong to others: those decide."""
+    if starter is None:
+        return
+    if principal.key_id == starter:
+        raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
+    key = key_rows.find(tx, principal.org_id, starter)
+    is_bound = key is not None and not principal_of(key).may("wallet:admin")
+    if is_bound and key_rows.descends(tx, principal.org_id, principal.key_id, starter):
+        raise Forbidden(
+            "This key was made by the key that started the run, so it cannot approve what the run spends; one that was "
+            "not made by it must."
+        )
+
+
 class Approvals:
     """The use cases of approvals."""
 
@@ -94,8 +112,8 @@ class Approvals:
             wallet_id = rows.find_wallet(tx, row) if is_spend else None
             if wallet_id is not None and not principal.may_use_wallet(wallet_id):
                 raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
-            if is_spend and principal.key_id == row.barred_key:
-                raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
+            if is_spend:
+                _check_other_hand(tx, principal, row.barred_key)
             is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)
             if not is_spend:
                 is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)

@@ -85,6 +85,7 @@ def make_key(
     expires_at: int | None = None,
     workflow_ids: Sequence[str] | None = None,
     wallet_ids: Sequence[str] | None = None,
+    created_by: str | None = None,
 ) -> NewKey:
     """A fresh key, not yet stored."""
     secret = secret or ids.new_secret("sk")
@@ -99,6 +100,7 @@ def make_key(
         expires_at=expires_at,
         workflow_ids=_ids_text(workflow_ids),
         wallet_ids=_ids_text(wallet_ids),
+        created_by=created_by,
     )
     return NewKey(row, secret)
 
@@ -180,6 +182,7 @@ class Keys:
                 expires_at=ends,
                 workflow_ids=workflow_ids,
                 wallet_ids=wallet_ids,
+                created_by=principal.key_id,
             )
             rows.insert(tx, new.row)
             limits = {"workflowIds": workflow_ids, "walletIds": wallet_ids}

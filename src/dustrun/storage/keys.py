@@ -28,6 +28,7 @@ class KeyRow:
     workflow_ids: str | None = None
     wallet_ids: str | None = None
     last_used_at: int | None = None
+    created_by: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(KeyRow))
@@ -35,6 +36,7 @@ _COLUMNS = [t.c[name] for name in _NAMES]
 _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _INSERT = Statement(sa.insert(t))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_MAKER = Statement(sa.select(t.c.created_by).where(*_BY_ID))
 _FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
 _REVOKE = Statement(
     sa.update(t)
@@ -80,6 +82,15 @@ def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
     """The key of that organisation."""
     found = tx.one(_FIND, org_id=org_id, id=key_id)
     return _row(found) if found else None
+
+
+def descends(tx: Tx, org_id: str, key_id: str, ancestor: str) -> bool:
+    """Whether a key was made by another, directly or through keys in between."""
+    while (found := tx.one(_MAKER, org_id=org_id, id=key_id)) is not None and found[0] is not None:
+        key_id = found[0]
+        if key_id == ancestor:
+            return True
+    return False
 
 
 def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:

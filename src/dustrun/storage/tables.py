@@ -56,6 +56,7 @@ api_keys = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger, comment="within about a minute"),
+    Column("created_by", Text, comment="the key that made it; null: the server's operator"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
 )
 

@@ -13,6 +13,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from anvil import CHAIN_ID, Anvil
+from composition import Client
 from dustrun.core.intent import SignRequest, Spend
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
 
@@ -65,9 +66,13 @@ async def test_limit_holds_over_reverts_and_cancels(outbox: Outbox) -> None:
 # --- a person is asked ---
 
 
+async def _questions(outbox: Outbox) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await outbox.composition.owner.get("/v1/approvals")).data["items"]
+    return items
+
+
 async def _asked(outbox: Outbox) -> dict[str, Any]:
-    items = (await outbox.composition.owner.get("/v1/approvals")).data["items"]
-    found: dict[str, Any] = next(item for item in items if item["path"] == "pay")
+    found: dict[str, Any] = next(item for item in await _questions(outbox) if item["path"] == "pay")
     return found
 
 
@@ -183,3 +188,25 @@ async def test_signature_that_policy_forbids_is_never_made(outbox: Outbox) -> No
     assert stand.failure is not None
     assert (stand.status, stand.failure.code) == ("failed", "REFUSED")
     assert [event["status"] for event in await outbox.told("sign")] == ["refused"]
+
+
+async def test_who_starts_a_run_does_not_approve_by_a_key_that_it_makes(outbox: Outbox) -> None:
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    owner = outbox.composition.owner
+    rights = ["run:inline", "workflow:execute", "wallet:spend", "approval:decide", "key:write"]
+
+    async def made_by(maker: Client) -> Client:
+        reply = await maker.post("/v1/api-keys", {"name": "k", "permissions": rights})
+        return outbox.composition.client(reply.data["key"])
+
+    starter, colleague = await made_by(owner), await made_by(owner)
+    puppet = await made_by(await made_by(starter))
+    payload = {"chainId": CHAIN_ID, "recipient": address(1), "amount": "101"}
+    nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": {"type": "send-native", "payload": payload}}
+    assert (await starter.post("/v1/runs", {"definition": {"nodes": nodes}})).status == 200
+    async with asyncio.timeout(20):
+        while not (asked := [one for one in await _questions(outbox) if one["binding"] is not None]):
+            await asyncio.sleep(0.05)
+    question = asked[0]
+    for key, status in ((starter, 403), (puppet, 403), (colleague, 200)):
+        assert (await key.post(f"/v1/approvals/{question['id']}/approve")).status == status

@@ -64,6 +64,7 @@ class KeyAnswer(Fields):
     expires_at: Time | None
     revoked_at: Time | None
     last_used_at: Time | None = Field(description="Within about a minute.")
+    created_by: str | None = Field(description="Id of the key that made it; null: the server's operator.")
 
 
 class NewKeyAnswer(KeyAnswer):
@@ -97,6 +98,7 @@ def _key(row: KeyRow) -> dict[str, Any]:
         "expiresAt": time(row.expires_at),
         "revokedAt": time(row.revoked_at),
         "lastUsedAt": time(row.last_used_at),
+        "createdBy": row.created_by,
     }
 
 
