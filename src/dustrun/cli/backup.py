@@ -71,6 +71,9 @@ def restore(
     except (DustrunError, OSError) as error:
         raise _failure(error) from error
     _tell(manifest, f'Restored "{file}"', as_json)
+    output.note(
+        "Stop the server of the backup for good. Runs that were open spend nothing until you `dustrun tx release`."
+    )
     locked = _why_locked(settings)
     if locked is not None:
         output.note(f"No server starts on it yet. {locked}")

@@ -242,5 +242,8 @@ def restored(database: Database) -> list[Finding]:
     says = f"restored at {clock.to_rfc3339(int(at))}, from {clock.to_rfc3339(int(taken or at))}"
     if clock.now_ms() - int(at) > _RESTORED_LONG_AGO_MS:
         return [Finding("backup", "ok", says)]
-    mend = "Wallets spend again when their nonces have been checked; check what else was sent after the backup."
+    mend = (
+        "Stop the server of the backup for good; runs that were open spend when you release their wallets (dustrun tx "
+        "release). Check what else was sent after the backup."
+    )
     return [Finding("backup", "warning", says, mend)]

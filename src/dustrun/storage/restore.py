@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.errors import Conflict, Permanent
-from dustrun.storage import migrate, store_facts
+from dustrun.storage import migrate, runs, store_facts
 from dustrun.storage.archive import Archive, Manifest, TableEntry
 from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
@@ -80,6 +80,7 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
             _load(tx, database, archive, entry)
         store_facts.put(tx, store_facts.RESTORED_AT, str(clock.now_ms()))
         store_facts.put(tx, store_facts.RESTORED_FROM, str(manifest.taken_at))
+        store_facts.put(tx, store_facts.RESTORED_RUNS, str(runs.newest_pk(tx)))
     except BaseException:
         database.rollback()
         raise

@@ -131,6 +131,7 @@ _FIND_CALLED = Statement(
     .order_by(runs.c.pk.desc())
     .limit(1)
 )
+_NEWEST_PK = Statement(sa.select(sa.func.coalesce(sa.func.max(runs.c.pk), 0)))
 _DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1))
 
 
@@ -164,6 +165,13 @@ def insert(tx: Tx, values: dict[str, Any]) -> int | None:
     """Creates a run; None when its id is already used in the organisation."""
     row = tx.one(_INSERT, **values)
     return int(row[0]) if row is not None else None
+
+
+def newest_pk(tx: Tx) -> int:
+    """The key of the newest run; 0 when there is none."""
+    row = tx.one(_NEWEST_PK)
+    assert row is not None
+    return int(row[0])
 
 
 def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:

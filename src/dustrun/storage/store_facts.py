@@ -11,6 +11,8 @@ RESTORED_AT = "restored_at"
 """Milliseconds since the epoch: the store came out of a backup then; what happened after the backup is missing."""
 RESTORED_FROM = "restored_from"
 """Milliseconds since the epoch: when that backup was taken."""
+RESTORED_RUNS = "restored_runs"
+"""The key of the newest run in that backup: up to it, runs may have gone on elsewhere."""
 
 _FIND = Statement(sa.select(t.c.value).where(t.c.name == sa.bindparam("the_name")))
 _DELETE = Statement(sa.delete(t).where(t.c.name == sa.bindparam("the_name")))

@@ -20,7 +20,7 @@ from dustrun.core.intent import Receipt
 from dustrun.core.ledger import TxState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Block
-from dustrun.services.transactions import filling, replacing, sending, settling
+from dustrun.services.transactions import filling, holding, replacing, sending, settling
 from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.replacing import AtCeiling, Replaced
 from dustrun.services.transactions.stands import intent_of
@@ -327,6 +327,10 @@ class Follower:
         is_low = reply.startswith("underpriced")
         waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
         if waits_s < self._parts.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
+            return one
+        held = await holding.why_not_raised(self._parts, one.row)
+        if held is not None:
+            await self._note_delay(one, held)
             return one
         found = await replacing.replace_attempt(self._parts, one.row, last, "replace")
         if isinstance(found, Replaced):

@@ -1,60 +1,121 @@
-"""After a restore from a backup the store may have forgotten what it signed. Until the chain's nonce is the one that
-the store expects, nothing new is signed for a sender; when the chain is ahead, a person decides."""
+"""After a restore from a backup the store may have forgotten what it signed, and the server that the backup came from
+may still run. What a run of the backup would spend waits for a person. What begins afterwards waits until the chain's
+nonce is the one that the store expects; when the chain is ahead, a person decides too."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from dustrun import clock, log
+from dustrun.core.exact_json import loads_own
+from dustrun.errors import Refused
 from dustrun.services.transactions import telling
 from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.telling import Step, Told
+from dustrun.storage import runs as run_rows
 from dustrun.storage import store_facts as facts
 from dustrun.storage import transactions as rows
+from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import TransactionRow
 
 _logger = log.get(__name__)
 RESTORED = facts.RESTORED_AT
+_MAY_BE_PAID = (
+    "Its run was open when the backup was taken that this store was restored from, and the server of that time may "
+    "have paid it since, or may pay it yet."
+)
+_LOOK = "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run."
 
 
 def name_of(chain_id: int, sender: str) -> str:
-    """The fact that a sender's spends go on; its value is the restore that this is said of."""
+    """The fact that a person lets a sender's spends go on; its value is the restore that this is said of."""
     return f"spends_released/{chain_id}/{sender}"
 
 
-def _is_held(tx: Tx, chain_id: int, sender: str) -> str | None:
-    """The restore that holds a sender's spends; None when none does."""
+def _seen_name(chain_id: int, sender: str) -> str:
+    """The fact that the chain was once as the store expects; its value is the restore that this is said of."""
+    return f"chain_as_expected/{chain_id}/{sender}"
+
+
+def _restore_of(tx: Tx, chain_id: int | None, sender: str) -> str | None:
+    """The restore after which no person has released the sender's spends."""
     restored = facts.find(tx, RESTORED)
-    if restored is None or facts.find(tx, name_of(chain_id, sender)) == restored:
-        return None
-    return restored
+    if restored is None or chain_id is None or facts.find(tx, name_of(chain_id, sender)) != restored:
+        return restored
+    return None
+
+
+def _is_of_backup(tx: Tx, run_pk: int | None) -> bool:
+    """Whether a run, or the one at the root of its callers, was in the backup."""
+    newest = facts.find(tx, facts.RESTORED_RUNS)
+    if newest is None or run_pk is None:
+        return False
+    callers = run_rows.get(tx, run_pk).callers
+    top_pk = run_pk if callers is None else int(loads_own(callers)["topPk"])
+    return top_pk <= int(newest)
+
+
+def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -> bool:
+    return _restore_of(tx, chain_id, sender) is not None and _is_of_backup(tx, run_pk)
 
 
 async def check(parts: Parts, row: TransactionRow) -> bool:
     """Whether a planned wish may be signed; when not, why is on disk and told."""
     chain_id, sender = row.chain_id, row.sender
-    restored = await parts.database.read(lambda tx: _is_held(tx, chain_id, sender))
+    restored = await parts.database.read(lambda tx: _restore_of(tx, chain_id, sender))
     if restored is None:
         return True
+    if await parts.database.read(lambda tx: _is_of_backup(tx, row.run_pk)):
+        reason = f"{_MAY_BE_PAID} {_LOOK}"
+    else:
+        found = await _is_behind(parts, chain_id, sender, restored)
+        if found is None:
+            return True
+        reason = found
+    await parts.writer.write(lambda tx: _note(tx, row.id, reason), parts.teller.tell)
+    return False
+
+
+async def _is_behind(parts: Parts, chain_id: int, sender: str, restored: str) -> str | None:
+    """Why a spend that began after the restore has to wait; None when the chain is, or was, as the store expects."""
+    seen = _seen_name(chain_id, sender)
+    if await parts.database.read(lambda tx: facts.find(tx, seen)) == restored:
+        return None
     chain = parts.chains.get(chain_id)
     used, pending = await chain.nonce(sender, "latest"), await chain.nonce(sender, "pending")
     highest = await parts.database.read(lambda tx: rows.highest_nonce(tx, chain_id, sender))
     expected = 0 if highest is None else highest + 1
     if used == pending == expected:
-        await parts.writer.write(lambda tx: facts.put(tx, name_of(chain_id, sender), restored))
-        return True
+        await parts.writer.write(lambda tx: facts.put(tx, seen, restored))
+        return None
     if max(used, pending) > expected:
         _logger.error("the chain is ahead of the restored store", chain_id=chain_id, sender=sender, used=used)
-        reason = (
+        return (
             f"The store was restored from a backup, and the chain has seen {max(used, pending)} transactions of "
-            f"{sender} where the store knows {expected}: what is missing here may have been paid. Look at the chain, "
-            "then release the wallet's spends, or cancel the run."
+            f"{sender} where the store knows {expected}: what is missing here may have been paid. {_LOOK}"
         )
-    else:
-        reason = "The store was restored from a backup: what was signed before has to reach the chain first."
-    await parts.writer.write(lambda tx: _note(tx, row.id, reason), parts.teller.tell)
-    return False
+    return "The store was restored from a backup: what was signed before has to reach the chain first."
+
+
+async def check_signature(parts: Parts, row: SignatureRow, sender: str) -> None:
+    """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
+    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
+        raise Refused(
+            "Its run was open when the backup was taken that this store was restored from, and the server of that time "
+            "may have signed it since. Make sure that no other server runs; a retry of the run signs it."
+        )
+
+
+async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
+    """Why the bid of a signed transaction is not raised by itself: a person may have cancelled it after the backup, and
+    a higher bid would win over the cancel."""
+    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
+        return (
+            "The store was restored from a backup: its bid is not raised by itself, since it may have been cancelled "
+            "after the backup was taken. Speed it up, or release the wallet's spends."
+        )
+    return None
 
 
 def _note(tx: Tx, transaction_id: str, reason: str) -> Told | None:

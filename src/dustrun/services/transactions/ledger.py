@@ -124,6 +124,7 @@ class Transactions:
             return None
         wallet = await self.parts.database.read(lambda tx: wishes.get_wallet(tx, order))
         for row in unsigned:
+            await holding.check_signature(self.parts, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
                 await signing.sign(self.parts, order, row, wallet)
         prepared = await asyncio.gather(*(self._prepare(order, row) for row in ready), return_exceptions=True)
