@@ -44,9 +44,18 @@ _MAX_SYNC_NODES = 20
 
 def _child_id(parent: RunFacts, call: ChildCall) -> str:
     """The id of a called run: of this attempt, or, when it is only started, of the node in the whole retry chain."""
-    of_attempt = ("wait", parent.id, call.path, str(call.attempt))
-    of_chain = ("start", parent.root_run_id, call.path)
-    parts = (parent.org_id, *(of_attempt if call.waits else of_chain))
+    if not call.waits:
+        return _child_root(parent, call)
+    return _hashed(parent.org_id, "wait", parent.id, call.path, str(call.attempt))
+
+
+def _child_root(parent: RunFacts, call: ChildCall) -> str:
+    """The root of a called run's retry chain: all that the node calls, whatever its attempt and that of its run, are one
+    chain, so that what one of them paid the next does not pay again."""
+    return _hashed(parent.org_id, "start", parent.root_run_id, call.path)
+
+
+def _hashed(*parts: str) -> str:
     return f"run_{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:32]}"
 
 
@@ -324,10 +333,18 @@ class Runs:
         principal = Principal(by, parent.org_id, frozenset())
         facts = self._facts(principal, request, trigger_id, head=head, version=version)
         facts.caller = caller
+        facts.root_run_id = _child_root(parent, call)
         facts.secrets.update(parent.secrets)
         batch = starting.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
         prepared = starting.Prepared(facts, program, batch, payload, request, by, head=head)
-        created = await self._create(prepared, head.concurrency, is_call=True)
+        if not request.simulate:
+            prepared.must_be_closed = facts.root_run_id
+        try:
+            created = await self._create(prepared, head.concurrency, is_call=True)
+        except Conflict as error:
+            if error.code in (Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN):
+                raise Temporary(f"What this node called before has not come to its end. {error.message}") from error
+            raise
         return Child(created.pk, created.run_id, head.id)
 
     def check_sync(self, document: Any) -> None:
