@@ -1,4 +1,4 @@
-"""Called workflows that spend: however often the call or its run is tried again, each of their payments is made once."""
+"""Called workflows that spend: however often the call or its run is tried again, each payment is made once."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def _child_id(parent: RunFacts, call: ChildCall) -> str:
 
 
 def _child_root(parent: RunFacts, call: ChildCall) -> str:
-    """The root of a called run's retry chain: all that the node calls, whatever its attempt and that of its run, are one
-    chain, so that what one of them paid the next does not pay again."""
+    """The root of a called run's retry chain: all that the node calls, in whatever attempt and run, is one chain, so
+    that what one of them paid the next does not pay again."""
     return _hashed(parent.org_id, "start", parent.root_run_id, call.path)
 
 
