@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -189,34 +190,49 @@ def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[
 
 
 def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str, int]:
-    """Whole buckets come from the counters, the rest of the bucket in which `since` lies from the index. Only where
-    keys and starts may be in another order are the starts themselves looked at."""
+    """Whole buckets come from the counters; the runs between the nearest bound of a bucket and `since` are counted.
+    Only where keys and starts may be in another order are the starts themselves looked at."""
     first, last = _first_pk(tx, since - _SKEW_MS), _first_pk(tx, since + _SKEW_MS)
-    bucket = -(-last // COUNTED_TOGETHER)
-    counts = _ended(tx, org_id, filters, bucket)
-    for one in _ranges(org_id, replace(filters, statuses=sorted(_FINAL))):
-        assert one.status is not None
-        found = _count(tx, one, low=first, high=last, since=since)
-        found += _count(tx, one, low=last, high=bucket * COUNTED_TOGETHER)
-        if found:
-            counts[one.status] = counts.get(one.status, 0) + found
-    return counts
+    bucket = (last + COUNTED_TOGETHER // 2) // COUNTED_TOGETHER
+    bound = bucket * COUNTED_TOGETHER
+    counts = Counter(_ended(tx, org_id, filters, bucket))
+    counts.update(_ended_between(tx, org_id, filters, first, last, since))
+    if last <= bound:
+        counts.update(_ended_between(tx, org_id, filters, last, bound))
+    else:
+        counts.subtract(_ended_between(tx, org_id, filters, bound, last))
+    return {status: total for status, total in counts.items() if total}
 
 
-def _count(tx: Tx, one: _Range, *, low: int | None = None, high: int | None = None, since: int | None = None) -> int:
-    """How many of a range have a private key from `low` to below `high` and started at `since` or later."""
-    statement = _count_of(one.kind, low is not None, high is not None, since is not None)
-    row = tx.one(statement, **one.values, low=low, high=high, since_=since)
+def _ended_between(
+    tx: Tx, org_id: str, filters: Filters, low: int, high: int, since: int | None = None
+) -> dict[str, int]:
+    """Ended runs by status with private keys from `low` to below `high`, in one statement: PostgreSQL passes over the
+    rows once, SQLite over so many pieces of the index of ended runs as there are pairs of a status and a mode."""
+    query = sa.select(runs.c.status, sa.func.count()).where(
+        runs.c.org_id == org_id,
+        runs.c.status.in_(sorted(_FINAL)),
+        runs.c.mode.in_(sorted(set(filters.modes)) or _MODES),
+        runs.c.finished_at.is_not(None),
+        runs.c.pk >= low,
+        runs.c.pk < high,
+    )
+    if filters.workflow_ids is not None:
+        query = query.where(runs.c.workflow_id.in_(filters.workflow_ids))
+    if since is not None:
+        query = query.where(runs.c.started_at >= since)
+    return {status: int(total) for status, total in tx.all(Statement(query.group_by(runs.c.status)))}
+
+
+def _count(tx: Tx, one: _Range, *, since: int | None = None) -> int:
+    """How many of a range started at `since` or later."""
+    row = tx.one(_count_of(one.kind, since is not None), **one.values, since_=since)
     return int(row[0]) if row else 0
 
 
 @functools.cache
-def _count_of(kind: _Kind, has_low: bool, has_high: bool, has_since: bool) -> Statement:
+def _count_of(kind: _Kind, has_since: bool) -> Statement:
     query = sa.select(sa.func.count()).where(*kind.where())
-    if has_low:
-        query = query.where(runs.c.pk >= b("low", type_=_Big))
-    if has_high:
-        query = query.where(runs.c.pk < b("high", type_=_Big))
     if has_since:
         query = query.where(runs.c.started_at >= b("since_", type_=_Big))
     return Statement(query)
