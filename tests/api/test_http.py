@@ -82,3 +82,12 @@ def test_an_offer_of_another_protocol_is_declined(port: int) -> None:
     )
     status, _, body = _exchange(port, b"GET /healthz HTTP/1.1\r\n" + HOST + upgrade + b"\r\n")
     assert (status, json.loads(body)["code"]) == ("HTTP/1.1 200 OK", 200)
+
+
+def test_the_head_of_an_answer_comes_in_one_piece_with_its_body(port: int) -> None:
+    request = b"GET /v1/workflows HTTP/1.1\r\n" + HOST + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = connection.recv(65_536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert (head.split(b"\r\n")[0], json.loads(body)["details"]) == (b"HTTP/1.1 401 Unauthorized", [])

@@ -109,6 +109,23 @@ async def test_time_limit_of_a_node(bench: Bench) -> None:
     assert waiting["executionState"]["a"]["status"] == "uncertain"
 
 
+async def test_time_limits_of_nodes_side_by_side(bench: Bench) -> None:
+    slow = {"effect": "read", "sleep_ms": 5000, "onError": "continue"}
+    limits = {"a": 300_000, "b": 250, "c": 30, "d": 120}
+    nodes = {name: trial(name=f"side-{name}", timeoutMs=limit, **slow) for name, limit in limits.items()}
+    nodes["a"]["payload"]["sleep_ms"] = 1
+    read = await bench.run(nodes)
+    states = {name: read["executionState"][name] for name in limits}
+    assert {name: state["status"] for name, state in states.items()} == {
+        "a": "success",
+        "b": "failure",
+        "c": "failure",
+        "d": "failure",
+    }
+    ended = sorted((states[name]["finishedAt"], name) for name in "bcd")
+    assert [name for _, name in ended] == ["c", "d", "b"]
+
+
 async def test_cancel_interrupts_and_starts_nothing_new(bench: Bench) -> None:
     run_id = await bench.start({"a": trial(name="k1", sleepMs=30_000, children=["b"]), "b": trial(name="k2")})
     await bench.until(run_id, lambda run: run["executionState"]["a"]["status"] == "running")

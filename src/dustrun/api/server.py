@@ -118,7 +118,7 @@ class _Translating:
         try:
             await self._app(scope, receive, note)
         except Exception as error:
-            response = _failure_of(error, scope)  # logs a defect even if it is too late to say so
+            response = _failure_of(error, scope)
             if not begun:
                 await response(scope, receive, send)
 
@@ -130,7 +130,6 @@ class Front:
         self.app = app
         self._bare = tuple(bare)
         self.parts = parts
-        self._translated = _Translating(self._dispatch)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -159,7 +158,11 @@ class Front:
             await send(message)
 
         try:
-            await self._translated(scope, receive, stamp)
+            await self._dispatch(scope, receive, stamp)
+        except Exception as error:
+            response = _failure_of(error, scope)  # logs a defect even if it is too late to say so
+            if not status:
+                await response(scope, receive, stamp)
         finally:
             self._note(scope, found, status, time.perf_counter() - started)
 

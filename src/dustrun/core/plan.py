@@ -11,6 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dustrun.core.graph import ERROR_BRANCH, TOP, Edge, Graph, Scope
 from dustrun.core.journal import Execution, frame_of, item_frame
@@ -28,8 +29,7 @@ class Holds(enum.IntEnum):
     CANCEL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Begin an attempt of a node, or, with `wake`, look again at one that waited until now."""
 
     path: str
@@ -38,8 +38,7 @@ class Start:
     wake: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Something to do now: nodes to start, nodes found to be skipped, loops whose items have all ended,
     waiting nodes that the run's end cuts off."""
 
@@ -400,7 +399,7 @@ class Plan:
                 self._ready.append(wait[1])
 
     def _take_ready(self, room: int) -> Ready:
-        starts = tuple(self._ready.popleft() for _ in range(min(room, len(self._ready))))
+        starts = tuple([self._ready.popleft() for _ in range(min(room, len(self._ready)))])
         ready = Ready(starts, tuple(self._skipped), tuple(self._closed))
         self._skipped.clear()
         self._closed.clear()

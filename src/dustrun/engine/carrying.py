@@ -57,7 +57,8 @@ class Carrying:
         self._settling = settling
         self._secrets = Secrets(world.connections, facts, program)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._limits: dict[str, asyncio.TimerHandle] = {}
+        self._limits: dict[str, float] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         self._late: set[str] = set()
         self._followed: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -82,6 +83,9 @@ class Carrying:
 
     async def abandon(self) -> None:
         """Cuts off what still runs without recording anything: the next life decides by the journal."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         tasks = [*self._tasks.values(), *self._running.values()]
         for task in tasks:
             task.cancel()
@@ -112,8 +116,27 @@ class Carrying:
     def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         path = job.start.path
         timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
-        task = self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
-        self._limits[path] = loop.call_later(timeout_ms / 1000, self._time_out, path, task)
+        self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
+        self._limits[path] = at = loop.time() + timeout_ms / 1000
+        self._set_alarm(at, loop)
+
+    def _set_alarm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """One for all nodes: most end long before it would ring, so none is set anew for each of them."""
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(at, self._cut_off_late, loop)
+
+    def _cut_off_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Time is up for some node, unless the one that the alarm was set for has ended."""
+        self._alarm, now = None, loop.time()
+        for path in [path for path, at in self._limits.items() if at <= now]:
+            del self._limits[path]
+            self._late.add(path)
+            self._tasks[path].cancel()
+        if self._limits:
+            self._set_alarm(min(self._limits.values()), loop)
 
     async def _follow(self, job: Job) -> None:
         """One step of a node that spends: the ledger keeps what it does, so a cancel does not interrupt it, and a
@@ -139,10 +162,6 @@ class Carrying:
         self._outcomes.append((job, outcome))
         self._course.wake.set()
 
-    def _time_out(self, path: str, task: asyncio.Task[None]) -> None:
-        self._late.add(path)
-        task.cancel()
-
     async def _carry_out(self, job: Job, timeout_ms: int) -> None:
         path = job.start.path
         log.bind(node=path)
@@ -167,7 +186,7 @@ class Carrying:
         except Exception as error:
             outcome = nodes.defect(job, error)
         finally:
-            self._limits.pop(path).cancel()
+            self._limits.pop(path, None)
             self._late.discard(path)
             self._tasks.pop(path, None)
         if self._facts.mode is Mode.SIMULATE and self._world.money is not None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from dustrun.storage.journal import Event
 
@@ -44,8 +43,7 @@ class Written(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """A start, a wait or an end of some run, with its place in the organisation's activity."""
 
     cursor: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
@@ -31,8 +31,7 @@ class StaleFence(Exception):
     """A newer advance of the run exists, or the run has ended; nothing of this batch counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`; `cursor` is its place in
     the organisation's activity, for a start, a wait or an end that was just written."""
 

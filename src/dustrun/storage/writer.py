@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dustrun import clock, log, metrics
@@ -56,8 +56,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queue: deque[_Waiter] = deque()
-        self._wake = threading.Event()
+        self._queue: SimpleQueue[_Waiter | None] = SimpleQueue()
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -80,14 +79,14 @@ class Writer:
     async def stop(self) -> None:
         """Commits what is queued, then ends the thread."""
         self._stopping = True
-        self._wake.set()
+        self._queue.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
     @property
     def backlog(self) -> int:
         """Units that wait for the next commit."""
-        return len(self._queue)
+        return self._queue.qsize()
 
     def write(
         self, unit: Unit[T], after: Callable[[T], None] | None = None, *, repeatable: bool = False
@@ -100,22 +99,29 @@ class Writer:
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.append(_Waiter(unit, future, after, repeatable))
-        self._wake.set()
+        self._queue.put(_Waiter(unit, future, after, repeatable))
         return future
 
     def _work(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                self._commit_group()
-            if self._stopping and not self._queue:
-                self._database.close_writer()
-                return
+        """Nothing is queued after the None that ends it."""
+        is_last = False
+        while not is_last:
+            group, is_last = self._take_group()
+            if group:
+                self._commit(group)
+        self._database.close_writer()
 
-    def _commit_group(self) -> None:
-        group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+    def _take_group(self) -> tuple[list[_Waiter], bool]:
+        """Waits for a unit and takes what is queued with it; and whether that was all that will ever come."""
+        group: list[_Waiter] = []
+        while len(group) < MAX_GROUP and not (group and self._queue.empty()):
+            waiter = self._queue.get()
+            if waiter is None:
+                return group, True
+            group.append(waiter)
+        return group, False
+
+    def _commit(self, group: list[_Waiter]) -> None:
         started = clock.monotonic_s()
         try:
             done, failed = self._execute(group)
