@@ -21,6 +21,7 @@ from dustrun.api.shapes.runs import (
     CountsAnswer,
     InlineBody,
     ResolveBody,
+    RetryBody,
     RunAnswer,
     RunBody,
     RunIdAnswer,
@@ -387,8 +388,8 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     shape=_created,
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID],
 )
-async def retry_run(call: Call, run_id: RunId) -> Created:
-    """A new run of the same version and payload that keeps what succeeded."""
+async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
+    """A new run of the same mode, version and payload that keeps what succeeded."""
     created: Created = await call.parts.runs.retry(call.principal, run_id)
     return created
 

@@ -45,6 +45,10 @@ class InlineBody(RunBody):
     definition: Json = Field(description="The whole graph; its node `root` must be of type `manual`.")
 
 
+class RetryBody(Fields):
+    """Nothing: a retry is of the run's own mode, version and payload. A field that is not heeded could move money."""
+
+
 class ResolveBody(Fields):
     """A person's answer for a node of which nobody knows whether its effect happened."""
 

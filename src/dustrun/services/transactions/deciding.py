@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from dustrun import clock
-from dustrun.core.exact_json import dumps_text
+from dustrun.core.exact_json import dumps_text, loads_own
 from dustrun.core.ledger import TxState, binding_of
 from dustrun.core.policy import Allow, Ask, Deny, Request, Verdict
 from dustrun.core.policy.document import WalletPolicy, read_policy
@@ -19,9 +19,11 @@ from dustrun.services.transactions.preparing import Ready
 from dustrun.services.transactions.stands import error_json
 from dustrun.services.transactions.telling import Step, Told
 from dustrun.storage import approvals as approval_rows
+from dustrun.storage import runs as run_rows
 from dustrun.storage import transactions as rows
 from dustrun.storage import wallets as wallet_rows
 from dustrun.storage.approvals import PENDING, ApprovalRow
+from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import TransactionRow
 
@@ -61,9 +63,13 @@ def judge(
     )
 
 
-def dust_run_of(org_id: str, root_run_id: str | None, mode: str) -> str | None:
-    """The dust test that a spend belongs to, retries of its run included: its spends share one cap."""
-    return f"dust:{org_id}/{root_run_id}" if mode == "dust" else None
+def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+    """The dust test that a spend belongs to, with its retries and the runs that it calls: its spends share one cap."""
+    if row.mode != "dust" or row.run_pk is None:
+        return None
+    callers = run_rows.get(tx, row.run_pk).callers
+    root = row.root_run_id if callers is None else run_rows.get(tx, loads_own(callers)["topPk"]).root_run_id
+    return f"dust:{row.org_id}/{root}"
 
 
 class Undone(Exception):
@@ -115,7 +121,7 @@ def decide(tx: Tx, spending: Spending, order: Order, ready: Ready) -> tuple[Allo
         values=ready.values,
         subject_id=ready.row.id,
         is_approved=is_approved(tx, ready),
-        dust_run=dust_run_of(ready.row.org_id, ready.row.root_run_id, ready.row.mode),
+        dust_run=dust_run_of(tx, ready.row),
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, ready.row, denial(verdict), verdict)

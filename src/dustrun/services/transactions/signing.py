@@ -93,7 +93,7 @@ def _decide(
         values=values,
         subject_id=row.id,
         is_approved=_is_approved(tx, row, wish, wallet),
-        dust_run=deciding.dust_run_of(row.org_id, row.root_run_id, row.mode),
+        dust_run=deciding.dust_run_of(tx, row),
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, replace(row, verdict=dumps_text(verdict.public())), deciding.denial(verdict))
