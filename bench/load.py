@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dustrun
+from bench.ports import free_port
 
 
 class Process:
@@ -26,9 +26,7 @@ class Process:
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         actions = Path(__file__).parent / "actions"
         # as pip leaves an installed package: a start reads what is compiled
         compileall.compile_dir(Path(dustrun.__file__).parent, quiet=1)

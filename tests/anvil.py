@@ -6,12 +6,13 @@ import gzip
 import http.client
 import json
 import platform
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
+
+from bench.ports import free_port
 
 from e2e.guide import ROOT
 from e2e.node import npm_install
@@ -87,14 +88,6 @@ class Rpc:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Anvil:

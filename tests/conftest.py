@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,19 @@ _TESTS = Path(__file__).parent
 # What must behave the same on both; the rest of the tests does not come near the dialect.
 _OF_API = ("run_call", "idempotency", "portable", "connectors")
 _ON_BOTH = ("engine", "services", "secrecy", "storage", "replay", *(f"api/test_{name}.py" for name in _OF_API))
+# Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
+_FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties")
+
+
+def pytest_configure() -> None:
+    """Heeds an interrupt, which what a shell starts in the background does not: programs of tests inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests first."""
+    items.sort(key=lambda item: not item.path.relative_to(_TESTS).as_posix().startswith(_FIRST))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,10 +52,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quiet() -> None:
+def _quiet() -> Iterator[None]:
     """Only errors are logged; no logger is kept as it is, so that a test may listen to it."""
     log.set_up(as_json=True, level="error")
     structlog.configure(cache_logger_on_first_use=False)
+    yield
+    gc.collect()  # what was left open is told while a test can still fail for it; a process of xdist tells it nobody
 
 
 @pytest.fixture(scope="session")

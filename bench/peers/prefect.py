@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Unavailable, environment, free_port, running
+from bench.peers import Unavailable, environment, running
+from bench.ports import free_port
 
 VERSION = "3.9.1"
 

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.peers import free_port, http_load, npm, running
+from bench.peers import http_load, npm, running
+from bench.ports import free_port
 
 VERSION, SDK = "1.7.12", "1.17.2"
 

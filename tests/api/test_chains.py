@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anvil import Anvil, free_port
+from bench.ports import free_port
+
+from anvil import Anvil
 from composition import Composition, composed
 from contracts import World
 

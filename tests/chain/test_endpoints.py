@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from bench.ports import free_port
 
-from anvil import ACCOUNTS, Anvil, free_port
+from anvil import ACCOUNTS, Anvil
 from chain.proxies import Answer, Call, proxy
 from chain.signing import signed
 from contracts import World

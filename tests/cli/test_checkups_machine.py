@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.server
 import resource
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.ports import free_port
 
 from dustrun.cli import checkups_machine
 from dustrun.settings import Settings
@@ -71,10 +71,7 @@ def test_a_port_that_a_server_of_ours_has_is_well(tmp_path: Path) -> None:
 
 
 def test_an_address_of_another_machine_is_found(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert checkups_machine.port(_settings(tmp_path, host="192.0.2.1", port=port)).state == "bad"
+    assert checkups_machine.port(_settings(tmp_path, host="192.0.2.1", port=free_port())).state == "bad"
 
 
 def test_the_sandbox_is_really_started(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Ports for the servers of tests and benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+
+# The system hands out those from 32768 on by itself: to every connection, and to every server that asks for any port.
+_FIRST, _COUNT = 10_000, 22_000
+_turns = itertools.count(os.getpid() * 1009)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now, and that nobody gets who starts beside us.
+
+    Each process begins at another one and takes them in turn: there is time between the answer and the start of a
+    server, and a server that is killed finds its port free again.
+    """
+    for turn in itertools.islice(_turns, _COUNT):
+        port = _FIRST + turn % _COUNT
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("every port is taken")
