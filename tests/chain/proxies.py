@@ -19,7 +19,8 @@ Answer = dict[str, Any]
 @dataclass
 class Proxy:
     """A server in front of the node at `upstream`. `twist` may change an answer of a call, `reply` answers a whole
-    request by itself, `delay_s` is how far away it is. `methods` are the calls that came through."""
+    request by itself, `delay_s` is how far away it is. `methods` are the calls that came through, `answered` the
+    bytes that went back."""
 
     upstream: str
     twist: Callable[[Call, Answer], Answer] | None = None
@@ -28,6 +29,7 @@ class Proxy:
     url: str = ""
     methods: list[str] = field(default_factory=list)
     requests: int = 0
+    answered: int = 0
     _session: aiohttp.ClientSession | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -47,7 +49,9 @@ class Proxy:
             said = await got.json(content_type=None)
         if self.twist is not None:
             said = self._twisted(asked, said)
-        return web.json_response(said)
+        text = json.dumps(said)
+        self.answered += len(text)
+        return web.json_response(text=text)
 
     def _twisted(self, asked: Any, said: Any) -> Any:
         assert self.twist is not None

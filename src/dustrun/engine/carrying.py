@@ -75,6 +75,13 @@ class Carrying:
         """Whether nothing is under way or about to be."""
         return not (self._tasks or self.jobs or self._running or self.errands)
 
+    @property
+    def may_begin_at_once(self) -> bool:
+        """Whether nothing of what is about to begin reaches outside: then it need not wait until its start is on disk,
+        since whoever does not find it there does it again."""
+        inside = (not job.is_outside or job.carrier is Carrier.REHEARSAL for job in self.jobs)
+        return bool(self.jobs) and not self.errands and all(inside)
+
     def interrupt(self) -> None:
         """Under a cancel: what spends goes on, since the ledger keeps what it does."""
         for path, task in list(self._tasks.items()):

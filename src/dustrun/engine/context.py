@@ -55,6 +55,7 @@ class NodeContext:
     __slots__ = (
         "_connection",
         "_emit",
+        "_find_reach",
         "_http",
         "_idempotency_key",
         "_inside",
@@ -73,10 +74,11 @@ class NodeContext:
         idempotency_key: Callable[[], str],
         now_ms: int,
         emit: Emit,
-        reach: Reach | None = None,
+        reach: Callable[[], Reach] | None = None,
         inside: Callable[[NodeContext], Inside] | None = None,
     ) -> None:
-        self._reach = reach
+        self._find_reach = reach
+        self._reach: Reach | None = None
         self._connection: Connection | None = None
         self._inside = inside
         self.notes = Notes()
@@ -143,7 +145,9 @@ class NodeContext:
     @property
     def _reached(self) -> Reach:
         if self._reach is None:
-            raise Invalid("This server has no chains.")
+            if self._find_reach is None:
+                raise Invalid("This server has no chains.")
+            self._reach = self._find_reach()
         return self._reach
 
     @property

@@ -20,6 +20,7 @@ from dustrun.engine.roots import NodeRoots
 from dustrun.engine.tables import RunTables
 from dustrun.engine.world import Course, World
 from dustrun.errors import Invalid
+from dustrun.sdk.chain import WalletView
 from dustrun.services.ports import RunFacts
 from dustrun.services.variables import Seen
 
@@ -46,14 +47,17 @@ class Contexts:
         )
 
     def context(
-        self, path: str, emit: Callable[[str, dict[str, Any]], None], reach: Reach | None = None
+        self, path: str, emit: Callable[[str, dict[str, Any]], None], wallet: WalletView | None = None
     ) -> NodeContext:
         world, facts, now = self._world, self._facts, self._course.now()
-        if reach is None and world.money is not None:
-            reach = world.money.reach(facts, now)
+        reach = None if world.money is None else partial(self._reach, now, wallet)
         http = self.observer.http(world.http, path, self._journal.by_path[path].attempt)
         key = partial(idempotency_key, facts.org_id, facts.root_run_id, path)
         return NodeContext(http, world.scripts, facts.org_id, key, now, emit, reach, self._inside)
+
+    def _reach(self, now: int, wallet: WalletView | None) -> Reach:
+        reach = self.money.reach(self._facts, now)
+        return reach if wallet is None else replace(reach, wallet=wallet)
 
     def _inside(self, context: NodeContext) -> Inside:
         tables = RunTables(self._world.tables, self._facts, context.idempotency_key, context.notes)
@@ -68,8 +72,7 @@ class Contexts:
     async def money_context(self, job: Job) -> NodeContext:
         """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none."""
         wallet = await self.money.wallet(self._facts, job.node.node.connector)
-        reach = replace(self.money.reach(self._facts, self._course.now()), wallet=wallet)
-        return self.context(job.start.path, self.emit_later(job.start), reach)
+        return self.context(job.start.path, self.emit_later(job.start), wallet)
 
     def emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
         def emit(kind: str, data: dict[str, Any]) -> None:

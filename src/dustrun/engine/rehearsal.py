@@ -35,6 +35,7 @@ class Rehearsal:
     prices: PriceBook | None = None
     priced_at: tuple[int, int] = (-1, 0)
     now_ms: int = 0
+    _written: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def moment(self) -> int:
@@ -62,15 +63,21 @@ class Rehearsal:
         for chain_id, sim in self.chains.items():
             if sim.changes > self.told.get(chain_id, 0):
                 self.told[chain_id] = sim.changes
-                found.append(Fork(top_pk, chain_id, sim.changes, dumps_text(sim.to_json())))
+                found.append(Fork(top_pk, chain_id, sim.changes, sim.to_text()))
         if self.changes > self.told.get(_WALLETS, 0):
             self.told[_WALLETS] = self.changes
             found.append(Fork(top_pk, _WALLETS, self.changes, self._wallets()))
         return found
 
     def _wallets(self) -> str:
-        spent = {wallet_id: [_shown(one) for one in earlier] for wallet_id, earlier in self.spent.items()}
-        return dumps_text({"spent": spent, "done": self.done})
+        spent = ",".join(f"{dumps_text(id)}:[{self._spent_by(id)}]" for id in self.spent)
+        return f'{{"spent":{{{spent}}},"done":{dumps_text(self.done)}}}'
+
+    def _spent_by(self, wallet_id: str) -> str:
+        """Each is written once, since the whole is stored after every one."""
+        written = self._written.setdefault(wallet_id, [])
+        written += [dumps_text(_shown(one)) for one in self.spent[wallet_id][len(written) :]]
+        return ",".join(written)
 
     def restore(self, rows: Sequence[Fork]) -> None:
         """From the tables."""

@@ -156,10 +156,12 @@ class Runner:
                 continue
             if self._carrying.must_tell_dust():
                 await self._carrying.tell_dust()
-            await self._flusher.flush()
+            if not self._carrying.may_begin_at_once:
+                await self._flusher.flush()
             if self._course.is_stopping and self._carrying.is_idle:
                 return None
             self._carrying.launch()
+            await self._flusher.flush()
             await self._carrying.collect()
 
     def _plan_inline(self) -> Next | None:

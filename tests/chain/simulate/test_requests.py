@@ -13,6 +13,7 @@ from chain.simulate.intents import call, pay
 from contracts import Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
+from dustrun.chain.simulate.creation import contract_address
 from dustrun.core.intent import Intent
 from dustrun.errors import Invalid, Permanent
 from dustrun.sdk.chain import ChainCall
@@ -77,6 +78,54 @@ async def test_the_code_of_what_was_called_comes_along(watched: Watched, witness
     before = counted.requests
     assert await sim.code(world["usdc"]) == bytes(witness.web3.eth.get_code(world["usdc"]))  # type: ignore[arg-type]
     assert counted.requests == before
+
+
+async def test_what_is_asked_in_one_moment_goes_out_together(watched: Watched, witness: Witness, world: World) -> None:
+    sim, counted = watched
+    weth, before = world["weth"], counted.requests
+    alone = await asyncio.gather(sim.balance(BOB), wrapped(sim, witness, ALICE), wrapped(sim, witness, BOB))
+    code, supply = await asyncio.gather(sim.code(weth), sim.call(ChainCall(weth, witness.data("weth", "totalSupply"))))
+    assert counted.requests == before + 2
+    anew = SimChain(sim._live, state=sim.to_json())
+    assert await anew.balance(BOB) == alone[0]
+    assert [await wrapped(anew, witness, who) for who in (ALICE, BOB)] == list(alone[1:])
+    assert await anew.code(weth) == code
+    assert await anew.call(ChainCall(weth, witness.data("weth", "totalSupply"))) == supply
+    await anew.close()
+
+
+async def test_one_that_fails_fails_alone(watched: Watched, witness: Witness, world: World) -> None:
+    sim, _ = watched
+    asked = (sim.call(ChainCall(BOB, witness.data("weth", "balanceOf", BOB))), wrapped(sim, witness, ALICE))
+    reverting = sim.call(ChainCall(world["zoo"], witness.data("weth", "decimals")))
+    nothing, had, failed = await asyncio.gather(*asked, reverting, return_exceptions=True)
+    assert (nothing, had) == (b"", await wrapped(sim, witness, ALICE))
+    assert isinstance(failed, Permanent)
+
+
+async def test_a_code_is_asked_whole_once(watched: Watched, witness: Witness, world: World) -> None:
+    sim, counted = watched
+    router = bytes(witness.web3.eth.get_code(world["v2_router"]))  # type: ignore[arg-type]
+    for round in range(4):
+        before = counted.answered
+        assert await sim.code(world["v2_router"]) == router
+        assert (await sim.send(ALICE, call(witness, "weth", "deposit", value=5))).is_success
+        if round > 1:
+            assert counted.answered - before < 2 * len(router)
+
+
+async def test_a_code_that_changes_is_read_anew(watched: Watched, witness: Witness) -> None:
+    sim, _ = watched
+    creation = Intent("", witness.web3.eth.chain_id, None, 0, bytes.fromhex("6001600c60003960016000f3fe"), (), "")
+    first = await sim.send(ALICE, creation)
+    assert first.receipt is not None
+    assert first.receipt.contract_address is not None
+    second = contract_address(ALICE, witness.web3.eth.get_transaction_count(ALICE) + 2)  # type: ignore[arg-type]
+    assert await sim.code(second) == b""
+    assert await sim.code(first.receipt.contract_address) == b"\xfe"
+    assert (await sim.send(ALICE, creation)).is_success
+    assert await sim.code(second) == b"\xfe"
+    assert await sim.code(first.receipt.contract_address) == b"\xfe"
 
 
 async def test_a_transaction_that_fails_brings_no_reads(watched: Watched, witness: Witness) -> None:

@@ -49,14 +49,13 @@ class Approval:
         )
 
 
-async def read_allowance(chain: Chain, coin: Coin, owner: str, spender: str) -> int:
+async def read_allowance(chain: Chain, token: str, owner: str, spender: str) -> int:
     """What a spender may take of an owner's tokens."""
-    assert coin.token is not None
-    data = await chain.call(ChainCall(coin.token, erc20.ALLOWANCE.encode(owner, spender)))
+    data = await chain.call(ChainCall(token, erc20.ALLOWANCE.encode(owner, spender)))
     try:
         return int(erc20.ALLOWANCE.decode_result(data)[0])
     except AbiFault as fault:
-        raise refuse(f"{coin.token} does not tell allowances as an ERC-20: {fault.message}", "token") from None
+        raise refuse(f"{token} does not tell allowances as an ERC-20: {fault.message}", "token") from None
 
 
 async def plan_approval(chain: Chain, approval: Approval, allowance: int, field: str = "token") -> tuple[Intent, ...]:

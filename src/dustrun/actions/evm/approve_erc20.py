@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dustrun.actions.evm.approvals import Approval, plan_approval, read_allowance
-from dustrun.actions.evm.coins import Coin, check_decimals, read_token
+from dustrun.actions.evm.coins import Coin, check_decimals, read_token, token_address
 from dustrun.actions.evm.fields import MAX, ChainId, Party
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.amounts import MAX_UINT256, read_units
 from dustrun.core.intent import FundsMovement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.refusal import refuse
 
 
@@ -105,13 +106,15 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def approve_erc20(input: Input, ctx: Context) -> Spend:
     """Compares with the allowance that is there, then wishes what is needed."""
     chain, owner = ctx.chain(input.chain_id), ctx.wallet.address
-    coin = await read_token(chain, input.token, "token")
+    token = token_address(chain, input.token, "token")
+    coin, had = await side_by_side(
+        read_token(chain, token, "token"), read_allowance(chain, token, owner, input.spender)
+    )
     check_decimals(coin, input.decimals)
     if input.spender in (coin.token, owner):
         who = "the token's own contract" if input.spender == coin.token else "the wallet itself"
         raise refuse(f"the spender is {who}; it needs no approval", "spender")
     amount = MAX_UINT256 if input.amount == MAX else int(input.amount)
-    had = await read_allowance(chain, coin, owner, input.spender)
     approval = Approval(coin, owner, input.spender, amount)
     intents = () if had == amount else await plan_approval(chain, approval, had)
     return Spend(intents, notes={"coin": coin.note(), "amount": str(amount), "had": str(had)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,19 +60,30 @@ def native_coin(chain: Chain) -> Coin:
 
 async def read_coin(chain: Chain, text: str, field: str) -> Coin:
     """The asset that a field names; raises `Invalid` for an unknown symbol or what is no ERC-20."""
-    try:
-        address = read_asset_text(chain.network, text)
-    except ValueError as error:
-        raise refuse(str(error), field) from None
+    address = asset_address(chain, text, field)
     return native_coin(chain) if address is None else await _read_facts(chain, address, field)
 
 
 async def read_token(chain: Chain, text: str, field: str) -> Coin:
     """As `read_coin`, for what must be an ERC-20."""
-    coin = await read_coin(chain, text, field)
-    if coin.token is None:
+    return await _read_facts(chain, token_address(chain, text, field), field)
+
+
+def asset_address(chain: Chain, text: str, field: str) -> str | None:
+    """The token that a field names, None for the native coin; raises `Invalid` for an unknown symbol. Nothing is
+    asked."""
+    try:
+        return read_asset_text(chain.network, text)
+    except ValueError as error:
+        raise refuse(str(error), field) from None
+
+
+def token_address(chain: Chain, text: str, field: str) -> str:
+    """As `asset_address`, for what must be an ERC-20."""
+    address = asset_address(chain, text, field)
+    if address is None:
         raise refuse(f'"{text}" is the native coin; here an ERC-20 is expected, by address or symbol', field)
-    return coin
+    return address
 
 
 async def _read_facts(chain: Chain, address: str, field: str) -> Coin:
@@ -109,13 +120,18 @@ def check_decimals(coin: Coin, expected: int | None) -> None:
 
 async def read_balance(chain: Chain, coin: Coin, holder: str) -> int:
     """What an address has of it, in base units."""
-    if coin.token is None:
+    return await read_balance_of(chain, coin.token, holder)
+
+
+async def read_balance_of(chain: Chain, token: str | None, holder: str) -> int:
+    """The same by the token's address, None for the native coin."""
+    if token is None:
         return await chain.balance(holder)
-    data = await chain.call(ChainCall(coin.token, erc20.BALANCE_OF.encode(holder)))
+    data = await chain.call(ChainCall(token, erc20.BALANCE_OF.encode(holder)))
     try:
         return int(erc20.BALANCE_OF.decode_result(data)[0])
     except AbiFault as fault:
-        raise refuse(f"{coin.token} does not tell balances as an ERC-20: {fault.message}", "token") from None
+        raise refuse(f"{token} does not tell balances as an ERC-20: {fault.message}", "token") from None
 
 
 async def check_recipient(chain: Chain, coin: Coin, recipient: str, field: str = "recipient") -> None:
@@ -125,12 +141,24 @@ async def check_recipient(chain: Chain, coin: Coin, recipient: str, field: str =
 
 async def check_recipients(chain: Chain, coin: Coin, recipients: Mapping[str, str]) -> None:
     """The same for many, by field."""
-    functions = (erc20.DECIMALS, erc20.TOTAL_SUPPLY)
-    calls = [ChainCall(to, function.selector) for to in recipients.values() for function in functions]
-    answers = await chain.call_many(calls)
-    for place, (field, recipient) in enumerate(recipients.items()):
+    refuse_tokens(coin, recipients, await find_tokens(chain, recipients.values()))
+
+
+async def find_tokens(chain: Chain, addresses: Iterable[str]) -> set[str]:
+    """Which of some addresses are contracts of tokens."""
+    asked, functions = list(addresses), (erc20.DECIMALS, erc20.TOTAL_SUPPLY)
+    answers = await chain.call_many([ChainCall(to, function.selector) for to in asked for function in functions])
+    return {
+        address
+        for address, decimals, supply in zip(asked, answers[::2], answers[1::2], strict=True)
+        if erc20.read_decimals(decimals) is not None and supply.is_success and len(supply.data) == 32
+    }
+
+
+def refuse_tokens(coin: Coin, recipients: Mapping[str, str], tokens: Collection[str]) -> None:
+    """Refuses recipients, by field, that are among `tokens`, or the contract of `coin` itself."""
+    for field, recipient in recipients.items():
         if coin.token == recipient:
             raise refuse(f"the recipient is the contract of {coin.symbol} itself; what is sent there is lost", field)
-        decimals, supply = answers[2 * place : 2 * place + 2]
-        if erc20.read_decimals(decimals) is not None and supply.is_success and len(supply.data) == 32:
+        if recipient in tokens:
             raise refuse(f"the recipient {recipient} is the contract of a token; what is sent there is lost", field)

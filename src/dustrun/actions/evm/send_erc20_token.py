@@ -14,12 +14,22 @@ from __future__ import annotations
 from pydantic import Field
 
 from dustrun.actions.evm import erc20
-from dustrun.actions.evm.coins import Coin, check_decimals, check_recipient, read_balance, read_token
+from dustrun.actions.evm.coins import (
+    Coin,
+    check_decimals,
+    find_tokens,
+    read_balance,
+    read_balance_of,
+    read_token,
+    refuse_tokens,
+    token_address,
+)
 from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
 from dustrun.core.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 
@@ -50,8 +60,20 @@ class Output(TransactionFields):
     amount_received_formatted: str = Field(description="The same for people.")
 
 
-async def _resolve(chain: Chain, coin: Coin, sender: str, input: Input) -> int:
-    balance = await read_balance(chain, coin, sender)
+async def _look(chain: Chain, token: str, sender: str, input: Input) -> tuple[Coin, int, int]:
+    """The token, and what the wallet and the recipient have of it."""
+    coin, tokens, balance, had = await side_by_side(
+        read_token(chain, token, "token"),
+        find_tokens(chain, [input.recipient]),
+        read_balance_of(chain, token, sender),
+        read_balance_of(chain, token, input.recipient),
+    )
+    check_decimals(coin, input.decimals)
+    refuse_tokens(coin, {"recipient": input.recipient}, tokens)
+    return coin, balance, had
+
+
+def _resolve(coin: Coin, balance: int, sender: str, input: Input) -> int:
     amount = balance if input.amount == MAX else int(input.amount)
     if not balance or amount > balance:
         asked = "nothing to send" if input.amount == MAX else f"not {coin.tell(amount)}"
@@ -126,19 +148,16 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def send_erc20_token(input: Input, ctx: Context) -> Spend:
     """Looks at token, recipient, balance and the token's own answer, then wishes one transfer."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
-    coin = await read_token(chain, input.token, "token")
-    assert coin.token is not None
-    check_decimals(coin, input.decimals)
-    await check_recipient(chain, coin, input.recipient)
-    amount = await _resolve(chain, coin, sender, input)
+    token = token_address(chain, input.token, "token")
+    coin, balance, had = await _look(chain, token, sender, input)
+    amount = _resolve(coin, balance, sender, input)
     data = erc20.TRANSFER.encode(input.recipient, amount)
-    if not erc20.is_accepted(await chain.call(ChainCall(coin.token, data, sender))):
+    if not erc20.is_accepted(await chain.call(ChainCall(token, data, sender))):
         raise refuse(f"{coin.symbol} says false to the transfer: it would move nothing", "token")
-    had = await read_balance(chain, coin, input.recipient)
     intent = Intent(
         item="send",
         chain_id=input.chain_id,
-        to=coin.token,
+        to=token,
         value_units=0,
         data=data,
         movements=(Movement("send", coin.asset, amount, input.recipient),),

@@ -16,6 +16,7 @@ from dustrun.actions.evm.gas import fee_reserve, transfer_gas
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 
@@ -37,9 +38,8 @@ class Output(TransactionFields):
     symbol: str = Field(description="Symbol of the coin.")
 
 
-async def _resolve(chain: Chain, coin: Coin, sender: str, input: Input) -> tuple[int, int | None]:
+async def _resolve(chain: Chain, coin: Coin, balance: int, sender: str, input: Input) -> tuple[int, int | None]:
     """The amount as an integer, and the gas limit that goes with it."""
-    balance = await chain.balance(sender)
     if input.amount != MAX:
         amount = int(input.amount)
         if amount > balance:
@@ -96,8 +96,8 @@ async def send_native(input: Input, ctx: Context) -> Spend:
     """Looks whether the recipient takes it, then wishes one transfer."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     coin = native_coin(chain)
-    await check_recipient(chain, coin, input.recipient)
-    amount, gas_limit = await _resolve(chain, coin, sender, input)
+    _, balance = await side_by_side(check_recipient(chain, coin, input.recipient), chain.balance(sender))
+    amount, gas_limit = await _resolve(chain, coin, balance, sender, input)
     await chain.call(ChainCall(input.recipient, b"", sender, amount))
     intent = Intent(
         item="send",

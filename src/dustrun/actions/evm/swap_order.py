@@ -13,6 +13,7 @@ from dustrun.actions.evm.gas import fee_reserve
 from dustrun.actions.evm.receipts import TransactionFields
 from dustrun.core.intent import FundsMovement
 from dustrun.sdk import Context, Fields
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 
@@ -125,11 +126,13 @@ async def read_order(ctx: Context, input: SwapFields, router: str | None) -> Ord
     target = input.router or router
     if target is None:
         raise refuse(f"{chain.network.name} has no such exchange in its file; give its router", "router")
-    if not await chain.code(target):
-        raise refuse(f"there is no contract at the router {target} on {chain.network.name}", "router")
-    coin_in = await read_coin(chain, input.token_in, "tokenIn")
-    coin_out = await read_coin(chain, input.token_out, "tokenOut")
-    now = max((await chain.block()).time, ctx.now_ms // 1000)
+    _, coin_in, coin_out, block = await side_by_side(
+        _check_router(chain, target),
+        read_coin(chain, input.token_in, "tokenIn"),
+        read_coin(chain, input.token_out, "tokenOut"),
+        chain.block(),
+    )
+    now = max(block.time, ctx.now_ms // 1000)
     recipient = input.recipient or wallet
     order = Order(
         chain=chain,
@@ -148,6 +151,11 @@ async def read_order(ctx: Context, input: SwapFields, router: str | None) -> Ord
     if recipient != wallet:
         await check_recipient(chain, coin_out, recipient)
     return order
+
+
+async def _check_router(chain: Chain, router: str) -> None:
+    if not await chain.code(router):
+        raise refuse(f"there is no contract at the router {router} on {chain.network.name}", "router")
 
 
 async def _amount_in(chain: Chain, coin: Coin, wallet: str, input: SwapFields) -> int | None:

@@ -21,11 +21,12 @@ from pydantic import Field
 from dustrun.actions.evm.coins import read_token
 from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
-from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap
+from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_purse
 from dustrun.core.abi import Function
 from dustrun.core.intent import Spend, Spent
 from dustrun.core.signatures import parse_function
 from dustrun.sdk import Context, Effect, action
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import CallResult, ChainCall
 
 _TAIL: Final = "address[] path, address to, uint256 deadline"
@@ -151,6 +152,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def swap_uniswap_v2(input: Input, ctx: Context) -> Spend:
     """Quotes, then wishes the approval that is needed and the swap."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v2_router)
-    deal = make_deal(order, input, await _quote(order, input))
+    quote, purse = await side_by_side(_quote(order, input), read_purse(order))
+    deal = make_deal(order, input, quote)
     call, function = _call(order, deal)
-    return await plan_swap(order, deal, input, call, function.signature)
+    return await plan_swap(order, deal, purse, input, call, function.signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dustrun.actions.evm import erc20
@@ -15,6 +16,7 @@ from dustrun.core.amounts import MAX_UINT256
 from dustrun.core.intent import Intent, Movement, Receipt, Spend, Spent
 from dustrun.errors import Permanent
 from dustrun.sdk import Context
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 
@@ -28,10 +30,36 @@ def no_pool(order: Order, exchange: str) -> Exception:
     return refuse(f"{told}; check tokens and amount, or name tokens to go through (via)", "tokenOut")
 
 
-async def plan_swap(order: Order, deal: Deal, input: SwapFields, call: ChainCall, method: str) -> Spend:
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """Before a swap: what the wallet has of what it gives, what the router may take of it, and what the recipient has
+    of what comes out. Native coin needs no allowance."""
+
+    balance: int
+    allowance: int
+    recipient_had: int
+
+
+async def read_purse(order: Order) -> Purse:
+    """What is there before the swap."""
+    chain = order.chain
+    balance, allowance, had = await side_by_side(
+        read_balance(chain, order.coin_in, order.wallet),
+        _allowance(order),
+        read_balance(chain, order.coin_out, order.recipient),
+    )
+    return Purse(balance, allowance, had)
+
+
+async def _allowance(order: Order) -> int:
+    token = order.coin_in.token
+    return 0 if token is None else await read_allowance(order.chain, token, order.wallet, order.router)
+
+
+async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, call: ChainCall, method: str) -> Spend:
     """The wishes: the approval when the allowance is too small, and the swap after it."""
-    await _check_balance(order, deal, input)
-    approvals = await _approvals(order, deal, input)
+    _check_balance(order, deal, purse.balance, input)
+    approvals = await _approvals(order, deal, purse.allowance, input)
     if not approvals:
         await order.chain.call(call)
     ends_at_wallet = order.recipient == order.wallet
@@ -52,13 +80,12 @@ async def plan_swap(order: Order, deal: Deal, input: SwapFields, call: ChainCall
         after=tuple(intent.item for intent in approvals[-1:]),
         errors=erc20.ERRORS,
     )
-    had = await read_balance(order.chain, order.coin_out, order.recipient)
     notes = {
         "in": order.coin_in.note(),
         "out": order.coin_out.note(),
         "router": order.router,
         "recipient": order.recipient,
-        "recipientHad": str(had),
+        "recipientHad": str(purse.recipient_had),
         "quotedIn": str(deal.quote.amount_in),
         "quotedOut": str(deal.quote.amount_out),
         "impactBps": deal.quote.impact_bps,
@@ -67,19 +94,15 @@ async def plan_swap(order: Order, deal: Deal, input: SwapFields, call: ChainCall
     return Spend((*approvals, swap), notes=notes)
 
 
-async def _check_balance(order: Order, deal: Deal, input: SwapFields) -> None:
-    balance = await read_balance(order.chain, order.coin_in, order.wallet)
+def _check_balance(order: Order, deal: Deal, balance: int, input: SwapFields) -> None:
     if deal.max_in > balance:
         coin, field = order.coin_in, "amountIn" if input.amount_in is not None else "amountOut"
         needs = f"the swap may take {coin.tell(deal.max_in)}"
         raise refuse(f"the wallet {order.wallet} has {coin.tell(balance)}, {needs}", field)
 
 
-async def _approvals(order: Order, deal: Deal, input: SwapFields) -> tuple[Intent, ...]:
-    if order.coin_in.token is None:
-        return ()
-    allowance = await read_allowance(order.chain, order.coin_in, order.wallet, order.router)
-    if allowance >= deal.max_in:
+async def _approvals(order: Order, deal: Deal, allowance: int, input: SwapFields) -> tuple[Intent, ...]:
+    if order.coin_in.token is None or allowance >= deal.max_in:
         return ()
     amount = deal.max_in if input.approval == "exact" else MAX_UINT256
     approval = Approval(order.coin_in, order.wallet, order.router, amount, of_swap=True)

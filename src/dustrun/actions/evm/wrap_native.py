@@ -15,6 +15,7 @@ from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.actions.evm.wrapping import read_pair, told_amount
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import ChainCall
 from dustrun.sdk.refusal import refuse
 
@@ -76,8 +77,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def wrap_native(input: Input, ctx: Context) -> Spend:
     """Compares with the balance, then wishes one deposit."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
-    pair = await read_pair(chain)
-    balance = await chain.balance(sender)
+    pair, balance = await side_by_side(read_pair(chain), chain.balance(sender))
     gas = _GAS_ON_ARBITRUM if chain.network.data_fee == "arbitrum" else _GAS
     reserve = await fee_reserve(chain, gas) if input.amount == MAX else 0
     amount = balance - reserve if input.amount == MAX else int(input.amount)

@@ -27,7 +27,7 @@ from dustrun.chain.simulate.trace_call import TraceCall
 from dustrun.core.addresses import checksum
 from dustrun.core.intent import Intent
 from dustrun.core.network import Network
-from dustrun.errors import Code, Invalid
+from dustrun.errors import Code, Invalid, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
 
@@ -48,7 +48,7 @@ class SimChain:
         self._binary = None if fork_binary is None else fork_binary.expanduser()
         self._fork = None if state is None else Fork.of(state)
         self._simulator: Simulator | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._reads = Reads()
         self._looks = Looks()
@@ -72,6 +72,11 @@ class SimChain:
         """The whole state as JSON; None before the first touch."""
         return None if self._fork is None else self._fork.public()
 
+    def to_text(self) -> str:
+        """`to_json` as text; only after the first touch."""
+        assert self._fork is not None
+        return self._fork.text()
+
     def describe(self) -> dict[str, Any] | None:
         """Chain, block and strategy, for the run's `simulationForks`; None before the first touch."""
         if self._fork is None:
@@ -92,6 +97,9 @@ class SimChain:
     async def close(self) -> None:
         """Ends what it holds; the state can still be taken."""
         self._reads.close()
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         if self._simulator is not None:
             await self._simulator.close()
             self._simulator = None
@@ -217,12 +225,16 @@ class SimChain:
             return result
 
     async def _opened(self) -> tuple[Fork, Simulator]:
-        if self._fork is None or self._simulator is None:
-            async with self._opening:
-                if self._fork is None or self._simulator is None:
-                    await self._open()
-        assert self._fork is not None
-        assert self._simulator is not None
+        while self._fork is None or self._simulator is None:
+            if self._opening is None or self._opening.done():
+                self._opening = asyncio.create_task(self._open())
+            opening = self._opening
+            try:
+                await asyncio.shield(opening)  # all who wait go on in the same moment, and ask together
+            except asyncio.CancelledError:
+                if not opening.cancelled():
+                    raise
+                raise Temporary("The simulation was closed before it had begun.") from None
         return self._fork, self._simulator
 
     async def _open(self) -> None:

@@ -11,6 +11,7 @@ from dustrun.chain import fees, wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import to_error
 from dustrun.chain.rpc import Request, RpcError
+from dustrun.core.exact_json import dumps_text
 from dustrun.sdk.chain import Fees
 
 MAX_STEPS: Final = 250  # eth_simulateV1 takes 256 blocks at most
@@ -84,6 +85,7 @@ class Fork:
     watched: dict[str, None] = field(default_factory=dict)  # keys of `touched.Holding`, in order
     approved: dict[str, None] = field(default_factory=dict)  # keys of `touched.Approval`
     changes: int = 1
+    _written: list[str] = field(default_factory=list, repr=False, compare=False)  # the first steps as JSON
 
     @property
     def head_number(self) -> int:
@@ -99,8 +101,17 @@ class Fork:
         """The chain's time in seconds."""
         return (self.steps[-1].time if self.steps else self.time) + self.waited_s
 
+    def text(self) -> str:
+        """`public()` as text; each step is written once, since the whole is stored after every one."""
+        for step in self.steps[len(self._written) :]:
+            self._written.append(dumps_text(step.public()))
+        return f'{dumps_text(self._frame())[:-1]},"steps":[{",".join(self._written)}]}}'
+
     def public(self) -> dict[str, Any]:
         """As JSON, whole."""
+        return {**self._frame(), "steps": [step.public() for step in self.steps]}
+
+    def _frame(self) -> dict[str, Any]:
         return {
             "number": self.number,
             "hash": self.hash,
@@ -111,7 +122,6 @@ class Fork:
             "expectedFee": str(self.fees.expected_units),
             "isLegacy": self.fees.is_legacy,
             "strategy": self.strategy,
-            "steps": [step.public() for step in self.steps],
             "waitedS": self.waited_s,
             "nonces": dict(self.nonces),
             "owed": {address: str(units) for address, units in self.owed.items()},

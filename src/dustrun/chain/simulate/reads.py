@@ -4,8 +4,8 @@ request, as soon as a transaction has made another state. Actions mostly look at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dustrun.chain.simulate.fork import Fork
@@ -43,7 +43,6 @@ class CodeOf:
 
 
 Key = ChainCall | NativeOf | CodeOf
-Ask = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,18 @@ class Ahead:
         return {
             **{call: result for call, result in zip(self.calls, survey.results, strict=True) if result.is_success},
             **{key: word for key, word in zip(self.natives, survey.words, strict=True) if word is not None},
-            **dict(zip(self.codes, survey.codes, strict=True)),
+            **{key: code for key, code in zip(self.codes, survey.codes, strict=True) if code is not None},
         }
+
+
+@dataclass(slots=True)
+class _Round:
+    """What is asked of one state in one moment, by however many; `known` takes the answers."""
+
+    known: dict[Key, Any]
+    keys: dict[Key, None] = field(default_factory=dict)
+    askers: int = 0
+    task: asyncio.Task[None] | None = None
 
 
 class Reads:
@@ -89,34 +98,25 @@ class Reads:
         self._is_used = False
         self._ahead: asyncio.Task[None] | None = None
         self._expected: frozenset[Key] = frozenset()
+        self._round: _Round | None = None
 
     async def calls(self, fork: Fork, simulator: Simulator, calls: Sequence[ChainCall]) -> list[CallResult]:
         """What calls come to."""
-        self._turn(fork, simulator)
-        self._is_used = True
-        found = await self._find(calls, lambda missing: simulator.read(fork, missing))
+        self.use(fork, simulator)
+        found = await self._find(fork, simulator, calls)
         return [found[call] for call in calls]
 
     async def native(self, fork: Fork, simulator: Simulator, address: str) -> int:
         """A native balance as the node has it."""
-
-        async def ask(missing: Sequence[Key]) -> list[int]:
-            return [(await simulator.probe(fork, [Holding(None, address).ask()]))[0] or 0]
-
         self._turn(fork, simulator)
         key = NativeOf(address)
-        return int((await self._find([key], ask))[key])
+        return int((await self._find(fork, simulator, [key]))[key])
 
     async def code(self, fork: Fork, simulator: Simulator, address: str) -> bytes:
         """The code of an address."""
-
-        async def ask(missing: Sequence[Key]) -> list[bytes]:
-            return [await simulator.code(fork, address)]
-
-        self._turn(fork, simulator)
-        self._is_used = True
+        self.use(fork, simulator)
         key = CodeOf(address)
-        return bytes((await self._find([key], ask))[key])
+        return bytes((await self._find(fork, simulator, [key]))[key])
 
     def use(self, fork: Fork, simulator: Simulator) -> None:
         """Something was asked on the newest state by other means."""
@@ -147,9 +147,7 @@ class Reads:
         if self._ahead is not None:
             self._ahead.cancel()
 
-    async def _find(
-        self, keys: Sequence[Any], ask: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
-    ) -> dict[Key, Any]:
+    async def _find(self, fork: Fork, simulator: Simulator, keys: Sequence[Key]) -> dict[Key, Any]:
         known, ahead = self._known, self._ahead
         for key in keys:
             self._asked.pop(key, None)
@@ -158,8 +156,37 @@ class Reads:
             await asyncio.wait([ahead])
         missing = [key for key in dict.fromkeys(keys) if key not in known]
         if missing:
-            known.update(zip(missing, await ask(missing), strict=True))
+            await self._ask(fork, simulator, known, missing)
         return {key: known[key] for key in keys}
+
+    async def _ask(self, fork: Fork, simulator: Simulator, known: dict[Key, Any], missing: Sequence[Key]) -> None:
+        """Together with all that others ask in the same moment, where one cannot change what another reads."""
+        if not all(_only_looks(key) for key in missing if isinstance(key, ChainCall)):
+            known.update(await _answers(fork, simulator, missing))
+            return
+        round = self._round
+        if round is None or round.known is not known:
+            round = self._round = _Round(known)
+            round.task = asyncio.create_task(self._ask_round(fork, simulator, round))
+        round.keys.update(dict.fromkeys(missing))
+        round.askers += 1
+        assert round.task is not None
+        try:
+            await asyncio.shield(round.task)
+            again = [key for key in missing if isinstance(known[key], CallResult) and not known[key].is_success]
+        except DustrunError:
+            if round.askers == 1:
+                raise
+            again = list(missing)
+        if again and round.askers > 1:  # what failed may be another's fault: they share the gas of a block
+            known.update(await _answers(fork, simulator, again))
+
+    async def _ask_round(self, fork: Fork, simulator: Simulator, round: _Round) -> None:
+        """Begins when the loop has turned twice: all who ask in this moment, and those whom they begin, have asked."""
+        await asyncio.sleep(0)
+        if self._round is round:
+            self._round = None
+        round.known.update(await _answers(fork, simulator, list(round.keys)))
 
     def _turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None = None) -> None:
         """Forgets what was true of another state, and asks anew for it unless it is known."""
@@ -179,6 +206,36 @@ def _only_looks(call: ChainCall) -> bool:
     """Whether it can stand in one block with others: what one call changes, the next would see. So nothing that is
     tried on behalf of a wallet, and of the rest what is known to change nothing."""
     return call.sender is None and not call.value_units and call.data[:4] in _VIEWS
+
+
+async def _answers(fork: Fork, simulator: Simulator, keys: Sequence[Key]) -> dict[Key, Any]:
+    """What is asked of the newest state: by one request where there is a newer state than the pinned block's."""
+    calls = [key for key in keys if isinstance(key, ChainCall)]
+    natives = [key for key in keys if isinstance(key, NativeOf)]
+    codes = [key for key in keys if isinstance(key, CodeOf)]
+    is_mixed = bool(calls) + bool(natives) + bool(codes) > 1
+    if is_mixed and len(calls) <= MAX_CALLS and (fork.steps or fork.waited_s):
+        asks = [Holding(None, key.address).ask() for key in natives]
+        found = await simulator.survey(fork, Wanted(calls, asks, [key.address for key in codes]))
+        read = [
+            await simulator.code(fork, key.address) if code is None else code
+            for key, code in zip(codes, found.codes, strict=True)
+        ]
+        return dict(zip([*calls, *natives, *codes], [*found.results, *map(_units, found.words), *read], strict=True))
+    results, words, *read = await asyncio.gather(
+        simulator.read(fork, calls) if calls else _nothing(),
+        simulator.probe(fork, [Holding(None, key.address).ask() for key in natives]) if natives else _nothing(),
+        *(simulator.code(fork, key.address) for key in codes),
+    )
+    return dict(zip([*calls, *natives, *codes], [*results, *map(_units, words), *read], strict=True))
+
+
+async def _nothing() -> list[Any]:
+    return []
+
+
+def _units(word: int | None) -> int:
+    return word or 0
 
 
 async def _ask_ahead(fork: Fork, simulator: Simulator, known: dict[Key, Any], ahead: Ahead) -> None:

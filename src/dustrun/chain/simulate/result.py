@@ -120,11 +120,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The answers to what was wanted, in its order."""
+    """The answers to what was wanted, in its order; None for what has to be asked by itself."""
 
     results: Sequence[CallResult] = ()
     words: Sequence[int | None] = ()
-    codes: Sequence[bytes] = ()
+    codes: Sequence[bytes | None] = ()
 
 
 @dataclass(slots=True)

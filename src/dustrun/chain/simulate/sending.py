@@ -82,7 +82,8 @@ class Sending:
     async def _measure(self, step: Step, looked: Looked, found: Touched, wanted: Wanted) -> Measured:
         before, after = found.asks_before(), found.asks_after()
         measuring = self._simulator.measure(self._fork, step, looked, before, after, wanted)
-        if not isinstance(self._simulator, TraceCall) or not looked.ran.is_success:
+        is_known = self._sender in self._fork.nonces
+        if is_known or not isinstance(self._simulator, TraceCall) or not looked.ran.is_success:
             return await measuring
         return (await asyncio.gather(measuring, self._nonce()))[0]  # which what is kept counts on from
 

@@ -11,6 +11,7 @@ from dustrun.chain.failures import Kind, kind_of, to_error
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.asking import ask_all, simulation_error
+from dustrun.chain.simulate.codes import CODE_STATE, Codes, Plan, code_call
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import Looked, Measured, Ran, Survey, Wanted
@@ -19,7 +20,6 @@ from dustrun.core.intent import Log
 from dustrun.sdk.chain import CallResult, ChainCall
 
 NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # logs of native transfers have this address
-_ZERO: Final = f"0x{'0' * 40}"
 _PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
 Json = dict[str, Any]
 
@@ -33,6 +33,7 @@ class SimulateV1:
         self._endpoints = endpoints
         self._among = among
         self._is_legacy = endpoints.network.fee_model == "legacy"
+        self._codes = Codes()
         self._prefix: list[Json] = []  # the blocks of the fork's steps, made once
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
@@ -63,13 +64,14 @@ class SimulateV1:
         runtime = _runtime_of(fork, address)
         if runtime is not None:
             return runtime
-        answers = await self._at_head(fork, [_code_call(address)], _CODE_READER_STATE)
+        answers = await self._at_head(fork, [code_call(address)], CODE_STATE)
         return _ran(answers[0]).data
 
     async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes in the newest block, after its transaction, by one request."""
-        answers = await self._at_head(fork, _survey_calls(fork, wanted), _PROBER_STATE | _CODE_READER_STATE)
-        return _surveyed(fork, wanted, answers)
+        plan = self._codes.plan(wanted.addresses)
+        answers = await self._at_head(fork, _survey_calls(fork, wanted, plan), _PROBER_STATE | CODE_STATE)
+        return self._surveyed(fork, wanted, plan, answers)
 
     async def look(self, fork: Fork, step: Step) -> Looked:
         """The step free of charge, after a look at the balance."""
@@ -79,7 +81,7 @@ class SimulateV1:
         if step.gas:
             fields["gas"] = hex(step.gas)
         block = self._block(step, [_probe(asks), fields], _PROBER_STATE)
-        probed, ran = (await self._run(fork, [block]))[0]
+        probed, ran = (await self._run(fork, [block], traces=True))[0]
         units = prober.decode(_ran(probed).data, 1)[0]
         return Looked(_ran(ran), units or 0)
 
@@ -90,9 +92,10 @@ class SimulateV1:
         later too; those of a contract that it creates in our way need a block more, in which its code stands."""
         calls = [_probe(before), self._call(step), _probe(after)]
         more: list[Json] = []
+        plan = self._codes.plan(wanted.addresses)
         if step.runtime is None:
-            asked = _survey_calls(fork, wanted) if wanted and _has_room(fork, step, before, after, wanted) else []
-            state = _PROBER_STATE | _CODE_READER_STATE if asked else _PROBER_STATE
+            asked = _survey_calls(fork, wanted, plan) if wanted and _has_room(fork, step, before, after, wanted) else []
+            state = _PROBER_STATE | CODE_STATE if asked else _PROBER_STATE
             answers = (await self._run(fork, [self._block(step, [*calls, *asked], state)]))[0]
             first, ran, last, *more = answers
         else:
@@ -104,7 +107,7 @@ class SimulateV1:
             _ran(ran),
             prober.decode(_ran(first).data, len(before)),
             prober.decode(_ran(last).data, len(after)),
-            _surveyed(fork, wanted, more) if more else None,
+            self._surveyed(fork, wanted, plan, more) if more else None,
         )
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
@@ -160,12 +163,13 @@ class SimulateV1:
             blocks[-1]["stateOverrides"] = {**blocks[-1].get("stateOverrides", {}), **state}
         return (await self._request(fork, _with_runtimes(fork, blocks, self.creates)))[-1][1:]
 
-    async def _run(self, fork: Fork, new: Sequence[Json]) -> list[list[Json]]:
+    async def _run(self, fork: Fork, new: Sequence[Json], *, traces: bool = False) -> list[list[Json]]:
         blocks = _with_runtimes(fork, [*self._blocks(fork), *new], self.creates)
-        return (await self._request(fork, blocks))[-len(new) :]
+        return (await self._request(fork, blocks, traces=traces))[-len(new) :]
 
-    async def _request(self, fork: Fork, blocks: Sequence[Json]) -> list[list[Json]]:
-        asked = {"blockStateCalls": blocks, "traceTransfers": True, "validation": False}
+    async def _request(self, fork: Fork, blocks: Sequence[Json], *, traces: bool = False) -> list[list[Json]]:
+        """What the calls of each block come to; `traces`: with logs of whom native coin passed through."""
+        asked = {"blockStateCalls": blocks, "traceTransfers": traces, "validation": False}
         request = Request("eth_simulateV1", (asked, {"blockHash": fork.hash}))
         try:
             answer = await self._endpoints.read(lambda rpc: rpc.call(request), request.method, self._among)
@@ -176,35 +180,25 @@ class SimulateV1:
         except (TypeError, KeyError):
             raise wire.malformed("simulated blocks") from None
 
+    def _surveyed(self, fork: Fork, wanted: Wanted, plan: Plan, answers: Sequence[Json]) -> Survey:
+        count = len(wanted.calls)
+        results = [_call_result(answer) for answer in answers[:count]]
+        words = prober.decode(_ran(answers[count]).data, len(wanted.asks))
+        read = self._codes.read(plan, [_ran(answer).data for answer in answers[count + 1 :]])
+        runtimes = [_runtime_of(fork, address) for address in wanted.addresses]
+        return Survey(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
 
-_CODE_READER: Final = "0x00000000000000000000000000000000D0570012"
-_READS_CODE: Final = "0x600035803b8060006000843c6000f3"  # returns the code of the address in its calldata
-_CODE_READER_STATE: Final = {_CODE_READER: {"code": _READS_CODE}}
 
-
-def _survey_calls(fork: Fork, wanted: Wanted) -> list[Json]:
+def _survey_calls(fork: Fork, wanted: Wanted, plan: Plan) -> list[Json]:
     share = hex(fork.gas_limit // 2 // max(1, len(wanted.calls)))
     fields = [{**wire.call_fields(call), "gas": share} for call in wanted.calls]
-    return [*fields, _probe(wanted.asks), *(_code_call(address) for address in wanted.addresses)]
-
-
-def _surveyed(fork: Fork, wanted: Wanted, answers: Sequence[Json]) -> Survey:
-    count = len(wanted.calls)
-    results = [_call_result(answer) for answer in answers[:count]]
-    words = prober.decode(_ran(answers[count]).data, len(wanted.asks))
-    read = [_ran(answer).data for answer in answers[count + 1 :]]
-    runtimes = [_runtime_of(fork, address) for address in wanted.addresses]
-    return Survey(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
+    return [*fields, _probe(wanted.asks), *plan.calls]
 
 
 def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted) -> bool:
     """Whether the block bears it all, so that reads which may wait never cost the transaction its answer."""
     probes = sum(prober.gas_of(len(asks)) for asks in (before, after, wanted.asks))
     return step.gas + probes + fork.gas_limit // 2 <= fork.gas_limit
-
-
-def _code_call(address: str) -> Json:
-    return {"from": _ZERO, "to": _CODE_READER, "data": wire.hexed(prober.word_of(address))}
 
 
 def _runtime_of(fork: Fork, address: str) -> bytes | None:

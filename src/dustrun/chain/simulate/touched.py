@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from dustrun.chain.simulate.prober import Ask, native, word_of
@@ -29,6 +30,7 @@ _OWNER_OF: Final = bytes.fromhex("6352211e")  # ownerOf(uint256)
 _ALLOWANCE: Final = bytes.fromhex("dd62ed3e")  # allowance(address,address)
 _GET_APPROVED: Final = bytes.fromhex("081812fc")  # getApproved(uint256)
 _IS_APPROVED_FOR_ALL: Final = bytes.fromhex("e985e9c5")  # isApprovedForAll(address,address)
+_cached = lru_cache(4096)  # the same ones are looked at after every transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class Holding:
         """As text, for the list of what is watched."""
         return f"{self.token or '-'} {self.who or '-'} {'-' if self.id is None else self.id}"
 
-    @classmethod
-    def of(cls, key: str) -> Holding:
+    @staticmethod
+    @_cached
+    def of(key: str) -> Holding:
         """From `key()`."""
         token, who, id = key.split(" ")
-        return cls(
+        return Holding(
             None if token == "-" else token,  # noqa: S105
             None if who == "-" else who,
             None if id == "-" else int(id),
@@ -111,11 +114,12 @@ class Approval:
             f"{self.token} {self.owner} {self.spender} {'all' if self.is_all else '-' if self.id is None else self.id}"
         )
 
-    @classmethod
-    def of(cls, key: str) -> Approval:
+    @staticmethod
+    @_cached
+    def of(key: str) -> Approval:
         """From `key()`."""
         token, owner, spender, id = key.split(" ")
-        return cls(token, owner, spender, None if id in ("-", "all") else int(id), id == "all")
+        return Approval(token, owner, spender, None if id in ("-", "all") else int(id), id == "all")
 
 
 @dataclass(slots=True)
@@ -147,8 +151,7 @@ def touched(
     """All that a transaction may have touched, the surest first. `watched` and `approved` are keys of what earlier
     ones touched: a rebasing token changes balances without a word."""
     holdings = dict.fromkeys(_holdings(intent, sender, logs, moved, creates))
-    earlier = [Holding.of(key) for key in watched]
-    holdings.update(dict.fromkeys(earlier[-_WATCHED_ASKS:]))
+    holdings.update(dict.fromkeys(Holding.of(key) for key in list(watched)[-_WATCHED_ASKS:]))
     collections = {log.address for log in logs if _is_nft_transfer(log)}  # their ids say it, not how many one has
     wanted = [holding for holding in holdings if holding.id is not None or holding.token not in collections]
     tokens = {log.address for log in logs} | {intent.to}

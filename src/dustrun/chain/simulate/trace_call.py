@@ -37,6 +37,7 @@ class TraceCall:
         self._endpoints = endpoints
         self._among = among
         self._state: Json = {}  # overrides that stand for all steps kept so far
+        self._pinned: dict[str, bytes] = {}  # codes on the pinned block
         self._kept = 0
         self._catching_up = asyncio.Lock()
 
@@ -57,35 +58,40 @@ class TraceCall:
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address on the newest state."""
-        return (await self.survey(fork, Wanted(addresses=(address,)))).codes[0]
+        return (await self.survey(fork, Wanted(addresses=(address,)))).codes[0] or b""
 
     async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
         """Calls, words and codes on the newest state by one batch."""
         await self._catch_up(fork)
         at, state = _moment(fork.head_number, fork.now), self._state
-        requests = self._survey_requests(fork, wanted, state, at, is_moved=bool(fork.steps or fork.waited_s))
+        new = self._unread(wanted, state)
+        requests = self._survey_requests(fork, wanted, new, state, at if fork.steps or fork.waited_s else None)
         answers = await self._batch(fork, requests) if requests else []
-        return self._surveyed(fork, wanted, state, answers)
+        return self._surveyed(fork, wanted, new, state, answers)
 
-    def _survey_requests(self, fork: Fork, wanted: Wanted, state: Json, at: Json, is_moved: bool) -> list[Request]:
-        fields = [wire.call_fields(call) for call in wanted.calls]
-        requests = [_eth_call(fork, each, state, at if is_moved else None) for each in fields]
-        requests += [self._probe(fork, wanted.asks, state, at)] if wanted.asks else []
-        asked = [address for address in wanted.addresses if _code_in(state, address) is None]
-        return [*requests, *(Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in asked)]
+    def _unread(self, wanted: Wanted, state: Json) -> list[str]:
+        """Addresses whose code neither a transaction has changed nor was read on the pinned block before."""
+        return [each for each in wanted.addresses if _code_in(state, each) is None and each not in self._pinned]
 
-    def _surveyed(self, fork: Fork, wanted: Wanted, state: Json, answers: Sequence[Any]) -> Survey:
+    def _survey_requests(
+        self, fork: Fork, wanted: Wanted, new: Sequence[str], state: Json, at: Json | None
+    ) -> list[Request]:
+        """`new` are the addresses whose code is asked; `at` None: calls stand in the pinned block itself."""
+        requests = [_eth_call(fork, wire.call_fields(call), state, at) for call in wanted.calls]
+        now = at or _moment(fork.head_number, fork.now)
+        requests += [self._probe(fork, wanted.asks, state, now)] if wanted.asks else []
+        return [*requests, *(Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in new)]
+
+    def _surveyed(self, fork: Fork, wanted: Wanted, new: Sequence[str], state: Json, answers: Sequence[Any]) -> Survey:
         count = len(wanted.calls)
         results = [read_result(answer) for answer in answers[:count]]
         words = _words(answers[count], len(wanted.asks)) if wanted.asks else []
-        asked = iter(answers[count + bool(wanted.asks) :])
-        codes = []
-        for address in wanted.addresses:
-            changed = _code_in(state, address)
-            answer = next(asked) if changed is None else changed
+        for address, answer in zip(new, answers[count + bool(wanted.asks) :], strict=True):
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, fork, self._endpoints, self._among)
-            codes.append(wire.data(answer))
+            self._pinned[address] = wire.data(answer)
+        changed = [(address, _code_in(state, address)) for address in wanted.addresses]
+        codes = [self._pinned[address] if code is None else wire.data(code) for address, code in changed]
         return Survey(results, words, codes)
 
     async def look(self, fork: Fork, step: Step) -> Looked:
@@ -123,12 +129,13 @@ class TraceCall:
             owner = step.sender.lower()
             left = _balance_in(then, owner, looked.units)
             paid = {**then, owner: {**then.get(owner, {}), "balance": hex(_after_fee(left, looked.ran, step))}}
-            more = self._survey_requests(fork, wanted, paid, at, is_moved=True)
+            new = self._unread(wanted, paid)
+            more = self._survey_requests(fork, wanted, new, paid, at)
         first, last, *answers = await self._batch(fork, [*requests, *more])
         measured = Measured(looked.ran, _words(first, len(before)), _words(last, len(after)))
         if more and measured.after and measured.after[0] == left:
             with suppress(DustrunError):  # whoever wants it asks again and hears why
-                measured.survey = self._surveyed(fork, wanted, paid, answers)
+                measured.survey = self._surveyed(fork, wanted, new, paid, answers)
         return measured
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
