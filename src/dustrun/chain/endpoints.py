@@ -26,11 +26,12 @@ _MAX_WAIT_S: Final = 2.0  # how long a read waits for an endpoint that is left a
 _AGREE_EVERY_S: Final = 10.0
 _HEIGHT_WITHIN_S: Final = 2.0  # reads wait for it
 _STALE_S: Final = 60
+_KNOWN_S: Final = 2.0  # how long it is believed that an endpoint serves the chain that it said
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet; `height`: its newest block
+    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet, or not told; `height`: its newest block
     when it was last asked; `abilities` is filled by `probe.py`."""
 
     rpc: Rpc
@@ -39,6 +40,7 @@ class Endpoint:
     reason: str | None = None
     chain_id: int | None = None
     genesis: str | None = None
+    identified_at_s: float = -1e9
     height: int | None = None
     head_time: int = 0
     outlier: str | None = None
@@ -91,6 +93,7 @@ class Endpoints:
     all: list[Endpoint]
     _agreed_at_s: float = field(default=-1e9)
     _agreeing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _genesis: str | None = field(default=None)
     _together: Together = field(init=False)
 
     def __post_init__(self) -> None:
@@ -199,17 +202,20 @@ class Endpoints:
             mark_outliers(self.all, self.network.block_time_ms)
             self._agreed_at_s = clock.monotonic_s()
 
-    async def verify(self) -> None:
-        """Makes sure that the endpoints serve this network: chain id, and genesis where it is known. Asked once of
-        each, and again after it failed; raises `NotThisChain` when one does not, `Temporary` when none answers."""
-        waiting = [endpoint for endpoint in self.all if endpoint.chain_id is None]
+    async def verify(self, *, afresh: bool = False) -> None:
+        """Makes sure that the endpoints serve this network: chain id, and the first block, which is the network's or
+        else the one that was seen first. Asked every few seconds, as a node can be swapped behind its URL, and now
+        with `afresh`; raises `NotThisChain` when one does not, `Temporary` when none answers."""
+        since_s = clock.monotonic_s() - (0.0 if afresh else _KNOWN_S)
+        waiting = [one for one in self.all if one.chain_id is None or one.identified_at_s < since_s]
         if any(endpoint.chain_id is not None for endpoint in self.all):  # then one that is down need not be waited for
             waiting = [endpoint for endpoint in waiting if not endpoint.is_resting]
-        await asyncio.gather(*(_ask_identity(endpoint, self.network) for endpoint in waiting))
+        await asyncio.gather(*map(_ask_identity, waiting))
         if not any(endpoint.chain_id is not None for endpoint in self.all):
             raise self._unreachable("eth_chainId")
         for endpoint in self.all:
-            _check_identity(endpoint, self.network)
+            _check_identity(endpoint, self.network, self._genesis)
+            self._genesis = self._genesis or endpoint.genesis
 
 
 def mark_outliers(endpoints: Sequence[Endpoint], block_time_ms: int) -> None:
@@ -250,21 +256,29 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
         endpoint.failed(EndpointDown("it does not say its newest block", sent=True))
 
 
-async def _ask_identity(endpoint: Endpoint, network: Network) -> None:
-    asked = [Request("eth_chainId"), Request("eth_getBlockByNumber", ("0x0", False))]
+async def _ask_identity(endpoint: Endpoint) -> None:
     try:
-        chain_id = await endpoint.rpc.call(asked[0])
-        if network.genesis_hash is not None:
-            genesis = await endpoint.rpc.call(asked[1])
-            endpoint.genesis = genesis["hash"] if isinstance(genesis, dict) else None  # pruned nodes have no block 0
+        chain_id, endpoint.genesis = await asyncio.gather(
+            endpoint.rpc.call(Request("eth_chainId")), _first_block_of(endpoint)
+        )
         endpoint.chain_id = int(chain_id, 16)
+        endpoint.identified_at_s = clock.monotonic_s()
     except EndpointDown as down:
         endpoint.failed(down)
     except (RpcError, TypeError, KeyError, ValueError):
         endpoint.failed(EndpointDown("it does not say which chain it serves", sent=True))
 
 
-def _check_identity(endpoint: Endpoint, network: Network) -> None:
+async def _first_block_of(endpoint: Endpoint) -> str | None:
+    """The hash of block 0; None of a pruned node, which has it no more."""
+    try:
+        first = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("0x0", False)))
+    except RpcError:
+        return None
+    return str(first["hash"]) if isinstance(first, dict) else None
+
+
+def _check_identity(endpoint: Endpoint, network: Network, seen: str | None) -> None:
     if endpoint.chain_id is not None and endpoint.chain_id != network.chain_id:
         raise NotThisChain(
             f"The endpoint {endpoint.host} of {network.name} serves chain {endpoint.chain_id} instead of "
@@ -274,4 +288,10 @@ def _check_identity(endpoint: Endpoint, network: Network) -> None:
         raise NotThisChain(
             f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, which is not "
             f"{network.genesis_hash}: it serves another chain of the same id. Nothing is signed."
+        )
+    if network.genesis_hash is None and endpoint.genesis is not None and seen not in (None, endpoint.genesis):
+        raise NotThisChain(
+            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, and {seen} was seen "
+            "before: it serves another chain of the same id. Nothing is signed until that one is back, or the server is "
+            "started anew."
         )

@@ -61,12 +61,12 @@ class LiveChain:
         """The chain's description."""
         return self._network
 
-    async def verify(self) -> None:
+    async def verify(self, *, afresh: bool = False) -> None:
         """Makes sure that every endpoint serves this chain (id and genesis); raises `Permanent` (`CHAIN_MISMATCH`)
         when one does not; then that its head is of now, raises `Temporary` when it is not. To be awaited before
-        anything is signed; the first asks each endpoint once."""
+        anything is signed; with `afresh` each endpoint is asked now, else every few seconds."""
         async with self._verifying:
-            await self.endpoints.verify()
+            await self.endpoints.verify(afresh=afresh)
         if not self.network.is_local:  # whose time may be moved at will, and which may mine when it is asked to
             _check_time(self.network, (await self.block()).time)
 

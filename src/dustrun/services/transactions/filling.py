@@ -24,6 +24,7 @@ async def fill(parts: Parts, chain: LiveChain, behind: TransactionRow, nonce: in
     """Fills one gap in front of a transaction; False when there is none any more."""
     if await chain.nonce(behind.sender, "pending") > nonce:
         return False  # it waits in somebody's pool after all
+    await chain.verify(afresh=True)
     bid = await chain.fees()
     gas_limit = max(PLAIN_GAS, await chain.estimate_gas(behind.sender, behind.sender, 0, b""))
     unsigned = UnsignedTransaction(

@@ -181,7 +181,10 @@ class Follower:
         )
 
     async def _look_again(self, chain: LiveChain, lost: Sequence[Followed]) -> None:
+        if not lost:
+            return
         receipts = await self._receipts(chain, lost)
+        await chain.verify(afresh=True)  # a node that was swapped a moment ago has lost nothing
         writes = []
         for one in lost:
             receipt = receipts.get(one.row.id)
@@ -243,6 +246,7 @@ class Follower:
                 heads = self._suspicions[one.row.id].heads
                 heads.add(head.hash)
                 if len(heads) > 1:
+                    await chain.verify(afresh=True)
                     await self._displace(one)
         return rest
 

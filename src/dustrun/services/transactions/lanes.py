@@ -94,7 +94,9 @@ class Lane:
                     _fail(waiter, error)
 
     async def _sign(self, batch: Sequence[Waiter]) -> None:
-        floor = await self._parts.chains.get(self._chain_id).nonce(self._sender, "pending")
+        chain = self._parts.chains.get(self._chain_id)
+        floor = await chain.nonce(self._sender, "pending")
+        await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
         highest = await self._parts.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
         signed: list[Signed] = []
