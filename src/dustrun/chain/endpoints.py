@@ -31,8 +31,8 @@ _KNOWN_S: Final = 2.0  # how long it is believed that an endpoint serves the cha
 
 @dataclass(slots=True)
 class Endpoint:
-    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet, or not told; `height`: its newest block
-    when it was last asked; `abilities` is filled by `probe.py`."""
+    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet, or not told; `height`: its
+    newest block when it was last asked; `abilities` is filled by `probe.py`."""
 
     rpc: Rpc
     failures: int = 0
@@ -291,7 +291,7 @@ def _check_identity(endpoint: Endpoint, network: Network, seen: str | None) -> N
         )
     if network.genesis_hash is None and endpoint.genesis is not None and seen not in (None, endpoint.genesis):
         raise NotThisChain(
-            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, and {seen} was seen "
-            "before: it serves another chain of the same id. Nothing is signed until that one is back, or the server is "
-            "started anew."
+            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, and {seen} was "
+            "seen before: it serves another chain of the same id. Nothing is signed until that one is back, or the "
+            "server is started anew."
         )
