@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from dustrun import log
 from postgres import Cluster
@@ -53,9 +52,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> Iterator[None]:
-    """Only errors are logged; no logger is kept as it is, so that a test may listen to it."""
+    """Only errors are logged."""
     log.set_up(as_json=True, level="error")
-    structlog.configure(cache_logger_on_first_use=False)
     yield
     gc.collect()  # what was left open is told while a test can still fail for it; a process of xdist tells it nobody
 

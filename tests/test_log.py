@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pytest
-import structlog
 
 from composition import composed
 from dustrun import log
@@ -26,26 +25,24 @@ class Full(io.StringIO):
 
 def test_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", cast(TextIO, Full()))
-    before = structlog.get_config()
     log.set_up(as_json=True)
     try:
-        structlog.get_logger().error("the disk is full")
+        log.get("test").error("the disk is full")
     finally:
-        structlog.configure(**before)
+        monkeypatch.undo()
+        log.set_up(as_json=True, level="error")
 
 
 @contextlib.contextmanager
-def logged(level: str = "info") -> Iterator[io.StringIO]:
-    """What is logged as JSON meanwhile."""
+def logged(level: str = "info", *, as_json: bool = True) -> Iterator[io.StringIO]:
+    """What is logged meanwhile."""
     stream = io.StringIO()
-    before = structlog.get_config()
     with contextlib.redirect_stderr(stream):
-        log.set_up(as_json=True, level=level)
-        structlog.configure(cache_logger_on_first_use=False)
+        log.set_up(as_json=as_json, level=level)
     try:
         yield stream
     finally:
-        structlog.configure(**before)
+        log.set_up(as_json=True, level="error")
 
 
 def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -57,16 +54,16 @@ async def test_a_line_says_what_it_is_about_in_its_task_and_those_that_it_begins
 
     async def inner() -> None:
         log.bind(node="pay")
-        structlog.get_logger().info("inner", note=f"with {secret}")
+        log.get("test").info("inner", note=f"with {secret}")
 
     async def outer() -> None:
         log.bind(request_id="req_1", org_id="org_1")
         await asyncio.create_task(inner())
-        structlog.get_logger().info("outer")
+        log.get("test").info("outer")
 
     with logged() as stream:
         await asyncio.create_task(outer())
-        structlog.get_logger().info("beside")
+        log.get("test").info("beside")
     inside, around, beside = _lines(stream)
     assert (inside["request_id"], inside["org_id"], inside["node"]) == ("req_1", "org_1", "pay")
     assert inside["note"] == "with sk_***"
@@ -92,3 +89,38 @@ async def test_requests_and_runs_name_themselves(tmp_path: Path) -> None:
     node = next(line for line in lines if line["event"] == "action failed unexpectedly")
     assert (node["run_id"], node["org_id"], node["path"]) == (run_id, org_id, "end")
     assert server.owner_key not in stream.getvalue()
+
+
+class Opaque:
+    """Says a secret when it is shown."""
+
+    def __repr__(self) -> str:
+        return "Opaque(sk_" + "a" * 40 + ")"
+
+
+def test_what_is_no_json_is_shown_without_its_secrets_and_low_levels_are_left_out() -> None:
+    with logged("warning") as stream:
+        log.get("test").info("left out")
+        log.get("test").warning("odd", value=Opaque(), api_key="x", parts={"by": [Opaque()]})
+    (line,) = _lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    masked = "Opaque(sk_***)"
+    assert line == {
+        "module": "test",
+        "value": masked,
+        "api_key": "***",
+        "parts": {"by": [masked]},
+        "event": "odd",
+        "level": "warning",
+    }
+
+
+def test_readable_lines_end_with_the_exception() -> None:
+    with logged(as_json=False) as stream:
+        try:
+            raise ValueError("sk_" + "a" * 40)
+        except ValueError as error:
+            log.get("test").error("it broke", path="a", exc_info=error)
+    first, *rest = stream.getvalue().splitlines()
+    assert first.endswith("Z [error  ] it broke                       module=test path=a")
+    assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: sk_***")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import re
 import sys
-from collections.abc import Callable, MutableMapping
+import threading
+import traceback
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO
 
-import structlog
+from dustrun import clock
 
+DEBUG: Final = 10
+INFO: Final = 20
+WARNING: Final = 30
+ERROR: Final = 40
+_LEVELS: Final = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
+_NAMES: Final = {number: name for name, number in _LEVELS.items()}
 _MASK = "***"
 _SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|private[_-]?key|mnemonic)", re.I)
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
@@ -49,10 +57,6 @@ def _mask_value(name: str, value: Any) -> Any:
     return value
 
 
-def _mask(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _mask_value(key, value) for key, value in entry.items()}
-
-
 _bound: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039 - it is never changed in place
 
 
@@ -62,10 +66,6 @@ def bind(**values: Any) -> None:
     One variable for all of them: binding is done for every request and every run, so it must cost next to nothing.
     """
     _bound.set({**_bound.get(), **values})
-
-
-def _merge(_logger: Any, _name: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {**_bound.get(), **entry}
 
 
 _hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=None)
@@ -87,46 +87,88 @@ class hiding:
         _hidden.reset(self._token)
 
 
-class _Patient:
-    """A stream of text whose writing never fails: a full disk behind the log must not fail what is being logged."""
+class _Output:
+    """Where lines go, and which. Writing never fails: a full disk behind the log must not fail what is being logged."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, as_json: bool, least: int) -> None:
+        self.least = least
         self._stream = stream
+        self._render = _as_json if as_json else _as_text
+        self._lock = threading.Lock()
 
-    def write(self, text: str) -> int:
-        """Writes, or loses the line."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flushes, or leaves it for later."""
-        with contextlib.suppress(OSError, ValueError):
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Writes a line, or loses it."""
+        line = self._render(entry) + "\n"
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(line)
             self._stream.flush()
 
 
+def _shown(value: Any) -> str:
+    """What is no JSON, as Python writes it."""
+    masked: str = _mask_value("", repr(value))
+    return masked
+
+
+def _as_json(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, default=_shown)
+
+
+def _as_text(entry: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in entry.items() if name not in ("timestamp", "level", "event", "exception")}
+    pairs = " ".join(f"{name}={value if isinstance(value, str) else _shown(value)}" for name, value in rest.items())
+    line = f"{entry['timestamp']} [{entry['level']:<7}] {entry['event']:<30} {pairs}".rstrip()
+    return f"{line}\n{entry['exception']}" if "exception" in entry else line
+
+
+_output = _Output(sys.stderr, as_json=False, least=INFO)
+
+
 def set_up(*, as_json: bool, level: str = "info") -> None:
-    """Configures structured logging to standard error, once, from the composition root."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    )
-    structlog.configure(
-        processors=[
-            _merge,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _mask,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Patient(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )
+    """Configures logging to standard error, once, from the composition root."""
+    global _output
+    _output = _Output(sys.stderr, as_json=as_json, least=_LEVELS[level])
 
 
-def get(name: str) -> Any:
-    """A logger bound to its module's name."""
-    return structlog.get_logger(module=name)
+class Logger:
+    """Logs for one module: an event in plain words, with values by name. `exc_info` is the exception to be shown."""
+
+    __slots__ = ("_module",)
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Whether lines of that level are written."""
+        return level >= _output.least
+
+    def debug(self, event: str, **values: Any) -> None:
+        """What only who looks for a defect wants to know."""
+        self._log(DEBUG, event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        """What happened."""
+        self._log(INFO, event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        """What went wrong and mends itself."""
+        self._log(WARNING, event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        """What someone should look at."""
+        self._log(ERROR, event, values)
+
+    def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
+        if level < _output.least:
+            return
+        entry = {**_bound.get(), "module": self._module, **values}
+        entry |= {"event": event, "level": _NAMES[level], "timestamp": clock.to_rfc3339(clock.now_ms())}
+        error = entry.pop("exc_info", None)
+        if error is not None:
+            entry["exception"] = "".join(traceback.format_exception(error)).rstrip()
+        _output.write({name: _mask_value(name, value) for name, value in entry.items()})
+
+
+def get(name: str) -> Logger:
+    """A logger that names its module."""
+    return Logger(name)

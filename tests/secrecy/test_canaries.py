@@ -22,8 +22,8 @@ from secrecy.stores import rows_of
 from served import Served, served
 
 SPILL = '''"""Says a secret in every way an action can."""
-import structlog
 from pydantic import Field
+from dustrun import log
 from dustrun.errors import Invalid, Permanent, Uncertain
 from dustrun.sdk import Effect, Fields, action
 
@@ -48,7 +48,7 @@ async def spill(value, ctx):
     url = ctx.connection.data.url
     ctx.log(f"the url is {url}", data={"url": url, url: [url]})
     ctx.progress(url)
-    structlog.get_logger().error("spilt", url=url, connection=ctx.connection)
+    log.get("spill").error("spilt", url=url, connection=ctx.connection)
     if value.how == "error":
         raise Permanent(f"it is {url}")
     if value.how == "bug":

@@ -35,7 +35,6 @@ _REQUESTS = metrics.counter("dustrun_http_requests", "Requests that were answere
 _SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer; streams are left out.", "method", "route")
 _ROUTE = "dustrun.route"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-_INFO = 20  # as in `logging`; a disabled line must cost nothing
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
 _SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
 
@@ -201,7 +200,7 @@ def _request_id_of(scope: Scope) -> str:
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
-    if not _logger.is_enabled_for(_INFO):
+    if not _logger.is_enabled_for(log.INFO):  # a disabled line must cost nothing
         return
     query = scope.get("query_string", b"").decode("latin-1")
     path = _SECRET_PATH.sub(r"\1***", scope["path"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dustrun.core import exact_json
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-@lru_cache(maxsize=2)
-def console(stderr: bool = False) -> Console:
+@cache
+def console() -> Console:
     """The terminal; plain text when it is not one."""
     from rich.console import Console  # slow import
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Writes lines for people, as they are."""
-    console().print(text, markup=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> None:
@@ -41,7 +42,8 @@ def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> No
 
 def note(text: str) -> None:
     """Writes lines beside the output, to standard error."""
-    console(stderr=True).print(text, markup=False)
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:
