@@ -9,7 +9,7 @@ from dustrun.actions.evm.coins import Coin
 from dustrun.core.abi import AbiFault
 from dustrun.core.amounts import MAX_UINT256
 from dustrun.core.intent import Intent, Movement
-from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.chain import CallResult, Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 
 APPROVE = "approve"
@@ -29,7 +29,7 @@ class Approval:
     def call(self, amount_units: int) -> ChainCall:
         """The call of `approve` for an amount."""
         assert self.coin.token is not None
-        return ChainCall(self.coin.token, erc20.APPROVE.encode(self.spender, amount_units), self.owner)
+        return approve_call(self.coin.token, self.owner, self.spender, amount_units)
 
     def intent(self, item: str, amount_units: int, after: tuple[str, ...] = ()) -> Intent:
         """The wish to approve an amount."""
@@ -49,6 +49,11 @@ class Approval:
         )
 
 
+def approve_call(token: str, owner: str, spender: str, amount_units: int) -> ChainCall:
+    """The call of `approve`, tried for the owner."""
+    return ChainCall(token, erc20.APPROVE.encode(spender, amount_units), owner)
+
+
 async def read_allowance(chain: Chain, token: str, owner: str, spender: str) -> int:
     """What a spender may take of an owner's tokens."""
     data = await chain.call(ChainCall(token, erc20.ALLOWANCE.encode(owner, spender)))
@@ -58,14 +63,16 @@ async def read_allowance(chain: Chain, token: str, owner: str, spender: str) -> 
         raise refuse(f"{token} does not tell allowances as an ERC-20: {fault.message}", "token") from None
 
 
-async def plan_approval(chain: Chain, approval: Approval, allowance: int, field: str = "token") -> tuple[Intent, ...]:
-    """The wishes that make the allowance exactly the amount.
+async def plan_approval(
+    chain: Chain, approval: Approval, allowance: int, field: str = "token", tried: CallResult | None = None
+) -> tuple[Intent, ...]:
+    """The wishes that make the allowance exactly the amount. `tried`: what the call of it came to, when it is known.
 
     A token that changes an allowance only from or to zero (as USDT does) gets a reset first. Raises `Permanent` with
     the token's reason when it reverts, `Invalid` when it says false.
     """
     wanted = approval.call(approval.amount_units)
-    if await _is_done(chain, wanted):
+    if _says_done(tried) if tried is not None else await _is_done(chain, wanted):
         return (approval.intent(APPROVE, approval.amount_units),)
     if allowance and approval.amount_units and await _is_done(chain, approval.call(0)):
         return (approval.intent(RESET, 0), approval.intent(APPROVE, approval.amount_units, (RESET,)))
@@ -75,4 +82,8 @@ async def plan_approval(chain: Chain, approval: Approval, allowance: int, field:
 
 async def _is_done(chain: Chain, call: ChainCall) -> bool:
     (result,) = await chain.call_many([call])
+    return _says_done(result)
+
+
+def _says_done(result: CallResult) -> bool:
     return result.is_success and erc20.is_accepted(result.data)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dustrun.actions.evm.approvals import Approval, plan_approval, read_allowance
+from dustrun.actions.evm.approvals import Approval, approve_call, plan_approval, read_allowance
 from dustrun.actions.evm.coins import Coin, check_decimals, read_token, token_address
 from dustrun.actions.evm.fields import MAX, ChainId, Party
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
@@ -107,14 +107,16 @@ async def approve_erc20(input: Input, ctx: Context) -> Spend:
     """Compares with the allowance that is there, then wishes what is needed."""
     chain, owner = ctx.chain(input.chain_id), ctx.wallet.address
     token = token_address(chain, input.token, "token")
-    coin, had = await side_by_side(
-        read_token(chain, token, "token"), read_allowance(chain, token, owner, input.spender)
+    amount = MAX_UINT256 if input.amount == MAX else int(input.amount)
+    coin, had, (tried,) = await side_by_side(
+        read_token(chain, token, "token"),
+        read_allowance(chain, token, owner, input.spender),
+        chain.call_many([approve_call(token, owner, input.spender, amount)]),
     )
     check_decimals(coin, input.decimals)
     if input.spender in (coin.token, owner):
         who = "the token's own contract" if input.spender == coin.token else "the wallet itself"
         raise refuse(f"the spender is {who}; it needs no approval", "spender")
-    amount = MAX_UINT256 if input.amount == MAX else int(input.amount)
     approval = Approval(coin, owner, input.spender, amount)
-    intents = () if had == amount else await plan_approval(chain, approval, had)
+    intents = () if had == amount else await plan_approval(chain, approval, had, tried=tried)
     return Spend(intents, notes={"coin": coin.note(), "amount": str(amount), "had": str(had)})
