@@ -16,6 +16,7 @@ from dustrun.core.amounts import format_units
 from dustrun.core.balances import Group
 from dustrun.core.effect_warnings import Limits, warn, warn_of_signatures
 from dustrun.core.journal import Execution
+from dustrun.core.state import NodeStatus
 
 Json = dict[str, Any]
 _WIDE = Context(prec=120)
@@ -66,6 +67,8 @@ def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, A
     for execution in filter(_spends, executions):
         for place, transaction in enumerate((execution.facts or {})["transactions"]):
             key = transaction.get("id") or _simulated_key(execution, transaction, place)
+            if transaction["status"] == "planned" and execution.status is NodeStatus.CANCELLED:
+                transaction = {**transaction, "status": "cancelled"}  # given up with its run
             found[key] = (execution, transaction)
     return list(found.values())
 

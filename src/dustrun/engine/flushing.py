@@ -10,6 +10,7 @@ from dustrun.engine.record import Recorder
 from dustrun.engine.world import Course, Superseded, World
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.ports import RunFacts
+from dustrun.services.transactions.order import Ledger
 from dustrun.storage import journal as journal_rows
 from dustrun.storage.journal import Batch, StaleFence
 
@@ -19,10 +20,14 @@ _REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Flusher:
-    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk."""
+    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `ledger`
+    is where the run spends, if it may."""
 
-    def __init__(self, world: World, facts: RunFacts, recorder: Recorder, course: Course) -> None:
+    def __init__(
+        self, world: World, facts: RunFacts, recorder: Recorder, course: Course, ledger: Ledger | None
+    ) -> None:
         self.last_seq = 0
+        self._ledger = ledger
         self._world = world
         self._facts = facts
         self._recorder = recorder
@@ -34,14 +39,22 @@ class Flusher:
             return
         batch = self._recorder.take()
 
+        given_up: list[Any] = []
+
+        def unit(tx: Any) -> list[journal_rows.Event]:
+            given_up[:] = self._end_spends(tx) if batch.ending is not None else ()
+            return self._write(tx, batch)
+
         def written(events: list[journal_rows.Event]) -> None:
+            if self._ledger is not None:
+                self._ledger.tell(given_up)
             self._publish(events)
             self._tell_others(batch)
 
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._world.writer.write(lambda tx: self._write(tx, batch), written, repeatable=True)
+                await self._world.writer.write(unit, written, repeatable=True)
                 return
             except StaleFence:
                 raise Superseded from None
@@ -75,6 +88,9 @@ class Flusher:
                 if self._course.is_stopping:
                     raise Superseded from None
                 await asyncio.sleep(next(tries, _REWRITE_S[-1]))
+
+    def _end_spends(self, tx: Any) -> list[Any]:
+        return self._ledger.end(tx, self._facts.org_id, self._facts.pk) if self._ledger is not None else []
 
     def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
         facts = self._facts

@@ -54,7 +54,9 @@ class Runner:
         self._plan = plan
         self._veil = veil = recorder.batch.veil = Veil(facts.secrets)
         self._course = course = _course_of(facts, journal)
-        self._flusher = Flusher(world, facts, recorder, course)
+        spends = world.money is not None and facts.mode is not Mode.SIMULATE and bool(program.wallets)
+        ledger = world.money.spending.ledger if world.money is not None and spends else None
+        self._flusher = Flusher(world, facts, recorder, course, ledger)
         self._contexts = contexts = Contexts(world, facts, program, journal, recorder, course)
         self._settling = settling = Settling(world, facts, program, journal, plan, recorder, veil, course)
         self._carrying = Carrying(world, facts, program, journal, recorder, veil, course, contexts, settling)

@@ -82,7 +82,7 @@ class Spending:
     """Carries out the attempts of nodes that spend."""
 
     def __init__(self, ledger: Ledger, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
-        self._ledger = ledger
+        self.ledger = self._ledger = ledger
         self._guard = guard
         self._dust = dust
         self._reports = reports

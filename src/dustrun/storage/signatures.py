@@ -63,6 +63,9 @@ _SAVE = Statement(
     sa.update(t).where(t.c.id == b("the_id")).values({name: b(f"to_{name}", type_=t.c[name].type) for name in _CHANGED})
 )
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == b("the_id")))
+_PLANNED_OF_RUN = Statement(
+    sa.select(*_COLUMNS).where(t.c.run_pk == b("the_run_pk"), t.c.state == "planned").order_by(t.c.id)
+)
 _OF_NODE = Statement(
     sa.select(*_COLUMNS)
     .where(t.c.org_id == b("org_id"), t.c.root_run_id == b("root"), t.c.path == b("the_path"))
@@ -101,6 +104,11 @@ def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
     """Every signature of a node over a retry chain, oldest generation first."""
     return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+
+
+def list_planned_of_run(tx: Tx, run_pk: int) -> list[SignatureRow]:
+    """Those of a run that are not signed yet."""
+    return [_row(row) for row in tx.all(_PLANNED_OF_RUN, the_run_pk=run_pk)]
 
 
 def opened(tx: Tx, vault: Vault, row: SignatureRow) -> str:

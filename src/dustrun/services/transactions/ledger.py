@@ -26,6 +26,7 @@ from dustrun.storage.wallets import WalletRow
 
 _AGAIN_MS = 2_000
 _OTHERS_FAILED = "Another wish of its node came to nothing, so it was not signed."
+_RUN_ENDED = "The run ended before it was signed."
 _RUN_CANCELLED = "The run was cancelled before it was signed."
 
 
@@ -102,6 +103,17 @@ class Transactions:
             return None
         stored = await self._change(order, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
         return await self._stand(stored)
+
+    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Told | None]:
+        """In the unit that ends a run: what it has not signed is given up, and no question about it stays open."""
+        planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
+        told = [deciding.give_up(tx, row, _RUN_ENDED) for row in planned]
+        why = Failure(deciding.NOT_SIGNED, _RUN_ENDED)
+        return told + [signing.refuse(tx, row, why) for row in signature_rows.list_planned_of_run(tx, run_pk)]
+
+    def tell(self, told: list[Told | None]) -> None:
+        """Readers of the run hear of it, after the commit."""
+        self.parts.teller.tell(*told)
 
     # --- inside ---
 

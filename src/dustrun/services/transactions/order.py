@@ -110,3 +110,11 @@ class Ledger(Protocol):
     async def abandon(self, order: Order) -> Stand | None:
         """As `advance`, for a node that is being cancelled: signs nothing, and gives up what is not signed yet."""
         ...
+
+    def end(self, tx: Any, org_id: str, run_pk: int) -> list[Any]:
+        """In the unit that ends a run: gives up what it has not signed. What it answers is for `tell`."""
+        ...
+
+    def tell(self, told: list[Any]) -> None:
+        """To be called once that unit is on disk."""
+        ...
