@@ -45,7 +45,7 @@ class NodeWallet:
             "maxPriorityFeePerGas": 10**9,
         } | ({"to": intent.to} if intent.to else {})
         estimated = web3.eth.estimate_gas({**fields, "from": self.address})  # type: ignore[typeddict-item]
-        fields["gas"] = intent.gas_limit or estimated * 5 // 4 + 30_000  # a pool takes more in another second
+        fields["gas"] = intent.gas_limit or 2 * estimated + 30_000  # a pool takes much more in the next second
         signed = Account.sign_transaction(fields, self._key)
         hash = web3.eth.send_raw_transaction(signed.raw_transaction)
         return self._receipt(intent.item, web3.eth.wait_for_transaction_receipt(hash, timeout=30, poll_latency=0.01))
