@@ -237,8 +237,9 @@ def _find(actions_dir: Path | None) -> Iterator[_Found]:
             if not info.ispkg:
                 *_, family, name = info.name.split(".")
                 yield _Found(name, family, importlib.import_module(info.name))
+    installed = entry_points()  # which looks at every package that is installed
     for group in ("dustrun.actions", "dustrun.triggers", "dustrun.connectors"):
-        for entry in entry_points(group=group):
+        for entry in installed.select(group=group):
             yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
     if actions_dir is not None:
         yield from _find_own(actions_dir)
