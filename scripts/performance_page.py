@@ -60,12 +60,20 @@ def _peers(found: dict[str, Any] | None) -> str:
     return f"{text}{quick}\n{_table(columns, rows)}"
 
 
+def _rate(one: dict[str, Any]) -> str:
+    """Workflows a second, and how many were in flight where a peer bears fewer than the others."""
+    if "runsPerSecond" not in one:
+        return "none, even one after the other"
+    borne = f" ({one['inFlight']} in flight)" if one.get("inFlight", 50) != 50 else ""
+    return f"{one['runsPerSecond']}{borne}"
+
+
 def _peer(name: str, one: dict[str, Any]) -> list[Any]:
     if "unavailable" in one:
         return [_NAMES[name], *["–"] * 6, f"not measured: {one['unavailable']}".replace("|", "\\|")]
     return [
         f"{_NAMES[name]} ({one['version']})",
-        one["runsPerSecond"],
+        _rate(one),
         f"{one['aloneP50Ms']} / {one['aloneP99Ms']}",
         one["chain40S"],
         one["idleRssMib"],

@@ -25,6 +25,7 @@ def measure(runs: int) -> dict[str, Any]:
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_LOGGING_LEVEL": "ERROR",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_CLIENT_MAX_RETRIES": "20",  # of what the server was too busy for; 5 by default
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         }
         server = [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
