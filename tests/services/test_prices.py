@@ -346,3 +346,14 @@ def test_the_median_of_an_even_number_is_the_higher_and_agreement_ends_at_five_p
     assert disagreement([("a", Decimal("1")), ("b", Decimal("1.05"))]) is None
     assert disagreement([("a", Decimal("1")), ("b", Decimal("1.0501"))]) is not None
     assert disagreement([("a", Decimal("1"))]) is None
+
+
+async def test_decimals_that_change_are_read_again_with_the_price(market: Market) -> None:
+    """A token that no file lists: what a whole one is follows its own word, and is not remembered from before."""
+    witness, book = market.witness, market.book()
+    token = witness.deploy("usdc", "Shifting", "SHIFT", 24)
+    asset = Asset(CHAIN_ID, token)
+    assert await book.decimals(asset) == 24
+    other = witness.deploy("usdc", "Six", "SIX", 6)
+    market.node.rpc("anvil_setCode", token, market.node.rpc("eth_getCode", other, "latest"))
+    assert await book.decimals(asset) == 6

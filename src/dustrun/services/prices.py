@@ -68,7 +68,6 @@ class PriceBook:
         self._sources = sources
         self._keep_s = keep_ms / 1000
         self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[object]]] = {}
-        self._decimals: dict[str, int] = {}
 
     @classmethod
     def of(cls, settings: Settings, chain_of: ChainOf, http: Http) -> PriceBook:
@@ -97,13 +96,11 @@ class PriceBook:
         return await self._once("survey", asset, self._ask_all)
 
     async def decimals(self, asset: Asset) -> int:
-        """Digits of a whole one; raises `Invalid` for what is no token, and when the network's file says otherwise."""
-        chain = self._chain_of(asset.chain_id)
+        """Digits of a whole one, read as often as the price that they go with: a token may change them. Raises
+        `Invalid` for what is no token, and when the network's file says otherwise."""
         if asset.token is None:
-            return chain.network.native.decimals
-        if asset.key not in self._decimals:
-            self._decimals[asset.key] = await _read_decimals(chain, asset.token)
-        return self._decimals[asset.key]
+            return self._chain_of(asset.chain_id).network.native.decimals
+        return await self._once("decimals", asset, self._read_decimals)
 
     async def _once(self, kind: str, asset: Asset, ask: Callable[[Asset], Awaitable[T]]) -> T:
         """One question at a time and asset, its answer kept a while, refusals too; what is temporary is not kept."""
@@ -118,6 +115,10 @@ class PriceBook:
             self._kept[key] = kept = (now, future)
         answer = await asyncio.shield(kept[1])
         return answer  # type: ignore[return-value]  # what `ask` gave under this kind
+
+    async def _read_decimals(self, asset: Asset) -> int:
+        assert asset.token is not None
+        return await _read_decimals(self._chain_of(asset.chain_id), asset.token)
 
     async def _first_price(self, asset: Asset) -> Price:
         question = await self._question(asset)
