@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 from dustrun import log
 from postgres import Cluster
@@ -28,9 +30,12 @@ _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_exam
 
 
 def pytest_configure() -> None:
-    """Heeds an interrupt, which what a shell starts in the background does not: programs of tests inherit it."""
+    """Sets up a process of tests: it heeds an interrupt, which what a shell starts in the background does not: programs of tests inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # how long examples take says nothing here: several processes share the processors
+    hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

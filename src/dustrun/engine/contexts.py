@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from dustrun import clock
+from dustrun.core.definition import ConnectorReference
 from dustrun.core.journal import Journal, frame_of
 from dustrun.core.plan import Start
 from dustrun.core.program import Program
+from dustrun.core.state import Mode
 from dustrun.engine.context import Inside, NodeContext, Reach, idempotency_key
 from dustrun.engine.money import Money
 from dustrun.engine.node import Job
@@ -32,6 +34,7 @@ class Contexts:
         self, world: World, facts: RunFacts, program: Program, journal: Journal, recorder: Recorder, course: Course
     ) -> None:
         self.variables: Mapping[str, Seen] = {}
+        self._wallets: dict[ConnectorReference | None, WalletView] = {}
         self._world = world
         self._facts = facts
         self._program = program
@@ -70,8 +73,14 @@ class Contexts:
         return self._world.money
 
     async def money_context(self, job: Job) -> NodeContext:
-        """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none."""
-        wallet = await self.money.wallet(self._facts, job.node.node.connector)
+        """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none. A simulation, which
+        signs nothing, goes on with a wallet as it first saw it."""
+        name = job.node.node.connector
+        wallet = self._wallets.get(name)
+        if wallet is None:
+            wallet = await self.money.wallet(self._facts, name)
+        if self._facts.mode is Mode.SIMULATE:
+            self._wallets[name] = wallet
         return self.context(job.start.path, self.emit_later(job.start), wallet)
 
     def emit_now(self, start: Start) -> Callable[[str, dict[str, Any]], None]:

@@ -22,7 +22,8 @@ Json = dict[str, Any]
 class Rehearsal:
     """`told` is how many changes of each chain are on their way to the tables; `spent` is what each wallet has spent
     in it; `done` are the wishes of nodes that failed after them, by node and item: the next attempt does not do them
-    twice. `runs` are those that go on in it. `now_ms` is where the clock of its prices stands."""
+    twice. `runs` are those that go on in it. `now_ms` is where the clock of its prices stands. `recipients`: since when
+    each wallet has known whom it pays, as far as it was asked."""
 
     runs: set[int] = field(default_factory=set)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -34,6 +35,7 @@ class Rehearsal:
     changes: int = 0
     prices: PriceBook | None = None
     priced_at: tuple[int, int] = (-1, 0)
+    recipients: dict[str, dict[str, int | None]] = field(default_factory=dict)
     now_ms: int = 0
     _written: dict[str, list[str]] = field(default_factory=dict)
 

@@ -171,7 +171,7 @@ class Turn:
 
     async def told(self) -> Json:
         """The facts of the execution, for the report of effects."""
-        told = await self._stage.reports.simulated(self._shown, self._signatures, self._code)
+        told = await self._stage.reports.simulated(self._shown, self._signatures, self._code, self._kept.recipients)
         return told | ASSUMED_INPUT if self._job.assumed else told
 
     async def _code(self, chain_id: int, address: str) -> bytes:

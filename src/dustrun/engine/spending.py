@@ -65,8 +65,9 @@ class Reports(Protocol):
         transactions: Sequence[Mapping[str, Any]],
         signatures: Sequence[Mapping[str, Any]],
         code_of: Callable[[int, str], Awaitable[bytes]],
+        recipients: dict[str, dict[str, int | None]],
     ) -> Json:
-        """Facts of wishes that were simulated."""
+        """Facts of wishes that were simulated; `recipients` is what the simulation knows of whom its wallets pay."""
         ...
 
 

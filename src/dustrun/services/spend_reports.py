@@ -27,6 +27,8 @@ from dustrun.storage.database import Database
 
 Json = dict[str, Any]
 CodeOf = Callable[[int, str], Awaitable[bytes]]
+Recipients = dict[str, dict[str, int | None]]
+"""Since when, in milliseconds, each wallet has known whom it pays; null: never."""
 _SYMBOL: Final = bytes.fromhex("95d89b41")  # symbol()
 _MAX_KEPT: Final = 10_000
 _logger = log.get(__name__)
@@ -64,13 +66,18 @@ class SpendReports:
         async def code_of(chain_id: int, address: str) -> bytes:
             return await self._chain_of(chain_id).code(address)
 
-        return await self._told(shown, stand.wished_signatures, code_of)
+        return await self._told(shown, stand.wished_signatures, code_of, {})
 
     async def simulated(
-        self, transactions: Sequence[Mapping[str, Any]], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf
+        self,
+        transactions: Sequence[Mapping[str, Any]],
+        signatures: Sequence[Mapping[str, Any]],
+        code_of: CodeOf,
+        recipients: Recipients,
     ) -> Json:
-        """Facts of wishes that were simulated; `code_of` reads the simulated chain."""
-        return await self._told([dict(transaction) for transaction in transactions], signatures, code_of)
+        """Facts of wishes that were simulated; `code_of` reads the simulated chain, `recipients` is what the simulation
+        has learnt of them, to which this adds."""
+        return await self._told([dict(transaction) for transaction in transactions], signatures, code_of, recipients)
 
     async def _measure(self, chain_id: int, mined: Sequence[tuple[str, Mined]]) -> list[Measure]:
         try:
@@ -78,9 +85,13 @@ class SpendReports:
         except DustrunError as error:  # the chain is served no longer
             return [Measure(failed=error.message) for _ in mined]
 
-    async def _told(self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf) -> Json:
+    async def _told(
+        self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf, recipients: Recipients
+    ) -> Json:
         assets, _, _ = await asyncio.gather(
-            self._assets([*shown, *signatures]), self._note_code(shown, code_of), self._note_recipients(shown)
+            self._assets([*shown, *signatures]),
+            self._note_code(shown, code_of),
+            self._note_recipients(shown, recipients),
         )
         facts: Json = {"transactions": shown, "assets": assets, "limits": self._limits}
         return facts | ({"signatures": [dict(one) for one in signatures]} if signatures else {})
@@ -97,22 +108,24 @@ class SpendReports:
                 if code is not None and not code:
                     one["noCode"] = True
 
-    async def _note_recipients(self, shown: Iterable[Json]) -> None:
+    async def _note_recipients(self, shown: Iterable[Json], recipients: Recipients) -> None:
         """Marks whom a wallet had never paid, nor its policy named, before this."""
         for one in shown:
             since, wallet_id = one.pop("plannedAt", None), one.get("walletId")
             paid = sorted({m["counterparty"] for m in one.get("movements", ()) if _is_payment(one, m)})
             if not paid or wallet_id is None:
                 continue
-            known = await self._known(str(wallet_id), paid)
-            new = [who for who in paid if known.get(who) is None or (since is not None and known[who] >= since)]
+            known = recipients.setdefault(str(wallet_id), {})
+            if unread := [who for who in paid if who not in known]:
+                known |= await self._known(str(wallet_id), unread)
+            new = [who for who in paid if (at := known[who]) is None or (since is not None and at >= since)]
             if new:
                 one["newRecipients"] = new
 
-    async def _known(self, wallet_id: str, paid: Sequence[str]) -> dict[str, int]:
+    async def _known(self, wallet_id: str, paid: Sequence[str]) -> dict[str, int | None]:
         by_key = {who.lower(): who for who in paid}
         found = await self._database.read(lambda tx: reservations.first_seen(tx, wallet_id, by_key))
-        return {by_key[key]: at for key, at in found.items()}
+        return {who: found.get(key) for key, who in by_key.items()}
 
     async def _assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
         """`{key: {symbol, decimals, usd, source, ageMs}}` of every asset that the transactions name; what is not
