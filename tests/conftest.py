@@ -30,7 +30,8 @@ _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_exam
 
 
 def pytest_configure() -> None:
-    """Sets up a process of tests: it heeds an interrupt, which what a shell starts in the background does not: programs of tests inherit it."""
+    """Sets up a process of tests. It heeds an interrupt, which what a shell starts in the background does not: programs
+    of tests inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # how long examples take says nothing here: several processes share the processors
