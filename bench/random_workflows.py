@@ -58,8 +58,8 @@ class Deck:
 
 
 class Drawing:
-    """Draws one workflow. `wallets` are ids of the organisation's wallets by address; `first_id` is the first number
-    that no NFT has yet."""
+    """Draws one workflow. `wallets` are ids of the organisation's wallets by address; `first_id` is the
+    number of the first NFT: there is one for each wallet, in their order."""
 
     def __init__(
         self,
@@ -296,9 +296,10 @@ def _batch(*tokens: str) -> Make:
 
 
 def _nft(draw: Drawing, sender: str) -> Step:
+    own = draw.make.ids[WALLETS.index(sender)]  # as they are handed out before
     payload = {
         "contract": draw.world["nft"],
-        "tokenId": str(draw.draw.choice(draw.make.ids)),
+        "tokenId": str(own if draw.draw.random() < 0.8 else draw.draw.choice(draw.make.ids)),
         "recipient": draw.recipient(),
         "safe": draw.draw.random() < 0.5,
     }

@@ -132,6 +132,7 @@ class Lane:
         self._fill_up()
         first_id = 1 + number * 20
         self._eyes.watch_nfts(range(first_id, first_id + 8))
+        self._hand_out(first_id)
         drawing = Drawing(self._witness, self._world, self._draw, self._deck, self._server.wallets, first_id)
         workflow = drawing.workflow(steps)
         name = f"{self._name}, workflow {number}"
@@ -155,6 +156,16 @@ class Lane:
         for place in _WALLETS:
             if self._witness.native(ACCOUNTS[place]) < 1000 * ETHER:
                 self._node.set_balance(ACCOUNTS[place], 10_000 * ETHER)
+
+    def _hand_out(self, first_id: int) -> None:
+        """What some steps need to succeed: an NFT for each wallet, and often what a deposit of liquidity takes."""
+        router = self._world["v2_router"]
+        for number, place in enumerate(_WALLETS):
+            wallet = ACCOUNTS[place]
+            self._witness.send("nft", "mint", wallet, first_id + number)
+            if self._draw.random() < 0.7:
+                for token, units in (("usdc", 10**7), ("dai", 10**19)):
+                    self._witness.send(token, "approve", router, units, sender=wallet)
 
     def _nonces(self) -> dict[str, int]:
         return {ACCOUNTS[place]: self._witness.nonce(ACCOUNTS[place]) for place in _WALLETS}

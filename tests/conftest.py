@@ -84,6 +84,20 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     cluster.drop(url)
 
 
+@pytest.fixture(params=["to sqlite", "to postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An empty store of either dialect to restore into, and a data folder for it."""
+    folder = tmp_path / "restored"
+    folder.mkdir(mode=0o700)
+    if request.param == "to sqlite":
+        yield f"sqlite:///{folder / 'dustrun.db'}", folder
+        return
+    cluster = request.getfixturevalue("cluster")
+    url = cluster.empty()
+    yield url, folder
+    cluster.drop(url)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Tokens, feeds and Uniswap, deployed once a session by the first test that wants them."""

@@ -8,7 +8,7 @@ import json
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,6 @@ DELAYED = {
     },
     "triggerNodeIds": ["root"],
 }
-
-
-@pytest.fixture(params=["to sqlite", "to postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """An empty store of either dialect, and a data folder for it."""
-    folder = tmp_path / "restored"
-    folder.mkdir(mode=0o700)
-    if request.param == "to sqlite":
-        yield f"sqlite:///{folder / 'dustrun.db'}", folder
-        return
-    cluster = request.getfixturevalue("cluster")
-    url = cluster.empty()
-    yield url, folder
-    cluster.drop(url)
 
 
 async def _load(server: Composition, workflow_id: str, until: asyncio.Event) -> int:

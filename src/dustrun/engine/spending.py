@@ -83,7 +83,7 @@ class Spending:
     """Carries out the attempts of nodes that spend."""
 
     def __init__(self, ledger: Ledger, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
-        self.ledger = self._ledger = ledger
+        self.ledger = ledger
         self._guard = guard
         self._dust = dust
         self._reports = reports
@@ -125,14 +125,14 @@ class Spending:
         self, job: Job, facts: RunFacts, order: Order, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> Stand | None:
         if is_cancelled():
-            return await self._ledger.abandon(order)
-        stand = await self._ledger.find(order)
+            return await self.ledger.abandon(order)
+        stand = await self.ledger.find(order)
         if stand is None or _may_wish_anew(stand, _attempt(job, facts)):
             spend = await self._wish(job, facts, context)
             if is_cancelled():
-                return await self._ledger.abandon(order)
-            await self._ledger.plan(order, spend)
-        return await self._ledger.advance(order)
+                return await self.ledger.abandon(order)
+            await self.ledger.plan(order, spend)
+        return await self.ledger.advance(order)
 
     async def _wish(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """What the action wishes, with the input that it was asked with."""
@@ -201,7 +201,7 @@ class Spending:
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
         """What a step came to that a defect of ours cut off: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-        stand = await self._ledger.find(self._order(job, facts, context.wallet))
+        stand = await self.ledger.find(self._order(job, facts, context.wallet))
         if stand is None or not stand.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(stand)

@@ -6,9 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from anvil import binary
+from anvil import Anvil, binary
+from chain.proxies import Proxy, proxy
+from contracts import World
+from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
+from dustrun.settings import Settings
+
+Watched = tuple[SimChain, Proxy]
 
 
 @pytest.fixture(params=["simulate-v1", "trace-call", "local-fork"])
@@ -17,3 +23,16 @@ async def sim(request: pytest.FixtureRequest, chain: LiveChain) -> AsyncIterator
     simulated = SimChain(chain, strategy=request.param, fork_binary=binary())
     yield simulated
     await simulated.close()
+
+
+@pytest.fixture(params=["simulate-v1", "trace-call"])
+async def watched(request: pytest.FixtureRequest, world: World, anvil: Anvil) -> AsyncIterator[Watched]:
+    """A simulation whose requests are counted."""
+    async with proxy(anvil.url) as counted:
+        network = world.network(counted.url)
+        chains = Chains({network.chain_id: network}, Settings())
+        simulated = SimChain(chains.get(network.chain_id), strategy=request.param)
+        await simulated.block()
+        yield simulated, counted
+        await simulated.close()
+        await chains.close()

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from anvil import ACCOUNTS, Anvil
-from chain.proxies import Proxy, proxy
+from anvil import ACCOUNTS
+from chain.simulate.conftest import Watched
 from chain.simulate.intents import call, pay
 from contracts import ETHER, Witness, World
-from dustrun.chain.chains import Chains
-from dustrun.chain.simulate import SimChain
 from dustrun.sdk.chain import ChainCall
-from dustrun.settings import Settings
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
-Watched = tuple[SimChain, Proxy]
-
-
-@pytest.fixture(params=["simulate-v1", "trace-call"])
-async def watched(request: pytest.FixtureRequest, world: World, anvil: Anvil) -> AsyncIterator[Watched]:
-    """A simulation whose requests are counted."""
-    async with proxy(anvil.url) as counted:
-        network = world.network(counted.url)
-        chains = Chains({network.chain_id: network}, Settings())
-        sim = SimChain(chains.get(network.chain_id), strategy=request.param)
-        await sim.block()
-        yield sim, counted
-        await sim.close()
-        await chains.close()
 
 
 def balance_of(world: World, witness: Witness, who: str) -> ChainCall:

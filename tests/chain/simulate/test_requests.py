@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from anvil import ACCOUNTS, Anvil
-from chain.proxies import Proxy, proxy
+from anvil import ACCOUNTS
+from chain.simulate.conftest import Watched
 from chain.simulate.intents import call, pay
 from contracts import Witness, World
-from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
 from dustrun.core.intent import Intent
 from dustrun.errors import Invalid, Permanent
 from dustrun.sdk.chain import ChainCall
-from dustrun.settings import Settings
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
-Watched = tuple[SimChain, Proxy]
 
 
-@pytest.fixture(params=["simulate-v1", "trace-call"])
-async def watched(request: pytest.FixtureRequest, world: World, anvil: Anvil) -> AsyncIterator[Watched]:
-    """A simulation whose requests are counted."""
-    async with proxy(anvil.url) as counted:
-        network = world.network(counted.url)
-        chains = Chains({network.chain_id: network}, Settings())
-        sim = SimChain(chains.get(network.chain_id), strategy=request.param)
-        await sim.send(ALICE, pay(BOB, 1))  # the nonce is known from here on
-        yield sim, counted
-        await sim.close()
-        await chains.close()
+@pytest.fixture
+async def watched(watched: Watched) -> Watched:
+    """With a nonce that is known from here on."""
+    await watched[0].send(ALICE, pay(BOB, 1))
+    return watched
 
 
 def tried(wish: Intent, sender: str = ALICE) -> ChainCall:

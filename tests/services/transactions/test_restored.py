@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,6 @@ from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer, writ
 
 PAY = {"type": "send-native", "payload": {"chainId": CHAIN_ID, "recipient": address(1), "amount": "7"}}
 SIGN = {"type": "sign-message", "payload": {"message": "an order"}}
-
-
-@pytest.fixture(params=["to sqlite", "to postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """An empty store of either dialect, and a data folder for it."""
-    folder = tmp_path / "restored"
-    folder.mkdir(mode=0o700)
-    if request.param == "to sqlite":
-        yield f"sqlite:///{folder / 'dustrun.db'}", folder
-        return
-    cluster = request.getfixturevalue("cluster")
-    url = cluster.empty()
-    yield url, folder
-    cluster.drop(url)
 
 
 async def _restore(outbox: Outbox, target: tuple[str, Path], tmp_path: Path) -> None:
