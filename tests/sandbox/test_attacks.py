@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
 import pytest
 
 from dustrun.errors import Invalid
-from dustrun.sandbox import Sandbox
-from sandbox.limits_in_tests import Run
+from dustrun.sandbox import Sandbox, failure
+from sandbox.limits_in_tests import LIMITS, Run
 
 TIME = "sandbox_time_ms"
 MEMORY = "sandbox_memory_mb"
@@ -76,6 +77,12 @@ async def test_memory_bomb_is_stopped(run: Run, code: str) -> None:
 async def test_memory_bomb_names_the_memory_limit(run: Run) -> None:
     with pytest.raises(Invalid, match="needed more than 24 MiB of memory; the setting `sandbox_memory_mb`"):
         await run(MEMORY_BOMBS["doubling"])
+
+
+def test_engine_that_crashes_at_its_memory_limit_names_that_limit() -> None:
+    message = str(failure.died(-signal.SIGSEGV, LIMITS, 300))
+    assert "SIGSEGV" in message
+    assert "more than 24 MiB of memory, which the setting `sandbox_memory_mb` raises" in message
 
 
 async def test_input_that_would_fill_the_memory_is_refused(run: Run) -> None:

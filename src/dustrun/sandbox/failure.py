@@ -92,7 +92,11 @@ def died(status: int | None, limits: Limits, time_ms: int) -> DustrunError:
         return over_limit("time", limits, time_ms)
     if number in _CRASH_SIGNALS:
         name = signal.Signals(number).name
-        return invalid(f"The script crashed its own process ({name}): too deep a nesting, or numbers far too large.")
+        # QuickJS itself may crash, rather than throw, when an allocation of its own fails at the limit of memory.
+        return invalid(
+            f"The script crashed its own process ({name}): too deep a nesting, numbers far too large, or more than "
+            f"{limits.memory_mb} MiB of memory, which the setting `sandbox_memory_mb` raises."
+        )
     if number == getattr(signal, "SIGSYS", None) and number is not None:
         return Permanent("The script's process did what the sandbox forbids and was killed.", code=Code.INTERNAL)
     how = f"signal {number}" if number is not None else f"exit status {status}"
