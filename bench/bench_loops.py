@@ -71,7 +71,7 @@ async def _measure(server: Server, nodes: Nodes, repeats: int) -> tuple[int, flo
     took, executed = [], 0
     for _ in range(repeats):
         begun = time.perf_counter()
-        created = await parts.runs.start_inline(principal, definition, RunRequest(payload=payload))
+        created = await parts.starts.start_inline(principal, definition, RunRequest(payload=payload))
         while True:
             row = await parts.database.read(lambda tx, pk=created.pk: runs.get(tx, pk))
             if RunStatus(row.status) not in RUN_OPEN:

@@ -38,11 +38,13 @@ from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.approvals import Approvals
+from dustrun.services.called_runs import CalledRuns
 from dustrun.services.connections import Connections
 from dustrun.services.connectors import Connectors
 from dustrun.services.dust import Duster
 from dustrun.services.dust_plans import DustPlans
 from dustrun.services.fund_needs import Funds
+from dustrun.services.heads import Heads
 from dustrun.services.hub import Hub
 from dustrun.services.keys import ensure_owner
 from dustrun.services.links import Links, secret_of
@@ -57,6 +59,7 @@ from dustrun.services.signers import Signers
 from dustrun.services.simulated_policy import SimulatedPolicy
 from dustrun.services.spend_reports import SpendReports
 from dustrun.services.spending import Spending
+from dustrun.services.starts import Starts
 from dustrun.services.streams import Streams
 from dustrun.services.tables import Tables
 from dustrun.services.transactions.desk import Desk
@@ -156,11 +159,14 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
-    runs = Runs(database, writer, hub, catalog, programs, engine, vault)
-    calls.connect(runs.start_child, engine)
-    runs.is_traced = traces is not None
+    heads = Heads(database)
+    runs = Runs(database, writer, hub, catalog, programs, engine, heads)
+    starts = Starts(database, writer, hub, catalog, programs, engine, vault, heads, runs)
+    starts.is_traced = traces is not None
+    calls.connect(CalledRuns(database, catalog, programs, heads, starts).start, engine)
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
+    parts.starts = starts
     parts.run_reports = RunReports(database, runs, chains)
     parts.vault = vault
     parts.chains = chains

@@ -47,6 +47,7 @@ class Parts:
     usage: Usage
     retention: Retention
     runs: Any = None
+    starts: Any = None
     run_reports: Any = None
     streams: Any = None
     variables: Any = None

@@ -9,9 +9,9 @@ from dustrun.core.state import Mode, RunStatus
 from dustrun.engine.record import Recorder
 from dustrun.engine.runner import Runner
 from dustrun.engine.world import World
+from dustrun.services.first_rows import caller_of
 from dustrun.services.ports import RunFacts
 from dustrun.services.programs import Compiled, Programs
-from dustrun.services.starting import caller_of
 from dustrun.services.unveiling import Unveiling
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as run_rows

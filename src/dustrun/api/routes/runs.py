@@ -36,8 +36,9 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.paging import Page
 from dustrun.services.problems import problems_of
-from dustrun.services.runs import Created, Run
+from dustrun.services.runs import Run
 from dustrun.services.starting import RunRequest
+from dustrun.services.starts import Created
 from dustrun.storage.run_lists import Filters
 
 routes = Routes("Runs")
@@ -109,7 +110,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
         await _run_once(pending, workflow_id, document, scope, receive, send)
         return
     trace = trace_of(parts, scope["headers"])
-    created = await parts.runs.start(principal, workflow_id, request_of(parse_body(document), trace))
+    created = await parts.starts.start(principal, workflow_id, request_of(parse_body(document), trace))
     await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
 
 
@@ -125,7 +126,7 @@ async def _run_once(
         token = current.set(pending)
         try:
             trace = trace_of(parts, scope["headers"])
-            await parts.runs.start(principal, workflow_id, request_of(parse_body(document), trace))
+            await parts.starts.start(principal, workflow_id, request_of(parse_body(document), trace))
             assert pending.recorded is not None
             response = Answered(pending.recorded.body)
         except Duplicate:
@@ -196,7 +197,7 @@ def _created(created: Created) -> dict[str, Any]:
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
     """Runs a definition that is not saved."""
-    created: Created = await call.parts.runs.start_inline(call.principal, body.definition, request_of(body))
+    created: Created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     return created
 
 
@@ -218,7 +219,7 @@ async def run_sync(call: Call, body: InlineBody) -> Answered:
         call.pending.answer = lambda created: Answer(
             200, success_body({"runId": created.run_id, "status": "running"}, pending_id), created.run_id
         )
-    created = await runs.start_inline(call.principal, body.definition, request_of(body))
+    created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     await runs.wait_for_end(call.principal, created.run_id, _SYNC_S)
     run = await runs.get(call.principal, created.run_id)
     return Answered(success_body(_sync(run), call.request_id))
@@ -390,7 +391,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
     """A new run of the same mode, version and payload that keeps what succeeded."""
-    created: Created = await call.parts.runs.retry(call.principal, run_id)
+    created: Created = await call.parts.starts.retry(call.principal, run_id)
     return created
 
 

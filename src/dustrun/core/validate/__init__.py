@@ -1,0 +1,7 @@
+"""The problems of a definition, all of them at once, each with its code, node and field."""
+
+from dustrun.core.validate.references import check_reference
+from dustrun.core.validate.whole import MAX_PROBLEMS, check
+from dustrun.core.validate.words import explain, field_path, near, seen_location
+
+__all__ = ["MAX_PROBLEMS", "check", "check_reference", "explain", "field_path", "near", "seen_location"]

@@ -1,0 +1,107 @@
+"""One node by itself: its type, its connector, and the part of its payload that is known before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from dustrun.core.definition import UNBOUND, Definition, Node
+from dustrun.core.program import split_payload
+from dustrun.core.specs import NodeSpec, Specs
+from dustrun.core.validate.words import explain, field_path, has, near, problem, seen_location
+from dustrun.errors import Problem
+
+_WALLET = "wallet"
+
+
+def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
+    for node_id, node in definition.nodes.items():
+        yield from _check_bound(node_id, node)
+        spec = specs.get(node.type)
+        if spec is None:
+            message = f'There is no node type "{node.type}".{near(node.type, specs)} See GET /v1/actions.'
+            yield problem("unknown_type", node_id, "type", message)
+            continue
+        if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
+            message = f'"{node_id}" is a trigger; name it in triggerNodeIds or give it another type.'
+            yield problem("trigger_not_named", node_id, "type", message)
+        yield from _check_connector(node_id, node, spec)
+        yield from _check_payload(node_id, node, spec)
+
+
+def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:
+    """An imported definition may still stand for things that nobody has named."""
+    if node.connector is not None and node.connector.id.startswith(UNBOUND):
+        yield _unbound(node_id, "connector.id", node.connector.id)
+    stack: list[tuple[str, Any]] = [("payload", node.payload)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, str):
+            if value.startswith(UNBOUND):
+                yield _unbound(node_id, path, value)
+        elif isinstance(value, dict):
+            stack.extend((f"{path}.{key}", item) for key, item in value.items())
+        elif isinstance(value, list | tuple):
+            stack.extend((f"{path}[{index}]", item) for index, item in enumerate(value))
+
+
+def _unbound(node_id: str, field: str, value: str) -> Problem:
+    name = value.removeprefix(UNBOUND)[:100]
+    return problem("unbound", node_id, field, f'"{name}" came with an import and is not bound yet; put its value here.')
+
+
+def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    given = node.connector.type if node.connector is not None else None
+    if given == _WALLET:
+        return  # whether an action takes a wallet is not a matter of connectors
+    takes = ", ".join(f'"{name}"' for name in spec.connectors)
+    if given is None and spec.connector_required:
+        yield problem("connector_missing", node_id, "connector", f"This action needs a connector of type {takes}.")
+    elif given is not None and spec.connectors and given not in spec.connectors:
+        message = f'This action takes no connector of type "{given}", only {takes}.{near(given, spec.connectors)}'
+        yield problem("connector_type", node_id, "connector.type", message)
+    elif given is not None and not spec.connectors:
+        message = f'A node of type "{node.type}" uses no connector; take it away.'
+        yield problem("connector_unused", node_id, "connector", message, "warning")
+
+
+def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
+    """Checks what is known before the run: fields that hold a template are checked when it is resolved. Tests of `if`
+    and `switch` are read as they are, never resolved."""
+    is_resolved = bool(node.payload) and split_payload(node)[0] is node.payload
+    try:
+        spec.payload.model_validate(node.payload)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            kind, location = found["type"], found["loc"]
+            if is_resolved and kind != "extra_forbidden" and holds_template(_at(node.payload, location)):
+                continue
+            where = field_path(seen_location(node.payload, location, kind))
+            message = explain(kind, found["msg"])
+            if kind == "extra_forbidden":
+                message += near(str(location[-1]), _field_names(spec))
+            yield problem("payload_invalid", node_id, f"payload.{where}" if where else "payload", message)
+
+
+def _field_names(spec: NodeSpec) -> list[str]:
+    return [info.alias or name for name, info in spec.payload.model_fields.items()]
+
+
+def _at(value: Any, location: Iterable[int | str]) -> Any:
+    for part in location:
+        if not has(value, part):
+            return value if isinstance(value, str) else None
+        value = value[part]
+    return value
+
+
+def holds_template(value: Any) -> bool:
+    if isinstance(value, str):
+        return "{{" in value
+    if isinstance(value, Mapping):
+        return any(holds_template(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(holds_template(item) for item in value)
+    return False

@@ -1,0 +1,66 @@
+"""check(definition, specs) → problems, each with code, node and field. Finds all of them, not just the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dustrun.core import graph as graphs
+from dustrun.core import variables
+from dustrun.core.definition import Definition
+from dustrun.core.specs import Specs
+from dustrun.core.validate.control import check_control
+from dustrun.core.validate.links import check_branches, check_links, check_scopes, check_triggers
+from dustrun.core.validate.nodes import check_nodes
+from dustrun.core.validate.references import check_templates
+from dustrun.core.validate.variables import check_variable_node, check_variables
+from dustrun.core.validate.words import problem
+from dustrun.errors import Problem
+
+MAX_PROBLEMS = 100
+
+
+def check(definition: Definition, specs: Specs) -> list[Problem]:
+    """The problems of a definition; one without any of severity `error` can run.
+
+    All of them, not just the first; but once there are `MAX_PROBLEMS` and it cannot run, it looks no further.
+    """
+    found: list[Problem] = []
+    broken = False
+    for one in _find(definition, specs):
+        found.append(one)
+        broken = broken or one.severity == "error"
+        if broken and len(found) >= MAX_PROBLEMS:
+            break
+    return found
+
+
+def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
+    """Problem by problem, so that whoever has enough of them does not pay for the rest."""
+    yield from check_triggers(definition, specs)
+    yield from check_nodes(definition, specs)
+    is_whole = True
+    for one in check_links(definition):
+        is_whole = is_whole and one.code != "unknown_child"
+        yield one
+    yield from check_variables(definition)
+    cycle = graphs.find_cycle(definition.nodes)
+    if cycle:
+        message = f"The nodes form a cycle: {' → '.join(cycle)}. Remove one of these links."
+        yield problem("cycle", cycle[0], "children", message)
+        return
+    for one in check_scopes(definition):
+        is_whole = is_whole and one.code != "two_scopes"
+        yield one
+    if is_whole:
+        yield from _check_graph(definition, graphs.build(definition, specs), specs)
+
+
+def _check_graph(definition: Definition, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    """What can only be told of a definition whose links are in order."""
+    yield from check_branches(definition, graph, specs)
+    declared = variables.declared(definition)
+    for node_id, node in definition.nodes.items():
+        yield from check_control(node_id, node, graph, specs)
+        if node.type in specs:
+            yield from check_templates(node_id, node, graph, specs)
+            yield from check_variable_node(node_id, node, declared)

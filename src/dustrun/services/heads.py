@@ -1,0 +1,39 @@
+"""What starting a run must know of a workflow, kept in memory; the transaction that starts the run checks it."""
+
+from __future__ import annotations
+
+from dustrun.errors import Code, NotFound
+from dustrun.services import starting
+from dustrun.services.starting import Head
+from dustrun.storage import workflows as workflow_rows
+from dustrun.storage.database import Database
+
+
+class Heads:
+    """The heads of workflows that runs were started of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[str, Head] = {}
+
+    async def find(self, org_id: str, workflow_id: str) -> Head:
+        """A workflow's head as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
+        head = self._kept.get(workflow_id)
+        if head is None:
+            row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
+            head = None if row is None else starting.head_of(row)
+            if head is not None:
+                self._kept[workflow_id] = head
+        if head is None or head.org_id != org_id:
+            raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+        return head
+
+    def forget(self, workflow_id: str) -> None:
+        """Looks the workflow up the next time: it is no longer as it was."""
+        self._kept.pop(workflow_id, None)
+
+    async def settle(self, head: Head) -> None:
+        """Raises `HeadMoved` when an archived workflow is no longer so, and `Invalid` when it is."""
+        if head.status == "archived":
+            await self._database.read(lambda tx: starting.verify(tx, head))
+        starting.check_head(head)
