@@ -24,7 +24,7 @@ from dustrun.engine.outcome import CutOff, Failed, Outcome, PutDown, Settled, as
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.chain import WalletView
 from dustrun.services.ports import RunFacts
-from dustrun.services.transactions.order import Failure, Ledger, Order, Stand
+from dustrun.services.transactions.order import ALLOWANCE_MET, Failure, Ledger, Order, Stand
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
@@ -127,11 +127,17 @@ class Spending:
         if is_cancelled():
             return await self.ledger.abandon(order)
         stand = await self.ledger.find(order)
+        given = job.input
         if stand is None or _may_wish_anew(stand, _attempt(job, facts)):
             spend = await self._wish(job, facts, context)
             if is_cancelled():
                 return await self.ledger.abandon(order)
             await self.ledger.plan(order, spend)
+        stand = await self.ledger.advance(order)
+        if not job.is_dust or not _is_met(stand) or is_cancelled():
+            return stand
+        job.input = given
+        await self.ledger.plan(order, await self._wish(job, facts, context))  # what is needed now, without an approval
         return await self.ledger.advance(order)
 
     async def _wish(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
@@ -230,6 +236,11 @@ def _may_wish_anew(stand: Stand, attempt: list[Any]) -> bool:
     """Whether these wishes belong to another attempt and none of them is under way or has happened; the ledger has
     the last word."""
     return stand.spend.notes[_ATTEMPT] != attempt and not stand.is_signed and stand.status != "settled"
+
+
+def _is_met(stand: Stand) -> bool:
+    """Whether a wish was to approve what another transaction has allowed meanwhile, and nothing of it is under way."""
+    return stand.failure is not None and stand.failure.code == ALLOWANCE_MET and not stand.is_signed
 
 
 def _goes_on(stand: Stand, failure: Failure, is_cancelled: bool) -> bool:

@@ -174,6 +174,15 @@ _OF_NONCE = Statement(
         transactions.c.nonce == b("the_nonce"),
     )
 )
+_ABOVE_NONCE = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.nonce > b("the_nonce"),
+    )
+    .order_by(transactions.c.nonce)
+)
 _PROMISED = Statement(
     sa.select(transactions.c.outlay).where(
         transactions.c.chain_id == b("the_chain"),
@@ -311,6 +320,11 @@ def find_of_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> Transaction
     """The transaction that has a nonce."""
     row = tx.one(_OF_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)
     return _row(row) if row is not None else None
+
+
+def list_above_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> list[TransactionRow]:
+    """What a sender has signed with higher nonces."""
+    return [_row(row) for row in tx.all(_ABOVE_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)]
 
 
 def promised_units(tx: Tx, chain_id: int, sender: str) -> int:

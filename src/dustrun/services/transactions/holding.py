@@ -73,7 +73,7 @@ async def check(parts: Parts, row: TransactionRow) -> bool:
         if found is None:
             return True
         reason = found
-    await parts.writer.write(lambda tx: _note(tx, row.id, reason), parts.teller.tell)
+    await parts.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), parts.teller.tell)
     return False
 
 
@@ -118,8 +118,8 @@ async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
     return None
 
 
-def _note(tx: Tx, transaction_id: str, reason: str) -> Told | None:
-    row = rows.get(tx, transaction_id)
+def note(tx: Tx, row: TransactionRow, reason: str) -> Told | None:
+    """Why a planned wish is not signed now, for people."""
     if row.refusal == reason:
         return None
     held = replace(row, refusal=reason, updated_at=clock.now_ms())

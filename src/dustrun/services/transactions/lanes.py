@@ -16,7 +16,7 @@ from dustrun import clock
 from dustrun.core.exact_json import dumps_text
 from dustrun.core.ledger import TxState
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.transactions import deciding, telling
+from dustrun.services.transactions import allowances, deciding, telling
 from dustrun.services.transactions.order import Order
 from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.preparing import Ready
@@ -149,6 +149,9 @@ class Lane:
         if not run_rows.goes_on(tx, waiter.order.run_pk):
             return None, None
         ready = replace(ready, row=row)
+        waits, told = allowances.hold_if_moved(tx, ready)
+        if waits:
+            return None, told
         verdict, told = deciding.decide(tx, self._parts.spending, waiter.order, ready)
         if verdict is None:
             return None, told
@@ -199,6 +202,7 @@ def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
         gas_limit=ready.gas_limit,
         max_price=str(ready.max_price_units),
         outlay=str(ready.most_units),
+        refusal=None,
         verdict=verdict,
         signed_at=now,
         updated_at=now,

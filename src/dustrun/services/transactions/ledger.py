@@ -10,7 +10,7 @@ from dustrun import clock
 from dustrun.core.intent import Spend
 from dustrun.core.ledger import TxState
 from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
-from dustrun.services.transactions import deciding, holding, preparing, sending, signing, stands, wishes
+from dustrun.services.transactions import allowances, deciding, holding, preparing, sending, signing, stands, wishes
 from dustrun.services.transactions.following import Followers
 from dustrun.services.transactions.lanes import Lane
 from dustrun.services.transactions.order import Failure, Order, Stand
@@ -158,7 +158,11 @@ class Transactions:
         if not await holding.check(parts, row):
             self.followers.poke(row.chain_id)
             return None
-        ready = await preparing.prepare(parts, row, chain)
+        looked = await allowances.check(parts, row, chain)
+        if looked is None:
+            self.followers.poke(row.chain_id)
+            return None
+        ready = looked if isinstance(looked, Failure) else await preparing.prepare(parts, row, chain)
         if isinstance(ready, Failure) and ready.code == preparing.INSUFFICIENT_FUNDS:
             await self.followers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
             ready = await preparing.prepare(parts, row, chain)
@@ -166,7 +170,8 @@ class Transactions:
             failure = ready
             await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.teller.tell)
             return None
-        return ready if await deciding.is_allowed(parts, order, ready) else None
+        assert not isinstance(looked, Failure)
+        return replace(ready, approvals_up_to=looked) if await deciding.is_allowed(parts, order, ready) else None
 
     async def _sign(self, order: Order, ready: Ready, wallet: WalletRow) -> None:
         """Through the lane, then the broadcast."""

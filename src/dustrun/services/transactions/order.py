@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from dustrun.core.intent import Receipt, Spend, Spent
 
 Status = Literal["settled", "open", "failed", "displaced"]
+ALLOWANCE_MET = "ALLOWANCE_MET"
+"""The code of a dust test's approval that another transaction made unneeded: wished anew it comes without one."""
 WaitsFor = Literal["receipts", "approval", "release"]
 
 

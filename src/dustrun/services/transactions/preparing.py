@@ -21,11 +21,13 @@ __all__ = ["INSUFFICIENT_FUNDS", "Ready", "prepare"]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A wish that may be signed: what it costs, and what its assets are worth."""
+    """A wish that may be signed: what it costs, what its assets are worth, and up to which nonce the wallet's approvals
+    were in the allowance that was read for it (`allowances`)."""
 
     row: TransactionRow
     priced: Priced
     values: Values
+    approvals_up_to: int = -1
 
     @property
     def intent(self) -> Intent:

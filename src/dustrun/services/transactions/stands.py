@@ -21,7 +21,8 @@ from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import SpendRow, TransactionRow
 
 Json = dict[str, Any]
-_HELD_MS = 10_000
+AWAITS_APPROVAL = "Another approval of the same token for the same spender is under way; a dust test never lowers one."
+_HELD_MS, _SOON_MS = 10_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,10 @@ def stand_of(stored: Stored) -> Stand:
     until = _expiry(stored)
     if until is not None:
         return replace(stand, waits_for="approval", until=until)
-    if any(row.state == TxState.PLANNED and row.refusal is not None for row in stored.transactions):
+    held = {row.refusal for row in stored.transactions if row.state == TxState.PLANNED and row.refusal is not None}
+    if held == {AWAITS_APPROVAL}:
+        return replace(stand, waits_for="receipts", until=clock.now_ms() + _SOON_MS)
+    if held:
         return replace(stand, waits_for="release", until=clock.now_ms() + _HELD_MS)
     return stand
 
