@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.errors import Conflict, NotFound
-from dustrun.services import workflows as life
+from dustrun.services import workflow_changes as life
 from dustrun.storage.workflows import WorkflowRow
 
 ROW = WorkflowRow(

@@ -23,6 +23,22 @@ from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
 from dustrun.services.problems import field_path
 from dustrun.services.versions import get_version, get_workflow, make_version
+from dustrun.services.workflow_changes import (
+    ACTIVE,
+    DRAFT,
+    Changes,
+    changed,
+    decide_archive,
+    decide_discard,
+    decide_max_runs,
+    decide_pause,
+    decide_refill,
+    decide_resume,
+    decide_unarchive,
+    draft_to_publish,
+    need_not_archived,
+    need_version,
+)
 from dustrun.storage import versions as version_rows
 from dustrun.storage import workflows as rows
 from dustrun.storage.database import Database
@@ -30,11 +46,6 @@ from dustrun.storage.statement import Tx
 from dustrun.storage.versions import VersionRow
 from dustrun.storage.workflows import Filters, Listed, WorkflowRow
 from dustrun.storage.writer import Writer
-
-DRAFT, ACTIVE, PAUSED, ARCHIVED = "draft", "active", "paused", "archived"
-EXHAUSTED = "max_runs_exhausted"
-
-Changes = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,93 +90,6 @@ def json_text(value: Any) -> str | None:
 def definition_of(version: VersionRow) -> Definition:
     """The stored definition as a model."""
     return Definition.model_validate(exact_json.loads(version.definition))
-
-
-# --- decisions: what a change makes of a row, or why not ---
-
-
-def decide_pause(row: WorkflowRow) -> Changes:
-    """An active workflow stops taking triggers."""
-    _need_status(row, ACTIVE, "paused")
-    return {"status": PAUSED, "paused_reason": None}
-
-
-def decide_resume(row: WorkflowRow) -> Changes:
-    """A paused workflow takes triggers again, unless it has no runs left."""
-    _need_status(row, PAUSED, "resumed")
-    if row.remain_runs == 0:
-        raise Conflict("The workflow has no runs left; refill it instead.")
-    return {"status": ACTIVE, "paused_reason": None}
-
-
-def decide_discard(row: WorkflowRow) -> Changes:
-    """The draft goes, the live version stays."""
-    _need_not_archived(row)
-    if row.draft_version is None:
-        raise NotFound("The workflow has no draft version.", code=Code.DRAFT_UNKNOWN)
-    if row.live_version is None:
-        raise Conflict("The draft is the workflow's only version.", code=Code.NO_LIVE_VERSION)
-    return {"draft_version": None}
-
-
-def decide_archive(row: WorkflowRow) -> Changes:
-    """Nothing is live any more; the current version is kept to come back as a draft. Archiving twice is no change."""
-    if row.status == ARCHIVED:
-        return {}
-    return {
-        "status": ARCHIVED,
-        "paused_reason": None,
-        "draft_version": row.current_version,
-        "live_version": None,
-    }
-
-
-def decide_unarchive(row: WorkflowRow) -> Changes:
-    """The kept version is a draft again."""
-    _need_status(row, ARCHIVED, "unarchived")
-    return {"status": DRAFT}
-
-
-def decide_refill(row: WorkflowRow, remain_runs: int) -> Changes:
-    """The counter is set; what was paused for want of runs goes on."""
-    _need_not_archived(row)
-    if row.max_runs is None:
-        raise Conflict("The workflow has no `maxRuns`, so there is nothing to refill.")
-    changes: Changes = {"remain_runs": remain_runs}
-    if row.status == PAUSED and row.paused_reason == EXHAUSTED:
-        changes |= {"status": ACTIVE, "paused_reason": None}
-    return changes
-
-
-def decide_max_runs(row: WorkflowRow, max_runs: int | None) -> Changes:
-    """A new cap moves the counter by as much as the cap moves, never below zero."""
-    if max_runs is None:
-        return {"max_runs": None, "remain_runs": None}
-    if row.max_runs is None or row.remain_runs is None:
-        return {"max_runs": max_runs, "remain_runs": max_runs}
-    return {"max_runs": max_runs, "remain_runs": max(0, row.remain_runs + max_runs - row.max_runs)}
-
-
-def _need_status(row: WorkflowRow, status: str, done: str) -> None:
-    if row.status != status:
-        raise Conflict(f'A workflow in status "{row.status}" cannot be {done}; it must be "{status}".')
-
-
-def _need_not_archived(row: WorkflowRow) -> None:
-    if row.status == ARCHIVED:
-        raise Conflict("The workflow is archived; unarchive it first.")
-
-
-def _need_version(row: WorkflowRow, expected: int | None, actual: int | None, field: str) -> None:
-    if expected is not None and expected != actual:
-        problem = Problem(field, f"the workflow is at version {actual}")
-        raise Conflict(
-            f"The workflow is at version {actual}, not {expected}.", code=Code.VERSION_MOVED, details=[problem]
-        )
-
-
-def _changed(row: WorkflowRow, changes: Changes) -> Changes:
-    return {name: value for name, value in changes.items() if getattr(row, name) != value}
 
 
 class Workflows:
@@ -277,8 +201,8 @@ class Workflows:
         content = make_version(workflow_id, 0, definition, principal.key_id) if definition is not None else None
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
-            _need_not_archived(row)
-            _need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
             wanted = dict(changes)
             if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
                 wanted |= decide_max_runs(row, wanted["max_runs"])
@@ -292,8 +216,8 @@ class Workflows:
         """Copies an old version into a new draft; no new version when the current one is equal to it."""
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
-            _need_not_archived(row)
-            _need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
             old = get_version(tx, row, target)
             by_caller = replace(
                 old, created_by=principal.key_id, created_at=clock.now_ms(), published_at=None, published_by=None
@@ -318,7 +242,7 @@ class Workflows:
 
         def query(tx: Tx) -> VersionRow:
             row = get_workflow(tx, principal, workflow_id)
-            return get_version(tx, row, _draft_to_publish(row, expected))
+            return get_version(tx, row, draft_to_publish(row, expected))
 
         draft = await self._database.read(query)
         found = await self.find_problems(principal, definition_of(draft))
@@ -363,8 +287,8 @@ class Workflows:
         """Sets the editor's layout in place, without a new version."""
 
         def decide(_tx: Tx, row: WorkflowRow) -> Changes:
-            _need_not_archived(row)
-            _need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
             return {"ui_metadata": json_text(ui_metadata)}
 
         return await self._change(principal, workflow_id, "workflow.ui-metadata", decide)
@@ -385,7 +309,7 @@ class Workflows:
             row = rows.find_to_change(tx, principal.org_id, workflow_id)
             if row is None:
                 raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
-            changes = _changed(row, decide(tx, row))
+            changes = changed(row, decide(tx, row))
             if changes:
                 changes["updated_at"] = clock.now_ms()
                 rows.update(tx, row.id, **changes)
@@ -434,19 +358,10 @@ def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
     return {"latest_version": number, "draft_version": number}
 
 
-def _draft_to_publish(row: WorkflowRow, expected: int | None) -> int:
-    _need_not_archived(row)
-    if row.draft_version is None:
-        _need_version(row, expected, row.live_version, "expectedVersion")
-        raise Conflict("The workflow has no draft to publish.")
-    _need_version(row, expected, row.draft_version, "expectedVersion")
-    return row.draft_version
-
-
 def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
     """Again, on the row of the transaction: the draft may have moved since it was validated."""
-    _draft_to_publish(row, expected)
-    _need_version(row, checked, row.draft_version, "expectedVersion")
+    draft_to_publish(row, expected)
+    need_version(row, checked, row.draft_version, "expectedVersion")
     wanted = row.require_rehearsal
     if wanted != "none" and wanted not in rows.ladder(tx, row.id, checked):
         flag = "dustTest" if wanted == Mode.DUST.value else "simulate"
