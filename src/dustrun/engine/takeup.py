@@ -76,5 +76,5 @@ async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | Non
     if row.status == RunStatus.WAITING.value:
         runner.note_resumed()
     for execution in interrupted:
-        runner.begin_again(execution)
+        runner.attempts.begin_again(execution)
     return runner
