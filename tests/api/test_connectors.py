@@ -55,6 +55,8 @@ async def test_secret_goes_in_and_never_out(owner: Client) -> None:
         ({"type": "http-basic", "data": {"username": "a:b", "password": SECRET}}, "data.username"),
         ({"type": "http-header", "data": {"name": "Host", "value": SECRET}}, "data.name"),
         ({"type": "http-header", "data": {"name": "X", "value": "a\r\nb"}}, "data.value"),
+        ({"data": {"token": "12345"}}, "data.token"),
+        ({"type": "http-basic", "data": {"username": "me", "password": "•••"}}, "data.password"),
         ({"name": ""}, "name"),
         ({"colour": "red"}, "colour"),
     ],
@@ -77,6 +79,14 @@ async def test_update_keeps_the_secret_that_is_left_out(server: Composition, own
     row = await server.parts.connectors.get(await principal(server), made["id"])
     assert (await server.parts.connectors._open_data(row)).token == SECRET
     assert (await owner.put(path, {"name": "Late", "expectedVersion": 1})).code == Code.VERSION_MOVED
+
+
+async def test_secret_that_could_not_be_masked_is_refused_by_an_update_too(server: Composition, owner: Client) -> None:
+    path = f"/v1/connectors/{(await create(owner))['id']}"
+    refused = await owner.put(path, {"data": {"token": "12345"}})
+    assert (refused.status, refused.fields) == (400, ["data.token"])
+    assert "at least 6 characters" in refused.body["details"][0]["message"]
+    assert (await owner.put(path, {"data": {"token": "123456"}})).status == 200
 
 
 async def principal(server: Composition) -> Any:

@@ -33,6 +33,12 @@ CODECS: dict[str, Callable[[str], str]] = {
     "hexadecimal of a form": lambda text: quote_plus(text).encode().hex(),
     "hexadecimal": lambda text: text.encode().hex(),
     "hexadecimal, upper case": lambda text: text.encode().hex().upper(),
+    "hexadecimal, colons": lambda text: text.encode().hex(":"),
+    "hexadecimal, spaces": lambda text: text.encode().hex(" "),
+    "hexadecimal, escaped": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
+    "hexadecimal, a list": lambda text: ", ".join(f"0x{byte:02X}" for byte in text.encode()),
+    "capitals": str.upper,
+    "small letters": str.lower,
 }
 
 
@@ -57,6 +63,16 @@ def test_secret_is_found_within_base64(before: bytes, secret: str, after: bytes,
     assert MASK in masked
     shown = base64.b64decode(masked.partition(MASK)[0].replace("-", "+").replace("_", "/") + "===")
     assert len(shown) <= len(before) + 1
+
+
+@pytest.mark.parametrize("spell", [str, json.dumps], ids=["plain", "JSON"])
+def test_secret_is_found_within_base64_of_several_lines(spell: Callable[[str], str]) -> None:
+    secret = "".join(f"{number:04x}" for number in range(40))
+    encoded = base64.encodebytes(f"user:{secret}".encode()).decode()
+    assert len(encoded.splitlines()) == 3
+    masked = Mask([secret]).text(spell(encoded))
+    assert len(masked) < 20
+    assert masked.count(MASK) == 1
 
 
 @given(st.text(min_size=LEAST, max_size=60), st.text(max_size=20), st.text(max_size=20))
@@ -91,6 +107,15 @@ def test_long_secret_is_found_in_parts() -> None:
     mask = Mask([secret])
     assert "0123" not in mask.text("x" + secret.splitlines()[123] + "y")
     assert "0123" not in mask.text(json.dumps(secret))
+
+
+def test_more_secrets_than_one_pattern_bears() -> None:
+    secrets = [f"{number:06d}" + "!#$&'()*+,/:;=?@[]<>" * 12 for number in range(160)]
+    mask = Mask(secrets)
+    assert mask.value({"first": secrets[0], "both": f"{secrets[158]} {secrets[159]}"}) == {
+        "first": MASK,
+        "both": f"{MASK} {MASK}",
+    }
 
 
 def test_longest_secret_wins() -> None:

@@ -13,7 +13,7 @@ from dustrun import clock, ids
 from dustrun.catalog import Catalog
 from dustrun.core import exact_json
 from dustrun.core.hosts import HostRule, is_allowed, parse_rule
-from dustrun.core.masking import Mask
+from dustrun.core.masking import LEAST, Mask
 from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem
 from dustrun.outbound.target import parse
 from dustrun.sdk.connector import MASK, Connector
@@ -87,6 +87,7 @@ class Connectors:
         """Stores a connector; raises `Invalid` with every problem by field."""
         type_ = self._type(new.type)
         data = _data(type_, new.data)
+        _refuse_short(type_, new.data)
         hosts = _hosts(type_, new.allowed_hosts)
         _check(type_, data, hosts)
         await self._vault.prepare()
@@ -138,6 +139,7 @@ class Connectors:
         else:
             stored = await self._find_data(old)
             data = _data(type_, _with_kept_secrets(type_, change.data, stored))
+            _refuse_short(type_, {name: text for name, text in change.data.items() if text != MASK})
         old_hosts = exact_json.loads(old.allowed_hosts)
         hosts = old_hosts if change.allowed_hosts is None else _hosts(type_, change.allowed_hosts)
         _check(type_, data, hosts)
@@ -309,6 +311,20 @@ def _data(type_: Connector, given: Mapping[str, Any]) -> BaseModel:
         mask = Mask(str(given[name]) for name in type_.secret_fields if given.get(name))
         details = [replace(one, message=mask.text(one.message)) for one in problems]
         raise Invalid(f'The data of a connector "{type_.type}" is not valid.', details=details) from None
+
+
+def _refuse_short(type_: Connector, given: Mapping[str, Any]) -> None:
+    """Refuses a new secret that runs could not hide; one that is stored already goes on working."""
+    short = [name for name in sorted(type_.secret_fields) if 0 < len(str(given.get(name) or "")) < LEAST]
+    if short:
+        message = (
+            f"is too short: a secret has at least {LEAST} characters, since a shorter one occurs by chance and could "
+            "not be hidden in what runs show; ask the provider for a longer one"
+        )
+        raise Invalid(
+            f'The data of a connector "{type_.type}" is not valid.',
+            details=[Problem(f"data.{name}", message) for name in short],
+        )
 
 
 def _hosts(type_: Connector, given: Sequence[str]) -> list[str]:

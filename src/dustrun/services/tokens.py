@@ -9,7 +9,7 @@ from typing import Any, Final
 from dustrun import clock, log
 from dustrun.core import exact_json
 from dustrun.core.exact_json import JsonError
-from dustrun.core.masking import Mask
+from dustrun.core.masking import LEAST, Mask
 from dustrun.errors import Permanent, Temporary, Uncertain
 from dustrun.sdk.connector import Connector
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
@@ -160,7 +160,7 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
     if response.status >= 300 or not isinstance(answer, dict):
         raise Permanent(f'The token endpoint of the connector "{name}" answered {response.status}{_why(answer, mask)}.')
     token, kind = answer.get("access_token"), str(answer.get("token_type", "bearer"))
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not isinstance(token, str) or not _is_usable(token):
         raise Permanent(f'The token endpoint of the connector "{name}" gave no usable access_token.')
     if kind.lower() != "bearer":
         raise Permanent(
@@ -170,6 +170,11 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
     lifetime_ms = _lifetime_ms(answer.get("expires_in"))
     renew_at = clock.now_ms() + lifetime_ms - min(_EARLY_MS, lifetime_ms // 5)
     return _Granted(token, renew_at, fresh if isinstance(fresh, str) and fresh else None)
+
+
+def _is_usable(token: str) -> bool:
+    """Whether it can go into a header, and be masked."""
+    return len(token) >= LEAST and token.isascii() and token.isprintable() and " " not in token
 
 
 def _lifetime_ms(expires_in: Any) -> int:
