@@ -146,18 +146,33 @@ class LiveChain:
         errors: Sequence[Mapping[str, Any]] = (),
         gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take now, with `gas_limit` when it gets no more than that (nodes may pass over
-        one below 21,000); raises `Permanent` with the decoded reason when it would revert, `Invalid` when the sender
-        lacks the value."""
+        """Gas that the transaction would take in this block or the next, whichever is more: what a contract does once a
+        block or a second is cheap in the block that did it. With `gas_limit` when it gets no more than that (nodes may
+        pass over one below 21,000); raises `Permanent` with the decoded reason when it would revert, `Invalid` when the
+        sender lacks the value."""
         fields = {"from": sender, "value": hex(value_units), "data": wire.hexed(data)}
         if to is not None:
             fields["to"] = to
         if gas_limit is not None:
             fields["gas"] = hex(gas_limit)
         try:
-            return wire.quantity(await self.endpoints.call("eth_estimateGas", fields))
+            if not data:
+                return wire.quantity(await self.endpoints.call("eth_estimateGas", fields))
+            now, head = await asyncio.gather(self.endpoints.call("eth_estimateGas", fields), self.block())
+            return max(wire.quantity(now), await self._estimate_after(head, fields))
         except RpcError as error:
             raise to_error(error, "The transaction", errors) from None
+
+    async def _estimate_after(self, head: Block, fields: Mapping[str, str]) -> int:
+        """The same in the next block; 0 of an endpoint that does not estimate for another block than its newest."""
+        later_s = max(1, self._network.block_time_ms // 1000)
+        ahead = {"number": hex(head.number + 1), "time": hex(head.time + later_s)}
+        try:
+            return wire.quantity(await self.endpoints.call("eth_estimateGas", fields, "latest", {}, ahead))
+        except RpcError as error:
+            if kind_of(error) in (Kind.OTHER, Kind.NO_METHOD, Kind.NO_STATE):
+                return 0
+            raise
 
     async def broadcast(self, raw: bytes) -> Broadcast:
         """Sends signed bytes, once; never raises, because nothing that an endpoint says of it decides."""

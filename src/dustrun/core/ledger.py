@@ -30,6 +30,10 @@ class TxState(enum.StrEnum):
 
 
 PLAIN_GAS = 21_000
+SPARE_GAS = 50_000
+"""Two slots of storage that are written for the first time, where they were only read or written over before."""
+MOST_GAS = 2**24
+"""What one transaction may use on chains that have EIP-7825."""
 FOLLOWED = frozenset({TxState.SIGNED, TxState.SENT, TxState.MINED})
 """What the chain has yet to decide."""
 UNSETTLED = FOLLOWED | {TxState.DISPLACED}
@@ -54,9 +58,12 @@ def next_bid(bid: tuple[int, int], market: tuple[int, int], ceiling: int) -> tup
 
 
 def gas_limit_of(estimate: int, is_plain: bool) -> int:
-    """The gas limit by an estimate: a plain transfer takes what it takes; what runs code gets a quarter more, since the
-    state may change until it is included."""
-    return estimate if is_plain and estimate == PLAIN_GAS else estimate + estimate // 4
+    """The gas limit by an estimate: a plain transfer takes what it takes; what runs code gets half more, at most
+    `SPARE_GAS`, or a quarter where that is more, since the state may change until it is included."""
+    if is_plain and estimate == PLAIN_GAS:
+        return estimate
+    limit = estimate + max(estimate // 4, min(estimate // 2, SPARE_GAS))
+    return limit if estimate > MOST_GAS else min(limit, MOST_GAS)
 
 
 def intent_key(org_id: str, root_run_id: str, path: str, item: str, generation: int) -> str:
