@@ -66,10 +66,11 @@ def _command(words: tuple[str, ...]) -> list[str]:
 
 @contextlib.contextmanager
 def serving(data: Path, port: int, settings: Mapping[str, str]) -> Iterator[Server]:
-    """A server that is ready, with these variables; it is stopped by its process id on the way out."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """A server that is ready, with these variables; it is stopped by its process id on the way out.
+
+    Its master key is where `dustrun serve` looks for it too, so that one can take the other's place."""
     log_path = data / "server.log"
-    environment = {"DUSTRUN_MASTER_KEY_FILE": str(data / "master.key")} | {**os.environ, **settings}
+    environment = {**os.environ, **settings}
     command = _command(("serve", "--port", str(port), "--data-dir", str(data)))
     with log_path.open("ab") as log:
         before = log.tell()

@@ -73,14 +73,17 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-up-")))
     else:
         data = Path(asked.data_dir)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = PriceSource()
     source.start()
     chain = None if asked.chain == "no" else _open_chain(data, asked.once, stack)
     if chain is None and asked.chain == "need":
         return 1
-    server = stack.enter_context(
-        serving(data, free_port() if asked.once else first_free_port(asked.port), _settings(source, chain))
-    )
+    port = free_port() if asked.once else first_free_port(asked.port)
+    settings = _settings(source, chain)
+    if asked.once:
+        settings["DUSTRUN_MASTER_KEY_FILE"] = str(data / "master.key")  # it goes with the folder
+    server = stack.enter_context(serving(data, port, settings))
     _introduce(server, chain, source)
     status = price_check.show(server, source)
     if chain is not None:

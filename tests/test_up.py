@@ -125,6 +125,7 @@ def test_chain_and_wallet_survive_a_restart_and_a_lost_chain_gets_a_new_wallet(t
     npm_install(ROOT / "scripts" / "devchain")
     data = tmp_path / "data"
     first = _serve_once(data, with_commands=True)
+    assert _is_in_order(data)
     again = _serve_once(data)
     assert [wallet["name"] for wallet in again.wallets] == ["demo"]
     assert again.wallets == first.wallets
@@ -148,7 +149,7 @@ class _Seen:
 
 def _serve_once(data: Path, with_commands: bool = False) -> _Seen:
     """Starts, waits until it serves, looks, tries the commands that it tells, ends it as a service manager would."""
-    with started("--data-dir", str(data), "--chain", "need") as process:
+    with started("--data-dir", str(data), "--chain", "need", HOME=str(data.parent)) as process:
         output = until(process, "Guides:")
         url = re.search(r"Dustrun is up on (\S+)", output)
         assert url is not None
@@ -164,6 +165,15 @@ def _serve_once(data: Path, with_commands: bool = False) -> _Seen:
     assert all(is_closed(port) for port in listeners(output))
     network = json.loads((data / "devchain" / "networks" / "local.json").read_text())
     return _Seen(output, network["genesisHash"], wallets, runs)
+
+
+def _is_in_order(data: Path) -> bool:
+    """Whether the folder is closed to others, and `dustrun serve` would find the key of the wallet in it."""
+    environment = _environment(HOME=str(data.parent), DUSTRUN_DATA_DIR=str(data))
+    words = [sys.executable, "-m", "dustrun", "doctor", "--offline", "--json"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    found = {check["name"]: check["state"] for check in json.loads(done.stdout)}
+    return (found["secrets"], found["data folder"]) == ("ok", "ok")
 
 
 def _try_commands(server: Served, output: str) -> None:
@@ -269,13 +279,13 @@ def test_the_chain_can_be_left_out() -> None:
 def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path: Path) -> None:
     npm_install(ROOT / "scripts" / "devchain")
     data = tmp_path / "data"
-    with started("--data-dir", str(data), "--chain", "need") as process:
+    with started("--data-dir", str(data), "--chain", "need", HOME=str(tmp_path)) as process:
         until(process, "local chain  ")
         left = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.kill()
     node = (data / "devchain" / "state.lock").read_text()
     try:
-        status, output = whole("--data-dir", str(data), "--chain", "need")
+        status, output = whole("--data-dir", str(data), "--chain", "need", HOME=str(tmp_path))
     finally:
         for pid in left:
             os.kill(pid, signal.SIGTERM)

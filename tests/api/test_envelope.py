@@ -22,9 +22,56 @@ async def test_an_unknown_route_and_a_wrong_method(owner: Client) -> None:
     assert (missing.status, missing.code) == (404, 404004)
     trailing = await owner.get("/v1/workflows/")
     assert trailing.status in (404, 405)
+    assert "GET /v1/nothing" in missing.body["message"]
     wrong = await owner.send("PATCH", PATH)
     assert (wrong.status, wrong.code) == (405, 405001)
-    assert wrong.response.headers["allow"]
+    assert (wrong.response.headers["allow"], wrong.body["message"]) == (
+        "GET, POST",
+        "There is no PATCH /v1/workflows; this route takes GET, POST.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "told"),
+    [
+        ({"naem": "x"}, "naem", 'There is no such field here. Did you mean "name"?'),
+        ({}, "name", "This field is required."),
+        ({"name": 1}, "name", "Must be a text."),
+        (
+            {"definition": {"nodes": {"a": {"type": "log", "paylod": {}}}}},
+            "definition.nodes.a.paylod",
+            'There is no such field here. Did you mean "payload"?',
+        ),
+        ([], "body", "Must be a JSON object."),
+        (None, "body", "This field is required."),
+    ],
+)
+async def test_each_field_is_told_what_was_expected(owner: Client, body: Any, field: str, told: str) -> None:
+    reply = await owner.post(PATH, body)
+    assert (reply.status, reply.code) == (400, 400001)
+    assert {detail["field"]: detail["message"] for detail in reply.body["details"]}[field] == told
+
+
+async def test_a_run_call_tells_the_field_that_was_meant(owner: Client) -> None:
+    workflow = await owner.create_workflow()
+    reply = await owner.post(f"{PATH}/{workflow['id']}/run", {"simulte": True, "dustTest": "yes"})
+    assert {detail["field"]: detail["message"] for detail in reply.body["details"]} == {
+        "simulte": 'There is no such field here. Did you mean "simulate"?',
+        "dustTest": "Must be true or false.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("staus=draft", 'There is no such parameter here. Did you mean "status"?'),
+        ("page=2", "There is no such parameter here. There are: "),
+    ],
+)
+async def test_a_misspelt_filter_is_no_filter(owner: Client, query: str, told: str) -> None:
+    reply = await owner.get(f"{PATH}?limit=1&{query}")
+    assert (reply.status, reply.code, reply.fields) == (400, 400002, [query.partition("=")[0]])
+    assert reply.body["details"][0]["message"].startswith(told)
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def test_an_operator_adds_and_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({**OWN, "confirmations": 0}, "confirmations: Input should be greater"),
-        ({**OWN, "gas": 1}, "gas: Extra inputs are not permitted"),
+        ({**OWN, "confirmations": 0}, "confirmations: Must be greater"),
+        ({**OWN, "gas": 1}, "gas: There is no such field here"),
         ({**OWN, "shortName": "base"}, "8453 and 4242 have the same shortName 'base'"),
         ({**OWN, "wrappedNative": "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"}, "wrapped_native: .*needs its EIP-55"),
         ({**OWN, "multicall3": "0xcA11bde05977b3631167028862bE2a173976cA11"}, "multicall3: the capitals of"),

@@ -391,7 +391,7 @@ def test_no_code_is_left_out() -> None:
         (
             {"type": "log", "payload": {"message": 1, "level": "loud"}},
             "payload.level",
-            "Input should be 'debug', 'info', 'warning' or 'error'.",
+            'Must be "debug", "info", "warning" or "error".',
         ),
         (
             {"type": "switch", "payload": {"cases": [{"name": "x", "expression": "true"}, {"name": "y"}]}},
@@ -401,18 +401,18 @@ def test_no_code_is_left_out() -> None:
         (
             {"type": "if", "payload": {"condition": "{{$trigger.body.x > 1}}"}},
             "payload.condition",
-            "Input should be a valid dictionary.",
+            "Must be a JSON object.",
         ),
         (
             {"type": "switch", "payload": {"cases": "{{$trigger.body.cases}}"}},
             "payload.cases",
-            "Input should be a valid tuple.",
+            "Must be a list.",
         ),
         ({"type": "if", "payload": {}}, "payload", "Give either `condition` or `expression`."),
         (
             {"type": "pluck", "payload": {"array": [], "fields": {"x": 5}}},
             "payload.fields.x",
-            "Input should be a valid string.",
+            "Must be a text.",
         ),
         (
             {"type": "filter", "payload": {"array": [], "condition": {"x": {"$gtt": 1}}}},

@@ -112,6 +112,8 @@ async def test_archiving_says_what_stands_in_the_way(server: Composition, owner:
     assert (still.code, still.body["details"][0]["id"]) == (409041, "sig_1")
     await server.execute(sa.update(tables.signatures).values(state="signed"))
     gone = (await owner.delete(f"{path}?force=true")).data
+    (problem,) = (await owner.post("/v1/workflows/validate", {"definition": definition})).data["errors"]
+    assert (problem["code"], problem["field"]) == ("archived_wallet", "nodes.say.connector.id")
     assert (gone["canSign"], gone["archivedAt"] is None) == (False, False)
     assert (await owner.delete(path)).data == gone
     assert (await owner.get(path)).data == gone
@@ -123,6 +125,23 @@ async def test_archiving_says_what_stands_in_the_way(server: Composition, owner:
     assert "keystore" in (await owner.post(f"{path}/export", {"password": "long enough"})).data
     row = await server.parts.wallets.find_signing(wallet["organizationId"], wallet["id"])
     assert row is None
+
+
+async def test_a_wallet_that_is_not_there_is_told_before_the_run(owner: Client) -> None:
+    connector = {"type": "wallet", "id": "treasury"}
+    definition = {
+        "nodes": {
+            "root": {"type": "manual", "children": ["say"]},
+            "say": {"type": "log", "connector": connector, "payload": {"message": "x"}},
+        },
+        "triggerNodeIds": ["root"],
+    }
+    found = (await owner.post("/v1/workflows/validate", {"definition": definition})).data
+    assert [(problem["code"], problem["field"]) for problem in found["errors"]] == [
+        ("unknown_wallet", "nodes.say.connector.id")
+    ]
+    flow = await owner.create_workflow(definition)
+    assert (await owner.post(f"/v1/workflows/{flow['id']}/publish")).code == 400228
 
 
 def _filler(table: sa.Table, wallet: dict[str, Any]) -> dict[str, Any]:

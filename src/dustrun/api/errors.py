@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -20,22 +22,23 @@ _BY_STATUS = {
 }
 
 
-def _of_request(error: RequestValidationError) -> DustrunError:
+def _of_request(error: RequestValidationError, body: Any) -> DustrunError:
     errors = error.errors()
     outside = [found for found in errors if found["loc"] and found["loc"][0] in _OUTSIDE_BODY]
     if outside and len(outside) == len(errors):
         return Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems_of(errors, skip=1))
-    return Invalid("The request body is not valid.", details=problems_of(errors, skip=1))
+    return Invalid("The request body is not valid.", details=problems_of(errors, skip=1, model=body))
 
 
-def as_failure(error: Exception, request_id: str) -> DustrunError:
-    """Any exception as the failure that the caller sees; defects go to the log with the request's id."""
+def as_failure(error: Exception, request_id: str, body: Any = None) -> DustrunError:
+    """Any exception as the failure that the caller sees; defects go to the log with the request's id. `body` is the
+    model of the route's body."""
     if isinstance(error, DustrunError) and error.code != Code.INTERNAL:
         if error.code.status == 500:
             _logger.error("request failed", request_id=request_id, error=error.message)
         return error
     if isinstance(error, RequestValidationError):
-        return _of_request(error)
+        return _of_request(error, body)
     if isinstance(error, ValidationError):
         return Invalid("The request body is not valid.", details=problems_of(error.errors()))
     if isinstance(error, HTTPException) and error.status_code in _BY_STATUS:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
@@ -25,7 +26,8 @@ from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.core.fields import Fields
-from dustrun.errors import Code, DustrunError
+from dustrun.core.validate import near
+from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.services.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.principal import Principal
 
@@ -99,6 +101,7 @@ class Route(APIRoute):
             if self.permission != PUBLIC:
                 by_link = self.admit_by_link(request) if self.admit_by_link is not None else None
                 principal = by_link or await admit(parts, request.scope, self.permission)
+            self._check_query(request)
             body, document = b"", None
             if request.method in _METHODS_WITH_BODY:
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
@@ -109,6 +112,32 @@ class Route(APIRoute):
             return await _answer_once(call, functools.partial(inner, _ReadRequest(request, body, document)))
 
         return handle
+
+    @functools.cached_property
+    def _known_query(self) -> list[str]:
+        return list(_query_of(self.dependant))
+
+    def _check_query(self, request: Request) -> None:
+        """A filter that is misspelt would be no filter. Links are let be: what carries them may add to them."""
+        if not request.scope["query_string"] or self.admit_by_link is not None or not self.path.startswith("/v1/"):
+            return
+        unknown = [name for name in request.query_params if name not in self._known_query]
+        if unknown:
+            told = [
+                Problem(name[:80], f"There is no such parameter here.{_meant(name, self._known_query)}")
+                for name in unknown
+            ]
+            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=told[:100])
+
+
+def _query_of(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for one in dependant.dependencies:
+        yield from _query_of(one)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    return near(name[:80], known) or (f" There are: {', '.join(known)}." if known else " This route has none.")
 
 
 async def _answer_once(call: Calling, answer: Callable[[], Awaitable[Response]]) -> Response:

@@ -70,12 +70,31 @@ def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> ASGIA
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        return _misrouted(request, error.status_code)
     return _failure_of(error, request.scope)
+
+
+def _misrouted(request: Request, status: int) -> Response:
+    """No such path, or a path without this method: says what there is instead."""
+    asked = f"{request.method} {request.scope['path']}"[:200]
+    if status == 404:
+        message = f"There is no route {asked}; GET /openapi.json lists all, and /docs shows them."
+        return _failure_of(DustrunError(message, code=Code.ROUTE_UNKNOWN), request.scope)
+    methods: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    allowed = ", ".join(sorted(methods))
+    error = DustrunError(f"There is no {asked}; this route takes {allowed}.", code=Code.METHOD_NOT_ALLOWED)
+    return failure(error, request_id(request.scope), {"Allow": allowed})
 
 
 def _failure_of(error: Exception, scope: Scope) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
-    return failure(as_failure(error, request_id(scope)), request_id(scope), headers)
+    body = getattr(scope.get("route"), "body_field", None)
+    model = None if body is None else body.field_info.annotation
+    return failure(as_failure(error, request_id(scope), model), request_id(scope), headers)
 
 
 def _document_routes(app: FastAPI) -> list[BaseRoute]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from dustrun.core.addresses import read_address
 from dustrun.core.network import Network
+from dustrun.core.wording import explain
 from dustrun.errors import Code, Invalid, Problem
 
 _FOLDER: Final = Path(__file__).parent / "networks"
@@ -62,7 +63,7 @@ def _network(path: Path, fields: Mapping[str, Any]) -> Network:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise NetworkFileError(f"{path}: {where}: {first['msg']}") from None
+        raise NetworkFileError(f"{path}: {where}: {explain(first['type'], first['msg'])}") from None
     for place, url in enumerate(network.endpoints):  # not shown: it may hold a secret
         if not url.startswith(("http://", "https://")):
             raise NetworkFileError(f"{path}: endpoints.{place}: must be an http:// or https:// URL")

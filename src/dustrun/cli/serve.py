@@ -11,6 +11,7 @@ import typer
 
 from dustrun.cli import output
 from dustrun.cli.failures import CliError, Exit
+from dustrun.core.wording import explain
 from dustrun.errors import DustrunError
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ def read_settings(flags: dict[str, Any]) -> Settings:
         raise CliError(f"A setting is not the JSON that it has to be: {error}.", hint=_HINT) from None
     except ValidationError as error:
         details = [
-            {"field": f"DUSTRUN_{'.'.join(map(str, found['loc'])).upper()}", "message": found["msg"]}
+            {
+                "field": f"DUSTRUN_{'.'.join(map(str, found['loc'])).upper()}",
+                "message": explain(found["type"], found["msg"]),
+            }
             for found in error.errors(include_url=False)
         ]
         raise CliError("The settings are not valid.", details=details, hint=_HINT) from error

@@ -51,7 +51,7 @@ class Money:
         if view is not None:
             return view
         if wallet_id is not None:
-            raise Invalid(f'There is no wallet "{wallet_id}" in this organisation.')
+            raise Invalid(f'There is no wallet "{wallet_id}" in this organisation; GET /v1/wallets lists the ids.')
         raise Invalid(
             "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
             '{"type": "wallet", "id": "wal_…"}.'

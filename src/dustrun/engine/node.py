@@ -20,7 +20,8 @@ from dustrun.core.masking import MASK
 from dustrun.core.plan import Start
 from dustrun.core.program import ProgramNode
 from dustrun.core.state import Mode
-from dustrun.core.validate import explain, field_path
+from dustrun.core.validate import field_path
+from dustrun.core.wording import explain
 from dustrun.engine import control
 from dustrun.engine.context import NodeContext
 from dustrun.engine.errands import Errand

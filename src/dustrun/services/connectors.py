@@ -306,7 +306,8 @@ def _data(type_: Connector, given: Mapping[str, Any]) -> BaseModel:
     try:
         return type_.data.model_validate(dict(given))
     except ValidationError as error:
-        found = problems_of(error.errors(include_url=False, include_input=False, include_context=False), whole="data")
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        found = problems_of(errors, whole="data", model=type_.data)
         problems = [replace(one, field="data" if one.field == "data" else f"data.{one.field}") for one in found]
         mask = Mask(str(given[name]) for name in type_.secret_fields if given.get(name))
         details = [replace(one, message=mask.text(one.message)) for one in problems]

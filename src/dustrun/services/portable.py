@@ -205,7 +205,7 @@ def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
     try:
         definition = Definition.model_validate(_bound(document.pop("definition", None), values))
     except ValidationError as error:
-        details = problems_of(error.errors(), whole="definition")
+        details = problems_of(error.errors(), whole="definition", model=Definition)
         raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=details) from None
     return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
 
@@ -232,7 +232,7 @@ def _references(found: Any) -> list[Reference]:
     try:
         return TypeAdapter(list[Reference]).validate_python(found)
     except ValidationError as error:
-        details = problems_of(error.errors(), whole="references")
+        details = problems_of(error.errors(), whole="references", model=Reference)
         raise Invalid("The file's references cannot be read.", details=details) from None
 
 

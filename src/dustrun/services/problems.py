@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
+from pydantic import BaseModel
+
+from dustrun.core.validate import near
+from dustrun.core.wording import explain
 from dustrun.errors import Problem
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
@@ -28,9 +32,39 @@ def field_path(location: Sequence[Any]) -> str:
     return path
 
 
-def problems_of(errors: Sequence[Any], *, skip: int = 0, whole: str = "body") -> list[Problem]:
-    """The findings, a hundred at most; `skip` leaves out the first parts of each location, `whole` names the root."""
-    return [
-        Problem(field_path(error["loc"][skip:]) or whole, str(error["msg"]), code=str(error["type"]))
-        for error in errors[:_MAX_PROBLEMS]
-    ]
+def problems_of(errors: Sequence[Any], *, skip: int = 0, whole: str = "body", model: Any = None) -> list[Problem]:
+    """The findings, a hundred at most; `skip` leaves out the first parts of each location, `whole` names the root.
+    With the `model` that was looked for, a misspelt field is told the name that it is near to."""
+    return [_problem(error, error["loc"][skip:], whole, model) for error in errors[:_MAX_PROBLEMS]]
+
+
+def _problem(error: Any, location: Sequence[Any], whole: str, model: Any) -> Problem:
+    message = explain(error["type"], error["msg"])
+    if error["type"] == "extra_forbidden" and location:
+        message += near(str(location[-1])[:_MAX_NAME], _names_beside(model, location))
+    return Problem(field_path(location) or whole, message, code=str(error["type"]), node_id=_node_of(location))
+
+
+def _node_of(location: Sequence[Any]) -> str | None:
+    """The node of a definition that the location lies in."""
+    inside = location[1:] if location[:1] == ("definition",) else location
+    is_node = len(inside) > 1 and inside[0] == "nodes" and isinstance(inside[1], str)
+    return inside[1] if is_node else None
+
+
+def _names_beside(model: Any, location: Sequence[Any]) -> list[str]:
+    """The fields that there are where the last part of the location was not found."""
+    models = list(_models_in(model))
+    for part in location[:-1]:
+        fields = (info for found in models for name, info in found.model_fields.items() if part in (info.alias, name))
+        models = [inner for info in fields for inner in _models_in(info.annotation)] or models
+    return [info.alias or name for found in models for name, info in found.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of: itself, the items of a list, the cases of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for part in get_args(annotation):
+        yield from _models_in(part)

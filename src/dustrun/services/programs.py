@@ -73,7 +73,7 @@ class Programs:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
-            found = problems_of(error.errors(include_url=False))
+            found = problems_of(error.errors(include_url=False), model=Definition)
             raise Invalid("The definition is not valid.", code=Code.DEFINITION_INVALID, details=found) from None
         problems = tuple(validate.check(definition, self._specs))
         if any(problem.severity == "error" for problem in problems):

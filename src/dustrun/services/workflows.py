@@ -21,7 +21,7 @@ from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.services import audit, idempotency, references
 from dustrun.services.paging import Page, Paging, page_of
 from dustrun.services.principal import Principal
-from dustrun.services.problems import field_path
+from dustrun.services.problems import problems_of
 from dustrun.services.versions import get_version, get_workflow, make_version
 from dustrun.services.workflow_changes import (
     ACTIVE,
@@ -164,7 +164,7 @@ class Workflows:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
-            return [_shape_problem(found) for found in error.errors()]
+            return problems_of(error.errors(), whole="definition", model=Definition)
         return await self.find_problems(principal, definition)
 
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
@@ -371,15 +371,3 @@ def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: i
             code=Code.REHEARSAL_MISSING,
             details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {checked}')],
         )
-
-
-def _shape_problem(found: Any) -> Problem:
-    """A finding of the models about the document's shape."""
-    location = found["loc"]
-    inside = len(location) > 1 and location[0] == "nodes" and isinstance(location[1], str)
-    return Problem(
-        field_path(location) or "definition",
-        found["msg"],
-        code=found["type"],
-        node_id=location[1] if inside else None,
-    )

@@ -73,7 +73,8 @@ def parse_body(document: Any) -> RunBody:
     try:
         return RunBody.model_validate(document)
     except ValidationError as error:
-        raise Invalid("The request body is not valid.", details=problems_of(error.errors(include_url=False))) from None
+        details = problems_of(error.errors(include_url=False), model=RunBody)
+        raise Invalid("The request body is not valid.", details=details) from None
 
 
 def request_of(body: RunBody, trace: dict[str, str] | None = None) -> RunRequest:

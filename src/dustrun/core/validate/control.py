@@ -10,7 +10,8 @@ from dustrun.core import graph as graphs
 from dustrun.core.control import CONTROL, RESUMABLE
 from dustrun.core.definition import Node
 from dustrun.core.specs import Specs
-from dustrun.core.validate.words import explain, field_path, near, problem
+from dustrun.core.validate.words import field_path, near, problem
+from dustrun.core.wording import explain
 from dustrun.errors import Problem
 
 MAX_NESTING = 10

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from dustrun.core.definition import UNBOUND, Definition, Node
 from dustrun.core.program import split_payload
 from dustrun.core.specs import NodeSpec, Specs
-from dustrun.core.validate.words import explain, field_path, has, near, problem, seen_location
+from dustrun.core.validate.words import field_path, has, near, problem, seen_location
+from dustrun.core.wording import explain
 from dustrun.errors import Problem
 
 _WALLET = "wallet"

@@ -1,4 +1,4 @@
-"""Problems in words: where a value lies, what was expected, and the name that was perhaps meant."""
+"""Problems in words: where a value lies, and the name that was perhaps meant."""
 
 from __future__ import annotations
 
@@ -12,19 +12,11 @@ from dustrun.errors import Problem
 
 def near(name: str, known: Iterable[str]) -> str:
     """A hint like ` Did you mean "log"?`, or nothing; looks at the first thousand of `known`."""
-    close = difflib.get_close_matches(name, list(dict.fromkeys(itertools.islice(known, 1000))), n=2, cutoff=0.6)
+    names = list(dict.fromkeys(itertools.islice(known, 1000)))
+    begun = [other for other in names if len(name) >= 3 and other.startswith(name)]
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6) or begun[:2]
     quoted = " or ".join(f'"{match}"' for match in close)
     return f" Did you mean {quoted}?" if close else ""
-
-
-def explain(kind: str, message: str) -> str:
-    """A validator's message in words of ours where its own would puzzle."""
-    if kind == "missing":
-        return "This field is required."
-    if kind == "extra_forbidden":
-        return "There is no such field here."
-    text = message.removeprefix("Value error, ")
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def field_path(location: Iterable[int | str]) -> str:

@@ -1,0 +1,50 @@
+"""What a validator found, in the words of whoever reads it: what was expected, and not what Python calls it."""
+
+from __future__ import annotations
+
+import re
+
+_OBJECT = "Must be a JSON object."
+_LIST = "Must be a list."
+_WHOLE = "Must be a whole number."
+_NUMBER = "Must be a number, or a text of one."
+_YES_OR_NO = "Must be true or false."
+_BY_KIND = {
+    "missing": "This field is required.",
+    "extra_forbidden": "There is no such field here.",
+    "bool_type": _YES_OR_NO,
+    "bool_parsing": _YES_OR_NO,
+    "string_type": "Must be a text.",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "decimal_type": _NUMBER,
+    "decimal_parsing": _NUMBER,
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "set_type": _LIST,
+    "frozen_set_type": _LIST,
+}
+_PYTHON = (
+    (re.compile(r"^Value error, "), ""),
+    (re.compile(r"^Input should be "), "Must be "),
+    (re.compile(r"^(?:String|List|Tuple|Set|Dictionary|Value|Data) should "), "Must "),
+    (re.compile(r" after validation, not \d+$"), ""),
+)
+_QUOTED = re.compile(r"'([^'\"]*)'")
+
+
+def explain(kind: str, message: str) -> str:
+    """A validator's message as a sentence of ours."""
+    if kind in _BY_KIND:
+        return _BY_KIND[kind]
+    text = message
+    for pattern, words in _PYTHON:
+        text = pattern.sub(words, text)
+    if kind in ("literal_error", "enum"):
+        text = _QUOTED.sub(r'"\1"', text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
