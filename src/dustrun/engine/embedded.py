@@ -7,8 +7,6 @@ its turn, organisations taking turns.
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections import deque
 from dataclasses import dataclass
 
 from dustrun import clock, log
@@ -20,6 +18,8 @@ from dustrun.engine.observer import note_start
 from dustrun.engine.record import Recorder
 from dustrun.engine.runner import Runner
 from dustrun.engine.takeup import take_up
+from dustrun.engine.timers import Timers
+from dustrun.engine.turns import Known, Turns
 from dustrun.engine.world import Superseded, World
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.ports import RunFacts
@@ -33,8 +33,6 @@ _TRY_AGAIN_S = 0.5
 _MAX_WRITER_BACKLOG = 5000
 _MAX_RESTING = 67_108_864
 _MAX_RESTING_RUNS = 200
-
-Group = tuple[str, str | None]
 
 
 @dataclass(slots=True)
@@ -52,35 +50,16 @@ class Opening:
         return self.runner.facts
 
 
-@dataclass(slots=True)
-class _Known:
-    """An unfinished run of this process."""
-
-    org_id: str
-    group: Group | None
-    max_open: int | None
-    runner: Runner | None = None
-    task: asyncio.Task[None] | None = None
-    queued: bool = False
-    again: bool = False
-    is_cancelling: bool = False
-
-
 class EmbeddedEngine:
     """Advances every unfinished run of the store in this process."""
 
     def __init__(self, world: World, programs: Programs) -> None:
         self._world = world
         self._programs = programs
-        self._known: dict[int, _Known] = {}
-        self._groups: dict[Group, dict[int, None]] = {}
-        self._queues: dict[str, deque[int]] = {}
-        self._queued = 0
-        self._advancing: dict[str, int] = {}
-        self._advancing_total = 0
+        self._turns = Turns(world.settings, self._drive)
+        self._known = self._turns.known
         self._resting: dict[int, int] = {}
-        self._timers: list[tuple[int, int]] = []
-        self._timer_moved = asyncio.Event()
+        self._timers = Timers(self.wake)
         self._timer_task: asyncio.Task[None] | None = None
         self._refusing = False
         self._doubted: dict[tuple[str, str], Opening] = {}
@@ -92,7 +71,7 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Takes up every unfinished run."""
-        self._timer_task = asyncio.get_running_loop().create_task(self._keep_time())
+        self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
         self._world.writer.on_doubt = self._doubt
         self._world.writer.on_settled = self._world.hub.lose_all
         self._take_in(await self._world.database.read(run_rows.list_open))
@@ -109,7 +88,7 @@ class EmbeddedEngine:
             if known is None:
                 group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
                 limit = loads(run.concurrency)["max"] if run.concurrency else None
-                self._register(run.pk, _Known(run.org_id, group, limit))
+                self._turns.register(run.pk, Known(run.org_id, group, limit))
             elif run.cancel_requested_at is not None:
                 self.cancel(run.pk)
                 continue
@@ -120,7 +99,7 @@ class EmbeddedEngine:
             if is_due:
                 self.wake(run.pk)
             elif known is None and run.wake_at is not None:
-                self._set_timer(run.wake_at, run.pk)
+                self._timers.set(run.wake_at, run.pk)
 
     def refuse(self) -> None:
         """The server is about to stop: new runs of callers are refused, what runs goes on for now."""
@@ -163,17 +142,17 @@ class EmbeddedEngine:
     @property
     def queued(self) -> int:
         """Runs that wait for their turn."""
-        return self._queued
+        return self._turns.queued
 
     @property
     def advancing(self) -> int:
         """Runs that advance now."""
-        return self._advancing_total
+        return self._turns.advancing
 
     @property
     def waiting(self) -> int:
         """Unfinished runs that neither advance nor queue."""
-        return len(self._known) - self._advancing_total - self._queued
+        return len(self._known) - self._turns.advancing - self._turns.queued
 
     # --- the port ---
 
@@ -182,7 +161,7 @@ class EmbeddedEngine:
         settings = self._world.settings
         if self._stopping or (self._refusing and facts.caller is None):
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
-        if self._queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
+        if self._turns.queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
         facts.fence = 1
         journal = Journal.of(batch.added.values())
@@ -190,7 +169,7 @@ class EmbeddedEngine:
         if len(journal.by_path) > 1:  # a retry keeps what succeeded
             plan.restore(journal.by_path.values())
         runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
-        rides = max_open is None and self._has_room(facts.org_id)
+        rides = max_open is None and self._turns.has_room(facts.org_id)
         if rides:
             runner.open()
         return Opening(runner.recorder.take(), runner, rides, max_open)
@@ -202,10 +181,10 @@ class EmbeddedEngine:
         note_start(facts)
         opening.runner.last_seq = len(opening.batch.events)
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
-        known = _Known(facts.org_id, group, opening.max_open, opening.runner)
-        self._register(run_pk, known)
+        known = Known(facts.org_id, group, opening.max_open, opening.runner)
+        self._turns.register(run_pk, known)
         if opening.rides:
-            self._begin(run_pk, known)
+            self._turns.begin(run_pk, known)
         else:
             self.wake(run_pk)
 
@@ -217,7 +196,7 @@ class EmbeddedEngine:
 
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """A workflow's unfinished runs under a concurrency key, oldest first."""
-        return list(self._groups.get((workflow_id, concurrency_key), ()))
+        return self._turns.of_group((workflow_id, concurrency_key))
 
     def wake(self, run_pk: int) -> None:
         """Something happened that the run may go on with."""
@@ -229,10 +208,7 @@ class EmbeddedEngine:
             if known.runner is not None:
                 known.runner.poke()
         elif not known.queued:
-            known.queued = True
-            self._queued += 1
-            self._queues.setdefault(known.org_id, deque()).append(run_pk)
-            self._admit()
+            self._turns.enqueue(run_pk, known)
 
     def cancel(self, run_pk: int) -> None:
         """Someone asked to cancel; the request is on disk."""
@@ -248,77 +224,9 @@ class EmbeddedEngine:
             known.is_cancelling = True  # it may just be read, from rows that do not say so yet
             self.wake(run_pk)
 
-    # --- turns ---
-
-    def _has_room(self, org_id: str) -> bool:
-        settings = self._world.settings
-        return (
-            self._queued == 0
-            and self._advancing_total < settings.max_running_runs
-            and self._advancing.get(org_id, 0) < settings.max_running_runs_per_org
-        )
-
-    def _admit(self) -> None:
-        """Begins queued runs while there is room, organisations taking turns."""
-        settings = self._world.settings
-        progress = True
-        while progress and self._advancing_total < settings.max_running_runs:
-            progress = False
-            for org_id in list(self._queues):
-                if self._advancing.get(org_id, 0) < settings.max_running_runs_per_org:
-                    progress = self._admit_one(org_id) or progress
-                if self._advancing_total >= settings.max_running_runs:
-                    return
-
-    def _admit_one(self, org_id: str) -> bool:
-        """Begins the organisation's first queued run whose workflow's own limit lets it."""
-        queue = self._queues[org_id]
-        for run_pk in queue:
-            known = self._known.get(run_pk)
-            if known is None or self._is_first(run_pk, known):
-                queue.remove(run_pk)
-                self._queued -= 1
-                if not queue:
-                    del self._queues[org_id]
-                if known is not None:
-                    known.queued = False
-                    self._begin(run_pk, known)
-                return True
-        return False
-
-    def _is_first(self, run_pk: int, known: _Known) -> bool:
-        """Whether fewer than the workflow's limit of unfinished runs are older than this one."""
-        if known.max_open is None or known.group is None:
-            return True
-        for position, other in enumerate(self._groups.get(known.group, ())):
-            if position >= known.max_open:
-                return False
-            if other == run_pk:
-                return True
-        return False
-
-    def _begin(self, run_pk: int, known: _Known) -> None:
-        self._advancing_total += 1
-        self._advancing[known.org_id] = self._advancing.get(known.org_id, 0) + 1
-        known.task = asyncio.get_running_loop().create_task(self._drive(run_pk, known))
-
-    def _register(self, run_pk: int, known: _Known) -> None:
-        self._known[run_pk] = known
-        if known.group is not None:
-            self._groups.setdefault(known.group, {})[run_pk] = None
-
-    def _forget(self, run_pk: int) -> None:
-        known = self._known.pop(run_pk)
-        self._resting.pop(run_pk, None)
-        if known.group is not None:
-            runs = self._groups[known.group]
-            runs.pop(run_pk, None)
-            if not runs:
-                del self._groups[known.group]
-
     # --- one run ---
 
-    async def _drive(self, run_pk: int, known: _Known) -> None:
+    async def _drive(self, run_pk: int, known: Known) -> None:
         again_after: float | None = None
         answer: Waiting | Done | None = None
         try:
@@ -334,38 +242,37 @@ class EmbeddedEngine:
         finally:
             if again_after is not None:
                 await self._forget_rehearsal(known)
-            self._advancing_total -= 1
-            self._advancing[known.org_id] -= 1
-            known.task = None
+            self._turns.left(known)
             if isinstance(answer, Waiting):
                 self._rest(run_pk, known)
             else:
                 known.runner = None
         self._after(run_pk, known, answer, again_after)
 
-    async def _advance(self, run_pk: int, known: _Known) -> Waiting | Done | None:
+    async def _advance(self, run_pk: int, known: Known) -> Waiting | Done | None:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
             known.runner = await take_up(self._world, self._programs, run_pk)
         if known.runner is None:
-            self._forget(run_pk)
+            self._resting.pop(run_pk, None)
+            self._turns.forget(run_pk)
             return None
         if known.is_cancelling:
             known.runner.cancel()
         return await known.runner.advance()
 
-    async def _end_rehearsal(self, known: _Known, answer: Waiting | Done | None) -> None:
+    async def _end_rehearsal(self, known: Known, answer: Waiting | Done | None) -> None:
         """What a simulation holds is let go with its end."""
         if isinstance(answer, Done) and known.runner is not None and self._world.money is not None:
             await self._world.money.rehearsals.end(known.runner.facts)
 
-    async def _forget_rehearsal(self, known: _Known) -> None:
+    async def _forget_rehearsal(self, known: Known) -> None:
         """Something was not written: what memory holds of a simulation may be ahead of the tables."""
         if known.runner is not None and self._world.money is not None:
             await self._world.money.rehearsals.forget(known.runner.facts)
 
-    def _rest(self, run_pk: int, known: _Known) -> None:
+    def _rest(self, run_pk: int, known: Known) -> None:
         """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are
         dropped when they are much."""
         assert known.runner is not None
@@ -377,35 +284,16 @@ class EmbeddedEngine:
             total -= self._resting.pop(oldest)
             self._known[oldest].runner = None
 
-    def _after(self, run_pk: int, known: _Known, answer: Waiting | Done | None, again_after: float | None) -> None:
+    def _after(self, run_pk: int, known: Known, answer: Waiting | Done | None, again_after: float | None) -> None:
         if isinstance(answer, Done):
-            self._forget(run_pk)
+            self._resting.pop(run_pk, None)
+            self._turns.forget(run_pk)
         elif again_after is not None:
-            self._set_timer(clock.now_ms() + int(again_after * 1000), run_pk)
+            self._timers.set(clock.now_ms() + int(again_after * 1000), run_pk)
         elif known.again:
             known.again = False
             self.wake(run_pk)
         elif isinstance(answer, Waiting) and answer.until is not None:
-            self._set_timer(answer.until, run_pk)
-        if self._queued and not self._stopping:
-            self._admit()
-
-    # --- time ---
-
-    def _set_timer(self, at: int, run_pk: int) -> None:
-        heapq.heappush(self._timers, (at, run_pk))
-        if self._timers[0] == (at, run_pk):
-            self._timer_moved.set()
-
-    async def _keep_time(self) -> None:
-        while True:
-            now = clock.now_ms()
-            while self._timers and self._timers[0][0] <= now:
-                self.wake(heapq.heappop(self._timers)[1])
-            wait_s = (self._timers[0][0] - now) / 1000 if self._timers else 3600.0
-            try:
-                async with asyncio.timeout(min(wait_s, 3600.0)):
-                    await self._timer_moved.wait()
-            except TimeoutError:
-                continue
-            self._timer_moved.clear()
+            self._timers.set(answer.until, run_pk)
+        if self._turns.queued and not self._stopping:
+            self._turns.admit()
