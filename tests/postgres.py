@@ -74,6 +74,12 @@ class Cluster:
         self._say(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
         return self.url(name)
 
+    def copy(self, url: str) -> str:
+        """The URL of a copy of a database that nobody uses."""
+        name = f"test_{next(self._numbers)}"
+        self._say(f"CREATE DATABASE {name} TEMPLATE {sa.make_url(url).database} STRATEGY file_copy")
+        return self.url(name)
+
     def _make_template(self) -> None:
         self._say(f"CREATE DATABASE {_TEMPLATE} STRATEGY file_copy")
         database = Database(self.url(_TEMPLATE))

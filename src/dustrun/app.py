@@ -72,7 +72,7 @@ from dustrun.services.wallet_funds import WalletFunds
 from dustrun.services.wallet_policies import WalletPolicies
 from dustrun.services.wallets import Wallets
 from dustrun.settings import Settings
-from dustrun.storage import migrate
+from dustrun.storage import migrate, places
 from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.shield import shield_process
@@ -103,6 +103,7 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
     lock.take()
     try:
         migrate.upgrade(database)
+        places.recognise(database)
         async with _parts(settings, database) as server:
             yield server
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,23 @@ def test_a_restored_store_says_so(data: Path, tmp_path: Path) -> None:
     folder.mkdir(mode=0o700)
     restore(f"sqlite:///{folder / 'dustrun.db'}", folder, tmp_path / "store.backup")
     assert _found(_settings(folder))["backup"].state == "warning"
+
+
+async def test_a_copied_store_says_so_before_and_after_its_first_start(tmp_path: Path) -> None:
+    async with composed(tmp_path):
+        pass
+    assert "place of the store" not in _found(_settings(tmp_path))
+    folder = tmp_path / "copied"
+    folder.mkdir(mode=0o700)
+    shutil.copy(tmp_path / "dustrun.db", folder / "dustrun.db")
+    found = _found(_settings(folder))["place of the store"]
+    assert (found.state, "dustrun moved" in (found.mend or "")) == ("warning", True)
+    shutil.copy(tmp_path / "owner.key", folder / "owner.key")
+    async with composed(folder):
+        pass
+    copied = _found(_settings(folder))
+    assert "place of the store" not in copied
+    assert (copied["backup"].state, "copy" in copied["backup"].says) == ("warning", True)
 
 
 # --- PostgreSQL ---

@@ -1,4 +1,4 @@
-"""`dustrun backup` and `dustrun restore`: the store into a file and out of it, past any server."""
+"""`dustrun backup` and `dustrun restore`: the store into a file and out of it, past any server; and `dustrun moved`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dustrun.cli import output
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.options import AsJson
 from dustrun.cli.serve import read_settings
-from dustrun.errors import DustrunError
+from dustrun.errors import Conflict, DustrunError
 
 if TYPE_CHECKING:
     from dustrun.settings import Settings
@@ -77,6 +77,35 @@ def restore(
     locked = _why_locked(settings)
     if locked is not None:
         output.note(f"No server starts on it yet. {locked}")
+
+
+def moved(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+    database_url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a store was moved and not copied, so that its open runs may spend.
+
+    A store that finds itself on another disk, or in another database, than where it was last served is taken for a
+    copy: another server may work on the original. The server must be stopped.
+    """
+    from dustrun.storage.places import say_moved  # slow import
+
+    if not yes:
+        typer.confirm("Is it certain that no server will ever run on what it was moved from?", abort=True, err=True)
+    try:
+        is_new = say_moved(_settings(data_dir, database_url))
+    except Conflict as error:
+        raise CliError("A server uses this store.", exit=Exit.SERVER, hint="Stop it first.") from error
+    except DustrunError as error:
+        raise _failure(error) from error
+    if as_json:
+        output.write_json({"wasMoved": is_new})
+    elif is_new:
+        output.say("Said: the store was moved. What its runs spend no longer waits for that.")
+    else:
+        output.say("The store lies where it was last served; there is nothing to say.")
 
 
 def _settings(data_dir: Path | None, database_url: str | None) -> Settings:

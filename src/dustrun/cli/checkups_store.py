@@ -18,7 +18,7 @@ from dustrun.cli.checkups_machine import answers_as_ours
 from dustrun.cli.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.settings import Settings
-from dustrun.storage import migrate, store_facts
+from dustrun.storage import migrate, places, store_facts
 from dustrun.storage.database import Database
 from dustrun.storage.lock import file_of
 from dustrun.storage.statement import Statement, Tx
@@ -231,7 +231,16 @@ def late_runs(settings: Settings, database: Database) -> list[Finding]:
 
 
 def restored(database: Database) -> list[Finding]:
-    """Whether the store came out of a backup, so that what happened since is missing."""
+    """Whether the store came out of a backup or is a copy, so that what happened since is missing."""
+    here = places.find(database)
+    before = database.read_now(places.recorded)
+    if before is not None and not before.is_same(here):
+        says = "it lies elsewhere than where it was last served: it is a copy, or it was moved"
+        mend = (
+            "If it was moved, and no server will ever run on what it was moved from, say dustrun moved before the next "
+            "start. Else start it: what its open runs would spend waits for a person."
+        )
+        return [Finding("place of the store", "warning", says, mend)]
     facts: list[Callable[[Tx], str | None]] = [
         lambda tx: store_facts.find(tx, store_facts.RESTORED_AT),
         lambda tx: store_facts.find(tx, store_facts.RESTORED_FROM),
@@ -239,11 +248,18 @@ def restored(database: Database) -> list[Finding]:
     at, taken = (database.read_now(fact) for fact in facts)
     if at is None:
         return []
-    says = f"restored at {clock.to_rfc3339(int(at))}, from {clock.to_rfc3339(int(taken or at))}"
+    when = clock.to_rfc3339(int(at))
+    says = f"found to be a copy at {when}" if taken is None else f"restored at {when}, from {_moment(taken)}"
     if clock.now_ms() - int(at) > _RESTORED_LONG_AGO_MS:
         return [Finding("backup", "ok", says)]
     mend = (
-        "Stop the server of the backup for good; runs that were open spend when you release their wallets (dustrun tx "
-        "release). Check what else was sent after the backup."
+        "Stop the server that it comes from for good; runs that were open spend when you release their wallets "
+        "(dustrun tx release). Check what else was sent since."
     )
+    if taken is None:
+        mend += " If it was moved and not copied, stop its server and say dustrun moved."
     return [Finding("backup", "warning", says, mend)]
+
+
+def _moment(at_ms: str) -> str:
+    return clock.to_rfc3339(int(at_ms))

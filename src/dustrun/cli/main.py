@@ -46,6 +46,7 @@ app.add_typer(chain.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("moved")(backup.moved)
 app.command("doctor")(doctor.doctor)
 app.command("new-action")(new_action.new_action)
 

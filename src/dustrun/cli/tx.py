@@ -108,9 +108,9 @@ def release(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Let a wallet spend again after the store came out of a backup, when you have looked at the chain."""
+    """Let a wallet spend again after the store came out of a backup or a copy, when you have looked at the chain."""
     if not yes:
-        warning = "What was paid after the backup is unknown here and could be paid again."
+        warning = "What was paid elsewhere since is unknown here and could be paid again."
         typer.confirm(f"{warning} Have you looked at the chain?", abort=True, err=True)
     client = client_of(server, key)
     body = {"walletId": wallet_id(client, wallet), "chainId": chain}

@@ -78,6 +78,8 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
         _empty(tx, manifest, names, replace)
         for entry in manifest.tables:
             _load(tx, database, archive, entry)
+        for name in (store_facts.PLACE, store_facts.BEFORE_COPY):  # said of the store that the backup was taken from
+            store_facts.forget(tx, name)
         store_facts.put(tx, store_facts.RESTORED_AT, str(clock.now_ms()))
         store_facts.put(tx, store_facts.RESTORED_FROM, str(manifest.taken_at))
         store_facts.put(tx, store_facts.RESTORED_RUNS, str(runs.newest_pk(tx)))

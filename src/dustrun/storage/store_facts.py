@@ -8,11 +8,16 @@ from dustrun.storage.statement import Statement, Tx
 from dustrun.storage.tables import store_facts as t
 
 RESTORED_AT = "restored_at"
-"""Milliseconds since the epoch: the store came out of a backup then; what happened after the backup is missing."""
+"""Milliseconds since the epoch: the store came out of a backup then, or was found to be a copy; what happened after the
+backup or the copy is missing."""
 RESTORED_FROM = "restored_from"
-"""Milliseconds since the epoch: when that backup was taken."""
+"""Milliseconds since the epoch: when that backup was taken; nobody knows it of a copy."""
 RESTORED_RUNS = "restored_runs"
-"""The key of the newest run in that backup: up to it, runs may have gone on elsewhere."""
+"""The key of the newest run in that backup or copy: up to it, runs may have gone on elsewhere."""
+PLACE = "place"
+"""Where the store was last served (`storage/places.py`)."""
+BEFORE_COPY = "before_copy"
+"""The three facts above as they were before the store was found to be a copy."""
 
 _FIND = Statement(sa.select(t.c.value).where(t.c.name == sa.bindparam("the_name")))
 _DELETE = Statement(sa.delete(t).where(t.c.name == sa.bindparam("the_name")))

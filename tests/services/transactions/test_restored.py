@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,7 +121,7 @@ async def test_a_run_of_the_backup_that_spends_later_waits_for_a_person(
                 assert await _ended(old.composition, run, node) == "success"
             await _approve(restored, run)
             held = await _until_held(restored)
-            assert "its run was open when the backup was taken" in held["waitsBecause"].lower()
+            assert "its run was open in the backup or copy" in held["waitsBecause"].lower()
             if first == "restored":
                 await _approve(old.composition, run)
                 assert await _ended(old.composition, run, node) == "success"
@@ -146,6 +147,28 @@ async def test_what_begins_after_the_restore_does_not_release_what_was_open(
             assert (await restored.owner.post("/v1/transactions/release", body)).data["released"] == 1
             assert await _ended(restored, run, node) == "success"
         assert (_paid(node, address(1)), _used(node)) == (14, 2)
+
+
+async def test_a_copy_started_beside_the_store_waits_for_a_person(tmp_path: Path, node: Anvil) -> None:
+    """Nobody used `dustrun restore`: the file was copied while the old server goes on."""
+    folder = tmp_path / "copied"
+    folder.mkdir(mode=0o700)
+    async with open_outbox(tmp_path, node) as old:
+        run = await _start(old.composition, _asking(PAY))
+        source = sqlite3.connect(old.composition.parts.settings.data_dir / "dustrun.db")
+        copy = sqlite3.connect(folder / "dustrun.db")
+        source.backup(copy)
+        source.close()
+        copy.close()
+        shutil.copy(old.composition.parts.settings.data_dir / "owner.key", folder / "owner.key")
+        target = f"sqlite:///{folder / 'dustrun.db'}", folder
+        async with _served(old, target, tmp_path) as copied:
+            await _approve(copied, run)
+            await _until_held(copied)
+            await _approve(old.composition, run)
+            assert await _ended(old.composition, run, node) == "success"
+            assert (await _until_held(copied))["hash"] is None
+        assert (_paid(node, address(1)), _used(node)) == (7, 1)
 
 
 async def test_a_signature_of_a_run_of_the_backup_is_made_by_a_retry_only(

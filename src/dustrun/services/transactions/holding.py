@@ -1,6 +1,7 @@
-"""After a restore from a backup the store may have forgotten what it signed, and the server that the backup came from
-may still run. What a run of the backup would spend waits for a person. What begins afterwards waits until the chain's
-nonce is the one that the store expects; when the chain is ahead, a person decides too."""
+"""After a restore from a backup, or in a copy (`storage/places.py`), the store may have forgotten what it signed, and
+the server that it comes from may still run. What a run of that time would spend waits for a person. What begins
+afterwards waits until the chain's nonce is the one that the store expects; when the chain is ahead, a person decides
+too."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from dustrun.storage.transactions import TransactionRow
 _logger = log.get(__name__)
 RESTORED = facts.RESTORED_AT
 _MAY_BE_PAID = (
-    "Its run was open when the backup was taken that this store was restored from, and the server of that time may "
-    "have paid it since, or may pay it yet."
+    "Its run was open in the backup or copy that this store comes from, and the server of that time may have paid it "
+    "since, or may pay it yet."
 )
 _LOOK = "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run."
 
@@ -92,18 +93,18 @@ async def _is_behind(parts: Parts, chain_id: int, sender: str, restored: str) ->
     if max(used, pending) > expected:
         _logger.error("the chain is ahead of the restored store", chain_id=chain_id, sender=sender, used=used)
         return (
-            f"The store was restored from a backup, and the chain has seen {max(used, pending)} transactions of "
+            f"The store comes from a backup or a copy, and the chain has seen {max(used, pending)} transactions of "
             f"{sender} where the store knows {expected}: what is missing here may have been paid. {_LOOK}"
         )
-    return "The store was restored from a backup: what was signed before has to reach the chain first."
+    return "The store comes from a backup or a copy: what was signed before has to reach the chain first."
 
 
 async def check_signature(parts: Parts, row: SignatureRow, sender: str) -> None:
     """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
     if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
         raise Refused(
-            "Its run was open when the backup was taken that this store was restored from, and the server of that time "
-            "may have signed it since. Make sure that no other server runs; a retry of the run signs it."
+            "Its run was open in the backup or copy that this store comes from, and the server of that time may have "
+            "signed it since. Make sure that no other server runs; a retry of the run signs it."
         )
 
 
@@ -112,8 +113,8 @@ async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
     a higher bid would win over the cancel."""
     if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
         return (
-            "The store was restored from a backup: its bid is not raised by itself, since it may have been cancelled "
-            "after the backup was taken. Speed it up, or release the wallet's spends."
+            "The store comes from a backup or a copy: its bid is not raised by itself, since it may have been "
+            "cancelled elsewhere since. Speed it up, or release the wallet's spends."
         )
     return None
 
