@@ -10,6 +10,7 @@ from dustrun.cli import output
 from dustrun.cli.client import Client, segment
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.options import SERVER, AsJson, Key, Server, client_of
+from dustrun.cli.tables import gap, show_one, table
 
 app = typer.Typer(no_args_is_help=True, help="See which chains the server knows, and how it reaches them.")
 Chain = Annotated[str, typer.Argument(metavar="CHAIN", help="Id, short name or name, like 1, base or OP Mainnet.")]
@@ -48,7 +49,7 @@ def list_chains(as_json: AsJson = False, server: Server = SERVER, key: Key = Non
     if as_json:
         output.write_json(found)
     else:
-        output.table(_COLUMNS, [_row(item) for item in found])
+        table(_COLUMNS, [_row(item) for item in found], spare=("test network", "confirmations"))
 
 
 @app.command()
@@ -56,16 +57,15 @@ def show(chain: Chain, as_json: AsJson = False, server: Server = SERVER, key: Ke
     """Show a chain with its known tokens and contracts."""
     client = client_of(server, key)
     found = client.get(f"/v1/chains/{_id_of(client, chain)}")
+    show_one(found, _COLUMNS, _row, as_json)
     if as_json:
-        output.write_json(found)
         return
-    output.table(_COLUMNS, [_row(found)])
-    output.table(
-        ["token", "address", "decimals"], [[t["symbol"], t["address"], t["decimals"]] for t in found["tokens"]]
-    )
+    gap()
+    table(["token", "address", "decimals"], [[t["symbol"], t["address"], t["decimals"]] for t in found["tokens"]])
     contracts = [["wrapped coin", found["wrappedNative"]], ["Multicall3", found["multicall3"]]]
     contracts += [[name, found["dex"][name]] for name in found["dex"] if name != "v3RouterKind"]
-    output.table(["contract", "address"], [row for row in contracts if row[1] is not None])
+    gap()
+    table(["contract", "address"], [row for row in contracts if row[1] is not None])
 
 
 @app.command()
@@ -86,7 +86,7 @@ def _tell(found: dict[str, Any]) -> None:
         [e["host"], "yes" if e["isUsable"] else "no", e["chainId"], e["problem"], ", ".join(_offers(e))]
         for e in found["endpoints"]
     ]
-    output.table(["endpoint", "usable", "chain", "problem", "offers"], rows)
+    table(["endpoint", "usable", "chain", "problem", "offers"], rows)
     if found["block"] is not None:
         output.say(f"Block {found['block']['number']} of {found['block']['time']}.")
     strategies = ", ".join(found["simulationStrategies"]) or "not possible; see docs/guides/chains.md"

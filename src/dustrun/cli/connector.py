@@ -13,6 +13,7 @@ from dustrun.cli import output
 from dustrun.cli.client import Client, segment
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, parse_json, read_file
+from dustrun.cli.tables import show_one, show_page, table
 
 app = typer.Typer(no_args_is_help=True, help="Store credentials for outside systems, look at them, try them.")
 Connector = Annotated[str, typer.Argument(metavar="CONNECTOR", help="Name or id.")]
@@ -38,10 +39,7 @@ def _row(item: dict[str, Any]) -> list[Any]:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.write_json(found)
-    else:
-        output.table(_COLUMNS, [_row(found)])
+    show_one(found, _COLUMNS, _row, as_json)
 
 
 def _path(client: Client, named: str) -> str:
@@ -78,12 +76,7 @@ def list_connectors(
 ) -> None:
     """List connectors, newest first."""
     page = client_of(server, key).get("/v1/connectors", type=type_, limit=limit, offset=offset)
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(_COLUMNS, [_row(item) for item in page["items"]])
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {offset + limit}")
+    show_page(page, _COLUMNS, _row, as_json, spare=("updated", "moves money", "hosts"))
 
 
 @app.command()
@@ -115,7 +108,7 @@ def show(connector: Connector, as_json: AsJson = False, server: Server = SERVER,
     found = client.get(_path(client, connector))
     _show(found, as_json)
     if not as_json:
-        output.table(["field", "value"], [[name, value] for name, value in found["maskedData"].items()])
+        table(["field", "value"], [[name, value] for name, value in found["maskedData"].items()])
 
 
 @app.command()

@@ -11,11 +11,13 @@ from dustrun.cli.client import segment
 from dustrun.cli.failures import CliError
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.tables import show_one, show_page
 
 app = typer.Typer(no_args_is_help=True, help="Make API keys, look at them, end them.")
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of the key, key_….")]
 
 _COLUMNS = ["key", "name", "may", "limited to", "made", "last used", "ends", "revoked"]
+_REQUESTS = ["at", "key", "method", "route", "status", "request"]
 
 
 def _row(key: dict[str, Any]) -> list[Any]:
@@ -32,13 +34,18 @@ def _row(key: dict[str, Any]) -> list[Any]:
     ]
 
 
+def _request_row(item: dict[str, Any]) -> list[Any]:
+    return [item["at"], item["keyId"], item["method"], item["route"], item["status"], item["requestId"]]
+
+
 @app.command("list")
 def list_keys(
     limit: Limit = 20, offset: Offset = 0, as_json: AsJson = False, server: Server = SERVER, key: Key = None
 ) -> None:
     """List API keys, newest first."""
     page = client_of(server, key).get("/v1/api-keys", limit=limit, offset=offset)
-    _show(page, _COLUMNS, [_row(item) for item in page["items"]], offset + limit, as_json)
+    spare = ("revoked", "ends", "last used", "made", "limited to")
+    show_page(page, _COLUMNS, _row, as_json, spare=spare)
 
 
 @app.command()
@@ -77,10 +84,7 @@ def create(
 def show_key(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Show one API key, without the key itself."""
     found = client_of(server, key).get(f"/v1/api-keys/{segment(key_id)}")
-    if as_json:
-        output.write_json(found)
-    else:
-        output.table(_COLUMNS, [_row(found)])
+    show_one(found, _COLUMNS, _row, as_json)
 
 
 @app.command()
@@ -104,17 +108,4 @@ def requests(
 ) -> None:
     """List the requests that were made with keys, newest first."""
     page = client_of(server, key).get("/v1/api-keys/requests", apiKeyId=of, limit=limit, offset=offset)
-    rows = [
-        [item["at"], item["keyId"], item["method"], item["route"], item["status"], item["requestId"]]
-        for item in page["items"]
-    ]
-    _show(page, ["at", "key", "method", "route", "status", "request"], rows, offset + limit, as_json)
-
-
-def _show(page: dict[str, Any], columns: list[str], rows: list[list[Any]], after: int, as_json: bool) -> None:
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(columns, rows)
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {after}")
+    show_page(page, _REQUESTS, _request_row, as_json, spare=("request", "key"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -59,31 +58,6 @@ def compact(value: Any, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def table(columns: list[str], rows: list[list[Any]]) -> None:
-    """A table on a terminal; tab-separated lines elsewhere."""
-    if not console().is_terminal:
-        for row in rows:
-            sys.stdout.write("\t".join("" if cell is None else str(cell) for cell in row) + "\n")
-        return
-    from rich.table import Table  # slow import
-    from rich.text import Text  # slow import
-
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for number, name in enumerate(columns):
-        drawn.add_column(name, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        drawn.add_row(*(Text(_cell(cell), style=status_style(cell)) for cell in row))
-    console().print(drawn)
-
-
-def _cell(cell: Any) -> str:
-    """A value as a person reads it: times without their smallest parts."""
-    if cell is None:
-        return "–"
-    return _TIME.sub(r"\1 \2", str(cell))
-
-
-_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z$")
 _STYLES = {
     "success": "green",
     "active": "green",

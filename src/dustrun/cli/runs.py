@@ -12,6 +12,7 @@ from dustrun.cli.client import segment
 from dustrun.cli.failures import CliError
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_json_option
+from dustrun.cli.tables import gap, show_one, show_page, table
 
 app = typer.Typer(no_args_is_help=True, help="Look at runs, stop them, run them again.")
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, run_….")]
@@ -35,12 +36,7 @@ def list_runs(
     client = client_of(server, key)
     chosen = workflow_id(client, workflow) if workflow else None
     page = client.get("/v1/runs", workflowId=chosen, status=status, mode=mode, since=since, limit=limit, offset=offset)
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(_COLUMNS, [_row(item) for item in page["items"]])
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {offset + limit}")
+    show_page(page, _COLUMNS, _row, as_json, spare=("ended", "version"))
 
 
 def _row(run: dict[str, Any]) -> list[Any]:
@@ -59,12 +55,12 @@ def _row(run: dict[str, Any]) -> list[Any]:
 def get_run(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
     """Show one run with its nodes."""
     found = client_of(server, key).get(f"/v1/runs/{segment(run)}")
+    show_one(found, _COLUMNS, _row, as_json)
     if as_json:
-        output.write_json(found)
         return
-    output.table(_COLUMNS, [_row(found)])
+    gap()
     state = found.get("executionState") or {}
-    output.table(["node", "status", "attempt", "result or error"], list(_node_rows(state, "")))
+    table(["node", "status", "attempt", "result or error"], list(_node_rows(state, "")))
 
 
 def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:

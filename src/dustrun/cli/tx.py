@@ -11,6 +11,7 @@ from dustrun.cli.client import segment
 from dustrun.cli.failures import CliError
 from dustrun.cli.naming import wallet_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.tables import gap, show_one, show_page, table
 
 app = typer.Typer(no_args_is_help=True, help="Look at transactions, speed them up and cancel them.")
 Transaction = Annotated[str, typer.Argument(metavar="TRANSACTION", help="Id, or the hash of one of its attempts.")]
@@ -25,12 +26,12 @@ def _row(found: dict[str, Any]) -> list[Any]:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:
+    show_one(found, _COLUMNS, _row, as_json)
     if as_json:
-        output.write_json(found)
         return
-    output.table(_COLUMNS, [_row(found)])
     if found["attempts"]:
-        output.table(_ATTEMPTS, [_attempt(attempt) for attempt in found["attempts"]])
+        gap()
+        table(_ATTEMPTS, [_attempt(attempt) for attempt in found["attempts"]], spare=("tip", "hash"))
     if found["fee"] is not None:
         output.say(f"Fee: {found['fee']} base units of the native coin, block {found['blockNumber']}.")
     if found["waitsBecause"]:
@@ -62,12 +63,7 @@ def list_transactions(
     wanted = wallet_id(client, wallet) if wallet is not None else None
     query = {"runId": run, "workflowId": workflow, "walletId": wanted, "chainId": chain, "status": status}
     page = client.get("/v1/transactions", **query, limit=limit, offset=offset)
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(_COLUMNS, [_row(found) for found in page["items"]])
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {offset + limit}")
+    show_page(page, _COLUMNS, _row, as_json, spare=("run", "hash", "node", "nonce"))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from dustrun.cli.client import segment
 from dustrun.cli.failures import CliError
 from dustrun.cli.naming import wallet_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, parse_json, read_file
+from dustrun.cli.tables import show_one, show_page, table
 from dustrun.core import exact_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, import and look after wallets, and say what they may do.")
@@ -39,11 +40,8 @@ def _row(found: dict[str, Any]) -> list[Any]:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.write_json(found)
-        return
-    output.table(_COLUMNS, [_row(found)])
-    if found.get("hint"):
+    show_one(found, _COLUMNS, _row, as_json)
+    if found.get("hint") and not as_json:
         output.note(found["hint"])
 
 
@@ -141,12 +139,7 @@ def list_wallets(
     """List wallets, the default first."""
     shown = "true" if archived else None
     page = client_of(server, key).get("/v1/wallets", archived=shown, limit=limit, offset=offset)
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(_COLUMNS, [_row(item) for item in page["items"]])
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {offset + limit}")
+    show_page(page, _COLUMNS, _row, as_json, spare=("created", "wallet"))
 
 
 @app.command()
@@ -258,7 +251,14 @@ def _show_policy(found: dict[str, Any], as_json: bool) -> None:
     output.note(f"Version {found['version']}, in force since {found['effectiveAt']}.")
     if found["pending"]:
         output.note(f"Version {found['pending']['version']} comes into force at {found['pending']['effectiveAt']}.")
-    output.write_json(found["policy"])
+    output.say(exact_json.dumps_pretty(_given(found["policy"])).rstrip())
+
+
+def _given(policy: Any) -> Any:
+    """The policy without what it leaves open."""
+    if isinstance(policy, dict):
+        return {name: _given(value) for name, value in policy.items() if value is not None}
+    return [_given(item) for item in policy] if isinstance(policy, list) else policy
 
 
 def _show_history(page: dict[str, Any], as_json: bool) -> None:
@@ -266,7 +266,7 @@ def _show_history(page: dict[str, Any], as_json: bool) -> None:
         output.write_json(page)
         return
     rows = [[item["version"], _state(item), item["effectiveAt"], item["createdBy"]] for item in page["items"]]
-    output.table(["version", "change", "in force from", "by"], rows)
+    table(["version", "change", "in force from", "by"], rows)
 
 
 def _state(item: dict[str, Any]) -> str:
@@ -297,7 +297,7 @@ def balances(
         for balance in chain["balances"]
         if every or balance["amount"] != "0"
     ]
-    output.table(["chain", "asset", "amount", "id"], rows)
+    table(["chain", "asset", "amount", "id"], rows, spare=("id",))
     for chain in found["chains"]:
         for failure in chain["failures"]:
             output.note(f"{chain['name']}: {failure['message']}")
@@ -312,7 +312,7 @@ def spending(wallet: Wallet, as_json: AsJson = False, server: Server = SERVER, k
         output.write_json(found)
         return
     rows = [[item["measure"], _hours(item["windowMs"]), *_amounts(item)] for item in found["items"]]
-    output.table(["limit on", "in", "spent", "of", "left"], rows)
+    table(["limit on", "in", "spent", "of", "left"], rows)
 
 
 def _amounts(item: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from dustrun.cli.documents import read_document
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
+from dustrun.cli.tables import gap, show_one, show_page, table
 from dustrun.core import exact_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and publish workflows.")
@@ -35,10 +36,7 @@ def _row(item: dict[str, Any]) -> list[Any]:
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.write_json(found)
-    else:
-        output.table(_COLUMNS, [_row(found)])
+    show_one(found, _COLUMNS, _row, as_json)
 
 
 @app.command("list")
@@ -53,12 +51,7 @@ def list_workflows(
 ) -> None:
     """List workflows."""
     page = client_of(server, key).get("/v1/workflows", q=q, status=status, limit=limit, offset=offset)
-    if as_json:
-        output.write_json(page)
-        return
-    output.table(_COLUMNS, [_row(item) for item in page["items"]])
-    if page["hasMore"]:
-        output.note(f"There are more: --offset {offset + limit}")
+    show_page(page, _COLUMNS, _row, as_json, spare=("nodes", "updated", "live"))
 
 
 @app.command()
@@ -69,9 +62,8 @@ def get(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, ke
     _show(found, as_json)
     if not as_json:
         nodes = found["definition"]["nodes"].items()
-        output.table(
-            ["node", "type", "children"], [[id, n["type"], " ".join(n.get("children", ()))] for id, n in nodes]
-        )
+        gap()
+        table(["node", "type", "children"], [[id, n["type"], " ".join(n.get("children", ()))] for id, n in nodes])
 
 
 @app.command()
