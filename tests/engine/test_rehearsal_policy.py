@@ -123,7 +123,7 @@ async def test_a_spend_that_reverts_counts_nothing(studio: Studio) -> None:
     await studio.let(limits=[{"maxCount": 1, "windowMs": HOUR_MS}])
     zoo = studio.witness.addresses["zoo"]
     run = await studio.simulate({"pay1": call(zoo, "custom()", "pay2", onError="continue"), "pay2": pay(3)})
-    assert outcomes(run) == {"pay1": ("failure", "PERMANENT"), "pay2": ("success", None)}
+    assert outcomes(run) == {"pay1": ("failure", "REVERTED"), "pay2": ("success", None)}
 
 
 async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: World, store_url: str) -> None:

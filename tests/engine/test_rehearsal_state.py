@@ -305,8 +305,8 @@ async def test_a_gas_limit_is_tried_as_it_stands_in_both_modes(studio: Studio) -
     [
         ("count()", 21_000, "GAS_LIMIT", "may use 21000"),
         ("count()", 21_500, "GAS_LIMIT", "may use 21500"),
-        ("requireString()", 300_000, "PERMANENT", "no way"),
-        ("requireString()", 21_500, "PERMANENT", "no way"),
+        ("requireString()", 300_000, "REVERTED", "no way"),
+        ("requireString()", 21_500, "REVERTED", "no way"),
     ],
 )
 async def test_too_low_a_gas_limit_is_told_from_a_revert_in_both_modes(

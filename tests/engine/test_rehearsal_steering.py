@@ -76,7 +76,7 @@ async def test_a_failure_takes_its_branch_and_leaves_nothing_behind(studio: Stud
     zoo = studio.witness.addresses["zoo"]
     nodes = {
         "bad": call(zoo, "custom()", "good", "never", onError="branch"),
-        "good": pay("{{bad.error.code == 'PERMANENT' ? 5 : 6}}", "see", branch="error"),
+        "good": pay("{{bad.error.code == 'REVERTED' ? 5 : 6}}", "see", branch="error"),
         "never": pay(9),
         "see": balance(SHOP),
     }

@@ -214,6 +214,19 @@ async def test_transactions_of_one_block_are_counted_once(desk: Desk) -> None:
     assert (found["verdict"], found["notes"]) == ("same", [])
 
 
+async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(desk: Desk) -> None:
+    nodes = {
+        "sleep": {"type": "delay", "payload": {"delayMs": 1}, "children": ["make"]},
+        "make": desk.node("deploy-contract", bytecode="0x600160005360016000f3", value="5"),
+    }
+    simulated, live = await desk.run(nodes, simulate=True), await desk.run(nodes)
+    found = await desk.compare(simulated, live)
+    assert (found["verdict"], found["differences"]) == ("same", [])
+    made = live["executionState"]["make"]["result"]["contractAddress"]
+    for run in (simulated, live):
+        assert changes(await desk.effects(run)) == {(ALICE, NATIVE): -5, (made, NATIVE): 5}
+
+
 # --- not the same ---
 
 

@@ -25,7 +25,10 @@ def compare(left: Side, right: Side) -> Json:
     triggers = left.triggers | right.triggers
     for path in _paths(left, right):
         if path not in triggers:  # what starts a run differs by its time, and by the payload, which is told
-            _node(path, left.executions.get(path), right.executions.get(path), own, found)
+            one, other = left.executions.get(path), right.executions.get(path)
+            _node(path, one, other, own, found)
+            if one is not None and other is not None and one.node_id not in left.delays | right.delays:
+                _results(path, one, other, own, found)  # that of a delay is its time and nothing else
     pairs = compare_transactions(left, right, found)
     compare_balances(left, right, pairs, found)
     return {
@@ -76,7 +79,6 @@ def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[
     if errors[0].get("code") != errors[1].get("code"):
         told = (_told_error(errors[0]), _told_error(errors[1]))
         found.differ(path, "error", "error", (one.error, other.error), kind="course", told=told)
-    _results(path, one, other, own, found)
     _requests(path, one, other, own, found)
 
 

@@ -18,7 +18,7 @@ _LABELS = {"simulate": "the simulation", "dust": "the dust test", "live": "the l
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two runs: the newest attempt of each path, its report, its transactions' facts in the report's order,
-    ids that only this run has, what it was started with, and the nodes that start it."""
+    ids that only this run has, what it was started with, the nodes that start it, and those that only wait."""
 
     executions: Mapping[str, Execution]
     report: Mapping[str, Any]
@@ -28,6 +28,7 @@ class Side:
     ids: frozenset[str] = frozenset()
     payload: Any = None
     triggers: frozenset[str] = frozenset()
+    delays: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -109,8 +109,10 @@ def of_error(error: DustrunError) -> Outcome:
         return Unknown(error.message)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
     code = error.code.name if error.code.name.startswith(("DUST_", "SIM_")) else code
+    is_revert = error.code is Code.CALL_REVERTED  # of the state, which may be another with the next attempt
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
-    return Failed(code, error.message, error.retryable, error.public_details() or None, after_ms)
+    details = error.public_details() or None
+    return Failed("REVERTED" if is_revert else code, error.message, error.retryable or is_revert, details, after_ms)
 
 
 def as_dust(error: DustrunError) -> DustrunError:

@@ -55,6 +55,7 @@ class RunReports:
             ids=frozenset({row.id}),
             payload=loads(row.payload),
             triggers=frozenset(name for name, node in nodes.items() if specs[node.type].kind == "trigger"),
+            delays=frozenset(name for name, node in nodes.items() if node.type == "delay"),
         )
 
     async def _report(self, principal: Principal, run: Run) -> Json:

@@ -11,7 +11,7 @@ from contracts import ETHER
 from dustrun.actions.evm.send_native import send_native
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Intent, Movement
-from dustrun.errors import Invalid, Permanent
+from dustrun.errors import Invalid
 
 CAROL = ACCOUNTS[2]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"
@@ -110,8 +110,3 @@ async def test_what_would_be_lost_is_refused(
     with pytest.raises(Invalid, match=message) as caught:
         await scene.plan(send_native, recipient=address, amount=amount)
     assert caught.value.public_details()[0]["field"] == f"payload.{field}"
-
-
-async def test_a_contract_that_takes_no_coin_is_found_out_before(scene: Scene) -> None:
-    with pytest.raises(Permanent, match="no coins, please"):
-        await scene.plan(send_native, recipient=scene["rejector"], amount="1")

@@ -11,7 +11,7 @@ from contracts import ETHER, MAX, artifact
 from dustrun.actions.evm.write_contract import write_contract
 from dustrun.core.amounts import Asset
 from dustrun.core.intent import Movement
-from dustrun.errors import Invalid, Permanent
+from dustrun.errors import Invalid
 
 CAROL = ACCOUNTS[2]
 
@@ -109,11 +109,6 @@ async def test_what_does_not_fit_is_refused_by_field(
     with pytest.raises(Invalid, match=message) as caught:
         await scene.plan(write_contract, **asked)
     assert caught.value.public_details()[0]["field"] == f"payload.{field}"
-
-
-async def test_a_call_that_would_revert_says_why_before(scene: Scene) -> None:
-    with pytest.raises(Permanent, match="no way"):
-        await scene.plan(write_contract, contract=scene["zoo"], function="requireString()")
 
 
 @pytest.mark.parametrize(

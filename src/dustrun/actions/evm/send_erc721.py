@@ -106,14 +106,13 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "transfer", "nft"),
 )
 async def send_erc721(input: Input, ctx: Context) -> Spend:
-    """Looks who owns it, tries the transfer, then wishes it."""
+    """Looks who owns it, then wishes the transfer."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     await _check_owner(chain, input, sender)
     if input.recipient == input.contract:
         raise refuse("the recipient is the collection itself; what is sent there is lost", "recipient")
     function = _SAFE if input.safe else _PLAIN
     data = function.encode(sender, input.recipient, input.token_id)
-    await chain.call(ChainCall(input.contract, data, sender))
     piece = Asset(input.chain_id, input.contract)
     intent = Intent(
         item="send",

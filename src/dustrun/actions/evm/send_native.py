@@ -17,7 +17,7 @@ from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.beside import side_by_side
-from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 
 
@@ -98,7 +98,6 @@ async def send_native(input: Input, ctx: Context) -> Spend:
     coin = native_coin(chain)
     _, balance = await side_by_side(check_recipient(chain, coin, input.recipient), chain.balance(sender))
     amount, gas_limit = await _resolve(chain, coin, balance, sender, input)
-    await chain.call(ChainCall(input.recipient, b"", sender, amount))
     intent = Intent(
         item="send",
         chain_id=input.chain_id,

@@ -36,7 +36,7 @@ from dustrun.core.abi import AbiFault
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.token_calls import implied_movement
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 
 
@@ -169,7 +169,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "contract"),
 )
 async def write_contract(input: Input, ctx: Context) -> Spend:
-    """Encodes, tries the call, then wishes it."""
+    """Encodes the call, then wishes it."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     data, method, errors = _read(input)
     read_events(input.events, input.abi)
@@ -177,7 +177,6 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
     coin, balance = native_coin(chain), await chain.balance(sender)
     if input.value > balance:
         raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
-    await chain.call(ChainCall(input.contract, data, sender, input.value))
     movements, is_well_known = _movements(chain, input, data)
     value = f" with {coin.tell(input.value)}" if input.value else ""
     intent = Intent(

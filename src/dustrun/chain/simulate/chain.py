@@ -107,7 +107,7 @@ class SimChain:
     async def block(self) -> Block:
         """The newest simulated block, under the hash of the pinned one."""
         fork, _ = await self._opened()
-        base = None if fork.fees.is_legacy else fork.fees.expected_units - fork.fees.tip_units
+        base = None if fork.fees.is_legacy else fork.base_fee_units
         return Block(fork.head_number, fork.hash, fork.now, base)
 
     async def call(self, call: ChainCall) -> bytes:

@@ -11,6 +11,7 @@ MAX_CODE: Final = 24_576  # EIP-170
 _CREATE_GAS: Final = 32_000
 _INIT_WORD_GAS: Final = 2
 _CODE_BYTE_GAS: Final = 200
+_RESERVED: Final = b"\xef"  # EIP-3541
 
 
 def contract_address(sender: str, nonce: int) -> str:
@@ -32,6 +33,15 @@ def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
     calldata = 4 * zeros + 16 * (len(init_code) - zeros)
     words = (len(init_code) + 31) // 32
     return call_gas + _CREATE_GAS + calldata + _INIT_WORD_GAS * words + _CODE_BYTE_GAS * len(runtime)
+
+
+def fault_of(runtime: bytes) -> str | None:
+    """Why a creation that left this code fails; None when it does not. Nodes say so where they create by themselves."""
+    if len(runtime) > MAX_CODE:
+        return f"the contract's code has {len(runtime)} bytes, {MAX_CODE} are allowed"
+    if runtime[:1] == _RESERVED:
+        return "the contract's code begins with 0xef, which is reserved"
+    return None
 
 
 def refusal_of(init_code: bytes) -> str | None:

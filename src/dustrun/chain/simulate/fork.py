@@ -11,6 +11,7 @@ from dustrun.chain import fees, wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import to_error
 from dustrun.chain.rpc import Request, RpcError
+from dustrun.core.addresses import checksum
 from dustrun.core.exact_json import dumps_text
 from dustrun.sdk.chain import Fees
 
@@ -77,6 +78,7 @@ class Fork:
     time: int
     gas_limit: int
     fees: Fees
+    producer: str | None = None  # who gets the fees of simulated blocks
     strategy: str | None = None
     steps: list[Step] = field(default_factory=list)
     waited_s: int = 0
@@ -91,6 +93,11 @@ class Fork:
     def head_number(self) -> int:
         """The number of the newest block."""
         return self.number + len(self.steps)
+
+    @property
+    def base_fee_units(self) -> int:
+        """The base fee that is expected of the block after the pinned one; 0 on a chain without."""
+        return 0 if self.fees.is_legacy else max(0, self.fees.expected_units - self.fees.tip_units)
 
     def sent_by(self, sender: str) -> int:
         """How many transactions of an address were carried out."""
@@ -121,6 +128,7 @@ class Fork:
             "tip": str(self.fees.tip_units),
             "expectedFee": str(self.fees.expected_units),
             "isLegacy": self.fees.is_legacy,
+            "producer": self.producer,
             "strategy": self.strategy,
             "waitedS": self.waited_s,
             "nonces": dict(self.nonces),
@@ -139,6 +147,7 @@ class Fork:
             time=shown["time"],
             gas_limit=shown["gasLimit"],
             fees=Fees(int(shown["maxFee"]), int(shown["tip"]), int(shown["expectedFee"]), shown["isLegacy"]),
+            producer=shown.get("producer"),
             strategy=shown["strategy"],
             steps=[Step.of(step) for step in shown["steps"]],
             waited_s=shown["waitedS"],
@@ -169,5 +178,6 @@ async def pin(live: LiveChain) -> Fork:
         time=block.time,
         gas_limit=min(wire.quantity(head.get("gasLimit")), _MOST_GAS),
         fees=fees.legacy(priced) if is_legacy else fees.from_history(priced),
+        producer=checksum(head["miner"]) if head.get("miner") else None,
         waited_s=max(0, clock.now_ms() // 1000 - block.time - 1),
     )

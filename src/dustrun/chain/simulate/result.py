@@ -44,7 +44,8 @@ class Rejected(Permanent):
 class SimResult:
     """A simulated transaction: `status` is `success`, `reverted` or `rejected` (a node would have refused it, so it
     has no receipt). `changes` are read from balances before and after, without the fee; `approvals` are what is left
-    of every approval that was touched; `unread` counts balances that were too many to read."""
+    of every approval that was touched; `unread` counts balances that were too many to read; `unseen_units` of native
+    coin went to an address that nothing named, or came from one when it is below 0."""
 
     sender: str
     status: str
@@ -55,6 +56,7 @@ class SimResult:
     approvals: tuple[Json, ...] = ()
     rejected: str | None = None
     unread: int = 0
+    unseen_units: int = 0
     max_fee_units: int = 0
 
     @property
@@ -103,6 +105,13 @@ class SimResult:
             shown["rejected"] = self.rejected
         if self.unread:
             shown["unreadBalances"] = self.unread
+        if self.unseen_units:
+            units, where = abs(self.unseen_units), "went to" if self.unseen_units > 0 else "came from"
+            message = (
+                f"{units} base units of native coin {where} an address that is not seen here: the node does not tell "
+                "of all transfers, those of a contract that destroys itself for instance."
+            )
+            shown["warnings"] = [{"code": "BALANCES_UNREAD", "message": message}]
         return shown
 
 

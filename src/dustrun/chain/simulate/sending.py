@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +14,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate.asking import ask_all, simulation_error
-from dustrun.chain.simulate.creation import contract_address, creation_gas, refusal_of
+from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
 from dustrun.chain.simulate.events import decode_events
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.looks import Looks
@@ -22,6 +23,7 @@ from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Touched, changes_of, touched
 from dustrun.chain.simulate.trace_call import TraceCall
 from dustrun.core.addresses import checksum
+from dustrun.core.amounts import Asset
 from dustrun.core.intent import Intent, Receipt
 from dustrun.sdk.chain import ChainCall
 
@@ -55,9 +57,32 @@ class Sending:
         step = await self._first_step()
         moment, looked = self._fork.changes, looks.find(self._fork, step)
         if looked is None:
-            looked = await self._simulator.look(self._fork, step)
+            looked = await self._with_less_gas(step, await self._simulator.look(self._fork, step))
+            looked = replace(looked, ran=self._as_node(step, looked.ran))
             looks.keep(moment, step, looked)
         return step, looked
+
+    def _as_node(self, step: Step, ran: Ran) -> Ran:
+        """Init code that was called in place of a creation may return what no node takes for a contract's code."""
+        if step.creates is None or self._simulator.creates or not ran.is_success:
+            return ran
+        fault = fault_of(ran.data)
+        return ran if fault is None else Ran(False, ran.gas_used, b"", message=fault)
+
+    async def _with_less_gas(self, step: Step, looked: Looked) -> Looked:
+        """What burns all that it gets, as a failing inner call may, is looked at with a limit as an estimate would
+        find it: the least that does, and a quarter more."""
+        ran = looked.ran
+        if step.gas or step.creates is not None or not ran.is_success or 2 * ran.gas_used < self._fork.gas_limit:
+            return looked
+        too_low, enough = _PLAIN_GAS, ran.gas_used
+        while enough - too_low > enough // 64:
+            middle = (too_low + enough) // 2
+            if (await self._simulator.look(self._fork, replace(step, gas=middle))).ran.is_success:
+                enough = middle
+            else:
+                too_low = middle
+        return await self._simulator.look(self._fork, replace(step, gas=enough + enough // 4))
 
     async def run(self, looks: Looks, wanted: Wanted) -> tuple[SimResult, Survey | None]:
         """Looks at it free of charge, checks that its sender can pay, then measures and keeps it. What is `wanted` of
@@ -168,7 +193,7 @@ class Sending:
     def _as_created(self, step: Step, measured: Measured) -> Measured:
         """Where init code was called in place of a creation: the gas that a creation takes."""
         if step.runtime is None:
-            return measured
+            return replace(measured, ran=self._as_node(step, measured.ran))
         gas = creation_gas(measured.ran.gas_used, step.data, step.runtime)
         return _with_ran(measured, gas_used=gas)
 
@@ -194,9 +219,11 @@ class Sending:
             return SimResult(
                 self._sender, "reverted", receipt, self._gas_limit(step), max_fee_units=fork.fees.max_fee_units
             )
-        changes = changes_of(
-            found.holdings, measured.before, measured.after, chain_id, {self._sender: charged} if charged else {}
-        )
+        fees = Counter({self._sender: charged})
+        if fork.producer is not None:
+            fees[fork.producer] -= charged
+        changes = changes_of(found.holdings, measured.before, measured.after, chain_id, fees)
+        native = Asset(chain_id).key
         left = measured.after[len(found.holdings) :]
         return SimResult(
             sender=self._sender,
@@ -211,6 +238,7 @@ class Sending:
                 if word is not None
             ),
             unread=found.left_out,
+            unseen_units=0 if found.left_out else -sum(each.delta_units for each in changes if each.asset == native),
             max_fee_units=fork.fees.max_fee_units,
         )
 

@@ -18,6 +18,7 @@ from dustrun.core.intent import BalanceChange, Intent, Log
 MAX_ASKS: Final = 250
 _WATCHED_ASKS: Final = 100
 _NAMED: Final = 20
+_ARGUMENTS: Final = 20
 _WORDS_LOOKED_AT: Final = 200
 TRANSFER: Final = keccak256(b"Transfer(address,address,uint256)")
 APPROVAL: Final = keccak256(b"Approval(address,address,uint256)")
@@ -171,13 +172,17 @@ def _holdings(
         if address is not None:
             yield Holding(None, address)
     for movement in intent.movements:
-        for who in (sender, movement.counterparty):
-            yield Holding(movement.asset.token, checksum(who))
+        yield Holding(movement.asset.token, sender)
+        if intent.to is not None:  # what is created has an address of its own, which no movement knows
+            yield Holding(movement.asset.token, checksum(movement.counterparty))
     if intent.to is not None and intent.data:
         yield Holding(intent.to, sender)  # answers nothing when `to` is no token
         for who in _named(intent.data):  # who is paid by a dying contract, or by a token without events
             yield Holding(None, who)
             yield Holding(intent.to, who)
+    if intent.to is None:
+        for who in _named(bytes(4) + _arguments(intent.data)):
+            yield Holding(None, who)
     for log in logs:
         yield from _of_log(log)
 
@@ -215,6 +220,11 @@ def _named(data: bytes) -> list[str]:
     """Addresses among the arguments of a call."""
     words = (data[place : place + 32] for place in range(4, min(len(data), 4 + 32 * _WORDS_LOOKED_AT), 32))
     return list(dict.fromkeys(address_of_word(word) for word in words if _is_like_an_address(word)))[:_NAMED]
+
+
+def _arguments(init_code: bytes) -> bytes:
+    """The end of what creates a contract: its arguments are the last words of it, the code is before them."""
+    return init_code[len(init_code) % 32 :][-32 * _ARGUMENTS :]
 
 
 def _is_like_an_address(word: bytes) -> bool:
@@ -262,7 +272,7 @@ def changes_of(
     chain_id: int,
     fees: Mapping[str, int],
 ) -> tuple[BalanceChange, ...]:
-    """What changed; `fees` are what the node charged by address, which does not count."""
+    """What changed; `fees` are what the node charged by address, less what it gave them of it: that does not count."""
     found: list[BalanceChange] = []
     for holding, was, now in zip(holdings, before, after, strict=False):
         asset = holding.asset(chain_id)

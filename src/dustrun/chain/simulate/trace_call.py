@@ -102,7 +102,7 @@ class TraceCall:
     async def _look(self, fork: Fork, step: Step) -> Looked:
         at = _moment(step.number, step.time)
         fields = _fields(step)
-        options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": "0x0"}}
+        options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": hex(fork.base_fee_units)}}
         block = {"blockHash": fork.hash}
         requests = [
             Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
