@@ -12,6 +12,7 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from dustrun import catalog
+from dustrun.cli import examples
 from dustrun.cli.failures import Exit
 from dustrun.cli.main import app
 from dustrun.errors import Code
@@ -177,7 +178,9 @@ def _walk(words: str, command: Any) -> Iterable[tuple[str, Any]]:
 def _command(words: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     usage = " ".join([words, *(_argument(argument) for argument in arguments), "[OPTIONS]"])
+    shown = examples.OF.get(words.removeprefix("dustrun "), ())
     text = f"\n## {words}\n\n{inspect.cleandoc(command.help or '')}\n\n```\n{usage}\n```\n\n"
+    text += "For example:\n\n```\n" + "\n".join(shown) + "\n```\n\n"
     rows = [[f"`{_argument(argument)}`", getattr(argument, "help", "") or ""] for argument in arguments]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     rows += [[_option(option), _about(option)] for option in options if "--help" not in option.opts]

@@ -61,6 +61,13 @@ async def test_a_run_call_tells_the_field_that_was_meant(owner: Client) -> None:
     }
 
 
+async def test_what_is_no_time_and_no_run_id_is_told_what_one_is(owner: Client) -> None:
+    since = await owner.get("/v1/runs?since=yesterday")
+    assert since.body["details"][0]["message"].startswith("Must be a time of RFC 3339")
+    stream = await owner.get("/v1/runs/17/stream")
+    assert "run_ and 1 to 64" in stream.body["message"]
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [

@@ -56,6 +56,9 @@ def test_a_file_runs_inline_with_its_example_payload(tmp_path: Path, peer: Peer)
     file.write_text(json.dumps({"definition": NODES, "payload": {"a": 1}}))
     call = call_for(peer.client(), str(file), {"runId": "run_1"})
     assert (call.path, call.body) == ("/v1/runs", {"definition": NODES, "runId": "run_1", "payload": {"a": 1}})
+    spelled = tmp_path / "w.yaml"
+    spelled.write_text("definition:\n  nodes: {}\npayload: {b: 3}\n")
+    assert call_for(peer.client(), str(spelled), {}).body == {"definition": {"nodes": {}}, "payload": {"b": 3}}
     given = call_for(peer.client(), str(file), {"runId": "run_1", "payload": {"b": 2}})
     assert given.body["payload"] == {"b": 2}
     with pytest.raises(CliError, match="--version"):

@@ -26,7 +26,7 @@ Url = Annotated[
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to write it, e.g. dustrun.backup.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, e.g. dustrun.backup.")],
     replace: Annotated[bool, typer.Option("--replace", help="Write over the file if it exists.")] = False,
     data_dir: DataDir = None,
     database_url: Url = None,
@@ -48,7 +48,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `dustrun backup` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `dustrun backup` wrote.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Delete everything that the store holds, if it holds anything.")
     ] = False,

@@ -9,6 +9,7 @@ import typer
 from dustrun.cli import output
 from dustrun.cli.client import Client, segment
 from dustrun.cli.failures import CliError, Exit
+from dustrun.cli.naming import meant
 from dustrun.cli.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.tables import gap, show_one, table
 
@@ -38,8 +39,9 @@ def _id_of(client: Client, wanted: str) -> str:
     for found in chains:
         if wanted.casefold() in (found["shortName"], found["name"].casefold()):
             return str(found["chainId"])
-    known = ", ".join(found["shortName"] for found in chains)
-    raise CliError(f'The server knows no chain "{wanted}". Known are {known}.')
+    known = [found["shortName"] for found in chains]
+    hint = meant(wanted.casefold(), known) or f"Known are {', '.join(known)}."
+    raise CliError(f'The server knows no chain "{wanted}".', hint=hint)
 
 
 @app.command("list")

@@ -21,6 +21,11 @@ class Document:
     payload: Any
 
 
+def is_file(word: str) -> bool:
+    """Whether a word on the command line names a workflow file rather than a workflow."""
+    return word.endswith((".json", ".yaml", ".yml"))
+
+
 def read_document(path: Path) -> Document:
     """A `.json` or `.yaml` file of either form: `{"nodes": …}`, or one with name, payload and so on around it."""
     found = _parse(path)

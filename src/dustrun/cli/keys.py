@@ -50,7 +50,7 @@ def list_keys(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What it is called.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
     permission: Annotated[
         list[str] | None, typer.Option("--permission", "-p", help="What it may do, like run:read; repeatable.")
     ] = None,

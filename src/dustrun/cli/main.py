@@ -13,6 +13,7 @@ from dustrun.cli import (
     chain,
     connector,
     doctor,
+    examples,
     keys,
     new_action,
     run,
@@ -49,6 +50,7 @@ app.command("restore")(backup.restore)
 app.command("moved")(backup.moved)
 app.command("doctor")(doctor.doctor)
 app.command("new-action")(new_action.new_action)
+examples.put(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from dustrun.cli.client import Client
@@ -28,16 +29,22 @@ def workflow_id(client: Client, word: str) -> str:
     raise CliError(f'There is no workflow "{word}".', hint=_near(client, word))
 
 
+def meant(word: str, names: Iterable[str]) -> str | None:
+    """A question about the names that are near to a word."""
+    near = difflib.get_close_matches(word, list(names), n=3, cutoff=0.5)
+    return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?" if near else None
+
+
 def _listed(items: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [{"field": item["id"], "message": item["name"]} for item in items[:20]]
 
 
 def _near(client: Client, word: str) -> str:
     names = [item["name"] for item in client.get("/v1/workflows", limit=_PAGE)["items"]]
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
-        return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
-    return "`dustrun workflow list` shows the workflows that this key sees. A file must end in .json."
+    return (
+        meant(word, names)
+        or "`dustrun workflow list` shows the workflows that this key sees. A file must end in .json or .yaml."
+    )
 
 
 def wallet_id(client: Client, word: str) -> str:
@@ -52,9 +59,8 @@ def wallet_id(client: Client, word: str) -> str:
         return str(same[0]["id"])
     if same:
         raise CliError(f'"{word}" names {len(same)} wallets; give an id:', details=_listed(same))
-    near = difflib.get_close_matches(word, [item["name"] for item in found], n=3, cutoff=0.5)
-    meant = "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
-    hint = meant if near else "`dustrun wallet list` shows the wallets that this key sees."
+    hint = meant(word, [item["name"] for item in found])
+    hint = hint or "`dustrun wallet list` shows the wallets that this key sees."
     raise CliError(f'There is no wallet "{word}".', hint=hint)
 
 

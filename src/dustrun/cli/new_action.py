@@ -20,7 +20,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def new_action(
-    name: Annotated[str, typer.Argument(help="The action's type, in kebab case: convert-temperature.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The action's type, in kebab case: convert-temperature.")],
     family: Annotated[str, typer.Option("--family", help="The folder it belongs to: data, http, …")],
     root: Annotated[Path, typer.Option("--root", help="The project's root.")] = Path(),
     test: Annotated[bool, typer.Option("--test/--no-test", help="Run its test and the contract at once.")] = True,

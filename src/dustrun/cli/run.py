@@ -11,7 +11,7 @@ import typer
 from dustrun import ids
 from dustrun.cli import output, watching
 from dustrun.cli.client import Client, Unreachable, segment
-from dustrun.cli.documents import read_document
+from dustrun.cli.documents import is_file, read_document
 from dustrun.cli.failures import CliError
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import SERVER, AsJson, Key, Server, client_of, read_json_option, read_pairs
@@ -26,7 +26,10 @@ class Call:
 
 
 def run(
-    workflow: Annotated[str, typer.Argument(help="Name or id of a workflow, or a .json file to run unsaved.")],
+    workflow: Annotated[
+        str,
+        typer.Argument(metavar="WORKFLOW", help="Name or id of a workflow, or a .json or .yaml file to run unsaved."),
+    ],
     simulate: Annotated[bool, typer.Option("--simulate", help="Dry run: nothing goes out but reads.")] = False,
     dust: Annotated[bool, typer.Option("--dust", help="Real run with amounts of about one cent.")] = False,
     version: Annotated[int | None, typer.Option("--version", min=1, help="Run exactly this version.")] = None,
@@ -75,7 +78,7 @@ def run(
 
 def call_for(client: Client, workflow: str, body: dict[str, Any]) -> Call:
     """The request that runs a saved workflow, or a file as it is."""
-    if not workflow.endswith(".json"):
+    if not is_file(workflow):
         return Call(f"/v1/workflows/{segment(workflow_id(client, workflow))}/run", body)
     if "version" in body:
         raise CliError("--version is for saved workflows; a file has one version.")

@@ -9,7 +9,7 @@ import typer
 
 from dustrun.cli import output
 from dustrun.cli.client import Client, segment
-from dustrun.cli.documents import read_document
+from dustrun.cli.documents import is_file, read_document
 from dustrun.cli.failures import CliError, Exit
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
@@ -238,6 +238,6 @@ def _tell_changes(changes: list[dict[str, Any]]) -> None:
 
 
 def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:
-    if workflow.endswith(".json"):
+    if is_file(workflow):
         raise CliError(f'"{workflow}" is a file; create the workflow first: dustrun workflow create {workflow}')
     _show(client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body), as_json)

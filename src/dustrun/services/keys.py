@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dustrun import clock, ids
 from dustrun.core import exact_json
+from dustrun.core.validate import near
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services import audit, idempotency
 from dustrun.services.paging import Page, Paging, page_of
@@ -231,7 +232,7 @@ def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
 
 def _check_known(permissions: Sequence[str]) -> None:
     problems = [
-        Problem(f"permissions[{index}]", f'"{name}" is no permission')
+        Problem(f"permissions[{index}]", f'"{name}" is no permission.{near(name, PERMISSIONS)}')
         for index, name in enumerate(permissions)
         if name not in PERMISSIONS
     ]

@@ -81,7 +81,10 @@ async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
     principal = await _reader(parts, scope, query)
     run_id = scope["path_params"]["id"]
     if not _RUN_ID.fullmatch(run_id):
-        raise NotFound(f'"{run_id[:80]}" cannot be the id of a run.', code=Code.RUN_UNKNOWN)
+        raise NotFound(
+            f'"{run_id[:80]}" cannot be the id of a run: that is run_ and 1 to 64 of A-Z a-z 0-9 _ -.',
+            code=Code.RUN_UNKNOWN,
+        )
     after = sse.last_event_id(scope, query) or 0
     await sse.stream_run(parts.streams, principal, run_id, after, receive, send)
 

@@ -25,6 +25,9 @@ def _without_nul(text: str) -> str:
     return text
 
 
+_NO_INSTANT = "must be a time of RFC 3339 with `Z` or an offset, like 2026-01-31T12:00:00Z"
+
+
 def _instant(text: str) -> str:
     moment_ms(text)
     return text
@@ -32,9 +35,12 @@ def _instant(text: str) -> str:
 
 def moment_ms(text: str) -> int:
     """An RFC 3339 instant with its offset as milliseconds since the epoch; raises `ValueError`."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(_NO_INSTANT) from None
     if moment.tzinfo is None:
-        raise ValueError("must be an RFC 3339 instant with `Z` or an offset")
+        raise ValueError(_NO_INSTANT)
     return int(moment.astimezone(UTC).timestamp() * 1000)
 
 

@@ -1,0 +1,124 @@
+"""Examples for the help of each command. Tests read each of them as the command line would."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import typer
+
+_ID = "01m8brt9hae4de3w6f0w3c1rmr"
+OF: dict[str, tuple[str, ...]] = {
+    "": (
+        "dustrun serve",
+        "dustrun workflow create hello.json --name Hello",
+        "dustrun run Hello --simulate",
+        "dustrun doctor",
+    ),
+    "serve": (
+        "dustrun serve --port 9000 --data-dir /var/lib/dustrun",
+        "dustrun serve --database-url postgresql://user:password@host/name",
+    ),
+    "run": (
+        """dustrun run Hello --payload '{"name": "Ada"}'""",
+        "dustrun run hello.json --payload @payload.json --simulate",
+        "dustrun run Hello --detach --run-id run_order-17",
+    ),
+    "backup": ("dustrun backup dustrun.backup",),
+    "restore": (
+        "dustrun restore dustrun.backup --data-dir elsewhere",
+        "dustrun restore dustrun.backup --database-url postgresql://user:password@host/name",
+    ),
+    "moved": ("dustrun moved --data-dir /var/lib/dustrun",),
+    "doctor": ("dustrun doctor", "dustrun doctor --offline --json"),
+    "new-action": ("dustrun new-action convert-temperature --family data",),
+    "workflow list": ("dustrun workflow list --status active", "dustrun workflow list invoices --json"),
+    "workflow get": ("dustrun workflow get Hello",),
+    "workflow create": ("dustrun workflow create hello.json --name Hello",),
+    "workflow validate": ("dustrun workflow validate hello.json",),
+    "workflow publish": ("dustrun workflow publish Hello", "dustrun workflow publish Hello --expected-version 3"),
+    "workflow pause": ("dustrun workflow pause Hello",),
+    "workflow resume": ("dustrun workflow resume Hello",),
+    "workflow export": ("dustrun workflow export Hello --to hello.yaml",),
+    "workflow import": (
+        f"dustrun workflow import hello.yaml --bind connector-1=conn_{_ID}",
+        "dustrun workflow import hello.yaml --name 'Hello again'",
+    ),
+    "workflow diff": ("dustrun workflow diff Hello", "dustrun workflow diff Hello 3 --against 1"),
+    "runs list": ("dustrun runs list --workflow Hello --status failure", "dustrun runs list --mode live --json"),
+    "runs get": (f"dustrun runs get run_{_ID}",),
+    "runs effects": (f"dustrun runs effects run_{_ID}", "dustrun runs effects run_simulated run_dust run_live"),
+    "runs compare": ("dustrun runs compare run_simulated run_live",),
+    "runs cancel": (f"dustrun runs cancel run_{_ID}",),
+    "runs retry": (f"dustrun runs retry run_{_ID}",),
+    "runs resolve": (
+        f"""dustrun runs resolve run_{_ID} notify --happened --result '{{"id": "n-17"}}'""",
+        f"dustrun runs resolve run_{_ID} each[3].notify --not-happened",
+    ),
+    "runs watch": (f"dustrun runs watch run_{_ID}",),
+    "connector list": ("dustrun connector list --type http-bearer",),
+    "connector create": ("dustrun connector create http-bearer Orders --host api.example.com --data secret.json",),
+    "connector show": ("dustrun connector show Orders",),
+    "connector update": ("dustrun connector update Orders --data secret.json",),
+    "connector delete": ("dustrun connector delete Orders",),
+    "connector test": ("dustrun connector test Orders",),
+    "vault rotate": ("dustrun vault rotate", "dustrun vault rotate --master"),
+    "vault reset": ("dustrun vault reset", "dustrun vault reset --give-up-what-is-lost"),
+    "wallet create": (
+        "dustrun wallet create treasury",
+        "dustrun wallet create exchange --watch --address 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    ),
+    "wallet import": ("dustrun wallet import hot", "dustrun wallet import old --keystore UTC--2024.json"),
+    "wallet list": ("dustrun wallet list",),
+    "wallet show": ("dustrun wallet show treasury",),
+    "wallet rename": ("dustrun wallet rename treasury vault",),
+    "wallet default": ("dustrun wallet default treasury",),
+    "wallet export": ("dustrun wallet export treasury --to treasury.json",),
+    "wallet archive": ("dustrun wallet archive old",),
+    "wallet policy": (
+        "dustrun wallet policy treasury > policy.json",
+        "dustrun wallet policy treasury --set policy.json",
+        "dustrun wallet policy treasury --history",
+    ),
+    "wallet balances": ("dustrun wallet balances treasury --chains 1,8453",),
+    "wallet spending": ("dustrun wallet spending treasury",),
+    "tx list": ("dustrun tx list --status sent --wallet treasury",),
+    "tx show": (f"dustrun tx show tx_{_ID}",),
+    "tx speed-up": (f"dustrun tx speed-up tx_{_ID} --max-fee 90000000000",),
+    "tx cancel": (f"dustrun tx cancel tx_{_ID}",),
+    "tx release": ("dustrun tx release treasury --chain 1",),
+    "chain list": ("dustrun chain list",),
+    "chain show": ("dustrun chain show base",),
+    "chain check": ("dustrun chain check ethereum",),
+    "keys list": ("dustrun keys list",),
+    "keys create": (
+        "dustrun keys create shop -p workflow:execute -p run:stream --workflow Hello",
+        "dustrun keys create dashboard --scope read",
+    ),
+    "keys show": (f"dustrun keys show key_{_ID}",),
+    "keys revoke": (f"dustrun keys revoke key_{_ID}",),
+    "keys requests": (f"dustrun keys requests --of key_{_ID}",),
+}
+
+
+def put(app: typer.Typer, words: str = "") -> None:
+    """Gives each command its examples, and its text in lines that the terminal breaks."""
+    if not words:
+        app.info.epilog = _told("")
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__.replace("_", "-")
+        command.help = _flowing(inspect.getdoc(command.callback) or "")
+        command.epilog = _told(f"{words} {name}".strip())
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            put(group.typer_instance, f"{words} {group.name}".strip())
+
+
+def _told(words: str) -> str | None:
+    shown = [line.replace("[", r"\[") for line in OF.get(words, ())]
+    return "\n\n".join(["For example:", *shown]) if shown else None
+
+
+def _flowing(text: str) -> str:
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
