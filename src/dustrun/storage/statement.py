@@ -63,6 +63,11 @@ class Tx:
         """The driver's cursor, for what moves whole tables."""
         return self._cursor
 
+    @property
+    def is_sqlite(self) -> bool:
+        """For the few queries that the two stores want said in two ways."""
+        return self._dialect.name == "sqlite"
+
     def run(self, statement: Statement, **values: Any) -> int:
         """Executes and returns the number of rows it touched."""
         sql, take = statement.bind(self._dialect)

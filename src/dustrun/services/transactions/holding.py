@@ -26,7 +26,10 @@ _MAY_BE_PAID = (
     "Its run was open in the backup or copy that this store comes from, and the server of that time may have paid it "
     "since, or may pay it yet."
 )
-_LOOK = "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run."
+_LOOK = (
+    "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run. (If "
+    "the store was only moved to another place, stop the server and say: dustrun moved)"
+)
 
 
 def name_of(chain_id: int, sender: str) -> str:
