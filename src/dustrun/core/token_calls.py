@@ -17,6 +17,9 @@ SAFE_TRANSFER_FROM = "0x42842e0e"
 SAFE_TRANSFER_FROM_WITH_DATA = "0xb88d4fde"
 SAFE_TRANSFER_OF_MANY = "0xf242432a"
 SAFE_BATCH_TRANSFER = "0x2eb2c2d6"
+AUTHORIZE_OPERATOR = "0x959b8c3f"
+PERMIT2_APPROVE = "0x87517c45"
+PERMIT2_TRANSFER_FROM = "0x36c78516"
 
 OF_TOKENS = frozenset({TRANSFER, APPROVE, INCREASE_ALLOWANCE})
 """Methods of a token itself that a policy judges by what they move, not by contract and method."""
@@ -31,9 +34,14 @@ _TWO_WORDS: dict[str | None, MovementKind] = {
     "0x4000aea0": "send",  # transferAndCall of ERC-677 and ERC-1363, and without data
     "0x1296ee62": "send",
     "0x9bd9bbc6": "send",  # send of ERC-777
+    "0xb753a98c": "send",  # push of DAI
 }
-_FROM = frozenset({TRANSFER_FROM, "0xc1d34b89", "0xd8fbe994"})
-"""transferFrom, and transferFromAndCall of ERC-1363."""
+_OPERATORS = frozenset({SET_APPROVAL_FOR_ALL, AUTHORIZE_OPERATOR, "0x558a7297"})
+"""Of ERC-721 and ERC-1155, of ERC-777, and setOperator of ERC-6909."""
+_OF_KINDS: dict[str | None, MovementKind] = {"0x095bcdb6": "send", "0x426a8493": "approve"}
+"""transfer and approve of ERC-6909."""
+_FROM = frozenset({TRANSFER_FROM, "0xc1d34b89", "0xd8fbe994", "0xbb35783b"})
+"""transferFrom, transferFromAndCall of ERC-1363, and move of DAI."""
 _OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
 
 
@@ -42,22 +50,30 @@ def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
 
     An ERC-721's methods share selectors with an ERC-20's, and there the number of the piece stands where an amount
     would; `safeTransferFrom` is of an ERC-721 alone and moves one piece. Of an ERC-1155 the pieces of all kinds count
-    together; a batch whose list cannot be read counts as all there can be.
+    together; a batch whose list cannot be read counts as all there can be. Calldata that ends early is read as the EVM
+    reads it, with zeros: contracts of old compilers take it.
     """
     selector = selector_of(data)
     asset = Asset(chain_id, checksum(to))
-    if selector in _TWO_WORDS and len(data) >= 68:
+    if selector in _TWO_WORDS:
         return Movement(_TWO_WORDS[selector], asset, _word(data, 1), _address(data, 0))
-    if selector == SET_APPROVAL_FOR_ALL and len(data) >= 68:
-        return Movement("approve", asset, MAX_UINT256 if _word(data, 1) else 0, _address(data, 0))
-    if selector in _FROM and len(data) >= 100:
+    if selector in _OPERATORS:
+        is_given = selector == AUTHORIZE_OPERATOR or bool(_word(data, 1))
+        return Movement("approve", asset, MAX_UINT256 if is_given else 0, _address(data, 0))
+    if selector in _FROM:
         return Movement("send", asset, _word(data, 2), _address(data, 1))
-    if selector in _OF_PIECES and len(data) >= 100:
+    if selector in _OF_PIECES:
         return Movement("send", asset, 1, _address(data, 1))
-    if selector == SAFE_TRANSFER_OF_MANY and len(data) >= 132:
+    if selector == SAFE_TRANSFER_OF_MANY:
         return Movement("send", asset, _word(data, 3), _address(data, 1))
-    if selector == SAFE_BATCH_TRANSFER and len(data) >= 132:
+    if selector == SAFE_BATCH_TRANSFER:
         return Movement("send", asset, _sum_of_list(data, 3), _address(data, 1))
+    if selector in _OF_KINDS:
+        return Movement(_OF_KINDS[selector], asset, _word(data, 2), _address(data, 0))
+    if selector == PERMIT2_APPROVE:
+        return Movement("approve", Asset(chain_id, _address(data, 0)), _word(data, 2), _address(data, 1))
+    if selector == PERMIT2_TRANSFER_FROM:
+        return Movement("send", Asset(chain_id, _address(data, 3)), _word(data, 2), _address(data, 1))
     return None
 
 
@@ -73,8 +89,8 @@ def _sum_of_list(data: bytes, index: int) -> int:
 
 
 def _word(data: bytes, index: int) -> int:
-    return int.from_bytes(data[4 + 32 * index : 36 + 32 * index])
+    return int.from_bytes(data[4 + 32 * index : 36 + 32 * index].ljust(32, b"\0"))
 
 
 def _address(data: bytes, index: int) -> str:
-    return checksum(f"0x{data[16 + 32 * index : 36 + 32 * index].hex()}")
+    return checksum(f"0x{_word(data, index).to_bytes(32)[12:].hex()}")

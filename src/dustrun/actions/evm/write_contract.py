@@ -2,8 +2,9 @@
 
 Use it for what has no action of its own. The function is a signature (`deposit(uint256 amount, address to)`) or a name
 in `abi`; the wallet's policy sees which function of which contract it is, the value that goes with it, and what
-well-known functions of tokens (transfer, approve and their like) move, whatever they are called here. `data` sends
-calldata as it is instead; unless it calls such a well-known function, most policies refuse what they cannot read.
+well-known functions of tokens (transfer, approve and their like) and of Uniswap's routers move, whatever they are
+called here, also within `multicall`. `data` sends calldata as it is instead; unless it calls a well-known function of a
+token, most policies refuse what they cannot read.
 
 The call is tried first: one that would revert is refused with its reason, before anything is signed. `events` of the
 result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use the
@@ -33,7 +34,9 @@ from dustrun.actions.evm.fields import ChainId, Party, Units
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core import signatures
 from dustrun.core.abi import AbiFault
+from dustrun.core.inner_calls import Unread, implied_movements
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.router_calls import Call, router_movements
 from dustrun.core.token_calls import implied_movement
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import Chain
@@ -111,11 +114,16 @@ def _events(abi: Any) -> list[dict[str, Any]]:
     return [dict(entry) for entry in signatures.entries_of(abi or [], "event")]
 
 
-def _movements(chain: Chain, input: Input, data: bytes) -> tuple[tuple[Movement, ...], bool]:
-    """What goes with the call and what well-known calldata moves; and whether the latter is known."""
-    implied = implied_movement(input.chain_id, input.contract, data)
+def _movements(chain: Chain, input: Input, data: bytes, sender: str) -> tuple[Movement, ...]:
+    """What goes with the call, and what well-known calldata moves: of tokens, of routers, of calls within the call."""
+    network, field = chain.network, "data" if input.data is not None else "args"
+    call = Call(input.chain_id, sender, input.contract, input.value, data, network.wrapped_native)
+    try:
+        implied = [*implied_movements(input.chain_id, input.contract, data), *router_movements(call)]
+    except Unread as fault:
+        raise refuse(f"the calls within the call cannot be read: {fault}", field) from None
     value = Movement("send", native_coin(chain).asset, input.value, input.contract)
-    return (*([value] if input.value else []), *([implied] if implied else [])), implied is not None
+    return (*([value] if input.value else []), *implied)
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
@@ -177,7 +185,8 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
     coin, balance = native_coin(chain), await chain.balance(sender)
     if input.value > balance:
         raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
-    movements, is_well_known = _movements(chain, input, data)
+    movements = _movements(chain, input, data, sender)
+    is_well_known = implied_movement(input.chain_id, input.contract, data) is not None
     value = f" with {coin.tell(input.value)}" if input.value else ""
     intent = Intent(
         item="write",

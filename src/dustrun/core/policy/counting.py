@@ -13,8 +13,8 @@ from typing import Literal
 
 from dustrun.core.addresses import checksum
 from dustrun.core.amounts import Asset
+from dustrun.core.inner_calls import Unread, implied_movements
 from dustrun.core.intent import Intent, Movement, SignRequest
-from dustrun.core.token_calls import implied_movement
 
 USD, COUNT, GAS_USD = "usd", "count", "gasUsd"
 USD_UNIT = 10**18
@@ -114,11 +114,15 @@ def canonical(asset: Asset) -> str:
     return asset.key if asset.token is None else Asset(asset.chain_id, checksum(asset.token)).key
 
 
-def implied_of(request: Request) -> Movement | None:
-    """What the calldata itself says that it moves, for well-known methods of tokens."""
+def implied_of(request: Request) -> list[Movement]:
+    """What the calldata itself says that it moves, for well-known methods of tokens, also in calls within the call;
+    nothing when those cannot be read, which is denied."""
     if request.kind != "transaction" or request.to is None or request.chain_id is None:
-        return None
-    return implied_movement(request.chain_id, request.to, request.data)
+        return []
+    try:
+        return implied_movements(request.chain_id, request.to, request.data)
+    except Unread:
+        return []
 
 
 def is_same(declared: Movement, implied: Movement) -> bool:
@@ -159,8 +163,7 @@ def _count(request: Request, movements: Iterable[Movement], number: int, worths:
     implied = implied_of(request)
     for movement in movements:
         key, amount = canonical(movement.asset), movement.amount_units
-        if implied is not None and is_same(movement, implied):
-            amount = max(amount, implied.amount_units)
+        amount = max([amount, *(one.amount_units for one in implied if is_same(movement, one))])
         units[key] = units.get(key, 0) + amount
         worth = worths.get(key)
         if worth is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dustrun.core.amounts import Asset
+from dustrun.core.inner_calls import UNREADABLE
 from dustrun.core.selectors import read_selector
 
 
@@ -27,8 +28,10 @@ def find_account(entries: Iterable[str], chain_id: int | None, address: str) -> 
 
 
 def find_method(entries: Iterable[str], selector: str) -> str | None:
-    """The first entry that allows a selector."""
-    return next((entry for entry in entries if entry == "*" or read_selector(entry) == selector), None)
+    """The entry that allows a selector: one that names it before `*`."""
+    listed = tuple(entries)
+    named = next((entry for entry in listed if entry != "*" and read_selector(entry) == selector), None)
+    return named or next((entry for entry in listed if entry == "*"), None)
 
 
 def asset_covers(wide: str, narrow: str) -> bool:
@@ -48,6 +51,8 @@ def account_covers(wide: str, narrow: str) -> bool:
 
 def method_covers(wide: str, narrow: str) -> bool:
     """The same of methods."""
-    if wide == "*" or narrow == "*":
-        return wide == "*"
+    if wide == "*":
+        return narrow == "*" or read_selector(narrow) not in UNREADABLE
+    if narrow == "*":
+        return False
     return read_selector(wide) == read_selector(narrow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.amounts import Asset
+from dustrun.core.inner_calls import UNREADABLE, InnerCall, Unread, inner_calls
 from dustrun.core.intent import Movement
 from dustrun.core.policy.counting import Request, canonical, implied_of, is_same
 from dustrun.core.policy.document import WalletPolicy
@@ -68,18 +69,45 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
         yield Reason("methods", f'The calldata begins with {selector}, which is not "{request.method}".')
     if not _is_of_token(request, selector):
         yield from _listed_call(policy, request, request.to, selector, allowed)
+        yield from _inner_calls(policy, request, request.to, allowed)
+
+
+def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
+    """Calls within the call are judged like calls of their own."""
+    try:
+        inner = inner_calls(to, request.data)
+    except Unread as fault:
+        yield Reason("methods", f"The calls within the call cannot be read: {fault}.")
+        return
+    for call in inner:
+        selector = selector_of(call.data)
+        if selector is None and call.data:
+            yield Reason("methods", f"A call of {call.to} within it has fewer than four bytes, so it names no method.")
+        elif selector is None:
+            yield from _inner_payment(policy, request, call)
+        elif not _is_whole_token_call(call.data, call.value_units):
+            yield from _listed_call(policy, request, call.to, selector, allowed, within=True)
+
+
+def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
+    if call.value_units and find_account(policy.recipients, request.chain_id, call.to) is None:
+        yield Reason("recipients", f"{call.to}, which is paid within the call, is not among the allowed recipients.")
 
 
 def _listed_call(
-    policy: WalletPolicy, request: Request, to: str, selector: str, allowed: list[Reason]
+    policy: WalletPolicy, request: Request, to: str, selector: str, allowed: list[Reason], *, within: bool = False
 ) -> Iterator[Reason]:
-    shown = request.method or selector
+    shown = (None if within else request.method) or UNREADABLE.get(selector, selector)
     if find_account(policy.contracts, request.chain_id, to) is None:
         yield Reason("contracts", f"The contract {to} is not among the allowed contracts.")
     else:
         allowed.append(Reason("contracts", f"The contract {to} may be called."))
-    if find_method(policy.methods, selector) is None:
+    found = find_method(policy.methods, selector)
+    if found is None:
         yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
+    elif found == "*" and selector in UNREADABLE:
+        message = f'"{shown}" carries out calls that nobody can read, so "*" does not allow it: list it by its name.'
+        yield Reason("methods", message)
     else:
         allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
 
@@ -93,10 +121,11 @@ def _is_named(method: str, selector: str) -> bool:
 
 def _is_of_token(request: Request, selector: str) -> bool:
     """Whether it is a token's own transfer or approval, whole and declared, so that assets and recipients judge it."""
-    if selector not in OF_TOKENS or request.to is None or request.chain_id is None or request.value_units:
-        return False
-    implied = implied_of(request)
-    return implied is not None and len(request.data) == 68
+    return request.to is not None and selector in OF_TOKENS and _is_whole_token_call(request.data, request.value_units)
+
+
+def _is_whole_token_call(data: bytes, value_units: int) -> bool:
+    return selector_of(data) in OF_TOKENS and len(data) == 68 and not value_units
 
 
 def _undeclared(request: Request) -> Iterator[Reason]:
@@ -110,16 +139,18 @@ def _undeclared(request: Request) -> Iterator[Reason]:
     if declared < request.value_units:
         message = f"It sends {request.value_units} base units of the native coin and declares {declared}."
         yield Reason("default", message)
-    implied = implied_of(request)
-    if implied is None or implied.amount_units == 0:
-        return
-    may_be_piece = selector_of(request.data) == TRANSFER_FROM
-    if not any(_declares(one, implied, may_be_piece) for one in request.movements):
-        message = (
-            f"Its calldata moves {implied.amount_units} of {implied.asset.key} ({implied.kind}, "
-            f"{implied.counterparty}), which it does not declare."
-        )
-        yield Reason("default", message)
+    for implied in implied_of(request):
+        may_be_piece = _may_be_piece(request, implied)
+        if implied.amount_units and not any(_declares(one, implied, may_be_piece) for one in request.movements):
+            message = (
+                f"Its calldata moves {implied.amount_units} of {implied.asset.key} ({implied.kind}, "
+                f"{implied.counterparty}), which it does not declare."
+            )
+            yield Reason("default", message)
+
+
+def _may_be_piece(request: Request, implied: Movement) -> bool:
+    return selector_of(request.data) == TRANSFER_FROM and implied.kind == "send"
 
 
 def _declares(movement: Movement, implied: Movement, may_be_piece: bool) -> bool:
