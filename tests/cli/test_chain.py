@@ -40,7 +40,7 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
     [
         ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is no folder"),
         ("CHAIN_ENDPOINTS", "{s3cret", "A setting is not the JSON that it has to be"),
-        ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "the endpoints of chain 1 must be http:// or https:// URLs"),
+        ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "The endpoints of chain 1 must be http:// or https:// URLs"),
         ("CHAIN_ENDPOINTS", '{"4": ["http://s3cret"]}', "chain_endpoints: 4: no file describes that chain"),
     ],
 )

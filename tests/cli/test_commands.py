@@ -204,10 +204,10 @@ def nap(ms: int) -> dict[str, Any]:
     return flow(nap={"type": "delay", "payload": {"delayMs": ms}, "children": ["say"]}, say=HELLO["nodes"]["say"])
 
 
-def _read_terminal(descriptor: int) -> str:
-    """Everything that is written to a terminal until its other side closes."""
+def _read_terminal(descriptor: int, until: bytes | None = None) -> str:
+    """What is written to a terminal up to some words, or until its other side closes."""
     found = b""
-    while True:
+    while until is None or until not in found:
         try:
             part = os.read(descriptor, 65536)
         except OSError:  # Linux says EIO where others say end of file
@@ -215,18 +215,30 @@ def _read_terminal(descriptor: int) -> str:
         if not part:
             return found.decode()
         found += part
+    return found.decode()
 
 
 def test_run_on_a_terminal_draws_a_live_tree(server: Served, save: Any) -> None:
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "dustrun", "run", save(nap(300))]
+    asking = flow(
+        ask={"type": "approve", "payload": {"message": "Go on?"}, "children": ["say"]},
+        say=HELLO["nodes"]["say"] | {"branch": "approved"},
+    )
+    command = [sys.executable, "-m", "dustrun", "run", save(asking), "--run-id", "run_drawn"]
     with subprocess.Popen(command, env={**server.environment, "TERM": "xterm"}, stdout=theirs) as process:
         os.close(theirs)
+        waiting = _read_terminal(ours, until=b"waiting")
+        (asked,) = server.json("approvals", "list")["items"]
+        told = server.dustrun("approvals", "approve", asked["id"], "--comment", "As agreed")
         shown = _read_terminal(ours)
     os.close(ours)
     assert process.returncode == 0
-    assert "├── " in shown
-    assert "waiting" in shown
+    assert told.stdout == "Approved: Go on? Watch the run: dustrun runs watch run_drawn\n"
+    (decided,) = server.json("approvals", "list", "--status", "approved")["items"]
+    assert (decided["runId"], decided["comment"]) == ("run_drawn", "As agreed")
+    again = server.dustrun("approvals", "reject", asked["id"])
+    assert (again.returncode, "409" in again.stderr) == (2, True)
+    assert "├── " in waiting + shown
     assert "success in" in shown
 
 

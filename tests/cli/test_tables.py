@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dustrun.cli import connector, keys, runs, tables, tx, wallet, workflow
+from dustrun.cli import approvals, connector, keys, runs, tables, tx, wallet, workflow
 from dustrun.cli.tables import draw_record, draw_table
 
 AT = "2026-11-26T11:07:09.827Z"
@@ -58,6 +58,11 @@ def lines(columns: list[str], rows: list[list[Any]], spare: tuple[str, ...] = ()
             connector._COLUMNS,
             [f"conn_{ID}", "Orders", "oauth2-client-credentials", "api.example.com b.example.com", "no", AT],
             ("updated", "moves money", "hosts"),
+        ),
+        (
+            approvals._COLUMNS,
+            [f"apr_{ID}", "pending", f"{PAID}?", "Pay what is open", "each[3].pay", f"run_{ID}", AT, None],
+            ("decided by", "run", "node", "workflow", "ends"),
         ),
         (workflow._COLUMNS, [f"wf_{ID}", "Pay what is open", "active", 12, 11, 40, AT], ("nodes", "updated", "live")),
     ],

@@ -9,6 +9,7 @@ import typer
 
 import dustrun
 from dustrun.cli import (
+    approvals,
     backup,
     chain,
     connector,
@@ -39,6 +40,7 @@ app.command("serve")(serve.serve)
 app.command("run")(run.run)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(connector.app, name="connector")
 app.add_typer(vault.app, name="vault")
 app.add_typer(wallet.app, name="wallet")
