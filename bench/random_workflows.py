@@ -80,7 +80,7 @@ class Drawing:
         self._kinds: dict[str, str] = {}
         self._body: Json = {"to": {}, "rows": []}
         self._amounts: list[tuple[str, str, str]] = []  # wallet, token, expression
-        self._created: list[str] = []
+        self._created: dict[str, list[str]] = {}  # by kind, expressions of the addresses of what was created
 
     def workflow(self, steps: int) -> Workflow:
         """So many steps, and what ties them together."""
@@ -125,9 +125,9 @@ class Drawing:
         condition = {"$and": [{f"{{{{int($nodes.{look}.result.balance)}}}}": {"$gt": limit}}]}
         self._add(ask, "if", {"condition": condition})
         sides: list[tuple[str, str | None]] = []
-        known = self._amounts, self._created
+        known = self._amounts, dict(self._created)
         for branch in ("then", "else"):  # neither side knows what the other brought, nor do later steps
-            self._amounts, self._created = list(known[0]), list(known[1])
+            self._amounts, self._created = list(known[0]), {kind: list(made) for kind, made in known[1].items()}
             self._ends = [(ask, branch)]
             id = self._spend()
             self._nodes[id]["onError"] = "continue"
@@ -165,8 +165,8 @@ class Drawing:
         self._nodes[id]["connector"] = self._wallet(sender)
         self._kinds[id] = kind
         self._amounts += [(sender, token, f"$nodes.{id}.result.{name}") for token, name in step.gives.items()]
-        if kind == "deploy Token":
-            self._created.append(f"{{{{$nodes.{id}.result.contractAddress}}}}")
+        if step.type == "deploy-contract":
+            self._created.setdefault(kind, []).append(f"{{{{$nodes.{id}.result.contractAddress}}}}")
         return id
 
     def _add(self, id: str, type: str, payload: Json, after: Sequence[tuple[str, str | None]] | None = None) -> None:
@@ -211,9 +211,10 @@ class Drawing:
             return self.draw.choice((f"{{{{{text}}}}}", f"{{{{string(div(int({text}), 2))}}}}"))
         return str(self._units(token))
 
-    def created(self) -> str | None:
-        """A contract that an earlier step of this workflow created."""
-        return self.draw.choice(self._created) if self._created else None
+    def created(self, kind: str) -> str | None:
+        """A contract that an earlier step of that kind created in this workflow."""
+        made = self._created.get(kind)
+        return self.draw.choice(made) if made else None
 
 
 def _send_native(draw: Drawing, sender: str) -> Step:
@@ -314,7 +315,7 @@ def _deploy_token(draw: Drawing, sender: str) -> Step:
 
 def _call_created(draw: Drawing, sender: str) -> Step:
     """A call of what an earlier step created; without one, of a token by its signature."""
-    contract = draw.created() or draw.world["cents"]
+    contract = draw.created("deploy Token") or draw.world["cents"]
     function, args = draw.draw.choice(
         (
             ("mint(address,uint256)", [draw.recipient(), str(10**6)]),
@@ -349,6 +350,50 @@ def _starved(draw: Drawing, sender: str) -> Step:
     """A call whose gas limit does not do."""
     payload = {"contract": draw.world["zoo"], "function": "count()", "gasLimit": draw.draw.randrange(21_000, 25_000)}
     return Step("", "write-contract", _on(payload))
+
+
+def _to_itself(draw: Drawing, sender: str) -> Step:
+    token = draw.draw.choice(("native", "usdc", "fee", "rebasing", "race"))
+    payload = {"recipient": sender, "amount": draw.amount(sender, token)}
+    if token == "native":
+        return Step("", "send-native", _on(payload))
+    return Step("", "send-erc20-token", _on({"token": draw.world[token], **payload}))
+
+
+def _coin(draw: Drawing) -> str:
+    return str(draw.draw.choice((0, 1, 10**12)))
+
+
+def _deploy_doomed(draw: Drawing, sender: str) -> Step:
+    """Its constructor pays all that it got to somebody and ends it."""
+    abi, code = artifact("Doomed")
+    return Step(
+        "", "deploy-contract", _on({"bytecode": code, "abi": abi, "args": [draw._anybody()], "value": _coin(draw)})
+    )
+
+
+def _code(init_code: str) -> Make:
+    def make(draw: Drawing, sender: str) -> Step:
+        return Step("", "deploy-contract", _on({"bytecode": f"0x{init_code}", "value": _coin(draw)}))
+
+    return make
+
+
+# Emits chain id, gas limit of the block, origin, caller, value, own balance and address; its code is one byte.
+_TELLS = "466000524560205232604052336060523460805247" + "60a0523060c05260e06000a0" + "600060005360016000f3"
+_MORTAL = "6133ff6000526002601ef3"  # its code ends it in favour of whoever calls it
+
+
+def _end_created(draw: Drawing, sender: str) -> Step:
+    """A call that ends what an earlier step created; without one, one that does nothing."""
+    contract = draw.created("deploy: ends itself when called")
+    asked = {"function": "noop()", "contract": draw.world["zoo"]} if contract is None else {"contract": contract}
+    return Step("", "write-contract", _on(asked if contract is None else {**asked, "data": "0x00"}))
+
+
+def _no_code(draw: Drawing, sender: str) -> Step:
+    """A creation that leaves a byte more than nodes take, or code that begins with ef."""
+    return _code(draw.draw.choice(("6160016000f3", "60ef60005360016000f3")))(draw, sender)
 
 
 def _over(draw: Drawing, sender: str) -> Step:
@@ -391,6 +436,11 @@ _STEPS: dict[str, Make] = {
     "send-erc721": _nft,
     "deploy Token": _deploy_token,
     "deploy-contract": _written("create"),
+    "deploy: ends in its constructor": _deploy_doomed,
+    "deploy: tells its surroundings": _code(_TELLS),
+    "deploy: ends itself when called": _code(_MORTAL),
+    "write-contract that ends a created one": _end_created,
+    "send to itself": _to_itself,
     "write-contract of a created one": _call_created,
     "write-contract transferFrom": _written("transfer-from"),
     "write-contract createPair": _written("v2-pair"),
@@ -411,5 +461,6 @@ _STEPS: dict[str, Make] = {
     "fails: swap below its least": _bad_swap,
     "fails: recipient takes no coin": _rejector,
     "fails: gas limit": _starved,
+    "fails: code that no node takes": _no_code,
 }
 KINDS = tuple(_STEPS)

@@ -42,7 +42,8 @@ _WORDS: Final = (
      r"|resource not found|old data not available|blockoutofrange|block out of range"),
     (Kind.NO_METHOD, r"method.*(not|un) ?(found|supported|available|known)|not implemented|unsupported method"
      r"|does not exist/is not available|not whitelisted|method is not|no such method"),
-    (Kind.REVERTED, r"revert|execution failed|vm execution error|invalid opcode|bad instruction|stack underflow"),
+    (Kind.REVERTED, r"revert|execution failed|vm execution error|invalid opcode|bad instruction|stack underflow"
+     rf"|{reverts.TOO_LARGE}|{reverts.RESERVED}"),
     (Kind.BUSY, r"rate limit|too many requests|exceeded.*(quota|capacity|limit)|throttle|timed? ?out|overloaded|busy"
      r"|try again|internal error|service unavailable"),
 )  # fmt: skip

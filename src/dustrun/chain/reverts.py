@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -15,6 +16,11 @@ Reason = dict[str, Any]
 _ERROR: Final = bytes.fromhex("08c379a0")
 _PANIC: Final = bytes.fromhex("4e487b71")
 _MAX_SHOWN: Final = 1024
+TOO_LARGE: Final = r"max code size|createcontractsizelimit|create_contract_size_limit|code size.*exceed"
+RESERVED: Final = r"must not begin with 0xef|startingwithef|starting_with_ef"
+CODE_TOO_LARGE: Final = "the contract's code is larger than 24,576 bytes"  # EIP-170
+CODE_RESERVED: Final = "the contract's code begins with 0xef, which is reserved"  # EIP-3541
+_SAID: Final = ((re.compile(TOO_LARGE, re.I), CODE_TOO_LARGE), (re.compile(RESERVED, re.I), CODE_RESERVED))
 # https://docs.soliditylang.org/en/latest/control-structures.html#panic-via-assert-and-error-via-require
 _PANICS: Final = {
     0x00: "a panic that the compiler put in",
@@ -44,6 +50,9 @@ def decode(data: bytes, abi_errors: Sequence[Mapping[str, Any]] = (), message: s
 def _said(message: str | None) -> str:
     """Nodes say of a revert without data just that; of other ends (out of gas, a bad instruction) what it was."""
     text = (message or "").removeprefix("VM Exception while processing transaction: ").strip()
+    for words, meaning in _SAID:
+        if words.search(text):
+            return meaning
     is_plain = not text or text.lower().rstrip(".: ") in (
         "execution reverted",
         "revert",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from dustrun.chain.reverts import CODE_RESERVED, CODE_TOO_LARGE
 from dustrun.core.addresses import checksum, keccak256
 
 MAX_INIT_CODE: Final = 49_152  # EIP-3860
@@ -38,10 +39,8 @@ def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
 def fault_of(runtime: bytes) -> str | None:
     """Why a creation that left this code fails; None when it does not. Nodes say so where they create by themselves."""
     if len(runtime) > MAX_CODE:
-        return f"the contract's code has {len(runtime)} bytes, {MAX_CODE} are allowed"
-    if runtime[:1] == _RESERVED:
-        return "the contract's code begins with 0xef, which is reserved"
-    return None
+        return CODE_TOO_LARGE
+    return CODE_RESERVED if runtime[:1] == _RESERVED else None
 
 
 def refusal_of(init_code: bytes) -> str | None:
