@@ -212,7 +212,7 @@ async def test_a_replacement_reserves_the_fee_that_it_may_pay(store: tuple[Datab
         request = send(1, max_fee=max_fee)
         return await ledger.writer.write(
             lambda tx: ledger.spending.judge_replacement(
-                tx, policy=rules, request=request, values=PRICES, subject_id="tx_1"
+                tx, wallet_id="wal_1", policy=rules, request=request, values=PRICES, subject_id="tx_1", now_ms=0
             )
         )
 

@@ -190,18 +190,21 @@ class LiveChain:
     async def receipt(self, hash: str, item: str = "") -> Receipt | None:
         """The receipt of a mined transaction; None while there is none."""
         answer = await self._read("eth_getTransactionReceipt", hash)
-        if answer is None or answer.get("blockHash") is None:
-            return None
-        return wire.receipt(answer, item, await self._time_of(answer["blockHash"]))
+        return await self._receipt_of(hash, answer, item)
 
     async def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
         """The receipts of many transactions in one request, in the order of the hashes."""
         asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in hashes]
         answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)]
-        return [
-            wire.receipt(answer, "", await self._time_of(answer["blockHash"])) if answer is not None else None
-            for answer in answers
-        ]
+        return [await self._receipt_of(hash, answer) for hash, answer in zip(hashes, answers, strict=True)]
+
+    async def _receipt_of(self, hash: str, answer: Any, item: str = "") -> Receipt | None:
+        """The receipt in an answer, when it is in a block; that of another transaction is no answer."""
+        if answer is None or answer.get("blockHash") is None:
+            return None
+        if str(answer.get("transactionHash")).lower() != hash.lower():
+            raise wire.malformed("a receipt of another transaction")
+        return wire.receipt(answer, item, await self._time_of(answer["blockHash"]))
 
     async def block_receipts(self, block_hash: str) -> list[Receipt] | None:
         """The receipts of all transactions of a block; None when no endpoint knows the block."""

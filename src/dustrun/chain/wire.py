@@ -78,8 +78,10 @@ def fee_units(answer: Mapping[str, Any]) -> int:
 
 
 def receipt(answer: Mapping[str, Any], item: str, block_time: int) -> Receipt:
-    """A transaction's receipt; a very old one without `status` counts as a success."""
+    """A transaction's receipt; a very old one, which has `root` in place of `status`, counts as a success."""
     try:
+        if answer.get("root") is None and answer.get("status") is None:
+            raise KeyError("status")
         created = answer.get("contractAddress")
         return Receipt(
             item=item,

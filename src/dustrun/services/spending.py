@@ -31,7 +31,7 @@ from dustrun.core.policy import (
     needs,
 )
 from dustrun.core.policy.counting import GAS_USD, USD, canonical, is_gas
-from dustrun.core.policy.judge import judge_gas
+from dustrun.core.policy.judge import judge_fee
 from dustrun.core.policy.scope import paid
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Price
@@ -181,16 +181,26 @@ class Spending:
         return verdict, Counted() if isinstance(verdict, Deny) else count(request, facts.worths)
 
     def judge_replacement(
-        self, tx: Tx, *, policy: WalletPolicy | None, request: Request, values: Values, subject_id: str
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
     ) -> Verdict:
         """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
-        Only ceilings of fees are looked at: what it moves is reserved already."""
-        worths = {key: value.worth for key, value in values.items()}
+        Only ceilings and limits of fees are looked at: what it moves is reserved already."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
         if policy is None:
-            return judge(None, request, Facts(0, worths))
-        if denied := tuple(judge_gas(policy, request, worths)):
+            return judge(None, request, facts)
+        own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
+        spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
+        if denied := tuple(judge_fee(policy, request, replace(facts, spent=spent))):
             return Deny(denied)
-        fees = {measure: units for measure, units in count(request, worths).units.items() if is_gas(measure)}
+        fees = {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}
         rows.change_open(tx, subject_id, fees)
         return Allow(())
 

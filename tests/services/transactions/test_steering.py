@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from anvil import CHAIN_ID, Anvil
 from dustrun.storage.tables import store_facts
-from outbox import ALICE, Outbox, address, open_outbox, transfer
+from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
 
 
 async def test_cancel_takes_the_nonce_for_nothing(outbox: Outbox) -> None:
@@ -136,3 +137,42 @@ async def test_restart_goes_on_with_what_was_signed(tmp_path: Path) -> None:
                     node.mine()
                     await asyncio.sleep(0.05)
             assert outbox.nonce() == 1
+
+
+async def _limit_fees(outbox: Outbox, usd: str, **window: int) -> None:
+    policy = {"policy": {**ANYTHING, "limits": [{"maxGasUsd": usd, **window}]}}
+    assert (await outbox.composition.owner.put(f"/v1/wallets/{outbox.wallet_id}/policy", policy)).status == 200
+
+
+async def test_a_higher_bid_is_held_against_the_limits_of_fees(tmp_path: Path, node: Anvil) -> None:
+    """One coin is a dollar: a transfer reserves 21,000 times its bid."""
+    async with open_outbox(tmp_path, node, static_prices={f"eip155:{CHAIN_ID}/native": "1"}) as outbox:
+        api = outbox.composition.owner
+        stand = await outbox.pay("pay", transfer(address(1), 5))
+        path = f"/v1/transactions/{stand.transactions[0]['id']}"
+        bid = int((await api.get(path)).data["attempts"][0]["maxFeePerGas"])
+        fee = Decimal(21_000 * bid) / 10**18
+        windows: list[dict[str, int]] = [{}, {"windowMs": 3_600_000}]
+        for window in windows:
+            await _limit_fees(outbox, f"{fee:.18f}", **window)
+            refused = await api.post(f"{path}/speed-up")
+            assert (refused.status, refused.code) == (409, 409_072), refused.body
+            assert "USD" in refused.body["message"]
+        await _limit_fees(outbox, f"{fee * 2:.18f}", windowMs=3_600_000)
+        sped = await api.post(f"{path}/speed-up")
+        assert sped.status == 200, sped.body
+        fee = Decimal(21_000 * int(sped.data["attempts"][1]["maxFeePerGas"])) / 10**18
+        await _limit_fees(outbox, f"{fee * Decimal('1.8'):.18f}", windowMs=3_600_000)
+        assert (await outbox.pay("more", transfer(address(2), 5))).status == "failed"  # the first holds its new bid
+
+
+async def test_a_cancelled_payment_is_still_promised_until_the_cancel_is_in(outbox: Outbox) -> None:
+    """The payment may be the one that is included, and then there is nothing left for another."""
+    stand = await outbox.pay("pay", transfer(address(1), 9_000 * 10**18))
+    await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    again = await outbox.pay("again", transfer(address(2), 9_000 * 10**18))
+    assert again.failure is not None
+    assert again.failure.code == "INSUFFICIENT_FUNDS"
+    outbox.node.mine(2)
+    await outbox.until("pay", lambda stand: stand.status == "failed")
+    assert (await outbox.pay("then", transfer(address(2), 9_000 * 10**18))).status == "open"

@@ -130,7 +130,7 @@ def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Ite
 
 
 def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
-    """What the ceilings of network fees deny; also asked alone, when a replacement bids more."""
+    """What the ceilings of network fees deny."""
     if request.native is None:
         return
     worth = worths.get(canonical(request.native))
@@ -149,6 +149,17 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
         elif worth.of(request.gas_units) > usd_units(rule.max_gas_usd):
             fee = show(GAS_USD, worth.of(request.gas_units))
             yield Reason(statement, f"The fee may reach {fee}, over {rule.max_gas_usd} USD.")
+
+
+def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+    """What ceilings and limits of network fees deny, asked alone when a replacement bids more: what it moves is
+    reserved already. `facts.spent` is without the transaction itself."""
+    yield from judge_gas(policy, request, facts.worths)
+    counted = count(request, facts.worths)
+    for index, limit in enumerate(policy.limits):
+        reason = _over(f"limits[{index}]", limit, counted, facts) if _measure(limit) == GAS_USD else None
+        if reason is not None:
+            yield reason
 
 
 def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:

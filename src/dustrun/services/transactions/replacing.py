@@ -51,6 +51,7 @@ class Replacement:
     kind: Kind
     unsigned: UnsignedTransaction
     signed: SignedTransaction
+    request: Request
     values: Values
     ceiling: int
 
@@ -90,8 +91,9 @@ async def sign_replacement(
     wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
     assert wallet is not None
     signed = await sign(parts, wallet, unsigned)
-    values = await parts.spending.values_of([_request(row, unsigned)])
-    return Replacement(row, last, kind, unsigned, signed, values, ceiling)
+    intent = intent_of(row)
+    request = _request(row, unsigned, await chain.data_fee(intent.to, intent.data))
+    return Replacement(row, last, kind, unsigned, signed, request, await parts.spending.values_of([request]), ceiling)
 
 
 def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced | AtCeiling | None, Told | None]:
@@ -101,17 +103,21 @@ def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced 
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
     if row.purpose == "intent":
+        now = clock.now_ms()
         verdict = parts.spending.judge_replacement(
             tx,
-            policy=deciding.policy_of(tx, row.wallet_id, clock.now_ms()),
-            request=_request(row, new.unsigned),
+            wallet_id=row.wallet_id,
+            policy=deciding.policy_of(tx, row.wallet_id, now),
+            request=new.request,
             values=new.values,
             subject_id=row.id,
+            now_ms=now,
         )
         if isinstance(verdict, Deny):
             return AtCeiling(deciding.denial(verdict).message), None
     attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
-    outlay = new.unsigned.value_units + new.unsigned.gas_limit * new.unsigned.max_fee_units
+    # The attempts before it may still be the ones that are included, the payment in place of its cancel too.
+    outlay = max(int(row.outlay or 0), intent_of(row).value_units + new.request.gas_units)
     changed = replace(
         row,
         hash=attempt.hash,
@@ -150,8 +156,10 @@ def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> Uns
     )
 
 
-def _request(row: TransactionRow, unsigned: UnsignedTransaction) -> Request:
+def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int) -> Request:
     """What policy looks at of a replacement: the same wish, with a higher bid. A cancel bids for its own small gas,
     but the first attempt may still be the one that is included."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
-    return Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units)
+    return Request.of_intent(
+        intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units, data_fee_units=data_fee_units
+    )
