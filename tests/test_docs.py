@@ -40,6 +40,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    decisions = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    for folder, text in (("guides", index), ("concepts", index), ("reference", index), ("decisions", decisions)):
+        for page in (ROOT / "docs" / folder).glob("*.md"):
+            link = page.name if folder == "decisions" else f"{folder}/{page.name}"
+            assert f"]({link})" in text or page.name == "README.md", page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_into_a_page_lead_to_a_heading(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", page.read_text()):
+        target = page.parent / link if link else page
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in headings}, link
+
+
 def test_the_map_names_every_folder_and_the_layers_are_those_that_are_checked() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     shown = re.search(r"^src/dustrun/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from dustrun.cli import render, report
@@ -82,3 +84,11 @@ def test_the_report_of_a_live_run() -> None:
     effects = {"mode": "live", "requests": [{"path": "a", "sent": True, "request": {"row": 1}}], "uncertain": ["b"]}
     assert [str(line) for line in report.draw(effects)] == ["Went out", '  a: {"row":1}', "Uncertain", "  b"]
     assert [str(line) for line in report.draw({"mode": "live"})] == ["Nothing went out."]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(600, " (in 10 min)"), (86_400, " (in 24 h)"), (604_800, " (in 7 days)")]
+)
+def test_how_long_a_wait_is_in_a_fitting_unit(seconds: int, told: str) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    assert render._in_how_long(until.isoformat()) == told

@@ -25,6 +25,7 @@ _SIGNS = {
     "uncertain": "?",
 }
 _SHOWN_ITEMS = 8
+_UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 _BUSY = frozenset({"running", "waiting", "retrying", "uncertain", "failure"})
 
 
@@ -137,7 +138,8 @@ def _in_how_long(moment: str) -> str:
         return ""
     if seconds <= 0:
         return ""
-    return f" (in {seconds:.0f} s)" if seconds < 120 else f" (in {seconds / 60:.0f} min)"
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds >= 2 * size or size == 1)
+    return f" (in {seconds / size:.0f} {unit})"
 
 
 def event_line(event: Mapping[str, Any], view: RunView) -> Text | None:
