@@ -51,6 +51,16 @@ async def test_body_may_be_absent(server: Composition, raw: bytes | None) -> Non
     assert (await ended(server, reply.data["runId"]))["status"] == "success"
 
 
+async def test_a_key_that_stands_twice_is_refused(server: Composition) -> None:
+    flow = await server.owner.create_workflow(definition())
+    raw = b'{"payload": {"usd": 5, "usd": 5000}}'
+    reply = await server.owner.post(
+        f"/v1/workflows/{flow['id']}/run", raw=raw, headers={"Content-Type": "application/json"}
+    )
+    assert (reply.status, reply.code) == (400, 400001)
+    assert "'usd' twice" in reply.body["message"]
+
+
 async def test_every_field_reaches_the_run(server: Composition) -> None:
     conversation = (await server.owner.post("/v1/conversations", {"title": "t"})).data
     path = f"/v1/conversations/{conversation['id']}/messages"

@@ -149,6 +149,17 @@ def test_what_is_no_json_of_ours_is_refused(text: str | bytes, message: str) -> 
         loads(text)
 
 
+def test_a_key_that_stands_twice_is_refused_of_those_who_ask() -> None:
+    text = '{"a": [{"amount": 1, "b": 2, "amount": 1000}]}'
+    assert exact_json.loads(text) == {"a": [{"amount": 1000, "b": 2}]}
+    with pytest.raises(JsonError, match="an object holds the key 'amount' twice"):
+        exact_json.loads_unique(text)
+    assert exact_json.loads_unique('{"a": {"a": 0.10}, "b": [{"a": 1}, {"a": 1}]}') == {
+        "a": {"a": Decimal("0.10")},
+        "b": [{"a": 1}, {"a": 1}],
+    }
+
+
 def test_nesting_ends_at_the_limit() -> None:
     assert loads(dumps(nested(exact_json.MAX_DEPTH))) == nested(exact_json.MAX_DEPTH)
     with pytest.raises(JsonError, match="nested deeper than 100 levels"):

@@ -93,7 +93,7 @@ async def read_json(scope: MutableMapping[str, Any], receive: Receive, limit: in
         return b"", None
     check_content_type(scope)
     try:
-        return body, exact_json.loads(body)
+        return body, exact_json.loads_unique(body)
     except JsonError as error:
         raise Invalid(f"The body is not valid JSON: {error}.") from None
 

@@ -56,7 +56,7 @@ def read_file(path: Path) -> str:
 def parse_json(source: str, text: str) -> Any:
     """JSON with exact numbers."""
     try:
-        return exact_json.loads(text)
+        return exact_json.loads_unique(text)
     except exact_json.JsonError as error:
         raise CliError(f"{source} is not JSON: {error}.") from error
 

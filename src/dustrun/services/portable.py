@@ -213,7 +213,7 @@ def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
 def _document(text: str) -> dict[str, Any]:
     text = text.removeprefix("\ufeff")
     try:
-        document = exact_json.loads(text) if text.lstrip().startswith("{") else exact_yaml.loads(text)
+        document = exact_json.loads_unique(text) if text.lstrip().startswith("{") else exact_yaml.loads(text)
     except JsonError as error:
         raise _unreadable(str(error)) from None
     if not isinstance(document, dict) or "dustrunWorkflow" not in document:

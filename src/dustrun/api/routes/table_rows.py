@@ -10,7 +10,7 @@ from pydantic import Field
 from dustrun.api.routes.tables import TableId
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
-from dustrun.core.exact_json import JsonError, loads, loads_own
+from dustrun.core.exact_json import JsonError, loads_own, loads_unique
 from dustrun.core.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.tables import TableChange, TableWritten
@@ -86,7 +86,7 @@ def _where(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = loads(text)
+        found = loads_unique(text)
     except JsonError as error:
         raise _bad_where(str(error)) from None
     if not isinstance(found, dict):
