@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import jsonschema
+from pydantic import TypeAdapter
 
 from composition import DEFINITION, Composition
 from dustrun.api import openapi
+from dustrun.api.body_examples import BY_OPERATION
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -54,6 +56,37 @@ async def test_every_operation_says_who_may_call_and_what_may_come_back(server: 
             takes_body = "requestBody" in operation
             assert not takes_body or {"400", "413", "415"} <= set(responses)
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+async def test_every_body_has_an_example_that_its_model_takes(server: Composition) -> None:
+    document = await _document(server)
+    named = {
+        operation["operationId"]: operation
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        if "requestBody" in operation
+    }
+    assert set(BY_OPERATION) == set(named) - {"run_workflow"}  # which has several
+    for name, example in BY_OPERATION.items():
+        assert named[name]["requestBody"]["content"]["application/json"]["example"] == example
+    bodies = {
+        route.endpoint.__name__: route.body_field.field_info.annotation
+        for route in server.app.routes
+        if getattr(route, "body_field", None) is not None
+    }
+    assert set(bodies) == set(BY_OPERATION)
+    for name, model in bodies.items():
+        TypeAdapter(model).validate_python(BY_OPERATION[name])
+
+
+async def test_summaries_and_names_of_operations_say_what_is_done(server: Composition) -> None:
+    document = await _document(server)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["description"], operation["operationId"]
+            first = operation["summary"].split()[0]
+            assert not first.endswith("s"), operation["summary"]  # "List", not "Lists"
+            assert "_" in operation["operationId"]
 
 
 async def test_bare_operations_and_schemas_can_be_added(server: Composition) -> None:

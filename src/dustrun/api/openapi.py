@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 import dustrun
 from dustrun.api.auth import PUBLIC
+from dustrun.api.body_examples import BY_OPERATION
 from dustrun.core import exact_json
 from dustrun.errors import Code
 
@@ -179,10 +180,14 @@ def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _finish(method: str, operation: dict[str, Any]) -> None:
-    """What holds for every operation alike: security, the replay header, no 422, which we never answer."""
+    """What is put on every operation alike: security, the example of its body, the replay header; and no 422, which we
+    never answer."""
     operation.get("responses", {}).pop("422", None)
     is_public = operation.get("x-permission", PUBLIC) == PUBLIC
     operation["security"] = [] if is_public else [{"bearer": []}]
+    example = BY_OPERATION.get(operation.get("operationId", ""))
+    if example is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example
     if method == "post" and not is_public:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
 

@@ -84,7 +84,7 @@ async def list_approvals(
         list[Status] | None, Query(alias="status", description="Statuses, any of them; without it the open ones.")
     ] = None,
 ) -> Page[ApprovalRow]:
-    """Pages through what waits for a person, newest first."""
+    """List what waits for a person, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
     found: Page[ApprovalRow] = await call.parts.approvals.list_page(call.principal, wanted, paging)
     return found
@@ -97,8 +97,8 @@ async def list_approvals(
     shape=_shape,
     refusals=_REFUSALS,
 )
-async def approve(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
-    """Says yes; the node goes on with its `approved` children."""
+async def approve_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
+    """Say yes; the node goes on with its `approved` children."""
     comment = body.comment if body is not None else None
     row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, APPROVED, comment)
     return row
@@ -111,8 +111,8 @@ async def approve(call: Call, approval_id: ApprovalId, body: DecideBody | None =
     shape=_shape,
     refusals=_REFUSALS,
 )
-async def reject(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
-    """Says no; the node goes on with its `rejected` children."""
+async def reject_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
+    """Say no; the node goes on with its `rejected` children."""
     comment = body.comment if body is not None else None
     row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, REJECTED, comment)
     return row

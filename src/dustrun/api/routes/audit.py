@@ -41,7 +41,7 @@ def _audit(row: AuditRow) -> dict[str, Any]:
 
 
 @routes.get("/v1/audit", permission="key:read", answers=PageAnswer[AuditAnswer], shape=page_shape(_audit))
-async def list_changes(
+async def list_audit_entries(
     call: Call,
     paging: Paged,
     api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only those made with this key.")] = None,

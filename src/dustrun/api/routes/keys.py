@@ -156,7 +156,7 @@ async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
 @routes.get(
     "/v1/api-keys/requests", permission="key:read", answers=PageAnswer[RequestAnswer], shape=page_shape(_request)
 )
-async def list_requests(
+async def list_key_requests(
     call: Call,
     paging: Paged,
     api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only those made with this key.")] = None,

@@ -16,7 +16,7 @@ from dustrun.api.routing import RawRoute
 PERMISSION = "metrics:read"
 
 
-async def show_metrics(scope: Scope, receive: Receive, send: Send) -> None:
+async def get_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     """`GET /metrics`."""
     from dustrun.api import exposition  # slow import: only a server that is asked for metrics pays for it
 
@@ -27,7 +27,7 @@ async def show_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     await Response(text, media_type=exposition.CONTENT_TYPE)(scope, receive, send)
 
 
-raw_routes = [RawRoute("/metrics", show_metrics, methods=["GET"], permission=PERMISSION)]
+raw_routes = [RawRoute("/metrics", get_metrics, methods=["GET"], permission=PERMISSION)]
 
 
 @openapi.later
@@ -39,8 +39,8 @@ def _describe() -> None:
         "get",
         {
             "tags": ["Health"],
-            "operationId": "show_metrics",
-            "summary": "Show counters and measurements for Prometheus.",
+            "operationId": "get_metrics",
+            "summary": "Get counters and measurements for Prometheus.",
             "description": "Of the whole server, not of one organisation. With the setting `metrics_public` no key is "
             "needed.",
             "x-permission": PERMISSION,

@@ -84,7 +84,7 @@ async def resume_node(
     token: Annotated[str | None, Query(description="Of the signed link; instead of a key.", max_length=100)] = None,
     org: Annotated[str | None, Query(description="Of the signed link.", max_length=100)] = None,
 ) -> Resumed:
-    """Wakes a `wait`, or decides an `approve`.
+    """Wake a `wait`, or decide an `approve`.
 
     Admitted are a key with `workflow:execute` (for an `approve` also `approval:decide`), and, without a key, the signed
     link of `{{$run.resumeUrl('<nodeId>')}}`. A node is resumed once; a resume that comes before its node waits is kept

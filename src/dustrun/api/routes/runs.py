@@ -149,7 +149,7 @@ def _describe_run_call() -> None:
         {
             "tags": ["Runs"],
             "operationId": "run_workflow",
-            "summary": "Runs a workflow now.",
+            "summary": "Run a workflow now.",
             "description": "Works on draft, active and paused workflows; neither counts against `maxRuns` nor heeds a "
             "cooldown. The answer comes when the run and its first event are on disk, before the run ends. Choose the "
             "`runId` to open its stream first.",
@@ -197,7 +197,7 @@ def _created(created: Created) -> dict[str, Any]:
     example={"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
-    """Runs a definition that is not saved."""
+    """Run a definition that is not saved."""
     created: Created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     return created
 
@@ -208,8 +208,8 @@ async def run_inline(call: Call, body: InlineBody) -> Created:
     answers=SyncAnswer,
     refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
 )
-async def run_sync(call: Call, body: InlineBody) -> Answered:
-    """Runs a definition that is not saved and waits for its end, at most 60 seconds and 20 nodes.
+async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
+    """Run a definition that is not saved and wait for its end, at most 60 seconds and 20 nodes.
 
     A run that has not ended by then goes on; its `status` says so, and its stream shows the rest. The same request once
     more under its Idempotency-Key is answered at once with the `runId`, as `running`; read the run for its end."""
@@ -273,7 +273,7 @@ async def list_runs(
     since: Since = None,
     workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
 ) -> Page[Any]:
-    """Pages through the organisation's runs, newest first."""
+    """List the organisation's runs, newest first."""
     return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
 
 
@@ -292,7 +292,7 @@ async def list_workflow_runs(
     modes: Modes = None,
     since: Since = None,
 ) -> Page[Any]:
-    """Pages through a workflow's runs, newest first."""
+    """List a workflow's runs, newest first."""
     return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
 
 
@@ -311,7 +311,7 @@ def _counts(counts: dict[str, int]) -> dict[str, int]:
 async def count_workflow_runs(
     call: Call, workflow_id: WorkflowId, modes: Modes = None, since: Since = None
 ) -> dict[str, int]:
-    """A workflow's runs by status."""
+    """Count a workflow's runs by status."""
     counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
     return counts
 
@@ -329,7 +329,7 @@ async def count_runs(
     since: Since = None,
     workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
 ) -> dict[str, int]:
-    """The organisation's runs by status."""
+    """Count the organisation's runs by status."""
     counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
     return counts
 
@@ -341,14 +341,14 @@ async def get_run(
     summary: Annotated[bool, Query(description="Leave out state and definition.")] = False,
     node_ids: Annotated[str | None, Query(alias="nodeIds", description="Only these nodes, comma-separated.")] = None,
 ) -> dict[str, Any]:
-    """One run, whole, slim, or limited to some nodes."""
+    """Get one run, whole, slim, or limited to some nodes."""
     wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
     return shapes.run_shape(await call.parts.runs.get(call.principal, run_id, slim=summary), wanted)
 
 
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
-async def get_effects(call: Call, run_id: RunId) -> dict[str, Any]:
-    """What the run changed, or would change: requests, transactions, assumed values, warnings."""
+async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
+    """Get what the run changed, or would change: requests, transactions, assumed values, warnings."""
     report: dict[str, Any] = await call.parts.run_reports.effects(call.principal, run_id)
     return report
 
@@ -362,7 +362,7 @@ async def get_effects(call: Call, run_id: RunId) -> dict[str, Any]:
 async def compare_runs(
     call: Call, run_id: RunId, other_id: Annotated[str, Path(alias="otherId", description="Id of the other run.")]
 ) -> dict[str, Any]:
-    """Two runs of a workflow side by side, e.g. the rehearsal and the real one."""
+    """Compare two runs of a workflow, e.g. the rehearsal and the real one."""
     left, right, compared = await call.parts.run_reports.compare(call.principal, run_id, other_id)
     return {"left": shapes.list_item(left.row), "right": shapes.list_item(right.row), **compared}
 
@@ -378,7 +378,7 @@ async def compare_runs(
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_OPEN],
 )
 async def cancel_run(call: Call, run_id: RunId) -> Run:
-    """Asks a running or waiting run to end: nothing new starts, what can be interrupted is."""
+    """Ask a running or waiting run to end: nothing new starts, what can be interrupted is."""
     run: Run = await call.parts.runs.cancel(call.principal, run_id)
     return run
 
@@ -391,7 +391,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID],
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
-    """A new run of the same mode, version and payload that keeps what succeeded."""
+    """Run it again with the same mode, version and payload; what succeeded is kept."""
     created: Created = await call.parts.starts.retry(call.principal, run_id)
     return created
 
@@ -404,7 +404,7 @@ async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) ->
     refusals=[Code.RUN_UNKNOWN, Code.NODE_UNKNOWN, Code.NODE_NOT_UNCERTAIN],
 )
 async def resolve_node(call: Call, run_id: RunId, node_id: NodeId, body: ResolveBody) -> Any:
-    """A person's answer for a node in `uncertain`: it happened (with this result), or it is done again."""
+    """Answer for a node in `uncertain`: it happened (with this result), or it is done again."""
     path = _path_of(node_id, body)
     return await call.parts.runs.resolve(call.principal, run_id, path, body.outcome, body.result)
 

@@ -53,8 +53,8 @@ def _token(token: NewToken) -> dict[str, Any]:
 
 
 @routes.post("/v1/stream-tokens", permission="run:stream", answers=StreamTokenAnswer, shape=_token, secret=True)
-async def make_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
-    """A token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
+async def create_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
+    """Create a token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
 
     First used within 60 seconds, it stays good for reconnects until an hour after the run's end."""
     token: NewToken = await call.parts.streams.make_token(call.principal, body.stream)
@@ -156,6 +156,17 @@ _IDS = {
 }
 
 
+_ABOUT_ONE = (
+    "Every event carries `id:`, its number in the run, from 1 without gaps; a reconnect with `Last-Event-ID` goes on "
+    "after it. Before the run exists the stream waits for it, at most 10 minutes. After `run_finished` comes "
+    "`event: end`."
+)
+_ABOUT_MANY = (
+    "Events are `run_started`, `run_waiting`, `run_resumed` and `run_finished`, from now on; `id:` is a place that "
+    "only this stream understands. It has no end."
+)
+
+
 def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any]], refusals: list[Code]) -> None:
     responses = responses_of("GET", "run:stream", refusals)
     responses[200] = {
@@ -171,6 +182,7 @@ def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any
             "tags": ["Streams"],
             "operationId": name,
             "summary": summary,
+            "description": _ABOUT_ONE if name == "stream_run" else _ABOUT_MANY,
             "x-permission": "run:stream",
             "x-events": {kind: {"$ref": f"#/components/schemas/{schema}"} for kind, schema in events.NAMES.items()},
             "parameters": [*parameters, *_PLACE],
@@ -184,18 +196,30 @@ def _describe() -> None:
     _document(
         "/v1/runs/{id}/stream",
         "stream_run",
-        "The events of one run, from the first. May be opened before the run exists.",
+        "Stream the events of one run, from the first; may be opened before the run exists.",
         [_ID],
         [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
     )
     _document(
         "/v1/workflows/{id}/runs/stream",
         "stream_workflow_runs",
-        "Starts, waits and ends of one workflow's runs, from now on.",
+        "Stream starts, waits and ends of one workflow's runs.",
         [_ID],
         [Code.WORKFLOW_UNKNOWN],
     )
-    _document("/v1/workflow-runs/stream", "stream_workflows", "The same for up to 24 workflows.", [_IDS], [])
-    _document("/v1/activity/stream", "stream_activity", "The same for the whole organisation.", [], [])
+    _document(
+        "/v1/workflow-runs/stream",
+        "stream_workflows",
+        "Stream starts, waits and ends of the runs of up to 24 workflows.",
+        [_IDS],
+        [],
+    )
+    _document(
+        "/v1/activity/stream",
+        "stream_activity",
+        "Stream starts, waits and ends of all runs of the organisation.",
+        [],
+        [],
+    )
     for name, schema in events.schemas().items():
         openapi.add_schema(name, schema)

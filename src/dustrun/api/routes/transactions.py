@@ -54,7 +54,7 @@ async def list_transactions(
     run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
     hash: Annotated[str | None, Query(max_length=_ID, description="The hash of any attempt.")] = None,
 ) -> Page[TransactionRow]:
-    """Pages through transactions, newest first."""
+    """List transactions, newest first."""
     filters = Filters(
         states=tuple(state.value for state in states or ()),
         chain_id=chain_id,
@@ -167,7 +167,7 @@ async def list_signatures(
     paging: Paged,
     run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
 ) -> Page[SignatureRow]:
-    """Pages through what wallets signed that is no transaction, newest first, without the signatures themselves."""
+    """List what wallets signed that is no transaction, newest first, without the signatures themselves."""
     return await _desk(call).list_signatures(call.principal, run_id, paging)
 
 

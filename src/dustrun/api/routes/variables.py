@@ -125,7 +125,7 @@ _writes_shape = page_shape(_write_shape)
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
 async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
-    """Every variable that is declared or was written, with its value, by name."""
+    """List every variable that is declared or was written, with its value, by name."""
     found: list[Variable] = await call.parts.variables.list_all(call.principal, workflow_id)
     return found
 
@@ -138,7 +138,7 @@ async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
 )
 async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body: DeclareVariable) -> Variable:
-    """Declares a variable for the workflow, whatever its version, or declares it anew.
+    """Declare a variable for the workflow, whatever its version, or declare it anew.
 
     A variable that the definition itself declares is changed there: 409."""
     if body.name is not None and body.name != name:
@@ -160,7 +160,7 @@ async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body
     refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
 )
 async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
-    """Takes a variable away with its value; its history stays."""
+    """Delete a variable with its value; its history stays."""
     variable: Variable = await call.parts.variables.remove(call.principal, workflow_id, name)
     return variable
 
@@ -173,7 +173,7 @@ async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Va
     refusals=[*_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
 )
 async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: SetVariable) -> Variable:
-    """Overwrites a value by hand."""
+    """Set a value by hand."""
     variable: Variable = await call.parts.variables.set_value(call.principal, workflow_id, name, body.value)
     return variable
 
@@ -186,7 +186,7 @@ async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: Se
     refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
 )
 async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
-    """Puts a variable back to its default."""
+    """Reset a variable to its default."""
     variable: Variable = await call.parts.variables.reset(call.principal, workflow_id, name)
     return variable
 
@@ -199,7 +199,7 @@ async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Var
     refusals=_UNKNOWN,
 )
 async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name, paging: Paged) -> Page[WriteRow]:
-    """Pages through the writes of one variable, newest first; simulated ones are not among them."""
+    """List the writes of one variable, newest first; simulated ones are not among them."""
     found: Page[WriteRow] = await call.parts.variables.history(call.principal, workflow_id, name, paging)
     return found
 
@@ -212,6 +212,6 @@ async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name,
     refusals=[Code.RUN_UNKNOWN],
 )
 async def list_variable_writes(call: Call, run_id: RunId, paging: Paged) -> Page[WriteRow]:
-    """Pages through the writes of one run, oldest first, simulated ones included."""
+    """List the writes of one run, oldest first, simulated ones included."""
     found: Page[WriteRow] = await call.parts.variables.writes_of(call.principal, run_id, paging)
     return found

@@ -108,7 +108,7 @@ async def get_wallet(call: Call, id: WalletId) -> WalletRow:
     shape=shapes.wallet,
     refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
 )
-async def change_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> WalletRow:
+async def update_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> WalletRow:
     """Rename a wallet."""
     return await _wallets(call).rename(call.principal, id, name=body.name, description=body.description)
 
@@ -182,7 +182,7 @@ async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
     shape=shapes.policies,
     refusals=[*_UNKNOWN, Code.POLICY_VERSION_MOVED, Code.WALLET_CANNOT_SIGN],
 )
-async def put_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) -> Policies:
+async def set_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) -> Policies:
     """Say what a wallet may do.
 
     What tightens works at once. What loosens anything needs `wallet:admin` and takes effect at `effectiveAt`, not

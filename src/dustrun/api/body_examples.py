@@ -1,0 +1,82 @@
+"""An example body for each operation that takes one: what the OpenAPI document shows, and tests hold to the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HELLO = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["say"]},
+        "say": {"type": "log", "payload": {"message": "Hello, {{$trigger.body.name}}!"}},
+    },
+    "triggerNodeIds": ["root"],
+}
+_ID = "01m8brt9hae4de3w6f0w3c1rmr"
+_WALLET = f"wal_{_ID}"
+_ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+_POLICY = {
+    "chains": [8453],
+    "assets": ["eip155:8453/native"],
+    "recipients": [_ADDRESS],
+    "limits": [{"maxUsd": "50"}, {"maxUsd": "200", "windowMs": 86400000}],
+}
+
+BY_OPERATION: dict[str, Any] = {
+    "add_rows": {"rows": [{"id": "ord_1", "amount": "12.50"}], "mode": "upsert"},
+    "analyze_definition_funds": {"definition": _HELLO, "defaultWalletAddress": _ADDRESS},
+    "approve_approval": {"comment": "As agreed"},
+    "attribute_transactions": {"txHashes": ["0x11a63f67539e7fc52373d02ba176d43ce9ecce666d1f6ce1cb65640c6ba8d3fb"]},
+    "change_rows": {"where": {"status": "open"}, "values": {"status": "late"}},
+    "create_connector": {
+        "type": "http-bearer",
+        "name": "Orders",
+        "data": {"token": "a-token-of-the-outside-system"},
+        "allowedHosts": ["api.example.com"],
+    },
+    "create_conversation": {"title": "Invoices"},
+    "create_key": {
+        "name": "shop",
+        "permissions": ["workflow:execute", "run:read", "run:stream"],
+        "workflowIds": [f"wf_{_ID}"],
+        "expiresAt": "2027-01-01T00:00:00Z",
+    },
+    "create_message": {"role": "user", "content": "Pay what is open."},
+    "create_organization": {"name": "Treasury"},
+    "create_stream_token": {"stream": "/v1/runs/run_order-17/stream"},
+    "create_table": {
+        "name": "orders",
+        "primaryKey": "id",
+        "columns": [{"name": "id", "type": "text"}, {"name": "amount", "type": "decimal", "required": True}],
+    },
+    "create_wallet": {"name": "treasury", "description": "Pays invoices."},
+    "create_workflow": {"name": "Hello", "description": "Says hello.", "definition": _HELLO},
+    "declare_variable": {"type": "number", "default": 0, "lifetime": "persist"},
+    "delete_rows": {"where": {"status": "late"}},
+    "export_wallet": {"password": "a long password of your own"},
+    "import_wallet": {"name": "hot", "privateKey": f"0x{'11' * 32}"},
+    "import_workflow": {
+        "content": "dustrunWorkflow: 1\nname: Hello\ndefinition: {nodes: {root: {type: manual}}}\n",
+        "bindings": {},
+    },
+    "plan_dust": {"payload": {"limitUsdc": "200"}},
+    "publish_workflow": {"expectedVersion": 3},
+    "refill_workflow": {"remainRuns": 100},
+    "reject_approval": {"comment": "Not to this address"},
+    "release_spends": {"walletId": _WALLET, "chainId": 1},
+    "resolve_node": {"outcome": "happened", "result": {"id": "n-17"}},
+    "resume_node": {"data": {"amount": 20}},
+    "retry_run": {},
+    "rollback_workflow": {"targetVersion": 2},
+    "run_inline": {"definition": _HELLO, "payload": {"name": "Ada"}, "simulate": True},
+    "run_inline_sync": {"definition": _HELLO, "payload": {"name": "Ada"}},
+    "set_ui_metadata": {"uiMetadata": {"root": {"x": 0, "y": 0}}},
+    "set_variable": {"value": 17},
+    "set_wallet_policy": {"policy": _POLICY, "expectedVersion": 1},
+    "speed_up_transaction": {"maxFeePerGas": "90000000000"},
+    "try_connector": {"url": "https://api.example.com/me"},
+    "update_connector": {"allowedHosts": ["api.example.com"], "data": {"token": "a-new-token"}, "expectedVersion": 1},
+    "update_organization": {"retentionDays": 90},
+    "update_wallet": {"name": "vault"},
+    "update_workflow": {"definition": _HELLO, "expectedCurrentVersion": 3},
+    "validate_workflow": {"definition": _HELLO},
+}
