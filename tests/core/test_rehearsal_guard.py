@@ -66,6 +66,14 @@ def test_two_movements_of_one_kind_are_summed() -> None:
     assert len(differences([paying(10, 10)], rehearsed, Decimal(0))) == 1
 
 
+def test_calldata_that_a_person_wrote_is_compared_whole_whatever_goes_with_it() -> None:
+    """The value is the same, and whom the contract pays may stand in the arguments."""
+    call = replace(WISH, as_written=True)
+    assert differences([call], [shown(WISH)], Decimal(0)) == []
+    assert len(differences([replace(call, data=b"\x02")], [shown(WISH)], Decimal(0))) == 1
+    assert Intent.of(call.public()) == call
+
+
 def test_a_call_that_declares_nothing_is_compared_whole() -> None:
     call = replace(WISH, value_units=0, movements=())
     assert differences([call], [shown(call)], Decimal(0)) == []

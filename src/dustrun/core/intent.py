@@ -61,7 +61,8 @@ class Intent:
     and signed (an approval before its swap). `method` is the called function's canonical signature, None for a plain
     transfer of native coin; `is_decoded`: the calldata decodes by an ABI that the action knows, so that `movements`
     is all it moves. `errors` are ABI entries of type `error` that name a revert's reason. `about` is one line for
-    people. `gas_limit` None: estimated.
+    people. `gas_limit` None: estimated. `as_written`: a person wrote the calldata, and more than what `movements` says
+    may depend on it, so a rehearsal holds for just these bytes.
     """
 
     item: str
@@ -77,6 +78,7 @@ class Intent:
     gas_limit: int | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
+    as_written: bool = False
 
     def public(self) -> dict[str, Any]:
         """As JSON, whole."""
@@ -94,6 +96,7 @@ class Intent:
             "gasLimit": self.gas_limit,
             "errors": [dict(error) for error in self.errors],
             "events": [dict(event) for event in self.events],
+            **({"asWritten": True} if self.as_written else {}),
         }
 
     @classmethod
@@ -113,6 +116,7 @@ class Intent:
             gas_limit=None if shown["gasLimit"] is None else int(shown["gasLimit"]),
             errors=tuple(shown["errors"]),
             events=tuple(shown.get("events", ())),
+            as_written=bool(shown.get("asWritten", False)),
         )
 
 

@@ -25,7 +25,8 @@ def data_hash(data: bytes) -> str:
 
 def differences(wishes: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
     """What the wishes do beyond what was rehearsed for the same node: more, elsewhere, another asset, no match. A call
-    that declares no amounts is compared whole, since nobody knows which of its arguments is one."""
+    that declares no amounts, or whose calldata a person wrote, is compared whole, since nobody knows what its arguments
+    are."""
     known = {shown["item"]: shown for shown in rehearsed if shown["status"] == "simulated"}
     found: list[str] = []
     for wish in wishes:
@@ -44,8 +45,9 @@ def _beyond(wish: Intent, shown: Json, tolerance_percent: Decimal) -> Iterable[s
         yield f"to {wish.to or 'a new contract'}, rehearsed to {shown['to'] or 'a new contract'}"
     if wish.method != shown.get("method"):
         yield f"calls {wish.method}, rehearsed {shown.get('method')}"
-    if wish.data and not wish.movements and data_hash(wish.data) != shown.get("dataHash"):
-        yield "its calldata is not what was rehearsed, and declares no amounts that could be compared"
+    is_whole = wish.as_written or not wish.movements
+    if wish.data and is_whole and data_hash(wish.data) != shown.get("dataHash"):
+        yield "its calldata is not what was rehearsed, and more than amounts may hang on it"
     factor = 1 + Fraction(tolerance_percent) / 100
     if wish.value_units > int(shown["value"]) * factor:
         yield f"sends {wish.value_units} base units of native coin, rehearsed {shown['value']}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
     question = await _asked(asking)
     assert question["binding"] is not None
     assert "fee at most" in question["message"]
+    assert f"It sends {address(1)} 101 base units of eip155:{CHAIN_ID}/native." in question["message"]
     starter = asking.composition.owner
     refused = await starter.post(f"/v1/approvals/{question['id']}/approve")
     assert (refused.status, refused.code) == (403, 403_001)
@@ -99,6 +101,21 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
     asking.node.mine(2)
     await asking.settled("pay")
     assert await asking.events("pay") == ["planned", "asked", "simulated", "signed", "sent", "mined", "confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\xab\xcd\xef\x01", "calldata 0xabcdef01,"),
+        (bytes(600), f"that begin with 0x{'00' * 512} and have the hash 0x"),
+    ],
+    ids=["short", "long"],
+)
+async def test_a_person_sees_the_calldata_that_is_decided(outbox: Outbox, data: bytes, told: str) -> None:
+    """What a method's arguments are is not in its name."""
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    await outbox.pay("pay", replace(transfer(address(1), 101), data=data, is_decoded=False))
+    assert told in (await _asked(outbox))["message"]
 
 
 async def test_a_key_that_is_limited_to_other_wallets_decides_nothing(asking: Outbox) -> None:

@@ -124,6 +124,7 @@ async def deploy_contract(input: Input, ctx: Context) -> Spend:
         value_units=input.value,
         data=data,
         movements=(Movement("send", coin.asset, input.value, ZERO_ADDRESS),) if input.value else (),
+        as_written=True,
         about=f"Create a contract of {len(data)} bytes (keccak {keccak256(data).hex()[:12]}…) on {chain.network.name}",
     )
     return Spend((intent,))

@@ -198,6 +198,7 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
         about=f"Call {method or 'unread calldata'} of {input.contract}{value} on {chain.network.name}",
         method=method,
         is_decoded=method is not None or is_well_known,
+        as_written=not is_well_known,
         gas_limit=input.gas_limit,
         errors=(*erc20.ERRORS, *errors),
         events=(*({"signature": text} for text in input.events), *_events(input.abi)),

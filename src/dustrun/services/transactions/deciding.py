@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.exact_json import dumps_text, loads_own
+from dustrun.core.intent import Movement
 from dustrun.core.ledger import TxState, binding_of
 from dustrun.core.policy import Allow, Ask, Deny, Request, Verdict
 from dustrun.core.policy.document import WalletPolicy, read_policy
+from dustrun.core.rehearsal_guard import data_hash
 from dustrun.services.approvals import APPROVED
 from dustrun.services.spending import Spending, Values
 from dustrun.services.transactions import telling
@@ -27,6 +30,7 @@ from dustrun.storage.signatures import SignatureRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.transactions import TransactionRow
 
+_SHOWN_BYTES, _SHOWN_MOVEMENTS = 512, 20
 APPROVAL_MS = 24 * 3_600_000
 POLICY, REJECTED, EXPIRED, NOT_SIGNED = "REFUSED", "REJECTED", "APPROVAL_EXPIRED", "NOT_SIGNED"
 
@@ -238,6 +242,27 @@ def _message(ready: Ready, verdict: Ask) -> str:
     intent = ready.intent
     return (
         f"{intent.about} (chain {intent.chain_id}, from {ready.row.sender} to {intent.to or 'a new contract'}, "
-        f"{intent.value_units} base units of native coin, {len(intent.data)} bytes of calldata, fee at most "
-        f"{ready.fee_ceiling_units} base units). {why}"
+        f"{intent.value_units} base units of native coin, {_calldata(intent.data)}, fee at most "
+        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements)}{why}"
     )
+
+
+def tell_movements(movements: Iterable[Movement]) -> str:
+    """What is moved, for the person who decides: whoever is named in a text may be named by others."""
+    told = [
+        f"It {'lets' if one.kind == 'approve' else 'sends'} {one.counterparty} "
+        f"{'take ' if one.kind == 'approve' else ''}{one.amount_units} base units of {one.asset.key}. "
+        for one in movements
+    ]
+    rest = f"And {len(told) - _SHOWN_MOVEMENTS} more. " if len(told) > _SHOWN_MOVEMENTS else ""
+    return "".join(told[:_SHOWN_MOVEMENTS]) + rest
+
+
+def _calldata(data: bytes) -> str:
+    """The arguments are what a call is; very long ones are named by their hash."""
+    if not data:
+        return "no calldata"
+    if len(data) <= _SHOWN_BYTES:
+        return f"calldata 0x{data.hex()}"
+    begin = f"0x{data[:_SHOWN_BYTES].hex()}"
+    return f"{len(data)} bytes of calldata that begin with {begin} and have the hash {data_hash(data)}"

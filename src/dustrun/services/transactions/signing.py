@@ -146,7 +146,7 @@ def _is_approved(tx: Tx, row: SignatureRow, wish: SignRequest, wallet: WalletRow
 
 def _ask(tx: Tx, order: Order, row: SignatureRow, wish: SignRequest, wallet: WalletRow, verdict: Ask) -> Told | None:
     why = " ".join(reason.message for reason in verdict.reasons)
-    message = f"{wish.about} (a signature of {wallet.address}). {why}"
+    message = f"{wish.about} (a signature of {wallet.address}). {deciding.tell_movements(wish.movements)}{why}"
     question = deciding.question_of(order, row.id, _binding(wish, wallet), message, clock.now_ms())
     approval_rows.add(tx, question)
     rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
