@@ -6,13 +6,17 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
 from composition import DEFINITION, Client, Composition, composed
+from dustrun import clock
+from dustrun.api import sse
 from dustrun.services.keys import principal_of
 from dustrun.storage import keys as key_rows
 from dustrun.storage.tables import runs
@@ -139,6 +143,51 @@ async def test_streams_show_its_own(server: Composition) -> None:
     await server.owner.post(f"/v1/workflows/{other['id']}/run", {"runId": "run_to-come"})
     assert await late == []
     assert (await limited.get(f"/v1/workflows/{other['id']}/runs/stream")).code == 404001
+
+
+async def _open(server: Composition) -> tuple[str, list[asyncio.Task[httpx.Response]]]:
+    """The id of a fresh key, and streams of every kind that are being read with it; none ends by itself."""
+    workflow = await server.owner.create_workflow()
+    made = (await server.owner.post("/v1/api-keys", {"name": "k", "permissions": ["run:stream"]})).data
+    client, browser = server.client(made["key"]), server.client(None)
+    token = (await client.post("/v1/stream-tokens", {"stream": "/v1/activity/stream"})).data["url"]
+    paths = [
+        "/v1/activity/stream",
+        f"/v1/workflows/{workflow['id']}/runs/stream",
+        "/v1/runs/run_to-come/stream",
+    ]
+    reading = [asyncio.create_task(client.http.get(path)) for path in paths]
+    reading.append(asyncio.create_task(browser.http.get(token)))
+    _, open_ones = await asyncio.wait(reading, timeout=0.3)
+    assert len(open_ones) == 4
+    return made["id"], reading
+
+
+async def test_streams_end_with_the_key_that_is_revoked(server: Composition) -> None:
+    key_id, reading = await _open(server)
+    assert (await server.owner.delete(f"/v1/api-keys/{key_id}")).status == 200
+    await server.owner.post("/v1/runs", {"definition": DEFINITION, "runId": "run_to-come"})
+    async with asyncio.timeout(10):
+        assert ["event:" in (await stream).text for stream in reading] == [False] * 4
+
+
+async def test_a_stream_ends_when_its_key_does(server: Composition) -> None:
+    found = await server.parts.keys.find(server.owner_key)
+    assert found is not None
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    ends_at = clock.now_ms() + 200
+    async with asyncio.timeout(10):
+        reader = replace(found, expires_at=ends_at)
+        await sse.stream_activity(server.parts.streams, reader, None, None, receive, send)
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert clock.now_ms() >= ends_at
 
 
 async def test_a_stream_of_everything_shows_its_own(server: Composition) -> None:

@@ -91,12 +91,15 @@ def make_parts(
     ready: Callable[[], bool] = _always,
 ) -> Parts:
     """The parts with every service of this layer made from the store and the catalogue."""
+    keys = Keys(database, writer)
+    if streams is not None:
+        keys.on_revoked = streams.end_key
     return Parts(
         settings=settings,
         database=database,
         writer=writer,
         catalog=catalog,
-        keys=Keys(database, writer),
+        keys=keys,
         organizations=Organizations(database, writer),
         workflows=Workflows(database, writer, catalog),
         versions=Versions(database),

@@ -56,10 +56,13 @@ def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
 
 
 class Connection:
-    """One open stream: sends frames, and notices when the reader is gone or the server stops."""
+    """One open stream: sends frames, and notices when the reader is gone, its key has ended, or the server stops."""
 
-    def __init__(self, receive: Receive, send: Send, streams: Streams, subscription: Subscription[Any]) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, streams: Streams, principal: Principal, subscription: Subscription[Any]
+    ) -> None:
         self._receive = receive
+        self._principal = principal
         self._send = send
         self._streams = streams
         self._subscription = subscription
@@ -69,7 +72,7 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """Whether nothing more can be sent."""
-        return self._gone or self._streams.stopping
+        return self._gone or not self._streams.may_go_on(self._principal)
 
     async def begin(self) -> None:
         """Sends the head of the answer."""
@@ -102,7 +105,7 @@ class Connection:
 
     async def wait(self) -> bool:
         """Waits for news; sends a heartbeat, and answers False, when there are none for a while."""
-        news = await self._subscription.wait(self._streams.settings.stream_heartbeat_s)
+        news = await self._subscription.wait(self._streams.patience_s(self._principal))
         if not news and not self.is_over:
             await self.write(HEARTBEAT)
         return news
@@ -127,7 +130,7 @@ async def stream_run(
     """The events of one run after a place, from the table and then as they are committed, to the run's end."""
     org_id = principal.org_id
     subscription = streams.hub.watch_run(org_id, run_id)
-    connection = Connection(receive, send, streams, subscription)
+    connection = Connection(receive, send, streams, principal, subscription)
     try:
         run = await streams.find_run(principal, run_id)
         if run is not None and run.is_final and after >= run.last_seq:
@@ -205,7 +208,7 @@ async def stream_activity(
     workflow_ids = _reachable(principal, workflow_ids)
     org_id = principal.org_id
     subscription = streams.hub.watch_activity(org_id)
-    connection = Connection(receive, send, streams, subscription)
+    connection = Connection(receive, send, streams, principal, subscription)
     try:
         cursor = after if after is not None else await streams.newest_activity(org_id)
         await connection.begin()

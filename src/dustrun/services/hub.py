@@ -163,7 +163,7 @@ class Hub:
                 one.lose()
 
     def wake_all(self) -> None:
-        """Wakes every reader, so that it can see that the server stops."""
+        """Wakes every reader, so that it can see that the server stops, or that its key was revoked."""
         for run_readers in self._runs.values():
             for reader in run_readers:
                 reader.wake()

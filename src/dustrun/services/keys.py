@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ def principal_of(row: KeyRow) -> Principal:
         frozenset(permissions_of(row)),
         None if workflow_ids is None else frozenset(workflow_ids),
         None if wallet_ids is None else frozenset(wallet_ids),
+        row.expires_at,
     )
 
 
@@ -114,6 +115,10 @@ def _is_good(row: KeyRow) -> bool:
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > clock.now_ms())
 
 
+def _nobody_listens(_key_id: str) -> None:
+    return None
+
+
 class Keys:
     """The use cases of API keys, with the cache that makes authentication cheap."""
 
@@ -122,6 +127,8 @@ class Keys:
         self._writer = writer
         self._cache: dict[str, _Cached] = {}
         self._revocations = 0
+        self.on_revoked: Callable[[str], None] = _nobody_listens
+        """Told the id of each key that is revoked."""
 
     def find_cached(self, secret: str) -> Principal | None:
         """The caller behind a key that was seen a moment ago; None says to ask `find`."""
@@ -216,11 +223,12 @@ class Keys:
                 audit.record(tx, principal, "key.revoke", key_id)
             return _get(tx, principal, key_id)
 
-        return await self._writer.write(unit, lambda row: self._forget(row.hash))
+        return await self._writer.write(unit, self._forget)
 
-    def _forget(self, key_hash: str) -> None:
+    def _forget(self, row: KeyRow) -> None:
         self._revocations += 1
-        self._cache.pop(key_hash, None)
+        self._cache.pop(row.hash, None)
+        self.on_revoked(row.id)
 
 
 def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:

@@ -44,13 +44,14 @@ PERMISSIONS = frozenset(
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The caller. The permission `admin` holds every other one; `workflow_ids` and `wallet_ids` are all that the key
-    reaches of the organisation, None: everything."""
+    reaches of the organisation, None: everything. `expires_at` is when the key ends by itself."""
 
     key_id: str
     org_id: str
     permissions: frozenset[str]
     workflow_ids: frozenset[str] | None = None
     wallet_ids: frozenset[str] | None = None
+    expires_at: int | None = None
 
     def may(self, permission: str) -> bool:
         """Whether the caller holds the permission."""

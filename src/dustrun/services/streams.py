@@ -93,11 +93,29 @@ class Streams:
         self._database = database
         self._writer = writer
         self._waiting: dict[str, int] = {}
+        self._revoked: set[str] = set()
 
     def stop(self) -> None:
         """The server stops: streams are dropped, and their readers come back by themselves."""
         self.stopping = True
         self.hub.wake_all()
+
+    def end_key(self, key_id: str) -> None:
+        """A key was revoked: what is read with it ends now."""
+        self._revoked.add(key_id)
+        self.hub.wake_all()
+
+    def may_go_on(self, principal: Principal) -> bool:
+        """Whether the key that opened a stream is still good, and the server serves."""
+        is_good = principal.expires_at is None or principal.expires_at > clock.now_ms()
+        return is_good and not self.stopping and principal.key_id not in self._revoked
+
+    def patience_s(self, principal: Principal) -> float:
+        """How long a stream may be quiet: until the next heartbeat, or the key's end."""
+        heartbeat_s = self.settings.stream_heartbeat_s
+        if principal.expires_at is None:
+            return heartbeat_s
+        return max(0.0, min(heartbeat_s, (principal.expires_at - clock.now_ms()) / 1000))
 
     # --- tokens ---
 
@@ -131,8 +149,9 @@ class Streams:
             raise Unauthenticated("The stream token is unknown, expired, or for another stream.")
         if row.first_used_at is None:
             await self._writer.write(lambda tx: token_rows.use(tx, token_hash, now))
-        workflow_ids = ids_of(row.key_workflow_ids)
-        return Principal(row.key_id, row.org_id, _READ, None if workflow_ids is None else frozenset(workflow_ids))
+        named = ids_of(row.key_workflow_ids)
+        workflow_ids = None if named is None else frozenset(named)
+        return Principal(row.key_id, row.org_id, _READ, workflow_ids, expires_at=row.key_expires_at)
 
     async def _is_good(self, row: token_rows.TokenRow, now: int) -> bool:
         if row.key_revoked_at is not None or (row.key_expires_at is not None and row.key_expires_at <= now):
