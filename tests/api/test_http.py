@@ -84,6 +84,21 @@ def test_an_offer_of_another_protocol_is_declined(port: int) -> None:
     assert (status, json.loads(body)["code"]) == ("HTTP/1.1 200 OK", 200)
 
 
+def test_head_is_answered_without_a_body_and_the_connection_goes_on(port: int) -> None:
+    ask = b"HEAD /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    last = b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(ask)
+        head = connection.recv(65_536)
+        connection.sendall(last)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert head.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+    assert head.endswith(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_the_head_of_an_answer_comes_in_one_piece_with_its_body(port: int) -> None:
     request = b"GET /v1/workflows HTTP/1.1\r\n" + HOST + b"\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:

@@ -34,7 +34,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Its head is whole."""
         self._head = None
         super().on_headers_complete()
-        if self.cycle is not None and self.cycle.transport is self.transport:
+        is_new = self.cycle is not None and self.cycle.transport is self.transport
+        if is_new and self.cycle.scope["method"] != "HEAD":  # whose answer has no body that would take the head along
             self.cycle.transport = _Answering(self.transport)
 
     def data_received(self, data: bytes) -> None:
