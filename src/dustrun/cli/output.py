@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from dustrun.cli.plain import PlainOnly, plain
 from dustrun.core import exact_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console, RenderableType, RenderHook
 
 
 @cache
@@ -19,12 +20,14 @@ def console() -> Console:
     """The terminal; plain text when it is not one."""
     from rich.console import Console  # slow import
 
-    return Console(highlight=False, soft_wrap=True)
+    found = Console(highlight=False, soft_wrap=True)
+    found.push_render_hook(cast("RenderHook", PlainOnly()))
+    return found
 
 
 def say(text: str) -> None:
-    """Writes lines for people, as they are."""
-    sys.stdout.write(text + "\n")
+    """Writes lines for people."""
+    sys.stdout.write(plain(text) + "\n")
     sys.stdout.flush()
 
 
@@ -41,7 +44,7 @@ def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> No
 
 def note(text: str) -> None:
     """Writes lines beside the output, to standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dustrun.cli.output import console, note, status_style, write_json
+from dustrun.cli.plain import plain_cell
 from dustrun.cli.wording import short_hash
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def gap() -> None:
 
 def _write_lines(rows: list[list[Any]]) -> None:
     for row in rows:
-        sys.stdout.write("\t".join("" if cell is None else str(cell) for cell in row) + "\n")
+        sys.stdout.write("\t".join("" if cell is None else plain_cell(str(cell)) for cell in row) + "\n")
 
 
 def draw_table(terminal: Console, columns: Sequence[str], rows: list[list[Any]], spare: Sequence[str]) -> None:

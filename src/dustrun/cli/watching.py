@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dustrun.cli import output
 from dustrun.cli.client import Client, segment
 from dustrun.cli.failures import OF_RUN_STATUS, CliError, Exit
+from dustrun.cli.plain import Plain
 from dustrun.cli.sse import Stream
 from dustrun.cli.tree import RunView
 
@@ -67,7 +68,7 @@ def _live(view: RunView) -> Iterator[Show]:
     from dustrun.cli import render  # slow import
 
     def picture() -> RenderableType:
-        return render.draw(view)
+        return Plain(render.draw(view))
 
     with Live(console=output.console(), refresh_per_second=10, get_renderable=picture, vertical_overflow="visible"):
         yield _tell_uncertain
