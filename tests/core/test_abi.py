@@ -135,6 +135,8 @@ def test_a_json_abi_says_the_same_as_a_signature() -> None:
     text = "function swap(tuple(address to, uint amount)[] calldata orders) external payable returns (bool)"
     assert signatures.read_json_function(entry) == signatures.parse_function(text)
     assert signatures.parse_function(text).selector.hex() == signatures.read_json_function(entry).selector.hex()
+    inputs = signatures.parse_function(text).inputs
+    assert signatures.read_json_params([param.public() for param in inputs]) == inputs
 
 
 @pytest.mark.parametrize(

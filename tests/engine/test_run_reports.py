@@ -184,6 +184,16 @@ async def test_events_of_ones_own_contracts_are_decoded(desk: Desk) -> None:
         assert (event["name"], event["args"]["who"]) == ("Ping", ALICE), body
 
 
+@pytest.mark.parametrize(("to", "done"), [(SHOP, True), ("rejector", False)])
+async def test_what_a_function_returns_is_foreseen(desk: Desk, to: str, done: bool) -> None:
+    args = [desk.witness.addresses.get(to, to)]
+    function = "tryForward(address to) payable returns (bool done)"
+    asked = desk.node("write-contract", contract="forwarder", function=function, args=args)
+    (one,) = (await desk.effects(await desk.run({"it": asked}, simulate=True)))["transactions"]
+    assert one["returned"] == {"done": done}
+    assert one["returnData"] == f"0x{done:064x}"
+
+
 async def test_tokens_that_lie_in_their_events_are_measured(desk: Desk) -> None:
     desk.witness.send("rebasing", "rebase", 150)
     for token, arrives in (("fee", 990), ("rebasing", 999)):  # of 1000: 1 % for the token; whole shares only

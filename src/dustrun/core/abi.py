@@ -50,6 +50,13 @@ class Param:
         """Its type as signatures are hashed."""
         return codec.canonical(self.kind)
 
+    def public(self) -> dict[str, Any]:
+        """As a JSON ABI has it."""
+        if not self.parts:
+            return {"name": self.name, "type": self.type}
+        array = self.type.rpartition(")")[2]
+        return {"name": self.name, "type": f"tuple{array}", "components": [part.public() for part in self.parts]}
+
 
 @dataclass(frozen=True)
 class Function:

@@ -60,9 +60,9 @@ class Intent:
     `to` None creates a contract. `after` names items of the same node that must be mined before this one is estimated
     and signed (an approval before its swap). `method` is the called function's canonical signature, None for a plain
     transfer of native coin; `is_decoded`: the calldata decodes by an ABI that the action knows, so that `movements`
-    is all it moves. `errors` are ABI entries of type `error` that name a revert's reason. `about` is one line for
-    people. `gas_limit` None: estimated. `as_written`: a person wrote the calldata, and more than what `movements` says
-    may depend on it, so a rehearsal holds for just these bytes.
+    is all it moves. `errors` are ABI entries of type `error` that name a revert's reason, `returns` the parameters of
+    what the function returns. `about` is one line for people. `gas_limit` None: estimated. `as_written`: a person wrote
+    the calldata, and more than what `movements` says may depend on it, so a rehearsal holds for just these bytes.
     """
 
     item: str
@@ -79,6 +79,7 @@ class Intent:
     errors: tuple[Mapping[str, Any], ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
     as_written: bool = False
+    returns: tuple[Mapping[str, Any], ...] = ()
 
     def public(self) -> dict[str, Any]:
         """As JSON, whole."""
@@ -97,6 +98,7 @@ class Intent:
             "errors": [dict(error) for error in self.errors],
             "events": [dict(event) for event in self.events],
             **({"asWritten": True} if self.as_written else {}),
+            "returns": [dict(param) for param in self.returns],
         }
 
     @classmethod
@@ -117,6 +119,7 @@ class Intent:
             errors=tuple(shown["errors"]),
             events=tuple(shown.get("events", ())),
             as_written=bool(shown.get("asWritten", False)),
+            returns=tuple(shown.get("returns", ())),
         )
 
 

@@ -33,7 +33,7 @@ from dustrun.actions.evm.contract_calls import (
 from dustrun.actions.evm.fields import ChainId, Party, Units
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core import signatures
-from dustrun.core.abi import AbiFault
+from dustrun.core.abi import AbiFault, Function
 from dustrun.core.inner_calls import Unread, implied_movements
 from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.router_calls import Call, router_movements
@@ -92,8 +92,8 @@ class Output(TransactionFields):
     logs: list[LogFields] = Field(description="All events, as the chain has them.")
 
 
-def _read(input: Input) -> tuple[bytes, str | None, tuple[dict[str, Any], ...]]:
-    """Calldata, the function's signature when it is known, and the ABI's errors."""
+def _read(input: Input) -> tuple[bytes, Function | None, tuple[dict[str, Any], ...]]:
+    """Calldata, the function when it is known, and the ABI's errors."""
     try:
         errors = tuple(dict(entry) for entry in signatures.entries_of(input.abi or [], "error"))
     except AbiFault as fault:
@@ -106,7 +106,7 @@ def _read(input: Input) -> tuple[bytes, str | None, tuple[dict[str, Any], ...]]:
         raise refuse(f"{function.signature} changes nothing; use read-contract", "function")
     if input.value and function.mutability == "nonpayable":
         raise refuse(f"{function.signature} takes no native coin (it is not payable)", "value")
-    return read_calldata(function, input.args), function.signature, errors
+    return read_calldata(function, input.args), function, errors
 
 
 def _events(abi: Any) -> list[dict[str, Any]]:
@@ -179,7 +179,8 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def write_contract(input: Input, ctx: Context) -> Spend:
     """Encodes the call, then wishes it."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
-    data, method, errors = _read(input)
+    data, function, errors = _read(input)
+    method = None if function is None else function.signature
     read_events(input.events, input.abi)
     await check_code(chain, input.contract)
     coin, balance = native_coin(chain), await chain.balance(sender)
@@ -202,5 +203,6 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
         gas_limit=input.gas_limit,
         errors=(*erc20.ERRORS, *errors),
         events=(*({"signature": text} for text in input.events), *_events(input.abi)),
+        returns=tuple(param.public() for param in function.outputs or ()) if function is not None else (),
     )
     return Spend((intent,))

@@ -1,4 +1,5 @@
-"""Events by ABI: keyed by topic and number of indexed arguments, as ERC-20 and ERC-721 share the topic of Transfer."""
+"""Events by ABI: keyed by topic and number of indexed arguments, as ERC-20 and ERC-721 share the topic of Transfer; and
+what functions return."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from dustrun.core.abi import AbiFault, Event, Param, decode, show
+from dustrun.core.abi import AbiFault, Event, Param, decode, show, show_all
 from dustrun.core.intent import Log
 from dustrun.core.signatures import parse_event, read_json_params
 
@@ -62,6 +63,15 @@ def decode_events(logs: Sequence[Log], abi_events: Sequence[Mapping[str, Any]] =
     """Each event as JSON: with `name` and `args` when an ABI fits, always with its raw `topics` and `data`."""
     declared = _declared(abi_events)
     return tuple(_decode(log, declared) for log in logs)
+
+
+def decode_returned(data: bytes, params: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What a function returned, by name or place; None when the bytes are not its declared results, or it has none."""
+    try:
+        read = read_json_params(params)
+        return show_all(read, decode(read, data)) if read else None
+    except AbiFault:
+        return None
 
 
 def _decode(log: Log, declared: Mapping[_Key, list[Event]]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class SimResult:
     """A simulated transaction: `status` is `success`, `reverted` or `rejected` (a node would have refused it, so it
     has no receipt). `changes` are read from balances before and after, without the fee; `approvals` are what is left
     of every approval that was touched; `unread` counts balances that were too many to read; `unseen_units` of native
-    coin went to an address that nothing named, or came from one when it is below 0."""
+    coin went to an address that nothing named, or came from one when it is below 0; `returned` is what the function
+    returned, by name or place, when the wish says of what types that is."""
 
     sender: str
     status: str
@@ -57,6 +58,7 @@ class SimResult:
     rejected: str | None = None
     unread: int = 0
     unseen_units: int = 0
+    returned: Mapping[str, Any] | None = None
     max_fee_units: int = 0
 
     @property
@@ -99,6 +101,8 @@ class SimResult:
                 shown["contractAddress"] = self.receipt.contract_address
             if self.receipt.return_data:
                 shown["returnData"] = f"0x{self.receipt.return_data.hex()}"
+            if self.returned is not None:
+                shown["returned"] = dict(self.returned)
         if self.revert is not None:
             shown["revert"] = dict(self.revert)
         if self.rejected is not None:

@@ -15,7 +15,7 @@ from dustrun.chain.reverts import decode as decode_revert
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
-from dustrun.chain.simulate.events import decode_events
+from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.looks import Looks
 from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult, Survey, Wanted
@@ -232,6 +232,7 @@ class Sending:
             gas_limit=self._gas_limit(step),
             changes=changes,
             events=decode_events(ran.logs, self._events),
+            returned=decode_returned(ran.data, self._intent.returns),
             approvals=tuple(
                 approval.shown(chain_id, word)
                 for approval, word in zip(found.approvals, left, strict=False)
