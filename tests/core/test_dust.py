@@ -105,14 +105,6 @@ def test_an_approval_never_lowers_an_allowance() -> None:
         dust.scale_approval(Dusted(0, 0, 0), 5)
 
 
-def test_a_venue_has_its_own_minimum() -> None:
-    dust.check_minimum(Dusted(100, 10, None), 10)
-    dust.check_minimum(Dusted(5, 5, None), 10)  # the original was too small as well: the venue says so itself
-    with pytest.raises(DustRefusal, match="11 base units") as caught:
-        dust.check_minimum(Dusted(100, 10, None), 11)
-    assert caught.value.code == "DUST_BELOW_MINIMUM"
-
-
 @pytest.mark.parametrize("usd", ["0", "-0.01", "1.000001"])
 def test_rules_are_of_at_most_a_dollar(usd: str) -> None:
     with pytest.raises(ValueError, match="at most 1"):

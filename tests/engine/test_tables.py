@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from dustrun.core.state import Mode
 from dustrun.sdk.tables import TableChange
 from dustrun.services.ports import RunFacts
-from dustrun.storage import managed_tables, runs
-from dustrun.storage.tables import table_cells, table_rows, table_writes
+from dustrun.storage import runs
+from dustrun.storage.tables import table_writes
 from engine.conftest import Bench, Definition, trial
 
 COLUMNS = [
@@ -167,13 +167,3 @@ async def test_what_cannot_be_done_fails_the_node_and_says_why(table: Bench) -> 
         assert words in error["message"], node
         assert not error["retryable"]
     assert set(await stored(table)) == {"a", "b"}
-
-
-async def test_what_a_simulation_left_can_be_forgotten(table: Bench) -> None:
-    run = await table.run(ALL, payload={"n": 5}, simulate=True)
-    pk = (await table.composition.rows(sa.text(f"SELECT pk FROM runs WHERE id = '{run['id']}'")))[0][0]
-    await table.composition.parts.writer.write(lambda tx: managed_tables.forget_run(tx, pk))
-    for kept in (table_rows, table_cells):
-        left = await table.composition.rows(sa.select(kept.c.layer).distinct())
-        assert left == [(0,)]
-    assert len(await stored(table)) == 2

@@ -114,10 +114,6 @@ class LiveChain:
         """How many transactions of the address there are up to a block of that height."""
         return wire.quantity(await self._read("eth_getTransactionCount", address, hex(number)))
 
-    async def nonce_at_hash(self, address: str, block_hash: str) -> int:
-        """How many transactions of the address there are up to a block of that hash."""
-        return wire.quantity(await self._read("eth_getTransactionCount", address, _at(block_hash)))
-
     async def fees(self) -> Fees:
         """What to bid for gas now."""
         if self._network.fee_model == "legacy":

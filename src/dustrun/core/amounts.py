@@ -56,14 +56,6 @@ def tell_usd(worth: Decimal) -> str:
     return f"{sign}${worth:.6f}".rstrip("0")
 
 
-def parse_units(text: str, decimals: int) -> int:
-    """A plain number as base units; raises `ValueError` for digits below the smallest unit."""
-    units = _WIDE.scaleb(Decimal(text), decimals)
-    if units != units.to_integral_value():
-        raise ValueError(f"{text} has more than {decimals} digits after the point")
-    return int(units)
-
-
 def read_units(value: Any) -> int:
     """A base-unit amount as it comes in: an integer or a text of decimal digits, 0 to 2**256 - 1."""
     if isinstance(value, bool) or not isinstance(value, int | str):

@@ -19,7 +19,7 @@ SPEND_CAP: Final = 5
 RUN_CAP: Final = 100
 MAX_DUST_USD: Final = Decimal(1)
 
-DustCode = Literal["DUST_UNPRICED", "DUST_UNSCALABLE", "DUST_BELOW_MINIMUM", "DUST_OVER_CAP"]
+DustCode = Literal["DUST_UNPRICED", "DUST_UNSCALABLE", "DUST_OVER_CAP"]
 
 
 class DustRefusal(Exception):
@@ -141,13 +141,6 @@ def scale_approval(wanted: Dusted, allowance: int) -> int | None:
         message = 'An approval of 0 takes one away, which has no dust; set dust: "skip" on the node.'
         raise DustRefusal("DUST_UNSCALABLE", message)
     return None if allowance >= wanted.units else wanted.units
-
-
-def check_minimum(dusted: Dusted, minimum: int) -> None:
-    """Raises when the venue takes no amount as small as the dust, and would have taken the original."""
-    if dusted.units < minimum <= dusted.original_units:
-        message = f"The least that is accepted there is {minimum} base units; dust is {dusted.units}."
-        raise DustRefusal("DUST_BELOW_MINIMUM", message)
 
 
 def tell_usd(usd_units: int) -> str:

@@ -75,13 +75,6 @@ _ADD_WRITE = Statement(
     )
 )
 _FIND_WRITE = Statement(sa.select(table_writes.c.result).where(table_writes.c.write_key == b("the_key")))
-_FORGET_RUN = [
-    Statement(
-        sa.delete(table_cells).where(table_cells.c.layer == b("pk", type_=sa.BigInteger), table_cells.c.layer > 0)
-    ),
-    Statement(sa.delete(table_rows).where(table_rows.c.layer == b("pk", type_=sa.BigInteger), table_rows.c.layer > 0)),
-    Statement(sa.delete(table_writes).where(table_writes.c.run_pk == b("pk", type_=sa.BigInteger))),
-]
 
 
 def insert(tx: Tx, row: TableRow) -> None:
@@ -127,9 +120,3 @@ def find_write(tx: Tx, write_key: str) -> str | None:
 def add_write(tx: Tx, write_key: str, *, table_id: str, run_pk: int, result: str, now: int) -> None:
     """Notes that a node's write was made."""
     tx.run(_ADD_WRITE, write_key=write_key, table_id=table_id, run_pk=run_pk, result=result, written_at=now)
-
-
-def forget_run(tx: Tx, run_pk: int) -> None:
-    """Deletes what a run left beside the tables: the rows that a simulation saw, and which writes were made."""
-    for statement in _FORGET_RUN:
-        tx.run(statement, pk=run_pk)

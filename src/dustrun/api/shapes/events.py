@@ -175,8 +175,3 @@ def _inlined(value: Any, definitions: Json) -> Any:
     if isinstance(value, list):
         return [_inlined(item, definitions) for item in value]
     return value
-
-
-def model_of(kind: str) -> type[RunEvent]:
-    """The model of an event type."""
-    return _MODELS[kind]
