@@ -101,6 +101,16 @@ async def test_an_approval_is_dust_and_never_lowers_one(till: Till) -> None:
     assert till.witness.allowance("usdc", ALICE, other) == 10_000
 
 
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_a_swap_that_would_approve_without_an_end_approves_dust(till: Till, version: str) -> None:
+    await till.allow(allowUnlimitedApprovals=True)
+    router = till.witness.addresses[f"{version}_router"]
+    swap: dict[str, Any] = {"tokenIn": "USDC", "tokenOut": "native", "amountIn": "2500000000", "approval": "unlimited"}
+    run = await till.dust(swap=till.node(f"swap-uniswap-{version}", **swap, slippageBps="100"))
+    assert run["status"] == "success", run["executionState"]
+    assert till.witness.allowance("usdc", ALICE, router) == 0
+
+
 @pytest.mark.parametrize(
     ("token", "amount", "code"),
     [(CENTS, "500", "DUST_UNPRICED"), (WHOLE, "3", "DUST_OVER_CAP")],

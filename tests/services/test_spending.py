@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
+from dustrun.core.amounts import MAX_UINT256, Asset
 from dustrun.core.intent import Movement
 from dustrun.core.policy import Allow, Ask, Counted, Deny, Request, Verdict, WalletPolicy
 from dustrun.core.policy.counting import GAS_USD, gas_measure
@@ -236,6 +237,15 @@ async def test_a_dust_test_has_caps_of_its_own_whatever_was_scaled(store: tuple[
     await ledger.release("tx_2", 1, 12)
     assert isinstance(await ledger.spend("tx_91", send(3 * cent), 13, dust_run="dust:one"), Allow)
     assert isinstance(await ledger.spend("tx_92", send(3 * cent), 13, dust_run="dust:two"), Allow)
+
+
+async def test_the_approval_of_a_swap_is_held_against_the_cap_of_a_dust_test(store: tuple[Database, Writer]) -> None:
+    """It counts nothing, since the swap counts, and could be taken all the same."""
+    ledger = Ledger(store, policy(allowUnlimitedApprovals=True, contracts=[ROUTER], limits=[]))
+    for units, outcome in ((5 * 4 * 10**12, Allow), (MAX_UINT256, Deny)):
+        moved = (Movement("approve", NATIVE, units, ROUTER, of_swap=True),)
+        request = replace(send(0), value_units=0, movements=moved)
+        assert isinstance(await ledger.spend(f"tx_{units}", request, 0, dust_run="dust:one"), outcome)
 
 
 async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_nothing(

@@ -221,7 +221,8 @@ class FundsMovement:
     """Where a spend action's input says what it moves; feeds policy, dust amounts and the analysis of funds.
 
     Fields are paths in the input's wire names, through arrays as `rows[].amount`. `token_field` None: the native coin.
-    `min_out_field` and `max_in_field` are the limits that scale with the amount. `scales` False: moves value that the
+    `min_out_field` and `max_in_field` are the limits that scale with the amount; `approval_field` says `unlimited` when
+    more than the amount is to be approved, which a dust test makes `exact`. `scales` False: moves value that the
     platform cannot scale (`write-contract`, an NFT).
     """
 
@@ -232,6 +233,7 @@ class FundsMovement:
     recipient_field: str | None = None
     min_out_field: str | None = None
     max_in_field: str | None = None
+    approval_field: str | None = None
     scales: bool = True
 
     def public(self) -> dict[str, Any]:
@@ -244,5 +246,6 @@ class FundsMovement:
             "recipientField": self.recipient_field,
             "minOutField": self.min_out_field,
             "maxInField": self.max_in_field,
+            "approvalField": self.approval_field,
         }
         return {name: value for name, value in named.items() if value is not None} | {"scales": self.scales}

@@ -34,6 +34,8 @@ class Spot:
     min_out: Any
     max_in_path: Path | None
     max_in: Any
+    approval_path: Path | None
+    approval: Any
 
     @property
     def field(self) -> str:
@@ -62,6 +64,7 @@ def _spot(movement: FundsMovement, wire: Mapping[str, Any], path: Path, indices:
 
     min_out_path, min_out = beside(movement.min_out_field)
     max_in_path, max_in = beside(movement.max_in_field)
+    approval_path, approval = beside(movement.approval_field)
     return Spot(
         movement=movement,
         amount_path=path,
@@ -73,6 +76,8 @@ def _spot(movement: FundsMovement, wire: Mapping[str, Any], path: Path, indices:
         min_out=min_out,
         max_in_path=max_in_path if max_in is not None else None,
         max_in=max_in,
+        approval_path=approval_path,
+        approval=approval,
     )
 
 

@@ -28,6 +28,7 @@ from dustrun.services.prices import PriceBook, Survey
 _BALANCE_OF: Final = "70a08231"
 _ALLOWANCE: Final = "dd62ed3e"
 _MAX: Final = "max"
+_UNLIMITED, _EXACT = "unlimited", "exact"
 _HINT: Final = 'set dustAmount or dust: "skip" on the node'
 
 ChainOf = Callable[[int], Chain]
@@ -136,7 +137,11 @@ class Duster:
         changes, limits = _limits(spot, dusted)
         if dusted.units:
             changes[spot.amount_path] = dusted.units
-        return _entry(spot, asset, _Found(dusted, price, decimals, survey), limits, scene), changes
+        notes = []
+        if spot.approval_path is not None and spot.approval == _UNLIMITED:
+            changes[spot.approval_path] = _EXACT
+            notes.append("An approval is dust too: what it would allow without an end is the exact amount here.")
+        return _entry(spot, asset, _Found(dusted, price, decimals, survey), limits, scene, *notes), changes
 
     async def _approval(
         self, spot: Spot, chain: Chain, asset: Asset, scene: Scene, found: _Found

@@ -30,7 +30,7 @@ from dustrun.core.policy import (
     judge,
     needs,
 )
-from dustrun.core.policy.counting import GAS_USD, USD, canonical, is_gas
+from dustrun.core.policy.counting import GAS_USD, USD, asked, canonical, is_gas
 from dustrun.core.policy.judge import judge_fee
 from dustrun.core.policy.scope import paid
 from dustrun.errors import DustrunError
@@ -127,9 +127,10 @@ class Spending:
         """
         facts = self._facts(tx, wallet_id, policy, request, values, now_ms, is_approved)
         verdict = judge(policy, request, facts)
-        dust_units = self._dust_units(request, facts.worths) if dust_run is not None else 0
+        dust_units = self._dust_units(count(request, facts.worths)) if dust_run is not None else 0
         if dust_run is not None and not isinstance(verdict, Deny):
-            verdict = self._judge_dust(tx, dust_run, dust_units) or verdict
+            whole = self._dust_units(asked(request, facts.worths))
+            verdict = self._judge_dust(tx, dust_run, dust_units, whole) or verdict
         if policy is not None:
             named = {movement.counterparty.lower() for movement in paid(policy, request)}
             rows.note_recipients(tx, wallet_id, named, now_ms)
@@ -144,14 +145,15 @@ class Spending:
                 rows.reserve(tx, wallet_id=dust_run, subject_id=subject_id, units=units, prices={}, at_ms=now_ms)
         return verdict
 
-    def _dust_units(self, request: Request, worths: Mapping[str, Worth]) -> int:
-        """What it moves in 1e-18 dollars; what nobody prices counts as one target."""
-        counted = count(request, worths)
+    def _dust_units(self, counted: Counted) -> int:
+        """What is moved in 1e-18 dollars; what nobody prices counts as one target."""
         return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
 
-    def _judge_dust(self, tx: Tx, dust_run: str, units: int) -> Deny | None:
+    def _judge_dust(self, tx: Tx, dust_run: str, units: int, whole: int) -> Deny | None:
+        """`whole` is with the approval of a swap, which counts once, with the swap, and is dust all the same."""
         spent = rows.spent_in_window(tx, dust_run, _DUST_USD, _EVER_MS, 0)
         try:
+            check_caps(self._dust, whole, 0)
             check_caps(self._dust, units, spent)
         except DustRefusal as refusal:
             return Deny((Reason("dust", refusal.message),))

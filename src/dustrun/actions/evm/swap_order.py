@@ -20,8 +20,22 @@ from dustrun.sdk.refusal import refuse
 _GAS: Final = 400_000
 _GAS_ON_ARBITRUM: Final = 2_500_000  # its gas counts the data on L1 too
 FUNDS: Final = (
-    FundsMovement("send", "amountIn", token_field="tokenIn", recipient_field="recipient", min_out_field="amountOutMin"),
-    FundsMovement("send", "amountOut", token_field="tokenOut", recipient_field="recipient", max_in_field="amountInMax"),
+    FundsMovement(
+        "send",
+        "amountIn",
+        token_field="tokenIn",
+        recipient_field="recipient",
+        min_out_field="amountOutMin",
+        approval_field="approval",
+    ),
+    FundsMovement(
+        "send",
+        "amountOut",
+        token_field="tokenOut",
+        recipient_field="recipient",
+        max_in_field="amountInMax",
+        approval_field="approval",
+    ),
 )
 """Exact in: `amountIn` of `tokenIn` scales. Exact out: `amountOut` of `tokenOut` scales, and with it what is paid."""
 
