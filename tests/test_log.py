@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -113,6 +114,22 @@ def test_what_is_no_json_is_shown_without_its_secrets_and_low_levels_are_left_ou
         "event": "odd",
         "level": "warning",
     }
+
+
+def test_what_libraries_log_is_a_line_of_ours_without_secrets() -> None:
+    library = logging.getLogger("some.library")
+    with logged() as stream:
+        library.info("left out")
+        library.warning("refused: %s", "https://example.com/?token=abc")
+        try:
+            raise ValueError("sk_" + "a" * 40)
+        except ValueError:
+            library.exception("it broke")
+    warned, broke = _lines(stream)
+    assert (warned["level"], warned["module"]) == ("warning", "some.library")
+    assert warned["event"] == "refused: https://example.com/?token=***"
+    assert (broke["level"], broke["event"]) == ("error", "it broke")
+    assert broke["exception"].endswith("ValueError: sk_***")
 
 
 def test_readable_lines_end_with_the_exception() -> None:

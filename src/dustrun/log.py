@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 import sys
 import threading
@@ -125,9 +126,25 @@ _output = _Output(sys.stderr, as_json=False, least=INFO)
 
 
 def set_up(*, as_json: bool, level: str = "info") -> None:
-    """Configures logging to standard error, once, from the composition root."""
+    """Configures logging to standard error, once, from the composition root; also of what libraries log."""
     global _output
     _output = _Output(sys.stderr, as_json=as_json, least=_LEVELS[level])
+    root = logging.getLogger()
+    if not any(isinstance(handler, _OfLibraries) for handler in root.handlers):
+        root.addHandler(_OfLibraries(logging.WARNING))
+
+
+class _OfLibraries(logging.Handler):
+    """Writes the warnings and errors of libraries as lines of ours, masked; else they would go out as they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one."""
+        try:
+            error = record.exc_info[1] if record.exc_info else None
+            level = ERROR if record.levelno >= logging.ERROR else WARNING
+            get(record.name).log(level, record.getMessage(), **({} if error is None else {"exc_info": error}))
+        except Exception:
+            self.handleError(record)
 
 
 class Logger:
@@ -157,6 +174,10 @@ class Logger:
     def error(self, event: str, **values: Any) -> None:
         """What someone should look at."""
         self._log(ERROR, event, values)
+
+    def log(self, level: int, event: str, **values: Any) -> None:
+        """A line of that level."""
+        self._log(level, event, values)
 
     def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
         if level < _output.least:

@@ -26,6 +26,7 @@ from dustrun.cli import (
     workflow,
 )
 from dustrun.cli.failures import CliError, Exit
+from dustrun.cli.plain import plain
 from dustrun.core import exact_json
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ def main() -> None:
         app()
     except CliError as error:
         text = exact_json.dumps_text(error.as_json()) if "--json" in sys.argv else error.as_text()
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(plain(text) + "\n")
         sys.exit(error.exit)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)

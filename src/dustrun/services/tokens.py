@@ -157,7 +157,12 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
         answer = exact_json.loads(response.body)
     except JsonError:
         answer = None
-    if response.status >= 300 or not isinstance(answer, dict):
+    if response.status < 300 and not isinstance(answer, dict):
+        raise Permanent(
+            f'The token endpoint of the connector "{name}" answered {response.status} without a JSON object (RFC 6749 '
+            "section 5.1); does tokenUrl name the right address?"
+        )
+    if response.status >= 300:
         raise Permanent(f'The token endpoint of the connector "{name}" answered {response.status}{_why(answer, mask)}.')
     token, kind = answer.get("access_token"), str(answer.get("token_type", "bearer"))
     if not isinstance(token, str) or not _is_usable(token):
