@@ -194,6 +194,25 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         '"a" is reached outside of loops and in the loop "each"; a node lies in one place only.',
     ),
     (
+        "branch_of_another_parent",
+        "warning",
+        {
+            "root": ROOT,
+            "a": {"type": "if", "payload": {"expression": "true"}, "children": ["b", "c"]},
+            "b": {
+                "type": "approve",
+                "branch": "then",
+                "payload": {"message": "?"},
+                "children": ["c"],
+            },
+            "c": log(branch="rejected"),
+        },
+        {},
+        "nodes.c.branch",
+        '"c" runs whichever way "a" goes: that has no branch "rejected", only then, else. '
+        'Unless you mean that, take "c" out of its children.',
+    ),
+    (
         "unknown_branch",
         "error",
         {"root": ROOT, "a": {"type": "if", "payload": {"expression": "true"}, "children": ["b"]}, "b": log(branch="x")},

@@ -69,8 +69,25 @@ def check_branches(definition: Definition, graph: graphs.Graph, specs: Specs) ->
             offered = f"They offer: {', '.join(dict.fromkeys(labels))}." if labels else "None of them branches."
             message = f'No parent of "{node_id}" has a branch "{node.branch}". {offered}'
             yield problem("unknown_branch", node_id, "branch", message)
+        elif node.branch is not None:
+            yield from _check_other_parents(node_id, node.branch, parents, definition, specs)
         if node.on_error == "branch" and not any(
             edge.label == ERROR_BRANCH for edge in graph.edges_from.get(node_id, ())
         ):
             message = 'onError is "branch", but no child has branch "error". Add one, or use "continue" or "fail".'
             yield problem("error_branch_missing", node_id, "onError", message)
+
+
+def _check_other_parents(
+    node_id: str, branch: str, parents: list[str], definition: Definition, specs: Specs
+) -> Iterator[Problem]:
+    """A parent that goes several ways and has no such branch: the child runs whichever it takes, which few mean."""
+    for parent in dict.fromkeys(parents):
+        labels = graphs.labels_of(definition.nodes[parent], specs)
+        if branch not in labels and (labels or branch == ERROR_BRANCH):
+            has = f"only {', '.join(labels)}" if labels else "and does not branch"
+            message = (
+                f'"{node_id}" runs whichever way "{parent}" goes: that has no branch "{branch}", {has}. '
+                f'Unless you mean that, take "{node_id}" out of its children.'
+            )
+            yield problem("branch_of_another_parent", node_id, "branch", message, "warning")
