@@ -206,6 +206,28 @@ class Spending:
         rows.change_open(tx, subject_id, fees)
         return Allow(())
 
+    def judge_fill(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
+    ) -> Verdict:
+        """Whether a transfer of nothing that fills a gap may bid what `request` says; with `Allow` its fee is reserved,
+        which is all that it moves."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        if policy is None:
+            return judge(None, request, facts)
+        if denied := tuple(judge_fee(policy, request, facts)):
+            return Deny(denied)
+        fees = {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}
+        rows.reserve(tx, wallet_id=wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=now_ms)
+        return Allow(())
+
     def _facts(
         self,
         tx: Tx,

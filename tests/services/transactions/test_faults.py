@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from bench.chain_proxy import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
 from eth_account import Account
 
 from anvil import CHAIN_ID, Anvil
-from outbox import ALICE, ALICE_KEY, Outbox, address, open_outbox, transfer
+from dustrun.storage.ledger_tables import reservations
+from outbox import ALICE, ALICE_KEY, ANYTHING, Outbox, address, open_outbox, transfer
 
 _FUNDS = "insufficient funds for gas * price + value"
 
@@ -209,6 +211,27 @@ async def test_gap_that_a_stranger_left_is_filled(tmp_path: Path, node: Anvil) -
         assert (outbox.nonce(), outbox.balance(address(1)), outbox.balance(address(99))) == (2, 5, 0)
         found = (await outbox.composition.owner.get("/v1/transactions")).data["items"]
         assert sorted(item["purpose"] for item in found) == ["fill", "intent"]
+
+
+async def test_a_gap_is_not_filled_above_the_ceilings_of_the_policy(tmp_path: Path, node: Anvil) -> None:
+    """An endpoint that counts too much could have gap after gap filled at any price."""
+    async with open_outbox(tmp_path, node, transaction_stuck_s=0.2) as outbox:
+        _send_elsewhere(outbox, nonce=0)
+        await outbox.pay("pay", transfer(address(1), 5))
+        api, path = outbox.composition.owner, f"/v1/wallets/{outbox.wallet_id}"
+        await api.put(f"{path}/policy", {"policy": {**ANYTHING, "gas": [{"maxFeePerGas": "1"}]}})
+        node.rpc("anvil_dropAllTransactions")
+        async with asyncio.timeout(15):
+            while "is not filled" not in str((await api.get("/v1/transactions")).data["items"][0]["waitsBecause"]):
+                await asyncio.sleep(0.05)
+        assert [item["purpose"] for item in (await api.get("/v1/transactions")).data["items"]] == ["intent"]
+        await api.put(f"{path}/policy", {"policy": ANYTHING})
+        async with asyncio.timeout(15):
+            while (await outbox.stand("pay")).status != "settled":
+                node.mine()
+                await asyncio.sleep(0.1)
+        query = sa.select(reservations.c.measure, reservations.c.state).where(reservations.c.measure.like("gas:%"))
+        assert [state for _, state in await outbox.composition.rows(query)] == ["settled", "settled"]
 
 
 def _send_elsewhere(outbox: Outbox, nonce: int) -> None:

@@ -1,4 +1,5 @@
-"""A transfer of nothing to ourselves in a nonce that nobody uses, so that what is signed behind it can go on."""
+"""A transfer of nothing to ourselves in a nonce that nobody uses, so that what is signed behind it can go on. Its fee
+is held against the wallet's policy like any other."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from dustrun.chain.evm import LiveChain
 from dustrun.core.exact_json import dumps_text
 from dustrun.core.intent import Intent
 from dustrun.core.ledger import PLAIN_GAS, TxState
-from dustrun.services.transactions import sending
+from dustrun.core.policy import Deny, Request
+from dustrun.services.transactions import deciding, sending, settling
 from dustrun.services.transactions.lanes import new_attempt
 from dustrun.services.transactions.parts import Parts
 from dustrun.services.transactions.replacing import sign
+from dustrun.services.transactions.stands import intent_of
 from dustrun.storage import transactions as rows
 from dustrun.storage import wallets as wallet_rows
 from dustrun.storage.statement import Tx
@@ -44,14 +47,34 @@ async def fill(parts: Parts, chain: LiveChain, behind: TransactionRow, nonce: in
     row = _row(behind, unsigned, signed.hash, parts.settings.transaction_max_fee_rise)
     attempt = new_attempt(row, 1, "send", unsigned, signed)
 
+    request = Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=bid.max_fee_units)
+    values = await parts.spending.values_of([request])
+    denied: list[str] = []
+
     def unit(tx: Tx) -> AttemptRow | None:
         if rows.find_of_nonce(tx, row.chain_id, row.sender, nonce) is not None:
+            return None
+        now = clock.now_ms()
+        verdict = parts.spending.judge_fill(
+            tx,
+            wallet_id=row.wallet_id,
+            policy=deciding.policy_of(tx, row.wallet_id, now),
+            request=request,
+            values=values,
+            subject_id=row.id,
+            now_ms=now,
+        )
+        if isinstance(verdict, Deny):
+            denied.append(deciding.denial(verdict).message)
             return None
         rows.insert(tx, row)
         rows.insert_attempt(tx, attempt)
         return attempt
 
     written = await parts.writer.write(unit)
+    if denied:
+        reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
+        await parts.writer.write(lambda tx: settling.note_delay(tx, behind.id, reason), parts.teller.tell)
     if written is None:
         return False
     _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)

@@ -350,6 +350,7 @@ class Follower:
         since = self._gaps.setdefault(place, clock.monotonic_s())
         if clock.monotonic_s() - since < self._parts.settings.transaction_stuck_s:
             return
+        self._gaps[place] = clock.monotonic_s()
         if await filling.fill(self._parts, chain, lowest.row, used):
             del self._gaps[place]
 

@@ -102,19 +102,18 @@ def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced 
     attempts = rows.list_attempts(tx, row.id)
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
-    if row.purpose == "intent":
-        now = clock.now_ms()
-        verdict = parts.spending.judge_replacement(
-            tx,
-            wallet_id=row.wallet_id,
-            policy=deciding.policy_of(tx, row.wallet_id, now),
-            request=new.request,
-            values=new.values,
-            subject_id=row.id,
-            now_ms=now,
-        )
-        if isinstance(verdict, Deny):
-            return AtCeiling(deciding.denial(verdict).message), None
+    now = clock.now_ms()
+    verdict = parts.spending.judge_replacement(
+        tx,
+        wallet_id=row.wallet_id,
+        policy=deciding.policy_of(tx, row.wallet_id, now),
+        request=new.request,
+        values=new.values,
+        subject_id=row.id,
+        now_ms=now,
+    )
+    if isinstance(verdict, Deny):
+        return AtCeiling(deciding.denial(verdict).message), None
     attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
     # The attempts before it may still be the ones that are included, the payment in place of its cancel too.
     outlay = max(int(row.outlay or 0), intent_of(row).value_units + new.request.gas_units)

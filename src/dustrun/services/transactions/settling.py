@@ -70,6 +70,7 @@ def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | No
     shown["gasUsed"] = receipt["gasUsed"]
     if row.purpose == "fill":
         rows.save(tx, replace(row, state=TxState.FINAL))
+        spending.settle(tx, row.id, fee_units=fee, at_ms=now)
         return None
     if kinds[row.hash or ""] == "cancel":
         return _end(tx, row, TxState.CANCELLED, Failure(CANCELLED, "It was cancelled: its nonce went to a transfer of "
