@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from dustrun.cli.main import app
@@ -29,6 +30,15 @@ def start(url: str) -> bool:
         return places.recognise(database)
     finally:
         database.close_writer()
+        database.close()
+
+
+def find(url: str) -> Place:
+    """Where a store lies."""
+    database = Database(url)
+    try:
+        return places.find(database)
+    finally:
         database.close()
 
 
@@ -91,6 +101,20 @@ def test_a_copied_database_is_marked(cluster: Cluster) -> None:
     assert [start(url), start(copied)] == [False, False]
     cluster.drop(url)
     cluster.drop(copied)
+
+
+def test_a_role_that_may_not_ask_for_the_cluster_notes_nothing(cluster: Cluster) -> None:
+    url = cluster.fresh()
+    assert find(url).marks.keys() == {"database"}
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE ROLE humble LOGIN"))
+        connection.execute(sa.text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
+    assert find(url.replace("postgres@", "humble@")) == Place({})
+    with engine.connect() as connection:
+        connection.execute(sa.text("DROP ROLE humble"))
+    engine.dispose()
+    cluster.drop(url)
 
 
 @pytest.fixture
