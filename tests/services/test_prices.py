@@ -260,6 +260,7 @@ async def test_an_http_source_is_asked_by_url_and_path(market: Market) -> None:
         ('{"usd": 0}', "no price above zero"),
         ('{"usd": "-1"}', "no price above zero"),
         ('{"usd": "NaN"}', "no price above zero"),
+        ('{"usd": "1_5"}', "no price above zero"),
         ('{"usd": true}', "no price above zero"),
         ('{"usd": {"a": 1}}', "no price above zero"),
         ('{"eur": 1}', 'nothing at "usd"'),

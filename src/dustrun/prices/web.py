@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote
 
 from dustrun.core import exact_json
-from dustrun.core.exact_json import JsonError
+from dustrun.core.exact_json import MAX_NUMBER_CHARS, JsonError
 from dustrun.core.tokens import find_known
 from dustrun.errors import DustrunError, Temporary
 from dustrun.prices.source import PriceFault, Question
@@ -17,6 +18,8 @@ from dustrun.sdk.context import Http, HttpRequest
 
 _TIMEOUT_S: Final = 10.0
 _MAX_BYTES: Final = 1_048_576
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
+"""A price as text. Python reads more: `1_5` as 15."""
 _ZERO: Final = "0x" + "0" * 40
 
 
@@ -95,10 +98,11 @@ def _read(body: Any, steps: list[str]) -> Decimal:
 
 
 def _number(value: Any, shown: str) -> Decimal:
-    try:
-        number = Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
-    except InvalidOperation:
-        number = None
+    number = None
+    if (isinstance(value, int | Decimal) and not isinstance(value, bool)) or (
+        isinstance(value, str) and len(value) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(value)
+    ):
+        number = Decimal(value)
     if number is None or not number.is_finite() or number <= 0 or not -60 < number.adjusted() < 40:
         raise PriceFault(f'the HTTP source has no price above zero at "{shown}" (price_path)')
     return number
