@@ -188,6 +188,31 @@ async def test_an_endpoint_that_lies_about_its_height_is_not_asked(world: World,
         assert liar.requests == asked
 
 
+def _dear(call: Call, answer: Answer) -> Answer:
+    """An endpoint of somebody who earns the tips."""
+    if call["method"] == "eth_feeHistory":
+        answer["result"]["reward"] = [[hex(10**15)]] * 5
+    return answer
+
+
+def _odd(call: Call, answer: Answer) -> Answer:
+    return {**answer, "result": []} if call["method"] == "eth_feeHistory" else answer
+
+
+async def test_one_endpoint_of_several_cannot_name_any_fee(world: World, anvil: Anvil) -> None:
+    async with chain_of(world, anvil.url) as alone:
+        fees = await alone.fees()
+    async with (
+        proxy(anvil.url, twist=_dear) as dear,
+        proxy(anvil.url, twist=_odd) as odd,
+        chain_of(world, dear.url, anvil.url) as two,
+        chain_of(world, dear.url, odd.url, anvil.url) as three,
+        chain_of(world, odd.url, dear.url) as odd_first,
+    ):
+        assert await two.fees() == await three.fees() == fees
+        assert (await odd_first.fees()).tip_units == 10**15  # nobody else knows
+
+
 async def test_an_endpoint_that_stands_still_is_not_asked(world: World, anvil: Anvil) -> None:
     height = int(anvil.rpc("eth_blockNumber"), 16)
     async with (

@@ -13,6 +13,7 @@ from dustrun.chain import fees, multicall, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
+from dustrun.chain.several import ask_several
 from dustrun.core.addresses import keccak256
 from dustrun.core.intent import Log, Receipt
 from dustrun.core.network import Network
@@ -115,14 +116,28 @@ class LiveChain:
         return wire.quantity(await self._read("eth_getTransactionCount", address, hex(number)))
 
     async def fees(self) -> Fees:
-        """What to bid for gas now."""
+        """What to bid for gas now. Of several endpoints the median counts, of two the lower: one alone cannot have any
+        fee paid that it likes."""
+        asked = fees.GAS_PRICE if self._network.fee_model == "legacy" else fees.HISTORY
+        if len(self.endpoints.all) > 1:
+            bids = [bid for one in await ask_several(self.endpoints, asked) if (bid := self._find_bid(one))]
+            if bids:
+                return sorted(bids, key=lambda bid: bid.max_fee_units)[(len(bids) - 1) // 2]
+        return self._bid(await self._read(asked.method, *asked.params))
+
+    def _bid(self, answer: Any) -> Fees:
         if self._network.fee_model == "legacy":
-            return fees.legacy(await self._read("eth_gasPrice"))
-        history = await self._read(fees.HISTORY.method, *fees.HISTORY.params)
+            return fees.legacy(answer)
         try:
-            return fees.from_history(history)
+            return fees.from_history(answer)
         except (KeyError, IndexError, TypeError):
             raise wire.malformed("a history of fees") from None
+
+    def _find_bid(self, answer: Any) -> Fees | None:
+        try:
+            return self._bid(answer)
+        except Temporary:
+            return None
 
     async def data_fee(self, to: str | None, data: bytes) -> int:
         """What the L2 charges beside the gas of a transaction, in base units; 0 on other chains. Arbitrum's is gas,
