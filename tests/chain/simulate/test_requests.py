@@ -61,6 +61,23 @@ async def test_what_was_read_before_a_transaction_comes_along_with_it(watched: W
         had = (now[0], *had[1:])
 
 
+async def test_what_is_a_word_comes_along_in_one_call_and_what_answered_nothing_is_not_asked_anew(
+    watched: Watched, witness: Witness, world: World
+) -> None:
+    sim, counted = watched
+    decimals = witness.data("usdc", "decimals")
+    asked = [ChainCall(world["usdc"], witness.data("usdc", "balanceOf", who)) for who in ACCOUNTS]
+    asked += [ChainCall(place, decimals) for place in (world["usdc"], world["dai"], BOB)]  # one of them no contract
+    before, calls = await sim.call_many(asked), len(counted.methods)
+    assert [len(answer.data) for answer in before] == [32] * (len(asked) - 1) + [0]
+    assert (await sim.send(ALICE, pay(BOB, 1))).is_success
+    if sim.strategy == "trace-call":  # its sender's balance, balances before and after, what answered nothing, the words
+        assert counted.methods[calls:].count("eth_call") == 5
+    calls = len(counted.methods)
+    assert await sim.call_many(asked) == before
+    assert len(counted.methods) == calls
+
+
 async def test_the_code_of_what_was_called_comes_along(watched: Watched, witness: Witness, world: World) -> None:
     sim, counted = watched
     await seen(sim, witness)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dustrun.chain.simulate.fork import Fork
+from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import Survey, Wanted
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding
@@ -18,13 +19,19 @@ from dustrun.sdk.chain import CallResult, ChainCall
 
 MAX_CALLS: Final = 20  # they share the gas of a block
 _MAX_OTHERS: Final = 8
-_VIEWS: Final = frozenset(
-    keccak256(signature.encode())[:4]
-    for signature in (
-        *("decimals()", "symbol()", "name()", "totalSupply()", "balanceOf(address)", "allowance(address,address)"),
-        *("ownerOf(uint256)", "balanceOf(address,uint256)", "latestRoundData()", "getReserves()", "slot0()"),
-        *("getAmountsOut(uint256,address[])", "getAmountsIn(uint256,address[])"),
-    )
+
+
+def _selectors(*signatures: str) -> frozenset[bytes]:
+    return frozenset(keccak256(signature.encode())[:4] for signature in signatures)
+
+
+_OF_A_WORD: Final = _selectors(
+    *("decimals()", "totalSupply()", "balanceOf(address)", "allowance(address,address)", "ownerOf(uint256)"),
+    "balanceOf(address,uint256)",
+)
+_VIEWS: Final = _OF_A_WORD | _selectors(
+    *("symbol()", "name()", "latestRoundData()", "getReserves()", "slot0()"),
+    *("getAmountsOut(uint256,address[])", "getAmountsIn(uint256,address[])"),
 )
 
 
@@ -47,18 +54,22 @@ Key = ChainCall | NativeOf | CodeOf
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What is asked of a new state before anybody wants it: what was asked last, the newest first."""
+    """What is asked of a new state before anybody wants it: what was asked last, the newest first. `words` are those
+    of the calls that return one word: they are asked by one call, together with native balances."""
 
     calls: Sequence[ChainCall] = ()
+    words: Sequence[ChainCall] = ()
     natives: Sequence[NativeOf] = ()
     codes: Sequence[CodeOf] = ()
 
     @classmethod
-    def of(cls, asked: Iterable[Key]) -> Ahead:
-        """From keys in the order of their last use."""
+    def of(cls, asked: Iterable[Key], known: Mapping[Key, Any]) -> Ahead:
+        """From keys in the order of their last use, and what was answered then."""
         newest = list(asked)[::-1]
+        calls = [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS]
         return cls(
-            [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS],
+            calls,
+            [call for call in calls if call.data[:4] in _OF_A_WORD and _is_word(known.get(call))],
             [key for key in newest if isinstance(key, NativeOf)][:_MAX_OTHERS],
             [key for key in newest if isinstance(key, CodeOf)][:_MAX_OTHERS],
         )
@@ -67,13 +78,22 @@ class Ahead:
     def wanted(self) -> Wanted:
         """As a simulator takes it."""
         asks = [Holding(None, key.address).ask() for key in self.natives]
-        return Wanted(self.calls, asks, [key.address for key in self.codes])
+        asks += [Ask(call.to, call.data) for call in self.words]
+        return Wanted(self._others, asks, [key.address for key in self.codes])
+
+    @property
+    def _others(self) -> list[ChainCall]:
+        words = set(self.words)
+        return [call for call in self.calls if call not in words]
 
     def answers(self, survey: Survey) -> dict[Key, Any]:
         """What was answered; what failed is asked again by whoever wants it, who then hears why."""
+        count = len(self.natives)
+        words = zip(self.words, survey.words[count:], strict=True)
         return {
-            **{call: result for call, result in zip(self.calls, survey.results, strict=True) if result.is_success},
-            **{key: word for key, word in zip(self.natives, survey.words, strict=True) if word is not None},
+            **{call: result for call, result in zip(self._others, survey.results, strict=True) if result.is_success},
+            **{call: CallResult(True, word.to_bytes(32)) for call, word in words if word is not None},
+            **{key: word for key, word in zip(self.natives, survey.words[:count], strict=True) if word is not None},
             **{key: code for key, code in zip(self.codes, survey.codes, strict=True) if code is not None},
         }
 
@@ -134,7 +154,7 @@ class Reads:
         if not self._is_used:
             return Ahead()
         codes = dict.fromkeys(CodeOf(address) for address in places)
-        return Ahead.of([*(key for key in self._asked if key not in codes), *codes])
+        return Ahead.of([*(key for key in self._asked if key not in codes), *codes], self._known)
 
     def turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None) -> None:
         """A transaction was carried out: whoever has read before it will read after it. `answers` are those that came
@@ -192,14 +212,19 @@ class Reads:
         """Forgets what was true of another state, and asks anew for it unless it is known."""
         if self._moment == fork.changes:
             return
+        ahead = Ahead.of(self._asked, self._known)
         self._moment, self._known, self._is_used = fork.changes, dict(answers or {}), False
         self.close()
         self._ahead, self._expected = None, frozenset()
-        ahead = Ahead.of(self._asked)
         self._asked = dict.fromkeys([*ahead.codes[::-1], *ahead.natives[::-1], *ahead.calls[::-1]])
         if ahead.wanted and answers is None:
             self._expected = frozenset(self._asked)
             self._ahead = asyncio.create_task(_ask_ahead(fork, simulator, self._known, ahead))
+
+
+def _is_word(answer: Any) -> bool:
+    """Whether a call was answered as its function declares; an address without code answers nothing, for instance."""
+    return isinstance(answer, CallResult) and answer.is_success and len(answer.data) == 32
 
 
 def _only_looks(call: ChainCall) -> bool:
