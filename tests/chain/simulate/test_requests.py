@@ -71,7 +71,9 @@ async def test_what_is_a_word_comes_along_in_one_call_and_what_answered_nothing_
     before, calls = await sim.call_many(asked), len(counted.methods)
     assert [len(answer.data) for answer in before] == [32] * (len(asked) - 1) + [0]
     assert (await sim.send(ALICE, pay(BOB, 1))).is_success
-    if sim.strategy == "trace-call":  # its sender's balance, balances before and after, what answered nothing, the words
+    if (
+        sim.strategy == "trace-call"
+    ):  # its sender's balance, balances before and after, what answered nothing, the words
         assert counted.methods[calls:].count("eth_call") == 5
     calls = len(counted.methods)
     assert await sim.call_many(asked) == before
