@@ -7,6 +7,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -18,6 +19,18 @@ from pydantic_settings import (
 )
 
 CONFIG_FILE = "dustrun.toml"
+
+
+def _is_store(url: str) -> bool:
+    """Whether it is a URL of a store that there is; it may hold a password, so it is not shown."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    if parts.scheme == "sqlite":
+        return url.startswith("sqlite:///") and len(url) > len("sqlite:///")
+    return parts.scheme in ("postgres", "postgresql", "postgresql+psycopg") and "://" in url and has_port
 
 
 class Settings(BaseSettings):
@@ -212,6 +225,13 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: str | None) -> str | None:
+        if value is not None and not _is_store(value):
+            raise ValueError("must be like postgresql://user:password@host/name or sqlite:////folder/file.db")
         return value
 
     @field_validator("outbound_allow")

@@ -38,6 +38,9 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("DATABASE_URL", "mysql://root:s3cret@host/x", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
+        ("DATABASE_URL", "postgresql://u:s3cret@host:port/x", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
+        ("DATABASE_URL", "s3cret", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
         ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is no folder"),
         ("CHAIN_ENDPOINTS", "{s3cret", "A setting is not the JSON that it has to be"),
         ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "The endpoints of chain 1 must be http:// or https:// URLs"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ from dustrun.cli.failures import CliError
 from dustrun.cli.naming import workflow_id
 from dustrun.cli.options import read_json_option, read_pairs
 from dustrun.cli.run import call_for
+from dustrun.cli.serve import read_settings
 
 from .conftest import Answer, Asked, Peer, envelope
 
@@ -91,3 +93,12 @@ def test_an_ambiguous_or_unknown_name_is_told(peer: Peer) -> None:
     with pytest.raises(CliError) as caught:
         workflow_id(peer.client(), "Pryce check")
     assert caught.value.hint == 'Did you mean "Price check"?'
+
+
+def test_a_setting_that_is_not_there_is_told_the_one_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "dustrun.toml").write_text("retention_day = 30\n")
+    with contextlib.chdir(tmp_path), pytest.raises(CliError) as caught:
+        read_settings({})
+    (detail,) = caught.value.details
+    assert detail["field"] == "DUSTRUN_RETENTION_DAY"
+    assert detail["message"].startswith('There is no such setting. Did you mean "retention_days"')

@@ -182,7 +182,7 @@ def _endpoints_of(status: dict[str, Any], *, is_local: bool) -> Iterator[Finding
     elif unwell := [f"{one['host']}: {one['problem']}" for one in status["endpoints"] if not one["isUsable"]]:
         yield Finding(name, "warning", "; ".join(unwell), mend)
     else:
-        yield Finding(name, "ok", f"{status['name']}, {len(status['endpoints'])} endpoints, all usable")
+        yield Finding(name, "ok", f"{status['name']}, all endpoints usable: {len(status['endpoints'])}")
 
 
 def funds(client: Client) -> Iterator[Finding]:

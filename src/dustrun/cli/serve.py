@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from dustrun.cli import output
 from dustrun.cli.failures import CliError, Exit
+from dustrun.cli.naming import meant
 from dustrun.core.wording import explain
 from dustrun.errors import DustrunError
 
@@ -79,6 +81,15 @@ def _announce(address: str, settings: Settings) -> None:
     output.say("\n".join(lines))
 
 
+def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
+    """What is wrong with a setting, by the name of its variable, wherever it was set."""
+    place = [str(part) for part in found["loc"]]
+    told = explain(found["type"], found["msg"])
+    if found["type"] == "extra_forbidden" and len(place) == 1:
+        told = f"There is no such setting. {meant(place[0], known) or ''}".rstrip()
+    return {"field": f"DUSTRUN_{'.'.join(place).upper()}", "message": told}
+
+
 def read_settings(flags: dict[str, Any]) -> Settings:
     """The settings from flags, environment and file; what is wrong with them is told by name."""
     from pydantic import ValidationError  # slow import
@@ -91,11 +102,6 @@ def read_settings(flags: dict[str, Any]) -> Settings:
     except SettingsError as error:  # its text names the field and not the value, which may be secret
         raise CliError(f"A setting is not the JSON that it has to be: {error}.", hint=_HINT) from None
     except ValidationError as error:
-        details = [
-            {
-                "field": f"DUSTRUN_{'.'.join(map(str, found['loc'])).upper()}",
-                "message": explain(found["type"], found["msg"]),
-            }
-            for found in error.errors(include_url=False)
-        ]
+        known = list(Settings.model_fields)
+        details = [_misset(found, known) for found in error.errors(include_url=False)]
         raise CliError("The settings are not valid.", details=details, hint=_HINT) from error
