@@ -130,7 +130,7 @@ def _public_connector(connector: Connector) -> dict[str, Any]:
         "attachesToHttp": connector.attaches,
         "movesMoney": connector.moves_money,
         "secretFields": sorted(connector.secret_fields),
-        "dataSchema": connector.data.model_json_schema(by_alias=True),
+        "dataSchema": connector.data_schema(),
         "exampleData": connector.example,
     }
 

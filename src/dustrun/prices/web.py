@@ -97,12 +97,14 @@ def _read(body: Any, steps: list[str]) -> Decimal:
     return _number(body, shown)
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
 def _number(value: Any, shown: str) -> Decimal:
-    number = None
-    if (isinstance(value, int | Decimal) and not isinstance(value, bool)) or (
-        isinstance(value, str) and len(value) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(value)
-    ):
-        number = Decimal(value)
+    number = Decimal(value) if _is_number(value) else None
     if number is None or not number.is_finite() or number <= 0 or not -60 < number.adjusted() < 40:
         raise PriceFault(f'the HTTP source has no price above zero at "{shown}" (price_path)')
     return number

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from dustrun.core.fields import Fields
+from dustrun.core.masking import LEAST
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
 
@@ -51,6 +52,17 @@ class Connector:
     def secret_fields(self) -> frozenset[str]:
         """The wire names of its secret fields."""
         return hinted_fields(self.data, "x-secret")
+
+    def data_schema(self) -> dict[str, Any]:
+        """The JSON Schema of data that is accepted: a secret is long enough to be masked. The model alone takes less,
+        so that what was stored before goes on working."""
+        schema = self.data.model_json_schema(by_alias=True)
+        for name in self.secret_fields:
+            shown = schema["properties"][name]
+            for variant in shown.get("anyOf", [shown]):
+                if variant.get("type") == "string":
+                    variant["minLength"] = max(LEAST, variant.get("minLength", 0))
+        return schema
 
     def masked(self, data: BaseModel) -> dict[str, Any]:
         """The data as anyone may see it."""
