@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dustrun.errors import Temporary
+from dustrun.errors import Bug, Temporary
 from dustrun.storage.database import Database
 from dustrun.storage.statement import Tx
 from dustrun.storage.writer import Writer
@@ -18,6 +18,22 @@ def test_read_of_a_store_that_cannot_be_opened_is_temporary(tmp_path: Path) -> N
     database = Database(f"sqlite:///{tmp_path}")
     with pytest.raises(Temporary):
         database.read_now(lambda tx: tx.raw("SELECT 1"))
+    database.close()
+
+
+def test_a_damaged_file_is_told_as_such_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (x)")
+    connection.executemany("INSERT INTO t VALUES (?)", [("x" * 500,)] * 100)
+    connection.commit()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096 * 5)
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises(Bug, match=r"database file is damaged: .* restore the newest backup"):
+        database.read_now(lambda tx: tx.raw("SELECT count(*) FROM t"))
     database.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from dustrun.cli.failures import CliError
 from dustrun.cli.main import app
 from dustrun.settings import Settings
 from dustrun.storage import migrate, places, store_facts
@@ -167,6 +168,14 @@ def test_the_command_tells_of_a_move_and_wants_the_store_alone(second: Path) -> 
     assert "was moved" in CliRunner().invoke(app, [*command, "--yes"]).stdout
     assert marks(sqlite(second)) == (None, None, None)
     assert "nothing to say" in CliRunner().invoke(app, [*command, "--yes"]).stdout
+
+
+@pytest.mark.parametrize("command", [["moved", "--yes"], ["vault", "rotate"], ["vault", "reset"]], ids=" ".join)
+def test_no_store_is_made_where_none_is(tmp_path: Path, command: list[str]) -> None:
+    said = CliRunner().invoke(app, [*command, "--data-dir", str(tmp_path / "misspelt")])
+    assert isinstance(said.exception, CliError)
+    assert "There is no store" in said.exception.message
+    assert not (tmp_path / "misspelt").exists()
 
 
 @pytest.mark.parametrize(

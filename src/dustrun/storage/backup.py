@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import dustrun
 from dustrun import clock
 from dustrun.errors import Conflict, Permanent
-from dustrun.storage import migrate
+from dustrun.storage import migrate, places
 from dustrun.storage.archive import ArchiveWriter, Manifest, Row
 from dustrun.storage.database import Database
 from dustrun.storage.tables import metadata
@@ -33,7 +33,7 @@ def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
         raise Conflict(f'The file "{path}" exists. Choose another name, or say --replace.')
     if not path.parent.is_dir():
         raise Permanent(f'There is no folder "{path.parent}".')
-    _need_store(url)
+    places.need_store(url)
     database = Database(url)
     try:
         schema = _schema_of(database)
@@ -41,15 +41,6 @@ def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
             return _write(snapshot, path, schema, database.dialect.name)
     finally:
         database.close()
-
-
-def _need_store(url: str) -> None:
-    """A file that is not there must not be made by looking at it."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        raise Permanent(
-            f'There is no store "{parsed.database}". Does data_dir (DUSTRUN_DATA_DIR) name the right folder?'
-        )
 
 
 def _schema_of(database: Database) -> str:

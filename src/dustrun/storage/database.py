@@ -56,6 +56,7 @@ _SQLITE_TROUBLE = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+_SQLITE_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun") -> Engine:
@@ -271,6 +272,11 @@ class Database:
             return error
         if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
             error = error.orig
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE:
+            return Bug(
+                f"The database file is damaged: {error}. Stop the server, keep a copy of its folder, and restore the "
+                "newest backup (dustrun restore FILE) into another folder."
+            )
         if self.is_fatal(error) or isinstance(error, sa.exc.TimeoutError):
             return Temporary("The store is unavailable; nothing was started.", retry_after_s=2)
         return Bug(f"The store refused a statement: {type(error).__name__}.")

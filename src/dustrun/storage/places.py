@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from dustrun import clock, log
 from dustrun.core import exact_json
+from dustrun.errors import Permanent
 from dustrun.settings import Settings
 from dustrun.storage import migrate, runs, store_facts
 from dustrun.storage.database import Database
@@ -60,6 +61,15 @@ class Place:
         """Whether the surest mark that both know is the same; True when they know none in common."""
         common = [name for name in self.marks if name in other.marks]
         return not common or self.marks[common[0]] == other.marks[common[0]]
+
+
+def need_store(url: str) -> None:
+    """Raises `Permanent` when there is none: a file that is not there must not be made by looking at it."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise Permanent(
+            f'There is no store "{parsed.database}". Does data_dir (DUSTRUN_DATA_DIR) name the right folder?'
+        )
 
 
 def find(database: Database) -> Place:
@@ -147,8 +157,9 @@ def _mark(tx: Tx) -> None:
 def say_moved(settings: Settings) -> bool:
     """A person says that the store was moved and not copied: it is as it was before. Answers whether that was new.
 
-    Raises `Conflict` while a server uses the store.
+    Raises `Conflict` while a server uses the store, and `Permanent` when there is none.
     """
+    need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
     lock.take()

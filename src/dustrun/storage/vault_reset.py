@@ -16,7 +16,7 @@ from dustrun import clock
 from dustrun.core.exact_json import dumps_text
 from dustrun.errors import DustrunError
 from dustrun.settings import Settings
-from dustrun.storage import audit, data_keys, migrate, wallets
+from dustrun.storage import audit, data_keys, migrate, places, wallets
 from dustrun.storage.backup import back_up
 from dustrun.storage.data_keys import DataKeyRow
 from dustrun.storage.database import Database
@@ -46,8 +46,9 @@ class Lost:
 def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> Lost:
     """What is lost; with `give_up` its data keys are forgotten and its wallets archived, in one transaction.
 
-    Raises `Conflict` while a server uses the store.
+    Raises `Conflict` while a server uses the store, and `Permanent` when there is none.
     """
+    places.need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
     lock.take()

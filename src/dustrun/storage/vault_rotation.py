@@ -16,7 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from dustrun.settings import Settings
-from dustrun.storage import data_keys, migrate
+from dustrun.storage import data_keys, migrate, places
 from dustrun.storage.database import Database
 from dustrun.storage.lock import ProcessLock
 from dustrun.storage.master_key import new_master_key
@@ -43,8 +43,10 @@ def _nothing(_step: str) -> None:
 def rotate(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
     """New data keys, and with `master` a new master key before them, for a store that no server uses.
 
-    Raises `Conflict` while one does, and `Temporary` (503003) when the master key cannot be used.
+    Raises `Conflict` while one does, `Permanent` when there is none, and `Temporary` (503003) when the master key
+    cannot be used.
     """
+    places.need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
     lock.take()
