@@ -250,3 +250,12 @@ async def test_head_and_options_have_no_surprise(owner: Client) -> None:
     for method in ("HEAD", "OPTIONS", "TRACE"):
         response: httpx.Response = await owner.http.request(method, PATH)
         assert response.status_code == 405
+
+
+@pytest.mark.parametrize("query", ["status=failure,success", "status=failure&status=success", "mode=live, dust"])
+async def test_a_filter_of_several_is_repeated_or_has_commas(owner: Client, query: str) -> None:
+    started = (await owner.post("/v1/runs/sync", {"definition": DEFINITION})).data
+    assert [item["id"] for item in (await owner.get(f"/v1/runs?{query}")).data["items"]] == [started["runId"]]
+    assert (await owner.get("/v1/runs?status=failure,partial&mode=simulate")).data["items"] == []
+    assert (await owner.get("/v1/transactions?status=sent,final")).data["items"] == []
+    assert (await owner.get("/v1/approvals?status=approved,rejected")).data["items"] == []

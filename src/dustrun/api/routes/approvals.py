@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
-from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
+from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, Text, Time, page_shape, time
 from dustrun.core.exact_json import loads
 from dustrun.core.fields import Fields
 from dustrun.core.state import Mode
@@ -81,7 +81,9 @@ async def list_approvals(
     call: Call,
     paging: Paged,
     statuses: Annotated[
-        list[Status] | None, Query(alias="status", description="Statuses, any of them; without it the open ones.")
+        list[Status] | None,
+        Commas,
+        Query(alias="status", description=f"Statuses, {ANY_OF}; without it the open ones."),
     ] = None,
 ) -> Page[ApprovalRow]:
     """List what waits for a person, newest first."""

@@ -28,7 +28,7 @@ from dustrun.api.shapes.runs import (
     RunListItem,
     SyncAnswer,
 )
-from dustrun.api.shapes.wire import Instant, PageAnswer, Paged, moment_ms, page_shape
+from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, moment_ms, page_shape
 from dustrun.core.journal import item_frame
 from dustrun.core.state import Mode, RunStatus
 from dustrun.core.trace import parse as parse_traceparent
@@ -47,8 +47,8 @@ router = routes.router
 RunId = Annotated[str, Path(alias="id", description="Id of the run.", max_length=128)]
 NodeId = Annotated[str, Path(alias="nodeId", description="Id of the node, or its path like `each[3].pay`.")]
 WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", max_length=128)]
-Statuses = Annotated[list[RunStatus] | None, Query(alias="status", description="Statuses, any of them.")]
-Modes = Annotated[list[Mode] | None, Query(alias="mode", description="Modes, any of them.")]
+Statuses = Annotated[list[RunStatus] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
+Modes = Annotated[list[Mode] | None, Commas, Query(alias="mode", description=f"Modes, {ANY_OF}.")]
 Since = Annotated[Instant | None, Query(alias="since", description="Started at or after this instant.")]
 _STARTING = [
     Code.BOTH_MODES,

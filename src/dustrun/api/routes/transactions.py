@@ -8,7 +8,7 @@ from fastapi import Path, Query
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes import transactions as shapes
-from dustrun.api.shapes.wire import PageAnswer, Paged, page_shape, time
+from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, page_shape, time
 from dustrun.core.ledger import TxState
 from dustrun.errors import Code
 from dustrun.services.paging import Page
@@ -22,7 +22,7 @@ router = routes.router
 TransactionId = Annotated[
     str, Path(alias="id", description="Id of the transaction, or the hash of one of its attempts.", max_length=128)
 ]
-States = Annotated[list[TxState] | None, Query(alias="status", description="Statuses, any of them.")]
+States = Annotated[list[TxState] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
 _ID = 128
 _STEERING = [
     Code.TRANSACTION_UNKNOWN,

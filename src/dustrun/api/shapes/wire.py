@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from dustrun import clock
 from dustrun.core.fields import Fields
@@ -44,6 +44,16 @@ def moment_ms(text: str) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
+def _split(values: Any) -> Any:
+    """The parts of each text between commas."""
+    if not isinstance(values, list):
+        return values
+    return [part.strip() for value in values for part in str(value).split(",") if part.strip()]
+
+
+Commas = BeforeValidator(_split)
+"""For a list in the address: repeated, separated by commas, or both."""
+ANY_OF = "any of them; repeated or separated by commas"
 Text = Annotated[str, AfterValidator(_without_nul)]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=255)]
 Description = Annotated[Text, StringConstraints(max_length=2000)]
