@@ -82,6 +82,7 @@ async def test_max_of_too_little_is_refused(scene: Scene) -> None:
         ({"amount": str(2**256)}, "amount", r"2\*\*256"),
         ({"amount": "all"}, "amount", "text of decimal digits"),
         ({"recipient": "0x" + "0" * 40}, "recipient", "zero address"),
+        ({"recipient": f"0x{1:040x}"}, "recipient", "precompiled"),
         ({"recipient": CAROL[:-1]}, "recipient", "this one has 39"),
         ({"recipient": CAROL[2:]}, "recipient", "put 0x before it"),
         ({"recipient": "alice.eth"}, "recipient", "names like alice.eth"),

@@ -10,6 +10,7 @@ from dustrun.core.addresses import ZERO_ADDRESS, read_address
 from dustrun.core.amounts import read_units
 
 MAX: Final = "max"
+_PRECOMPILED: Final = (*range(0x01, 0x12), 0x100)  # of Ethereum; those of layers 2 may take coin, as Arbitrum's 0x64
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]{1,78}$"}
 _UNITS: Final[dict[str, Any]] = {"anyOf": [_DIGITS, {"type": "integer", "minimum": 0}]}
 
@@ -18,6 +19,8 @@ def _read_party(value: Any) -> str:
     address = read_address(value)
     if address == ZERO_ADDRESS:
         raise ValueError("is the zero address; what is sent there is lost")
+    if int(address, 16) in _PRECOMPILED:
+        raise ValueError("is a precompiled contract of the chain; what is sent there is lost")
     return address
 
 
@@ -35,7 +38,7 @@ def _read_amount(value: Any) -> int | str:
 ChainId = Annotated[int, Field(ge=1, description="The chain by its number in EIP-155: 1 Ethereum, 8453 Base.")]
 Address = Annotated[str, AfterValidator(read_address), WithJsonSchema({"type": "string", "format": "evm-address"})]
 Party = Annotated[str, AfterValidator(_read_party), WithJsonSchema({"type": "string", "format": "evm-address"})]
-"""An address that gets something: never the zero address."""
+"""An address that gets something: never the zero address or a precompiled contract."""
 
 Units = Annotated[int, BeforeValidator(read_units), WithJsonSchema(_UNITS)]
 """An amount in base units, zero included."""
