@@ -23,7 +23,7 @@ from dustrun.storage.wallets import PolicyRow, WalletRow
 Kind = Literal["local", "remote", "env", "watch"]
 _EMPTY_POLICY_HINT = (
     "The wallet's policy is empty, so it denies every spend. "
-    "Say what the wallet may do with PUT /v1/wallets/{id}/policy."
+    "Say what the wallet may do with PUT /v1/wallets/{id}/policy, or `dustrun wallet policy {id} --set policy.json`."
 )
 _WATCH_HINT = "The wallet only watches its address; it signs nothing."
 
