@@ -121,7 +121,8 @@ class Turn:
         shown = _wished(intent, self._wallet)
         priced = await price(sim, Wish(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise)
         if isinstance(priced, Failure):
-            self._show(shown, status="rejected", error={"code": priced.code, "message": priced.message})
+            error = {"code": priced.code, "message": priced.message}
+            self._show(shown, status="rejected", error=error, **_revert_of(priced))
             return priced
         judged = await self._judge(priced.request, shown)
         if isinstance(judged, Failure):
@@ -203,6 +204,11 @@ def _brief(shown: Json) -> Json:
     """What the event of a simulated transaction says."""
     names = ("item", "chainId", "from", "to", "value", "about", "gasLimit", "gasUsed", "fee", "blockNumber", "error")
     return {"status": _STEPS[shown["status"]]} | {name: shown[name] for name in names if shown.get(name) is not None}
+
+
+def _revert_of(failure: Failure) -> Json:
+    """The decoded reason of a revert, for the report."""
+    return next(({"revert": detail["revert"]} for detail in failure.details if "revert" in detail), {})
 
 
 def _failure(intent: Intent, result: SimResult) -> Failure:
