@@ -9,7 +9,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from core.test_policy import BOB, COIN, EVE, ROUTER, TOKEN, USDC, WORTHS, call_data, deciding, rules
-from dustrun.core.inner_calls import MAX_CALLS, UNREADABLE, InnerCall, Unread, implied_movements, inner_calls
+from dustrun.core.inner_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls, unreadable
 from dustrun.core.intent import Movement
 from dustrun.core.policy import Allow, Facts, Request, count, is_looser, judge
 from dustrun.core.selectors import read_selector
@@ -135,7 +135,7 @@ def test_native_coin_that_a_call_within_pays_goes_to_recipients_only() -> None:
     assert isinstance(judge(rules(recipients=[EVE]), paying, Facts(0, WORTHS)), Allow)
 
 
-@pytest.mark.parametrize("signature", UNREADABLE.values())
+@pytest.mark.parametrize("signature", unreadable().values())
 def test_a_method_that_carries_out_unreadable_calls_is_named_or_denied(signature: str) -> None:
     data = bytes.fromhex(read_selector(signature)[2:]) + bytes(64)
     assert deciding(rules(), request(data)) == ["methods"]

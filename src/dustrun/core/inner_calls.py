@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,18 +31,20 @@ class InnerCall:
     data: bytes
 
 
-def _by_selector(*signatures: str) -> dict[str, Function]:
+@functools.cache
+def _by_selector(signatures: tuple[str, ...]) -> dict[str, Function]:
+    """Made at the first use: hashing would load a library whenever the actions are loaded."""
     return {read_selector(function.signature): function for function in map(parse_function, signatures)}
 
 
-_OF_ITSELF: Final = _by_selector(
+_OF_ITSELF: Final = (
     "multicall(bytes[] calls)",
     "multicall(uint256 deadline, bytes[] calls)",
     "multicall(bytes32 previousBlockhash, bytes[] calls)",
     "batch(bytes[] calls, bool revertOnFail)",
 )
 """They run each of the bytes as a call of the same contract by the same sender."""
-_OF_OTHERS: Final = _by_selector(
+_OF_OTHERS: Final = (
     "aggregate((address to, bytes data)[] calls)",
     "blockAndAggregate((address to, bytes data)[] calls)",
     "tryAggregate(bool requireSuccess, (address to, bytes data)[] calls)",
@@ -50,24 +53,27 @@ _OF_OTHERS: Final = _by_selector(
     "aggregate3Value((address to, bool allowFailure, uint256 value, bytes data)[] calls)",
 )
 """Those of Multicall3 and the ones before it."""
-UNREADABLE: Final[Mapping[str, str]] = {
-    read_selector(signature): signature
-    for signature in (
-        "execute(bytes,bytes[])",  # Universal Router
-        "execute(bytes,bytes[],uint256)",
-        "execute(address,bytes)",
-        "execute(address,uint256,bytes)",  # smart accounts
-        "execute(bytes32,bytes)",
-        "executeBatch(address[],bytes[])",
-        "executeBatch(address[],uint256[],bytes[])",
-        "executeBatch((address,uint256,bytes)[])",
-        "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",  # Safe
-        "execTransactionFromModule(address,uint256,bytes,uint8)",
-        "multiSend(bytes)",
-        "cook(uint8[],uint256[],bytes[])",  # BentoBox
-    )
-}
-"""They carry out whatever their arguments say, in languages of their own: a policy has to name them."""
+_UNREADABLE: Final = (
+    "execute(bytes,bytes[])",  # Universal Router
+    "execute(bytes,bytes[],uint256)",
+    "execute(address,bytes)",
+    "execute(address,uint256,bytes)",  # smart accounts
+    "execute(bytes32,bytes)",
+    "executeBatch(address[],bytes[])",
+    "executeBatch(address[],uint256[],bytes[])",
+    "executeBatch((address,uint256,bytes)[])",
+    "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",  # Safe
+    "execTransactionFromModule(address,uint256,bytes,uint8)",
+    "multiSend(bytes)",
+    "cook(uint8[],uint256[],bytes[])",  # BentoBox
+)
+
+
+@functools.cache
+def unreadable() -> Mapping[str, str]:
+    """Methods by selector that carry out whatever their arguments say, in languages of their own: a policy has to name
+    them."""
+    return {read_selector(signature): signature for signature in _UNREADABLE}
 
 
 def inner_calls(to: str, data: bytes) -> list[InnerCall]:
@@ -92,10 +98,10 @@ def _follow(to: str, data: bytes, depth: int) -> Iterator[InnerCall]:
 
 def _carried_out(to: str, data: bytes) -> Iterator[InnerCall]:
     selector = selector_of(data) or ""
-    if (function := _OF_ITSELF.get(selector)) is not None:
+    if (function := _by_selector(_OF_ITSELF).get(selector)) is not None:
         for call in _arguments(function, data)["calls"]:
             yield InnerCall(to, 0, bytes.fromhex(call[2:]))
-    elif (function := _OF_OTHERS.get(selector)) is not None:
+    elif (function := _by_selector(_OF_OTHERS).get(selector)) is not None:
         parts = [param.name for param in function.inputs[-1].parts]
         for call in _arguments(function, data)["calls"]:
             values = dict(zip(parts, call, strict=True))

@@ -3,6 +3,7 @@ wrote, so that it counts as the swap actions' own calls do. Uniswap V2 and V3, a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -49,10 +50,12 @@ _SIGNATURES: Final = (
     "sweepToken(address left, uint256 least, address payee)",
     "sweepTokenWithFee(address left, uint256 least, address payee, uint256 bips, address payee2)",
 )
-_METHODS: Final[Mapping[str, Function]] = {
-    read_selector(function.signature): function for function in map(parse_function, _SIGNATURES)
-}
 _ADDRESS_BYTES: Final = 20
+
+
+@functools.cache
+def _methods() -> Mapping[str, Function]:
+    return {read_selector(function.signature): function for function in map(parse_function, _SIGNATURES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def _calls_of(call: Call) -> Iterator[InnerCall]:
 
 
 def _read(call: InnerCall) -> _Use | None:
-    function = _METHODS.get(selector_of(call.data) or "")
+    function = _methods().get(selector_of(call.data) or "")
     if function is None:
         return None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dustrun.core.amounts import Asset
-from dustrun.core.inner_calls import UNREADABLE
+from dustrun.core.inner_calls import unreadable
 from dustrun.core.selectors import read_selector
 
 
@@ -52,7 +52,7 @@ def account_covers(wide: str, narrow: str) -> bool:
 def method_covers(wide: str, narrow: str) -> bool:
     """The same of methods."""
     if wide == "*":
-        return narrow == "*" or read_selector(narrow) not in UNREADABLE
+        return narrow == "*" or read_selector(narrow) not in unreadable()
     if narrow == "*":
         return False
     return read_selector(wide) == read_selector(narrow)

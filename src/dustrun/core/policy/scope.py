@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.amounts import Asset
-from dustrun.core.inner_calls import UNREADABLE, InnerCall, Unread, inner_calls
+from dustrun.core.inner_calls import InnerCall, Unread, inner_calls, unreadable
 from dustrun.core.intent import Movement
 from dustrun.core.policy.counting import Request, canonical, implied_of, is_same
 from dustrun.core.policy.document import WalletPolicy
@@ -97,7 +97,7 @@ def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> I
 def _listed_call(
     policy: WalletPolicy, request: Request, to: str, selector: str, allowed: list[Reason], *, within: bool = False
 ) -> Iterator[Reason]:
-    shown = (None if within else request.method) or UNREADABLE.get(selector, selector)
+    shown = (None if within else request.method) or unreadable().get(selector, selector)
     if find_account(policy.contracts, request.chain_id, to) is None:
         yield Reason("contracts", f"The contract {to} is not among the allowed contracts.")
     else:
@@ -105,7 +105,7 @@ def _listed_call(
     found = find_method(policy.methods, selector)
     if found is None:
         yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
-    elif found == "*" and selector in UNREADABLE:
+    elif found == "*" and selector in unreadable():
         message = f'"{shown}" carries out calls that nobody can read, so "*" does not allow it: list it by its name.'
         yield Reason("methods", message)
     else:
