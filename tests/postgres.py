@@ -102,8 +102,9 @@ class Cluster:
         return int(row[0])
 
     @contextlib.contextmanager
-    def commits_that_die(self, url: str, table: str, *, keeping: bool) -> Iterator[Callable[[], None]]:
-        """Makes commits that wrote `table` hang; the function it gives waits for one and ends its session there.
+    def commits_that_die(self, url: str, table: str, *, keeping: bool) -> Iterator[Callable[..., None]]:
+        """Makes commits that wrote `table` hang; the function it gives waits for one and ends its session there. Given
+        `until`, it goes on with those after it until that is true, since the first may be somebody else's.
 
         `keeping`: what was committed is on disk, and only the answer is missing. Else it is rolled back.
         """
@@ -115,7 +116,8 @@ class Cluster:
         else:
             inside.execute(_SLOW_COMMIT.replace("TABLE", table).encode())
         try:
-            yield lambda: self._end_when_it_waits_for(name, "SyncRep" if keeping else "PgSleep")
+            event = "SyncRep" if keeping else "PgSleep"
+            yield lambda until=None: self._end_when_it_waits_for(name, event, until)
         finally:
             if keeping:
                 self._say("ALTER SYSTEM RESET synchronous_standby_names")
@@ -124,13 +126,15 @@ class Cluster:
                 inside.execute(f"DROP TRIGGER slow ON {table}; DROP SEQUENCE commits".encode())
             inside.close()
 
-    def _end_when_it_waits_for(self, database: str | None, event: str) -> None:
-        for _ in range(500):
+    def _end_when_it_waits_for(self, database: str | None, event: str, until: Callable[[], bool] | None) -> None:
+        for _ in range(1500):
+            if until is not None and until():
+                return
             found = self._admin.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND wait_event = %s",
                 (database, event),
             ).fetchall()
-            if found:
+            if found and until is None:
                 return
             time.sleep(0.02)
         raise AssertionError(f"nobody waits for {event}")

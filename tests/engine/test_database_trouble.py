@@ -39,7 +39,7 @@ async def test_a_run_whose_creation_is_unknown_runs_if_it_was_created(
     early = asyncio.create_task(bench.events("run_x"))
     with cluster.commits_that_die(url, "runs", keeping=keeping) as die:
         asked = asyncio.create_task(bench.api.post("/v1/runs", _body("run_x", {"a": trial(name=name)})))
-        await asyncio.to_thread(die)
+        await asyncio.to_thread(die, asked.done)
         reply = await asked
     assert (reply.status, reply.code) == (503, 503002)
     assert reply.body["details"][0]["runId"] == "run_x"
@@ -84,7 +84,7 @@ async def test_a_cancel_whose_commit_is_unknown_happens_if_it_was_stored(cluster
     await bench.until(run_id, lambda run: run["executionState"]["a"]["status"] == "running")
     with cluster.commits_that_die(url, "runs", keeping=True) as die:
         asked = asyncio.create_task(bench.api.post(f"/v1/runs/{run_id}/cancel"))
-        await asyncio.to_thread(die)
+        await asyncio.to_thread(die, asked.done)
         assert (await asked).code == 503002
     assert (await bench.ended(run_id))["status"] == "cancelled"
 
