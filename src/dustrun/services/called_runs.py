@@ -15,14 +15,12 @@ from dustrun.services.keys import principal_of
 from dustrun.services.ports import Child, ChildCall, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Programs
-from dustrun.services.starting import Head, HeadMoved, Prepared, RunRequest
+from dustrun.services.starting import Head, Prepared, RunRequest
 from dustrun.services.starts import Starts, check_spending
 from dustrun.storage import keys as key_rows
 from dustrun.storage import runs as rows
 from dustrun.storage.database import Database
 from dustrun.storage.statement import Tx
-
-_HEAD_TRIES = 5
 
 
 class CalledRuns:
@@ -40,13 +38,9 @@ class CalledRuns:
 
         Raises `NotFound`, `Invalid`, `Conflict`, or `Temporary` when nothing was started."""
         run_id = _child_id(parent, call)
-        for _ in range(_HEAD_TRIES):
-            head = await self._heads.find(parent.org_id, call.workflow_id)
-            try:
-                return await self._start_at(parent, call, run_id, head)
-            except HeadMoved:
-                self._heads.forget(call.workflow_id)
-        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+        return await self._heads.start_at(
+            parent.org_id, call.workflow_id, lambda head: self._start_at(parent, call, run_id, head)
+        )
 
     async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: Head) -> Child:
         caller = starting.caller_for(parent, call, head)

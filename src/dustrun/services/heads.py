@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dustrun.errors import Code, NotFound
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from dustrun.errors import Code, NotFound, Temporary
 from dustrun.services import starting
-from dustrun.services.starting import Head
+from dustrun.services.starting import Head, HeadMoved
 from dustrun.storage import workflows as workflow_rows
 from dustrun.storage.database import Database
+
+_TRIES = 5
+T = TypeVar("T")
 
 
 class Heads:
@@ -28,9 +34,15 @@ class Heads:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
         return head
 
-    def forget(self, workflow_id: str) -> None:
-        """Looks the workflow up the next time: it is no longer as it was."""
-        self._kept.pop(workflow_id, None)
+    async def start_at(self, org_id: str, workflow_id: str, start: Callable[[Head], Awaitable[T]]) -> T:
+        """What `start` makes of the workflow's head; anew with another one while the workflow changes under it."""
+        for _ in range(_TRIES):
+            head = await self.find(org_id, workflow_id)
+            try:
+                return await start(head)
+            except HeadMoved:
+                self._kept.pop(workflow_id, None)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
     async def settle(self, head: Head) -> None:
         """Raises `HeadMoved` when an archived workflow is no longer so, and `Invalid` when it is."""

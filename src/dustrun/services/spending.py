@@ -196,15 +196,12 @@ class Spending:
         """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
         Only ceilings and limits of fees are looked at: what it moves is reserved already."""
         facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
-        if policy is None:
-            return judge(None, request, facts)
         own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
         spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
-        if denied := tuple(judge_fee(policy, request, replace(facts, spent=spent))):
-            return Deny(denied)
-        fees = {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}
-        rows.change_open(tx, subject_id, fees)
-        return Allow(())
+        verdict = _judge_fee(policy, request, replace(facts, spent=spent))
+        if isinstance(verdict, Allow):
+            rows.change_open(tx, subject_id, _fees(request, facts))
+        return verdict
 
     def judge_fill(
         self,
@@ -220,13 +217,11 @@ class Spending:
         """Whether a transfer of nothing that fills a gap may bid what `request` says; with `Allow` its fee is reserved,
         which is all that it moves."""
         facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
-        if policy is None:
-            return judge(None, request, facts)
-        if denied := tuple(judge_fee(policy, request, facts)):
-            return Deny(denied)
-        fees = {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}
-        rows.reserve(tx, wallet_id=wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=now_ms)
-        return Allow(())
+        verdict = _judge_fee(policy, request, facts)
+        if isinstance(verdict, Allow):
+            fees = _fees(request, facts)
+            rows.reserve(tx, wallet_id=wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=now_ms)
+        return verdict
 
     def _facts(
         self,
@@ -295,3 +290,15 @@ def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> Non
     """To be called in the unit that stores a policy: whom it names is known to the wallet from now on."""
     named = {entry.rpartition(":")[2].lower() for entry in policy.recipients}
     rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
+
+
+def _judge_fee(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
+    """What a policy says of a fee alone; without a policy it says what it says of everything."""
+    if policy is None:
+        return judge(None, request, facts)
+    denied = tuple(judge_fee(policy, request, facts))
+    return Deny(denied) if denied else Allow(())
+
+
+def _fees(request: Request, facts: Facts) -> dict[str, int]:
+    return {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}

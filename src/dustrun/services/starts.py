@@ -12,7 +12,7 @@ from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.program import Program
 from dustrun.core.state import RUN_RETRYABLE, Mode, RunStatus
-from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Temporary, Uncertain
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Uncertain
 from dustrun.services import first_rows, idempotency, retries, starting
 from dustrun.services.heads import Heads
 from dustrun.services.hub import Hub
@@ -20,7 +20,7 @@ from dustrun.services.ports import Engine, RunFacts
 from dustrun.services.principal import Principal
 from dustrun.services.programs import Programs
 from dustrun.services.runs import Runs
-from dustrun.services.starting import Concurrency, Head, HeadMoved, Prepared, RunRequest
+from dustrun.services.starting import Concurrency, Head, Prepared, RunRequest
 from dustrun.services.unveiling import Unveiling
 from dustrun.storage import journal as journal_rows
 from dustrun.storage import runs as rows
@@ -30,8 +30,6 @@ from dustrun.storage.runs import RunRow
 from dustrun.storage.statement import Tx
 from dustrun.storage.vault import Vault
 from dustrun.storage.writer import Writer
-
-_HEAD_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +72,9 @@ class Starts:
         """Runs a workflow now and answers the run's id once run row and first event are on disk."""
         principal.need_workflow(workflow_id)
         starting.check_request(request)
-        for _ in range(_HEAD_TRIES):
-            head = await self._heads.find(principal.org_id, workflow_id)
-            try:
-                return await self._start_at(principal, head, request)
-            except HeadMoved:
-                self._heads.forget(workflow_id)
-        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+        return await self._heads.start_at(
+            principal.org_id, workflow_id, lambda head: self._start_at(principal, head, request)
+        )
 
     async def _start_at(self, principal: Principal, head: Head, request: RunRequest) -> Created:
         """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
