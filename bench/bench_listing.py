@@ -21,8 +21,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench import load
-from dustrun.storage.database import create_engine
-from dustrun.storage.tables import COUNTED_TOGETHER
+from dustrun.storage.db.database import create_engine
+from dustrun.storage.db.tables import COUNTED_TOGETHER
 
 AIM_MS = 20.0
 _TRIES = 40

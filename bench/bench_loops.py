@@ -17,10 +17,10 @@ from typing import Any
 
 from dustrun import log
 from dustrun.app import Server, compose
-from dustrun.core.state import RUN_OPEN, RunStatus
-from dustrun.services.starting import RunRequest
+from dustrun.core.run.state import RUN_OPEN, RunStatus
+from dustrun.services.runs.start_request import RunRequest
 from dustrun.settings import Settings
-from dustrun.storage import runs
+from dustrun.storage.runs import runs
 
 _SIZES = (0.1, 0.25, 0.5, 1.0)
 Nodes = dict[str, Any]

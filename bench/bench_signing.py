@@ -21,7 +21,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from dustrun.core.addresses import checksum
+from dustrun.core.values.addresses import checksum
 from dustrun.wallets.local import Keyring, LocalSigner
 from dustrun.wallets.secp256k1 import SecretKey
 from dustrun.wallets.signer import UnsignedTransaction

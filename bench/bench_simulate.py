@@ -26,7 +26,7 @@ from contracts import Witness, World, build
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.strategy import STRATEGIES, Strategy
-from dustrun.core.intent import Intent
+from dustrun.core.money.intent import Intent
 from dustrun.settings import Settings
 
 DEFAULT_SCALE = 200

@@ -16,9 +16,9 @@ from eth_abi.abi import encode
 
 from anvil import ACCOUNTS, CHAIN_ID
 from contracts import ETHER, MAX, TOKENS, Witness, World, artifact
-from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
 
 LATE = 2**40
 WALLETS = ACCOUNTS[1:4]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import contracts
 from anvil import ACCOUNTS, CHAIN_ID
 from contracts import ETHER, RICH, USD_PER_ETHER, Witness, World
-from dustrun.core.network import Feed, Network
+from dustrun.core.evm.network import Feed, Network
 
 OWNER = ACCOUNTS[1]
 SOURCES = ("static", "feed", "http", "uniswap-v2", "uniswap-v3")

@@ -16,14 +16,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.frame import Frame
-from dustrun.core.expression.limits import Limits, Meter
-from dustrun.core.expression.operators import same
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.frame import Frame
+from dustrun.core.expression.runtime.limits import Limits, Meter
+from dustrun.core.expression.runtime.operators import same
+from dustrun.core.expression.runtime.times import SECOND
+from dustrun.core.expression.runtime.typenames import TYPES
+from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName, map_key
 from dustrun.core.expression.template import Expression
-from dustrun.core.expression.times import SECOND
-from dustrun.core.expression.typenames import TYPES
-from dustrun.core.expression.values import Duration, Timestamp, TypeName, map_key
 
 # --- the text format of protobuf, as far as the cases use it -------------------------------------------------------
 

@@ -30,7 +30,7 @@ from anvil import CHAIN_ID, KEYS, Anvil
 from bench.dust_market import OWNER, AssetUnderTest, Market, open_market
 from bench.server_process import ServerProcess
 from contracts import ETHER, MAX, Witness, World, build
-from dustrun.core.addresses import checksum
+from dustrun.core.values.addresses import checksum
 
 SHOP, SPENDER = (checksum(f"0x{place:040x}") for place in (0xD0057, 0xD0058))
 DUST, SPEND_CAP, RUN_CAP = Fraction(1, 100), Fraction(5, 100), Fraction(1)

@@ -8,8 +8,8 @@ from typing import Any, cast
 from dustrun.api import openapi as api
 from dustrun.api.parts import Parts
 from dustrun.api.server import create_app
-from dustrun.core import exact_json
-from dustrun.core.definition import Definition
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
 
 
 def definition() -> str:

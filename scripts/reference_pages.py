@@ -12,8 +12,8 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from dustrun import catalog
-from dustrun.cli import examples
-from dustrun.cli.failures import Exit
+from dustrun.cli.http import examples
+from dustrun.cli.http.failures import Exit
 from dustrun.cli.main import app
 from dustrun.errors import Code
 from dustrun.settings import CONFIG_FILE, Settings

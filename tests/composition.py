@@ -17,7 +17,7 @@ from dustrun.api import openapi
 from dustrun.api.parts import Parts
 from dustrun.app import compose
 from dustrun.settings import Settings
-from dustrun.storage.statement import Statement, Tx
+from dustrun.storage.db.statement import Statement, Tx
 
 DEFINITION: dict[str, Any] = {
     "nodes": {

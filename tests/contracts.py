@@ -19,7 +19,7 @@ from web3 import Web3
 from web3.contract import Contract
 
 from anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
-from dustrun.core.network import Dex, Feed, NativeAsset, Network, Token
+from dustrun.core.evm.network import Dex, Feed, NativeAsset, Network, Token
 
 ETHER = 10**18
 MAX = 2**256 - 1

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from composition import Composition, composed
-from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Movement, Spend
-from dustrun.services.transactions.ledger import Transactions
-from dustrun.services.transactions.order import Order, Stand
-from dustrun.services.transactions.parts import no_step
-from dustrun.storage.tables import api_keys, events, runs
+from dustrun.core.money.intent import Intent, Movement, Spend
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
+from dustrun.services.outbox.deps import no_step
+from dustrun.services.outbox.outbox import Transactions
+from dustrun.services.outbox.spend_request import Order, Stand
+from dustrun.storage.db.tables import api_keys, events, runs
 
 ALICE = ACCOUNTS[1]
 ALICE_KEY = KEYS[1]

@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from dustrun.storage import migrate
-from dustrun.storage.database import Database
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a folder for its lock that the environment does not name

@@ -10,7 +10,7 @@ from typing import Any
 
 from anvil import CHAIN_ID, KEYS, Anvil
 from contracts import Witness, World
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dustrun import catalog
-from dustrun.core.control import CONTROL
+from dustrun.core.workflow.control import CONTROL
 from dustrun.errors import Code, Invalid, NotFound
 
 SOURCE = Path(catalog.__file__).parent

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dustrun.catalog import load
-from dustrun.core.definition import Definition
 from dustrun.core.validate import check
+from dustrun.core.workflow.definition import Definition
 from dustrun.settings import Settings
 from served import ROOT, Served, served
 

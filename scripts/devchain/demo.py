@@ -16,9 +16,9 @@ from devchain.market import ETHER, Builder
 from devchain.node import CHAIN_ID
 from devchain.parts import ROOT
 
-from dustrun.cli.client import Client
-from dustrun.cli.failures import CliError
-from dustrun.core import exact_json
+from dustrun.cli.http.client import Client
+from dustrun.cli.http.failures import CliError
+from dustrun.core.values import exact_json
 from dustrun.errors import Code
 
 EXAMPLE = ROOT / "examples" / "chain" / "take-profit.json"

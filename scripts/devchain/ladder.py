@@ -13,10 +13,10 @@ from rich.console import Console
 from serving import Server
 
 from dustrun import ids
-from dustrun.cli import side_by_side
-from dustrun.cli.client import Client
-from dustrun.cli.failures import CliError
-from dustrun.core.amounts import format_units
+from dustrun.cli.http.client import Client
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.render import side_by_side
+from dustrun.core.values.amounts import format_units
 
 _STEPS: tuple[tuple[str, ...], ...] = (("--simulate",), ("--dust",), ())
 

@@ -9,9 +9,9 @@ from typing import Any
 from devchain.node import CHAIN_ID, Node, NodeFault
 from devchain.parts import artifact
 
-from dustrun.core import abi
-from dustrun.core.addresses import checksum
-from dustrun.core.signatures import parse_function, parse_params
+from dustrun.core.evm import abi
+from dustrun.core.evm.abi_signatures import parse_function, parse_params
+from dustrun.core.values.addresses import checksum
 
 ETHER = 10**18
 DOLLAR = 10**6  # USDC has six digits

@@ -24,60 +24,61 @@ from dustrun.api.parts import Gauges, make_parts
 from dustrun.api.server import create_app
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
-from dustrun.core.dust import DustRules
-from dustrun.engine.dusting import NodeDust
-from dustrun.engine.embedded import EmbeddedEngine
-from dustrun.engine.errands import Calls
-from dustrun.engine.money import Money
-from dustrun.engine.rehearsing import Rehearsals
-from dustrun.engine.spending import Spending as NodeSpending
-from dustrun.engine.traces import Traces
-from dustrun.engine.world import World
+from dustrun.core.money.dust import DustRules
+from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.engine.node.store_effects import Calls
+from dustrun.engine.run.run_context import World
+from dustrun.engine.run.traces import Traces
+from dustrun.engine.spend.deps import Money
+from dustrun.engine.spend.dust import NodeDust
+from dustrun.engine.spend.live import Spending as NodeSpending
+from dustrun.engine.spend.simulated_chains import Rehearsals
 from dustrun.errors import Conflict
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sandbox import Limits, Sandbox
-from dustrun.services.approvals import Approvals
-from dustrun.services.called_runs import CalledRuns
-from dustrun.services.connections import Connections
-from dustrun.services.connectors import Connectors
-from dustrun.services.dust import Duster
-from dustrun.services.dust_plans import DustPlans
-from dustrun.services.fund_needs import Funds
-from dustrun.services.heads import Heads
-from dustrun.services.hub import Hub
-from dustrun.services.keys import ensure_owner
-from dustrun.services.links import Links, secret_of
-from dustrun.services.outlooks import Outlooks
+from dustrun.services.access.api_keys import ensure_owner
+from dustrun.services.connectors.connections import Connections
+from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.data.managed_tables import Tables
+from dustrun.services.data.variables import Variables
+from dustrun.services.maintenance.upkeep import Upkeep
+from dustrun.services.outbox.deps import Parts as LedgerParts
+from dustrun.services.outbox.events import Teller
+from dustrun.services.outbox.operations import Desk
+from dustrun.services.outbox.outbox import Transactions
+from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.preview.dust_plans import DustPlans
+from dustrun.services.preview.dust_scaling import Duster
+from dustrun.services.preview.fund_needs import Funds
+from dustrun.services.preview.rehearsal_guard import RehearsalGuard
+from dustrun.services.preview.spend_forecast import Outlooks
+from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook
-from dustrun.services.programs import Programs
-from dustrun.services.rehearsal_guard import RehearsalGuard
-from dustrun.services.resumes import Resumes
-from dustrun.services.run_reports import RunReports
-from dustrun.services.runs import Runs
-from dustrun.services.signers import Signers
-from dustrun.services.simulated_policy import SimulatedPolicy
-from dustrun.services.spend_reports import SpendReports
-from dustrun.services.spending import Spending
-from dustrun.services.starts import Starts
-from dustrun.services.streams import Streams
-from dustrun.services.tables import Tables
-from dustrun.services.transactions.desk import Desk
-from dustrun.services.transactions.ledger import Transactions
-from dustrun.services.transactions.parts import Parts as LedgerParts
-from dustrun.services.transactions.telling import Teller
-from dustrun.services.upkeep import Upkeep
-from dustrun.services.variables import Variables
-from dustrun.services.wallet_funds import WalletFunds
-from dustrun.services.wallet_policies import WalletPolicies
-from dustrun.services.wallets import Wallets
+from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.resume import Resumes
+from dustrun.services.runs.resume_links import Links, secret_of
+from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start import Starts
+from dustrun.services.runs.subworkflow import CalledRuns
+from dustrun.services.runs.workflow_cache import Heads
+from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.streaming.streams import Streams
+from dustrun.services.wallets.budget import Spending
+from dustrun.services.wallets.funds import WalletFunds
+from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.wallets.signers import Signers
+from dustrun.services.wallets.wallets import Wallets
+from dustrun.services.workflows.compiled import Programs
 from dustrun.settings import Settings
-from dustrun.storage import migrate, places
-from dustrun.storage.database import Database
-from dustrun.storage.lock import ProcessLock
-from dustrun.storage.shield import shield_process
-from dustrun.storage.vault import Vault
-from dustrun.storage.writer import Writer
+from dustrun.storage.backup import copy_detection
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.process_hardening import shield_process
+from dustrun.storage.secrets.vault import Vault
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
     lock.take()
     try:
         migrate.upgrade(database)
-        places.recognise(database)
+        copy_detection.recognise(database)
         async with _parts(settings, database) as server:
             yield server
     finally:

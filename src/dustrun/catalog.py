@@ -19,8 +19,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from dustrun import actions, connectors, triggers
-from dustrun.core.control import CONTROL, DOCS
-from dustrun.core.specs import NodeSpec, Specs
+from dustrun.core.workflow.control import CONTROL, DOCS
+from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.sdk import Action, Effect, Trigger
 from dustrun.sdk.connector import Connector

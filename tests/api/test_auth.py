@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from composition import Client, Composition
 from dustrun import clock
 from dustrun.api.auth import ANY_KEY, PUBLIC
-from dustrun.services.principal import PERMISSIONS
-from dustrun.storage.tables import api_keys
+from dustrun.services.access.principal import PERMISSIONS
+from dustrun.storage.db.tables import api_keys
 
 DOCUMENTS = {"/openapi.json", "/docs", "/docs/{name}"}
 

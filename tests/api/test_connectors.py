@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from composition import Client, Composition, composed
 from dustrun.errors import Code
-from dustrun.storage.tables import idempotency_keys
+from dustrun.storage.db.tables import idempotency_keys
 
 SECRET = "canary-5f1c-token"
 BEARER: dict[str, Any] = {

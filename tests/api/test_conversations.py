@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from composition import Client, Composition
-from dustrun.storage.tables import message_runs, runs
+from dustrun.storage.db.tables import message_runs, runs
 
 
 async def test_a_conversation_and_its_messages_in_order(owner: Client) -> None:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from composition import Client, Composition
 from dustrun import ids
-from dustrun.services.keys import OWNER_FILE, READ, READ_WRITE, ensure_owner
-from dustrun.storage.tables import api_keys, audit, organizations
+from dustrun.services.access.api_keys import OWNER_FILE, READ, READ_WRITE, ensure_owner
+from dustrun.storage.db.tables import api_keys, audit, organizations
 
 
 async def test_create_shows_the_key_once_and_stores_its_hash(server: Composition, owner: Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from composition import BROKEN_DEFINITION, Composition, composed
-from dustrun.storage.tables import events, executions, runs
+from dustrun.storage.db.tables import events, executions, runs
 
 SCHEMA = {"type": "object", "properties": {"usd": {"type": "number", "minimum": 1}}, "required": ["usd"]}
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 from dustrun.api.shapes.workflows import WorkflowAnswer, WorkflowListItem
-from dustrun.storage.tables import audit, runs, workflows
+from dustrun.storage.db.tables import audit, runs, workflows
 
 
 def _changed(message: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import Kind, kind_of
 from dustrun.chain.probe import Abilities, abilities_of
 from dustrun.chain.rpc import Pace, Request, RpcError, host_of
-from dustrun.core.addresses import keccak256
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import ChainCall
 from dustrun.settings import Settings

@@ -12,7 +12,7 @@ from anvil import ACCOUNTS, Anvil
 from chain.signing import signed
 from contracts import MULTICALL3, RICH, Witness, World
 from dustrun.chain.evm import LiveChain
-from dustrun.core.addresses import keccak256
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import ChainCall
 

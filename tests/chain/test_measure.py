@@ -14,8 +14,8 @@ from contracts import ETHER, Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.measure import Measure, Mined, measure
-from dustrun.core.addresses import checksum
-from dustrun.core.intent import Intent
+from dustrun.core.money.intent import Intent
+from dustrun.core.values.addresses import checksum
 from dustrun.settings import Settings
 
 ALICE, BOB, CAROL = ACCOUNTS[1:4]

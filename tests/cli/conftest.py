@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.cli.client import Client
+from dustrun.cli.http.client import Client
 
 
 @dataclass

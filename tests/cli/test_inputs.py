@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dustrun.cli.documents import Document, read_document
-from dustrun.cli.failures import CliError
-from dustrun.cli.naming import workflow_id
-from dustrun.cli.options import read_json_option, read_pairs
-from dustrun.cli.run import call_for
-from dustrun.cli.serve import read_settings
-
-from .conftest import Answer, Asked, Peer, envelope
+from cli.conftest import Answer, Asked, Peer, envelope
+from dustrun.cli.commands.run import call_for
+from dustrun.cli.commands.serve import read_settings
+from dustrun.cli.http.documents import Document, read_document
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.options import read_json_option, read_pairs
 
 NODES = {"nodes": {"root": {"type": "manual"}}}
 

@@ -16,11 +16,11 @@ import pytest
 from pydantic import ValidationError
 
 from dustrun.catalog import load
-from dustrun.core import exact_json
-from dustrun.core.definition import Definition
+from dustrun.core.evm.network import Dex, NativeAsset, Network, Token
 from dustrun.core.expression import compile_value
-from dustrun.core.network import Dex, NativeAsset, Network, Token
 from dustrun.core.validate import check
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
 from dustrun.errors import DustrunError, Invalid
 from dustrun.sdk import Action, Effect, HttpResponse, ScriptResult
 from dustrun.sdk.testing import FakeContext, FakeRoots, json_response, perform

@@ -17,7 +17,7 @@ from bench.fuzz_world import World
 from bench.server_process import ServerProcess
 
 from contract.asking import ID, PERMISSION_OF, Asked, asking
-from dustrun.services.principal import PERMISSIONS
+from dustrun.services.access.principal import PERMISSIONS
 
 _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_")
 """What a key that is limited to other workflows and wallets must see nothing of."""

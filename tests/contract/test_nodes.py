@@ -12,8 +12,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from dustrun.catalog import load
-from dustrun.core import exact_json
-from dustrun.core.control import CONTROL, DOCS
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.control import CONTROL, DOCS
 from dustrun.sdk import Action, Effect
 
 CATALOG = load()

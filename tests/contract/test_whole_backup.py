@@ -15,12 +15,12 @@ from bench.fuzz_world import World, definition
 from bench.server_process import ServerProcess
 
 from contract.asking import OPERATIONS, PERMISSION_OF, asking
-from dustrun.storage.backup import back_up
-from dustrun.storage.database import Database
-from dustrun.storage.master_key import MasterKeyFile
-from dustrun.storage.restore import restore
-from dustrun.storage.statement import Statement
-from dustrun.storage.tables import metadata
+from dustrun.storage.backup.backup import back_up
+from dustrun.storage.backup.restore import restore
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Statement
+from dustrun.storage.db.tables import metadata
+from dustrun.storage.secrets.master_key import MasterKeyFile
 from postgres import Cluster
 from served import served
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from anvil import ACCOUNTS, CHAIN_ID
 from chain.proxies import Answer, Call, proxy
 from contracts import World
-from dustrun.core.addresses import ZERO_ADDRESS, checksum
-from dustrun.storage.ledger_tables import reservations, signatures, transaction_attempts, transactions
+from dustrun.core.values.addresses import ZERO_ADDRESS, checksum
+from dustrun.storage.db.ledger_tables import reservations, signatures, transaction_attempts, transactions
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 

@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from composition import composed
-from dustrun.engine import embedded, takeup
-from dustrun.engine.runner import Runner
-from dustrun.storage.statement import Tx
-from dustrun.storage.tables import events, runs
+from dustrun.engine.hosts import embedded
+from dustrun.engine.run import recovery
+from dustrun.engine.run.runner import Runner
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.tables import events, runs
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
 
 
@@ -74,7 +75,7 @@ async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_
 async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows were read before the cancel was written, and the run goes on after it."""
     read, cancelled = asyncio.Event(), asyncio.Event()
-    real = takeup.take_up
+    real = recovery.take_up
 
     async def take_up(*args: Any) -> Runner | None:
         runner = await real(*args)

@@ -14,8 +14,8 @@ from web3 import Web3
 
 from anvil import CHAIN_ID, Anvil
 from dustrun import clock
-from dustrun.storage import runs as run_rows
-from dustrun.storage.tables import runs
+from dustrun.storage.db.tables import runs
+from dustrun.storage.runs import runs as run_rows
 from engine.conftest import Bench
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 

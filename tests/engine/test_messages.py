@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from composition import composed
-from dustrun.core.exact_json import loads
-from dustrun.storage.tables import executions
+from dustrun.core.values.exact_json import loads
+from dustrun.storage.db.tables import executions
 from engine.conftest import Bench
 from outbound.loopback import json_answer, serving
 

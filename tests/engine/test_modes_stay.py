@@ -14,7 +14,7 @@ from web3 import Web3
 from anvil import CHAIN_ID, Anvil
 from contracts import ETHER
 from engine.conftest import Bench, Definition
-from engine.test_calls import call
+from engine.test_subworkflows import call
 from outbox import ALICE, Outbox, address, open_outbox
 
 SHOP = address(1)

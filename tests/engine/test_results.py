@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from composition import composed
-from dustrun.core.exact_json import MAX_DEPTH
+from dustrun.core.values.exact_json import MAX_DEPTH
 from engine.conftest import Bench
 
 ODD = '''"""Returns what no store can keep."""

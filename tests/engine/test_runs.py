@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composition import composed
-from dustrun.core.exact_json import dumps_text
+from dustrun.core.values.exact_json import dumps_text
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
 
 RETRY = {"maxAttempts": 3, "backoffMs": 10, "jitter": False}

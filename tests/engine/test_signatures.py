@@ -14,8 +14,8 @@ from eth_account.messages import encode_defunct
 
 from anvil import CHAIN_ID, Anvil
 from contracts import World
-from dustrun.services.unveiling import Unveiling
-from dustrun.storage.tables import metadata
+from dustrun.services.runs.unsealing import Unveiling
+from dustrun.storage.db.tables import metadata
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ALICE_KEY, Outbox, address, open_outbox
 from secrecy.spelled import spellings

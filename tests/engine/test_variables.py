@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from composition import composed
-from dustrun.storage.tables import variable_writes, variables
+from dustrun.storage.db.tables import variable_writes, variables
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 
 
@@ -190,7 +190,7 @@ async def test_retry_of_a_run_does_not_write_again(bench: Bench) -> None:
 
 async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp_path: Path) -> None:
     """As after a crash between the write and its record: the node has begun, and its write is there."""
-    from dustrun.services.variables import Variables
+    from dustrun.services.data.variables import Variables
 
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from composition import Client, composed
 from dustrun import log
-from dustrun.storage.tables import events, executions, runs
+from dustrun.storage.db.tables import events, executions, runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
 
 LINK = re.compile(r"dlk_[0-9a-f]{64}")

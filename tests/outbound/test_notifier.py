@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from dustrun.core.exact_json import loads
+from dustrun.core.values.exact_json import loads
 from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertain
 from dustrun.outbound.notifier import GuardedNotifier
 from dustrun.sdk.notice import Notice

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.values.amounts import Asset
 from dustrun.sdk import Context, Effect, Fields, action
 
 

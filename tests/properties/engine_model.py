@@ -14,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from composition import Composition
-from dustrun.core.definition import Definition
-from dustrun.core.state import NodeStatus
-from dustrun.storage.tables import executions, runs
+from dustrun.core.run.state import NodeStatus
+from dustrun.core.workflow.definition import Definition
+from dustrun.storage.db.tables import executions, runs
 from properties.graphs import Naive, graph_of, random_definition
 
 N = NodeStatus

@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from dustrun.core.control import CONTROL
-from dustrun.core.definition import Definition
-from dustrun.core.fields import Fields
-from dustrun.core.graph import ERROR_BRANCH, Graph, build
-from dustrun.core.journal import item_frame
-from dustrun.core.specs import NodeSpec, Specs
-from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.core.run.journal import item_frame
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.control import CONTROL
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.graph import ERROR_BRANCH, Graph, build
+from dustrun.core.workflow.specs import NodeSpec, Specs
 
 N = NodeStatus
 

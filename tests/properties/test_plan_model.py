@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from dustrun.core.journal import Execution
-from dustrun.core.plan import Busy, Done, Plan, Ready, Start, Waiting
-from dustrun.core.state import NodeStatus, RunStatus
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.plan import Busy, Done, Plan, Ready, Start, Waiting
+from dustrun.core.run.state import NodeStatus, RunStatus
 from properties.graphs import Naive, graph_of, random_definition
 
 N = NodeStatus

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 
 from composition import Composition
 from dustrun import clock
-from dustrun.core import exact_json
-from dustrun.services.keys import ensure_owner
-from dustrun.storage import migrate, tables
-from dustrun.storage.database import Database
-from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.writer import Writer
+from dustrun.core.values import exact_json
+from dustrun.services.access.api_keys import ensure_owner
+from dustrun.storage.db import migrate, tables
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.writer import Writer
 from engine.conftest import Bench
 
 Document = dict[str, Any]

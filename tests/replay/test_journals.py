@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from composition import composed
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from engine.conftest import OWN_ACTIONS, Bench
 from replay import recorded
 

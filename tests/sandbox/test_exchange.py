@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from dustrun.errors import Invalid
 from dustrun.sandbox.exchange import encode_input
 from sandbox.limits_in_tests import Run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from sandbox.limits_in_tests import Run
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "code-transform.md"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
-from dustrun.core.addresses import address_of_word
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Movement, Spend, Spent
-from dustrun.core.network import NativeAsset, Network
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.network import NativeAsset, Network
+from dustrun.core.money.intent import Intent, Movement, Spend, Spent
+from dustrun.core.values.addresses import address_of_word
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Temporary
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, ScriptResult, action
 from dustrun.sdk.chain import ChainCall

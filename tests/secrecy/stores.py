@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from dustrun.storage.tables import metadata
+from dustrun.storage.db.tables import metadata
 
 
 def rows_of(url: str) -> dict[str, bytes]:

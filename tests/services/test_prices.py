@@ -14,9 +14,9 @@ from aiohttp import web
 from anvil import CHAIN_ID, Anvil
 from contracts import ETHER, RICH, TOKENS, Witness, World
 from dustrun.chain.chains import Chains
-from dustrun.core.amounts import Asset
-from dustrun.core.network import Network
-from dustrun.core.prices import disagreement, middle
+from dustrun.core.evm.network import Network
+from dustrun.core.money.prices import disagreement, middle
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Invalid, Temporary
 from dustrun.outbound.client import OutboundClient
 from dustrun.sdk.chain import Price

@@ -10,13 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from dustrun.errors import Conflict, Temporary, Uncertain
-from dustrun.storage import organizations
-from dustrun.storage.database import Database
-from dustrun.storage.lock import ProcessLock
-from dustrun.storage.organizations import OrganizationRow
-from dustrun.storage.statement import Statement, Tx
-from dustrun.storage.tables import organizations as table
-from dustrun.storage.writer import Writer
+from dustrun.storage.access import organizations
+from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import organizations as table
+from dustrun.storage.db.writer import Writer
 from postgres import Cluster
 
 

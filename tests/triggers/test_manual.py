@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dustrun.core.exact_json import loads
+from dustrun.core.values.exact_json import loads
 from dustrun.errors import Code, Invalid
 from dustrun.triggers.manual import Config, accept
 

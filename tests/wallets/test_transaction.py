@@ -11,7 +11,7 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dustrun.core.addresses import checksum
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import Bug
 from dustrun.wallets import rlp, transaction
 from dustrun.wallets.local import digest_of_message, join_signature

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil import ACCOUNTS, KEYS, Anvil
-from dustrun.core import typed_data
-from dustrun.core.addresses import checksum
+from dustrun.core.evm import typed_data
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import Invalid
 from dustrun.wallets.keys import read_key
 from dustrun.wallets.local import LocalSigner

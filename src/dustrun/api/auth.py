@@ -8,7 +8,7 @@ from typing import Any
 from dustrun import log
 from dustrun.api.parts import Parts
 from dustrun.errors import Unauthenticated
-from dustrun.services.principal import Principal
+from dustrun.services.access.principal import Principal
 
 PUBLIC = "public"
 ANY_KEY = "any key"

@@ -9,8 +9,8 @@ import orjson
 from starlette.responses import Response
 
 from dustrun.api.limits import retry_after
-from dustrun.core.exact_json import dumps_wire
-from dustrun.core.veil import hide_bytes
+from dustrun.core.text.redaction import hide_bytes
+from dustrun.core.values.exact_json import dumps_wire
 from dustrun.errors import DustrunError
 
 _REQUEST_ID = "dustrun.request_id"

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from dustrun.api.envelope import Answered, request_id_of_body
 from dustrun.api.parts import Parts
 from dustrun.errors import Code, Conflict, Invalid, Problem, Temporary
-from dustrun.services import idempotency
-from dustrun.services.idempotency import Pending
-from dustrun.services.principal import Principal
-from dustrun.storage.idempotency import StoredAnswer
+from dustrun.services.access import idempotency
+from dustrun.services.access.idempotency import Pending
+from dustrun.services.access.principal import Principal
+from dustrun.storage.access.idempotency import StoredAnswer
 
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 

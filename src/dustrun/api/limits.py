@@ -9,8 +9,8 @@ from typing import Any
 from starlette.types import Message, Receive
 
 from dustrun import clock
-from dustrun.core import exact_json
-from dustrun.core.exact_json import JsonError
+from dustrun.core.values import exact_json
+from dustrun.core.values.exact_json import JsonError
 from dustrun.errors import Code, DustrunError, Invalid, TooMany
 
 _BURST_FACTOR = 2

@@ -13,7 +13,7 @@ from starlette.responses import Response
 import dustrun
 from dustrun.api.auth import PUBLIC
 from dustrun.api.body_examples import BY_OPERATION
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from dustrun.errors import Code
 
 T = TypeVar("T")

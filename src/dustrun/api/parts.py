@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dustrun.api.limits import RateLimiter
-from dustrun.services.conversations import Conversations
-from dustrun.services.keys import Keys
-from dustrun.services.organizations import Organizations
-from dustrun.services.retention import Retention
-from dustrun.services.usage import Usage
-from dustrun.services.versions import Versions
-from dustrun.services.workflows import Workflows
+from dustrun.services.access.api_keys import Keys
+from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.usage import Usage
+from dustrun.services.data.conversations import Conversations
+from dustrun.services.maintenance.retention import Retention
+from dustrun.services.workflows.versions import Versions
+from dustrun.services.workflows.workflows import Workflows
 from dustrun.settings import Settings
-from dustrun.storage.database import Database
-from dustrun.storage.writer import Writer
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
 
 T = TypeVar("T")
 Gauges = Mapping[str, tuple[str, float]]  # by name: help and value

@@ -25,11 +25,11 @@ from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
-from dustrun.core.fields import Fields
 from dustrun.core.validate import near
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, DustrunError, Invalid, Problem
-from dustrun.services.idempotency import Answer, Duplicate, Pending, current, once
-from dustrun.services.principal import Principal
+from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
+from dustrun.services.access.principal import Principal
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 Shape = Callable[[Any], Any]

@@ -12,12 +12,12 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from dustrun import clock
-from dustrun.core.veil import hide
+from dustrun.core.text.redaction import hide
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.hub import Activity, Subscription
-from dustrun.services.principal import Principal
-from dustrun.services.streams import RunState, Streams
-from dustrun.storage.journal import Event
+from dustrun.services.access.principal import Principal
+from dustrun.services.streaming.broadcaster import Activity, Subscription
+from dustrun.services.streaming.streams import RunState, Streams
+from dustrun.storage.runs.journal import Event
 
 RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": heartbeat\n\n"

@@ -11,7 +11,7 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.networks import get_network, load_networks
 from dustrun.chain.rpc import Rpc
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Invalid
 from dustrun.settings import Settings
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from dustrun import clock
+from dustrun.chain.batching import Together
 from dustrun.chain.failures import may_pass
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
-from dustrun.chain.together import Together
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Permanent, Temporary
 
 T = TypeVar("T")

@@ -12,11 +12,11 @@ from dustrun import clock
 from dustrun.chain import fees, multicall, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
+from dustrun.chain.quorum import ask_several
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
-from dustrun.chain.several import ask_several
-from dustrun.core.addresses import keccak256
-from dustrun.core.intent import Log, Receipt
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Log, Receipt
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from dustrun.chain import wire
 from dustrun.chain.rpc import Request
-from dustrun.core.addresses import keccak256
-from dustrun.core.network import Network
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.network import Network
+from dustrun.core.values.addresses import keccak256
 from dustrun.sdk.chain import Fees
 
 HISTORY: Final = Request("eth_feeHistory", ("0x5", "latest", [50]))

@@ -18,8 +18,8 @@ from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.touched import Approval, Holding, Touched, changes_of, touched
-from dustrun.core.addresses import checksum
-from dustrun.core.intent import Intent, Receipt
+from dustrun.core.money.intent import Intent, Receipt
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import DustrunError
 
 _WITHIN_S: Final = 20.0

@@ -9,9 +9,9 @@ from dustrun.chain import wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, to_error
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.core.abi import AbiFault
-from dustrun.core.network import Network
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.network import Network
 from dustrun.sdk.chain import CallResult, ChainCall
 
 _LEAST: Final = 3  # fewer are as cheap one by one

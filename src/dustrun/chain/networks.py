@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from dustrun.core.addresses import read_address
-from dustrun.core.network import Network
-from dustrun.core.wording import explain
+from dustrun.core.evm.network import Network
+from dustrun.core.text.wording import explain
+from dustrun.core.values.addresses import read_address
 from dustrun.errors import Code, Invalid, Problem
 
 _FOLDER: Final = Path(__file__).parent / "networks"

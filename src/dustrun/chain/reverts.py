@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from dustrun.chain.known_errors import REASONS, SIGNATURES
-from dustrun.core import signatures
-from dustrun.core.abi import AbiFault, Function, show_all
-from dustrun.core.abi import decode as decode_values
+from dustrun.core.evm import abi_signatures
+from dustrun.core.evm.abi import AbiFault, Function, show_all
+from dustrun.core.evm.abi import decode as decode_values
 
 Reason = dict[str, Any]
 _ERROR: Final = bytes.fromhex("08c379a0")
@@ -83,7 +83,7 @@ def _values(data: bytes, selector: bytes, signature: str) -> list[Any] | None:
     if data[:4] != selector:
         return None
     try:
-        return decode_values(signatures.parse_function(signature).inputs, data[4:])
+        return decode_values(abi_signatures.parse_function(signature).inputs, data[4:])
     except AbiFault:
         return None
 
@@ -112,7 +112,7 @@ def _declared(abi_errors: Iterable[Mapping[str, Any]]) -> list[Function]:
     found = []
     for entry in abi_errors:
         try:
-            found.append(signatures.read_json_function(entry))
+            found.append(abi_signatures.read_json_function(entry))
         except AbiFault:
             continue
     return found
@@ -120,7 +120,7 @@ def _declared(abi_errors: Iterable[Mapping[str, Any]]) -> list[Function]:
 
 @lru_cache(maxsize=1)
 def _known() -> dict[bytes, tuple[Function, ...]]:
-    errors = [signatures.parse_function(line) for line in SIGNATURES.split("\n") if line]
+    errors = [abi_signatures.parse_function(line) for line in SIGNATURES.split("\n") if line]
     known: dict[bytes, tuple[Function, ...]] = {}
     for error in errors:
         known[error.selector] = (*known.get(error.selector, ()), error)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from dustrun import clock
-from dustrun.core.exact_json import JsonError, dumps, loads_own
+from dustrun.core.values.exact_json import JsonError, dumps, loads_own
 
 MAX_BATCH: Final = 100
 _HEADERS: Final = {"content-type": "application/json"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dustrun.core.addresses import checksum
-from dustrun.core.intent import Log, Receipt
+from dustrun.core.money.intent import Log, Receipt
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import Code, Temporary
 from dustrun.sdk.chain import Block, ChainCall, ChainTransaction
 

@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 import dustrun
-from dustrun.cli import (
+from dustrun.cli.commands import (
     approvals,
     backup,
     chain,
     connector,
-    doctor,
-    examples,
     keys,
     new_action,
     run,
@@ -25,9 +23,11 @@ from dustrun.cli import (
     wallet,
     workflow,
 )
-from dustrun.cli.failures import CliError, Exit
-from dustrun.cli.plain import plain
-from dustrun.core import exact_json
+from dustrun.cli.doctor import command
+from dustrun.cli.http import examples
+from dustrun.cli.http.failures import CliError, Exit
+from dustrun.cli.render.sanitize import plain
+from dustrun.core.values import exact_json
 
 app = typer.Typer(
     name="dustrun",
@@ -51,7 +51,7 @@ app.add_typer(keys.app, name="keys")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("moved")(backup.moved)
-app.command("doctor")(doctor.doctor)
+app.command("doctor")(command.doctor)
 app.command("new-action")(new_action.new_action)
 examples.put(app)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from dustrun.core import standard_webhooks
+from dustrun.core.text import standard_webhooks
 from dustrun.sdk.connector import secret_connector
 from dustrun.sdk.fields import Fields, secret
 

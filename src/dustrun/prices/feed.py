@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from dustrun.core.abi import AbiFault
-from dustrun.core.network import Feed, Network
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.network import Feed, Network
 from dustrun.prices.source import PriceFault, Question, same_worth
 from dustrun.sdk.chain import CallResult, ChainCall, Price
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from dustrun.core.amounts import Asset
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Temporary
 from dustrun.prices.source import PriceFault, Question, Source, decimal_of
 from dustrun.sdk.chain import Price

@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Protocol
 
-from dustrun.core.amounts import Asset
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
+from dustrun.core.values.amounts import Asset
 from dustrun.sdk.chain import Chain, Price
 
 _ROUNDED = Context(prec=40)

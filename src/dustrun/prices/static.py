@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
 from dustrun.prices.source import Question, same_worth
 from dustrun.sdk.chain import Price
 

@@ -10,9 +10,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from dustrun.core.abi import AbiFault
-from dustrun.core.addresses import ZERO_ADDRESS, address_of_word
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word
 from dustrun.prices.pools import Anchor, Anchors, Pool, best_price, token_of
 from dustrun.prices.source import Question
 from dustrun.sdk.chain import CallResult, ChainCall, Price

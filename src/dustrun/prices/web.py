@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote
 
-from dustrun.core import exact_json
-from dustrun.core.exact_json import MAX_NUMBER_CHARS, JsonError
-from dustrun.core.tokens import find_known
+from dustrun.core.money.tokens import find_known
+from dustrun.core.values import exact_json
+from dustrun.core.values.exact_json import MAX_NUMBER_CHARS, JsonError
 from dustrun.errors import DustrunError, Temporary
 from dustrun.prices.source import PriceFault, Question
 from dustrun.sdk.chain import Price

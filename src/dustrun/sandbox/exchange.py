@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 
 SAFE_INTEGER = 2**53 - 1
 BigIntegers = list[tuple[list[str | int], str]]

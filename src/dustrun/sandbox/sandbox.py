@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from dustrun import metrics
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from dustrun.sandbox import failure
 from dustrun.sandbox.exchange import decode_value, encode_input
 from dustrun.sandbox.limits import LOG_CHARS, LOG_LINES, Limits

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dustrun.core.intent import FundsMovement
+from dustrun.core.money.intent import FundsMovement
 from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import hinted_fields
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Log
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Log
+from dustrun.core.values.amounts import Asset
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from dustrun.core.fields import Fields
-from dustrun.core.masking import LEAST
+from dustrun.core.text.masking import LEAST
+from dustrun.core.values.fields import Fields
 from dustrun.sdk.context import HttpRequest
 from dustrun.sdk.fields import hinted_fields
 

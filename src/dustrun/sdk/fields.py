@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 
 __all__ = ["Fields", "hinted_fields", "raw", "secret"]
 

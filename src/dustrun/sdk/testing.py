@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dustrun.core.exact_json import dumps, loads
 from dustrun.core.expression import compile_value
-from dustrun.core.intent import Intent, Spend, Spent
+from dustrun.core.money.intent import Intent, Spend, Spent
+from dustrun.core.values.exact_json import dumps, loads
 from dustrun.errors import Invalid
 from dustrun.sdk import Action, Connection, Context, HttpRequest, HttpResponse, ScriptResult
 from dustrun.sdk.chain import Chain, Prices, WalletView

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Receipt, Spend, Spent
-from dustrun.core.network import Network
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Receipt, Spend, Spent
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Permanent
 from dustrun.sdk.chain import Block, CallResult, Chain, ChainCall, ChainTransaction, Fees, Price, Prices, WalletView
 

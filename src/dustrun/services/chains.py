@@ -11,7 +11,7 @@ from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.probe import Abilities, abilities_of
 from dustrun.chain.rpc import EndpointDown
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Block, Fees
 

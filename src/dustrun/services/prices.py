@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from dustrun import clock
-from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
-from dustrun.core.prices import disagreement, middle
-from dustrun.core.tokens import find_known
+from dustrun.core.money.prices import disagreement, middle
+from dustrun.core.money.tokens import find_known
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Code, DustrunError, Invalid, Problem, Temporary
 from dustrun.prices.feed import FeedPrices
 from dustrun.prices.pools import Anchors
@@ -27,7 +27,7 @@ from dustrun.prices.uniswap_v3 import UniswapV3Prices
 from dustrun.prices.web import WebPrices
 from dustrun.sdk.chain import Chain, ChainCall, Price
 from dustrun.sdk.context import Http
-from dustrun.services.spending import Valued
+from dustrun.services.wallets.budget import Valued
 from dustrun.settings import Settings
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from dustrun.core.text.wording import explain
 from dustrun.core.validate import near
-from dustrun.core.wording import explain
 from dustrun.errors import Problem
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
+from dustrun.core.json_schema.check import PayloadCheck
+from dustrun.core.json_schema.schema import check_schema
 from dustrun.sdk import Fields, manual
-from dustrun.triggers.payload_check import PayloadCheck
-from dustrun.triggers.payload_schema import check_schema
 
 
 class Config(Fields):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dustrun import ids
-from dustrun.core.addresses import keccak256
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Invalid, Problem
 from dustrun.wallets.secp256k1 import KEY_BYTES, SecretKey
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dustrun import clock
-from dustrun.core import typed_data
-from dustrun.core.addresses import keccak256
+from dustrun.core.evm import typed_data
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Permanent
 from dustrun.wallets import transaction
 from dustrun.wallets.secp256k1 import SecretKey

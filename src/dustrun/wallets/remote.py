@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from dustrun.core import exact_json, typed_data
-from dustrun.core.addresses import read_address
+from dustrun.core.evm import typed_data
+from dustrun.core.values import exact_json
+from dustrun.core.values.addresses import read_address
 from dustrun.errors import Code, Permanent, Refused, Temporary
 from dustrun.wallets import transaction
 from dustrun.wallets.local import digest_of_message

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dustrun.core.addresses import checksum, keccak256
+from dustrun.core.values.addresses import checksum, keccak256
 from dustrun.errors import Bug
 
 CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dustrun.core.addresses import keccak256
-from dustrun.core.amounts import MAX_UINT256
+from dustrun.core.values.addresses import keccak256
+from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Bug
 from dustrun.wallets import rlp
 from dustrun.wallets.secp256k1 import SecretKey, find_signer

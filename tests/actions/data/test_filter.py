@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dustrun.actions.data.filter import Input, filter_items
-from dustrun.core.condition import OPERATORS
-from dustrun.core.condition import parse_condition as parse
 from dustrun.core.expression import ExpressionError
+from dustrun.core.workflow.condition import OPERATORS
+from dustrun.core.workflow.condition import parse_condition as parse
 from dustrun.errors import Invalid
 from dustrun.sdk.testing import FakeRoots, perform
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.actions.data.parse_xml import parse_xml
-from dustrun.core import exact_json
+from dustrun.core.values import exact_json
 from dustrun.errors import Invalid
 from dustrun.sdk.testing import perform
 

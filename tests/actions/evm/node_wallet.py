@@ -13,7 +13,7 @@ from web3 import Web3
 
 from anvil import ACCOUNTS, KEYS
 from contracts import Witness
-from dustrun.core.intent import Intent, Log, Receipt, SignRequest, Spend, Spent
+from dustrun.core.money.intent import Intent, Log, Receipt, SignRequest, Spend, Spent
 from dustrun.sdk.chain import WalletView
 
 

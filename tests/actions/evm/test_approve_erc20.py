@@ -8,8 +8,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import MAX, TOKENS
 from dustrun.actions.evm.approve_erc20 import approve_erc20
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 
 CAROL = ACCOUNTS[2]

@@ -9,8 +9,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import ETHER
 from dustrun.actions.evm.batch_transfer import batch_transfer
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 
 CAROL, DAVE = ACCOUNTS[2], ACCOUNTS[3]

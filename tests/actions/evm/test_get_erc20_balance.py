@@ -6,7 +6,7 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import TOKENS
 from dustrun.actions.evm.get_erc20_balance import get_erc20_balance
-from dustrun.core.amounts import format_units
+from dustrun.core.values.amounts import format_units
 from dustrun.errors import Invalid
 
 

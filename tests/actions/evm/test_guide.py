@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dustrun.catalog import load
-from dustrun.core.definition import Definition
 from dustrun.core.expression import compile_value
 from dustrun.core.validate import check
+from dustrun.core.workflow.definition import Definition
 from dustrun.sdk.testing import FakeRoots
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs/guides/evm-actions.md"

@@ -8,7 +8,7 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import ETHER, artifact
 from dustrun.actions.evm.read_contract import read_contract
-from dustrun.core.addresses import keccak256
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Invalid, Permanent
 
 ME = ACCOUNTS[1]

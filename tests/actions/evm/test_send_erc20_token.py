@@ -8,8 +8,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import TOKENS
 from dustrun.actions.evm.send_erc20_token import send_erc20_token
-from dustrun.core.amounts import Asset, format_units
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.values.amounts import Asset, format_units
 from dustrun.errors import Invalid, Permanent
 
 CAROL = ACCOUNTS[2]

@@ -8,8 +8,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import MAX
 from dustrun.actions.evm.send_erc721 import send_erc721
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Permanent
 
 CAROL = ACCOUNTS[2]

@@ -9,8 +9,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import ETHER
 from dustrun.actions.evm.send_native import send_native
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 
 CAROL = ACCOUNTS[2]

@@ -9,8 +9,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import ETHER, MAX
 from dustrun.actions.evm.swap_uniswap_v2 import swap_uniswap_v2
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Permanent
 
 CAROL = ACCOUNTS[2]

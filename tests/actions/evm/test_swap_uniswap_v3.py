@@ -11,8 +11,8 @@ from anvil import ACCOUNTS, CHAIN_ID
 from contracts import ETHER, World
 from dustrun.actions.evm.swap_uniswap_v3 import swap_uniswap_v3
 from dustrun.chain.chains import Chains
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 from dustrun.sdk.testing import FakeContext
 from dustrun.settings import Settings

@@ -5,8 +5,8 @@ import pytest
 from actions.evm.conftest import Scene
 from contracts import ETHER
 from dustrun.actions.evm.wrap_native import wrap_native
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 
 

@@ -9,8 +9,8 @@ from actions.evm.conftest import Scene
 from anvil import ACCOUNTS
 from contracts import ETHER, MAX, artifact
 from dustrun.actions.evm.write_contract import write_contract
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Movement
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 
 CAROL = ACCOUNTS[2]

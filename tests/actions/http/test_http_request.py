@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from actions.http.running import KEY, calling
 from dustrun import catalog
 from dustrun.actions.http.http_request import http_request
-from dustrun.core.exact_json import loads
+from dustrun.core.values.exact_json import loads
 from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertain
 from dustrun.sdk import Effect
 from outbound.loopback import Seen, json_answer, read_head, reset, serving, serving_raw

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from actions.http.running import KEY, FakeContext
 from dustrun.actions.http.send_webhook import send_webhook
 from dustrun.connectors.webhook_secret import webhook_secret
-from dustrun.core.exact_json import loads
+from dustrun.core.values.exact_json import loads
 from dustrun.errors import Invalid, Permanent, Temporary, Uncertain
 from dustrun.sdk import Connection, Effect
 from outbound.loopback import Seen, client, json_answer, read_head, reset, serving, serving_raw

@@ -1,4 +1,4 @@
-"""What the action asks for, and what it makes of the answer; whole runs are in `tests/engine/test_tables.py`."""
+"""What the action asks for and makes of the answer; whole runs are in `tests/engine/node/test_node_tables.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which inputs go together; whole runs are in `tests/engine/test_tables.py`."""
+"""Which inputs go together; whole runs are in `tests/engine/node/test_node_tables.py`."""
 
 from __future__ import annotations
 

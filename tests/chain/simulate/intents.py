@@ -6,8 +6,8 @@ from typing import Any
 
 from anvil import CHAIN_ID
 from contracts import Witness
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.values.amounts import Asset
 
 
 def pay(to: str, units: int, **fields: Any) -> Intent:

@@ -10,8 +10,8 @@ from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from chain.simulate.intents import create, pay
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
-from dustrun.core.addresses import checksum
-from dustrun.core.intent import BalanceChange, Intent
+from dustrun.core.money.intent import BalanceChange, Intent
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import Permanent
 
 ALICE = ACCOUNTS[1]

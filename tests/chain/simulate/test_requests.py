@@ -12,7 +12,7 @@ from chain.simulate.intents import call, pay
 from contracts import Witness, World
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
-from dustrun.core.intent import Intent
+from dustrun.core.money.intent import Intent
 from dustrun.errors import Invalid, Permanent
 from dustrun.sdk.chain import ChainCall
 

@@ -13,7 +13,7 @@ from contracts import ETHER, MAX, Witness, World, artifact
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
 from dustrun.chain.simulate.prober import PROBER_CODE
-from dustrun.core.intent import BalanceChange, Intent
+from dustrun.core.money.intent import BalanceChange, Intent
 
 ALICE, BOB, CAROL = ACCOUNTS[1], ACCOUNTS[2], ACCOUNTS[3]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

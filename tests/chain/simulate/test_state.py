@@ -17,9 +17,9 @@ from contracts import ETHER, Witness, World
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.fork import pin
-from dustrun.chain.simulate.relay import Relay
+from dustrun.chain.simulate.strategies.relay import Relay
 from dustrun.chain.simulate.strategy import STRATEGIES
-from dustrun.core.exact_json import dumps_text, loads
+from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import ChainCall
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.expression import ExpressionError
 from dustrun.core.expression.functions import FUNCTIONS
+from dustrun.core.values.exact_json import dumps_text, loads
 
 Evaluate = Callable[..., Any]
 

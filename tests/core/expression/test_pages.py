@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.condition import parse_condition
-from dustrun.core.exact_json import dumps_text, loads
 from dustrun.core.expression import compile_value
 from dustrun.core.expression.functions.document import BEGIN, END, function_table
+from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.condition import parse_condition
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFERENCE = DOCS / "reference" / "expressions.md"

@@ -10,14 +10,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dustrun.core.exact_json import dumps_text, loads
-from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template, tree
-from dustrun.core.expression.fault import Fault
+from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template
 from dustrun.core.expression.functions import FUNCTIONS
 from dustrun.core.expression.macros import NAMES
-from dustrun.core.expression.parse import RESERVED, parse
-from dustrun.core.expression.printer import to_text
-from dustrun.core.expression.tree import Node
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.syntax import tree
+from dustrun.core.expression.syntax.parse import RESERVED, parse
+from dustrun.core.expression.syntax.printer import to_text
+from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.values.exact_json import dumps_text, loads
 
 Evaluate = Callable[..., Any]
 

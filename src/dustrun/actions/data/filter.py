@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
-from dustrun.core.condition import OPERATORS
-from dustrun.core.expression.fault import Fault, near
-from dustrun.core.expression.limits import Limits, Meter
+from dustrun.core.expression.runtime.fault import Fault, near
+from dustrun.core.expression.runtime.limits import Limits, Meter
+from dustrun.core.workflow.condition import OPERATORS
 from dustrun.sdk import Context, Effect, Fields, action
 
 _CONNECTIVES: Final = ("$and", "$or")

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from dustrun.actions.data.items import refuse
-from dustrun.core.addresses import keccak256
-from dustrun.core.exact_json import dumps
+from dustrun.core.values.addresses import keccak256
+from dustrun.core.values.exact_json import dumps
 from dustrun.sdk import Context, Effect, Fields, action
 
 Encoding = Literal["utf8", "hex", "base64"]

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from dustrun.core.expression.fault import near
-from dustrun.core.expression.operators import is_number
+from dustrun.core.expression.runtime.fault import near
+from dustrun.core.expression.runtime.operators import is_number
 from dustrun.sdk.refusal import refuse as refuse
 
 _STEP = re.compile(r'\.([^.\[\]"]+)|\[([0-9]{1,9})\]|\["([^"]+)"\]')

@@ -6,7 +6,7 @@ are compared exactly, texts by their characters; set `numeric` for amounts that 
 
 from __future__ import annotations
 
-from dustrun.actions.data.extreme import Input, Output, find
+from dustrun.actions.data._min_max import Input, Output, find
 from dustrun.sdk import Context, Effect, action
 
 

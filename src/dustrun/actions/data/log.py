@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dustrun.core.exact_json import dumps_text
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.sdk import Context, Effect, Fields, action
 
 

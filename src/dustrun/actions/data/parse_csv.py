@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from dustrun.actions.data.apart import apart
+from dustrun.actions.data._threads import apart
 from dustrun.actions.data.items import number_of, refuse
 from dustrun.sdk import Context, Effect, Fields, action
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data.apart import apart
+from dustrun.actions.data._threads import apart
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.fields import raw

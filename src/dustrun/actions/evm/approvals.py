@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import Coin
-from dustrun.core.abi import AbiFault
-from dustrun.core.amounts import MAX_UINT256
-from dustrun.core.intent import Intent, Movement
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.sdk.chain import CallResult, Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 

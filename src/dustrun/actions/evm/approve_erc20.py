@@ -16,10 +16,10 @@ from dustrun.actions.evm.approvals import Approval, approve_call, plan_approval,
 from dustrun.actions.evm.coins import Coin, check_decimals, read_token, token_address
 from dustrun.actions.evm.fields import MAX, ChainId, Party
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
-from dustrun.core.amounts import MAX_UINT256, read_units
-from dustrun.core.intent import FundsMovement, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Spend, Spent
+from dustrun.core.values.amounts import MAX_UINT256, read_units
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.beside import side_by_side
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 

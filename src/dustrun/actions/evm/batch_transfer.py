@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import Coin, check_decimals, check_recipients, read_balance, read_coin
 from dustrun.actions.evm.fields import ChainId, Party, Positive
-from dustrun.core.amounts import MAX_UINT256
-from dustrun.core.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
+from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import Chain, ChainCall

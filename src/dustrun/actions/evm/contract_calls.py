@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from dustrun.actions.evm.fields import Address
-from dustrun.core import signatures
-from dustrun.core.abi import AbiFault, Event, Function, read_args, show, show_all
-from dustrun.core.intent import Log
+from dustrun.core.evm import abi_signatures
+from dustrun.core.evm.abi import AbiFault, Event, Function, read_args, show, show_all
+from dustrun.core.money.intent import Log
 from dustrun.sdk import Fields
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
@@ -36,15 +36,15 @@ def read_function(function: str, abi: Any, at: str = "") -> Function:
     """The function that is meant; raises `Invalid` with near matches. `at` goes before the field's name."""
     try:
         if abi is None:
-            return signatures.parse_function(function)
+            return abi_signatures.parse_function(function)
         return _in_abi(function, abi, at)
     except AbiFault as fault:
         raise refuse(fault.message, f"{at}{'function' if abi is None else 'abi'}") from None
 
 
 def _in_abi(function: str, abi: Any, at: str) -> Function:
-    known = [signatures.read_json_function(entry) for entry in signatures.entries_of(abi, "function")]
-    wanted = signatures.parse_function(function).signature if "(" in function else function.strip()
+    known = [abi_signatures.read_json_function(entry) for entry in abi_signatures.entries_of(abi, "function")]
+    wanted = abi_signatures.parse_function(function).signature if "(" in function else function.strip()
     found = [item for item in known if wanted in (item.name, item.signature)]
     if len(found) > 1:
         listed = ", ".join(item.signature for item in found)
@@ -89,12 +89,12 @@ def show_result(function: Function, data: bytes, field: str = "function") -> tup
 def read_events(texts: Iterable[str], abi: Any) -> list[Event]:
     """The events of signatures and of a JSON ABI; raises `Invalid`."""
     try:
-        known = [signatures.parse_event(text) for text in texts]
+        known = [abi_signatures.parse_event(text) for text in texts]
     except AbiFault as fault:
         raise refuse(fault.message, "events") from None
     try:
-        entries = signatures.entries_of(abi, "event") if abi is not None else []
-        return known + [signatures.read_json_event(entry) for entry in entries]
+        entries = abi_signatures.entries_of(abi, "event") if abi is not None else []
+        return known + [abi_signatures.read_json_event(entry) for entry in entries]
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
 

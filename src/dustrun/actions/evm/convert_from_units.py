@@ -11,7 +11,7 @@ from decimal import Decimal
 from pydantic import Field
 
 from dustrun.actions.evm.fields import Units
-from dustrun.core.amounts import format_units
+from dustrun.core.values.amounts import format_units
 from dustrun.sdk import Context, Effect, Fields, action
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from dustrun.core.amounts import MAX_UINT256, format_units
+from dustrun.core.values.amounts import MAX_UINT256, format_units
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.refusal import refuse
 

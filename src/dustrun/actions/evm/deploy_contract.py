@@ -16,10 +16,10 @@ from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.contract_calls import EventFields, read_events, show_events
 from dustrun.actions.evm.fields import ChainId, Units
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
-from dustrun.core import signatures
-from dustrun.core.abi import AbiFault, encode, read_args
-from dustrun.core.addresses import ZERO_ADDRESS, keccak256
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.evm import abi_signatures
+from dustrun.core.evm.abi import AbiFault, encode, read_args
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.values.addresses import ZERO_ADDRESS, keccak256
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.refusal import refuse
@@ -59,7 +59,7 @@ class Output(TransactionFields):
 def _arguments(input: Input) -> bytes:
     """The constructor's arguments as they stand behind the code."""
     try:
-        entries = signatures.entries_of(input.abi if input.abi is not None else [], "constructor")
+        entries = abi_signatures.entries_of(input.abi if input.abi is not None else [], "constructor")
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
     if not entries:
@@ -67,7 +67,7 @@ def _arguments(input: Input) -> bytes:
             raise refuse("the ABI has no constructor that takes arguments; give its abi", "args")
         return b""
     try:
-        constructor = signatures.read_json_function(entries[0])
+        constructor = abi_signatures.read_json_function(entries[0])
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
     if input.value and constructor.mutability == "nonpayable":

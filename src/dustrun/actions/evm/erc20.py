@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dustrun.core import token_text
-from dustrun.core.intent import Log
-from dustrun.core.signatures import error_entry, parse_event, parse_function
+from dustrun.core.evm import token_text
+from dustrun.core.evm.abi_signatures import error_entry, parse_event, parse_function
+from dustrun.core.money.intent import Log
 from dustrun.sdk.chain import CallResult
 
 NAME: Final = parse_function("name() view returns (string)")

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from dustrun.core.addresses import ZERO_ADDRESS, read_address
-from dustrun.core.amounts import read_units
+from dustrun.core.values.addresses import ZERO_ADDRESS, read_address
+from dustrun.core.values.amounts import read_units
 
 MAX: Final = "max"
 _PRECOMPILED: Final = (*range(0x01, 0x12), 0x100)  # of Ethereum; those of layers 2 may take coin, as Arbitrum's 0x64

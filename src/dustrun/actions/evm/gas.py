@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from dustrun.core.abi import AbiFault
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
 

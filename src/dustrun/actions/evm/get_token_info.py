@@ -11,7 +11,7 @@ from pydantic import Field
 from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import read_token
 from dustrun.actions.evm.fields import ChainId
-from dustrun.core.tokens import find_known
+from dustrun.core.money.tokens import find_known
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainCall
 

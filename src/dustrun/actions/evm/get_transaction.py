@@ -14,7 +14,7 @@ from pydantic import Field
 from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.contract_calls import EventFields, LogFields, read_events, show_events, show_logs
 from dustrun.actions.evm.fields import ChainId
-from dustrun.core.amounts import format_units
+from dustrun.core.values.amounts import format_units
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainTransaction
 

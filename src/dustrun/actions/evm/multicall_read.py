@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dustrun.actions.evm.contract_calls import CallFields, check_code, read_calldata, read_function, show_result
 from dustrun.actions.evm.fields import ChainId
-from dustrun.core.abi import Function
+from dustrun.core.evm.abi import Function
 from dustrun.errors import Temporary
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import CallResult, Chain, ChainCall

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from dustrun.core.amounts import format_units
-from dustrun.core.intent import Receipt
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Receipt
+from dustrun.core.values.amounts import format_units
 from dustrun.sdk import Fields
 
 

@@ -26,11 +26,11 @@ from dustrun.actions.evm.coins import (
 )
 from dustrun.actions.evm.fields import MAX, Amount, ChainId, Party
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
-from dustrun.core.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Receipt, Spend, Spent
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from dustrun.actions.evm.contract_calls import check_code
 from dustrun.actions.evm.fields import ChainId, Party, Units
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
-from dustrun.core.abi import AbiFault
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
-from dustrun.core.signatures import error_entry, parse_event, parse_function
+from dustrun.core.evm.abi import AbiFault
+from dustrun.core.evm.abi_signatures import error_entry, parse_event, parse_function
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.values.amounts import Asset
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import Chain, ChainCall

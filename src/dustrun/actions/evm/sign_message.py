@@ -14,8 +14,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dustrun.actions.evm.signing import SIGN, SignatureFields, signature_facts
-from dustrun.core.addresses import keccak256
-from dustrun.core.intent import SignRequest, Spend, Spent
+from dustrun.core.money.intent import SignRequest, Spend, Spent
+from dustrun.core.values.addresses import keccak256
 from dustrun.sdk import Context, Effect, Fields, action
 
 _SHOWN = 80

@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import Field
 
 from dustrun.actions.evm.signing import SIGN, SignatureFields, signature_facts
-from dustrun.core import permits, typed_data
-from dustrun.core.intent import SignRequest, Spend, Spent
-from dustrun.core.permits import Understood
+from dustrun.core.evm import typed_data
+from dustrun.core.money import permits
+from dustrun.core.money.intent import SignRequest, Spend, Spent
+from dustrun.core.money.permits import Understood
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.refusal import refuse

@@ -11,10 +11,10 @@ from dustrun.actions.evm.coins import Coin, check_recipient, read_balance, read_
 from dustrun.actions.evm.fields import MAX, Address, Amount, ChainId, Party, Positive, Units
 from dustrun.actions.evm.gas import fee_reserve
 from dustrun.actions.evm.receipts import TransactionFields
-from dustrun.core.intent import FundsMovement
+from dustrun.core.money.intent import FundsMovement
 from dustrun.sdk import Context, Fields
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 _GAS: Final = 400_000

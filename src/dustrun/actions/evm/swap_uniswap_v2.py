@@ -22,12 +22,12 @@ from dustrun.actions.evm.coins import read_token
 from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
 from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_purse
-from dustrun.core.abi import Function
-from dustrun.core.intent import Spend, Spent
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import Function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.money.intent import Spend, Spent
 from dustrun.sdk import Context, Effect, action
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import CallResult, ChainCall
+from dustrun.sdk.gather import side_by_side
 
 _TAIL: Final = "address[] path, address to, uint256 deadline"
 _IN: Final = f"(uint256 amountIn, uint256 amountOutMin, {_TAIL})"

@@ -24,13 +24,13 @@ from dustrun.actions.evm.coins import read_token
 from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
 from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_purse
-from dustrun.core.abi import Function
-from dustrun.core.addresses import ZERO_ADDRESS
-from dustrun.core.intent import Spend, Spent
-from dustrun.core.signatures import parse_function
+from dustrun.core.evm.abi import Function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.money.intent import Spend, Spent
+from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.sdk import Context, Effect, action
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import CallResult, ChainCall
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 _USUAL_FEES: Final = (100, 500, 3000, 10_000)

@@ -12,12 +12,12 @@ from dustrun.actions.evm.receipts import name_of, transaction_facts
 from dustrun.actions.evm.swap_limits import Deal
 from dustrun.actions.evm.swap_order import Order, SwapFields, SwapOutput
 from dustrun.actions.evm.wrapping import told_amount
-from dustrun.core.amounts import MAX_UINT256
-from dustrun.core.intent import Intent, Movement, Receipt, Spend, Spent
+from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
+from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Permanent
 from dustrun.sdk import Context
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import Chain, ChainCall
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 SWAP: Final = "swap"

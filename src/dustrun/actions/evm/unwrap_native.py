@@ -13,7 +13,7 @@ from dustrun.actions.evm.coins import read_balance
 from dustrun.actions.evm.fields import MAX, Amount, ChainId
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.actions.evm.wrapping import read_pair, told_amount
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainCall
 from dustrun.sdk.refusal import refuse

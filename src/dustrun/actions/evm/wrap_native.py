@@ -13,10 +13,10 @@ from dustrun.actions.evm.fields import MAX, Amount, ChainId
 from dustrun.actions.evm.gas import fee_reserve
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.actions.evm.wrapping import read_pair, told_amount
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
-from dustrun.sdk.beside import side_by_side
 from dustrun.sdk.chain import ChainCall
+from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 _GAS = 60_000

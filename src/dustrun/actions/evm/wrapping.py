@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dustrun.actions.evm.coins import Coin, native_coin, read_token
-from dustrun.core.abi import Event
-from dustrun.core.intent import Receipt
+from dustrun.core.evm.abi import Event
+from dustrun.core.money.intent import Receipt
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 

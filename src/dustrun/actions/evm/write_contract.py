@@ -32,12 +32,12 @@ from dustrun.actions.evm.contract_calls import (
 )
 from dustrun.actions.evm.fields import ChainId, Party, Units
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
-from dustrun.core import signatures
-from dustrun.core.abi import AbiFault, Function
-from dustrun.core.inner_calls import Unread, implied_movements
-from dustrun.core.intent import FundsMovement, Intent, Movement, Spend, Spent
-from dustrun.core.router_calls import Call, router_movements
-from dustrun.core.token_calls import implied_movement
+from dustrun.core.evm import abi_signatures
+from dustrun.core.evm.abi import AbiFault, Function
+from dustrun.core.money.inner_calls import Unread, implied_movements
+from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
+from dustrun.core.money.router_calls import Call, router_movements
+from dustrun.core.money.token_calls import implied_movement
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
@@ -95,7 +95,7 @@ class Output(TransactionFields):
 def _read(input: Input) -> tuple[bytes, Function | None, tuple[dict[str, Any], ...]]:
     """Calldata, the function when it is known, and the ABI's errors."""
     try:
-        errors = tuple(dict(entry) for entry in signatures.entries_of(input.abi or [], "error"))
+        errors = tuple(dict(entry) for entry in abi_signatures.entries_of(input.abi or [], "error"))
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
     if input.data is not None:
@@ -111,7 +111,7 @@ def _read(input: Input) -> tuple[bytes, Function | None, tuple[dict[str, Any], .
 
 def _events(abi: Any) -> list[dict[str, Any]]:
     """The events of a JSON ABI, which was read before."""
-    return [dict(entry) for entry in signatures.entries_of(abi or [], "event")]
+    return [dict(entry) for entry in abi_signatures.entries_of(abi or [], "event")]
 
 
 def _movements(chain: Chain, input: Input, data: bytes, sender: str) -> tuple[Movement, ...]:

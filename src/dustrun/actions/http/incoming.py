@@ -7,7 +7,7 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from dustrun.core.exact_json import JsonError, loads
+from dustrun.core.values.exact_json import JsonError, loads
 from dustrun.errors import DustrunError, Permanent, Temporary
 from dustrun.sdk import HttpResponse
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from dustrun.core.exact_json import JsonError, dumps, loads, plain_digits
+from dustrun.core.values.exact_json import JsonError, dumps, loads, plain_digits
 from dustrun.sdk import HttpRequest
 
 Scalar = str | bool | int | Decimal | None

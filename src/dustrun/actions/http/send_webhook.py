@@ -23,8 +23,8 @@ from pydantic import Field, field_validator
 
 from dustrun.actions.http import incoming, outgoing
 from dustrun.clock import to_rfc3339
-from dustrun.core import standard_webhooks
-from dustrun.core.exact_json import dumps
+from dustrun.core.text import standard_webhooks
+from dustrun.core.values.exact_json import dumps
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
 from dustrun.sdk.fields import secret

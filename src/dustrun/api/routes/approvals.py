@@ -9,13 +9,13 @@ from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, Text, Time, page_shape, time
-from dustrun.core.exact_json import loads
-from dustrun.core.fields import Fields
-from dustrun.core.state import Mode
+from dustrun.core.run.state import Mode
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.approvals import APPROVED, REJECTED
-from dustrun.services.paging import Page
-from dustrun.storage.approvals import ApprovalRow
+from dustrun.services.access.paging import Page
+from dustrun.services.runs.approvals import APPROVED, REJECTED
+from dustrun.storage.runs.approvals import ApprovalRow
 
 routes = Routes("Approvals")
 router = routes.router

@@ -8,11 +8,11 @@ from fastapi import Query
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
-from dustrun.core import exact_json
-from dustrun.core.fields import Fields
-from dustrun.services import audit
-from dustrun.services.paging import Page
-from dustrun.storage.audit import AuditRow
+from dustrun.core.values import exact_json
+from dustrun.core.values.fields import Fields
+from dustrun.services.access import audit
+from dustrun.services.access.paging import Page
+from dustrun.storage.access.audit import AuditRow
 
 routes = Routes("API keys")
 router = routes.router

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 
 routes = Routes("Catalogue")

@@ -10,8 +10,8 @@ from pydantic import Field
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import Time, time
-from dustrun.core.fields import Fields
-from dustrun.core.network import Dex, Feed, NativeAsset, Network, Token
+from dustrun.core.evm.network import Dex, Feed, NativeAsset, Network, Token
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 from dustrun.services import chains as service
 from dustrun.services.chains import ChainStatus, ChainView, EndpointStatus

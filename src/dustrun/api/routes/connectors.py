@@ -9,12 +9,12 @@ from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import Description, Name, PageAnswer, Paged, Text, Time, Version, page_shape, time
-from dustrun.core import exact_json
-from dustrun.core.fields import Fields
+from dustrun.core.values import exact_json
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.connectors import MAX_HOSTS, Change, NewConnector, Tested
-from dustrun.services.paging import Page
-from dustrun.storage.connectors import ConnectorRow
+from dustrun.services.access.paging import Page
+from dustrun.services.connectors.connectors import MAX_HOSTS, Change, NewConnector, Tested
+from dustrun.storage.data.connectors import ConnectorRow
 
 routes = Routes("Connectors")
 router = routes.router

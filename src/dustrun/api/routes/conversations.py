@@ -9,11 +9,11 @@ from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import PageAnswer, Paged, Text, Time, page_shape, time
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.conversations import Message
-from dustrun.services.paging import Page
-from dustrun.storage.conversations import ConversationRow
+from dustrun.services.access.paging import Page
+from dustrun.services.data.conversations import Message
+from dustrun.storage.data.conversations import ConversationRow
 
 routes = Routes("Conversations")
 router = routes.router

@@ -6,7 +6,7 @@ from typing import Literal
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Temporary
 
 routes = Routes("Health")

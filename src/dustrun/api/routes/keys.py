@@ -10,12 +10,12 @@ from pydantic import Field, StringConstraints, model_validator
 from dustrun import clock
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import Description, Instant, Name, PageAnswer, Paged, Time, moment_ms, page_shape, time
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.keys import PRESETS, NewKey, ids_of, permissions_of
-from dustrun.services.paging import Page
-from dustrun.storage.key_requests import RequestRow
-from dustrun.storage.keys import KeyRow
+from dustrun.services.access.api_keys import PRESETS, NewKey, ids_of, permissions_of
+from dustrun.services.access.paging import Page
+from dustrun.storage.access.key_requests import RequestRow
+from dustrun.storage.access.keys import KeyRow
 
 routes = Routes("API keys")
 router = routes.router

@@ -9,11 +9,11 @@ from pydantic import Field
 from dustrun.api.auth import ANY_KEY
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import Name, PageAnswer, Paged, Time, page_shape, time
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.organizations import NewOrganization
-from dustrun.services.paging import Page, page_of
-from dustrun.storage.organizations import OrganizationRow
+from dustrun.services.access.organizations import NewOrganization
+from dustrun.services.access.paging import Page, page_of
+from dustrun.storage.access.organizations import OrganizationRow
 
 routes = Routes("Organizations")
 router = routes.router

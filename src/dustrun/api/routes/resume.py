@@ -11,10 +11,10 @@ from dustrun.api.auth import bearer_of
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.runs import ForEachContext
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
-from dustrun.services.principal import Principal
-from dustrun.services.resumes import Resumed
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs.resume import Resumed
 
 routes = Routes("Runs")
 router = routes.router

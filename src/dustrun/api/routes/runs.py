@@ -29,17 +29,17 @@ from dustrun.api.shapes.runs import (
     SyncAnswer,
 )
 from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, moment_ms, page_shape
-from dustrun.core.journal import item_frame
-from dustrun.core.state import Mode, RunStatus
-from dustrun.core.trace import parse as parse_traceparent
+from dustrun.core.run.journal import item_frame
+from dustrun.core.run.state import Mode, RunStatus
+from dustrun.core.run.trace import parse as parse_traceparent
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.idempotency import Answer, Duplicate, Pending, current
-from dustrun.services.paging import Page
+from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
+from dustrun.services.access.paging import Page
 from dustrun.services.problems import problems_of
-from dustrun.services.runs import Run
-from dustrun.services.starting import RunRequest
-from dustrun.services.starts import Created
-from dustrun.storage.run_lists import Filters
+from dustrun.services.runs.runs import Run
+from dustrun.services.runs.start import Created
+from dustrun.services.runs.start_request import RunRequest
+from dustrun.storage.runs.run_lists import Filters
 
 routes = Routes("Runs")
 router = routes.router

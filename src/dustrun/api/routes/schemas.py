@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 from dustrun.api.auth import PUBLIC
 from dustrun.api.routing import Call, Routes
-from dustrun.core import exact_json
-from dustrun.core.definition import Definition
-from dustrun.core.policy import WalletPolicy
+from dustrun.core.money.policy import WalletPolicy
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
 
 routes = Routes("Schemas")
 router = routes.router

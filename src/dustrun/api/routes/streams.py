@@ -16,10 +16,10 @@ from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import events
 from dustrun.api.shapes.wire import Time, time
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, NotFound, Problem
-from dustrun.services.principal import Principal
-from dustrun.services.streams import NewToken
+from dustrun.services.access.principal import Principal
+from dustrun.services.streaming.streams import NewToken
 
 routes = Routes("Streams")
 router = routes.router

@@ -10,12 +10,12 @@ from pydantic import Field
 from dustrun.api.routes.tables import TableId
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
-from dustrun.core.exact_json import JsonError, loads_own, loads_unique
-from dustrun.core.fields import Fields
+from dustrun.core.values.exact_json import JsonError, loads_own, loads_unique
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.tables import TableChange, TableWritten
-from dustrun.services.paging import Page
-from dustrun.storage.table_rows import Kept
+from dustrun.services.access.paging import Page
+from dustrun.storage.data.table_rows import Kept
 
 routes = Routes("Tables")
 router = routes.router

@@ -9,12 +9,12 @@ from fastapi import Path, Query
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes import transactions as shapes
 from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, page_shape, time
-from dustrun.core.ledger import TxState
+from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import Code
-from dustrun.services.paging import Page
-from dustrun.services.transactions.desk import Attribution, Desk, Detail, Opened
-from dustrun.storage.signatures import SignatureRow
-from dustrun.storage.transactions import Filters, TransactionRow
+from dustrun.services.access.paging import Page
+from dustrun.services.outbox.operations import Attribution, Desk, Detail, Opened
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.transactions import Filters, TransactionRow
 
 routes = Routes("Transactions")
 router = routes.router

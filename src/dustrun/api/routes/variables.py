@@ -9,13 +9,13 @@ from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import PageAnswer, Paged, Time, page_shape, time
-from dustrun.core.definition import VariableDef
-from dustrun.core.exact_json import loads
-from dustrun.core.fields import Fields
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.definition import VariableDef
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.paging import Page
-from dustrun.services.variables import Variable
-from dustrun.storage.variables import WriteRow
+from dustrun.services.access.paging import Page
+from dustrun.services.data.variables import Variable
+from dustrun.storage.data.variables import WriteRow
 
 routes = Routes("Variables")
 router = routes.router

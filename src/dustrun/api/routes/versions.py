@@ -10,7 +10,7 @@ from pydantic import Field
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import VersionAnswer, version_shape
-from dustrun.core.fields import Fields
+from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
 
 routes = Routes("Versions")

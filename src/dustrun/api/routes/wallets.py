@@ -10,12 +10,12 @@ from dustrun.api.routing import Call, Calling, Routes
 from dustrun.api.shapes import wallets as shapes
 from dustrun.api.shapes.wire import PageAnswer, Paged, moment_ms, page_shape
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services import wallet_import
-from dustrun.services.paging import Page
-from dustrun.services.wallet_funds import Balances, Spent
-from dustrun.services.wallet_policies import Policies
-from dustrun.services.wallets import Exported, NewWallet, Wallets
-from dustrun.storage.wallets import PolicyRow, WalletRow
+from dustrun.services.access.paging import Page
+from dustrun.services.wallets import key_import
+from dustrun.services.wallets.funds import Balances, Spent
+from dustrun.services.wallets.policies import Policies
+from dustrun.services.wallets.wallets import Exported, NewWallet, Wallets
+from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
 routes = Routes("Wallets")
 router = routes.router
@@ -67,14 +67,14 @@ async def import_wallet(call: Call, body: shapes.ImportWallet) -> WalletRow:
     return await _wallets(call).add_key(call.principal, new, _key_of(body))
 
 
-def _key_of(body: shapes.ImportWallet) -> wallet_import.Read:
+def _key_of(body: shapes.ImportWallet) -> key_import.Read:
     if body.private_key is not None:
-        return wallet_import.of_private_key(body.private_key.get_secret_value())
+        return key_import.of_private_key(body.private_key.get_secret_value())
     if body.mnemonic is not None:
         passphrase = "" if body.passphrase is None else body.passphrase.get_secret_value()
-        return wallet_import.of_mnemonic(body.mnemonic.get_secret_value(), passphrase, body.path)
+        return key_import.of_mnemonic(body.mnemonic.get_secret_value(), passphrase, body.path)
     password = "" if body.password is None else body.password.get_secret_value()
-    return wallet_import.of_keystore(body.keystore or {}, password)
+    return key_import.of_keystore(body.keystore or {}, password)
 
 
 @routes.get(

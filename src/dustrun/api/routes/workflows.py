@@ -36,11 +36,11 @@ from dustrun.api.shapes.workflows import (
     workflow_shape,
 )
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services import portable
-from dustrun.services.paging import Page
-from dustrun.services.portable import Exported, Imported
-from dustrun.services.workflows import Counts, NewWorkflow, Workflow, json_text
-from dustrun.storage.workflows import Filters, Listed
+from dustrun.services.access.paging import Page
+from dustrun.services.workflows import import_export
+from dustrun.services.workflows.import_export import Exported, Imported
+from dustrun.services.workflows.workflows import Counts, NewWorkflow, Workflow, json_text
+from dustrun.storage.workflows.workflows import Filters, Listed
 
 routes = Routes("Workflows")
 router = routes.router
@@ -150,7 +150,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     or run. A file that cannot be read is refused with 400001, a definition without the shape of one with 400228.
     """
     own_id = ids.new_id("wf")
-    read = await asyncio.to_thread(portable.read, body.content, body.bindings, own_id)
+    read = await asyncio.to_thread(import_export.read, body.content, body.bindings, own_id)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
     create = CreateWorkflow.model_validate({"description": "", **content, "definition": read.definition})
     problems = await call.parts.workflows.find_problems(call.principal, read.definition)
@@ -173,7 +173,7 @@ async def export_workflow(call: Call, id: str, format: Format = "json", version:
     in the file's `references`.
     """
     workflow = await call.parts.workflows.get_at(call.principal, id, version)
-    return portable.export(workflow, format, call.parts.catalog.specs())
+    return import_export.export(workflow, format, call.parts.catalog.specs())
 
 
 @routes.get(

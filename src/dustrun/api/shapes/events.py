@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from dustrun.api.shapes.wire import Time
-from dustrun.core.state import Mode, RunStatus
+from dustrun.core.run.state import Mode, RunStatus
 
 Json = dict[str, Any]
 

@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field
 
 from dustrun.api.shapes.wire import Text, Time, Version, time
-from dustrun.core.exact_json import loads
-from dustrun.core.fields import Fields
-from dustrun.core.journal import Execution, enclosing
-from dustrun.core.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.journal import Execution, enclosing
+from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
 from dustrun.log import mask_value
-from dustrun.services.runs import Run, newest
-from dustrun.storage.forks import Fork
-from dustrun.storage.runs import RunRow
+from dustrun.services.runs.runs import Run, newest
+from dustrun.storage.runs.forks import Fork
+from dustrun.storage.runs.runs import RunRow
 
 _OPEN_ENDS = {RunStatus.RUNNING.value, RunStatus.WAITING.value}
 Json = dict[str, Any]

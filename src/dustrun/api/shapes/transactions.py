@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from dustrun.api.shapes.wire import MAX_INTEGER, Time, time
-from dustrun.core.exact_json import loads_own
-from dustrun.core.fields import Fields
-from dustrun.core.ledger import TxState
-from dustrun.services.transactions.desk import Detail, Opened
-from dustrun.storage.signatures import SignatureRow
-from dustrun.storage.transactions import AttemptRow, TransactionRow
+from dustrun.core.money.transaction_state import TxState
+from dustrun.core.values.exact_json import loads_own
+from dustrun.core.values.fields import Fields
+from dustrun.services.outbox.operations import Detail, Opened
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 
 Units = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,78}$"), Field(examples=["1000000000"])]
 Hash = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$"), Field(examples=["0x" + "00" * 32])]

@@ -9,16 +9,16 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 
 from dustrun.api.shapes.wire import Description, Instant, Name, Text, Time, Version, time
 from dustrun.clock import now_ms
-from dustrun.core import exact_json
-from dustrun.core.addresses import read_address
-from dustrun.core.amounts import format_units
-from dustrun.core.fields import Fields
-from dustrun.core.policy.counting import GAS_USD, USD
-from dustrun.core.policy.document import WalletPolicy
-from dustrun.services.wallet_funds import Balance, Balances, ChainBalances, Failure, Spent
-from dustrun.services.wallet_policies import Policies
-from dustrun.services.wallets import Exported
-from dustrun.storage.wallets import PolicyRow, WalletRow
+from dustrun.core.money.policy.counting import GAS_USD, USD
+from dustrun.core.money.policy.document import WalletPolicy
+from dustrun.core.values import exact_json
+from dustrun.core.values.addresses import read_address
+from dustrun.core.values.amounts import format_units
+from dustrun.core.values.fields import Fields
+from dustrun.services.wallets.funds import Balance, Balances, ChainBalances, Failure, Spent
+from dustrun.services.wallets.policies import Policies
+from dustrun.services.wallets.wallets import Exported
+from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
 Kind = Literal["local", "remote", "env", "watch"]
 _EMPTY_POLICY_HINT = (

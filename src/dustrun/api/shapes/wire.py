@@ -10,8 +10,8 @@ from fastapi import Depends, Query
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from dustrun import clock
-from dustrun.core.fields import Fields
-from dustrun.services.paging import Page, Paging
+from dustrun.core.values.fields import Fields
+from dustrun.services.access.paging import Page, Paging
 
 T = TypeVar("T")
 MAX_INTEGER = 2**31 - 1

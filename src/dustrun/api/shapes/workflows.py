@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
-from dustrun.core import exact_json
-from dustrun.core.definition import Definition
-from dustrun.core.fields import Fields
-from dustrun.core.state import Mode
+from dustrun.core.run.state import Mode
+from dustrun.core.values import exact_json
+from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Problem
-from dustrun.services.portable import Exported, Imported, Reference
-from dustrun.services.workflows import Counts, Workflow
-from dustrun.storage.versions import VersionRow
-from dustrun.storage.workflows import Listed, WorkflowRow
+from dustrun.services.workflows.import_export import Exported, Imported, Reference
+from dustrun.services.workflows.workflows import Counts, Workflow
+from dustrun.storage.workflows.versions import VersionRow
+from dustrun.storage.workflows.workflows import Listed, WorkflowRow
 
 MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
 CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]

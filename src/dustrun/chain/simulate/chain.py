@@ -16,17 +16,17 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
-from dustrun.chain.simulate.local_fork import LocalFork
-from dustrun.chain.simulate.looks import Looks
+from dustrun.chain.simulate.read_cache import Looks
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
 from dustrun.chain.simulate.sending import Sending
-from dustrun.chain.simulate.simulate_v1 import SimulateV1
+from dustrun.chain.simulate.strategies.local_fork import LocalFork
+from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
+from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
-from dustrun.chain.simulate.trace_call import TraceCall
-from dustrun.core.addresses import checksum
-from dustrun.core.intent import Intent
-from dustrun.core.network import Network
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Intent
+from dustrun.core.values.addresses import checksum
 from dustrun.errors import Code, Invalid, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dustrun.chain.reverts import CODE_RESERVED, CODE_TOO_LARGE
-from dustrun.core.addresses import checksum, keccak256
+from dustrun.core.values.addresses import checksum, keccak256
 
 MAX_INIT_CODE: Final = 49_152  # EIP-3860
 MAX_CODE: Final = 24_576  # EIP-170

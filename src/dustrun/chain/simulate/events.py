@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from dustrun.core.abi import AbiFault, Event, Param, decode, show, show_all
-from dustrun.core.intent import Log
-from dustrun.core.signatures import parse_event, read_json_params
+from dustrun.core.evm.abi import AbiFault, Event, Param, decode, show, show_all
+from dustrun.core.evm.abi_signatures import parse_event, read_json_params
+from dustrun.core.money.intent import Log
 
 _KNOWN: Final = """
 Transfer(address indexed from, address indexed to, uint256 value)

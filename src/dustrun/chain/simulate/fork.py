@@ -11,8 +11,8 @@ from dustrun.chain import fees, wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import to_error
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.core.addresses import checksum
-from dustrun.core.exact_json import dumps_text
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.sdk.chain import Fees
 
 MAX_STEPS: Final = 250  # eth_simulateV1 takes 256 blocks at most

@@ -13,7 +13,7 @@ from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import Survey, Wanted
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Holding
-from dustrun.core.addresses import keccak256
+from dustrun.core.values.addresses import keccak256
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import CallResult, ChainCall
 

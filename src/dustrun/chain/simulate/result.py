@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.chain.simulate.prober import Ask
-from dustrun.core.intent import BalanceChange, Log, Receipt
+from dustrun.core.money.intent import BalanceChange, Log, Receipt
 from dustrun.errors import Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -77,7 +77,7 @@ class SimResult:
         return self.rejected if self.revert is None else str(self.revert["text"])
 
     def public(self) -> Json:
-        """As JSON, in the form that a run's report folds (`core/chain_effects.py`)."""
+        """As JSON, in the form that a run's report folds (`core/run/chain_effects.py`)."""
         shown: Json = {
             "status": "simulated" if self.is_success else self.status,
             "from": self.sender,

@@ -13,18 +13,18 @@ from dustrun.chain import wire
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
 from dustrun.chain.rpc import Request, RpcError
-from dustrun.chain.simulate.asking import ask_all, simulation_error
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.looks import Looks
+from dustrun.chain.simulate.read_cache import Looks
 from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult, Survey, Wanted
+from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
+from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator
 from dustrun.chain.simulate.touched import Touched, changes_of, touched
-from dustrun.chain.simulate.trace_call import TraceCall
-from dustrun.core.addresses import checksum
-from dustrun.core.amounts import Asset
-from dustrun.core.intent import Intent, Receipt
+from dustrun.core.money.intent import Intent, Receipt
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
 from dustrun.sdk.chain import ChainCall
 
 _PLAIN_GAS: Final = 21_000

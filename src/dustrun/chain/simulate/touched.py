@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from dustrun.chain.simulate.prober import Ask, native, word_of
-from dustrun.core.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
-from dustrun.core.amounts import MAX_UINT256
-from dustrun.core.intent import BalanceChange, Intent, Log
+from dustrun.core.money.intent import BalanceChange, Intent, Log
+from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
+from dustrun.core.values.amounts import MAX_UINT256
 
 MAX_ASKS: Final = 250
 _WATCHED_ASKS: Final = 100

@@ -1,11 +1,11 @@
 """The expression language of templates: CEL with exact numbers. See `docs/reference/expressions.md`."""
 
-from dustrun.core.expression.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.limits import Limits
 from dustrun.core.expression.payload import CompiledValue, compile_value, find_errors
 from dustrun.core.expression.references import Reference
+from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
+from dustrun.core.expression.runtime.limits import Limits
+from dustrun.core.expression.runtime.values import Function, Lazy, Roots
 from dustrun.core.expression.template import Template, parse_expression, parse_template
-from dustrun.core.expression.values import Function, Lazy, Roots
 
 __all__ = [
     "CompiledValue",

@@ -7,20 +7,22 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression import access, macros, operators, tree
-from dustrun.core.expression.arithmetic import negate
-from dustrun.core.expression.border import to_json
-from dustrun.core.expression.fault import Fault, near
-from dustrun.core.expression.frame import Frame, Run, Take
+from dustrun.core.expression import macros
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
 from dustrun.core.expression.functions.table import call
 from dustrun.core.expression.logic import fold_and, fold_else, fold_or
-from dustrun.core.expression.operators import NO, OPERATORS
-from dustrun.core.expression.printer import brief, step_text
 from dustrun.core.expression.references import constant_key
-from dustrun.core.expression.tree import Node
-from dustrun.core.expression.typenames import TYPES, qualified_type
-from dustrun.core.expression.values import Function, Lazy, kind, map_key
+from dustrun.core.expression.runtime import access, operators
+from dustrun.core.expression.runtime.arithmetic import negate
+from dustrun.core.expression.runtime.border import to_json
+from dustrun.core.expression.runtime.fault import Fault, near
+from dustrun.core.expression.runtime.frame import Frame, Run, Take
+from dustrun.core.expression.runtime.operators import NO, OPERATORS
+from dustrun.core.expression.runtime.typenames import TYPES, qualified_type
+from dustrun.core.expression.runtime.values import Function, Lazy, kind, map_key
+from dustrun.core.expression.syntax import tree
+from dustrun.core.expression.syntax.printer import brief, step_text
+from dustrun.core.expression.syntax.tree import Node
 
 
 class Compiler:

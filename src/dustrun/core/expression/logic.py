@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.frame import Frame, Run
-from dustrun.core.expression.printer import brief
-from dustrun.core.expression.tree import Logic
-from dustrun.core.expression.values import kind
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.frame import Frame, Run
+from dustrun.core.expression.runtime.values import kind
+from dustrun.core.expression.syntax.printer import brief
+from dustrun.core.expression.syntax.tree import Logic
 
 
 def absorb(fault: Fault) -> Fault:

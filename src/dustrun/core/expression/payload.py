@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dustrun.core.expression.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.limits import DEFAULT_LIMITS, Limits
-from dustrun.core.expression.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.references import Reference
+from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
+from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
+from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.expression.template import Template, parse_template
-from dustrun.core.expression.values import Roots
 
 Make = Callable[[Roots, Limits], Any]
 

@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from dustrun.core.expression.border import as_text, to_json
 from dustrun.core.expression.compile import Compiler
-from dustrun.core.expression.fault import ExpressionError, Fault, line_and_column
-from dustrun.core.expression.frame import Frame
-from dustrun.core.expression.limits import DEFAULT_LIMITS, Limits
-from dustrun.core.expression.parse import COMMENT, RAW_STRING, STRING, parse
 from dustrun.core.expression.quick_path import QuickPath, quick_path
 from dustrun.core.expression.references import Found, Reference, find_references
-from dustrun.core.expression.tree import Node
-from dustrun.core.expression.values import Function, Lazy, Roots
+from dustrun.core.expression.runtime.border import as_text, to_json
+from dustrun.core.expression.runtime.fault import ExpressionError, Fault, line_and_column
+from dustrun.core.expression.runtime.frame import Frame
+from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.runtime.values import Function, Lazy, Roots
+from dustrun.core.expression.syntax.parse import COMMENT, RAW_STRING, STRING, parse
+from dustrun.core.expression.syntax.tree import Node
 
 MAX_TEMPLATE = 1_048_576
 _NOT_PLAIN = (Lazy, Function)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
-from dustrun.core import graph as graphs
-from dustrun.core.control import CONTROL, RESUMABLE
-from dustrun.core.definition import Node
-from dustrun.core.specs import Specs
+from dustrun.core.text.wording import explain
 from dustrun.core.validate.words import field_path, near, problem
-from dustrun.core.wording import explain
+from dustrun.core.workflow import graph as graphs
+from dustrun.core.workflow.control import CONTROL, RESUMABLE
+from dustrun.core.workflow.definition import Node
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
 MAX_NESTING = 10

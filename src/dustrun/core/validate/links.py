@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dustrun.core import graph as graphs
-from dustrun.core.definition import Definition
-from dustrun.core.graph import ERROR_BRANCH, TOP
-from dustrun.core.specs import Specs
 from dustrun.core.validate.words import near, problem
+from dustrun.core.workflow import graph as graphs
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.graph import ERROR_BRANCH, TOP
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dustrun.core.definition import UNBOUND, Definition, Node
-from dustrun.core.program import split_payload
-from dustrun.core.specs import NodeSpec, Specs
+from dustrun.core.text.wording import explain
 from dustrun.core.validate.words import field_path, has, near, problem, seen_location
-from dustrun.core.wording import explain
+from dustrun.core.workflow.definition import UNBOUND, Definition, Node
+from dustrun.core.workflow.program import split_payload
+from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Problem
 
 _WALLET = "wallet"

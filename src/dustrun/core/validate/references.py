@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from dustrun.core import graph as graphs
-from dustrun.core.condition import find_condition_errors, parse_condition
-from dustrun.core.control import RESUMABLE
-from dustrun.core.definition import Node
 from dustrun.core.expression import ExpressionError, Reference, compile_value, find_errors
-from dustrun.core.program import parse_test, split_payload
-from dustrun.core.specs import Specs
 from dustrun.core.validate.words import near, problem
+from dustrun.core.workflow import graph as graphs
+from dustrun.core.workflow.condition import find_condition_errors, parse_condition
+from dustrun.core.workflow.control import RESUMABLE
+from dustrun.core.workflow.definition import Node
+from dustrun.core.workflow.program import parse_test, split_payload
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
 ROOTS = frozenset(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dustrun.core import variables
-from dustrun.core.definition import Definition, Node, VariableDef
 from dustrun.core.validate.nodes import holds_template
 from dustrun.core.validate.words import near, problem
+from dustrun.core.workflow import variables
+from dustrun.core.workflow.definition import Definition, Node, VariableDef
 from dustrun.errors import Problem
 
 

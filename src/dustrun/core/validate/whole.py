@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dustrun.core import graph as graphs
-from dustrun.core import variables
-from dustrun.core.definition import Definition
-from dustrun.core.specs import Specs
 from dustrun.core.validate.control import check_control
 from dustrun.core.validate.links import check_branches, check_links, check_scopes, check_triggers
 from dustrun.core.validate.nodes import check_nodes
 from dustrun.core.validate.references import check_templates
 from dustrun.core.validate.variables import check_variable_node, check_variables
 from dustrun.core.validate.words import problem
+from dustrun.core.workflow import graph as graphs
+from dustrun.core.workflow import variables
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
 MAX_PROBLEMS = 100

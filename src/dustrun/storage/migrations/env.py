@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from dustrun.storage import migrate
-from dustrun.storage.tables import metadata
+from dustrun.storage.db import migrate
+from dustrun.storage.db.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.text import hex_bytes
-from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
 
 MAX_TYPE_TEXT = 500
 MAX_NESTING = 8

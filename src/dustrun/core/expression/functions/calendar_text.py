@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from dustrun.core.expression import times
-from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.values import Timestamp
+from dustrun.core.expression.runtime import times
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.values import Timestamp
 
 MAX_PATTERN = 200
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dustrun.core import addresses
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions import abi
 from dustrun.core.expression.functions.table import Group
 from dustrun.core.expression.functions.text import hex_bytes, utf8
-from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.values import addresses
 
 chain = Group("Chain")
 

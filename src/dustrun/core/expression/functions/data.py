@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dustrun.core import exact_json
-from dustrun.core.expression.border import compact, to_json
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.query import run_query
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.operators import MAX_VALUE_DEPTH
-from dustrun.core.expression.values import from_key, kind, map_key
+from dustrun.core.expression.runtime.border import compact, to_json
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
+from dustrun.core.expression.runtime.values import from_key, kind, map_key
+from dustrun.core.values import exact_json
 
 data = Group("Data")
 

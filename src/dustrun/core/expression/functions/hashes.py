@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import re
 
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group
 from dustrun.core.expression.functions.text import utf8
-from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
 
 hashes = Group("Hashes")
 

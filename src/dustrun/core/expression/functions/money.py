@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from dustrun.core.expression import arithmetic
-from dustrun.core.expression.arithmetic import WIDE, Number
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.limits import Meter
+from dustrun.core.expression.runtime import arithmetic
+from dustrun.core.expression.runtime.arithmetic import WIDE, Number
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
 
 money = Group("Money")
 

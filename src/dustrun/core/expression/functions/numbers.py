@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from dustrun.core.expression import arithmetic, operators
-from dustrun.core.expression.arithmetic import WIDE, Number
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group, numbers_of
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.values import kind
+from dustrun.core.expression.runtime import arithmetic, operators
+from dustrun.core.expression.runtime.arithmetic import WIDE, Number
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.values import kind
 
 numbers = Group("Numbers")
 

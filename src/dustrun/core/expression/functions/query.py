@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core import exact_json
-from dustrun.core.expression import arithmetic
-from dustrun.core.expression.border import compact, to_json
-from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.operators import NO, OPERATORS, contained, is_number, same
+from dustrun.core.expression.runtime import arithmetic
+from dustrun.core.expression.runtime.border import compact, to_json
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.operators import NO, OPERATORS, contained, is_number, same
+from dustrun.core.values import exact_json
 
 MAX_QUERY = 1000
 MAX_NESTING = 50

@@ -9,12 +9,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression import arithmetic, literals, times
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.table import Group, is_digits
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.typenames import type_of
-from dustrun.core.expression.values import Duration, Timestamp, TypeName
+from dustrun.core.expression.runtime import arithmetic, times
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.typenames import type_of
+from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName
+from dustrun.core.expression.syntax import literals
 
 standard = Group("CEL")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import Any
 
-from dustrun.core.expression import times
-from dustrun.core.expression.fault import Fault
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.values import Lazy, kind, read_all
+from dustrun.core.expression.runtime import times
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.values import Lazy, kind, read_all
 
 #: a parameter's type → the kinds it takes; no kinds: anything that is a value
 _TYPES: dict[str, frozenset[str]] = {

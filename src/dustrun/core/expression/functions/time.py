@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from dustrun.core.expression import arithmetic, times
-from dustrun.core.expression.fault import Fault
 from dustrun.core.expression.functions.calendar_text import read_pattern, write_pattern
 from dustrun.core.expression.functions.table import Group
-from dustrun.core.expression.limits import Meter
-from dustrun.core.expression.values import Duration, Timestamp
+from dustrun.core.expression.runtime import arithmetic, times
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.values import Duration, Timestamp
 
 time = Group("Time")
 

@@ -1,0 +1,169 @@
+"""`dustrun connector`: stored credentials. Secrets are read from a file or standard input, never from the command line,
+where other users of the machine and the shell's history would see them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import Client, segment
+from dustrun.cli.http.failures import CliError, Exit
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, parse_json, read_file
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import show_one, show_page, table
+
+app = typer.Typer(no_args_is_help=True, help="Store credentials for outside systems, look at them, try them.")
+Connector = Annotated[str, typer.Argument(metavar="CONNECTOR", help="Name or id.")]
+DataFile = Annotated[
+    str | None,
+    typer.Option("--data", metavar="FILE", help="JSON file with the type's data; - reads standard input."),
+]
+Hosts = Annotated[
+    list[str] | None, typer.Option("--host", help="A host that the credential may be sent to; repeatable.")
+]
+MovesMoney = Annotated[
+    bool | None,
+    typer.Option("--moves-money/--moves-no-money", help="Whether what it opens can move money.", show_default=False),
+]
+
+_COLUMNS = ["connector", "name", "type", "hosts", "moves money", "updated"]
+_PAGE = 100
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    money = "yes" if item["movesMoney"] else "no"
+    return [item["id"], item["name"], item["type"], " ".join(item["allowedHosts"]), money, item["updatedAt"]]
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    show_one(found, _COLUMNS, _row, as_json)
+
+
+def _path(client: Client, named: str) -> str:
+    """The route of the connector with that id, or with that name when only one has it."""
+    if named.startswith("conn_"):
+        return f"/v1/connectors/{segment(named)}"
+    found: list[str] = []
+    offset, more = 0, True
+    while more:
+        page = client.get("/v1/connectors", limit=_PAGE, offset=offset)
+        found += [item["id"] for item in page["items"] if item["name"] == named]
+        offset, more = offset + _PAGE, page["hasMore"]
+    if len(found) != 1:
+        why = f"{len(found)} connectors are called" if found else "No connector is called"
+        raise CliError(f'{why} "{named}".', hint="`dustrun connector list` shows names and ids.")
+    return f"/v1/connectors/{segment(found[0])}"
+
+
+def _read_data(source: str | None) -> Any:
+    if source is None:
+        return None
+    text = sys.stdin.read() if source == "-" else read_file(Path(source))
+    return parse_json("standard input" if source == "-" else source, text)
+
+
+@app.command("list")
+def list_connectors(
+    type_: Annotated[str | None, typer.Option("--type", help="Only those of this type.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List connectors, newest first."""
+    page = client_of(server, key).get("/v1/connectors", type=type_, limit=limit, offset=offset)
+    show_page(page, _COLUMNS, _row, as_json, spare=("updated", "moves money", "hosts"))
+
+
+@app.command()
+def create(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Like http-bearer; /v1/connector-types lists them.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    data: DataFile = None,
+    host: Hosts = None,
+    moves_money: MovesMoney = None,
+    description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Store a connector: `dustrun connector create http-bearer Orders --host api.example.com --data secret.json`."""
+    if data is None:
+        hint = 'Put it into a file that only you can read, like {"token": "…"}, or pipe it in with --data -.'
+        raise CliError("Say with --data where the connector's data is.", hint=hint)
+    body = {"type": type_, "name": name, "data": _read_data(data), "allowedHosts": host or []}
+    body |= {"movesMoney": moves_money, "description": description}
+    given = {field: value for field, value in body.items() if value is not None}
+    _show(client_of(server, key).post("/v1/connectors", given), as_json)
+
+
+@app.command()
+def show(connector: Connector, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show a connector without its secrets."""
+    client = client_of(server, key)
+    found = client.get(_path(client, connector))
+    _show(found, as_json)
+    if not as_json:
+        table(["field", "value"], [[name, value] for name, value in found["maskedData"].items()])
+
+
+@app.command()
+def update(
+    connector: Connector,
+    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    data: DataFile = None,
+    host: Hosts = None,
+    moves_money: MovesMoney = None,
+    description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Change a connector. A secret that the data leaves out keeps its value; a new host needs the secrets again."""
+    body = {"name": name, "data": _read_data(data), "allowedHosts": host, "movesMoney": moves_money}
+    body["description"] = description
+    given = {field: value for field, value in body.items() if value is not None}
+    if not given:
+        raise CliError("Say what is to change: --name, --data, --host, --moves-money or --description.")
+    client = client_of(server, key)
+    _show(client.put(_path(client, connector), given), as_json)
+
+
+@app.command()
+def delete(
+    connector: Connector,
+    force: Annotated[bool, typer.Option("--force", help="Although workflows use it.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Delete a connector and its secrets."""
+    client = client_of(server, key)
+    found = client.call("DELETE", _path(client, connector) + ("?force=true" if force else ""))
+    if as_json:
+        output.write_json(found)
+    else:
+        output.note(f"{found['name']} ({found['id']}) is deleted.")
+
+
+@app.command("test")
+def try_connector(
+    connector: Connector,
+    url: Annotated[str | None, typer.Option("--url", help="Address to ask instead of the data's testUrl.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Try a connector's credential; status 1 when it is not accepted."""
+    client = client_of(server, key)
+    found = client.post(f"{_path(client, connector)}/test", {"url": url} if url else {})
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(found["message"])
+    if not found["ok"]:
+        raise typer.Exit(Exit.FAILURE)

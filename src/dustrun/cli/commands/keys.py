@@ -1,0 +1,111 @@
+"""`dustrun keys`: API keys, what they may do, and what was done with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import segment
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import show_one, show_page
+
+app = typer.Typer(no_args_is_help=True, help="Make API keys, look at them, end them.")
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of the key, key_….")]
+
+_COLUMNS = ["key", "name", "may", "limited to", "made", "last used", "ends", "revoked"]
+_REQUESTS = ["at", "key", "method", "route", "status", "request"]
+
+
+def _row(key: dict[str, Any]) -> list[Any]:
+    limits = [*(key.get("workflowIds") or ()), *(key.get("walletIds") or ())]
+    return [
+        key["id"],
+        key["name"],
+        " ".join(key["permissions"]),
+        " ".join(limits) or None,
+        key["createdAt"],
+        key["lastUsedAt"],
+        key["expiresAt"],
+        key["revokedAt"],
+    ]
+
+
+def _request_row(item: dict[str, Any]) -> list[Any]:
+    return [item["at"], item["keyId"], item["method"], item["route"], item["status"], item["requestId"]]
+
+
+@app.command("list")
+def list_keys(
+    limit: Limit = 20, offset: Offset = 0, as_json: AsJson = False, server: Server = SERVER, key: Key = None
+) -> None:
+    """List API keys, newest first."""
+    page = client_of(server, key).get("/v1/api-keys", limit=limit, offset=offset)
+    spare = ("revoked", "ends", "last used", "made", "limited to")
+    show_page(page, _COLUMNS, _row, as_json, spare=spare)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    permission: Annotated[
+        list[str] | None, typer.Option("--permission", "-p", help="What it may do, like run:read; repeatable.")
+    ] = None,
+    scope: Annotated[str | None, typer.Option("--scope", help="A preset instead: read or read-write.")] = None,
+    workflow: Annotated[
+        list[str] | None, typer.Option("--workflow", help="Only this workflow, by name or id; repeatable.")
+    ] = None,
+    wallet: Annotated[list[str] | None, typer.Option("--wallet", help="Only this wallet, by id; repeatable.")] = None,
+    expires: Annotated[str | None, typer.Option("--expires", help="RFC 3339 time at which it ends.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make an API key. It is shown this once."""
+    if bool(permission) == bool(scope):
+        raise CliError("Say what the key may do: either --permission, as often as needed, or --scope.")
+    client = client_of(server, key)
+    body: dict[str, Any] = {"name": name, "description": description, "scope": scope, "expiresAt": expires}
+    body |= {"permissions": permission or None, "walletIds": wallet or None}
+    body["workflowIds"] = [workflow_id(client, named) for named in workflow] if workflow else None
+    made = client.post("/v1/api-keys", {field: value for field, value in body.items() if value is not None})
+    if as_json:
+        output.write_json(made)
+        return
+    output.say(made["key"])
+    output.note(f"{made['id']}: keep the key now, it is not shown again.")
+
+
+@app.command("show")
+def show_key(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show one API key, without the key itself."""
+    found = client_of(server, key).get(f"/v1/api-keys/{segment(key_id)}")
+    show_one(found, _COLUMNS, _row, as_json)
+
+
+@app.command()
+def revoke(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """End an API key, at once and for good."""
+    found = client_of(server, key).call("DELETE", f"/v1/api-keys/{segment(key_id)}")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Revoked {found['name']} ({key_id}) at {found['revokedAt']}.")
+
+
+@app.command()
+def requests(
+    of: Annotated[str | None, typer.Option("--of", metavar="KEY", help="Only those made with this key.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List the requests that were made with keys, newest first."""
+    page = client_of(server, key).get("/v1/api-keys/requests", apiKeyId=of, limit=limit, offset=offset)
+    show_page(page, _REQUESTS, _request_row, as_json, spare=("request", "key"))

@@ -1,0 +1,185 @@
+"""`dustrun runs`: the runs there were and are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import segment
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_json_option
+from dustrun.cli.render import output, watching
+from dustrun.cli.render.tables import gap, show_one, show_page, table
+
+app = typer.Typer(no_args_is_help=True, help="Look at runs, stop them, run them again.")
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, run_….")]
+
+_COLUMNS = ["run", "status", "mode", "workflow", "version", "started", "ended"]
+
+
+@app.command("list")
+def list_runs(
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Name or id of a workflow.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="running, waiting, success, partial, …")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="live, simulate or dust.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="RFC 3339 time; only runs that began later.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List runs, newest first."""
+    client = client_of(server, key)
+    chosen = workflow_id(client, workflow) if workflow else None
+    page = client.get("/v1/runs", workflowId=chosen, status=status, mode=mode, since=since, limit=limit, offset=offset)
+    show_page(page, _COLUMNS, _row, as_json, spare=("ended", "version"))
+
+
+def _row(run: dict[str, Any]) -> list[Any]:
+    return [
+        run["id"],
+        run["status"],
+        run.get("mode"),
+        run.get("workflowName") or run.get("workflowId") or "(inline)",
+        run.get("workflowVersion"),
+        run.get("startedAt"),
+        run.get("finishedAt"),
+    ]
+
+
+@app.command("get")
+def get_run(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show one run with its nodes."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}")
+    show_one(found, _COLUMNS, _row, as_json)
+    if as_json:
+        return
+    gap()
+    state = found.get("executionState") or {}
+    table(["node", "status", "attempt", "result or error"], list(_node_rows(state, "")))
+
+
+def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
+    """A row a node; those inside loops by their path, like each[3].pay."""
+    for node_id, node in state.items():
+        path = frame + node_id
+        shown = node.get("error") or node.get("result")
+        yield [path, node["status"], node.get("attempt"), None if shown is None else output.compact(shown)]
+        for index, inside in enumerate(node.get("iterations") or ()):
+            yield from _node_rows(inside, f"{path}[{index}].")
+
+
+@app.command()
+def effects(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of runs, run_…; several stand side by side.")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what a run did, or would do: who pays what to whom, fees, approvals, what was not sent, what was assumed."""
+    client = client_of(server, key)
+    found = [client.get(f"/v1/runs/{segment(run)}/effects") for run in runs]
+    if as_json:
+        for one in found:
+            output.write_json(one)
+        return
+    from dustrun.cli.render import report, side_by_side  # slow import
+
+    output.draw(report.draw(found[0]) if len(found) == 1 else side_by_side.draw(found))
+
+
+@app.command()
+def compare(
+    run: RunId,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Id of the other run, run_….")],
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what differs between two runs of a workflow, a rehearsal and the real one."""
+    found = client_of(server, key).get(f"/v1/runs/{segment(run)}/compare/{segment(other)}")
+    if as_json:
+        output.write_json(found)
+        return
+    from dustrun.cli.render import comparison  # slow import
+
+    output.draw(comparison.draw(found))
+
+
+@app.command()
+def cancel(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Ask a running or waiting run to end."""
+    found = client_of(server, key).post(f"/v1/runs/{segment(run)}/cancel")
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"Asked {run} to end; it is cancelled when what it began is settled.")
+
+
+@app.command()
+def retry(
+    run: RunId,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it, print its id, do not watch.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Run a failed, partial or cancelled run again; what succeeded keeps its results."""
+    client = client_of(server, key)
+    started = client.post(f"/v1/runs/{segment(run)}/retry")
+    if detach:
+        output.write_json(started) if as_json else output.say(f"Started {started['runId']}.")
+        return
+    stream = watching.open_stream(client, started["runId"])
+    raise typer.Exit(watching.follow(client, started["runId"], stream, as_json=as_json))
+
+
+@app.command()
+def resolve(
+    run: RunId,
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="Id of the uncertain node; in a loop its path, each[3].pay.")
+    ],
+    happened: Annotated[
+        bool | None,
+        typer.Option("--happened/--not-happened", help="Whether the effect took place.", show_default=False),
+    ] = None,
+    result: Annotated[
+        str | None, typer.Option("--result", metavar="JSON|@FILE", help="With --happened: the node's result.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Say what became of a node that is `uncertain`."""
+    if happened is None:
+        raise CliError("Say --happened or --not-happened.", hint="Look at the other side first: did it arrive?")
+    body: dict[str, Any] = {"outcome": "happened" if happened else "notHappened"}
+    if result is not None:
+        body["result"] = read_json_option("result", result)
+    client = client_of(server, key)
+    found = client.post(f"/v1/runs/{segment(run)}/nodes/{segment(node)}/resolve", body)
+    if as_json:
+        output.write_json(found)
+    else:
+        output.say(f"{node} is settled. Watch the run: dustrun runs watch {run}")
+
+
+@app.command()
+def watch(
+    run: RunId,
+    detach_on_wait: Annotated[
+        bool, typer.Option("--detach-on-wait", help="Leave with status 5 when the run waits.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Watch a run from its first event to its end; it need not have begun."""
+    client = client_of(server, key)
+    stream = watching.open_stream(client, run)
+    raise typer.Exit(watching.follow(client, run, stream, as_json=as_json, detach_on_wait=detach_on_wait))

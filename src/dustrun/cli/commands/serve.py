@@ -1,0 +1,107 @@
+"""`dustrun serve`: starts a server."""
+
+from __future__ import annotations
+
+import errno
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dustrun.cli.http.failures import CliError, Exit
+from dustrun.cli.http.naming import meant
+from dustrun.cli.render import output
+from dustrun.core.text.wording import explain
+from dustrun.errors import DustrunError
+
+if TYPE_CHECKING:
+    from dustrun.settings import Settings
+
+_HINT = "docs/reference/settings.md lists every setting."
+
+
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.", show_default="8080")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Folder of the SQLite file and the owner's key.", show_default="data"),
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option("--database-url", help="Store elsewhere, e.g. postgresql://…", show_default="SQLite")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="debug, info, warning or error.", show_default="info")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", help="json or text.", show_default="json")] = None,
+) -> None:
+    """Start a server.
+
+    Every setting is also an environment variable: DUSTRUN_ and its name in capitals, like DUSTRUN_OUTBOUND_ALLOW; or
+    a line of dustrun.toml. Flags win over variables, those over the file. docs/reference/settings.md lists them.
+    """
+    given = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    settings = read_settings({name: value for name, value in given.items() if value is not None})
+    _start(settings)
+
+
+def _start(settings: Settings) -> None:
+    gc.disable()  # until the server is ready: nearly all that a start makes stays
+    from dustrun.app import serve as start  # slow import
+
+    try:
+        start(settings, lambda address, _: _announce(address, settings))
+    except DustrunError as error:
+        raise CliError(error.message, exit=Exit.SERVER) from error
+    except OSError as error:
+        hint = None
+        if error.errno == errno.EADDRINUSE:
+            hint = f"Something else listens on port {settings.port}; choose another with --port, or 0 for any free one."
+        raise CliError(f"The server cannot start: {error}.", exit=Exit.SERVER, hint=hint) from error
+
+
+def _announce(address: str, settings: Settings) -> None:
+    key = settings.data_dir / "owner.key"
+    lines = [f"Listening on {address}", f"  documentation  {address}/docs"]
+    if key.exists():
+        lines.append(f"  key            {key}  (the owner's; keep it to yourself)")
+    store = settings.data_dir if settings.database_url is None else "as DUSTRUN_DATABASE_URL says"
+    lines.append(f"  data           {store}")
+    output.say("\n".join(lines))
+
+
+def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
+    """What is wrong with a setting, by the name of its variable, wherever it was set."""
+    place = [str(part) for part in found["loc"]]
+    told = explain(found["type"], found["msg"])
+    if found["type"] == "extra_forbidden" and len(place) == 1:
+        told = f"There is no such setting. {meant(place[0], known) or ''}".rstrip()
+    return {"field": f"DUSTRUN_{'.'.join(place).upper()}", "message": told}
+
+
+def read_settings(flags: dict[str, Any]) -> Settings:
+    """The settings from flags, environment and file; what is wrong with them is told by name."""
+    from pydantic import ValidationError  # slow import
+    from pydantic_settings import SettingsError  # slow import
+
+    from dustrun.settings import Settings  # slow import
+
+    try:
+        return Settings(**flags)
+    except SettingsError as error:  # its text names the field and not the value, which may be secret
+        raise CliError(f"A setting is not the JSON that it has to be: {error}.", hint=_HINT) from None
+    except ValidationError as error:
+        known = list(Settings.model_fields)
+        details = [_misset(found, known) for found in error.errors(include_url=False)]
+        raise CliError("The settings are not valid.", details=details, hint=_HINT) from error

@@ -1,0 +1,243 @@
+"""`dustrun workflow`: make, check and publish workflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import Client, segment
+from dustrun.cli.http.documents import is_file, read_document
+from dustrun.cli.http.failures import CliError, Exit
+from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import gap, show_one, show_page, table
+from dustrun.core.values import exact_json
+
+app = typer.Typer(no_args_is_help=True, help="Make, check and publish workflows.")
+Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name or id.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A definition, or one with name and description around it.")]
+
+_COLUMNS = ["workflow", "name", "status", "draft", "live", "nodes", "updated"]
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    return [
+        item["id"],
+        item["name"],
+        item["status"],
+        item.get("draftVersion"),
+        item.get("liveVersion"),
+        item.get("nodeCount"),
+        item.get("updatedAt"),
+    ]
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    show_one(found, _COLUMNS, _row, as_json)
+
+
+@app.command("list")
+def list_workflows(
+    q: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Part of the name or description.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="draft, active, paused or archived.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List workflows."""
+    page = client_of(server, key).get("/v1/workflows", q=q, status=status, limit=limit, offset=offset)
+    show_page(page, _COLUMNS, _row, as_json, spare=("nodes", "updated", "live"))
+
+
+@app.command()
+def get(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show a workflow with its definition."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/workflows/{segment(workflow_id(client, workflow))}")
+    _show(found, as_json)
+    if not as_json:
+        nodes = found["definition"]["nodes"].items()
+        gap()
+        table(["node", "type", "children"], [[id, n["type"], " ".join(n.get("children", ()))] for id, n in nodes])
+
+
+@app.command()
+def create(
+    file: File,
+    name: Annotated[str | None, typer.Option("--name", help="Default: the file's own name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Create a workflow from a file; it begins as a draft."""
+    document = read_document(file)
+    body = {
+        "name": name or document.name,
+        "description": document.description if description is None else description,
+        "definition": document.definition,
+    }
+    found = client_of(server, key).post("/v1/workflows", body)
+    _show(found, as_json)
+    if not as_json:
+        output.note(f"Try it: dustrun run {found['id']} --simulate")
+
+
+@app.command()
+def validate(file: File, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Check a file without saving it; status 1 when it has problems."""
+    document = read_document(file)
+    body = {"definition": document.definition, "name": document.name}
+    found = client_of(server, key).post("/v1/workflows/validate", body)
+    if as_json:
+        output.write_json(found)
+    else:
+        _tell_findings(file, found)
+    if not found["valid"]:
+        raise typer.Exit(Exit.FAILURE)
+
+
+def _tell_findings(file: Path, found: dict[str, Any]) -> None:
+    _tell_problems(found["errors"], found.get("warnings") or [])
+    if found["valid"]:
+        output.say(f"{file} is valid.")
+
+
+def _tell_problems(problems: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
+    for title, items in (("Problem", problems), ("Warning", warnings)):
+        for item in items:
+            where = item.get("field") or item.get("nodeId") or "definition"
+            output.say(f"{title}: {where}: {item['message']}  [{item['code']}]")
+
+
+@app.command()
+def publish(
+    workflow: Workflow,
+    expected_version: Annotated[int | None, typer.Option("--expected-version", help="Refuse any other draft.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make the draft live."""
+    body = {} if expected_version is None else {"expectedVersion": expected_version}
+    _steer(client_of(server, key), workflow, "publish", body, as_json)
+
+
+@app.command()
+def pause(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Stop the triggers of an active workflow."""
+    _steer(client_of(server, key), workflow, "pause", {}, as_json)
+
+
+@app.command()
+def resume(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Arm the triggers of a paused workflow again."""
+    _steer(client_of(server, key), workflow, "resume", {}, as_json)
+
+
+@app.command("export")
+def export_workflow(
+    workflow: Workflow,
+    format: Annotated[str, typer.Option("--format", help="json or yaml.")] = "yaml",
+    version: Annotated[int | None, typer.Option("--version", help="By default the draft, else the live one.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="The file to write; default: standard output.")] = None,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Write a workflow as one portable file, without secrets and ids."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}/export"
+    found = client.get(path, format=format, version=version)
+    if to is None:
+        output.say(found["content"].removesuffix("\n"))
+        return
+    try:
+        to.write_text(found["content"], encoding="utf-8")
+    except OSError as error:
+        raise CliError(f'Cannot write "{to}": {error.strerror}.') from None
+    output.note(f"Written: {to}")
+
+
+@app.command("import")
+def import_workflow(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    name: Annotated[str | None, typer.Option("--name", help="Another name than the file's.")] = None,
+    bind: Annotated[
+        list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make a draft of an exported file; nothing is run."""
+    body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or [])}
+    if name is not None:
+        body["name"] = name
+    found = client_of(server, key).post("/v1/workflows/import", body)
+    if as_json:
+        output.write_json(found)
+        return
+    _show(found["workflow"], as_json)
+    for reference in found["toBind"]:
+        output.say(f"To bind: {reference['name']} ({reference['kind']}) at {', '.join(reference['fields'])}")
+    _tell_problems([item for item in found["problems"] if item["code"] != "unbound"], found["warnings"])
+
+
+def _bindings(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        reference, _, value = one.partition("=")
+        if not reference or not value:
+            raise CliError(f'"{one}" is no binding.', hint="A binding is like wallet-1=wal_01k9w3x7q2c4v6b8n0m1a2s3d4.")
+        found[reference] = value
+    return found
+
+
+@app.command()
+def diff(
+    workflow: Workflow,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="By default the current one.")] = None,
+    against: Annotated[int | None, typer.Option("--against", help="By default the version before.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what differs between two versions."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}"
+    number = version or client.get(path)["version"]
+    found = client.get(f"{path}/versions/{number}/diff", against=against)
+    if as_json:
+        output.write_json(found)
+    else:
+        _tell_differences(found)
+
+
+def _tell_differences(found: dict[str, Any]) -> None:
+    output.say(f"Version {found['from']} → {found['to']}{': equal' if found['equal'] else ''}")
+    for sign, node_ids in (("+", found["nodesAdded"]), ("-", found["nodesRemoved"])):
+        for node_id in node_ids:
+            output.say(f"{sign} {node_id}")
+    for node in found["nodesChanged"]:
+        output.say(f"~ {node['nodeId']}")
+        _tell_changes(node["changes"])
+    if found["otherChanges"]:
+        output.say("~ beside the nodes")
+        _tell_changes(found["otherChanges"])
+
+
+def _tell_changes(changes: list[dict[str, Any]]) -> None:
+    for change in changes:
+        before, after = (exact_json.dumps_text(change[side]) if side in change else "–" for side in ("before", "after"))
+        output.say(f"    {change['path']}: {before} → {after}")
+
+
+def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:
+    if is_file(workflow):
+        raise CliError(f'"{workflow}" is a file; create the workflow first: dustrun workflow create {workflow}')
+    _show(client.post(f"/v1/workflows/{segment(workflow_id(client, workflow))}/{verb}", body), as_json)

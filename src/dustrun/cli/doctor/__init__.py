@@ -1,0 +1,1 @@
+"""`dustrun doctor`: checks of the machine, the store and the wallets."""

@@ -1,0 +1,266 @@
+"""What `dustrun doctor` looks at in the store itself, past any server; a store is never made or changed by it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun import clock
+from dustrun.cli.doctor import checkups_money
+from dustrun.cli.doctor.checkups_machine import answers_as_ours
+from dustrun.cli.doctor.finding import Finding
+from dustrun.errors import DustrunError
+from dustrun.settings import Settings
+from dustrun.storage.backup import copy_detection
+from dustrun.storage.db import migrate, store_facts
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import file_of
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import runs
+from dustrun.storage.secrets.vault import Vault
+
+_MIB = 2**20
+_LARGE_WAL = 64 * _MIB
+_CHECK_UP_TO = 256 * _MIB
+_LATE_MS = 60_000
+_SKEW_MS = 2000
+_RESTORED_LONG_AGO_MS = 7 * 86_400_000
+
+_IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
+_LATE = Statement(
+    sa.select(sa.func.count(), sa.func.min(runs.c.wake_at)).where(
+        _IS_OPEN, runs.c.status == "waiting", runs.c.wake_at < sa.bindparam("before", type_=sa.BigInteger)
+    )
+)
+_OPEN = Statement(sa.select(sa.func.count()).where(_IS_OPEN))
+
+
+def store(settings: Settings) -> list[Finding]:
+    """Everything about the store that the settings name."""
+    url = settings.store_url()
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        return [Finding("store", "ok", f'"{parsed.database}" is not there; the first `dustrun serve` makes it')]
+    try:
+        database = Database(url)
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        return [Finding("store", "bad", f"the database URL cannot be used: {error}", "Check DUSTRUN_DATABASE_URL.")]
+    try:
+        return _look(settings, database)
+    finally:
+        database.close()
+
+
+def _look(settings: Settings, database: Database) -> list[Finding]:
+    first = schema(database)
+    if first.state == "bad":
+        return [first]
+    findings = [first]
+    if database.is_sqlite:
+        path = Path(sa.make_url(settings.store_url()).database or "")
+        findings += [whole(path), write_ahead_log(path), *safety(settings)]
+    else:
+        findings += [clock_of(database), *postgresql(database)]
+    running = lock(settings, database)
+    findings.append(running)
+    if migrate.revision_of(database) == migrate.head():
+        findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
+        findings += checkups_money.local(settings, database)
+    return findings
+
+
+def schema(database: Database) -> Finding:
+    """Whether the store can be reached, and is of this version."""
+    try:
+        revision = migrate.revision_of(database)
+    except DustrunError as error:
+        mend = "Is the database up, and are host, name and password in DUSTRUN_DATABASE_URL right?"
+        return Finding("store", "bad", error.message, mend if not database.is_sqlite else "Restore a backup.")
+    if revision is None:
+        return Finding("store", "ok", "empty; the first `dustrun serve` fills it")
+    if revision > migrate.head():
+        mend = "Start the newer version again, or restore a backup that was made before it ran."
+        says = f'the schema is "{revision}", newer than "{migrate.head()}" of this version'
+        return Finding("store", "bad", says, mend)
+    if revision < migrate.head():
+        mend = "The next start brings it up to date, which cannot be undone: dustrun backup first."
+        return Finding("store", "warning", f'the schema is "{revision}", this version has "{migrate.head()}"', mend)
+    return Finding("store", "ok", f'schema "{revision}"')
+
+
+def whole(path: Path) -> Finding:
+    """Whether a SQLite file is sound; a large one is not read whole."""
+    if path.stat().st_size > _CHECK_UP_TO:
+        return Finding("database file", "ok", f"{path.stat().st_size // _MIB} MiB, too large to be read whole here")
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+    except sqlite3.DatabaseError as error:
+        found = [str(error)]
+    if found == ["ok"]:
+        return Finding("database file", "ok", "sound")
+    mend = "Stop the server, keep a copy of the folder, and restore the newest backup: dustrun restore FILE --replace."
+    return Finding("database file", "bad", f"damaged: {'; '.join(found)[:300]}", mend)
+
+
+def write_ahead_log(path: Path) -> Finding:
+    """Whether SQLite's log of writes gets back into the database: a reader that never ends keeps it growing."""
+    log = path.with_name(path.name + "-wal")
+    size = log.stat().st_size if log.exists() else 0
+    says = f"{size / _MIB:.1f} MiB"
+    if size <= _LARGE_WAL:
+        return Finding("write-ahead log", "ok", says)
+    mend = "Some program keeps the database open for reading (a copy, a browser of databases): end it."
+    return Finding("write-ahead log", "warning", f"{says}: it does not get back into the database", mend)
+
+
+def safety(settings: Settings) -> list[Finding]:
+    """Whether a power cut can take something away that callers were told is kept."""
+    if settings.sqlite_synchronous == "FULL":
+        return []
+    mend = "Unset DUSTRUN_SQLITE_SYNCHRONOUS, unless you can bear that."
+    says = "NORMAL: the last moment can be lost when the power fails, though callers were told that it is kept"
+    return [Finding("durability", "warning", says, mend)]
+
+
+def postgresql(database: Database) -> list[Finding]:
+    """The same for PostgreSQL."""
+    shown = database.read_now(lambda tx: tx.one(Statement(sa.text("SELECT current_setting('fsync')"))))
+    if shown is not None and shown[0] == "on":
+        return [Finding("durability", "ok", "PostgreSQL keeps what it commits")]
+    mend = "Set fsync = on in postgresql.conf: without it a power cut can damage the whole database."
+    return [Finding("durability", "bad", "PostgreSQL runs with fsync = off", mend)]
+
+
+def clock_of(database: Database) -> Finding:
+    """Whether this machine's clock and the database's agree."""
+    before = clock.now_ms()
+    row = database.read_now(
+        lambda tx: tx.one(Statement(sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")))
+    )
+    assert row is not None
+    apart = abs(int(row[0]) - (before + clock.now_ms()) // 2)
+    if apart <= _SKEW_MS:
+        return Finding("database clock", "ok", "it agrees with this machine's")
+    mend = "Turn on time synchronisation on both machines (timedatectl set-ntp true)."
+    return Finding("database clock", "warning", f"it is {apart / 1000:.0f} s apart from this machine's", mend)
+
+
+def lock(settings: Settings, database: Database) -> Finding:
+    """Who holds the store, and whether that is a server that answers."""
+    holder = _file_holder(file_of(database, settings.data_dir)) if database.is_sqlite else _session(database)
+    if holder is None:
+        return Finding("lock", "ok", "no server holds the store")
+    if answers_as_ours(settings):
+        return Finding("lock", "ok", f"held by the server ({holder})")
+    mend = (
+        "A server that stops or hangs, or one at another address: look at it, and end it if it hangs. The lock goes "
+        "with its process; the file itself means nothing."
+    )
+    says = f"{holder} holds the store, and no server answers at {settings.host}:{settings.port}"
+    return Finding("lock", "warning", says, mend)
+
+
+def _file_holder(path: Path) -> str | None:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _process_of(os.fstat(handle).st_ino)
+    finally:
+        os.close(handle)
+    return None
+
+
+def _process_of(inode: int) -> str:
+    """The process that holds a lock on a file, as Linux tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            parts = line.split()
+            if parts[1] == "FLOCK" and parts[5].rpartition(":")[2] == str(inode):
+                return f"process {parts[4]}"
+    return "a process"
+
+
+def _session(database: Database) -> str | None:
+    query = (
+        "SELECT a.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory'"
+        " AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND a.application_name LIKE 'dustrun%' LIMIT 1"
+    )
+    row = database.read_now(lambda tx: tx.one(Statement(sa.text(query))))
+    return f"the database's session {row[0]}" if row else None
+
+
+def secrets(settings: Settings, database: Database) -> Finding:
+    """Whether the master key opens what the store has sealed."""
+    try:
+        Vault(settings.master_key_file).unlock(database)
+    except DustrunError as error:
+        return Finding("secrets", "bad", error.message, "Without it connectors and wallets cannot be used.")
+    return Finding("secrets", "ok", "the master key opens what is sealed, or nothing is")
+
+
+def late_runs(settings: Settings, database: Database) -> list[Finding]:
+    """Runs whose time has come and that nobody takes up."""
+    now = clock.now_ms()
+
+    def query(tx: Tx) -> tuple[Any, Any]:
+        return tx.one(_LATE, before=now - _LATE_MS), tx.one(_OPEN)
+
+    late, unfinished = database.read_now(query)
+    running = answers_as_ours(settings)
+    if late[0]:
+        since = clock.to_rfc3339(int(late[1]))
+        says = f"{late[0]} waiting runs should have gone on, the first at {since}"
+        mend = "No server runs: start one." if not running else "Look at the server's log, then restart it."
+        return [Finding("waiting runs", "bad" if running else "warning", says, mend)]
+    if unfinished[0] and not running:
+        says = f"{unfinished[0]} runs are unfinished, and no server runs"
+        return [Finding("waiting runs", "warning", says, "They go on when one starts.")]
+    return [Finding("waiting runs", "ok", f"{unfinished[0]} unfinished, none late")]
+
+
+def restored(database: Database) -> list[Finding]:
+    """Whether the store came out of a backup or is a copy, so that what happened since is missing."""
+    here = copy_detection.find(database)
+    before = database.read_now(copy_detection.recorded)
+    if before is not None and not before.is_same(here):
+        says = "it lies elsewhere than where it was last served: it is a copy, or it was moved"
+        mend = (
+            "If it was moved, and no server will ever run on what it was moved from, say dustrun moved before the next "
+            "start. Else start it: what its open runs would spend waits for a person."
+        )
+        return [Finding("place of the store", "warning", says, mend)]
+    facts: list[Callable[[Tx], str | None]] = [
+        lambda tx: store_facts.find(tx, store_facts.RESTORED_AT),
+        lambda tx: store_facts.find(tx, store_facts.RESTORED_FROM),
+    ]
+    at, taken = (database.read_now(fact) for fact in facts)
+    if at is None:
+        return []
+    when = clock.to_rfc3339(int(at))
+    says = f"found to be a copy at {when}" if taken is None else f"restored at {when}, from {_moment(taken)}"
+    if clock.now_ms() - int(at) > _RESTORED_LONG_AGO_MS:
+        return [Finding("backup", "ok", says)]
+    mend = (
+        "Stop the server that it comes from for good; runs that were open spend when you release their wallets "
+        "(dustrun tx release). Check what else was sent since."
+    )
+    if taken is None:
+        mend += " If it was moved and not copied, stop its server and say dustrun moved."
+    return [Finding("backup", "warning", says, mend)]
+
+
+def _moment(at_ms: str) -> str:
+    return clock.to_rfc3339(int(at_ms))

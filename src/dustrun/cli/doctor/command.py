@@ -1,0 +1,51 @@
+"""`dustrun doctor`: looks at everything that commonly goes wrong, and says how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dustrun.cli.http.failures import Exit
+from dustrun.cli.http.options import SERVER, AsJson, Key, Server
+from dustrun.cli.render import output
+
+if TYPE_CHECKING:
+    from dustrun.cli.doctor.finding import Finding
+
+_SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "bad": ("✗", "red")}
+
+
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Look at this machine only, at no server.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Check the installation and the server; status 1 when something is bad."""
+    from dustrun.cli.doctor import checkups  # slow import
+
+    findings = checkups.local()
+    if not offline:
+        told = checkups.remote(server, key)
+        findings += told
+        if all(finding.state != "bad" for finding in told):
+            findings += checkups.chains(server, key)
+    if as_json:
+        output.write_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _show(finding)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(Exit.FAILURE)
+
+
+def _show(finding: Finding) -> None:
+    from rich.text import Text  # slow import
+
+    sign, style = _SIGNS[finding.state]
+    line = Text().append(f"{sign} ", style=style).append(finding.name, style="bold").append(f"  {finding.says}")
+    output.console().print(line)
+    if finding.mend:
+        output.console().print(Text(f"    {finding.mend}", style="dim"))

@@ -1,0 +1,134 @@
+"""A small HTTP client for one Dustrun server: the envelope taken off, failures as `CliError`, numbers exact."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from dustrun.cli.http.failures import CliError, Exit, hint_for
+from dustrun.core.values import exact_json
+
+DEFAULT_SERVER = "http://127.0.0.1:8080"
+_TIMEOUT_S = 60.0
+
+
+class Unreachable(CliError):
+    """No answer; whether the request arrived is not known."""
+
+    def __init__(self, server: str, cause: Exception) -> None:
+        super().__init__(
+            f"No answer from {server}: {cause or type(cause).__name__}.",
+            exit=Exit.SERVER,
+            hint="Is it running? `dustrun serve` starts one, `dustrun doctor` looks closer; --server or DUSTRUN_SERVER "
+            "says where it is.",
+        )
+
+
+def key_file() -> Path:
+    """Where the first start of a server on this machine writes the owner's key."""
+    return Path(os.environ.get("DUSTRUN_DATA_DIR", "data")) / "owner.key"
+
+
+def find_key(given: str | None) -> str | None:
+    """The key that was given, else the owner's when this user can read it."""
+    if given:
+        return given.strip()
+    try:
+        return key_file().read_text().strip()
+    except OSError:
+        return None
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
+
+
+class Client:
+    """One server and one key. Each call has a connection of its own."""
+
+    def __init__(self, server: str, key: str | None, timeout_s: float = _TIMEOUT_S) -> None:
+        parts = urlsplit(server if "://" in server else f"http://{server}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CliError(f'"{server}" is not the address of a server.', hint=f"An address is like {DEFAULT_SERVER}.")
+        self.server = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        self._parts = parts
+        self._key = key
+        self._timeout_s = timeout_s
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The `data` of a GET; parameters that are None are left out."""
+        given = [(name, str(value)) for name, value in query.items() if value is not None]
+        return self.call("GET", f"{path}?{urlencode(given)}" if given else path)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """The `data` of a POST."""
+        return self.call("POST", path, body)
+
+    def put(self, path: str, body: Any) -> Any:
+        """The `data` of a PUT."""
+        return self.call("PUT", path, body)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One exchange; raises `CliError` for a failure and `Unreachable` without an answer."""
+        response, connection = self.open(method, path, body)
+        try:
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(self.server, error) from error
+        finally:
+            connection.close()
+        return self._unwrap(response, text)
+
+    def open(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
+        """Sends a request and returns when the head of the answer is there. The caller closes the connection."""
+        connection = self._connection()
+        sent = {"Accept": "application/json", "User-Agent": "dustrun-cli", **(headers or {})}
+        if self._key:
+            sent["Authorization"] = f"Bearer {self._key}"
+        encoded = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            encoded = exact_json.dumps(body)
+        try:
+            connection.request(method, self._parts.path.rstrip("/") + path, encoded, sent)
+            return connection.getresponse(), connection
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(self.server, error) from error
+
+    def raise_failure(self, response: http.client.HTTPResponse) -> None:
+        """Reads an answer that is a failure, and raises it."""
+        self._unwrap(response, response.read())
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+
+    def _unwrap(self, response: http.client.HTTPResponse, text: bytes) -> Any:
+        try:
+            envelope = exact_json.loads_own(text)
+        except exact_json.JsonError:
+            envelope = None
+        if not isinstance(envelope, dict) or "code" not in envelope:
+            message = f"{self.server} answered {response.status} with something that is not Dustrun's."
+            raise CliError(message, exit=Exit.SERVER, hint="Is --server the address of a Dustrun server?")
+        if response.status < 300:
+            return envelope.get("data")
+        raise CliError(
+            envelope.get("message", "failure"),
+            exit=Exit.SERVER if response.status >= 500 else Exit.USAGE,
+            hint=hint_for(envelope["code"]),
+            code=envelope["code"],
+            details=envelope.get("details") or (),
+            request_id=envelope.get("requestId"),
+        )

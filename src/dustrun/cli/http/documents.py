@@ -1,0 +1,53 @@
+"""Workflow files: a bare definition, or one with a name, a description and an example payload around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dustrun.cli.http.failures import CliError
+from dustrun.cli.http.options import parse_json, read_file
+from dustrun.core.values.exact_json import JsonError
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a workflow file holds; `payload` is an example of what its trigger gets."""
+
+    name: str
+    description: str
+    definition: Any
+    payload: Any
+
+
+def is_file(word: str) -> bool:
+    """Whether a word on the command line names a workflow file rather than a workflow."""
+    return word.endswith((".json", ".yaml", ".yml"))
+
+
+def read_document(path: Path) -> Document:
+    """A `.json` or `.yaml` file of either form: `{"nodes": …}`, or one with name, payload and so on around it."""
+    found = _parse(path)
+    if isinstance(found, dict) and "definition" in found:
+        return Document(
+            name=str(found.get("name", path.stem)),
+            description=str(found.get("description", "")),
+            definition=found["definition"],
+            payload=found.get("payload"),
+        )
+    if isinstance(found, dict) and "nodes" in found:
+        return Document(path.stem, "", found, None)
+    raise CliError(f'"{path}" is not a workflow: it has neither "nodes" nor "definition".')
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix not in (".yaml", ".yml"):
+        return parse_json(f'"{path}"', read_file(path))
+    # slow import: YAML, for those who use it
+    from dustrun.core.values import exact_yaml
+
+    try:
+        return exact_yaml.loads(read_file(path))
+    except JsonError as error:
+        raise CliError(f'"{path}" is not YAML that is read here: {error}.') from None

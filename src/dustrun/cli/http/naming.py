@@ -1,0 +1,73 @@
+"""Finds a workflow or a wallet by what the user calls it: its id, its name, or the beginning of a name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from dustrun.cli.http.client import Client
+from dustrun.cli.http.failures import CliError
+
+_ID = re.compile(r"wf_[0-9a-z]{26}")
+_WALLET_ID = re.compile(r"wal_[0-9a-z]{26}")
+_PAGE = 100
+
+
+def workflow_id(client: Client, word: str) -> str:
+    """The id of the workflow that `word` names; an id is taken as it is."""
+    if _ID.fullmatch(word):
+        return word
+    found = client.get("/v1/workflows", q=word, limit=_PAGE)["items"]
+    same = [item for item in found if item["name"].casefold() == word.casefold()]
+    candidates = same or found
+    if len(candidates) == 1:
+        return str(candidates[0]["id"])
+    if candidates:
+        raise CliError(f'"{word}" names {len(candidates)} workflows; give an id:', details=_listed(candidates))
+    raise CliError(f'There is no workflow "{word}".', hint=_near(client, word))
+
+
+def meant(word: str, names: Iterable[str]) -> str | None:
+    """A question about the names that are near to a word."""
+    near = difflib.get_close_matches(word, list(names), n=3, cutoff=0.5)
+    return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?" if near else None
+
+
+def _listed(items: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"field": item["id"], "message": item["name"]} for item in items[:20]]
+
+
+def _near(client: Client, word: str) -> str:
+    names = [item["name"] for item in client.get("/v1/workflows", limit=_PAGE)["items"]]
+    return (
+        meant(word, names)
+        or "`dustrun workflow list` shows the workflows that this key sees. A file must end in .json or .yaml."
+    )
+
+
+def wallet_id(client: Client, word: str) -> str:
+    """The id of the wallet that `word` names: its name, its address or its id."""
+    if _WALLET_ID.fullmatch(word):
+        return word
+    found = _all_wallets(client)
+    wanted = word.casefold()
+    same = [item for item in found if wanted in (item["name"].casefold(), item["address"].casefold())]
+    same = [item for item in same if not item["archivedAt"]] or same
+    if len(same) == 1:
+        return str(same[0]["id"])
+    if same:
+        raise CliError(f'"{word}" names {len(same)} wallets; give an id:', details=_listed(same))
+    hint = meant(word, [item["name"] for item in found])
+    hint = hint or "`dustrun wallet list` shows the wallets that this key sees."
+    raise CliError(f'There is no wallet "{word}".', hint=hint)
+
+
+def _all_wallets(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        page = client.get("/v1/wallets", archived="true", limit=_PAGE, offset=len(found))
+        found += page["items"]
+        if not page["hasMore"]:
+            return found

@@ -1,0 +1,100 @@
+"""Draws what a run did, or would have done, outside: the answer of `/v1/runs/{id}/effects`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from dustrun.cli.render import chain_report
+from dustrun.cli.render.output import compact
+from dustrun.cli.render.wording import Names
+
+
+def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
+    """The report as tables and lines."""
+    is_simulated = effects.get("mode") == "simulate"
+    names = Names(effects.get("names") or {})
+    chain = chain_report.draw(effects)
+    parts = [chain_report.dust(effects)]
+    if effects.get("requests") or not chain:
+        parts.append(_requests(effects.get("requests") or [], is_simulated))
+    told = "would be made" if is_simulated else "made"
+    parts += [
+        _section(f"Table changes {told}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
+        _section(f"Variables {told}", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold"),
+        _note((effects.get("dust") or {}).get("note")),
+        _section("Assumed", [_assumed(item) for item in effects.get("assumed") or []], "cyan"),
+        _section("Uncertain", list(effects.get("uncertain") or []), "yellow"),
+        _section("Warnings", [names.inside(_warning(item)) for item in effects.get("warnings") or []], "yellow"),
+        _section(
+            "Not passed, because", [names.inside(_reason(item)) for item in effects.get("notPassed") or []], "red"
+        ),
+    ]
+    head = _head(effects)
+    shown = [part for part in (head, chain, *parts) if part]
+    return [line for number, part in enumerate(shown) for line in ([Text(), *part] if number and chain else part)]
+
+
+def _head(effects: Mapping[str, Any]) -> list[RenderableType]:
+    """What run this is, and whether anything of it was sent."""
+    if "runId" not in effects:
+        return []
+    mode = {"simulate": "Simulation", "dust": "Dust test"}.get(str(effects.get("mode")), "Live run")
+    text = Text(f"{mode} {effects['runId']}", style="bold")
+    if effects.get("workflowName"):
+        text.append(f" of {effects['workflowName']}, version {effects.get('workflowVersion')}", style="not bold")
+    text.append(f": {effects['status']}", style="green" if effects["status"] == "success" else "yellow")
+    if effects.get("passed") is not None and effects.get("mode") != "live":
+        text.append(", passed" if effects["passed"] else ", not passed", style="green" if effects["passed"] else "red")
+    lines: list[RenderableType] = [text]
+    for chain in effects.get("chains") or []:
+        if "simulatedOn" in chain:
+            on = chain["simulatedOn"]
+            where = f"Simulated on block {on['blockNumber']} of {chain['name']} ({on['strategy']})."
+            lines.append(Text(f"{where} Nothing was signed or sent.", style="dim"))
+    return lines
+
+
+def _note(note: str | None) -> list[RenderableType]:
+    return [Text(f"Dust: {note}")] if note else []
+
+
+def _assumed(item: Mapping[str, Any]) -> str:
+    through = ", ".join(item.get("dependsOn") or ())
+    return f"{item['path']}: {item['why']}{f' ({through})' if through else ''}"
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    return f"{item['path']}: {item['message']}" if item.get("path") else str(item["message"])
+
+
+def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[RenderableType]:
+    if not requests:
+        return [Text("Nothing would go out." if is_simulated else "Nothing went out.")]
+    sent = [item for item in requests if item.get("sent")]
+    kept = [item for item in requests if not item.get("sent")]
+    lines = _section("Went out", [_request(item) for item in sent], "bold")
+    title = "Would go out" if is_simulated else "Did not go out"
+    return lines + _section(title, [_request(item) for item in kept], "bold")
+
+
+def _request(item: Mapping[str, Any]) -> str:
+    request = item.get("request")
+    if not isinstance(request, Mapping) or "url" not in request:
+        return f"{item['path']}: {compact(request, 200)}"
+    body = request.get("body")
+    told = "" if body is None else f"  {compact(body, 120)}"
+    return f"{item['path']}: {request.get('method', 'GET')} {request['url']}{told}"
+
+
+def _warning(item: Any) -> str:
+    if not isinstance(item, Mapping):
+        return str(item)
+    return f"{item.get('path', '')}: {item.get('message', item.get('code', ''))}"
+
+
+def _section(title: str, items: list[str], style: str) -> list[RenderableType]:
+    return [Text(title, style=style), *(Text(f"  {item}") for item in items)] if items else []

@@ -1,0 +1,1 @@
+"""EVM encodings: ABI, selectors, typed data, networks."""

@@ -1,0 +1,1 @@
+"""Values of expressions at run time: types, arithmetic, comparison, limits, faults."""

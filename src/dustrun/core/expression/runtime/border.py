@@ -1,0 +1,125 @@
+"""Where values leave the language: to JSON, and to text within text."""
+
+from __future__ import annotations
+
+import base64
+from decimal import Decimal
+from typing import Any
+
+from dustrun.core.expression.runtime import times
+from dustrun.core.expression.runtime.arithmetic import plain
+from dustrun.core.expression.runtime.fault import Fault
+from dustrun.core.expression.runtime.limits import Meter
+from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
+from dustrun.core.expression.runtime.values import Duration, Lazy, Timestamp, TypeName, key_text, kind, read_all
+from dustrun.core.values import exact_json
+
+_SHORT_BITS = 3300
+_SHORT_DIGITS = 400
+
+
+def to_json(meter: Meter, value: Any) -> Any:
+    """The JSON value of a result: moments, spans, bytes and types become text, keys of maps too.
+
+    What is JSON already is returned as it is, not copied; its whole size is checked on the way.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    return _Outward(meter).convert(value, 0)
+
+
+class _Outward:
+    """One walk outward; `size` grows by every element and character, shared parts counted each time."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.size = 0
+
+    def convert(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._grown(value, len(value))
+        if isinstance(value, list):
+            return self._list(value, depth)
+        if isinstance(value, dict):
+            return self._map(value, depth)
+        if isinstance(value, Lazy):
+            return self._map(read_all(value), depth)
+        return self._grown(_scalar(value), 1)
+
+    def _grown(self, value: Any, by: int) -> Any:
+        self.size += by
+        self.meter.grow(self.size)
+        return value
+
+    def _enter(self, count: int, depth: int) -> None:
+        if depth > MAX_VALUE_DEPTH:
+            raise Fault("limit", f"a value nests deeper than {MAX_VALUE_DEPTH} levels")
+        self._grown(None, count + 1)
+
+    def _list(self, value: list[Any], depth: int) -> list[Any]:
+        self._enter(len(value), depth)
+        items = [self.convert(item, depth + 1) for item in value]
+        return value if all(a is b for a, b in zip(value, items, strict=True)) else items
+
+    def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        self._enter(len(value), depth)
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            text = key if type(key) is str else key_text(key)
+            self._grown(None, len(text))
+            if text in found:
+                raise Fault("value", "two keys of a map are the same text in JSON")
+            found[text] = self.convert(item, depth + 1)
+        unchanged = all(type(key) is str and found[key] is item for key, item in value.items())
+        return value if unchanged else found
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, Timestamp):
+        return times.write_moment(value)
+    if isinstance(value, Duration):
+        return times.write_span(value)
+    if isinstance(value, TypeName):
+        return value.name
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | Decimal):
+        return _readable(value)
+    raise Fault("type", f"a {kind(value)} is not a value that JSON has")
+
+
+def _readable(value: int | Decimal) -> int | Decimal:
+    """A number that can be read again from JSON, where its digits are limited."""
+    if isinstance(value, int):
+        short = value.bit_length() <= _SHORT_BITS
+    else:
+        short = -_SHORT_DIGITS < value.adjusted() < _SHORT_DIGITS and len(value.as_tuple().digits) < _SHORT_DIGITS
+    if not short and len(plain(value)) > exact_json.MAX_NUMBER_CHARS:
+        raise Fault("limit", f"a number in a result has at most {exact_json.MAX_NUMBER_CHARS} digits")
+    return value
+
+
+def as_text(meter: Meter, value: Any) -> str:
+    """A value within text: plain digits, compact JSON of lists and maps, null as empty."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | Decimal):
+        return plain(value)
+    converted = to_json(meter, value)
+    return converted if isinstance(converted, str) else compact(meter, converted)
+
+
+def compact(meter: Meter, value: Any) -> str:
+    """Compact JSON of a value that is JSON already."""
+    try:
+        text = exact_json.dumps_text(value)
+    except (TypeError, UnicodeError, RecursionError):
+        raise Fault("value", "the value cannot be written as JSON") from None
+    meter.grow(len(text))
+    return text

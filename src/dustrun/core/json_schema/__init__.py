@@ -1,0 +1,1 @@
+"""A payload held against a JSON Schema."""

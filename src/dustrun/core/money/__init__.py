@@ -1,0 +1,1 @@
+"""Amounts that move: intents, receipts, token calls, dust, and the policy that judges them."""

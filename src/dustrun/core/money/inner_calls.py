@@ -1,0 +1,128 @@
+"""Calls within calls: what `multicall` and its like carry out, for a policy to judge as if it were called itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun.core.evm.abi import AbiFault, Function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.selectors import read_selector, selector_of
+from dustrun.core.money.intent import Movement
+from dustrun.core.money.token_calls import implied_movement
+
+MAX_DEPTH: Final = 4
+MAX_CALLS: Final = 256
+MAX_BYTES: Final = 256 * 1024
+
+
+class Unread(ValueError):
+    """The calls within a call cannot be read; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class InnerCall:
+    """One call that another one carries out."""
+
+    to: str
+    value_units: int
+    data: bytes
+
+
+@functools.cache
+def _by_selector(signatures: tuple[str, ...]) -> dict[str, Function]:
+    """Made at the first use: hashing would load a library whenever the actions are loaded."""
+    return {read_selector(function.signature): function for function in map(parse_function, signatures)}
+
+
+_OF_ITSELF: Final = (
+    "multicall(bytes[] calls)",
+    "multicall(uint256 deadline, bytes[] calls)",
+    "multicall(bytes32 previousBlockhash, bytes[] calls)",
+    "batch(bytes[] calls, bool revertOnFail)",
+)
+"""They run each of the bytes as a call of the same contract by the same sender."""
+_OF_OTHERS: Final = (
+    "aggregate((address to, bytes data)[] calls)",
+    "blockAndAggregate((address to, bytes data)[] calls)",
+    "tryAggregate(bool requireSuccess, (address to, bytes data)[] calls)",
+    "tryBlockAndAggregate(bool requireSuccess, (address to, bytes data)[] calls)",
+    "aggregate3((address to, bool allowFailure, bytes data)[] calls)",
+    "aggregate3Value((address to, bool allowFailure, uint256 value, bytes data)[] calls)",
+)
+"""Those of Multicall3 and the ones before it."""
+_UNREADABLE: Final = (
+    "execute(bytes,bytes[])",  # Universal Router
+    "execute(bytes,bytes[],uint256)",
+    "execute(address,bytes)",
+    "execute(address,uint256,bytes)",  # smart accounts
+    "execute(bytes32,bytes)",
+    "executeBatch(address[],bytes[])",
+    "executeBatch(address[],uint256[],bytes[])",
+    "executeBatch((address,uint256,bytes)[])",
+    "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",  # Safe
+    "execTransactionFromModule(address,uint256,bytes,uint8)",
+    "multiSend(bytes)",
+    "cook(uint8[],uint256[],bytes[])",  # BentoBox
+)
+
+
+@functools.cache
+def unreadable() -> Mapping[str, str]:
+    """Methods by selector that carry out whatever their arguments say, in languages of their own: a policy has to name
+    them."""
+    return {read_selector(signature): signature for signature in _UNREADABLE}
+
+
+def inner_calls(to: str, data: bytes) -> list[InnerCall]:
+    """Every call that a call carries out, at any depth, in order; empty for all others. Raises `Unread`."""
+    found: list[InnerCall] = []
+    size = 0
+    for inner in _follow(to, data, 0):
+        found.append(inner)
+        size += len(inner.data)
+        if len(found) > MAX_CALLS or size > MAX_BYTES:
+            raise Unread(f"there are more than {MAX_CALLS} calls, or {MAX_BYTES} bytes of them, within it")
+    return found
+
+
+def _follow(to: str, data: bytes, depth: int) -> Iterator[InnerCall]:
+    for inner in _carried_out(to, data):
+        if depth == MAX_DEPTH:
+            raise Unread(f"calls are within calls more than {MAX_DEPTH} times")
+        yield inner
+        yield from _follow(inner.to, inner.data, depth + 1)
+
+
+def _carried_out(to: str, data: bytes) -> Iterator[InnerCall]:
+    selector = selector_of(data) or ""
+    if (function := _by_selector(_OF_ITSELF).get(selector)) is not None:
+        for call in _arguments(function, data)["calls"]:
+            yield InnerCall(to, 0, bytes.fromhex(call[2:]))
+    elif (function := _by_selector(_OF_OTHERS).get(selector)) is not None:
+        parts = [param.name for param in function.inputs[-1].parts]
+        for call in _arguments(function, data)["calls"]:
+            values = dict(zip(parts, call, strict=True))
+            yield InnerCall(values["to"], values.get("value", 0), bytes.fromhex(values["data"][2:]))
+
+
+def _arguments(function: Function, data: bytes) -> dict[str, Any]:
+    try:
+        return {p.name: value for p, value in zip(function.inputs, function.decode_args(data), strict=True)}
+    except AbiFault as fault:
+        raise Unread(f"its arguments are not those of {function.signature}: {fault.message}") from None
+
+
+def implied_movements(chain_id: int, to: str, data: bytes) -> list[Movement]:
+    """What a call, and what it carries out, moves by well-known methods of tokens; what goes the same way is one
+    movement. Raises `Unread`."""
+    totals: dict[tuple[Any, ...], Movement] = {}
+    for call in (InnerCall(to, 0, data), *inner_calls(to, data)):
+        one = implied_movement(chain_id, call.to, call.data)
+        if one is not None:
+            key = (one.kind, one.asset, one.counterparty)
+            units = one.amount_units + (totals[key].amount_units if key in totals else 0)
+            totals[key] = Movement(one.kind, one.asset, units, one.counterparty)
+    return list(totals.values())

@@ -1,0 +1,25 @@
+"""A wallet's spending policy: the document, the verdict on one request, and whether one document is looser."""
+
+from dustrun.core.money.policy.compare import is_looser
+from dustrun.core.money.policy.counting import Counted, Request, Worth, count
+from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.judge import Facts, judge, needs
+from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
+
+__all__ = [
+    "Allow",
+    "Ask",
+    "Counted",
+    "Deny",
+    "Facts",
+    "Reason",
+    "Request",
+    "Verdict",
+    "WalletPolicy",
+    "Worth",
+    "count",
+    "is_looser",
+    "judge",
+    "needs",
+    "read_policy",
+]

@@ -1,0 +1,179 @@
+"""What one request counts: base units by asset, US dollars, network fees, and itself as one.
+
+US dollars are integers in units of 1e-18, rounded up for every movement, so that what is spent is never understated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+from dustrun.core.money.inner_calls import Unread, implied_movements
+from dustrun.core.money.intent import Intent, Movement, SignRequest
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
+
+USD, COUNT, GAS_USD = "usd", "count", "gasUsd"
+USD_UNIT = 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What an asset is worth: US dollars per whole token, exact, and the digits that a whole token has."""
+
+    usd: Decimal
+    decimals: int
+
+    def of(self, units: int) -> int:
+        """Base units in US dollars of 1e-18, rounded up."""
+        exact: Fraction = Fraction(self.usd) * units * USD_UNIT / 10**self.decimals
+        return -(-exact.numerator // exact.denominator)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is judged: a transaction with the most that it may pay to the network, or a signature.
+
+    `gas_limit`, `max_fee_units` (for one unit of gas) and `data_fee_units` are the ceiling that may be signed later
+    without being judged again; all are 0 for a signature.
+    """
+
+    kind: Literal["transaction", "message", "typed-data"]
+    chain_id: int | None
+    to: str | None
+    value_units: int
+    data: bytes
+    movements: tuple[Movement, ...]
+    method: str | None = None
+    is_decoded: bool = True
+    gas_limit: int = 0
+    max_fee_units: int = 0
+    data_fee_units: int = 0
+
+    @classmethod
+    def of_intent(cls, intent: Intent, *, gas_limit: int, max_fee_units: int, data_fee_units: int = 0) -> Request:
+        """A transaction as it would be signed."""
+        return cls(
+            "transaction",
+            intent.chain_id,
+            intent.to,
+            intent.value_units,
+            intent.data,
+            intent.movements,
+            intent.method,
+            intent.is_decoded,
+            gas_limit,
+            max_fee_units,
+            data_fee_units,
+        )
+
+    @classmethod
+    def of_signature(cls, wish: SignRequest) -> Request:
+        """A signature."""
+        return cls(wish.kind, wish.chain_id, None, 0, b"", wish.movements, is_decoded=wish.is_decoded)
+
+    @property
+    def gas_units(self) -> int:
+        """The most that the network may take, in base units of the native coin."""
+        return self.gas_limit * self.max_fee_units + self.data_fee_units
+
+    @property
+    def native(self) -> Asset | None:
+        """The coin that fees are paid in; None for a signature."""
+        return Asset(self.chain_id) if self.kind == "transaction" and self.chain_id is not None else None
+
+    @property
+    def assets(self) -> frozenset[Asset]:
+        """Every asset whose worth the verdict may hang on."""
+        moved = {movement.asset for movement in self.movements}
+        return frozenset(moved | ({self.native} if self.native is not None else set()))
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Units by measure: an asset's key, `usd`, `count`, `gas:eip155:1`, `gasUsd`. `unpriced` are the assets that could
+    not be counted in US dollars; `fee_unpriced`: the network fee could not."""
+
+    units: Mapping[str, int] = field(default_factory=dict)
+    unpriced: tuple[str, ...] = ()
+    fee_unpriced: bool = False
+
+    def __add__(self, other: Counted) -> Counted:
+        """Both together."""
+        names = self.units.keys() | other.units.keys()
+        units = {name: self.units.get(name, 0) + other.units.get(name, 0) for name in sorted(names)}
+        unpriced = tuple(sorted({*self.unpriced, *other.unpriced}))
+        return Counted(units, unpriced, self.fee_unpriced or other.fee_unpriced)
+
+
+def canonical(asset: Asset) -> str:
+    """The asset's key with the address in its EIP-55 capitals, however it came: limits and sums go by it."""
+    return asset.key if asset.token is None else Asset(asset.chain_id, checksum(asset.token)).key
+
+
+def implied_of(request: Request) -> list[Movement]:
+    """What the calldata itself says that it moves, for well-known methods of tokens, also in calls within the call;
+    nothing when those cannot be read, which is denied."""
+    if request.kind != "transaction" or request.to is None or request.chain_id is None:
+        return []
+    try:
+        return implied_movements(request.chain_id, request.to, request.data)
+    except Unread:
+        return []
+
+
+def is_same(declared: Movement, implied: Movement) -> bool:
+    """Whether both are of the same kind, asset and counterparty, whatever their amounts. A `transferFrom` of an
+    ERC-721 declares one piece, where an ERC-20 would have the amount: then the calldata's number counts."""
+    return (
+        declared.kind == implied.kind
+        and canonical(declared.asset) == canonical(implied.asset)
+        and declared.counterparty.lower() == implied.counterparty.lower()
+    )
+
+
+def gas_measure(chain_id: int) -> str:
+    """The measure of the fees of a chain, in base units of its coin."""
+    return f"gas:eip155:{chain_id}"
+
+
+def is_gas(measure: str) -> bool:
+    """Whether a measure counts network fees, which are paid even when nothing was moved."""
+    return measure.startswith("gas")
+
+
+def asked(request: Request, worths: Mapping[str, Worth]) -> Counted:
+    """What a request is held against the limits with: everything it moves."""
+    return _count(request, request.movements, 1, worths)
+
+
+def count(request: Request, worths: Mapping[str, Worth]) -> Counted:
+    """What a request adds to what is spent: the same without the approvals that belong to a swap, which count once,
+    with the swap."""
+    own = tuple(movement for movement in request.movements if not movement.of_swap)
+    return _count(request, own, int(bool(own) or not request.movements), worths)
+
+
+def _count(request: Request, movements: Iterable[Movement], number: int, worths: Mapping[str, Worth]) -> Counted:
+    units: dict[str, int] = {COUNT: number, USD: 0}
+    unpriced: set[str] = set()
+    implied = implied_of(request)
+    for movement in movements:
+        key, amount = canonical(movement.asset), movement.amount_units
+        amount = max([amount, *(one.amount_units for one in implied if is_same(movement, one))])
+        units[key] = units.get(key, 0) + amount
+        worth = worths.get(key)
+        if worth is None:
+            unpriced.add(key)
+        else:
+            units[USD] += worth.of(amount)
+    fee_unpriced = False
+    if request.native is not None:
+        units[gas_measure(request.native.chain_id)] = request.gas_units
+        worth = worths.get(canonical(request.native))
+        fee_unpriced = worth is None
+        units[GAS_USD] = 0 if worth is None else worth.of(request.gas_units)
+    return Counted(units, tuple(sorted(unpriced)), fee_unpriced)

@@ -1,0 +1,167 @@
+"""The document of a wallet's policy. Everything that it does not allow is denied; an empty one allows nothing."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from dustrun.core.evm.selectors import read_selector
+from dustrun.core.values import exact_json
+from dustrun.core.values.addresses import read_address
+from dustrun.core.values.fields import Fields
+
+HOUR_MS = 3_600_000
+MAX_WINDOW_MS = 30 * 24 * HOUR_MS
+_ASSET = re.compile(r"(eip155:[1-9][0-9]{0,18})/(native|\*|erc20:(0x[0-9a-fA-F]{40}))")
+_ACCOUNT = re.compile(r"(?:(eip155:[1-9][0-9]{0,18}):)?(\*|0x[0-9a-fA-F]{40})")
+
+
+def _read_asset(text: str) -> str:
+    if text == "*":
+        return text
+    found = _ASSET.fullmatch(text)
+    if found is None:
+        raise ValueError('must be "*", eip155:1/*, eip155:1/native or eip155:1/erc20:0x…')
+    return text if found[3] is None else f"{found[1]}/erc20:{read_address(found[3])}"
+
+
+def _read_exact_asset(text: str) -> str:
+    if text.endswith("*"):
+        raise ValueError("must name one asset: eip155:1/native or eip155:1/erc20:0x…")
+    return _read_asset(text)
+
+
+def _read_account(text: str) -> str:
+    found = _ACCOUNT.fullmatch(text)
+    if found is None:
+        raise ValueError('must be "*", an address 0x…, or one on one chain: eip155:1:0x… or eip155:1:*')
+    address = "*" if found[2] == "*" else read_address(found[2])
+    return address if found[1] is None else f"{found[1]}:{address}"
+
+
+def _check_method(text: str) -> str:
+    if text != "*":
+        read_selector(text)
+    return text
+
+
+Units = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,78}$")]
+Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?$")]
+AssetPattern = Annotated[str, AfterValidator(_read_asset)]
+OneAsset = Annotated[str, AfterValidator(_read_exact_asset)]
+Account = Annotated[str, AfterValidator(_read_account)]
+Method = Annotated[str, AfterValidator(_check_method), StringConstraints(max_length=512)]
+ChainId = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class Limit(Fields):
+    """How much at most, in one transaction or in every window of time: exactly one of the `max…` fields."""
+
+    asset: OneAsset | None = Field(None, description="What `maxUnits` counts, e.g. `eip155:1/native`.")
+    max_units: Units | None = Field(None, description="Base units of `asset`.")
+    max_usd: Usd | None = Field(None, description="US dollars, over all assets.")
+    max_count: int | None = Field(None, ge=0, le=1_000_000, description="Transactions and signatures.")
+    max_gas_usd: Usd | None = Field(None, description="US dollars of network fees.")
+    window_ms: int | None = Field(
+        None,
+        ge=HOUR_MS,
+        le=MAX_WINDOW_MS,
+        description="Length of the rolling window in milliseconds, one hour to 30 days; null: in one transaction.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Limit:
+        given = [self.max_units, self.max_usd, self.max_count, self.max_gas_usd]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("a limit has exactly one of maxUnits, maxUsd, maxCount and maxGasUsd")
+        if (self.asset is None) != (self.max_units is None):
+            raise ValueError("asset and maxUnits belong together")
+        if self.window_ms is None and self.max_count is not None:
+            raise ValueError("maxCount needs windowMs")
+        return self
+
+
+class GasRule(Fields):
+    """Ceilings of what one transaction may pay to the network; all rules of its chain apply."""
+
+    chain_id: ChainId | None = Field(None, description="The chain; null: every chain.")
+    max_gas: int | None = Field(None, ge=0, lt=2**63, description="Largest gas limit.")
+    max_fee_per_gas: Units | None = Field(None, description="Highest fee bid for one unit of gas, in base units.")
+    max_gas_usd: Usd | None = Field(None, description="Most that the gas may cost, in US dollars.")
+
+
+class ApprovalAbove(Fields):
+    """Spends above one of these wait for a person, who approves the exact transaction."""
+
+    usd: Usd | None = Field(None, description="US dollars that one transaction moves.")
+    assets: dict[OneAsset, Units] = Field(default_factory=dict, description="Base units by asset.")
+
+
+class SignatureRules(Fields):
+    """Signatures that are no transactions; they can move money too."""
+
+    messages: bool = Field(False, description="Whether plain messages (EIP-191) may be signed.")
+    typed_data: Literal["none", "known", "any"] = Field(
+        "known",
+        description="`known`: permits and orders whose amounts can be read, which count like approvals; `any`: also "
+        "documents that nobody can read.",
+    )
+
+
+class WalletPolicy(Fields):
+    """What a wallet may do. A list that is empty allows nothing, `*` in it allows everything."""
+
+    schema_version: Literal[1] = Field(1, description="Version of this document's schema.")
+    chains: tuple[ChainId | Literal["*"], ...] = Field((), max_length=200, description="Chains by their ids.")
+    assets: tuple[AssetPattern, ...] = Field(
+        (), max_length=1000, description="What may be moved: `eip155:1/native`, `eip155:1/erc20:0x…`, `eip155:1/*`."
+    )
+    recipients: tuple[Account, ...] = Field(
+        (), max_length=1000, description="Who may be paid: `0x…`, or on one chain only `eip155:1:0x…`."
+    )
+    contracts: tuple[Account, ...] = Field(
+        (),
+        max_length=1000,
+        description="Contracts that may be called, paid by the call, and approved to spend. A transfer or an approval "
+        "of a token in `assets` needs no entry for the token.",
+    )
+    methods: tuple[Method, ...] = Field(
+        (),
+        max_length=1000,
+        description="What may be called there: a signature like `deposit(uint256)`, or a selector like `0xb6b55f25`.",
+    )
+    limits: tuple[Limit, ...] = Field((), max_length=200, description="All of them hold.")
+    gas: tuple[GasRule, ...] = Field((), max_length=200, description="Ceilings of network fees; all of them hold.")
+    approval_above: ApprovalAbove | None = Field(None, description="What waits for a person.")
+    signatures: SignatureRules = Field(SignatureRules(), description="Signatures that are no transactions.")
+    allow_deploy: bool = Field(False, description="Whether contracts may be created.")
+    allow_unlimited_approvals: bool = Field(
+        False, description="Whether approvals without an end are made; they count in full against every limit."
+    )
+    allow_unverified_calldata: bool = Field(
+        False, description="Whether calls are made whose data nobody can read; contract and method must be listed."
+    )
+    allow_unpriced_assets: bool = Field(
+        False, description="Whether assets without a price are moved; they count nothing in US dollars."
+    )
+    new_recipient_hours: int = Field(
+        0,
+        ge=0,
+        le=720,
+        description="Hours that nobody is paid after a policy first named them or a spend first asked to pay them.",
+    )
+
+
+@lru_cache(maxsize=256)
+def read_policy(text: str) -> WalletPolicy:
+    """The policy in a stored JSON text."""
+    return WalletPolicy.model_validate(exact_json.loads_own(text))
+
+
+def usd_units(amount: str) -> int:
+    """US dollars of a limit in units of 1e-18, exact."""
+    return int(Fraction(amount) * 10**18)

@@ -1,0 +1,178 @@
+"""The verdict on one request: pure, and the same for the same facts. What is not allowed, or not known, is denied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dustrun.core.money.policy.counting import COUNT, GAS_USD, USD, Counted, Request, Worth, asked, canonical, count
+from dustrun.core.money.policy.document import HOUR_MS, Limit, WalletPolicy, usd_units
+from dustrun.core.money.policy.scope import judge_scope, paid
+from dustrun.core.money.policy.verdict import Allow, Ask, Deny, Reason, Verdict
+
+Need = tuple[str, int]
+"""A measure and the length of a window in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the verdict hangs on besides policy and request. What is not in here is not known.
+
+    `worths` by asset key; `spent` units by measure and window, as `needs` asks for them; `first_seen` the instant at
+    which each recipient (lower case) became known; `is_approved`: a person has approved exactly this request.
+    """
+
+    now_ms: int
+    worths: Mapping[str, Worth] = field(default_factory=dict)
+    spent: Mapping[Need, int] = field(default_factory=dict)
+    first_seen: Mapping[str, int] = field(default_factory=dict)
+    is_approved: bool = False
+
+
+def needs(policy: WalletPolicy) -> list[Need]:
+    """The measures and windows that the limits of a policy look at."""
+    return sorted({(_measure(limit), limit.window_ms) for limit in policy.limits if limit.window_ms is not None})
+
+
+def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
+    """Whether the request may be signed, with all reasons."""
+    if policy is None:
+        return Deny((Reason("default", "The wallet has no policy, so it may do nothing: give it one."),))
+    allowed: list[Reason] = []
+    counted = asked(request, facts.worths)
+    denied = [
+        *judge_scope(policy, request, allowed),
+        *_prices(policy, counted),
+        *_limits(policy, counted, facts),
+        *_new_recipients(policy, request, facts),
+        *judge_gas(policy, request, facts.worths),
+    ]
+    if denied:
+        return Deny(tuple(denied))
+    waits = list(_waits(policy, count(request, facts.worths)))
+    if waits and not facts.is_approved:
+        return Ask(tuple(waits))
+    approved = [Reason(reason.statement, "A person approved exactly this.") for reason in waits]
+    return Allow(tuple(dict.fromkeys([*allowed, *approved])))
+
+
+def _prices(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
+    if policy.allow_unpriced_assets:
+        return
+    for key in counted.unpriced:
+        message = f"{key} has no price, so nobody knows what moving it is worth; set static_prices or a price source."
+        yield Reason("allowUnpricedAssets", message)
+
+
+def _measure(limit: Limit) -> str:
+    if limit.asset is not None:
+        return limit.asset
+    if limit.max_usd is not None:
+        return USD
+    return COUNT if limit.max_count is not None else GAS_USD
+
+
+def _maximum(limit: Limit) -> int:
+    if limit.max_units is not None:
+        return int(limit.max_units)
+    if limit.max_count is not None:
+        return limit.max_count
+    return usd_units(limit.max_usd or limit.max_gas_usd or "0")
+
+
+def _limits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Reason]:
+    for index, limit in enumerate(policy.limits):
+        reason = _over(f"limits[{index}]", limit, counted, facts)
+        if reason is not None:
+            yield reason
+
+
+def _over(statement: str, limit: Limit, counted: Counted, facts: Facts) -> Reason | None:
+    measure, maximum = _measure(limit), _maximum(limit)
+    if measure == GAS_USD and counted.fee_unpriced:
+        return Reason(statement, "The network's coin has no price, so the fee cannot be held against the limit.")
+    wanted = counted.units.get(measure, 0)
+    if wanted == 0:
+        return None
+    if limit.window_ms is None:
+        if wanted <= maximum:
+            return None
+        return Reason(statement, f"{show(measure, wanted)} is over {show(measure, maximum)} in one transaction.")
+    spent = facts.spent.get((measure, limit.window_ms))
+    if spent is None:
+        return Reason(statement, f"What was spent of {measure} in {limit.window_ms} ms is not known.")
+    if spent + wanted <= maximum:
+        return None
+    message = (
+        f"{show(measure, wanted)} more than the {show(measure, spent)} of the last {limit.window_ms} ms is over "
+        f"{show(measure, maximum)}."
+    )
+    return Reason(statement, message)
+
+
+def show(measure: str, units: int) -> str:
+    """An amount of a measure for people."""
+    if measure in (USD, GAS_USD):
+        whole, part = divmod(units, 10**18)
+        digits = f"{part:018d}".rstrip("0")
+        return f"{whole}.{digits} USD" if digits else f"{whole} USD"
+    return str(units) if measure == COUNT else f"{units} of {measure}"
+
+
+def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+    if not policy.new_recipient_hours:
+        return
+    for who in sorted({movement.counterparty for movement in paid(policy, request)}):
+        seen = facts.first_seen.get(who.lower())
+        if seen is None or facts.now_ms < seen + policy.new_recipient_hours * HOUR_MS:
+            message = f"{who} is new: it may be paid {policy.new_recipient_hours} hours after it was first named."
+            yield Reason("newRecipientHours", message)
+
+
+def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
+    """What the ceilings of network fees deny."""
+    if request.native is None:
+        return
+    worth = worths.get(canonical(request.native))
+    for index, rule in enumerate(policy.gas):
+        if rule.chain_id not in (None, request.chain_id):
+            continue
+        statement = f"gas[{index}]"
+        if rule.max_gas is not None and request.gas_limit > rule.max_gas:
+            yield Reason(statement, f"The gas limit {request.gas_limit} is over {rule.max_gas}.")
+        if rule.max_fee_per_gas is not None and request.max_fee_units > int(rule.max_fee_per_gas):
+            yield Reason(statement, f"{request.max_fee_units} for one unit of gas is over {rule.max_fee_per_gas}.")
+        if rule.max_gas_usd is None:
+            continue
+        if worth is None:
+            yield Reason(statement, "The network's coin has no price, so the fee cannot be held against maxGasUsd.")
+        elif worth.of(request.gas_units) > usd_units(rule.max_gas_usd):
+            fee = show(GAS_USD, worth.of(request.gas_units))
+            yield Reason(statement, f"The fee may reach {fee}, over {rule.max_gas_usd} USD.")
+
+
+def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
+    """What ceilings and limits of network fees deny, asked alone when a replacement bids more: what it moves is
+    reserved already. `facts.spent` is without the transaction itself."""
+    yield from judge_gas(policy, request, facts.worths)
+    counted = count(request, facts.worths)
+    for index, limit in enumerate(policy.limits):
+        reason = _over(f"limits[{index}]", limit, counted, facts) if _measure(limit) == GAS_USD else None
+        if reason is not None:
+            yield reason
+
+
+def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
+    above = policy.approval_above
+    if above is None:
+        return
+    if above.usd is not None:
+        worth = counted.units.get(USD, 0)
+        if worth > usd_units(above.usd):
+            yield Reason("approvalAbove.usd", f"{show(USD, worth)} is over {above.usd} USD: a person decides.")
+        elif counted.unpriced:
+            yield Reason("approvalAbove.usd", f"{', '.join(counted.unpriced)} has no price: a person decides.")
+    for key, units in sorted(above.assets.items()):
+        wanted = counted.units.get(key, 0)
+        if wanted > int(units):
+            yield Reason(f"approvalAbove.assets.{key}", f"{wanted} is over {units} base units: a person decides.")

@@ -1,0 +1,207 @@
+"""Where a request may go: chains, assets, recipients, contracts, methods, signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dustrun.core.evm.selectors import read_selector, selector_of
+from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls, unreadable
+from dustrun.core.money.intent import Movement
+from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
+from dustrun.core.money.policy.document import WalletPolicy
+from dustrun.core.money.policy.matching import find_account, find_asset, find_method, names_chain
+from dustrun.core.money.policy.verdict import Reason
+from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM
+from dustrun.core.values.amounts import Asset
+
+_ENDLESS = (2**96 - 1, 2**128 - 1)
+
+
+def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+    """What chains, assets, recipients, contracts and methods deny; what they allow is added to `allowed`."""
+    if request.chain_id is None:
+        if request.kind != "message":
+            yield Reason("chains", "It does not say for which chain it is, so it could count on any.")
+    elif names_chain(policy.chains, request.chain_id):
+        allowed.append(Reason("chains", f"Chain {request.chain_id} is allowed."))
+    else:
+        yield Reason("chains", f"Chain {request.chain_id} is not among the allowed chains.")
+    yield from (
+        _call(policy, request, allowed) if request.kind == "transaction" else _signature(policy, request, allowed)
+    )
+    for movement in request.movements:
+        yield from _movement(policy, request, movement, allowed)
+
+
+def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+    rules = policy.signatures
+    if request.kind == "message":
+        if rules.messages:
+            allowed.append(Reason("signatures.messages", "Messages may be signed."))
+        else:
+            yield Reason("signatures.messages", "Messages may not be signed; set signatures.messages to allow it.")
+    elif rules.typed_data == "none":
+        yield Reason("signatures.typedData", "Typed data may not be signed.")
+    elif rules.typed_data == "known" and not (request.is_decoded and request.movements):
+        message = "The typed data is neither a permit nor an order that can be read, so nobody knows what it allows."
+        yield Reason("signatures.typedData", message)
+    else:
+        allowed.append(Reason("signatures.typedData", f"Typed data may be signed ({rules.typed_data})."))
+
+
+def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
+    yield from _undeclared(request)
+    if request.to is None:
+        if policy.allow_deploy:
+            allowed.append(Reason("allowDeploy", "Contracts may be created."))
+        else:
+            yield Reason("allowDeploy", "Contracts may not be created.")
+        return
+    if not request.data:
+        return
+    selector = selector_of(request.data)
+    if selector is None:
+        yield Reason("methods", "The calldata has fewer than four bytes, so it names no method.")
+        return
+    if not request.is_decoded and not policy.allow_unverified_calldata:
+        yield Reason("allowUnverifiedCalldata", "The calldata does not decode by a known ABI, so it is not verified.")
+    if request.method is not None and not _is_named(request.method, selector):
+        yield Reason("methods", f'The calldata begins with {selector}, which is not "{request.method}".')
+    if not _is_of_token(request, selector):
+        yield from _listed_call(policy, request, request.to, selector, allowed)
+        yield from _inner_calls(policy, request, request.to, allowed)
+
+
+def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
+    """Calls within the call are judged like calls of their own."""
+    try:
+        inner = inner_calls(to, request.data)
+    except Unread as fault:
+        yield Reason("methods", f"The calls within the call cannot be read: {fault}.")
+        return
+    for call in inner:
+        selector = selector_of(call.data)
+        if selector is None and call.data:
+            yield Reason("methods", f"A call of {call.to} within it has fewer than four bytes, so it names no method.")
+        elif selector is None:
+            yield from _inner_payment(policy, request, call)
+        elif not _is_whole_token_call(call.data, call.value_units):
+            yield from _listed_call(policy, request, call.to, selector, allowed, within=True)
+
+
+def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
+    if call.value_units and find_account(policy.recipients, request.chain_id, call.to) is None:
+        yield Reason("recipients", f"{call.to}, which is paid within the call, is not among the allowed recipients.")
+
+
+def _listed_call(
+    policy: WalletPolicy, request: Request, to: str, selector: str, allowed: list[Reason], *, within: bool = False
+) -> Iterator[Reason]:
+    shown = (None if within else request.method) or unreadable().get(selector, selector)
+    if find_account(policy.contracts, request.chain_id, to) is None:
+        yield Reason("contracts", f"The contract {to} is not among the allowed contracts.")
+    else:
+        allowed.append(Reason("contracts", f"The contract {to} may be called."))
+    found = find_method(policy.methods, selector)
+    if found is None:
+        yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
+    elif found == "*" and selector in unreadable():
+        message = f'"{shown}" carries out calls that nobody can read, so "*" does not allow it: list it by its name.'
+        yield Reason("methods", message)
+    else:
+        allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
+
+
+def _is_named(method: str, selector: str) -> bool:
+    try:
+        return read_selector(method) == selector
+    except ValueError:
+        return False
+
+
+def _is_of_token(request: Request, selector: str) -> bool:
+    """Whether it is a token's own transfer or approval, whole and declared, so that assets and recipients judge it."""
+    return request.to is not None and selector in OF_TOKENS and _is_whole_token_call(request.data, request.value_units)
+
+
+def _is_whole_token_call(data: bytes, value_units: int) -> bool:
+    return selector_of(data) in OF_TOKENS and len(data) == 68 and not value_units
+
+
+def _undeclared(request: Request) -> Iterator[Reason]:
+    """What the transaction moves beyond what it declares: a ledger that believed it would count too little."""
+    assert request.chain_id is not None
+    declared = sum(
+        movement.amount_units
+        for movement in request.movements
+        if movement.kind == "send" and movement.asset == Asset(request.chain_id)
+    )
+    if declared < request.value_units:
+        message = f"It sends {request.value_units} base units of the native coin and declares {declared}."
+        yield Reason("default", message)
+    for implied in implied_of(request):
+        may_be_piece = _may_be_piece(request, implied)
+        if implied.amount_units and not any(_declares(one, implied, may_be_piece) for one in request.movements):
+            message = (
+                f"Its calldata moves {implied.amount_units} of {implied.asset.key} ({implied.kind}, "
+                f"{implied.counterparty}), which it does not declare."
+            )
+            yield Reason("default", message)
+
+
+def _may_be_piece(request: Request, implied: Movement) -> bool:
+    return selector_of(request.data) == TRANSFER_FROM and implied.kind == "send"
+
+
+def _declares(movement: Movement, implied: Movement, may_be_piece: bool) -> bool:
+    """The amount too, unless its number may name a piece of an ERC-721: then the number is what counts."""
+    return (may_be_piece or movement.amount_units >= implied.amount_units) and is_same(movement, implied)
+
+
+def _movement(policy: WalletPolicy, request: Request, movement: Movement, allowed: list[Reason]) -> Iterator[Reason]:
+    key, who = canonical(movement.asset), movement.counterparty
+    if request.chain_id is not None and movement.asset.chain_id != request.chain_id:
+        yield Reason("chains", f"It moves {key}, which is not on chain {request.chain_id}.")
+    entry = find_asset(policy.assets, movement.asset)
+    if entry is None:
+        yield Reason("assets", f"The asset {key} is not among the allowed assets.")
+    else:
+        allowed.append(Reason("assets", f"The asset {key} may be moved ({entry})."))
+    if movement.kind == "approve":
+        yield from _spender(policy, request, movement, allowed)
+    elif request.kind == "transaction" and request.to is None:
+        return  # value that a new contract begins with: allowDeploy decides
+    elif find_account(policy.recipients, movement.asset.chain_id, who) is not None:
+        allowed.append(Reason("recipients", f"{who} may be paid."))
+    elif not _is_paid_by_call(policy, request, movement):
+        yield Reason("recipients", f"{who} is not among the allowed recipients.")
+
+
+def _spender(policy: WalletPolicy, request: Request, movement: Movement, allowed: list[Reason]) -> Iterator[Reason]:
+    if find_account(policy.contracts, movement.asset.chain_id, movement.counterparty) is None:
+        yield Reason("contracts", f"The spender {movement.counterparty} is not among the allowed contracts.")
+    else:
+        allowed.append(Reason("contracts", f"{movement.counterparty} may be approved to spend."))
+    if is_endless(movement.amount_units) and not policy.allow_unlimited_approvals:
+        message = f"It approves {movement.counterparty} to spend {movement.asset.key} without an end."
+        yield Reason("allowUnlimitedApprovals", message)
+
+
+def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement) -> bool:
+    """Whether the value goes to the very contract that an allowed call is made of (a router, a wrapper)."""
+    if request.to is None or movement.counterparty.lower() != request.to.lower():
+        return False
+    if not request.data or selector_of(request.data) in OF_TOKENS:
+        return False
+    return find_account(policy.contracts, request.chain_id, request.to) is not None
+
+
+def is_endless(units: int) -> bool:
+    """Whether an approval is one without an end: the largest number of a common width, or near it."""
+    return units in _ENDLESS or units >= 2**159
+
+
+def paid(policy: WalletPolicy, request: Request) -> list[Movement]:
+    """The sends to somebody, not into the contract that is called."""
+    sends = (movement for movement in request.movements if movement.kind == "send")
+    return [movement for movement in sends if not _is_paid_by_call(policy, request, movement)]

@@ -1,0 +1,137 @@
+"""What the methods of swap routers take from whoever calls them, and whom they pay: read from calldata that a person
+wrote, so that it counts as the swap actions' own calls do. Uniswap V2 and V3, and routers of the same methods."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun.core.evm.abi import AbiFault, Function
+from dustrun.core.evm.abi_signatures import parse_function
+from dustrun.core.evm.selectors import read_selector, selector_of
+from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
+from dustrun.core.money.intent import Movement
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import Asset
+
+_IN, _OUT = "(uint256 units, uint256 least,", "(uint256 wanted, uint256 units,"
+_TAIL = "address[] path, address payee, uint256 deadline)"
+_SINGLE = "exactInputSingle((address token, address out, uint24 fee, address payee,"
+_SINGLE_OUT = "exactOutputSingle((address token, address out, uint24 fee, address payee,"
+_FEES = "SupportingFeeOnTransferTokens"
+_SIGNATURES: Final = (
+    f"swapExactTokensForTokens{_IN} {_TAIL}",
+    f"swapExactTokensForTokens{_FEES}{_IN} {_TAIL}",
+    f"swapTokensForExactTokens{_OUT} {_TAIL}",
+    f"swapExactTokensForETH{_IN} {_TAIL}",
+    f"swapExactTokensForETH{_FEES}{_IN} {_TAIL}",
+    f"swapTokensForExactETH{_OUT} {_TAIL}",
+    f"swapExactETHForTokens(uint256 least, {_TAIL}",
+    f"swapExactETHForTokens{_FEES}(uint256 least, {_TAIL}",
+    f"swapETHForExactTokens(uint256 wanted, {_TAIL}",
+    f"swapExactTokensForTokens{_IN} address[] path, address payee)",  # SwapRouter02, which has no deadlines
+    f"swapTokensForExactTokens{_OUT} address[] path, address payee)",
+    "addLiquidity(address token, address token2, uint256 units, uint256 units2, uint256 least, uint256 least2, "
+    "address payee, uint256 deadline)",
+    "addLiquidityETH(address token, uint256 units, uint256 least, uint256 least2, address payee, uint256 deadline)",
+    f"{_SINGLE} uint256 deadline, uint256 units, uint256 least, uint160 limit) params)",
+    f"{_SINGLE} uint256 units, uint256 least, uint160 limit) params)",
+    f"{_SINGLE_OUT} uint256 deadline, uint256 wanted, uint256 units, uint160 limit) params)",
+    f"{_SINGLE_OUT} uint256 wanted, uint256 units, uint160 limit) params)",
+    "exactInput((bytes path, address payee, uint256 deadline, uint256 units, uint256 least) params)",
+    "exactInput((bytes path, address payee, uint256 units, uint256 least) params)",
+    "exactOutput((bytes path, address payee, uint256 deadline, uint256 wanted, uint256 units) params)",
+    "exactOutput((bytes path, address payee, uint256 wanted, uint256 units) params)",
+    "pull(address token, uint256 units)",
+    "unwrapWETH9(uint256 least, address payee)",
+    "unwrapWETH9WithFee(uint256 least, address payee, uint256 bips, address payee2)",
+    "sweepToken(address left, uint256 least, address payee)",
+    "sweepTokenWithFee(address left, uint256 least, address payee, uint256 bips, address payee2)",
+)
+_ADDRESS_BYTES: Final = 20
+
+
+@functools.cache
+def _methods() -> Mapping[str, Function]:
+    return {read_selector(function.signature): function for function in map(parse_function, _SIGNATURES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as it would be signed: from whom, with how much native coin; `wrapped` is the chain's wrapped coin."""
+
+    chain_id: int
+    sender: str
+    to: str
+    value_units: int
+    data: bytes
+    wrapped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    pulls: tuple[tuple[str, int], ...]
+    payees: tuple[str, ...]
+
+
+def router_movements(call: Call) -> list[Movement]:
+    """What goes out of the sender by a router's methods: tokens that the router takes, in favour of whom it pays in the
+    end. A payee beyond the first is named with an amount of 0, so that it is judged too. Raises `Unread`."""
+    uses = [use for inner in _calls_of(call) if (use := _read(inner)) is not None]
+    totals: dict[str, int] = {}
+    for token, units in (pull for use in uses for pull in use.pulls):
+        totals[token] = totals.get(token, 0) + units
+    if call.wrapped is not None and totals.get(checksum(call.wrapped), call.value_units + 1) <= call.value_units:
+        del totals[checksum(call.wrapped)]  # it is paid by the value that goes with the call
+    own = {checksum(call.sender), checksum(call.to), *(checksum(f"0x{number:040x}") for number in range(3))}
+    payees = list(dict.fromkeys(payee for use in uses for payee in use.payees if payee not in own))
+    counterparty = payees[0] if payees else checksum(call.to)
+    found = [Movement("send", Asset(call.chain_id, token), units, counterparty) for token, units in totals.items()]
+    asset = found[0].asset if found else Asset(call.chain_id)
+    return found + [Movement("send", asset, 0, payee) for payee in (payees[1:] if found else payees)]
+
+
+def _calls_of(call: Call) -> Iterator[InnerCall]:
+    yield InnerCall(call.to, 0, call.data)
+    yield from (inner for inner in inner_calls(call.to, call.data) if inner.to.lower() == call.to.lower())
+
+
+def _read(call: InnerCall) -> _Use | None:
+    function = _methods().get(selector_of(call.data) or "")
+    if function is None:
+        return None
+    try:
+        values = _named(function, call.data)
+    except AbiFault as fault:
+        raise Unread(f"its arguments are not those of {function.signature}: {fault.message}") from None
+    payees = tuple(values[name] for name in ("payee", "payee2") if name in values)
+    return _Use(tuple(_pulls(function, values)), payees)
+
+
+def _named(function: Function, data: bytes) -> dict[str, Any]:
+    values = function.decode_args(data)
+    params = function.inputs
+    if params[0].parts:  # V3 has one struct
+        params, values = params[0].parts, values[0]
+    return {param.name: value for param, value in zip(params, values, strict=True)}
+
+
+def _pulls(function: Function, values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    token = values["token"] if "token" in values else _first(function, values.get("path"))
+    if token is not None and values.get("units"):
+        yield token, values["units"]
+    if values.get("units2"):
+        yield values["token2"], values["units2"]
+
+
+def _first(function: Function, path: Any) -> str | None:
+    """The token that goes in: V2 has a list, V3 packed bytes, which run backwards when the amount out is exact."""
+    if isinstance(path, list):
+        return str(path[0]) if path else None
+    packed = bytes.fromhex(path[2:]) if path else b""
+    if len(packed) < _ADDRESS_BYTES:
+        return None
+    found = packed[-_ADDRESS_BYTES:] if function.name == "exactOutput" else packed[:_ADDRESS_BYTES]
+    return checksum(f"0x{found.hex()}")

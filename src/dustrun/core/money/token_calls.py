@@ -1,0 +1,96 @@
+"""What calldata of well-known methods moves, read from the calldata itself: whoever builds a call may forget to say so,
+the ledger must not."""
+
+from __future__ import annotations
+
+from dustrun.core.evm.selectors import selector_of
+from dustrun.core.money.intent import Movement, MovementKind
+from dustrun.core.values.addresses import checksum
+from dustrun.core.values.amounts import MAX_UINT256, Asset
+
+TRANSFER = "0xa9059cbb"
+APPROVE = "0x095ea7b3"
+TRANSFER_FROM = "0x23b872dd"
+INCREASE_ALLOWANCE = "0x39509351"
+SET_APPROVAL_FOR_ALL = "0xa22cb465"
+SAFE_TRANSFER_FROM = "0x42842e0e"
+SAFE_TRANSFER_FROM_WITH_DATA = "0xb88d4fde"
+SAFE_TRANSFER_OF_MANY = "0xf242432a"
+SAFE_BATCH_TRANSFER = "0x2eb2c2d6"
+AUTHORIZE_OPERATOR = "0x959b8c3f"
+PERMIT2_APPROVE = "0x87517c45"
+PERMIT2_TRANSFER_FROM = "0x36c78516"
+
+OF_TOKENS = frozenset({TRANSFER, APPROVE, INCREASE_ALLOWANCE})
+"""Methods of a token itself that a policy judges by what they move, not by contract and method."""
+
+_TWO_WORDS: dict[str | None, MovementKind] = {
+    TRANSFER: "send",
+    APPROVE: "approve",
+    INCREASE_ALLOWANCE: "approve",
+    "0xd73dd623": "approve",  # increaseApproval
+    "0xcae9ca51": "approve",  # approveAndCall of ERC-1363, and without data
+    "0x3177029f": "approve",
+    "0x4000aea0": "send",  # transferAndCall of ERC-677 and ERC-1363, and without data
+    "0x1296ee62": "send",
+    "0x9bd9bbc6": "send",  # send of ERC-777
+    "0xb753a98c": "send",  # push of DAI
+}
+_OPERATORS = frozenset({SET_APPROVAL_FOR_ALL, AUTHORIZE_OPERATOR, "0x558a7297"})
+"""Of ERC-721 and ERC-1155, of ERC-777, and setOperator of ERC-6909."""
+_OF_KINDS: dict[str | None, MovementKind] = {"0x095bcdb6": "send", "0x426a8493": "approve"}
+"""transfer and approve of ERC-6909."""
+_FROM = frozenset({TRANSFER_FROM, "0xc1d34b89", "0xd8fbe994", "0xbb35783b"})
+"""transferFrom, transferFromAndCall of ERC-1363, and move of DAI."""
+_OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
+
+
+def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
+    """What a call of a token's well-known method moves; None for every other call.
+
+    An ERC-721's methods share selectors with an ERC-20's, and there the number of the piece stands where an amount
+    would; `safeTransferFrom` is of an ERC-721 alone and moves one piece. Of an ERC-1155 the pieces of all kinds count
+    together; a batch whose list cannot be read counts as all there can be. Calldata that ends early is read as the EVM
+    reads it, with zeros: contracts of old compilers take it.
+    """
+    selector = selector_of(data)
+    asset = Asset(chain_id, checksum(to))
+    if selector in _TWO_WORDS:
+        return Movement(_TWO_WORDS[selector], asset, _word(data, 1), _address(data, 0))
+    if selector in _OPERATORS:
+        is_given = selector == AUTHORIZE_OPERATOR or bool(_word(data, 1))
+        return Movement("approve", asset, MAX_UINT256 if is_given else 0, _address(data, 0))
+    if selector in _FROM:
+        return Movement("send", asset, _word(data, 2), _address(data, 1))
+    if selector in _OF_PIECES:
+        return Movement("send", asset, 1, _address(data, 1))
+    if selector == SAFE_TRANSFER_OF_MANY:
+        return Movement("send", asset, _word(data, 3), _address(data, 1))
+    if selector == SAFE_BATCH_TRANSFER:
+        return Movement("send", asset, _sum_of_list(data, 3), _address(data, 1))
+    if selector in _OF_KINDS:
+        return Movement(_OF_KINDS[selector], asset, _word(data, 2), _address(data, 0))
+    if selector == PERMIT2_APPROVE:
+        return Movement("approve", Asset(chain_id, _address(data, 0)), _word(data, 2), _address(data, 1))
+    if selector == PERMIT2_TRANSFER_FROM:
+        return Movement("send", Asset(chain_id, _address(data, 3)), _word(data, 2), _address(data, 1))
+    return None
+
+
+def _sum_of_list(data: bytes, index: int) -> int:
+    """The numbers of the list that a word points to, together."""
+    start, words = _word(data, index), (len(data) - 4) // 32
+    if start % 32 or start // 32 >= words:
+        return MAX_UINT256
+    first, count = start // 32 + 1, _word(data, start // 32)
+    if count > words - first:
+        return MAX_UINT256
+    return min(MAX_UINT256, sum(_word(data, first + place) for place in range(count)))
+
+
+def _word(data: bytes, index: int) -> int:
+    return int.from_bytes(data[4 + 32 * index : 36 + 32 * index].ljust(32, b"\0"))
+
+
+def _address(data: bytes, index: int) -> str:
+    return checksum(f"0x{_word(data, index).to_bytes(32)[12:].hex()}")

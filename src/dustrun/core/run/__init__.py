@@ -1,0 +1,1 @@
+"""A run: states, journal, plan, retries, effects, comparison."""

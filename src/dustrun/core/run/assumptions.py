@@ -1,0 +1,100 @@
+"""What a run took for granted, where that came from, and why a rehearsal is not passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.workflow.definition import Node
+from dustrun.core.workflow.program import Program
+from dustrun.core.workflow.specs import Specs
+
+Json = dict[str, Any]
+References = Mapping[str, Sequence[str]]
+_SKIPPED_OVER = (NodeStatus.FAILURE, NodeStatus.PARTIAL, NodeStatus.UNCERTAIN, NodeStatus.CANCELLED)
+
+
+def references_of(program: Program) -> dict[str, list[str]]:
+    """The nodes that each node's payload and conditions look at."""
+    found: dict[str, list[str]] = {}
+    for node_id, node in program.nodes.items():
+        tests = [reference for _, test in node.choices for reference in test.references]
+        named = [_node_of(one.root, one.path) for one in (*(r for _, r in node.payload.references), *tests)]
+        found[node_id] = sorted({name for name in named if name is not None and name in program.nodes})
+    return found
+
+
+def _node_of(root: str, path: Sequence[Any]) -> str | None:
+    if root == "$nodes":
+        return str(path[0]) if path else None
+    return root
+
+
+def list_assumed(
+    executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, references: References
+) -> list[Json]:
+    """Every result that rests on an assumed value: `source` says how it came about, `dependsOn` through which nodes,
+    `decides` that something hangs on it that matters, so that the simulation is not passed."""
+    ordered = [execution for execution in executions if execution.assumed]
+    assumed = {execution.node_id for execution in ordered}
+    return [
+        _assumed(one, nodes, specs, [n for n in references.get(one.node_id, ()) if n in assumed]) for one in ordered
+    ]
+
+
+def _assumed(execution: Execution, nodes: Mapping[str, Node], specs: Specs, depends_on: list[str]) -> Json:
+    source, why = _source(execution, nodes[execution.node_id], specs)
+    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "source": source, "why": why}
+    return shown | {"dependsOn": depends_on, "decides": decides(execution)}
+
+
+def decides(execution: Execution) -> bool:
+    """Whether something that matters hangs on an assumed value: a branch that was taken, a called run, a spend."""
+    facts = execution.facts or {}
+    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
+
+
+def _source(execution: Execution, node: Node, specs: Specs) -> tuple[str, str]:
+    facts, spec = execution.facts or {}, specs.get(node.type)
+    if "child" in facts:
+        return "child", "the called run rests on assumed values, or did not pass"
+    if "request" in facts and spec is not None and not node.is_pinned:
+        return "example", "not sent: the result is the action's example"
+    if node.type in ("wait", "approve") and execution.branch is not None:
+        return "example", "nobody answers a simulation: it went on with an example"
+    if execution.branch is not None:
+        return "branch", "the taken branch depends on an assumed value"
+    if "assumedInput" in facts:
+        return "input", "what it spends depends on an assumed value"
+    if spec is not None and spec.effect == "spend":
+        return "signature", "a simulation makes no signature: a placeholder stands for it"
+    return "input", "depends on an assumed value"
+
+
+def why_not_passed(
+    mode: Mode, status: str, passed: bool | None, executions: Iterable[Execution], assumed: Iterable[Mapping[str, Any]]
+) -> list[Json]:
+    """Why a rehearsal that is over is not passed; empty for one that is, and for a live run."""
+    if mode is Mode.LIVE or passed is None or passed:
+        return []
+    reasons: list[Json] = []
+    if status != RunStatus.SUCCESS.value:
+        reasons.append({"code": "RUN_STATUS", "path": None, "message": f'The run ended as "{status}".'})
+        newest = {execution.path: execution for execution in executions}
+        reasons += [_failed(one) for one in newest.values() if one.status in _SKIPPED_OVER and one.error is not None]
+    reasons += [_hangs(one) for one in assumed if one["decides"]]
+    return reasons
+
+
+def _failed(execution: Execution) -> Json:
+    error = execution.error or {}
+    message = f"{error.get('code')}: {error.get('message')}"
+    return {"code": "NODE_FAILED", "path": execution.path, "message": message}
+
+
+def _hangs(one: Mapping[str, Any]) -> Json:
+    told = ", ".join(f'"{name}"' for name in one["dependsOn"])
+    mend = f" Pin a result of {told}." if told else " Pin its result."
+    return {"code": "ASSUMED", "path": one["path"], "message": f"{one['why'][0].upper()}{one['why'][1:]}.{mend}"}

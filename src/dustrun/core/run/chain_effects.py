@@ -1,0 +1,188 @@
+"""The chain part of a run's report: transactions, balance changes, approvals, fees, verdicts, in one shape for
+transactions that were simulated and those that were sent.
+
+An execution that spends keeps `transactions` (`services/preview/spend_reports.py` says what is in them), `assets`, what
+was known of each asset then (`{key: {symbol, decimals, usd, source, ageMs}}`), and `limits`, from which on
+it is warned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Context, Decimal
+from typing import Any
+
+from dustrun.core.run import balances
+from dustrun.core.run.balances import Group
+from dustrun.core.run.effect_warnings import Limits, warn, warn_of_signatures
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import NodeStatus
+from dustrun.core.values.amounts import format_units
+
+Json = dict[str, Any]
+_WIDE = Context(prec=120)
+_CENT_PARTS = Decimal("0.000001")
+_INNER = ("block", "newRecipients", "noCode", "plannedAt")
+
+
+def fold(executions: Iterable[Execution]) -> Json:
+    """The chain part of the report, of executions in the order of their start."""
+    executions = list(executions)
+    spending = [execution for execution in executions if _spends(execution)]
+    known = _known_assets(executions)
+    signatures = _signatures(executions, known)
+    facts = raw(spending)
+    groups = balances.group([transaction for _, transaction in facts])
+    by_place = {place: found for found in groups for place in found.members}
+    shown = [
+        _transaction(execution, transaction, by_place.get(place), known)
+        for place, (execution, transaction) in enumerate(facts)
+    ]
+    limits = Limits.of(next((e.facts["limits"] for e in spending if e.facts and "limits" in e.facts), {}))
+    fees = _fees(shown, known)
+    return {
+        "transactions": shown,
+        "balanceChanges": _balance_changes(groups, known),
+        "approvals": _approvals(shown),
+        "policyVerdicts": [
+            {"nodeId": t["nodeId"], "path": t["path"], "item": t["item"], **t["verdict"]}
+            for t in (*shown, *signatures)
+            if t.get("verdict")
+        ],
+        "signatures": signatures,
+        "totalFees": fees,
+        "totalFeesUsd": _sum_usd(fees),
+        "assets": known,
+        "warnings": [*warn([t for _, t in facts], shown, groups, known, limits), *warn_of_signatures(signatures)],
+    }
+
+
+def _spends(execution: Execution) -> bool:
+    return bool(execution.facts and execution.facts.get("transactions"))
+
+
+def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, Any]]]:
+    """Each transaction with its node, as the newest of its attempts has it: one that is under way, or done, when an
+    attempt ends is the next attempt's too."""
+    found: dict[Any, tuple[Execution, Mapping[str, Any]]] = {}
+    for execution in filter(_spends, executions):
+        for place, transaction in enumerate((execution.facts or {})["transactions"]):
+            key = transaction.get("id") or _simulated_key(execution, transaction, place)
+            if transaction["status"] == "planned" and execution.status is NodeStatus.CANCELLED:
+                transaction = {**transaction, "status": "cancelled"}  # given up with its run
+            found[key] = (execution, transaction)
+    return list(found.values())
+
+
+def _simulated_key(execution: Execution, transaction: Mapping[str, Any], place: int) -> tuple[Any, ...]:
+    """A simulated transaction has a block to itself; what came to nothing has none and is its attempt's own."""
+    if transaction["status"] == "simulated" and transaction.get("blockNumber") is not None:
+        return (execution.path, transaction["item"], transaction["chainId"], transaction["blockNumber"])
+    return (execution.path, execution.attempt, place)
+
+
+def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> list[Json]:
+    """What was signed, or would be, for others to use."""
+    return [
+        {
+            "nodeId": execution.node_id,
+            "path": execution.path,
+            **wish,
+            "movements": [{**m, **amount(int(m["amount"]), m["asset"], known)} for m in wish["movements"]],
+        }
+        for execution in executions
+        for wish in (execution.facts or {}).get("signatures", ())
+    ]
+
+
+def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:
+    """What base units are worth, rounded to a millionth of a dollar; None when nobody prices the asset."""
+    if asset is None or asset.get("usd") is None or asset.get("decimals") is None:
+        return None
+    worth = _WIDE.multiply(_WIDE.scaleb(Decimal(units), -asset["decimals"]), Decimal(asset["usd"]))
+    return f"{_WIDE.quantize(worth, _CENT_PARTS):f}" if abs(worth) < Decimal(10) ** 60 else f"{worth:f}"
+
+
+def _sum_usd(amounts: Iterable[Mapping[str, Any]]) -> str | None:
+    """The sum in dollars; None when one of them is not priced."""
+    worths = [amount["usd"] for amount in amounts]
+    return None if None in worths else f"{sum((Decimal(worth) for worth in worths), Decimal(0)):f}"
+
+
+def _known_assets(executions: Iterable[Execution]) -> dict[str, Json]:
+    known: dict[str, Json] = {}
+    for execution in executions:
+        known.update((execution.facts or {}).get("assets", {}))
+    return known
+
+
+def amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
+    """An amount as the report shows it, with its symbol and worth where they are known."""
+    asset = known.get(key)
+    shown: Json = {"asset": key, "amount": str(units)}
+    if asset is not None and asset.get("decimals") is not None:
+        shown["amountFormatted"] = format_units(units, asset["decimals"])
+    if asset is not None and asset.get("symbol"):
+        shown["symbol"] = asset["symbol"]
+    shown["usd"] = usd_of(units, asset)
+    return shown
+
+
+def _transaction(
+    execution: Execution, transaction: Mapping[str, Any], group: Group | None, known: Mapping[str, Json]
+) -> Json:
+    plain = {name: value for name, value in transaction.items() if name not in _INNER}
+    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt, **plain}
+    shown["movements"] = [
+        {**movement, **amount(int(movement["amount"]), movement["asset"], known)}
+        for movement in transaction.get("movements", ())
+    ]
+    shown["balanceChanges"] = _changes_of(group, known)
+    if group is not None and len(group.members) > 1:
+        shown["sharesBlock"] = True
+    shown["approvals"] = [
+        {**approval, **amount(int(approval["amount"]), approval["asset"], known)}
+        for approval in transaction.get("approvals", ())
+    ]
+    shown.setdefault("events", [])
+    if group is not None:
+        shown["measured"] = group.unmeasured is None
+    if transaction.get("fee") is not None:
+        shown["feeUsd"] = usd_of(int(transaction["fee"]), known.get(f"eip155:{transaction['chainId']}/native"))
+    if execution.assumed:
+        shown["assumed"] = True
+    return shown
+
+
+def _changes_of(group: Group | None, known: Mapping[str, Json]) -> list[Json]:
+    changes = group.changes if group is not None else {}
+    return [{"address": who, **amount(units, asset, known)} for (who, asset), units in changes.items()]
+
+
+def _balance_changes(groups: Sequence[Group], known: Mapping[str, Json]) -> list[Json]:
+    """Sums per address and asset over all transactions, fees of gas left out; `shared` where somebody else's
+    transaction of the same block may have a part in it."""
+    shared = {pair for found in groups for pair in found.others}
+    return [
+        {"address": who, **amount(units, asset, known), **({"shared": True} if (who, asset) in shared else {})}
+        for (who, asset), units in balances.total(groups).items()
+    ]
+
+
+def _approvals(transactions: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """What remains approved at the end: the last word on each (owner, spender, asset), zeros left out."""
+    last: dict[tuple[str, str, str], Json] = {}
+    for transaction in transactions:
+        for approval in transaction["approvals"] if balances.happened(transaction) else ():
+            last[(approval["owner"], approval["spender"], approval["asset"])] = dict(approval)
+    return [approval for _, approval in sorted(last.items()) if int(approval["amount"])]
+
+
+def _fees(transactions: Iterable[Mapping[str, Any]], known: Mapping[str, Json]) -> list[Json]:
+    """Fees of gas per payer and chain, also of what reverted."""
+    sums: dict[tuple[str, str], int] = {}
+    for transaction in transactions:
+        if transaction.get("fee") is not None:
+            key = (transaction["from"], f"eip155:{transaction['chainId']}/native")
+            sums[key] = sums.get(key, 0) + int(transaction["fee"])
+    return [{"address": address, **amount(units, asset, known)} for (address, asset), units in sorted(sums.items())]

@@ -1,0 +1,107 @@
+"""Two runs of a workflow side by side: what differs in what they did, by node and item.
+
+What no two transactions share (hash, block, nonce, gas and its price) is no difference: gas and fees are told as
+estimates. A value that was assumed in one of the runs has nothing to be compared with, and is told as a note.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun.core.run.compared_transactions import compare_balances, compare_transactions
+from dustrun.core.run.findings import Findings, Side, brief
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.value_differences import Own, differences_of
+
+Json = dict[str, Any]
+
+
+def compare(left: Side, right: Side) -> Json:
+    """`verdict` is `same` or `differs`; `differences` have a sentence each; `estimates` are gas and fees by
+    transaction; `notes` say what was not compared, and why."""
+    found = Findings.of(left, right)
+    _about_runs(left, right, found)
+    own = _own(left), _own(right)
+    triggers = left.triggers | right.triggers
+    for path in _paths(left, right):
+        if path not in triggers:  # what starts a run differs by its time, and by the payload, which is told
+            one, other = left.executions.get(path), right.executions.get(path)
+            _node(path, one, other, own, found)
+            if one is not None and other is not None and one.node_id not in left.delays | right.delays:
+                _results(path, one, other, own, found)  # that of a delay is its time and nothing else
+    pairs = compare_transactions(left, right, found)
+    compare_balances(left, right, pairs, found)
+    return {
+        "verdict": "differs" if found.differences else "same",
+        "equal": not found.differences,
+        "differences": found.differences,
+        "estimates": found.estimates,
+        "notes": found.notes,
+    }
+
+
+def _about_runs(left: Side, right: Side, found: Findings) -> None:
+    if left.version != right.version:
+        versions = f"{left.version or 'inline'} and {right.version or 'inline'}"
+        found.note("VERSIONS", f"The runs are of different versions of the workflow: {versions}.")
+    if left.mode != right.mode and "dust" in (left.mode, right.mode):
+        found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
+    for where, was, now in differences_of(left.payload, right.payload, (_own(left), _own(right)), of_spend=False):
+        name = where.lstrip(".") or "payload"
+        told = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
+        found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {told}.")
+
+
+def _paths(left: Side, right: Side) -> list[str]:
+    """All paths in the order in which the nodes began."""
+    at: dict[str, int] = {}
+    for side in (right, left):
+        at |= {path: execution.started_at or 0 for path, execution in side.executions.items()}
+    return sorted(at, key=lambda path: (at[path], path))
+
+
+def _own(side: Side) -> Own:
+    hashes = {str(facts[name]) for facts in side.facts for name in ("hash", "blockHash") if facts.get(name)}
+    return Own(frozenset(hashes) | side.ids, side.mode == "simulate")
+
+
+def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[Own, Own], found: Findings) -> None:
+    if one is None or other is None:
+        states = [None if side is None else side.status.value for side in (one, other)]
+        told = (states[0] or "did not run", states[1] or "did not run")
+        found.differ(path, "status", "status", (states[0], states[1]), kind="course", told=told)
+        return
+    if one.status is not other.status:
+        found.differ(path, "status", "status", (one.status.value, other.status.value), kind="course")
+    if one.branch != other.branch:
+        found.differ(path, "branch", "branch taken", (one.branch, other.branch), kind="course")
+    errors = (one.error or {}), (other.error or {})
+    if errors[0].get("code") != errors[1].get("code"):
+        told = (_told_error(errors[0]), _told_error(errors[1]))
+        found.differ(path, "error", "error", (one.error, other.error), kind="course", told=told)
+    _requests(path, one, other, own, found)
+
+
+def _results(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
+    if one.status is not other.status:
+        return
+    if one.assumed or other.assumed:
+        if one.result != other.result:
+            label = found.labels[0 if one.assumed else 1]
+            found.note("ASSUMED", f"Its result was assumed in {label}, so results were not compared.", path)
+        return
+    spends = any("transactions" in (side.facts or {}) for side in (one, other))
+    for where, before, after in differences_of(one.result, other.result, own, of_spend=spends):
+        found.differ(path, f"result{where}", f"result {where.lstrip('.')}".rstrip(), (before, after))
+
+
+def _requests(path: str, one: Execution, other: Execution, own: tuple[Own, Own], found: Findings) -> None:
+    before, after = ((side.facts or {}).get("request") for side in (one, other))
+    if before is None or after is None:
+        return
+    for where, was, now in differences_of(before, after, own, of_spend=False):
+        found.differ(path, f"request{where}", f"request {where.lstrip('.')}".rstrip(), (was, now))
+
+
+def _told_error(error: Json) -> str:
+    return f"{error.get('code')}: {error.get('message')}" if error else "none"

@@ -1,0 +1,105 @@
+"""What a comparison of two runs has found so far, and how it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dustrun.core.run.journal import Execution
+from dustrun.core.values.amounts import format_units
+
+Json = dict[str, Any]
+Kind = Literal["course", "money", "detail"]
+"""What a difference is of: what ran and how it ended, amounts, or anything else."""
+_LABELS = {"simulate": "the simulation", "dust": "the dust test", "live": "the live run"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two runs: the newest attempt of each path, its report, its transactions' facts in the report's order,
+    ids that only this run has, what it was started with, the nodes that start it, and those that only wait."""
+
+    executions: Mapping[str, Execution]
+    report: Mapping[str, Any]
+    facts: Sequence[Mapping[str, Any]]
+    mode: str
+    version: int | None
+    ids: frozenset[str] = frozenset()
+    payload: Any = None
+    triggers: frozenset[str] = frozenset()
+    delays: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Findings:
+    """What differs, what is only an estimate, and what should be known beside. `labels` are what the runs are called;
+    `assets` is what is known of every asset."""
+
+    labels: tuple[str, str]
+    assets: Mapping[str, Json]
+    differences: list[Json] = field(default_factory=list)
+    estimates: list[Json] = field(default_factory=list)
+    notes: list[Json] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, left: Side, right: Side) -> Findings:
+        """None yet."""
+        labels = (_LABELS[left.mode], _LABELS[right.mode])
+        if left.mode == right.mode:
+            labels = ("the first run", "the second run")
+        return cls(labels, {**left.report["assets"], **right.report["assets"]})
+
+    def differ(
+        self,
+        path: str | None,
+        field: str,
+        what: str,
+        sides: tuple[Any, Any],
+        *,
+        kind: Kind = "detail",
+        told: tuple[str, str] | None = None,
+        change: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Notes a difference of `what`; `told` are both sides for people, `change` what lies between them."""
+        left, right = told or (brief(sides[0]), brief(sides[1]))
+        between = f" ({change})" if change else ""
+        message = f"{what}: {left} in {self.labels[0]}, {right} in {self.labels[1]}{between}."
+        found = {"path": path, "field": field, "kind": kind, "left": sides[0], "right": sides[1], **more}
+        shown = {"what": what, "left": left, "right": right, "change": change}
+        self.differences.append({**found, "shown": shown, "message": message[0].upper() + message[1:]})
+
+    def differ_amount(self, path: str, field: str, what: str, was: int, now: int, asset: str, **more: Any) -> None:
+        """Notes two amounts of an asset and what lies between them."""
+        told, change = self._tell(was, now, asset)
+        sides = (str(was), str(now))
+        self.differ(path, field, what, sides, kind="money", told=told, change=change, asset=asset, **more)
+
+    def tell_amounts(self, what: str, was: int, now: int, asset: str) -> str:
+        """Two amounts in a sentence."""
+        told, change = self._tell(was, now, asset)
+        return f"{what}: {told[0]} in {self.labels[0]}, {told[1]} in {self.labels[1]} ({change})."
+
+    def _tell(self, was: int, now: int, asset: str) -> tuple[tuple[str, str], str]:
+        known = self.assets.get(asset, {})
+        change = tell_amount(now - was, asset, known)
+        told = (tell_amount(was, asset, known), tell_amount(now, asset, known))
+        return told, f"+{change}" if now > was else change
+
+    def note(self, code: str, message: str, path: str | None = None) -> None:
+        """Notes what is no difference and should be known."""
+        self.notes.append({"code": code, "path": path, "message": message})
+
+
+def brief(value: Any) -> str:
+    """A value as a sentence takes it."""
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def tell_amount(units: int, asset: str, known: Mapping[str, Any]) -> str:
+    """An amount with its symbol; in base units where nobody knows the decimals."""
+    symbol, decimals = known.get("symbol") or asset, known.get("decimals")
+    number = f"{units} base units of" if decimals is None else format_units(units, decimals)
+    return f"{number} {symbol}"

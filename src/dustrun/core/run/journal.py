@@ -1,0 +1,84 @@
+"""The facts of one run: what became of each node, by path. A path names loop items: `each_user[3].pay`.
+
+Identity is (run, path, attempt), never the order of calls: parallel branches finish in any order and a replay
+cannot care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun.core.run.state import NODE_SETTLED, NodeStatus
+
+
+@dataclass(slots=True)
+class Execution:
+    """What became of one node in one run: the newest attempt."""
+
+    path: str
+    node_id: str
+    attempt: int
+    status: NodeStatus
+    branch: str | None = None
+    input: Any = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
+    assumed: bool = False
+    wake_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.status in NODE_SETTLED
+
+
+def frame_of(path: str) -> str:
+    """The part of a path that names its loop item, dot included: `each[3].` of `each[3].pay`, empty at the top."""
+    return path[: path.rfind(".") + 1]
+
+
+def item_frame(loop_path: str, index: int) -> str:
+    """The frame of one item of a loop."""
+    return f"{loop_path}[{index}]."
+
+
+def enclosing(frame: str) -> Iterator[tuple[str, int]]:
+    """(loop path, index) of each loop item around, innermost first."""
+    while frame:
+        loop_path, _, index = frame[:-2].rpartition("[")
+        yield loop_path, int(index)
+        frame = frame_of(loop_path)
+
+
+@dataclass(slots=True)
+class Journal:
+    """All executions of a run."""
+
+    by_path: dict[str, Execution] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, executions: Iterable[Execution]) -> Journal:
+        """A journal of recorded executions; the newest attempt of a path counts."""
+        journal = cls()
+        for execution in executions:
+            known = journal.by_path.get(execution.path)
+            if known is None or known.attempt <= execution.attempt:
+                journal.by_path[execution.path] = execution
+        return journal
+
+    def record(self, execution: Execution) -> None:
+        """Adds or replaces the newest attempt of its path."""
+        self.by_path[execution.path] = execution
+
+    def find(self, frame: str, node_id: str) -> Execution | None:
+        """What became of a node as seen from a frame: in the frame itself, else in the nearest one around it."""
+        while True:
+            execution = self.by_path.get(frame + node_id)
+            if execution is not None or not frame:
+                return execution
+            frame = frame_of(frame[: frame.rfind("[")])

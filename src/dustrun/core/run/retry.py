@@ -1,0 +1,32 @@
+"""Whether and when a failed attempt is made again. Only failures that are certainly not done are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dustrun.core.workflow.definition import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Make the next attempt at this instant (milliseconds)."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The failure is final."""
+
+
+def decide(
+    policy: RetryPolicy | None, attempt: int, *, retryable: bool, now: int, jitter: float, after_ms: int | None = None
+) -> RetryAt | GiveUp:
+    """The decision after `attempt` (from 1) failed. `jitter` lies in [0, 1); `after_ms` is what the other side asked
+    for, which is the least wait."""
+    if policy is None or not retryable or attempt >= policy.max_attempts:
+        return GiveUp()
+    wait = min(policy.backoff_ms * 2 ** min(attempt - 1, 32), policy.max_backoff_ms)
+    if policy.jitter:
+        wait -= int(wait * jitter) // 2
+    return RetryAt(now + max(wait, after_ms or 0))

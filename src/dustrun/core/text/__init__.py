@@ -1,0 +1,1 @@
+"""Text: redaction, masking, wording, host names."""

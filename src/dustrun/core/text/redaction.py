@@ -1,0 +1,112 @@
+"""Keeps signatures out of what is stored and shown, and lets the run itself go on with them.
+
+A signature moves money, so it is no business of who may only read a run. In whatever is stored of a run a *mark* stands
+for it, which says nothing; the signature itself lies sealed in the vault. Who advances the run turns the marks back;
+everybody else is shown `•••`. Marks are random, so that none can be guessed and put into a payload.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from dustrun.core.text.masking import MASK
+from dustrun.core.values.exact_json import dumps_text
+
+_PREFIX: Final = "dlv_"
+_MARK = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})_(\d+)_")
+_NUMBER = re.compile(rf'"{_PREFIX}([0-9a-f]{{32}})_(\d+)n"')
+_ANY = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})_\d+[_n]")
+_ANY_BYTES = re.compile(_ANY.pattern.encode())
+
+
+class Veil:
+    """The signatures of one run, by their marks; it only grows. `secrets` is shared with whoever gives it."""
+
+    def __init__(self, secrets: dict[str, str]) -> None:
+        self.secrets = secrets
+        self._marks: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+        self._compile()
+
+    def learn(self, secrets: Mapping[str, str]) -> None:
+        """Hides these too from now on."""
+        if not secrets.keys() <= self.secrets.keys():
+            self.secrets.update(secrets)
+            self._compile()
+
+    def _compile(self) -> None:
+        self._marks = {}
+        for mark, signature in self.secrets.items():
+            for index, text in enumerate(spellings(signature)):
+                self._marks.setdefault(text, f"{_PREFIX}{mark}_{index}")
+        if self._marks:
+            longest_first = sorted(self._marks, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def text(self, text: str) -> str:
+        """The text with marks in the place of signatures."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda found: f"{self._marks[found.group()]}_", text)
+
+    def value(self, value: Any) -> Any:
+        """A JSON value with marks in the place of signatures; the very same object when there is none in it."""
+        if self._pattern is None or self._pattern.search(dumps_text(value)) is None:
+            return value
+        return self._walk(value)
+
+    def _walk(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(str(name)): self._walk(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._walk(item) for item in value]
+        if isinstance(value, int) and not isinstance(value, bool):
+            mark = self._marks.get(str(value))
+            return f"{mark}n" if mark is not None else value
+        return value
+
+
+def spellings(signature: str) -> list[str]:
+    """The forms in which a signature (0x-hex) is looked for: whole, in its parts and in the compact form of EIP-2098,
+    in hexadecimal, decimal and Base64. Their order is part of what is stored."""
+    raw = bytes.fromhex(signature.removeprefix("0x"))
+    r, s, v = raw[:32], raw[32:64], raw[64:]
+    compact = bytes([s[0] | 0x80, *s[1:]]) if v in (b"\x01", b"\x1c") else s
+    found = [form for part in (raw, r, s, compact) for form in (part.hex(), part.hex().upper())]
+    found += [str(int.from_bytes(part)) for part in (r, s, compact)]
+    return found + [encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)]
+
+
+def marks_in(texts: Iterable[str | None]) -> set[str]:
+    """The marks in stored texts."""
+    return {found for text in texts if text is not None and _PREFIX in text for found in _ANY.findall(text)}
+
+
+def unveil(text: str, find: Callable[[str], str | None]) -> str:
+    """A stored JSON text with the signatures in their places. `find` knows a mark's signature; a mark that it does not
+    know stays."""
+    if _PREFIX not in text:
+        return text
+
+    def plain(found: re.Match[str]) -> str:
+        signature = find(found.group(1))
+        known = spellings(signature) if signature is not None else []
+        index = int(found.group(2))
+        return known[index] if index < len(known) else found.group()
+
+    return _MARK.sub(plain, _NUMBER.sub(plain, text))
+
+
+def hide(text: str) -> str:
+    """A stored text as it is shown."""
+    return _ANY.sub(MASK, text) if _PREFIX in text else text
+
+
+def hide_bytes(raw: bytes) -> bytes:
+    """The same of bytes."""
+    return _ANY_BYTES.sub(MASK.encode(), raw) if _PREFIX.encode() in raw else raw

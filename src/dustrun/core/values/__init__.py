@@ -1,0 +1,1 @@
+"""Exact values: JSON, YAML, amounts, addresses, fields, table cells."""

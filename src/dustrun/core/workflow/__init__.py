@@ -1,0 +1,1 @@
+"""A workflow document: definition, graph, conditions, control nodes, compiled program."""

@@ -1,0 +1,301 @@
+"""The control nodes: their payloads and what the planner must know of them. They decide where a run goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.specs import NodeSpec
+
+Millis = Annotated[int, Field(ge=0, le=2_592_000_000)]
+Patience = Annotated[int, Field(ge=1000, le=604_800_000)]
+VariableName = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64, description="Name, as in `variableDefs`.")
+]
+VariableScope = Annotated[
+    Literal["persist", "reset"] | None,
+    Field(description="Of a name that is not declared: kept between runs (the default), or only within this run."),
+]
+RESUMABLE = frozenset({"wait", "approve"})
+
+
+class IfPayload(Fields):
+    """Either a condition object or an expression."""
+
+    condition: dict[str, Any] | None = Field(
+        None, description='`{"$and": [{"<left>": {"<operator>": right}}]}`, nested as needed.'
+    )
+    expression: str | None = Field(None, description="A test in the expression language, true or false.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> IfPayload:
+        if (self.condition is None) == (self.expression is None):
+            raise ValueError("give either `condition` or `expression`")
+        return self
+
+
+class SwitchCase(Fields):
+    """One named test."""
+
+    name: str = Field(min_length=1, max_length=64, description="The branch that children name.")
+    expression: str = Field(description="A test in the expression language, true or false.")
+
+
+class SwitchPayload(Fields):
+    """The first case whose test holds names the branch; `default` when none does."""
+
+    cases: tuple[SwitchCase, ...] = Field(min_length=1, max_length=100, description="Tests, tried in order.")
+
+
+class ForEachPayload(Fields):
+    """Runs the loop body once per item."""
+
+    array: Any = Field(description="The items: a list, or an expression that gives one.")
+    concurrency: int = Field(1, ge=1, le=50, description="Items that run at once.")
+    on_item_error: Literal["fail", "continue", "stop"] = Field(
+        "fail", description="`fail` fails the loop, `continue` goes on, `stop` starts no further item."
+    )
+    max_items: int | None = Field(None, ge=1, description="Refuse longer lists; at most the setting max_loop_items.")
+
+
+class DelayPayload(Fields):
+    """Waits for a time, or until an instant; durable, and it holds nothing meanwhile."""
+
+    delay_ms: Millis | None = Field(None, description="Time to wait in milliseconds, at most 30 days.")
+    until: str | None = Field(None, description="RFC 3339 instant to wait for.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> DelayPayload:
+        if (self.delay_ms is None) == (self.until is None):
+            raise ValueError("give either `delayMs` or `until`")
+        if self.until is not None and "{{" not in self.until:
+            self.until_ms()
+        return self
+
+    def until_ms(self) -> int:
+        """`until` in milliseconds since the epoch."""
+        assert self.until is not None
+        try:
+            moment = datetime.fromisoformat(self.until)
+        except ValueError:
+            raise ValueError(f"`until` is no RFC 3339 instant: {self.until!r}") from None
+        if moment.tzinfo is None:
+            raise ValueError("`until` needs a time zone: end it with Z or an offset such as +02:00")
+        return round(moment.timestamp() * 1000)
+
+
+class StopPayload(Fields):
+    """Ends the run."""
+
+    status: Literal["success", "failure"] = Field("success", description="How the run ends.")
+    message: str = Field("", max_length=2000, description="Why; shown with the run.")
+
+
+class WaitPayload(Fields):
+    """Puts the run down until someone resumes this node, or the time is up.
+
+    The signed link of `{{$run.resumeUrl('id of this node')}}` resumes it, and so does a key with `workflow:execute`.
+    """
+
+    timeout_ms: Patience = Field(description="Longest wait in milliseconds, 1 second to 7 days.")
+    trigger_type: str | None = Field(
+        None, description="Type of trigger whose data is awaited; only `manual` ones can be waited for."
+    )
+    trigger_config: dict[str, Any] | None = Field(
+        None, description="Configuration of that trigger: its `inputSchema` checks what a resume brings."
+    )
+
+    @model_validator(mode="after")
+    def _config_of_a_trigger(self) -> WaitPayload:
+        if self.trigger_config is not None and self.trigger_type is None:
+            raise ValueError("`triggerConfig` needs a `triggerType`")
+        return self
+
+
+class ApprovePayload(Fields):
+    """Waits for a person's yes or no. It is listed under `/v1/approvals` meanwhile."""
+
+    message: str = Field(min_length=1, max_length=4000, description="What is to be decided.")
+    approvers: tuple[str, ...] = Field(
+        (), max_length=100, description="Ids of the keys that may decide; none: every key with `approval:decide`."
+    )
+    timeout_ms: Patience = Field(604_800_000, description="Longest wait in milliseconds, 1 second to 7 days.")
+
+
+class CallWorkflowPayload(Fields):
+    """Runs another workflow of the organisation, in the same mode as this run."""
+
+    workflow_id: str = Field(min_length=1, max_length=128, description="The workflow to run.")
+    version: int | None = Field(None, ge=1, description="Exactly this version; else the live one, else the draft.")
+    payload: dict[str, Any] = Field(default_factory=dict, description="What its trigger hands to its graph.")
+    prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
+    mode: Literal["wait", "start"] = Field("wait", description="`wait` for its end, or only `start` it.")
+
+
+class SetVariablePayload(Fields):
+    """Stores a value under a name."""
+
+    name: VariableName
+    value: Any = Field(description="The new value.")
+    scope: VariableScope = None
+
+
+class GetVariablePayload(Fields):
+    """Reads a variable as it is now; `$vars.name` in an expression does the same."""
+
+    name: VariableName
+    default: Any = Field(None, description="The value when there is none.")
+
+
+class IncrementVariablePayload(Fields):
+    """Adds to a number; several runs at once lose no step."""
+
+    name: VariableName
+    by: Any = Field(1, description="What is added; may be negative.", json_schema_extra={"type": "number"})
+    scope: VariableScope = None
+
+    @field_validator("by")
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        if not (isinstance(value, int | Decimal) and not isinstance(value, bool)) and not _is_template(value):
+            raise ValueError("must be a number")
+        return value
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+@dataclass(frozen=True, slots=True)
+class ControlDoc:
+    """What the catalogue shows of a control node."""
+
+    summary: str
+    example_input: dict[str, Any]
+    example_output: dict[str, Any]
+
+
+def _cases(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    cases = payload.get("cases")
+    names = [case.get("name") for case in cases if isinstance(case, Mapping)] if isinstance(cases, list | tuple) else []
+    return (*(name for name in names if isinstance(name, str)), "default")
+
+
+def _spec(kind: str, payload: type[Fields], fields: set[str], branches: Any = None) -> NodeSpec:
+    return NodeSpec(kind, "control", "pure", payload, branches, frozenset(fields))
+
+
+CONTROL: Mapping[str, NodeSpec] = {
+    "if": _spec("if", IfPayload, {"branch"}, lambda _: ("then", "else")),
+    "switch": _spec("switch", SwitchPayload, {"branch"}, _cases),
+    "for-each": _spec(
+        "for-each", ForEachPayload, {"iterations", "iterationCount", "counts", "resultsOmitted", "iterationsOmitted"}
+    ),
+    "delay": _spec("delay", DelayPayload, {"until", "delayedMs"}),
+    "stop": _spec("stop", StopPayload, {"status", "message"}),
+    "wait": _spec(
+        "wait",
+        WaitPayload,
+        {"status", "branch", "triggerResult", "source", "timeoutMs"},
+        lambda _: ("resumed", "timed_out"),
+    ),
+    "approve": _spec(
+        "approve",
+        ApprovePayload,
+        {"decision", "branch", "message", "by", "comment", "decidedAt"},
+        lambda _: ("approved", "rejected", "timed_out"),
+    ),
+    "call-workflow": _spec(
+        "call-workflow", CallWorkflowPayload, {"runId", "workflowId", "status", "result", "results"}
+    ),
+    "set-variable": _spec("set-variable", SetVariablePayload, {"name", "value", "previous"}),
+    "get-variable": _spec("get-variable", GetVariablePayload, {"name", "value", "exists"}),
+    "increment-variable": _spec("increment-variable", IncrementVariablePayload, {"name", "value", "previous"}),
+}
+
+DOCS: Mapping[str, ControlDoc] = {
+    "if": ControlDoc(
+        "Goes one of two ways: children with branch `then` or `else`.",
+        {"condition": {"$and": [{"{{$trigger.body.usd}}": {"$gt": 2000}}]}},
+        {"branch": "then"},
+    ),
+    "switch": ControlDoc(
+        "Goes the way of the first case whose test holds; children name the case, or `default`.",
+        {"cases": [{"name": "large", "expression": "$trigger.body.usd > 1000"}]},
+        {"branch": "large"},
+    ),
+    "for-each": ControlDoc(
+        "Runs its loop body once per item of a list, several at once if you like.",
+        {"array": "{{$trigger.body.rows}}", "concurrency": 5},
+        {
+            "iterations": [{"index": 0, "status": "success", "results": {}}],
+            "iterationCount": 1,
+            "counts": {"success": 1, "partial": 0, "failure": 0, "skipped": 0},
+        },
+    ),
+    "delay": ControlDoc(
+        "Waits for a time or until an instant; survives restarts and holds nothing meanwhile.",
+        {"delayMs": 60000},
+        {"until": "2026-01-31T12:00:00.000Z", "delayedMs": 60000},
+    ),
+    "stop": ControlDoc(
+        "Ends the run as a success or a failure.",
+        {"status": "failure", "message": "The price is too low."},
+        {"status": "failure", "message": "The price is too low."},
+    ),
+    "wait": ControlDoc(
+        "Waits for someone or something outside; children go by `resumed` or `timed_out`.",
+        {"timeoutMs": 86400000},
+        {
+            "status": "resumed",
+            "branch": "resumed",
+            "triggerResult": {"paid": True},
+            "source": "link",
+            "timeoutMs": 86400000,
+        },
+    ),
+    "approve": ControlDoc(
+        "Asks a person; children go by `approved`, `rejected` or `timed_out`.",
+        {"message": "Pay {{$trigger.body.usd}} USD?", "timeoutMs": 86400000},
+        {
+            "decision": "approved",
+            "branch": "approved",
+            "message": "Pay 20 USD?",
+            "by": "key_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "comment": None,
+            "decidedAt": "2026-01-31T12:00:00.000Z",
+        },
+    ),
+    "call-workflow": ControlDoc(
+        "Runs another workflow, and waits for its result or only starts it.",
+        {"workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d4", "payload": {"usd": "{{$trigger.body.usd}}"}, "mode": "wait"},
+        {
+            "runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d4",
+            "status": "success",
+            "result": {"message": "done"},
+            "results": {"say": {"message": "done"}},
+        },
+    ),
+    "set-variable": ControlDoc(
+        "Stores a value under a name, for later nodes and later runs.",
+        {"name": "last_price", "value": "{{$trigger.body.usd}}"},
+        {"name": "last_price", "value": 2000, "previous": 1990},
+    ),
+    "get-variable": ControlDoc(
+        "Reads a variable.",
+        {"name": "last_price", "default": 0},
+        {"name": "last_price", "value": 2000, "exists": True},
+    ),
+    "increment-variable": ControlDoc(
+        "Adds to a number; several runs at once lose no step.",
+        {"name": "orders", "by": 1},
+        {"name": "orders", "value": 8, "previous": 7},
+    ),
+}

@@ -1,0 +1,98 @@
+"""The workflow document as frozen models; the published JSON Schema is generated from these same models."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from dustrun.core.values.fields import Fields
+
+NODE_ID = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
+
+UNBOUND = "unbound:"
+"""What a text begins with that stands for something outside of an imported file and not bound to anything yet."""
+
+NodeId = Annotated[str, StringConstraints(pattern=NODE_ID.pattern)]
+Branch = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class ConnectorReference(Fields):
+    """Which stored credentials or wallet a node uses."""
+
+    type: str = Field(description="Connector type, e.g. `wallet`.", max_length=64)
+    id: str = Field(description="Id of the connector or wallet.", max_length=128)
+
+
+class RetryPolicy(Fields):
+    """How often and when a failed attempt is made again; only errors that are certainly not done are retried."""
+
+    max_attempts: int = Field(1, ge=1, le=100, description="Attempts in all, the first included.")
+    backoff_ms: int = Field(1000, ge=0, le=86_400_000, description="Wait before the second attempt; doubles each time.")
+    max_backoff_ms: int = Field(60_000, ge=0, le=86_400_000, description="Longest wait between attempts.")
+    jitter: bool = Field(True, description="Whether each wait is shortened by a random part of up to a half.")
+
+
+class Node(Fields):
+    """One box of the graph."""
+
+    type: str = Field(description="Action, control or trigger type.", min_length=1, max_length=128)
+    payload: dict[str, Any] = Field(default_factory=dict, description="Configuration; strings may hold `{{ }}`.")
+    children: tuple[NodeId, ...] = Field((), description="Ids of the nodes that follow.")
+    branch: Branch | None = Field(None, description="The branch of its parents on which this node runs.")
+    loop_body: tuple[NodeId, ...] = Field((), description="Of a `for-each`: ids of the nodes inside.")
+    connector: ConnectorReference | None = Field(None, description="Stored credentials or wallet.")
+    title_override: str | None = Field(None, max_length=255, description="Short label.")
+    description: str | None = Field(None, max_length=2000, description="Free text.")
+    retry: RetryPolicy | None = Field(None, description="Retries of a failed attempt.")
+    timeout_ms: int | None = Field(None, ge=1, le=604_800_000, description="Time limit of one attempt in milliseconds.")
+    on_error: Literal["fail", "continue", "branch"] = Field(
+        "fail",
+        description="`fail` ends the run, `continue` goes on, `branch` runs children with `branch: error`.",
+    )
+    on_uncertain: Literal["ask", "fail", "retry"] = Field(
+        "ask", description="What to do when nobody knows whether the effect happened."
+    )
+    join: Literal["all", "any"] = Field("all", description="Whether to wait for all parents or any one.")
+    pinned: Any = Field(None, description="A fixed result, used in simulation.")
+    dust: Literal["run", "skip", "refuse"] | None = Field(None, description="What a dust run does with this node.")
+    dust_amount: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,78}$",
+        description="Amount for a dust run in base units, instead of the computed one.",
+    )
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a pinned result was given; `null` counts."""
+        return "pinned" in self.model_fields_set
+
+
+class VariableDef(Fields):
+    """A workflow variable with its default."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.")
+    type: Literal["number", "text", "boolean", "list", "object", "any"] = Field("any", description="Type.")
+    default: Any = Field(None, description="Value before the first write.")
+    description: str | None = Field(None, max_length=2000, description="Free text.")
+    lifetime: Literal["persist", "reset"] = Field("persist", description="Kept between runs, or reset by each.")
+
+
+class WorkflowInput(Fields):
+    """A declared input of the workflow, for forms."""
+
+    key: str = Field(min_length=1, max_length=64, description="Name of the input.")
+    type: str = Field("string", max_length=64, description="Type of the input.")
+    required: bool = Field(False, description="Whether it must be given.")
+    description: str | None = Field(None, max_length=2000, description="Free text.")
+
+
+class Definition(Fields):
+    """A graph of nodes: one trigger or several, and what follows."""
+
+    schema_version: Literal[1] = Field(1, description="Version of this document's schema.")
+    nodes: dict[NodeId, Node] = Field(min_length=1, max_length=1000, description="Nodes by id.")
+    trigger_node_ids: tuple[NodeId, ...] = Field(("root",), min_length=1, description="Ids of the trigger nodes.")
+    variable_defs: tuple[VariableDef, ...] = Field((), description="Workflow variables.")
+    input_schema: tuple[WorkflowInput, ...] = Field((), description="Declared inputs, for forms.")

@@ -1,0 +1,91 @@
+"""A version of a workflow, compiled once: graph, parsed templates, node specs. What the engine executes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.core.expression import CompiledValue, Template, compile_value, parse_expression
+from dustrun.core.workflow import graph as graphs
+from dustrun.core.workflow.condition import Condition, parse_condition
+from dustrun.core.workflow.definition import Definition, Node
+from dustrun.core.workflow.specs import NodeSpec, Specs
+
+_NOTHING: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramNode:
+    """One node, ready to execute. `choices` are the named tests of an `if` or a `switch`, in order.
+    `reads_variables`: it looks at `$vars`, which must be read before it begins."""
+
+    id: str
+    node: Node
+    spec: NodeSpec
+    payload: CompiledValue
+    choices: tuple[tuple[str, Condition | Template], ...] = ()
+    fallback: str | None = None
+    reads_variables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A definition that validates, ready to execute. `wallets`: the wallets that its spending nodes name; None among
+    them is the organisation's default one."""
+
+    definition: Definition
+    graph: graphs.Graph
+    nodes: Mapping[str, ProgramNode]
+    wallets: frozenset[str | None] = frozenset()
+
+
+def compile_program(definition: Definition, specs: Specs) -> Program:
+    """Compiles a definition that `validate.check` found no error in."""
+    graph = graphs.build(definition, specs)
+    nodes = {node_id: _compile_node(node_id, node, specs[node.type]) for node_id, node in definition.nodes.items()}
+    return Program(definition, graph, nodes, _wallets_of(nodes.values()))
+
+
+def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:
+    spending = [node.node for node in nodes if node.spec.effect == "spend"]
+    return frozenset(node.connector.id if node.connector is not None else None for node in spending)
+
+
+def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:
+    payload = compile_value(split_payload(node)[0], spec.raw_fields)
+    choices, fallback = choices_of(node)
+    roots = {reference.root for _, reference in payload.references}
+    roots.update(reference.root for _, test in choices for reference in test.references)
+    reads_variables = "$vars" in roots or node.type == "get-variable"
+    return ProgramNode(node_id, node, spec, payload, choices, fallback, reads_variables)
+
+
+def split_payload(node: Node) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The part of a payload that is a template, and the part that holds tests in a syntax of their own."""
+    if node.type == "if":
+        return _NOTHING, node.payload
+    if node.type == "switch":
+        return _NOTHING, node.payload
+    return node.payload, _NOTHING
+
+
+def choices_of(node: Node) -> tuple[tuple[tuple[str, Condition | Template], ...], str | None]:
+    """The named tests of an `if` or `switch`, in order, and the branch when none holds."""
+    if node.type == "if":
+        payload = node.payload
+        if payload.get("expression") is not None:
+            return (("then", parse_test(payload["expression"])),), "else"
+        return (("then", parse_condition(payload.get("condition"))),), "else"
+    if node.type == "switch":
+        cases = tuple((case["name"], parse_test(case["expression"])) for case in node.payload.get("cases", ()))
+        return cases, "default"
+    return (), None
+
+
+def parse_test(text: str) -> Template:
+    """A test written as a bare expression, or as one whole template."""
+    stripped = text.strip()
+    if stripped.startswith("{{") and stripped.endswith("}}"):
+        stripped = stripped[2:-2]
+    return parse_expression(stripped)

@@ -1,0 +1,1 @@
+"""Who decides which runs advance: the embedded host and its admission."""

@@ -1,0 +1,129 @@
+"""Whose turn it is: the unfinished runs of this process, and the queue of those that a limit holds back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.engine.run.runner import Runner
+from dustrun.settings import Settings
+
+Group = tuple[str, str | None]
+"""A workflow and a value of its concurrency key."""
+
+
+@dataclass(slots=True)
+class Known:
+    """An unfinished run of this process."""
+
+    org_id: str
+    group: Group | None
+    max_open: int | None
+    runner: Runner | None = None
+    task: asyncio.Task[None] | None = None
+    queued: bool = False
+    again: bool = False
+    is_cancelling: bool = False
+
+
+class Turns:
+    """Begins runs while there is room, organisations taking turns; `drive` advances one and calls `left` at its end."""
+
+    def __init__(self, settings: Settings, drive: Callable[[int, Known], Coroutine[Any, Any, None]]) -> None:
+        self.known: dict[int, Known] = {}
+        self.queued = 0
+        self.advancing = 0
+        self._settings = settings
+        self._drive = drive
+        self._groups: dict[Group, dict[int, None]] = {}
+        self._queues: dict[str, deque[int]] = {}
+        self._advancing: dict[str, int] = {}
+
+    def of_group(self, group: Group) -> list[int]:
+        """The unfinished runs of a group, oldest first."""
+        return list(self._groups.get(group, ()))
+
+    def enqueue(self, run_pk: int, known: Known) -> None:
+        """Begins a run when its turn comes, perhaps now."""
+        known.queued = True
+        self.queued += 1
+        self._queues.setdefault(known.org_id, deque()).append(run_pk)
+        self.admit()
+
+    def begin(self, run_pk: int, known: Known) -> None:
+        """Begins a run now."""
+        self.advancing += 1
+        self._advancing[known.org_id] = self._advancing.get(known.org_id, 0) + 1
+        known.task = asyncio.get_running_loop().create_task(self._drive(run_pk, known))
+
+    def left(self, known: Known) -> None:
+        """A run no longer advances."""
+        self.advancing -= 1
+        self._advancing[known.org_id] -= 1
+        known.task = None
+
+    def register(self, run_pk: int, known: Known) -> None:
+        """An unfinished run is known."""
+        self.known[run_pk] = known
+        if known.group is not None:
+            self._groups.setdefault(known.group, {})[run_pk] = None
+
+    def forget(self, run_pk: int) -> None:
+        """A run has ended."""
+        known = self.known.pop(run_pk)
+        if known.group is not None:
+            runs = self._groups[known.group]
+            runs.pop(run_pk, None)
+            if not runs:
+                del self._groups[known.group]
+
+    def has_room(self, org_id: str) -> bool:
+        """Whether a run of this organisation may begin at once."""
+        settings = self._settings
+        return (
+            self.queued == 0
+            and self.advancing < settings.max_running_runs
+            and self._advancing.get(org_id, 0) < settings.max_running_runs_per_org
+        )
+
+    def admit(self) -> None:
+        """Begins queued runs while there is room, organisations taking turns."""
+        settings = self._settings
+        progress = True
+        while progress and self.advancing < settings.max_running_runs:
+            progress = False
+            for org_id in list(self._queues):
+                if self._advancing.get(org_id, 0) < settings.max_running_runs_per_org:
+                    progress = self._admit_one(org_id) or progress
+                if self.advancing >= settings.max_running_runs:
+                    return
+
+    def _admit_one(self, org_id: str) -> bool:
+        """Begins the organisation's first queued run whose workflow's own limit lets it."""
+        queue = self._queues[org_id]
+        for run_pk in queue:
+            known = self.known.get(run_pk)
+            if known is None or self._is_first(run_pk, known):
+                queue.remove(run_pk)
+                self.queued -= 1
+                if not queue:
+                    del self._queues[org_id]
+                if known is not None:
+                    known.queued = False
+                    self.begin(run_pk, known)
+                return True
+        return False
+
+    def _is_first(self, run_pk: int, known: Known) -> bool:
+        """Whether fewer than the workflow's limit of unfinished runs are older than this one."""
+        if known.max_open is None or known.group is None:
+            return True
+        for position, other in enumerate(self._groups.get(known.group, ())):
+            if position >= known.max_open:
+                return False
+            if other == run_pk:
+                return True
+        return False

@@ -1,0 +1,299 @@
+"""The engine of one process: a task per advancing run, one timer loop, recovery at start.
+
+No queue stands in front of a run: its creation commits, then it advances. Only when a limit is reached does it wait
+its turn, organisations taking turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from dustrun import clock, log
+from dustrun.core.run.journal import Journal
+from dustrun.core.run.plan import Done, Plan, Waiting
+from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.program import Program
+from dustrun.engine.hosts.admission import Known, Turns
+from dustrun.engine.hosts.timers import Timers
+from dustrun.engine.run.observer import note_start
+from dustrun.engine.run.recorder import Recorder
+from dustrun.engine.run.recovery import take_up
+from dustrun.engine.run.run_context import Superseded, World
+from dustrun.engine.run.runner import Runner
+from dustrun.errors import Temporary, Uncertain
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.workflows.compiled import Programs
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.journal import Batch
+from dustrun.storage.runs.runs import OpenRun
+
+_logger = log.get(__name__)
+_TRY_AGAIN_S = 0.5
+_MAX_WRITER_BACKLOG = 5000
+_MAX_RESTING = 67_108_864
+_MAX_RESTING_RUNS = 200
+
+
+@dataclass(slots=True)
+class Opening:
+    """A run about to be created."""
+
+    batch: Batch
+    runner: Runner
+    rides: bool
+    max_open: int | None
+
+    @property
+    def facts(self) -> RunFacts:
+        """The run to be."""
+        return self.runner.facts
+
+
+class EmbeddedEngine:
+    """Advances every unfinished run of the store in this process."""
+
+    def __init__(self, world: World, programs: Programs) -> None:
+        self._world = world
+        self._programs = programs
+        self._turns = Turns(world.settings, self._drive)
+        self._known = self._turns.known
+        self._resting: dict[int, int] = {}
+        self._timers = Timers(self.wake)
+        self._timer_task: asyncio.Task[None] | None = None
+        self._refusing = False
+        self._doubted: dict[tuple[str, str], Opening] = {}
+        self._must_look = False
+        self._looking: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Takes up every unfinished run."""
+        self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
+        self._world.writer.on_doubt = self._doubt
+        self._world.writer.on_settled = self._world.hub.lose_all
+        self._take_in(await self._world.database.read(run_rows.list_open))
+
+    def _take_in(self, found: list[OpenRun]) -> None:
+        """Takes up the runs that this process does not know, and tells the others what was asked of them."""
+        doubted, self._doubted = self._doubted, {}
+        for run in found:
+            known = self._known.get(run.pk)
+            opening = doubted.get((run.org_id, run.id))
+            if known is None and opening is not None:
+                self.opened(opening, run.pk)
+                continue
+            if known is None:
+                group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
+                limit = loads(run.concurrency)["max"] if run.concurrency else None
+                self._turns.register(run.pk, Known(run.org_id, group, limit))
+            elif run.cancel_requested_at is not None:
+                self.cancel(run.pk)
+                continue
+            if known is not None:
+                is_due = run.has_signals
+            else:
+                is_due = run.status == "running" or run.cancel_requested_at is not None or run.has_signals
+            if is_due:
+                self.wake(run.pk)
+            elif known is None and run.wake_at is not None:
+                self._timers.set(run.wake_at, run.pk)
+
+    def refuse(self) -> None:
+        """The server is about to stop: new runs of callers are refused, what runs goes on for now."""
+        self._refusing = True
+
+    def _doubt(self) -> None:
+        """A commit's outcome is unknown: what it may have created, cancelled or answered has to be looked up."""
+        self._must_look = True
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        while self._must_look and not self._stopping:
+            self._must_look = False
+            try:
+                await self._world.writer.write(run_rows.list_open, self._take_in)
+                self._world.hub.lose_all()
+            except (Temporary, Uncertain):
+                self._must_look = True
+                await asyncio.sleep(_TRY_AGAIN_S)
+
+    async def stop(self, grace_s: float) -> None:
+        """Starts no new nodes; running ones get a grace period, the rest resumes at the next start."""
+        self._stopping = True
+        if self._timer_task is not None:
+            self._timer_task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        tasks = [known.task for known in self._known.values() if known.task is not None]
+        for known in self._known.values():
+            if known.runner is not None:
+                known.runner.stop()
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def queued(self) -> int:
+        """Runs that wait for their turn."""
+        return self._turns.queued
+
+    @property
+    def advancing(self) -> int:
+        """Runs that advance now."""
+        return self._turns.advancing
+
+    @property
+    def waiting(self) -> int:
+        """Unfinished runs that neither advance nor queue."""
+        return len(self._known) - self._turns.advancing - self._turns.queued
+
+    # --- the port ---
+
+    def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
+        """Plans the first steps of a new run; raises `Temporary` when too many wait already."""
+        settings = self._world.settings
+        if self._stopping or (self._refusing and facts.caller is None):
+            raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
+        if self._turns.queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
+            raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
+        facts.fence = 1
+        journal = Journal.of(batch.added.values())
+        plan = Plan(program.graph, facts.trigger_node_id)
+        if len(journal.by_path) > 1:  # a retry keeps what succeeded
+            plan.restore(journal.by_path.values())
+        runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
+        rides = max_open is None and self._turns.has_room(facts.org_id)
+        if rides:
+            runner.open()
+        return Opening(runner.recorder.take(), runner, rides, max_open)
+
+    def opened(self, opening: Opening, run_pk: int) -> None:
+        """The run is on disk: go, or queue."""
+        facts = opening.runner.facts
+        facts.pk = run_pk
+        note_start(facts)
+        opening.runner.last_seq = len(opening.batch.events)
+        group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
+        known = Known(facts.org_id, group, opening.max_open, opening.runner)
+        self._turns.register(run_pk, known)
+        if opening.rides:
+            self._turns.begin(run_pk, known)
+        else:
+            self.wake(run_pk)
+
+    def doubted(self, opening: Opening) -> None:
+        """Nobody knows whether the run is on disk. Its first nodes have certainly not begun, which the store alone
+        could not tell."""
+        self._doubted[(opening.facts.org_id, opening.facts.id)] = opening
+        self._doubt()
+
+    def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
+        """A workflow's unfinished runs under a concurrency key, oldest first."""
+        return self._turns.of_group((workflow_id, concurrency_key))
+
+    def wake(self, run_pk: int) -> None:
+        """Something happened that the run may go on with."""
+        known = self._known.get(run_pk)
+        if known is None or self._stopping:
+            return
+        if known.task is not None:
+            known.again = True
+            if known.runner is not None:
+                known.runner.poke()
+        elif not known.queued:
+            self._turns.enqueue(run_pk, known)
+
+    def cancel(self, run_pk: int) -> None:
+        """Someone asked to cancel; the request is on disk."""
+        known = self._known.get(run_pk)
+        if known is None:
+            return
+        if known.task is not None and known.runner is not None:
+            known.runner.cancel()
+        else:
+            self._resting.pop(run_pk, None)
+            known.runner = None
+            known.max_open = None
+            known.is_cancelling = True  # it may just be read, from rows that do not say so yet
+            self.wake(run_pk)
+
+    # --- one run ---
+
+    async def _drive(self, run_pk: int, known: Known) -> None:
+        again_after: float | None = None
+        answer: Waiting | Done | None = None
+        try:
+            answer = await self._advance(run_pk, known)
+            await self._end_rehearsal(known, answer)
+        except Superseded:
+            again_after = _TRY_AGAIN_S
+        except (Temporary, Uncertain):
+            again_after = _TRY_AGAIN_S
+        except Exception as error:
+            _logger.error("run stopped unexpectedly", run_pk=run_pk, exc_info=error)
+            again_after = _TRY_AGAIN_S * 20
+        finally:
+            if again_after is not None:
+                await self._forget_rehearsal(known)
+            self._turns.left(known)
+            if isinstance(answer, Waiting):
+                self._rest(run_pk, known)
+            else:
+                known.runner = None
+        self._after(run_pk, known, answer, again_after)
+
+    async def _advance(self, run_pk: int, known: Known) -> Waiting | Done | None:
+        if self._resting.pop(run_pk, None) is not None and known.runner is not None:
+            known.runner.go_on()
+        if known.runner is None:
+            known.runner = await take_up(self._world, self._programs, run_pk)
+        if known.runner is None:
+            self._resting.pop(run_pk, None)
+            self._turns.forget(run_pk)
+            return None
+        if known.is_cancelling:
+            known.runner.cancel()
+        return await known.runner.advance()
+
+    async def _end_rehearsal(self, known: Known, answer: Waiting | Done | None) -> None:
+        """What a simulation holds is let go with its end."""
+        if isinstance(answer, Done) and known.runner is not None and self._world.money is not None:
+            await self._world.money.rehearsals.end(known.runner.facts)
+
+    async def _forget_rehearsal(self, known: Known) -> None:
+        """Something was not written: what memory holds of a simulation may be ahead of the tables."""
+        if known.runner is not None and self._world.money is not None:
+            await self._world.money.rehearsals.forget(known.runner.facts)
+
+    def _rest(self, run_pk: int, known: Known) -> None:
+        """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are
+        dropped when they are much."""
+        assert known.runner is not None
+        self._resting[run_pk] = known.runner.weight
+        total = sum(self._resting.values())
+        for oldest in list(self._resting):
+            if total <= _MAX_RESTING and len(self._resting) <= _MAX_RESTING_RUNS:
+                break
+            total -= self._resting.pop(oldest)
+            self._known[oldest].runner = None
+
+    def _after(self, run_pk: int, known: Known, answer: Waiting | Done | None, again_after: float | None) -> None:
+        if isinstance(answer, Done):
+            self._resting.pop(run_pk, None)
+            self._turns.forget(run_pk)
+        elif again_after is not None:
+            self._timers.set(clock.now_ms() + int(again_after * 1000), run_pk)
+        elif known.again:
+            known.again = False
+            self.wake(run_pk)
+        elif isinstance(answer, Waiting) and answer.until is not None:
+            self._timers.set(answer.until, run_pk)
+        if self._turns.queued and not self._stopping:
+            self._turns.admit()

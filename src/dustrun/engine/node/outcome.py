@@ -1,0 +1,122 @@
+"""What one attempt of a node came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun.core.run.plan import Holds
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.errors import Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
+
+
+@dataclass(slots=True)
+class Settled:
+    """It succeeded, or (`partial`) some of it did. `expired`: because its time was up and nobody had answered.
+    `secrets`: signatures in its result, by their marks."""
+
+    result: Any
+    status: NodeStatus = NodeStatus.SUCCESS
+    branch: str | None = None
+    assumed: bool = False
+    facts: dict[str, Any] | None = None
+    note: dict[str, Any] | None = None
+    stop: RunStatus | None = None
+    expired: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True)
+class Failed:
+    """It failed, and it is known what that means."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    details: list[dict[str, Any]] | None = None
+    after_ms: int | None = None
+    facts: dict[str, Any] | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The error as it is stored and shown."""
+        shown: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        if self.details:
+            shown["details"] = self.details
+        return shown
+
+
+@dataclass(slots=True)
+class Unknown:
+    """The effect may have happened, nobody knows."""
+
+    message: str
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class PutDown:
+    """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile. `answerable`:
+    someone may answer before the instant, or has already. `holds`: which ends of the run it holds up."""
+
+    until: int | None
+    facts: dict[str, Any] | None = None
+    answerable: bool = False
+    asked: Question | None = None
+    holds: Holds = Holds.NOTHING
+    note: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked."""
+
+    message: str
+    approvers: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Opened:
+    """A loop's items are known."""
+
+    items: list[Any]
+    concurrency: int
+    on_item_error: str
+    assumed: bool = False
+
+
+@dataclass(slots=True)
+class CutOff:
+    """It was interrupted by a cancel; what it had begun may have happened."""
+
+    message: str
+    facts: dict[str, Any] | None = None
+
+
+Outcome = Settled | Failed | Unknown | PutDown | Opened | CutOff
+
+_CODES: tuple[tuple[type[DustrunError], str], ...] = (
+    (Invalid, "INVALID_INPUT"),
+    (Refused, "REFUSED"),
+    (Temporary, "TEMPORARY"),
+    (Permanent, "PERMANENT"),
+)
+
+
+def of_error(error: DustrunError) -> Outcome:
+    """An action's error as an outcome."""
+    if isinstance(error, Uncertain):
+        return Unknown(error.message)
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
+    code = error.code.name if error.code.name.startswith(("DUST_", "SIM_")) else code
+    is_revert = error.code is Code.CALL_REVERTED  # of the state, which may be another with the next attempt
+    after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
+    details = error.public_details() or None
+    return Failed("REVERTED" if is_revert else code, error.message, error.retryable or is_revert, details, after_ms)
+
+
+def as_dust(error: DustrunError) -> DustrunError:
+    """An error of an action that was asked with dust: an amount that is too small for the venue has its own name."""
+    if error.code is not Code.AMOUNT_BELOW_MINIMUM:
+        return error
+    return Refused(error.message, code=Code.DUST_BELOW_MINIMUM, details=error.details)

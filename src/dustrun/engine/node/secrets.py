@@ -1,0 +1,150 @@
+"""The connectors of one run: opened before a node needs one, and masked in whatever leaves a node.
+
+Every secret that the run's definition can reach is known before its first action runs, so that a secret which comes
+back through a node without a connector, or in a later life of the server, is masked too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dustrun import log
+from dustrun.core.text.masking import Mask
+from dustrun.core.workflow.program import Program
+from dustrun.engine.node import node as nodes
+from dustrun.engine.node.context import Emit, NodeContext
+from dustrun.engine.node.node import Job
+from dustrun.engine.node.outcome import Failed, Outcome, PutDown, Settled, Unknown, of_error
+from dustrun.errors import DustrunError
+from dustrun.sdk.context import Http, HttpRequest, HttpResponse
+from dustrun.services.connectors.connections import WALLET, Connections, Opened
+from dustrun.services.runs.engine_port import RunFacts
+
+_UNAUTHORIZED = 401
+
+
+class Secrets:
+    """What one run knows of its connectors. Without any it costs nothing."""
+
+    def __init__(self, connections: Connections, facts: RunFacts, program: Program) -> None:
+        self._connections = connections
+        self._facts = facts
+        self._references = {
+            node.node.connector.id: node.node.connector
+            for node in program.nodes.values()
+            if node.node.connector is not None and node.node.connector.type != WALLET
+        }
+        self._mask = Mask()
+        self._are_known = not self._references
+
+    async def carry_out(self, job: Job, context: NodeContext, http: Http) -> Outcome:
+        """Carries out a node with its connector, and masks what it came to."""
+        if not self._references:
+            return await nodes.run(job, context)
+        try:
+            await self._learn()
+            opened = await self._open(job)
+        except DustrunError as error:
+            return self.masked(of_error(error))
+        if opened is not None and opened.connection.moves_money and nodes.is_refused_in_dust(job, self._facts.mode):
+            return _refused(opened)
+        masked = MaskedHttp(http, self._mask, opened)
+        context.connect(opened.connection if opened else None, masked, self._masking)
+        return self.masked(await nodes.run(job, context))
+
+    async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Carries out a node that spends, which is given no connector, and masks what it says and came to."""
+        if not self._references:
+            return await spend()
+        await self._learn()
+        context.connect(None, context.http, self._masking)
+        return self.masked(await spend())
+
+    def text(self, text: str) -> str:
+        """A text without any secret that this run has opened."""
+        return self._mask.text(text)
+
+    async def _learn(self) -> None:
+        if self._are_known:
+            return
+        for reference in self._references.values():
+            try:
+                await self._connections.open(self._facts.org_id, reference, self._mask)
+            except DustrunError as error:
+                # the node that needs it says so itself; here it only means that there is nothing of it to mask
+                _logger.info("a connector cannot be opened", connector=reference.id, error=error.message)
+        self._are_known = True
+
+    async def _open(self, job: Job) -> Opened | None:
+        reference = job.node.node.connector
+        if reference is None or not job.action.connector:
+            return None
+        if reference.id not in self._references:
+            return None
+        return await self._connections.open(self._facts.org_id, reference, self._mask)
+
+    def _masking(self, emit: Emit) -> Emit:
+        def masked(kind: str, data: dict[str, Any]) -> None:
+            emit(kind, self._mask.value(data))
+
+        return masked
+
+    def masked(self, outcome: Outcome) -> Outcome:
+        """The outcome without any secret that this run has opened."""
+        if not self._mask:
+            return outcome
+        value, text = self._mask.value, self._mask.text
+        if isinstance(outcome, Settled):
+            facts = self._masked_facts(outcome.facts)
+            return replace(outcome, result=value(outcome.result), facts=facts, note=value(outcome.note))
+        if isinstance(outcome, Failed):
+            details, facts = value(outcome.details), self._masked_facts(outcome.facts)
+            return replace(outcome, message=text(outcome.message), details=details, facts=facts)
+        if isinstance(outcome, Unknown):
+            return replace(outcome, message=text(outcome.message), facts=value(outcome.facts))
+        if isinstance(outcome, PutDown):
+            return replace(outcome, facts=self._masked_facts(outcome.facts), note=value(outcome.note))
+        return outcome
+
+    def _masked_facts(self, facts: dict[str, Any] | None) -> Any:
+        """What a spend goes on with stays as it is; it is shown to nobody."""
+        kept = {"spend": facts["spend"]} if facts is not None and "spend" in facts else {}
+        return {**self._mask.value(facts), **kept} if facts is not None else None
+
+
+class MaskedHttp:
+    """`ctx.http` of a run with connectors: the node's credential goes on as a request is sent, and what comes back is
+    masked whole, before any piece of it can be cut out."""
+
+    def __init__(self, http: Http, mask: Mask, opened: Opened | None) -> None:
+        self._http = http
+        self._mask = mask
+        self._opened = opened if opened is not None and opened.type.attaches else None
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Sends one request; once more with a fresh token when a token was refused, for then nothing was done."""
+        opened = self._opened
+        if opened is None:
+            return self._masked(await self._http.request(request))
+        carried = await opened.current_token()
+        answer = await self._http.request(replace(request, authorize=opened.authorize))
+        if answer.status == _UNAUTHORIZED and await opened.renew(carried):
+            answer = await self._http.request(replace(request, authorize=opened.authorize))
+        return self._masked(answer)
+
+    def _masked(self, answer: HttpResponse) -> HttpResponse:
+        headers: Mapping[str, str] = self._mask.value(dict(answer.headers))
+        return HttpResponse(answer.status, headers, self._mask.bytes(answer.body), self._mask.text(answer.url))
+
+
+def _refused(opened: Opened) -> Failed:
+    return Failed(
+        "REFUSED",
+        f'The connector "{opened.row.name}" moves money, so a dust test does not run this node: what it would move '
+        'cannot be made small. Say dust: "skip" or "run" on the node to decide otherwise.',
+    )
+
+
+_logger = log.get(__name__)

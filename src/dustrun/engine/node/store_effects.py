@@ -1,0 +1,177 @@
+"""What a control node needs of the store: a variable written, another workflow started.
+
+An errand is short and never cut off half-way; done again after a crash, it comes to the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dustrun.core.run.plan import Start
+from dustrun.core.run.state import Mode
+from dustrun.core.workflow.definition import Definition
+from dustrun.engine.node.context import idempotency_key
+from dustrun.engine.node.outcome import Outcome, PutDown, Settled, of_error
+from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.services.data.variables import Order, Variables
+from dustrun.services.runs.engine_port import Child, ChildCall, Engine, RunFacts
+
+_TRIES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
+
+
+class StartChild(Protocol):
+    """Who starts called runs."""
+
+    async def __call__(self, parent: RunFacts, call: ChildCall) -> Child:
+        """Starts one, or finds the one that the same call has started."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VariableWrite:
+    """`set-variable` or `increment-variable`."""
+
+    start: Start
+    name: str
+    op: str
+    value: Any
+    scope: str | None
+    assumed: bool
+    at: int
+    pinned: Any
+    pins: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`call-workflow`."""
+
+    start: Start
+    workflow_id: str
+    version: int | None
+    payload: dict[str, Any]
+    prop_values: dict[str, Any]
+    waits: bool
+    assumed: bool
+    at: int
+    until: int | None
+
+
+Errand = VariableWrite | Call
+
+
+async def run(
+    errand: Errand, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+) -> Outcome:
+    """Carries it out; raises `Temporary` when nothing was done and trying again may help."""
+    try:
+        if isinstance(errand, VariableWrite):
+            return await _write(errand, facts, definition, variables)
+        return await _call(errand, facts, start_child)
+    except Temporary:
+        raise
+    except Uncertain as error:
+        raise Temporary(error.message) from error  # done again, it comes to the same
+    except DustrunError as error:
+        return of_error(error)
+
+
+async def run_patiently(
+    errand: Errand, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+) -> Outcome:
+    """`run`, again for a while when the server is busy; at last the failure, which the node's `retry` may retry."""
+    for pause_s in _TRIES_S:
+        try:
+            return await run(errand, facts, definition, variables, start_child)
+        except Temporary:
+            await asyncio.sleep(pause_s)
+    try:
+        return await run(errand, facts, definition, variables, start_child)
+    except Temporary as error:
+        return of_error(error)
+
+
+async def _write(errand: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
+    order = Order(
+        name=errand.name,
+        op=errand.op,
+        value=errand.value,
+        scope=errand.scope,
+        path=errand.start.path,
+        key=idempotency_key(facts.org_id, facts.root_run_id, errand.start.path),
+        assumed=errand.assumed,
+        at=errand.at,
+    )
+    written = await variables.write_for(facts, definition, order)
+    shown = {
+        "name": errand.name,
+        "op": errand.op,
+        "scope": written.scope,
+        "oldValue": written.previous,
+        "newValue": written.value,
+    }
+    result = {"name": errand.name, "value": written.value, "previous": written.previous}
+    return Settled(
+        errand.pinned if errand.pins else result,
+        assumed=errand.assumed and not errand.pins,
+        facts={"variable": shown},
+        note={"pinned": True} if errand.pins else None,
+    )
+
+
+async def _call(errand: Call, facts: RunFacts, start_child: StartChild) -> Outcome:
+    is_simulated = facts.mode is Mode.SIMULATE
+    waits = errand.waits or is_simulated  # on shared chains, one thing is simulated after the other
+    call = ChildCall(
+        path=errand.start.path,
+        attempt=errand.start.attempt,
+        workflow_id=errand.workflow_id,
+        version=errand.version,
+        payload=errand.payload,
+        prop_values=errand.prop_values,
+        waits=waits,
+        at=errand.at,
+    )
+    child = await start_child(facts, call)
+    shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if errand.waits else "start"}
+    if not waits:
+        return Settled(started(shown), assumed=errand.assumed, facts={"child": shown})
+    known = {**shown, "pk": child.pk, "assumed": errand.assumed, "simulated": is_simulated}
+    return PutDown(errand.until, {"child": known}, answerable=True)
+
+
+def started(child: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a call that does not wait."""
+    result: dict[str, Any] = {"runId": child["runId"], "workflowId": child["workflowId"]}
+    return result | {"status": "started", "result": None, "results": {}}
+
+
+class Calls:
+    """The way from one run to another: the parts behind it are known only after the engine is made."""
+
+    def __init__(self) -> None:
+        self._start_child: StartChild | None = None
+        self._engine: Engine | None = None
+
+    def connect(self, start_child: StartChild, engine: Engine) -> None:
+        """To be called once, before any run advances."""
+        self._start_child, self._engine = start_child, engine
+
+    @property
+    def start_child(self) -> StartChild:
+        """Who starts called runs."""
+        assert self._start_child is not None
+        return self._start_child
+
+    def wake(self, run_pk: int) -> None:
+        """A called run has ended; its caller may go on."""
+        assert self._engine is not None
+        self._engine.wake(run_pk)
+
+    def cancel(self, run_pk: int) -> None:
+        """Nobody waits for a called run any longer; that it is to be cancelled is on disk."""
+        assert self._engine is not None
+        self._engine.cancel(run_pk)

@@ -1,0 +1,1 @@
+"""Advances one run: plan, start nodes, record results, handle signals, recover."""

@@ -1,0 +1,111 @@
+"""Puts what one run has recorded on disk, and only then tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from dustrun.engine.run.recorder import Recorder
+from dustrun.engine.run.run_context import Course, Superseded, World
+from dustrun.errors import Temporary, Uncertain
+from dustrun.services.outbox.spend_request import Ledger
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs.journal import Batch, StaleFence
+
+T = TypeVar("T")
+
+_REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+class Flusher:
+    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `ledger`
+    is where the run spends, if it may."""
+
+    def __init__(
+        self, world: World, facts: RunFacts, recorder: Recorder, course: Course, ledger: Ledger | None
+    ) -> None:
+        self.last_seq = 0
+        self._ledger = ledger
+        self._world = world
+        self._facts = facts
+        self._recorder = recorder
+        self._course = course
+
+    async def flush(self) -> None:
+        """Puts what was recorded on disk. While the store is unavailable it waits: results are kept in memory."""
+        if self._recorder.batch.is_empty():
+            return
+        batch = self._recorder.take()
+
+        given_up: list[Any] = []
+
+        def unit(tx: Any) -> list[journal_rows.Event]:
+            given_up[:] = self._end_spends(tx) if batch.ending is not None else ()
+            return self._write(tx, batch)
+
+        def written(events: list[journal_rows.Event]) -> None:
+            if self._ledger is not None:
+                self._ledger.tell(given_up)
+            self._publish(events)
+            self._tell_others(batch)
+
+        tries = iter(_REWRITE_S)
+        while True:
+            try:
+                await self._world.writer.write(unit, written, repeatable=True)
+                return
+            except StaleFence:
+                raise Superseded from None
+            except Temporary:
+                if self._course.is_stopping:
+                    raise Superseded from None
+                await asyncio.sleep(next(tries, _REWRITE_S[-1]))
+            except Uncertain:
+                events = await self._look(batch)
+                if events is not None:
+                    written(events)
+                    return
+
+    async def _look(self, batch: Batch) -> list[journal_rows.Event] | None:
+        """After a commit of unknown outcome: the batch's events when it is on disk; None when it certainly is not.
+
+        Results are in memory only, so a run is not taken up from the tables while they may still be written.
+        """
+        pk, after = self._facts.pk, self.last_seq
+        return await self.patiently(
+            lambda: self._world.writer.write(lambda tx: journal_rows.find_written(tx, pk, after, batch))
+        )
+
+    async def patiently(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Looks something up, however long the store is unavailable: what is not written yet must not be lost."""
+        tries = iter(_REWRITE_S)
+        while True:
+            try:
+                return await look()
+            except (Temporary, Uncertain):
+                if self._course.is_stopping:
+                    raise Superseded from None
+                await asyncio.sleep(next(tries, _REWRITE_S[-1]))
+
+    def _end_spends(self, tx: Any) -> list[Any]:
+        return self._ledger.end(tx, self._facts.org_id, self._facts.pk) if self._ledger is not None else []
+
+    def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
+        facts = self._facts
+        return journal_rows.write(
+            tx, run_pk=facts.pk, org_id=facts.org_id, workflow_id=facts.workflow_id, fence=facts.fence, batch=batch
+        )
+
+    def _publish(self, events: list[journal_rows.Event]) -> None:
+        if events:
+            self.last_seq = events[-1].seq
+        self._world.hub.publish(self._facts, events)
+
+    def _tell_others(self, batch: Batch) -> None:
+        """Wakes the caller of a run that has ended; cancels called runs that nobody waits for any longer."""
+        if batch.ending is not None and batch.ending.told is not None:
+            self._world.calls.wake(batch.ending.told.caller_pk)
+        for pk in batch.waits.cancelled if batch.waits is not None else ():
+            self._world.calls.cancel(pk)

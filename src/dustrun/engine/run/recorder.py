@@ -1,0 +1,97 @@
+"""Turns what happens in a run into the batch that is written next: executions and events together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.engine.run.observer import Observer
+from dustrun.log import mask_links
+from dustrun.storage.runs.journal import Batch
+
+MAX_RESULT_IN_EVENT = 65_536
+
+_EVENT_OF = {
+    NodeStatus.SUCCESS: "node_succeeded",
+    NodeStatus.PARTIAL: "node_succeeded",
+    NodeStatus.FAILURE: "node_failed",
+    NodeStatus.SKIPPED: "node_skipped",
+    NodeStatus.CANCELLED: "node_cancelled",
+    NodeStatus.UNCERTAIN: "node_uncertain",
+    NodeStatus.WAITING: "node_waiting",
+    NodeStatus.SCHEDULED: "node_retrying",
+}
+
+
+class Recorder:
+    """Collects the facts of one run between two commits."""
+
+    def __init__(self, batch: Batch | None = None) -> None:
+        self.batch = batch or Batch()
+        self.observer: Observer | None = None
+
+    def take(self) -> Batch:
+        """The batch collected so far; a new one begins."""
+        taken, self.batch = self.batch, Batch(status=self.batch.status, veil=self.batch.veil)
+        return taken
+
+    def event(self, kind: str, data: dict[str, Any], at: int) -> None:
+        """Adds one event."""
+        self.batch.events.append((kind, at, mask_links(dumps_text(self.batch.veil.value(data)))))
+
+    def started(self, execution: Execution, node_type: str) -> None:
+        """A node began an attempt."""
+        key = (execution.path, execution.attempt)
+        self.batch.added[key] = execution
+        self.batch.executed += execution.attempt == 1
+        assert execution.started_at is not None
+        self.event("node_started", {**_about(execution), "nodeType": node_type}, execution.started_at)
+
+    def changed(self, execution: Execution) -> None:
+        """What is known of an attempt changed, without an event."""
+        key = (execution.path, execution.attempt)
+        if key not in self.batch.added:
+            self.batch.changed[key] = execution
+
+    def became(self, execution: Execution, note: dict[str, Any] | None = None) -> None:
+        """An attempt came to something."""
+        self.changed(execution)
+        if self.observer is not None:
+            self.observer.became(execution)
+        key = (execution.path, execution.attempt)
+        data = _about(execution)
+        data["status"] = execution.status.value
+        if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
+            self._add_result(data, key, execution)
+        if execution.error is not None:
+            data["error"] = execution.error
+        if execution.branch is not None:
+            data["branch"] = execution.branch
+        if execution.assumed:
+            data["assumed"] = True
+        if execution.wake_at is not None:
+            data["wakeAt"] = clock.to_rfc3339(execution.wake_at)
+        if note:
+            data.update(note)
+        at = execution.finished_at if execution.finished_at is not None else clock.now_ms()
+        self.event(_EVENT_OF[execution.status], data, at)
+
+    def _add_result(self, data: dict[str, Any], key: tuple[str, int], execution: Execution) -> None:
+        text = self.batch.texts.get(key)
+        if text is not None and len(text) > MAX_RESULT_IN_EVENT:
+            data["resultOmitted"] = True
+            data["resultBytes"] = len(text.encode())
+        else:
+            data["result"] = execution.result
+
+    def run_status(self, status: RunStatus, wake_at: int | None = None) -> None:
+        """Where the run stands when this batch is written."""
+        self.batch.status = status
+        self.batch.wake_at = wake_at
+
+
+def _about(execution: Execution) -> dict[str, Any]:
+    return {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt}

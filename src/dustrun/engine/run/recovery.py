@@ -1,0 +1,80 @@
+"""Takes a run up from the tables: the next fence, its journal, its plan as far as it had come."""
+
+from __future__ import annotations
+
+from dustrun.core.run.journal import Journal
+from dustrun.core.run.plan import Plan
+from dustrun.core.run.state import Mode, RunStatus
+from dustrun.core.values.exact_json import loads
+from dustrun.engine.run.recorder import Recorder
+from dustrun.engine.run.run_context import World
+from dustrun.engine.run.runner import Runner
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.start_rows import caller_of
+from dustrun.services.runs.unsealing import Unveiling
+from dustrun.services.workflows.compiled import Compiled, Programs
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.runs import RunRow
+
+
+def facts_of(row: RunRow, fence: int, unveiling: Unveiling) -> RunFacts:
+    """A stored run as an engine reads it."""
+    return RunFacts(
+        pk=row.pk,
+        id=row.id,
+        org_id=row.org_id,
+        workflow_id=row.workflow_id,
+        workflow_name=row.workflow_name,
+        version=row.version,
+        mode=Mode(row.mode),
+        trigger_node_id=row.trigger_node_id,
+        trigger_source=row.trigger_source,
+        prop_values=loads(unveiling.text(row.prop_values)),
+        root_run_id=row.root_run_id,
+        concurrency_key=row.concurrency_key,
+        started_at=row.started_at,
+        triggered_by=row.triggered_by,
+        fence=fence,
+        cancel_requested_at=row.cancel_requested_at,
+        caller=caller_of(row),
+        trace=loads(row.trace) if row.trace is not None else None,
+        secrets=unveiling.secrets,
+    )
+
+
+async def compiled_of(row: RunRow, programs: Programs) -> Compiled:
+    """The version that a run executes, or its own definition when it was started inline."""
+    if row.workflow_id is None or row.version is None:
+        return programs.compile(loads(row.definition or "{}"))
+    compiled = await programs.find(row.workflow_id, row.version)
+    assert compiled is not None, "a run's version is never deleted"
+    return compiled
+
+
+async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | None:
+    """A runner that goes on where the run stands; None when the run has ended."""
+    fence = await world.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
+    if fence is None:
+        return None
+
+    def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
+        row = run_rows.get(tx, run_pk)
+        unveiling = Unveiling(tx, world.vault, row.org_id)
+        facts = facts_of(row, fence, unveiling)
+        return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unveiling.text))
+
+    row, facts, journal = await world.database.read(load)
+    program = (await compiled_of(row, programs)).runnable()
+    plan = Plan(program.graph, facts.trigger_node_id)
+    interrupted = plan.restore(journal.by_path.values())
+    recorder = Recorder()
+    recorder.run_status(RunStatus.RUNNING)
+    runner = Runner(world, facts, program, journal, plan, recorder)
+    runner.last_seq = row.last_seq
+    if row.status == RunStatus.WAITING.value:
+        runner.note_resumed()
+    for execution in interrupted:
+        runner.attempts.begin_again(execution)
+    return runner

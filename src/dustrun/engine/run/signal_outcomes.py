@@ -1,0 +1,77 @@
+"""What an answer makes of the node that waits for it: a resume, a decision, the end of a called run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dustrun.core.run.journal import Execution, Journal
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.graph import TOP
+from dustrun.core.workflow.program import Program
+from dustrun.engine.node import control
+from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.engine.node.store_effects import started
+from dustrun.storage.runs.runs import Signal
+
+N = NodeStatus
+
+
+def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
+    """What the answer makes of a waiting node; None when it is not for this kind of wait."""
+    facts, answer = execution.facts or {}, loads(signal.data)
+    if signal.kind == "resume" and "wait" in facts:
+        result = control.resumed(facts["wait"]["timeoutMs"], answer["data"], answer["source"])
+        return Settled(result, branch="resumed", note={"resumedBy": answer["by"]})
+    if signal.kind == "resume" and "approve" in facts:
+        data = answer["data"]
+        message = facts["approve"]["message"]
+        result = control.decided(message, data["decision"], answer["by"], data.get("comment"), answer["at"])
+        return Settled(result, branch=data["decision"], note={"resumedBy": answer["by"]})
+    if signal.kind == "child" and "child" in facts and facts["child"]["runId"] == answer["runId"]:
+        return _called(facts["child"], answer)
+    return None
+
+
+def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
+    """The end of a called run as the calling node's."""
+    status = RunStatus(answer["status"])
+    facts = {"child": dict(child)}
+    if child["mode"] == "start":  # only a simulation waits for such a call
+        assumed = bool(child["assumed"] or not answer["passed"])
+        return Settled(started(child), assumed=assumed, facts=facts)
+    if answer.get("clock") is not None and child["simulated"]:
+        facts["clock"] = answer["clock"]
+    if status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
+        result = {name: answer[name] for name in ("runId", "status", "result", "results")}
+        result = {"runId": result.pop("runId"), "workflowId": child["workflowId"], **result}
+        assumed = bool(child["assumed"]) or bool(child["simulated"] and not answer["passed"])
+        return Settled(result, status=N(status.value), assumed=assumed, facts=facts)
+    error = answer.get("error") or {}
+    why = f": {error['message']}" if error.get("message") else "."
+    code = "CHILD_CANCELLED" if status is RunStatus.CANCELLED else "CHILD_FAILED"
+    details = [{"field": "runId", "message": answer["runId"]}]
+    ended = "was cancelled" if status is RunStatus.CANCELLED else "failed"
+    return Failed(code, f"The called run {answer['runId']} {ended}{why}", details=details, facts=facts)
+
+
+def told(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
+    """What a called run tells its caller: how it ended, and the results of its leaves."""
+    results = _leaves(program, journal)
+    only = next(iter(results.values())) if len(results) == 1 else None
+    return {"runId": run_id, **ending, "result": only, "results": results}
+
+
+def _leaves(program: Program, journal: Journal) -> dict[str, Any]:
+    """The results of the nodes outside of loops that succeeded and that nothing which succeeded came after."""
+    graph = program.graph
+    done = {
+        node_id: execution.result
+        for node_id in graph.scopes[TOP].node_ids
+        if (execution := journal.by_path.get(node_id)) is not None
+        and execution.status in (N.SUCCESS, N.PARTIAL)
+        and node_id not in graph.triggers
+    }
+    followed = {edge.parent for node_id in done for edge in graph.edges_into.get(node_id, ())}
+    return {node_id: result for node_id, result in done.items() if node_id not in followed}

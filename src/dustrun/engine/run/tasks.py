@@ -1,0 +1,266 @@
+"""What one run does beside its loop: nodes that reach outside, each with its time limit, nodes that spend, errands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from dustrun import log
+from dustrun.core.run.journal import Journal
+from dustrun.core.run.state import Mode
+from dustrun.core.text.redaction import Veil, hide
+from dustrun.core.workflow.program import Program
+from dustrun.engine.node import node as nodes
+from dustrun.engine.node import store_effects
+from dustrun.engine.node.context import NodeContext
+from dustrun.engine.node.node import Carrier, Job
+from dustrun.engine.node.outcome import CutOff, Failed, Outcome, of_error
+from dustrun.engine.node.secrets import Secrets
+from dustrun.engine.node.store_effects import Errand
+from dustrun.engine.run.node_inputs import Contexts
+from dustrun.engine.run.recorder import Recorder
+from dustrun.engine.run.results import Settling
+from dustrun.engine.run.run_context import Course, World
+from dustrun.errors import DustrunError, Temporary
+from dustrun.services.runs.engine_port import RunFacts
+
+_logger = log.get(__name__)
+_DUST_PLAN = "Dust test: what it is going to spend, as far as that is known now."
+_PLAN_WITHIN_S = 30
+
+
+class Carrying:
+    """Begins `jobs` and `errands` once their start is on disk, and hands on what they come to."""
+
+    def __init__(
+        self,
+        world: World,
+        facts: RunFacts,
+        program: Program,
+        journal: Journal,
+        recorder: Recorder,
+        veil: Veil,
+        course: Course,
+        contexts: Contexts,
+        settling: Settling,
+    ) -> None:
+        self.jobs: list[Job] = []
+        self.errands: list[Errand] = []
+        self._world = world
+        self._facts = facts
+        self._program = program
+        self._journal = journal
+        self._recorder = recorder
+        self._veil = veil
+        self._course = course
+        self._contexts = contexts
+        self._settling = settling
+        self._secrets = Secrets(world.connections, facts, program)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._limits: dict[str, float] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._late: set[str] = set()
+        self._followed: set[str] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._outcomes: list[tuple[Job | Errand, Outcome]] = []
+        self._dust_told = False
+
+    @property
+    def nodes_begun(self) -> int:
+        """How many nodes run or are about to."""
+        return len(self._tasks) + len(self.jobs)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or about to be."""
+        return not (self._tasks or self.jobs or self._running or self.errands)
+
+    @property
+    def may_begin_at_once(self) -> bool:
+        """Whether nothing of what is about to begin reaches outside: then it need not wait until its start is on disk,
+        since whoever does not find it there does it again."""
+        inside = (not job.is_outside or job.carrier is Carrier.REHEARSAL for job in self.jobs)
+        return bool(self.jobs) and not self.errands and all(inside)
+
+    def interrupt(self) -> None:
+        """Under a cancel: what spends goes on, since the ledger keeps what it does."""
+        for path, task in list(self._tasks.items()):
+            if path not in self._followed:
+                task.cancel()
+
+    async def abandon(self) -> None:
+        """Cuts off what still runs without recording anything: the next life decides by the journal."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        tasks = [*self._tasks.values(), *self._running.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def launch(self) -> None:
+        """Starts the attempts whose start is on disk, each with its time limit; none when a cancel came meanwhile."""
+        jobs, self.jobs = self.jobs, []
+        loop = asyncio.get_running_loop()
+        to_run, self.errands = self.errands, []
+        for job in jobs:
+            if job.is_followed:
+                self._followed.add(job.start.path)
+                self._tasks[job.start.path] = loop.create_task(self._follow(job))
+        if self._course.is_cancelling:
+            for begun in (*jobs, *to_run):
+                if begun.start.path not in self._followed:
+                    self._settling.cut_off(begun.start.path, "The run was cancelled before this node began.")
+                    self._course.wake.set()
+            return
+        for errand in to_run:
+            self._running[errand.start.path] = loop.create_task(self._run_errand(errand))
+        for job in jobs:
+            if job.start.path not in self._followed:
+                self._launch_timed(job, loop)
+
+    def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        path = job.start.path
+        timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
+        self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
+        self._limits[path] = at = loop.time() + timeout_ms / 1000
+        self._set_alarm(at, loop)
+
+    def _set_alarm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        """One for all nodes: most end long before it would ring, so none is set anew for each of them."""
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(at, self._cut_off_late, loop)
+
+    def _cut_off_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Time is up for some node, unless the one that the alarm was set for has ended."""
+        self._alarm, now = None, loop.time()
+        for path in [path for path, at in self._limits.items() if at <= now]:
+            del self._limits[path]
+            self._late.add(path)
+            self._tasks[path].cancel()
+        if self._limits:
+            self._set_alarm(min(self._limits.values()), loop)
+
+    async def _follow(self, job: Job) -> None:
+        """One step of a node that spends: the ledger keeps what it does, so a cancel does not interrupt it, and a
+        node that only waited for its transactions goes on here. Under a cancel it signs nothing new."""
+        start = job.start
+        spending = self._contexts.money.spending
+        context = self._contexts.context(start.path, self._contexts.emit_later(start))
+        try:
+            context = await self._contexts.money_context(job)
+            with log.hiding(self._hidden):
+                outcome = await self._secrets.cover(
+                    context, lambda: spending.carry_out(job, self._facts, context, lambda: self._course.is_cancelling)
+                )
+        except DustrunError as error:
+            outcome = of_error(error)
+        except Exception as error:
+            with log.hiding(self._hidden):
+                _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
+            outcome = await spending.after_defect(job, self._facts, context, error)
+        finally:
+            self._tasks.pop(start.path, None)
+            self._followed.discard(start.path)
+        self._outcomes.append((job, outcome))
+        self._course.wake.set()
+
+    async def _carry_out(self, job: Job, timeout_ms: int) -> None:
+        path = job.start.path
+        log.bind(node=path)
+        context = self._contexts.context(path, self._contexts.emit_later(job.start))
+        context.notes.assumed = job.assumed
+        try:
+            if job.action.wants_wallet(job.input):
+                context = await self._contexts.money_context(job)
+            with log.hiding(self._hidden):
+                outcome = await self._carried(job, context)
+        except DustrunError as error:
+            outcome = of_error(error)
+        except asyncio.CancelledError:
+            if path in self._late:
+                outcome = nodes.timed_out(job, timeout_ms)
+            elif self._course.is_cancelling:
+                is_real = job.is_outside and job.carrier is not Carrier.REHEARSAL
+                may = " What it had begun may have happened." if is_real else ""
+                outcome = CutOff(f"The run was cancelled while this node ran.{may}", job.rehearsed)
+            else:
+                raise
+        except Exception as error:
+            outcome = nodes.defect(job, error)
+        finally:
+            self._limits.pop(path, None)
+            self._late.discard(path)
+            self._tasks.pop(path, None)
+        if self._facts.mode is Mode.SIMULATE and self._world.money is not None:
+            job.forks = self._world.money.rehearsals.forks(self._facts)
+        self._outcomes.append((job, outcome))
+        self._course.wake.set()
+
+    async def _carried(self, job: Job, context: NodeContext) -> Outcome:
+        if job.carrier is not Carrier.REHEARSAL:
+            return await self._secrets.carry_out(job, context, self._world.http)
+        rehearsals = self._contexts.money.rehearsals
+        return await self._secrets.cover(context, lambda: rehearsals.carry_out(job, self._facts, context))
+
+    def _hidden(self, text: str) -> str:
+        """A line of the log without what this run must not say."""
+        return hide(self._veil.text(self._secrets.text(text)))
+
+    async def _run_errand(self, errand: Errand) -> None:
+        """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
+        log.bind(node=errand.start.path)
+        world, start_child = self._world, self._world.calls.start_child
+        run = store_effects.run if self._course.is_stopping else store_effects.run_patiently
+        try:
+            outcome = await run(errand, self._facts, self._program.definition, world.variables, start_child)
+        except Temporary:
+            return  # the server stops; the next life does it
+        except Exception as error:
+            _logger.error("errand failed unexpectedly", path=errand.start.path, exc_info=error)
+            outcome = Failed("INTERNAL", f"It failed unexpectedly ({type(error).__name__}); see the server's log.")
+        finally:
+            self._running.pop(errand.start.path, None)
+            self._course.wake.set()
+        if not self._course.is_stopping or not isinstance(outcome, Failed):
+            self._outcomes.append((errand, outcome))
+
+    async def collect(self) -> None:
+        """Waits until something happened, and applies every outcome that has come."""
+        if not self._outcomes:
+            await self._course.wake.wait()
+        self._course.wake.clear()
+        outcomes, self._outcomes = self._outcomes, []
+        for job, outcome in outcomes:
+            if isinstance(job, Job):
+                self._recorder.batch.forks += job.forks
+            self._settling.apply(job.start, outcome)
+
+    def must_tell_dust(self) -> bool:
+        """Whether a dust test is about to spend for the first time."""
+        if self._facts.mode is not Mode.DUST or self._dust_told:
+            return False
+        if self._course.is_cancelling or self._course.is_stopping:
+            return False
+        begins = any(job.is_followed for job in self.jobs)
+        return begins and not any("spend" in (e.facts or {}) for e in self._journal.by_path.values())
+
+    async def tell_dust(self) -> None:
+        """The plan is on disk before anything is signed. Each node asks for its prices again, so that one which could
+        not be had now only leaves the plan without it."""
+        self._dust_told = True
+        first = next(job.start for job in self.jobs if job.is_followed)
+        payload = self._journal.by_path[self._facts.trigger_node_id].result["body"]
+        told: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}
+        try:
+            async with asyncio.timeout(_PLAN_WITHIN_S):
+                told["data"] = {
+                    "dustPlan": await self._contexts.money.spending.dust_plan(self._facts, self._program, payload)
+                }
+        except TimeoutError:
+            told |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
+        self._contexts.emit_now(first)("log", told)

@@ -1,0 +1,1 @@
+"""How a node spends: live, dust, or in a simulation."""

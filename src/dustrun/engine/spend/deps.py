@@ -1,0 +1,58 @@
+"""The money half as a run reaches it: chains, prices, wallets, the ledger, and the simulated chains of rehearsals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dustrun.core.run.state import Mode
+from dustrun.core.workflow.definition import ConnectorReference
+from dustrun.engine.node.context import Reach
+from dustrun.engine.spend.live import Spending
+from dustrun.engine.spend.simulated_chains import Rehearsals
+from dustrun.errors import Invalid
+from dustrun.sdk.chain import Chain, Prices, WalletView
+from dustrun.services.runs.engine_port import RunFacts
+
+WALLET = "wallet"
+
+
+class Wallets(Protocol):
+    """Who knows wallets."""
+
+    async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
+        """A wallet that can still be used by its id, or with None the organisation's default one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """The parts behind nodes that read chains or spend."""
+
+    chain: Callable[[int], Chain]
+    prices: Prices
+    wallets: Wallets
+    spending: Spending
+    rehearsals: Rehearsals
+
+    def reach(self, facts: RunFacts, now_ms: int) -> Reach:
+        """What a node of this run sees: live chains, or those of its simulation at that moment of the run's clock."""
+        if facts.mode is Mode.SIMULATE:
+            return self.rehearsals.reach(facts, now_ms)
+        return Reach(self.chain, self.prices)
+
+    async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:
+        """The wallet of a node; raises `Invalid` when there is none."""
+        if connector is not None and connector.type != WALLET:
+            raise Invalid(f'The node needs a connector of type "wallet", not "{connector.type}".')
+        wallet_id = connector.id if connector is not None else None
+        view = await self.wallets.find_view(facts.org_id, wallet_id)
+        if view is not None:
+            return view
+        if wallet_id is not None:
+            raise Invalid(f'There is no wallet "{wallet_id}" in this organisation; GET /v1/wallets lists the ids.')
+        raise Invalid(
+            "The organisation has no default wallet. Make one (dustrun wallet create), or give the node a connector "
+            '{"type": "wallet", "id": "wal_…"}.'
+        )

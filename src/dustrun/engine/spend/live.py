@@ -1,0 +1,268 @@
+"""A node that spends, live or as a dust test: its action wishes, the ledger carries out, its action concludes.
+
+Nothing here signs or sends. Every step may be cut off at any moment and done again: the wishes that are stored win, and
+the input that they were made from is stored with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from dustrun import clock, log
+from dustrun.core.money.intent import Spend
+from dustrun.core.run.plan import Holds
+from dustrun.core.validate import field_path
+from dustrun.core.workflow.program import Program
+from dustrun.engine.node.context import NodeContext
+from dustrun.engine.node.node import Job
+from dustrun.engine.node.outcome import CutOff, Failed, Outcome, PutDown, Settled, as_dust, of_error
+from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.chain import WalletView
+from dustrun.services.outbox.spend_request import ALLOWANCE_MET, Failure, Ledger, Order, Stand
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.settings import Settings
+
+_logger = log.get(__name__)
+_LOOK_AGAIN_MS = 2_000
+_INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT = "input", "notes", "dust", "assumed", "attempt"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An input whose amounts were made dust, and what was scaled, for people."""
+
+    value: BaseModel
+    entries: tuple[Mapping[str, Any], ...]
+
+
+class Dust(Protocol):
+    """Who makes amounts dust."""
+
+    async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
+        """The input with its amounts scaled; raises `Refused` for what cannot be, or must not be, scaled."""
+        ...
+
+    async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
+        """What a run is going to spend, as far as it is known before."""
+        ...
+
+
+class Reports(Protocol):
+    """Who tells people what was spent."""
+
+    async def sent(self, stand: Stand) -> Json:
+        """Facts of wishes that came to an end."""
+        ...
+
+    async def simulated(
+        self,
+        transactions: Sequence[Mapping[str, Any]],
+        signatures: Sequence[Mapping[str, Any]],
+        code_of: Callable[[int, str], Awaitable[bytes]],
+        recipients: dict[str, dict[str, int | None]],
+    ) -> Json:
+        """Facts of wishes that were simulated; `recipients` is what the simulation knows of whom its wallets pay."""
+        ...
+
+
+class Guard(Protocol):
+    """Who holds live spends to their rehearsal."""
+
+    async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
+        """Raises `Refused` for what goes beyond it."""
+        ...
+
+
+class Spending:
+    """Carries out the attempts of nodes that spend."""
+
+    def __init__(self, ledger: Ledger, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
+        self.ledger = ledger
+        self._guard = guard
+        self._dust = dust
+        self._reports = reports
+        self._settings = settings
+
+    async def dust_plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
+        """What a dust test tells before its first signature."""
+        return await self._dust.plan(facts, program, payload)
+
+    async def carry_out(
+        self, job: Job, facts: RunFacts, context: NodeContext, is_cancelled: Callable[[], bool]
+    ) -> Outcome:
+        """One step: as far as it goes without waiting. Under a cancel nothing new is signed."""
+        try:
+            order = self._order(job, facts, context.wallet)
+            stand = await self._step(job, facts, order, context, is_cancelled)
+            if stand is None or (is_cancelled() and stand.status == "failed" and not stand.is_signed):
+                return CutOff("The run was cancelled before this node spent anything.")
+            return await self._outcome(job, stand, context, is_cancelled())
+        except DustrunError as error:
+            return of_error(error)
+
+    def _order(self, job: Job, facts: RunFacts, wallet: WalletView) -> Order:
+        return Order(
+            org_id=facts.org_id,
+            run_pk=facts.pk,
+            run_id=facts.id,
+            root_run_id=facts.root_run_id,
+            workflow_id=facts.workflow_id,
+            workflow_name=facts.workflow_name,
+            path=job.start.path,
+            mode="dust" if job.is_dust else "live",
+            wallet_id=wallet.id,
+            key_id=facts.triggered_by,
+            confirmations=getattr(job.input, "confirmations", None),
+        )
+
+    async def _step(
+        self, job: Job, facts: RunFacts, order: Order, context: NodeContext, is_cancelled: Callable[[], bool]
+    ) -> Stand | None:
+        if is_cancelled():
+            return await self.ledger.abandon(order)
+        stand = await self.ledger.find(order)
+        given = job.input
+        if stand is None or _may_wish_anew(stand, _attempt(job, facts)):
+            spend = await self._wish(job, facts, context)
+            if is_cancelled():
+                return await self.ledger.abandon(order)
+            await self.ledger.plan(order, spend)
+        stand = await self.ledger.advance(order)
+        if not job.is_dust or not _is_met(stand) or is_cancelled():
+            return stand
+        job.input = given
+        await self.ledger.plan(order, await self._wish(job, facts, context))  # what is needed now, without an approval
+        return await self.ledger.advance(order)
+
+    async def _wish(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
+        """What the action wishes, with the input that it was asked with."""
+        entries: tuple[Mapping[str, Any], ...] = ()
+        if job.is_dust:
+            scaled = await self._dust.scale(job, facts, context)
+            job.input, entries = scaled.value, scaled.entries
+        timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
+        try:
+            spend = await wish(job, context, timeout_ms)
+        except DustrunError as error:
+            raise (as_dust(error) if job.is_dust else error) from None
+        await self._guard.check(facts, job.start.path, spend)
+        kept = {
+            _INPUT: job.input.model_dump(by_alias=True),
+            _NOTES: dict(spend.notes),
+            _ASSUMED: job.assumed,
+            _ATTEMPT: _attempt(job, facts),
+            _DUST: [dict(entry) for entry in entries],
+        }
+        return replace(spend, notes=kept)
+
+    async def _outcome(self, job: Job, stand: Stand, context: NodeContext, is_cancelled: bool) -> Outcome:
+        failure = stand.failure if stand.status == "failed" else None
+        if failure is not None and _goes_on(stand, failure, is_cancelled):
+            failure = None
+        facts = await self._facts(stand, is_over=stand.status == "settled" or failure is not None)
+        if stand.status == "settled":
+            return await self._conclude(job, stand, context, facts)
+        if failure is not None:
+            return as_failed(failure, facts)
+        facts["spend"]["abandoned"] = is_cancelled
+        until = stand.until
+        if stand.status == "failed":  # what has happened already must come to its end
+            until = clock.now_ms() + _LOOK_AGAIN_MS
+        holds = Holds.CANCEL if stand.is_signed else Holds.NOTHING
+        return PutDown(until, facts, answerable=True, holds=holds, note=_note(stand))
+
+    async def _facts(self, stand: Stand, *, is_over: bool = False) -> Json:
+        notes = stand.spend.notes
+        asked = [t["approvalId"] for t in stand.transactions if t.get("approvalId")]
+        spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
+        facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in stand.transactions]}
+        if is_over:
+            facts |= await self._reports.sent(stand)
+        if notes[_DUST]:
+            facts["dust"] = list(notes[_DUST])
+        return facts
+
+    async def _conclude(self, job: Job, stand: Stand, context: NodeContext, facts: Json) -> Outcome:
+        """The action's own last word. The spend has happened: what goes wrong here is told as what it is."""
+        assert stand.spent is not None
+        assert job.action.finish is not None
+        notes = stand.spend.notes
+        try:
+            value = job.action.input.model_validate(notes[_INPUT])
+            spend = replace(stand.spend, notes=notes[_NOTES])
+            output = await job.action.finish(value, spend, stand.spent, context)
+        except (DustrunError, ValidationError) as error:
+            hashes = ", ".join(str(receipt.hash) for receipt in stand.spent.receipts)
+            message = f"It was spent ({hashes}), but its result could not be made: {_why(error)}"
+            return Failed("RESULT", message, retryable=True, facts=facts)
+        result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
+        return Settled(result, assumed=assumed, facts=facts, secrets=stand.signatures)
+
+    async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
+        """What a step came to that a defect of ours cut off: what was signed is still followed."""
+        message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
+        stand = await self.ledger.find(self._order(job, facts, context.wallet))
+        if stand is None or not stand.is_signed:
+            return Failed("INTERNAL", message)
+        kept = await self._facts(stand)
+        return PutDown(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
+
+
+async def wish(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
+    """What the action wishes; raises what it raises, or `Temporary` after its time limit."""
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            spend = await job.action.run(job.input, context)
+    except TimeoutError:
+        message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
+        raise Temporary(f"{message} Nothing was signed.") from None
+    if not isinstance(spend, Spend):
+        raise TypeError(f"the action returned {type(spend).__name__}, not a Spend")
+    return spend
+
+
+def _attempt(job: Job, facts: RunFacts) -> list[Any]:
+    """Which attempt wishes: stored with the wishes, so that one which failed is not taken for another."""
+    return [facts.id, job.start.attempt]
+
+
+def _may_wish_anew(stand: Stand, attempt: list[Any]) -> bool:
+    """Whether these wishes belong to another attempt and none of them is under way or has happened; the ledger has
+    the last word."""
+    return stand.spend.notes[_ATTEMPT] != attempt and not stand.is_signed and stand.status != "settled"
+
+
+def _is_met(stand: Stand) -> bool:
+    """Whether a wish was to approve what another transaction has allowed meanwhile, and nothing of it is under way."""
+    return stand.failure is not None and stand.failure.code == ALLOWANCE_MET and not stand.is_signed
+
+
+def _goes_on(stand: Stand, failure: Failure, is_cancelled: bool) -> bool:
+    """Whether the node waits although its last step failed: something of it is under way, or has happened."""
+    if stand.is_signed:
+        return True
+    begun = any(transaction.get("hash") for transaction in stand.transactions)
+    return failure.code == "TEMPORARY" and begun and not is_cancelled
+
+
+def as_failed(failure: Failure, facts: Json) -> Failed:
+    """A failure of wishes as the node's."""
+    details = [dict(detail) for detail in failure.details] or None
+    return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
+
+
+def _why(error: DustrunError | ValidationError) -> str:
+    """An error without the values that it is about, which may be signatures."""
+    if isinstance(error, DustrunError):
+        return error.message
+    return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
+
+
+def _note(stand: Stand) -> Json | None:
+    return {"waitsFor": stand.waits_for} if stand.waits_for is not None else None

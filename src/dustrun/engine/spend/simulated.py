@@ -1,0 +1,218 @@
+"""One attempt of a node that spends, on the simulated chains: the same wishes, prices, policy and last word as live."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from dustrun.chain.simulate import SimChain, SimResult
+from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
+from dustrun.core.money.policy import Counted, Deny, Request
+from dustrun.core.money.receipts import read_receipt, show_receipt
+from dustrun.core.money.rehearsal_guard import data_hash
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.engine.node.context import NodeContext
+from dustrun.engine.node.node import ASSUMED_INPUT, Job
+from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.engine.spend.live import Reports, as_failed, wish
+from dustrun.engine.spend.shared_chain import set_clock
+from dustrun.engine.spend.simulation_state import Rehearsal
+from dustrun.sdk.chain import WalletView
+from dustrun.services.outbox.fees import Wish, price
+from dustrun.services.outbox.policy_check import denial
+from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.outbox.spend_request import Failure
+from dustrun.services.wallets.budget import with_fee
+from dustrun.settings import Settings
+
+_STEPS = {"simulated": "simulated", "reverted": "reverted", "rejected": "refused", "refused": "refused"}
+# What stands for a signature: 27 and two words that no real one has, so that what uses it is found out.
+_WORDS = (b"dustrun simulates no signature r", b"dustrun simulates no signature s")
+_SIGNATURE = f"0x{_WORDS[0].hex()}{_WORDS[1].hex()}1b"
+_PLACEHOLDERS = (*(word.hex() for word in _WORDS), *(str(int.from_bytes(word)) for word in _WORDS))
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a turn needs of its simulation: the chains where they stand, who judges, who describes assets."""
+
+    kept: Rehearsal
+    sim: Callable[[int], Awaitable[SimChain]]
+    policy: SimulatedPolicy
+    reports: Reports
+    settings: Settings
+
+
+class Turn:
+    """One attempt of one node on the simulated chains. What it has done stands in `job.shown` at any moment."""
+
+    def __init__(self, stage: Stage, job: Job, run_id: str, context: NodeContext) -> None:
+        self._stage = stage
+        self._kept = stage.kept
+        self._job = job
+        self._context = context
+        self._wallet: WalletView = context.wallet
+        self._shown = job.shown
+        self._signatures: list[Json] = []
+        self._key = f"{run_id}/{job.start.path}"
+
+    async def run(self) -> Outcome:
+        """As far as it goes."""
+        if _needs_signature(self._job.resolved):
+            return await self._unsigned()
+        timeout_ms = self._job.node.node.timeout_ms or self._stage.settings.default_timeout_ms
+        spend = await wish(self._job, self._context, timeout_ms)
+        receipts: list[Receipt] = []
+        for intent in spend.intents:
+            done = await self._carry_out(intent)
+            if isinstance(done, Failure):
+                return as_failed(done, await self.told())
+            receipts.append(done)
+        for request in spend.signatures:
+            judged = await self._judge(Request.of_signature(request), self._note_signature(request))
+            if isinstance(judged, Failure):
+                return as_failed(judged, await self.told())
+            self._kept.count(self._wallet.id, self._context.now_ms, judged)
+        outcome = await self._conclude(spend, receipts)
+        self._kept.let_go(self._key)  # not before: a time limit that cuts the last word off leads to another attempt
+        return outcome
+
+    def _note_signature(self, request: SignRequest) -> Json:
+        public = request.public()
+        names = ("item", "sign", "chainId", "about", "movements")
+        self._signatures.append({**{name: public[name] for name in names}, "status": "notSigned"})
+        return self._signatures[-1]
+
+    async def _unsigned(self) -> Outcome:
+        """What it would send needs a signature that no simulation makes, so what it would do is not known."""
+        shown = self._job.resolved if isinstance(self._job.resolved, dict) else {}
+        why = "Not simulated: it needs a signature, and a simulation makes none. Pin a result of this node to go on."
+        self._shown.append(
+            {
+                "status": "notSimulable",
+                "item": "main",
+                "chainId": shown.get("chainId"),
+                "to": shown.get("contract"),
+                "from": self._wallet.address,
+                "walletId": self._wallet.id,
+                "hash": None,
+                "value": "0",
+                "about": why,
+                "assumed": True,
+                "warnings": [{"code": "NOT_SIMULABLE", "message": why}],
+            }
+        )
+        note = {"simulation": why}
+        return Settled(self._job.action.example_output, assumed=True, facts=await self.told(), note=note)
+
+    async def _carry_out(self, intent: Intent) -> Receipt | Failure:
+        """One wish: what it costs, what policy says, then what it does. One that an earlier attempt of the node has
+        carried out stays as it is."""
+        earlier = self._kept.done.get(self._key, {}).get(intent.item)
+        if earlier is not None:
+            self._shown.append(earlier["shown"])
+            return _as_kept(intent, earlier)
+        sim = await self._stage.sim(intent.chain_id)
+        await set_clock(sim, self._context.now_ms)
+        shown = _wished(intent, self._wallet)
+        priced = await price(sim, Wish(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise)
+        if isinstance(priced, Failure):
+            error = {"code": priced.code, "message": priced.message}
+            self._show(shown, status="rejected", error=error, **_revert_of(priced))
+            return priced
+        judged = await self._judge(priced.request, shown)
+        if isinstance(judged, Failure):
+            self._show(shown, status="refused", error={"code": judged.code, "message": judged.message})
+            return judged
+        result = await sim.send(self._wallet.address, intent, events=intent.events)
+        self._show(shown, **result.public())
+        if not result.is_success or result.receipt is None:
+            return _failure(intent, result)
+        self._kept.count(self._wallet.id, self._context.now_ms, with_fee(judged, result.receipt.fee_units))
+        self._keep(result.receipt)
+        return result.receipt
+
+    def _keep(self, receipt: Receipt) -> None:
+        kept: Json = {"shown": self._shown[-1], "receipt": show_receipt(receipt)}
+        if receipt.return_data is not None:
+            kept["returned"] = receipt.return_data.hex()
+        self._kept.keep(self._key, receipt.item, kept)
+
+    async def _judge(self, request: Request, shown: Json) -> Failure | Counted:
+        """Why it is denied, or what it counts; whom a person would be asked about goes on."""
+        earlier = self._kept.spent.get(self._wallet.id, ())
+        now_ms = self._context.now_ms
+        verdict, counted = await self._stage.policy.judge(self._wallet.id, request, now_ms, earlier)
+        shown["verdict"] = verdict.public()
+        return denial(verdict) if isinstance(verdict, Deny) else counted
+
+    async def _conclude(self, spend: Spend, receipts: Sequence[Receipt]) -> Outcome:
+        """The action's own last word. A signature is never made: a placeholder stands for it, and whatever hangs on
+        it is assumed."""
+        signatures = {request.item: _SIGNATURE for request in spend.signatures}
+        assert self._job.action.finish is not None
+        try:
+            output = await self._job.action.finish(
+                self._job.input, spend, Spent(tuple(receipts), signatures), self._context
+            )
+        except ValidationError as error:
+            return Failed("RESULT", f"The result could not be made: {error}", facts=await self.told())
+        assumed = self._job.assumed or bool(signatures)
+        return Settled(output.model_dump(by_alias=True), assumed=assumed, facts=await self.told())
+
+    def _show(self, shown: Json, **more: Any) -> None:
+        if self._job.assumed:
+            more["assumed"] = True
+        self._shown.append({**shown, **more})
+        self._context.tell("transaction", _brief(self._shown[-1]))
+
+    async def told(self) -> Json:
+        """The facts of the execution, for the report of effects."""
+        told = await self._stage.reports.simulated(self._shown, self._signatures, self._code, self._kept.recipients)
+        return told | ASSUMED_INPUT if self._job.assumed else told
+
+    async def _code(self, chain_id: int, address: str) -> bytes:
+        return await (await self._stage.sim(chain_id)).code(address)
+
+
+def _needs_signature(resolved: Any) -> bool:
+    """Whether the placeholder of a signature stands in an input."""
+    text = dumps_text(resolved).lower()
+    return any(placeholder in text for placeholder in _PLACEHOLDERS)
+
+
+def _as_kept(intent: Intent, earlier: Json) -> Receipt:
+    receipt = read_receipt(intent.item, earlier["receipt"])
+    return replace(receipt, return_data=bytes.fromhex(earlier["returned"])) if "returned" in earlier else receipt
+
+
+def _wished(intent: Intent, wallet: WalletView) -> Json:
+    """A wish as the report shows it."""
+    public = intent.public()
+    names = ("item", "chainId", "to", "value", "about", "method", "movements")
+    about = {"from": wallet.address, "walletId": wallet.id, "hash": None}
+    if intent.data:
+        about["dataHash"] = data_hash(intent.data)
+    return {**{name: public[name] for name in names}, **about}
+
+
+def _brief(shown: Json) -> Json:
+    """What the event of a simulated transaction says."""
+    names = ("item", "chainId", "from", "to", "value", "about", "gasLimit", "gasUsed", "fee", "blockNumber", "error")
+    return {"status": _STEPS[shown["status"]]} | {name: shown[name] for name in names if shown.get(name) is not None}
+
+
+def _revert_of(failure: Failure) -> Json:
+    """The decoded reason of a revert, for the report."""
+    return next(({"revert": detail["revert"]} for detail in failure.details if "revert" in detail), {})
+
+
+def _failure(intent: Intent, result: SimResult) -> Failure:
+    """As the node would fail live."""
+    code = "REVERTED" if result.status == "reverted" else "INSUFFICIENT_FUNDS"
+    details = ({"field": "transaction", "message": "reverts", "revert": dict(result.revert)},) if result.revert else ()
+    return Failure(code, f"{intent.about}: {result.reason}", retryable=True, details=details)

@@ -1,0 +1,146 @@
+"""The simulated chains of runs: who holds them, what nodes read on them, whose turn it is to change them.
+
+A run and the runs that it calls share their chains: each stands on the block at which it was first touched, and every
+transaction sees what the earlier ones left. Nodes that spend take turns, in the planner's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from dustrun import clock
+from dustrun.chain.simulate import SimChain
+from dustrun.core.values.exact_json import loads_own
+from dustrun.engine.node.context import NodeContext, Reach
+from dustrun.engine.node.node import Job
+from dustrun.engine.node.outcome import Failed, Outcome, of_error
+from dustrun.engine.spend.live import Reports
+from dustrun.engine.spend.shared_chain import SharedChain, set_clock
+from dustrun.engine.spend.simulated import Stage, Turn
+from dustrun.engine.spend.simulation_state import Rehearsal
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import Chain
+from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.prices import PriceBook
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.runs import forks as fork_rows
+from dustrun.storage.runs.forks import Fork
+
+
+class MakesChains(Protocol):
+    """Who makes simulated chains."""
+
+    def __call__(self, chain_id: int, state: Mapping[str, Any] | None) -> SimChain:
+        """A chain that stands nowhere yet, or where `state` left off."""
+        ...
+
+
+class Rehearsals:
+    """The simulated chains of this process's runs. What is not in memory is read from the tables again."""
+
+    def __init__(
+        self,
+        database: Database,
+        make: MakesChains,
+        prices: PriceBook,
+        policy: SimulatedPolicy,
+        reports: Reports,
+        settings: Settings,
+    ) -> None:
+        self._prices = prices
+        self._database = database
+        self._make = make
+        self._policy = policy
+        self._reports = reports
+        self._settings = settings
+        self._kept: dict[int, Rehearsal] = {}
+
+    def __len__(self) -> int:
+        """How many simulations are held in memory."""
+        return len(self._kept)
+
+    def reach(self, facts: RunFacts, now_ms: int) -> Reach:
+        """What a node of a simulated run sees from its start on: chains and prices of the simulation."""
+        kept = self._held(facts)
+        kept.now_ms = max(kept.now_ms, now_ms)
+        ahead_ms = kept.now_ms if kept.now_ms > clock.now_ms() else 0
+        if kept.prices is None or kept.priced_at != (kept.moment, ahead_ms):  # a pool may have moved, or the clock
+            kept.prices = self._prices.on(lambda chain_id: self.chain(facts, chain_id, kept.now_ms))
+            kept.priced_at = (kept.moment, ahead_ms)
+        return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), kept.prices)
+
+    def chain(self, facts: RunFacts, chain_id: int, now_ms: int) -> Chain:
+        """The simulated chain that a run and those that it calls share, at `now_ms` of the run's clock or later."""
+        network = self._make(chain_id, None).network  # raises for a chain that the server does not know
+
+        async def find() -> SimChain:
+            sim = await self.sim(facts, chain_id)
+            await set_clock(sim, now_ms)
+            return sim
+
+        return SharedChain(network, find)
+
+    def forks(self, facts: RunFacts) -> list[Fork]:
+        """Where the chains stand that were touched since the last call, to be stored with what the run records."""
+        kept = self._kept.get(facts.top_pk)
+        return [] if kept is None else kept.untold(facts.top_pk)
+
+    async def end(self, facts: RunFacts) -> None:
+        """The run is over: what it holds is let go when no other run of the simulation goes on."""
+        kept = self._kept.get(facts.top_pk)
+        if kept is not None:
+            kept.runs.discard(facts.pk)
+            if not kept.runs:
+                await self.forget(facts)
+
+    async def forget(self, facts: RunFacts) -> None:
+        """What memory holds may be ahead of the tables, since something was not written: it is read from them anew."""
+        kept = self._kept.pop(facts.top_pk, None)
+        for sim in kept.chains.values() if kept is not None else ():
+            await sim.close()
+
+    async def sim(self, facts: RunFacts, chain_id: int) -> SimChain:
+        """A simulated chain, where the tables or earlier nodes left it."""
+        kept = await self._of(facts)
+        if chain_id not in kept.chains:
+            assert kept.stored is not None
+            state = kept.stored.get(chain_id)
+            sim = kept.chains[chain_id] = self._make(chain_id, loads_own(state) if state is not None else None)
+            kept.told[chain_id] = sim.changes
+        return kept.chains[chain_id]
+
+    def _held(self, facts: RunFacts) -> Rehearsal:
+        kept = self._kept.setdefault(facts.top_pk, Rehearsal())
+        kept.runs.add(facts.pk)
+        return kept
+
+    async def _of(self, facts: RunFacts) -> Rehearsal:
+        kept = self._held(facts)
+        if kept.stored is None:
+            rows = await self._database.read(lambda tx: fork_rows.list_of(tx, facts.top_pk))
+            if kept.stored is None:
+                kept.restore(rows)
+        return kept
+
+    async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
+        """Carries a node that spends out, or says why it would fail live."""
+        kept = await self._of(facts)
+        async with kept.turn:
+            stage = Stage(kept, lambda chain_id: self.sim(facts, chain_id), self._policy, self._reports, self._settings)
+            turn = Turn(stage, job, facts.id, context)
+            try:
+                return await turn.run()
+            except DustrunError as error:
+                outcome = of_error(error)
+                if isinstance(outcome, Failed):
+                    outcome.facts = await turn.told()
+                return outcome
+
+    async def close(self) -> None:
+        """The server stops: what the chains hold of this machine is given back. The tables have where they stand."""
+        for kept in list(self._kept.values()):
+            for sim in kept.chains.values():
+                await sim.close()

@@ -1,0 +1,109 @@
+"""What the simulated runs under one root share: chains, prices, what was spent so far, as memory and tables hold it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun.chain.simulate import SimChain
+from dustrun.core.money.policy import Counted
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.services.prices import PriceBook
+from dustrun.services.wallets.budget import Earlier
+from dustrun.storage.runs.forks import Fork
+
+_WALLETS = 0  # no chain has this id: the row of what wallets have spent on all of them
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """`told` is how many changes of each chain are on their way to the tables; `spent` is what each wallet has spent
+    in it; `done` are the wishes of nodes that failed after them, by node and item: the next attempt does not do them
+    twice. `runs` are those that go on in it. `now_ms` is where the clock of its prices stands. `recipients`: since when
+    each wallet has known whom it pays, as far as it was asked."""
+
+    runs: set[int] = field(default_factory=set)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    chains: dict[int, SimChain] = field(default_factory=dict)
+    stored: dict[int, str] | None = None
+    told: dict[int, int] = field(default_factory=dict)
+    spent: dict[str, list[Earlier]] = field(default_factory=dict)
+    done: dict[str, dict[str, Json]] = field(default_factory=dict)
+    changes: int = 0
+    prices: PriceBook | None = None
+    priced_at: tuple[int, int] = (-1, 0)
+    recipients: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    now_ms: int = 0
+    _written: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def moment(self) -> int:
+        """Rises whenever a chain changes."""
+        return sum(sim.changes for sim in self.chains.values())
+
+    def count(self, wallet_id: str, at_ms: int, counted: Counted) -> None:
+        """A wallet has spent something."""
+        self.spent.setdefault(wallet_id, []).append(Earlier(at_ms, counted))
+        self.changes += 1
+
+    def keep(self, key: str, item: str, done: Json) -> None:
+        """A wish of a node was carried out."""
+        self.done.setdefault(key, {})[item] = done
+        self.changes += 1
+
+    def let_go(self, key: str) -> None:
+        """A node has come to its end: its wishes need not be remembered."""
+        if self.done.pop(key, None) is not None:
+            self.changes += 1
+
+    def untold(self, top_pk: int) -> list[Fork]:
+        """What has changed since the last call, as rows."""
+        found = []
+        for chain_id, sim in self.chains.items():
+            if sim.changes > self.told.get(chain_id, 0):
+                self.told[chain_id] = sim.changes
+                found.append(Fork(top_pk, chain_id, sim.changes, sim.to_text()))
+        if self.changes > self.told.get(_WALLETS, 0):
+            self.told[_WALLETS] = self.changes
+            found.append(Fork(top_pk, _WALLETS, self.changes, self._wallets()))
+        return found
+
+    def _wallets(self) -> str:
+        spent = ",".join(f"{dumps_text(id)}:[{self._spent_by(id)}]" for id in self.spent)
+        return f'{{"spent":{{{spent}}},"done":{dumps_text(self.done)}}}'
+
+    def _spent_by(self, wallet_id: str) -> str:
+        """Each is written once, since the whole is stored after every one."""
+        written = self._written.setdefault(wallet_id, [])
+        written += [dumps_text(_shown(one)) for one in self.spent[wallet_id][len(written) :]]
+        return ",".join(written)
+
+    def restore(self, rows: Sequence[Fork]) -> None:
+        """From the tables."""
+        self.stored = {row.chain_id: row.state for row in rows if row.chain_id != _WALLETS}
+        for row in rows:
+            if row.chain_id == _WALLETS:
+                shown = loads_own(row.state)
+                self.changes = self.told[_WALLETS] = row.steps
+                self.done = shown["done"]
+                self.spent = {
+                    wallet_id: [_read(one) for one in earlier] for wallet_id, earlier in shown["spent"].items()
+                }
+
+
+def _shown(earlier: Earlier) -> Json:
+    counted = earlier.counted
+    return {
+        "atMs": earlier.at_ms,
+        "units": {name: str(units) for name, units in counted.units.items()},
+        "unpriced": list(counted.unpriced),
+        "feeUnpriced": counted.fee_unpriced,
+    }
+
+
+def _read(shown: Json) -> Earlier:
+    units = {name: int(units) for name, units in shown["units"].items()}
+    return Earlier(shown["atMs"], Counted(units, tuple(shown["unpriced"]), shown["feeUnpriced"]))

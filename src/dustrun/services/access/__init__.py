@@ -1,0 +1,1 @@
+"""Who may do what: keys, organizations, permissions, audit, idempotency, usage."""

@@ -1,0 +1,364 @@
+"""API keys: making, finding and revoking them, and the owner key of the first start."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dustrun import clock, ids
+from dustrun.core.validate import near
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import PERMISSIONS, Principal
+from dustrun.storage.access import keys as rows
+from dustrun.storage.access import organizations
+from dustrun.storage.access.keys import KeyRow
+from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import wallets
+from dustrun.storage.workflows import workflows
+
+OWNER_FILE = "owner.key"
+_KEY = re.compile(r"sk_[0-9A-Za-z]{40}")
+# Other processes learn of a revocation when they look again; the process that revoked knows at once.
+_CACHE_S = 5.0
+_CACHE_MAX = 10_000
+
+# Metrics are of the whole server, not of one organisation, so no preset holds them either.
+READ = frozenset(name for name in PERMISSIONS - {"metrics:read"} if name.endswith(":read")) | {"run:stream"}
+# What moves money, decides over money, or makes keys is always named, never part of a preset.
+READ_WRITE = PERMISSIONS - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "metrics:read", "admin"}
+PRESETS = {"read": READ, "read-write": READ_WRITE}
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made; `secret` is the key itself, shown this once."""
+
+    row: KeyRow
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    principal: Principal
+    hash: str
+    expires_at: int | None
+    look_again_at: float
+
+
+def permissions_of(row: KeyRow) -> list[str]:
+    """The permissions of a key."""
+    found: list[str] = exact_json.loads(row.permissions)
+    return found
+
+
+def ids_of(text: str | None) -> list[str] | None:
+    """What a key is limited to; None: nothing."""
+    return None if text is None else exact_json.loads(text)
+
+
+def principal_of(row: KeyRow) -> Principal:
+    """The caller behind a key."""
+    workflow_ids, wallet_ids = ids_of(row.workflow_ids), ids_of(row.wallet_ids)
+    return Principal(
+        row.id,
+        row.org_id,
+        frozenset(permissions_of(row)),
+        None if workflow_ids is None else frozenset(workflow_ids),
+        None if wallet_ids is None else frozenset(wallet_ids),
+        row.expires_at,
+    )
+
+
+def make_key(
+    org_id: str,
+    name: str,
+    permissions: Sequence[str],
+    *,
+    secret: str | None = None,
+    description: str | None = None,
+    expires_at: int | None = None,
+    workflow_ids: Sequence[str] | None = None,
+    wallet_ids: Sequence[str] | None = None,
+    created_by: str | None = None,
+) -> NewKey:
+    """A fresh key, not yet stored."""
+    secret = secret or ids.new_secret("sk")
+    row = KeyRow(
+        id=ids.new_id("key"),
+        org_id=org_id,
+        name=name,
+        description=description,
+        hash=ids.secret_hash(secret),
+        permissions=exact_json.dumps_text(sorted(set(permissions))),
+        created_at=clock.now_ms(),
+        expires_at=expires_at,
+        workflow_ids=_ids_text(workflow_ids),
+        wallet_ids=_ids_text(wallet_ids),
+        created_by=created_by,
+    )
+    return NewKey(row, secret)
+
+
+def _ids_text(ids_: Sequence[str] | None) -> str | None:
+    return None if ids_ is None else exact_json.dumps_text(sorted(set(ids_)))
+
+
+def _is_good(row: KeyRow) -> bool:
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > clock.now_ms())
+
+
+def _nobody_listens(_key_id: str) -> None:
+    return None
+
+
+class Keys:
+    """The use cases of API keys, with the cache that makes authentication cheap."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._cache: dict[str, _Cached] = {}
+        self._revocations = 0
+        self.on_revoked: Callable[[str], None] = _nobody_listens
+        """Told the id of each key that is revoked."""
+
+    def find_cached(self, secret: str) -> Principal | None:
+        """The caller behind a key that was seen a moment ago; None says to ask `find`."""
+        key_hash = ids.secret_hash(secret)
+        cached = self._cache.get(key_hash)
+        if cached is None or not hmac.compare_digest(cached.hash, key_hash):
+            return None
+        expired = cached.expires_at is not None and cached.expires_at <= clock.now_ms()
+        if expired or cached.look_again_at <= clock.monotonic_s():
+            self._cache.pop(key_hash, None)
+            return None
+        return cached.principal
+
+    async def find(self, secret: str) -> Principal | None:
+        """The caller behind a key, None when it is unknown, revoked or expired."""
+        if not _KEY.fullmatch(secret):
+            return None
+        key_hash = ids.secret_hash(secret)
+        before = self._revocations
+        row = await self._database.read(lambda tx: rows.find_by_hash(tx, key_hash))
+        if row is None or not hmac.compare_digest(row.hash, key_hash) or not _is_good(row):
+            return None
+        principal = principal_of(row)
+        if before == self._revocations:  # else what was read may be older than the revocation
+            self._remember(principal, row)
+        return principal
+
+    def _remember(self, principal: Principal, row: KeyRow) -> None:
+        if len(self._cache) >= _CACHE_MAX:
+            self._cache.clear()
+        self._cache[row.hash] = _Cached(principal, row.hash, row.expires_at, clock.monotonic_s() + _CACHE_S)
+
+    async def create(
+        self,
+        principal: Principal,
+        *,
+        name: str,
+        permissions: Sequence[str],
+        description: str | None,
+        expires_at: int | None,
+        workflow_ids: Sequence[str] | None = None,
+        wallet_ids: Sequence[str] | None = None,
+    ) -> NewKey:
+        """Makes a key no stronger and no longer-lived than the caller's own, which passes its limits on; raises
+        `Forbidden`, or `Invalid` for a workflow that the caller does not have."""
+        _check_known(permissions)
+        _check_not_stronger(principal, permissions)
+        workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
+        wallet_ids = _within("walletIds", principal.wallet_ids, wallet_ids)
+
+        def unit(tx: Tx) -> NewKey:
+            ends = _end_within(tx, principal, expires_at)
+            _check_there(tx, principal.org_id, workflow_ids or (), wallet_ids or ())
+            new = make_key(
+                principal.org_id,
+                name,
+                permissions,
+                description=description,
+                expires_at=ends,
+                workflow_ids=workflow_ids,
+                wallet_ids=wallet_ids,
+                created_by=principal.key_id,
+            )
+            rows.insert(tx, new.row)
+            limits = {"workflowIds": workflow_ids, "walletIds": wallet_ids}
+            limits = {field: named for field, named in limits.items() if named is not None}
+            audit.record(tx, principal, "key.create", new.row.id, name=name, permissions=sorted(permissions), **limits)
+            return new
+
+        return await idempotency.write(self._writer, unit)
+
+    async def get(self, principal: Principal, key_id: str) -> KeyRow:
+        """One key of the organisation; raises `NotFound`."""
+        return await self._database.read(lambda tx: _get(tx, principal, key_id))
+
+    async def list_page(self, principal: Principal, paging: Paging) -> Page[KeyRow]:
+        """The organisation's keys, newest first."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
+        )
+        return page_of(found, paging)
+
+    async def revoke(self, principal: Principal, key_id: str) -> KeyRow:
+        """Ends a key at once; ending it again changes nothing. Raises `NotFound`, or `Conflict` for the organisation's
+        last key that administers it."""
+
+        def unit(tx: Tx) -> KeyRow:
+            row = _get(tx, principal, key_id)
+            if row.revoked_at is None:
+                _check_not_last(tx, row)
+                rows.revoke(tx, key_id, at_ms=clock.now_ms())
+                audit.record(tx, principal, "key.revoke", key_id)
+            return _get(tx, principal, key_id)
+
+        return await self._writer.write(unit, self._forget)
+
+    def _forget(self, row: KeyRow) -> None:
+        self._revocations += 1
+        self._cache.pop(row.hash, None)
+        self.on_revoked(row.id)
+
+
+def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
+    row = rows.find(tx, principal.org_id, key_id)
+    if row is None:
+        raise NotFound(f'No API key "{key_id}".', code=Code.KEY_UNKNOWN)
+    return row
+
+
+def _check_known(permissions: Sequence[str]) -> None:
+    problems = [
+        Problem(f"permissions[{index}]", f'"{name}" is no permission.{near(name, PERMISSIONS)}')
+        for index, name in enumerate(permissions)
+        if name not in PERMISSIONS
+    ]
+    if problems:
+        raise Invalid("The request body is not valid.", details=problems)
+
+
+def _check_not_stronger(principal: Principal, permissions: Sequence[str]) -> None:
+    beyond = sorted(name for name in permissions if not principal.may(name))
+    if beyond:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"A key can give only what it holds itself; it lacks {names}.")
+
+
+def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """What a new key is limited to: what was asked for, else what the key that makes it is limited to."""
+    if own is None:
+        return wanted
+    if wanted is None:
+        return sorted(own)
+    beyond = sorted(set(wanted) - own)
+    if beyond:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"A key can give only what it reaches itself; {names} is beyond its own {field}.")
+    return wanted
+
+
+def _check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: Sequence[str]) -> None:
+    problems = [
+        Problem(f"workflowIds[{index}]", f'there is no workflow "{workflow_id}"')
+        for index, workflow_id in enumerate(workflow_ids)
+        if workflows.find(tx, org_id, workflow_id) is None
+    ]
+    problems += [
+        Problem(f"walletIds[{index}]", f'there is no wallet "{wallet_id}"')
+        for index, wallet_id in enumerate(wallet_ids)
+        if wallets.find(tx, org_id, wallet_id) is None
+    ]
+    if problems:
+        raise Invalid("The request body is not valid.", details=problems)
+
+
+def _administers(row: KeyRow) -> bool:
+    """Whether a key can do everything for ever: one that ends or is limited cannot stand in for the last such key."""
+    unlimited = row.workflow_ids is None and row.wallet_ids is None and row.expires_at is None
+    return unlimited and "admin" in permissions_of(row)
+
+
+def _check_not_last(tx: Tx, row: KeyRow) -> None:
+    if not _administers(row):
+        return
+    good = rows.list_good(tx, row.org_id, now_ms=clock.now_ms())
+    if not any(_administers(other) for other in good if other.id != row.id):
+        raise Conflict(
+            'This is the organisation\'s last key with the permission "admin" that neither ends nor is limited; nobody '
+            "could make keys any more. Make another one first, then revoke this one with it.",
+            code=Code.KEY_LAST_ADMIN,
+        )
+
+
+def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | None:
+    """The end of a new key: never after that of the key that makes it, which must be good in this transaction."""
+    maker = _get(tx, principal, principal.key_id)
+    if not _is_good(maker):
+        raise Forbidden("The key that makes this key has ended.")
+    if maker.expires_at is None or expires_at is None:
+        return expires_at or maker.expires_at
+    if expires_at > maker.expires_at:
+        raise Forbidden("A key cannot make one that outlives it.")
+    return expires_at
+
+
+async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Path | None:
+    """At the first start: makes the organisation and its owner key; the path of the key's file, None at later starts.
+
+    The file is written before the rows, so that a crash in between leaves a key that the next start takes up.
+    """
+    if await database.read(organizations.exist):
+        return None
+    path = data_dir / OWNER_FILE
+    secret = _read_secret(path) or _write_secret(path, ids.new_secret("sk"))
+    owner_of_all = OrganizationRow(ids.new_id("org"), "Default", clock.now_ms())
+    new = make_key(owner_of_all.id, "owner", ["admin"], secret=secret)
+
+    def unit(tx: Tx) -> bool:
+        if organizations.exist(tx):
+            return False
+        organizations.insert(tx, owner_of_all)
+        rows.insert(tx, new.row)
+        maker = Principal(new.row.id, owner_of_all.id, frozenset({"admin"}))
+        audit.record(tx, maker, "organization.create", owner_of_all.id, name=owner_of_all.name)
+        return True
+
+    return path if await writer.write(unit) else None
+
+
+def _read_secret(path: Path) -> str | None:
+    try:
+        secret = path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    if not _KEY.fullmatch(secret):
+        return None
+    path.chmod(0o600)
+    return secret
+
+
+def _write_secret(path: Path, secret: str) -> str:
+    """Writes the file whole or not at all, for its owner's eyes only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return secret

@@ -1,0 +1,61 @@
+"""Organisations: each caller sees its own; an administrator makes further ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dustrun import clock, ids
+from dustrun.errors import Code, NotFound
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.api_keys import make_key
+from dustrun.services.access.principal import Principal
+from dustrun.storage.access import keys
+from dustrun.storage.access import organizations as rows
+from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrganization:
+    """An organisation just made, with the secret of its owner key, shown this once."""
+
+    row: OrganizationRow
+    owner_key_id: str
+    owner_key: str
+
+
+class Organizations:
+    """The use cases of organisations."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    async def get_own(self, principal: Principal) -> OrganizationRow:
+        """The caller's organisation."""
+        return await self.get(principal, principal.org_id)
+
+    async def get(self, principal: Principal, organization_id: str) -> OrganizationRow:
+        """The organisation, when it is the caller's; raises `NotFound` otherwise."""
+        row = None
+        if organization_id == principal.org_id:
+            row = await self._database.read(lambda tx: rows.find(tx, organization_id))
+        if row is None:
+            raise NotFound(f'No organisation "{organization_id}".', code=Code.ORGANIZATION_UNKNOWN)
+        return row
+
+    async def create(self, principal: Principal, name: str) -> NewOrganization:
+        """Makes an organisation with an owner key of its own."""
+        principal.need_no_limits("make organisations")
+        row = OrganizationRow(ids.new_id("org"), name, clock.now_ms())
+        owner = make_key(row.id, "owner", ["admin"])
+
+        def unit(tx: Tx) -> NewOrganization:
+            rows.insert(tx, row)
+            keys.insert(tx, owner.row)
+            audit.record(tx, principal, "organization.create", row.id, name=name)
+            return NewOrganization(row, owner.row.id, owner.secret)
+
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))

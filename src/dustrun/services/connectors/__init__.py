@@ -1,0 +1,1 @@
+"""Connectors: stored credentials, OAuth tokens, opening a connection."""

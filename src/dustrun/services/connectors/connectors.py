@@ -1,0 +1,390 @@
+"""Connectors: making, changing, testing and deleting stored credentials. What is secret is written and never read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dustrun import clock, ids
+from dustrun.catalog import Catalog
+from dustrun.core.text.hosts import HostRule, is_allowed, parse_rule
+from dustrun.core.text.masking import LEAST, Mask
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, Conflict, DustrunError, Invalid, NotFound, Permanent, Problem
+from dustrun.outbound.target import parse
+from dustrun.sdk.connector import MASK, Connector
+from dustrun.sdk.context import HttpRequest
+from dustrun.sdk.fields import hinted_fields
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.connectors.connections import Connections, Opened
+from dustrun.services.connectors.oauth_tokens import DATA
+from dustrun.services.problems import problems_of
+from dustrun.storage.data import connectors as rows
+from dustrun.storage.data.connectors import ConnectorRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.vault import Vault
+
+MAX_HOSTS = 50
+_TEST_TIMEOUT_S = 20.0
+_TEST_BYTES = 65_536
+_PARTS = ("name", "description", "data", "allowed_hosts", "moves_money")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewConnector:
+    """What a connector is made of. `data` is not yet checked."""
+
+    type: str
+    name: str
+    description: str | None
+    data: Mapping[str, Any]
+    allowed_hosts: Sequence[str]
+    moves_money: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to change; None leaves it. A secret field of `data` that is left out keeps its value."""
+
+    name: str | None = None
+    description: str | None = None
+    data: Mapping[str, Any] | None = None
+    allowed_hosts: Sequence[str] | None = None
+    moves_money: bool | None = None
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a test call came to."""
+
+    ok: bool
+    message: str
+    status: int | None = None
+
+
+class Connectors:
+    """The use cases of connectors."""
+
+    def __init__(
+        self, database: Database, writer: Writer, catalog: Catalog, vault: Vault, connections: Connections
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._catalog = catalog
+        self._vault = vault
+        self._connections = connections
+
+    async def create(self, principal: Principal, new: NewConnector) -> ConnectorRow:
+        """Stores a connector; raises `Invalid` with every problem by field."""
+        type_ = self._type(new.type)
+        data = _data(type_, new.data)
+        _refuse_short(type_, new.data)
+        hosts = _hosts(type_, new.allowed_hosts)
+        _check(type_, data, hosts)
+        await self._vault.prepare()
+        now, connector_id = clock.now_ms(), ids.new_id("conn")
+        moves_money = type_.moves_money if new.moves_money is None else new.moves_money
+
+        def unit(tx: Tx) -> ConnectorRow:
+            row = ConnectorRow(
+                id=connector_id,
+                org_id=principal.org_id,
+                type=type_.type,
+                name=new.name,
+                description=new.description,
+                version=1,
+                moves_money=int(moves_money),
+                allowed_hosts=exact_json.dumps_text(hosts),
+                masked=exact_json.dumps_text(type_.masked(data)),
+                sealed=self._vault.seal(tx, principal.org_id, DATA, connector_id, _plain(data)),
+                created_at=now,
+                updated_at=now,
+            )
+            rows.insert(tx, row)
+            detail = {"name": new.name, "type": type_.type, "allowedHosts": hosts, "movesMoney": moves_money}
+            audit.record(tx, principal, "connector.create", connector_id, **detail)
+            return row
+
+        return await idempotency.write(self._writer, unit, creates=("id", connector_id))
+
+    async def get(self, principal: Principal, connector_id: str) -> ConnectorRow:
+        """One connector of the organisation; raises `NotFound`."""
+        return await self._database.read(lambda tx: _get(tx, principal, connector_id))
+
+    async def list_page(self, principal: Principal, type_: str | None, paging: Paging) -> Page[ConnectorRow]:
+        """The organisation's connectors, newest first."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(tx, principal.org_id, type_=type_, limit=paging.peek, offset=paging.offset)
+        )
+        return page_of(found, paging)
+
+    async def update(self, principal: Principal, connector_id: str, change: Change) -> ConnectorRow:
+        """Changes a connector. Where its credential may go widens only together with the credential itself, so that
+        nobody sends away a secret that they do not know."""
+        old = await self.get(principal, connector_id)
+        _check_version(old, change.expected_version)
+        type_ = self._type(old.type)
+        stored: BaseModel | None = None
+        if change.data is None:
+            data = stored = await self._open_data(old)
+        else:
+            stored = await self._find_data(old)
+            data = _data(type_, _with_kept_secrets(type_, change.data, stored))
+            _refuse_short(type_, {name: text for name, text in change.data.items() if text != MASK})
+        old_hosts = exact_json.loads(old.allowed_hosts)
+        hosts = old_hosts if change.allowed_hosts is None else _hosts(type_, change.allowed_hosts)
+        _check(type_, data, hosts)
+        if stored is None or _goes_further(type_, stored, data, old_hosts, hosts):
+            _need_secrets(type_, data, change.data)
+        fresh = replace(
+            old,
+            name=old.name if change.name is None else change.name,
+            description=old.description if change.description is None else change.description,
+            version=old.version + 1,
+            moves_money=old.moves_money if change.moves_money is None else int(change.moves_money),
+            allowed_hosts=exact_json.dumps_text(hosts),
+            masked=exact_json.dumps_text(type_.masked(data)),
+            sealed_token=None,
+            token_expires_at=None,
+            updated_at=clock.now_ms(),
+        )
+        await self._vault.prepare()
+
+        def unit(tx: Tx) -> ConnectorRow:
+            current = _get(tx, principal, connector_id)
+            _check_version(current, old.version)
+            # data that nobody changed is taken as it is now: a refresh token may have moved meanwhile
+            sealed = current.sealed
+            if change.data is not None:
+                sealed = self._vault.seal(tx, old.org_id, DATA, old.id, _plain(data))
+            row = replace(fresh, sealed=sealed)
+            rows.update(tx, row)
+            told = [name for name in _PARTS if getattr(change, name) is not None]
+            audit.record(
+                tx,
+                principal,
+                "connector.update",
+                old.id,
+                changed=told,
+                allowedHosts=hosts,
+                movesMoney=bool(row.moves_money),
+            )
+            return row
+
+        row = await idempotency.write(self._writer, unit)
+        self._connections.tokens.forget(connector_id)
+        return row
+
+    async def delete(self, principal: Principal, connector_id: str, *, force: bool) -> ConnectorRow:
+        """Deletes a connector; raises `Conflict` naming the workflows that use it, unless `force`."""
+
+        def query(tx: Tx) -> list[tuple[str, str]]:
+            _get(tx, principal, connector_id)
+            return rows.list_users(tx, principal.org_id, connector_id)
+
+        users = await self._database.read(query)
+        if users and not force:
+            details = [
+                {"field": "force", "message": f'used by the workflow "{name}"', "workflowId": workflow_id}
+                for workflow_id, name in users
+            ]
+            raise Conflict(
+                f"{len(users)} workflow{'s use' if len(users) > 1 else ' uses'} this connector; with force=true it is "
+                "deleted all the same, and their nodes fail.",
+                code=Code.CONNECTOR_IN_USE,
+                details=details,
+            )
+
+        def unit(tx: Tx) -> ConnectorRow:
+            row = _get(tx, principal, connector_id)
+            rows.delete(tx, connector_id)
+            audit.record(
+                tx,
+                principal,
+                "connector.delete",
+                connector_id,
+                name=row.name,
+                type=row.type,
+                usedBy=[u for u, _ in users],
+            )
+            return row
+
+        row = await self._writer.write(unit)
+        self._connections.tokens.forget(connector_id)
+        return row
+
+    async def test(self, principal: Principal, connector_id: str, url: str | None) -> Tested:
+        """Asks the outside system whether the credential works: a GET to `url` or the connector's testUrl, or, of an
+        OAuth 2 connector without either, for a token."""
+        row = await self.get(principal, connector_id)
+        mask = Mask()
+        opened = self._connections.opened(row, exact_json.loads(_plain(await self._open_data(row))), mask)
+        if opened.type.kind == "secret":
+            if url is not None:
+                raise _invalid(
+                    "url", f'a connector of type "{row.type}" goes onto no request, so it has no address to ask'
+                )
+            opened.type.run(opened.connection.data)
+            return Tested(True, "The data is well-formed; nothing was sent.")
+        url = url or getattr(opened.connection.data, "test_url", None)
+        if url is None and opened.type.kind != "token":
+            raise _invalid("url", "say which address to ask, here or as data.testUrl of the connector")
+        try:
+            return await self._ask(opened, url)
+        except DustrunError as error:
+            return Tested(False, mask.text(error.message))
+
+    async def _ask(self, opened: Opened, url: str | None) -> Tested:
+        if url is None:
+            await opened.current_token()
+            return Tested(True, "The provider gave an access token.")
+        request = HttpRequest(
+            "GET", url, timeout_s=_TEST_TIMEOUT_S, max_bytes=_TEST_BYTES, safe=True, authorize=opened.authorize
+        )
+        answer = await self._connections.http.request(request)
+        ok = 200 <= answer.status < 300
+        said = "accepted the credential" if ok else "did not accept it"
+        return Tested(ok, f"The address {said}: it answered {answer.status}.", answer.status)
+
+    async def _find_data(self, row: ConnectorRow) -> BaseModel | None:
+        """Its data; None when nothing opens it any more, as after `dustrun vault reset`."""
+        try:
+            return await self._open_data(row)
+        except Permanent as error:
+            if error.code != Code.SECRET_UNREADABLE:
+                raise
+            return None
+
+    async def _open_data(self, row: ConnectorRow) -> BaseModel:
+        plain = await self._vault.read(self._database, row.org_id, DATA, row.id, row.sealed)
+        return self._type(row.type).data.model_validate(exact_json.loads(plain))
+
+    def _type(self, name: str) -> Connector:
+        known = self._catalog.connectors
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise _invalid(
+                "type", f'there is no connector type "{name[:100]}".{hint} GET /v1/connector-types lists them'
+            )
+        return known[name]
+
+
+def _get(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow:
+    row = rows.find(tx, principal.org_id, connector_id)
+    if row is None:
+        raise NotFound(f'No connector "{connector_id}".', code=Code.CONNECTOR_UNKNOWN)
+    return row
+
+
+def _check_version(row: ConnectorRow, expected: int | None) -> None:
+    if expected is not None and row.version != expected:
+        raise Conflict(
+            f"The connector is at version {row.version}, not {expected}; read it again.", code=Code.VERSION_MOVED
+        )
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid("The request body is not valid.", details=[Problem(field, message)])
+
+
+def _plain(data: BaseModel) -> bytes:
+    return exact_json.dumps(data.model_dump(by_alias=True, exclude_none=True))
+
+
+def _data(type_: Connector, given: Mapping[str, Any]) -> BaseModel:
+    """The data as its type's model; what is wrong is told by field and never repeats a value."""
+    try:
+        return type_.data.model_validate(dict(given))
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        found = problems_of(errors, whole="data", model=type_.data)
+        problems = [replace(one, field="data" if one.field == "data" else f"data.{one.field}") for one in found]
+        mask = Mask(str(given[name]) for name in type_.secret_fields if given.get(name))
+        details = [replace(one, message=mask.text(one.message)) for one in problems]
+        raise Invalid(f'The data of a connector "{type_.type}" is not valid.', details=details) from None
+
+
+def _refuse_short(type_: Connector, given: Mapping[str, Any]) -> None:
+    """Refuses a new secret that runs could not hide; one that is stored already goes on working."""
+    short = [name for name in sorted(type_.secret_fields) if 0 < len(str(given.get(name) or "")) < LEAST]
+    if short:
+        message = (
+            f"is too short: a secret has at least {LEAST} characters, since a shorter one occurs by chance and could "
+            "not be hidden in what runs show; ask the provider for a longer one"
+        )
+        raise Invalid(
+            f'The data of a connector "{type_.type}" is not valid.',
+            details=[Problem(f"data.{name}", message) for name in short],
+        )
+
+
+def _hosts(type_: Connector, given: Sequence[str]) -> list[str]:
+    if not type_.attaches and given:
+        raise _invalid("allowedHosts", f'a connector of type "{type_.type}" goes onto no request; leave it empty')
+    if type_.attaches and not given:
+        raise _invalid(
+            "allowedHosts", "name at least one host that the credential may be sent to, like api.example.com"
+        )
+    problems = []
+    for index, entry in enumerate(given):
+        try:
+            parse_rule(entry)
+        except ValueError as error:
+            problems.append(Problem(f"allowedHosts[{index}]", str(error)))
+    if problems:
+        raise Invalid("The request body is not valid.", details=problems)
+    return list(dict.fromkeys(entry.strip().lower() for entry in given))
+
+
+def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
+    """What the model alone cannot know."""
+    if type_.kind == "secret":
+        type_.run(data)
+        return
+    for name in ("test_url", "token_url"):
+        url = getattr(data, name, None)
+        if url is None:
+            continue
+        field = f"data.{'testUrl' if name == 'test_url' else 'tokenUrl'}"
+        try:
+            target = parse(url)
+        except Invalid as error:
+            raise _invalid(field, error.message) from None
+        rules = [parse_rule(entry) for entry in hosts]
+        if name == "test_url" and not is_allowed(rules, target.url.scheme, target.host, target.port):
+            raise _invalid(field, "its host is not among allowedHosts")
+
+
+def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseModel | None) -> dict[str, Any]:
+    """The new data; a secret that is left out, or sent back as it was shown, stays what it is."""
+    known = {} if stored is None else stored.model_dump(by_alias=True, exclude_none=True)
+    kept = {name: known[name] for name in type_.secret_fields if name in known and given.get(name, MASK) == MASK}
+    return {**given, **kept}
+
+
+def _goes_further(
+    type_: Connector, old: BaseModel, new: BaseModel, old_hosts: Sequence[str], hosts: Sequence[str]
+) -> bool:
+    """Whether the credential could now be sent to a place where it could not before."""
+    before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
+    places = hinted_fields(type_.data, "x-destination")
+    known: set[HostRule] = {parse_rule(entry) for entry in old_hosts}
+    return any(before.get(name) != after.get(name) for name in places) or not {parse_rule(h) for h in hosts} <= known
+
+
+def _need_secrets(type_: Connector, data: BaseModel, given: Mapping[str, Any] | None) -> None:
+    held = data.model_dump(by_alias=True)
+    missing = [name for name in sorted(type_.secret_fields) if held.get(name) and (given or {}).get(name, MASK) == MASK]
+    if missing:
+        message = "give it again: the change lets the credential go to a place where it could not go before"
+        raise Invalid("The secret is needed.", details=[Problem(f"data.{name}", message) for name in missing])

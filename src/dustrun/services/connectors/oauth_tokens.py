@@ -1,0 +1,194 @@
+"""Access tokens of OAuth 2 connectors: asked for once at a time, kept sealed, and renewed before they end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun import clock, log
+from dustrun.core.text.masking import LEAST, Mask
+from dustrun.core.values import exact_json
+from dustrun.core.values.exact_json import JsonError
+from dustrun.errors import Permanent, Temporary, Uncertain
+from dustrun.sdk.connector import Connector
+from dustrun.sdk.context import Http, HttpRequest, HttpResponse
+from dustrun.storage.data import connectors as rows
+from dustrun.storage.data.connectors import ConnectorRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.vault import Vault
+
+_logger = log.get(__name__)
+DATA, TOKEN = "connector", "connector-token"
+"""As what the vault seals a connector's data and its token."""
+_UNSAID_MS: Final = 600_000
+_EARLY_MS: Final = 60_000
+_MAX_EXCERPT: Final = 300
+_REWRITE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token; `renew_at` in milliseconds is when the next one is due. `version` is the connector's."""
+
+    version: int
+    value: str
+    renew_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """What the provider answered."""
+
+    token: str
+    expires_at: int
+    refresh_token: str | None
+
+
+class Tokens:
+    """The tokens of all connectors of this process."""
+
+    def __init__(self, database: Database, writer: Writer, vault: Vault, http: Http) -> None:
+        self._database = database
+        self._writer = writer
+        self._vault = vault
+        self._http = http
+        self._kept: dict[str, Token] = {}
+        self._flights: dict[str, asyncio.Task[Token]] = {}
+
+    async def get(self, row: ConnectorRow, type_: Connector, *, not_this: str | None = None) -> str:
+        """A token that is good now; `not_this` is one that was just refused. Raises `Temporary` or `Permanent`."""
+        kept = self._kept.get(row.id)
+        if kept is not None and kept.version == row.version and kept.value != not_this and not _is_due(kept):
+            return kept.value
+        flight = self._flights.get(row.id)
+        if flight is None:
+            flight = self._flights[row.id] = asyncio.create_task(self._fetch(row.org_id, row.id, type_, not_this))
+            flight.add_done_callback(lambda done: self._landed(row.id, done))
+        # a node whose time is up must not cut off the request for all others, nor lose a refresh token on its way
+        return (await asyncio.shield(flight)).value
+
+    def _landed(self, connector_id: str, flight: asyncio.Task[Token]) -> None:
+        self._flights.pop(connector_id, None)
+        if not flight.cancelled():
+            flight.exception()  # those who wait hear of it; without any of them nobody need
+
+    def forget(self, connector_id: str) -> None:
+        """The connector was changed or taken away."""
+        self._kept.pop(connector_id, None)
+
+    async def stop(self) -> None:
+        """Ends the requests under way; one that has been answered is stored first when the store takes it."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _fetch(self, org_id: str, connector_id: str, type_: Connector, not_this: str | None) -> Token:
+        row, data, stored = await self._database.read(lambda tx: self._read(tx, org_id, connector_id, type_))
+        if stored is None or stored.value == not_this or _is_due(stored):
+            stored = await self._ask(row, type_, data)
+        self._kept[connector_id] = stored
+        return stored
+
+    def _read(self, tx: Tx, org_id: str, connector_id: str, type_: Connector) -> tuple[ConnectorRow, Any, Token | None]:
+        row = rows.find(tx, org_id, connector_id)
+        if row is None:
+            raise Permanent(f'The connector "{connector_id}" was deleted meanwhile.')
+        data = type_.data.model_validate(exact_json.loads(self._vault.open(tx, org_id, DATA, row.id, row.sealed)))
+        if row.sealed_token is None or row.token_expires_at is None:
+            return row, data, None
+        value = self._vault.open(tx, org_id, TOKEN, row.id, row.sealed_token).decode()
+        return row, data, Token(row.version, value, row.token_expires_at)
+
+    async def _ask(self, row: ConnectorRow, type_: Connector, data: Any) -> Token:
+        request: HttpRequest = type_.run(data)
+        response = await self._http.request(request)
+        mask = Mask([*type_.secrets(data), *(value.rpartition(" ")[2] for value in request.headers.values())])
+        granted = _read_answer(row.name, response, mask)
+        if granted.refresh_token is not None and hasattr(data, "refresh_token"):
+            data = data.model_copy(update={"refresh_token": granted.refresh_token})
+        await self._vault.prepare()
+        await asyncio.shield(asyncio.ensure_future(self._store(row, data, granted)))
+        return Token(row.version, granted.token, granted.expires_at)
+
+    async def _store(self, row: ConnectorRow, data: Any, granted: _Granted) -> None:
+        """Before the token is used: the refresh token that came with it may be the only one that still works."""
+        plain = exact_json.dumps(data.model_dump(by_alias=True, exclude_none=True))
+
+        def unit(tx: Tx) -> bool:
+            sealed = self._vault.seal(tx, row.org_id, DATA, row.id, plain)
+            token = self._vault.seal(tx, row.org_id, TOKEN, row.id, granted.token.encode())
+            return rows.keep_token(tx, row, sealed=sealed, sealed_token=token, expires_at=granted.expires_at)
+
+        while True:
+            try:
+                if not await self._writer.write(unit):
+                    raise Temporary(f'The connector "{row.name}" was changed meanwhile; try again.')
+                return
+            except Uncertain:
+                await asyncio.sleep(_REWRITE_S)  # written again it comes to the same
+            except Temporary:
+                if await self._is_stale(row):
+                    raise
+                _logger.warning("a token waits for the store", connector=row.id)
+                await asyncio.sleep(_REWRITE_S)
+
+    async def _is_stale(self, row: ConnectorRow) -> bool:
+        """Whether the connector is no longer what the token was asked for; unknown while the store is away."""
+        try:
+            found = await self._database.read(lambda tx: rows.find(tx, row.org_id, row.id))
+        except Temporary:
+            return False
+        return found is None or found.version != row.version
+
+
+def _is_due(token: Token) -> bool:
+    return token.renew_at <= clock.now_ms()
+
+
+def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
+    """The token of an answer (RFC 6749 §5.1); raises for a failure (§5.2), and never repeats a secret."""
+    if response.status == 429 or response.status >= 500:
+        raise Temporary(f'The token endpoint of the connector "{name}" answered {response.status}.')
+    try:
+        answer = exact_json.loads(response.body)
+    except JsonError:
+        answer = None
+    if response.status < 300 and not isinstance(answer, dict):
+        raise Permanent(
+            f'The token endpoint of the connector "{name}" answered {response.status} without a JSON object (RFC 6749 '
+            "section 5.1); does tokenUrl name the right address?"
+        )
+    if response.status >= 300:
+        raise Permanent(f'The token endpoint of the connector "{name}" answered {response.status}{_why(answer, mask)}.')
+    token, kind = answer.get("access_token"), str(answer.get("token_type", "bearer"))
+    if not isinstance(token, str) or not _is_usable(token):
+        raise Permanent(f'The token endpoint of the connector "{name}" gave no usable access_token.')
+    if kind.lower() != "bearer":
+        raise Permanent(
+            f'The connector "{name}" was given a token of type "{mask.text(kind)[:40]}"; only bearer is known.'
+        )
+    fresh = answer.get("refresh_token")
+    lifetime_ms = _lifetime_ms(answer.get("expires_in"))
+    renew_at = clock.now_ms() + lifetime_ms - min(_EARLY_MS, lifetime_ms // 5)
+    return _Granted(token, renew_at, fresh if isinstance(fresh, str) and fresh else None)
+
+
+def _is_usable(token: str) -> bool:
+    """Whether it can go into a header, and be masked."""
+    return len(token) >= LEAST and token.isascii() and token.isprintable() and " " not in token
+
+
+def _lifetime_ms(expires_in: Any) -> int:
+    digits = str(expires_in)
+    return int(digits) * 1000 if digits.isascii() and digits.isdigit() and len(digits) < 10 else _UNSAID_MS
+
+
+def _why(answer: Any, mask: Mask) -> str:
+    if not isinstance(answer, dict):
+        return ""
+    said = ": ".join(str(answer[part]) for part in ("error", "error_description") if isinstance(answer.get(part), str))
+    return f": {mask.text(said)[:_MAX_EXCERPT]}" if said else ""

@@ -1,0 +1,1 @@
+"""What workflows keep: variables, managed tables, conversations."""

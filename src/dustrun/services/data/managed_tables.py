@@ -1,0 +1,220 @@
+"""Managed tables: making them, what people do with their rows, what nodes of runs do, and the file of an export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.core.run.state import Mode
+from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
+from dustrun.core.values.table import Schema
+from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
+from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.data import table_rows
+from dustrun.services.data.table_rows import Layer, Quota, Table, get_table
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.settings import Settings
+from dustrun.storage.data import managed_tables as rows
+from dustrun.storage.data.managed_tables import TableRow
+from dustrun.storage.data.table_rows import LIVE, Kept
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import runs as run_rows
+
+EXPORT_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a node's query found; `assumed`: some of it was written in this simulation on assumed values."""
+
+    rows: list[dict[str, Any]]
+    has_more: bool
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A part of a table as a file."""
+
+    file_name: str
+    content_type: str
+    content: str
+    rows: int
+    has_more: bool
+
+
+def _layer(facts: RunFacts) -> int:
+    """What a run sees: all that is, or in a simulation that and what it and the runs it calls have written."""
+    return facts.top_pk if facts.mode is Mode.SIMULATE else LIVE
+
+
+class Tables:
+    """The use cases of managed tables."""
+
+    def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
+        self._database = database
+        self._writer = writer
+        self._most_tables = settings.max_tables
+        self._quota = Quota(settings.max_table_rows, settings.max_table_bytes)
+
+    # --- tables ---
+
+    async def create(self, principal: Principal, name: str, description: str, schema: Schema) -> Table:
+        """Makes a table; raises `Conflict` when the name is taken or there are too many."""
+        now = clock.now_ms()
+        definition = dumps_text(schema.model_dump(by_alias=True, exclude_none=True))
+        row = TableRow(
+            ids.new_id("tbl"), principal.org_id, name, description, definition, 0, 0, principal.key_id, now, now
+        )
+
+        def unit(tx: Tx) -> Table:
+            if rows.find(tx, principal.org_id, name) is not None:
+                problem = Problem("name", "is the name of another table")
+                raise Conflict(f'There is a table "{name}".', code=Code.TABLE_VALUE_TAKEN, details=[problem])
+            if rows.usage(tx, principal.org_id)[0] >= self._most_tables:
+                message = f"An organisation has at most {self._most_tables} tables (setting max_tables)."
+                raise Conflict(message, code=Code.TABLE_LIMIT)
+            rows.insert(tx, row)
+            audit.record(tx, principal, "table.create", row.id, name=name)
+            return Table(row, schema)
+
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))
+
+    async def get(self, principal: Principal, wanted: str) -> Table:
+        """A table by id or name."""
+        return await self._database.read(lambda tx: get_table(tx, principal.org_id, wanted))
+
+    async def list_page(self, principal: Principal, paging: Paging) -> Page[Table]:
+        """The organisation's tables by name."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
+        )
+        return page_of([Table(row, Schema.model_validate(loads_own(row.definition))) for row in found], paging)
+
+    async def delete(self, principal: Principal, wanted: str) -> Table:
+        """Deletes a table with all its rows; nodes that name it fail from then on."""
+
+        def unit(tx: Tx) -> Table:
+            table = get_table(tx, principal.org_id, wanted)
+            rows.delete(tx, table.row.id)
+            audit.record(tx, principal, "table.delete", table.row.id, name=table.row.name, rows=table.row.row_count)
+            return table
+
+        return await idempotency.write(self._writer, unit)
+
+    # --- what people do with rows ---
+
+    async def list_rows(
+        self, principal: Principal, wanted: str, where: Mapping[str, Any], sort: str | None, paging: Paging
+    ) -> Page[Kept]:
+        """The rows that a filter finds."""
+
+        def query(tx: Tx) -> list[Kept]:
+            table = get_table(tx, principal.org_id, wanted)
+            return table_rows.find_rows(tx, table, LIVE, where, sort, limit=paging.peek, offset=paging.offset)
+
+        return page_of(await self._database.read(query), paging)
+
+    async def get_row(self, principal: Principal, wanted: str, key: str) -> Kept:
+        """One row by its primary key."""
+        return await self._database.read(
+            lambda tx: table_rows.get_row(tx, get_table(tx, principal.org_id, wanted), key)
+        )
+
+    async def change(self, principal: Principal, wanted: TableChange) -> TableWritten:
+        """Changes rows by hand, all or none of them."""
+
+        def unit(tx: Tx) -> TableWritten:
+            table = get_table(tx, principal.org_id, wanted.table)
+            written = table_rows.change(tx, table, wanted, Layer(), self._quota, clock.now_ms())
+            counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
+            audit.record(tx, principal, f"table.{wanted.mode}", table.row.id, **counts)
+            return written
+
+        return await idempotency.write(self._writer, unit)
+
+    async def delete_row(self, principal: Principal, wanted: str, key: str) -> TableWritten:
+        """Deletes one row by its primary key; raises `NotFound`."""
+        table = await self.get(principal, wanted)
+        found = await self.get_row(principal, wanted, key)
+        name = table.schema.primary_key
+        value = loads_own(found.data)[name]
+        written = await self.change(principal, TableChange(table.row.id, "delete", where={name: value}))
+        if written.deleted == 0:
+            raise NotFound(f'The table "{table.row.name}" has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
+        return written
+
+    async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> Exported:
+        """Up to 10,000 rows by key from `offset`, as CSV or as JSON lines."""
+
+        def query(tx: Tx) -> tuple[Table, list[Kept]]:
+            table = get_table(tx, principal.org_id, wanted)
+            return table, table_rows.find_rows(tx, table, LIVE, {}, None, limit=EXPORT_ROWS + 1, offset=offset)
+
+        table, found = await self._database.read(query)
+        part = found[:EXPORT_ROWS]
+        content = _csv(table.schema, part) if kind == "csv" else "".join(f"{row.data}\n" for row in part)
+        media = "text/csv; charset=utf-8" if kind == "csv" else "application/x-ndjson"
+        return Exported(f"{table.row.name}.{kind}", media, content, len(part), len(found) > EXPORT_ROWS)
+
+    # --- what nodes of runs do ---
+
+    async def read_for(self, facts: RunFacts, wanted: TableQuery) -> Found:
+        """The rows that a run sees."""
+
+        def query(tx: Tx) -> list[Kept]:
+            table = get_table(tx, facts.org_id, wanted.table)
+            limit = wanted.limit + 1
+            return table_rows.find_rows(
+                tx, table, _layer(facts), wanted.where, wanted.sort, limit=limit, offset=wanted.offset
+            )
+
+        found = await self._database.read(query)
+        part = found[: wanted.limit]
+        return Found(table_rows.values_of(part), len(found) > wanted.limit, any(row.assumed for row in part))
+
+    async def write_for(self, facts: RunFacts, wanted: TableChange, write_key: str, *, assumed: bool) -> TableWritten:
+        """A node's change, once: `write_key` is the same for every attempt, restart and retry run."""
+
+        def unit(tx: Tx) -> TableWritten:
+            if not run_rows.holds(tx, facts.pk, facts.fence):
+                raise Temporary("Someone newer advances this run.")
+            done = rows.find_write(tx, write_key)
+            if done is not None:
+                return TableWritten(**loads_own(done))
+            table, now = get_table(tx, facts.org_id, wanted.table), clock.now_ms()
+            layer = Layer(_layer(facts), assumed)
+            written = table_rows.change(tx, table, wanted, layer, self._quota, now)
+            result = {name: getattr(written, name) for name in TableWritten.__slots__}
+            rows.add_write(tx, write_key, table_id=table.row.id, run_pk=facts.pk, result=dumps_text(result), now=now)
+            return written
+
+        return await self._writer.write(unit)
+
+
+def _csv(schema: Schema, found: list[Kept]) -> str:
+    text = io.StringIO()
+    names = list(schema.by_name())
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(names)
+    for row in found:
+        values = loads_own(row.data)
+        writer.writerow([_csv_cell(values.get(name)) for name in names])
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool | dict | list):
+        return dumps_text(value)
+    return str(value) if isinstance(value, int) else plain_digits(value)

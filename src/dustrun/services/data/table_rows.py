@@ -1,0 +1,247 @@
+"""Rows of managed tables inside one transaction: reading and changing them, live or in the layer of a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import ids
+from dustrun.core.values import table as core
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.core.values.table import Misfit, Schema, Test
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.sdk.tables import TableChange, TableWritten
+from dustrun.storage.data import managed_tables as tables
+from dustrun.storage.data import table_rows as rows
+from dustrun.storage.data.managed_tables import TableRow
+from dustrun.storage.data.table_rows import LIVE, Kept, Order
+from dustrun.storage.db.statement import Tx
+
+MAX_CHANGED = 1000
+MAX_ROW_BYTES = 262_144
+MAX_SIMULATED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its columns."""
+
+    row: TableRow
+    schema: Schema
+
+    @property
+    def key_kind(self) -> str:
+        """What the values of the primary key are."""
+        return self.schema.by_name()[self.schema.primary_key].type
+
+    def key(self, value: Any) -> bytes:
+        """The stored form of a primary key that fits."""
+        return core.sortable(self.key_kind, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most rows and bytes of all tables of one organisation."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Where a change goes: to what is, or to what the simulation `pk` sees. `assumed`: it rests on assumed values."""
+
+    pk: int = LIVE
+    assumed: bool = False
+
+
+def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
+    """A table by id or name; raises `NotFound`."""
+    row = tables.find(tx, org_id, wanted)
+    if row is None:
+        raise NotFound(f'There is no table "{wanted}".', code=Code.TABLE_UNKNOWN)
+    return Table(row, Schema.model_validate(loads_own(row.definition)))
+
+
+def get_row(tx: Tx, table: Table, key: str) -> Kept:
+    """A live row by the text of its primary key; raises `NotFound`."""
+    unknown = NotFound(f'The table "{table.row.name}" has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
+    try:
+        value = core.read(table.key_kind, key)
+    except ValueError:
+        raise unknown from None
+    found = rows.find(tx, table.row.id, LIVE, table.key(value))
+    if found is None:
+        raise unknown
+    return found
+
+
+def find_rows(
+    tx: Tx, table: Table, layer: int, where: Mapping[str, Any], sort: str | None, *, limit: int, offset: int
+) -> list[Kept]:
+    """The rows that a filter finds; raises `Invalid`."""
+    tests = _tests(table, where)
+    return rows.list_rows(tx, table.row.id, layer, tests, _order(table, sort), limit=limit, offset=offset)
+
+
+def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
+    """The rows as people see them."""
+    return [loads_own(row.data) for row in found]
+
+
+def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> TableWritten:
+    """Carries a change out whole; raises `Invalid` or `Conflict` and then nothing of it has happened."""
+    work = _Work(tx, table, layer, now)
+    if wanted.mode in ("insert", "upsert"):
+        work.take(wanted.rows, replaces=wanted.mode == "upsert")
+    else:
+        found = _found(tx, table, layer.pk, wanted)
+        if wanted.mode == "update":
+            work.set(found, wanted.values)
+        else:
+            work.remove(found)
+    if layer.pk == LIVE:
+        _account(tx, table, work, quota)
+    elif rows.count_layer(tx, layer.pk) > MAX_SIMULATED:
+        raise _limit(f"A simulation may change at most {MAX_SIMULATED} rows.")
+    return TableWritten(work.keys, work.inserted, work.updated, work.deleted)
+
+
+def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[Kept]:
+    if not wanted.where:
+        raise _misfit(
+            [Misfit("", "needs at least one condition, so that no table is changed whole by mistake")], "where"
+        )
+    found = find_rows(tx, table, layer, wanted.where, None, limit=MAX_CHANGED + 1, offset=0)
+    if len(found) > MAX_CHANGED:
+        message = f"The filter finds over {MAX_CHANGED} rows; one call changes at most that many. Narrow the filter."
+        raise Invalid(message, code=Code.TABLE_INVALID, details=[Problem("where", message)])
+    return found
+
+
+def _account(tx: Tx, table: Table, work: _Work, quota: Quota) -> None:
+    more = work.inserted - work.deleted
+    tables.grow(tx, table.row.id, rows=more, size=work.size, now=work.now)
+    _, held, size = tables.usage(tx, table.row.org_id)
+    if more > 0 and held > quota.rows:
+        raise _limit(f"The tables of an organisation hold at most {quota.rows} rows (setting max_table_rows).")
+    if work.size > 0 and size > quota.bytes:
+        raise _limit(f"The tables of an organisation hold at most {quota.bytes} bytes (setting max_table_bytes).")
+
+
+def _limit(message: str) -> Conflict:
+    return Conflict(message, code=Code.TABLE_LIMIT)
+
+
+def _misfit(wrong: Sequence[Misfit], where: str) -> Invalid:
+    details = [Problem(f"{where}.{found.column}" if found.column else where, found.message) for found in wrong]
+    first = details[0]
+    return Invalid(f"{first.field} {first.message}.", code=Code.TABLE_INVALID, details=details)
+
+
+def _tests(table: Table, where: Mapping[str, Any]) -> list[Test]:
+    tests, wrong = core.read_filter(table.schema, where)
+    if wrong:
+        raise _misfit(wrong, "where")
+    return tests
+
+
+def _order(table: Table, sort: str | None) -> Order | None:
+    if not sort:
+        return None
+    name = sort.removeprefix("-")
+    column = table.schema.by_name().get(name)
+    if column is None or not core.is_compared(column):
+        problem = Problem("sort", f'"{name}" is no column that can be sorted by')
+        raise Invalid(f"The sort {problem.message}.", code=Code.TABLE_INVALID, details=[problem])
+    return Order(name, sort.startswith("-"))
+
+
+class _Work:
+    """One change on its way."""
+
+    def __init__(self, tx: Tx, table: Table, layer: Layer, now: int) -> None:
+        self.now = now
+        self.keys: list[Any] = []
+        self.inserted = self.updated = self.deleted = 0
+        self.size = 0
+        self._tx, self._table, self._layer = tx, table, layer
+        self._unique = [column for column in table.schema.by_name().values() if column.unique]
+
+    def take(self, given: Sequence[Mapping[str, Any]], *, replaces: bool) -> None:
+        """Inserts rows; one that is there is changed instead, with `replaces`."""
+        if not 1 <= len(given) <= MAX_CHANGED:
+            wrong = Misfit("", f"has {len(given)} rows; one call takes 1 to {MAX_CHANGED}")
+            raise _misfit([wrong], "rows")
+        for number, values in enumerate(given):
+            where = f"rows[{number}]"
+            row, wrong_ones = core.read_row(self._table.schema, values, is_whole=True)
+            if wrong_ones:
+                raise _misfit(wrong_ones, where)
+            name = self._table.schema.primary_key
+            if row[name] is None:
+                row[name] = ids.new_id("row")
+            before = rows.find(self._tx, self._table.row.id, self._layer.pk, self._table.key(row[name]))
+            if before is None:
+                self._put(row, None, where)
+                self.inserted += 1
+            elif replaces:
+                given_ones = {column: row[column] for column in values}
+                self._put({**loads_own(before.data), **given_ones}, before, where)
+                self.updated += 1
+            else:
+                raise self._taken(where, name, row[name])
+            self.keys.append(row[name])
+
+    def set(self, found: Sequence[Kept], values: Mapping[str, Any]) -> None:
+        """Gives the rows new values."""
+        name = self._table.schema.primary_key
+        if not values:
+            raise _misfit([Misfit("", "needs at least one column")], "values")
+        if name in values:
+            raise _misfit([Misfit(name, "is the primary key, which does not change")], "values")
+        fresh, wrong = core.read_row(self._table.schema, values, is_whole=False)
+        if wrong:
+            raise _misfit(wrong, "values")
+        for before in found:
+            old = loads_own(before.data)
+            self._put({**old, **fresh}, before, "values")
+            self.keys.append(old[name])
+        self.updated = len(found)
+
+    def remove(self, found: Sequence[Kept]) -> None:
+        """Deletes the rows."""
+        for before in found:
+            old = loads_own(before.data)
+            cells = core.cells(self._table.schema, old) if before.layer == self._layer.pk else {}
+            rows.remove(self._tx, self._table.row.id, self._layer.pk, before.key, cells, self.now)
+            self.size -= len(before.data.encode())
+            self.keys.append(old[self._table.schema.primary_key])
+        self.deleted = len(found)
+
+    def _put(self, values: dict[str, Any], before: Kept | None, where: str) -> None:
+        schema, table_id, layer = self._table.schema, self._table.row.id, self._layer
+        data = dumps_text(values)
+        if (size := len(data.encode())) > MAX_ROW_BYTES:
+            raise _misfit([Misfit("", f"has {size} bytes of JSON; a row holds at most {MAX_ROW_BYTES}")], where)
+        key, cells = self._table.key(values[schema.primary_key]), core.cells(schema, values)
+        for column in self._unique:
+            value = cells[column.name]
+            if value and self._holder(column.name, value) not in (None, key):
+                raise self._taken(where, column.name, values[column.name])
+        is_own = before is not None and before.layer == layer.pk
+        old = core.cells(schema, loads_own(before.data)) if before is not None and is_own else {}
+        assumed = layer.assumed or (before is not None and before.assumed)
+        created_at = before.created_at if before is not None else self.now
+        rows.put(self._tx, table_id, Kept(layer.pk, key, data, assumed, created_at, self.now), cells, old)
+        self.size += size - (len(before.data.encode()) if before is not None else 0)
+
+    def _holder(self, column: str, value: bytes) -> bytes | None:
+        return rows.find_holder(self._tx, self._table.row.id, self._layer.pk, column, value)
+
+    def _taken(self, where: str, column: str, value: Any) -> Conflict:
+        shown = dumps_text(value)[:100]
+        problem = Problem(f"{where}.{column}", f"another row has the value {shown}")
+        message = f'The table "{self._table.row.name}" has a row whose "{column}" is {shown}.'
+        return Conflict(message, code=Code.TABLE_VALUE_TAKEN, details=[problem])

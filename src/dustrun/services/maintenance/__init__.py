@@ -1,0 +1,1 @@
+"""Retention and periodic upkeep of the store."""

@@ -1,0 +1,84 @@
+"""Retention: ended runs are kept so many days, then deleted with their events, bit by bit beside the server's work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from dustrun import clock, log
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.principal import Principal
+from dustrun.storage.access import organizations
+from dustrun.storage.access.organizations import OrganizationRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import retention
+
+T = TypeVar("T")
+_logger = log.get(__name__)
+_DAY_MS = 86_400_000
+_RUNS_IN_STEP = 50
+_ROWS_IN_STEP = 1000
+_REST_S = 0.01
+_BUSY = 200
+
+
+class Retention:
+    """Deletes what is older than its organisation wants; `default_days` is for organisations that say nothing, 0 keeps
+    for ever."""
+
+    def __init__(self, database: Database, writer: Writer, default_days: int) -> None:
+        self._database = database
+        self._writer = writer
+        self._default_days = default_days
+
+    def days_of(self, row: OrganizationRow) -> int:
+        """How many days an organisation's ended runs are kept; 0: for ever."""
+        return self._default_days if row.retention_days is None else row.retention_days
+
+    async def set_days(self, principal: Principal, days: int | None) -> OrganizationRow:
+        """Says how long the caller's organisation keeps its ended runs; None: as the setting says."""
+        principal.need_no_limits("say how long runs are kept")
+
+        def unit(tx: Tx) -> OrganizationRow:
+            organizations.set_retention(tx, principal.org_id, days)
+            audit.record(tx, principal, "organization.update", principal.org_id, retentionDays=days)
+            row = organizations.find(tx, principal.org_id)
+            assert row is not None
+            return row
+
+        return await idempotency.write(self._writer, unit)
+
+    async def sweep(self) -> int:
+        """Deletes every run whose time is over; returns how many. Between two steps others have their turn."""
+        total = 0
+        for row in await self._database.read(organizations.list_all):
+            days = self.days_of(row)
+            if days:
+                total += await self._doom(row.id, clock.now_ms() - days * _DAY_MS)
+        while await self._step(lambda tx: retention.purge(tx, _ROWS_IN_STEP)):
+            pass
+        if total:
+            _logger.info("old runs deleted", runs=total)
+        return total
+
+    async def _doom(self, org_id: str, before: int) -> int:
+        doomed, after = 0, 0
+        while True:
+            unit = partial(retention.doom, org_id=org_id, before=before, after=after, count=_RUNS_IN_STEP)
+            step = await self._step(unit)
+            doomed += step.doomed
+            if step.after is None:
+                return doomed
+            after = step.after
+
+    async def _step(self, unit: Callable[[Tx], T]) -> T:
+        """One step, when the writer is not behind with the work of callers."""
+        while self._writer.backlog > _BUSY:  # noqa: ASYNC110 - nobody could tell when it is less
+            await asyncio.sleep(_REST_S * 10)
+        result = await self._writer.write(unit)
+        await asyncio.sleep(_REST_S)
+        return result

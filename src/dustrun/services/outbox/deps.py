@@ -1,0 +1,37 @@
+"""What the parts of the outbox share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dustrun.chain.chains import Chains
+from dustrun.services.outbox.events import Teller
+from dustrun.services.wallets.budget import Spending
+from dustrun.services.wallets.signers import Signers
+from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.vault import Vault
+
+Steps = Callable[[str], None]
+
+
+def no_step(_: str) -> None:
+    """What is told of a step when nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every part of the outbox shares. `on_step` hears the name of each step between two things that a crash
+    could part; it does nothing unless a proof listens."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    vault: Vault
+    chains: Chains
+    signers: Signers
+    spending: Spending
+    teller: Teller
+    on_step: Steps = no_step

@@ -1,0 +1,173 @@
+"""What a wish would cost now, and whether the chain and the sender's balance bear it: the same for a chain that is live
+and for one that is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dustrun import clock
+from dustrun.core.evm.network import Network
+from dustrun.core.money.intent import Intent
+from dustrun.core.money.policy import Request
+from dustrun.core.money.transaction_state import gas_limit_of
+from dustrun.errors import Code, DustrunError, Invalid, Permanent
+from dustrun.sdk.chain import Fees
+from dustrun.services.outbox.spend_request import Failure
+
+INSUFFICIENT_FUNDS, REVERTED = "INSUFFICIENT_FUNDS", "REVERTED"
+PRICE_TOO_HIGH, GAS_LIMIT = "PRICE_TOO_HIGH", "GAS_LIMIT"
+
+
+class SpendChain(Protocol):
+    """What is asked of a chain before something is spent on it."""
+
+    @property
+    def network(self) -> Network:
+        """The chain's description."""
+        ...
+
+    async def estimate_gas(
+        self,
+        sender: str,
+        to: str | None,
+        value_units: int,
+        data: bytes,
+        errors: Sequence[Mapping[str, Any]] = (),
+        gas_limit: int | None = None,
+    ) -> int:
+        """Gas that the transaction would take now, with `gas_limit` when it gets no more than that; raises `Permanent`
+        with the decoded reason when it would revert, `Invalid` when the sender lacks the value."""
+        ...
+
+    async def fees(self) -> Fees:
+        """What to bid for gas now."""
+        ...
+
+    async def data_fee(self, to: str | None, data: bytes) -> int:
+        """What an L2 charges beside the gas, in base units."""
+        ...
+
+    async def balance(self, address: str) -> int:
+        """Native balance in base units."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Who wants to send what: with a gas limit and a ceiling of bids when they are set, and what the sender has
+    promised for what it signed before."""
+
+    sender: str
+    intent: Intent
+    gas_limit: int | None = None
+    max_price_units: int | None = None
+    promised_units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A wish that the chain would take: its gas limit, its bid, the most that a replacement may bid for one unit."""
+
+    intent: Intent
+    gas_limit: int
+    bid: Fees
+    max_price_units: int
+    data_fee_units: int
+
+    @property
+    def request(self) -> Request:
+        """What policy judges."""
+        return Request.of_intent(
+            self.intent,
+            gas_limit=self.gas_limit,
+            max_fee_units=self.bid.max_fee_units,
+            data_fee_units=self.data_fee_units,
+        )
+
+    @property
+    def most_units(self) -> int:
+        """The most that the sender's balance goes down by, in base units of the native coin."""
+        return self.intent.value_units + self.request.gas_units
+
+
+async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failure:
+    """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
+    simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
+    intent = wish.intent
+    gas_limit = await _gas_limit(chain, wish)
+    if isinstance(gas_limit, Failure):
+        return gas_limit
+    bid = await chain.fees()
+    most = wish.max_price_units if wish.max_price_units is not None else bid.max_fee_units * max_rise
+    if bid.expected_units > most:
+        message = (
+            f"Gas costs {bid.expected_units} base units now, and the node bids at most {most}: "
+            "wait until it is cheaper, or let it bid more."
+        )
+        return Failure(PRICE_TOO_HIGH, message, retryable=True)
+    if bid.max_fee_units > most:
+        bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
+    priced = Priced(intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
+    return await _shortfall(chain, wish, priced) or priced
+
+
+async def _gas_limit(chain: SpendChain, wish: Wish) -> int | Failure:
+    """The limit that is set, when the transaction succeeds with it, or one by the estimate.
+
+    What a contract does may depend on the gas that it gets, so the limit that is set is what it is tried with. Only
+    when that fails is it asked what it would need: too low a limit is told apart from a revert."""
+    intent, limit = wish.intent, wish.intent.gas_limit or wish.gas_limit
+    estimate = await _estimate(chain, wish, limit)
+    if limit is None:
+        return estimate if isinstance(estimate, Failure) else gas_limit_of(estimate, is_plain=not intent.data)
+    if isinstance(estimate, Failure):
+        estimate = await _estimate(chain, wish, None)
+    elif estimate <= limit:
+        return limit
+    if isinstance(estimate, Failure):
+        return estimate
+    needs = f"{estimate} gas" if estimate > limit else "more gas"
+    return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, and may use {limit}.")
+
+
+async def _estimate(chain: SpendChain, wish: Wish, limit: int | None) -> int | Failure:
+    """The gas that it takes with that limit, or why it does not succeed."""
+    intent = wish.intent
+    try:
+        return await chain.estimate_gas(
+            wish.sender, intent.to, intent.value_units, intent.data, errors=intent.errors, gas_limit=limit
+        )
+    except (Invalid, Permanent) as error:
+        if error.code.name.startswith("SIM_"):
+            raise  # the simulation has ended, which says nothing of the transaction
+        return _failure_of(error, intent)
+
+
+def _failure_of(error: DustrunError, intent: Intent) -> Failure:
+    details = tuple(error.public_details())
+    if error.code is Code.FUNDS_INSUFFICIENT:
+        return Failure(INSUFFICIENT_FUNDS, error.message, retryable=True, details=details)
+    return Failure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
+
+
+async def _shortfall(chain: SpendChain, wish: Wish, priced: Priced) -> Failure | None:
+    """Whether the sender has too little for it, besides what it has signed for already."""
+    balance, promised = await chain.balance(wish.sender), wish.promised_units
+    if balance >= priced.most_units + promised:
+        return None
+    held = f", besides {promised} for what it has signed already" if promised else ""
+    message = (
+        f"The wallet {wish.sender} has {balance} base units of {chain.network.native.symbol} and needs "
+        f"{priced.most_units} for the value and the most that the gas may cost{held}."
+    )
+    needs = {
+        "field": "value",
+        "message": "more than the wallet has",
+        "balance": str(balance),
+        "needed": str(priced.most_units),
+        "promised": str(promised),
+        "atMs": clock.now_ms(),
+    }
+    return Failure(INSUFFICIENT_FUNDS, message, retryable=True, details=(needs,))

@@ -1,0 +1,173 @@
+"""Storing what a node wishes for, in one unit, nothing signed: which generation it is, and what an earlier one has
+paid already, which is never paid again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dustrun import clock, ids
+from dustrun.core.money.intent import Intent, SignRequest, Spend
+from dustrun.core.money.transaction_state import TxState, intent_key
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.errors import Invalid, NotFound, Refused
+from dustrun.services.outbox import events, spend_status
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.spend_request import Order
+from dustrun.services.outbox.spend_status import Stored
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import signatures as signature_rows
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money import wallets as wallet_rows
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.transactions import SpendRow, TransactionRow
+from dustrun.storage.money.wallets import WalletRow
+from dustrun.storage.runs import approvals as approval_rows
+
+ConfirmationsOf = Callable[[int], int]
+
+
+def check(spend: Spend) -> None:
+    """Raises `Invalid` for wishes that cannot be told apart, or that wait for each other or for nobody."""
+    items = [*(intent.item for intent in spend.intents), *(wish.item for wish in spend.signatures)]
+    if len(items) != len(set(items)):
+        raise Invalid(f"The wishes of a node need names of their own; these are {', '.join(items)}.")
+    known: set[str] = set()
+    for intent in spend.intents:
+        missing = [name for name in intent.after if name not in known]
+        if missing:
+            raise Invalid(f'The wish "{intent.item}" comes after "{missing[0]}", which is not before it.')
+        known.add(intent.item)
+
+
+def plan(tx: Tx, order: Order, spend: Spend, confirmations_of: ConfirmationsOf) -> tuple[Stored, list[Told | None]]:
+    """The stored wishes of a node: those that it has, when they have not come to nothing, else these."""
+    stored = spend_status.load_of(tx, order)
+    if stored is not None and not stored.came_to_nothing:
+        return _taken_over(tx, order, stored), []
+    generation = stored.spend.generation + 1 if stored is not None else 1
+    wallet = get_wallet(tx, order)
+    told: list[Told | None] = []
+    paid = {row.item: row.id for row in _all_of(tx, order) if row.state == TxState.FINAL}
+    signed = {row.item: row.id for row in _signed_of(tx, order)}
+    transactions = []
+    for intent in spend.intents:
+        found = paid.get(intent.item)
+        if found is None:
+            row = _new_row(order, intent, wallet, generation, confirmations_of(intent.chain_id))
+            rows.insert(tx, row)
+            told.append(events.note(tx, row, Step("planned", {"generation": generation})))
+            found = row.id
+        transactions.append(found)
+    signatures = [signed.get(wish.item) or _add_signature(tx, order, wish, generation) for wish in spend.signatures]
+    row_of_spend = SpendRow(
+        org_id=order.org_id,
+        root_run_id=order.root_run_id,
+        path=order.path,
+        generation=generation,
+        run_pk=order.run_pk,
+        transactions=dumps_text(transactions),
+        signatures=dumps_text(signatures),
+        notes=dumps_text(dict(spend.notes)),
+        created_at=clock.now_ms(),
+    )
+    rows.insert_spend(tx, row_of_spend)
+    found_all = spend_status.load_of(tx, order)
+    assert found_all is not None
+    return found_all, told
+
+
+def get_wallet(tx: Tx, order: Order) -> WalletRow:
+    """The wallet that spends; raises `NotFound` or `Refused` for one that cannot sign."""
+    wallet = wallet_rows.find(tx, order.org_id, order.wallet_id)
+    if wallet is None:
+        raise NotFound(f'There is no wallet "{order.wallet_id}".')
+    if not wallet.can_sign:
+        why = "is archived" if wallet.archived_at is not None else "is only watched: this server has no key for it"
+        raise Refused(f'The wallet "{wallet.name}" {why}.')
+    return wallet
+
+
+def _all_of(tx: Tx, order: Order) -> Sequence[TransactionRow]:
+    return rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
+
+
+def _signed_of(tx: Tx, order: Order) -> Sequence[SignatureRow]:
+    found = signature_rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
+    return [row for row in found if row.state == "signed"]
+
+
+def _taken_over(tx: Tx, order: Order, stored: Stored) -> Stored:
+    """What an earlier run of the retry chain left unsigned goes on in this one."""
+    if all(row.run_pk == order.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
+        row.run_pk == order.run_pk or row.state != "planned" for row in stored.signatures
+    ):
+        return stored
+    # No approval comes along: who had started that run could not decide, who started this one may have.
+    for asked in stored.approvals:
+        approval_rows.close(tx, asked, "cancelled", clock.now_ms())
+    for row in stored.transactions:
+        if row.state == TxState.PLANNED:
+            moved = replace(row, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
+            rows.save(tx, replace(moved, workflow_id=order.workflow_id, updated_at=clock.now_ms()))
+    for wish in stored.signatures:
+        if wish.state == "planned":
+            taken = replace(wish, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
+            signature_rows.save(tx, replace(taken, workflow_id=order.workflow_id))
+    found = spend_status.load_of(tx, order)
+    assert found is not None
+    return found
+
+
+def _new_row(order: Order, intent: Intent, wallet: WalletRow, generation: int, confirmations: int) -> TransactionRow:
+    now = clock.now_ms()
+    own_price = order.max_price_of(intent.item)
+    return TransactionRow(
+        id=ids.new_id("tx"),
+        org_id=order.org_id,
+        key=intent_key(order.org_id, order.root_run_id, order.path, intent.item, generation),
+        purpose="intent",
+        run_pk=order.run_pk,
+        run_id=order.run_id,
+        root_run_id=order.root_run_id,
+        workflow_id=order.workflow_id,
+        path=order.path,
+        item=intent.item,
+        generation=generation,
+        mode=order.mode,
+        wallet_id=wallet.id,
+        key_id=order.key_id,
+        chain_id=intent.chain_id,
+        sender=wallet.address,
+        intent=dumps_text(intent.public()),
+        state=TxState.PLANNED,
+        confirmations=order.confirmations_of(intent.item) or confirmations,
+        max_price=str(own_price) if own_price is not None else None,
+        planned_at=now,
+        updated_at=now,
+    )
+
+
+def _add_signature(tx: Tx, order: Order, wish: SignRequest, generation: int) -> str:
+    row = SignatureRow(
+        id=ids.new_id("sig"),
+        org_id=order.org_id,
+        key=intent_key(order.org_id, order.root_run_id, order.path, wish.item, generation),
+        run_pk=order.run_pk,
+        run_id=order.run_id,
+        root_run_id=order.root_run_id,
+        workflow_id=order.workflow_id,
+        path=order.path,
+        item=wish.item,
+        generation=generation,
+        mode=order.mode,
+        wallet_id=order.wallet_id,
+        key_id=order.key_id,
+        chain_id=wish.chain_id,
+        request=dumps_text(wish.public()),
+        state="planned",
+        planned_at=clock.now_ms(),
+        mark=ids.new_entropy(16).hex(),
+    )
+    signature_rows.insert(tx, row)
+    return row.id

@@ -1,0 +1,158 @@
+"""Signatures that are no transactions. They can move money too, so policy judges them alike, and they are kept sealed:
+what they say is for whoever may spend."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.money.intent import SignRequest
+from dustrun.core.money.policy import Allow, Ask, Deny, Request
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.services.outbox import events, policy_check, spend_status
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.spend_request import Failure, Order
+from dustrun.services.outbox.spend_status import error_json, request_of
+from dustrun.services.runs.approvals import APPROVED
+from dustrun.services.wallets import budget
+from dustrun.services.wallets.budget import Values
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import signatures as rows
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.wallets import WalletRow
+from dustrun.storage.runs import approvals as approval_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.secrets.vault import Vault
+
+
+async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow) -> None:
+    """Signs a planned wish, when policy lets it; the verdict and the signature are on disk together."""
+    wish = request_of(row)
+    values = await parts.spending.values_of([Request.of_signature(wish)])
+    if not await _is_allowed(parts, order, row, wallet, values):
+        return
+    signer = parts.signers.signer_of(wallet)
+    if wish.kind == "message":
+        signature = await signer.sign_message(message_of(wish.payload))
+    else:
+        signature = await signer.sign_typed_data(_document(wish.payload))
+    await parts.vault.prepare()
+
+    def unit(tx: Tx) -> Told | None:
+        found = rows.get(tx, row.id)
+        if found.state != "planned" or found.run_pk != order.run_pk or not run_rows.goes_on(tx, order.run_pk):
+            return None
+        verdict, told = _decide(tx, parts, order, found, wallet, values)
+        if verdict is None:
+            return told
+        now = clock.now_ms()
+        sealed = parts.vault.seal(tx, row.org_id, rows.KIND, row.id, signature)
+        shown = dumps_text(verdict.public())
+        rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
+        budget.settle(tx, row.id, fee_units=None, at_ms=now)
+        return _tell(tx, found, wish, Step("signed", {}))
+
+    parts.on_step("signing a message")
+    await parts.writer.write(unit, parts.teller.tell)
+
+
+async def _is_allowed(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow, values: Values) -> bool:
+    """Whether it goes on to be signed: no signer is asked for what policy denies, or asks a person about."""
+    if await policy_check.may_allow(parts, row.wallet_id, Request.of_signature(request_of(row)), values):
+        return True
+
+    def unit(tx: Tx) -> Told | None:
+        found = rows.get(tx, row.id)
+        if found.state != "planned" or found.run_pk != order.run_pk:
+            return None
+        verdict, told = _decide(tx, parts, order, found, wallet, values)
+        if verdict is not None:
+            raise policy_check.Undone
+        return told
+
+    try:
+        await parts.writer.write(unit, parts.teller.tell)
+    except policy_check.Undone:
+        return True
+    return False
+
+
+def _decide(
+    tx: Tx, parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow, values: Values
+) -> tuple[Allow | None, Told | None]:
+    wish = request_of(row)
+    verdict = policy_check.judge(
+        tx,
+        parts.spending,
+        wallet_id=row.wallet_id,
+        request=Request.of_signature(wish),
+        values=values,
+        subject_id=row.id,
+        is_approved=_is_approved(tx, row, wish, wallet),
+        dust_run=policy_check.dust_run_of(tx, row),
+    )
+    if isinstance(verdict, Deny):
+        return None, refuse(tx, replace(row, verdict=dumps_text(verdict.public())), policy_check.denial(verdict))
+    if isinstance(verdict, Ask):
+        return None, _ask(tx, order, row, wish, wallet, verdict)
+    return verdict, None
+
+
+def message_of(payload: Any) -> bytes:
+    """The bytes of a message: 0x-hex, or the text as UTF-8."""
+    text = str(payload)
+    digits = text[2:]
+    if text.startswith("0x") and len(digits) % 2 == 0:
+        try:
+            return bytes.fromhex(digits)
+        except ValueError:
+            pass
+    return text.encode()
+
+
+def _document(payload: Any) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = payload
+    return document
+
+
+def open_all(tx: Tx, vault: Vault, stored: spend_status.Stored) -> dict[str, str]:
+    """The signatures of a node in the clear, 0x-hex, by item."""
+    return {row.item: rows.opened(tx, vault, row) for row in stored.signatures if row.sealed is not None}
+
+
+def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Told | None:
+    """Nothing is signed, for good."""
+    now = clock.now_ms()
+    rows.save(tx, replace(row, state="refused", error=dumps_text(error_json(failure)), finished_at=now))
+    if row.approval_id is not None:
+        approval_rows.close(tx, row.approval_id, "cancelled", now)
+    return _tell(tx, row, request_of(row), Step("refused", {"error": error_json(failure)}))
+
+
+def _binding(wish: SignRequest, wallet: WalletRow) -> str:
+    """What a person approves of a signature: kind, signer and all that is signed."""
+    bound = [wish.kind, wish.chain_id, wallet.address, wish.payload]
+    return hashlib.sha256(dumps_text(bound).encode()).hexdigest()
+
+
+def _is_approved(tx: Tx, row: SignatureRow, wish: SignRequest, wallet: WalletRow) -> bool:
+    asked = approval_rows.find(tx, row.org_id, row.approval_id) if row.approval_id is not None else None
+    return asked is not None and asked.status == APPROVED and asked.binding == _binding(wish, wallet)
+
+
+def _ask(tx: Tx, order: Order, row: SignatureRow, wish: SignRequest, wallet: WalletRow, verdict: Ask) -> Told | None:
+    why = " ".join(reason.message for reason in verdict.reasons)
+    message = f"{wish.about} (a signature of {wallet.address}). {policy_check.tell_movements(wish.movements)}{why}"
+    question = policy_check.question_of(order, row.id, _binding(wish, wallet), message, clock.now_ms())
+    approval_rows.add(tx, question)
+    rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
+    return _tell(tx, row, wish, Step("asked", {"approvalId": question.id, "message": message}))
+
+
+def _tell(tx: Tx, row: SignatureRow, wish: SignRequest, step: Step) -> Told | None:
+    about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": wish.about}
+    return events.write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, [step], wakes=False)

@@ -1,0 +1,124 @@
+"""A transfer of nothing to ourselves in a nonce that nobody uses, so that what is signed behind it can go on. Its fee
+is held against the wallet's policy like any other."""
+
+from __future__ import annotations
+
+from dustrun import clock, ids, log
+from dustrun.chain.evm import LiveChain
+from dustrun.core.money.intent import Intent
+from dustrun.core.money.policy import Deny, Request
+from dustrun.core.money.transaction_state import PLAIN_GAS, TxState
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.services.outbox import broadcast, policy_check, receipts
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.replacement import sign
+from dustrun.services.outbox.sender_queue import new_attempt
+from dustrun.services.outbox.spend_status import intent_of
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money import wallets as wallet_rows
+from dustrun.storage.money.transactions import AttemptRow, TransactionRow
+from dustrun.wallets.signer import UnsignedTransaction
+
+_logger = log.get(__name__)
+
+
+async def fill(parts: Parts, chain: LiveChain, behind: TransactionRow, nonce: int) -> bool:
+    """Fills one gap in front of a transaction; False when there is none any more."""
+    if await chain.nonce(behind.sender, "pending") > nonce:
+        return False  # it waits in somebody's pool after all
+    await chain.verify(afresh=True)
+    bid = await chain.fees()
+    gas_limit = max(PLAIN_GAS, await chain.estimate_gas(behind.sender, behind.sender, 0, b""))
+    unsigned = UnsignedTransaction(
+        chain_id=behind.chain_id,
+        nonce=nonce,
+        to=behind.sender,
+        value_units=0,
+        data=b"",
+        gas_limit=gas_limit,
+        max_fee_units=bid.max_fee_units,
+        tip_units=bid.tip_units,
+        is_legacy=bid.is_legacy,
+    )
+    wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, behind.org_id, behind.wallet_id))
+    assert wallet is not None
+    signed = await sign(parts, wallet, unsigned)
+    row = _row(behind, unsigned, signed.hash, parts.settings.transaction_max_fee_rise)
+    attempt = new_attempt(row, 1, "send", unsigned, signed)
+
+    request = Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=bid.max_fee_units)
+    values = await parts.spending.values_of([request])
+    denied: list[str] = []
+
+    def unit(tx: Tx) -> AttemptRow | None:
+        if rows.find_of_nonce(tx, row.chain_id, row.sender, nonce) is not None:
+            return None
+        now = clock.now_ms()
+        verdict = parts.spending.judge_fill(
+            tx,
+            wallet_id=row.wallet_id,
+            policy=policy_check.policy_of(tx, row.wallet_id, now),
+            request=request,
+            values=values,
+            subject_id=row.id,
+            now_ms=now,
+        )
+        if isinstance(verdict, Deny):
+            denied.append(policy_check.denial(verdict).message)
+            return None
+        rows.insert(tx, row)
+        rows.insert_attempt(tx, attempt)
+        return attempt
+
+    written = await parts.writer.write(unit)
+    if denied:
+        reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
+        await parts.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), parts.teller.tell)
+    if written is None:
+        return False
+    _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)
+    await broadcast.send(parts, row, attempt)
+    return True
+
+
+def _row(behind: TransactionRow, unsigned: UnsignedTransaction, hash: str, rise: int) -> TransactionRow:
+    now = clock.now_ms()
+    intent = Intent(
+        item="fill",
+        chain_id=behind.chain_id,
+        to=behind.sender,
+        value_units=0,
+        data=b"",
+        movements=(),
+        about=f"Fill the unused nonce {unsigned.nonce}",
+    )
+    return TransactionRow(
+        id=ids.new_id("tx"),
+        org_id=behind.org_id,
+        key=f"fill/{behind.chain_id}/{behind.sender}/{unsigned.nonce}",
+        purpose="fill",
+        run_pk=None,
+        run_id=None,
+        root_run_id=None,
+        workflow_id=None,
+        path=None,
+        item="fill",
+        generation=1,
+        mode="live",
+        wallet_id=behind.wallet_id,
+        key_id=None,
+        chain_id=behind.chain_id,
+        sender=behind.sender,
+        intent=dumps_text(intent.public()),
+        state=TxState.SIGNED,
+        confirmations=behind.confirmations,
+        planned_at=now,
+        updated_at=now,
+        nonce=unsigned.nonce,
+        gas_limit=unsigned.gas_limit,
+        max_price=str(unsigned.max_fee_units * rise),
+        outlay=str(unsigned.gas_limit * unsigned.max_fee_units),
+        hash=hash,
+        signed_at=now,
+    )

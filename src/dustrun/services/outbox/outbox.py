@@ -1,0 +1,272 @@
+"""The ledger of transactions as the engine calls it: plan, find, advance, abandon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from dustrun import clock
+from dustrun.core.money.intent import Spend
+from dustrun.core.money.transaction_state import TxState
+from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
+from dustrun.services.outbox import (
+    allowances,
+    broadcast,
+    intents,
+    message_signatures,
+    policy_check,
+    preflight,
+    restore_hold,
+    spend_status,
+)
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Told
+from dustrun.services.outbox.preflight import Ready
+from dustrun.services.outbox.sender_queue import Lane
+from dustrun.services.outbox.spend_request import Failure, Order, Stand
+from dustrun.services.outbox.spend_status import Stored
+from dustrun.services.outbox.tracker import Followers
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import signatures as signature_rows
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.money.wallets import WalletRow
+
+_AGAIN_MS = 2_000
+_OTHERS_FAILED = "Another wish of its node came to nothing, so it was not signed."
+_RUN_ENDED = "The run ended before it was signed."
+_RUN_CANCELLED = "The run was cancelled before it was signed."
+
+
+class Transactions:
+    """The one writer of every nonce of this server's wallets."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.followers = Followers(parts)
+        self._lanes: dict[tuple[int, str], Lane] = {}
+
+    async def start(self) -> None:
+        """Recovers what an earlier life signed, and follows it."""
+        await self.followers.start()
+
+    async def stop(self) -> None:
+        """Signs nothing new; what is signed goes on at the next start."""
+        for lane in self._lanes.values():
+            await lane.stop()
+        await self.followers.stop()
+
+    # --- what the engine calls ---
+
+    async def plan(self, order: Order, spend: Spend) -> Stand:
+        """Stores the wishes of a node, nothing signed; those that it has win while they have not come to nothing."""
+        intents.check(spend)
+        needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
+
+        def unit(tx: Tx) -> tuple[Stored, list[Told | None]]:
+            return intents.plan(tx, order, spend, needed.__getitem__)
+
+        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.teller.tell(*done[1]))
+        self.parts.on_step("planned")
+        return await self._stand(stored)
+
+    def _confirmations(self, chain_id: int) -> int:
+        return self.parts.chains.get(chain_id).network.confirmations
+
+    async def find(self, order: Order) -> Stand | None:
+        """How the node's newest wishes stand; None when it has none, or only those of an earlier run of the retry
+        chain that came to nothing."""
+        stored = await self._load(order)
+        if stored is None or (stored.came_to_nothing and stored.spend.run_pk != order.run_pk):
+            return None
+        return await self._stand(stored)
+
+    async def advance(self, order: Order) -> Stand:
+        """Signs and sends what can be, and says how all stands."""
+        stored = await self._load(order)
+        assert stored is not None, "a node's wishes are planned before they are advanced"
+        if any(row.run_pk != order.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
+            return await self._stand(stored)  # another run of the retry chain has them now
+        failure: Failure | None = None
+        try:
+            failure = await self._push_all(order, stored)
+        except (Temporary, Uncertain) as error:
+            failure = Failure("TEMPORARY", error.message, retryable=True)
+        except DustrunError as error:
+            failure = await self._refuse_all(order, error)
+        stored = await self._load(order)
+        assert stored is not None
+        stored = await self._give_up_rest(order, stored)
+        stand = await self._stand(stored)
+        if failure is not None and stand.status == "open" and not stand.is_signed:
+            return replace(stand, status="failed", failure=failure)
+        if failure is not None and stand.status == "open" and _has_planned(stored):
+            return replace(stand, until=stand.until or clock.now_ms() + _AGAIN_MS)
+        return stand
+
+    async def abandon(self, order: Order) -> Stand | None:
+        """Signs nothing, and gives up what is not signed yet; what is signed is followed to its end."""
+        stored = await self._load(order)
+        if stored is None:
+            return None
+        stored = await self._change(order, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
+        return await self._stand(stored)
+
+    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Told | None]:
+        """In the unit that ends a run: what it has not signed is given up, and no question about it stays open."""
+        planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
+        told = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
+        why = Failure(policy_check.NOT_SIGNED, _RUN_ENDED)
+        return told + [
+            message_signatures.refuse(tx, row, why) for row in signature_rows.list_planned_of_run(tx, run_pk)
+        ]
+
+    def tell(self, told: list[Told | None]) -> None:
+        """Readers of the run hear of it, after the commit."""
+        self.parts.teller.tell(*told)
+
+    # --- inside ---
+
+    async def _load(self, order: Order) -> Stored | None:
+        return await self.parts.database.read(lambda tx: spend_status.load_of(tx, order))
+
+    async def _stand(self, stored: Stored) -> Stand:
+        if stored.signatures:
+            plain = await self.parts.database.read(lambda tx: message_signatures.open_all(tx, self.parts.vault, stored))
+            stored = replace(stored, plain=plain)
+        return spend_status.stand_of(stored)
+
+    async def _push_all(self, order: Order, stored: Stored) -> Failure | None:
+        """One step of every wish that can go on; the last failure that may pass."""
+        if stored.came_to_nothing or _has_failed(stored):
+            return None
+        ready = [row for row in stored.transactions if spend_status.is_ready(row, stored.transactions)]
+        unsigned = [row for row in stored.signatures if row.state == "planned"]
+        if not ready and not unsigned:
+            return None
+        wallet = await self.parts.database.read(lambda tx: intents.get_wallet(tx, order))
+        for row in unsigned:
+            await restore_hold.check_signature(self.parts, row, wallet.address)
+            if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
+                await message_signatures.sign(self.parts, order, row, wallet)
+        prepared = await asyncio.gather(*(self._prepare(order, row) for row in ready), return_exceptions=True)
+        # Into the lane in the order of the wishes: nonces are theirs, and a simulation carries them out so too.
+        into_lane = (self._sign(order, one, wallet) for one in prepared if isinstance(one, Ready))
+        done = [*prepared, *await asyncio.gather(*into_lane, return_exceptions=True)]
+        errors = [error for error in done if isinstance(error, BaseException)]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
+        return None
+
+    async def _prepare(self, order: Order, row: TransactionRow) -> Ready | None:
+        """Everything that is asked of a wish before it is signed; None when it is not to be signed now."""
+        parts = self.parts
+        if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
+            return None
+        chain = parts.chains.get(row.chain_id)
+        await chain.verify()
+        if not await restore_hold.check(parts, row):
+            self.followers.poke(row.chain_id)
+            return None
+        looked = await allowances.check(parts, row, chain)
+        if looked is None:
+            self.followers.poke(row.chain_id)
+            return None
+        ready = looked if isinstance(looked, Failure) else await preflight.prepare(parts, row, chain)
+        if isinstance(ready, Failure) and ready.code == preflight.INSUFFICIENT_FUNDS:
+            await self.followers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
+            ready = await preflight.prepare(parts, row, chain)
+        if isinstance(ready, Failure):
+            failure = ready
+            await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.teller.tell)
+            return None
+        assert not isinstance(looked, Failure)
+        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(parts, order, ready) else None
+
+    async def _sign(self, order: Order, ready: Ready, wallet: WalletRow) -> None:
+        """Through the lane, then the broadcast."""
+        parts, row = self.parts, ready.row
+        lane = self._lanes.setdefault((row.chain_id, row.sender), Lane(parts, row.chain_id, row.sender))
+        written = await lane.push(order, ready, wallet)
+        if written is not None:
+            self.followers.poke(row.chain_id)
+            await broadcast.send(parts, *written)
+
+    async def _is_free(self, org_id: str, subject_id: str, approval_id: str | None, *, is_signature: bool) -> bool:
+        """Whether a wish waits for nobody; one that a person refused, or nobody answered in time, is refused."""
+        standing = await self.parts.database.read(lambda tx: policy_check.standing_question(tx, org_id, approval_id))
+        if isinstance(standing, bool):
+            return not standing
+        failure = standing
+
+        def unit(tx: Tx) -> Told | None:
+            if is_signature:
+                return message_signatures.refuse(tx, signature_rows.get(tx, subject_id), failure)
+            return policy_check.refuse(tx, rows.get(tx, subject_id), failure)
+
+        await self.parts.writer.write(unit, self.parts.teller.tell)
+        return False
+
+    async def _refuse_all(self, order: Order, error: DustrunError) -> Failure:
+        """What cannot be signed at all (no such wallet, a signer that refuses, another chain) fails for good."""
+        code = "REFUSED" if isinstance(error, Refused) else error.code.name
+        failure = Failure(code, error.message, details=tuple(error.public_details()))
+        await self._change(order, lambda row: row.state == TxState.PLANNED, "", failure)
+        return failure
+
+    async def _give_up_rest(self, order: Order, stored: Stored) -> Stored:
+        """What is left unsigned of wishes of which one came to nothing."""
+        if not _has_failed(stored) or not _has_planned(stored):
+            return stored
+        return await self._change(order, lambda row: row.state == TxState.PLANNED, _OTHERS_FAILED)
+
+    async def _change(
+        self,
+        order: Order,
+        wanted: Callable[[TransactionRow], bool],
+        message: str,
+        failure: Failure | None = None,
+    ) -> Stored:
+        """Gives up, or refuses, the unsigned wishes of a node."""
+
+        def unit(tx: Tx) -> tuple[Stored, list[Told | None]]:
+            stored = spend_status.load_of(tx, order)
+            assert stored is not None
+            told: list[Told | None] = []
+            for row in stored.transactions:
+                if wanted(row) and row.run_pk == order.run_pk:
+                    told.append(
+                        policy_check.give_up(tx, row, message)
+                        if failure is None
+                        else policy_check.refuse(tx, row, failure)
+                    )
+            for wish in stored.signatures:
+                if wish.state == "planned" and wish.run_pk == order.run_pk:
+                    why = failure or Failure(policy_check.NOT_SIGNED, message)
+                    told.append(message_signatures.refuse(tx, wish, why))
+            found = spend_status.load_of(tx, order)
+            assert found is not None
+            return found, told
+
+        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.teller.tell(*done[1]))
+        return stored
+
+
+def _refuse(tx: Tx, order: Order, transaction_id: str, failure: Failure) -> Told | None:
+    row = rows.get(tx, transaction_id)
+    if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
+        return None
+    return policy_check.refuse(tx, row, failure)
+
+
+def _has_planned(stored: Stored) -> bool:
+    planned = any(row.state == TxState.PLANNED for row in stored.transactions)
+    return planned or any(row.state == "planned" for row in stored.signatures)
+
+
+def _has_failed(stored: Stored) -> bool:
+    failed = (TxState.REVERTED, TxState.CANCELLED, TxState.REFUSED)
+    return any(row.state in failed for row in stored.transactions) or any(
+        row.state == "refused" for row in stored.signatures
+    )

@@ -1,0 +1,268 @@
+"""Policy's word on a wish, in the unit that would sign it, and the question to a person that it may lead to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dustrun import clock
+from dustrun.core.money.intent import Movement
+from dustrun.core.money.policy import Allow, Ask, Deny, Request, Verdict
+from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.rehearsal_guard import data_hash
+from dustrun.core.money.transaction_state import TxState, binding_of
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.services.outbox import events
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.preflight import Ready
+from dustrun.services.outbox.spend_request import Failure, Order
+from dustrun.services.outbox.spend_status import error_json
+from dustrun.services.runs.approvals import APPROVED
+from dustrun.services.wallets.budget import Spending, Values
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money import wallets as wallet_rows
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.runs import approvals as approval_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.approvals import PENDING, ApprovalRow
+
+_SHOWN_BYTES, _SHOWN_MOVEMENTS = 512, 20
+APPROVAL_MS = 24 * 3_600_000
+POLICY, REJECTED, EXPIRED, NOT_SIGNED = "REFUSED", "REJECTED", "APPROVAL_EXPIRED", "NOT_SIGNED"
+
+
+def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
+    """The wallet's policy in force."""
+    row = wallet_rows.find_policy(tx, wallet_id, now_ms)
+    return read_policy(row.document) if row is not None else None
+
+
+def judge(
+    tx: Tx,
+    spending: Spending,
+    *,
+    wallet_id: str,
+    request: Request,
+    values: Values,
+    subject_id: str,
+    is_approved: bool,
+    dust_run: str | None = None,
+) -> Verdict:
+    """The verdict; with `Allow` what it moves is reserved for `subject_id`. `dust_run`: as `dust_run_of` has it."""
+    now = clock.now_ms()
+    return spending.judge_and_reserve(
+        tx,
+        wallet_id=wallet_id,
+        policy=policy_of(tx, wallet_id, now),
+        request=request,
+        values=values,
+        subject_id=subject_id,
+        now_ms=now,
+        is_approved=is_approved,
+        dust_run=dust_run,
+    )
+
+
+def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
+    """The dust test that a spend belongs to, with its retries and the runs that it calls: its spends share one cap."""
+    if row.mode != "dust" or row.run_pk is None:
+        return None
+    callers = run_rows.get(tx, row.run_pk).callers
+    root = row.root_run_id if callers is None else run_rows.get(tx, loads_own(callers)["topPk"]).root_run_id
+    return f"dust:{row.org_id}/{root}"
+
+
+class Undone(Exception):
+    """The unit was only to find out; nothing of it is kept."""
+
+
+async def may_allow(parts: Parts, wallet_id: str, request: Request, values: Values) -> bool:
+    """Whether policy would allow it now; asked before a signer is, without reserving anything."""
+    now = clock.now_ms()
+
+    def query(tx: Tx) -> Verdict:
+        policy = policy_of(tx, wallet_id, now)
+        return parts.spending.judge_simulated(
+            tx, wallet_id=wallet_id, policy=policy, request=request, values=values, now_ms=now
+        )[0]
+
+    return isinstance(await parts.database.read(query), Allow)
+
+
+async def is_allowed(parts: Parts, order: Order, ready: Ready) -> bool:
+    """Whether it goes on to be signed. A denial, or a question to a person, is on disk; a permission is decided again
+    in the unit that signs."""
+    if await may_allow(parts, ready.row.wallet_id, ready.request, ready.values):
+        return True
+
+    def unit(tx: Tx) -> Told | None:
+        row = rows.get(tx, ready.row.id)
+        if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
+            return None
+        allowed, told = decide(tx, parts.spending, order, replace(ready, row=row))
+        if allowed is not None:
+            raise Undone
+        return told
+
+    try:
+        await parts.writer.write(unit, parts.teller.tell)
+    except Undone:
+        return True
+    return False
+
+
+def decide(tx: Tx, spending: Spending, order: Order, ready: Ready) -> tuple[Allow | None, Told | None]:
+    """The verdict on a planned wish: with `Allow` it is reserved; else the denial or the question is written."""
+    verdict = judge(
+        tx,
+        spending,
+        wallet_id=ready.row.wallet_id,
+        request=ready.request,
+        values=ready.values,
+        subject_id=ready.row.id,
+        is_approved=is_approved(tx, ready),
+        dust_run=dust_run_of(tx, ready.row),
+    )
+    if isinstance(verdict, Deny):
+        return None, refuse(tx, ready.row, denial(verdict), verdict)
+    if isinstance(verdict, Ask):
+        return None, ask(tx, order, ready, verdict)
+    return verdict, None
+
+
+def denial(verdict: Deny) -> Failure:
+    """Policy's no as a node shows it."""
+    details = tuple({"field": reason.statement, "message": reason.message} for reason in verdict.reasons)
+    first = verdict.reasons[0].message if verdict.reasons else "The wallet's policy does not allow it."
+    more = f" (and {len(verdict.reasons) - 1} more reasons)" if len(verdict.reasons) > 1 else ""
+    return Failure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
+
+
+def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None) -> Told | None:
+    """Nothing is signed for a planned wish, for good; a question about it is closed."""
+    now = clock.now_ms()
+    refused = replace(
+        row,
+        state=TxState.REFUSED,
+        error=dumps_text(error_json(failure)),
+        verdict=dumps_text(verdict.public()) if verdict is not None else row.verdict,
+        finished_at=now,
+        updated_at=now,
+    )
+    rows.save(tx, refused)
+    if row.approval_id is not None:
+        approval_rows.close(tx, row.approval_id, "timed_out" if failure.code == EXPIRED else "cancelled", now)
+    return events.note(tx, refused, Step("refused", {"error": error_json(failure)}))
+
+
+def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Told | None:
+    """A planned wish that will not be signed any more, since the others of its node, or the run, came to nothing."""
+    now = clock.now_ms()
+    error = error_json(Failure(NOT_SIGNED, message))
+    given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)
+    rows.save(tx, given_up)
+    if row.approval_id is not None:
+        approval_rows.close(tx, row.approval_id, "cancelled", now)
+    return events.note(tx, given_up, Step("cancelled", {"error": error}), wakes=wakes)
+
+
+# --- the question to a person ---
+
+
+def is_approved(tx: Tx, ready: Ready) -> bool:
+    """Whether a person has approved exactly this: the same transaction, with no more for the network."""
+    row = ready.row
+    if row.approval_id is None:
+        return False
+    asked = approval_rows.find(tx, row.org_id, row.approval_id)
+    return asked is not None and asked.status == APPROVED and asked.binding == _binding(ready)
+
+
+def ask(tx: Tx, order: Order, ready: Ready, verdict: Ask) -> Told | None:
+    """Asks a person; the ceiling of its fee is fixed with it. Nothing is signed."""
+    now = clock.now_ms()
+    fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
+    binding = _binding(ready)
+    question = question_of(order, fixed.id, binding, _message(ready, verdict), now)
+    approval_rows.add(tx, question)
+    asking = replace(fixed, approval_id=question.id, verdict=dumps_text(verdict.public()), updated_at=now)
+    rows.save(tx, asking)
+    return events.note(tx, asking, Step("asked", {"approvalId": question.id, "message": question.message}))
+
+
+def question_of(order: Order, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
+    """The question whether exactly this may be signed."""
+    digest = hashlib.sha256(f"{subject_id}\n{binding}\n{order.run_pk}".encode()).hexdigest()
+    return ApprovalRow(
+        id=f"apr_{digest[:26]}",
+        org_id=order.org_id,
+        run_pk=order.run_pk,
+        run_id=order.run_id,
+        workflow_id=order.workflow_id,
+        workflow_name=order.workflow_name,
+        path=order.path,
+        message=message,
+        approvers="[]",
+        mode=order.mode,
+        status=PENDING,
+        created_at=now,
+        expires_at=now + APPROVAL_MS,
+        binding=binding,
+        barred_key=order.key_id,
+    )
+
+
+def standing_question(tx: Tx, org_id: str, approval_id: str | None) -> Failure | bool:
+    """Whether a wish waits for its question: True while it does; a failure when a person said no or nobody answered
+    in time; False when it may go on, or nobody was asked."""
+    asked = approval_rows.find(tx, org_id, approval_id) if approval_id is not None else None
+    if asked is None or asked.status == APPROVED:
+        return False
+    if asked.status == PENDING:
+        if clock.now_ms() < asked.expires_at:
+            return True
+        return Failure(EXPIRED, f"Nobody approved it within {APPROVAL_MS // 3_600_000} hours.")
+    if asked.status == "timed_out":
+        return Failure(EXPIRED, f"Nobody approved it within {APPROVAL_MS // 3_600_000} hours.")
+    comment = f": {asked.comment}" if asked.comment else ""
+    return Failure(REJECTED, f'It was not approved (by "{asked.decided_by}"{comment}).')
+
+
+def _binding(ready: Ready) -> str:
+    """What is approved. The gas limit of the question stays, so that the ceiling of the fee is the same later."""
+    return binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
+
+
+def _message(ready: Ready, verdict: Ask) -> str:
+    why = " ".join(reason.message for reason in verdict.reasons)
+    intent = ready.intent
+    return (
+        f"{intent.about} (chain {intent.chain_id}, from {ready.row.sender} to {intent.to or 'a new contract'}, "
+        f"{intent.value_units} base units of native coin, {_calldata(intent.data)}, fee at most "
+        f"{ready.fee_ceiling_units} base units). {tell_movements(intent.movements)}{why}"
+    )
+
+
+def tell_movements(movements: Iterable[Movement]) -> str:
+    """What is moved, for the person who decides: whoever is named in a text may be named by others."""
+    told = [
+        f"It {'lets' if one.kind == 'approve' else 'sends'} {one.counterparty} "
+        f"{'take ' if one.kind == 'approve' else ''}{one.amount_units} base units of {one.asset.key}. "
+        for one in movements
+    ]
+    rest = f"And {len(told) - _SHOWN_MOVEMENTS} more. " if len(told) > _SHOWN_MOVEMENTS else ""
+    return "".join(told[:_SHOWN_MOVEMENTS]) + rest
+
+
+def _calldata(data: bytes) -> str:
+    """The arguments are what a call is; very long ones are named by their hash."""
+    if not data:
+        return "no calldata"
+    if len(data) <= _SHOWN_BYTES:
+        return f"calldata 0x{data.hex()}"
+    begin = f"0x{data[:_SHOWN_BYTES].hex()}"
+    return f"{len(data)} bytes of calldata that begin with {begin} and have the hash {data_hash(data)}"

@@ -1,0 +1,145 @@
+"""What a receipt, or the lack of one, makes of a transaction: each change in one unit with its reservation, its event
+and the signal for its node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dustrun import clock
+from dustrun.core.money.intent import Receipt
+from dustrun.core.money.receipts import show_receipt
+from dustrun.core.money.transaction_state import TxState
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.services.outbox import events
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.spend_request import Failure
+from dustrun.services.outbox.spend_status import error_json
+from dustrun.services.wallets import budget
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.transactions import TransactionRow
+
+REVERTED, CANCELLED, DISPLACED = "REVERTED", "CANCELLED", "NONCE_DISPLACED"
+_BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
+
+
+def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Told | None:
+    """An attempt has a receipt, or one in another block than it had."""
+    row = rows.get(tx, transaction_id)
+    if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
+        return None
+    now = clock.now_ms()
+    changed = replace(
+        row,
+        state=TxState.MINED,
+        hash=receipt.hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+        receipt=dumps_text(show_receipt(receipt)),
+        refusal=None,
+        error=None,
+        mined_at=now,
+        updated_at=now,
+    )
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("mined", _included(changed, receipt)), wakes=True)
+
+
+def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
+    return {
+        "blockNumber": receipt.block_number,
+        "blockHash": receipt.block_hash,
+        "gasUsed": receipt.gas_used,
+        "fee": str(receipt.fee_units),
+        "isSuccess": receipt.is_success,
+        "confirmationsNeeded": row.confirmations,
+    }
+
+
+def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | None) -> Told | None:
+    """The mined attempt lies deep enough in the canonical chain: this is how it ended, for good."""
+    row = rows.get(tx, transaction_id)
+    if row.state != TxState.MINED or row.block_hash != block_hash or row.receipt is None:
+        return None
+    now = clock.now_ms()
+    receipt = loads_own(row.receipt)
+    kinds = {attempt.hash: attempt.kind for attempt in rows.list_attempts(tx, row.id)}
+    fee = int(receipt["fee"])
+    row = replace(row, finished_at=now, updated_at=now)
+    shown = {"blockNumber": row.block_number, "blockHash": row.block_hash, "fee": receipt["fee"]}
+    shown["gasUsed"] = receipt["gasUsed"]
+    if row.purpose == "fill":
+        rows.save(tx, replace(row, state=TxState.FINAL))
+        budget.settle(tx, row.id, fee_units=fee, at_ms=now)
+        return None
+    if kinds[row.hash or ""] == "cancel":
+        return _end(tx, row, TxState.CANCELLED, Failure(CANCELLED, "It was cancelled: its nonce went to a transfer of "
+                    "nothing to the wallet itself.", retryable=True), fee, shown)  # fmt: skip
+    if not receipt["isSuccess"]:
+        receipt["revert"] = revert
+        row = replace(row, receipt=dumps_text(receipt))
+        reason = revert.get("text") if isinstance(revert, dict) else None
+        about = loads_own(row.intent)["about"]
+        message = f"{about}: the transaction was included and reverted{f': {reason}' if reason else ''}."
+        details = ({"field": "", "message": reason or "no reason", "revert": revert},) if revert is not None else ()
+        return _end(tx, row, TxState.REVERTED, Failure(REVERTED, message, True, details), fee, shown)
+    rows.save(tx, replace(row, state=TxState.FINAL))
+    budget.settle(tx, row.id, fee_units=fee, at_ms=now)
+    return events.note(tx, row, Step("confirmed", {**shown, "confirmations": row.confirmations}), wakes=True)
+
+
+def _end(
+    tx: Tx, row: TransactionRow, state: TxState, failure: Failure, fee: int, shown: dict[str, object]
+) -> Told | None:
+    rows.save(tx, replace(row, state=state, error=dumps_text(error_json(failure))))
+    budget.release(tx, row.id, fee_units=fee, at_ms=clock.now_ms())
+    return events.note(tx, row, Step(state, {**shown, "error": error_json(failure)}), wakes=True)
+
+
+def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Told | None:
+    """The block of its receipt is no longer part of the chain, and no attempt has another one: its bytes are sent
+    again. What it reserved stays reserved."""
+    row = rows.get(tx, transaction_id)
+    if row.state != TxState.MINED or row.block_hash != block_hash:
+        return None
+    newest = rows.list_attempts(tx, row.id)[-1]
+    changed = replace(
+        row,
+        state=TxState.SIGNED,
+        hash=newest.hash,
+        block_number=None,
+        block_hash=None,
+        receipt=None,
+        mined_at=None,
+        updated_at=clock.now_ms(),
+    )
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("reorged", {"blockHash": block_hash}), wakes=True)
+
+
+def note_displaced(tx: Tx, transaction_id: str) -> Told | None:
+    """Its nonce is used for good, and by none of its attempts: somebody else has the key, or the endpoint does not
+    tell everything. Signing anew could pay twice, so a person decides."""
+    row = rows.get(tx, transaction_id)
+    if row.state not in (TxState.SIGNED, TxState.SENT):
+        return None
+    message = (
+        f"The nonce {row.nonce} of {row.sender} on chain {row.chain_id} was used by another transaction than ours: "
+        "somebody else signs with this key, or the endpoint is not telling everything. Look at the chain; cancel this "
+        "transaction when you are sure that it was not paid."
+    )
+    now = clock.now_ms()
+    error = error_json(Failure(DISPLACED, message))
+    changed = replace(row, state=TxState.DISPLACED, error=dumps_text(error), updated_at=now)
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("displaced", {"error": error}), wakes=True)
+
+
+def note_delay(tx: Tx, transaction_id: str, reason: str) -> Told | None:
+    """Why it does not go on, for people."""
+    row = rows.get(tx, transaction_id)
+    if row.state not in (TxState.SIGNED, TxState.SENT) or row.refusal == reason:
+        return None
+    changed = replace(row, refusal=reason, updated_at=clock.now_ms())
+    rows.save(tx, changed)
+    return events.note(tx, changed, Step("delayed", {"reason": reason}))

@@ -1,0 +1,164 @@
+"""Another set of bytes for a nonce that is signed for already: a higher bid, or a transfer of nothing to ourselves that
+cancels it. At most one of all attempts of a nonce is ever included, so none of them can pay twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dustrun import clock
+from dustrun.core.money.policy import Deny, Request
+from dustrun.core.money.transaction_state import PLAIN_GAS, TxState, next_bid
+from dustrun.sdk.chain import Fees
+from dustrun.services.outbox import events, policy_check
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.sender_queue import bid_of, new_attempt
+from dustrun.services.outbox.spend_status import intent_of
+from dustrun.services.wallets.budget import Values
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money import wallets as wallet_rows
+from dustrun.storage.money.transactions import AttemptRow, TransactionRow
+from dustrun.storage.money.wallets import WalletRow
+from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+Kind = Literal["replace", "cancel"]
+_OPEN = (TxState.SIGNED, TxState.SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class AtCeiling:
+    """It bids the most that it may already; `message` says whose limit that is."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The new attempt, on disk and not sent yet."""
+
+    row: TransactionRow
+    attempt: AttemptRow
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A new attempt that is signed and not on disk yet; nobody has seen its bytes."""
+
+    row: TransactionRow
+    last: AttemptRow
+    kind: Kind
+    unsigned: UnsignedTransaction
+    signed: SignedTransaction
+    request: Request
+    values: Values
+    ceiling: int
+
+
+async def replace_attempt(
+    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind
+) -> Replaced | AtCeiling | None:
+    """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile."""
+    signed = await sign_replacement(parts, row, last, kind)
+    if isinstance(signed, AtCeiling):
+        return signed
+    parts.on_step("replacing")
+    found, _ = await parts.writer.write(
+        lambda tx: write_replacement(tx, parts, signed), lambda done: parts.teller.tell(done[1])
+    )
+    parts.on_step("replaced")
+    return found
+
+
+async def sign_replacement(
+    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
+) -> Replacement | AtCeiling:
+    """A new attempt above the last one. A cancelled transaction stays cancelled: what replaces its attempt cancels
+    too. `ceiling` stands in place of what the transaction may bid at most."""
+    chain = parts.chains.get(row.chain_id)
+    market = await chain.fees()
+    kind = "cancel" if last.kind == "cancel" else kind
+    last_bid = (int(last.max_fee), int(last.tip))
+    ceiling = int(row.max_price or 0) if ceiling is None else ceiling
+    bid = next_bid(last_bid, (market.max_fee_units, market.tip_units), ceiling)
+    if bid is None:
+        return AtCeiling(f"It bids {last.max_fee} base units for one unit of gas, and may bid at most {ceiling}.")
+    gas_limit = last.gas_limit
+    if kind == "cancel" and last.kind != "cancel":
+        gas_limit = max(PLAIN_GAS, await chain.estimate_gas(row.sender, row.sender, 0, b""))
+    unsigned = _unsigned(row, kind, gas_limit, Fees(*bid, bid[0], is_legacy=bool(last.is_legacy)))
+    wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
+    assert wallet is not None
+    signed = await sign(parts, wallet, unsigned)
+    intent = intent_of(row)
+    request = _request(row, unsigned, await chain.data_fee(intent.to, intent.data))
+    return Replacement(row, last, kind, unsigned, signed, request, await parts.spending.values_of([request]), ceiling)
+
+
+def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced | AtCeiling | None, Told | None]:
+    """Writes a new attempt, when the transaction is as it was and policy lets it bid so much."""
+    row = rows.get(tx, new.row.id)
+    attempts = rows.list_attempts(tx, row.id)
+    if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
+        return None, None
+    now = clock.now_ms()
+    verdict = parts.spending.judge_replacement(
+        tx,
+        wallet_id=row.wallet_id,
+        policy=policy_check.policy_of(tx, row.wallet_id, now),
+        request=new.request,
+        values=new.values,
+        subject_id=row.id,
+        now_ms=now,
+    )
+    if isinstance(verdict, Deny):
+        return AtCeiling(policy_check.denial(verdict).message), None
+    attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
+    # The attempts before it may still be the ones that are included, the payment in place of its cancel too.
+    outlay = max(int(row.outlay or 0), intent_of(row).value_units + new.request.gas_units)
+    changed = replace(
+        row,
+        hash=attempt.hash,
+        outlay=str(outlay),
+        max_price=str(new.ceiling),
+        refusal=None,
+        updated_at=clock.now_ms(),
+    )
+    rows.insert_attempt(tx, attempt)
+    rows.save(tx, changed)
+    status = "cancelling" if new.kind == "cancel" else "replaced"
+    step = Step(status, {**bid_of(attempt), "replaces": new.last.hash})
+    return Replaced(changed, attempt), events.note(tx, changed, step)
+
+
+async def sign(parts: Parts, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
+    """Signs with a wallet's key; an archived wallet still signs for the nonces that it has begun."""
+    held = replace(wallet, archived_at=None)
+    return await parts.signers.signer_of(held).sign_transaction(unsigned)
+
+
+def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> UnsignedTransaction:
+    intent = intent_of(row)
+    is_cancel = kind == "cancel"
+    assert row.nonce is not None
+    return UnsignedTransaction(
+        chain_id=row.chain_id,
+        nonce=row.nonce,
+        to=row.sender if is_cancel else intent.to,
+        value_units=0 if is_cancel else intent.value_units,
+        data=b"" if is_cancel else intent.data,
+        gas_limit=gas_limit,
+        max_fee_units=bid.max_fee_units,
+        tip_units=bid.tip_units,
+        is_legacy=bid.is_legacy,
+    )
+
+
+def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int) -> Request:
+    """What policy looks at of a replacement: the same wish, with a higher bid. A cancel bids for its own small gas,
+    but the first attempt may still be the one that is included."""
+    gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
+    return Request.of_intent(
+        intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units, data_fee_units=data_fee_units
+    )

@@ -1,0 +1,147 @@
+"""Holds spends after a restore from a backup, or in a copy of the store (`storage/backup/copy_detection.py`).
+
+Such a store may not know everything that it signed, and the server it comes from may still run. Spends of runs that
+were open at that time wait for a person. Spends of later runs wait until the chain's nonce is the one that the store
+expects; if the chain is ahead, a person decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dustrun import clock, log
+from dustrun.core.values.exact_json import loads_own
+from dustrun.errors import Refused
+from dustrun.services.outbox import events
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Step, Told
+from dustrun.storage.db import store_facts as facts
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.signatures import SignatureRow
+from dustrun.storage.money.transactions import TransactionRow
+from dustrun.storage.runs import runs as run_rows
+
+_logger = log.get(__name__)
+RESTORED = facts.RESTORED_AT
+_MAY_BE_PAID = (
+    "Its run was open in the backup or copy that this store comes from, and the server of that time may have paid it "
+    "since, or may pay it yet."
+)
+_LOOK = (
+    "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run. (If "
+    "the store was only moved to another place, stop the server and say: dustrun moved)"
+)
+
+
+def name_of(chain_id: int, sender: str) -> str:
+    """The fact that a person lets a sender's spends go on; its value is the restore that this is said of."""
+    return f"spends_released/{chain_id}/{sender}"
+
+
+def _seen_name(chain_id: int, sender: str) -> str:
+    """The fact that the chain was once as the store expects; its value is the restore that this is said of."""
+    return f"chain_as_expected/{chain_id}/{sender}"
+
+
+def _restore_of(tx: Tx, chain_id: int | None, sender: str) -> str | None:
+    """The restore after which no person has released the sender's spends."""
+    restored = facts.find(tx, RESTORED)
+    if restored is None or chain_id is None or facts.find(tx, name_of(chain_id, sender)) != restored:
+        return restored
+    return None
+
+
+def _is_of_backup(tx: Tx, run_pk: int | None) -> bool:
+    """Whether a run, or the one at the root of its callers, was in the backup."""
+    newest = facts.find(tx, facts.RESTORED_RUNS)
+    if newest is None or run_pk is None:
+        return False
+    callers = run_rows.get(tx, run_pk).callers
+    top_pk = run_pk if callers is None else int(loads_own(callers)["topPk"])
+    return top_pk <= int(newest)
+
+
+def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -> bool:
+    return _restore_of(tx, chain_id, sender) is not None and _is_of_backup(tx, run_pk)
+
+
+async def check(parts: Parts, row: TransactionRow) -> bool:
+    """Whether a planned wish may be signed; when not, why is on disk and told."""
+    chain_id, sender = row.chain_id, row.sender
+    restored = await parts.database.read(lambda tx: _restore_of(tx, chain_id, sender))
+    if restored is None:
+        return True
+    if await parts.database.read(lambda tx: _is_of_backup(tx, row.run_pk)):
+        reason = f"{_MAY_BE_PAID} {_LOOK}"
+    else:
+        found = await _is_behind(parts, chain_id, sender, restored)
+        if found is None:
+            return True
+        reason = found
+    await parts.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), parts.teller.tell)
+    return False
+
+
+async def _is_behind(parts: Parts, chain_id: int, sender: str, restored: str) -> str | None:
+    """Why a spend that began after the restore has to wait; None when the chain is, or was, as the store expects."""
+    seen = _seen_name(chain_id, sender)
+    if await parts.database.read(lambda tx: facts.find(tx, seen)) == restored:
+        return None
+    chain = parts.chains.get(chain_id)
+    used, pending = await chain.nonce(sender, "latest"), await chain.nonce(sender, "pending")
+    highest = await parts.database.read(lambda tx: rows.highest_nonce(tx, chain_id, sender))
+    expected = 0 if highest is None else highest + 1
+    if used == pending == expected:
+        await parts.writer.write(lambda tx: facts.put(tx, seen, restored))
+        return None
+    if max(used, pending) > expected:
+        _logger.error("the chain is ahead of the restored store", chain_id=chain_id, sender=sender, used=used)
+        return (
+            f"The store comes from a backup or a copy, and the chain has seen {max(used, pending)} transactions of "
+            f"{sender} where the store knows {expected}: what is missing here may have been paid. {_LOOK}"
+        )
+    return "The store comes from a backup or a copy: what was signed before has to reach the chain first."
+
+
+async def check_signature(parts: Parts, row: SignatureRow, sender: str) -> None:
+    """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
+    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
+        raise Refused(
+            "Its run was open in the backup or copy that this store comes from, and the server of that time may have "
+            "signed it since. Make sure that no other server runs; a retry of the run signs it."
+        )
+
+
+async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
+    """Why the bid of a signed transaction is not raised by itself: a person may have cancelled it after the backup, and
+    a higher bid would win over the cancel."""
+    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
+        return (
+            "The store comes from a backup or a copy: its bid is not raised by itself, since it may have been "
+            "cancelled elsewhere since. Speed it up, or release the wallet's spends."
+        )
+    return None
+
+
+def note(tx: Tx, row: TransactionRow, reason: str) -> Told | None:
+    """Why a planned wish is not signed now, for people."""
+    if row.refusal == reason:
+        return None
+    held = replace(row, refusal=reason, updated_at=clock.now_ms())
+    rows.save(tx, held)
+    return events.note(tx, held, Step("held", {"reason": reason}))
+
+
+def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Told | None]:
+    """A person says that a sender's spends may go on; wakes the nodes that wait for it."""
+    restored = facts.find(tx, RESTORED)
+    if restored is not None:
+        facts.put(tx, name_of(chain_id, sender), restored)
+    told = []
+    for row in rows.list_planned(tx, org_id, chain_id, sender):
+        if row.refusal is not None:
+            freed = replace(row, refusal=None, updated_at=clock.now_ms())
+            rows.save(tx, freed)
+            told.append(events.note(tx, freed, Step("released", {}), wakes=True))
+    return told

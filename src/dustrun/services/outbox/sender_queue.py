@@ -1,0 +1,246 @@
+"""One lane per chain and sender: nonces, signing, and the one commit of intent, nonce, bytes and reservation.
+
+Signing happens outside of any transaction, in the order of the nonces; then each transaction's unit judges policy,
+checks its nonce, and writes. A unit whose nonce has moved, because one before it was denied, discards its bytes, which
+nobody has seen, and signs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dustrun import clock
+from dustrun.core.money.transaction_state import TxState
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.errors import Temporary, Uncertain
+from dustrun.services.outbox import allowances, events, policy_check
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.preflight import Ready
+from dustrun.services.outbox.spend_request import Order
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.transactions import AttemptRow, TransactionRow
+from dustrun.storage.money.wallets import WalletRow
+from dustrun.storage.runs import runs as run_rows
+from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+_BATCH = 100
+
+
+class NonceMoved(Exception):
+    """The nonce that was signed for is not the next one."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A wish in the lane; the future holds its row and attempt, or None when nothing was signed."""
+
+    order: Order
+    ready: Ready
+    wallet: WalletRow
+    future: asyncio.Future[tuple[TransactionRow, AttemptRow] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A wish with its nonce and bytes, not on disk yet."""
+
+    waiter: Waiter
+    unsigned: UnsignedTransaction
+    signed: SignedTransaction
+
+
+Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Told | None]
+
+
+class Lane:
+    """What one sender signs on one chain, one batch after the other."""
+
+    def __init__(self, parts: Parts, chain_id: int, sender: str) -> None:
+        self._parts = parts
+        self._chain_id = chain_id
+        self._sender = sender
+        self._queue: deque[Waiter] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def push(self, order: Order, ready: Ready, wallet: WalletRow) -> tuple[TransactionRow, AttemptRow] | None:
+        """Signs and commits; None when policy denied it or asks a person, which is on disk then, or when it is no
+        longer a planned wish. Raises `Temporary` when nothing was signed."""
+        future = asyncio.get_running_loop().create_future()
+        self._queue.append(Waiter(order, ready, wallet, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+        return await asyncio.shield(future)
+
+    async def stop(self) -> None:
+        """Lets the batch at hand be committed; what waits is not signed."""
+        for waiter in self._queue:
+            _fail(waiter, Temporary("The server is stopping; nothing was signed.", retry_after_s=2))
+        self._queue.clear()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+            try:
+                await self._sign(batch)
+            except Exception as error:
+                for waiter in batch:
+                    _fail(waiter, error)
+
+    async def _sign(self, batch: Sequence[Waiter]) -> None:
+        chain = self._parts.chains.get(self._chain_id)
+        floor = await chain.nonce(self._sender, "pending")
+        await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
+        highest = await self._parts.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
+        nonce = max(floor, 0 if highest is None else highest + 1)
+        signed: list[Signed] = []
+        for waiter in batch:
+            one = await self._sign_one(waiter, nonce + len(signed))
+            if one is not None:
+                signed.append(one)
+        self._parts.on_step("signed")
+        writes = [self._parts.writer.write(self._unit(one, floor), self._tell) for one in signed]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        self._parts.on_step("committed")
+        for one, outcome in zip(signed, outcomes, strict=True):
+            await self._answer(one, outcome)
+
+    async def _sign_one(self, waiter: Waiter, nonce: int) -> Signed | None:
+        ready = waiter.ready
+        unsigned = UnsignedTransaction(
+            chain_id=self._chain_id,
+            nonce=nonce,
+            to=ready.intent.to,
+            value_units=ready.intent.value_units,
+            data=ready.intent.data,
+            gas_limit=ready.gas_limit,
+            max_fee_units=ready.bid.max_fee_units,
+            tip_units=ready.bid.tip_units,
+            is_legacy=ready.bid.is_legacy,
+        )
+        try:
+            signer = self._parts.signers.signer_of(waiter.wallet)
+            return Signed(waiter, unsigned, await signer.sign_transaction(unsigned))
+        except Exception as error:
+            _fail(waiter, error)
+            return None
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._parts.teller.tell(outcome[1])
+
+    def _unit(self, one: Signed, floor: int) -> Callable[[Tx], Outcome]:
+        def unit(tx: Tx) -> Outcome:
+            return self._commit(tx, one, floor)
+
+        return unit
+
+    def _commit(self, tx: Tx, one: Signed, floor: int) -> Outcome:
+        """Intent, attempt, nonce and reservation together; raises `NonceMoved`, and then nothing of it is kept."""
+        waiter, ready = one.waiter, one.waiter.ready
+        row = rows.get(tx, ready.row.id)
+        if row.state != TxState.PLANNED or row.run_pk != waiter.order.run_pk:
+            return None, None
+        if not run_rows.goes_on(tx, waiter.order.run_pk):
+            return None, None
+        ready = replace(ready, row=row)
+        waits, told = allowances.hold_if_moved(tx, ready)
+        if waits:
+            return None, told
+        verdict, told = policy_check.decide(tx, self._parts.spending, waiter.order, ready)
+        if verdict is None:
+            return None, told
+        highest = rows.highest_nonce(tx, self._chain_id, self._sender)
+        if one.unsigned.nonce != max(floor, 0 if highest is None else highest + 1):
+            raise NonceMoved
+        return _write(tx, one, ready, dumps_text(verdict.public()))
+
+    async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
+        waiter = one.waiter
+        if isinstance(outcome, NonceMoved):
+            self._queue.append(waiter)
+        elif isinstance(outcome, Uncertain):
+            await self._look(one)
+        elif isinstance(outcome, BaseException):
+            _fail(waiter, outcome)
+        elif not waiter.future.done():
+            waiter.future.set_result(outcome[0])
+
+    async def _look(self, one: Signed) -> None:
+        """After a commit of unknown outcome: whether these bytes are on disk. The writer's next transaction begins only
+        when that one is over, so what it sees is how it ended."""
+        waiter = one.waiter
+
+        def unit(tx: Tx) -> tuple[TransactionRow, AttemptRow] | None:
+            row = rows.get(tx, waiter.ready.row.id)
+            found = [attempt for attempt in rows.list_attempts(tx, row.id) if attempt.hash == one.signed.hash]
+            return (row, found[0]) if found else None
+
+        try:
+            found = await self._parts.writer.write(unit)
+        except (Temporary, Uncertain) as error:
+            _fail(waiter, Temporary(error.message))
+            return
+        if found is None:
+            self._queue.append(waiter)
+        elif not waiter.future.done():
+            waiter.future.set_result(found)
+
+
+def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
+    now = clock.now_ms()
+    row = replace(
+        ready.row,
+        state=TxState.SIGNED,
+        nonce=one.unsigned.nonce,
+        hash=one.signed.hash,
+        gas_limit=ready.gas_limit,
+        max_price=str(ready.max_price_units),
+        outlay=str(ready.most_units),
+        refusal=None,
+        verdict=verdict,
+        signed_at=now,
+        updated_at=now,
+    )
+    attempt = new_attempt(row, 1, "send", one.unsigned, one.signed)
+    rows.save(tx, row)
+    rows.insert_attempt(tx, attempt)
+    estimated = Step("simulated", {"gasLimit": ready.gas_limit})
+    told = events.note(tx, row, estimated, Step("signed", bid_of(attempt)))
+    return (row, attempt), told
+
+
+def new_attempt(
+    row: TransactionRow, number: int, kind: str, unsigned: UnsignedTransaction, signed: SignedTransaction
+) -> AttemptRow:
+    """Signed bytes as they are stored."""
+    return AttemptRow(
+        hash=signed.hash,
+        transaction_id=row.id,
+        number=number,
+        kind=kind,
+        raw=f"0x{signed.raw.hex()}",
+        gas_limit=unsigned.gas_limit,
+        max_fee=str(unsigned.max_fee_units),
+        tip=str(unsigned.tip_units),
+        is_legacy=int(unsigned.is_legacy),
+        created_at=clock.now_ms(),
+    )
+
+
+def bid_of(attempt: AttemptRow) -> dict[str, str]:
+    """What an attempt bids for gas, for an event."""
+    if attempt.is_legacy:
+        return {"gasPrice": attempt.max_fee}
+    return {"maxFeePerGas": attempt.max_fee, "maxPriorityFeePerGas": attempt.tip}
+
+
+def _fail(waiter: Waiter, error: BaseException) -> None:
+    if not waiter.future.done():
+        waiter.future.set_exception(error)
+        waiter.future.exception()  # whoever waited may be gone

@@ -1,0 +1,399 @@
+"""Follows what is signed on one chain to its end. The first look of a process is its recovery.
+
+Any attempt of a nonce may be the one that is included, so receipts of all of them are asked for, but only of nonces
+that the chain says are used. Decisions are made on blocks by their hash, so endpoints of different heights delay them
+and never falsify them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dustrun import clock, log
+from dustrun.chain.evm import LiveChain
+from dustrun.core.money.intent import Receipt
+from dustrun.core.money.transaction_state import TxState
+from dustrun.core.values.exact_json import loads_own
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import Block
+from dustrun.services.outbox import broadcast, nonce_gap, replacement, restore_hold
+from dustrun.services.outbox import receipts as receipt_notes
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.replacement import AtCeiling, Replaced
+from dustrun.services.outbox.spend_status import intent_of
+from dustrun.storage.money import transactions as rows
+from dustrun.storage.money.transactions import AttemptRow, TransactionRow
+
+_logger = log.get(__name__)
+_SHORTEST_MS, _LONGEST_MS = 100, 3_000
+_LONGEST_BACKOFF_MS = 30_000
+_SENDS_AT_ONCE = 20
+_MOST_RECEIPTS = 500
+_AGAIN_AFTER_BLOCKS = 3
+_DISPLACED_EVERY_S = 60.0
+_MOMENT_MS = 500
+_UNHEARD = ("not-sent", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One transaction with its attempts, oldest first."""
+
+    row: TransactionRow
+    attempts: Sequence[AttemptRow]
+
+    @property
+    def nonce(self) -> int:
+        """Its nonce, which it has since it is signed."""
+        assert self.row.nonce is not None
+        return self.row.nonce
+
+    @property
+    def newest(self) -> AttemptRow:
+        """The attempt that is sent."""
+        return self.attempts[-1]
+
+
+@dataclass(slots=True)
+class Suspicion:
+    """A nonce that seems to be used by somebody else, and the blocks at which it seemed so."""
+
+    heads: set[str] = field(default_factory=set)
+
+
+class Follower:
+    """The loop of one chain."""
+
+    def __init__(self, parts: Parts, chain_id: int) -> None:
+        self._parts = parts
+        self._chain_id = chain_id
+        self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
+        self._gaps: dict[tuple[str, int], float] = {}
+        self._displaced_at_s = -1e9
+        self._has_displaced = False
+        self._head: str | None = None
+        self._seen: set[str] = set()
+        self._is_first = True
+
+    def poke(self) -> None:
+        """Something was signed or asked for: look now."""
+        self._wake.set()
+
+    async def work(self) -> None:
+        """Looks as long as something is open, then waits to be poked; never ends by itself."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                wait_ms = self._every_ms if await self.look() else self._idle_ms
+                failures = 0
+            except Exception as error:
+                self._log(error, failures)
+                wait_ms = min(self._every_ms * 2 ** min(failures, 10), _LONGEST_BACKOFF_MS)
+                failures += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
+                    await self._wake.wait()
+
+    def _log(self, error: Exception, failures: int) -> None:
+        if not isinstance(error, DustrunError):
+            _logger.error("following a chain failed", chain_id=self._chain_id, exc_info=error)
+        elif failures in (0, 10):
+            _logger.warning("a chain could not be followed", chain_id=self._chain_id, error=error.message)
+
+    @property
+    def _block_ms(self) -> int:
+        """The usual time between two blocks, also of a chain that is no longer served."""
+        network = self._parts.chains.networks.get(self._chain_id)
+        return network.block_time_ms if network is not None else _LONGEST_MS
+
+    @property
+    def _every_ms(self) -> int:
+        return max(_SHORTEST_MS, min(self._block_ms // 4, _LONGEST_MS))
+
+    @property
+    def _idle_ms(self) -> int | None:
+        """When to look again while nothing is followed."""
+        return int(_DISPLACED_EVERY_S * 1000) if self._has_displaced else None
+
+    async def look(self) -> bool:
+        """One look at everything that is open; False when nothing is."""
+        async with self._looking:
+            chain = self._parts.chains.get(self._chain_id)
+            await chain.verify()  # another chain's receipts and nonces would decide wrongly
+            await self._look_at_displaced(chain)
+            followed = await self._load()
+            if followed:
+                head = await chain.block()
+                used = {sender: await chain.nonce(sender, "latest") for sender in _senders(followed)}
+                if await self._look_for_receipts(chain, followed, used):
+                    followed = await self._load()
+                await self._look_at_mined(chain, head, followed)
+                left = [one for one in followed if one.row.state != TxState.MINED]
+                left = await self._look_for_displaced(chain, head, left, used)
+                await self._push(chain, left, used)
+            self._is_first = False
+            return bool(followed)
+
+    async def _load(self) -> list[Followed]:
+        found = await self._parts.database.read(
+            lambda tx: (rows.list_followed(tx, self._chain_id), rows.list_followed_attempts(tx, self._chain_id))
+        )
+        return [Followed(row, found[1][row.id]) for row in found[0]]
+
+    # --- what the chain says ---
+
+    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Followed]) -> None:
+        """Those that have a receipt, once at each head: final when it is deep enough in the canonical chain; else, when
+        its block is no longer part of it, another receipt or none."""
+        if head.hash != self._head:
+            self._head, self._seen = head.hash, set()
+        mined = [one for one in followed if one.row.state == TxState.MINED and one.row.id not in self._seen]
+        numbers = sorted({one.row.block_number for one in mined if one.row.block_number is not None})
+        blocks = dict(zip(numbers, await asyncio.gather(*map(chain.find_block, numbers)), strict=True))
+        lost, deep = [], []
+        for one in mined:
+            block = blocks[one.row.block_number or 0]
+            if block is None or block.hash != one.row.block_hash:
+                lost.append(one)
+            elif head.number - block.number + 1 >= one.row.confirmations:
+                deep.append(one)
+        self._parts.on_step("finishing")
+        await asyncio.gather(*(self._finish(chain, one) for one in deep))
+        await self._look_again(chain, lost)
+        self._seen |= {one.row.id for one in mined if one not in lost}
+
+    async def _finish(self, chain: LiveChain, one: Followed) -> None:
+        row = one.row
+        assert row.receipt is not None
+        assert row.block_hash is not None
+        revert = None
+        if not loads_own(row.receipt)["isSuccess"] and row.hash is not None:
+            revert = await chain.explain(row.hash, intent_of(row).errors)
+        block_hash = row.block_hash
+        await self._parts.writer.write(
+            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._parts.teller.tell
+        )
+
+    async def _look_again(self, chain: LiveChain, lost: Sequence[Followed]) -> None:
+        if not lost:
+            return
+        receipts = await self._receipts(chain, lost)
+        await chain.verify(afresh=True)  # a node that was swapped a moment ago has lost nothing
+        writes = []
+        for one in lost:
+            receipt = receipts.get(one.row.id)
+            if receipt is None:
+                _logger.warning("a receipt was reorged away", transaction_id=one.row.id, hash=one.row.hash)
+            writes.append(self._write_lost(one, receipt))
+        await asyncio.gather(*writes)
+
+    async def _write_lost(self, one: Followed, receipt: Receipt | None) -> None:
+        row = one.row
+        assert row.block_hash is not None
+        if receipt is not None:
+            await self._write_mined(row.id, receipt)
+            return
+        block_hash = row.block_hash
+        await self._parts.writer.write(
+            lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._parts.teller.tell
+        )
+
+    async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Followed], used: Mapping[str, int]) -> bool:
+        """Those whose nonce is used: which attempt was it. Whether any receipt was found."""
+        asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
+        receipts = await self._receipts(chain, asked)
+        self._parts.on_step("mining")
+        await asyncio.gather(*(self._write_mined(name, receipt) for name, receipt in receipts.items()))
+        self._parts.on_step("mined")
+        return bool(receipts)
+
+    async def _write_mined(self, transaction_id: str, receipt: Receipt) -> None:
+        await self._parts.writer.write(
+            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._parts.teller.tell
+        )
+
+    async def _receipts(self, chain: LiveChain, asked: Sequence[Followed]) -> dict[str, Receipt]:
+        """The receipt of whichever attempt has one, by transaction."""
+        by_hash = {attempt.hash: one.row.id for one in asked for attempt in one.attempts}
+        hashes = list(by_hash)
+        found: dict[str, Receipt] = {}
+        for start in range(0, len(hashes), _MOST_RECEIPTS):
+            part = hashes[start : start + _MOST_RECEIPTS]
+            for hash, receipt in zip(part, await chain.receipts(part), strict=True):
+                if receipt is not None:
+                    found[by_hash[hash]] = receipt
+        return found
+
+    async def _look_for_displaced(
+        self, chain: LiveChain, head: Block, left: Sequence[Followed], used: Mapping[str, int]
+    ) -> list[Followed]:
+        """Those whose nonce is used at the depth of their confirmations although no attempt has a receipt. It must
+        seem so at two different heads, as an endpoint may lag; the rest."""
+        rest = []
+        for one in left:
+            if one.nonce >= used[one.row.sender]:
+                self._suspicions.pop(one.row.id, None)
+                rest.append(one)
+                continue
+            deep = max(0, head.number - one.row.confirmations + 1)
+            if await chain.nonce_at(one.row.sender, deep) > one.nonce:
+                heads = self._suspicions[one.row.id].heads
+                heads.add(head.hash)
+                if len(heads) > 1:
+                    await chain.verify(afresh=True)
+                    await self._displace(one)
+        return rest
+
+    async def _displace(self, one: Followed) -> None:
+        row = one.row
+        self._suspicions.pop(row.id, None)
+        self._has_displaced = True
+        _logger.error("a nonce was used by somebody else", transaction_id=row.id, sender=row.sender, nonce=row.nonce)
+        await self._parts.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._parts.teller.tell)
+
+    async def _look_at_displaced(self, chain: LiveChain) -> None:
+        """What seemed displaced and has a receipt after all goes on: the endpoint did not know then."""
+        if clock.monotonic_s() - self._displaced_at_s < _DISPLACED_EVERY_S and not self._is_first:
+            return
+        self._displaced_at_s = clock.monotonic_s()
+        self._has_displaced = False
+        found = await self._parts.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
+        displaced = [Followed(row, attempts) for row, attempts in found]
+        self._has_displaced = bool(displaced)
+        for name, receipt in (await self._receipts(chain, displaced)).items():
+            await self._write_mined(name, receipt)
+
+    # --- what is done about it ---
+
+    async def _push(self, chain: LiveChain, left: Sequence[Followed], used: Mapping[str, int]) -> None:
+        """Sends what is not sent, or not sent lately, and raises the bid of what is stuck: only the lowest open nonce
+        of a sender can be, those behind it wait for it."""
+        by_sender: dict[str, list[Followed]] = defaultdict(list)
+        for one in left:
+            by_sender[one.row.sender].append(one)
+        for sender, waiting in by_sender.items():
+            lowest = min(waiting, key=lambda one: one.nonce)
+            if lowest.nonce == used[sender]:
+                self._gaps.pop((sender, used[sender]), None)
+                lowest = await self._mend_patiently(lowest)
+            else:
+                await self._mend_gap(chain, lowest, used[sender])
+            again = [lowest if one.row.id == lowest.row.id else one for one in waiting]
+            await self._send([one for one in again if self._is_due(one)])
+
+    def _is_due(self, one: Followed) -> bool:
+        """Whoever commits an attempt sends it too; what was not tried a moment later was left by a crash."""
+        tried, reply = one.newest.tried_at, one.newest.reply or ""
+        if self._is_first:
+            return True
+        since_ms = clock.now_ms() - (tried or one.newest.created_at)
+        if tried is None or reply.startswith(_UNHEARD):
+            return since_ms >= _MOMENT_MS
+        return since_ms >= self._again_ms
+
+    @property
+    def _again_ms(self) -> int:
+        return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
+
+    async def _send(self, due: Iterable[Followed]) -> None:
+        """In the order of the nonces, some at once."""
+        turns = asyncio.Semaphore(_SENDS_AT_ONCE)
+
+        async def one_of(one: Followed) -> None:
+            async with turns:
+                await broadcast.send(self._parts, one.row, one.newest)
+
+        await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
+
+    async def _mend_patiently(self, one: Followed) -> Followed:
+        """`_mend`; what goes wrong with one sender's signer must not hold up the others."""
+        try:
+            return await self._mend(one)
+        except DustrunError as error:
+            await self._note_delay(one, f"Its bid could not be raised: {error.message}")
+            return one
+
+    async def _note_delay(self, one: Followed, reason: str) -> None:
+        await self._parts.writer.write(
+            lambda tx: receipt_notes.note_delay(tx, one.row.id, reason), self._parts.teller.tell
+        )
+
+    async def _mend(self, one: Followed) -> Followed:
+        """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
+        last = one.newest
+        reply = last.reply or ""
+        if reply.startswith("funds"):
+            return one  # a higher bid would need more of what is missing
+        is_low = reply.startswith("underpriced")
+        waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
+        if waits_s < self._parts.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
+            return one
+        held = await restore_hold.why_not_raised(self._parts, one.row)
+        if held is not None:
+            await self._note_delay(one, held)
+            return one
+        found = await replacement.replace_attempt(self._parts, one.row, last, "replace")
+        if isinstance(found, Replaced):
+            return Followed(found.row, [*one.attempts, found.attempt])
+        if isinstance(found, AtCeiling):
+            await self._note_delay(one, found.message)
+        return one
+
+    async def _mend_gap(self, chain: LiveChain, lowest: Followed, used: int) -> None:
+        """Nothing of ours has the next nonce, so all that is behind it would wait for ever: somebody else's pending
+        transaction was counted and never came. After a while a transfer of nothing takes its place."""
+        place = (lowest.row.sender, used)
+        since = self._gaps.setdefault(place, clock.monotonic_s())
+        if clock.monotonic_s() - since < self._parts.settings.transaction_stuck_s:
+            return
+        self._gaps[place] = clock.monotonic_s()
+        if await nonce_gap.fill(self._parts, chain, lowest.row, used):
+            del self._gaps[place]
+
+
+def _senders(followed: Iterable[Followed]) -> list[str]:
+    return sorted({one.row.sender for one in followed})
+
+
+class Followers:
+    """The followers of all chains that have something open, each in a task of its own."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._followers: dict[int, Follower] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Goes on with everything that an earlier life of the server signed."""
+        for chain_id in await self._parts.database.read(rows.list_followed_chains):
+            self.poke(chain_id)
+
+    def of(self, chain_id: int) -> Follower:
+        """The follower of a chain."""
+        if chain_id not in self._followers:
+            self._followers[chain_id] = Follower(self._parts, chain_id)
+        return self._followers[chain_id]
+
+    def poke(self, chain_id: int) -> None:
+        """Something was signed or asked for on a chain."""
+        if self._is_stopped:
+            return
+        follower = self.of(chain_id)
+        if chain_id not in self._tasks:
+            self._tasks[chain_id] = asyncio.get_running_loop().create_task(follower.work())
+        follower.poke()
+
+    async def stop(self) -> None:
+        """Ends every loop; what is open goes on at the next start."""
+        self._is_stopped = True
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)

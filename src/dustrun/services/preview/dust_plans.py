@@ -1,0 +1,308 @@
+"""The plan of a dust test before any run: what each spend would use instead of its amount, what would be refused, what
+is not known yet, and what goes out unscaled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from dustrun.core.money.movements import Unknown
+from dustrun.core.money.policy.counting import Worth
+from dustrun.core.money.typical_gas import typical_gas
+from dustrun.core.values.amounts import Asset, format_units
+from dustrun.core.workflow.forecast import Foreseen, Given, find_readers, foresee
+from dustrun.errors import DustrunError, Invalid, Refused
+from dustrun.sdk import Action, Effect
+from dustrun.services.access.principal import Principal
+from dustrun.services.preview.dust_scaling import ChainOf, Duster, Entry, Scene, check_scalable
+from dustrun.services.preview.spend_forecast import Outlook, Outlooks, SpendAhead, unknown_in
+from dustrun.services.prices import PriceBook
+
+_BRANCHING = frozenset({"if", "switch", "for-each"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a node: a refusal has a `code`, what is not known has none."""
+
+    path: str
+    node_id: str
+    field: str | None
+    message: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    """What a node would pay to the network at the present price, by what such transactions usually take."""
+
+    chain_id: int
+    gas: int
+    units: int
+    usd_units: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSpend:
+    """One passage through a node that spends, with the amounts that are known."""
+
+    ahead: SpendAhead
+    entries: tuple[Entry, ...]
+    fee: Fee | None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A node that changes something outside and is not scaled; `reads` are the scaled values that it looks at."""
+
+    node_id: str
+    type: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A condition or a loop that looks at a scaled value, so that it may go another way than live."""
+
+    node_id: str
+    type: str
+    field: str
+    reads: str
+
+
+@dataclass(frozen=True, slots=True)
+class DustPlan:
+    """The whole plan; dollars in units of 1e-18."""
+
+    outlook: Outlook
+    dust_usd_units: int
+    spend_cap_units: int
+    run_cap_units: int
+    usd_units: int
+    spends: tuple[PlannedSpend, ...]
+    skipped: tuple[str, ...]
+    refusals: tuple[Finding, ...]
+    unknowns: tuple[Finding, ...]
+    writes: tuple[Write, ...]
+    conditions: tuple[Reading, ...]
+
+    def public(self) -> dict[str, Any]:
+        """As JSON: the answer of `dust-plan`, and what a dust test tells before its first signature."""
+        return {
+            "workflowId": self.outlook.workflow_id,
+            "version": self.outlook.version,
+            "dustUsd": format_units(self.dust_usd_units, 18),
+            "spendCapUsd": format_units(self.spend_cap_units, 18),
+            "runCapUsd": format_units(self.run_cap_units, 18),
+            "totalUsd": format_units(self.usd_units, 18),
+            "spends": [_show_spend(spend) for spend in self.spends],
+            "skipped": list(self.skipped),
+            "refusals": [_show_finding(found) for found in self.refusals],
+            "unknowns": [_show_finding(found) for found in self.unknowns],
+            "writes": [{"nodeId": one.node_id, "type": one.type, "reads": list(one.reads)} for one in self.writes],
+            "conditions": [
+                {"nodeId": one.node_id, "type": one.type, "field": one.field, "reads": one.reads}
+                for one in self.conditions
+            ],
+        }
+
+
+class _Draft:
+    def __init__(self) -> None:
+        self.spends: list[PlannedSpend] = []
+        self.skipped: list[str] = []
+        self.refusals: list[Finding] = []
+        self.unknowns: list[Finding] = []
+        self.usd_units = 0
+
+    def note(self, seen: Foreseen, error: DustrunError, field: str | None = None) -> None:
+        """An error of one amount: a refusal, or for now unknown."""
+        found = Finding(seen.path, seen.node.id, field, error.message, error.code.name)
+        if isinstance(error, Invalid | Refused):
+            self.refusals.append(found)
+        else:
+            self.unknowns.append(replace(found, code=None))
+
+    def unknown(self, seen: Foreseen, field: str | None, why: str) -> None:
+        """Something that only the run will tell."""
+        self.unknowns.append(Finding(seen.path, seen.node.id, field, why))
+
+
+class DustPlans:
+    """Makes plans. It reads chains and prices and changes nothing."""
+
+    def __init__(self, outlooks: Outlooks, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
+        self._outlooks = outlooks
+        self._duster = duster
+        self._prices = prices
+        self._chain_of = chain_of
+
+    async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
+        """The plan of a version; raises `NotFound`, and `Invalid` when it does not validate."""
+        outlook = await self._outlooks.of_workflow(principal, workflow_id, version)
+        return await self.plan_of(principal, outlook, given)
+
+    async def plan_of(self, principal: Principal, outlook: Outlook, given: Given) -> DustPlan:
+        """The plan of what validates."""
+        draft = _Draft()
+        for ahead in await self._outlooks.spends(principal, outlook, given):
+            await self._spend(draft, ahead)
+        scaled = {spend.ahead.seen.node.id for spend in draft.spends} | {one.node_id for one in draft.unknowns}
+        readers = find_readers(outlook.program, scaled)
+        writes, rules = self._writes(draft, outlook, given, readers), self._duster.rules
+        return DustPlan(
+            outlook,
+            rules.target,
+            rules.spend_cap,
+            rules.run_cap,
+            draft.usd_units,
+            tuple(draft.spends),
+            tuple(draft.skipped),
+            tuple(draft.refusals),
+            tuple(draft.unknowns),
+            writes,
+            _conditions(outlook, readers),
+        )
+
+    async def _spend(self, draft: _Draft, ahead: SpendAhead) -> None:
+        seen, node = ahead.seen, ahead.seen.node.node
+        if node.dust == "skip":
+            draft.skipped.append(seen.path)
+            return
+        if node.dust == "refuse":
+            message = 'The node says dust: "refuse": it does not run in a dust test.'
+            draft.refusals.append(Finding(seen.path, seen.node.id, None, message, "REFUSED"))
+            return
+        try:
+            check_scalable(node.type, ahead.action.funds_movement)
+        except Refused as refusal:
+            draft.note(seen, refusal)
+            return
+        if seen.repeats is not None:
+            draft.unknown(seen, None, seen.repeats)
+        entries = await self._entries(draft, ahead)
+        fee = await self._fee(ahead, len(entries)) if entries else None
+        draft.spends.append(PlannedSpend(ahead, tuple(entries), fee))
+
+    async def _entries(self, draft: _Draft, ahead: SpendAhead) -> list[Entry]:
+        seen, entries = ahead.seen, list[Entry]()
+        if ahead.wallet is None:
+            draft.unknown(seen, "connector", ahead.no_wallet or "there is no wallet")
+            return entries
+        if not ahead.spots and not seen.unknowns:
+            draft.refusals.append(
+                Finding(seen.path, seen.node.id, None, "The input names no amount.", "DUST_UNSCALABLE")
+            )
+        amount = seen.node.node.dust_amount
+        override = None if amount is None else int(amount)
+        for spot in ahead.spots:
+            why = unknown_in(spot) or _unknown_limit(spot.min_out) or _unknown_limit(spot.max_in)
+            if why is not None:
+                draft.unknown(seen, spot.field, why)
+                continue
+            scene = Scene(self._chain_of, ahead.wallet.address, override, draft.usd_units)
+            try:
+                entry, _ = await self._duster.scale_spot(spot, scene)
+            except DustrunError as error:
+                draft.note(seen, error, spot.field)
+                continue
+            entries.append(entry)
+            draft.usd_units += entry.dusted.usd_units or 0
+        return entries
+
+    async def _fee(self, ahead: SpendAhead, amounts: int) -> Fee | None:
+        """None when the chain or its coin's price cannot be read: the plan stands without it."""
+        spot = ahead.spots[0]
+        try:
+            chain = self._chain_of(int(spot.chain))
+            fees = await chain.fees()
+        except DustrunError:
+            return None
+        gas = typical_gas(ahead.action.type, amounts)
+        units = gas * fees.expected_units
+        return Fee(chain.network.chain_id, gas, units, await usd_of_coin(self._prices, chain.network.chain_id, units))
+
+    def _writes(
+        self, draft: _Draft, outlook: Outlook, given: Given, readers: Mapping[str, list[tuple[str, str]]]
+    ) -> tuple[Write, ...]:
+        nodes = outlook.program.nodes
+        wanted = [
+            node_id for node_id, node in nodes.items() if node.spec.effect == "write" and node.spec.kind == "action"
+        ]
+        found: dict[str, Write] = {}
+        for seen in foresee(outlook.program, given, wanted):
+            node, action = seen.node, self._outlooks.catalog.actions[seen.node.node.type]
+            if node.node.dust == "skip" or node.id in found or _is_read(action, seen):
+                continue
+            if node.node.dust == "refuse":
+                message = 'The node says dust: "refuse": it does not run in a dust test.'
+                draft.refusals.append(Finding(seen.path, node.id, None, message, "REFUSED"))
+                continue
+            reads = tuple(dict.fromkeys(what for _, what in readers.get(node.id, ())))
+            found[node.id] = Write(node.id, node.node.type, reads)
+        return tuple(found.values())
+
+
+def _unknown_limit(value: Any) -> str | None:
+    return value.why if isinstance(value, Unknown) else None
+
+
+def _is_read(action: Action, seen: Foreseen) -> bool:
+    """Whether the input, as far as it is known, makes it one that only looks."""
+    if action.effect_of is None or seen.unknowns:
+        return False
+    try:
+        return action.effect_for(action.input.model_validate(dict(seen.wire))) is not Effect.WRITE
+    except ValidationError:
+        return False
+
+
+def _conditions(outlook: Outlook, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
+    nodes = outlook.program.nodes
+    return tuple(
+        Reading(node_id, nodes[node_id].node.type, field, what)
+        for node_id, places in readers.items()
+        if nodes[node_id].node.type in _BRANCHING
+        for field, what in places
+    )
+
+
+async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | None:
+    """Base units of a chain's coin in 1e-18 dollars, None when nobody prices it."""
+    try:
+        valued = await prices.value(Asset(chain_id))
+    except DustrunError:
+        return None
+    return Worth(valued.price.usd, valued.decimals).of(units)
+
+
+def _show_spend(spend: PlannedSpend) -> dict[str, Any]:
+    seen, wallet = spend.ahead.seen, spend.ahead.wallet
+    return {
+        "path": seen.path,
+        "nodeId": seen.node.id,
+        "type": seen.node.node.type,
+        "walletId": wallet.id if wallet is not None else None,
+        "walletAddress": wallet.address if wallet is not None else None,
+        "repeats": seen.repeats,
+        "entries": [entry.public() for entry in spend.entries],
+        "fee": _show_fee(spend.fee) if spend.fee is not None else None,
+    }
+
+
+def _show_fee(fee: Fee) -> dict[str, Any]:
+    usd = None if fee.usd_units is None else format_units(fee.usd_units, 18)
+    return {"chainId": fee.chain_id, "gas": str(fee.gas), "fee": str(fee.units), "usd": usd}
+
+
+def _show_finding(found: Finding) -> dict[str, Any]:
+    return {
+        "path": found.path,
+        "nodeId": found.node_id,
+        "field": found.field,
+        "message": found.message,
+        "code": found.code,
+    }

@@ -1,0 +1,289 @@
+"""Makes the amounts of a spend's input dust, for a node about to run and for a plan before any run.
+
+What is not declared is not touched: no number is looked for in calldata. A refusal is a `Refused` with one of the
+`DUST_…` codes and the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from dustrun.core.money import dust
+from dustrun.core.money.dust import Dusted, DustRefusal, DustRules
+from dustrun.core.money.intent import FundsMovement
+from dustrun.core.money.movements import Path, Spot, find_spots, replace_at, show_path
+from dustrun.core.money.policy import Worth
+from dustrun.core.money.tokens import read_asset_text
+from dustrun.core.values.amounts import MAX_UINT256, Asset, format_units, read_units
+from dustrun.core.values.exact_json import plain_digits
+from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.sdk import Action
+from dustrun.sdk.chain import Chain, ChainCall, Price
+from dustrun.services.prices import PriceBook, Survey
+
+_BALANCE_OF: Final = "70a08231"
+_ALLOWANCE: Final = "dd62ed3e"
+_MAX: Final = "max"
+_UNLIMITED, _EXACT = "unlimited", "exact"
+_HINT: Final = 'set dustAmount or dust: "skip" on the node'
+
+ChainOf = Callable[[int], Chain]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one amount: a line of the plan. `limits` are least out and most in, from and to, by field."""
+
+    field: str
+    direction: str
+    asset: Asset
+    decimals: int
+    recipient: str | None
+    dusted: Dusted
+    price: Price | None
+    limits: Mapping[str, tuple[int, int]]
+    warnings: tuple[str, ...]
+
+    def public(self) -> dict[str, Any]:
+        """As JSON; amounts are texts."""
+        found: dict[str, Any] = {
+            "field": self.field,
+            "direction": self.direction,
+            "asset": self.asset.key,
+            "chainId": self.asset.chain_id,
+            "decimals": self.decimals,
+            "recipient": self.recipient,
+            "original": str(self.dusted.original_units),
+            "originalFormatted": format_units(self.dusted.original_units, self.decimals),
+            "dust": str(self.dusted.units),
+            "dustFormatted": format_units(self.dusted.units, self.decimals),
+            "usd": None if self.dusted.usd_units is None else format_units(self.dusted.usd_units, 18),
+            "price": None,
+            "limits": {field: {"from": str(old), "to": str(new)} for field, (old, new) in self.limits.items()},
+            "warnings": list(self.warnings),
+        }
+        if self.price is not None:
+            found["price"] = {
+                "usd": plain_digits(self.price.usd),
+                "source": self.price.source,
+                "atMs": self.price.at_ms,
+                "ageMs": self.price.age_ms,
+            }
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An input with its amounts made dust."""
+
+    value: BaseModel
+    entries: tuple[Entry, ...]
+
+    @property
+    def usd_units(self) -> int:
+        """What it spends in 1e-18 dollars, as far as it is priced."""
+        return sum(entry.dusted.usd_units or 0 for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where amounts are made dust: the chains, the wallet's address, and what the node and the run say."""
+
+    chain_of: ChainOf
+    owner: str
+    override: int | None = None
+    spent_usd_units: int = 0
+
+
+class Duster:
+    """Makes amounts dust by the prices of a book."""
+
+    def __init__(self, prices: PriceBook, rules: DustRules) -> None:
+        self._prices = prices
+        self.rules = rules
+
+    async def scale(self, action: Action, value: BaseModel, scene: Scene) -> Scaled:
+        """The input of a node with every declared amount made dust; raises `Refused` or `Temporary`."""
+        wire = value.model_dump(by_alias=True)
+        spots = scalable_spots(action, wire)
+        changes: dict[Path, Any] = {}
+        entries: list[Entry] = []
+        for spot in spots:
+            entry, changed = await self.scale_spot(spot, scene)
+            entries.append(entry)
+            changes.update(changed)
+            scene = replace(scene, spent_usd_units=scene.spent_usd_units + (entry.dusted.usd_units or 0))
+        return Scaled(type(value).model_validate(replace_at(wire, changes)), tuple(entries))
+
+    async def scale_spot(self, spot: Spot, scene: Scene) -> tuple[Entry, dict[Path, Any]]:
+        """One amount, and what to write into the input for it."""
+        chain, asset = locate(spot, scene.chain_of)
+        original = await self._original(spot, chain, asset, scene.owner)
+        survey = await self._survey(asset, is_needed=original != 0 and scene.override is None)
+        price = survey.for_dust if survey is not None else None
+        decimals = survey.decimals if survey is not None else await self._prices.decimals(asset)
+        worth = None if price is None else Worth(price.usd, decimals)
+        override, spent = scene.override, scene.spent_usd_units
+        try:
+            dusted = dust.make_dust(original, worth, self.rules, override=override, spent_usd_units=spent)
+            if spot.movement.direction == "approve":
+                return await self._approval(spot, chain, asset, scene, _Found(dusted, price, decimals, survey))
+        except DustRefusal as refusal:
+            raise _refused(refusal, spot.field) from None
+        changes, limits = _limits(spot, dusted)
+        if dusted.units:
+            changes[spot.amount_path] = dusted.units
+        notes = []
+        if spot.approval_path is not None and spot.approval == _UNLIMITED:
+            changes[spot.approval_path] = _EXACT
+            notes.append("An approval is dust too: what it would allow without an end is the exact amount here.")
+        return _entry(spot, asset, _Found(dusted, price, decimals, survey), limits, scene, *notes), changes
+
+    async def _approval(
+        self, spot: Spot, chain: Chain, asset: Asset, scene: Scene, found: _Found
+    ) -> tuple[Entry, dict[Path, Any]]:
+        """An approval is sent only when it raises what may be taken: else the input asks for what is there already."""
+        if asset.token is None or not isinstance(spot.recipient, str):
+            raise DustRefusal("DUST_UNSCALABLE", "The approval names no token or spender.")
+        data = bytes.fromhex(_ALLOWANCE + _word(scene.owner) + _word(spot.recipient))
+        allowance = int.from_bytes((await chain.call(ChainCall(asset.token, data)))[:32])
+        units = dust.scale_approval(found.dusted, allowance)
+        if units is not None:
+            return _entry(spot, asset, found, {}, scene), {spot.amount_path: units}
+        kept = replace(found, dusted=Dusted(found.dusted.original_units, 0, 0))
+        note = f"The spender may take {allowance} base units already; an approval never lowers that, so none is sent."
+        return _entry(spot, asset, kept, {}, scene, note), {spot.amount_path: allowance}
+
+    async def _survey(self, asset: Asset, *, is_needed: bool) -> Survey | None:
+        """None when nobody prices the asset and it can be done without a price."""
+        try:
+            return await self._prices.survey(asset)
+        except Invalid as error:
+            if error.code is not Code.UNPRICED:
+                raise
+            if not is_needed:
+                return None
+            raise Refused(error.message, code=Code.DUST_UNPRICED, details=error.details) from None
+
+    async def _original(self, spot: Spot, chain: Chain, asset: Asset, owner: str) -> int:
+        """The amount as an integer; `max` is all there is, or of an approval all there can be."""
+        if spot.amount == _MAX:
+            if spot.movement.direction == "approve":
+                return MAX_UINT256
+            if asset.token is None:
+                return await chain.balance(owner)
+            data = bytes.fromhex(_BALANCE_OF + _word(owner))
+            return int.from_bytes((await chain.call(ChainCall(asset.token, data)))[:32])
+        return read_amount(spot)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    dusted: Dusted
+    price: Price | None
+    decimals: int
+    survey: Survey | None
+
+
+def scalable_spots(action: Action, wire: Mapping[str, Any]) -> list[Spot]:
+    """The amounts of an input; raises `Refused` when it moves something that cannot be scaled."""
+    check_scalable(action.type, action.funds_movement)
+    spots = [spot for movement in action.funds_movement for spot in find_spots(movement, wire)]
+    if not spots:
+        raise _unscalable(f'The input of "{action.type}" names no amount that could be scaled')
+    return spots
+
+
+def check_scalable(type: str, movements: Sequence[FundsMovement]) -> None:
+    """Raises `Refused` for an action whose amounts nobody can find."""
+    if not movements:
+        raise _unscalable(f'The action "{type}" declares no amount')
+    if any(not movement.scales or movement.amount_field is None for movement in movements):
+        raise _unscalable(f'The action "{type}" moves value that cannot be scaled')
+
+
+def _unscalable(message: str) -> Refused:
+    return Refused(f"{message}; {_HINT}.", code=Code.DUST_UNSCALABLE)
+
+
+def locate(spot: Spot, chain_of: ChainOf) -> tuple[Chain, Asset]:
+    """The chain and asset of an amount; raises `Invalid` with the field."""
+    movement = spot.movement
+    try:
+        chain_id = int(spot.chain)
+    except (TypeError, ValueError):
+        raise _invalid(movement.chain_field, "names no chain") from None
+    chain = chain_of(chain_id)
+    if movement.token_field is None:
+        return chain, Asset(chain_id)
+    try:
+        return chain, Asset(chain_id, read_asset_text(chain.network, str(spot.token)))
+    except ValueError as error:
+        raise _invalid(movement.token_field, str(error)) from None
+
+
+def read_amount(spot: Spot) -> int:
+    """The amount as an integer; raises `Invalid` with the field."""
+    try:
+        return read_units(spot.amount)
+    except ValueError as error:
+        raise _invalid(spot.field, str(error)) from None
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field}: {message}.", details=[Problem(f"payload.{field}", message)])
+
+
+def _refused(refusal: DustRefusal, field: str) -> Refused:
+    found = [Problem(f"payload.{field}", refusal.message, refusal.code)]
+    return Refused(refusal.message, code=Code[refusal.code], details=found)
+
+
+def _limits(spot: Spot, dusted: Dusted) -> tuple[dict[Path, Any], dict[str, tuple[int, int]]]:
+    """The limits that belong to an amount, scaled with it."""
+    changes: dict[Path, Any] = {}
+    limits: dict[str, tuple[int, int]] = {}
+    pairs = ((spot.min_out_path, spot.min_out, dust.scale_least), (spot.max_in_path, spot.max_in, dust.scale_most))
+    for path, value, scale in pairs:
+        if path is None or value == _MAX or not dusted.is_scaled:
+            continue
+        try:
+            old = read_units(value)
+        except ValueError as error:
+            raise _invalid(show_path(path), str(error)) from None
+        changes[path] = scale(old, dusted)
+        limits[show_path(path)] = (old, changes[path])
+    return changes, limits
+
+
+def _entry(
+    spot: Spot, asset: Asset, found: _Found, limits: Mapping[str, tuple[int, int]], scene: Scene, *notes: str
+) -> Entry:
+    warnings = [*notes]
+    if found.survey is not None and found.survey.warning is not None:
+        warnings.append(found.survey.warning)
+    if scene.override is not None:
+        warnings.append("The amount is the node's own (dustAmount), not one cent's worth.")
+    if found.price is None and found.dusted.original_units:
+        warnings.append("Nobody prices the asset; against the caps it counts as one dust_usd.")
+    if found.dusted.units == 1 and found.dusted.is_scaled:
+        warnings.append("One base unit is the least there is; it may be worth more than the target.")
+    return Entry(
+        spot.field,
+        spot.movement.direction,
+        asset,
+        found.decimals,
+        spot.recipient if isinstance(spot.recipient, str) else None,
+        found.dusted,
+        found.price,
+        limits,
+        tuple(warnings),
+    )
+
+
+def _word(address: str) -> str:
+    return address[2:].lower().rjust(64, "0")

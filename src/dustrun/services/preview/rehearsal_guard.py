@@ -1,0 +1,132 @@
+"""Holds live spends to what a passed simulation of the same version and payload has shown (`enforceRehearsal`).
+
+A workflow's rule holds for the runs that its runs call, too: their spends are looked for in what the simulation called
+at the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.money import rehearsal_guard
+from dustrun.core.money.intent import Spend
+from dustrun.core.run.state import Mode
+from dustrun.core.values.exact_json import loads
+from dustrun.errors import Problem, Refused
+from dustrun.services.runs.engine_port import RunFacts
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.workflows import workflows as workflow_rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A run with a rule: the spending run itself, or one that called it. `calls` are the paths of the calls between."""
+
+    run: RunRow
+    rule: Mapping[str, Any]
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the newest matching simulation did at one node. `problem`: why it says nothing of it."""
+
+    run_id: str
+    started_at: int
+    wishes: Sequence[Mapping[str, Any]]
+    problem: str | None = None
+
+
+class RehearsalGuard:
+    """Compares wishes with the rehearsal before anything is signed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
+        """Raises `Refused` when a workflow asks for the guard and the wishes go beyond their rehearsal."""
+        if facts.mode is not Mode.LIVE or (facts.workflow_id is None and facts.caller is None):
+            return
+        for bound, shown in await self._database.read(lambda tx: _look(tx, facts, path)):
+            tolerance = Decimal(str(bound.rule["tolerancePercent"]))
+            found = _unfit(shown, bound.rule)
+            if not found and shown is not None:
+                found = rehearsal_guard.differences(spend.intents, shown.wishes, tolerance)
+            if spend.signatures:
+                found.append("signatures are never rehearsed")
+            if found:
+                raise _refused(bound, shown, path, found)
+
+
+def _refused(bound: _Bound, shown: _Shown | None, path: str, found: list[str]) -> Refused:
+    run = f" ({shown.run_id})" if shown is not None else ""
+    return Refused(
+        f'enforceRehearsal of "{bound.run.workflow_name}": this goes beyond the newest passed simulation{run} of '
+        f"version {bound.run.version} with this payload: {found[0]}. Simulate again, look at its effects, then run.",
+        details=[Problem(path, text) for text in found],
+    )
+
+
+def _look(tx: Tx, facts: RunFacts, path: str) -> list[tuple[_Bound, _Shown | None]]:
+    return [(bound, _find(tx, bound, facts, path)) for bound in _bounds(tx, facts)]
+
+
+def _bounds(tx: Tx, facts: RunFacts) -> list[_Bound]:
+    """Every run up the calls whose workflow has a rule."""
+    found: list[_Bound] = []
+    run, calls = run_rows.get(tx, facts.pk), tuple[str, ...]()
+    while True:
+        workflow = workflow_rows.find(tx, run.org_id, run.workflow_id) if run.workflow_id is not None else None
+        if workflow is not None and workflow.enforce_rehearsal is not None:
+            found.append(_Bound(run, loads(workflow.enforce_rehearsal), calls))
+        if run.parent_pk is None or run.parent_path is None:
+            return found
+        calls = (run.parent_path, *calls)
+        run = run_rows.get(tx, run.parent_pk)
+
+
+def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:
+    """What the newest simulation of the version and payload did at the node, in the run that it called there."""
+    run, payload = bound.run, loads(bound.run.payload)
+    if run.workflow_id is None or run.version is None:
+        return None
+    for simulated in run_rows.list_passed(tx, run.workflow_id, run.version, Mode.SIMULATE.value):
+        if loads(simulated.payload) == payload:
+            inner: RunRow | None = simulated
+            for call in bound.calls:
+                inner = run_rows.find_called(tx, inner.pk, call) if inner is not None else None
+            problem = _other(inner, facts) if bound.calls else None
+            execution = journal_rows.find_execution(tx, inner.pk, path) if inner is not None else None
+            facts_of = execution.facts or {} if execution is not None else {}
+            return _Shown(simulated.id, simulated.started_at, facts_of.get("transactions", []), problem)
+    return None
+
+
+def _other(called: RunRow | None, facts: RunFacts) -> str | None:
+    """Why a run that was called in the simulation says nothing of the one that is called now."""
+    if called is None:
+        return "it called no workflow at this place"
+    if (called.workflow_id, called.version) != (facts.workflow_id, facts.version):
+        return f"it called version {called.version} of {called.workflow_id}, not version {facts.version}"
+    return None
+
+
+def _unfit(shown: _Shown | None, rule: Mapping[str, Any]) -> list[str]:
+    """Why the simulation cannot be compared with at all."""
+    if shown is None:
+        return ["there is no passed simulation of this version with this payload"]
+    if shown.problem is not None:
+        return [shown.problem]
+    most = rule.get("maxAgeMs")
+    age = clock.now_ms() - shown.started_at
+    if most is not None and age > most:
+        return [f"the newest one is {age // 1000} s old, at most {most // 1000} s are allowed (maxAgeMs)"]
+    return []

@@ -1,0 +1,1 @@
+"""Runs: start, retry, resume, approve, report; the port to the engine."""

@@ -1,0 +1,132 @@
+"""Approvals: what waits for a person, and the person's yes or no."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.errors import Code, Conflict, Forbidden, NotFound
+from dustrun.log import mask_links
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs.engine_port import Engine, RunFacts
+from dustrun.storage.access import keys as key_rows
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import approvals as rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.approvals import PENDING, ApprovalRow
+from dustrun.storage.runs.waits import is_answered
+
+APPROVED, REJECTED = "approved", "rejected"
+
+
+def id_of(org_id: str, run_pk: int, path: str, attempt: int) -> str:
+    """The id of the question that an attempt of a node asks."""
+    digest = hashlib.sha256(f"{org_id}\n{run_pk}\n{path}\n{attempt}".encode()).hexdigest()
+    return f"apr_{digest[:26]}"
+
+
+def new_row(
+    facts: RunFacts, path: str, attempt: int, message: str, approvers: Sequence[str], at: int, until: int
+) -> ApprovalRow:
+    """The question of an `approve` node."""
+    return ApprovalRow(
+        id=id_of(facts.org_id, facts.pk, path, attempt),
+        org_id=facts.org_id,
+        run_pk=facts.pk,
+        run_id=facts.id,
+        workflow_id=facts.workflow_id,
+        workflow_name=facts.workflow_name,
+        path=path,
+        message=mask_links(message),
+        approvers=dumps_text(list(approvers)),
+        mode=facts.mode.value,
+        status=PENDING,
+        created_at=at,
+        expires_at=until,
+    )
+
+
+def decision_data(decision: str, comment: str | None, by: str, at: int) -> str:
+    """A decision as the waiting node reads it."""
+    return dumps_text({"data": {"decision": decision, "comment": comment}, "by": by, "at": at})
+
+
+def may_decide(row: ApprovalRow, key_id: str) -> bool:
+    """Whether the node's list of approvers lets a key decide."""
+    approvers: list[Any] = loads(row.approvers)
+    return not approvers or key_id in approvers
+
+
+def _check_other_hand(tx: Tx, principal: Principal, starter: str | None) -> None:
+    """Who starts a run must not approve what it spends: not with the same key, and not with one made by it. Who
+    administers wallets could change the policy itself, so its keys may belong to others: those decide."""
+    if starter is None:
+        return
+    if principal.key_id == starter:
+        raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
+    key = key_rows.find(tx, principal.org_id, starter)
+    is_bound = key is not None and not principal_of(key).may("wallet:admin")
+    if is_bound and key_rows.descends(tx, principal.org_id, principal.key_id, starter):
+        raise Forbidden(
+            "This key was made by the key that started the run, so it cannot approve what the run spends; one that was "
+            "not made by it must."
+        )
+
+
+class Approvals:
+    """The use cases of approvals."""
+
+    def __init__(self, database: Database, writer: Writer, engine: Engine) -> None:
+        self._database = database
+        self._writer = writer
+        self._engine = engine
+
+    async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
+        """The organisation's questions, newest first."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(
+                tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
+            )
+        )
+        return page_of(found, paging)
+
+    async def decide(self, principal: Principal, approval_id: str, decision: str, comment: str | None) -> ApprovalRow:
+        """A person's yes or no; the node goes on with it."""
+
+        def unit(tx: Tx) -> ApprovalRow:
+            row = rows.find(tx, principal.org_id, approval_id)
+            if row is None or not principal.may_use_workflow(row.workflow_id):
+                raise NotFound(f'There is no approval "{approval_id}".', code=Code.APPROVAL_UNKNOWN)
+            if not may_decide(row, principal.key_id):
+                raise Forbidden("The node names who may decide, and this key is not among them.")
+            now = clock.now_ms()
+            is_spend = row.binding is not None
+            wallet_id = rows.find_wallet(tx, row) if is_spend else None
+            if wallet_id is not None and not principal.may_use_wallet(wallet_id):
+                raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
+            if is_spend:
+                _check_other_hand(tx, principal, row.barred_key)
+            is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)
+            if not is_spend:
+                is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)
+            if not is_open or not rows.close(tx, row.id, decision, now, principal.key_id, comment):
+                shown = rows.find(tx, principal.org_id, approval_id)
+                assert shown is not None
+                message = f'The approval is no longer open (it is "{shown.status}").'
+                raise Conflict(message, code=Code.APPROVAL_DECIDED)
+            data = decision_data(decision, comment, principal.key_id, now)
+            run_rows.add_signal(tx, row.run_pk, "transaction" if is_spend else "resume", row.path, data, now)
+            audit.record(tx, principal, f"approval.{decision}", row.id, runId=row.run_id, path=row.path)
+            decided = rows.find(tx, principal.org_id, approval_id)
+            assert decided is not None
+            return decided
+
+        return await idempotency.write(self._writer, unit, lambda row: self._engine.wake(row.run_pk))

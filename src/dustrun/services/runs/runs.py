@@ -1,0 +1,199 @@
+"""Reading and steering runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dustrun import clock
+from dustrun.catalog import Catalog
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.core.workflow.definition import Definition
+from dustrun.errors import Code, Conflict, Invalid, NotFound
+from dustrun.services.access import idempotency
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs import start_rows
+from dustrun.services.runs.engine_port import Engine
+from dustrun.services.runs.workflow_cache import Heads
+from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.workflows.compiled import Compiled, Programs
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import forks as fork_rows
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import runs as rows
+from dustrun.storage.runs.forks import Fork
+from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
+from dustrun.storage.runs.runs import RunRow
+
+_MAX_SYNC_NODES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run with what became of its nodes; `executions` holds the newest attempt of each path."""
+
+    row: RunRow
+    definition: Definition | None = None
+    executions: list[Execution] = field(default_factory=list)
+    forks: list[Fork] = field(default_factory=list)
+
+
+class Runs:
+    """The use cases of runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        hub: Hub,
+        catalog: Catalog,
+        programs: Programs,
+        engine: Engine,
+        heads: Heads,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._hub = hub
+        self._catalog = catalog
+        self._programs = programs
+        self._engine = engine
+        self._heads = heads
+
+    async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
+        """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
+        principal.need_workflow(workflow_id)
+        await self._heads.find(principal.org_id, workflow_id)
+
+    def check_sync(self, document: Any) -> None:
+        """Raises `Invalid` when a definition is too large to wait for."""
+        nodes = document.get("nodes") if isinstance(document, dict) else None
+        if isinstance(nodes, dict) and len(nodes) > _MAX_SYNC_NODES:
+            raise Invalid(
+                f"A synchronous run may have at most {_MAX_SYNC_NODES} nodes, this one has {len(nodes)}.",
+                code=Code.RUN_TOO_LARGE_FOR_SYNC,
+            )
+
+    async def wait_for_end(self, principal: Principal, run_id: str, timeout_s: float) -> None:
+        """Returns when the run has ended, or when the time is up."""
+        subscription = self._hub.watch_run(principal.org_id, run_id)
+        try:
+            end_at = clock.monotonic_s() + timeout_s
+            while (left := end_at - clock.monotonic_s()) > 0:
+                found = await self._database.read(lambda tx: rows.find_key(tx, principal.org_id, run_id))
+                if found is None or RunStatus(found[1]) not in RUN_OPEN:
+                    return
+                await subscription.wait(min(left, 5.0))
+        finally:
+            self._hub.leave_run(principal.org_id, run_id, subscription)
+
+    # --- steering ---
+
+    async def cancel(self, principal: Principal, run_id: str) -> Run:
+        """Asks an open run to end; it becomes `cancelled` when what it began is settled."""
+        run_pk = (await self.get(principal, run_id, slim=True)).row.pk
+
+        def unit(tx: Tx) -> Run:
+            if not rows.request_cancel(tx, run_pk, clock.now_ms()):
+                raise Conflict(
+                    "The run has ended; only a running or waiting one can be cancelled.", code=Code.RUN_NOT_OPEN
+                )
+            return Run(rows.get(tx, run_pk))
+
+        return await idempotency.write(self._writer, unit, lambda _: self._engine.cancel(run_pk))
+
+    async def resolve(
+        self,
+        principal: Principal,
+        run_id: str,
+        path: str,
+        outcome: str,
+        result: Any,
+    ) -> RunRow:
+        """A person's answer for a node in `uncertain`."""
+        run = await self.get(principal, run_id, slim=True)
+        run_pk = run.row.pk
+        data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
+
+        def unit(tx: Tx) -> RunRow:
+            known = [e for e in journal_rows.list_executions(tx, run_pk) if e.path == path]
+            if not known:
+                raise NotFound(f'The run has no node "{path}".', code=Code.NODE_UNKNOWN)
+            answered = any(signal.path == path for signal in rows.list_signals(tx, run_pk))
+            if known[-1].status is not NodeStatus.UNCERTAIN or answered:
+                message = f'The node "{path}" is not in "uncertain" (it is "{known[-1].status.value}").'
+                raise Conflict(message, code=Code.NODE_NOT_UNCERTAIN)
+            rows.add_signal(tx, run_pk, "resolve", path, data, clock.now_ms())
+            return rows.get(tx, run_pk)
+
+        return await idempotency.write(self._writer, unit, lambda _: self._engine.wake(run_pk))
+
+    # --- reading ---
+
+    async def compiled(self, row: RunRow) -> Compiled:
+        """The version that a run executes."""
+        if row.workflow_id is None or row.version is None:
+            return self._programs.compile(start_rows.inline_document(row))
+        compiled = await self._programs.find(row.workflow_id, row.version)
+        assert compiled is not None, "a run's version is never deleted"
+        return compiled
+
+    async def get(self, principal: Principal, run_id: str, *, slim: bool = False) -> Run:
+        """One run; `slim` leaves out its nodes and definition."""
+
+        def query(tx: Tx) -> Run | None:
+            row = rows.find(tx, principal.org_id, run_id)
+            if row is None or not principal.may_use_workflow(row.workflow_id):
+                return None
+            forks = _forks(tx, row)
+            if slim:
+                return Run(row, forks=forks)
+            return Run(row, None, journal_rows.list_executions(tx, row.pk), forks)
+
+        run = await self._database.read(query)
+        if run is None:
+            raise NotFound(f'There is no run "{run_id}".', code=Code.RUN_UNKNOWN)
+        if slim:
+            return run
+        return replace(run, definition=(await self.compiled(run.row)).definition)
+
+    async def list_page(
+        self, principal: Principal, filters: Filters, limit: int, offset: int
+    ) -> tuple[list[RunRow], bool]:
+        """A page of runs, newest first, and whether there are more."""
+        filters = await self._reachable(principal, filters)
+        found = await self._database.read(lambda tx: list_runs(tx, principal.org_id, filters, limit, offset))
+        return found[:limit], len(found) > limit
+
+    async def count(self, principal: Principal, filters: Filters) -> dict[str, int]:
+        """Runs by status."""
+        filters = await self._reachable(principal, filters)
+        return await self._database.read(lambda tx: count_by_status(tx, principal.org_id, filters))
+
+    async def _reachable(self, principal: Principal, filters: Filters) -> Filters:
+        """The filters within what the key reaches; raises `NotFound` for a workflow that it does not."""
+        if filters.workflow_id is not None:
+            await self.check_workflow(principal, filters.workflow_id)
+        only = principal.workflow_ids
+        return filters if only is None else replace(filters, only=tuple(sorted(only)))
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that runs are executed with."""
+        return self._catalog
+
+
+def _forks(tx: Tx, row: RunRow) -> list[Fork]:
+    """The chains that a simulation stands on."""
+    if row.mode != Mode.SIMULATE.value:
+        return []
+    caller = start_rows.caller_of(row)
+    return fork_rows.list_chains(tx, caller.top_pk if caller is not None else row.pk)
+
+
+def newest(executions: list[Execution]) -> dict[str, Execution]:
+    """The newest attempt of each path."""
+    return {execution.path: execution for execution in executions}

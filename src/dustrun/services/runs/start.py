@@ -1,0 +1,233 @@
+"""Starting runs. `start` is the heart: checks, freezes the version, one transaction, wakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dustrun import clock, ids, log
+from dustrun.catalog import Catalog
+from dustrun.core.expression import ExpressionError, parse_template
+from dustrun.core.run import trace
+from dustrun.core.run.state import RUN_RETRYABLE, Mode, RunStatus
+from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.program import Program
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Uncertain
+from dustrun.services.access import idempotency
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs import retry as retries
+from dustrun.services.runs import start_request, start_rows
+from dustrun.services.runs.engine_port import Engine, RunFacts
+from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start_request import Concurrency, Head, Prepared, RunRequest
+from dustrun.services.runs.unsealing import Unveiling
+from dustrun.services.runs.workflow_cache import Heads
+from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.workflows.compiled import Programs
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import runs as rows
+from dustrun.storage.runs.journal import Event
+from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.secrets.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A run that is on disk."""
+
+    run_id: str
+    pk: int
+    events: list[Event]
+
+
+class Starts:
+    """The use cases that start runs: of a saved workflow, of a definition in the request, and again."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        hub: Hub,
+        catalog: Catalog,
+        programs: Programs,
+        engine: Engine,
+        vault: Vault,
+        heads: Heads,
+        runs: Runs,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._hub = hub
+        self._catalog = catalog
+        self._programs = programs
+        self._engine = engine
+        self._vault = vault
+        self._heads = heads
+        self._runs = runs
+        self.is_traced = False
+        """Whether runs that others call or retry are to be linked to them in a trace."""
+
+    async def start(self, principal: Principal, workflow_id: str, request: RunRequest) -> Created:
+        """Runs a workflow now and answers the run's id once run row and first event are on disk."""
+        principal.need_workflow(workflow_id)
+        start_request.check_request(request)
+        return await self._heads.start_at(
+            principal.org_id, workflow_id, lambda head: self._start_at(principal, head, request)
+        )
+
+    async def _start_at(self, principal: Principal, head: Head, request: RunRequest) -> Created:
+        """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
+        await self._heads.settle(head)
+        version = start_request.version_of(head, request)
+        compiled = self._programs.find_kept(head.id, version) or await self._programs.find(head.id, version)
+        if compiled is None:
+            raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
+        program = compiled.runnable()
+        await self._check_spending(principal, program, is_simulated=request.simulate)
+        trigger_id = start_request.trigger_of(compiled, request)
+        payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        facts = self.facts(principal, request, trigger_id, head=head, version=version)
+        batch = start_request.first_batch(facts, program, payload)
+        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, head=head)
+        return await self.create(prepared, head.concurrency)
+
+    async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
+        """Runs a definition that is not saved."""
+        principal.need_every_workflow("run a definition that belongs to none")
+        start_request.check_request(request)
+        compiled = self._programs.compile(document)
+        root = compiled.definition.nodes.get("root")
+        if root is None or root.type != "manual":
+            raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)
+        program = compiled.runnable()
+        await self._check_spending(principal, program, is_simulated=request.simulate)
+        trigger_id = start_request.trigger_of(compiled, request)
+        payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        facts = self.facts(principal, request, trigger_id)
+        batch = start_request.first_batch(facts, program, payload)
+        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document))
+        return await self.create(prepared, None)
+
+    async def retry(self, principal: Principal, run_id: str) -> Created:
+        """A new run that points at the old one and keeps what succeeded."""
+        old = await self._runs.get(principal, run_id)
+        if RunStatus(old.row.status) not in RUN_RETRYABLE:
+            message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
+            raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+        program = (await self._runs.compiled(old.row)).runnable()
+        await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
+        prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
+        prepared.must_be_closed = old.row.root_run_id
+        if self.is_traced:
+            source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
+            prepared.facts.trace = {"link": source.traceparent()}
+        return await self.create(prepared, None)
+
+    def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
+        """A retry, with the signatures that the run had made."""
+        unveiling = Unveiling(tx, self._vault, row.org_id)
+        executions = journal_rows.list_executions(tx, row.pk, unveiling.text)
+        plain = replace(row, payload=unveiling.text(row.payload), prop_values=unveiling.text(row.prop_values))
+        prepared = retries.retry_of(plain, executions, program, triggered_by)
+        prepared.facts.secrets.update(unveiling.secrets)
+        return prepared
+
+    async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
+        if program.wallets and not is_simulated:
+            await self._database.read(lambda tx: check_spending(tx, principal, program))
+
+    def facts(
+        self,
+        principal: Principal,
+        request: RunRequest,
+        trigger_id: str,
+        *,
+        head: Head | None = None,
+        version: int | None = None,
+    ) -> RunFacts:
+        """What an engine will know of the run: of a version of `head`, or of a definition of its own."""
+        run_id = request.run_id or ids.new_id("run")
+        return RunFacts(
+            pk=0,
+            id=run_id,
+            org_id=principal.org_id,
+            workflow_id=head.id if head is not None else None,
+            workflow_name=head.name if head is not None else "",
+            version=version,
+            mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
+            trigger_node_id=trigger_id,
+            trigger_source=request.source,
+            prop_values=request.prop_values,
+            root_run_id=run_id,
+            concurrency_key=None,
+            trace=request.trace,
+            started_at=clock.now_ms(),
+            triggered_by=principal.key_id,
+        )
+
+    async def create(self, prepared: Prepared, concurrency: Concurrency | None, *, is_call: bool = False) -> Created:
+        """Puts a prepared run on disk and hands it to the engine; `is_call`: a node starts it, no caller waits."""
+        facts = prepared.facts
+        if concurrency is not None and facts.mode is not Mode.SIMULATE:
+            facts.concurrency_key = self._concurrency_key(concurrency, prepared)
+            self._keep_limit(concurrency, facts)
+        limit = concurrency.max if concurrency is not None and facts.mode is not Mode.SIMULATE else None
+        opening = self._engine.open(facts, prepared.program, prepared.batch, max_open=limit)
+
+        def unit(tx: Tx) -> Created:
+            return Created(facts.id, *start_rows.create(tx, prepared, opening.batch))
+
+        if not is_call:
+            log.bind(run_id=facts.id)  # the caller's request is the one that started this run
+
+        def created(done: Created) -> None:
+            facts.pk = done.pk
+            self._hub.publish(facts, done.events)
+            self._engine.opened(opening, done.pk)
+
+        try:
+            if is_call:  # by a node, not by whoever may be behind the present request
+                return await self._writer.write(unit, created, repeatable=True)
+            creates = ("runId", facts.id)
+            return await idempotency.write(self._writer, unit, created, creates=creates, repeatable=True)
+        except Uncertain:
+            self._engine.doubted(opening)
+            raise
+
+    def _concurrency_key(self, concurrency: Concurrency, prepared: Prepared) -> str:
+        if concurrency.key is None:
+            return ""
+        roots = start_request.KeyRoots(prepared.payload, prepared.facts.prop_values)
+        try:
+            return str(parse_template(concurrency.key).evaluate(roots))
+        except ExpressionError as error:
+            raise Invalid(
+                "The workflow's concurrency key cannot be computed from this payload.",
+                code=Code.PAYLOAD_INVALID,
+                details=[Problem("payload", error.message)],
+            ) from None
+
+    def _keep_limit(self, concurrency: Concurrency, facts: RunFacts) -> None:
+        assert facts.workflow_id is not None
+        open_runs = self._engine.open_runs(facts.workflow_id, facts.concurrency_key)
+        if len(open_runs) < concurrency.max or concurrency.on_limit == "queue":
+            return
+        if concurrency.on_limit == "skip":
+            message = f"The workflow already has {len(open_runs)} unfinished runs; its limit is {concurrency.max}."
+            raise Conflict(message, code=Code.STATE_CONFLICT)
+        oldest = open_runs[0]
+        self._writer.write(
+            lambda tx: rows.request_cancel(tx, oldest, clock.now_ms()), lambda _: self._engine.cancel(oldest)
+        )
+
+
+def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
+    """Raises `Forbidden` unless the caller may spend from every wallet that the program names."""
+    principal.need("wallet:spend")
+    for wallet_id in program.wallets if principal.wallet_ids is not None else ():
+        known = wallet_id or rows.find_default_wallet(tx, principal.org_id)
+        if known is not None and not principal.may_use_wallet(known):
+            raise Forbidden(f'The key is limited to some wallets (walletIds); it may not spend from "{known}".')

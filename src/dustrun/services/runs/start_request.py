@@ -1,0 +1,231 @@
+"""The steps of starting a run: what a request must satisfy, which version and trigger, the first rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun import clock
+from dustrun.catalog import Catalog
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import Mode, NodeStatus
+from dustrun.core.validate import near
+from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.program import Program
+from dustrun.errors import Code, Invalid, Problem, Refused
+from dustrun.services.runs.engine_port import Caller, ChildCall, RunFacts
+from dustrun.services.workflows.compiled import Compiled
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs.journal import Batch
+from dustrun.storage.workflows import workflows as workflow_rows
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
+_SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
+
+
+class HeadMoved(Exception):
+    """The workflow is no longer as this process remembered it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a caller says of a run; the table of the run call explains each field."""
+
+    payload: dict[str, Any] = field(default_factory=dict)
+    version: int | None = None
+    run_id: str | None = None
+    simulate: bool = False
+    dust_test: bool = False
+    chat_message_id: str | None = None
+    trigger_node_id: str | None = None
+    prop_values: dict[str, Any] = field(default_factory=dict)
+    source: str = "api"
+    trace: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """A workflow's own limit of unfinished runs, per value of `key` when it has one."""
+
+    max: int
+    key: str | None
+    on_limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What starting a run must know of a workflow."""
+
+    id: str
+    org_id: str
+    name: str
+    status: str
+    latest_version: int
+    draft_version: int | None
+    live_version: int | None
+    concurrency: Concurrency | None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A run that is ready to be created. `must_be_closed` names a retry chain without open runs."""
+
+    facts: RunFacts
+    program: Program
+    batch: Batch
+    payload: dict[str, Any]
+    request: RunRequest
+    triggered_by: str
+    head: Head | None = None
+    definition: str | None = None
+    source_run_id: str | None = None
+    must_be_closed: str | None = None
+
+
+class KeyRoots:
+    """What a concurrency key may refer to: the trigger's payload and the props."""
+
+    def __init__(self, payload: Mapping[str, Any], props: Mapping[str, Any]) -> None:
+        self._roots: dict[str, Any] = {
+            "$trigger": {**payload, "body": dict(payload)},
+            "$inputs": dict(payload),
+            "$props": dict(props),
+        }
+
+    def root(self, name: str) -> Any:
+        """The value behind a root."""
+        return self._roots[name]
+
+
+def head_of(row: WorkflowRow) -> Head:
+    """A workflow's row as starting a run reads it."""
+    limit = loads(row.concurrency) if row.concurrency else None
+    concurrency = Concurrency(limit["max"], limit.get("key"), limit.get("onLimit", "queue")) if limit else None
+    return Head(
+        row.id,
+        row.org_id,
+        row.name,
+        row.status,
+        row.latest_version,
+        row.draft_version,
+        row.live_version,
+        concurrency,
+    )
+
+
+def verify(tx: Tx, head: Head) -> None:
+    """Raises `HeadMoved` unless the workflow is still as `head` says."""
+    row = workflow_rows.find(tx, head.org_id, head.id)
+    if row is None or head_of(row) != head:
+        raise HeadMoved
+
+
+def check_request(request: RunRequest) -> None:
+    """What can be refused without looking anything up."""
+    if request.simulate and request.dust_test:
+        raise Invalid(
+            "`simulate` and `dustTest` exclude each other; send one of them.",
+            code=Code.BOTH_MODES,
+            details=[Problem("dustTest", "cannot be true together with simulate")],
+        )
+    if request.run_id is not None and not RUN_ID.fullmatch(request.run_id):
+        raise Invalid(
+            "The runId is malformed.",
+            code=Code.RUN_ID_MALFORMED,
+            details=[Problem("runId", "must be run_ and 1 to 64 of A-Z a-z 0-9 _ -, for example run_order-17")],
+        )
+
+
+def check_head(head: Head) -> None:
+    """Raises `Invalid` for an archived workflow."""
+    if head.status == "archived":
+        raise Invalid(
+            f'The workflow "{head.name}" is archived. POST /v1/workflows/{head.id}/unarchive brings it back.',
+            code=Code.WORKFLOW_ARCHIVED,
+        )
+
+
+def version_of(head: Head, request: RunRequest) -> int:
+    """The version to run: the asked one, else the draft, else the live one."""
+    return request.version or head.draft_version or head.live_version or head.latest_version
+
+
+def trigger_of(compiled: Compiled, request: RunRequest) -> str:
+    """The trigger that counts as fired: the asked one, else the manual one, else the first."""
+    triggers = compiled.definition.trigger_node_ids
+    wanted = request.trigger_node_id
+    if wanted is None:
+        nodes = compiled.definition.nodes
+        return next((node_id for node_id in triggers if nodes[node_id].type == "manual"), triggers[0])
+    if wanted not in triggers:
+        message = f'"{wanted}" names no trigger of this version; it has: {", ".join(triggers)}.{near(wanted, triggers)}'
+        raise Invalid(message, code=Code.TRIGGER_NODE_UNKNOWN, details=[Problem("triggerNodeId", message)])
+    return wanted
+
+
+def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as the trigger takes it; raises `Invalid` when its schema does not."""
+    trigger = catalog.triggers[compiled.definition.nodes[trigger_id].type]
+    accepted: dict[str, Any] = trigger.accept(compiled.trigger_configs[trigger_id], payload)
+    return accepted
+
+
+def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str, Any]:
+    """`root.result`: the payload's own keys, and `body`, `headers`, `query`, `source`, `triggeredAt`."""
+    fixed = {"body": payload, "headers": {}, "query": {}, "source": source, "triggeredAt": clock.to_rfc3339(at)}
+    return {**payload, **fixed}
+
+
+MAX_CALLS = 10
+
+
+def caller_for(parent: RunFacts, call: ChildCall, head: Head) -> Caller:
+    """The chain of calls that a called run ends; raises `Refused` for one that is too deep or a circle."""
+    above = parent.caller.workflow_ids if parent.caller is not None else ()
+    chain = (*above, parent.workflow_id or "")
+    if head.id in chain:
+        circle = " → ".join([*chain[chain.index(head.id) :], head.id])
+        raise Refused(f"The workflows would call each other in a circle: {circle}.")
+    if len(chain) > MAX_CALLS:
+        raise Refused(f"Workflows call each other at most {MAX_CALLS} levels deep; this call would be one more.")
+    return Caller(parent.pk, parent.id, call.path, parent.top_pk, chain, call.waits)
+
+
+def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, clock_at: int | None = None) -> Batch:
+    """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: where the clock of
+    a simulation stands that another one called."""
+    now = facts.started_at
+    trigger = facts.trigger_node_id
+    batch = Batch()
+    batch.added[(trigger, 1)] = Execution(
+        path=trigger,
+        node_id=trigger,
+        attempt=1,
+        status=NodeStatus.SUCCESS,
+        result=trigger_result(payload, facts.trigger_source, now),
+        facts={"clock": clock_at} if clock_at is not None else None,
+        started_at=now,
+        finished_at=now,
+    )
+    batch.events.append(("run_started", now, dumps_text(_started(facts, program))))
+    return batch
+
+
+def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
+    started: dict[str, Any] = {
+        "workflowId": facts.workflow_id,
+        "workflowName": facts.workflow_name,
+        "version": facts.version,
+        "mode": facts.mode.value,
+        "triggerNodeId": facts.trigger_node_id,
+        "triggerSource": facts.trigger_source,
+        "nodeCount": len(program.nodes),
+    }
+    if facts.caller is not None:
+        started["parentRunId"], started["parentPath"] = facts.caller.run_id, facts.caller.path
+    if facts.mode is Mode.DUST:
+        started["dust"] = {"note": _SCALES if program.wallets else "No node spends, so nothing is scaled."}
+    return started

@@ -1,0 +1,108 @@
+"""The first rows of a run: all that makes it exist, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.services.runs.engine_port import Caller
+from dustrun.services.runs.start_request import Prepared, verify
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import transactions as transaction_rows
+from dustrun.storage.runs import journal as journal_rows
+from dustrun.storage.runs import runs as rows
+from dustrun.storage.runs.journal import Batch, Event
+from dustrun.storage.runs.runs import RunRow
+
+
+def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
+    """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `HeadMoved`."""
+    facts, request = prepared.facts, prepared.request
+    if prepared.head is not None:
+        verify(tx, prepared.head)
+    if request.chat_message_id is not None and not rows.has_message(tx, facts.org_id, request.chat_message_id):
+        message = f'"{request.chat_message_id}" names no message of this organisation.'
+        raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
+    if prepared.must_be_closed is not None and rows.chain_is_open(tx, facts.org_id, prepared.must_be_closed):
+        message = "Another run of this retry chain has not ended; wait for it or cancel it."
+        raise Conflict(message, code=Code.RUN_NOT_RETRYABLE)
+    if prepared.must_be_closed is not None:
+        _check_settled(tx, facts.org_id, prepared.must_be_closed)
+    run_pk = rows.insert(tx, _row(prepared, batch))
+    if run_pk is None:
+        message = f'The runId "{facts.id}" is already used; choose another one.'
+        raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])
+    if request.chat_message_id is not None:
+        rows.link_message(tx, request.chat_message_id, run_pk)
+    journal_rows.write_executions(tx, run_pk, batch)
+    events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
+    return run_pk, events
+
+
+def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
+    """Raises `Conflict` while anything that the retry chain signed may still be included: paying again could pay
+    twice."""
+    unsettled = transaction_rows.find_unsettled(tx, org_id, root_run_id)
+    if unsettled is not None:
+        message = (
+            f'The transaction "{unsettled}" of this retry chain is still open; wait until it is final, or cancel it '
+            f"(POST /v1/transactions/{unsettled}/cancel)."
+        )
+        raise Conflict(message, code=Code.TRANSACTION_OPEN, details=[{"field": "transactionId", "message": unsettled}])
+
+
+def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
+    facts, veil = prepared.facts, batch.veil
+    return {
+        "id": facts.id,
+        "org_id": facts.org_id,
+        "workflow_id": facts.workflow_id,
+        "workflow_name": facts.workflow_name,
+        "version": facts.version,
+        "definition": prepared.definition,
+        "mode": facts.mode.value,
+        "status": batch.status.value,
+        "trigger_node_id": facts.trigger_node_id,
+        "trigger_source": facts.trigger_source,
+        "triggered_by": prepared.triggered_by,
+        "payload": dumps_text(veil.value(prepared.payload)),
+        "prop_values": dumps_text(veil.value(facts.prop_values)),
+        "chat_message_id": prepared.request.chat_message_id,
+        "source_run_id": prepared.source_run_id,
+        "root_run_id": facts.root_run_id,
+        "concurrency_key": facts.concurrency_key,
+        "fence": facts.fence,
+        "last_seq": len(batch.events),
+        "started_at": facts.started_at,
+        "cancel_requested_at": None,
+        "nodes_executed": batch.executed,
+        "trace": dumps_text(facts.trace) if facts.trace else None,
+        **_caller(facts.caller),
+    }
+
+
+def _caller(caller: Caller | None) -> dict[str, Any]:
+    if caller is None:
+        return {"parent_pk": None, "parent_run_id": None, "parent_path": None, "callers": None}
+    further = {"topPk": caller.top_pk, "workflowIds": caller.workflow_ids, "waits": caller.waits}
+    return {
+        "parent_pk": caller.pk,
+        "parent_run_id": caller.run_id,
+        "parent_path": caller.path,
+        "callers": dumps_text(further),
+    }
+
+
+def caller_of(row: RunRow) -> Caller | None:
+    """Who called a stored run."""
+    if row.parent_pk is None or row.parent_run_id is None or row.parent_path is None:
+        return None
+    further = loads(row.callers or "{}")
+    workflow_ids = tuple(further["workflowIds"])
+    return Caller(row.parent_pk, row.parent_run_id, row.parent_path, further["topPk"], workflow_ids, further["waits"])
+
+
+def inline_document(row: RunRow) -> Any:
+    """The definition that an inline run carries itself."""
+    return loads(row.definition or "{}")

@@ -1,0 +1,129 @@
+"""Runs that a node of another run starts, in that run's mode and in the name of the key that started it."""
+
+from __future__ import annotations
+
+import hashlib
+
+from dustrun.catalog import Catalog
+from dustrun.core.run import trace
+from dustrun.core.run.state import Mode
+from dustrun.core.workflow.program import Program
+from dustrun.errors import Code, Conflict, Forbidden, NotFound, Refused, Temporary
+from dustrun.services.access.api_keys import principal_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.runs import start_request
+from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
+from dustrun.services.runs.start import Starts, check_spending
+from dustrun.services.runs.start_request import Head, Prepared, RunRequest
+from dustrun.services.runs.workflow_cache import Heads
+from dustrun.services.workflows.compiled import Programs
+from dustrun.storage.access import keys as key_rows
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs as rows
+
+
+class CalledRuns:
+    """Runs that nodes of other runs start."""
+
+    def __init__(self, database: Database, catalog: Catalog, programs: Programs, heads: Heads, starts: Starts) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._programs = programs
+        self._heads = heads
+        self._starts = starts
+
+    async def start(self, parent: RunFacts, call: ChildCall) -> Child:
+        """Runs a workflow for a node of another run, in that run's mode; the same call again finds the same run.
+
+        Raises `NotFound`, `Invalid`, `Conflict`, or `Temporary` when nothing was started."""
+        run_id = _child_id(parent, call)
+        return await self._heads.start_at(
+            parent.org_id, call.workflow_id, lambda head: self._start_at(parent, call, run_id, head)
+        )
+
+    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: Head) -> Child:
+        caller = start_request.caller_for(parent, call, head)
+        known = await self._database.read(lambda tx: rows.find(tx, parent.org_id, run_id))
+        if known is not None:
+            if known.parent_path != call.path:
+                raise Conflict(f'The run "{run_id}" exists and was not started by this node.')
+            return Child(known.pk, known.id, head.id)
+        await self._heads.settle(head)
+        version = call.version or head.live_version or head.draft_version or head.latest_version
+        compiled = await self._programs.find(head.id, version)
+        if compiled is None:
+            raise NotFound(f'The workflow "{head.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
+        program = compiled.runnable()
+        by = await self._database.read(lambda tx: _caller_of(tx, parent, head, program))
+        request = self._request(parent, call, run_id)
+        trigger_id = start_request.trigger_of(compiled, request)
+        payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
+        principal = Principal(by, parent.org_id, frozenset())
+        facts = self._starts.facts(principal, request, trigger_id, head=head, version=version)
+        facts.caller = caller
+        facts.root_run_id = _child_root(parent, call)
+        facts.secrets.update(parent.secrets)
+        batch = start_request.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
+        prepared = Prepared(facts, program, batch, payload, request, by, head=head)
+        if not request.simulate:
+            prepared.must_be_closed = facts.root_run_id
+        try:
+            created = await self._starts.create(prepared, head.concurrency, is_call=True)
+        except Conflict as error:
+            if error.code in (Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN):
+                raise Temporary(f"What this node called before has not come to its end. {error.message}") from error
+            raise
+        return Child(created.pk, created.run_id, head.id)
+
+    def _request(self, parent: RunFacts, call: ChildCall, run_id: str) -> RunRequest:
+        return RunRequest(
+            payload=call.payload,
+            run_id=run_id,
+            simulate=parent.mode is Mode.SIMULATE,
+            dust_test=parent.mode is Mode.DUST,
+            prop_values=call.prop_values,
+            source="workflow",
+            trace={"parent": _calling_span(parent, call)} if self._starts.is_traced else None,
+        )
+
+
+def _caller_of(tx: Tx, parent: RunFacts, head: Head, program: Program) -> str:
+    """The key that started a run, which must reach the workflow that the run calls, and the wallets that this one
+    spends from; raises `Refused`."""
+    by = rows.get(tx, parent.pk).triggered_by
+    key = key_rows.find(tx, parent.org_id, by)
+    principal = principal_of(key) if key is not None else None
+    if principal is not None and not principal.may_use_workflow(head.id):
+        raise Refused(f'The key "{by}" that started this run is limited to workflows without "{head.id}".')
+    if parent.mode is not Mode.SIMULATE and program.wallets:
+        if principal is None:
+            raise Refused(f'The key "{by}" that started this run no longer exists; nothing is spent in its name.')
+        try:
+            check_spending(tx, principal, program)
+        except Forbidden as error:
+            raise Refused(f'The key "{by}" that started this run may not spend: {error.message}') from error
+    return by
+
+
+def _child_id(parent: RunFacts, call: ChildCall) -> str:
+    """The id of a called run: of this attempt, or, when it is only started, of the node in the whole retry chain."""
+    if not call.waits:
+        return _child_root(parent, call)
+    return _hashed(parent.org_id, "wait", parent.id, call.path, str(call.attempt))
+
+
+def _child_root(parent: RunFacts, call: ChildCall) -> str:
+    """The root of a called run's retry chain: all that the node calls, in whatever attempt and run, is one chain, so
+    that what one of them paid the next does not pay again."""
+    return _hashed(parent.org_id, "start", parent.root_run_id, call.path)
+
+
+def _hashed(*parts: str) -> str:
+    return f"run_{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:32]}"
+
+
+def _calling_span(parent: RunFacts, call: ChildCall) -> str:
+    """The traceparent of the node that calls a run."""
+    run = trace.of_run(parent.org_id, parent.id, parent.trace)
+    return trace.of_node(run, parent.org_id, parent.id, call.path, call.attempt).traceparent()

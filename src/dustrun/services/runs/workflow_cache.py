@@ -1,0 +1,51 @@
+"""What starting a run must know of a workflow, kept in memory; the transaction that starts the run checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from dustrun.errors import Code, NotFound, Temporary
+from dustrun.services.runs import start_request
+from dustrun.services.runs.start_request import Head, HeadMoved
+from dustrun.storage.db.database import Database
+from dustrun.storage.workflows import workflows as workflow_rows
+
+_TRIES = 5
+T = TypeVar("T")
+
+
+class Heads:
+    """The heads of workflows that runs were started of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[str, Head] = {}
+
+    async def find(self, org_id: str, workflow_id: str) -> Head:
+        """A workflow's head as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
+        head = self._kept.get(workflow_id)
+        if head is None:
+            row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
+            head = None if row is None else start_request.head_of(row)
+            if head is not None:
+                self._kept[workflow_id] = head
+        if head is None or head.org_id != org_id:
+            raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+        return head
+
+    async def start_at(self, org_id: str, workflow_id: str, start: Callable[[Head], Awaitable[T]]) -> T:
+        """What `start` makes of the workflow's head; anew with another one while the workflow changes under it."""
+        for _ in range(_TRIES):
+            head = await self.find(org_id, workflow_id)
+            try:
+                return await start(head)
+            except HeadMoved:
+                self._kept.pop(workflow_id, None)
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def settle(self, head: Head) -> None:
+        """Raises `HeadMoved` when an archived workflow is no longer so, and `Invalid` when it is."""
+        if head.status == "archived":
+            await self._database.read(lambda tx: start_request.verify(tx, head))
+        start_request.check_head(head)

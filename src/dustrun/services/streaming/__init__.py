@@ -1,0 +1,1 @@
+"""Event streams: the broadcaster in memory, and the rows behind it."""

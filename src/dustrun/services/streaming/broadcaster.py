@@ -1,0 +1,180 @@
+"""Tells readers in this process what was committed. A wake-up with the facts attached: the tables are the truth.
+
+A reader that falls behind loses its place in memory, never an event: it is told so and reads the table again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from dustrun.storage.runs.journal import Event
+
+BUFFER = 256
+BUFFER_CHARS = 262_144
+RunKey = tuple[str, str]
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Written(Protocol):
+    """A run of which something was written."""
+
+    @property
+    def pk(self) -> int:
+        """Its private key."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Its public id."""
+        ...
+
+    @property
+    def org_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def workflow_id(self) -> str | None:
+        """Of which workflow; None for an inline run."""
+        ...
+
+
+class Activity(NamedTuple):
+    """A start, a wait or an end of some run, with its place in the organisation's activity."""
+
+    cursor: int
+    run_id: str
+    workflow_id: str | None
+    event: Event
+
+
+class Subscription(Generic[T]):
+    """One reader's small buffer of committed entries. `lost` is set when it overflowed; `run_pk` once a run that was
+    waited for has appeared."""
+
+    __slots__ = ("_chars", "_ready", "entries", "lost", "run_pk")
+
+    def __init__(self) -> None:
+        self.entries: deque[T] = deque()
+        self.lost = False
+        self.run_pk: int | None = None
+        self._chars = 0
+        self._ready = asyncio.Event()
+
+    def put(self, entries: Sequence[T], chars: int) -> None:
+        """Adds entries of so many characters, or drops everything when the reader is too slow. A reader that has lost
+        its place gets nothing more until it has read the table."""
+        if self.lost:
+            pass
+        elif len(self.entries) + len(entries) > BUFFER or self._chars + chars > BUFFER_CHARS:
+            self.entries.clear()
+            self._chars = 0
+            self.lost = True
+        else:
+            self.entries.extend(entries)
+            self._chars += chars
+        self._ready.set()
+
+    def take(self) -> list[T]:
+        """Everything in the buffer, which is empty afterwards."""
+        taken = list(self.entries)
+        self.entries.clear()
+        self._chars = 0
+        return taken
+
+    def lose(self) -> None:
+        """Makes the reader read the table again."""
+        self.entries.clear()
+        self._chars = 0
+        self.lost = True
+        self._ready.set()
+
+    def wake(self) -> None:
+        """Wakes the reader without an entry."""
+        self._ready.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Waits for something to read; False when the time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return False
+        self._ready.clear()
+        return True
+
+
+class Hub:
+    """Who reads which run, and who reads an organisation's activity."""
+
+    def __init__(self) -> None:
+        self._runs: dict[RunKey, list[Subscription[Event]]] = {}
+        self._activity: dict[str, list[Subscription[Activity]]] = {}
+
+    def watch_run(self, org_id: str, run_id: str) -> Subscription[Event]:
+        """Subscribes to one run, which need not exist yet."""
+        subscription: Subscription[Event] = Subscription()
+        self._runs.setdefault((org_id, run_id), []).append(subscription)
+        return subscription
+
+    def leave_run(self, org_id: str, run_id: str, subscription: Subscription[Event]) -> None:
+        """Ends a subscription to one run."""
+        _leave(self._runs, (org_id, run_id), subscription)
+
+    def watch_activity(self, org_id: str) -> Subscription[Activity]:
+        """Subscribes to starts, waits and ends of an organisation's runs."""
+        subscription: Subscription[Activity] = Subscription()
+        self._activity.setdefault(org_id, []).append(subscription)
+        return subscription
+
+    def leave_activity(self, org_id: str, subscription: Subscription[Activity]) -> None:
+        """Ends a subscription to an organisation's activity."""
+        _leave(self._activity, org_id, subscription)
+
+    def publish(self, facts: Written, events: Sequence[Event]) -> None:
+        """Tells the readers what was committed of a run; on the event loop, in commit order."""
+        run_readers = self._runs.get((facts.org_id, facts.id))
+        if run_readers:
+            chars = sum(len(event.data) for event in events)
+            for subscription in run_readers:
+                subscription.run_pk = facts.pk
+                subscription.put(events, chars)
+        readers = self._activity.get(facts.org_id)
+        if readers:
+            found = [
+                Activity(event.cursor, facts.id, facts.workflow_id, event)
+                for event in events
+                if event.cursor is not None
+            ]
+            for reader in readers if found else ():
+                reader.put(found, sum(len(entry.event.data) for entry in found))
+
+    def lose_all(self) -> None:
+        """Makes every reader read the tables again: something may have been committed that nobody was told of."""
+        for run_readers in self._runs.values():
+            for reader in run_readers:
+                reader.lose()
+        for activity_readers in self._activity.values():
+            for one in activity_readers:
+                one.lose()
+
+    def wake_all(self) -> None:
+        """Wakes every reader, so that it can see that the server stops, or that its key was revoked."""
+        for run_readers in self._runs.values():
+            for reader in run_readers:
+                reader.wake()
+        for activity_readers in self._activity.values():
+            for one in activity_readers:
+                one.wake()
+
+
+def _leave(table: dict[K, list[Subscription[T]]], key: K, subscription: Subscription[T]) -> None:
+    left = [other for other in table.get(key, ()) if other is not subscription]
+    if left:
+        table[key] = left
+    else:
+        table.pop(key, None)

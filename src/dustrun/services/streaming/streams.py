@@ -1,0 +1,212 @@
+"""Streams: who may open one, which run it shows, and reading it from the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dustrun import clock, ids
+from dustrun.core.run.state import RUN_FINAL, RunStatus
+from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
+from dustrun.services.access import idempotency
+from dustrun.services.access.api_keys import ids_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.streaming.broadcaster import Activity, Hub
+from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import events as event_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs import stream_tokens as token_rows
+from dustrun.storage.runs.journal import Event
+
+STREAM_PATH = re.compile(
+    r"/v1/(runs/run_[A-Za-z0-9_-]{1,64}/stream|workflows/wf_[a-z0-9]{26}/runs/stream"
+    r"|workflow-runs/stream|activity/stream)"
+)
+FIRST_USE_MS = 60_000
+AFTER_END_MS = 3_600_000
+WITHOUT_END_MS = 86_400_000
+PAGE = 200
+FIRST_PAGE = 20
+PAGE_BYTES = 262_144
+_READ = frozenset({"run:stream"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token, shown once, and the stream that it opens."""
+
+    token: str
+    stream: str
+    use_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a stream must know of its run."""
+
+    pk: int
+    is_final: bool
+    last_seq: int
+
+
+class EventPages:
+    """Pages of one run's events, none much above `PAGE_BYTES`: what a reader that stops reading makes us hold."""
+
+    def __init__(self, database: Database, run_pk: int) -> None:
+        self._database = database
+        self._run_pk = run_pk
+        self._count = FIRST_PAGE
+
+    async def after(self, seq: int) -> list[Event]:
+        """The next page; empty when there is nothing after that place yet."""
+        count = self._count
+        rows = await self._database.read(lambda tx: event_rows.list_after(tx, self._run_pk, seq, count))
+        page = rows[: fitting([len(event.data) for event in rows])]
+        if len(page) < len(rows):
+            self._count = len(page)
+        elif len(rows) == count:
+            self._count = min(count * 4, PAGE)
+        return page
+
+
+def fitting(sizes: Sequence[int]) -> int:
+    """How many of these, from the first, make a page of `PAGE_BYTES`; at least one."""
+    total = 0
+    for index, size in enumerate(sizes):
+        total += size
+        if total > PAGE_BYTES and index:
+            return index
+    return len(sizes)
+
+
+class Streams:
+    """The use cases of streams."""
+
+    def __init__(self, database: Database, writer: Writer, hub: Hub, settings: Settings) -> None:
+        self.hub = hub
+        self.settings = settings
+        self.stopping = False
+        self._database = database
+        self._writer = writer
+        self._waiting: dict[str, int] = {}
+        self._revoked: set[str] = set()
+
+    def stop(self) -> None:
+        """The server stops: streams are dropped, and their readers come back by themselves."""
+        self.stopping = True
+        self.hub.wake_all()
+
+    def end_key(self, key_id: str) -> None:
+        """A key was revoked: what is read with it ends now."""
+        self._revoked.add(key_id)
+        self.hub.wake_all()
+
+    def may_go_on(self, principal: Principal) -> bool:
+        """Whether the key that opened a stream is still good, and the server serves."""
+        is_good = principal.expires_at is None or principal.expires_at > clock.now_ms()
+        return is_good and not self.stopping and principal.key_id not in self._revoked
+
+    def patience_s(self, principal: Principal) -> float:
+        """How long a stream may be quiet: until the next heartbeat, or the key's end."""
+        heartbeat_s = self.settings.stream_heartbeat_s
+        if principal.expires_at is None:
+            return heartbeat_s
+        return max(0.0, min(heartbeat_s, (principal.expires_at - clock.now_ms()) / 1000))
+
+    # --- tokens ---
+
+    async def make_token(self, principal: Principal, stream: str) -> NewToken:
+        """A token for one stream, for clients that cannot set headers."""
+        if not STREAM_PATH.fullmatch(stream):
+            message = "must be the path of a stream, for example /v1/runs/run_1/stream"
+            raise Invalid("That is no stream.", details=[Problem("stream", message)])
+        token = ids.new_secret("st")
+        now = clock.now_ms()
+
+        def unit(tx: Tx) -> NewToken:
+            token_rows.insert(
+                tx,
+                hash=ids.secret_hash(token),
+                key_id=principal.key_id,
+                org_id=principal.org_id,
+                stream=stream,
+                now=now,
+            )
+            return NewToken(token, stream, now + FIRST_USE_MS)
+
+        return await idempotency.write(self._writer, unit)
+
+    async def use_token(self, token: str, stream: str) -> Principal:
+        """The caller behind a stream token; raises `Unauthenticated`."""
+        token_hash = ids.secret_hash(token)
+        row = await self._database.read(lambda tx: token_rows.find(tx, token_hash))
+        now = clock.now_ms()
+        if row is None or row.stream != stream or not await self._is_good(row, now):
+            raise Unauthenticated("The stream token is unknown, expired, or for another stream.")
+        if row.first_used_at is None:
+            await self._writer.write(lambda tx: token_rows.use(tx, token_hash, now))
+        named = ids_of(row.key_workflow_ids)
+        workflow_ids = None if named is None else frozenset(named)
+        return Principal(row.key_id, row.org_id, _READ, workflow_ids, expires_at=row.key_expires_at)
+
+    async def _is_good(self, row: token_rows.TokenRow, now: int) -> bool:
+        if row.key_revoked_at is not None or (row.key_expires_at is not None and row.key_expires_at <= now):
+            return False
+        if row.first_used_at is None:
+            return now - row.created_at <= FIRST_USE_MS
+        if not row.stream.startswith("/v1/runs/"):
+            return now - row.first_used_at <= WITHOUT_END_MS
+        run_id = row.stream.split("/")[3]
+        run = await self._database.read(lambda tx: run_rows.find(tx, row.org_id, run_id))
+        return run is None or run.finished_at is None or now - run.finished_at <= AFTER_END_MS
+
+    async def prune_tokens(self) -> int:
+        """Deletes tokens that can open nothing any more; returns how many.
+
+        One for a run lives as long as the run and an hour, so at least as long as a run may last."""
+        before = clock.now_ms() - AFTER_END_MS - WITHOUT_END_MS - self.settings.max_run_days * 86_400_000
+        return await self._writer.write(lambda tx: token_rows.prune(tx, before))
+
+    # --- reading ---
+
+    async def find_run(self, principal: Principal, run_id: str) -> RunState | None:
+        """The run behind a stream, if it exists yet and the key reaches it."""
+        found = await self._database.read(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
+        if found is None or not principal.may_use_workflow(found[3]):
+            return None
+        return RunState(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
+
+    def events_of(self, run_pk: int) -> EventPages:
+        """A run's events, page by page."""
+        return EventPages(self._database, run_pk)
+
+    async def newest_activity(self, org_id: str) -> int:
+        """The cursor that a new stream over many runs begins behind."""
+        return await self._database.read(lambda tx: event_rows.newest_activity(tx, org_id))
+
+    async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
+        """The next page of starts, waits and ends."""
+        found = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
+        return [Activity(*row) for row in found]
+
+    # --- waiting streams ---
+
+    def begin_waiting(self, key_id: str) -> None:
+        """Counts a stream that waits for its run; raises `TooMany` above the cap."""
+        waiting = self._waiting.get(key_id, 0)
+        if waiting >= self.settings.max_waiting_streams:
+            message = f"This key already has {waiting} streams waiting for runs (setting max_waiting_streams)."
+            raise TooMany(message, code=Code.TOO_MANY_STREAMS, retry_after_s=5)
+        self._waiting[key_id] = waiting + 1
+
+    def end_waiting(self, key_id: str) -> None:
+        """The stream's run has appeared, or the stream has ended."""
+        left = self._waiting[key_id] - 1
+        if left:
+            self._waiting[key_id] = left
+        else:
+            del self._waiting[key_id]

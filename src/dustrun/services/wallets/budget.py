@@ -1,0 +1,304 @@
+"""The ledger of a wallet's policy: judging and reserving in one transaction, settling and releasing afterwards.
+
+`judge_and_reserve` runs inside the unit that writes the intent, its nonce and its signed bytes: units run one after
+another, so with limit L and equal amounts A exactly floor(L / A) succeed. What it needs from outside, the worths, is
+gathered before with `worths_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from dustrun.core.money.dust import DustRefusal, DustRules, check_caps
+from dustrun.core.money.policy import (
+    Allow,
+    Counted,
+    Deny,
+    Facts,
+    Reason,
+    Request,
+    Verdict,
+    WalletPolicy,
+    Worth,
+    count,
+    judge,
+    needs,
+)
+from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
+from dustrun.core.money.policy.judge import judge_fee
+from dustrun.core.money.policy.scope import paid
+from dustrun.core.values.amounts import Asset
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.errors import DustrunError
+from dustrun.sdk.chain import Price
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.money import reservations as rows
+from dustrun.storage.money.reservations import ReservationRow
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A price with the digits of the asset that it is for."""
+
+    price: Price
+    decimals: int
+
+    @property
+    def worth(self) -> Worth:
+        """As the policy counts."""
+        return Worth(self.price.usd, self.decimals)
+
+    def public(self) -> dict[str, Any]:
+        """As JSON; the price is a text."""
+        price = self.price
+        return {
+            "usd": f"{price.usd:f}",
+            "source": price.source,
+            "atMs": price.at_ms,
+            "ageMs": price.age_ms,
+            "decimals": self.decimals,
+        }
+
+
+class Valuer(Protocol):
+    """Who knows what an asset is worth and how many digits it has."""
+
+    async def value(self, asset: Asset) -> Valued:
+        """Raises `Invalid` when nobody prices it, `Temporary` when a source or chain does not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a simulation has spent before, and when by its clock."""
+
+    at_ms: int
+    counted: Counted
+
+
+Values = Mapping[str, Valued]
+_CENT: Final = DustRules(Decimal("0.01"))
+_DUST_USD: Final = "dustUsd"
+_EVER_MS: Final = 2**62
+
+
+class Spending:
+    """What wallets have spent, held against their policies."""
+
+    def __init__(self, valuer: Valuer, dust: DustRules = _CENT) -> None:
+        self._valuer = valuer
+        self._dust = dust
+
+    async def values_of(self, requests: Iterable[Request]) -> dict[str, Valued]:
+        """What the assets of some requests are worth now, by key; what nobody prices is left out, and the policy
+        decides on that. To be called before the unit: it asks chains and price sources."""
+        assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
+        found = await asyncio.gather(*(self._find_value(asset) for asset in assets))
+        return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
+
+    async def _find_value(self, asset: Asset) -> Valued | None:
+        try:
+            return await self._valuer.value(asset)
+        except DustrunError:
+            return None  # unknown, which the verdict says with its reason
+
+    def judge_and_reserve(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
+        is_approved: bool = False,
+        dust_run: str | None = None,
+    ) -> Verdict:
+        """The verdict, and with `Allow` the reservation of `subject_id` (a transaction's or signature's id).
+
+        It raises nothing for a denial, so that the unit can keep the verdict and the recipients that were asked for:
+        the hours of a new recipient begin with the first request. `dust_run` names the dust test that it belongs to:
+        then the caps of dust tests are held too, whatever anybody scaled before.
+        """
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, is_approved)
+        verdict = judge(policy, request, facts)
+        dust_units = self._dust_units(count(request, facts.worths)) if dust_run is not None else 0
+        if dust_run is not None and not isinstance(verdict, Deny):
+            whole = self._dust_units(asked(request, facts.worths))
+            verdict = self._judge_dust(tx, dust_run, dust_units, whole) or verdict
+        if policy is not None:
+            named = {movement.counterparty.lower() for movement in paid(policy, request)}
+            rows.note_recipients(tx, wallet_id, named, now_ms)
+        if isinstance(verdict, Allow):
+            counted = count(request, facts.worths)
+            prices = {key: dumps_text(value.public()) for key, value in values.items()}
+            rows.reserve(
+                tx, wallet_id=wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
+            )
+            if dust_run is not None:
+                units = {_DUST_USD: dust_units}
+                rows.reserve(tx, wallet_id=dust_run, subject_id=subject_id, units=units, prices={}, at_ms=now_ms)
+        return verdict
+
+    def _dust_units(self, counted: Counted) -> int:
+        """What is moved in 1e-18 dollars; what nobody prices counts as one target."""
+        return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
+
+    def _judge_dust(self, tx: Tx, dust_run: str, units: int, whole: int) -> Deny | None:
+        """`whole` is with the approval of a swap, which counts once, with the swap, and is dust all the same."""
+        spent = rows.spent_in_window(tx, dust_run, _DUST_USD, _EVER_MS, 0)
+        try:
+            check_caps(self._dust, whole, 0)
+            check_caps(self._dust, units, spent)
+        except DustRefusal as refusal:
+            return Deny((Reason("dust", refusal.message),))
+        return None
+
+    def judge_simulated(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        now_ms: int,
+        earlier: Sequence[Earlier] = (),
+    ) -> tuple[Verdict, Counted]:
+        """The verdict in a simulation: against the ledger and the run's own earlier simulated spends, reserving
+        nothing; each counts for one window of the simulation's clock. The second value is what it counts, to be
+        handed in as one of `earlier` next time."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        spent = {
+            (measure, window_ms): units
+            + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
+            for (measure, window_ms), units in facts.spent.items()
+        }
+        verdict = judge(policy, request, Facts(now_ms, facts.worths, spent, facts.first_seen))
+        return verdict, Counted() if isinstance(verdict, Deny) else count(request, facts.worths)
+
+    def judge_replacement(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
+    ) -> Verdict:
+        """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
+        Only ceilings and limits of fees are looked at: what it moves is reserved already."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
+        spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
+        verdict = _judge_fee(policy, request, replace(facts, spent=spent))
+        if isinstance(verdict, Allow):
+            rows.change_open(tx, subject_id, _fees(request, facts))
+        return verdict
+
+    def judge_fill(
+        self,
+        tx: Tx,
+        *,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        subject_id: str,
+        now_ms: int,
+    ) -> Verdict:
+        """Whether a transfer of nothing that fills a gap may bid what `request` says; with `Allow` its fee is reserved,
+        which is all that it moves."""
+        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        verdict = _judge_fee(policy, request, facts)
+        if isinstance(verdict, Allow):
+            fees = _fees(request, facts)
+            rows.reserve(tx, wallet_id=wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=now_ms)
+        return verdict
+
+    def _facts(
+        self,
+        tx: Tx,
+        wallet_id: str,
+        policy: WalletPolicy | None,
+        request: Request,
+        values: Values,
+        now_ms: int,
+        is_approved: bool,
+    ) -> Facts:
+        worths = {key: value.worth for key, value in values.items()}
+        if policy is None:
+            return Facts(now_ms, worths)
+        spent = {
+            (measure, window_ms): rows.spent_in_window(tx, wallet_id, measure, window_ms, now_ms)
+            for measure, window_ms in needs(policy)
+        }
+        seen: dict[str, int] = {}
+        if policy.new_recipient_hours:
+            seen = rows.first_seen(tx, wallet_id, {one.counterparty.lower() for one in paid(policy, request)})
+        return Facts(now_ms, worths, spent, seen, is_approved)
+
+
+def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+    """The transaction is final: what it moved counts for one window from now, with the fee that it really paid.
+    `fee_units` None: a signature, or a fee that is not known, which counts as reserved."""
+    found = rows.list_of_subject(tx, subject_id)
+    rows.settle(tx, found, _paid_fee(found, fee_units), at_ms)
+
+
+def release(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
+    """Nothing was moved for good: a final revert, or our own cancel is final. The network's fee stays counted."""
+    found = rows.list_of_subject(tx, subject_id)
+    fees = [row for row in found if is_gas(row.measure)]
+    rows.settle(tx, fees, _paid_fee(found, fee_units), at_ms)
+    rows.release(tx, [row for row in found if not is_gas(row.measure)], at_ms)
+
+
+def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, int]:
+    """The gas measures with what was really paid; US dollars in proportion, rounded up."""
+    if fee_units is None:
+        return {}
+    fees: dict[str, int] = {}
+    reserved = next((row for row in found if row.measure.startswith("gas:")), None)
+    for row in found:
+        if row is reserved:
+            fees[row.measure] = fee_units
+        elif row.measure == GAS_USD and reserved is not None and reserved.units:
+            fees[row.measure] = -(-row.units * fee_units // reserved.units)
+    return fees
+
+
+def with_fee(counted: Counted, fee_units: int) -> Counted:
+    """What a simulated transaction counts once it is final: the fee that it paid, as `settle` counts it."""
+    reserved = next((measure for measure in counted.units if measure.startswith("gas:")), None)
+    if reserved is None:
+        return counted
+    units = {**counted.units, reserved: fee_units}
+    if GAS_USD in units and counted.units[reserved]:
+        units[GAS_USD] = -(-units[GAS_USD] * fee_units // counted.units[reserved])
+    return replace(counted, units=units)
+
+
+def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> None:
+    """To be called in the unit that stores a policy: whom it names is known to the wallet from now on."""
+    named = {entry.rpartition(":")[2].lower() for entry in policy.recipients}
+    rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
+
+
+def _judge_fee(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
+    """What a policy says of a fee alone; without a policy it says what it says of everything."""
+    if policy is None:
+        return judge(None, request, facts)
+    denied = tuple(judge_fee(policy, request, facts))
+    return Deny(denied) if denied else Allow(())
+
+
+def _fees(request: Request, facts: Facts) -> dict[str, int]:
+    return {name: units for name, units in count(request, facts.worths).units.items() if is_gas(name)}

@@ -1,0 +1,156 @@
+"""Policies of wallets: reading and changing them. What tightens works at once; what loosens needs `wallet:admin` and
+may come into force later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic.alias_generators import to_camel
+
+from dustrun import clock
+from dustrun.core.money.policy.compare import what_is_looser
+from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.values import exact_json
+from dustrun.errors import Bug, Code, Conflict, Forbidden, Invalid, Problem
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.wallets.budget import note_policy
+from dustrun.services.wallets.wallets import get_wallet
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import wallets as rows
+from dustrun.storage.money.wallets import PolicyRow
+
+_FURTHEST_MS: Final = 366 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The version in force, and the one that will come into force, if any. `newest` is the highest version."""
+
+    in_force: PolicyRow
+    pending: PolicyRow | None
+    newest: int
+
+
+class WalletPolicies:
+    """The use cases of policies. `least_delay_ms` is how long every loosening waits."""
+
+    def __init__(self, database: Database, writer: Writer, least_delay_ms: int) -> None:
+        self._database = database
+        self._writer = writer
+        self._least_delay_ms = least_delay_ms
+
+    async def get(self, principal: Principal, wallet_id: str) -> Policies:
+        """The policy of a wallet; raises `NotFound`."""
+
+        def query(tx: Tx) -> Policies:
+            get_wallet(tx, principal, wallet_id)
+            return _policies(tx, wallet_id)
+
+        return await self._database.read(query)
+
+    async def history(self, principal: Principal, wallet_id: str, paging: Paging) -> Page[PolicyRow]:
+        """Every version, newest first."""
+
+        def query(tx: Tx) -> list[PolicyRow]:
+            get_wallet(tx, principal, wallet_id)
+            return rows.list_policies(tx, wallet_id, limit=paging.peek, offset=paging.offset)
+
+        return page_of(await self._database.read(query), paging)
+
+    async def put(
+        self,
+        principal: Principal,
+        wallet_id: str,
+        policy: WalletPolicy,
+        *,
+        expected_version: int | None,
+        effective_at: int | None,
+    ) -> Policies:
+        """Stores a policy as the next version, which also cancels one that waits to come into force.
+
+        Raises `Conflict` when `expected_version` is not the newest, `Forbidden` for a loosening without
+        `wallet:admin`, and `Invalid` for an instant that cannot be.
+        """
+        document = exact_json.dumps_text(policy.model_dump(mode="json", by_alias=True))
+
+        def unit(tx: Tx) -> Policies:
+            wallet = get_wallet(tx, principal, wallet_id)
+            if wallet.archived_at is not None:
+                raise Conflict(f'The wallet "{wallet.name}" is archived.', code=Code.WALLET_CANNOT_SIGN)
+            before = _policies(tx, wallet_id)
+            _check_version(before, expected_version)
+            if before.pending is None and before.in_force.document == document:
+                return before
+            looser = what_is_looser(read_policy(before.in_force.document), policy)
+            now = clock.now_ms()
+            begins = self._begin(principal, looser, effective_at, now)
+            rows.cancel_pending(tx, wallet_id, now_ms=now)
+            row = PolicyRow(
+                wallet_id=wallet_id,
+                version=before.newest + 1,
+                document=document,
+                is_looser=int(bool(looser)),
+                effective_at=begins,
+                created_by=principal.key_id,
+                created_at=now,
+            )
+            rows.add_policy(tx, row)
+            note_policy(tx, wallet_id, policy, now)
+            audit.record(
+                tx,
+                principal,
+                "wallet.policy",
+                wallet_id,
+                version=row.version,
+                looser=_names(looser),
+                effectiveAt=clock.to_rfc3339(begins),
+            )
+            return _policies(tx, wallet_id)
+
+        return await idempotency.write(self._writer, unit)
+
+    def _begin(self, principal: Principal, looser: list[str], wanted: int | None, now: int) -> int:
+        """When a change comes into force."""
+        if not looser:
+            if wanted is not None and wanted > now:
+                raise _invalid("effectiveAt", "must be absent: this policy loosens nothing, so it works at once")
+            return now
+        if not principal.may("wallet:admin"):
+            listed = ", ".join(_names(looser))
+            raise Forbidden(
+                f'This policy loosens the one in force ({listed}); that needs the permission "wallet:admin".',
+                details=[Problem(f"policy.{name}", "is looser than before") for name in _names(looser)],
+            )
+        earliest = now + self._least_delay_ms
+        if wanted is None:
+            return earliest
+        if wanted > now + _FURTHEST_MS:
+            raise _invalid("effectiveAt", "must be within a year")
+        return max(wanted, earliest)
+
+
+def _policies(tx: Tx, wallet_id: str) -> Policies:
+    now = clock.now_ms()
+    in_force, newest = rows.find_policy(tx, wallet_id, now), rows.find_newest_policy(tx, wallet_id)
+    if in_force is None or newest is None:
+        raise Bug(f'The wallet "{wallet_id}" has no policy.')
+    return Policies(in_force, newest if newest.is_pending(now) else None, newest.version)
+
+
+def _check_version(before: Policies, expected: int | None) -> None:
+    if expected is not None and expected != before.newest:
+        message = f"The policy is at version {before.newest}, not {expected}; read it again."
+        raise Conflict(message, code=Code.POLICY_VERSION_MOVED)
+
+
+def _names(looser: list[str]) -> list[str]:
+    return [to_camel(name) for name in looser]
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid("The request body is not valid.", details=[Problem(field, message)])

@@ -1,0 +1,314 @@
+"""Wallets: making, importing, exporting, renaming and archiving them. No key leaves through here but in an export,
+which is encrypted under the caller's own password and audited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from dustrun import clock, ids
+from dustrun.core.money.policy.document import WalletPolicy
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.sdk.chain import WalletView
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.wallets.signers import Signers
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.money import wallets as rows
+from dustrun.storage.money.wallets import ENV, LOCAL, REMOTE, WATCH, PolicyRow, WalletRow
+from dustrun.wallets import keystore
+from dustrun.wallets.keys import key_of_number
+from dustrun.wallets.secp256k1 import SecretKey
+from dustrun.wallets.signer import Signer
+
+_LISTED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class NewWallet:
+    """What a wallet shall be called, and whether it becomes the default."""
+
+    name: str
+    description: str | None = None
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A wallet's key under the caller's password."""
+
+    wallet: WalletRow
+    keystore: dict[str, Any]
+
+
+class Wallets:
+    """The use cases of wallets."""
+
+    def __init__(self, database: Database, writer: Writer, signers: Signers) -> None:
+        self._database = database
+        self._writer = writer
+        self._signers = signers
+
+    def signer_of(self, wallet: WalletRow) -> Signer:
+        """The signer of a wallet; see `Signers.signer_of`."""
+        return self._signers.signer_of(wallet)
+
+    async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
+        """What an action may know of a wallet that can sign; without an id, of the organisation's default."""
+        row = await self.find_signing(org_id, wallet_id)
+        return None if row is None else WalletView(row.id, row.name, row.address)
+
+    async def find_signing(self, org_id: str, wallet_id: str | None) -> WalletRow | None:
+        """The wallet, or the default one, when it can sign."""
+
+        def query(tx: Tx) -> WalletRow | None:
+            return rows.find_default(tx, org_id) if wallet_id is None else rows.find(tx, org_id, wallet_id)
+
+        row = await self._database.read(query)
+        return row if row is not None and row.can_sign else None
+
+    async def create(self, principal: Principal, new: NewWallet) -> WalletRow:
+        """A wallet with a fresh key of our own."""
+        principal.need_every_wallet("make wallets")
+        return await self._add_key(principal, new, _new_key(), "wallet.create")
+
+    async def add_key(self, principal: Principal, new: NewWallet, read: Callable[[], SecretKey]) -> WalletRow:
+        """A wallet with a key that the caller brings; `read` works it out, off the event loop. Raises `Conflict` for
+        a key that a wallet holds already."""
+        principal.need_every_wallet("import wallets")
+        return await self._add_key(principal, new, await self._signers.slowly(read), "wallet.import")
+
+    async def _add_key(self, principal: Principal, new: NewWallet, key: SecretKey, action: str) -> WalletRow:
+        row = _row(principal, new, LOCAL, key.address())
+        await self._signers.prepare()
+
+        def seal(tx: Tx) -> str:
+            return self._signers.seal(tx, row.org_id, row.id, key, row.address)
+
+        try:
+            return await self._insert(principal, new, row, action, seal)
+        finally:
+            key.wipe()
+
+    async def add_remote(self, principal: Principal, new: NewWallet, signer: str, address: str | None) -> WalletRow:
+        """A wallet whose key a signer elsewhere holds; it must say that it has the address, or have one only."""
+        principal.need_every_wallet("make wallets")
+        principal.need("wallet:admin")
+        known = await self._signers.remote(principal.org_id, signer).addresses()
+        if address is None and len(known) == 1:
+            address = known[0]
+        if address is None or address not in known:
+            listed = ", ".join(known[:_LISTED]) or "none"
+            raise _invalid("address", f'must be one that the signer "{signer}" has: {listed}')
+        return await self._insert(principal, new, _row(principal, new, REMOTE, address, signer), "wallet.create")
+
+    async def add_variable(self, principal: Principal, new: NewWallet, name: str) -> WalletRow:
+        """A wallet whose key is in an environment variable of the server; for development."""
+        principal.need_every_wallet("make wallets")
+        principal.need("wallet:admin")
+        key = self._signers.variable(principal.org_id, name)
+        row = _row(principal, new, ENV, key.address(), name)
+        key.wipe()
+        return await self._insert(principal, new, row, "wallet.create")
+
+    async def watch(self, principal: Principal, new: NewWallet, address: str) -> WalletRow:
+        """A wallet that signs nothing: its balances are shown."""
+        principal.need_every_wallet("make wallets")
+        if new.is_default:
+            raise _invalid("isDefault", "must be false: a wallet that only watches signs nothing")
+        return await self._insert(principal, new, _row(principal, new, WATCH, address), "wallet.create")
+
+    async def _insert(
+        self,
+        principal: Principal,
+        new: NewWallet,
+        row: WalletRow,
+        action: str,
+        seal: Callable[[Tx], str] | None = None,
+    ) -> WalletRow:
+        def unit(tx: Tx) -> WalletRow:
+            _check_free(tx, row)
+            rows.insert(tx, replace(row, sealed=seal(tx)) if seal is not None else row)
+            rows.add_policy(tx, first_policy(row))
+            if row.can_sign and (new.is_default or rows.find_default(tx, row.org_id) is None):
+                rows.make_default(tx, row.org_id, row.id, at_ms=row.created_at)
+            audit.record(tx, principal, action, row.id, name=row.name, kind=row.kind, address=row.address)
+            return get_wallet(tx, principal, row.id)
+
+        return await idempotency.write(self._writer, unit, creates=("walletId", row.id))
+
+    async def get(self, principal: Principal, wallet_id: str) -> WalletRow:
+        """One wallet; raises `NotFound`, also for one that the key does not reach."""
+        return await self._database.read(lambda tx: get_wallet(tx, principal, wallet_id))
+
+    async def list_page(self, principal: Principal, paging: Paging, *, with_archived: bool) -> Page[WalletRow]:
+        """The wallets that the key reaches, the default first, then newest first."""
+
+        def query(tx: Tx) -> list[WalletRow]:
+            if principal.wallet_ids is not None:
+                named = sorted(principal.wallet_ids)
+                found = rows.list_named(tx, principal.org_id, named, with_archived=with_archived)
+                return found[paging.offset : paging.offset + paging.peek]
+            return rows.list_page(
+                tx, principal.org_id, with_archived=with_archived, limit=paging.peek, offset=paging.offset
+            )
+
+        return page_of(await self._database.read(query), paging)
+
+    async def rename(
+        self, principal: Principal, wallet_id: str, *, name: str | None, description: str | None
+    ) -> WalletRow:
+        """Changes the name or the description; what is None stays."""
+
+        def unit(tx: Tx) -> WalletRow:
+            row = _get_open(tx, principal, wallet_id)
+            wanted = (name or row.name, row.description if description is None else description)
+            if wanted != (row.name, row.description):
+                rows.change(tx, row.id, name=wanted[0], description=wanted[1], at_ms=clock.now_ms())
+                audit.record(tx, principal, "wallet.rename", row.id, name=wanted[0])
+            return get_wallet(tx, principal, wallet_id)
+
+        return await idempotency.write(self._writer, unit)
+
+    async def make_default(self, principal: Principal, wallet_id: str) -> WalletRow:
+        """Makes it the wallet of nodes that name none; raises `Conflict` for one that cannot sign."""
+        principal.need_every_wallet("say which wallet is the default")
+
+        def unit(tx: Tx) -> WalletRow:
+            row = _get_open(tx, principal, wallet_id)
+            if not row.can_sign:
+                message = f'The wallet "{row.name}" only watches its address; it cannot be the default.'
+                raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
+            if not row.is_default:
+                rows.make_default(tx, row.org_id, row.id, at_ms=clock.now_ms())
+                audit.record(tx, principal, "wallet.default", row.id)
+            return get_wallet(tx, principal, wallet_id)
+
+        return await idempotency.write(self._writer, unit)
+
+    async def export(self, principal: Principal, wallet_id: str, password: str) -> Exported:
+        """The key of a wallet that this server holds, as a keystore under the caller's password."""
+        row = await self.get(principal, wallet_id)
+        if row.kind != LOCAL:
+            message = f'The server does not hold the key of the wallet "{row.name}"; there is nothing to export.'
+            raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
+        key = await self._signers.unlock(row)
+        try:
+            made = await self._signers.slowly(lambda: keystore.encrypt(key, password, row.address))
+        finally:
+            key.wipe()
+
+        def unit(tx: Tx) -> Exported:
+            audit.record(tx, principal, "wallet.export", row.id)
+            return Exported(row, made)
+
+        return await idempotency.write(self._writer, unit)
+
+    async def archive(self, principal: Principal, wallet_id: str, *, force: bool) -> WalletRow:
+        """Ends a wallet. Raises `Conflict` for the default one, while it has open transactions, and, unless `force`,
+        while workflows name it; says which."""
+
+        def unit(tx: Tx) -> WalletRow:
+            row = get_wallet(tx, principal, wallet_id)
+            if row.archived_at is not None:
+                return row
+            _check_unused(tx, row, force=force)
+            rows.archive(tx, row.id, at_ms=clock.now_ms())
+            audit.record(tx, principal, "wallet.archive", row.id, force=force)
+            return get_wallet(tx, principal, wallet_id)
+
+        return await idempotency.write(self._writer, unit, lambda row: self._signers.forget(row.id))
+
+
+def _new_key() -> SecretKey:
+    while True:
+        try:
+            return key_of_number(int.from_bytes(ids.new_entropy(32), "big"))
+        except ValueError:  # one number in 2**128 is none
+            continue
+
+
+def _row(principal: Principal, new: NewWallet, kind: str, address: str, signer: str | None = None) -> WalletRow:
+    now = clock.now_ms()
+    return WalletRow(
+        id=ids.new_id("wal"),
+        org_id=principal.org_id,
+        name=new.name,
+        description=new.description,
+        kind=kind,
+        address=address,
+        held_address=None if kind == WATCH else address,
+        is_default=0,
+        signer=signer,
+        sealed=None,
+        created_by=principal.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def first_policy(wallet: WalletRow) -> PolicyRow:
+    """The policy of a new wallet: empty, so that it denies everything."""
+    return PolicyRow(
+        wallet_id=wallet.id,
+        version=1,
+        document=exact_json.dumps_text(WalletPolicy().model_dump(mode="json", by_alias=True)),
+        is_looser=0,
+        effective_at=wallet.created_at,
+        created_by=wallet.created_by,
+        created_at=wallet.created_at,
+    )
+
+
+def get_wallet(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
+    """A wallet that the key reaches, archived ones too; raises `NotFound`."""
+    row = rows.find(tx, principal.org_id, wallet_id) if principal.may_use_wallet(wallet_id) else None
+    if row is None:
+        raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
+    return row
+
+
+def _get_open(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
+    row = get_wallet(tx, principal, wallet_id)
+    if row.archived_at is not None:
+        raise Conflict(f'The wallet "{row.name}" is archived.', code=Code.WALLET_CANNOT_SIGN)
+    return row
+
+
+def _check_free(tx: Tx, row: WalletRow) -> None:
+    same = rows.find_same(tx, row.org_id, row.address)
+    if same is not None:
+        found = {"field": "address", "message": f'the wallet "{same.name}" has it', "id": same.id}
+        raise Conflict("A wallet has that address already.", code=Code.WALLET_ADDRESS_TAKEN, details=[found])
+    if row.held_address is not None and rows.find_holder(tx, row.held_address) is not None:
+        raise Conflict(
+            "A wallet of another organisation of this server signs with that key. Two writers of one key would take "
+            "each other's nonces; use another key.",
+            code=Code.WALLET_ADDRESS_TAKEN,
+            details=[Problem("address", "is held elsewhere on this server")],
+        )
+
+
+def _check_unused(tx: Tx, row: WalletRow, *, force: bool) -> None:
+    if row.is_default:
+        message = f'The wallet "{row.name}" is the default; make another one the default first.'
+        raise Conflict(message, code=Code.WALLET_IN_USE)
+    still = rows.list_open(tx, row.id, limit=_LISTED)
+    if still:
+        details = [{"field": "transactions", "message": "is not over", "id": found} for found in still]
+        message = f'The wallet "{row.name}" has open transactions or signatures; wait for them, or cancel them.'
+        raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
+    users = [] if force else rows.list_users(tx, row.org_id, row.id, limit=_LISTED)
+    if users:
+        details = [{"field": "workflows", "message": f'"{name}" names it', "id": found} for found, name in users]
+        message = f'Workflows name the wallet "{row.name}"; change them, or send force=true.'
+        raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid("The request body is not valid.", details=[Problem(field, message)])

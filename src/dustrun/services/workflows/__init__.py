@@ -1,0 +1,1 @@
+"""Workflows and their versions: save, publish, archive, import, export, compile."""

@@ -1,0 +1,89 @@
+"""Compiled versions, kept in memory: a version never changes, so its program is compiled once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dustrun.catalog import Catalog
+from dustrun.core import validate
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.program import Program, compile_program
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.services.problems import problems_of
+from dustrun.storage.db.database import Database
+from dustrun.storage.workflows import versions
+
+_KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A definition's problems and, without an error among them, its program and its triggers' settings."""
+
+    definition: Definition
+    problems: tuple[Problem, ...]
+    program: Program | None
+    trigger_configs: dict[str, BaseModel]
+
+    def runnable(self) -> Program:
+        """The program, or `Invalid` with every problem."""
+        if self.program is None:
+            raise Invalid(
+                "The workflow definition does not validate.", code=Code.DEFINITION_INVALID, details=self.problems
+            )
+        return self.program
+
+
+class Programs:
+    """The compiled versions of workflows, the least recently used dropped first."""
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._specs = catalog.specs()
+        self._kept: OrderedDict[tuple[str, int], Compiled] = OrderedDict()
+
+    def find_kept(self, workflow_id: str, version: int) -> Compiled | None:
+        """A compiled version if it is in memory."""
+        compiled = self._kept.get((workflow_id, version))
+        if compiled is not None:
+            self._kept.move_to_end((workflow_id, version))
+        return compiled
+
+    async def find(self, workflow_id: str, version: int) -> Compiled | None:
+        """A compiled version, from memory or from the store; None when the workflow has no such version."""
+        compiled = self.find_kept(workflow_id, version)
+        if compiled is not None:
+            return compiled
+        row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
+        if row is None:
+            return None
+        compiled = self.compile(exact_json.loads(row.definition))
+        self._kept[(workflow_id, version)] = compiled
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return compiled
+
+    def compile(self, document: Any) -> Compiled:
+        """Compiles a definition from plain data; raises `Invalid` when it has not even the shape of one."""
+        try:
+            definition = Definition.model_validate(document)
+        except ValidationError as error:
+            found = problems_of(error.errors(include_url=False), model=Definition)
+            raise Invalid("The definition is not valid.", code=Code.DEFINITION_INVALID, details=found) from None
+        problems = tuple(validate.check(definition, self._specs))
+        if any(problem.severity == "error" for problem in problems):
+            return Compiled(definition, problems, None, {})
+        program = compile_program(definition, self._specs)
+        configs = {
+            node_id: self._specs[definition.nodes[node_id].type].payload.model_validate(
+                definition.nodes[node_id].payload
+            )
+            for node_id in definition.trigger_node_ids
+        }
+        return Compiled(definition, problems, program, configs)

@@ -1,0 +1,244 @@
+"""A workflow as one portable file: JSON or YAML, without secrets and without ids of the organisation it comes from.
+
+What points outside is written as `unbound:<name>` and listed under `references`. An import makes a draft and executes
+nothing; what is not bound by then stays `unbound:`, which validation refuses, so it can neither be published nor run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from dustrun.core.values import exact_json, exact_yaml
+from dustrun.core.values.exact_json import JsonError
+from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.definition import UNBOUND, Definition
+from dustrun.core.workflow.specs import Specs
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.sdk.fields import hinted_fields
+from dustrun.services.problems import problems_of
+from dustrun.services.workflows.workflows import Workflow
+
+FORMAT = 1
+SELF = "self"
+MAX_NAME = 100
+_ID = re.compile(r"(conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}")
+_KINDS = {"conn": "connector", "wal": "wallet", "wf": "workflow"}
+_SECRET_NAME = re.compile(
+    r"(authorization|cookie|secret|password|passphrase|api[_-]?key|private[_-]?key|mnemonic"
+    r"|(access|auth|bearer|refresh|session|bot)[_-]?token)$|^x-.*(token|key)$",
+    re.IGNORECASE,
+)
+_SECRET_SHAPE = re.compile(
+    r"^(bearer|basic) \S{8}|\b(sk|st|whsec|ghp|xox[abp])[_-][a-z0-9_-]{16}"
+    r"|[?&](token|access_token|secret|api_?key|signature)=[^&{]{4}",
+    re.IGNORECASE,
+)
+_FILE_NAME = re.compile(r"[^a-z0-9]+")
+
+
+class Reference(Fields):
+    """Something outside of the file that the definition needs."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME, description="What stands behind `unbound:` in the definition.")
+    kind: str = Field(max_length=64, description="connector, wallet, workflow, secret, self (this workflow) or other.")
+    type: str | None = Field(None, max_length=128, description="Type of a connector.")
+    fields: tuple[str, ...] = Field((), description="Where it is needed, by path.")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file's text and the name to save it under."""
+
+    format: str
+    file_name: str
+    content: str
+
+
+@dataclass(slots=True)
+class _Names:
+    """The names given so far, and where each is needed. `taken` are those that the definition holds already."""
+
+    taken: frozenset[str]
+    by_value: dict[tuple[str, str], str] = field(default_factory=dict)
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def name(self, kind: str, value: str, path: str, type_: str | None = None) -> str:
+        """`unbound:connector-1` for the first connector, and the same for the same one again; each secret has its
+        own."""
+        known = self.by_value.get((kind, value)) if kind != "secret" else None
+        if known is None:
+            names = (f"{kind}-{number}" for number in itertools.count(1))
+            taken = self.taken | self.references.keys()
+            known = SELF if kind == SELF else next(name for name in names if name not in taken)
+            self.by_value[(kind, value)] = known
+        self.keep(known, kind, path, type_)
+        return f"{UNBOUND}{known}"
+
+    def keep(self, name: str, kind: str, path: str, type_: str | None = None) -> None:
+        """Lists a place where a name is needed."""
+        about = {"name": name, "kind": kind, **({"type": type_} if type_ else {}), "fields": []}
+        self.references.setdefault(name, about)["fields"].append(path)
+
+
+def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
+    """The file of the version that `workflow` shows, as `json` or `yaml`."""
+    row = workflow.row
+    definition = exact_json.loads(workflow.version.definition)
+    names = _Names(frozenset(_unbound_names(definition)))
+    for node_id, node in definition["nodes"].items():
+        _strip_node(node, f"nodes.{node_id}", row.id, names, _secret_fields(node["type"], specs))
+    document: dict[str, Any] = {"dustrunWorkflow": FORMAT, "name": row.name}
+    optional = {
+        "description": row.description or None,
+        "maxRuns": row.max_runs,
+        "cooldownMs": row.cooldown_ms,
+        "requireRehearsal": row.require_rehearsal if row.require_rehearsal != "none" else None,
+        "concurrency": None if row.concurrency is None else exact_json.loads(row.concurrency),
+        "enforceRehearsal": None if row.enforce_rehearsal is None else exact_json.loads(row.enforce_rehearsal),
+        "uiMetadata": None if row.ui_metadata is None else exact_json.loads(row.ui_metadata),
+    }
+    document |= {name: value for name, value in optional.items() if value is not None}
+    document["definition"] = definition
+    if names.references:
+        document["references"] = list(names.references.values())
+    content = exact_yaml.dumps(document) if format_ == "yaml" else exact_json.dumps_pretty(document)
+    stem = _FILE_NAME.sub("-", row.name.lower()).strip("-")[:60] or "workflow"
+    return Exported(format_, f"{stem}.{format_}", content)
+
+
+def _unbound_names(value: Any) -> Iterator[str]:
+    """The names in a definition that an earlier import left unbound."""
+    if isinstance(value, str):
+        if value.startswith(UNBOUND):
+            yield value.removeprefix(UNBOUND)
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _unbound_names(item)
+
+
+def _keep(value: str, path: str, names: _Names, type_: str | None = None) -> None:
+    name = value.removeprefix(UNBOUND)
+    if 1 <= len(name) <= MAX_NAME:
+        kind = SELF if name == SELF else name.rpartition("-")[0]
+        names.keep(name, kind if kind in (SELF, "secret", *_KINDS.values()) else "other", path, type_)
+
+
+def _secret_fields(type_: str, specs: Specs) -> frozenset[str]:
+    """The payload's fields that the node's type marks as secret."""
+    return hinted_fields(specs[type_].payload, "x-secret") if type_ in specs else frozenset()
+
+
+def _strip_node(node: dict[str, Any], path: str, own_id: str, names: _Names, secret_fields: frozenset[str]) -> None:
+    connector = node.get("connector")
+    if connector and connector["id"].startswith(UNBOUND):
+        _keep(connector["id"], f"{path}.connector.id", names, connector["type"])
+    elif connector:
+        kind = "wallet" if connector["type"] == "wallet" else "connector"
+        connector["id"] = names.name(kind, connector["id"], f"{path}.connector.id", connector["type"])
+    for part in ("payload", "pinned"):
+        if part in node:
+            node[part] = _strip(node[part], f"{path}.{part}", own_id, names, secret_fields if part == "payload" else ())
+
+
+def _strip(value: Any, path: str, own_id: str, names: _Names, secret_fields: Any = (), *, secret: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _strip(item, f"{path}.{key}", own_id, names, secret=secret or _is_secret(key, secret_fields))
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_strip(item, f"{path}[{index}]", own_id, names, secret=secret) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    if value.startswith(UNBOUND):
+        _keep(value, path, names)
+        return value
+    if value == own_id:
+        return names.name(SELF, value, path)
+    found = _ID.fullmatch(value)
+    if found:
+        return names.name(_KINDS[found[1]], value, path)
+    if value and "{{" not in value and (secret or _SECRET_SHAPE.search(value)):
+        return names.name("secret", value, path)
+    return value
+
+
+def _is_secret(key: str, secret_fields: Iterable[str]) -> bool:
+    return key in secret_fields or _SECRET_NAME.search(key) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read. `content` is all but its format, definition and references, still to be checked;
+    the definition is bound as far as it goes, and `to_bind` is what is left."""
+
+    content: dict[str, Any]
+    definition: Definition
+    to_bind: list[Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A draft made of a file, what is left to bind, and what validation says of it."""
+
+    workflow: Workflow
+    to_bind: list[Reference]
+    problems: list[Problem]
+
+
+def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
+    """Reads a file and binds its references; raises `Invalid` when it is none, or its definition has no shape."""
+    document = _document(text)
+    references = _references(document.pop("references", []))
+    known = {reference.name for reference in references} - {SELF}
+    unknown = [name for name in bindings if name not in known]
+    if unknown:
+        message = f"the file has no such reference; it has: {', '.join(sorted(known)) or 'none'}"
+        raise Invalid("A binding fits nothing.", details=[Problem(f"bindings.{name}", message) for name in unknown])
+    values = {f"{UNBOUND}{name}": value for name, value in bindings.items()} | {f"{UNBOUND}{SELF}": own_id}
+    try:
+        definition = Definition.model_validate(_bound(document.pop("definition", None), values))
+    except ValidationError as error:
+        details = problems_of(error.errors(), whole="definition", model=Definition)
+        raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=details) from None
+    return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
+
+
+def _document(text: str) -> dict[str, Any]:
+    text = text.removeprefix("\ufeff")
+    try:
+        document = exact_json.loads_unique(text) if text.lstrip().startswith("{") else exact_yaml.loads(text)
+    except JsonError as error:
+        raise _unreadable(str(error)) from None
+    if not isinstance(document, dict) or "dustrunWorkflow" not in document:
+        raise _unreadable("it has no `dustrunWorkflow`, so it is no exported workflow")
+    version = document.pop("dustrunWorkflow")
+    if version != FORMAT or isinstance(version, bool):
+        raise _unreadable(f"its format is {str(version)[:20]}, and this server reads {FORMAT}")
+    return document
+
+
+def _unreadable(why: str) -> Invalid:
+    return Invalid("The file cannot be read.", details=[Problem("content", why)])
+
+
+def _references(found: Any) -> list[Reference]:
+    try:
+        return TypeAdapter(list[Reference]).validate_python(found)
+    except ValidationError as error:
+        details = problems_of(error.errors(), whole="references", model=Reference)
+        raise Invalid("The file's references cannot be read.", details=details) from None
+
+
+def _bound(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _bound(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bound(item, values) for item in value]
+    return values.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,152 @@
+"""The numbered versions of a workflow: making one, reading them, and what differs between two."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from dustrun import clock
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
+from dustrun.errors import Code, NotFound
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.workflows import versions as rows
+from dustrun.storage.workflows import workflows
+from dustrun.storage.workflows.versions import VersionRow
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+
+def document_of(definition: Definition) -> dict[str, Any]:
+    """The definition as its author wrote it: wire names, keys in order, nothing that was left to a default."""
+    return definition.model_dump(by_alias=True, exclude_unset=True)
+
+
+def hash_of(document: dict[str, Any]) -> str:
+    """Equal for documents that are equal as canonical JSON."""
+    return hashlib.sha256(exact_json.dumps(document, canonical=True)).hexdigest()
+
+
+def _spaced(names: set[str]) -> str:
+    return f" {' '.join(sorted(names))} " if names else ""
+
+
+def make_version(workflow_id: str, number: int, definition: Definition, by: str) -> VersionRow:
+    """A version to be inserted, with what lists and filters read of it."""
+    document = document_of(definition)
+    nodes = definition.nodes
+    first = nodes.get(definition.trigger_node_ids[0])
+    return VersionRow(
+        workflow_id=workflow_id,
+        version=number,
+        definition=exact_json.dumps_text(document),
+        definition_hash=hash_of(document),
+        trigger_type=first.type if first else "",
+        node_types=_spaced({node.type for node in nodes.values()}),
+        connector_types=_spaced({node.connector.type for node in nodes.values() if node.connector}),
+        node_count=len(nodes),
+        created_by=by,
+        created_at=clock.now_ms(),
+    )
+
+
+def get_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow:
+    """The workflow of the caller's organisation, if the key reaches it; raises `NotFound`."""
+    principal.need_workflow(workflow_id)
+    row = workflows.find(tx, principal.org_id, workflow_id)
+    if row is None:
+        raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+    return row
+
+
+def get_version(tx: Tx, row: WorkflowRow, number: int) -> VersionRow:
+    """That version of the workflow; raises `NotFound`."""
+    version = rows.find(tx, row.id, number)
+    if version is None:
+        raise NotFound(f'The workflow "{row.id}" has no version {number}.', code=Code.VERSION_UNKNOWN)
+    return version
+
+
+class Versions:
+    """The use cases of versions that only read; the others are in `workflows.py`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_page(
+        self, principal: Principal, workflow_id: str, paging: Paging
+    ) -> tuple[WorkflowRow, Page[VersionRow]]:
+        """The workflow with a page of its versions, newest first; raises `NotFound`."""
+
+        def query(tx: Tx) -> tuple[WorkflowRow, list[VersionRow]]:
+            row = get_workflow(tx, principal, workflow_id)
+            return row, rows.list_page(tx, row.id, limit=paging.peek, offset=paging.offset)
+
+        row, found = await self._database.read(query)
+        return row, page_of(found, paging)
+
+    async def get(self, principal: Principal, workflow_id: str, number: int) -> tuple[WorkflowRow, VersionRow]:
+        """The workflow and one of its versions; raises `NotFound`."""
+
+        def query(tx: Tx) -> tuple[WorkflowRow, VersionRow]:
+            row = get_workflow(tx, principal, workflow_id)
+            return row, get_version(tx, row, number)
+
+        return await self._database.read(query)
+
+    async def count(self, principal: Principal, workflow_id: str) -> int:
+        """How many versions the workflow has; raises `NotFound`."""
+
+        def query(tx: Tx) -> int:
+            return rows.count(tx, get_workflow(tx, principal, workflow_id).id)
+
+        return await self._database.read(query)
+
+    async def diff(self, principal: Principal, workflow_id: str, number: int, against: int | None) -> dict[str, Any]:
+        """What `number` has that `against` (the version before it) had not; raises `NotFound`."""
+        earlier = max(1, number - 1) if against is None else against
+        _, new = await self.get(principal, workflow_id, number)
+        _, old = await self.get(principal, workflow_id, earlier)
+        found = differences(exact_json.loads(old.definition), exact_json.loads(new.definition))
+        return {"from": earlier, "to": number, "equal": old.definition_hash == new.definition_hash, **found}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Nodes added, removed and changed by path between two documents, and whatever else changed."""
+    before, after = old["nodes"], new["nodes"]
+    changed = {
+        node_id: changes
+        for node_id in after
+        if node_id in before
+        if (changes := _changes(before[node_id], after[node_id]))
+    }
+    rest_before = {name: value for name, value in old.items() if name != "nodes"}
+    rest_after = {name: value for name, value in new.items() if name != "nodes"}
+    return {
+        "nodesAdded": [node_id for node_id in after if node_id not in before],
+        "nodesRemoved": [node_id for node_id in before if node_id not in after],
+        "nodesChanged": [{"nodeId": node_id, "changes": changes} for node_id, changes in changed.items()],
+        "otherChanges": _changes(rest_before, rest_after),
+    }
+
+
+def _changes(before: Any, after: Any) -> list[dict[str, Any]]:
+    return list(_walk(before, after, ""))
+
+
+def _walk(before: Any, after: Any, path: str) -> Iterator[dict[str, Any]]:
+    """Objects are compared by key, everything else as a whole; an absent side is left out of the change."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in (*before, *(name for name in after if name not in before)):
+            inner = f"{path}.{name}" if path else name
+            if name not in after:
+                yield {"path": inner, "before": before[name]}
+            elif name not in before:
+                yield {"path": inner, "after": after[name]}
+            else:
+                yield from _walk(before[name], after[name], inner)
+    elif type(before) is not type(after) or before != after:
+        yield {"path": path, "before": before, "after": after}

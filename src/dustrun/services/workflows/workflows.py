@@ -1,0 +1,375 @@
+"""Workflows and their life: draft, live, paused, archived.
+
+Every change is decided inside one write unit on the row that the same transaction read, so two callers never lose
+each other's change; every change writes an audit row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from dustrun import clock, ids
+from dustrun.core import validate
+from dustrun.core.run.state import Mode
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
+from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.paging import Page, Paging, page_of
+from dustrun.services.access.principal import Principal
+from dustrun.services.problems import problems_of
+from dustrun.services.workflows import references
+from dustrun.services.workflows.transitions import (
+    ACTIVE,
+    DRAFT,
+    Changes,
+    changed,
+    decide_archive,
+    decide_discard,
+    decide_max_runs,
+    decide_pause,
+    decide_refill,
+    decide_resume,
+    decide_unarchive,
+    draft_to_publish,
+    need_not_archived,
+    need_version,
+)
+from dustrun.services.workflows.versions import get_version, get_workflow, make_version
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.workflows import versions as version_rows
+from dustrun.storage.workflows import workflows as rows
+from dustrun.storage.workflows.versions import VersionRow
+from dustrun.storage.workflows.workflows import Filters, Listed, WorkflowRow
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A workflow with the version that is shown and, by mode, the newest run of it that passed."""
+
+    row: WorkflowRow
+    version: VersionRow
+    ladder: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorkflow:
+    """What a workflow is made of; JSON values are plain data."""
+
+    name: str
+    description: str
+    definition: Definition
+    max_runs: int | None = None
+    cooldown_ms: int | None = None
+    require_rehearsal: str = "none"
+    concurrency: dict[str, Any] | None = None
+    enforce_rehearsal: dict[str, Any] | None = None
+    ui_metadata: dict[str, Any] | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many workflows there are of each status, and which trigger and connector types they use."""
+
+    by_status: Mapping[str, int]
+    types: list[str]
+    connectors: list[str]
+
+
+def json_text(value: Any) -> str | None:
+    """A JSON value as it is stored; None stays None."""
+    return None if value is None else exact_json.dumps_text(value)
+
+
+def definition_of(version: VersionRow) -> Definition:
+    """The stored definition as a model."""
+    return Definition.model_validate(exact_json.loads(version.definition))
+
+
+class Workflows:
+    """The use cases of workflows."""
+
+    def __init__(self, database: Database, writer: Writer, catalog: Any) -> None:
+        self._database = database
+        self._writer = writer
+        self._catalog = catalog
+
+    # --- reading ---
+
+    async def get(self, principal: Principal, workflow_id: str) -> Workflow:
+        """The workflow with its draft, else its live version; raises `NotFound`."""
+
+        def query(tx: Tx) -> Workflow:
+            row = get_workflow(tx, principal, workflow_id)
+            return _load(tx, row, row.current_version)
+
+        return await self._database.read(query)
+
+    async def get_draft(self, principal: Principal, workflow_id: str) -> Workflow:
+        """The workflow with its draft; raises `NotFound` when it has none."""
+
+        def query(tx: Tx) -> Workflow:
+            row = get_workflow(tx, principal, workflow_id)
+            if row.draft_version is None:
+                raise NotFound("The workflow has no draft version.", code=Code.DRAFT_UNKNOWN)
+            return _load(tx, row, row.draft_version)
+
+        return await self._database.read(query)
+
+    async def get_live(self, principal: Principal, workflow_id: str) -> Workflow:
+        """The workflow with its live version; raises `NotFound` when it has none."""
+
+        def query(tx: Tx) -> Workflow:
+            row = get_workflow(tx, principal, workflow_id)
+            if row.live_version is None:
+                raise NotFound("The workflow has no live version.", code=Code.LIVE_UNKNOWN)
+            return _load(tx, row, row.live_version)
+
+        return await self._database.read(query)
+
+    async def get_at(self, principal: Principal, workflow_id: str, version: int | None) -> Workflow:
+        """The workflow with that version, by default the one that is shown; raises `NotFound`."""
+
+        def query(tx: Tx) -> Workflow:
+            row = get_workflow(tx, principal, workflow_id)
+            return _load(tx, row, version or row.current_version)
+
+        return await self._database.read(query)
+
+    async def list_page(self, filters: Filters, sort: str, paging: Paging) -> Page[Listed]:
+        """The organisation's workflows without their definitions."""
+        found = await self._database.read(
+            lambda tx: rows.list_page(tx, filters, sort=sort, limit=paging.peek, offset=paging.offset)
+        )
+        return page_of(found, paging)
+
+    async def count(self, filters: Filters) -> Counts:
+        """Totals of the same list by status, and the types in it."""
+
+        def query(tx: Tx) -> Counts:
+            return Counts(rows.count_by_status(tx, filters), *rows.types_present(tx, filters))
+
+        return await self._database.read(query)
+
+    # --- validating ---
+
+    async def validate(self, principal: Principal, document: Any) -> list[Problem]:
+        """Every problem of an unsaved definition: of its shape, or else of its meaning."""
+        try:
+            definition = Definition.model_validate(document)
+        except ValidationError as error:
+            return problems_of(error.errors(), whole="definition", model=Definition)
+        return await self.find_problems(principal, definition)
+
+    async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
+        """Full validation, in a thread: a thousand nodes take a while. Connectors must be the organisation's."""
+        found = await asyncio.to_thread(validate.check, definition, self._catalog.specs())
+        return [*found, *await references.find_problems(self._database, principal.org_id, definition)]
+
+    # --- changing ---
+
+    async def create(self, principal: Principal, new: NewWorkflow) -> Workflow:
+        """Makes a draft with version 1."""
+        principal.need_every_workflow("make another")
+        row = _first_row(principal, new)
+
+        def unit(tx: Tx) -> Workflow:
+            rows.insert(tx, row)
+            version_rows.insert(tx, make_version(row.id, 1, new.definition, principal.key_id))
+            audit.record(tx, principal, "workflow.create", row.id, name=row.name)
+            return _load(tx, row, 1)
+
+        return await idempotency.write(self._writer, unit, creates=("id", row.id))
+
+    async def update(
+        self,
+        principal: Principal,
+        workflow_id: str,
+        *,
+        changes: Changes,
+        definition: Definition | None,
+        expected: int | None,
+    ) -> Workflow:
+        """Sets the given columns; a definition that differs from the current one becomes a new draft version."""
+
+        content = make_version(workflow_id, 0, definition, principal.key_id) if definition is not None else None
+
+        def decide(tx: Tx, row: WorkflowRow) -> Changes:
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            wanted = dict(changes)
+            if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
+                wanted |= decide_max_runs(row, wanted["max_runs"])
+            if content is not None:
+                wanted |= _new_draft(tx, row, content)
+            return wanted
+
+        return await self._change(principal, workflow_id, "workflow.update", decide)
+
+    async def rollback(self, principal: Principal, workflow_id: str, target: int, expected: int | None) -> Workflow:
+        """Copies an old version into a new draft; no new version when the current one is equal to it."""
+
+        def decide(tx: Tx, row: WorkflowRow) -> Changes:
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            old = get_version(tx, row, target)
+            by_caller = replace(
+                old, created_by=principal.key_id, created_at=clock.now_ms(), published_at=None, published_by=None
+            )
+            return _new_draft(tx, row, by_caller)
+
+        return await self._change(principal, workflow_id, "workflow.rollback", decide, targetVersion=target)
+
+    async def publish(self, principal: Principal, workflow_id: str, expected: int | None) -> Workflow:
+        """Makes the draft live when it validates fully and has the rehearsal that the workflow asks for."""
+        checked = await self._checked_draft(principal, workflow_id, expected)
+
+        def decide(tx: Tx, row: WorkflowRow) -> Changes:
+            _need_publishable(tx, row, expected, checked)
+            version_rows.mark_published(tx, row.id, checked, at_ms=clock.now_ms(), by=principal.key_id)
+            return {"status": ACTIVE, "paused_reason": None, "live_version": checked, "draft_version": None}
+
+        return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
+
+    async def _checked_draft(self, principal: Principal, workflow_id: str, expected: int | None) -> int:
+        """The number of the draft, validated outside of any transaction; raises `Invalid` with every problem."""
+
+        def query(tx: Tx) -> VersionRow:
+            row = get_workflow(tx, principal, workflow_id)
+            return get_version(tx, row, draft_to_publish(row, expected))
+
+        draft = await self._database.read(query)
+        found = await self.find_problems(principal, definition_of(draft))
+        problems = [problem for problem in found if problem.severity == "error"]
+        if problems:
+            raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=problems)
+        return draft.version
+
+    async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
+        """Stops triggers and keeps everything."""
+        return await self._change(principal, workflow_id, "workflow.pause", lambda _, row: decide_pause(row))
+
+    async def resume(self, principal: Principal, workflow_id: str) -> Workflow:
+        """Takes triggers again."""
+        return await self._change(principal, workflow_id, "workflow.resume", lambda _, row: decide_resume(row))
+
+    async def discard_draft(self, principal: Principal, workflow_id: str) -> Workflow:
+        """Drops the draft of a workflow that has a live version."""
+        return await self._change(principal, workflow_id, "workflow.discard-draft", lambda _, row: decide_discard(row))
+
+    async def archive(self, principal: Principal, workflow_id: str) -> Workflow:
+        """Archives softly."""
+        return await self._change(principal, workflow_id, "workflow.archive", lambda _, row: decide_archive(row))
+
+    async def unarchive(self, principal: Principal, workflow_id: str) -> Workflow:
+        """Brings an archived workflow back as a draft."""
+        return await self._change(principal, workflow_id, "workflow.unarchive", lambda _, row: decide_unarchive(row))
+
+    async def refill(self, principal: Principal, workflow_id: str, remain_runs: int) -> Workflow:
+        """Sets the counter of runs that triggers may still start."""
+        return await self._change(
+            principal,
+            workflow_id,
+            "workflow.refill",
+            lambda _, row: decide_refill(row, remain_runs),
+            remainRuns=remain_runs,
+        )
+
+    async def set_ui_metadata(
+        self, principal: Principal, workflow_id: str, ui_metadata: dict[str, Any], expected: int | None
+    ) -> Workflow:
+        """Sets the editor's layout in place, without a new version."""
+
+        def decide(_tx: Tx, row: WorkflowRow) -> Changes:
+            need_not_archived(row)
+            need_version(row, expected, row.current_version, "expectedCurrentVersion")
+            return {"ui_metadata": json_text(ui_metadata)}
+
+        return await self._change(principal, workflow_id, "workflow.ui-metadata", decide)
+
+    async def _change(
+        self,
+        principal: Principal,
+        workflow_id: str,
+        action: str,
+        decide: Callable[[Tx, WorkflowRow], Changes],
+        **detail: Any,
+    ) -> Workflow:
+        """Reads the row, decides, writes what differs and the audit row: one unit, all or nothing."""
+
+        principal.need_workflow(workflow_id)
+
+        def unit(tx: Tx) -> Workflow:
+            row = rows.find_to_change(tx, principal.org_id, workflow_id)
+            if row is None:
+                raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+            changes = changed(row, decide(tx, row))
+            if changes:
+                changes["updated_at"] = clock.now_ms()
+                rows.update(tx, row.id, **changes)
+                audit.record(tx, principal, action, row.id, changed=sorted(changes), **detail)
+                row = replace(row, **changes)
+            return _load(tx, row, row.current_version)
+
+        return await idempotency.write(self._writer, unit)
+
+
+def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:
+    return Workflow(row, get_version(tx, row, version), rows.ladder(tx, row.id, version))
+
+
+def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
+    now = clock.now_ms()
+    return WorkflowRow(
+        id=new.id or ids.new_id("wf"),
+        org_id=principal.org_id,
+        name=new.name,
+        description=new.description,
+        status=DRAFT,
+        paused_reason=None,
+        latest_version=1,
+        draft_version=1,
+        live_version=None,
+        max_runs=new.max_runs,
+        remain_runs=new.max_runs,
+        cooldown_ms=new.cooldown_ms,
+        require_rehearsal=new.require_rehearsal,
+        concurrency=json_text(new.concurrency),
+        enforce_rehearsal=json_text(new.enforce_rehearsal),
+        ui_metadata=json_text(new.ui_metadata),
+        owner=principal.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
+    """Inserts the content as the next version and draft, unless the current version is equal to it."""
+    if content.definition_hash == get_version(tx, row, row.current_version).definition_hash:
+        return {}
+    number = row.latest_version + 1
+    version_rows.insert(tx, replace(content, version=number))
+    return {"latest_version": number, "draft_version": number}
+
+
+def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
+    """Again, on the row of the transaction: the draft may have moved since it was validated."""
+    draft_to_publish(row, expected)
+    need_version(row, checked, row.draft_version, "expectedVersion")
+    wanted = row.require_rehearsal
+    if wanted != "none" and wanted not in rows.ladder(tx, row.id, checked):
+        flag = "dustTest" if wanted == Mode.DUST.value else "simulate"
+        raise Conflict(
+            f'Publishing needs a passed run of version {checked} in mode "{wanted}" (requireRehearsal): start one with '
+            f'POST /v1/workflows/{row.id}/run {{"{flag}": true, "version": {checked}}}, then publish.',
+            code=Code.REHEARSAL_MISSING,
+            details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {checked}')],
+        )

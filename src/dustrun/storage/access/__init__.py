@@ -1,0 +1,1 @@
+"""SQL of keys, organizations, audit rows and idempotency keys."""

@@ -1,0 +1,50 @@
+"""Rows of the audit: who changed what and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import audit as t
+
+_INSERT = Statement(
+    sa.insert(t).values(
+        org_id=sa.bindparam("org_id"),
+        key_id=sa.bindparam("key_id"),
+        at=sa.bindparam("at"),
+        action=sa.bindparam("action"),
+        subject=sa.bindparam("subject"),
+        detail=sa.bindparam("detail"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One change; `at` in milliseconds, `detail` JSON text."""
+
+    id: int
+    org_id: str
+    key_id: str
+    at: int
+    action: str
+    subject: str
+    detail: str
+
+
+def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
+    """Adds a row."""
+    tx.run(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail)
+
+
+def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:
+    """One page of the organisation's changes, newest first, optionally those of one key."""
+    query = sa.select(t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail)
+    query = query.where(t.c.org_id == org_id)
+    if key_id is not None:
+        query = query.where(t.c.key_id == key_id)
+    names = ("id", "org_id", "key_id", "at", "action", "subject", "detail")
+    found = tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))
+    return [AuditRow(**dict(zip(names, row, strict=True))) for row in found]

@@ -1,0 +1,119 @@
+"""Rows of API keys; the key itself is never stored, only its SHA-256."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import api_keys as t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """One key; instants in milliseconds, `permissions`, `workflow_ids` and `wallet_ids` JSON lists."""
+
+    id: str
+    org_id: str
+    name: str
+    description: str | None
+    hash: str
+    permissions: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    workflow_ids: str | None = None
+    wallet_ids: str | None = None
+    last_used_at: int | None = None
+    created_by: str | None = None
+
+
+_NAMES = tuple(field.name for field in fields(KeyRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
+_INSERT = Statement(sa.insert(t))
+_FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_MAKER = Statement(sa.select(t.c.created_by).where(*_BY_ID))
+_FIND_BY_HASH = Statement(sa.select(*_COLUMNS).where(t.c.hash == sa.bindparam("hash")))
+_REVOKE = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"), t.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("revoked_at"))
+)
+_LIST_GOOD = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.org_id == sa.bindparam("org_id"),
+        t.c.revoked_at.is_(None),
+        sa.or_(t.c.expires_at.is_(None), t.c.expires_at > sa.bindparam("now", type_=sa.BigInteger)),
+    )
+    .with_for_update()
+)
+_USE = Statement(
+    sa.update(t)
+    .where(
+        t.c.id == sa.bindparam("of_id"),
+        sa.or_(t.c.last_used_at.is_(None), t.c.last_used_at < sa.bindparam("at", type_=sa.BigInteger)),
+    )
+    .values(last_used_at=sa.bindparam("at", type_=sa.BigInteger))
+)
+_PAGE = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == sa.bindparam("org_id"))
+    .order_by(t.c.id.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+    .offset(sa.bindparam("offset", type_=sa.Integer))
+)
+
+
+def _row(found: tuple[Any, ...]) -> KeyRow:
+    return KeyRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: KeyRow) -> None:
+    """Adds a key."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
+    """The key of that organisation."""
+    found = tx.one(_FIND, org_id=org_id, id=key_id)
+    return _row(found) if found else None
+
+
+def descends(tx: Tx, org_id: str, key_id: str, ancestor: str) -> bool:
+    """Whether a key was made by another, directly or through keys in between."""
+    while (found := tx.one(_MAKER, org_id=org_id, id=key_id)) is not None and found[0] is not None:
+        key_id = found[0]
+        if key_id == ancestor:
+            return True
+    return False
+
+
+def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:
+    """The key whose SHA-256 that is, of any organisation."""
+    found = tx.one(_FIND_BY_HASH, hash=key_hash)
+    return _row(found) if found else None
+
+
+def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
+    """Ends a key; an ended one keeps its first instant."""
+    tx.run(_REVOKE, of_id=key_id, revoked_at=at_ms)
+
+
+def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
+    """The organisation's keys that neither ended nor were revoked, locked where several processes write."""
+    return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
+
+
+def note_use(tx: Tx, used: Mapping[str, int]) -> None:
+    """Notes when keys were last used, by their ids; an instant never goes back."""
+    tx.many(_USE, [{"of_id": key_id, "at": at} for key_id, at in used.items()])
+
+
+def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[KeyRow]:
+    """One page of the organisation's keys, newest first."""
+    return [_row(found) for found in tx.all(_PAGE, org_id=org_id, limit=limit, offset=offset)]

@@ -1,0 +1,54 @@
+"""Rows of organisations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import organizations as t
+
+_INSERT = Statement(sa.insert(t))
+_FIND = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).where(t.c.id == sa.bindparam("id")))
+_LIST = Statement(sa.select(t.c.id, t.c.name, t.c.created_at, t.c.retention_days).order_by(t.c.id))
+_SET_RETENTION = Statement(
+    sa.update(t).where(t.c.id == sa.bindparam("of_id")).values(retention_days=sa.bindparam("days", type_=sa.Integer))
+)
+_ANY = Statement(sa.select(t.c.id).limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRow:
+    """One organisation; `created_at` in milliseconds."""
+
+    id: str
+    name: str
+    created_at: int
+    retention_days: int | None = None
+
+
+def insert(tx: Tx, row: OrganizationRow) -> None:
+    """Adds an organisation."""
+    tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
+
+
+def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
+    """The organisation with that id."""
+    found = tx.one(_FIND, id=organization_id)
+    return OrganizationRow(*found) if found else None
+
+
+def list_all(tx: Tx) -> list[OrganizationRow]:
+    """Every organisation."""
+    return [OrganizationRow(*found) for found in tx.all(_LIST)]
+
+
+def set_retention(tx: Tx, organization_id: str, days: int | None) -> None:
+    """Says how many days the organisation's ended runs are kept."""
+    tx.run(_SET_RETENTION, of_id=organization_id, days=days)
+
+
+def exist(tx: Tx) -> bool:
+    """Whether there is any organisation."""
+    return tx.one(_ANY) is not None

@@ -1,0 +1,1 @@
+"""Backup, restore, and detection of copied stores; vault rotation and reset."""

@@ -1,0 +1,153 @@
+"""Restoring a backup into a store that no server uses, whatever store it was taken from; all or nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun import clock
+from dustrun.errors import Conflict, Permanent
+from dustrun.storage.backup.archive import Archive, Manifest, TableEntry
+from dustrun.storage.db import migrate, store_facts
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs
+
+
+def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> Manifest:
+    """Fills the store behind `url` with the backup, and marks it as restored.
+
+    Raises `Permanent` for a file that is damaged or of a newer version, `Conflict` when a server uses the store, or
+    when it holds something and is not to be replaced. The file is read as a whole before anything is changed.
+    """
+    archive = Archive(path)
+    try:
+        _refuse_unknown(archive.manifest)
+        if sa.make_url(url).get_backend_name() == "sqlite":
+            _need_space(data_dir, archive)
+        archive.check()
+        database = Database(url)
+        lock = ProcessLock(database, data_dir)
+        try:
+            lock.take()
+            _fill(database, archive, replace)
+        finally:
+            lock.release()
+            database.close()
+        return archive.manifest
+    finally:
+        archive.close()
+
+
+def _need_space(folder: Path, archive: Archive) -> None:
+    """The rows in a SQLite file take about the room that they take as text."""
+    free = shutil.disk_usage(folder).free
+    if archive.unpacked_bytes > free:
+        raise Permanent(
+            f'The backup unpacks to {archive.unpacked_bytes // 2**20} MiB, and the disk of "{folder}" has '
+            f"{free // 2**20} MiB left. Nothing was changed."
+        )
+
+
+def _refuse_unknown(manifest: Manifest) -> None:
+    if manifest.schema > migrate.head():
+        raise Permanent(
+            f'The backup has schema "{manifest.schema}", newer than "{migrate.head()}", the newest that this version '
+            f"of Dustrun knows. Restore it with Dustrun {manifest.dustrun} or a later one."
+        )
+    if manifest.schema not in migrate.known():
+        raise Permanent(f'The backup has schema "{manifest.schema}", which no version of Dustrun ever had.')
+
+
+def _fill(database: Database, archive: Archive, replace: bool) -> None:
+    manifest = archive.manifest
+    if migrate.revision_of(database) is None:
+        migrate.upgrade(database, manifest.schema)
+    stored = migrate.revision_of(database)
+    if stored != manifest.schema:
+        raise Permanent(
+            f'The store has schema "{stored}", the backup "{manifest.schema}". Restore it into an empty store (another '
+            "--data-dir or --database-url); it is brought up to date there."
+        )
+    tx = database.begin()
+    try:
+        names = _check_columns(database, manifest)
+        _empty(tx, manifest, names, replace)
+        for entry in manifest.tables:
+            _load(tx, database, archive, entry)
+        for name in (store_facts.PLACE, store_facts.BEFORE_COPY):  # said of the store that the backup was taken from
+            store_facts.forget(tx, name)
+        store_facts.put(tx, store_facts.RESTORED_AT, str(clock.now_ms()))
+        store_facts.put(tx, store_facts.RESTORED_FROM, str(manifest.taken_at))
+        store_facts.put(tx, store_facts.RESTORED_RUNS, str(runs.newest_pk(tx)))
+    except BaseException:
+        database.rollback()
+        raise
+    database.commit()
+    migrate.upgrade(database)
+
+
+def _check_columns(database: Database, manifest: Manifest) -> set[str]:
+    """The store's tables; raises when the backup names one, or a column, that the store's schema has not."""
+    inspector = sa.inspect(database.engine)
+    names = set(inspector.get_table_names()) - {"alembic_version"}
+    for entry in manifest.tables:
+        if entry.name not in names:
+            raise Permanent(f'The backup names a table "{entry.name}", which no schema of ours has.')
+        beyond = set(entry.columns) - {column["name"] for column in inspector.get_columns(entry.name)}
+        if beyond or not entry.columns:
+            said = ", ".join(sorted(beyond)) or "none at all"
+            raise Permanent(f'The backup names columns of table "{entry.name}" that no schema of ours has: {said}.')
+    return names
+
+
+def _empty(tx: Tx, manifest: Manifest, names: set[str], replace: bool) -> None:
+    in_order = [entry.name for entry in manifest.tables]
+    for name in [*(names - set(in_order)), *reversed(in_order)]:
+        if not replace and _has_rows(tx, name):
+            raise Conflict(
+                f'The store is not empty: its table "{name}" has rows. Restore into another store, or say --replace, '
+                "which deletes everything that this one holds."
+            )
+        tx.raw(f'DELETE FROM "{name}"')  # noqa: S608 - a name of the schema
+
+
+def _has_rows(tx: Tx, name: str) -> bool:
+    tx.raw(f'SELECT 1 FROM "{name}" LIMIT 1')  # noqa: S608 - a name of the schema
+    return tx.cursor.fetchone() is not None
+
+
+def _load(tx: Tx, database: Database, archive: Archive, entry: TableEntry) -> None:
+    columns = ", ".join(f'"{name}"' for name in entry.columns)
+    marks = ", ".join(["?" if database.is_sqlite else "%s"] * len(entry.columns))
+    insert = f'INSERT INTO "{entry.name}" ({columns}) VALUES ({marks})'  # noqa: S608 - names of the schema
+    cursor: Any = tx.cursor
+    refused: Any = database.engine.dialect.loaded_dbapi.Error
+    try:
+        for piece in archive.rows(entry):
+            cursor.executemany(insert, piece)
+    except (refused, OverflowError) as error:
+        raise Permanent(
+            f'The rows of table "{entry.name}" do not fit the store: {str(error).strip()}. Nothing was changed.'
+        ) from error
+    if not database.is_sqlite:
+        _set_sequence(cursor, entry)
+
+
+def _set_sequence(cursor: Any, entry: TableEntry) -> None:
+    """PostgreSQL goes on numbering after what was restored; SQLite does so by itself."""
+    cursor.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = %s"
+        " AND (column_default LIKE 'nextval(%%' OR is_identity = 'YES')",
+        (entry.name,),
+    )
+    for (column,) in cursor.fetchall():
+        cursor.execute(
+            f"SELECT setval(pg_get_serial_sequence(%s, %s), (SELECT coalesce(max({column}), 0) + 1 FROM {entry.name}),"  # noqa: S608
+            " false)",
+            (entry.name, column),
+        )

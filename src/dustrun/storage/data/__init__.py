@@ -1,0 +1,1 @@
+"""SQL of connectors, variables, managed tables and conversations."""

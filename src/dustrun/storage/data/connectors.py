@@ -1,0 +1,119 @@
+"""Rows of connectors; their secrets are there only sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import connectors as t
+from dustrun.storage.db.tables import workflow_versions as v
+from dustrun.storage.db.tables import workflows as w
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorRow:
+    """One connector; instants in milliseconds, `allowed_hosts` and `masked` JSON."""
+
+    id: str
+    org_id: str
+    type: str
+    name: str
+    description: str | None
+    version: int
+    moves_money: int
+    allowed_hosts: str
+    masked: str
+    sealed: str
+    sealed_token: str | None = None
+    token_expires_at: int | None = None
+    created_at: int
+    updated_at: int
+
+
+_NAMES = tuple(field.name for field in fields(ConnectorRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_INSERT = Statement(sa.insert(t))
+_FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id")))
+_CHANGED = ("name", "description", "version", "moves_money", "allowed_hosts", "masked", "sealed", "updated_at")
+_UPDATE = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"))
+    .values(**{name: sa.bindparam(name) for name in _CHANGED}, sealed_token=sa.null(), token_expires_at=sa.null())
+)
+_KEEP_TOKEN = Statement(
+    sa.update(t)
+    .where(t.c.id == sa.bindparam("of_id"), t.c.version == sa.bindparam("of_version"))
+    .values(
+        sealed=sa.bindparam("sealed"),
+        sealed_token=sa.bindparam("sealed_token"),
+        token_expires_at=sa.bindparam("token_expires_at", type_=sa.BigInteger),
+    )
+)
+_DELETE = Statement(sa.delete(t).where(t.c.id == sa.bindparam("id")))
+
+
+def _row(found: tuple[Any, ...]) -> ConnectorRow:
+    return ConnectorRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: ConnectorRow) -> None:
+    """Adds a connector."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, org_id: str, connector_id: str) -> ConnectorRow | None:
+    """The connector of that organisation."""
+    found = tx.one(_FIND, org_id=org_id, id=connector_id)
+    return _row(found) if found else None
+
+
+def list_page(tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int) -> list[ConnectorRow]:
+    """One page of the organisation's connectors, newest first, optionally those of one type."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    if type_ is not None:
+        query = query.where(t.c.type == type_)
+    return [_row(found) for found in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]
+
+
+def update(tx: Tx, row: ConnectorRow) -> None:
+    """Writes what a person changed; the token in use is dropped."""
+    tx.run(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
+
+
+def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, expires_at: int) -> bool:
+    """Keeps an access token and the data that asks for the next; False when the connector was changed meanwhile."""
+    return bool(
+        tx.run(
+            _KEEP_TOKEN,
+            of_id=row.id,
+            of_version=row.version,
+            sealed=sealed,
+            sealed_token=sealed_token,
+            token_expires_at=expires_at,
+        )
+    )
+
+
+def delete(tx: Tx, connector_id: str) -> None:
+    """Takes a connector away."""
+    tx.run(_DELETE, id=connector_id)
+
+
+def list_users(tx: Tx, org_id: str, connector_id: str) -> list[tuple[str, str]]:
+    """Ids and names of the workflows, archived ones aside, whose draft or live version names the connector."""
+    query = (
+        sa.select(w.c.id, w.c.name)
+        .distinct()
+        .join_from(w, v, v.c.workflow_id == w.c.id)
+        .where(
+            w.c.org_id == org_id,
+            w.c.status != "archived",
+            sa.or_(v.c.version == w.c.draft_version, v.c.version == w.c.live_version),
+            v.c.definition.contains(f'"{connector_id}"', autoescape=True),
+        )
+        .order_by(w.c.id)
+    )
+    return [(str(found[0]), str(found[1])) for found in tx.all(Statement(query))]

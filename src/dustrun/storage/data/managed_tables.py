@@ -1,0 +1,122 @@
+"""Managed tables themselves, how much they hold, and which writes of nodes were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import managed_tables as t
+from dustrun.storage.db.tables import table_cells, table_rows, table_writes
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A managed table as stored; `definition` is JSON, instants in milliseconds."""
+
+    id: str
+    org_id: str
+    name: str
+    description: str
+    definition: str
+    row_count: int
+    byte_count: int
+    created_by: str
+    created_at: int
+    updated_at: int
+
+
+_COLUMNS = [t.c[field.name] for field in fields(TableRow)]
+_NAMES = [field.name for field in fields(TableRow)]
+_INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NAMES}))
+_FIND = Statement(
+    sa.select(*_COLUMNS).where(
+        t.c.org_id == b("org_id"),
+        sa.or_(t.c.id == b("wanted"), t.c.name == b("wanted")),
+    )
+)
+_LIST = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == b("org_id"))
+    .order_by(t.c.name)
+    .limit(b("most", type_=sa.Integer))
+    .offset(b("skipped", type_=sa.Integer))
+)
+_USAGE = Statement(
+    sa.select(
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(t.c.row_count), 0),
+        sa.func.coalesce(sa.func.sum(t.c.byte_count), 0),
+    ).where(t.c.org_id == b("org_id"))
+)
+_GROW = Statement(
+    sa.update(t)
+    .where(t.c.id == b("the_id"))
+    .values(
+        row_count=t.c.row_count + b("more_rows", type_=sa.BigInteger),
+        byte_count=t.c.byte_count + b("more_bytes", type_=sa.BigInteger),
+        updated_at=b("now", type_=sa.BigInteger),
+    )
+)
+_FORGET = [
+    Statement(sa.delete(table).where(table.c.table_id == b("the_id")))
+    for table in (table_cells, table_rows, table_writes)
+]
+_DELETE = Statement(sa.delete(t).where(t.c.id == b("the_id")))
+_ADD_WRITE = Statement(
+    sa.insert(table_writes).values(
+        write_key=b("write_key"),
+        table_id=b("table_id"),
+        run_pk=b("run_pk", type_=sa.BigInteger),
+        result=b("result"),
+        written_at=b("written_at", type_=sa.BigInteger),
+    )
+)
+_FIND_WRITE = Statement(sa.select(table_writes.c.result).where(table_writes.c.write_key == b("the_key")))
+
+
+def insert(tx: Tx, row: TableRow) -> None:
+    """Creates a table."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, org_id: str, wanted: str) -> TableRow | None:
+    """A table by its id or its name."""
+    row = tx.one(_FIND, org_id=org_id, wanted=wanted)
+    return TableRow(*row) if row else None
+
+
+def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[TableRow]:
+    """The organisation's tables by name."""
+    return [TableRow(*row) for row in tx.all(_LIST, org_id=org_id, most=limit, skipped=offset)]
+
+
+def usage(tx: Tx, org_id: str) -> tuple[int, int, int]:
+    """(tables, rows, bytes) of an organisation."""
+    row = tx.one(_USAGE, org_id=org_id)
+    assert row is not None
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def grow(tx: Tx, table_id: str, *, rows: int, size: int, now: int) -> None:
+    """Notes that a table holds more, or less, than before; `size` in bytes."""
+    tx.run(_GROW, the_id=table_id, more_rows=rows, more_bytes=size, now=now)
+
+
+def delete(tx: Tx, table_id: str) -> None:
+    """Deletes a table with all that it holds."""
+    for statement in (*_FORGET, _DELETE):
+        tx.run(statement, the_id=table_id)
+
+
+def find_write(tx: Tx, write_key: str) -> str | None:
+    """What a node's write came to, as JSON; None when it was not made yet."""
+    row = tx.one(_FIND_WRITE, the_key=write_key)
+    return str(row[0]) if row else None
+
+
+def add_write(tx: Tx, write_key: str, *, table_id: str, run_pk: int, result: str, now: int) -> None:
+    """Notes that a node's write was made."""
+    tx.run(_ADD_WRITE, write_key=write_key, table_id=table_id, run_pk=run_pk, result=result, written_at=now)

@@ -1,0 +1,179 @@
+"""Rows of variables: what is kept between runs, what lives within one run, and every write of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import run_variables, variable_writes, variables
+
+WORKFLOW, RUN = "workflow", "run"
+
+
+@dataclass(frozen=True, slots=True)
+class VariableRow:
+    """A variable of a workflow as stored; JSON columns are text."""
+
+    workflow_id: str
+    name: str
+    definition: str | None
+    value: str | None
+    version: int
+    updated_at: int
+    last_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRow:
+    """One write, by a node of a run or by hand."""
+
+    id: int = 0
+    workflow_id: str
+    name: str
+    op: str
+    scope: str
+    old_value: str | None
+    new_value: str | None
+    run_pk: int | None = None
+    run_id: str | None = None
+    path: str | None = None
+    key_id: str | None = None
+    simulated: int = 0
+    written_at: int
+    write_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A value that lives within a run."""
+
+    scope: str
+    name: str
+    value: str
+    assumed: bool
+
+
+_COLUMNS = [variables.c[field.name] for field in fields(VariableRow)]
+_LIST = Statement(sa.select(*_COLUMNS).where(variables.c.workflow_id == b("workflow_id")).order_by(variables.c.name))
+_FIND = Statement(
+    sa.select(*_COLUMNS).where(variables.c.workflow_id == b("workflow_id"), variables.c.name == b("name"))
+)
+_NEW = [field.name for field in fields(VariableRow)]
+_PUT = Statement(
+    sa.text(
+        f"INSERT INTO variables ({', '.join(_NEW)}) VALUES ({', '.join(':' + name for name in _NEW)})"  # noqa: S608 - names of ours
+        " ON CONFLICT (workflow_id, name) DO UPDATE SET definition = :definition, value = :value, version = :version,"
+        " updated_at = :updated_at, last_run_id = :last_run_id"
+    )
+)
+_DELETE = Statement(
+    sa.delete(variables).where(variables.c.workflow_id == b("workflow_id"), variables.c.name == b("name"))
+)
+_LIST_HELD = Statement(
+    sa.select(run_variables.c.scope, run_variables.c.name, run_variables.c.value, run_variables.c.assumed).where(
+        run_variables.c.owner_pk == b("owner_pk"),
+        run_variables.c.scope == b("scope"),
+        run_variables.c.workflow_id == b("workflow_id"),
+    )
+)
+_FIND_HELD = Statement(
+    sa.select(run_variables.c.scope, run_variables.c.name, run_variables.c.value, run_variables.c.assumed).where(
+        run_variables.c.owner_pk == b("owner_pk"),
+        run_variables.c.scope == b("scope"),
+        run_variables.c.workflow_id == b("workflow_id"),
+        run_variables.c.name == b("name"),
+    )
+)
+_HOLD = Statement(
+    sa.text(
+        "INSERT INTO run_variables (owner_pk, scope, workflow_id, name, value, assumed)"
+        " VALUES (:owner_pk, :scope, :workflow_id, :name, :value, :assumed)"
+        " ON CONFLICT (owner_pk, scope, workflow_id, name) DO UPDATE SET value = :value, assumed = :assumed"
+    )
+)
+_WRITE_COLUMNS = [variable_writes.c[field.name] for field in fields(WriteRow)]
+_NEW_WRITE = [field.name for field in fields(WriteRow) if field.name != "id"]
+_ADD_WRITE = Statement(sa.insert(variable_writes).values({name: b(name) for name in _NEW_WRITE}))
+_FIND_WRITE = Statement(sa.select(*_WRITE_COLUMNS).where(variable_writes.c.write_key == b("write_key_")))
+
+
+def list_variables(tx: Tx, workflow_id: str) -> list[VariableRow]:
+    """Every variable of a workflow that was declared for it or written, by name."""
+    return [VariableRow(*row) for row in tx.all(_LIST, workflow_id=workflow_id)]
+
+
+def find(tx: Tx, workflow_id: str, name: str) -> VariableRow | None:
+    """One variable of a workflow."""
+    row = tx.one(_FIND, workflow_id=workflow_id, name=name)
+    return VariableRow(*row) if row else None
+
+
+def put(tx: Tx, row: VariableRow) -> None:
+    """Creates or replaces a variable."""
+    tx.run(_PUT, **{field.name: getattr(row, field.name) for field in fields(row)})
+
+
+def delete(tx: Tx, workflow_id: str, name: str) -> bool:
+    """Takes a variable away; False when there was none."""
+    return tx.run(_DELETE, workflow_id=workflow_id, name=name) == 1
+
+
+def list_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str) -> list[Held]:
+    """The values that live within a run: its own, or those that a simulation would have kept."""
+    return [Held(*row) for row in tx.all(_LIST_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id)]
+
+
+def find_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str, name: str) -> Held | None:
+    """One of them."""
+    row = tx.one(_FIND_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id, name=name)
+    return Held(*row) if row else None
+
+
+def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
+    """Keeps a value within a run."""
+    tx.run(
+        _HOLD,
+        owner_pk=owner_pk,
+        scope=held.scope,
+        workflow_id=workflow_id,
+        name=held.name,
+        value=held.value,
+        assumed=int(held.assumed),
+    )
+
+
+def add_write(tx: Tx, write: WriteRow) -> None:
+    """Adds to the history."""
+    tx.run(_ADD_WRITE, **{name: getattr(write, name) for name in _NEW_WRITE})
+
+
+def find_write(tx: Tx, write_key: str) -> WriteRow | None:
+    """The write that a node of a retry chain has already made."""
+    row = tx.one(_FIND_WRITE, write_key_=write_key)
+    return _write(row) if row else None
+
+
+def _write(row: Any) -> WriteRow:
+    return WriteRow(**dict(zip((field.name for field in fields(WriteRow)), row, strict=True)))
+
+
+def list_history(tx: Tx, workflow_id: str, name: str, limit: int, offset: int) -> list[WriteRow]:
+    """The writes of one variable that took effect, newest first."""
+    query = sa.select(*_WRITE_COLUMNS).where(
+        variable_writes.c.workflow_id == workflow_id, variable_writes.c.name == name, variable_writes.c.simulated == 0
+    )
+    return _page(tx, query.order_by(variable_writes.c.id.desc()), limit, offset)
+
+
+def list_of_run(tx: Tx, run_pk: int, limit: int, offset: int) -> list[WriteRow]:
+    """The writes of one run, oldest first, simulated ones included."""
+    query = sa.select(*_WRITE_COLUMNS).where(variable_writes.c.run_pk == run_pk)
+    return _page(tx, query.order_by(variable_writes.c.id), limit, offset)
+
+
+def _page(tx: Tx, query: sa.Select[Any], limit: int, offset: int) -> list[WriteRow]:
+    return [_write(row) for row in tx.all(Statement(query.limit(limit).offset(offset)))]

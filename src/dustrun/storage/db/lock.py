@@ -1,0 +1,63 @@
+"""One embedded engine per store: a second one would advance the same runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from dustrun.errors import Conflict
+from dustrun.storage.db.database import Claimed, Database
+
+_ADVISORY_KEY = 0x64757374  # "dust"
+_REFUSAL = (
+    "Another server already advances the runs of this store. Stop it, or give this one a store of its own "
+    "(--data-dir, --database-url)."
+)
+
+
+def file_of(database: Database, data_dir: Path) -> Path:
+    """The file that is locked for a store of SQLite: beside the store, whatever the server's data folder and however
+    the path to the store is spelt."""
+    name = database.engine.url.database
+    return Path(name).resolve().with_suffix(".lock") if name else data_dir / "dustrun.lock"
+
+
+class ProcessLock:
+    """A lock on a file beside the store (SQLite) or an advisory lock of the writer's connection (PostgreSQL)."""
+
+    def __init__(self, database: Database, data_dir: Path) -> None:
+        self._database = database
+        self._path = file_of(database, data_dir)
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Takes the lock or raises `Conflict`."""
+        if self._database.is_sqlite:
+            self._take_file()
+        else:
+            self._take_advisory()
+
+    def _take_file(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            self._file = None
+            raise Conflict(_REFUSAL) from None
+
+    def _take_advisory(self) -> None:
+        try:
+            self._database.claim(_ADVISORY_KEY)
+        except Claimed:
+            raise Conflict(_REFUSAL) from None
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if not self._database.is_sqlite:
+            self._database.close_writer()

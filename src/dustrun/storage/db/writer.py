@@ -1,0 +1,209 @@
+"""Group commit: one thread owns all writes of the process and commits whatever is queued in one transaction.
+
+A broken constraint or a stale fence fails its own unit alone: each runs in a savepoint. Units that may be run again
+need none until one fails, and then the whole group is run again with them; a savepoint costs as much as its unit.
+Waiters are answered, and readers told, after the commit and never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from dustrun import clock, log, metrics
+from dustrun.errors import Temporary, Uncertain
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+
+T = TypeVar("T")
+Unit = Callable[[Tx], T]
+_logger = log.get(__name__)
+
+MAX_GROUP = 500
+_UNITS = metrics.histogram(
+    "dustrun_writer_group_units", "Units of work in one commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+_COMMIT_SECONDS = metrics.histogram("dustrun_writer_commit_seconds", "One transaction of the writer, with its commit.")
+_FAILED = metrics.counter("dustrun_writer_failed_commits", "Transactions of the writer that failed as a whole.")
+
+
+def _nothing() -> None:
+    return None
+
+
+class _Waiter:
+    __slots__ = ("after", "future", "repeatable", "result", "unit")
+
+    def __init__(
+        self,
+        unit: Callable[[Tx], Any],
+        future: asyncio.Future[Any],
+        after: Callable[[Any], None] | None,
+        repeatable: bool,
+    ) -> None:
+        self.unit = unit
+        self.future = future
+        self.after = after
+        self.repeatable = repeatable
+        self.result: Any = None
+
+
+class Writer:
+    """Hands units of work to the writer's thread; `write` answers when the unit is on disk."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: SimpleQueue[_Waiter | None] = SimpleQueue()
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.on_doubt: Callable[[], None] = _nothing
+        """Called on the event loop when a commit's outcome is unknown, before its waiters hear of it."""
+        self.on_settled: Callable[[], None] = _nothing
+        """Called on the event loop when that transaction is certainly over, before anyone hears of a later one."""
+        self.on_taken: Callable[[], None] = _nothing
+        """Called on the event loop when another server holds the store: this one has to end."""
+        self._in_doubt = False
+        self.groups = 0
+        self.units = 0
+
+    def start(self) -> None:
+        """Starts the thread; to be called on the event loop that the waiters live on."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Commits what is queued, then ends the thread."""
+        self._stopping = True
+        self._queue.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    @property
+    def backlog(self) -> int:
+        """Units that wait for the next commit."""
+        return self._queue.qsize()
+
+    def write(
+        self, unit: Unit[T], after: Callable[[T], None] | None = None, *, repeatable: bool = False
+    ) -> asyncio.Future[T]:
+        """Runs `unit` in the next group; the future holds its result once the group is on disk.
+
+        `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: what
+        the unit does besides writing to the store is the same done twice.
+        """
+        if self._stopping or self._loop is None:
+            raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Waiter(unit, future, after, repeatable))
+        return future
+
+    def _work(self) -> None:
+        """Nothing is queued after the None that ends it."""
+        is_last = False
+        while not is_last:
+            group, is_last = self._take_group()
+            if group:
+                self._commit(group)
+        self._database.close_writer()
+
+    def _take_group(self) -> tuple[list[_Waiter], bool]:
+        """Waits for a unit and takes what is queued with it; and whether that was all that will ever come."""
+        group: list[_Waiter] = []
+        while len(group) < MAX_GROUP and not (group and self._queue.empty()):
+            waiter = self._queue.get()
+            if waiter is None:
+                return group, True
+            group.append(waiter)
+        return group, False
+
+    def _commit(self, group: list[_Waiter]) -> None:
+        started = clock.monotonic_s()
+        try:
+            done, failed = self._execute(group)
+        except Exception as error:
+            _FAILED.add()
+            translated = self._database.translate(error)
+            _logger.error("commit failed", error=str(error), units=len(group))
+            self._database.mend_writer()
+            done, failed = [], [(waiter, translated) for waiter in group]
+            if isinstance(translated, Uncertain):
+                self._in_doubt = True
+                self._tell(self.on_doubt)
+            if self._database.is_taken:
+                self._tell(self.on_taken)
+        _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
+        _UNITS.observe(len(group))
+        self.groups += 1
+        self.units += len(done)
+        self._tell(_answer, done, failed)
+
+    def _tell(self, told: Callable[..., None], *values: Any) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(told, *values)
+
+    def _execute(self, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
+        tx = self._begin()
+        if len(group) == 1 or all(waiter.repeatable for waiter in group):
+            error = self._run_bare(tx, group)
+            if error is None:
+                return group, []
+            if len(group) == 1:
+                return [], [(group[0], error)]
+            tx = self._begin()
+        return self._run_apart(tx, group)
+
+    def _begin(self) -> Tx:
+        tx = self._database.begin()
+        if self._in_doubt:
+            self._in_doubt = False
+            self._tell(self.on_settled)
+        return tx
+
+    def _run_bare(self, tx: Tx, group: list[_Waiter]) -> Exception | None:
+        """All or nothing; the error of the unit for which it is nothing."""
+        try:
+            for waiter in group:
+                waiter.result = waiter.unit(tx)
+        except Exception as error:
+            self._database.rollback()
+            if self._database.is_fatal(error):
+                raise
+            return error
+        self._database.commit()
+        return None
+
+    def _run_apart(self, tx: Tx, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
+        """Each unit fails alone."""
+        done: list[_Waiter] = []
+        failed: list[tuple[_Waiter, Exception]] = []
+        for waiter in group:
+            tx.raw("SAVEPOINT unit")
+            try:
+                waiter.result = waiter.unit(tx)
+            except Exception as error:
+                if self._database.is_fatal(error):
+                    self._database.rollback()
+                    raise
+                tx.raw("ROLLBACK TO SAVEPOINT unit")
+                failed.append((waiter, error))
+            else:
+                done.append(waiter)
+            tx.raw("RELEASE SAVEPOINT unit")
+        self._database.commit()
+        return done, failed
+
+
+def _answer(done: list[_Waiter], failed: list[tuple[_Waiter, Exception]]) -> None:
+    for waiter in done:
+        if waiter.after is not None:
+            waiter.after(waiter.result)
+        if not waiter.future.done():
+            waiter.future.set_result(waiter.result)
+    for waiter, error in failed:
+        if not waiter.future.done():
+            waiter.future.set_exception(error)

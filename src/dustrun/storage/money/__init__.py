@@ -1,0 +1,1 @@
+"""SQL of wallets, transactions, reservations and signatures."""

@@ -1,0 +1,185 @@
+"""What a wallet has reserved and spent, by measure: an asset's base units, US dollars, number, network fees.
+
+An open reservation counts; a settled one counts for one window after it was settled; a released one never counted.
+Settled rows carry a running total, so what a window holds is one total less another: two look-ups, however many rows.
+All functions run inside the writer's transaction (or a reader's, where they only look).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.ledger_tables import reservations, wallet_recipients
+from dustrun.storage.db.statement import Statement, Tx
+
+OPEN, SETTLED, RELEASED = "open", "settled", "released"
+_c = reservations.c
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationRow:
+    """One measure of one transaction or signature."""
+
+    id: int
+    wallet_id: str
+    subject_id: str
+    measure: str
+    units: int
+    state: str
+    price: str | None
+    opened_at: int
+    settled_at: int | None
+
+
+_COLUMNS = [_c.id, _c.wallet_id, _c.subject_id, _c.measure, _c.units, _c.state, _c.price, _c.opened_at, _c.settled_at]
+_OF_SUBJECT = Statement(sa.select(*_COLUMNS).where(_c.subject_id == b("subject_id_")).order_by(_c.id))
+_ADD = Statement(
+    sa.insert(reservations).values(
+        {
+            "wallet_id": b("wallet_id"),
+            "subject_id": b("subject_id"),
+            "measure": b("measure"),
+            "units": b("units"),
+            "state": OPEN,
+            "price": b("price"),
+            "opened_at": b("opened_at"),
+        }
+    )
+)
+_OPEN_UNITS = Statement(
+    sa.select(_c.units).where(_c.wallet_id == b("wallet"), _c.measure == b("measure_"), _c.state == OPEN)
+)
+_SETTLED = sa.select(_c.total, _c.settled_at, _c.position).where(
+    _c.wallet_id == b("wallet"), _c.measure == b("measure_"), _c.state == SETTLED
+)
+_LAST = Statement(_SETTLED.order_by(_c.settled_at.desc(), _c.position.desc()).limit(1))
+_LAST_BEFORE = Statement(
+    _SETTLED.where(_c.settled_at <= b("until")).order_by(_c.settled_at.desc(), _c.position.desc()).limit(1)
+)
+_SETTLE = Statement(
+    sa.update(reservations)
+    .where(_c.id == b("id_"), _c.state == OPEN)
+    .values(
+        units=b("new_units"),
+        state=SETTLED,
+        settled_at=b("new_settled_at"),
+        position=b("new_position"),
+        total=b("new_total"),
+    )
+)
+_RELEASE = Statement(
+    sa.update(reservations)
+    .where(_c.id == b("id_"), _c.state == OPEN)
+    .values(state=RELEASED, settled_at=b("new_settled_at"))
+)
+_CHANGE = Statement(sa.update(reservations).where(_c.id == b("id_"), _c.state == OPEN).values(units=b("new_units")))
+_SEEN = Statement(
+    sa.select(wallet_recipients.c.first_seen_at).where(
+        wallet_recipients.c.wallet_id == b("wallet"), wallet_recipients.c.address == b("address_")
+    )
+)
+_NOTE = Statement(
+    sa.text(
+        "INSERT INTO wallet_recipients (wallet_id, address, first_seen_at)"
+        " VALUES (:wallet, :address_, :at) ON CONFLICT (wallet_id, address) DO NOTHING"
+    )
+)
+
+
+def list_of_subject(tx: Tx, subject_id: str) -> list[ReservationRow]:
+    """All measures of one transaction or signature."""
+    rows = (ReservationRow(*row) for row in tx.all(_OF_SUBJECT, subject_id_=subject_id))
+    return [replace(row, units=int(row.units)) for row in rows]
+
+
+def spent_in_window(tx: Tx, wallet_id: str, measure: str, window_ms: int, now_ms: int) -> int:
+    """Units that count in the window that ends now: all open ones, and what was settled less than a window ago."""
+    open_units = sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
+    last = tx.one(_LAST, wallet=wallet_id, measure_=measure)
+    if last is None:
+        return open_units
+    before = tx.one(_LAST_BEFORE, wallet=wallet_id, measure_=measure, until=now_ms - window_ms)
+    return open_units + int(last[0]) - (int(before[0]) if before is not None else 0)
+
+
+def open_units(tx: Tx, wallet_id: str, measure: str) -> int:
+    """Units of what is reserved and not settled yet."""
+    return sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
+
+
+def reserve(
+    tx: Tx,
+    *,
+    wallet_id: str,
+    subject_id: str,
+    units: Mapping[str, int],
+    prices: Mapping[str, str],
+    at_ms: int,
+) -> None:
+    """Opens a reservation: `units` by measure, `prices` the JSON of what each was priced with. A subject reserves
+    once: its second call breaks a constraint."""
+    tx.many(
+        _ADD,
+        [
+            {
+                "wallet_id": wallet_id,
+                "subject_id": subject_id,
+                "measure": measure,
+                "units": str(amount),
+                "price": prices.get(measure),
+                "opened_at": at_ms,
+            }
+            for measure, amount in sorted(units.items())
+            if amount or measure.startswith("gas")
+        ],
+    )
+
+
+def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:
+    """Changes the units of open measures, when a replacement may pay the network more."""
+    for row in list_of_subject(tx, subject_id):
+        if row.measure in units:
+            tx.run(_CHANGE, id_=row.id, new_units=str(units[row.measure]))
+
+
+def settle(tx: Tx, rows: Iterable[ReservationRow], units: Mapping[str, int], at_ms: int) -> None:
+    """Settles open rows, each with its own units unless `units` names its measure anew."""
+    for row in rows:
+        if row.state == OPEN:
+            _settle(tx, row, units.get(row.measure, row.units), at_ms)
+
+
+def _settle(tx: Tx, row: ReservationRow, units: int, at_ms: int) -> None:
+    """The running total goes by the position, so an instant before the last one (a clock set back) takes that one's."""
+    last = tx.one(_LAST, wallet=row.wallet_id, measure_=row.measure)
+    total, settled_at, position = (int(last[0]), int(last[1]), int(last[2])) if last is not None else (0, 0, 0)
+    tx.run(
+        _SETTLE,
+        id_=row.id,
+        new_units=str(units),
+        new_settled_at=max(at_ms, settled_at),
+        new_position=position + 1,
+        new_total=str(total + units),
+    )
+
+
+def release(tx: Tx, rows: Iterable[ReservationRow], at_ms: int) -> None:
+    """Open rows that count no more, since nothing was moved."""
+    for row in rows:
+        if row.state == OPEN:
+            tx.run(_RELEASE, id_=row.id, new_settled_at=at_ms)
+
+
+def first_seen(tx: Tx, wallet_id: str, addresses: Iterable[str]) -> dict[str, int]:
+    """When each recipient (lower case) became known to the wallet; those that are not are left out."""
+    found = {address: tx.one(_SEEN, wallet=wallet_id, address_=address) for address in addresses}
+    return {address: int(row[0]) for address, row in found.items() if row is not None}
+
+
+def note_recipients(tx: Tx, wallet_id: str, addresses: Iterable[str], at_ms: int) -> None:
+    """Recipients that became known now, unless they were."""
+    tx.many(_NOTE, [{"wallet": wallet_id, "address_": address, "at": at_ms} for address in sorted(set(addresses))])

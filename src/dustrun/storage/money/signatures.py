@@ -1,0 +1,144 @@
+"""Rows of signatures that are no transactions. The signature itself is there only as the vault sealed it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.ledger_tables import signatures as t
+from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.secrets.vault import Vault
+
+KIND = "signature"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureRow:
+    """One signature as stored; JSON columns are text, instants milliseconds."""
+
+    id: str
+    org_id: str
+    key: str
+    run_pk: int
+    run_id: str
+    root_run_id: str
+    workflow_id: str | None
+    path: str
+    item: str
+    generation: int
+    mode: str
+    wallet_id: str
+    key_id: str
+    chain_id: int | None
+    request: str
+    state: str
+    planned_at: int
+    mark: str = field(repr=False)
+    sealed: str | None = field(default=None, repr=False)
+    error: str | None = None
+    verdict: str | None = None
+    approval_id: str | None = None
+    finished_at: int | None = None
+
+
+_NAMES = [found.name for found in fields(SignatureRow)]
+_COLUMNS = [t.c[name] for name in _NAMES]
+_CHANGED = (
+    "run_pk",
+    "run_id",
+    "workflow_id",
+    "key_id",
+    "state",
+    "sealed",
+    "error",
+    "verdict",
+    "approval_id",
+    "finished_at",
+)
+_INSERT = Statement(sa.insert(t))
+_SAVE = Statement(
+    sa.update(t).where(t.c.id == b("the_id")).values({name: b(f"to_{name}", type_=t.c[name].type) for name in _CHANGED})
+)
+_FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == b("the_id")))
+_PLANNED_OF_RUN = Statement(
+    sa.select(*_COLUMNS).where(t.c.run_pk == b("the_run_pk"), t.c.state == "planned").order_by(t.c.id)
+)
+_OF_NODE = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.org_id == b("org_id"), t.c.root_run_id == b("root"), t.c.path == b("the_path"))
+    .order_by(t.c.generation, t.c.id)
+)
+
+
+def _row(values: Row) -> SignatureRow:
+    return SignatureRow(**dict(zip(_NAMES, values, strict=True)))
+
+
+def insert(tx: Tx, row: SignatureRow) -> None:
+    """Adds one."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def save(tx: Tx, row: SignatureRow) -> None:
+    """Writes everything that may change of one that was read in the same unit."""
+    tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
+
+
+def get(tx: Tx, signature_id: str) -> SignatureRow:
+    """One that exists."""
+    row = tx.one(_FIND, the_id=signature_id)
+    assert row is not None
+    return _row(row)
+
+
+def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
+    """One of the organisation's."""
+    row = tx.one(_FIND, the_id=signature_id)
+    found = _row(row) if row is not None else None
+    return found if found is not None and found.org_id == org_id else None
+
+
+def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
+    """Every signature of a node over a retry chain, oldest generation first."""
+    return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+
+
+def list_planned_of_run(tx: Tx, run_pk: int) -> list[SignatureRow]:
+    """Those of a run that are not signed yet."""
+    return [_row(row) for row in tx.all(_PLANNED_OF_RUN, the_run_pk=run_pk)]
+
+
+def opened(tx: Tx, vault: Vault, row: SignatureRow) -> str:
+    """A signed one in the clear, 0x-hex."""
+    assert row.sealed is not None
+    return "0x" + vault.open(tx, row.org_id, KIND, row.id, row.sealed).hex()
+
+
+def list_of_marks(tx: Tx, org_id: str, marks: Collection[str]) -> list[SignatureRow]:
+    """The organisation's signatures that some marks stand for."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id, t.c.mark.in_(sorted(marks)))
+    return [_row(row) for row in tx.all(Statement(query))]
+
+
+def list_page(
+    tx: Tx,
+    org_id: str,
+    run_id: str | None,
+    limit: int,
+    offset: int,
+    *,
+    only_workflows: Collection[str] | None = None,
+    only_wallets: Collection[str] | None = None,
+) -> list[SignatureRow]:
+    """Signatures, newest first, within what the caller reaches."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    if run_id is not None:
+        query = query.where(t.c.run_id == run_id)
+    if only_workflows is not None:
+        query = query.where(t.c.workflow_id.in_(only_workflows))
+    if only_wallets is not None:
+        query = query.where(t.c.wallet_id.in_(only_wallets))
+    return [_row(row) for row in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]

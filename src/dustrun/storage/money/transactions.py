@@ -1,0 +1,402 @@
+"""Rows of the outbox: what nodes wished for, the transactions, and their signed attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.ledger_tables import spends, transaction_attempts, transactions
+from dustrun.storage.db.statement import Row, Statement, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRow:
+    """One transaction as stored; JSON columns and amounts are text, instants milliseconds."""
+
+    id: str
+    org_id: str
+    key: str
+    purpose: str
+    run_pk: int | None
+    run_id: str | None
+    root_run_id: str | None
+    workflow_id: str | None
+    path: str | None
+    item: str
+    generation: int
+    mode: str
+    wallet_id: str
+    key_id: str | None
+    chain_id: int
+    sender: str
+    intent: str
+    state: str
+    confirmations: int
+    planned_at: int
+    updated_at: int
+    nonce: int | None = None
+    gas_limit: int | None = None
+    max_price: str | None = None
+    outlay: str | None = None
+    hash: str | None = None
+    block_number: int | None = None
+    block_hash: str | None = None
+    receipt: str | None = None
+    error: str | None = None
+    verdict: str | None = None
+    approval_id: str | None = None
+    refusal: str | None = None
+    signed_at: int | None = None
+    mined_at: int | None = None
+    finished_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One set of signed bytes for a transaction's nonce."""
+
+    hash: str
+    transaction_id: str
+    number: int
+    kind: str
+    raw: str
+    gas_limit: int
+    max_fee: str
+    tip: str
+    is_legacy: int
+    created_at: int
+    sent_at: int | None = None
+    tried_at: int | None = None
+    reply: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendRow:
+    """What a node wished for as a whole; lists and notes are JSON."""
+
+    org_id: str
+    root_run_id: str
+    path: str
+    generation: int
+    run_pk: int
+    transactions: str
+    signatures: str
+    notes: str
+    created_at: int
+
+
+_NAMES = [field.name for field in fields(TransactionRow)]
+_COLUMNS = [transactions.c[name] for name in _NAMES]
+_FIXED = frozenset(
+    {"id", "org_id", "key", "purpose", "item", "generation", "root_run_id", "path", "mode", "planned_at"}
+)
+_CHANGED = [name for name in _NAMES if name not in _FIXED]
+_ATTEMPT_NAMES = [field.name for field in fields(AttemptRow)]
+_ATTEMPT_COLUMNS = [transaction_attempts.c[name] for name in _ATTEMPT_NAMES]
+_SPEND_NAMES = [field.name for field in fields(SpendRow)]
+_SPEND_COLUMNS = [spends.c[name] for name in _SPEND_NAMES]
+
+
+def _is_in(*states: str) -> sa.ColumnElement[bool]:
+    return sa.or_(*(transactions.c.state == state for state in states))
+
+
+_INSERT = Statement(sa.insert(transactions))
+_SAVE = Statement(
+    sa.update(transactions)
+    .where(transactions.c.id == b("the_id"))
+    .values({name: b(f"to_{name}", type_=transactions.c[name].type) for name in _CHANGED})
+)
+_FIND = Statement(sa.select(*_COLUMNS).where(transactions.c.id == b("the_id")))
+_OF_NODE = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        transactions.c.org_id == b("org_id"),
+        transactions.c.root_run_id == b("root"),
+        transactions.c.path == b("the_path"),
+    )
+    .order_by(transactions.c.generation, transactions.c.id)
+)
+_OF_RUN = Statement(
+    sa.select(*_COLUMNS)
+    .where(transactions.c.org_id == b("org_id"), transactions.c.run_pk == b("the_run_pk"))
+    .order_by(transactions.c.id)
+)
+_OPEN_OF_CHAIN = Statement(
+    sa.select(*_COLUMNS)
+    .where(transactions.c.chain_id == b("the_chain"), _is_in("signed", "sent", "mined"))
+    .order_by(transactions.c.sender, transactions.c.nonce)
+)
+_DISPLACED = Statement(
+    sa.select(*_COLUMNS)
+    .where(transactions.c.chain_id == b("the_chain"), transactions.c.state == "displaced")
+    .order_by(transactions.c.id)
+)
+_PLANNED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        transactions.c.org_id == b("org_id"),
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.state == "planned",
+    )
+    .order_by(transactions.c.id)
+)
+_OPEN_CHAINS = Statement(
+    sa.union(
+        sa.select(transactions.c.chain_id).where(_is_in("signed", "sent", "mined")),
+        sa.select(transactions.c.chain_id).where(transactions.c.state == "displaced"),
+    )
+)
+_OPEN_IN_RETRIES = Statement(
+    sa.select(transactions.c.id)
+    .where(
+        transactions.c.org_id == b("org_id"),
+        transactions.c.root_run_id == b("root"),
+        _is_in("signed", "sent", "mined", "displaced"),
+    )
+    .order_by(transactions.c.id)
+    .limit(1)
+)
+_HIGHEST = Statement(
+    sa.select(sa.func.max(transactions.c.nonce)).where(
+        transactions.c.chain_id == b("the_chain"), transactions.c.sender == b("the_sender")
+    )
+)
+_OF_NONCE = Statement(
+    sa.select(*_COLUMNS).where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.nonce == b("the_nonce"),
+    )
+)
+_ABOVE_NONCE = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        transactions.c.nonce > b("the_nonce"),
+    )
+    .order_by(transactions.c.nonce)
+)
+_PROMISED = Statement(
+    sa.select(transactions.c.outlay).where(
+        transactions.c.chain_id == b("the_chain"),
+        transactions.c.sender == b("the_sender"),
+        _is_in("signed", "sent", "mined"),  # all three, or SQLite does not see that its index serves
+        transactions.c.state != "mined",
+    )
+)
+_INSERT_ATTEMPT = Statement(sa.insert(transaction_attempts))
+_ATTEMPTS = Statement(
+    sa.select(*_ATTEMPT_COLUMNS)
+    .where(transaction_attempts.c.transaction_id == b("the_id"))
+    .order_by(transaction_attempts.c.number)
+)
+_OPEN_ATTEMPTS = Statement(
+    sa.select(*_ATTEMPT_COLUMNS)
+    .select_from(transaction_attempts.join(transactions))
+    .where(transactions.c.chain_id == b("the_chain"), _is_in("signed", "sent", "mined"))
+    .order_by(transaction_attempts.c.transaction_id, transaction_attempts.c.number)
+)
+_NOTE_REPLY = Statement(
+    sa.update(transaction_attempts)
+    .where(transaction_attempts.c.hash == b("the_hash"))
+    .values(
+        sent_at=sa.func.coalesce(transaction_attempts.c.sent_at, b("to_sent_at", type_=sa.BigInteger)),
+        tried_at=b("to_tried_at", type_=sa.BigInteger),
+        reply=b("to_reply"),
+    )
+)
+_BY_HASH = Statement(
+    sa.select(*_COLUMNS)
+    .select_from(transactions.join(transaction_attempts))
+    .where(transactions.c.org_id == b("org_id"), transaction_attempts.c.hash == b("the_hash"))
+)
+_INSERT_SPEND = Statement(sa.insert(spends))
+_NEWEST_SPEND = Statement(
+    sa.select(*_SPEND_COLUMNS)
+    .where(spends.c.org_id == b("org_id"), spends.c.root_run_id == b("root"), spends.c.path == b("the_path"))
+    .order_by(spends.c.generation.desc())
+    .limit(1)
+)
+
+
+def _row(values: Row) -> TransactionRow:
+    return TransactionRow(**dict(zip(_NAMES, values, strict=True)))
+
+
+def _attempt(values: Row) -> AttemptRow:
+    return AttemptRow(**dict(zip(_ATTEMPT_NAMES, values, strict=True)))
+
+
+def insert(tx: Tx, row: TransactionRow) -> None:
+    """Adds a transaction."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def save(tx: Tx, row: TransactionRow) -> None:
+    """Writes everything that may change of a transaction that was read in the same unit."""
+    tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
+
+
+def get(tx: Tx, transaction_id: str) -> TransactionRow:
+    """A transaction that exists."""
+    row = tx.one(_FIND, the_id=transaction_id)
+    assert row is not None
+    return _row(row)
+
+
+def find(tx: Tx, org_id: str, transaction_id: str) -> TransactionRow | None:
+    """One of the organisation's transactions."""
+    row = tx.one(_FIND, the_id=transaction_id)
+    found = _row(row) if row is not None else None
+    return found if found is not None and found.org_id == org_id else None
+
+
+def find_by_hash(tx: Tx, org_id: str, hash: str) -> TransactionRow | None:
+    """The organisation's transaction that has an attempt of this hash."""
+    row = tx.one(_BY_HASH, org_id=org_id, the_hash=hash)
+    return _row(row) if row is not None else None
+
+
+def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[TransactionRow]:
+    """Every transaction of a node over a retry chain, oldest generation first."""
+    return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
+
+
+def list_of_run(tx: Tx, org_id: str, run_pk: int) -> list[TransactionRow]:
+    """Every transaction of a run."""
+    return [_row(row) for row in tx.all(_OF_RUN, org_id=org_id, the_run_pk=run_pk)]
+
+
+def list_followed(tx: Tx, chain_id: int) -> list[TransactionRow]:
+    """What the chain has yet to decide, by sender and nonce."""
+    return [_row(row) for row in tx.all(_OPEN_OF_CHAIN, the_chain=chain_id)]
+
+
+def list_followed_attempts(tx: Tx, chain_id: int) -> dict[str, list[AttemptRow]]:
+    """The attempts of what the chain has yet to decide, by transaction, oldest first."""
+    found: dict[str, list[AttemptRow]] = {}
+    for row in tx.all(_OPEN_ATTEMPTS, the_chain=chain_id):
+        attempt = _attempt(row)
+        found.setdefault(attempt.transaction_id, []).append(attempt)
+    return found
+
+
+def list_planned(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[TransactionRow]:
+    """A sender's wishes that nothing is signed of."""
+    return [_row(row) for row in tx.all(_PLANNED, org_id=org_id, the_chain=chain_id, the_sender=sender)]
+
+
+def list_displaced(tx: Tx, chain_id: int) -> list[tuple[TransactionRow, list[AttemptRow]]]:
+    """What waits for a person on a chain, with the attempts."""
+    found = [_row(row) for row in tx.all(_DISPLACED, the_chain=chain_id)]
+    return [(row, list_attempts(tx, row.id)) for row in found]
+
+
+def list_followed_chains(tx: Tx) -> list[int]:
+    """Chains that have yet to decide something, or where a person has."""
+    return [int(row[0]) for row in tx.all(_OPEN_CHAINS)]
+
+
+def find_unsettled(tx: Tx, org_id: str, root_run_id: str) -> str | None:
+    """A transaction of a retry chain that is signed and whose end is not known; None when there is none."""
+    row = tx.one(_OPEN_IN_RETRIES, org_id=org_id, root=root_run_id)
+    return str(row[0]) if row is not None else None
+
+
+def highest_nonce(tx: Tx, chain_id: int, sender: str) -> int | None:
+    """The highest nonce that was ever signed for."""
+    row = tx.one(_HIGHEST, the_chain=chain_id, the_sender=sender)
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def find_of_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> TransactionRow | None:
+    """The transaction that has a nonce."""
+    row = tx.one(_OF_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)
+    return _row(row) if row is not None else None
+
+
+def list_above_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> list[TransactionRow]:
+    """What a sender has signed with higher nonces."""
+    return [_row(row) for row in tx.all(_ABOVE_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)]
+
+
+def promised_units(tx: Tx, chain_id: int, sender: str) -> int:
+    """What a sender's signed transactions that are not mined yet may take of its native balance."""
+    return sum(int(row[0]) for row in tx.all(_PROMISED, the_chain=chain_id, the_sender=sender) if row[0] is not None)
+
+
+def insert_attempt(tx: Tx, row: AttemptRow) -> None:
+    """Adds signed bytes."""
+    tx.run(_INSERT_ATTEMPT, **{name: getattr(row, name) for name in _ATTEMPT_NAMES})
+
+
+def list_attempts(tx: Tx, transaction_id: str) -> list[AttemptRow]:
+    """A transaction's attempts, oldest first."""
+    return [_attempt(row) for row in tx.all(_ATTEMPTS, the_id=transaction_id)]
+
+
+def note_reply(tx: Tx, hash: str, *, sent_at: int | None, tried_at: int, reply: str) -> None:
+    """Notes what a node answered to an attempt; `sent_at` None: it did not take it."""
+    tx.run(_NOTE_REPLY, the_hash=hash, to_sent_at=sent_at, to_tried_at=tried_at, to_reply=reply)
+
+
+def insert_spend(tx: Tx, row: SpendRow) -> None:
+    """Adds the wishes of a node."""
+    tx.run(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
+
+
+def newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> SpendRow | None:
+    """The newest wishes of a node."""
+    row = tx.one(_NEWEST_SPEND, org_id=org_id, root=root_run_id, the_path=path)
+    return SpendRow(**dict(zip(_SPEND_NAMES, row, strict=True))) if row is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which transactions a list shows. `only_workflows` and `only_wallets`: what the caller reaches."""
+
+    states: Sequence[str] = ()
+    chain_id: int | None = None
+    wallet_id: str | None = None
+    workflow_id: str | None = None
+    run_id: str | None = None
+    hash: str | None = None
+    only_workflows: Collection[str] | None = None
+    only_wallets: Collection[str] | None = None
+
+
+def list_page(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[TransactionRow]:
+    """Transactions, newest first."""
+    query = sa.select(*_COLUMNS).where(transactions.c.org_id == org_id)
+    for clause in _clauses(filters):
+        query = query.where(clause)
+    query = query.order_by(transactions.c.id.desc()).limit(limit).offset(offset)
+    return [_row(row) for row in tx.all(Statement(query))]
+
+
+def _clauses(filters: Filters) -> Iterable[sa.ColumnElement[bool]]:
+    plain: dict[str, Any] = {
+        "chain_id": filters.chain_id,
+        "wallet_id": filters.wallet_id,
+        "workflow_id": filters.workflow_id,
+        "run_id": filters.run_id,
+    }
+    for name, wanted in plain.items():
+        if wanted is not None:
+            yield transactions.c[name] == wanted
+    if filters.states:
+        yield transactions.c.state.in_(filters.states)
+    if filters.hash is not None:
+        of_hash = sa.select(transaction_attempts.c.transaction_id).where(transaction_attempts.c.hash == filters.hash)
+        yield transactions.c.id.in_(of_hash)
+    if filters.only_workflows is not None:
+        yield transactions.c.workflow_id.in_(filters.only_workflows)
+    if filters.only_wallets is not None:
+        yield transactions.c.wallet_id.in_(filters.only_wallets)

@@ -1,0 +1,1 @@
+"""SQL of runs, executions, events, waits, approvals and forks."""

@@ -1,0 +1,113 @@
+"""Rows of approvals: what waits, or waited, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.ledger_tables import signatures, transactions
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import approvals
+
+PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRow:
+    """One question and what became of it; `approvers` is a JSON list. `binding` and `barred_key` are of a spend: the
+    hash of what is approved, and the key that cannot decide."""
+
+    id: str
+    org_id: str
+    run_pk: int
+    run_id: str
+    workflow_id: str | None
+    workflow_name: str
+    path: str
+    message: str
+    approvers: str
+    mode: str
+    status: str
+    created_at: int
+    expires_at: int
+    decided_at: int | None = None
+    decided_by: str | None = None
+    comment: str | None = None
+    binding: str | None = None
+    barred_key: str | None = None
+
+
+_NAMES = [field.name for field in fields(ApprovalRow)]
+_COLUMNS = [approvals.c[name] for name in _NAMES]
+_OPEN = Statement(
+    sa.text(
+        f"INSERT INTO approvals ({', '.join(_NAMES)}) VALUES ({', '.join(':' + name for name in _NAMES)})"  # noqa: S608 - names of ours
+        " ON CONFLICT (id) DO NOTHING"
+    )
+)
+_CLOSE = Statement(
+    sa.update(approvals)
+    .where(approvals.c.id == b("the_id"), approvals.c.status == PENDING)
+    .values(
+        status=b("to_status"),
+        decided_at=b("to_decided_at", type_=sa.BigInteger),
+        decided_by=b("to_decided_by"),
+        comment=b("to_comment"),
+    )
+)
+_FIND = Statement(sa.select(*_COLUMNS).where(approvals.c.org_id == b("org_id"), approvals.c.id == b("the_id")))
+
+_WALLETS = [
+    Statement(
+        sa.select(table.c.wallet_id).where(table.c.run_pk == b("run_pk"), table.c.approval_id == b("the_id")).limit(1)
+    )
+    for table in (transactions, signatures)
+]
+
+
+def _row(values: Sequence[object]) -> ApprovalRow:
+    return ApprovalRow(**dict(zip(_NAMES, values, strict=True)))  # type: ignore[arg-type]
+
+
+def add(tx: Tx, row: ApprovalRow) -> None:
+    """Adds a question; asking it again changes nothing."""
+    tx.run(_OPEN, **{name: getattr(row, name) for name in _NAMES})
+
+
+def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None, comment: str | None = None) -> bool:
+    """Notes what became of a question that is still open; False when it was not."""
+    return (
+        tx.run(_CLOSE, the_id=approval_id, to_status=status, to_decided_at=at, to_decided_by=by, to_comment=comment)
+        == 1
+    )
+
+
+def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
+    """One of the organisation's questions."""
+    row = tx.one(_FIND, org_id=org_id, the_id=approval_id)
+    return _row(row) if row else None
+
+
+def find_wallet(tx: Tx, row: ApprovalRow) -> str | None:
+    """The wallet that a question about a spend is about."""
+    for statement in _WALLETS:
+        found = tx.one(statement, run_pk=row.run_pk, the_id=row.id)
+        if found is not None:
+            return str(found[0])
+    return None
+
+
+def list_page(
+    tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
+) -> list[ApprovalRow]:
+    """Questions, newest first; `only` those of these workflows."""
+    query = sa.select(*_COLUMNS).where(approvals.c.org_id == org_id)
+    if only is not None:
+        query = query.where(approvals.c.workflow_id.in_(only))
+    if statuses:
+        query = query.where(approvals.c.status.in_(statuses))
+    query = query.order_by(approvals.c.created_at.desc(), approvals.c.id.desc()).limit(limit).offset(offset)
+    return [_row(row) for row in tx.all(Statement(query))]

@@ -1,0 +1,344 @@
+"""Writes what became of a run: executions, events and the run's row, in one transaction, under the run's fence.
+
+The run's row gives the events their sequence numbers, whoever writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.text.redaction import Veil, hide
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.log import mask_links
+from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
+from dustrun.storage.runs import forks as fork_rows
+from dustrun.storage.runs import waits as wait_rows
+from dustrun.storage.runs.forks import Fork
+from dustrun.storage.runs.waits import Told, Waits
+
+ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
+
+
+class StaleFence(Exception):
+    """A newer advance of the run exists, or the run has ended; nothing of this batch counts."""
+
+
+class Event(NamedTuple):
+    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`; `cursor` is its place in
+    the organisation's activity, for a start, a wait or an end that was just written."""
+
+    seq: int
+    type: str
+    at: int
+    data: str
+    cursor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `calls`: it may have called runs that nobody waits for now."""
+
+    status: RunStatus
+    at: int
+    passed: bool
+    error: dict[str, Any] | None = None
+    told: Told | None = None
+    calls: bool = False
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be written together. `texts` holds results that are already encoded, by (path, attempt);
+    `veil` hides what must not be stored as it is."""
+
+    added: dict[tuple[str, int], Execution] = field(default_factory=dict)
+    changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
+    events: list[tuple[str, int, str]] = field(default_factory=list)
+    texts: dict[tuple[str, int], str] = field(default_factory=dict)
+    signals_used: list[int] = field(default_factory=list)
+    executed: int = 0
+    status: RunStatus = RunStatus.RUNNING
+    wake_at: int | None = None
+    ending: Ending | None = None
+    waits: Waits | None = None
+    forks: list[Fork] = field(default_factory=list)
+    veil: Veil = field(default_factory=lambda: Veil({}))
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.added or self.changed or self.events or self.signals_used or self.ending)
+
+
+_STEP = (
+    sa.update(runs)
+    .where(
+        runs.c.pk == b("the_pk"),
+        runs.c.fence == b("the_fence"),
+        sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
+    )
+    .values(
+        last_seq=runs.c.last_seq + b("events"),
+        nodes_executed=runs.c.nodes_executed + b("executed"),
+        status=b("to_status"),
+        wake_at=b("to_wake_at", type_=sa.BigInteger),
+    )
+    .returning(runs.c.last_seq)
+)
+_ADVANCE = Statement(_STEP)
+_END = Statement(
+    _STEP.values(finished_at=b("to_finished_at", type_=sa.BigInteger), passed=b("to_passed"), error=b("to_error"))
+)
+_LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
+_AFTER = Statement(
+    sa.select(events.c.seq, events.c.type, events.c.at, events.c.data)
+    .where(events.c.run_pk == b("the_pk"), events.c.seq > b("after"))
+    .order_by(events.c.seq)
+)
+_NUMBER = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"))
+    .values(last_seq=runs.c.last_seq + b("events"))
+    .returning(runs.c.last_seq)
+)
+_NUMBER_OPEN = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), sa.or_(runs.c.status == "running", runs.c.status == "waiting"))
+    .values(last_seq=runs.c.last_seq + b("events"))
+    .returning(runs.c.last_seq)
+)
+_ADD_EVENT = Statement(sa.insert(events))
+_ADD_ACTIVITY = Statement(
+    sa.insert(activity)
+    .values(org_id=b("org_id"), workflow_id=b("workflow_id"), run_pk=b("run_pk"), seq=b("seq"))
+    .returning(activity.c.id)
+)
+_ADD_EXECUTION = Statement(sa.insert(executions))
+_CHANGE_EXECUTION = Statement(
+    sa.update(executions)
+    .where(executions.c.run_pk == b("run_pk_"), executions.c.path == b("path_"), executions.c.attempt == b("attempt_"))
+    .values(
+        status=b("status"),
+        branch=b("branch"),
+        result=b("result"),
+        error=b("error"),
+        facts=b("facts"),
+        assumed=b("assumed"),
+        wake_at=b("wake_at", type_=sa.BigInteger),
+        finished_at=b("finished_at", type_=sa.BigInteger),
+    )
+)
+_COUNT_END = Statement(
+    sa.text(
+        "INSERT INTO run_counts (org_id, workflow_id, status, mode, bucket, total)"
+        " SELECT org_id, coalesce(workflow_id, ''), status, mode, :bucket, 1 FROM runs WHERE pk = :run_pk"
+        " ON CONFLICT (org_id, workflow_id, status, mode, bucket) DO UPDATE SET total = run_counts.total + 1"
+    )
+)
+_USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
+_COLUMNS = (
+    executions.c.path,
+    executions.c.node_id,
+    executions.c.attempt,
+    executions.c.status,
+    executions.c.branch,
+    executions.c.input,
+    executions.c.result,
+    executions.c.error,
+    executions.c.facts,
+    executions.c.assumed,
+    executions.c.wake_at,
+    executions.c.started_at,
+    executions.c.finished_at,
+)
+_LIST = Statement(
+    sa.select(*_COLUMNS).where(executions.c.run_pk == b("run_pk")).order_by(executions.c.path, executions.c.attempt)
+)
+_FIND = Statement(
+    sa.select(*_COLUMNS)
+    .where(executions.c.run_pk == b("run_pk"), executions.c.path == b("the_path"))
+    .order_by(executions.c.attempt.desc())
+    .limit(1)
+)
+
+
+def _text(veil: Veil, value: Any) -> str | None:
+    return None if value is None else mask_links(dumps_text(veil.value(value)))
+
+
+def _row(run_pk: int, execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
+    return {
+        "run_pk": run_pk,
+        "path": execution.path,
+        "node_id": execution.node_id,
+        "attempt": execution.attempt,
+        "input": _text(veil, execution.input),
+        "started_at": execution.started_at,
+        **_outcome(execution, text, veil),
+    }
+
+
+def _outcome(execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
+    if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
+        result = veil.value(execution.result)
+        if text is None or result is not execution.result:
+            text = dumps_text(result)
+    return {
+        "status": execution.status.value,
+        "branch": execution.branch,
+        "result": text,
+        "error": _text(veil, execution.error),
+        "facts": _text(veil, execution.facts),
+        "assumed": int(execution.assumed),
+        "wake_at": execution.wake_at,
+        "finished_at": execution.finished_at,
+    }
+
+
+def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: int, batch: Batch) -> list[Event]:
+    """Writes a batch under its fence and returns its events numbered; raises `StaleFence`."""
+    row = _advance(tx, run_pk, fence, batch)
+    if row is None:
+        raise StaleFence
+    for fork in batch.forks:
+        fork_rows.keep(tx, fork)
+    if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
+        raise StaleFence
+    if batch.ending is not None:
+        tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
+        if batch.ending.told is not None:
+            wait_rows.tell(tx, batch.ending.told, batch.ending.at)
+        if batch.ending.calls and batch.waits is not None:
+            batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
+    write_executions(tx, run_pk, batch)
+    for signal_id in batch.signals_used:
+        tx.run(_USE_SIGNAL, id_=signal_id)
+    first = row[0] - len(batch.events) + 1
+    return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
+
+
+def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
+    """Moves the run's row on under its fence; its newest sequence number, or None for a stale fence."""
+    ending = batch.ending
+    values = {
+        "the_pk": run_pk,
+        "the_fence": fence,
+        "events": len(batch.events),
+        "executed": batch.executed,
+        "to_status": (ending.status if ending else batch.status).value,
+        "to_wake_at": batch.wake_at,
+    }
+    if ending is None:
+        return tx.one(_ADVANCE, **values)
+    error = _text(batch.veil, ending.error)
+    return tx.one(_END, **values, to_finished_at=ending.at, to_passed=int(ending.passed), to_error=error)
+
+
+def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
+    """The events of a batch whose commit had an unknown outcome, when they are on disk after number `after`.
+
+    The run's row is locked first: a transaction that wrote it and is not over yet would let go of it only then.
+    """
+    tx.one(_LOCK, the_pk=run_pk)
+    size = len(batch.events)
+    if size == 0:
+        return None  # nothing but changes of rows, which may be made again
+    found = [Event(*row) for row in tx.all(_AFTER, the_pk=run_pk, after=after)]
+    plain = [(event.type, event.at, event.data) for event in found]
+    first = next((i for i in range(len(found) - size + 1) if plain[i : i + size] == batch.events), None)
+    return None if first is None else found[first : first + size]
+
+
+def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
+    """Writes a batch's executions."""
+    veil = batch.veil
+    added = [_row(run_pk, execution, batch.texts.get(key), veil) for key, execution in batch.added.items()]
+    tx.many(_ADD_EXECUTION, added)
+    tx.many(
+        _CHANGE_EXECUTION,
+        [
+            {"run_pk_": run_pk, "path_": key[0], "attempt_": key[1], **_outcome(execution, batch.texts.get(key), veil)}
+            for key, execution in batch.changed.items()
+        ],
+    )
+
+
+def write_events(
+    tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """Writes events with consecutive numbers from `first` on."""
+    rows = [
+        {"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data}
+        for seq, (kind, at, data) in enumerate(written, first)
+    ]
+    tx.many(_ADD_EVENT, rows)
+    numbered = []
+    for seq, (kind, at, data) in enumerate(written, first):
+        cursor = None
+        if kind in ACTIVITY:
+            row = tx.one(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=seq)
+            assert row is not None
+            cursor = row[0]
+        numbered.append(Event(seq, kind, at, data, cursor))
+    return numbered
+
+
+def append(
+    tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """Writes events of someone who does not advance the run; the run's row numbers them."""
+    row = tx.one(_NUMBER, the_pk=run_pk, events=len(written))
+    assert row is not None
+    return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
+
+
+def append_open(
+    tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
+) -> list[Event]:
+    """As `append`, but nothing once the run has ended: its last event is that it has."""
+    row = tx.one(_NUMBER_OPEN, the_pk=run_pk, events=len(written))
+    if row is None:
+        return []
+    return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
+
+
+def execution_of(row: Row, unveil: Callable[[str], str] = hide) -> Execution:
+    """A stored execution as the core reads it: signatures hidden, unless `unveil` knows what their marks stand for."""
+
+    def _load(text: str | None) -> Any:
+        return None if text is None else loads_own(unveil(text))
+
+    path, node_id, attempt, status, branch, input_, result, error, facts, assumed, wake_at, started, finished = row
+    return Execution(
+        path=path,
+        node_id=node_id,
+        attempt=attempt,
+        status=NodeStatus(status),
+        branch=branch,
+        input=_load(input_),
+        result=_load(result),
+        error=_load(error),
+        facts=_load(facts),
+        assumed=bool(assumed),
+        wake_at=wake_at,
+        started_at=started,
+        finished_at=finished,
+    )
+
+
+def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
+    """The newest attempt of one path."""
+    row = tx.one(_FIND, run_pk=run_pk, the_path=path)
+    return execution_of(row) if row is not None else None
+
+
+def list_executions(tx: Tx, run_pk: int, unveil: Callable[[str], str] = hide) -> list[Execution]:
+    """Every execution of a run, every attempt."""
+    return [execution_of(row, unveil) for row in tx.all(_LIST, run_pk=run_pk)]

@@ -1,0 +1,221 @@
+"""Deleting old runs with everything that is theirs, in steps that are short for the writer.
+
+A run that may go is first taken out of sight (`doom`): its row moves to no organisation. Then its rows are deleted, so
+many at a time (`purge`); a crash in between leaves rows that nobody sees and the next sweep deletes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import (
+    COUNTED_TOGETHER,
+    activity,
+    approvals,
+    events,
+    executions,
+    message_runs,
+    metadata,
+    run_signals,
+    run_variables,
+    runs,
+    simulation_forks,
+    table_cells,
+    table_rows,
+    table_writes,
+    variable_writes,
+)
+
+_BigInt = sa.BigInteger
+DOOMED = ""
+"""The organisation of runs that are out of sight and about to go."""
+KEEPING = tuple(metadata.tables[name] for name in ("spends", "transactions", "signatures"))
+"""The ledger: a run that it names stays whole, as the proof of what was spent."""
+_PIECE = 500
+
+_LIST = Statement(
+    sa.select(
+        runs.c.pk,
+        runs.c.id,
+        runs.c.root_run_id,
+        runs.c.parent_pk,
+        runs.c.started_at,
+        runs.c.finished_at,
+        runs.c.status,
+        runs.c.workflow_id,
+    )
+    .where(runs.c.org_id == b("org_id"), runs.c.pk > b("after", type_=_BigInt))
+    .order_by(runs.c.pk)
+    .limit(b("count", type_=sa.Integer))
+)
+_IS_YOUNG = sa.or_(runs.c.finished_at.is_(None), runs.c.finished_at >= b("before", type_=_BigInt))
+_YOUNG_IN_CHAIN = Statement(
+    sa.select(runs.c.pk)
+    .where(
+        runs.c.org_id == b("org_id"),
+        runs.c.root_run_id == b("root"),
+        runs.c.source_run_id.is_not(None),
+        _IS_YOUNG,
+    )
+    .limit(1)
+)
+_called = sa.select(b("the_pk", type_=_BigInt).label("pk")).cte("called", recursive=True)
+_called = _called.union_all(sa.select(runs.c.pk).where(runs.c.parent_pk == _called.c.pk, runs.c.parent_pk.is_not(None)))
+_YOUNG_BELOW = Statement(
+    sa.select(runs.c.pk).select_from(_called.join(runs, runs.c.pk == _called.c.pk)).where(_IS_YOUNG).limit(1)
+)
+_IS_THERE = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.org_id == b("org_id")))
+# The numbers of runs and of the activity must never be given twice: readers of streams stand behind one.
+_NEWEST = [
+    Statement(sa.select(runs.c.pk).order_by(runs.c.pk.desc()).limit(1)),
+    Statement(sa.select(activity.c.run_pk).order_by(activity.c.id.desc()).limit(1)),
+]
+_IN_LEDGER = [Statement(sa.select(table.c.run_pk).where(table.c.run_pk == b("the_pk")).limit(1)) for table in KEEPING]
+_DOOM = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"))
+    .values(org_id=DOOMED, id=b("as_id"), root_run_id=b("as_id"), source_run_id=sa.null(), passed=sa.null())
+)
+_UNCOUNT = Statement(
+    sa.text(
+        "UPDATE run_counts SET total = total - 1"
+        " WHERE org_id = :org_id AND workflow_id = :workflow_id AND status = :status AND total > 0"
+        " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk) AND bucket = :bucket"
+    )
+)
+_FIRST_DOOMED = Statement(
+    sa.select(runs.c.pk).where(runs.c.org_id == DOOMED).order_by(runs.c.pk.desc()).limit(b("count", type_=sa.Integer))
+)
+_first_events = (
+    sa.select(events.c.seq).where(events.c.run_pk == b("the_pk")).order_by(events.c.seq).limit(_PIECE).subquery()
+)
+_DELETE_EVENTS = Statement(
+    sa.delete(events).where(events.c.run_pk == b("the_pk"), events.c.seq.in_(sa.select(_first_events.c.seq)))
+)
+_first_paths = (
+    sa.select(executions.c.path)
+    .where(executions.c.run_pk == b("the_pk"))
+    .order_by(executions.c.path)
+    .limit(_PIECE)
+    .subquery()
+)
+_DELETE_EXECUTIONS = Statement(
+    sa.delete(executions).where(
+        executions.c.run_pk == b("the_pk"), executions.c.path.in_(sa.select(_first_paths.c.path))
+    )
+)
+_DELETE_REST = [
+    Statement(sa.delete(table).where(table.c[column] == b("the_pk")))
+    for table, column in (
+        (activity, "run_pk"),
+        (approvals, "run_pk"),
+        (message_runs, "run_pk"),
+        (run_signals, "run_pk"),
+        (run_variables, "owner_pk"),
+        (simulation_forks, "top_pk"),
+        (table_writes, "run_pk"),
+    )
+]
+# What a simulation wrote into managed tables, which only it saw; their index holds only rows like these.
+_DELETE_REST += [
+    Statement(sa.delete(table).where(table.c.layer == b("the_pk"), table.c.layer > 0))
+    for table in (table_cells, table_rows)
+]
+# The history of a workflow's own variables stays with the workflow; what only the run saw goes with it.
+_DELETE_WRITES = Statement(
+    sa.delete(variable_writes).where(
+        variable_writes.c.run_pk == b("the_pk"),
+        sa.or_(
+            variable_writes.c.scope != "workflow", variable_writes.c.simulated == 1, variable_writes.c.workflow_id == ""
+        ),
+    )
+)
+_UNLINK_WRITES = Statement(
+    sa.update(variable_writes).where(variable_writes.c.run_pk == b("the_pk")).values(run_pk=sa.null())
+)
+_DELETE_RUN = Statement(sa.delete(runs).where(runs.c.pk == b("the_pk")))
+HANDLED = frozenset(
+    {
+        "events",
+        "executions",
+        "activity",
+        "approvals",
+        "message_runs",
+        "run_signals",
+        "run_variables",
+        "simulation_forks",
+        "table_writes",
+        "variable_writes",
+    }
+)
+"""The tables with rows of a run, besides the ledger's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step of a sweep did: where the next one begins (None: the organisation is done), and how many went."""
+
+    after: int | None
+    doomed: int
+
+
+def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
+    """Takes those of the organisation's next runs out of sight that ended before an instant and that nothing needs.
+
+    A run is needed while a run of its retry chain, or one that it called, is open or younger; while its caller is
+    there, because a node that is carried out again looks for the run that it called; and for ever by the ledger. The
+    newest run of the store stays too.
+    """
+    rows = tx.all(_LIST, org_id=org_id, after=after, count=count)
+    newest = {row[0] for statement in _NEWEST if (row := tx.one(statement)) is not None}
+    doomed = 0
+    for pk, run_id, root, parent_pk, started_at, finished_at, status, workflow_id in rows:
+        after = pk
+        if started_at >= before:
+            return Step(None, doomed)
+        if (
+            pk in newest
+            or finished_at is None
+            or finished_at >= before
+            or _is_needed(tx, org_id, pk, root or run_id, parent_pk, before)
+        ):
+            continue
+        tx.run(_DOOM, the_pk=pk, as_id=f"run_{pk}")
+        tx.run(
+            _UNCOUNT,
+            org_id=org_id,
+            workflow_id=workflow_id or "",
+            status=status,
+            the_pk=pk,
+            bucket=pk // COUNTED_TOGETHER,
+        )
+        doomed += 1
+    return Step(after if len(rows) == count else None, doomed)
+
+
+def _is_needed(tx: Tx, org_id: str, pk: int, root: str, parent_pk: int | None, before: int) -> bool:
+    if parent_pk is not None and tx.one(_IS_THERE, the_pk=parent_pk, org_id=org_id) is not None:
+        return True
+    if tx.one(_YOUNG_IN_CHAIN, org_id=org_id, root=root, before=before) is not None:
+        return True
+    if tx.one(_YOUNG_BELOW, the_pk=pk, before=before) is not None:
+        return True
+    return any(tx.one(statement, the_pk=pk) is not None for statement in _IN_LEDGER)
+
+
+def purge(tx: Tx, budget: int) -> bool:
+    """Deletes about `budget` rows of runs that are out of sight; False when nothing is left to delete."""
+    found = tx.all(_FIRST_DOOMED, count=budget // 10 + 1)
+    for (pk,) in found:
+        for statement in (_DELETE_EVENTS, _DELETE_EXECUTIONS):
+            while budget > 0 and (gone := tx.run(statement, the_pk=pk)):
+                budget -= gone
+        if budget <= 0:
+            return True
+        for statement in (*_DELETE_REST, _DELETE_WRITES, _UNLINK_WRITES, _DELETE_RUN):
+            budget -= tx.run(statement, the_pk=pk)
+    return len(found) > 0

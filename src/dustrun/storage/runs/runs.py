@@ -1,0 +1,262 @@
+"""Rows of runs: creating, taking up, reading, listing, counting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.ledger_tables import wallets
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import message_runs, messages, run_signals, runs, workflows
+
+_OPEN = ("running", "waiting")
+_IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as stored; JSON columns are text, instants milliseconds."""
+
+    pk: int
+    id: str
+    org_id: str
+    workflow_id: str | None
+    workflow_name: str
+    version: int | None
+    definition: str | None
+    mode: str
+    status: str
+    trigger_node_id: str
+    trigger_source: str
+    triggered_by: str
+    payload: str
+    prop_values: str
+    chat_message_id: str | None
+    source_run_id: str | None
+    root_run_id: str
+    concurrency_key: str | None
+    fence: int
+    last_seq: int
+    started_at: int
+    finished_at: int | None
+    wake_at: int | None
+    cancel_requested_at: int | None
+    passed: int | None
+    nodes_executed: int
+    error: str | None
+    parent_pk: int | None = None
+    parent_run_id: str | None = None
+    parent_path: str | None = None
+    callers: str | None = None
+    trace: str | None = None
+
+
+_COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
+_NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "finished_at", "wake_at", "passed", "error")]
+
+_INSERT = Statement(
+    sa.text(
+        f"INSERT INTO runs ({', '.join(_NEW)}) VALUES ({', '.join(':' + name for name in _NEW)})"  # noqa: S608 - names of ours
+        " ON CONFLICT (org_id, id) DO NOTHING RETURNING pk"
+    )
+)
+_FIND = Statement(sa.select(*_COLUMNS).where(runs.c.org_id == b("org_id"), runs.c.id == b("id_")))
+_GET = Statement(sa.select(*_COLUMNS).where(runs.c.pk == b("the_pk")))
+_KEY_OF = Statement(
+    sa.select(runs.c.pk, runs.c.status, runs.c.last_seq, runs.c.workflow_id).where(
+        runs.c.org_id == b("org_id"), runs.c.id == b("id_")
+    )
+)
+_TAKE_UP = Statement(
+    sa.update(runs).where(runs.c.pk == b("the_pk"), _IS_OPEN).values(fence=runs.c.fence + 1).returning(runs.c.fence)
+)
+_HOLDS = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.fence == b("the_fence"), _IS_OPEN))
+_GOES_ON = Statement(
+    sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), _IS_OPEN, runs.c.cancel_requested_at.is_(None))
+)
+_LIST_OPEN = Statement(
+    sa.select(
+        runs.c.pk,
+        runs.c.id,
+        runs.c.org_id,
+        runs.c.workflow_id,
+        runs.c.concurrency_key,
+        runs.c.status,
+        runs.c.wake_at,
+        runs.c.cancel_requested_at,
+        workflows.c.concurrency,
+        sa.exists().where(run_signals.c.run_pk == runs.c.pk),
+    )
+    .select_from(runs.outerjoin(workflows, workflows.c.id == runs.c.workflow_id))
+    .where(_IS_OPEN)
+    .order_by(runs.c.pk)
+)
+_REQUEST_CANCEL = Statement(
+    sa.update(runs)
+    .where(runs.c.pk == b("the_pk"), _IS_OPEN)
+    .values(cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, b("now", type_=sa.BigInteger)))
+)
+_ADD_SIGNAL = Statement(
+    sa.insert(run_signals).values(
+        run_pk=b("run_pk"), kind=b("kind"), path=b("path"), data=b("data"), at=b("at", type_=sa.BigInteger)
+    )
+)
+_LIST_SIGNALS = Statement(
+    sa.select(run_signals.c.id, run_signals.c.kind, run_signals.c.path, run_signals.c.data)
+    .where(run_signals.c.run_pk == b("run_pk"))
+    .order_by(run_signals.c.id)
+)
+_MESSAGE_EXISTS = Statement(sa.select(messages.c.id).where(messages.c.org_id == b("org_id"), messages.c.id == b("id_")))
+_LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_id"), run_pk=b("run_pk")))
+_OPEN_CHAIN = Statement(
+    sa.select(sa.func.count()).where(runs.c.org_id == b("org_id"), runs.c.root_run_id == b("root"), _IS_OPEN)
+)
+_LIST_PASSED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        runs.c.workflow_id == b("workflow_id"),
+        runs.c.version == b("version"),
+        runs.c.mode == b("mode"),
+        runs.c.passed == 1,
+    )
+    .order_by(runs.c.pk.desc())
+    .limit(200)
+)
+_FIND_CALLED = Statement(
+    sa.select(*_COLUMNS)
+    .where(runs.c.parent_pk == b("the_pk"), runs.c.parent_path == b("the_path"))
+    .order_by(runs.c.pk.desc())
+    .limit(1)
+)
+_NEWEST_PK = Statement(sa.select(sa.func.coalesce(sa.func.max(runs.c.pk), 0)))
+_DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b("org_id"), wallets.c.is_default == 1))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """What recovery must know of an unfinished run; `concurrency` is its workflow's setting as JSON."""
+
+    pk: int
+    id: str
+    org_id: str
+    workflow_id: str | None
+    concurrency_key: str | None
+    status: str
+    wake_at: int | None
+    cancel_requested_at: int | None
+    concurrency: str | None
+    has_signals: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Someone's answer for a waiting node, not yet used."""
+
+    id: int
+    kind: str
+    path: str
+    data: str
+
+
+def insert(tx: Tx, values: dict[str, Any]) -> int | None:
+    """Creates a run; None when its id is already used in the organisation."""
+    row = tx.one(_INSERT, **values)
+    return int(row[0]) if row is not None else None
+
+
+def newest_pk(tx: Tx) -> int:
+    """The key of the newest run; 0 when there is none."""
+    row = tx.one(_NEWEST_PK)
+    assert row is not None
+    return int(row[0])
+
+
+def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
+    """A run by its public id."""
+    row = tx.one(_FIND, org_id=org_id, id_=run_id)
+    return RunRow(*row) if row else None
+
+
+def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | None] | None:
+    """(private key, status, newest sequence number, workflow) of a run."""
+    row = tx.one(_KEY_OF, org_id=org_id, id_=run_id)
+    return (row[0], row[1], row[2], row[3]) if row else None
+
+
+def get(tx: Tx, run_pk: int) -> RunRow:
+    """A run that exists."""
+    row = tx.one(_GET, the_pk=run_pk)
+    assert row is not None
+    return RunRow(*row)
+
+
+def take_up(tx: Tx, run_pk: int) -> int | None:
+    """The next fence of an open run: whoever holds an older one can write nothing more. None when it has ended."""
+    row = tx.one(_TAKE_UP, the_pk=run_pk)
+    return int(row[0]) if row else None
+
+
+def holds(tx: Tx, run_pk: int, fence: int) -> bool:
+    """Whether a fence is still the newest one of a run that has not ended."""
+    return tx.one(_HOLDS, the_pk=run_pk, the_fence=fence) is not None
+
+
+def goes_on(tx: Tx, run_pk: int) -> bool:
+    """Whether a run is open and nobody asked to cancel it: only then may it begin anything."""
+    return tx.one(_GOES_ON, the_pk=run_pk) is not None
+
+
+def list_open(tx: Tx) -> list[OpenRun]:
+    """Every run that has not ended, oldest first."""
+    return [OpenRun(*row) for row in tx.all(_LIST_OPEN)]
+
+
+def request_cancel(tx: Tx, run_pk: int, now: int) -> bool:
+    """Notes that someone asked to cancel; False when the run has ended."""
+    return tx.run(_REQUEST_CANCEL, the_pk=run_pk, now=now) == 1
+
+
+def add_signal(tx: Tx, run_pk: int, kind: str, path: str, data: str, now: int) -> None:
+    """Leaves an answer for a waiting node."""
+    tx.run(_ADD_SIGNAL, run_pk=run_pk, kind=kind, path=path, data=data, at=now)
+
+
+def list_signals(tx: Tx, run_pk: int) -> list[Signal]:
+    """The answers that no node has used yet."""
+    return [Signal(*row) for row in tx.all(_LIST_SIGNALS, run_pk=run_pk)]
+
+
+def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
+    """Whether the organisation has that chat message."""
+    return tx.one(_MESSAGE_EXISTS, org_id=org_id, id_=message_id) is not None
+
+
+def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
+    """Shows the run at the message that launched it."""
+    tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
+
+
+def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:
+    """The newest passed rehearsals of a version, at most 200."""
+    return [RunRow(*row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
+
+
+def find_called(tx: Tx, run_pk: int, path: str) -> RunRow | None:
+    """The newest run that a node of a run called."""
+    row = tx.one(_FIND_CALLED, the_pk=run_pk, the_path=path)
+    return RunRow(*row) if row is not None else None
+
+
+def find_default_wallet(tx: Tx, org_id: str) -> str | None:
+    """The id of the wallet that spends when a node names none."""
+    row = tx.one(_DEFAULT_WALLET, org_id=org_id)
+    return row[0] if row else None
+
+
+def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
+    """Whether any run of a retry chain has not ended."""
+    row = tx.one(_OPEN_CHAIN, org_id=org_id, root=root_run_id)
+    return bool(row and row[0])

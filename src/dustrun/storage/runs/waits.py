@@ -1,0 +1,92 @@
+"""What a batch does beside its own run: questions asked of people, calls of other runs, answers that came in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import run_signals, runs
+from dustrun.storage.runs import approvals as approval_rows
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.runs.approvals import ApprovalRow
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What became of a question."""
+
+    approval_id: str
+    status: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a called run tells its caller when it ends."""
+
+    caller_pk: int
+    path: str
+    data: str
+
+
+@dataclass(slots=True)
+class Waits:
+    """`expired`: paths whose time is up; an answer that came before this is written wins. `cancelled`: called runs
+    that nobody waits for any longer."""
+
+    expired: list[str] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    asked: list[ApprovalRow] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+
+
+_ANSWERED = Statement(
+    sa.select(run_signals.c.id).where(run_signals.c.run_pk == b("the_pk"), run_signals.c.path == b("the_path")).limit(1)
+)
+_IS_OPEN = Statement(
+    sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), sa.or_(runs.c.status == "running", runs.c.status == "waiting"))
+)
+
+_CANCEL_CALLED = Statement(
+    sa.update(runs)
+    .where(
+        runs.c.parent_pk == b("the_pk"),
+        runs.c.cancel_requested_at.is_(None),
+        runs.c.callers.like('%"waits":true%'),
+        sa.or_(runs.c.status == "running", runs.c.status == "waiting"),
+    )
+    .values(cancel_requested_at=b("now", type_=sa.BigInteger))
+    .returning(runs.c.pk)
+)
+
+
+def is_answered(tx: Tx, run_pk: int, path: str) -> bool:
+    """Whether an answer lies ready that the node has not used yet."""
+    return tx.one(_ANSWERED, the_pk=run_pk, the_path=path) is not None
+
+
+def write(tx: Tx, run_pk: int, waits: Waits, now: int) -> bool:
+    """Writes all of it; False, and nothing may be kept, when an answer came before the time was up."""
+    if any(is_answered(tx, run_pk, path) for path in waits.expired):
+        return False
+    for pk in waits.cancelled:
+        run_rows.request_cancel(tx, pk, now)
+    for row in waits.asked:
+        approval_rows.add(tx, row)
+    for closed in waits.closed:
+        approval_rows.close(tx, closed.approval_id, closed.status, closed.at)
+    return True
+
+
+def tell(tx: Tx, told: Told, now: int) -> None:
+    """Leaves the end of a called run with its caller, if that still runs."""
+    if tx.one(_IS_OPEN, the_pk=told.caller_pk) is not None:
+        run_rows.add_signal(tx, told.caller_pk, "child", told.path, told.data, now)
+
+
+def cancel_called(tx: Tx, run_pk: int, now: int) -> list[int]:
+    """Asks the runs to end that a run had called and would have waited for; whatever its own record says of them."""
+    return [int(row[0]) for row in tx.all(_CANCEL_CALLED, the_pk=run_pk, now=now)]

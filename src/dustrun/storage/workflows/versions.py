@@ -1,0 +1,80 @@
+"""Rows of a workflow's versions; a version is never changed, but for the mark that it was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import workflow_versions as t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """One version; `definition` is exact JSON text, the types are space-separated with a space at both ends."""
+
+    workflow_id: str
+    version: int
+    definition: str
+    definition_hash: str
+    trigger_type: str
+    node_types: str
+    connector_types: str
+    node_count: int
+    created_by: str
+    created_at: int
+    published_at: int | None = None
+    published_by: str | None = None
+
+
+_NAMES = tuple(field.name for field in fields(VersionRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_OF = t.c.workflow_id == sa.bindparam("workflow_id")
+_FIND = Statement(sa.select(*_COLUMNS).where(_OF, t.c.version == sa.bindparam("version")))
+_INSERT = Statement(sa.insert(t))
+_PAGE = Statement(
+    sa.select(*_COLUMNS)
+    .where(_OF)
+    .order_by(t.c.version.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+    .offset(sa.bindparam("offset", type_=sa.Integer))
+)
+_COUNT = Statement(sa.select(sa.func.count()).where(_OF))
+_MARK = Statement(
+    sa.update(t)
+    .where(t.c.workflow_id == sa.bindparam("of_workflow"), t.c.version == sa.bindparam("of_version"))
+    .values(published_at=sa.bindparam("published_at"), published_by=sa.bindparam("published_by"))
+)
+
+
+def _row(found: tuple[Any, ...]) -> VersionRow:
+    return VersionRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: VersionRow) -> None:
+    """Adds a version."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, workflow_id: str, version: int) -> VersionRow | None:
+    """That version of the workflow."""
+    found = tx.one(_FIND, workflow_id=workflow_id, version=version)
+    return _row(found) if found else None
+
+
+def list_page(tx: Tx, workflow_id: str, *, limit: int, offset: int) -> list[VersionRow]:
+    """One page of versions, newest first."""
+    return [_row(found) for found in tx.all(_PAGE, workflow_id=workflow_id, limit=limit, offset=offset)]
+
+
+def count(tx: Tx, workflow_id: str) -> int:
+    """How many versions the workflow has."""
+    found = tx.one(_COUNT, workflow_id=workflow_id)
+    return int(found[0]) if found else 0
+
+
+def mark_published(tx: Tx, workflow_id: str, version: int, *, at_ms: int, by: str) -> None:
+    """Notes when and by which key the version went live last."""
+    tx.run(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)

@@ -1,0 +1,196 @@
+"""Rows of workflows: the named thing whose versions are in `versions.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import run_counts, runs
+from dustrun.storage.db.tables import workflow_versions as v
+from dustrun.storage.db.tables import workflows as t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRow:
+    """One workflow; instants in milliseconds, JSON as text."""
+
+    id: str
+    org_id: str
+    name: str
+    description: str
+    status: str
+    paused_reason: str | None
+    latest_version: int
+    draft_version: int | None
+    live_version: int | None
+    max_runs: int | None
+    remain_runs: int | None
+    cooldown_ms: int | None
+    require_rehearsal: str
+    concurrency: str | None
+    enforce_rehearsal: str | None
+    ui_metadata: str | None
+    owner: str
+    created_at: int
+    updated_at: int
+
+    @property
+    def current_version(self) -> int:
+        """The version that is shown and edited: the draft, else the live one."""
+        return self.draft_version or self.live_version or self.latest_version
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A workflow in a list, with what is known of its current version."""
+
+    row: WorkflowRow
+    trigger_type: str
+    node_types: tuple[str, ...]
+    connector_types: tuple[str, ...]
+    node_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a list of workflows is narrowed to; `status` None leaves out the archived ones. `only`: the ids of those
+    that the caller reaches."""
+
+    org_id: str
+    q: str | None = None
+    status: str | None = None
+    type: str | None = None
+    actions: tuple[str, ...] = ()
+    connectors: tuple[str, ...] = ()
+    owner: str | None = None
+    only: tuple[str, ...] | None = None
+
+
+_NAMES = tuple(field.name for field in fields(WorkflowRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
+_FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
+_FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(*_BY_ID).with_for_update())
+_INSERT = Statement(sa.insert(t))
+
+_SHOWN = sa.func.coalesce(t.c.draft_version, t.c.live_version, t.c.latest_version)
+_WITH_VERSION = t.join(v, sa.and_(v.c.workflow_id == t.c.id, v.c.version == _SHOWN))
+_ABOUT_VERSION = [v.c.trigger_type, v.c.node_types, v.c.connector_types, v.c.node_count]
+
+_PASSED = (
+    sa.select(sa.func.max(runs.c.pk))
+    .where(
+        runs.c.workflow_id == sa.bindparam("workflow_id"),
+        runs.c.version == sa.bindparam("version"),
+        # a literal, because SQLite uses a partial index only for a condition that it can read
+        runs.c.passed == sa.literal_column("1"),
+    )
+    .group_by(runs.c.mode)
+)
+_LADDER = Statement(sa.select(runs.c.mode, runs.c.id).where(runs.c.pk.in_(_PASSED.scalar_subquery())))
+
+
+def _row(found: tuple[Any, ...]) -> WorkflowRow:
+    return WorkflowRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: WorkflowRow) -> None:
+    """Adds a workflow."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
+    """The workflow of that organisation."""
+    found = tx.one(_FIND, org_id=org_id, id=workflow_id)
+    return _row(found) if found else None
+
+
+def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
+    """The workflow, locked until the transaction ends where several processes write."""
+    found = tx.one(_FIND_TO_CHANGE, org_id=org_id, id=workflow_id)
+    return _row(found) if found else None
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> Statement:
+    return Statement(
+        sa.update(t).where(t.c.id == sa.bindparam("of_id")).values({name: sa.bindparam(name) for name in names})
+    )
+
+
+def update(tx: Tx, workflow_id: str, **changes: Any) -> None:
+    """Sets the named columns."""
+    tx.run(_update(tuple(sorted(changes))), of_id=workflow_id, **changes)
+
+
+def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:
+    """By mode, the newest run of that version that passed."""
+    return dict(tx.all(_LADDER, workflow_id=workflow_id, version=version))
+
+
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = [t.c.org_id == filters.org_id]
+    if filters.q:
+        found.append(
+            t.c.name.icontains(filters.q, autoescape=True) | t.c.description.icontains(filters.q, autoescape=True)
+        )
+    if filters.type:
+        found.append(v.c.trigger_type == filters.type)
+    if filters.only is not None:
+        found.append(t.c.id.in_(filters.only))
+    if filters.owner is not None:
+        found.append(t.c.owner == filters.owner)
+    for column, wanted in ((v.c.node_types, filters.actions), (v.c.connector_types, filters.connectors)):
+        if wanted:
+            found.append(sa.or_(*(column.contains(f" {name} ", autoescape=True) for name in wanted)))
+    return found
+
+
+def _order(sort: str, query: sa.Select[Any]) -> sa.Select[Any]:
+    name, _, direction = sort.partition(":")
+    columns = {"updatedAt": t.c.updated_at, "createdAt": t.c.created_at, "name": sa.func.lower(t.c.name)}
+    if name == "runs":
+        totals = (
+            sa.select(run_counts.c.workflow_id, sa.func.sum(run_counts.c.total).label("total"))
+            .group_by(run_counts.c.workflow_id)
+            .subquery()
+        )
+        query = query.outerjoin(totals, totals.c.workflow_id == t.c.id)
+        key: Any = sa.func.coalesce(totals.c.total, 0)
+    else:
+        key = columns[name]
+    ends = (key.desc(), t.c.id.desc()) if direction == "desc" else (key.asc(), t.c.id.asc())
+    return query.order_by(*ends)
+
+
+def _listed(found: tuple[Any, ...]) -> Listed:
+    trigger_type, node_types, connector_types, node_count = found[len(_NAMES) :]
+    row = _row(found[: len(_NAMES)])
+    return Listed(row, trigger_type, tuple(node_types.split()), tuple(connector_types.split()), node_count)
+
+
+def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[Listed]:
+    """One page of workflows, without their definitions."""
+    status = t.c.status == filters.status if filters.status else t.c.status != "archived"
+    query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION)
+    query = _order(sort, query.where(*_conditions(filters), status)).limit(limit).offset(offset)
+    return [_listed(found) for found in tx.all(Statement(query))]
+
+
+def count_by_status(tx: Tx, filters: Filters) -> dict[str, int]:
+    """How many workflows there are of each status, whatever `filters.status` says."""
+    query = sa.select(t.c.status, sa.func.count()).select_from(_WITH_VERSION)
+    query = query.where(*_conditions(filters)).group_by(t.c.status)
+    return dict(tx.all(Statement(query)))
+
+
+def types_present(tx: Tx, filters: Filters) -> tuple[list[str], list[str]]:
+    """The trigger types and the connector types among those workflows."""
+    query = sa.select(v.c.trigger_type, v.c.connector_types).select_from(_WITH_VERSION)
+    found = tx.all(Statement(query.where(*_conditions(filters), t.c.status != "archived").distinct()))
+    connectors = {name for _, text in found for name in text.split()}
+    return sorted({trigger for trigger, _ in found if trigger}), sorted(connectors)

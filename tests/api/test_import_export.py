@@ -1,0 +1,161 @@
+"""`/v1/workflows/{id}/export` and `/v1/workflows/import`."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
+from dustrun.core.values import exact_json, exact_yaml
+
+CONNECTOR, WALLET = "conn_01k9w3x7q2c4v6b8n0m1a2s3d4", "wal_01k9w3x7q2c4v6b8n0m1a2s3d4"
+TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+
+
+def _definition(own_id: str = "wf_01k9w3x7q2c4v6b8n0m1a2s3d4") -> dict[str, Any]:
+    return {
+        "nodes": {
+            "root": {"type": "manual", "children": ["ask"]},
+            "ask": {
+                "type": "http-request",
+                "connector": {"type": "slack", "id": CONNECTOR},
+                "payload": {
+                    "url": "https://example.com/?api_key=abcdef",
+                    "headers": {"Authorization": "Bearer abcdefgh12345", "X-Request": "1", "X-Key": "{{$env.KEY}}"},
+                    "body": {"token": TOKEN, "password": "hunter2", "from": WALLET, "same": CONNECTOR},
+                },
+                "children": ["again", "other"],
+            },
+            "again": {"type": "call-workflow", "payload": {"workflowId": own_id}},
+            "other": {"type": "call-workflow", "payload": {"workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d5"}},
+        },
+        "triggerNodeIds": ["root"],
+    }
+
+
+async def _export(client: Client, workflow_id: str, **query: str) -> str:
+    search = "&".join(f"{name}={value}" for name, value in query.items())
+    content: str = (await client.get(f"/v1/workflows/{workflow_id}/export?{search}")).data["content"]
+    return content
+
+
+async def test_an_export_holds_no_secret_and_no_id(owner: Client) -> None:
+    made = await owner.create_workflow(_definition())
+    path = f"/v1/workflows/{made['id']}"
+    await owner.put(path, {"definition": _definition(made["id"])})
+    found = (await owner.get(f"{path}/export?format=yaml")).data
+    assert (found["format"], found["fileName"]) == ("yaml", "flow.yaml")
+    for hidden in ("conn_", "wal_", "wf_", "abcdef", "hunter2"):
+        assert hidden not in found["content"]
+    document = exact_yaml.loads(found["content"])
+    assert document == exact_json.loads(await _export(owner, made["id"], format="json"))
+    payload = document["definition"]["nodes"]["ask"]["payload"]
+    assert payload["headers"] == {
+        "Authorization": "unbound:secret-2",
+        "X-Request": "1",
+        "X-Key": "{{$env.KEY}}",
+    }
+    assert payload["body"]["token"] == TOKEN
+    assert document["definition"]["nodes"]["again"]["payload"]["workflowId"] == "unbound:self"
+    assert [(one["name"], one["kind"], one.get("type")) for one in document["references"]] == [
+        ("connector-1", "connector", "slack"),
+        ("secret-1", "secret", None),
+        ("secret-2", "secret", None),
+        ("secret-3", "secret", None),
+        ("wallet-1", "wallet", None),
+        ("self", "self", None),
+        ("workflow-1", "workflow", None),
+    ]
+
+
+async def test_an_import_makes_a_draft_and_says_what_is_left_to_bind(server: Composition, owner: Client) -> None:
+    made = await owner.create_workflow(_definition(), maxRuns=7, uiMetadata={"zoom": 2})
+    other = await server.other_owner()
+    content = await _export(owner, made["id"], format="yaml")
+    found = (await other.post("/v1/workflows/import", {"content": content, "bindings": {"wallet-1": "wal_mine"}})).data
+    workflow = found["workflow"]
+    assert (workflow["name"], workflow["status"], workflow["maxRuns"]) == ("flow", "draft", 7)
+    assert workflow["uiMetadata"] == {"zoom": 2}
+    assert workflow["id"] != made["id"]
+    nodes = workflow["definition"]["nodes"]
+    assert nodes["ask"]["payload"]["body"]["from"] == "wal_mine"
+    assert [one["name"] for one in found["toBind"]] == [
+        "connector-1", "secret-1", "secret-2", "secret-3", "workflow-1", "workflow-2",
+    ]  # fmt: skip
+    assert len([item for item in found["problems"] if item["code"] == "unbound"]) == 7
+    for action in ("publish", "run"):
+        refused = await other.post(f"/v1/workflows/{workflow['id']}/{action}")
+        assert refused.code == 400228
+        assert "nodes.ask.connector.id" in refused.fields
+    assert (await other.get("/v1/runs")).data["items"] == []
+
+
+async def test_self_stands_for_the_imported_workflow(owner: Client) -> None:
+    made = await owner.create_workflow()
+    definition = copy.deepcopy(DEFINITION)
+    definition["nodes"]["root"]["children"].append("again")
+    definition["nodes"]["again"] = {"type": "call-workflow", "payload": {"workflowId": made["id"]}}
+    await owner.put(f"/v1/workflows/{made['id']}", {"definition": definition})
+    found = (await owner.post("/v1/workflows/import", {"content": await _export(owner, made["id"])})).data
+    nodes = found["workflow"]["definition"]["nodes"]
+    assert nodes["again"]["payload"]["workflowId"] == found["workflow"]["id"]
+    assert (found["toBind"], [one for one in found["problems"] if one["code"] == "unbound"]) == ([], [])
+
+
+@pytest.mark.parametrize("format_", ["json", "yaml"])
+async def test_an_import_of_an_export_exports_the_same(owner: Client, format_: str) -> None:
+    made = await owner.create_workflow(_definition(), description="of\ntwo lines", cooldownMs=5000)
+    content = await _export(owner, made["id"], format=format_)
+    again = (await owner.post("/v1/workflows/import", {"content": content})).data["workflow"]
+    assert await _export(owner, again["id"], format=format_) == content
+
+
+async def test_unknown_actions_are_problems_of_a_draft(owner: Client) -> None:
+    made = await owner.create_workflow(BROKEN_DEFINITION)
+    found = (await owner.post("/v1/workflows/import", {"content": await _export(owner, made["id"]), "name": "x"})).data
+    assert [item["code"] for item in found["problems"]] == ["unknown_type"]
+    assert (found["workflow"]["name"], found["workflow"]["status"]) == ("x", "draft")
+    assert (await owner.post(f"/v1/workflows/{found['workflow']['id']}/run")).code == 400228
+
+
+async def test_a_version_can_be_exported(owner: Client) -> None:
+    made = await owner.create_workflow()
+    changed = copy.deepcopy(DEFINITION)
+    changed["nodes"]["say"]["payload"]["message"] = "new"
+    await owner.put(f"/v1/workflows/{made['id']}", {"definition": changed})
+    assert "new" in await _export(owner, made["id"])
+    assert "hello" in await _export(owner, made["id"], version="1")
+    assert (await owner.get(f"/v1/workflows/{made['id']}/export?version=9")).code == 404002
+    assert (await owner.get(f"/v1/workflows/{made['id']}/export?format=xml")).fields == ["format"]
+    assert (await owner.get("/v1/workflows/wf_none/export")).code == 404001
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "field"),
+    [
+        ("", 400001, "content"),
+        ("{", 400001, "content"),
+        ("a: *b", 400001, "content"),
+        ("[1]", 400001, "content"),
+        ("name: x", 400001, "content"),
+        ("dustrunWorkflow: 2\nname: x\ndefinition: {}", 400001, "content"),
+        ("dustrunWorkflow: 1\nname: x", 400228, "definition"),
+        ("dustrunWorkflow: 1\nname: x\ndefinition: {nodes: {a: {}}}", 400228, "nodes.a.type"),
+        ("dustrunWorkflow: 1\ndefinition: {nodes: {root: {type: manual}}}", 400001, "name"),
+        ("dustrunWorkflow: 1\nname: x\nodd: 1\ndefinition: {nodes: {root: {type: manual}}}", 400001, "odd"),
+        ("dustrunWorkflow: 1\nname: x\nreferences: [1]\ndefinition: {nodes: {root: {type: manual}}}", 400001, "[0]"),
+    ],
+)
+async def test_what_cannot_be_imported(owner: Client, content: str, code: int, field: str) -> None:
+    reply = await owner.post("/v1/workflows/import", {"content": content})
+    assert (reply.code, reply.fields) == (code, [field])
+    assert (await owner.get("/v1/workflows")).data["items"] == []
+
+
+async def test_a_binding_must_fit(owner: Client) -> None:
+    made = await owner.create_workflow()
+    body = {"content": await _export(owner, made["id"]), "bindings": {"wallet-1": "wal_x"}}
+    reply = await owner.post("/v1/workflows/import", body)
+    assert (reply.code, reply.fields) == (400001, ["bindings.wallet-1"])

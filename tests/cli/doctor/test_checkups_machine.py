@@ -1,0 +1,97 @@
+"""Troubles of the machine, really made, and what the doctor says of them."""
+
+from __future__ import annotations
+
+import http.server
+import resource
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.ports import free_port
+
+from dustrun.cli.doctor import checkups_machine
+from dustrun.settings import Settings
+from dustrun.storage.secrets.master_key import MasterKeyFile
+from served import served
+
+
+def _settings(folder: Path, **given: Any) -> Settings:
+    return Settings(data_dir=folder, **{"master_key_file": folder.parent / "master.key", **given})
+
+
+def test_a_variable_with_a_typing_error_is_found() -> None:
+    environment = {"DUSTRUN_PROT": "1", "DUSTRUN_PORT": "1", "DUSTRUN_SERVER": "x", "dustrun_host": "y", "HOME": "z"}
+    (found,) = checkups_machine.unknown_settings(environment)
+    assert (found.state, "DUSTRUN_PROT is set" in found.says) == ("warning", True)
+    assert (found.mend or "").startswith("Did you mean DUSTRUN_PORT? ")
+
+
+@pytest.fixture
+def _files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("_files")
+def test_too_few_open_files_are_found() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for allowed, state in ((400, "bad"), (1024, "warning"), (4096, "ok")):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        found = checkups_machine.open_files()
+        assert (found.state, str(allowed) in found.says) == (state, True)
+
+
+class _Other(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+def test_a_port_that_another_program_has_is_found(tmp_path: Path) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        found = checkups_machine.port(_settings(tmp_path, port=other.server_port))
+        other.shutdown()
+    assert (found.state, f":{other.server_port} cannot be had" in found.says) == ("bad", True)
+    assert checkups_machine.port(_settings(tmp_path, port=other.server_port)).state == "ok"
+
+
+def test_a_port_that_a_server_of_ours_has_is_well(tmp_path: Path) -> None:
+    with served(tmp_path / "data", master_key_file=str(tmp_path / "master.key")) as server:
+        found = checkups_machine.port(_settings(tmp_path, port=int(server.url.rpartition(":")[2])))
+    assert (found.state, "a Dustrun server has" in found.says) == ("ok", True)
+
+
+def test_an_address_of_another_machine_is_found(tmp_path: Path) -> None:
+    assert checkups_machine.port(_settings(tmp_path, host="192.0.2.1", port=free_port())).state == "bad"
+
+
+def test_the_sandbox_is_really_started(tmp_path: Path) -> None:
+    assert checkups_machine.sandbox(_settings(tmp_path)).state in ("ok", "warning")
+
+
+def test_a_sandbox_that_cannot_start_is_found(tmp_path: Path) -> None:
+    found = checkups_machine.sandbox(_settings(tmp_path), lambda: [str(tmp_path / "no-python")])
+    assert (found.state, "no process for scripts" in found.says) == ("bad", True)
+
+
+def test_a_master_key_that_others_may_read_or_that_lies_with_the_data_is_found(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    assert checkups_machine.master_key_place(_settings(data)) == []
+    MasterKeyFile(tmp_path / "master.key").create()
+    assert [found.state for found in checkups_machine.master_key_place(_settings(data))] == ["ok"]
+    (tmp_path / "master.key").chmod(0o644)
+    (found,) = checkups_machine.master_key_place(_settings(data))
+    assert (found.state, "chmod 600" in found.says) == ("bad", True)
+    MasterKeyFile(data / "master.key").create()
+    (found,) = checkups_machine.master_key_place(_settings(data, master_key_file=data / "master.key"))
+    assert (found.state, "inside the data folder" in found.says) == ("warning", True)

@@ -1,0 +1,85 @@
+"""The guard that binds live spends to a rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from dustrun.core.money.intent import Intent, Movement
+from dustrun.core.money.rehearsal_guard import data_hash, differences
+from dustrun.core.values.amounts import Asset
+
+SHOP, OTHER = "0x" + "b2" * 20, "0x" + "c3" * 20
+TOKEN = Asset(1, "0x" + "d4" * 20)
+WISH = Intent("send", 1, SHOP, 100, b"\x01", (Movement("send", TOKEN, 1000, SHOP),), "Send", method="pay(uint256)")
+
+
+def shown(wish: Intent, status: str = "simulated") -> dict[str, Any]:
+    """As a simulation reports it."""
+    return {**wish.public(), "dataHash": data_hash(wish.data), "status": status}
+
+
+def _beyond(wish: Intent, tolerance: str = "0") -> list[str]:
+    return differences([wish], [shown(WISH)], Decimal(tolerance))
+
+
+def test_the_same_or_less_passes() -> None:
+    assert _beyond(WISH) == []
+    assert _beyond(replace(WISH, value_units=1, movements=(Movement("send", TOKEN, 1, SHOP),))) == []
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        replace(WISH, item="another"),
+        replace(WISH, chain_id=10),
+        replace(WISH, to=OTHER),
+        replace(WISH, to=None),
+        replace(WISH, method="take(uint256)"),
+        replace(WISH, value_units=101),
+        replace(WISH, movements=(Movement("send", TOKEN, 1001, SHOP),)),
+        replace(WISH, movements=(Movement("send", TOKEN, 1000, OTHER),)),
+        replace(WISH, movements=(Movement("send", Asset(1), 1000, SHOP),)),
+        replace(WISH, movements=(Movement("approve", TOKEN, 1000, SHOP),)),
+    ],
+)
+def test_more_elsewhere_another_asset_or_no_match_is_told(wish: Intent) -> None:
+    assert len(_beyond(wish)) == 1
+
+
+def test_tolerance_is_exact() -> None:
+    assert _beyond(replace(WISH, movements=(Movement("send", TOKEN, 1005, SHOP),)), "0.5") == []
+    assert len(_beyond(replace(WISH, movements=(Movement("send", TOKEN, 1006, SHOP),)), "0.5")) == 1
+
+
+def test_two_movements_of_one_kind_are_summed() -> None:
+    """Else a small one that was rehearsed last would hide a large one, or two large ones pass as one."""
+
+    def paying(*amounts: int) -> Intent:
+        return replace(WISH, movements=tuple(Movement("send", TOKEN, units, SHOP) for units in amounts))
+
+    rehearsed = [shown(paying(1, 10))]
+    assert differences([paying(10, 1)], rehearsed, Decimal(0)) == []
+    assert len(differences([paying(10, 10)], rehearsed, Decimal(0))) == 1
+
+
+def test_calldata_that_a_person_wrote_is_compared_whole_whatever_goes_with_it() -> None:
+    """The value is the same, and whom the contract pays may stand in the arguments."""
+    call = replace(WISH, as_written=True)
+    assert differences([call], [shown(WISH)], Decimal(0)) == []
+    assert len(differences([replace(call, data=b"\x02")], [shown(WISH)], Decimal(0))) == 1
+    assert Intent.of(call.public()) == call
+
+
+def test_a_call_that_declares_nothing_is_compared_whole() -> None:
+    call = replace(WISH, value_units=0, movements=())
+    assert differences([call], [shown(call)], Decimal(0)) == []
+    (told,) = differences([replace(call, data=b"\x02")], [shown(call)], Decimal(50))
+    assert "calldata" in told
+
+
+def test_what_failed_in_the_rehearsal_was_not_shown() -> None:
+    assert len(differences([WISH], [shown(WISH, "refused")], Decimal(0))) == 1

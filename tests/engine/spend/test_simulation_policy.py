@@ -1,0 +1,195 @@
+"""Policy in simulations: judged as live, against what the simulation has spent itself, reserving nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from anvil import ACCOUNTS, CHAIN_ID
+from contracts import ETHER, World
+from dustrun.storage.db.tables import metadata
+from engine.conftest import OWN_ACTIONS, trial
+from outbox import address
+from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, runs, told
+
+HOUR_MS = 3_600_000
+NATIVE = f"eip155:{CHAIN_ID}/native"
+
+
+def limit(units: int, window_ms: int | None = HOUR_MS) -> dict[str, Any]:
+    """So many base units of native coin."""
+    found = {"asset": NATIVE, "maxUnits": str(units)}
+    return found if window_ms is None else {**found, "windowMs": window_ms}
+
+
+@pytest.fixture
+async def studio(tmp_path: Path, world: World, store_url: str) -> AsyncIterator[Studio]:
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, store_url=store_url, actions_dir=OWN_ACTIONS) as studio:
+            yield studio
+            assert studio.held == 0
+
+
+def outcomes(run: Run) -> dict[str, Any]:
+    """What became of each node that pays: its status, and whether policy refused it."""
+    return {
+        path: (one["status"], (one["error"] or {}).get("code"))
+        for path, one in run["executionState"].items()
+        if path.startswith("pay")
+    }
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"limits": [limit(10)]},
+        {"limits": [limit(5, None)]},
+        {"limits": [{"maxCount": 2, "windowMs": HOUR_MS}]},
+        {"limits": [{"maxUsd": "0.0000000000000201", "windowMs": HOUR_MS}]},
+        {"recipients": [SHOP]},
+        {"newRecipientHours": 1, "recipients": [SHOP, "*"]},
+        {"chains": [1]},
+    ],
+    ids=lambda policy: next(iter(policy)),
+)
+async def test_policy_says_the_same_as_live(studio: Studio, policy: dict[str, Any]) -> None:
+    """Three payments, the fee of each being paid before the next is judged."""
+    await studio.let(**policy)
+    nodes = {
+        "pay1": pay(4, "pay2", onError="continue"),
+        "pay2": pay(6, "pay3", onError="continue", to=address(2)),
+        "pay3": pay(2, onError="continue"),
+    }
+    foreseen = await studio.simulate(nodes)
+    again = await studio.simulate(nodes)
+    live = await studio.bench.run(nodes)
+    assert outcomes(foreseen) == outcomes(live), told(live)
+    assert outcomes(again) == outcomes(foreseen)  # nothing was reserved by the first
+    if "newRecipientHours" not in policy:
+        assert ("failure", "REFUSED") in outcomes(live).values(), "the policy refuses nothing, so this tests nothing"
+
+
+async def test_a_spend_counts_for_one_window_of_the_simulated_clock(studio: Studio) -> None:
+    await studio.let(limits=[limit(10)])
+
+    def nodes(minutes: int) -> dict[str, Any]:
+        delay = {"type": "delay", "payload": {"delayMs": minutes * 60_000}, "children": ["pay2"]}
+        return {"pay1": pay(8, "delay"), "delay": delay, "pay2": pay(8)}
+
+    assert outcomes(await studio.simulate(nodes(59)))["pay2"] == ("failure", "REFUSED")
+    assert outcomes(await studio.simulate(nodes(61)))["pay2"] == ("success", None)
+
+
+async def test_what_was_spent_live_counts_in_a_simulation(studio: Studio) -> None:
+    await studio.let(limits=[limit(10)])
+    assert (await studio.bench.run({"pay": pay(7)}))["status"] == "success"
+    assert outcomes(await studio.simulate({"pay": pay(4)})) == {"pay": ("failure", "REFUSED")}
+    assert outcomes(await studio.simulate({"pay": pay(3)})) == {"pay": ("success", None)}
+
+
+async def test_limits_count_over_called_runs(studio: Studio) -> None:
+    await studio.let(limits=[limit(10)])
+    callee = await studio.workflow({"pay": pay("{{$inputs.units}}")})
+
+    def calls(units: int) -> dict[str, Any]:
+        return {"workflowId": callee, "payload": {"units": str(units)}}
+
+    down = {"pay1": pay(6, "call"), "call": {"type": "call-workflow", "payload": calls(5)}}
+    run = await studio.simulate(down)
+    assert error(run, "call")["code"] == "CHILD_FAILED"
+    assert "refuses" in error(run, "call")["message"]
+    up = {"call": {"type": "call-workflow", "payload": calls(6), "children": ["pay"]}, "pay": pay(5)}
+    assert outcomes(await studio.simulate(up))["pay"] == ("failure", "REFUSED")
+    fits = {"call": {"type": "call-workflow", "payload": calls(6), "children": ["pay"]}, "pay": pay(4)}
+    await studio.passed(fits)
+
+
+async def test_a_person_is_not_asked_and_the_simulation_goes_on(studio: Studio) -> None:
+    await studio.let(approvalAbove={"assets": {NATIVE: "5"}}, limits=[limit(20)])
+    run = await studio.passed({"pay1": pay(9, "pay2"), "pay2": pay(3)})
+    report = await studio.effects(run)
+    assert [one["outcome"] for one in report["policyVerdicts"]] == ["ask", "allow"]
+    assert (await studio.api.get("/v1/approvals")).data["items"][1:] == []  # the one is the waiting run's
+    run = await studio.simulate({"pay1": pay(18, "pay2"), "pay2": pay(3)})  # what would be asked counts as if allowed
+    assert outcomes(run)["pay2"] == ("failure", "REFUSED")
+
+
+async def test_a_spend_that_reverts_counts_nothing(studio: Studio) -> None:
+    await studio.let(limits=[{"maxCount": 1, "windowMs": HOUR_MS}])
+    zoo = studio.witness.addresses["zoo"]
+    run = await studio.simulate({"pay1": call(zoo, "custom()", "pay2", onError="continue"), "pay2": pay(3)})
+    assert outcomes(run) == {"pay1": ("failure", "REVERTED"), "pay2": ("success", None)}
+
+
+async def test_limits_hold_over_a_restart_in_the_middle(tmp_path: Path, world: World, store_url: str) -> None:
+    settings: dict[str, Any] = {"actions_dir": OWN_ACTIONS, "shutdown_grace_s": 0.1}
+    nodes = {
+        "pay1": pay(6, "pause"),
+        "pause": trial(name="pause", effect="read", sleepMs=700, children=["pay2"]),
+        "pay2": pay(5, onError="continue", children=["pay3"]),
+        "pay3": pay(4),
+    }
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, store_url=store_url, **settings) as studio:
+            await studio.let(limits=[limit(10)])
+            run_id = await studio.bench.start(nodes, simulate=True)
+            await studio.bench.until(run_id, runs("pause"))
+        async with open_studio(tmp_path, world, chain, store_url=store_url, reuse=True, **settings) as studio:
+            await studio.let(limits=[limit(10)])
+            run = await studio.bench.ended(run_id)
+            expected = {"pay1": ("success", None), "pay2": ("failure", "REFUSED"), "pay3": ("success", None)}
+            assert outcomes(run) == expected
+            assert studio.held == 0
+
+
+async def _rows(studio: Studio) -> dict[str, set[str]]:
+    """Every row of the store, by table."""
+    return {
+        table.name: {
+            json.dumps(row, default=str) for row in map(list, await studio.outbox.composition.rows(sa.select(table)))
+        }
+        for table in metadata.sorted_tables
+    }
+
+
+async def test_a_simulation_leaves_rows_of_its_own_run_and_nothing_else(studio: Studio) -> None:
+    """Variables, tables, limits, nonces, approvals, questions: read from the store before and after."""
+    usdc = studio.witness.addresses["usdc"]
+    await studio.let(limits=[limit(ETHER)], approvalAbove={"assets": {NATIVE: "5"}}, newRecipientHours=0)
+    nodes = {
+        "pay": pay(9, "bad", to=address(77)),
+        "bad": call(usdc, "nothing()", "set", onError="continue", retry={"maxAttempts": 3, "backoffMs": 1000}),
+        "set": {
+            "type": "set-variable",
+            "payload": {"name": "n", "value": 5},
+            "children": ["hand"],
+        },
+        "hand": hand("USDC", 5, "write", to=ACCOUNTS[2]),
+        "write": trial(name="write", children=["wait"]),
+        "wait": {"type": "wait", "payload": {"timeoutMs": 60_000}, "pinned": {"x": 1}},
+    }
+    workflow = await studio.workflow(nodes, defs=[{"name": "n", "type": "number"}])
+    before = await _rows(studio)
+    run = await studio.run(workflow, simulate=True)
+    assert run["status"] == "partial", told(run)
+    assert result(run, "hand")["amountReceived"] == "5"
+    after = await _rows(studio)
+    table = metadata.tables["runs"]
+    ((pk,),) = await studio.outbox.composition.rows(sa.select(table.c.pk).where(table.c.id == run["id"]))
+    gone = {name: rows - after[name] for name, rows in before.items() if rows - after[name]}
+    assert set(gone) <= {"api_keys", "run_counts"}, gone  # when the key was used last; how many runs there are
+    owners = {"runs": "pk", "events": "run_pk", "executions": "run_pk", "simulation_forks": "top_pk"}
+    owners |= {"run_variables": "owner_pk", "variable_writes": "run_pk", "activity": "run_pk"}
+    for name, rows in after.items():
+        columns = [column.name for column in metadata.tables[name].columns]
+        for row in map(json.loads, rows - before[name]):
+            fields = dict(zip(columns, row, strict=True))
+            if name in ("api_keys", "run_counts", "request_log", "key_requests"):
+                continue
+            assert name in owners, f"a simulation left a row in {name}: {fields}"
+            assert fields[owners[name]] == pk, f"a row of another run in {name}: {fields}"

@@ -1,0 +1,142 @@
+"""The ledger ends between any two of its steps; another life finds everything paid exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from anvil import CHAIN_ID, Anvil
+from dustrun.services.outbox.outbox import Transactions
+from outbox import ANYTHING, Outbox, address, open_outbox, transfer
+
+STEPS = (
+    "planned",
+    "signed",
+    "committed",
+    "sending",
+    "sent",
+    "noted",
+    "mining",
+    "mined",
+    "finishing",
+    "replacing",
+    "replaced",
+)
+_PAYMENTS = 6
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+class Crash:
+    """Ends a life of the ledger at the n-th passage of a step; afterwards nothing of it moves."""
+
+    def __init__(self, step: str, passage: int) -> None:
+        self.seen: Counter[str] = Counter()
+        self.is_over = False
+        self._step = step
+        self._passage = passage
+
+    def __call__(self, step: str) -> None:
+        self.seen[step] += 1
+        if self.is_over or (step == self._step and self.seen[step] == self._passage):
+            self.is_over = True
+            raise Killed
+
+
+async def _end(ledger: Transactions) -> None:
+    """What a killed process leaves: nothing runs."""
+    ledger.followers._is_stopped = True
+    for task in [*ledger.followers._tasks.values(), *(lane._task for lane in ledger._lanes.values())]:
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(Killed, asyncio.CancelledError):
+                await task
+
+
+async def _pay(outbox: Outbox, number: int, within_s: float = 0.7) -> None:
+    with contextlib.suppress(Killed, TimeoutError):
+        async with asyncio.timeout(within_s):
+            await outbox.pay(f"pay[{number}]", transfer(address(number), 5))
+
+
+async def _pay_all(outbox: Outbox, *, at_once: bool) -> None:
+    """At once they share one batch of their lane, else each has its own."""
+    if at_once:
+        await asyncio.gather(*(_pay(outbox, number) for number in range(_PAYMENTS)))
+        return
+    for number in range(_PAYMENTS):
+        await _pay(outbox, number)
+
+
+@pytest.mark.parametrize(("step", "passage"), [(step, (1, 3)[place % 2]) for place, step in enumerate(STEPS)])
+async def test_killed_at_any_step_pays_exactly_once(tmp_path: Path, node: Anvil, step: str, passage: int) -> None:
+    async with open_outbox(tmp_path, node, transaction_stuck_s=0.3) as outbox:
+        await outbox.ledger.stop()
+        crash = Crash(step, passage)
+        ledger = outbox.reborn(crash)
+        await _pay_all(outbox, at_once=passage == 1)
+        for _ in range(20):
+            if crash.is_over:
+                break
+            if step not in ("replacing", "replaced"):
+                node.mine()
+            await asyncio.sleep(0.1)
+        assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
+        await _end(ledger)
+        await outbox.reborn().start()
+        await _pay_all(outbox, at_once=True)
+        for number in range(_PAYMENTS):
+            async with asyncio.timeout(10):
+                while (await outbox.stand(f"pay[{number}]")).status != "settled":
+                    node.mine()
+                    await asyncio.sleep(0.05)
+        assert {outbox.balance(address(number)) for number in range(_PAYMENTS)} == {5}
+        assert outbox.nonce() == _PAYMENTS
+
+
+_LIMIT = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "37", "windowMs": 3_600_000}
+_MANY, _FIT = 50, 7
+_PASSAGES = dict.fromkeys(STEPS[:9], 1) | {"planned": 20, "signed": 2, "sending": 3, "sent": 2, "noted": 3}
+
+
+@pytest.mark.parametrize(("step", "passage"), _PASSAGES.items())
+async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
+    tmp_path: Path, node: Anvil, step: str, passage: int
+) -> None:
+    """Fifty spends of 5 against a limit of 37: seven succeed, over two lives of the ledger."""
+    async with open_outbox(tmp_path, node, transaction_stuck_s=60) as outbox:
+        path = f"/v1/wallets/{outbox.wallet_id}/policy"
+        await outbox.composition.owner.put(path, {"policy": {**ANYTHING, "limits": [_LIMIT]}})
+        await outbox.ledger.stop()
+        crash = Crash(step, passage)
+        ledger = outbox.reborn(crash)
+        paying = [asyncio.create_task(_pay(outbox, number, within_s=20)) for number in range(_MANY)]
+        for _ in range(200):
+            if crash.is_over:
+                break
+            node.mine()
+            await asyncio.sleep(0.1)
+        for task in paying:
+            task.cancel()
+        await asyncio.gather(*paying, return_exceptions=True)
+        assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
+        await _end(ledger)
+        await outbox.reborn().start()
+        stands = [await outbox.pay(f"pay[{number}]", transfer(address(number), 5)) for number in range(_MANY)]
+        for number, stand in enumerate(stands):
+            while stand.status == "open":
+                node.mine()
+                await asyncio.sleep(0.05)
+                stand = await outbox.stand(f"pay[{number}]")
+            stands[number] = stand
+        assert Counter(stand.status for stand in stands) == {"settled": _FIT, "failed": _MANY - _FIT}
+        assert {stand.failure.code for stand in stands if stand.failure is not None} == {"REFUSED"}
+        paid = [outbox.balance(address(number)) for number in range(_MANY)]
+        assert Counter(paid) == {5: _FIT, 0: _MANY - _FIT}
+        assert outbox.nonce() == _FIT

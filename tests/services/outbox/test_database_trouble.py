@@ -1,0 +1,35 @@
+"""The store dies in the very commit of signed bytes: it is looked up, and nothing is signed twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from anvil import Anvil
+from dustrun.core.money.intent import Spend
+from outbox import address, open_outbox, transfer
+from postgres import Cluster
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_signed_bytes_whose_commit_is_unknown_are_looked_up(
+    cluster: Cluster, tmp_path: Path, node: Anvil, keeping: bool
+) -> None:
+    url = cluster.fresh()
+    async with open_outbox(tmp_path, node, url) as outbox:
+        await outbox.ledger.plan(outbox.order("pay"), Spend((transfer(address(1), 5),)))
+        with cluster.commits_that_die(url, "transaction_attempts", keeping=keeping) as die:
+            asked = asyncio.create_task(outbox.ledger.advance(outbox.order("pay")))
+            await asyncio.to_thread(die)
+        await asked
+        async with asyncio.timeout(20):
+            while (stand := await outbox.ledger.advance(outbox.order("pay"))).status != "settled":
+                node.mine()
+                await asyncio.sleep(0.1)
+        assert stand.generation == 1
+        assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
+        told = await outbox.events("pay")
+        assert (told.count("signed"), told[-1]) == (1, "confirmed")
+    cluster.drop(url)

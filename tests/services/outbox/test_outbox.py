@@ -1,0 +1,67 @@
+"""The life of a transaction on a real chain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dustrun.chain.evm import LiveChain
+from dustrun.services.outbox import preflight
+from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.spend_request import Failure
+from dustrun.storage.money.transactions import TransactionRow
+from outbox import ALICE, Outbox, address, transfer
+
+
+async def test_transfer_is_planned_signed_sent_mined_and_confirmed(outbox: Outbox) -> None:
+    stand = await outbox.pay("pay", transfer(address(1), 5))
+    assert (stand.status, stand.waits_for, stand.is_signed) == ("open", "receipts", True)
+    assert stand.transactions[0]["status"] == "sent"
+    outbox.node.mine()
+    await outbox.state("pay", "mined")
+    assert outbox.balance(address(1)) == 5
+    outbox.node.mine()
+    stand = await outbox.settled("pay")
+    assert stand.spent is not None
+    receipt = stand.spent.receipts[0]
+    assert (receipt.item, receipt.is_success, receipt.gas_used) == ("main", True, 21_000)
+    assert await outbox.events("pay") == ["planned", "simulated", "signed", "sent", "mined", "confirmed"]
+    assert not stand.is_signed
+
+
+async def test_same_order_twice_pays_once(outbox: Outbox) -> None:
+    stands = await asyncio.gather(*(outbox.pay("pay", transfer(address(1), 5)) for _ in range(5)))
+    assert len({stand.transactions[0]["id"] for stand in stands}) == 1
+    outbox.node.mine(3)
+    await outbox.settled("pay")
+    again = await outbox.pay("pay", transfer(address(1), 7))
+    assert again.status == "settled"
+    assert again.spend.intents[0].value_units == 5
+    assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
+
+
+async def test_wishes_of_one_node_take_nonces_in_their_order(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the endpoint answers for a later one first."""
+    items = [f"row[{number}]" for number in range(5)]
+    asked = preflight.prepare
+
+    async def slower_for_earlier(parts: Parts, row: TransactionRow, chain: LiveChain) -> preflight.Ready | Failure:
+        await asyncio.sleep(0.05 * (len(items) - items.index(row.item)))
+        return await asked(parts, row, chain)
+
+    monkeypatch.setattr(preflight, "prepare", slower_for_earlier)
+    await outbox.pay("pay", *(transfer(address(number), 5, item) for number, item in enumerate(items)))
+    outbox.node.mine(3)
+    stand = await outbox.settled("pay")
+    assert {one["item"]: one["nonce"] for one in stand.transactions} == dict(zip(items, range(5), strict=True))
+
+
+async def test_two_hundred_at_once_get_consecutive_nonces(outbox: Outbox) -> None:
+    paths = [f"pay[{number}]" for number in range(200)]
+    await asyncio.gather(*(outbox.pay(path, transfer(address(number), 5)) for number, path in enumerate(paths)))
+    outbox.node.mine(2)
+    stands = [await outbox.settled(path) for path in paths]
+    assert sorted(stand.transactions[0]["nonce"] for stand in stands) == list(range(200))
+    assert {outbox.balance(address(number)) for number in range(200)} == {5}
+    assert outbox.nonce(ALICE) == 200

@@ -1,0 +1,229 @@
+"""Policy at the moment of signing: exact limits under concurrency, questions to a person, signatures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from anvil import CHAIN_ID, Anvil
+from composition import Client
+from dustrun.core.money.intent import SignRequest, Spend
+from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
+
+_HOUR_MS = 3_600_000
+
+
+async def put_policy(outbox: Outbox, **changes: Any) -> None:
+    reply = await outbox.composition.owner.put(
+        f"/v1/wallets/{outbox.wallet_id}/policy", {"policy": {**ANYTHING, **changes}}
+    )
+    assert reply.status == 200, reply.body
+
+
+@pytest.fixture
+async def on_both(tmp_path: Path, node: Anvil, store_url: str) -> AsyncIterator[Outbox]:
+    async with open_outbox(tmp_path, node, store_url) as outbox:
+        yield outbox
+
+
+async def test_fifty_at_once_against_one_limit_are_exactly_as_many_as_fit(on_both: Outbox) -> None:
+    limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "107", "windowMs": _HOUR_MS}
+    await put_policy(on_both, limits=[limit])
+    stands = await asyncio.gather(*(on_both.pay(f"pay[{n}]", transfer(address(n), 10)) for n in range(50)))
+    assert Counter(stand.status for stand in stands) == {"open": 10, "failed": 40}
+    on_both.node.mine(2)
+    paid = [n for n, stand in enumerate(stands) if stand.status == "open"]
+    for n in paid:
+        await on_both.settled(f"pay[{n}]")
+    assert on_both.nonce() == 10
+    assert sorted(stands[n].transactions[0]["nonce"] for n in paid) == list(range(10))
+    denied = next(stand for stand in stands if stand.status == "failed")
+    assert denied.failure is not None
+    assert denied.failure.code == "REFUSED"
+    assert denied.failure.details[0]["field"] == "limits[0]"
+
+
+async def test_limit_holds_over_reverts_and_cancels(outbox: Outbox) -> None:
+    limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "10", "windowMs": _HOUR_MS}
+    await put_policy(outbox, limits=[limit])
+    stand = await outbox.pay("pay", transfer(address(1), 10))
+    assert (await outbox.pay("more", transfer(address(2), 1))).status == "failed"
+    await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    assert (await outbox.pay("more[1]", transfer(address(2), 1))).status == "failed"
+    outbox.node.mine(2)
+    await outbox.until("pay", lambda stand: stand.status == "failed")
+    assert outbox.balance(address(1)) == 0
+    assert (await outbox.pay("more[2]", transfer(address(2), 10))).status == "open"
+
+
+# --- a person is asked ---
+
+
+async def _questions(outbox: Outbox) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await outbox.composition.owner.get("/v1/approvals")).data["items"]
+    return items
+
+
+async def _asked(outbox: Outbox) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in await _questions(outbox) if item["path"] == "pay")
+    return found
+
+
+@pytest.fixture
+async def asking(outbox: Outbox) -> Outbox:
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    stand = await outbox.pay("pay", transfer(address(1), 101))
+    assert (stand.status, stand.waits_for, stand.is_signed) == ("open", "approval", False)
+    assert stand.until is not None
+    return outbox
+
+
+async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
+    question = await _asked(asking)
+    assert question["binding"] is not None
+    assert "fee at most" in question["message"]
+    assert f"It sends {address(1)} 101 base units of eip155:{CHAIN_ID}/native." in question["message"]
+    starter = asking.composition.owner
+    refused = await starter.post(f"/v1/approvals/{question['id']}/approve")
+    assert (refused.status, refused.code) == (403, 403_001)
+    other = await asking.composition.client_with("approval:decide")
+    assert (await other.post(f"/v1/approvals/{question['id']}/approve")).status == 200
+    stand = await asking.ledger.advance(asking.order("pay"))
+    assert stand.is_signed
+    asking.node.mine(2)
+    await asking.settled("pay")
+    assert await asking.events("pay") == ["planned", "asked", "simulated", "signed", "sent", "mined", "confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\xab\xcd\xef\x01", "calldata 0xabcdef01,"),
+        (bytes(600), f"that begin with 0x{'00' * 512} and have the hash 0x"),
+    ],
+    ids=["short", "long"],
+)
+async def test_a_person_sees_the_calldata_that_is_decided(outbox: Outbox, data: bytes, told: str) -> None:
+    """What a method's arguments are is not in its name."""
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    await outbox.pay("pay", replace(transfer(address(1), 101), data=data, is_decoded=False))
+    assert told in (await _asked(outbox))["message"]
+
+
+async def test_a_key_that_is_limited_to_other_wallets_decides_nothing(asking: Outbox) -> None:
+    question = await _asked(asking)
+    owner = asking.composition.owner
+    other = (await owner.post("/v1/wallets", {"name": "other", "kind": "local"})).data["id"]
+    for wallet_id, status in ((other, 403), (asking.wallet_id, 200)):
+        body = {"name": "k", "permissions": ["approval:decide"], "walletIds": [wallet_id]}
+        key = asking.composition.client((await owner.post("/v1/api-keys", body)).data["key"])
+        assert (await key.post(f"/v1/approvals/{question['id']}/approve")).status == status
+
+
+async def test_person_rejects(asking: Outbox) -> None:
+    question = await _asked(asking)
+    other = await asking.composition.client_with("approval:decide")
+    assert (await other.post(f"/v1/approvals/{question['id']}/reject", {"comment": "too much"})).status == 200
+    stand = await asking.ledger.advance(asking.order("pay"))
+    assert stand.failure is not None
+    assert (stand.status, stand.failure.code) == ("failed", "REJECTED")
+    assert "too much" in stand.failure.message
+    assert asking.nonce() == 0
+
+
+async def test_approval_fits_no_other_fee_ceiling(asking: Outbox) -> None:
+    question = await _asked(asking)
+    other = await asking.composition.client_with("approval:decide")
+    await other.post(f"/v1/approvals/{question['id']}/approve")
+    import sqlalchemy as sa
+
+    from dustrun.storage.db.ledger_tables import transactions
+
+    dearer = sa.update(transactions).values(max_price=str(10**15)).where(transactions.c.path == "pay")
+    await asking.composition.execute(dearer)
+    stand = await asking.ledger.advance(asking.order("pay"))
+    assert (stand.status, stand.is_signed, stand.waits_for) == ("open", False, "approval")
+    assert (await _asked(asking))["id"] != question["id"]
+
+
+async def test_nobody_answers_in_time(asking: Outbox) -> None:
+    import sqlalchemy as sa
+
+    from dustrun.storage.db.tables import approvals
+
+    await asking.composition.execute(sa.update(approvals).values(expires_at=1).where(approvals.c.path == "pay"))
+    other = await asking.composition.client_with("approval:decide")
+    late = await other.post(f"/v1/approvals/{(await _asked(asking))['id']}/approve")
+    assert (late.status, late.code) == (409, 409_009)
+    stand = await asking.ledger.advance(asking.order("pay"))
+    assert stand.failure is not None
+    assert (stand.status, stand.failure.code) == ("failed", "APPROVAL_EXPIRED")
+
+
+# --- signatures ---
+
+
+def _message(text: str = "hello") -> SignRequest:
+    return SignRequest("login", "message", CHAIN_ID, text, (), "Sign in")
+
+
+async def test_signature_is_judged_kept_sealed_and_shown_to_spenders_only(outbox: Outbox) -> None:
+    order = outbox.order("sign")
+    await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
+    stand = await outbox.ledger.advance(order)
+    assert stand.status == "settled"
+    assert stand.spent is not None
+    signature = stand.spent.signatures["login"]
+    assert Account.recover_message(encode_defunct(text="hello"), signature=signature) == ALICE
+    again = await outbox.ledger.advance(order)
+    assert again.spent is not None
+    assert again.spent.signatures["login"] == signature
+    told = await outbox.told("sign")
+    assert [event["status"] for event in told] == ["signed"]
+    assert signature[2:] not in str(told)
+    signature_id = told[0]["signatureId"]
+    shown = (await outbox.composition.owner.get(f"/v1/signatures/{signature_id}")).data
+    assert shown["signature"] == signature
+    reader = await outbox.composition.client_with("transaction:read", "run:read", "wallet:read")
+    assert (await reader.get(f"/v1/signatures/{signature_id}")).status == 403
+    assert signature[2:] not in (outbox.composition.parts.settings.data_dir / "dustrun.db").read_bytes().hex()
+
+
+async def test_signature_that_policy_forbids_is_never_made(outbox: Outbox) -> None:
+    await put_policy(outbox, signatures={"messages": False, "typedData": "none"})
+    order = outbox.order("sign")
+    await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
+    stand = await outbox.ledger.advance(order)
+    assert stand.failure is not None
+    assert (stand.status, stand.failure.code) == ("failed", "REFUSED")
+    assert [event["status"] for event in await outbox.told("sign")] == ["refused"]
+
+
+async def test_who_starts_a_run_does_not_approve_by_a_key_that_it_makes(outbox: Outbox) -> None:
+    await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
+    owner = outbox.composition.owner
+    rights = ["run:inline", "workflow:execute", "wallet:spend", "approval:decide", "key:write"]
+
+    async def made_by(maker: Client) -> Client:
+        reply = await maker.post("/v1/api-keys", {"name": "k", "permissions": rights})
+        return outbox.composition.client(reply.data["key"])
+
+    starter, colleague = await made_by(owner), await made_by(owner)
+    puppet = await made_by(await made_by(starter))
+    payload = {"chainId": CHAIN_ID, "recipient": address(1), "amount": "101"}
+    nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": {"type": "send-native", "payload": payload}}
+    assert (await starter.post("/v1/runs", {"definition": {"nodes": nodes}})).status == 200
+    async with asyncio.timeout(20):
+        while not (asked := [one for one in await _questions(outbox) if one["binding"] is not None]):
+            await asyncio.sleep(0.05)
+    question = asked[0]
+    for key, status in ((starter, 403), (puppet, 403), (colleague, 200)):
+        assert (await key.post(f"/v1/approvals/{question['id']}/approve")).status == status

@@ -1,0 +1,44 @@
+"""A definition survives export and import, whatever its payloads hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
+from dustrun.services.workflows import import_export
+from dustrun.services.workflows.versions import hash_of, make_version
+from dustrun.services.workflows.workflows import Workflow
+from services.workflows.test_workflows import ROW
+
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
+    ["yes", "1e3", "2026-01-31", "a: b", "{{$now}}", "wf_01k9w3x7q2c4v6b8n0m1a2s3d4", "~", "\n", "0x1F"]
+)
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.decimals(-5, 5, places=3) | _texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _workflow(definition: Definition) -> Workflow:
+    return Workflow(ROW, make_version(ROW.id, 1, definition, "key_1"), {})
+
+
+@given(payload=st.dictionaries(_texts, _values, max_size=3), format_=st.sampled_from(["json", "yaml"]))
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_what_is_exported_is_imported_and_exported_the_same(payload: dict[str, Any], format_: str) -> None:
+    document = {"nodes": {"root": {"type": "manual", "children": ["a"]}, "a": {"type": "x", "payload": payload}}}
+    definition = Definition.model_validate(exact_json.loads(exact_json.dumps(document)))
+    exported = import_export.export(_workflow(definition), format_, {})
+    read = import_export.read(exported.content, {}, "wf_new")
+    assert import_export.export(_workflow(read.definition), format_, {}) == exported
+    bindings = {one.name: "wf_01k9w3x7q2c4v6b8n0m1a2s3d4" for one in read.to_bind if one.kind == "workflow"}
+    if len(bindings) == len(read.to_bind):
+        bound = import_export.read(exported.content, bindings, "wf_new").definition
+        assert hash_of(bound.model_dump(by_alias=True, exclude_unset=True)) == hash_of(
+            definition.model_dump(by_alias=True, exclude_unset=True)
+        )

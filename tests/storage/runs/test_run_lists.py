@@ -1,0 +1,106 @@
+"""Pages and counts against the plain reading of their filters, over runs of every kind, on both stores."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import COUNTED_TOGETHER, organizations, run_counts, runs
+from dustrun.storage.runs.run_lists import Filters, count_by_status, list_runs
+
+STATUSES = ("running", "waiting", "success", "partial", "failure", "cancelled")
+MODES = ("live", "simulate", "dust")
+FIRST = 1_700_000_000_000
+COUNT = 400
+
+
+def made(number: int, chance: random.Random) -> dict[str, Any]:
+    status, org_id = chance.choice(STATUSES), chance.choice("aaab")
+    return {
+        # over three counters, the last of them partly
+        "pk": 1 + number * (2 * COUNTED_TOGETHER + 20_000) // COUNT,
+        "id": f"run_{number}",
+        "org_id": org_id,
+        "workflow_id": chance.choice(["w1", "w1", "w2", None]) if org_id == "a" else "of-b",
+        "workflow_name": "",
+        "mode": chance.choice(MODES),
+        "status": status,
+        "trigger_node_id": "root",
+        "trigger_source": "api",
+        "triggered_by": "key",
+        "payload": "{}",
+        "prop_values": "{}",
+        "root_run_id": f"run_{number}",
+        # a start may be a little out of order with the key
+        "started_at": FIRST + number * 2000 + chance.randrange(-20_000, 20_000),
+        "finished_at": None if status in ("running", "waiting") else FIRST + number * 2000 + 30_000,
+    }
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[tuple[Database, list[dict[str, Any]]]]:
+    database, chance = Database(store_url), random.Random(7)
+    migrate.upgrade(database)
+    kept = [made(number, chance) for number in range(COUNT)]
+    counted = Counter(
+        (run["org_id"], run["workflow_id"] or "", run["status"], run["mode"], run["pk"] // COUNTED_TOGETHER)
+        for run in kept
+        if run["finished_at"]
+    )
+    tx = database.begin()
+    tx.run(Statement(sa.insert(organizations).values(id="a", name="", created_at=0)))
+    insert = Statement(sa.insert(runs).values({name: sa.bindparam(name) for name in kept[0]}))
+    for run in kept:
+        tx.run(insert, **run)
+    count = Statement(sa.insert(run_counts).values({column.name: sa.bindparam(column.name) for column in run_counts.c}))
+    for (org_id, workflow_id, status, mode, bucket), total in counted.items():
+        owner = {"org_id": org_id, "workflow_id": workflow_id}
+        tx.run(count, **owner, status=status, mode=mode, bucket=bucket, total=total)
+    database.commit()
+    yield database, kept[::-1]
+    database.close_writer()
+    database.close()
+
+
+def passes(run: dict[str, Any], filters: Filters, *, by_status: bool = True) -> bool:
+    return (
+        run["org_id"] == "a"
+        and (not by_status or not filters.statuses or run["status"] in filters.statuses)
+        and (not filters.modes or run["mode"] in filters.modes)
+        and (filters.workflow_id is None or run["workflow_id"] == filters.workflow_id)
+        and (filters.only is None or run["workflow_id"] in filters.only)
+        and (filters.since is None or run["started_at"] >= filters.since)
+    )
+
+
+def every_filter() -> Iterator[Filters]:
+    statuses = [(), ("failure",), ("running", "success"), STATUSES]
+    modes = [(), ("dust",), ("live", "simulate")]
+    sinces = [None, FIRST - 10**6, FIRST + 200_001, FIRST + 700_001, FIRST + 10**7]
+    for status, mode, since in itertools.product(statuses, modes, sinces):
+        for workflow_id, only in ((None, None), ("w1", None), (None, ("w1", "w2")), ("w2", ("w1",)), (None, ())):
+            yield Filters(status, workflow_id, mode, since, only)
+
+
+def test_every_filter_shows_and_counts_what_it_says(store: tuple[Database, list[dict[str, Any]]]) -> None:
+    database, kept = store
+
+    def look(tx: Tx) -> None:
+        for filters in every_filter():
+            wanted = [run["id"] for run in kept if passes(run, filters)]
+            for limit, offset in ((20, 0), (7, 15)):
+                found = [row.id for row in list_runs(tx, "a", filters, limit, offset)]
+                assert found == wanted[offset : offset + limit + 1], filters
+            counted = Counter(run["status"] for run in kept if passes(run, filters, by_status=False))
+            assert count_by_status(tx, "a", filters) == dict(counted), filters
+
+    database.read_now(look)
