@@ -19,7 +19,7 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.services.outbox.deps import no_step
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.spend_request import Order, Stand
+from dustrun.services.outbox.spend_request import SpendRequest, SpendStatus
 from dustrun.storage.db.tables import api_keys, events, runs
 
 ALICE = ACCOUNTS[1]
@@ -66,7 +66,7 @@ class Outbox:
     org_id: str
     made: list[Transactions] = field(default_factory=list)
 
-    def order(self, path: str = "pay", **more: Any) -> Order:
+    def order(self, path: str = "pay", **more: Any) -> SpendRequest:
         """A node of the waiting run."""
         given: dict[str, Any] = {
             "org_id": self.org_id,
@@ -80,21 +80,21 @@ class Outbox:
             "wallet_id": self.wallet_id,
             "key_id": self.key_id,
         }
-        return Order(**{**given, **more})
+        return SpendRequest(**{**given, **more})
 
-    async def pay(self, path: str, *intents: Intent, **more: Any) -> Stand:
+    async def pay(self, path: str, *intents: Intent, **more: Any) -> SpendStatus:
         """Plans and advances once."""
         order = self.order(path, **more)
         await self.ledger.plan(order, Spend(intents))
         return await self.ledger.advance(order)
 
-    async def stand(self, path: str = "pay") -> Stand:
+    async def stand(self, path: str = "pay") -> SpendStatus:
         """How a node's wishes stand."""
         stand = await self.ledger.find(self.order(path))
         assert stand is not None
         return stand
 
-    async def until(self, path: str, holds: Callable[[Stand], bool], timeout_s: float = 10) -> Stand:
+    async def until(self, path: str, holds: Callable[[SpendStatus], bool], timeout_s: float = 10) -> SpendStatus:
         """A node's stand once something holds of it."""
         stand = None
         try:
@@ -107,11 +107,11 @@ class Outbox:
         except TimeoutError:
             raise AssertionError(f"it still stands so: {stand}") from None
 
-    async def settled(self, path: str, timeout_s: float = 10) -> Stand:
+    async def settled(self, path: str, timeout_s: float = 10) -> SpendStatus:
         """A node's stand once it is settled."""
         return await self.until(path, lambda stand: stand.status == "settled", timeout_s)
 
-    async def state(self, path: str, state: str, timeout_s: float = 10) -> Stand:
+    async def state(self, path: str, state: str, timeout_s: float = 10) -> SpendStatus:
         """A node's stand once its only transaction is in a state."""
         return await self.until(path, lambda stand: stand.transactions[0]["status"] == state, timeout_s)
 

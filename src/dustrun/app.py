@@ -26,13 +26,13 @@ from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
 from dustrun.core.money.dust import DustRules
 from dustrun.engine.hosts.embedded import EmbeddedEngine
-from dustrun.engine.node.store_effects import Calls
-from dustrun.engine.run.run_context import World
+from dustrun.engine.node.store_effects import Subworkflows
+from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.run.traces import Traces
-from dustrun.engine.spend.deps import Money
+from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.dust import NodeDust
-from dustrun.engine.spend.live import Spending as NodeSpending
-from dustrun.engine.spend.simulated_chains import Rehearsals
+from dustrun.engine.spend.live import LiveSpend as NodeSpending
+from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Conflict
 from dustrun.outbound.client import OutboundClient
 from dustrun.outbound.notifier import GuardedNotifier
@@ -43,34 +43,34 @@ from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.upkeep import Upkeep
-from dustrun.services.outbox.deps import Parts as LedgerParts
-from dustrun.services.outbox.events import Teller
-from dustrun.services.outbox.operations import Desk
+from dustrun.services.outbox.deps import OutboxDeps as LedgerParts
+from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.outbox.operations import Operations
 from dustrun.services.outbox.outbox import Transactions
 from dustrun.services.outbox.simulated_policy import SimulatedPolicy
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.dust_scaling import Duster
 from dustrun.services.preview.fund_needs import Funds
 from dustrun.services.preview.rehearsal_guard import RehearsalGuard
-from dustrun.services.preview.spend_forecast import Outlooks
+from dustrun.services.preview.spend_forecast import SpendForecasts
 from dustrun.services.preview.spend_reports import SpendReports
 from dustrun.services.prices import PriceBook
 from dustrun.services.runs.approvals import Approvals
 from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.resume import Resumes
-from dustrun.services.runs.resume_links import Links, secret_of
+from dustrun.services.runs.resume_links import ResumeLinks, secret_of
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.subworkflow import CalledRuns
-from dustrun.services.runs.workflow_cache import Heads
-from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.streaming.streams import Streams
-from dustrun.services.wallets.budget import Spending
+from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.signers import Signers
 from dustrun.services.wallets.wallets import Wallets
-from dustrun.services.workflows.compiled import Programs
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate
@@ -119,30 +119,30 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     vault.unlock(database)
     writer = Writer(database)
     writer.start()
-    hub = Hub()
+    hub = Broadcaster()
     catalog = catalogs.load(settings.actions_dir)
-    programs = Programs(database, catalog)
+    programs = CompiledWorkflows(database, catalog)
     http = OutboundClient(settings.outbound_allow, settings.outbound_max_bytes, settings.max_parallel_per_host)
     await http.start()
     sandbox = Sandbox(Limits.of(settings))
     env = {name: os.environ[name] for name in settings.env_allow if name in os.environ}
-    links = Links(secret_of(settings.data_dir), settings.base_url())
-    variables, calls = Variables(database, writer), Calls()
+    links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
+    variables, calls = Variables(database, writer), Subworkflows()
     connections = Connections(database, writer, vault, catalog, http)
     signers = Signers(database, vault, settings)
     prices = PriceBook.of(settings, chains.get, http)
-    teller = Teller(hub, calls.wake)
+    publisher = EventPublisher(hub, calls.wake)
     rules = DustRules(Decimal(settings.dust_usd))
-    accounts, duster = Spending(prices, rules), Duster(prices, rules)
-    ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, accounts, teller))
+    accounts, duster = Budget(prices, rules), Duster(prices, rules)
+    ledger = Transactions(LedgerParts(settings, database, writer, vault, chains, signers, accounts, publisher))
     traces = _traces(settings)
     tables, notifier = Tables(database, writer, settings), GuardedNotifier(settings.outbound_allow)
     wallets = Wallets(database, writer, signers)
-    outlooks = Outlooks(database, programs, catalog, wallets)
+    outlooks = SpendForecasts(database, programs, catalog, wallets)
     dust_plans = DustPlans(outlooks, duster, prices, chains.get)
     dust, reports = NodeDust(duster, dust_plans), SpendReports(database, chains.get, prices, settings)
     spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
-    rehearsals = Rehearsals(
+    rehearsals = SimulatedChains(
         database,
         lambda chain_id, state: SimChain(
             chains.get(chain_id),
@@ -155,13 +155,13 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         reports,
         settings,
     )
-    money = Money(chains.get, prices, wallets, spending, rehearsals)
+    money = SpendDeps(chains.get, prices, wallets, spending, rehearsals)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
-    world = World(*shared, tables, notifier, vault, traces=traces, money=money)
+    world = EngineDeps(*shared, tables, notifier, vault, traces=traces, money=money)
     engine = EmbeddedEngine(world, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
-    heads = Heads(database)
+    heads = WorkflowCache(database)
     runs = Runs(database, writer, hub, catalog, programs, engine, heads)
     starts = Starts(database, writer, hub, catalog, programs, engine, vault, heads, runs)
     starts.is_traced = traces is not None
@@ -182,7 +182,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     parts.tables = tables
     parts.approvals = Approvals(database, writer, engine)
     parts.resumes = Resumes(database, writer, runs, links, engine)
-    parts.transactions = Desk(ledger)
+    parts.transactions = Operations(ledger)
     await ledger.start()
     await engine.start()
     upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
@@ -222,7 +222,7 @@ def _traces(settings: Settings) -> Traces | None:
     return Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
 
 
-def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, rehearsals: Rehearsals) -> Gauges:
+def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, rehearsals: SimulatedChains) -> Gauges:
     """How much the server holds at this moment."""
     return {
         "dustrun_runs_running": ("Runs that advance now.", engine.advancing),

@@ -42,7 +42,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, world: World, node: Anvil) -> AsyncIterator[Desk]:
+async def operations(tmp_path: Path, world: World, node: Anvil) -> AsyncIterator[Desk]:
     described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
     before = node.snapshot()
     async with open_outbox(tmp_path, node, network=described) as outbox:
@@ -56,9 +56,9 @@ def at(type: str, *children: str, **payload: Any) -> dict[str, Any]:
     return {"type": type, "payload": {"chainId": CHAIN_ID, **payload}, "children": list(children)}
 
 
-async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(desk: Desk) -> None:
+async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(operations: Desk) -> None:
     url = "http://127.0.0.1:9/"
-    workflow_id = await desk.keep(
+    workflow_id = await operations.keep(
         ["pay", "told"],
         pay=at("send-native", "swap", recipient="{{$trigger.body.to}}", amount=str(2 * ETHER)),
         swap=at(
@@ -91,14 +91,14 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(desk
         quiet={"type": "http-request", "payload": {"url": url, "method": "POST"}, "dust": "skip"},
         raw=at(
             "write-contract",
-            contract=desk.witness.addresses["usdc"],
+            contract=operations.witness.addresses["usdc"],
             function="mint(address,uint256)",
             args=[ALICE, "1"],
         ),
-        poor=at("send-erc20-token", token=desk.witness.addresses["cents"], recipient=SHOP, amount="5"),
+        poor=at("send-erc20-token", token=operations.witness.addresses["cents"], recipient=SHOP, amount="5"),
         no={**at("send-native", recipient=SHOP, amount="5"), "dust": "skip"},
     )
-    plan = await desk.plan(workflow_id, payload={"to": SHOP})
+    plan = await operations.plan(workflow_id, payload={"to": SHOP})
     spends = {spend["nodeId"]: spend for spend in plan["spends"]}
     assert set(spends) == {"pay", "swap", "back", "poor"}
     (entry,) = spends["pay"]["entries"]
@@ -109,7 +109,7 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(desk
         "0.01",
     )
     assert entry["price"]["source"] in ("feed", "uniswap-v2", "uniswap-v3")
-    assert (spends["pay"]["walletId"], spends["pay"]["walletAddress"]) == (desk.outbox.wallet_id, ALICE)
+    assert (spends["pay"]["walletId"], spends["pay"]["walletAddress"]) == (operations.outbox.wallet_id, ALICE)
     assert spends["pay"]["fee"]["gas"] == "21000"
     assert float(spends["pay"]["fee"]["usd"]) > 0
     (entry,) = spends["swap"]["entries"]
@@ -131,44 +131,44 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(desk
     ]
     assert (plan["dustUsd"], plan["spendCapUsd"], plan["runCapUsd"], plan["version"]) == ("0.01", "0.05", "1", 1)
     assert 0.02 <= float(plan["totalUsd"]) < 0.0201
-    unknown = await desk.plan(workflow_id)
+    unknown = await operations.plan(workflow_id)
     assert len(unknown["spends"]) == 4  # who is paid may stay open: the amount is known
 
 
-async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(desk: Desk) -> None:
+async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(operations: Desk) -> None:
     loop = {"type": "for-each", "payload": {"array": "{{$trigger.body.rows}}"}, "loopBody": ["pay"]}
     pay = {**at("send-native", recipient="{{$item.to}}", amount="{{$item.amount}}"), "dustAmount": "16000000000000"}
-    workflow_id = await desk.keep(["each"], each=loop, pay=pay)
+    workflow_id = await operations.keep(["each"], each=loop, pay=pay)
     rows = [{"to": SHOP, "amount": str(ETHER)}] * 26
-    plan = await desk.plan(workflow_id, payload={"rows": rows})
+    plan = await operations.plan(workflow_id, payload={"rows": rows})
     assert [spend["path"] for spend in plan["spends"]] == [f"pay[{n}]" for n in range(26)]
     assert [(found["path"], found["code"]) for found in plan["refusals"]] == [("pay[25]", "DUST_OVER_CAP")]
     assert plan["totalUsd"] == "1"
-    plan = await desk.plan(workflow_id)
+    plan = await operations.plan(workflow_id)
     assert "once per item" in plan["spends"][0]["repeats"]
     assert [found["field"] for found in plan["unknowns"]] == [None, "amount"]
 
 
-async def test_a_plan_of_what_is_not_there(desk: Desk) -> None:
-    assert (await desk.api.post("/v1/workflows/wf_none/dust-plan", {})).code == 404001
-    workflow_id = await desk.keep(["pay"], pay={"type": "send-native", "payload": {"chainId": 5}})
-    refused = await desk.api.post(f"/v1/workflows/{workflow_id}/dust-plan", {})
+async def test_a_plan_of_what_is_not_there(operations: Desk) -> None:
+    assert (await operations.api.post("/v1/workflows/wf_none/dust-plan", {})).code == 404001
+    workflow_id = await operations.keep(["pay"], pay={"type": "send-native", "payload": {"chainId": 5}})
+    refused = await operations.api.post(f"/v1/workflows/{workflow_id}/dust-plan", {})
     assert refused.code == 400228
-    assert (await desk.api.post(f"/v1/workflows/{workflow_id}/dust-plan", {"version": 9})).code == 404002
-    odd = await desk.keep(
+    assert (await operations.api.post(f"/v1/workflows/{workflow_id}/dust-plan", {"version": 9})).code == 404002
+    odd = await operations.keep(
         ["pay"], pay={**at("send-native", recipient=SHOP, amount="1"), "connector": {"type": "wallet", "id": "wal_x"}}
     )
-    (found,) = (await desk.plan(odd))["unknowns"]
+    (found,) = (await operations.plan(odd))["unknowns"]
     assert 'no wallet "wal_x"' in found["message"]
-    far = await desk.keep(
+    far = await operations.keep(
         ["pay"], pay={"type": "send-native", "payload": {"chainId": 987654321, "recipient": SHOP, "amount": "1"}}
     )
-    (found,) = (await desk.plan(far))["refusals"]
+    (found,) = (await operations.plan(far))["refusals"]
     assert found["code"] == "CHAIN_UNKNOWN"
 
 
-async def test_funds_are_compared_with_what_the_wallet_has(desk: Desk) -> None:
-    workflow_id = await desk.keep(
+async def test_funds_are_compared_with_what_the_wallet_has(operations: Desk) -> None:
+    workflow_id = await operations.keep(
         ["pay"],
         pay=at("send-native", "usd", recipient=SHOP, amount=str(10 * ETHER)),
         usd={
@@ -187,7 +187,7 @@ async def test_funds_are_compared_with_what_the_wallet_has(desk: Desk) -> None:
         all=at("send-erc20-token", "late", token="WBTC", recipient=SHOP, amount="max"),
         late=at("send-erc20-token", token="DAI", recipient=SHOP, amount="{{$vars.rest}}"),
     )
-    found = (await desk.api.get(f"/v1/workflows/{workflow_id}/analyze-funds")).data
+    found = (await operations.api.get(f"/v1/workflows/{workflow_id}/analyze-funds")).data
     assert (found["workflowId"], found["workflowVersion"], found["balancesFetched"]) == (workflow_id, 1, True)
     needs = {(one["nodeId"], one["source"]): one for one in found["requirements"]}
     assert set(needs) == {("pay", "node"), ("usd", "node"), ("more", "node"), ("swap", "node")} | {
@@ -215,7 +215,7 @@ async def test_funds_are_compared_with_what_the_wallet_has(desk: Desk) -> None:
     assert unresolved == {"all": "it takes all there is", "late": "amount depends on a variable"}
 
 
-async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(desk: Desk) -> None:
+async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: Desk) -> None:
     definition = {
         "nodes": {
             "root": {"type": "manual", "children": ["pay", "swap"]},
@@ -224,32 +224,32 @@ async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(desk: Desk) ->
         }
     }
     body = {"definition": definition, "defaultWalletAddress": ACCOUNTS[2].lower()}
-    found = (await desk.api.post("/v1/workflows/analyze-funds", body)).data
+    found = (await operations.api.post("/v1/workflows/analyze-funds", body)).data
     assert (found["workflowId"], found["workflowVersion"]) == (None, None)
     (pay,) = (one for one in found["requirements"] if one["source"] == "node")
     assert pay["walletAddress"] == ACCOUNTS[2]
     assert pay["balance"]["isInsufficient"] is True
     (swap,) = found["unresolved"]
     assert "only known from the quote" in swap["unresolvedReason"]
-    bad = await desk.api.post("/v1/workflows/analyze-funds", {**body, "defaultWalletAddress": "bob.eth"})
+    bad = await operations.api.post("/v1/workflows/analyze-funds", {**body, "defaultWalletAddress": "bob.eth"})
     assert (bad.code, bad.fields) == (400001, ["defaultWalletAddress"])
     definition["nodes"]["pay"] = {"type": "no-such"}
-    assert (await desk.api.post("/v1/workflows/analyze-funds", {"definition": definition})).code == 400228
+    assert (await operations.api.post("/v1/workflows/analyze-funds", {"definition": definition})).code == 400228
 
 
-async def test_a_key_without_that_wallet_learns_nothing_of_it(desk: Desk) -> None:
-    workflow_id = await desk.keep(["pay"], pay=at("send-native", recipient=SHOP, amount="5"))
-    mine = (await desk.api.post("/v1/wallets", {"name": "mine"})).data["id"]
+async def test_a_key_without_that_wallet_learns_nothing_of_it(operations: Desk) -> None:
+    workflow_id = await operations.keep(["pay"], pay=at("send-native", recipient=SHOP, amount="5"))
+    mine = (await operations.api.post("/v1/wallets", {"name": "mine"})).data["id"]
     body = {"name": "k", "permissions": ["workflow:read"], "walletIds": [mine]}
-    made = await desk.api.post("/v1/api-keys", body)
-    other = desk.outbox.composition.client(made.data["key"])
+    made = await operations.api.post("/v1/api-keys", body)
+    other = operations.outbox.composition.client(made.data["key"])
     found = (await other.get(f"/v1/workflows/{workflow_id}/analyze-funds")).data
     assert found["requirements"] == []
     assert {one["walletAddress"] for one in found["unresolved"]} == {None}
     assert "that this key reaches" in found["unresolved"][0]["unresolvedReason"]
 
 
-async def test_a_chain_that_does_not_answer_leaves_balances_out(desk: Desk, tmp_path: Path, node: Anvil) -> None:
+async def test_a_chain_that_does_not_answer_leaves_balances_out(operations: Desk, tmp_path: Path, node: Anvil) -> None:
     (tmp_path / "dead").mkdir()
     async with open_outbox(tmp_path / "dead", node, url="http://127.0.0.1:1") as outbox:
         api = outbox.composition.owner

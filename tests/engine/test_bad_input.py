@@ -189,7 +189,7 @@ def _ahead(call: Call, answer: Answer) -> Answer:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, world: World) -> AsyncIterator[tuple[Outbox, dict[str, str]]]:
+async def operations(tmp_path: Path, world: World) -> AsyncIterator[tuple[Outbox, dict[str, str]]]:
     with world.node() as node:
         network = json.loads(world.network(node.url).model_dump_json(by_alias=True, exclude_none=True))
         network.pop("urls", None)
@@ -224,8 +224,8 @@ async def _came_to(bench: Bench, action: str, payload: dict[str, Any]) -> dict[s
     return error or {"code": "none", "message": f"it is {run['status']}"}
 
 
-async def test_each_is_refused_with_its_field_and_nothing_is_signed(desk: tuple[Outbox, dict[str, str]]) -> None:
-    outbox, at = desk
+async def test_each_is_refused_with_its_field_and_nothing_is_signed(operations: tuple[Outbox, dict[str, str]]) -> None:
+    outbox, at = operations
     bench, good, before = Bench(outbox.composition), _good(at), outbox.nonce()
     wrong = []
     for action, change, code, field, says in (*_cases(at), *_chain_cases(at)):
@@ -244,8 +244,10 @@ async def test_each_is_refused_with_its_field_and_nothing_is_signed(desk: tuple[
     assert outbox.nonce() == before
 
 
-async def test_what_the_chain_or_the_policy_does_not_bear_takes_no_nonce(desk: tuple[Outbox, dict[str, str]]) -> None:
-    outbox, at = desk
+async def test_what_the_chain_or_the_policy_does_not_bear_takes_no_nonce(
+    operations: tuple[Outbox, dict[str, str]],
+) -> None:
+    outbox, at = operations
     bench, good, before = Bench(outbox.composition), _good(at), outbox.nonce()
     path = f"/v1/wallets/{outbox.wallet_id}/policy"
     strict = {**ANYTHING, "allowUnverifiedCalldata": False}

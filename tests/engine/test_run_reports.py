@@ -90,7 +90,7 @@ def codes(report: Json) -> list[str]:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
+async def operations(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
     with world.node() as node, outside(tmp_path) as notices:
         left_out = {"chain_id", "block_time_ms", "confirmations", "endpoints"}
         network = world.network(node.url).model_dump(mode="json", by_alias=True, exclude=left_out)
@@ -104,154 +104,156 @@ async def desk(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
             yield Desk(outbox, witness, notices)
 
 
-def _take_profit(desk: Desk) -> Json:
-    at = desk.witness.addresses
+def _take_profit(operations: Desk) -> Json:
+    at = operations.witness.addresses
     return {
         "router": at["v2_router"],
         "weth": at["weth"],
         "usdc": at["usdc"],
         "treasury": SHOP,
-        "noticeUrl": f"{desk.outside.url}/notices",
+        "noticeUrl": f"{operations.outside.url}/notices",
     }
 
 
-def _sell(desk: Desk, **more: Any) -> Json:
-    return desk.node("swap-uniswap-v2", **{"tokenIn": "weth", "tokenOut": "usdc", "amountIn": str(ETHER), **more})
+def _sell(operations: Desk, **more: Any) -> Json:
+    return operations.node("swap-uniswap-v2", **{"tokenIn": "weth", "tokenOut": "usdc", "amountIn": str(ETHER), **more})
 
 
-def _move_the_pool(desk: Desk, sender: str = ACCOUNTS[0]) -> None:
+def _move_the_pool(operations: Desk, sender: str = ACCOUNTS[0]) -> None:
     """Somebody sells 5 WETH."""
-    at = desk.witness.addresses
-    desk.witness.send("weth", "approve", at["v2_router"], MAX, sender=sender)
+    at = operations.witness.addresses
+    operations.witness.send("weth", "approve", at["v2_router"], MAX, sender=sender)
     path = [at["weth"], at["usdc"]]
-    desk.witness.send("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60, sender=sender)
+    operations.witness.send("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60, sender=sender)
 
 
 # --- the same ---
 
 
-async def test_take_profit_is_the_same_live_as_simulated(desk: Desk) -> None:
-    simulated = await desk.example("take-profit", _take_profit(desk), simulate=True)
-    before = {name: desk.witness.balance(name, ALICE) for name in ("weth", "usdc")}
-    live = await desk.example("take-profit", _take_profit(desk))
-    found = await desk.compare(simulated, live)
+async def test_take_profit_is_the_same_live_as_simulated(operations: Desk) -> None:
+    simulated = await operations.example("take-profit", _take_profit(operations), simulate=True)
+    before = {name: operations.witness.balance(name, ALICE) for name in ("weth", "usdc")}
+    live = await operations.example("take-profit", _take_profit(operations))
+    found = await operations.compare(simulated, live)
     assert (found["verdict"], found["equal"], found["differences"]) == ("same", True, [])
     estimated = [(one["path"], one["item"]) for one in found["estimates"]]
     assert estimated == [("sell", "approve"), ("sell", "swap"), ("share", "send")]
     assert [(note["code"], note["path"]) for note in found["notes"]] == [("ASSUMED", "notify")]
-    foreseen, real = await desk.effects(simulated), await desk.effects(live)
+    foreseen, real = await operations.effects(simulated), await operations.effects(live)
     assert changes(foreseen) == changes(real)
     for name in before:  # what the report says is what another client reads
-        change = desk.witness.balance(name, ALICE) - before[name]
-        assert changes(real)[(ALICE, desk.asset(name))] == change
+        change = operations.witness.balance(name, ALICE) - before[name]
+        assert changes(real)[(ALICE, operations.asset(name))] == change
     assert (ALICE, NATIVE) not in changes(real), "fees are told apart"
     assert [event["name"] for event in real["transactions"][1]["events"]] == ["Transfer", "Transfer", "Sync", "Swap"]
     assert real["approvals"] == foreseen["approvals"] == []
-    assert real["names"][ALICE] == {"name": "alice", "kind": "wallet", "walletId": desk.outbox.wallet_id}
+    assert real["names"][ALICE] == {"name": "alice", "kind": "wallet", "walletId": operations.outbox.wallet_id}
     assert real["totalFeesUsd"] == real["totalFees"][0]["usd"]
 
 
-async def test_the_other_examples_are_the_same(desk: Desk) -> None:
+async def test_the_other_examples_are_the_same(operations: Desk) -> None:
     csv = f"invoice,address,amount\nA-17,{SHOP},12.50\nA-18,{CAROL},7\n"
-    permit = {"token": desk.witness.addresses["usdc"], "version": "1", "spender": CAROL}
+    permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}
     for name, asked in (("payout", {"csv": csv}), ("top-up", {"address": SHOP}), ("permit", permit)):
-        runs = [await desk.example(name, asked, **body) for body in ({"simulate": True}, {})]
-        found = await desk.compare(*runs)
+        runs = [await operations.example(name, asked, **body) for body in ({"simulate": True}, {})]
+        found = await operations.compare(*runs)
         assert (found["verdict"], found["differences"]) == ("same", []), name
-        assert (await desk.compare(runs[1], runs[0]))["verdict"] == "same", name
+        assert (await operations.compare(runs[1], runs[0]))["verdict"] == "same", name
 
 
-async def test_every_action_is_the_same_live_as_simulated(desk: Desk) -> None:
-    desk.witness.send("nft", "mint", ALICE, 7)
-    desk.witness.send("rebasing", "rebase", 150)
-    desk.witness.send("race", "approve", CAROL, 3, sender=ALICE)
+async def test_every_action_is_the_same_live_as_simulated(operations: Desk) -> None:
+    operations.witness.send("nft", "mint", ALICE, 7)
+    operations.witness.send("rebasing", "rebase", 150)
+    operations.witness.send("race", "approve", CAROL, 3, sender=ALICE)
     for name, kind, payload in CASES:
-        node = {"it": desk.node(kind, **payload)}
-        simulated, live = await desk.run(node, simulate=True), await desk.run(node)
-        found = await desk.compare(simulated, live)
+        node = {"it": operations.node(kind, **payload)}
+        simulated, live = await operations.run(node, simulate=True), await operations.run(node)
+        found = await operations.compare(simulated, live)
         assert found["differences"] == [], name
         assert {note["code"] for note in found["notes"]} <= {"NOT_WATCHED"}, name
-        assert all(one["measured"] for one in (await desk.effects(live))["transactions"]), name
+        assert all(one["measured"] for one in (await operations.effects(live))["transactions"]), name
 
 
-async def test_events_of_ones_own_contracts_are_decoded(desk: Desk) -> None:
-    counted = desk.node(
+async def test_events_of_ones_own_contracts_are_decoded(operations: Desk) -> None:
+    counted = operations.node(
         "write-contract", contract="zoo", function="count()", events=["Ping(uint256 indexed n, address who)"]
     )
     for body in ({"simulate": True}, {}):
-        (one,) = (await desk.effects(await desk.run({"it": counted}, **body)))["transactions"]
+        (one,) = (await operations.effects(await operations.run({"it": counted}, **body)))["transactions"]
         (event,) = one["events"]
         assert (event["name"], event["args"]["who"]) == ("Ping", ALICE), body
 
 
 @pytest.mark.parametrize(("to", "done"), [(SHOP, True), ("rejector", False)])
-async def test_what_a_function_returns_is_foreseen(desk: Desk, to: str, done: bool) -> None:
-    args = [desk.witness.addresses.get(to, to)]
+async def test_what_a_function_returns_is_foreseen(operations: Desk, to: str, done: bool) -> None:
+    args = [operations.witness.addresses.get(to, to)]
     function = "tryForward(address to) payable returns (bool done)"
-    asked = desk.node("write-contract", contract="forwarder", function=function, args=args)
-    (one,) = (await desk.effects(await desk.run({"it": asked}, simulate=True)))["transactions"]
+    asked = operations.node("write-contract", contract="forwarder", function=function, args=args)
+    (one,) = (await operations.effects(await operations.run({"it": asked}, simulate=True)))["transactions"]
     assert one["returned"] == {"done": done}
     assert one["returnData"] == f"0x{done:064x}"
 
 
-async def test_tokens_that_lie_in_their_events_are_measured(desk: Desk) -> None:
-    desk.witness.send("rebasing", "rebase", 150)
+async def test_tokens_that_lie_in_their_events_are_measured(operations: Desk) -> None:
+    operations.witness.send("rebasing", "rebase", 150)
     for token, arrives in (("fee", 990), ("rebasing", 999)):  # of 1000: 1 % for the token; whole shares only
-        had = desk.witness.balance(token, ALICE)
-        node = {"pay": desk.node("send-erc20-token", token=token, recipient=SHOP, amount="1000")}
-        simulated, live = await desk.run(node, simulate=True), await desk.run(node)
-        assert desk.witness.balance(token, SHOP) == arrives
+        had = operations.witness.balance(token, ALICE)
+        node = {"pay": operations.node("send-erc20-token", token=token, recipient=SHOP, amount="1000")}
+        simulated, live = await operations.run(node, simulate=True), await operations.run(node)
+        assert operations.witness.balance(token, SHOP) == arrives
         for run in (simulated, live):
-            found = changes(await desk.effects(run))
-            assert found[(SHOP, desk.asset(token))] == arrives
-            assert found[(ALICE, desk.asset(token))] == desk.witness.balance(token, ALICE) - had
+            found = changes(await operations.effects(run))
+            assert found[(SHOP, operations.asset(token))] == arrives
+            assert found[(ALICE, operations.asset(token))] == operations.witness.balance(token, ALICE) - had
 
 
-async def test_transactions_of_one_block_are_counted_once(desk: Desk) -> None:
-    nodes = {f"pay{n}": desk.node("send-native", recipient=address(10 + n), amount=str(100 + n)) for n in range(3)}
-    simulated = await desk.run(nodes, simulate=True)
-    desk.outbox.node.rpc("evm_setAutomine", False)
-    run_id = await desk.bench.start(nodes)
-    await desk.bench.until(run_id, lambda _: int(desk.outbox.node.rpc("txpool_status")["pending"], 16) == 3)
-    desk.outbox.node.rpc("evm_mine")
-    live = await desk.bench.ended(run_id)
-    report = await desk.effects(live)
+async def test_transactions_of_one_block_are_counted_once(operations: Desk) -> None:
+    nodes = {
+        f"pay{n}": operations.node("send-native", recipient=address(10 + n), amount=str(100 + n)) for n in range(3)
+    }
+    simulated = await operations.run(nodes, simulate=True)
+    operations.outbox.node.rpc("evm_setAutomine", False)
+    run_id = await operations.bench.start(nodes)
+    await operations.bench.until(run_id, lambda _: int(operations.outbox.node.rpc("txpool_status")["pending"], 16) == 3)
+    operations.outbox.node.rpc("evm_mine")
+    live = await operations.bench.ended(run_id)
+    report = await operations.effects(live)
     assert len({one["blockNumber"] for one in report["transactions"]}) == 1
     assert all(one["sharesBlock"] for one in report["transactions"])
     assert changes(report) == {(ALICE, NATIVE): -303} | {(address(10 + n), NATIVE): 100 + n for n in range(3)}
     assert codes(report).count("OTHERS_IN_BLOCK") == 0, "they are all ours"
-    found = await desk.compare(simulated, live)
+    found = await operations.compare(simulated, live)
     assert (found["verdict"], found["notes"]) == ("same", [])
 
 
-async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(desk: Desk) -> None:
+async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(operations: Desk) -> None:
     nodes = {
         "sleep": {"type": "delay", "payload": {"delayMs": 1}, "children": ["make"]},
-        "make": desk.node("deploy-contract", bytecode="0x600160005360016000f3", value="5"),
+        "make": operations.node("deploy-contract", bytecode="0x600160005360016000f3", value="5"),
     }
-    simulated, live = await desk.run(nodes, simulate=True), await desk.run(nodes)
-    found = await desk.compare(simulated, live)
+    simulated, live = await operations.run(nodes, simulate=True), await operations.run(nodes)
+    found = await operations.compare(simulated, live)
     assert (found["verdict"], found["differences"]) == ("same", [])
     made = live["executionState"]["make"]["result"]["contractAddress"]
     for run in (simulated, live):
-        assert changes(await desk.effects(run)) == {(ALICE, NATIVE): -5, (made, NATIVE): 5}
+        assert changes(await operations.effects(run)) == {(ALICE, NATIVE): -5, (made, NATIVE): 5}
 
 
 # --- not the same ---
 
 
-async def test_a_pool_that_moved_in_between_is_told_with_amounts(desk: Desk) -> None:
-    simulated = await desk.example("take-profit", _take_profit(desk), simulate=True)
-    _move_the_pool(desk)
-    live = await desk.example("take-profit", _take_profit(desk))
-    found = await desk.compare(simulated, live)
+async def test_a_pool_that_moved_in_between_is_told_with_amounts(operations: Desk) -> None:
+    simulated = await operations.example("take-profit", _take_profit(operations), simulate=True)
+    _move_the_pool(operations)
+    live = await operations.example("take-profit", _take_profit(operations))
+    found = await operations.compare(simulated, live)
     assert found["verdict"] == "differs"
-    foreseen, real = await desk.effects(simulated), await desk.effects(live)
-    usdc = (ALICE, desk.asset("usdc"))
+    foreseen, real = await operations.effects(simulated), await operations.effects(live)
+    usdc = (ALICE, operations.asset("usdc"))
     (own,) = [d for d in found["differences"] if d.get("address") == ALICE and d["path"] == "sell"]
     got = [int(report["transactions"][1]["balanceChanges"][-1]["amount"]) for report in (foreseen, real)]
     assert (own["left"], own["right"], own["difference"]) == (str(got[0]), str(got[1]), str(got[1] - got[0]))
-    assert own["asset"] == desk.asset("usdc")
+    assert own["asset"] == operations.asset("usdc")
     assert own["message"].endswith(f"({(got[1] - got[0]) / 10**6:.6f} USDC).")
     assert changes(real)[usdc] < changes(foreseen)[usdc]
     (sent,) = [d for d in found["differences"] if d["field"] == "movements"]
@@ -259,10 +261,12 @@ async def test_a_pool_that_moved_in_between_is_told_with_amounts(desk: Desk) -> 
     assert "hash" not in {d["field"].rpartition(".")[2] for d in found["differences"]}
 
 
-async def test_a_branch_and_what_ran_in_one_run_only_are_told(desk: Desk) -> None:
-    one = await desk.example("take-profit", _take_profit(desk), simulate=True)
-    other = await desk.example("take-profit", {**_take_profit(desk), "limitUsdc": str(10**12)}, simulate=True)
-    found = await desk.compare(one, other)
+async def test_a_branch_and_what_ran_in_one_run_only_are_told(operations: Desk) -> None:
+    one = await operations.example("take-profit", _take_profit(operations), simulate=True)
+    other = await operations.example(
+        "take-profit", {**_take_profit(operations), "limitUsdc": str(10**12)}, simulate=True
+    )
+    found = await operations.compare(one, other)
     told = {(d["path"], d["field"]): (d["left"], d["right"]) for d in found["differences"]}
     assert told[("check", "branch")] == ("then", "else")
     assert told[("sell", "transaction")] == ("simulated", None)
@@ -270,57 +274,59 @@ async def test_a_branch_and_what_ran_in_one_run_only_are_told(desk: Desk) -> Non
     assert [note["code"] for note in found["notes"]] == ["PAYLOAD"]
 
 
-async def test_a_revert_is_decoded_and_told(desk: Desk) -> None:
-    desk.witness.send("weth", "approve", desk.witness.addresses["v2_router"], MAX, sender=ALICE)
-    nodes = {"sell": _sell(desk, slippageBps=10)}
-    simulated = await desk.run(nodes, simulate=True)
-    desk.witness.send("weth", "approve", desk.witness.addresses["v2_router"], MAX)
-    rpc = desk.outbox.node.rpc
+async def test_a_revert_is_decoded_and_told(operations: Desk) -> None:
+    operations.witness.send("weth", "approve", operations.witness.addresses["v2_router"], MAX, sender=ALICE)
+    nodes = {"sell": _sell(operations, slippageBps=10)}
+    simulated = await operations.run(nodes, simulate=True)
+    operations.witness.send("weth", "approve", operations.witness.addresses["v2_router"], MAX)
+    rpc = operations.outbox.node.rpc
     rpc("evm_setAutomine", False)
-    run_id = await desk.bench.start(nodes)
-    await desk.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
-    at = desk.witness.addresses
+    run_id = await operations.bench.start(nodes)
+    await operations.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
+    at = operations.witness.addresses
     path = [at["weth"], at["usdc"]]
-    data = desk.witness.data("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60)
+    data = operations.witness.data("v2_router", "swapExactTokensForTokens", 5 * ETHER, 0, path, CAROL, 2**60)
     front = {"from": ACCOUNTS[0], "to": at["v2_router"], "data": f"0x{data.hex()}", "gas": hex(500_000)}
     rpc("eth_sendTransaction", {**front, "gasPrice": hex(10**12)})
     rpc("evm_mine")
     rpc("evm_setAutomine", True)
-    live = await desk.bench.ended(run_id)
+    live = await operations.bench.ended(run_id)
     assert live["status"] == "failure"
-    report = await desk.effects(live)
+    report = await operations.effects(live)
     (sent,) = report["transactions"]
     assert (sent["status"], sent["balanceChanges"]) == ("reverted", [])
     assert sent["revert"]["reason"] == "UniswapV2Router: INSUFFICIENT_OUTPUT_AMOUNT"
     assert int(report["totalFees"][0]["amount"]) == int(sent["fee"]) > 0
-    found = await desk.compare(simulated, live)
+    found = await operations.compare(simulated, live)
     told = {d["field"]: d for d in found["differences"]}
     assert told["outcome"]["shown"]["left"] == "carried out"
     assert "INSUFFICIENT_OUTPUT_AMOUNT" in told["outcome"]["shown"]["right"]
     assert (told["status"]["left"], told["status"]["right"]) == ("success", "failure")
 
 
-async def test_what_would_revert_and_was_not_signed_is_the_same(desk: Desk) -> None:
+async def test_what_would_revert_and_was_not_signed_is_the_same(operations: Desk) -> None:
     """The approval remains, the swap fails: in the simulation on its chain, live before it is signed."""
-    nodes = {"sell": desk.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)}
-    runs = [await desk.run(nodes, "failure", **body) for body in ({"simulate": True}, {})]
+    nodes = {
+        "sell": operations.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
+    }
+    runs = [await operations.run(nodes, "failure", **body) for body in ({"simulate": True}, {})]
     for run in runs:
-        (left,) = (await desk.effects(run))["approvals"]
-        assert (left["owner"], left["spender"]) == (ALICE, desk.witness.addresses["v2_router"])
+        (left,) = (await operations.effects(run))["approvals"]
+        assert (left["owner"], left["spender"]) == (ALICE, operations.witness.addresses["v2_router"])
         assert left["amount"] == str(ETHER)
-    assert desk.witness.allowance("fee", ALICE, desk.witness.addresses["v2_router"]) == ETHER
-    found = await desk.compare(*runs)
+    assert operations.witness.allowance("fee", ALICE, operations.witness.addresses["v2_router"]) == ETHER
+    found = await operations.compare(*runs)
     assert found["differences"] == []
 
 
-async def test_others_in_the_block_are_told(desk: Desk) -> None:
-    rpc = desk.outbox.node.rpc
+async def test_others_in_the_block_are_told(operations: Desk) -> None:
+    rpc = operations.outbox.node.rpc
     rpc("evm_setAutomine", False)
-    run_id = await desk.bench.start({"pay": desk.node("send-native", recipient=SHOP, amount="1000")})
-    await desk.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
+    run_id = await operations.bench.start({"pay": operations.node("send-native", recipient=SHOP, amount="1000")})
+    await operations.bench.until(run_id, lambda _: int(rpc("txpool_status")["pending"], 16) == 1)
     rpc("eth_sendTransaction", {"from": CAROL, "to": SHOP, "value": hex(7)})
     rpc("evm_mine")
-    report = await desk.effects(await desk.bench.ended(run_id))
+    report = await operations.effects(await operations.bench.ended(run_id))
     assert changes(report) == {(ALICE, NATIVE): -1000, (SHOP, NATIVE): 1007}
     assert [change.get("shared", False) for change in report["balanceChanges"]] == [
         change["address"] == SHOP for change in report["balanceChanges"]
@@ -328,32 +334,32 @@ async def test_others_in_the_block_are_told(desk: Desk) -> None:
     assert "OTHERS_IN_BLOCK" in codes(report)
 
 
-async def test_a_dust_test_is_compared_with_its_simulation(desk: Desk) -> None:
-    nodes = {"pay": desk.node("send-native", recipient=SHOP, amount=str(ETHER))}
-    simulated, dust = await desk.run(nodes, simulate=True), await desk.run(nodes, dustTest=True)
-    found = await desk.compare(simulated, dust)
+async def test_a_dust_test_is_compared_with_its_simulation(operations: Desk) -> None:
+    nodes = {"pay": operations.node("send-native", recipient=SHOP, amount=str(ETHER))}
+    simulated, dust = await operations.run(nodes, simulate=True), await operations.run(nodes, dustTest=True)
+    found = await operations.compare(simulated, dust)
     assert "DUST" in [note["code"] for note in found["notes"]]
     (sent,) = [d for d in found["differences"] if d["field"] == "movements"]
     assert (sent["left"], sent["right"]) == (str(ETHER), str(4 * 10**12))
-    report = await desk.effects(dust)
+    report = await operations.effects(dust)
     assert changes(report) == {(ALICE, NATIVE): -4 * 10**12, (SHOP, NATIVE): 4 * 10**12}
 
 
 # --- warnings, and what is not known ---
 
 
-async def test_a_recipient_is_new_once(desk: Desk) -> None:
-    nodes = {"pay": desk.node("send-native", recipient=SHOP, amount="5")}
+async def test_a_recipient_is_new_once(operations: Desk) -> None:
+    nodes = {"pay": operations.node("send-native", recipient=SHOP, amount="5")}
     for body, is_new in (({"simulate": True}, True), ({}, True), ({}, False), ({"simulate": True}, False)):
-        report = await desk.effects(await desk.run(nodes, **body))
+        report = await operations.effects(await operations.run(nodes, **body))
         assert ("FIRST_TIME_RECIPIENT" in codes(report)) is is_new, body
 
 
-async def test_approvals_that_remain_and_have_no_end_are_told(desk: Desk) -> None:
-    usdc = desk.witness.addresses["usdc"]
-    nodes = {"allow": desk.node("approve-erc20", token="usdc", spender=CAROL, amount="max")}
+async def test_approvals_that_remain_and_have_no_end_are_told(operations: Desk) -> None:
+    usdc = operations.witness.addresses["usdc"]
+    nodes = {"allow": operations.node("approve-erc20", token="usdc", spender=CAROL, amount="max")}
     for body in ({"simulate": True}, {}):
-        report = await desk.effects(await desk.run(nodes, **body))
+        report = await operations.effects(await operations.run(nodes, **body))
         assert codes(report) == ["UNLIMITED_APPROVAL"], body
         (warning,) = report["warnings"]
         assert (warning["nodeId"], warning["path"], warning["item"], warning["transaction"]) == (
@@ -363,25 +369,25 @@ async def test_approvals_that_remain_and_have_no_end_are_told(desk: Desk) -> Non
             0,
         )
         (left,) = report["approvals"]
-        assert (left["spender"], left["asset"], left["amount"]) == (CAROL, desk.asset("usdc"), str(MAX))
-    taken = desk.witness.contract("usdc").functions.transferFrom(ALICE, SHOP, 7).transact({"from": CAROL})
-    assert desk.witness.web3.eth.wait_for_transaction_receipt(taken)["status"] == 1
-    back = {"back": desk.node("approve-erc20", token=usdc, spender=CAROL, amount="0")}
-    assert (await desk.effects(await desk.run(back)))["approvals"] == []
+        assert (left["spender"], left["asset"], left["amount"]) == (CAROL, operations.asset("usdc"), str(MAX))
+    taken = operations.witness.contract("usdc").functions.transferFrom(ALICE, SHOP, 7).transact({"from": CAROL})
+    assert operations.witness.web3.eth.wait_for_transaction_receipt(taken)["status"] == 1
+    back = {"back": operations.node("approve-erc20", token=usdc, spender=CAROL, amount="0")}
+    assert (await operations.effects(await operations.run(back)))["approvals"] == []
 
 
-async def test_an_approval_that_a_later_node_uses_up_does_not_remain(desk: Desk) -> None:
-    router = desk.witness.addresses["v2_router"]
-    allow = desk.node("approve-erc20", token="weth", spender=router, amount=str(ETHER), children=["sell"])
-    nodes = {"allow": allow, "sell": _sell(desk)}
+async def test_an_approval_that_a_later_node_uses_up_does_not_remain(operations: Desk) -> None:
+    router = operations.witness.addresses["v2_router"]
+    allow = operations.node("approve-erc20", token="weth", spender=router, amount=str(ETHER), children=["sell"])
+    nodes = {"allow": allow, "sell": _sell(operations)}
     for body in ({"simulate": True}, {}):
-        assert (await desk.effects(await desk.run(nodes, **body)))["approvals"] == [], body
+        assert (await operations.effects(await operations.run(nodes, **body)))["approvals"] == [], body
 
 
-async def test_a_signed_permit_is_told_like_an_approval(desk: Desk) -> None:
-    permit = {"token": desk.witness.addresses["usdc"], "version": "1", "spender": CAROL}
+async def test_a_signed_permit_is_told_like_an_approval(operations: Desk) -> None:
+    permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}
     for body, status in (({"simulate": True}, "notSigned"), ({}, "signed")):
-        report = await desk.effects(await desk.example("permit", {**permit, "amount": str(MAX)}, **body))
+        report = await operations.effects(await operations.example("permit", {**permit, "amount": str(MAX)}, **body))
         (wish,) = report["signatures"]
         assert (wish["path"], wish["sign"], wish["status"]) == ("sign", "typed-data", status)
         (moved,) = wish["movements"]
@@ -390,32 +396,32 @@ async def test_a_signed_permit_is_told_like_an_approval(desk: Desk) -> None:
         assert [verdict["path"] for verdict in report["policyVerdicts"]] == ["sign"]
 
 
-async def test_what_an_attempt_left_is_counted_once(desk: Desk) -> None:
+async def test_what_an_attempt_left_is_counted_once(operations: Desk) -> None:
     """The approval of the first attempt is the second's too; each attempt's swap is its own."""
-    sell = desk.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
+    sell = operations.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
     nodes = {"sell": {**sell, "retry": {"maxAttempts": 2, "backoffMs": 1}}}
     for body in ({"simulate": True}, {}):
-        report = await desk.effects(await desk.run(nodes, "failure", **body))
+        report = await operations.effects(await operations.run(nodes, "failure", **body))
         approved = [one for one in report["transactions"] if one["item"] == "approve"]
         assert [one["status"] for one in approved] == ["simulated" if body else "final"], body
         assert len({int(fee["amount"]) for fee in report["totalFees"]}) == 1
         assert int(report["totalFees"][0]["amount"]) == sum(int(one.get("fee") or 0) for one in report["transactions"])
 
 
-async def test_big_values_and_bad_prices_are_warned_of(desk: Desk) -> None:
-    nodes = {"sell": _sell(desk, amountIn=str(10 * ETHER), maxPriceImpactBps=10_000, slippageBps=5000)}
+async def test_big_values_and_bad_prices_are_warned_of(operations: Desk) -> None:
+    nodes = {"sell": _sell(operations, amountIn=str(10 * ETHER), maxPriceImpactBps=10_000, slippageBps=5000)}
     for body in ({"simulate": True}, {}):
-        report = await desk.effects(await desk.run(nodes, **body))
+        report = await operations.effects(await operations.run(nodes, **body))
         assert {"LARGE_VALUE", "SLIPPAGE"} <= set(codes(report)), body
 
 
-async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(desk: Desk) -> None:
-    ask = {"method": "POST", "url": f"{desk.outside.url}/notices", "json": {"what": "how much"}}
+async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(operations: Desk) -> None:
+    ask = {"method": "POST", "url": f"{operations.outside.url}/notices", "json": {"what": "how much"}}
     nodes: Json = {
         "ask": {"type": "http-request", "payload": ask, "children": ["pay"]},
-        "pay": desk.node("send-native", recipient=SHOP, amount="{{string(int($nodes.ask.result.status) * 5)}}"),
+        "pay": operations.node("send-native", recipient=SHOP, amount="{{string(int($nodes.ask.result.status) * 5)}}"),
     }
-    report = await desk.effects(await desk.run(nodes, simulate=True))
+    report = await operations.effects(await operations.run(nodes, simulate=True))
     assert report["passed"] is False
     assert [(one["path"], one["source"], one["dependsOn"], one["decides"]) for one in report["assumed"]] == [
         ("ask", "example", [], False),
@@ -426,10 +432,10 @@ async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(desk: De
     assert why["message"].endswith('Pin a result of "ask".')
     assert report["transactions"][0]["assumed"] is True
     nodes["ask"]["pinned"] = {
-        **(await desk.run({"ask": {"type": "http-request", "payload": ask}}))["executionState"]["ask"]["result"],
+        **(await operations.run({"ask": {"type": "http-request", "payload": ask}}))["executionState"]["ask"]["result"],
         "status": 200,
     }
-    passed = await desk.effects(await desk.run(nodes, simulate=True))
+    passed = await operations.effects(await operations.run(nodes, simulate=True))
     assert (passed["passed"], passed["notPassed"], passed["assumed"]) == (True, [], [])
 
 
@@ -444,37 +450,37 @@ async def test_a_node_without_old_states_fails_no_run(tmp_path: Path, world: Wor
             proxy(node.url, twist=forgetful) as between,
             open_outbox(tmp_path, node, url=between.url, network={"confirmations": 1}) as outbox,
         ):
-            desk = Desk(outbox, world.witness(node), notices)
-            run = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")})
-            report = await desk.effects(run)
+            operations = Desk(outbox, world.witness(node), notices)
+            run = await operations.run({"pay": operations.node("send-native", recipient=SHOP, amount="5")})
+            report = await operations.effects(run)
             (sent,) = report["transactions"]
             assert (sent["status"], sent["measured"], sent["balanceChanges"]) == ("final", False, [])
             assert "missing trie node" in sent["notMeasured"]
             assert "NOT_MEASURED" in codes(report)
-            again = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")})
-            found = await desk.compare(run, again)
+            again = await operations.run({"pay": operations.node("send-native", recipient=SHOP, amount="5")})
+            found = await operations.compare(run, again)
             assert (found["verdict"], [note["code"] for note in found["notes"]]) == ("same", ["NOT_MEASURED"])
 
 
-async def test_runs_of_other_versions_and_other_workflows(desk: Desk) -> None:
+async def test_runs_of_other_versions_and_other_workflows(operations: Desk) -> None:
     definition = {
         "nodes": {
             "root": {"type": "manual", "children": ["pay"]},
-            "pay": desk.node("send-native", recipient=SHOP, amount="5"),
+            "pay": operations.node("send-native", recipient=SHOP, amount="5"),
         },
         "triggerNodeIds": ["root"],
     }
     body = {"name": "Pay", "description": "Pays.", "definition": definition}
-    workflow = (await desk.api.post("/v1/workflows", body)).data["id"]
+    workflow = (await operations.api.post("/v1/workflows", body)).data["id"]
     runs = []
     for amount in ("5", "6"):
         definition["nodes"]["pay"]["payload"]["amount"] = amount  # type: ignore[index]
-        await desk.api.put(f"/v1/workflows/{workflow}", {"definition": definition})
-        started = await desk.api.post(f"/v1/workflows/{workflow}/run", {"simulate": True})
-        runs.append(await desk.bench.ended(started.data["runId"]))
-    found = await desk.compare(*runs)
+        await operations.api.put(f"/v1/workflows/{workflow}", {"definition": definition})
+        started = await operations.api.post(f"/v1/workflows/{workflow}/run", {"simulate": True})
+        runs.append(await operations.bench.ended(started.data["runId"]))
+    found = await operations.compare(*runs)
     assert [note["code"] for note in found["notes"]] == ["VERSIONS"]
     assert {d["field"] for d in found["differences"]} >= {"movements", "value", "balanceChanges"}
-    inline = await desk.run({"pay": desk.node("send-native", recipient=SHOP, amount="5")}, simulate=True)
-    refused = await desk.api.get(f"/v1/runs/{runs[0]['id']}/compare/{inline['id']}")
+    inline = await operations.run({"pay": operations.node("send-native", recipient=SHOP, amount="5")}, simulate=True)
+    refused = await operations.api.get(f"/v1/runs/{runs[0]['id']}/compare/{inline['id']}")
     assert refused.status == 409

@@ -14,7 +14,7 @@ from eth_account.messages import encode_defunct
 
 from anvil import CHAIN_ID, Anvil
 from contracts import World
-from dustrun.services.runs.unsealing import Unveiling
+from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.tables import metadata
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ALICE_KEY, Outbox, address, open_outbox
@@ -154,8 +154,8 @@ async def test_a_mark_opens_nothing_in_another_organisation(tmp_path: Path, node
         ((mark,),) = await outbox.composition.rows(sa.select(metadata.tables["signatures"].c.mark))
         database, vault = outbox.composition.parts.database, outbox.composition.parts.vault
         stored = f'"dlv_{mark}_0_"'
-        own = await database.read(lambda tx: Unveiling(tx, vault, outbox.org_id).text(stored))
-        other = await database.read(lambda tx: Unveiling(tx, vault, "org_other").text(stored))
+        own = await database.read(lambda tx: Unsealing(tx, vault, outbox.org_id).text(stored))
+        other = await database.read(lambda tx: Unsealing(tx, vault, "org_other").text(stored))
         assert (own, other) == (f'"{SIGNATURE[2:]}"', stored)
         said = await bench.run({"said": _say(f"dlv_{mark}_0_")})
         assert said["executionState"]["said"]["result"]["message"] == "•••"

@@ -11,7 +11,7 @@ import pytest
 
 from dustrun.errors import Invalid, Permanent, Temporary
 from dustrun.sandbox import BoundScript, Limits, Sandbox
-from dustrun.sandbox.turns import Turns
+from dustrun.sandbox.fair_slots import FairSlots
 from sandbox.limits_in_tests import LIMITS, NOW_MS, Run
 
 
@@ -209,7 +209,7 @@ async def test_worker_that_cannot_start_is_temporary(strange: WorkerScript, prog
 
 
 async def test_turns_rotate_between_organisations() -> None:
-    turns = Turns(1)
+    turns = FairSlots(1)
     await turns.acquire("a")
     order: list[str] = []
 
@@ -226,7 +226,7 @@ async def test_turns_rotate_between_organisations() -> None:
 
 
 async def test_turn_of_a_cancelled_wait_passes_on() -> None:
-    turns = Turns(1)
+    turns = FairSlots(1)
     await turns.acquire("a")
     gone = asyncio.create_task(turns.acquire("b"))
     late = asyncio.create_task(turns.acquire("b"))

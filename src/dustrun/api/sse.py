@@ -16,7 +16,7 @@ from dustrun.core.text.redaction import hide
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.principal import Principal
 from dustrun.services.streaming.broadcaster import Activity, Subscription
-from dustrun.services.streaming.streams import RunState, Streams
+from dustrun.services.streaming.streams import StreamedRun, Streams
 from dustrun.storage.runs.journal import Event
 
 RETRY = b"retry: 1000\n\n"
@@ -158,12 +158,12 @@ async def stream_run(
 
 async def _wait_for_run(
     streams: Streams, connection: Connection, subscription: Subscription[Event], principal: Principal, run_id: str
-) -> RunState | None:
+) -> StreamedRun | None:
     """The run once it exists and the key reaches it; None when the wait is over."""
     end_at = clock.monotonic_s() + streams.settings.stream_wait_s
     while not connection.is_over and clock.monotonic_s() < end_at:
         if subscription.run_pk is not None and principal.workflow_ids is None:
-            return RunState(subscription.run_pk, is_final=False, last_seq=0)
+            return StreamedRun(subscription.run_pk, is_final=False, last_seq=0)
         run = await streams.find_run(principal, run_id)
         if run is not None:
             return run
@@ -172,7 +172,7 @@ async def _wait_for_run(
 
 
 async def _events_of(
-    streams: Streams, connection: Connection, subscription: Subscription[Event], run: RunState, after: int
+    streams: Streams, connection: Connection, subscription: Subscription[Event], run: StreamedRun, after: int
 ) -> AsyncIterator[Sequence[Event]]:
     """Events in order without gaps: from memory when it goes on exactly here, else from the table."""
     pages = streams.events_of(run.pk)

@@ -15,7 +15,7 @@ All = Callable[[Sequence[Request]], Awaitable[list[Any]]]
 _Asked = tuple[Request, "asyncio.Future[Any]"]
 
 
-class Together:
+class Batching:
     """Collects requests until the loop turns. What the batch could not settle (an endpoint that takes no batches, a
     block that it has not) is asked again alone, where other endpoints are tried."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from dustrun import clock
-from dustrun.chain.batching import Together
+from dustrun.chain.batching import Batching
 from dustrun.chain.failures import may_pass
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.core.evm.network import Network
@@ -94,16 +94,16 @@ class Endpoints:
     _agreed_at_s: float = field(default=-1e9)
     _agreeing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _genesis: str | None = field(default=None)
-    _together: Together = field(init=False)
+    _batching: Batching = field(init=False)
 
     def __post_init__(self) -> None:
         """Reads of the same moment go together."""
-        self._together = Together(self._alone, self._all)
+        self._batching = Batching(self._alone, self._all)
 
     async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
         """The result of a read; raises `RpcError`, or `Temporary` when no endpoint answers."""
         if timeout_s is None:
-            return await self._together.call(Request(method, params))
+            return await self._batching.call(Request(method, params))
         return await self._alone(Request(method, params), timeout_s)
 
     async def _alone(self, request: Request, timeout_s: float | None = None) -> Any:

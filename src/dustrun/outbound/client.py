@@ -14,10 +14,10 @@ from dustrun import metrics
 from dustrun.errors import Permanent
 from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
 from dustrun.outbound.guard import Guard, refuse
+from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.redirect import Hop, follow, keeps_request, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
 from dustrun.outbound.target import parse
-from dustrun.outbound.turns import Turns
 from dustrun.sdk.context import HttpRequest, HttpResponse
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,7 +46,7 @@ class OutboundClient:
         self._guard = Guard.of(allow)
         self._resolver = resolver or SystemResolver()
         self._max_bytes = max_bytes
-        self._turns = Turns(per_host)
+        self._turns = HostLimits(per_host)
         self._reusing: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
 

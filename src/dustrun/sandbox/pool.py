@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dustrun.errors import Temporary
+from dustrun.sandbox.fair_slots import FairSlots
 from dustrun.sandbox.limits import Limits
 from dustrun.sandbox.process import Broken, Process, TooSlow
-from dustrun.sandbox.turns import Turns
 
 MAX_CALLS = 1000
 START_ATTEMPTS = 3
@@ -24,7 +24,7 @@ class Pool:
     def __init__(self, limits: Limits, command: Callable[[], Sequence[str]]) -> None:
         self._limits = limits
         self._command = command
-        self._turns = Turns(limits.processes)
+        self._turns = FairSlots(limits.processes)
         self._idle: list[Process] = []
         self._live: set[Process] = set()
         self._endings: set[asyncio.Task[int]] = set()

@@ -25,13 +25,13 @@ TAKE = call_data("transferFrom(address,address,uint256)", BOB, EVE, 7)
 DEPOSIT = call_data("deposit(uint256)", 5)
 
 
-def together(signature: str, *calls: Any) -> bytes:
+def batching(signature: str, *calls: Any) -> bytes:
     """Calldata that carries out a list of calls."""
     return bytes(keccak(text=signature)[:4]) + encode([_LISTS[signature]], [list(calls)])
 
 
 def multicall(*calls: bytes) -> bytes:
-    return together("multicall(bytes[])", *calls)
+    return batching("multicall(bytes[])", *calls)
 
 
 def request(data: bytes, *movements: Movement, to: str = ROUTER, value: int = 0) -> Request:
@@ -54,10 +54,10 @@ def sent(units: int, to: str = EVE) -> Movement:
             bytes(keccak(text="batch(bytes[],bool)")[:4]) + encode(["bytes[]", "bool"], [[TRANSFER], True]),
             [(ROUTER, 0, TRANSFER)],
         ),
-        (together("aggregate((address,bytes)[])", (TOKEN, TAKE)), [(TOKEN, 0, TAKE)]),
-        (together("aggregate3((address,bool,bytes)[])", (TOKEN, True, TAKE)), [(TOKEN, 0, TAKE)]),
+        (batching("aggregate((address,bytes)[])", (TOKEN, TAKE)), [(TOKEN, 0, TAKE)]),
+        (batching("aggregate3((address,bool,bytes)[])", (TOKEN, True, TAKE)), [(TOKEN, 0, TAKE)]),
         (
-            together("aggregate3Value((address,bool,uint256,bytes)[])", (EVE, True, 3, b""), (TOKEN, True, 0, TAKE)),
+            batching("aggregate3Value((address,bool,uint256,bytes)[])", (EVE, True, 3, b""), (TOKEN, True, 0, TAKE)),
             [(EVE, 3, b""), (TOKEN, 0, TAKE)],
         ),
         (multicall(multicall(TRANSFER)), [(ROUTER, 0, multicall(TRANSFER)), (ROUTER, 0, TRANSFER)]),
@@ -94,15 +94,15 @@ def test_calls_that_cannot_be_read_are_denied(data: bytes) -> None:
 
 
 def test_what_goes_the_same_way_is_one_movement() -> None:
-    data = together("aggregate((address,bytes)[])", (TOKEN, TAKE), (TOKEN, TRANSFER), (TOKEN, DEPOSIT))
+    data = batching("aggregate((address,bytes)[])", (TOKEN, TAKE), (TOKEN, TRANSFER), (TOKEN, DEPOSIT))
     assert implied_movements(1, ROUTER, data) == [sent(14)]
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        together("aggregate3((address,bool,bytes)[])", (TOKEN, False, TAKE)),
-        multicall(together("aggregate((address,bytes)[])", (TOKEN, TAKE))),
+        batching("aggregate3((address,bool,bytes)[])", (TOKEN, False, TAKE)),
+        multicall(batching("aggregate((address,bytes)[])", (TOKEN, TAKE))),
     ],
 )
 def test_what_a_call_within_moves_must_be_declared_and_counts(data: bytes) -> None:
@@ -120,7 +120,7 @@ def test_a_token_that_calls_itself_moves_what_its_calls_move() -> None:
 
 
 def test_a_call_within_needs_its_contract_and_method() -> None:
-    data = together("aggregate((address,bytes)[])", (BOB, DEPOSIT))
+    data = batching("aggregate((address,bytes)[])", (BOB, DEPOSIT))
     outer = "aggregate((address,bytes)[])"
     assert deciding(rules(methods=[outer], contracts=[ROUTER]), request(data)) == ["contracts", "methods"]
     narrow = rules(methods=[outer, "deposit(uint256)"], contracts=[ROUTER, BOB])
@@ -129,7 +129,7 @@ def test_a_call_within_needs_its_contract_and_method() -> None:
 
 
 def test_native_coin_that_a_call_within_pays_goes_to_recipients_only() -> None:
-    data = together("aggregate3Value((address,bool,uint256,bytes)[])", (EVE, False, 3, b""))
+    data = batching("aggregate3Value((address,bool,uint256,bytes)[])", (EVE, False, 3, b""))
     paying = request(data, Movement("send", COIN, 3, ROUTER), value=3)
     assert deciding(rules(recipients=[BOB]), paying) == ["recipients"]
     assert isinstance(judge(rules(recipients=[EVE]), paying, Facts(0, WORTHS)), Allow)

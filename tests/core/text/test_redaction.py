@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.text.redaction import Veil, hide, hide_bytes, marks_in, unveil
+from dustrun.core.text.redaction import Redaction, hide, hide_bytes, marks_in, unveil
 from dustrun.core.values.exact_json import dumps_text, loads_own
 
 MARK = "0f" * 16
@@ -19,7 +19,7 @@ SECRETS = {MARK: SIGNATURE}
 
 
 def _stored(value: Any) -> str:
-    return dumps_text(Veil(dict(SECRETS)).value(value))
+    return dumps_text(Redaction(dict(SECRETS)).value(value))
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_nothing_of_a_signature_is_stored_and_all_of_it_comes_back(value: Any) -
 
 def test_what_holds_no_signature_is_the_same_object() -> None:
     value = {"a": [1, "0x" + "11" * 65, None, True]}
-    assert Veil(dict(SECRETS)).value(value) is value
-    assert Veil({}).value(value) is value
+    assert Redaction(dict(SECRETS)).value(value) is value
+    assert Redaction({}).value(value) is value
 
 
 def test_a_mark_that_nobody_knows_stays_and_shows_nothing() -> None:
@@ -68,7 +68,7 @@ def test_any_signature_in_any_text_comes_back(words: bytes, v: int, before: str,
     raw = words + bytes([v])
     secrets = {MARK: f"0x{raw.hex()}"}
     value = {"text": f"{before}0x{raw.hex()}{after}", "parts": [words[:32].hex(), words[32:].hex()]}
-    veil = Veil(secrets)
+    veil = Redaction(secrets)
     stored = dumps_text(veil.value(value))
     assert raw.hex() not in stored
     assert loads_own(unveil(stored, secrets.get)) == loads_own(dumps_text(value))

@@ -7,7 +7,7 @@ from typing import Any
 from dustrun import catalog
 from dustrun.core.money.movements import Unknown
 from dustrun.core.workflow.definition import Definition
-from dustrun.core.workflow.forecast import MAX_ITEMS, Foreseen, Given, find_readers, foresee
+from dustrun.core.workflow.forecast import MAX_ITEMS, Forecast, Given, find_readers, foresee
 from dustrun.core.workflow.program import Program, compile_program
 
 _SPECS = catalog.load(None).specs()
@@ -24,11 +24,11 @@ def log(message: Any, **fields: Any) -> dict[str, Any]:
     return {"type": "log", "payload": {"message": "m", "data": message}, **fields}
 
 
-def seen(of: Program, given: Given = Given(), node_id: str = "say") -> list[Foreseen]:  # noqa: B008 (frozen)
+def seen(of: Program, given: Given = Given(), node_id: str = "say") -> list[Forecast]:  # noqa: B008 (frozen)
     return foresee(of, given, [node_id])
 
 
-def data(found: Foreseen) -> Any:
+def data(found: Forecast) -> Any:
     return found.wire["data"]
 
 

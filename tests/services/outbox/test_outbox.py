@@ -8,7 +8,7 @@ import pytest
 
 from dustrun.chain.evm import LiveChain
 from dustrun.services.outbox import preflight
-from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_request import Failure
 from dustrun.storage.money.transactions import TransactionRow
 from outbox import ALICE, Outbox, address, transfer
@@ -46,7 +46,7 @@ async def test_wishes_of_one_node_take_nonces_in_their_order(outbox: Outbox, mon
     items = [f"row[{number}]" for number in range(5)]
     asked = preflight.prepare
 
-    async def slower_for_earlier(parts: Parts, row: TransactionRow, chain: LiveChain) -> preflight.Ready | Failure:
+    async def slower_for_earlier(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> preflight.Ready | Failure:
         await asyncio.sleep(0.05 * (len(items) - items.index(row.item)))
         return await asked(parts, row, chain)
 

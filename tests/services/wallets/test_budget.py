@@ -19,7 +19,7 @@ from dustrun.core.values.amounts import MAX_UINT256, Asset
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Price
 from dustrun.services.wallets import budget
-from dustrun.services.wallets.budget import Earlier, Spending, Valued, with_fee
+from dustrun.services.wallets.budget import Budget, Earlier, Valued, with_fee
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import reservations as table
@@ -75,7 +75,7 @@ class Ledger:
     def __init__(self, store: tuple[Database, Writer], rules: WalletPolicy) -> None:
         self.database, self.writer = store
         self.rules = rules
-        self.spending = Spending(Nobody())
+        self.spending = Budget(Nobody())
 
     async def spend(self, subject: str, request: Request, now: int, **options: Any) -> Verdict:
         def unit(tx: Tx) -> Verdict:
@@ -276,7 +276,7 @@ async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_noth
 
 async def test_an_asset_that_nobody_prices_is_left_out_of_the_values() -> None:
     other = Request("transaction", 5, BOB, 1, b"", (Movement("send", Asset(5), 1, BOB),))
-    values = await Spending(Nobody()).values_of([send(1), other])
+    values = await Budget(Nobody()).values_of([send(1), other])
     assert values == PRICES
 
 

@@ -14,7 +14,7 @@ from dustrun.cli.main import app
 from dustrun.settings import Settings
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.backup.backup import back_up
-from dustrun.storage.backup.copy_detection import Place
+from dustrun.storage.backup.copy_detection import StoreLocation
 from dustrun.storage.backup.restore import restore
 from dustrun.storage.db import migrate, store_facts
 from dustrun.storage.db.database import Database
@@ -35,7 +35,7 @@ def start(url: str) -> bool:
         database.close()
 
 
-def find(url: str) -> Place:
+def find(url: str) -> StoreLocation:
     """Where a store lies."""
     database = Database(url)
     try:
@@ -112,7 +112,7 @@ def test_a_role_that_may_not_ask_for_the_cluster_notes_nothing(cluster: Cluster)
     with engine.connect() as connection:
         connection.execute(sa.text("CREATE ROLE humble LOGIN"))
         connection.execute(sa.text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
-    assert find(url.replace("postgres@", "humble@")) == Place({})
+    assert find(url.replace("postgres@", "humble@")) == StoreLocation({})
     with engine.connect() as connection:
         connection.execute(sa.text("DROP ROLE humble"))
     engine.dispose()
@@ -191,4 +191,4 @@ def test_no_store_is_made_where_none_is(tmp_path: Path, command: list[str]) -> N
     ],
 )
 def test_the_surest_mark_that_both_know_decides(before: dict[str, str], here: dict[str, str], same: bool) -> None:
-    assert Place(before).is_same(Place(here)) is same
+    assert StoreLocation(before).is_same(StoreLocation(here)) is same

@@ -147,11 +147,11 @@ def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]
     value = deal.max_in if order.coin_in.token is None else 0
     if kind == "swap-router" and len(calls) == 1:
         return ChainCall(order.router, calls[0], order.wallet, value), function
-    data, outer = _together(calls, times or (order.deadline,), kind)
+    data, outer = _batching(calls, times or (order.deadline,), kind)
     return ChainCall(order.router, data, order.wallet, value), outer
 
 
-def _together(calls: Sequence[bytes], times: tuple[int, ...], kind: str) -> tuple[bytes, Function]:
+def _batching(calls: Sequence[bytes], times: tuple[int, ...], kind: str) -> tuple[bytes, Function]:
     texts = [f"0x{call.hex()}" for call in calls]
     if kind == "swap-router":
         outer = parse_function("multicall(bytes[] data) payable")

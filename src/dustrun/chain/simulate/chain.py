@@ -16,7 +16,7 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
-from dustrun.chain.simulate.read_cache import Looks
+from dustrun.chain.simulate.read_cache import ReadCache
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
 from dustrun.chain.simulate.sending import Sending
@@ -51,7 +51,7 @@ class SimChain:
         self._opening: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._reads = Reads()
-        self._looks = Looks()
+        self._looks = ReadCache()
 
     @property
     def network(self) -> Network:

@@ -6,7 +6,7 @@ from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.result import Looked
 
 
-class Looks:
+class ReadCache:
     """Kept for one state, which is named by `Fork.changes`."""
 
     def __init__(self) -> None:

@@ -53,7 +53,7 @@ Key = ChainCall | NativeOf | CodeOf
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class Prefetch:
     """What is asked of a new state before anybody wants it: what was asked last, the newest first. `words` are those
     of the calls that return one word: they are asked by one call, together with native balances."""
 
@@ -63,7 +63,7 @@ class Ahead:
     codes: Sequence[CodeOf] = ()
 
     @classmethod
-    def of(cls, asked: Iterable[Key], known: Mapping[Key, Any]) -> Ahead:
+    def of(cls, asked: Iterable[Key], known: Mapping[Key, Any]) -> Prefetch:
         """From keys in the order of their last use, and what was answered then."""
         newest = list(asked)[::-1]
         calls = [key for key in newest if isinstance(key, ChainCall) and _only_looks(key)][:MAX_CALLS]
@@ -148,13 +148,13 @@ class Reads:
         self._turn(fork, simulator)
         self._known[NativeOf(address)] = units
 
-    def ahead(self, places: Iterable[str]) -> Ahead:
+    def ahead(self, places: Iterable[str]) -> Prefetch:
         """What is to be read on the state that a transaction leaves, with the codes of `places`, which reports and the
         next action ask for; nothing when nobody has read before it."""
         if not self._is_used:
-            return Ahead()
+            return Prefetch()
         codes = dict.fromkeys(CodeOf(address) for address in places)
-        return Ahead.of([*(key for key in self._asked if key not in codes), *codes], self._known)
+        return Prefetch.of([*(key for key in self._asked if key not in codes), *codes], self._known)
 
     def turn(self, fork: Fork, simulator: Simulator, answers: Mapping[Key, Any] | None) -> None:
         """A transaction was carried out: whoever has read before it will read after it. `answers` are those that came
@@ -212,7 +212,7 @@ class Reads:
         """Forgets what was true of another state, and asks anew for it unless it is known."""
         if self._moment == fork.changes:
             return
-        ahead = Ahead.of(self._asked, self._known)
+        ahead = Prefetch.of(self._asked, self._known)
         self._moment, self._known, self._is_used = fork.changes, dict(answers or {}), False
         self.close()
         self._ahead, self._expected = None, frozenset()
@@ -263,7 +263,7 @@ def _units(word: int | None) -> int:
     return word or 0
 
 
-async def _ask_ahead(fork: Fork, simulator: Simulator, known: dict[Key, Any], ahead: Ahead) -> None:
+async def _ask_ahead(fork: Fork, simulator: Simulator, known: dict[Key, Any], ahead: Prefetch) -> None:
     """All in one request. What fails here is asked again by whoever wants it, who then hears why."""
     moment = fork.changes
     try:

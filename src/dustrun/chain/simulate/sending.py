@@ -16,7 +16,7 @@ from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.read_cache import Looks
+from dustrun.chain.simulate.read_cache import ReadCache
 from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult, Survey, Wanted
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
@@ -51,7 +51,7 @@ class Sending:
         self._events = events
         self._reverts_stay = reverts_stay
 
-    async def look(self, looks: Looks) -> tuple[Step, Looked]:
+    async def look(self, looks: ReadCache) -> tuple[Step, Looked]:
         """The step without a price and what it comes to; from `looks` when somebody looked at it on the same state.
         With a gas limit it may come to something else."""
         step = await self._first_step()
@@ -84,7 +84,7 @@ class Sending:
                 too_low = middle
         return await self._simulator.look(self._fork, replace(step, gas=enough + enough // 4))
 
-    async def run(self, looks: Looks, wanted: Wanted) -> tuple[SimResult, Survey | None]:
+    async def run(self, looks: ReadCache, wanted: Wanted) -> tuple[SimResult, Survey | None]:
         """Looks at it free of charge, checks that its sender can pay, then measures and keeps it. What is `wanted` of
         the state that it leaves may come along; None when it did not, or when nothing was kept."""
         try:

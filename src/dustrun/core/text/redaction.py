@@ -22,7 +22,7 @@ _ANY = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})_\d+[_n]")
 _ANY_BYTES = re.compile(_ANY.pattern.encode())
 
 
-class Veil:
+class Redaction:
     """The signatures of one run, by their marks; it only grows. `secrets` is shared with whoever gives it."""
 
     def __init__(self, secrets: dict[str, str]) -> None:

@@ -34,7 +34,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class Forecast:
     """One passage through a node: its payload with `Unknown` where a value is not known, and the indices of the loops
     around, outermost first. `repeats` says why nobody knows how often it happens, None when it happens once."""
 
@@ -72,19 +72,19 @@ class _Roots:
         return self._names[name]
 
 
-def foresee(program: Program, given: Given, node_ids: Iterable[str]) -> list[Foreseen]:
+def foresee(program: Program, given: Given, node_ids: Iterable[str]) -> list[Forecast]:
     """The passages through some nodes, in the order of the ids and of the items."""
-    seer = _Seer(program, given)
+    seer = _Forecaster(program, given)
     found = []
     for node_id in node_ids:
         node = program.nodes[node_id]
         for frame in seer.frames(program.graph.scope_of[node_id]):
             wire = seer.fill(node.node.payload, frame, node.spec.raw_fields)
-            found.append(Foreseen(node, frame.indices, wire, frame.repeats))
+            found.append(Forecast(node, frame.indices, wire, frame.repeats))
     return found
 
 
-class _Seer:
+class _Forecaster:
     def __init__(self, program: Program, given: Given) -> None:
         self._program = program
         self._frames: dict[str, list[_Frame]] = {TOP: [_Frame(_names_of(given))]}

@@ -16,7 +16,7 @@ Group = tuple[str, str | None]
 
 
 @dataclass(slots=True)
-class Known:
+class AdmittedRun:
     """An unfinished run of this process."""
 
     org_id: str
@@ -29,11 +29,11 @@ class Known:
     is_cancelling: bool = False
 
 
-class Turns:
+class Admission:
     """Begins runs while there is room, organisations taking turns; `drive` advances one and calls `left` at its end."""
 
-    def __init__(self, settings: Settings, drive: Callable[[int, Known], Coroutine[Any, Any, None]]) -> None:
-        self.known: dict[int, Known] = {}
+    def __init__(self, settings: Settings, drive: Callable[[int, AdmittedRun], Coroutine[Any, Any, None]]) -> None:
+        self.known: dict[int, AdmittedRun] = {}
         self.queued = 0
         self.advancing = 0
         self._settings = settings
@@ -46,26 +46,26 @@ class Turns:
         """The unfinished runs of a group, oldest first."""
         return list(self._groups.get(group, ()))
 
-    def enqueue(self, run_pk: int, known: Known) -> None:
+    def enqueue(self, run_pk: int, known: AdmittedRun) -> None:
         """Begins a run when its turn comes, perhaps now."""
         known.queued = True
         self.queued += 1
         self._queues.setdefault(known.org_id, deque()).append(run_pk)
         self.admit()
 
-    def begin(self, run_pk: int, known: Known) -> None:
+    def begin(self, run_pk: int, known: AdmittedRun) -> None:
         """Begins a run now."""
         self.advancing += 1
         self._advancing[known.org_id] = self._advancing.get(known.org_id, 0) + 1
         known.task = asyncio.get_running_loop().create_task(self._drive(run_pk, known))
 
-    def left(self, known: Known) -> None:
+    def left(self, known: AdmittedRun) -> None:
         """A run no longer advances."""
         self.advancing -= 1
         self._advancing[known.org_id] -= 1
         known.task = None
 
-    def register(self, run_pk: int, known: Known) -> None:
+    def register(self, run_pk: int, known: AdmittedRun) -> None:
         """An unfinished run is known."""
         self.known[run_pk] = known
         if known.group is not None:
@@ -117,7 +117,7 @@ class Turns:
                 return True
         return False
 
-    def _is_first(self, run_pk: int, known: Known) -> bool:
+    def _is_first(self, run_pk: int, known: AdmittedRun) -> bool:
         """Whether fewer than the workflow's limit of unfinished runs are older than this one."""
         if known.max_open is None or known.group is None:
             return True

@@ -14,16 +14,16 @@ from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Done, Plan, Waiting
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program
-from dustrun.engine.hosts.admission import Known, Turns
+from dustrun.engine.hosts.admission import Admission, AdmittedRun
 from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.recovery import take_up
-from dustrun.engine.run.run_context import Superseded, World
+from dustrun.engine.run.run_context import EngineDeps, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.runs.engine_port import RunFacts
-from dustrun.services.workflows.compiled import Programs
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.journal import Batch
 from dustrun.storage.runs.runs import OpenRun
@@ -53,11 +53,11 @@ class Opening:
 class EmbeddedEngine:
     """Advances every unfinished run of the store in this process."""
 
-    def __init__(self, world: World, programs: Programs) -> None:
+    def __init__(self, world: EngineDeps, programs: CompiledWorkflows) -> None:
         self._world = world
         self._programs = programs
-        self._turns = Turns(world.settings, self._drive)
-        self._known = self._turns.known
+        self._admission = Admission(world.settings, self._drive)
+        self._known = self._admission.known
         self._resting: dict[int, int] = {}
         self._timers = Timers(self.wake)
         self._timer_task: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ class EmbeddedEngine:
             if known is None:
                 group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
                 limit = loads(run.concurrency)["max"] if run.concurrency else None
-                self._turns.register(run.pk, Known(run.org_id, group, limit))
+                self._admission.register(run.pk, AdmittedRun(run.org_id, group, limit))
             elif run.cancel_requested_at is not None:
                 self.cancel(run.pk)
                 continue
@@ -142,17 +142,17 @@ class EmbeddedEngine:
     @property
     def queued(self) -> int:
         """Runs that wait for their turn."""
-        return self._turns.queued
+        return self._admission.queued
 
     @property
     def advancing(self) -> int:
         """Runs that advance now."""
-        return self._turns.advancing
+        return self._admission.advancing
 
     @property
     def waiting(self) -> int:
         """Unfinished runs that neither advance nor queue."""
-        return len(self._known) - self._turns.advancing - self._turns.queued
+        return len(self._known) - self._admission.advancing - self._admission.queued
 
     # --- the port ---
 
@@ -161,7 +161,7 @@ class EmbeddedEngine:
         settings = self._world.settings
         if self._stopping or (self._refusing and facts.caller is None):
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
-        if self._turns.queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
+        if self._admission.queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
         facts.fence = 1
         journal = Journal.of(batch.added.values())
@@ -169,7 +169,7 @@ class EmbeddedEngine:
         if len(journal.by_path) > 1:  # a retry keeps what succeeded
             plan.restore(journal.by_path.values())
         runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
-        rides = max_open is None and self._turns.has_room(facts.org_id)
+        rides = max_open is None and self._admission.has_room(facts.org_id)
         if rides:
             runner.open()
         return Opening(runner.recorder.take(), runner, rides, max_open)
@@ -181,10 +181,10 @@ class EmbeddedEngine:
         note_start(facts)
         opening.runner.last_seq = len(opening.batch.events)
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
-        known = Known(facts.org_id, group, opening.max_open, opening.runner)
-        self._turns.register(run_pk, known)
+        known = AdmittedRun(facts.org_id, group, opening.max_open, opening.runner)
+        self._admission.register(run_pk, known)
         if opening.rides:
-            self._turns.begin(run_pk, known)
+            self._admission.begin(run_pk, known)
         else:
             self.wake(run_pk)
 
@@ -196,7 +196,7 @@ class EmbeddedEngine:
 
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
         """A workflow's unfinished runs under a concurrency key, oldest first."""
-        return self._turns.of_group((workflow_id, concurrency_key))
+        return self._admission.of_group((workflow_id, concurrency_key))
 
     def wake(self, run_pk: int) -> None:
         """Something happened that the run may go on with."""
@@ -208,7 +208,7 @@ class EmbeddedEngine:
             if known.runner is not None:
                 known.runner.poke()
         elif not known.queued:
-            self._turns.enqueue(run_pk, known)
+            self._admission.enqueue(run_pk, known)
 
     def cancel(self, run_pk: int) -> None:
         """Someone asked to cancel; the request is on disk."""
@@ -226,7 +226,7 @@ class EmbeddedEngine:
 
     # --- one run ---
 
-    async def _drive(self, run_pk: int, known: Known) -> None:
+    async def _drive(self, run_pk: int, known: AdmittedRun) -> None:
         again_after: float | None = None
         answer: Waiting | Done | None = None
         try:
@@ -242,37 +242,37 @@ class EmbeddedEngine:
         finally:
             if again_after is not None:
                 await self._forget_rehearsal(known)
-            self._turns.left(known)
+            self._admission.left(known)
             if isinstance(answer, Waiting):
                 self._rest(run_pk, known)
             else:
                 known.runner = None
         self._after(run_pk, known, answer, again_after)
 
-    async def _advance(self, run_pk: int, known: Known) -> Waiting | Done | None:
+    async def _advance(self, run_pk: int, known: AdmittedRun) -> Waiting | Done | None:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
             known.runner = await take_up(self._world, self._programs, run_pk)
         if known.runner is None:
             self._resting.pop(run_pk, None)
-            self._turns.forget(run_pk)
+            self._admission.forget(run_pk)
             return None
         if known.is_cancelling:
             known.runner.cancel()
         return await known.runner.advance()
 
-    async def _end_rehearsal(self, known: Known, answer: Waiting | Done | None) -> None:
+    async def _end_rehearsal(self, known: AdmittedRun, answer: Waiting | Done | None) -> None:
         """What a simulation holds is let go with its end."""
         if isinstance(answer, Done) and known.runner is not None and self._world.money is not None:
             await self._world.money.rehearsals.end(known.runner.facts)
 
-    async def _forget_rehearsal(self, known: Known) -> None:
+    async def _forget_rehearsal(self, known: AdmittedRun) -> None:
         """Something was not written: what memory holds of a simulation may be ahead of the tables."""
         if known.runner is not None and self._world.money is not None:
             await self._world.money.rehearsals.forget(known.runner.facts)
 
-    def _rest(self, run_pk: int, known: Known) -> None:
+    def _rest(self, run_pk: int, known: AdmittedRun) -> None:
         """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are
         dropped when they are much."""
         assert known.runner is not None
@@ -284,10 +284,10 @@ class EmbeddedEngine:
             total -= self._resting.pop(oldest)
             self._known[oldest].runner = None
 
-    def _after(self, run_pk: int, known: Known, answer: Waiting | Done | None, again_after: float | None) -> None:
+    def _after(self, run_pk: int, known: AdmittedRun, answer: Waiting | Done | None, again_after: float | None) -> None:
         if isinstance(answer, Done):
             self._resting.pop(run_pk, None)
-            self._turns.forget(run_pk)
+            self._admission.forget(run_pk)
         elif again_after is not None:
             self._timers.set(clock.now_ms() + int(again_after * 1000), run_pk)
         elif known.again:
@@ -295,5 +295,5 @@ class EmbeddedEngine:
             self.wake(run_pk)
         elif isinstance(answer, Waiting) and answer.until is not None:
             self._timers.set(answer.until, run_pk)
-        if self._turns.queued and not self._stopping:
-            self._turns.admit()
+        if self._admission.queued and not self._stopping:
+            self._admission.admit()

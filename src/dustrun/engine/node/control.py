@@ -1,6 +1,6 @@
 """Carries out the control nodes: they decide where a run goes and touch nothing outside.
 
-What needs the store (variables, calls) is left to do as an `Errand`.
+What needs the store (variables, calls) is left to do as an `StoreEffect`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dustrun.core.run.plan import Start
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.workflow.condition import Condition
 from dustrun.core.workflow.program import ProgramNode
-from dustrun.engine.node.outcome import Failed, Opened, Outcome, PutDown, Question, Settled
+from dustrun.engine.node.outcome import Failed, Opened, Outcome, Question, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
-from dustrun.engine.node.store_effects import Call, Errand, VariableWrite
+from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
 from dustrun.settings import Settings
 
 TIMED_OUT = "timed_out"
@@ -46,7 +46,7 @@ class Scene:
         return self.is_simulated and self.node.node.is_pinned
 
 
-def carry_out(scene: Scene) -> Outcome | Errand:
+def carry_out(scene: Scene) -> Outcome | StoreEffect:
     """One control node: what it comes to, or what is left to do for it."""
     kind = scene.node.node.type
     if scene.pins and kind in _PINNABLE:
@@ -86,7 +86,7 @@ def _delay(scene: Scene) -> Outcome:
         return Settled(result, facts={"clock": until}, assumed=scene.roots.assumed)
     if until <= now:
         return Settled(result)
-    return PutDown(until, facts={"result": result})
+    return Suspended(until, facts={"result": result})
 
 
 def _stop(scene: Scene) -> Outcome:
@@ -147,7 +147,7 @@ def _wait(scene: Scene) -> Outcome:
     if scene.is_simulated:
         return _rehearse_wait(scene, late)
     facts = {"wait": {"timeoutMs": payload.timeout_ms}, "result": late, "branch": TIMED_OUT}
-    return PutDown(scene.now + payload.timeout_ms, facts, answerable=True)
+    return Suspended(scene.now + payload.timeout_ms, facts, answerable=True)
 
 
 def _rehearse_wait(scene: Scene, late: dict[str, Any]) -> Outcome:
@@ -195,7 +195,7 @@ def _approve(scene: Scene) -> Outcome:
     if scene.is_simulated:
         return _rehearse_approve(scene, late)
     facts = {"approve": {"message": payload.message}, "result": late, "branch": TIMED_OUT}
-    return PutDown(until, facts, answerable=True, asked=Question(payload.message, payload.approvers))
+    return Suspended(until, facts, answerable=True, asked=Question(payload.message, payload.approvers))
 
 
 def _rehearse_approve(scene: Scene, late: dict[str, Any]) -> Outcome:
@@ -218,10 +218,10 @@ def _rehearse_approve(scene: Scene, late: dict[str, Any]) -> Outcome:
 # --- calls and variables ---
 
 
-def _call(scene: Scene) -> Errand:
+def _call(scene: Scene) -> StoreEffect:
     payload, roots = scene.payload, scene.roots
     limit = scene.node.node.timeout_ms
-    return Call(
+    return SubworkflowCall(
         start=scene.start,
         workflow_id=payload.workflow_id,
         version=payload.version,
@@ -234,7 +234,7 @@ def _call(scene: Scene) -> Errand:
     )
 
 
-def _write_variable(scene: Scene) -> Outcome | Errand:
+def _write_variable(scene: Scene) -> Outcome | StoreEffect:
     node, payload, mode = scene.node.node, scene.payload, scene.roots.facts.mode
     if mode is Mode.DUST and node.dust == "refuse":
         return Failed("REFUSED", 'The node says dust: "refuse": it does not run in a dust test.')
@@ -266,7 +266,7 @@ def _read_variable(scene: Scene) -> Outcome:
     return Settled(result, assumed=roots.assumed or seen.assumed)
 
 
-_CARRY_OUT: dict[str, Callable[[Scene], Outcome | Errand]] = {
+_CARRY_OUT: dict[str, Callable[[Scene], Outcome | StoreEffect]] = {
     "if": _choose,
     "switch": _choose,
     "delay": _delay,

@@ -26,7 +26,7 @@ from dustrun.engine.node import control
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Unknown, of_error
 from dustrun.engine.node.roots import NodeRoots
-from dustrun.engine.node.store_effects import Errand
+from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.errors import DustrunError
 from dustrun.sdk import Action, Effect
 from dustrun.settings import Settings
@@ -82,7 +82,7 @@ class Job:
 
 def prepare(
     start: Start, node: ProgramNode, roots: NodeRoots, catalog: Catalog, settings: Settings, now: int
-) -> tuple[Any, Job | Errand | Outcome]:
+) -> tuple[Any, Job | StoreEffect | Outcome]:
     """The resolved payload, and either the job that is left to do or what the node came to without one."""
     try:
         resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}

@@ -55,7 +55,7 @@ class Unknown:
 
 
 @dataclass(slots=True)
-class PutDown:
+class Suspended:
     """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile. `answerable`:
     someone may answer before the instant, or has already. `holds`: which ends of the run it holds up."""
 
@@ -86,14 +86,14 @@ class Opened:
 
 
 @dataclass(slots=True)
-class CutOff:
+class Interrupted:
     """It was interrupted by a cancel; what it had begun may have happened."""
 
     message: str
     facts: dict[str, Any] | None = None
 
 
-Outcome = Settled | Failed | Unknown | PutDown | Opened | CutOff
+Outcome = Settled | Failed | Unknown | Suspended | Opened | Interrupted
 
 _CODES: tuple[tuple[type[DustrunError], str], ...] = (
     (Invalid, "INVALID_INPUT"),

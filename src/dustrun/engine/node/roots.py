@@ -20,7 +20,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.log import mask_links
 from dustrun.services.data.variables import Seen
 from dustrun.services.runs.engine_port import RunFacts
-from dustrun.services.runs.resume_links import Links
+from dustrun.services.runs.resume_links import ResumeLinks
 
 
 class NodeView(Lazy):
@@ -138,7 +138,7 @@ class NodeRoots:
         now: int,
         env: Mapping[str, str],
         variables: Mapping[str, Seen],
-        links: Links,
+        links: ResumeLinks,
     ) -> None:
         self.facts = facts
         self.program = program

@@ -16,7 +16,7 @@ from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
 from dustrun.engine.node.node import Job
-from dustrun.engine.node.outcome import Failed, Outcome, PutDown, Settled, Unknown, of_error
+from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
 from dustrun.services.connectors.connections import WALLET, Connections, Opened
@@ -104,7 +104,7 @@ class Secrets:
             return replace(outcome, message=text(outcome.message), details=details, facts=facts)
         if isinstance(outcome, Unknown):
             return replace(outcome, message=text(outcome.message), facts=value(outcome.facts))
-        if isinstance(outcome, PutDown):
+        if isinstance(outcome, Suspended):
             return replace(outcome, facts=self._masked_facts(outcome.facts), note=value(outcome.note))
         return outcome
 

@@ -14,9 +14,9 @@ from dustrun.core.run.plan import Start
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key
-from dustrun.engine.node.outcome import Outcome, PutDown, Settled, of_error
+from dustrun.engine.node.outcome import Outcome, Settled, Suspended, of_error
 from dustrun.errors import DustrunError, Temporary, Uncertain
-from dustrun.services.data.variables import Order, Variables
+from dustrun.services.data.variables import VariableRequest, Variables
 from dustrun.services.runs.engine_port import Child, ChildCall, Engine, RunFacts
 
 _TRIES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
@@ -46,7 +46,7 @@ class VariableWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SubworkflowCall:
     """`call-workflow`."""
 
     start: Start
@@ -60,11 +60,11 @@ class Call:
     until: int | None
 
 
-Errand = VariableWrite | Call
+StoreEffect = VariableWrite | SubworkflowCall
 
 
 async def run(
-    errand: Errand, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+    errand: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
     """Carries it out; raises `Temporary` when nothing was done and trying again may help."""
     try:
@@ -80,7 +80,7 @@ async def run(
 
 
 async def run_patiently(
-    errand: Errand, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+    errand: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
     """`run`, again for a while when the server is busy; at last the failure, which the node's `retry` may retry."""
     for pause_s in _TRIES_S:
@@ -95,7 +95,7 @@ async def run_patiently(
 
 
 async def _write(errand: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
-    order = Order(
+    order = VariableRequest(
         name=errand.name,
         op=errand.op,
         value=errand.value,
@@ -122,7 +122,7 @@ async def _write(errand: VariableWrite, facts: RunFacts, definition: Definition,
     )
 
 
-async def _call(errand: Call, facts: RunFacts, start_child: StartChild) -> Outcome:
+async def _call(errand: SubworkflowCall, facts: RunFacts, start_child: StartChild) -> Outcome:
     is_simulated = facts.mode is Mode.SIMULATE
     waits = errand.waits or is_simulated  # on shared chains, one thing is simulated after the other
     call = ChildCall(
@@ -140,7 +140,7 @@ async def _call(errand: Call, facts: RunFacts, start_child: StartChild) -> Outco
     if not waits:
         return Settled(started(shown), assumed=errand.assumed, facts={"child": shown})
     known = {**shown, "pk": child.pk, "assumed": errand.assumed, "simulated": is_simulated}
-    return PutDown(errand.until, {"child": known}, answerable=True)
+    return Suspended(errand.until, {"child": known}, answerable=True)
 
 
 def started(child: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def started(child: Mapping[str, Any]) -> dict[str, Any]:
     return result | {"status": "started", "result": None, "results": {}}
 
 
-class Calls:
+class Subworkflows:
     """The way from one run to another: the parts behind it are known only after the engine is made."""
 
     def __init__(self) -> None:

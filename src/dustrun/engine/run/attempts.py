@@ -10,14 +10,14 @@ from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.node import Carrier, Job
-from dustrun.engine.node.outcome import CutOff, Failed, Outcome, Settled, Unknown
-from dustrun.engine.node.store_effects import Call, Errand
-from dustrun.engine.run.commit import Flusher
-from dustrun.engine.run.node_inputs import Contexts
+from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown
+from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall
+from dustrun.engine.run.commit import Committer
+from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.results import Settling
-from dustrun.engine.run.run_context import Course, World
-from dustrun.engine.run.tasks import Carrying
+from dustrun.engine.run.results import Results
+from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
 from dustrun.services.runs.engine_port import RunFacts
 
@@ -29,17 +29,17 @@ class Attempts:
 
     def __init__(
         self,
-        world: World,
+        world: EngineDeps,
         facts: RunFacts,
         program: Program,
         journal: Journal,
         plan: Plan,
         recorder: Recorder,
-        course: Course,
-        flusher: Flusher,
-        contexts: Contexts,
-        settling: Settling,
-        carrying: Carrying,
+        course: RunState,
+        flusher: Committer,
+        contexts: NodeInputs,
+        settling: Results,
+        carrying: Tasks,
     ) -> None:
         self.deferred: list[tuple[Start, bool]] = []
         self._world = world
@@ -105,13 +105,13 @@ class Attempts:
             prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")
             self._plan.stopped(RunStatus.FAILURE)
         if self._course.is_cancelling:
-            prepared = CutOff("The run was cancelled before this node ran.")
+            prepared = Interrupted("The run was cancelled before this node ran.")
         self._carry_on(start, prepared)
 
-    def _carry_on(self, start: Start, prepared: Job | Errand | Outcome) -> None:
-        if isinstance(prepared, Call) and self._is_in_assumed_loop(start):
+    def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome) -> None:
+        if isinstance(prepared, SubworkflowCall) and self._is_in_assumed_loop(start):
             prepared = replace(prepared, assumed=True)
-        if isinstance(prepared, Errand):
+        if isinstance(prepared, StoreEffect):
             self._carrying.errands.append(prepared)
         elif not isinstance(prepared, Job):
             self._settling.apply(start, prepared)
@@ -147,7 +147,7 @@ class Attempts:
             if self._course.is_cancelling:
                 may = "" if effect in (Effect.PURE, Effect.READ) else " It may have happened."
                 self._settling.apply(
-                    start, CutOff(f"The server ended while this node ran, and the run is cancelled.{may}")
+                    start, Interrupted(f"The server ended while this node ran, and the run is cancelled.{may}")
                 )
                 return
         if node.reads_variables:

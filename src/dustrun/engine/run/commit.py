@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import Course, Superseded, World
+from dustrun.engine.run.run_context import EngineDeps, RunState, Superseded
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.outbox.spend_request import Ledger
+from dustrun.services.outbox.spend_request import Outbox
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs.journal import Batch, StaleFence
@@ -19,12 +19,12 @@ T = TypeVar("T")
 _REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
-class Flusher:
+class Committer:
     """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `ledger`
     is where the run spends, if it may."""
 
     def __init__(
-        self, world: World, facts: RunFacts, recorder: Recorder, course: Course, ledger: Ledger | None
+        self, world: EngineDeps, facts: RunFacts, recorder: Recorder, course: RunState, ledger: Outbox | None
     ) -> None:
         self.last_seq = 0
         self._ledger = ledger

@@ -19,19 +19,25 @@ from dustrun.engine.node.node_tables import RunTables
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.run.observer import Observer
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import Course, World
-from dustrun.engine.spend.deps import Money
+from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.spend.deps import SpendDeps
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import WalletView
 from dustrun.services.data.variables import Seen
 from dustrun.services.runs.engine_port import RunFacts
 
 
-class Contexts:
+class NodeInputs:
     """Makes them. `variables` are those that were read last."""
 
     def __init__(
-        self, world: World, facts: RunFacts, program: Program, journal: Journal, recorder: Recorder, course: Course
+        self,
+        world: EngineDeps,
+        facts: RunFacts,
+        program: Program,
+        journal: Journal,
+        recorder: Recorder,
+        course: RunState,
     ) -> None:
         self.variables: Mapping[str, Seen] = {}
         self._wallets: dict[ConnectorReference | None, WalletView] = {}
@@ -67,7 +73,7 @@ class Contexts:
         return Inside(tables, self._world.notifier)
 
     @property
-    def money(self) -> Money:
+    def money(self) -> SpendDeps:
         if self._world.money is None:
             raise Invalid("This server has no chains.")
         return self._world.money

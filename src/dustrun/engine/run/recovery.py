@@ -7,19 +7,19 @@ from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import World
+from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.run.runner import Runner
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.start_rows import caller_of
-from dustrun.services.runs.unsealing import Unveiling
-from dustrun.services.workflows.compiled import Compiled, Programs
+from dustrun.services.runs.unsealing import Unsealing
+from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 
 
-def facts_of(row: RunRow, fence: int, unveiling: Unveiling) -> RunFacts:
+def facts_of(row: RunRow, fence: int, unveiling: Unsealing) -> RunFacts:
     """A stored run as an engine reads it."""
     return RunFacts(
         pk=row.pk,
@@ -44,7 +44,7 @@ def facts_of(row: RunRow, fence: int, unveiling: Unveiling) -> RunFacts:
     )
 
 
-async def compiled_of(row: RunRow, programs: Programs) -> Compiled:
+async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     """The version that a run executes, or its own definition when it was started inline."""
     if row.workflow_id is None or row.version is None:
         return programs.compile(loads(row.definition or "{}"))
@@ -53,7 +53,7 @@ async def compiled_of(row: RunRow, programs: Programs) -> Compiled:
     return compiled
 
 
-async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | None:
+async def take_up(world: EngineDeps, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
     """A runner that goes on where the run stands; None when the run has ended."""
     fence = await world.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
     if fence is None:
@@ -61,7 +61,7 @@ async def take_up(world: World, programs: Programs, run_pk: int) -> Runner | Non
 
     def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
         row = run_rows.get(tx, run_pk)
-        unveiling = Unveiling(tx, world.vault, row.org_id)
+        unveiling = Unsealing(tx, world.vault, row.org_id)
         facts = facts_of(row, fence, unveiling)
         return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unveiling.text))
 

@@ -9,13 +9,13 @@ from dustrun.core.run import retry
 from dustrun.core.run.journal import Execution, Journal, frame_of
 from dustrun.core.run.plan import Holds, Plan, Start
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.text.redaction import Veil
+from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.core.workflow.program import Program
-from dustrun.engine.node.outcome import Failed, Opened, Outcome, PutDown, Settled, Unknown
+from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown
 from dustrun.engine.run import loops
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import Course, World
+from dustrun.engine.run.run_context import EngineDeps, RunState
 from dustrun.errors import Code
 from dustrun.services.runs.approvals import new_row
 from dustrun.services.runs.engine_port import RunFacts
@@ -24,19 +24,19 @@ from dustrun.storage.runs.waits import Closed, Waits
 N = NodeStatus
 
 
-class Settling:
+class Results:
     """Applies outcomes. `kept_bytes` is about how much the results take."""
 
     def __init__(
         self,
-        world: World,
+        world: EngineDeps,
         facts: RunFacts,
         program: Program,
         journal: Journal,
         plan: Plan,
         recorder: Recorder,
-        veil: Veil,
-        course: Course,
+        veil: Redaction,
+        course: RunState,
     ) -> None:
         self.kept_bytes = 0
         self._world = world
@@ -58,7 +58,7 @@ class Settling:
             self._fail(start, execution, outcome)
         elif isinstance(outcome, Unknown):
             self._doubt(start, execution, outcome)
-        elif isinstance(outcome, PutDown):
+        elif isinstance(outcome, Suspended):
             self._pause(start, execution, outcome)
         elif isinstance(outcome, Opened):
             execution.facts = {
@@ -73,7 +73,7 @@ class Settling:
             execution.facts = outcome.facts or execution.facts
             self.cut_off(start.path, outcome.message)
 
-    def _pause(self, start: Start, execution: Execution, outcome: PutDown) -> None:
+    def _pause(self, start: Start, execution: Execution, outcome: Suspended) -> None:
         execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
         note = None
         if outcome.asked is not None and outcome.until is not None:

@@ -11,16 +11,16 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.state import Mode
 from dustrun.engine.node.context import Scripts
-from dustrun.engine.node.store_effects import Calls
+from dustrun.engine.node.store_effects import Subworkflows
 from dustrun.engine.run.traces import Traces
-from dustrun.engine.spend.deps import Money
+from dustrun.engine.spend.deps import SpendDeps
 from dustrun.sdk.context import Http
 from dustrun.sdk.notice import Notifier
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
-from dustrun.services.runs.resume_links import Links
-from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.runs.resume_links import ResumeLinks
+from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.writer import Writer
@@ -28,30 +28,30 @@ from dustrun.storage.secrets.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class EngineDeps:
     """The parts that every run shares."""
 
     settings: Settings
     catalog: Catalog
     database: Database
     writer: Writer
-    hub: Hub
+    hub: Broadcaster
     http: Http
     scripts: Scripts
     env: Mapping[str, str]
     variables: Variables
-    links: Links
+    links: ResumeLinks
     connections: Connections
-    calls: Calls
+    calls: Subworkflows
     tables: Tables
     notifier: Notifier
     vault: Vault
-    money: Money | None = None
+    money: SpendDeps | None = None
     traces: Traces | None = None
 
 
 @dataclass(slots=True)
-class Course:
+class RunState:
     """How one run goes, as its parts see it."""
 
     mode: Mode

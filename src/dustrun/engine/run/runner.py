@@ -9,18 +9,18 @@ from dustrun import clock, log
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.text.redaction import Veil
+from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.program import Program, ProgramNode
 from dustrun.engine.run import signal_outcomes
 from dustrun.engine.run.attempts import Attempts
-from dustrun.engine.run.commit import Flusher
-from dustrun.engine.run.node_inputs import Contexts
+from dustrun.engine.run.commit import Committer
+from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.results import Settling, counts_as_assumed
-from dustrun.engine.run.run_context import Course, World
-from dustrun.engine.run.signals import Inbox
-from dustrun.engine.run.tasks import Carrying
+from dustrun.engine.run.results import Results, counts_as_assumed
+from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.signals import Signals
+from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.runs.journal import Ending
@@ -37,7 +37,7 @@ class Runner:
     """One run in the hands of this process, under one fence."""
 
     def __init__(
-        self, world: World, facts: RunFacts, program: Program, journal: Journal, plan: Plan, recorder: Recorder
+        self, world: EngineDeps, facts: RunFacts, program: Program, journal: Journal, plan: Plan, recorder: Recorder
     ) -> None:
         self.facts = facts
         self.recorder = recorder
@@ -45,18 +45,20 @@ class Runner:
         self._program = program
         self._journal = journal
         self._plan = plan
-        self._veil = veil = recorder.batch.veil = Veil(facts.secrets)
+        self._veil = veil = recorder.batch.veil = Redaction(facts.secrets)
         self._course = course = _course_of(facts, journal)
         spends = world.money is not None and facts.mode is not Mode.SIMULATE and bool(program.wallets)
         ledger = world.money.spending.ledger if world.money is not None and spends else None
-        self._flusher = Flusher(world, facts, recorder, course, ledger)
-        self._contexts = contexts = Contexts(world, facts, program, journal, recorder, course)
-        self._settling = settling = Settling(world, facts, program, journal, plan, recorder, veil, course)
-        self._carrying = Carrying(world, facts, program, journal, recorder, veil, course, contexts, settling)
+        self._flusher = Committer(world, facts, recorder, course, ledger)
+        self._contexts = contexts = NodeInputs(world, facts, program, journal, recorder, course)
+        self._settling = settling = Results(world, facts, program, journal, plan, recorder, veil, course)
+        self._carrying = Tasks(world, facts, program, journal, recorder, veil, course, contexts, settling)
         self.attempts = Attempts(
             world, facts, program, journal, plan, recorder, course, self._flusher, contexts, settling, self._carrying
         )
-        self._inbox = Inbox(world, facts, journal, plan, recorder, veil, course, self._flusher, settling, self.attempts)
+        self._inbox = Signals(
+            world, facts, journal, plan, recorder, veil, course, self._flusher, settling, self.attempts
+        )
         self._held_back: list[Start] = []
         self._in_order = facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
 
@@ -245,10 +247,10 @@ class Runner:
         return Told(caller.pk, caller.path, dumps_text(self._veil.value(data)))
 
 
-def _course_of(facts: RunFacts, journal: Journal) -> Course:
+def _course_of(facts: RunFacts, journal: Journal) -> RunState:
     """How a run goes that was taken up."""
     executions = journal.by_path.values()
-    return Course(
+    return RunState(
         facts.mode,
         is_cancelling=facts.cancel_requested_at is not None,
         is_assumed=any(map(counts_as_assumed, executions)),

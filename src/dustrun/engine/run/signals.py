@@ -7,17 +7,17 @@ from dataclasses import replace
 from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.plan import Plan, Start
 from dustrun.core.run.state import NodeStatus
-from dustrun.core.text.redaction import Veil
+from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.node.outcome import Settled
 from dustrun.engine.run import signal_outcomes
 from dustrun.engine.run.attempts import Attempts
-from dustrun.engine.run.commit import Flusher
+from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.results import Settling
-from dustrun.engine.run.run_context import Course, World
+from dustrun.engine.run.results import Results
+from dustrun.engine.run.run_context import EngineDeps, RunState
 from dustrun.services.runs.engine_port import RunFacts
-from dustrun.services.runs.unsealing import Unveiling
+from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import Signal
@@ -25,20 +25,20 @@ from dustrun.storage.runs.runs import Signal
 N = NodeStatus
 
 
-class Inbox:
+class Signals:
     """Reads the signals of one run and applies them."""
 
     def __init__(
         self,
-        world: World,
+        world: EngineDeps,
         facts: RunFacts,
         journal: Journal,
         plan: Plan,
         recorder: Recorder,
-        veil: Veil,
-        course: Course,
-        flusher: Flusher,
-        settling: Settling,
+        veil: Redaction,
+        course: RunState,
+        flusher: Committer,
+        settling: Results,
         attempts: Attempts,
     ) -> None:
         self._world = world
@@ -75,7 +75,7 @@ class Inbox:
 
     def _list(self, tx: Tx, pk: int) -> list[Signal]:
         """The answers that lie ready, with the signatures that a called run hands back."""
-        unveiling = Unveiling(tx, self._world.vault, self._facts.org_id)
+        unveiling = Unsealing(tx, self._world.vault, self._facts.org_id)
         found = [replace(signal, data=unveiling.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
         self._veil.learn(unveiling.secrets)
         return found

@@ -8,19 +8,19 @@ from typing import Any
 from dustrun import log
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.state import Mode
-from dustrun.core.text.redaction import Veil, hide
+from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.node import Carrier, Job
-from dustrun.engine.node.outcome import CutOff, Failed, Outcome, of_error
+from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, of_error
 from dustrun.engine.node.secrets import Secrets
-from dustrun.engine.node.store_effects import Errand
-from dustrun.engine.run.node_inputs import Contexts
+from dustrun.engine.node.store_effects import StoreEffect
+from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.results import Settling
-from dustrun.engine.run.run_context import Course, World
+from dustrun.engine.run.results import Results
+from dustrun.engine.run.run_context import EngineDeps, RunState
 from dustrun.errors import DustrunError, Temporary
 from dustrun.services.runs.engine_port import RunFacts
 
@@ -29,23 +29,23 @@ _DUST_PLAN = "Dust test: what it is going to spend, as far as that is known now.
 _PLAN_WITHIN_S = 30
 
 
-class Carrying:
+class Tasks:
     """Begins `jobs` and `errands` once their start is on disk, and hands on what they come to."""
 
     def __init__(
         self,
-        world: World,
+        world: EngineDeps,
         facts: RunFacts,
         program: Program,
         journal: Journal,
         recorder: Recorder,
-        veil: Veil,
-        course: Course,
-        contexts: Contexts,
-        settling: Settling,
+        veil: Redaction,
+        course: RunState,
+        contexts: NodeInputs,
+        settling: Results,
     ) -> None:
         self.jobs: list[Job] = []
-        self.errands: list[Errand] = []
+        self.errands: list[StoreEffect] = []
         self._world = world
         self._facts = facts
         self._program = program
@@ -62,7 +62,7 @@ class Carrying:
         self._late: set[str] = set()
         self._followed: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._outcomes: list[tuple[Job | Errand, Outcome]] = []
+        self._outcomes: list[tuple[Job | StoreEffect, Outcome]] = []
         self._dust_told = False
 
     @property
@@ -187,7 +187,7 @@ class Carrying:
             elif self._course.is_cancelling:
                 is_real = job.is_outside and job.carrier is not Carrier.REHEARSAL
                 may = " What it had begun may have happened." if is_real else ""
-                outcome = CutOff(f"The run was cancelled while this node ran.{may}", job.rehearsed)
+                outcome = Interrupted(f"The run was cancelled while this node ran.{may}", job.rehearsed)
             else:
                 raise
         except Exception as error:
@@ -211,7 +211,7 @@ class Carrying:
         """A line of the log without what this run must not say."""
         return hide(self._veil.text(self._secrets.text(text)))
 
-    async def _run_errand(self, errand: Errand) -> None:
+    async def _run_errand(self, errand: StoreEffect) -> None:
         """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
         log.bind(node=errand.start.path)
         world, start_child = self._world, self._world.calls.start_child

@@ -138,10 +138,10 @@ class Traces:
 
     def http_for(self, http: Http, facts: RunFacts, path: str, attempt: int) -> Http:
         """The client whose requests carry the place of a node's attempt, if the settings say so."""
-        return Carrying(http, node_place(facts, path, attempt).traceparent()) if self.propagate else http
+        return TraceExport(http, node_place(facts, path, attempt).traceparent()) if self.propagate else http
 
 
-class Carrying:
+class TraceExport:
     """A client that adds `traceparent`, unless the request has one."""
 
     def __init__(self, http: Http, traceparent: str) -> None:

@@ -9,8 +9,8 @@ from typing import Protocol
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import Reach
-from dustrun.engine.spend.live import Spending
-from dustrun.engine.spend.simulated_chains import Rehearsals
+from dustrun.engine.spend.live import LiveSpend
+from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.services.runs.engine_port import RunFacts
@@ -27,14 +27,14 @@ class Wallets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
+class SpendDeps:
     """The parts behind nodes that read chains or spend."""
 
     chain: Callable[[int], Chain]
     prices: Prices
     wallets: Wallets
-    spending: Spending
-    rehearsals: Rehearsals
+    spending: LiveSpend
+    rehearsals: SimulatedChains
 
     def reach(self, facts: RunFacts, now_ms: int) -> Reach:
         """What a node of this run sees: live chains, or those of its simulation at that moment of the run's clock."""

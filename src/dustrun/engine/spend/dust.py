@@ -15,7 +15,7 @@ from dustrun.engine.spend.live import Scaled
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.dust_scaling import Duster, Entry, Scene
-from dustrun.services.preview.spend_forecast import Outlook
+from dustrun.services.preview.spend_forecast import SpendForecast
 from dustrun.services.runs.engine_port import RunFacts
 
 
@@ -29,7 +29,7 @@ class NodeDust:
 
     async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> dict[str, Any]:
         """What the run is going to spend as far as that is known before, as `dust-plan` answers it."""
-        outlook = Outlook(program, facts.workflow_id, facts.version)
+        outlook = SpendForecast(program, facts.workflow_id, facts.version)
         given = Given(payload, facts.prop_values)
         plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), outlook, given)
         return plan.public()

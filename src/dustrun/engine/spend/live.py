@@ -20,10 +20,10 @@ from dustrun.core.validate import field_path
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.node import Job
-from dustrun.engine.node.outcome import CutOff, Failed, Outcome, PutDown, Settled, as_dust, of_error
+from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.chain import WalletView
-from dustrun.services.outbox.spend_request import ALLOWANCE_MET, Failure, Ledger, Order, Stand
+from dustrun.services.outbox.spend_request import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 
@@ -56,7 +56,7 @@ class Dust(Protocol):
 class Reports(Protocol):
     """Who tells people what was spent."""
 
-    async def sent(self, stand: Stand) -> Json:
+    async def sent(self, stand: SpendStatus) -> Json:
         """Facts of wishes that came to an end."""
         ...
 
@@ -79,10 +79,10 @@ class Guard(Protocol):
         ...
 
 
-class Spending:
+class LiveSpend:
     """Carries out the attempts of nodes that spend."""
 
-    def __init__(self, ledger: Ledger, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
+    def __init__(self, ledger: Outbox, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
         self.ledger = ledger
         self._guard = guard
         self._dust = dust
@@ -101,13 +101,13 @@ class Spending:
             order = self._order(job, facts, context.wallet)
             stand = await self._step(job, facts, order, context, is_cancelled)
             if stand is None or (is_cancelled() and stand.status == "failed" and not stand.is_signed):
-                return CutOff("The run was cancelled before this node spent anything.")
+                return Interrupted("The run was cancelled before this node spent anything.")
             return await self._outcome(job, stand, context, is_cancelled())
         except DustrunError as error:
             return of_error(error)
 
-    def _order(self, job: Job, facts: RunFacts, wallet: WalletView) -> Order:
-        return Order(
+    def _order(self, job: Job, facts: RunFacts, wallet: WalletView) -> SpendRequest:
+        return SpendRequest(
             org_id=facts.org_id,
             run_pk=facts.pk,
             run_id=facts.id,
@@ -122,8 +122,8 @@ class Spending:
         )
 
     async def _step(
-        self, job: Job, facts: RunFacts, order: Order, context: NodeContext, is_cancelled: Callable[[], bool]
-    ) -> Stand | None:
+        self, job: Job, facts: RunFacts, order: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
+    ) -> SpendStatus | None:
         if is_cancelled():
             return await self.ledger.abandon(order)
         stand = await self.ledger.find(order)
@@ -161,7 +161,7 @@ class Spending:
         }
         return replace(spend, notes=kept)
 
-    async def _outcome(self, job: Job, stand: Stand, context: NodeContext, is_cancelled: bool) -> Outcome:
+    async def _outcome(self, job: Job, stand: SpendStatus, context: NodeContext, is_cancelled: bool) -> Outcome:
         failure = stand.failure if stand.status == "failed" else None
         if failure is not None and _goes_on(stand, failure, is_cancelled):
             failure = None
@@ -175,9 +175,9 @@ class Spending:
         if stand.status == "failed":  # what has happened already must come to its end
             until = clock.now_ms() + _LOOK_AGAIN_MS
         holds = Holds.CANCEL if stand.is_signed else Holds.NOTHING
-        return PutDown(until, facts, answerable=True, holds=holds, note=_note(stand))
+        return Suspended(until, facts, answerable=True, holds=holds, note=_note(stand))
 
-    async def _facts(self, stand: Stand, *, is_over: bool = False) -> Json:
+    async def _facts(self, stand: SpendStatus, *, is_over: bool = False) -> Json:
         notes = stand.spend.notes
         asked = [t["approvalId"] for t in stand.transactions if t.get("approvalId")]
         spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
@@ -188,7 +188,7 @@ class Spending:
             facts["dust"] = list(notes[_DUST])
         return facts
 
-    async def _conclude(self, job: Job, stand: Stand, context: NodeContext, facts: Json) -> Outcome:
+    async def _conclude(self, job: Job, stand: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
         """The action's own last word. The spend has happened: what goes wrong here is told as what it is."""
         assert stand.spent is not None
         assert job.action.finish is not None
@@ -211,7 +211,7 @@ class Spending:
         if stand is None or not stand.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(stand)
-        return PutDown(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
+        return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
 
 
 async def wish(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
@@ -232,18 +232,18 @@ def _attempt(job: Job, facts: RunFacts) -> list[Any]:
     return [facts.id, job.start.attempt]
 
 
-def _may_wish_anew(stand: Stand, attempt: list[Any]) -> bool:
+def _may_wish_anew(stand: SpendStatus, attempt: list[Any]) -> bool:
     """Whether these wishes belong to another attempt and none of them is under way or has happened; the ledger has
     the last word."""
     return stand.spend.notes[_ATTEMPT] != attempt and not stand.is_signed and stand.status != "settled"
 
 
-def _is_met(stand: Stand) -> bool:
+def _is_met(stand: SpendStatus) -> bool:
     """Whether a wish was to approve what another transaction has allowed meanwhile, and nothing of it is under way."""
     return stand.failure is not None and stand.failure.code == ALLOWANCE_MET and not stand.is_signed
 
 
-def _goes_on(stand: Stand, failure: Failure, is_cancelled: bool) -> bool:
+def _goes_on(stand: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
     """Whether the node waits although its last step failed: something of it is under way, or has happened."""
     if stand.is_signed:
         return True
@@ -264,5 +264,5 @@ def _why(error: DustrunError | ValidationError) -> str:
     return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
 
 
-def _note(stand: Stand) -> Json | None:
+def _note(stand: SpendStatus) -> Json | None:
     return {"waitsFor": stand.waits_for} if stand.waits_for is not None else None

@@ -19,9 +19,9 @@ from dustrun.engine.node.node import ASSUMED_INPUT, Job
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
 from dustrun.engine.spend.live import Reports, as_failed, wish
 from dustrun.engine.spend.shared_chain import set_clock
-from dustrun.engine.spend.simulation_state import Rehearsal
+from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.sdk.chain import WalletView
-from dustrun.services.outbox.fees import Wish, price
+from dustrun.services.outbox.fees import FeeRequest, price
 from dustrun.services.outbox.policy_check import denial
 from dustrun.services.outbox.simulated_policy import SimulatedPolicy
 from dustrun.services.outbox.spend_request import Failure
@@ -40,7 +40,7 @@ Json = dict[str, Any]
 class Stage:
     """What a turn needs of its simulation: the chains where they stand, who judges, who describes assets."""
 
-    kept: Rehearsal
+    kept: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
     policy: SimulatedPolicy
     reports: Reports
@@ -119,7 +119,9 @@ class Turn:
         sim = await self._stage.sim(intent.chain_id)
         await set_clock(sim, self._context.now_ms)
         shown = _wished(intent, self._wallet)
-        priced = await price(sim, Wish(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise)
+        priced = await price(
+            sim, FeeRequest(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise
+        )
         if isinstance(priced, Failure):
             error = {"code": priced.code, "message": priced.message}
             self._show(shown, status="rejected", error=error, **_revert_of(priced))

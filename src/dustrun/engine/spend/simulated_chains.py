@@ -18,7 +18,7 @@ from dustrun.engine.node.outcome import Failed, Outcome, of_error
 from dustrun.engine.spend.live import Reports
 from dustrun.engine.spend.shared_chain import SharedChain, set_clock
 from dustrun.engine.spend.simulated import Stage, Turn
-from dustrun.engine.spend.simulation_state import Rehearsal
+from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Chain
 from dustrun.services.outbox.simulated_policy import SimulatedPolicy
@@ -38,7 +38,7 @@ class MakesChains(Protocol):
         ...
 
 
-class Rehearsals:
+class SimulatedChains:
     """The simulated chains of this process's runs. What is not in memory is read from the tables again."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Rehearsals:
         self._policy = policy
         self._reports = reports
         self._settings = settings
-        self._kept: dict[int, Rehearsal] = {}
+        self._kept: dict[int, SimulationState] = {}
 
     def __len__(self) -> int:
         """How many simulations are held in memory."""
@@ -112,12 +112,12 @@ class Rehearsals:
             kept.told[chain_id] = sim.changes
         return kept.chains[chain_id]
 
-    def _held(self, facts: RunFacts) -> Rehearsal:
-        kept = self._kept.setdefault(facts.top_pk, Rehearsal())
+    def _held(self, facts: RunFacts) -> SimulationState:
+        kept = self._kept.setdefault(facts.top_pk, SimulationState())
         kept.runs.add(facts.pk)
         return kept
 
-    async def _of(self, facts: RunFacts) -> Rehearsal:
+    async def _of(self, facts: RunFacts) -> SimulationState:
         kept = self._held(facts)
         if kept.stored is None:
             rows = await self._database.read(lambda tx: fork_rows.list_of(tx, facts.top_pk))

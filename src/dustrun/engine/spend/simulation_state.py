@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class SimulationState:
     """`told` is how many changes of each chain are on their way to the tables; `spent` is what each wallet has spent
     in it; `done` are the wishes of nodes that failed after them, by node and item: the next attempt does not do them
     twice. `runs` are those that go on in it. `now_ms` is where the clock of its prices stands. `recipients`: since when

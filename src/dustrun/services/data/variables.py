@@ -42,7 +42,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class VariableRequest:
     """What a node wants written. `key` is the same for every attempt, restart and retry run."""
 
     name: str
@@ -110,7 +110,7 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
     return seen
 
 
-def write(tx: Tx, facts: RunFacts, definition: Definition, order: Order, most_bytes: int) -> Written:
+def write(tx: Tx, facts: RunFacts, definition: Definition, order: VariableRequest, most_bytes: int) -> Written:
     """Carries out a node's write; raises `Invalid` for a value that does not fit."""
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Someone newer advances this run.")
@@ -150,7 +150,7 @@ def _stored(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, name:
     return kept.value if kept is not None else None
 
 
-def _new_value(order: Order, before: Any, defined: VariableDef | None) -> Any:
+def _new_value(order: VariableRequest, before: Any, defined: VariableDef | None) -> Any:
     if order.op == "set":
         value = order.value
     else:
@@ -164,7 +164,7 @@ def _new_value(order: Order, before: Any, defined: VariableDef | None) -> Any:
     return value
 
 
-def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, order: Order, text: str) -> None:
+def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, order: VariableRequest, text: str) -> None:
     workflow_id = facts.workflow_id or ""
     if scope == WORKFLOW and facts.mode is not Mode.SIMULATE:
         row = kept or VariableRow(workflow_id, order.name, None, None, 0, 0, None)
@@ -174,7 +174,7 @@ def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, order:
     rows.hold(tx, owner_pk, workflow_id, Held(scope, order.name, text, order.assumed))
 
 
-def _history(facts: RunFacts, scope: str, order: Order, old: str | None, new: str) -> WriteRow:
+def _history(facts: RunFacts, scope: str, order: VariableRequest, old: str | None, new: str) -> WriteRow:
     return WriteRow(
         workflow_id=facts.workflow_id or "",
         name=order.name,
@@ -205,7 +205,7 @@ class Variables:
         """Every variable as a run sees it now."""
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
-    async def write_for(self, facts: RunFacts, definition: Definition, order: Order) -> Written:
+    async def write_for(self, facts: RunFacts, definition: Definition, order: VariableRequest) -> Written:
         """A node's write, once; raises `Invalid` for a value that does not fit."""
         return await self._writer.write(lambda tx: write(tx, facts, definition, order, self._most_bytes))
 

@@ -13,8 +13,8 @@ from dustrun.core.money.token_calls import APPROVE, implied_movement
 from dustrun.core.money.transaction_state import TxState
 from dustrun.sdk.chain import ChainCall
 from dustrun.services.outbox import restore_hold
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_request import ALLOWANCE_MET, Failure
 from dustrun.services.outbox.spend_status import AWAITS_APPROVAL, intent_of
@@ -26,7 +26,7 @@ NONE_SIGNED = -1
 _ALLOWANCE = bytes.fromhex("dd62ed3e")
 
 
-async def check(parts: Parts, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
+async def check(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
     """Up to which nonce the wallet's approvals are in what the chain says, when the approval may be signed; None when
     it waits, which is on disk then; a failure when it would lower an allowance. `NONE_SIGNED` for what is no approval
     of a dust test."""
@@ -42,13 +42,13 @@ async def check(parts: Parts, row: TransactionRow, chain: LiveChain) -> int | Fa
 
     up_to, is_open, target = await parts.database.read(query)
     if is_open:
-        await parts.writer.write(lambda tx: _hold(tx, rows.get(tx, row.id)), parts.teller.tell)
+        await parts.writer.write(lambda tx: _hold(tx, rows.get(tx, row.id)), parts.publisher.tell)
         return None
     allowance = await _allowance(chain, row.sender, wish)
     return up_to if allowance < target else _met(allowance, wish)
 
 
-def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Told | None]:
+def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
     """In the unit that signs: whether an approval waits, since another was signed after the allowance was read."""
     wish = _set_by(ready.row)
     if wish is None:
@@ -92,7 +92,7 @@ async def _allowance(chain: LiveChain, owner: str, wish: Movement) -> int:
     return int.from_bytes((await chain.call(ChainCall(wish.asset.token, _ALLOWANCE + words)))[:32])
 
 
-def _hold(tx: Tx, row: TransactionRow) -> Told | None:
+def _hold(tx: Tx, row: TransactionRow) -> Committed | None:
     if row.state != TxState.PLANNED:
         return None
     return restore_hold.note(tx, row, AWAITS_APPROVAL)

@@ -10,8 +10,8 @@ from dustrun.chain.evm import Broadcast
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.outbox import events
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.sender_queue import bid_of
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -22,18 +22,18 @@ _REFUSED = ("funds", "underpriced", "refused")
 _SILENT = ("nonce-too-low", "not-sent", "unknown")  # the receipts, or the next try, will tell
 
 
-async def send(parts: Parts, row: TransactionRow, attempt: AttemptRow) -> Broadcast:
+async def send(parts: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Broadcast:
     """Sends one attempt's bytes, as often as one likes, and notes the answer."""
     parts.on_step("sending")
     reply = await parts.chains.get(row.chain_id).broadcast(bytes.fromhex(attempt.raw[2:]))
     parts.on_step("sent")
     with contextlib.suppress(Temporary, Uncertain):  # it is sent, and sent again until that is known
-        await parts.writer.write(lambda tx: _note(tx, row.id, attempt, reply), parts.teller.tell)
+        await parts.writer.write(lambda tx: _note(tx, row.id, attempt, reply), parts.publisher.tell)
     parts.on_step("noted")
     return reply
 
 
-def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) -> Told | None:
+def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) -> Committed | None:
     now = clock.now_ms()
     is_taken = reply.outcome in _TAKEN
     shown = reply.outcome if reply.message is None else f"{reply.outcome}: {reply.message}"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dustrun.chain.chains import Chains
-from dustrun.services.outbox.events import Teller
-from dustrun.services.wallets.budget import Spending
+from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.wallets.budget import Budget
 from dustrun.services.wallets.signers import Signers
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -22,7 +22,7 @@ def no_step(_: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class OutboxDeps:
     """What every part of the outbox shares. `on_step` hears the name of each step between two things that a crash
     could part; it does nothing unless a proof listens."""
 
@@ -32,6 +32,6 @@ class Parts:
     vault: Vault
     chains: Chains
     signers: Signers
-    spending: Spending
-    teller: Teller
+    spending: Budget
+    publisher: EventPublisher
     on_step: Steps = no_step

@@ -10,7 +10,7 @@ from typing import Any
 from dustrun import clock
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
-from dustrun.services.streaming.broadcaster import Hub
+from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import journal as journal_rows
@@ -21,7 +21,7 @@ SIGNAL = "transaction"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Committed:
     """What was written of a run and is to be told after the commit."""
 
     pk: int
@@ -40,7 +40,7 @@ class Step:
     data: Mapping[str, Any]
 
 
-def note(tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False) -> Told | None:
+def note(tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False) -> Committed | None:
     """Writes the steps of a transaction as events of its run, and with `wakes` a signal for its node. None when
     nobody is to be told: it belongs to no run, or the run has ended."""
     if row.run_pk is None or row.run_id is None or row.path is None:
@@ -60,7 +60,7 @@ def write(
     steps: Iterable[Step],
     *,
     wakes: bool,
-) -> Told | None:
+) -> Committed | None:
     """As `note`, of anything that a node at `path` does."""
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
@@ -73,7 +73,7 @@ def write(
         return None
     if wakes:
         run_rows.add_signal(tx, run_pk, SIGNAL, path, "{}", now)
-    return Told(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
+    return Committed(run_pk, run_id, org_id, workflow_id, tuple(events), wakes)
 
 
 def _about(row: TransactionRow) -> dict[str, Any]:
@@ -94,14 +94,14 @@ def _about(row: TransactionRow) -> dict[str, Any]:
     return about
 
 
-class Teller:
+class EventPublisher:
     """Tells readers and the engine what was committed; on the event loop, in commit order."""
 
-    def __init__(self, hub: Hub, wake: Callable[[int], None]) -> None:
+    def __init__(self, hub: Broadcaster, wake: Callable[[int], None]) -> None:
         self._hub = hub
         self._wake = wake
 
-    def tell(self, *told: Told | None) -> None:
+    def tell(self, *told: Committed | None) -> None:
         """To be called in a write's `after`."""
         for one in told:
             if one is not None:

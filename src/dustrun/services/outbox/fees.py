@@ -55,7 +55,7 @@ class SpendChain(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FeeRequest:
     """Who wants to send what: with a gas limit and a ceiling of bids when they are set, and what the sender has
     promised for what it signed before."""
 
@@ -92,7 +92,7 @@ class Priced:
         return self.intent.value_units + self.request.gas_units
 
 
-async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failure:
+async def price(chain: SpendChain, wish: FeeRequest, max_rise: int) -> Priced | Failure:
     """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
     simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
     intent = wish.intent
@@ -113,7 +113,7 @@ async def price(chain: SpendChain, wish: Wish, max_rise: int) -> Priced | Failur
     return await _shortfall(chain, wish, priced) or priced
 
 
-async def _gas_limit(chain: SpendChain, wish: Wish) -> int | Failure:
+async def _gas_limit(chain: SpendChain, wish: FeeRequest) -> int | Failure:
     """The limit that is set, when the transaction succeeds with it, or one by the estimate.
 
     What a contract does may depend on the gas that it gets, so the limit that is set is what it is tried with. Only
@@ -132,7 +132,7 @@ async def _gas_limit(chain: SpendChain, wish: Wish) -> int | Failure:
     return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, and may use {limit}.")
 
 
-async def _estimate(chain: SpendChain, wish: Wish, limit: int | None) -> int | Failure:
+async def _estimate(chain: SpendChain, wish: FeeRequest, limit: int | None) -> int | Failure:
     """The gas that it takes with that limit, or why it does not succeed."""
     intent = wish.intent
     try:
@@ -152,7 +152,7 @@ def _failure_of(error: DustrunError, intent: Intent) -> Failure:
     return Failure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
 
 
-async def _shortfall(chain: SpendChain, wish: Wish, priced: Priced) -> Failure | None:
+async def _shortfall(chain: SpendChain, wish: FeeRequest, priced: Priced) -> Failure | None:
     """Whether the sender has too little for it, besides what it has signed for already."""
     balance, promised = await chain.balance(wish.sender), wish.promised_units
     if balance >= priced.most_units + promised:

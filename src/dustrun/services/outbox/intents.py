@@ -12,8 +12,8 @@ from dustrun.core.money.transaction_state import TxState, intent_key
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Invalid, NotFound, Refused
 from dustrun.services.outbox import events, spend_status
-from dustrun.services.outbox.events import Step, Told
-from dustrun.services.outbox.spend_request import Order
+from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.spend_request import SpendRequest
 from dustrun.services.outbox.spend_status import Stored
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
@@ -40,14 +40,16 @@ def check(spend: Spend) -> None:
         known.add(intent.item)
 
 
-def plan(tx: Tx, order: Order, spend: Spend, confirmations_of: ConfirmationsOf) -> tuple[Stored, list[Told | None]]:
+def plan(
+    tx: Tx, order: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
+) -> tuple[Stored, list[Committed | None]]:
     """The stored wishes of a node: those that it has, when they have not come to nothing, else these."""
     stored = spend_status.load_of(tx, order)
     if stored is not None and not stored.came_to_nothing:
         return _taken_over(tx, order, stored), []
     generation = stored.spend.generation + 1 if stored is not None else 1
     wallet = get_wallet(tx, order)
-    told: list[Told | None] = []
+    told: list[Committed | None] = []
     paid = {row.item: row.id for row in _all_of(tx, order) if row.state == TxState.FINAL}
     signed = {row.item: row.id for row in _signed_of(tx, order)}
     transactions = []
@@ -77,7 +79,7 @@ def plan(tx: Tx, order: Order, spend: Spend, confirmations_of: ConfirmationsOf) 
     return found_all, told
 
 
-def get_wallet(tx: Tx, order: Order) -> WalletRow:
+def get_wallet(tx: Tx, order: SpendRequest) -> WalletRow:
     """The wallet that spends; raises `NotFound` or `Refused` for one that cannot sign."""
     wallet = wallet_rows.find(tx, order.org_id, order.wallet_id)
     if wallet is None:
@@ -88,16 +90,16 @@ def get_wallet(tx: Tx, order: Order) -> WalletRow:
     return wallet
 
 
-def _all_of(tx: Tx, order: Order) -> Sequence[TransactionRow]:
+def _all_of(tx: Tx, order: SpendRequest) -> Sequence[TransactionRow]:
     return rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
 
 
-def _signed_of(tx: Tx, order: Order) -> Sequence[SignatureRow]:
+def _signed_of(tx: Tx, order: SpendRequest) -> Sequence[SignatureRow]:
     found = signature_rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
     return [row for row in found if row.state == "signed"]
 
 
-def _taken_over(tx: Tx, order: Order, stored: Stored) -> Stored:
+def _taken_over(tx: Tx, order: SpendRequest, stored: Stored) -> Stored:
     """What an earlier run of the retry chain left unsigned goes on in this one."""
     if all(row.run_pk == order.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
         row.run_pk == order.run_pk or row.state != "planned" for row in stored.signatures
@@ -119,7 +121,9 @@ def _taken_over(tx: Tx, order: Order, stored: Stored) -> Stored:
     return found
 
 
-def _new_row(order: Order, intent: Intent, wallet: WalletRow, generation: int, confirmations: int) -> TransactionRow:
+def _new_row(
+    order: SpendRequest, intent: Intent, wallet: WalletRow, generation: int, confirmations: int
+) -> TransactionRow:
     now = clock.now_ms()
     own_price = order.max_price_of(intent.item)
     return TransactionRow(
@@ -148,7 +152,7 @@ def _new_row(order: Order, intent: Intent, wallet: WalletRow, generation: int, c
     )
 
 
-def _add_signature(tx: Tx, order: Order, wish: SignRequest, generation: int) -> str:
+def _add_signature(tx: Tx, order: SpendRequest, wish: SignRequest, generation: int) -> str:
     row = SignatureRow(
         id=ids.new_id("sig"),
         org_id=order.org_id,

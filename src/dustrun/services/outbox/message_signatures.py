@@ -13,9 +13,9 @@ from dustrun.core.money.intent import SignRequest
 from dustrun.core.money.policy import Allow, Ask, Deny, Request
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.outbox import events, policy_check, spend_status
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
-from dustrun.services.outbox.spend_request import Failure, Order
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.spend_request import Failure, SpendRequest
 from dustrun.services.outbox.spend_status import error_json, request_of
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget
@@ -29,7 +29,7 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.secrets.vault import Vault
 
 
-async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow) -> None:
+async def sign(parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned wish, when policy lets it; the verdict and the signature are on disk together."""
     wish = request_of(row)
     values = await parts.spending.values_of([Request.of_signature(wish)])
@@ -42,7 +42,7 @@ async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow)
         signature = await signer.sign_typed_data(_document(wish.payload))
     await parts.vault.prepare()
 
-    def unit(tx: Tx) -> Told | None:
+    def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != order.run_pk or not run_rows.goes_on(tx, order.run_pk):
             return None
@@ -57,15 +57,17 @@ async def sign(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow)
         return _tell(tx, found, wish, Step("signed", {}))
 
     parts.on_step("signing a message")
-    await parts.writer.write(unit, parts.teller.tell)
+    await parts.writer.write(unit, parts.publisher.tell)
 
 
-async def _is_allowed(parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow, values: Values) -> bool:
+async def _is_allowed(
+    parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+) -> bool:
     """Whether it goes on to be signed: no signer is asked for what policy denies, or asks a person about."""
     if await policy_check.may_allow(parts, row.wallet_id, Request.of_signature(request_of(row)), values):
         return True
 
-    def unit(tx: Tx) -> Told | None:
+    def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != order.run_pk:
             return None
@@ -75,15 +77,15 @@ async def _is_allowed(parts: Parts, order: Order, row: SignatureRow, wallet: Wal
         return told
 
     try:
-        await parts.writer.write(unit, parts.teller.tell)
+        await parts.writer.write(unit, parts.publisher.tell)
     except policy_check.Undone:
         return True
     return False
 
 
 def _decide(
-    tx: Tx, parts: Parts, order: Order, row: SignatureRow, wallet: WalletRow, values: Values
-) -> tuple[Allow | None, Told | None]:
+    tx: Tx, parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+) -> tuple[Allow | None, Committed | None]:
     wish = request_of(row)
     verdict = policy_check.judge(
         tx,
@@ -124,7 +126,7 @@ def open_all(tx: Tx, vault: Vault, stored: spend_status.Stored) -> dict[str, str
     return {row.item: rows.opened(tx, vault, row) for row in stored.signatures if row.sealed is not None}
 
 
-def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Told | None:
+def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
     """Nothing is signed, for good."""
     now = clock.now_ms()
     rows.save(tx, replace(row, state="refused", error=dumps_text(error_json(failure)), finished_at=now))
@@ -144,7 +146,9 @@ def _is_approved(tx: Tx, row: SignatureRow, wish: SignRequest, wallet: WalletRow
     return asked is not None and asked.status == APPROVED and asked.binding == _binding(wish, wallet)
 
 
-def _ask(tx: Tx, order: Order, row: SignatureRow, wish: SignRequest, wallet: WalletRow, verdict: Ask) -> Told | None:
+def _ask(
+    tx: Tx, order: SpendRequest, row: SignatureRow, wish: SignRequest, wallet: WalletRow, verdict: Ask
+) -> Committed | None:
     why = " ".join(reason.message for reason in verdict.reasons)
     message = f"{wish.about} (a signature of {wallet.address}). {policy_check.tell_movements(wish.movements)}{why}"
     question = policy_check.question_of(order, row.id, _binding(wish, wallet), message, clock.now_ms())
@@ -153,6 +157,6 @@ def _ask(tx: Tx, order: Order, row: SignatureRow, wish: SignRequest, wallet: Wal
     return _tell(tx, row, wish, Step("asked", {"approvalId": question.id, "message": message}))
 
 
-def _tell(tx: Tx, row: SignatureRow, wish: SignRequest, step: Step) -> Told | None:
+def _tell(tx: Tx, row: SignatureRow, wish: SignRequest, step: Step) -> Committed | None:
     about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": wish.about}
     return events.write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, [step], wakes=False)

@@ -10,7 +10,7 @@ from dustrun.core.money.policy import Deny, Request
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.outbox import broadcast, policy_check, receipts
-from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.replacement import sign
 from dustrun.services.outbox.sender_queue import new_attempt
 from dustrun.services.outbox.spend_status import intent_of
@@ -23,7 +23,7 @@ from dustrun.wallets.signer import UnsignedTransaction
 _logger = log.get(__name__)
 
 
-async def fill(parts: Parts, chain: LiveChain, behind: TransactionRow, nonce: int) -> bool:
+async def fill(parts: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int) -> bool:
     """Fills one gap in front of a transaction; False when there is none any more."""
     if await chain.nonce(behind.sender, "pending") > nonce:
         return False  # it waits in somebody's pool after all
@@ -74,7 +74,7 @@ async def fill(parts: Parts, chain: LiveChain, behind: TransactionRow, nonce: in
     written = await parts.writer.write(unit)
     if denied:
         reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
-        await parts.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), parts.teller.tell)
+        await parts.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), parts.publisher.tell)
     if written is None:
         return False
     _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)

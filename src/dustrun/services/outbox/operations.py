@@ -14,7 +14,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.outbox import broadcast, events, policy_check, replacement, restore_hold
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.outbox import Transactions
 from dustrun.services.outbox.receipts import CANCELLED
 from dustrun.services.outbox.replacement import AtCeiling, Kind, Replaced, Replacement
@@ -59,7 +59,7 @@ class Opened:
     signature: str | None
 
 
-class Desk:
+class Operations:
     """The use cases of transactions."""
 
     def __init__(self, ledger: Transactions) -> None:
@@ -156,7 +156,7 @@ class Desk:
         if state not in (TxState.PLANNED, TxState.DISPLACED):
             raise _not_open(detail.row, "it cannot be cancelled any more")
 
-        told: list[Told | None] = []
+        told: list[Committed | None] = []
 
         def unit(tx: Tx) -> Detail:
             row = _get(tx, principal, transaction_id)
@@ -169,7 +169,7 @@ class Desk:
             audit.record(tx, principal, "transaction.cancel", row.id, was=row.state)
             return Detail(rows.get(tx, row.id), detail.attempts)
 
-        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.teller.tell(*told))
+        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
 
     async def _look(self, detail: Detail) -> None:
         """Before a displaced transaction is given up: raises `Conflict` when it was paid after all."""
@@ -183,7 +183,7 @@ class Desk:
         if isinstance(signed, AtCeiling):
             raise Conflict(signed.message, code=Code.TRANSACTION_AT_CEILING)
         new: Replacement = signed
-        told: list[Told | None] = []
+        told: list[Committed | None] = []
 
         def unit(tx: Tx) -> Detail:
             found, one = replacement.write_replacement(tx, self._parts, new)
@@ -196,7 +196,7 @@ class Desk:
             audit.record(tx, principal, f"transaction.{verb}", found.row.id, hash=found.attempt.hash)
             return Detail(found.row, rows.list_attempts(tx, found.row.id))
 
-        done = await idempotency.write(self._parts.writer, unit, lambda _: self._parts.teller.tell(*told))
+        done = await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
         self.ledger.followers.poke(done.row.chain_id)
         await broadcast.send(self._parts, done.row, done.attempts[-1])
         return done
@@ -204,7 +204,7 @@ class Desk:
     async def release(self, principal: Principal, wallet_id: str, chain_id: int) -> dict[str, Any]:
         """A person says that a wallet's spends on a chain go on after a restore."""
 
-        told: list[Told | None] = []
+        told: list[Committed | None] = []
 
         def unit(tx: Tx) -> dict[str, Any]:
             wallet = wallet_rows.find(tx, principal.org_id, wallet_id)
@@ -214,7 +214,7 @@ class Desk:
             audit.record(tx, principal, "wallet.release", wallet_id, chainId=chain_id)
             return {"walletId": wallet_id, "chainId": chain_id, "released": len(told)}
 
-        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.teller.tell(*told))
+        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
 
 
 def _reaches(principal: Principal, row: TransactionRow) -> bool:
@@ -236,7 +236,7 @@ def _not_open(row: TransactionRow, why: str) -> Conflict:
     return Conflict(f'The transaction is "{row.state}": {why}.', code=Code.TRANSACTION_NOT_OPEN)
 
 
-def _give_up_displaced(tx: Tx, row: TransactionRow) -> Told | None:
+def _give_up_displaced(tx: Tx, row: TransactionRow) -> Committed | None:
     """What was reserved for it counts as spent: nobody knows what the other transaction did."""
     now = clock.now_ms()
     error = error_json(Failure(CANCELLED, _GIVEN_UP, retryable=True))

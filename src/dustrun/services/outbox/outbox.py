@@ -20,13 +20,13 @@ from dustrun.services.outbox import (
     restore_hold,
     spend_status,
 )
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.sender_queue import Lane
-from dustrun.services.outbox.spend_request import Failure, Order, Stand
+from dustrun.services.outbox.sender_queue import SenderQueue
+from dustrun.services.outbox.spend_request import Failure, SpendRequest, SpendStatus
 from dustrun.services.outbox.spend_status import Stored
-from dustrun.services.outbox.tracker import Followers
+from dustrun.services.outbox.tracker import Trackers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
@@ -42,10 +42,10 @@ _RUN_CANCELLED = "The run was cancelled before it was signed."
 class Transactions:
     """The one writer of every nonce of this server's wallets."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: OutboxDeps) -> None:
         self.parts = parts
-        self.followers = Followers(parts)
-        self._lanes: dict[tuple[int, str], Lane] = {}
+        self.followers = Trackers(parts)
+        self._lanes: dict[tuple[int, str], SenderQueue] = {}
 
     async def start(self) -> None:
         """Recovers what an earlier life signed, and follows it."""
@@ -59,22 +59,22 @@ class Transactions:
 
     # --- what the engine calls ---
 
-    async def plan(self, order: Order, spend: Spend) -> Stand:
+    async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
         """Stores the wishes of a node, nothing signed; those that it has win while they have not come to nothing."""
         intents.check(spend)
         needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
 
-        def unit(tx: Tx) -> tuple[Stored, list[Told | None]]:
+        def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             return intents.plan(tx, order, spend, needed.__getitem__)
 
-        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.teller.tell(*done[1]))
+        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.publisher.tell(*done[1]))
         self.parts.on_step("planned")
         return await self._stand(stored)
 
     def _confirmations(self, chain_id: int) -> int:
         return self.parts.chains.get(chain_id).network.confirmations
 
-    async def find(self, order: Order) -> Stand | None:
+    async def find(self, order: SpendRequest) -> SpendStatus | None:
         """How the node's newest wishes stand; None when it has none, or only those of an earlier run of the retry
         chain that came to nothing."""
         stored = await self._load(order)
@@ -82,7 +82,7 @@ class Transactions:
             return None
         return await self._stand(stored)
 
-    async def advance(self, order: Order) -> Stand:
+    async def advance(self, order: SpendRequest) -> SpendStatus:
         """Signs and sends what can be, and says how all stands."""
         stored = await self._load(order)
         assert stored is not None, "a node's wishes are planned before they are advanced"
@@ -105,7 +105,7 @@ class Transactions:
             return replace(stand, until=stand.until or clock.now_ms() + _AGAIN_MS)
         return stand
 
-    async def abandon(self, order: Order) -> Stand | None:
+    async def abandon(self, order: SpendRequest) -> SpendStatus | None:
         """Signs nothing, and gives up what is not signed yet; what is signed is followed to its end."""
         stored = await self._load(order)
         if stored is None:
@@ -113,7 +113,7 @@ class Transactions:
         stored = await self._change(order, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
         return await self._stand(stored)
 
-    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Told | None]:
+    def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
         """In the unit that ends a run: what it has not signed is given up, and no question about it stays open."""
         planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
         told = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
@@ -122,22 +122,22 @@ class Transactions:
             message_signatures.refuse(tx, row, why) for row in signature_rows.list_planned_of_run(tx, run_pk)
         ]
 
-    def tell(self, told: list[Told | None]) -> None:
+    def tell(self, told: list[Committed | None]) -> None:
         """Readers of the run hear of it, after the commit."""
-        self.parts.teller.tell(*told)
+        self.parts.publisher.tell(*told)
 
     # --- inside ---
 
-    async def _load(self, order: Order) -> Stored | None:
+    async def _load(self, order: SpendRequest) -> Stored | None:
         return await self.parts.database.read(lambda tx: spend_status.load_of(tx, order))
 
-    async def _stand(self, stored: Stored) -> Stand:
+    async def _stand(self, stored: Stored) -> SpendStatus:
         if stored.signatures:
             plain = await self.parts.database.read(lambda tx: message_signatures.open_all(tx, self.parts.vault, stored))
             stored = replace(stored, plain=plain)
         return spend_status.stand_of(stored)
 
-    async def _push_all(self, order: Order, stored: Stored) -> Failure | None:
+    async def _push_all(self, order: SpendRequest, stored: Stored) -> Failure | None:
         """One step of every wish that can go on; the last failure that may pass."""
         if stored.came_to_nothing or _has_failed(stored):
             return None
@@ -159,7 +159,7 @@ class Transactions:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
         return None
 
-    async def _prepare(self, order: Order, row: TransactionRow) -> Ready | None:
+    async def _prepare(self, order: SpendRequest, row: TransactionRow) -> Ready | None:
         """Everything that is asked of a wish before it is signed; None when it is not to be signed now."""
         parts = self.parts
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
@@ -179,15 +179,15 @@ class Transactions:
             ready = await preflight.prepare(parts, row, chain)
         if isinstance(ready, Failure):
             failure = ready
-            await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.teller.tell)
+            await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.publisher.tell)
             return None
         assert not isinstance(looked, Failure)
         return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(parts, order, ready) else None
 
-    async def _sign(self, order: Order, ready: Ready, wallet: WalletRow) -> None:
+    async def _sign(self, order: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
         """Through the lane, then the broadcast."""
         parts, row = self.parts, ready.row
-        lane = self._lanes.setdefault((row.chain_id, row.sender), Lane(parts, row.chain_id, row.sender))
+        lane = self._lanes.setdefault((row.chain_id, row.sender), SenderQueue(parts, row.chain_id, row.sender))
         written = await lane.push(order, ready, wallet)
         if written is not None:
             self.followers.poke(row.chain_id)
@@ -200,22 +200,22 @@ class Transactions:
             return not standing
         failure = standing
 
-        def unit(tx: Tx) -> Told | None:
+        def unit(tx: Tx) -> Committed | None:
             if is_signature:
                 return message_signatures.refuse(tx, signature_rows.get(tx, subject_id), failure)
             return policy_check.refuse(tx, rows.get(tx, subject_id), failure)
 
-        await self.parts.writer.write(unit, self.parts.teller.tell)
+        await self.parts.writer.write(unit, self.parts.publisher.tell)
         return False
 
-    async def _refuse_all(self, order: Order, error: DustrunError) -> Failure:
+    async def _refuse_all(self, order: SpendRequest, error: DustrunError) -> Failure:
         """What cannot be signed at all (no such wallet, a signer that refuses, another chain) fails for good."""
         code = "REFUSED" if isinstance(error, Refused) else error.code.name
         failure = Failure(code, error.message, details=tuple(error.public_details()))
         await self._change(order, lambda row: row.state == TxState.PLANNED, "", failure)
         return failure
 
-    async def _give_up_rest(self, order: Order, stored: Stored) -> Stored:
+    async def _give_up_rest(self, order: SpendRequest, stored: Stored) -> Stored:
         """What is left unsigned of wishes of which one came to nothing."""
         if not _has_failed(stored) or not _has_planned(stored):
             return stored
@@ -223,17 +223,17 @@ class Transactions:
 
     async def _change(
         self,
-        order: Order,
+        order: SpendRequest,
         wanted: Callable[[TransactionRow], bool],
         message: str,
         failure: Failure | None = None,
     ) -> Stored:
         """Gives up, or refuses, the unsigned wishes of a node."""
 
-        def unit(tx: Tx) -> tuple[Stored, list[Told | None]]:
+        def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             stored = spend_status.load_of(tx, order)
             assert stored is not None
-            told: list[Told | None] = []
+            told: list[Committed | None] = []
             for row in stored.transactions:
                 if wanted(row) and row.run_pk == order.run_pk:
                     told.append(
@@ -249,11 +249,11 @@ class Transactions:
             assert found is not None
             return found, told
 
-        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.teller.tell(*done[1]))
+        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.publisher.tell(*done[1]))
         return stored
 
 
-def _refuse(tx: Tx, order: Order, transaction_id: str, failure: Failure) -> Told | None:
+def _refuse(tx: Tx, order: SpendRequest, transaction_id: str, failure: Failure) -> Committed | None:
     row = rows.get(tx, transaction_id)
     if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
         return None

@@ -14,13 +14,13 @@ from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.services.outbox import events
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_request import Failure, Order
+from dustrun.services.outbox.spend_request import Failure, SpendRequest
 from dustrun.services.outbox.spend_status import error_json
 from dustrun.services.runs.approvals import APPROVED
-from dustrun.services.wallets.budget import Spending, Values
+from dustrun.services.wallets.budget import Budget, Values
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
@@ -43,7 +43,7 @@ def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
 
 def judge(
     tx: Tx,
-    spending: Spending,
+    spending: Budget,
     *,
     wallet_id: str,
     request: Request,
@@ -80,7 +80,7 @@ class Undone(Exception):
     """The unit was only to find out; nothing of it is kept."""
 
 
-async def may_allow(parts: Parts, wallet_id: str, request: Request, values: Values) -> bool:
+async def may_allow(parts: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
     """Whether policy would allow it now; asked before a signer is, without reserving anything."""
     now = clock.now_ms()
 
@@ -93,13 +93,13 @@ async def may_allow(parts: Parts, wallet_id: str, request: Request, values: Valu
     return isinstance(await parts.database.read(query), Allow)
 
 
-async def is_allowed(parts: Parts, order: Order, ready: Ready) -> bool:
+async def is_allowed(parts: OutboxDeps, order: SpendRequest, ready: Ready) -> bool:
     """Whether it goes on to be signed. A denial, or a question to a person, is on disk; a permission is decided again
     in the unit that signs."""
     if await may_allow(parts, ready.row.wallet_id, ready.request, ready.values):
         return True
 
-    def unit(tx: Tx) -> Told | None:
+    def unit(tx: Tx) -> Committed | None:
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
             return None
@@ -109,13 +109,13 @@ async def is_allowed(parts: Parts, order: Order, ready: Ready) -> bool:
         return told
 
     try:
-        await parts.writer.write(unit, parts.teller.tell)
+        await parts.writer.write(unit, parts.publisher.tell)
     except Undone:
         return True
     return False
 
 
-def decide(tx: Tx, spending: Spending, order: Order, ready: Ready) -> tuple[Allow | None, Told | None]:
+def decide(tx: Tx, spending: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
     """The verdict on a planned wish: with `Allow` it is reserved; else the denial or the question is written."""
     verdict = judge(
         tx,
@@ -142,7 +142,7 @@ def denial(verdict: Deny) -> Failure:
     return Failure(POLICY, f"The wallet's policy refuses it: {first}{more}", details=details)
 
 
-def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None) -> Told | None:
+def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None) -> Committed | None:
     """Nothing is signed for a planned wish, for good; a question about it is closed."""
     now = clock.now_ms()
     refused = replace(
@@ -159,7 +159,7 @@ def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | Non
     return events.note(tx, refused, Step("refused", {"error": error_json(failure)}))
 
 
-def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Told | None:
+def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Committed | None:
     """A planned wish that will not be signed any more, since the others of its node, or the run, came to nothing."""
     now = clock.now_ms()
     error = error_json(Failure(NOT_SIGNED, message))
@@ -182,7 +182,7 @@ def is_approved(tx: Tx, ready: Ready) -> bool:
     return asked is not None and asked.status == APPROVED and asked.binding == _binding(ready)
 
 
-def ask(tx: Tx, order: Order, ready: Ready, verdict: Ask) -> Told | None:
+def ask(tx: Tx, order: SpendRequest, ready: Ready, verdict: Ask) -> Committed | None:
     """Asks a person; the ceiling of its fee is fixed with it. Nothing is signed."""
     now = clock.now_ms()
     fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
@@ -194,7 +194,7 @@ def ask(tx: Tx, order: Order, ready: Ready, verdict: Ask) -> Told | None:
     return events.note(tx, asking, Step("asked", {"approvalId": question.id, "message": question.message}))
 
 
-def question_of(order: Order, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
+def question_of(order: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
     """The question whether exactly this may be signed."""
     digest = hashlib.sha256(f"{subject_id}\n{binding}\n{order.run_pk}".encode()).hexdigest()
     return ApprovalRow(

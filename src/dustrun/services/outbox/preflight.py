@@ -8,8 +8,8 @@ from dustrun.chain.evm import LiveChain
 from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Request
 from dustrun.sdk.chain import Fees
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, Priced, Wish, price
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, FeeRequest, Priced, price
 from dustrun.services.outbox.spend_request import Failure
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.wallets.budget import Values
@@ -65,11 +65,11 @@ class Ready:
         return self.gas_limit * self.max_price_units
 
 
-async def prepare(parts: Parts, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
+async def prepare(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
     """What is to be signed for a planned wish, or why it will not be; raises `Temporary` when nobody answers."""
     await chain.verify()
     promised = await parts.database.read(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
-    wish = Wish(
+    wish = FeeRequest(
         row.sender,
         intent_of(row),
         gas_limit=row.gas_limit,

@@ -11,7 +11,7 @@ from dustrun.core.money.receipts import show_receipt
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.services.outbox import events
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_request import Failure
 from dustrun.services.outbox.spend_status import error_json
 from dustrun.services.wallets import budget
@@ -23,7 +23,7 @@ REVERTED, CANCELLED, DISPLACED = "REVERTED", "CANCELLED", "NONCE_DISPLACED"
 _BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
 
 
-def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Told | None:
+def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | None:
     """An attempt has a receipt, or one in another block than it had."""
     row = rows.get(tx, transaction_id)
     if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
@@ -56,7 +56,7 @@ def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
     }
 
 
-def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | None) -> Told | None:
+def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | None) -> Committed | None:
     """The mined attempt lies deep enough in the canonical chain: this is how it ended, for good."""
     row = rows.get(tx, transaction_id)
     if row.state != TxState.MINED or row.block_hash != block_hash or row.receipt is None:
@@ -90,13 +90,13 @@ def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | No
 
 def _end(
     tx: Tx, row: TransactionRow, state: TxState, failure: Failure, fee: int, shown: dict[str, object]
-) -> Told | None:
+) -> Committed | None:
     rows.save(tx, replace(row, state=state, error=dumps_text(error_json(failure))))
     budget.release(tx, row.id, fee_units=fee, at_ms=clock.now_ms())
     return events.note(tx, row, Step(state, {**shown, "error": error_json(failure)}), wakes=True)
 
 
-def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Told | None:
+def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | None:
     """The block of its receipt is no longer part of the chain, and no attempt has another one: its bytes are sent
     again. What it reserved stays reserved."""
     row = rows.get(tx, transaction_id)
@@ -117,7 +117,7 @@ def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Told | None:
     return events.note(tx, changed, Step("reorged", {"blockHash": block_hash}), wakes=True)
 
 
-def note_displaced(tx: Tx, transaction_id: str) -> Told | None:
+def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
     """Its nonce is used for good, and by none of its attempts: somebody else has the key, or the endpoint does not
     tell everything. Signing anew could pay twice, so a person decides."""
     row = rows.get(tx, transaction_id)
@@ -135,7 +135,7 @@ def note_displaced(tx: Tx, transaction_id: str) -> Told | None:
     return events.note(tx, changed, Step("displaced", {"error": error}), wakes=True)
 
 
-def note_delay(tx: Tx, transaction_id: str, reason: str) -> Told | None:
+def note_delay(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
     """Why it does not go on, for people."""
     row = rows.get(tx, transaction_id)
     if row.state not in (TxState.SIGNED, TxState.SENT) or row.refusal == reason:

@@ -11,8 +11,8 @@ from dustrun.core.money.policy import Deny, Request
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState, next_bid
 from dustrun.sdk.chain import Fees
 from dustrun.services.outbox import events, policy_check
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.sender_queue import bid_of, new_attempt
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.services.wallets.budget import Values
@@ -57,7 +57,7 @@ class Replacement:
 
 
 async def replace_attempt(
-    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind
+    parts: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind
 ) -> Replaced | AtCeiling | None:
     """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile."""
     signed = await sign_replacement(parts, row, last, kind)
@@ -65,14 +65,14 @@ async def replace_attempt(
         return signed
     parts.on_step("replacing")
     found, _ = await parts.writer.write(
-        lambda tx: write_replacement(tx, parts, signed), lambda done: parts.teller.tell(done[1])
+        lambda tx: write_replacement(tx, parts, signed), lambda done: parts.publisher.tell(done[1])
     )
     parts.on_step("replaced")
     return found
 
 
 async def sign_replacement(
-    parts: Parts, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
+    parts: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
 ) -> Replacement | AtCeiling:
     """A new attempt above the last one. A cancelled transaction stays cancelled: what replaces its attempt cancels
     too. `ceiling` stands in place of what the transaction may bid at most."""
@@ -96,7 +96,9 @@ async def sign_replacement(
     return Replacement(row, last, kind, unsigned, signed, request, await parts.spending.values_of([request]), ceiling)
 
 
-def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced | AtCeiling | None, Told | None]:
+def write_replacement(
+    tx: Tx, parts: OutboxDeps, new: Replacement
+) -> tuple[Replaced | AtCeiling | None, Committed | None]:
     """Writes a new attempt, when the transaction is as it was and policy lets it bid so much."""
     row = rows.get(tx, new.row.id)
     attempts = rows.list_attempts(tx, row.id)
@@ -132,7 +134,7 @@ def write_replacement(tx: Tx, parts: Parts, new: Replacement) -> tuple[Replaced 
     return Replaced(changed, attempt), events.note(tx, changed, step)
 
 
-async def sign(parts: Parts, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
+async def sign(parts: OutboxDeps, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
     """Signs with a wallet's key; an archived wallet still signs for the nonces that it has begun."""
     held = replace(wallet, archived_at=None)
     return await parts.signers.signer_of(held).sign_transaction(unsigned)

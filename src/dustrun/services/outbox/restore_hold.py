@@ -13,8 +13,8 @@ from dustrun import clock, log
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import Refused
 from dustrun.services.outbox import events
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.storage.db import store_facts as facts
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -66,7 +66,7 @@ def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -
     return _restore_of(tx, chain_id, sender) is not None and _is_of_backup(tx, run_pk)
 
 
-async def check(parts: Parts, row: TransactionRow) -> bool:
+async def check(parts: OutboxDeps, row: TransactionRow) -> bool:
     """Whether a planned wish may be signed; when not, why is on disk and told."""
     chain_id, sender = row.chain_id, row.sender
     restored = await parts.database.read(lambda tx: _restore_of(tx, chain_id, sender))
@@ -79,11 +79,11 @@ async def check(parts: Parts, row: TransactionRow) -> bool:
         if found is None:
             return True
         reason = found
-    await parts.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), parts.teller.tell)
+    await parts.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), parts.publisher.tell)
     return False
 
 
-async def _is_behind(parts: Parts, chain_id: int, sender: str, restored: str) -> str | None:
+async def _is_behind(parts: OutboxDeps, chain_id: int, sender: str, restored: str) -> str | None:
     """Why a spend that began after the restore has to wait; None when the chain is, or was, as the store expects."""
     seen = _seen_name(chain_id, sender)
     if await parts.database.read(lambda tx: facts.find(tx, seen)) == restored:
@@ -104,7 +104,7 @@ async def _is_behind(parts: Parts, chain_id: int, sender: str, restored: str) ->
     return "The store comes from a backup or a copy: what was signed before has to reach the chain first."
 
 
-async def check_signature(parts: Parts, row: SignatureRow, sender: str) -> None:
+async def check_signature(parts: OutboxDeps, row: SignatureRow, sender: str) -> None:
     """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
     if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
         raise Refused(
@@ -113,7 +113,7 @@ async def check_signature(parts: Parts, row: SignatureRow, sender: str) -> None:
         )
 
 
-async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
+async def why_not_raised(parts: OutboxDeps, row: TransactionRow) -> str | None:
     """Why the bid of a signed transaction is not raised by itself: a person may have cancelled it after the backup, and
     a higher bid would win over the cancel."""
     if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
@@ -124,7 +124,7 @@ async def why_not_raised(parts: Parts, row: TransactionRow) -> str | None:
     return None
 
 
-def note(tx: Tx, row: TransactionRow, reason: str) -> Told | None:
+def note(tx: Tx, row: TransactionRow, reason: str) -> Committed | None:
     """Why a planned wish is not signed now, for people."""
     if row.refusal == reason:
         return None
@@ -133,7 +133,7 @@ def note(tx: Tx, row: TransactionRow, reason: str) -> Told | None:
     return events.note(tx, held, Step("held", {"reason": reason}))
 
 
-def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Told | None]:
+def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed | None]:
     """A person says that a sender's spends may go on; wakes the nodes that wait for it."""
     restored = facts.find(tx, RESTORED)
     if restored is not None:

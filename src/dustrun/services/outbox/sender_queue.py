@@ -17,10 +17,10 @@ from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.outbox import allowances, events, policy_check
-from dustrun.services.outbox.deps import Parts
-from dustrun.services.outbox.events import Step, Told
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_request import Order
+from dustrun.services.outbox.spend_request import SpendRequest
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
@@ -39,7 +39,7 @@ class NonceMoved(Exception):
 class Waiter:
     """A wish in the lane; the future holds its row and attempt, or None when nothing was signed."""
 
-    order: Order
+    order: SpendRequest
     ready: Ready
     wallet: WalletRow
     future: asyncio.Future[tuple[TransactionRow, AttemptRow] | None]
@@ -54,20 +54,22 @@ class Signed:
     signed: SignedTransaction
 
 
-Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Told | None]
+Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Committed | None]
 
 
-class Lane:
+class SenderQueue:
     """What one sender signs on one chain, one batch after the other."""
 
-    def __init__(self, parts: Parts, chain_id: int, sender: str) -> None:
+    def __init__(self, parts: OutboxDeps, chain_id: int, sender: str) -> None:
         self._parts = parts
         self._chain_id = chain_id
         self._sender = sender
         self._queue: deque[Waiter] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def push(self, order: Order, ready: Ready, wallet: WalletRow) -> tuple[TransactionRow, AttemptRow] | None:
+    async def push(
+        self, order: SpendRequest, ready: Ready, wallet: WalletRow
+    ) -> tuple[TransactionRow, AttemptRow] | None:
         """Signs and commits; None when policy denied it or asks a person, which is on disk then, or when it is no
         longer a planned wish. Raises `Temporary` when nothing was signed."""
         future = asyncio.get_running_loop().create_future()
@@ -132,7 +134,7 @@ class Lane:
             return None
 
     def _tell(self, outcome: Outcome) -> None:
-        self._parts.teller.tell(outcome[1])
+        self._parts.publisher.tell(outcome[1])
 
     def _unit(self, one: Signed, floor: int) -> Callable[[Tx], Outcome]:
         def unit(tx: Tx) -> Outcome:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dustrun import clock
 from dustrun.core.money.policy import Counted, Request, Verdict
 from dustrun.services.outbox.policy_check import policy_of
-from dustrun.services.wallets.budget import Earlier, Spending
+from dustrun.services.wallets.budget import Budget, Earlier
 from dustrun.storage.db.database import Database
 
 
 class SimulatedPolicy:
     """Judges simulated spends."""
 
-    def __init__(self, database: Database, spending: Spending) -> None:
+    def __init__(self, database: Database, spending: Budget) -> None:
         self._database = database
         self._spending = spending
 

@@ -15,7 +15,7 @@ WaitsFor = Literal["receipts", "approval", "release"]
 
 
 @dataclass(frozen=True, slots=True)
-class ItemOrder:
+class ItemRequest:
     """What the node says of one of its wishes alone."""
 
     confirmations: int | None = None
@@ -23,7 +23,7 @@ class ItemOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class SpendRequest:
     """Who spends: the node of a run. `key_id` is the API key that started the run, `confirmations` the node's own
     number, else the chain's counts; `max_price_units` is the most that it bids for one unit of gas."""
 
@@ -39,7 +39,7 @@ class Order:
     key_id: str
     confirmations: int | None = None
     max_price_units: int | None = None
-    items: Mapping[str, ItemOrder] = field(default_factory=dict)
+    items: Mapping[str, ItemRequest] = field(default_factory=dict)
 
     def confirmations_of(self, item: str) -> int | None:
         """The node's own number of confirmations for one wish."""
@@ -63,7 +63,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class SpendStatus:
     """How the wishes of a node stand.
 
     `settled`: all are final and `spent` has what `finish` wants. `open`: something is under way; `waits_for` says
@@ -90,26 +90,26 @@ class Stand:
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class Ledger(Protocol):
+class Outbox(Protocol):
     """What the engine calls."""
 
-    async def plan(self, order: Order, spend: Spend) -> Stand:
+    async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
         """Stores the wishes of a node, nothing signed. When the node has some already that have not come to nothing,
         those win. Raises `Invalid` for wishes that cannot be, `Temporary` when nothing was stored."""
         ...
 
-    async def find(self, order: Order) -> Stand | None:
+    async def find(self, order: SpendRequest) -> SpendStatus | None:
         """How the node's newest wishes stand; None when it has none."""
         ...
 
-    async def advance(self, order: Order) -> Stand:
+    async def advance(self, order: SpendRequest) -> SpendStatus:
         """Signs and sends what can be, and says how all stands. Safe to call at any time and after any crash.
 
         What may help later (no endpoint answers, the store is busy) is a `failed` that is `retryable`, with the code
         `TEMPORARY`: the same wishes go on at the next call."""
         ...
 
-    async def abandon(self, order: Order) -> Stand | None:
+    async def abandon(self, order: SpendRequest) -> SpendStatus | None:
         """As `advance`, for a node that is being cancelled: signs nothing, and gives up what is not signed yet."""
         ...
 

@@ -11,7 +11,7 @@ from dustrun.core.money.intent import Intent, Movement, Receipt, SignRequest, Sp
 from dustrun.core.money.receipts import read_receipt
 from dustrun.core.money.transaction_state import FOLLOWED, NOTHING_CAME, UNSETTLED, TxState
 from dustrun.core.values.exact_json import loads_own
-from dustrun.services.outbox.spend_request import Failure, Order, Stand
+from dustrun.services.outbox.spend_request import Failure, SpendRequest, SpendStatus
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows
@@ -59,7 +59,7 @@ def load(tx: Tx, org_id: str, root_run_id: str, path: str) -> Stored | None:
     return Stored(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
 
 
-def load_of(tx: Tx, order: Order) -> Stored | None:
+def load_of(tx: Tx, order: SpendRequest) -> Stored | None:
     """`load` for the node of an order."""
     return load(tx, order.org_id, order.root_run_id, order.path)
 
@@ -90,9 +90,9 @@ def spend_of(stored: Stored) -> Spend:
     return Spend(intents, signatures, loads_own(stored.spend.notes))
 
 
-def stand_of(stored: Stored) -> Stand:
+def stand_of(stored: Stored) -> SpendStatus:
     """How it stands."""
-    stand = Stand(
+    stand = SpendStatus(
         status="open",
         spend=spend_of(stored),
         generation=stored.spend.generation,

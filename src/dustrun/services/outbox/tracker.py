@@ -22,7 +22,7 @@ from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Block
 from dustrun.services.outbox import broadcast, nonce_gap, replacement, restore_hold
 from dustrun.services.outbox import receipts as receipt_notes
-from dustrun.services.outbox.deps import Parts
+from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.replacement import AtCeiling, Replaced
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.storage.money import transactions as rows
@@ -40,7 +40,7 @@ _UNHEARD = ("not-sent", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class Tracked:
     """One transaction with its attempts, oldest first."""
 
     row: TransactionRow
@@ -65,10 +65,10 @@ class Suspicion:
     heads: set[str] = field(default_factory=set)
 
 
-class Follower:
+class Tracker:
     """The loop of one chain."""
 
-    def __init__(self, parts: Parts, chain_id: int) -> None:
+    def __init__(self, parts: OutboxDeps, chain_id: int) -> None:
         self._parts = parts
         self._chain_id = chain_id
         self._wake = asyncio.Event()
@@ -141,15 +141,15 @@ class Follower:
             self._is_first = False
             return bool(followed)
 
-    async def _load(self) -> list[Followed]:
+    async def _load(self) -> list[Tracked]:
         found = await self._parts.database.read(
             lambda tx: (rows.list_followed(tx, self._chain_id), rows.list_followed_attempts(tx, self._chain_id))
         )
-        return [Followed(row, found[1][row.id]) for row in found[0]]
+        return [Tracked(row, found[1][row.id]) for row in found[0]]
 
     # --- what the chain says ---
 
-    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Followed]) -> None:
+    async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Tracked]) -> None:
         """Those that have a receipt, once at each head: final when it is deep enough in the canonical chain; else, when
         its block is no longer part of it, another receipt or none."""
         if head.hash != self._head:
@@ -169,7 +169,7 @@ class Follower:
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost}
 
-    async def _finish(self, chain: LiveChain, one: Followed) -> None:
+    async def _finish(self, chain: LiveChain, one: Tracked) -> None:
         row = one.row
         assert row.receipt is not None
         assert row.block_hash is not None
@@ -178,10 +178,10 @@ class Follower:
             revert = await chain.explain(row.hash, intent_of(row).errors)
         block_hash = row.block_hash
         await self._parts.writer.write(
-            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._parts.teller.tell
+            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._parts.publisher.tell
         )
 
-    async def _look_again(self, chain: LiveChain, lost: Sequence[Followed]) -> None:
+    async def _look_again(self, chain: LiveChain, lost: Sequence[Tracked]) -> None:
         if not lost:
             return
         receipts = await self._receipts(chain, lost)
@@ -194,7 +194,7 @@ class Follower:
             writes.append(self._write_lost(one, receipt))
         await asyncio.gather(*writes)
 
-    async def _write_lost(self, one: Followed, receipt: Receipt | None) -> None:
+    async def _write_lost(self, one: Tracked, receipt: Receipt | None) -> None:
         row = one.row
         assert row.block_hash is not None
         if receipt is not None:
@@ -202,10 +202,10 @@ class Follower:
             return
         block_hash = row.block_hash
         await self._parts.writer.write(
-            lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._parts.teller.tell
+            lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._parts.publisher.tell
         )
 
-    async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Followed], used: Mapping[str, int]) -> bool:
+    async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Tracked], used: Mapping[str, int]) -> bool:
         """Those whose nonce is used: which attempt was it. Whether any receipt was found."""
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
@@ -216,10 +216,10 @@ class Follower:
 
     async def _write_mined(self, transaction_id: str, receipt: Receipt) -> None:
         await self._parts.writer.write(
-            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._parts.teller.tell
+            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._parts.publisher.tell
         )
 
-    async def _receipts(self, chain: LiveChain, asked: Sequence[Followed]) -> dict[str, Receipt]:
+    async def _receipts(self, chain: LiveChain, asked: Sequence[Tracked]) -> dict[str, Receipt]:
         """The receipt of whichever attempt has one, by transaction."""
         by_hash = {attempt.hash: one.row.id for one in asked for attempt in one.attempts}
         hashes = list(by_hash)
@@ -232,8 +232,8 @@ class Follower:
         return found
 
     async def _look_for_displaced(
-        self, chain: LiveChain, head: Block, left: Sequence[Followed], used: Mapping[str, int]
-    ) -> list[Followed]:
+        self, chain: LiveChain, head: Block, left: Sequence[Tracked], used: Mapping[str, int]
+    ) -> list[Tracked]:
         """Those whose nonce is used at the depth of their confirmations although no attempt has a receipt. It must
         seem so at two different heads, as an endpoint may lag; the rest."""
         rest = []
@@ -251,12 +251,12 @@ class Follower:
                     await self._displace(one)
         return rest
 
-    async def _displace(self, one: Followed) -> None:
+    async def _displace(self, one: Tracked) -> None:
         row = one.row
         self._suspicions.pop(row.id, None)
         self._has_displaced = True
         _logger.error("a nonce was used by somebody else", transaction_id=row.id, sender=row.sender, nonce=row.nonce)
-        await self._parts.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._parts.teller.tell)
+        await self._parts.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._parts.publisher.tell)
 
     async def _look_at_displaced(self, chain: LiveChain) -> None:
         """What seemed displaced and has a receipt after all goes on: the endpoint did not know then."""
@@ -265,17 +265,17 @@ class Follower:
         self._displaced_at_s = clock.monotonic_s()
         self._has_displaced = False
         found = await self._parts.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
-        displaced = [Followed(row, attempts) for row, attempts in found]
+        displaced = [Tracked(row, attempts) for row, attempts in found]
         self._has_displaced = bool(displaced)
         for name, receipt in (await self._receipts(chain, displaced)).items():
             await self._write_mined(name, receipt)
 
     # --- what is done about it ---
 
-    async def _push(self, chain: LiveChain, left: Sequence[Followed], used: Mapping[str, int]) -> None:
+    async def _push(self, chain: LiveChain, left: Sequence[Tracked], used: Mapping[str, int]) -> None:
         """Sends what is not sent, or not sent lately, and raises the bid of what is stuck: only the lowest open nonce
         of a sender can be, those behind it wait for it."""
-        by_sender: dict[str, list[Followed]] = defaultdict(list)
+        by_sender: dict[str, list[Tracked]] = defaultdict(list)
         for one in left:
             by_sender[one.row.sender].append(one)
         for sender, waiting in by_sender.items():
@@ -288,7 +288,7 @@ class Follower:
             again = [lowest if one.row.id == lowest.row.id else one for one in waiting]
             await self._send([one for one in again if self._is_due(one)])
 
-    def _is_due(self, one: Followed) -> bool:
+    def _is_due(self, one: Tracked) -> bool:
         """Whoever commits an attempt sends it too; what was not tried a moment later was left by a crash."""
         tried, reply = one.newest.tried_at, one.newest.reply or ""
         if self._is_first:
@@ -302,17 +302,17 @@ class Follower:
     def _again_ms(self) -> int:
         return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
 
-    async def _send(self, due: Iterable[Followed]) -> None:
+    async def _send(self, due: Iterable[Tracked]) -> None:
         """In the order of the nonces, some at once."""
         turns = asyncio.Semaphore(_SENDS_AT_ONCE)
 
-        async def one_of(one: Followed) -> None:
+        async def one_of(one: Tracked) -> None:
             async with turns:
                 await broadcast.send(self._parts, one.row, one.newest)
 
         await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
 
-    async def _mend_patiently(self, one: Followed) -> Followed:
+    async def _mend_patiently(self, one: Tracked) -> Tracked:
         """`_mend`; what goes wrong with one sender's signer must not hold up the others."""
         try:
             return await self._mend(one)
@@ -320,12 +320,12 @@ class Follower:
             await self._note_delay(one, f"Its bid could not be raised: {error.message}")
             return one
 
-    async def _note_delay(self, one: Followed, reason: str) -> None:
+    async def _note_delay(self, one: Tracked, reason: str) -> None:
         await self._parts.writer.write(
-            lambda tx: receipt_notes.note_delay(tx, one.row.id, reason), self._parts.teller.tell
+            lambda tx: receipt_notes.note_delay(tx, one.row.id, reason), self._parts.publisher.tell
         )
 
-    async def _mend(self, one: Followed) -> Followed:
+    async def _mend(self, one: Tracked) -> Tracked:
         """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
         last = one.newest
         reply = last.reply or ""
@@ -341,12 +341,12 @@ class Follower:
             return one
         found = await replacement.replace_attempt(self._parts, one.row, last, "replace")
         if isinstance(found, Replaced):
-            return Followed(found.row, [*one.attempts, found.attempt])
+            return Tracked(found.row, [*one.attempts, found.attempt])
         if isinstance(found, AtCeiling):
             await self._note_delay(one, found.message)
         return one
 
-    async def _mend_gap(self, chain: LiveChain, lowest: Followed, used: int) -> None:
+    async def _mend_gap(self, chain: LiveChain, lowest: Tracked, used: int) -> None:
         """Nothing of ours has the next nonce, so all that is behind it would wait for ever: somebody else's pending
         transaction was counted and never came. After a while a transfer of nothing takes its place."""
         place = (lowest.row.sender, used)
@@ -358,16 +358,16 @@ class Follower:
             del self._gaps[place]
 
 
-def _senders(followed: Iterable[Followed]) -> list[str]:
+def _senders(followed: Iterable[Tracked]) -> list[str]:
     return sorted({one.row.sender for one in followed})
 
 
-class Followers:
+class Trackers:
     """The followers of all chains that have something open, each in a task of its own."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: OutboxDeps) -> None:
         self._parts = parts
-        self._followers: dict[int, Follower] = {}
+        self._followers: dict[int, Tracker] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
 
@@ -376,10 +376,10 @@ class Followers:
         for chain_id in await self._parts.database.read(rows.list_followed_chains):
             self.poke(chain_id)
 
-    def of(self, chain_id: int) -> Follower:
+    def of(self, chain_id: int) -> Tracker:
         """The follower of a chain."""
         if chain_id not in self._followers:
-            self._followers[chain_id] = Follower(self._parts, chain_id)
+            self._followers[chain_id] = Tracker(self._parts, chain_id)
         return self._followers[chain_id]
 
     def poke(self, chain_id: int) -> None:

@@ -13,12 +13,12 @@ from dustrun.core.money.movements import Unknown
 from dustrun.core.money.policy.counting import Worth
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.amounts import Asset, format_units
-from dustrun.core.workflow.forecast import Foreseen, Given, find_readers, foresee
+from dustrun.core.workflow.forecast import Forecast, Given, find_readers, foresee
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.sdk import Action, Effect
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, Duster, Entry, Scene, check_scalable
-from dustrun.services.preview.spend_forecast import Outlook, Outlooks, SpendAhead, unknown_in
+from dustrun.services.preview.spend_forecast import ForecastSpend, SpendForecast, SpendForecasts, unknown_in
 from dustrun.services.prices import PriceBook
 
 _BRANCHING = frozenset({"if", "switch", "for-each"})
@@ -49,7 +49,7 @@ class Fee:
 class PlannedSpend:
     """One passage through a node that spends, with the amounts that are known."""
 
-    ahead: SpendAhead
+    ahead: ForecastSpend
     entries: tuple[Entry, ...]
     fee: Fee | None
 
@@ -77,7 +77,7 @@ class Reading:
 class DustPlan:
     """The whole plan; dollars in units of 1e-18."""
 
-    outlook: Outlook
+    outlook: SpendForecast
     dust_usd_units: int
     spend_cap_units: int
     run_cap_units: int
@@ -118,7 +118,7 @@ class _Draft:
         self.unknowns: list[Finding] = []
         self.usd_units = 0
 
-    def note(self, seen: Foreseen, error: DustrunError, field: str | None = None) -> None:
+    def note(self, seen: Forecast, error: DustrunError, field: str | None = None) -> None:
         """An error of one amount: a refusal, or for now unknown."""
         found = Finding(seen.path, seen.node.id, field, error.message, error.code.name)
         if isinstance(error, Invalid | Refused):
@@ -126,7 +126,7 @@ class _Draft:
         else:
             self.unknowns.append(replace(found, code=None))
 
-    def unknown(self, seen: Foreseen, field: str | None, why: str) -> None:
+    def unknown(self, seen: Forecast, field: str | None, why: str) -> None:
         """Something that only the run will tell."""
         self.unknowns.append(Finding(seen.path, seen.node.id, field, why))
 
@@ -134,7 +134,7 @@ class _Draft:
 class DustPlans:
     """Makes plans. It reads chains and prices and changes nothing."""
 
-    def __init__(self, outlooks: Outlooks, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
+    def __init__(self, outlooks: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
         self._outlooks = outlooks
         self._duster = duster
         self._prices = prices
@@ -145,7 +145,7 @@ class DustPlans:
         outlook = await self._outlooks.of_workflow(principal, workflow_id, version)
         return await self.plan_of(principal, outlook, given)
 
-    async def plan_of(self, principal: Principal, outlook: Outlook, given: Given) -> DustPlan:
+    async def plan_of(self, principal: Principal, outlook: SpendForecast, given: Given) -> DustPlan:
         """The plan of what validates."""
         draft = _Draft()
         for ahead in await self._outlooks.spends(principal, outlook, given):
@@ -167,7 +167,7 @@ class DustPlans:
             _conditions(outlook, readers),
         )
 
-    async def _spend(self, draft: _Draft, ahead: SpendAhead) -> None:
+    async def _spend(self, draft: _Draft, ahead: ForecastSpend) -> None:
         seen, node = ahead.seen, ahead.seen.node.node
         if node.dust == "skip":
             draft.skipped.append(seen.path)
@@ -187,7 +187,7 @@ class DustPlans:
         fee = await self._fee(ahead, len(entries)) if entries else None
         draft.spends.append(PlannedSpend(ahead, tuple(entries), fee))
 
-    async def _entries(self, draft: _Draft, ahead: SpendAhead) -> list[Entry]:
+    async def _entries(self, draft: _Draft, ahead: ForecastSpend) -> list[Entry]:
         seen, entries = ahead.seen, list[Entry]()
         if ahead.wallet is None:
             draft.unknown(seen, "connector", ahead.no_wallet or "there is no wallet")
@@ -213,7 +213,7 @@ class DustPlans:
             draft.usd_units += entry.dusted.usd_units or 0
         return entries
 
-    async def _fee(self, ahead: SpendAhead, amounts: int) -> Fee | None:
+    async def _fee(self, ahead: ForecastSpend, amounts: int) -> Fee | None:
         """None when the chain or its coin's price cannot be read: the plan stands without it."""
         spot = ahead.spots[0]
         try:
@@ -226,7 +226,7 @@ class DustPlans:
         return Fee(chain.network.chain_id, gas, units, await usd_of_coin(self._prices, chain.network.chain_id, units))
 
     def _writes(
-        self, draft: _Draft, outlook: Outlook, given: Given, readers: Mapping[str, list[tuple[str, str]]]
+        self, draft: _Draft, outlook: SpendForecast, given: Given, readers: Mapping[str, list[tuple[str, str]]]
     ) -> tuple[Write, ...]:
         nodes = outlook.program.nodes
         wanted = [
@@ -250,7 +250,7 @@ def _unknown_limit(value: Any) -> str | None:
     return value.why if isinstance(value, Unknown) else None
 
 
-def _is_read(action: Action, seen: Foreseen) -> bool:
+def _is_read(action: Action, seen: Forecast) -> bool:
     """Whether the input, as far as it is known, makes it one that only looks."""
     if action.effect_of is None or seen.unknowns:
         return False
@@ -260,7 +260,7 @@ def _is_read(action: Action, seen: Foreseen) -> bool:
         return False
 
 
-def _conditions(outlook: Outlook, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
+def _conditions(outlook: SpendForecast, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
     nodes = outlook.program.nodes
     return tuple(
         Reading(node_id, nodes[node_id].node.type, field, what)

@@ -20,7 +20,7 @@ from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.sdk.chain import Chain, ChainCall, WalletView
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, locate, read_amount
-from dustrun.services.preview.spend_forecast import Outlook, Outlooks, SpendAhead, unknown_in
+from dustrun.services.preview.spend_forecast import ForecastSpend, SpendForecast, SpendForecasts, unknown_in
 from dustrun.services.prices import PriceBook
 
 _BALANCE_OF: Final = "70a08231"
@@ -76,7 +76,7 @@ class Holding:
 class FundNeeds:
     """All needs with what is there; `is_complete` when every balance could be read."""
 
-    outlook: Outlook
+    outlook: SpendForecast
     needs: tuple[tuple[Need, Holding | None], ...]
     is_complete: bool
 
@@ -84,7 +84,7 @@ class FundNeeds:
 class Funds:
     """Compares what workflows take with what wallets have. It reads chains and changes nothing."""
 
-    def __init__(self, outlooks: Outlooks, prices: PriceBook, chain_of: ChainOf) -> None:
+    def __init__(self, outlooks: SpendForecasts, prices: PriceBook, chain_of: ChainOf) -> None:
         self._outlooks = outlooks
         self._prices = prices
         self._chain_of = chain_of
@@ -104,7 +104,7 @@ class Funds:
                 raise Invalid("The address is not valid.", code=Code.BODY_INVALID, details=found) from None
         return await self._analyze(principal, self._outlooks.of_definition(document), default_address)
 
-    async def _analyze(self, principal: Principal, outlook: Outlook, default_address: str | None) -> FundNeeds:
+    async def _analyze(self, principal: Principal, outlook: SpendForecast, default_address: str | None) -> FundNeeds:
         needs: list[Need] = []
         for ahead in await self._outlooks.spends(principal, outlook, Given()):
             if default_address is not None and ahead.seen.node.node.connector is None:
@@ -114,7 +114,7 @@ class Funds:
         pairs = tuple((need, holdings.get(_key(need))) for need in needs)
         return FundNeeds(outlook, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
 
-    async def _needs_of(self, ahead: SpendAhead) -> list[Need]:
+    async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
         """What one passage takes: of each asset that leaves the wallet, and for gas."""
         spots = ahead.spots
         needs = [await self._need(ahead, spot) for spot in spots if spot.movement.direction == "send"]
@@ -129,7 +129,7 @@ class Funds:
             return [*needs, _unresolved(ahead, chain_id.why, "gas")]
         return [*needs, await self._gas(ahead, chain_id, len(spots))]
 
-    async def _need(self, ahead: SpendAhead, spot: Spot) -> Need:
+    async def _need(self, ahead: ForecastSpend, spot: Spot) -> Need:
         if spot.movement.max_in_field is not None:
             spot = _paid_side(ahead, spot)
         why = unknown_in(spot)
@@ -145,7 +145,7 @@ class Funds:
         except DustrunError as error:
             return _unresolved(ahead, error.message)
 
-    async def _gas(self, ahead: SpendAhead, chain_id: Any, amounts: int) -> Need:
+    async def _gas(self, ahead: ForecastSpend, chain_id: Any, amounts: int) -> Need:
         try:
             chain = self._chain_of(int(chain_id))
             coin, fees = await self._coin(chain, Asset(chain.network.chain_id)), await chain.fees()
@@ -202,7 +202,7 @@ async def read_balance(chain: Chain, asset: Asset, holder: str) -> int:
     return int.from_bytes((await chain.call(ChainCall(asset.token, data)))[:32])
 
 
-def _paid_side(ahead: SpendAhead, spot: Spot) -> Spot:
+def _paid_side(ahead: ForecastSpend, spot: Spot) -> Spot:
     """An amount that is wanted is paid for with the asset of the movement that names what is given: at most the limit,
     and without a limit only the quote knows."""
     given: FundsMovement | None = next(
@@ -213,12 +213,12 @@ def _paid_side(ahead: SpendAhead, spot: Spot) -> Spot:
     return replace(spot, movement=given or spot.movement, amount=amount, token=token)
 
 
-def _need(ahead: SpendAhead, source: str, network: Network, coin: Coin) -> Need:
+def _need(ahead: ForecastSpend, source: str, network: Network, coin: Coin) -> Need:
     found = _unresolved(ahead, None, source)
     return replace(found, network=network, coin=coin, why=ahead.no_wallet)
 
 
-def _unresolved(ahead: SpendAhead, why: str | None, source: str = "node") -> Need:
+def _unresolved(ahead: ForecastSpend, why: str | None, source: str = "node") -> Need:
     node = ahead.seen.node
     address = ahead.wallet.address if ahead.wallet is not None else None
     name = node.node.title_override or node.id

@@ -8,20 +8,20 @@ from typing import Any
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.values.exact_json import loads
-from dustrun.core.workflow.forecast import Foreseen, Given, foresee
+from dustrun.core.workflow.forecast import Forecast, Given, foresee
 from dustrun.core.workflow.program import Program
 from dustrun.sdk import Action
 from dustrun.sdk.chain import WalletView
 from dustrun.services.access.principal import Principal
 from dustrun.services.wallets.wallets import Wallets
-from dustrun.services.workflows.compiled import Programs
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.services.workflows.versions import get_version, get_workflow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class SpendForecast:
     """A version that validates, or a definition that is not stored."""
 
     program: Program
@@ -30,10 +30,10 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class SpendAhead:
+class ForecastSpend:
     """One passage through a node that spends. Without a wallet, `no_wallet` says why."""
 
-    seen: Foreseen
+    seen: Forecast
     action: Action
     wallet: WalletView | None
     no_wallet: str | None
@@ -45,16 +45,16 @@ class SpendAhead:
         return [spot for movement in self.action.funds_movement for spot in find_spots(movement, wire)]
 
 
-class Outlooks:
+class SpendForecasts:
     """Finds workflows and what they would spend."""
 
-    def __init__(self, database: Database, programs: Programs, catalog: Catalog, wallets: Wallets) -> None:
+    def __init__(self, database: Database, programs: CompiledWorkflows, catalog: Catalog, wallets: Wallets) -> None:
         self._database = database
         self._programs = programs
         self.catalog = catalog
         self._wallets = wallets
 
-    async def of_workflow(self, principal: Principal, workflow_id: str, version: int | None) -> Outlook:
+    async def of_workflow(self, principal: Principal, workflow_id: str, version: int | None) -> SpendForecast:
         """A version of a workflow: the asked one, else the draft, else the live one. Raises `NotFound`, and `Invalid`
         when it does not validate."""
 
@@ -65,13 +65,13 @@ class Outlooks:
 
         number, text = await self._database.read(query)
         kept = self._programs.find_kept(workflow_id, number) or self._programs.compile(loads(text))
-        return Outlook(kept.runnable(), workflow_id, number)
+        return SpendForecast(kept.runnable(), workflow_id, number)
 
-    def of_definition(self, document: Any) -> Outlook:
+    def of_definition(self, document: Any) -> SpendForecast:
         """A definition that is not stored; raises `Invalid` when it does not validate."""
-        return Outlook(self._programs.compile(document).runnable())
+        return SpendForecast(self._programs.compile(document).runnable())
 
-    async def spends(self, principal: Principal, outlook: Outlook, given: Given) -> list[SpendAhead]:
+    async def spends(self, principal: Principal, outlook: SpendForecast, given: Given) -> list[ForecastSpend]:
         """Every passage through a node that spends, as far as it is known."""
         nodes = outlook.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
@@ -82,7 +82,7 @@ class Outlooks:
             wallet_id = connector.id if connector is not None else None
             if wallet_id not in wallets:
                 wallets[wallet_id] = await self._wallet(principal, wallet_id)
-            found.append(SpendAhead(seen, self.catalog.actions[seen.node.node.type], *wallets[wallet_id]))
+            found.append(ForecastSpend(seen, self.catalog.actions[seen.node.node.type], *wallets[wallet_id]))
         return found
 
     async def _wallet(self, principal: Principal, wallet_id: str | None) -> tuple[WalletView | None, str | None]:

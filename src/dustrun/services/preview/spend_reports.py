@@ -19,7 +19,7 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import ChainCall
-from dustrun.services.outbox.spend_request import Stand
+from dustrun.services.outbox.spend_request import SpendStatus
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -50,7 +50,7 @@ class SpendReports:
             "priceAgeS": settings.warn_price_age_s,
         }
 
-    async def sent(self, stand: Stand) -> Json:
+    async def sent(self, stand: SpendStatus) -> Json:
         """Facts of wishes that came to an end: balances are read around their blocks, events decoded. What an endpoint
         cannot tell is said to be unknown, because a report must not fail."""
         shown, receipts = [dict(transaction) for transaction in stand.transactions], stand.receipts

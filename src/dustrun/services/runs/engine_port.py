@@ -110,7 +110,7 @@ class Engine(Protocol):
         ...
 
     def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
-        """Private keys of a workflow's unfinished runs under a concurrency key, oldest first."""
+        """Row ids of a workflow's unfinished runs under a concurrency key, oldest first."""
         ...
 
     def wake(self, run_pk: int) -> None:

@@ -20,7 +20,7 @@ from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import approvals
 from dustrun.services.runs.engine_port import Engine
-from dustrun.services.runs.resume_links import Links
+from dustrun.services.runs.resume_links import ResumeLinks
 from dustrun.services.runs.runs import Runs
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -47,7 +47,7 @@ class Resumed:
 class Resumes:
     """The use cases of resuming."""
 
-    def __init__(self, database: Database, writer: Writer, runs: Runs, links: Links, engine: Engine) -> None:
+    def __init__(self, database: Database, writer: Writer, runs: Runs, links: ResumeLinks, engine: Engine) -> None:
         self._database = database
         self._writer = writer
         self._runs = runs

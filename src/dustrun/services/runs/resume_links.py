@@ -19,7 +19,7 @@ _FILE = "link.key"
 _PREFIX = "dlk_"
 
 
-class Links:
+class ResumeLinks:
     """Makes and checks links."""
 
     def __init__(self, secret: bytes, base_url: str) -> None:

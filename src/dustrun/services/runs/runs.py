@@ -16,9 +16,9 @@ from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_rows
 from dustrun.services.runs.engine_port import Engine
-from dustrun.services.runs.workflow_cache import Heads
-from dustrun.services.streaming.broadcaster import Hub
-from dustrun.services.workflows.compiled import Compiled, Programs
+from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -49,11 +49,11 @@ class Runs:
         self,
         database: Database,
         writer: Writer,
-        hub: Hub,
+        hub: Broadcaster,
         catalog: Catalog,
-        programs: Programs,
+        programs: CompiledWorkflows,
         engine: Engine,
-        heads: Heads,
+        heads: WorkflowCache,
     ) -> None:
         self._database = database
         self._writer = writer

@@ -19,11 +19,11 @@ from dustrun.services.runs import retry as retries
 from dustrun.services.runs import start_request, start_rows
 from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.runs import Runs
-from dustrun.services.runs.start_request import Concurrency, Head, Prepared, RunRequest
-from dustrun.services.runs.unsealing import Unveiling
-from dustrun.services.runs.workflow_cache import Heads
-from dustrun.services.streaming.broadcaster import Hub
-from dustrun.services.workflows.compiled import Programs
+from dustrun.services.runs.start_request import Concurrency, Prepared, RunRequest, WorkflowSnapshot
+from dustrun.services.runs.unsealing import Unsealing
+from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
@@ -50,12 +50,12 @@ class Starts:
         self,
         database: Database,
         writer: Writer,
-        hub: Hub,
+        hub: Broadcaster,
         catalog: Catalog,
-        programs: Programs,
+        programs: CompiledWorkflows,
         engine: Engine,
         vault: Vault,
-        heads: Heads,
+        heads: WorkflowCache,
         runs: Runs,
     ) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class Starts:
             principal.org_id, workflow_id, lambda head: self._start_at(principal, head, request)
         )
 
-    async def _start_at(self, principal: Principal, head: Head, request: RunRequest) -> Created:
+    async def _start_at(self, principal: Principal, head: WorkflowSnapshot, request: RunRequest) -> Created:
         """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
         await self._heads.settle(head)
         version = start_request.version_of(head, request)
@@ -128,7 +128,7 @@ class Starts:
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
         """A retry, with the signatures that the run had made."""
-        unveiling = Unveiling(tx, self._vault, row.org_id)
+        unveiling = Unsealing(tx, self._vault, row.org_id)
         executions = journal_rows.list_executions(tx, row.pk, unveiling.text)
         plain = replace(row, payload=unveiling.text(row.payload), prop_values=unveiling.text(row.prop_values))
         prepared = retries.retry_of(plain, executions, program, triggered_by)
@@ -145,7 +145,7 @@ class Starts:
         request: RunRequest,
         trigger_id: str,
         *,
-        head: Head | None = None,
+        head: WorkflowSnapshot | None = None,
         version: int | None = None,
     ) -> RunFacts:
         """What an engine will know of the run: of a version of `head`, or of a definition of its own."""

@@ -26,7 +26,7 @@ RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
 _SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
 
 
-class HeadMoved(Exception):
+class SnapshotOutdated(Exception):
     """The workflow is no longer as this process remembered it."""
 
 
@@ -56,7 +56,7 @@ class Concurrency:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class WorkflowSnapshot:
     """What starting a run must know of a workflow."""
 
     id: str
@@ -79,7 +79,7 @@ class Prepared:
     payload: dict[str, Any]
     request: RunRequest
     triggered_by: str
-    head: Head | None = None
+    head: WorkflowSnapshot | None = None
     definition: str | None = None
     source_run_id: str | None = None
     must_be_closed: str | None = None
@@ -100,11 +100,11 @@ class KeyRoots:
         return self._roots[name]
 
 
-def head_of(row: WorkflowRow) -> Head:
+def head_of(row: WorkflowRow) -> WorkflowSnapshot:
     """A workflow's row as starting a run reads it."""
     limit = loads(row.concurrency) if row.concurrency else None
     concurrency = Concurrency(limit["max"], limit.get("key"), limit.get("onLimit", "queue")) if limit else None
-    return Head(
+    return WorkflowSnapshot(
         row.id,
         row.org_id,
         row.name,
@@ -116,11 +116,11 @@ def head_of(row: WorkflowRow) -> Head:
     )
 
 
-def verify(tx: Tx, head: Head) -> None:
-    """Raises `HeadMoved` unless the workflow is still as `head` says."""
+def verify(tx: Tx, head: WorkflowSnapshot) -> None:
+    """Raises `SnapshotOutdated` unless the workflow is still as `head` says."""
     row = workflow_rows.find(tx, head.org_id, head.id)
     if row is None or head_of(row) != head:
-        raise HeadMoved
+        raise SnapshotOutdated
 
 
 def check_request(request: RunRequest) -> None:
@@ -139,7 +139,7 @@ def check_request(request: RunRequest) -> None:
         )
 
 
-def check_head(head: Head) -> None:
+def check_head(head: WorkflowSnapshot) -> None:
     """Raises `Invalid` for an archived workflow."""
     if head.status == "archived":
         raise Invalid(
@@ -148,7 +148,7 @@ def check_head(head: Head) -> None:
         )
 
 
-def version_of(head: Head, request: RunRequest) -> int:
+def version_of(head: WorkflowSnapshot, request: RunRequest) -> int:
     """The version to run: the asked one, else the draft, else the live one."""
     return request.version or head.draft_version or head.live_version or head.latest_version
 
@@ -182,7 +182,7 @@ def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str
 MAX_CALLS = 10
 
 
-def caller_for(parent: RunFacts, call: ChildCall, head: Head) -> Caller:
+def caller_for(parent: RunFacts, call: ChildCall, head: WorkflowSnapshot) -> Caller:
     """The chain of calls that a called run ends; raises `Refused` for one that is too deep or a circle."""
     above = parent.caller.workflow_ids if parent.caller is not None else ()
     chain = (*above, parent.workflow_id or "")

@@ -14,9 +14,9 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_request
 from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
 from dustrun.services.runs.start import Starts, check_spending
-from dustrun.services.runs.start_request import Head, Prepared, RunRequest
-from dustrun.services.runs.workflow_cache import Heads
-from dustrun.services.workflows.compiled import Programs
+from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
+from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -26,7 +26,9 @@ from dustrun.storage.runs import runs as rows
 class CalledRuns:
     """Runs that nodes of other runs start."""
 
-    def __init__(self, database: Database, catalog: Catalog, programs: Programs, heads: Heads, starts: Starts) -> None:
+    def __init__(
+        self, database: Database, catalog: Catalog, programs: CompiledWorkflows, heads: WorkflowCache, starts: Starts
+    ) -> None:
         self._database = database
         self._catalog = catalog
         self._programs = programs
@@ -42,7 +44,7 @@ class CalledRuns:
             parent.org_id, call.workflow_id, lambda head: self._start_at(parent, call, run_id, head)
         )
 
-    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: Head) -> Child:
+    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: WorkflowSnapshot) -> Child:
         caller = start_request.caller_for(parent, call, head)
         known = await self._database.read(lambda tx: rows.find(tx, parent.org_id, run_id))
         if known is not None:
@@ -88,7 +90,7 @@ class CalledRuns:
         )
 
 
-def _caller_of(tx: Tx, parent: RunFacts, head: Head, program: Program) -> str:
+def _caller_of(tx: Tx, parent: RunFacts, head: WorkflowSnapshot, program: Program) -> str:
     """The key that started a run, which must reach the workflow that the run calls, and the wallets that this one
     spends from; raises `Refused`."""
     by = rows.get(tx, parent.pk).triggered_by

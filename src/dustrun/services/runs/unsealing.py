@@ -8,7 +8,7 @@ from dustrun.storage.money import signatures as rows
 from dustrun.storage.secrets.vault import Vault
 
 
-class Unveiling:
+class Unsealing:
     """Turns marks back within one transaction; `secrets` are the signatures that were met, by their marks."""
 
     def __init__(self, tx: Tx, vault: Vault, org_id: str) -> None:

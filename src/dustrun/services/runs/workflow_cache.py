@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from dustrun.errors import Code, NotFound, Temporary
 from dustrun.services.runs import start_request
-from dustrun.services.runs.start_request import Head, HeadMoved
+from dustrun.services.runs.start_request import SnapshotOutdated, WorkflowSnapshot
 from dustrun.storage.db.database import Database
 from dustrun.storage.workflows import workflows as workflow_rows
 
@@ -15,14 +15,14 @@ _TRIES = 5
 T = TypeVar("T")
 
 
-class Heads:
+class WorkflowCache:
     """The heads of workflows that runs were started of."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: dict[str, Head] = {}
+        self._kept: dict[str, WorkflowSnapshot] = {}
 
-    async def find(self, org_id: str, workflow_id: str) -> Head:
+    async def find(self, org_id: str, workflow_id: str) -> WorkflowSnapshot:
         """A workflow's head as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
         head = self._kept.get(workflow_id)
         if head is None:
@@ -34,18 +34,18 @@ class Heads:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
         return head
 
-    async def start_at(self, org_id: str, workflow_id: str, start: Callable[[Head], Awaitable[T]]) -> T:
+    async def start_at(self, org_id: str, workflow_id: str, start: Callable[[WorkflowSnapshot], Awaitable[T]]) -> T:
         """What `start` makes of the workflow's head; anew with another one while the workflow changes under it."""
         for _ in range(_TRIES):
             head = await self.find(org_id, workflow_id)
             try:
                 return await start(head)
-            except HeadMoved:
+            except SnapshotOutdated:
                 self._kept.pop(workflow_id, None)
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
-    async def settle(self, head: Head) -> None:
-        """Raises `HeadMoved` when an archived workflow is no longer so, and `Invalid` when it is."""
+    async def settle(self, head: WorkflowSnapshot) -> None:
+        """Raises `SnapshotOutdated` when an archived workflow is no longer so, and `Invalid` when it is."""
         if head.status == "archived":
             await self._database.read(lambda tx: start_request.verify(tx, head))
         start_request.check_head(head)

@@ -24,7 +24,7 @@ class Written(Protocol):
 
     @property
     def pk(self) -> int:
-        """Its private key."""
+        """Internal row id; never shown to callers."""
         ...
 
     @property
@@ -108,7 +108,7 @@ class Subscription(Generic[T]):
         return True
 
 
-class Hub:
+class Broadcaster:
     """Who reads which run, and who reads an organisation's activity."""
 
     def __init__(self) -> None:

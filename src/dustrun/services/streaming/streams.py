@@ -12,7 +12,7 @@ from dustrun.errors import Code, Invalid, Problem, TooMany, Unauthenticated
 from dustrun.services.access import idempotency
 from dustrun.services.access.api_keys import ids_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.streaming.broadcaster import Activity, Hub
+from dustrun.services.streaming.broadcaster import Activity, Broadcaster
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -45,7 +45,7 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class StreamedRun:
     """What a stream must know of its run."""
 
     pk: int
@@ -86,7 +86,7 @@ def fitting(sizes: Sequence[int]) -> int:
 class Streams:
     """The use cases of streams."""
 
-    def __init__(self, database: Database, writer: Writer, hub: Hub, settings: Settings) -> None:
+    def __init__(self, database: Database, writer: Writer, hub: Broadcaster, settings: Settings) -> None:
         self.hub = hub
         self.settings = settings
         self.stopping = False
@@ -173,12 +173,12 @@ class Streams:
 
     # --- reading ---
 
-    async def find_run(self, principal: Principal, run_id: str) -> RunState | None:
+    async def find_run(self, principal: Principal, run_id: str) -> StreamedRun | None:
         """The run behind a stream, if it exists yet and the key reaches it."""
         found = await self._database.read(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
         if found is None or not principal.may_use_workflow(found[3]):
             return None
-        return RunState(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
+        return StreamedRun(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
 
     def events_of(self, run_pk: int) -> EventPages:
         """A run's events, page by page."""

@@ -86,7 +86,7 @@ _DUST_USD: Final = "dustUsd"
 _EVER_MS: Final = 2**62
 
 
-class Spending:
+class Budget:
     """What wallets have spent, held against their policies."""
 
     def __init__(self, valuer: Valuer, dust: DustRules = _CENT) -> None:

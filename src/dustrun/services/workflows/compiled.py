@@ -39,7 +39,7 @@ class Compiled:
         return self.program
 
 
-class Programs:
+class CompiledWorkflows:
     """The compiled versions of workflows, the least recently used dropped first."""
 
     def __init__(self, database: Database, catalog: Catalog) -> None:

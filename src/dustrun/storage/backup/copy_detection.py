@@ -53,12 +53,12 @@ COPIED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoreLocation:
     """Where a store is: the marks that it left, each of which may be unknown."""
 
     marks: dict[str, str]
 
-    def is_same(self, other: Place) -> bool:
+    def is_same(self, other: StoreLocation) -> bool:
         """Whether the surest mark that both know is the same; True when they know none in common."""
         common = [name for name in self.marks if name in other.marks]
         return not common or self.marks[common[0]] == other.marks[common[0]]
@@ -73,12 +73,12 @@ def need_store(url: str) -> None:
         )
 
 
-def find(database: Database) -> Place:
+def find(database: Database) -> StoreLocation:
     """Where the store lies now, the surest mark first."""
     if not database.is_sqlite:
-        return Place(database.read_now(_cluster_of))
+        return StoreLocation(database.read_now(_cluster_of))
     name = database.engine.url.database
-    return Place(_marks_of(Path(name)) if name else {})
+    return StoreLocation(_marks_of(Path(name)) if name else {})
 
 
 def _cluster_of(tx: Tx) -> dict[str, str]:
@@ -109,10 +109,10 @@ def _birth_ns(path: Path) -> int | None:
     return int(seconds) * 1_000_000_000 + int(part)
 
 
-def recorded(tx: Tx) -> Place | None:
+def recorded(tx: Tx) -> StoreLocation | None:
     """Where the store was last served; None when no server has said so."""
     text = store_facts.find(tx, store_facts.PLACE)
-    return None if text is None else Place(exact_json.loads(text))
+    return None if text is None else StoreLocation(exact_json.loads(text))
 
 
 def recognise(database: Database) -> bool:
@@ -135,7 +135,7 @@ def recognise(database: Database) -> bool:
     return is_elsewhere
 
 
-def _note(tx: Tx, here: Place) -> None:
+def _note(tx: Tx, here: StoreLocation) -> None:
     store_facts.put(tx, store_facts.PLACE, exact_json.dumps_text(here.marks))
 
 
@@ -178,7 +178,7 @@ def say_moved(settings: Settings) -> bool:
         database.close()
 
 
-def _take_back(tx: Tx, here: Place) -> None:
+def _take_back(tx: Tx, here: StoreLocation) -> None:
     _note(tx, here)
     if not is_copy(tx):
         return

@@ -1,7 +1,7 @@
 """The tables, one definition for SQLite and PostgreSQL.
 
 Instants are integer milliseconds UTC, flags integers 0 or 1, JSON exact text: no type that the dialects treat
-differently. Runs have a private integer key, so that a caller's `runId` need only be unique in its organisation.
+differently. Runs have an internal integer id, so that a caller's `runId` need only be unique in its organisation.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ runs = Table(
 )
 
 COUNTED_TOGETHER = 50_000
-"""Runs whose private keys divided by this are the same share a counter."""
+"""Runs whose row ids divided by this are the same share a counter."""
 
 run_counts = Table(
     "run_counts",

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam as b
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.text.redaction import Veil, hide
+from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.storage.db.statement import Row, Statement, Tx
@@ -70,7 +70,7 @@ class Batch:
     ending: Ending | None = None
     waits: Waits | None = None
     forks: list[Fork] = field(default_factory=list)
-    veil: Veil = field(default_factory=lambda: Veil({}))
+    veil: Redaction = field(default_factory=lambda: Redaction({}))
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -169,11 +169,11 @@ _FIND = Statement(
 )
 
 
-def _text(veil: Veil, value: Any) -> str | None:
+def _text(veil: Redaction, value: Any) -> str | None:
     return None if value is None else mask_links(dumps_text(veil.value(value)))
 
 
-def _row(run_pk: int, execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
+def _row(run_pk: int, execution: Execution, text: str | None, veil: Redaction) -> dict[str, Any]:
     return {
         "run_pk": run_pk,
         "path": execution.path,
@@ -185,7 +185,7 @@ def _row(run_pk: int, execution: Execution, text: str | None, veil: Veil) -> dic
     }
 
 
-def _outcome(execution: Execution, text: str | None, veil: Veil) -> dict[str, Any]:
+def _outcome(execution: Execution, text: str | None, veil: Redaction) -> dict[str, Any]:
     if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
         result = veil.value(execution.result)
         if text is None or result is not execution.result:

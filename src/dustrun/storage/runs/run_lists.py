@@ -1,7 +1,7 @@
 """Pages and counts of runs, quick with millions of them.
 
 A filter by status or mode becomes one range of an index for each pair of them, newest first; the ranges are merged
-here. Ended runs are counted by counters. `since` becomes a private key: keys rise with the start, within a minute.
+here. Ended runs are counted by counters. `since` becomes a row id: ids rise with the start, within a minute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FINAL = frozenset(status.value for status in RUN_FINAL)
 _OPEN = frozenset(status.value for status in RUN_OPEN)
 _MODES = tuple(mode.value for mode in Mode)
 _SKEW_MS = 60_000
-"""How far the order of private keys may differ from that of starts: the wait for a commit, a clock put right."""
+"""How far the order of row ids may differ from that of starts: the wait for a commit, a clock put right."""
 _Big = sa.BigInteger
 
 _SLIM = [
@@ -161,7 +161,7 @@ def _newest_of(kind: _Kind, has_since: bool) -> Statement:
 
 
 def _first_pk(tx: Tx, instant: int) -> int:
-    """About the first private key of the runs that started at an instant or later; one above all when none did. It is
+    """About the first row id of the runs that started at an instant or later; one above all when none did. It is
     one statement: twenty look-ups of an index are nothing, twenty questions to PostgreSQL some milliseconds."""
     row = tx.one(_BISECT, instant=instant)
     assert row is not None
@@ -209,7 +209,7 @@ def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str,
 def _ended_between(
     tx: Tx, org_id: str, filters: Filters, low: int, high: int, since: int | None = None
 ) -> dict[str, int]:
-    """Ended runs by status with private keys from `low` to below `high`, in one statement: SQLite passes over so many
+    """Ended runs by status with row ids from `low` to below `high`, in one statement: SQLite passes over so many
     pieces of the index of ended runs as there are pairs of a status and a mode. PostgreSQL passes over the rows once,
     and to ask of each whether it is in any status and any mode would double the time."""
     query = sa.select(runs.c.status, sa.func.count()).where(

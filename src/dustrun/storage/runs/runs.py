@@ -181,7 +181,7 @@ def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
 
 
 def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | None] | None:
-    """(private key, status, newest sequence number, workflow) of a run."""
+    """(row id, status, newest sequence number, workflow) of a run."""
     row = tx.one(_KEY_OF, org_id=org_id, id_=run_id)
     return (row[0], row[1], row[2], row[3]) if row else None
 

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from dustrun.outbound.turns import Turns
+from dustrun.outbound.host_limits import HostLimits
 
 
 async def test_turns_limit_each_host_by_itself() -> None:
-    turns = Turns(2)
+    turns = HostLimits(2)
     inside: dict[str, int] = {}
     most: dict[str, int] = {}
 
@@ -26,7 +26,7 @@ async def test_turns_limit_each_host_by_itself() -> None:
 
 
 async def test_turns_come_back_from_who_fails_and_who_gives_up_waiting() -> None:
-    turns = Turns(1)
+    turns = HostLimits(1)
     with pytest.raises(ZeroDivisionError):
         async with turns.of("a"):
             raise ZeroDivisionError

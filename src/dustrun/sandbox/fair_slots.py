@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 
-class Turns:
+class FairSlots:
     """A counting lock with one queue for each organisation, served in rotation. For one event loop."""
 
     def __init__(self, slots: int) -> None:

@@ -14,7 +14,7 @@ class _Queue:
     users: int = 0
 
 
-class Turns:
+class HostLimits:
     """One queue a host, dropped when nobody is in it."""
 
     def __init__(self, limit: int) -> None:
