@@ -9,7 +9,6 @@ has only 5 runs, most of them live and successful, some failed, partial, cancell
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -157,8 +156,7 @@ async def _workflow(process: load.Process) -> str:
 @contextmanager
 def _postgresql(folder: Path) -> Iterator[str]:
     # slow import: only for this store
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from postgres import Cluster
+    from testkit.postgres import Cluster
 
     del folder
     cluster = Cluster()

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from web3 import AsyncWeb3, Web3
 
-from anvil import ACCOUNTS, Anvil
 from dustrun.chain.chains import Chains
 from dustrun.chain.networks import load_networks
 from dustrun.chain.rpc import Request
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, Anvil
 
 DEFAULT_SCALE = 2000
 _ROUNDS = 3

@@ -10,24 +10,21 @@ approve, swap, transfer, wrap and pay in turn. A graph that only computes is mea
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import ACCOUNTS, Anvil, binary
 from bench import simulated_runs
-from chain.proxies import proxy
-from chain.simulate.intents import call, pay
-from contracts import Witness, World, build
 from dustrun.chain.chains import Chains
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.strategy import STRATEGIES, Strategy
 from dustrun.core.money.intent import Intent
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, Anvil, binary
+from testkit.chain.contracts import Witness, World, build
+from testkit.chain.intents import call, pay
+from testkit.chain.rpc_proxy import proxy
 
 DEFAULT_SCALE = 200
 _NEAR_MS, _FAR_S, _SAME = 5.0, 1.0, 1.05  # the last leaves room for the noise of a clock that counts milliseconds

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.outbox_world import Api, Witness, amount, server_of
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import Anvil
+from testkit.chain.anvil import Anvil
+from testkit.outbox_world import Api, Witness, amount, server_of
 
 _MOST_S = 4.0
 _POLL_S = 0.05

@@ -4,21 +4,17 @@ calls that pay on, creations, batches, and many that must fail. Calldata is enco
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from eth_abi.abi import encode
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, MAX, TOKENS, Witness, World, artifact
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, MAX, TOKENS, Witness, World, artifact
 
 LATE = 2**40
 WALLETS = ACCOUNTS[1:4]

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.crash_load import Findings, Seen
-from bench.crash_workflows import CHILD_SUFFIX
-from bench.sink import Record
+from testkit.crash_workflows import CHILD_SUFFIX
+from testkit.sink import Record
 
 _FINAL = frozenset({"success", "partial", "failure", "cancelled"})
 _SETTLES = frozenset({"node_succeeded", "node_failed", "node_skipped", "node_cancelled"})

@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.crash_workflows import KINDS, Kind
-from bench.sink import SinkProcess
+from testkit.crash_workflows import KINDS, Kind
+from testkit.sink import SinkProcess
 
 _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 _WAIT_S = 0.2

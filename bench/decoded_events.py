@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contracts import Witness, artifact
+from testkit.chain.contracts import Witness, artifact
 
 _NAMES = ("weth", "usdc", "nft", "multi", "zoo", "forwarder", "factory", "v2_factory", "v2_pair", "v3_pool")
 Json = dict[str, Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-import contracts
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, RICH, USD_PER_ETHER, Witness, World
 from dustrun.core.evm.network import Feed, Network
+from testkit.chain import contracts
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, RICH, USD_PER_ETHER, Witness, World
 
 OWNER = ACCOUNTS[1]
 SOURCES = ("static", "feed", "http", "uniswap-v2", "uniswap-v3")

@@ -16,11 +16,11 @@ from typing import Any
 
 from web3.types import RPCEndpoint
 
-from anvil import CHAIN_ID, Anvil, NodeError
 from bench.chain_operations import STRANGERS, WALLETS, Maker, Operation
-from contracts import MULTICALL3, TOKENS, Witness, World, artifact
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain, SimResult
+from testkit.chain.anvil import CHAIN_ID, Anvil, NodeError
+from testkit.chain.contracts import MULTICALL3, TOKENS, Witness, World, artifact
 
 _HOLDERS = ("weth", "fee", "forwarder", "greedy", "factory", "v2_router", "v3_router", "multicall", "zoo")
 _NFTS = 8

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dustrun
-from bench.ports import free_port
+from testkit.ports import free_port
 
 
 class Process:

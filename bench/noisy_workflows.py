@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from anvil import ACCOUNTS, CHAIN_ID
 from bench.random_workflows import ROOT, Workflow
-from contracts import World
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import World
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 _WRITTEN_URL = "http://127.0.0.1:8099"

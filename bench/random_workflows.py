@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anvil import CHAIN_ID
 from bench.chain_operations import MAKERS, STRANGERS, WALLETS, Maker
-from contracts import ETHER, MAX, TOKENS, Witness, World, artifact
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import ETHER, MAX, TOKENS, Witness, World, artifact
 
 Json = dict[str, Any]
 ROOT = "root"

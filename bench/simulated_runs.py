@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from bench.workflow_server import Server, open_server
-from chain.proxies import Proxy, proxy
-from contracts import World
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import Proxy, proxy
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 _PURE = 40

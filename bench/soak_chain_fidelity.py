@@ -10,19 +10,16 @@ revert, and compares all that web3.py sees. `scripts/soak fidelity` is the proof
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import binary
 from bench import fidelity
 from bench.chain_operations import MAKERS
-from contracts import World, build
 from dustrun.chain.chains import Chains
 from dustrun.settings import Settings
+from testkit.chain.anvil import binary
+from testkit.chain.contracts import World, build
 
 DEFAULT_SCALE = 1000
 _LEAST_SHARE_FAILING = 0.1

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,12 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from e2e.browser import Page, find_or_install, opened, running
-from e2e.clients import Events, Program, Source, places, token_url, until
-from e2e.flows import chain
-from e2e.server import Server, new_run_id
+from testkit.e2e.browser import Page, find_or_install, opened, running
+from testkit.e2e.clients import Events, Program, Source, places, token_url, until
+from testkit.e2e.flows import chain
+from testkit.e2e.server import Server, new_run_id
 
 PAUSE_S = 65.0
 SETTLE_S = 5.0

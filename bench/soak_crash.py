@@ -20,9 +20,9 @@ from typing import Any
 
 from bench.crash_check import Store, check, check_activity
 from bench.crash_load import ActivityReader, Api, Findings, User
-from bench.crash_workflows import KINDS
-from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
+from testkit.crash_workflows import KINDS
+from testkit.server_process import ServerProcess
+from testkit.sink import SinkProcess
 
 _SETTINGS = {
     "outbound_allow": "127.0.0.1",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,13 +23,11 @@ from typing import Any
 
 import requests
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import CHAIN_ID, KEYS, Anvil
 from bench.dust_market import OWNER, AssetUnderTest, Market, open_market
-from bench.server_process import ServerProcess
-from contracts import ETHER, MAX, Witness, World, build
 from dustrun.core.values.addresses import checksum
+from testkit.chain.anvil import CHAIN_ID, KEYS, Anvil
+from testkit.chain.contracts import ETHER, MAX, Witness, World, build
+from testkit.server_process import ServerProcess
 
 SHOP, SPENDER = (checksum(f"0x{place:040x}") for place in (0xD0057, 0xD0058))
 DUST, SPEND_CAP, RUN_CAP = Fraction(1, 100), Fraction(5, 100), Fraction(1)

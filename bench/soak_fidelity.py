@@ -11,7 +11,6 @@ the same below the API, one transaction at a time, where reverting transactions 
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,12 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import Anvil
 from bench.random_workflows import KINDS
 from bench.workflow_fidelity import Tally, run_lane
-from contracts import World, build
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import World, build
 
 DEFAULT_SCALE = 1000
 _LEAST_SHARE_FAILING = 0.1

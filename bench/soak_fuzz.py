@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import random
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -31,13 +30,11 @@ from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.openapi.loaders import from_dict
 from schemathesis.specs.openapi import checks as openapi_checks
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import Anvil
-from bench.fuzz_world import World, place, succeed
-from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
-from postgres import Cluster
+from testkit.chain.anvil import Anvil
+from testkit.fuzz_world import World, place, succeed
+from testkit.postgres import Cluster
+from testkit.server_process import ServerProcess
+from testkit.sink import SinkProcess
 
 _SETTINGS = {
     "outbound_allow": "127.0.0.1",

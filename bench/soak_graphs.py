@@ -9,19 +9,16 @@ restarts, failures and cancels; `engine` graphs run on a real server that ends a
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from composition import composed
 from dustrun import log
 from properties import engine_model, test_plan_model
+from testkit.composition import composed
 
-_OWN_ACTIONS = Path(__file__).parent.parent / "tests" / "own_actions"
+_OWN_ACTIONS = Path(__file__).parent.parent / "testkit" / "own_actions"
 _AT_ONCE = 50
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,12 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import Anvil
-from bench.chain_proxy import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
-from bench.outbox_world import FAILED, OPEN, SENDER, Api, Witness, amount, server_of
-from bench.server_process import ServerProcess
+from testkit.chain.anvil import Anvil
+from testkit.chain.faulty_node import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
+from testkit.outbox_world import FAILED, OPEN, SENDER, Api, Witness, amount, server_of
+from testkit.server_process import ServerProcess
 
 _CONFIRMATIONS = 3
 _PER_BLOCK = 10

@@ -15,7 +15,6 @@ import asyncio
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,15 +22,13 @@ from typing import Any
 
 import aiohttp
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import CHAIN_ID, Anvil
-from bench import syscalls
-from bench.crash_workflows import say, write
-from bench.outbox_world import Api, recipient, server_of
-from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
-from bench.syscalls import Call
+from testkit import syscalls
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.crash_workflows import say, write
+from testkit.outbox_world import Api, recipient, server_of
+from testkit.server_process import ServerProcess
+from testkit.sink import SinkProcess
+from testkit.syscalls import Call
 
 _SENDS = frozenset({"write", "writev", "sendto", "sendmsg"})
 _AT_ONCE = 8

@@ -12,7 +12,6 @@ the end the same is run live, as a control: there everything must be heard.
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,18 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from bench import connections
 from bench.connections import Watch
 from bench.noisy_workflows import examples, noisy
 from bench.random_workflows import Deck, Drawing
 from bench.recorders import Recorders, recorders
-from bench.server_process import ServerProcess
-from bench.store_watch import Difference, Store
 from bench.workflow_server import Server, open_server
-from contracts import World, build
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import World, build
+from testkit.server_process import ServerProcess
+from testkit.store_watch import Difference, Store
 
 DEFAULT_SCALE = 200
 _WALLETS = (1, 2, 3)

@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
 from bench.decoded_events import Decoder
 from bench.fidelity import Eyes, Watch
 from bench.random_workflows import Deck, Drawing, Workflow
 from bench.workflow_server import Server, open_server
-from contracts import ETHER, Witness, World
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER, Witness, World
 
 _WALLETS = (1, 2, 3)  # places in ACCOUNTS
 _REAL_ONLY = {

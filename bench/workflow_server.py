@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS
-from bench.server_process import ServerProcess
-from contracts import World
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS
+from testkit.chain.contracts import World
+from testkit.server_process import ServerProcess
 
 POLICY = {
     **{name: ["*"] for name in ("chains", "assets", "recipients", "contracts", "methods")},

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck
 
 from dustrun import log
-from postgres import Cluster
+from testkit.postgres import Cluster
 
 if TYPE_CHECKING:
-    from anvil import Anvil
-    from contracts import World
+    from testkit.chain.anvil import Anvil
+    from testkit.chain.contracts import World
 
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
@@ -101,7 +101,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Tokens, feeds and Uniswap, deployed once a session by the first test that wants them."""
-    from contracts import build  # slow import: web3.py
+    from testkit.chain.contracts import build  # slow import: web3.py
 
     return build(tmp_path_factory.mktemp("chain"))
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
-from composition import Composition, composed
 from dustrun.core.money.intent import Intent, Movement, Spend
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
@@ -21,6 +19,8 @@ from dustrun.services.outbox.deps import no_step
 from dustrun.services.outbox.outbox import Transactions
 from dustrun.services.outbox.spend_request import SpendRequest, SpendStatus
 from dustrun.storage.db.tables import api_keys, events, runs
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from testkit.composition import Composition, composed
 
 ALICE = ACCOUNTS[1]
 ALICE_KEY = KEYS[1]

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from anvil import CHAIN_ID, KEYS, Anvil
-from contracts import Witness, World
 from dustrun.core.evm.network import Network
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+from testkit.chain.anvil import CHAIN_ID, KEYS, Anvil
+from testkit.chain.contracts import Witness, World
 
 SHOP = address(1)
 OTHER_CHAIN = 31_338

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, Witness, World
 from engine.conftest import Bench
 from outbox import ALICE, Outbox, open_outbox
 from served import ROOT, outside
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, Witness, World
 
 EXAMPLES = ROOT / "examples" / "chain"
 SHOP = "0x00000000000000000000000000000000000D0001"

@@ -13,8 +13,8 @@ from typing import Any, TextIO, cast
 
 import pytest
 
-from composition import composed
 from dustrun import log
+from testkit.composition import composed
 
 
 class Full(io.StringIO):
@@ -76,7 +76,7 @@ async def test_requests_and_runs_name_themselves(tmp_path: Path) -> None:
     failing = {"type": "trial", "payload": {"name": "logged", "effect": "read", "outcomes": ["bug"]}}
     definition = {"nodes": {"root": {"type": "manual", "children": ["end"]}, "end": failing}}
     with logged() as stream:
-        async with composed(tmp_path, actions_dir=Path(__file__).parent / "own_actions") as server:
+        async with composed(tmp_path, actions_dir=Path(__file__).parents[1] / "testkit" / "own_actions") as server:
             reply = await server.owner.post("/v1/runs", {"definition": definition})
             run_id = reply.data["runId"]
             async with asyncio.timeout(10):

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from e2e.node import npm_install
 from served import ROOT, Served
+from testkit.e2e.node import npm_install
 
 _NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 _SETTINGS = ("DUSTRUN_", "PIP_", "npm_config_")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import Unavailable, compile_with_headers, http_load, node_environment, npm, running
-from bench.ports import free_port
+from testkit.ports import free_port
 
 VERSION = "1.123.81"
 # The package that n8n takes from a host of its own is replaced by the registry's; no node here uses it.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import Unavailable, environment, running
-from bench.ports import free_port
+from testkit.ports import free_port
 
 VERSION = "3.9.1"
 

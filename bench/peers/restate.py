@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import http_load, npm, running
-from bench.ports import free_port
+from testkit.ports import free_port
 
 VERSION, SDK = "1.7.12", "1.17.2"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from composition import Client, Composition, composed
+from testkit.composition import Client, Composition, composed
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import Client, Composition
 from dustrun import clock
 from dustrun.api.auth import ANY_KEY, PUBLIC
 from dustrun.services.access.principal import PERMISSIONS
 from dustrun.storage.db.tables import api_keys
+from testkit.composition import Client, Composition
 
 DOCUMENTS = {"/openapi.json", "/docs", "/docs/{name}"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jsonschema
 
-from composition import Composition
+from testkit.composition import Composition
 
 
 async def test_the_catalogue_needs_no_key_and_shows_schemas_that_fit_their_examples(server: Composition) -> None:

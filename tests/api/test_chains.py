@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.ports import free_port
-
-from anvil import Anvil
-from composition import Composition, composed
-from contracts import World
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import World
+from testkit.composition import Composition, composed
+from testkit.ports import free_port
 
 
 async def test_chains_are_public_and_hold_no_endpoint(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import Client, Composition, composed
 from dustrun.errors import Code
 from dustrun.storage.db.tables import idempotency_keys
+from testkit.composition import Client, Composition, composed
 
 SECRET = "canary-5f1c-token"
 BEARER: dict[str, Any] = {

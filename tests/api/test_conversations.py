@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import Client, Composition
 from dustrun.storage.db.tables import message_runs, runs
+from testkit.composition import Client, Composition
 
 
 async def test_a_conversation_and_its_messages_in_order(owner: Client) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from composition import DEFINITION, Client, Composition, composed
 from dustrun.errors import Temporary, Uncertain
+from testkit.composition import DEFINITION, Client, Composition, composed
 
 PATH = "/v1/workflows"
 JSON = {"Content-Type": "application/json"}

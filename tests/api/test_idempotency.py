@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import DEFINITION, Client, Composition
 from dustrun.services.access import idempotency
 from dustrun.storage.db.tables import api_keys, idempotency_keys, organizations, workflows
+from testkit.composition import DEFINITION, Client, Composition
 
 BODY: dict[str, Any] = {"name": "flow", "description": "", "definition": DEFINITION}
 KEY = {"Idempotency-Key": "once-1"}

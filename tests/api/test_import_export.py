@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 from dustrun.core.values import exact_json, exact_yaml
+from testkit.composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 
 CONNECTOR, WALLET = "conn_01k9w3x7q2c4v6b8n0m1a2s3d4", "wal_01k9w3x7q2c4v6b8n0m1a2s3d4"
 TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from composition import DEFINITION, Client, Composition, composed
 from dustrun import clock
 from dustrun.api import sse
 from dustrun.services.access.api_keys import principal_of
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.tables import runs
+from testkit.composition import DEFINITION, Client, Composition, composed
 
 # Bodies that are good, so that a call gets as far as the workflow or run; paths that are not here take none.
 BODIES: dict[str, Any] = {

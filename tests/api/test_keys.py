@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import Client, Composition
 from dustrun import ids
 from dustrun.services.access.api_keys import OWNER_FILE, READ, READ_WRITE, ensure_owner
 from dustrun.storage.db.tables import api_keys, audit, organizations
+from testkit.composition import Client, Composition
 
 
 async def test_create_shows_the_key_once_and_stores_its_hash(server: Composition, owner: Client) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from composition import Client, Composition, composed
 from dustrun import metrics
+from testkit.composition import Client, Composition, composed
 
 FLOW = {
     "nodes": {

@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 from pydantic import TypeAdapter
 
-from composition import DEFINITION, Composition
 from dustrun.api import openapi
 from dustrun.api.body_examples import BY_OPERATION
+from testkit.composition import DEFINITION, Composition
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import BROKEN_DEFINITION, Composition, composed
 from dustrun.storage.db.tables import events, executions, runs
+from testkit.composition import BROKEN_DEFINITION, Composition, composed
 
 SCHEMA = {"type": "object", "properties": {"usd": {"type": "number", "minimum": 1}}, "required": ["usd"]}
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
-from composition import Client
-from contracts import ETHER, Witness, World
 from outbox import ALICE, Outbox, address, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER, Witness, World
+from testkit.composition import Client
 
 SHOP = address(1)
 

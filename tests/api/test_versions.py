@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from composition import DEFINITION, Client
 from dustrun.api.shapes.workflows import VersionAnswer
+from testkit.composition import DEFINITION, Client
 
 
 async def test_versions_are_listed_newest_first(owner: Client) -> None:

@@ -11,10 +11,10 @@ import pytest
 from eth_account import Account
 from eth_keyfile.keyfile import create_keyfile_json
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
-from composition import Client, Composition, composed
-from contracts import World
 from dustrun.wallets.secp256k1 import CURVE_ORDER
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from testkit.chain.contracts import World
+from testkit.composition import Client, Composition, composed
 
 JUNK = "test test test test test test test test test test test junk"
 

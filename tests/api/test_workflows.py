@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 from dustrun.api.shapes.workflows import WorkflowAnswer, WorkflowListItem
 from dustrun.storage.db.tables import audit, runs, workflows
+from testkit.composition import BROKEN_DEFINITION, DEFINITION, Client, Composition
 
 
 def _changed(message: str) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from anvil import Anvil
-from contracts import Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
 from dustrun.settings import Settings
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import Witness, World
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eth_account import Account
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS
 
 BOB = ACCOUNTS[2]
 

@@ -10,12 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from bench.ports import free_port
 
-from anvil import ACCOUNTS, Anvil
-from chain.proxies import Answer, Call, proxy
 from chain.signing import signed
-from contracts import World
 from dustrun.chain.chains import Chains
 from dustrun.chain.endpoints import Endpoint, mark_outliers
 from dustrun.chain.evm import LiveChain
@@ -26,6 +22,10 @@ from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import ChainCall
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, Anvil
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import Answer, Call, proxy
+from testkit.ports import free_port
 
 ALICE = ACCOUNTS[1]
 

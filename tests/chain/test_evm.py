@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hexbytes import HexBytes
 
-from anvil import ACCOUNTS, Anvil
 from chain.signing import signed
-from contracts import MULTICALL3, RICH, Witness, World
 from dustrun.chain.evm import LiveChain
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import ChainCall
+from testkit.chain.anvil import ACCOUNTS, Anvil
+from testkit.chain.contracts import MULTICALL3, RICH, Witness, World
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

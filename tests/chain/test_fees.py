@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, Anvil
-from chain.simulate.intents import pay
 from chain.test_endpoints import chain_of
-from contracts import ETHER, World
 from dustrun.chain import fees
 from dustrun.chain.simulate import SimChain
 from dustrun.sdk.chain import Fees
+from testkit.chain.anvil import ACCOUNTS, Anvil
+from testkit.chain.contracts import ETHER, World
+from testkit.chain.intents import pay
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 ORACLE_FEE = 1000

@@ -7,8 +7,8 @@ import time
 import pytest
 from eth_account import Account
 
-from anvil import ACCOUNTS, KEYS, Anvil, NodeError
-from contracts import ETHER, MULTICALL3, RICH, TOKENS, World
+from testkit.chain.anvil import ACCOUNTS, KEYS, Anvil, NodeError
+from testkit.chain.contracts import ETHER, MULTICALL3, RICH, TOKENS, World
 
 BOB = ACCOUNTS[1]
 

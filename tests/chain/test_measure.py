@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
-from chain.proxies import Proxy, proxy
-from contracts import ETHER, Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.measure import Measure, Mined, measure
 from dustrun.core.money.intent import Intent
 from dustrun.core.values.addresses import checksum
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER, Witness, World
+from testkit.chain.rpc_proxy import Proxy, proxy
 
 ALICE, BOB, CAROL = ACCOUNTS[1:4]
 NATIVE = f"eip155:{CHAIN_ID}/native"

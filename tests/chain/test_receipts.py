@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from anvil import Anvil
-from chain.proxies import Answer, Call, proxy
-from contracts import Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.errors import Temporary
 from dustrun.settings import Settings
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import Witness, World
+from testkit.chain.rpc_proxy import Answer, Call, proxy
 
 
 def _changed(**fields: Any) -> Callable[[Call, Answer], Answer]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, Anvil, NodeError
-from contracts import Witness, World
 from dustrun.chain import reverts
+from testkit.chain.anvil import ACCOUNTS, Anvil, NodeError
+from testkit.chain.contracts import Witness, World
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench.fuzz_world import World, succeed
+from testkit.fuzz_world import World, succeed
 
 ID = re.compile(r"\b(?:wf|run|conn|wal|key|msg|conv|org|tbl|tx|sig|apr)_[0-9a-z]{26}\b")
 _DOCUMENT = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from bench.fuzz_world import World
-from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
 
-from anvil import Anvil
+from testkit.chain.anvil import Anvil
+from testkit.fuzz_world import World
+from testkit.server_process import ServerProcess
+from testkit.sink import SinkProcess
 
 
 @pytest.fixture(scope="session")

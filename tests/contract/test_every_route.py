@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import requests
-from bench.fuzz_world import World
-from bench.server_process import ServerProcess
 
 from contract.asking import ID, PERMISSION_OF, Asked, asking
 from dustrun.services.access.principal import PERMISSIONS
+from testkit.fuzz_world import World
+from testkit.server_process import ServerProcess
 
 _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_")
 """What a key that is limited to other workflows and wallets must see nothing of."""

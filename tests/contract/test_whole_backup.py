@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import requests
 import sqlalchemy as sa
-from bench.fuzz_world import World, definition
-from bench.server_process import ServerProcess
 
 from contract.asking import OPERATIONS, PERMISSION_OF, asking
 from dustrun.storage.backup.backup import back_up
@@ -21,8 +19,10 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import metadata
 from dustrun.storage.secrets.master_key import MasterKeyFile
-from postgres import Cluster
 from served import served
+from testkit.fuzz_world import World, definition
+from testkit.postgres import Cluster
+from testkit.server_process import ServerProcess
 
 _ENDS = {"revoke_key", "delete_table", "delete_connector", "archive_wallet"}
 _MARKS = {"store_facts"}

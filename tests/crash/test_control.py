@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from bench.server_process import ServerProcess
+
+from testkit.server_process import ServerProcess
 
 RUNS, ITEMS, KILLS = 5, 3, 5
 Json = dict[str, Any]

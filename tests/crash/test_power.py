@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bench import soak_power, syscalls
+
+from bench import soak_power
+from testkit import syscalls
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 TAG = "p000001x000001"

@@ -17,9 +17,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from bench.crash_workflows import read, say, write
-from bench.server_process import ServerProcess
-from bench.sink import SinkProcess
+
+from testkit.crash_workflows import read, say, write
+from testkit.server_process import ServerProcess
+from testkit.sink import SinkProcess
 
 DELAYED = {"type": "delay", "payload": {"delayMs": 300}, "children": ["w"]}
 NODES = {"root": {"type": "manual", "payload": {}, "children": ["w"]}, "w": write("slow", "w", "say"), "say": say("x")}

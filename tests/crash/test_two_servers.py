@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench.outbox_world import OPEN, SENDER, Api, Witness, amount, recipient, server_of
-from bench.server_process import ServerProcess
 from web3 import Web3
 
-from anvil import Anvil
-from postgres import Cluster
+from testkit.chain.anvil import Anvil
+from testkit.outbox_world import OPEN, SENDER, Api, Witness, amount, recipient, server_of
+from testkit.postgres import Cluster
+from testkit.server_process import ServerProcess
 
 _MANY = 12
 

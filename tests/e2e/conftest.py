@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.browser import find_or_install, running
-from e2e.clients import Program, Start
-from e2e.server import Server
+from testkit.e2e.browser import find_or_install, running
+from testkit.e2e.clients import Program, Start
+from testkit.e2e.server import Server
 
 
 @pytest.fixture(scope="session")

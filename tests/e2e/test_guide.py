@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from e2e.clients import Start, places
-from e2e.flows import chain
-from e2e.guide import snippets
-from e2e.server import Server
+from testkit.e2e.clients import Start, places
+from testkit.e2e.flows import chain
+from testkit.e2e.guide import snippets
+from testkit.e2e.server import Server
 
 
 def test_guide_has_the_programs_that_are_tested_here() -> None:

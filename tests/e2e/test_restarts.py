@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.browser import Page, opened
-from e2e.clients import Events, Program, Source, Start, places, token_url, until
-from e2e.flows import chain
-from e2e.server import Server, new_run_id
+from testkit.e2e.browser import Page, opened
+from testkit.e2e.clients import Events, Program, Source, Start, places, token_url, until
+from testkit.e2e.flows import chain
+from testkit.e2e.server import Server, new_run_id
 
 PAGE = "/healthz"  # any page of the same origin
 STEPS = 5

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 
-from e2e.clients import places
-from e2e.flows import loop
-from e2e.server import Server
+from testkit.e2e.clients import places
+from testkit.e2e.flows import loop
+from testkit.e2e.server import Server
 
 LARGE = "x" * 60_000  # near the most that an event carries of a result
 READERS = 200

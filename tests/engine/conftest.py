@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from composition import Composition, composed
+from testkit.composition import Composition, composed
 
-OWN_ACTIONS = Path(__file__).parent.parent / "own_actions"
+OWN_ACTIONS = Path(__file__).parents[2] / "testkit" / "own_actions"
 Definition = dict[str, Any]
 
 

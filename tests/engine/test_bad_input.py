@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from anvil import ACCOUNTS, CHAIN_ID
-from chain.proxies import Answer, Call, proxy
-from contracts import World
 from dustrun.core.values.addresses import ZERO_ADDRESS, checksum
 from dustrun.storage.db.ledger_tables import reservations, signatures, transaction_attempts, transactions
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import Answer, Call, proxy
 
 SHOP = address(1)
 DOWN, ELSEWHERE, LIAR = 4_201, 4_202, 4_203

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import composed
 from dustrun.engine.hosts import embedded
 from dustrun.engine.run import recovery
 from dustrun.engine.run.runner import Runner
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.tables import events, runs
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
+from testkit.composition import composed
 
 
 async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Bench) -> None:

@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 from web3 import Web3
 
-from anvil import CHAIN_ID, Anvil
 from dustrun import clock
 from dustrun.storage.db.tables import runs
 from dustrun.storage.runs import runs as run_rows
 from engine.conftest import Bench
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+from testkit.chain.anvil import CHAIN_ID, Anvil
 
 SHOP = address(1)
 UNSIGNED = ("planned", "signed")

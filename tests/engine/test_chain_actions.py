@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, Witness, World, artifact
 from engine.conftest import Bench
 from outbox import ALICE, ANYTHING, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, Witness, World, artifact
 
 CAROL = ACCOUNTS[3]
 USDC = 10**6

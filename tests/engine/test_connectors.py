@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from composition import composed
 from dustrun.errors import Code
 from echoing import Echo, echoing
 from engine.conftest import OWN_ACTIONS, Bench
+from testkit.composition import composed
 
 SECRET = "s3cret-with/odd+signs&more"
 

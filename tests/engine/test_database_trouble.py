@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from composition import composed
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
-from postgres import Cluster
+from testkit.composition import composed
+from testkit.postgres import Cluster
 
 Store = tuple[Bench, str]
 

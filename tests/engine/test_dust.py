@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, RICH, Witness, World
 from engine.conftest import Bench
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, RICH, Witness, World
 
 SHOP = address(1)
 FINE, CENTS, WHOLE = "fine", "cents", "whole"

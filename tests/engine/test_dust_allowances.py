@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from chain.proxies import proxy
-from contracts import World
 from engine.test_dust import Till
 from outbox import ALICE, open_outbox
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import proxy
 
 _DUST, _MORE = 10_000, 30_000
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from anvil import CHAIN_ID
-from contracts import ETHER, RICH, World
 from engine.test_dust import FINE, SHOP, Till
 from outbox import ALICE, open_outbox
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import ETHER, RICH, World
 
 CAP_USD = Decimal("0.05")
 

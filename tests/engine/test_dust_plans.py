@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from contracts import ETHER, MAX, RICH, World
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
 from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, runs, say, told
+from testkit.chain.contracts import ETHER, MAX, RICH, World
 
 DUST = 4 * 10**12  # a cent of a coin worth 2500 USD
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chain.proxies import Answer, Call, proxy
-from contracts import MAX, World
 from engine.test_dust import Till
 from outbox import ALICE, open_outbox
+from testkit.chain.contracts import MAX, World
+from testkit.chain.rpc_proxy import Answer, Call, proxy
 
 _FOREVER = 2**40
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, MAX, MULTICALL3, World
 from engine.test_dust import Till
 from outbox import ALICE, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, MAX, MULTICALL3, World
 
 EVE = ACCOUNTS[3]
 _FOREVER = 2**40

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from contracts import World
 from outbox import address
 from rehearsals import SHOP, Run, Studio, balance, call, error, hand, node, open_studio, pay, result, told
+from testkit.chain.contracts import World
 
 Nodes = dict[str, Any]
 

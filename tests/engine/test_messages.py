@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 from standardwebhooks import Webhook
 
-from composition import composed
 from dustrun.core.values.exact_json import loads
 from dustrun.storage.db.tables import executions
 from engine.conftest import Bench
 from outbound.loopback import json_answer, serving
+from testkit.composition import composed
 
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, whole").decode()
 

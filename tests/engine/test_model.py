@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from composition import composed
 from engine.conftest import OWN_ACTIONS
 from properties.engine_model import check
+from testkit.composition import composed
 
 
 async def test_engine_equals_the_naive_interpreter(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from web3 import Web3
 
-from anvil import CHAIN_ID, Anvil
-from contracts import ETHER
 from engine.conftest import Bench, Definition
 from engine.test_subworkflows import call
 from outbox import ALICE, Outbox, address, open_outbox
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER
 
 SHOP = address(1)
 NATIVE = f"eip155:{CHAIN_ID}/native"

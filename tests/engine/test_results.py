@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from composition import composed
 from dustrun.core.values.exact_json import MAX_DEPTH
 from engine.conftest import Bench
+from testkit.composition import composed
 
 ODD = '''"""Returns what no store can keep."""
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from contracts import World, artifact
 from outbox import ALICE
 from rehearsals import Studio, call, node, open_studio, pay
+from testkit.chain.contracts import World, artifact
 
 
 @pytest.fixture

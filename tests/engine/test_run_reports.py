@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from chain.proxies import proxy
-from contracts import ETHER, MAX, Witness, World
 from engine.conftest import Bench, Definition
 from engine.test_chain_actions import CASES
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
 from served import ROOT, outside
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, MAX, Witness, World
+from testkit.chain.rpc_proxy import proxy
 
 EXAMPLES = ROOT / "examples" / "chain"
 CAROL = ACCOUNTS[3]

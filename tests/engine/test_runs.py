@@ -7,9 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from composition import composed
 from dustrun.core.values.exact_json import dumps_text
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
+from testkit.composition import composed
 
 RETRY = {"maxAttempts": 3, "backoffMs": 10, "jitter": False}
 

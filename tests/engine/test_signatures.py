@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from anvil import CHAIN_ID, Anvil
-from contracts import World
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.tables import metadata
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ALICE_KEY, Outbox, address, open_outbox
 from secrecy.spelled import spellings
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import World
 
 TEXT = "let me in, 2026-11-26"
 SIGNED = Account.sign_message(encode_defunct(text=TEXT), ALICE_KEY)

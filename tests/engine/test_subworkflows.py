@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from composition import composed
 from dustrun.storage.db.tables import runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
 from engine.test_variables import Flow, add, result, say
+from testkit.composition import composed
 
 
 def call(workflow_id: str, *children: str, **more: Any) -> Definition:

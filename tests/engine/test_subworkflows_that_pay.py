@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from web3 import Web3
 
-from anvil import CHAIN_ID, Anvil
 from engine.conftest import Bench, Definition
 from engine.test_subworkflows import call, child_of
 from outbox import ALICE, Outbox, address, open_outbox
+from testkit.chain.anvil import CHAIN_ID, Anvil
 
 SHOP = address(1)
 

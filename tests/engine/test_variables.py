@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import composed
 from dustrun.storage.db.tables import variable_writes, variables
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
+from testkit.composition import composed
 
 
 def put(name: str, value: Any, *children: str, **more: Any) -> Definition:

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from composition import Client, composed
 from dustrun import log
 from dustrun.storage.db.tables import events, executions, runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, trial
+from testkit.composition import Client, composed
 
 LINK = re.compile(r"dlk_[0-9a-f]{64}")
 DAY_MS = 86_400_000

@@ -13,11 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from composition import Composition
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.workflow.definition import Definition
 from dustrun.storage.db.tables import executions, runs
 from properties.graphs import Naive, graph_of, random_definition
+from testkit.composition import Composition
 
 N = NodeStatus
 Json = dict[str, Any]

@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from composition import Composition
 from dustrun import clock
 from dustrun.core.values import exact_json
 from dustrun.services.access.api_keys import ensure_owner
@@ -22,6 +21,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.writer import Writer
 from engine.conftest import Bench
+from testkit.composition import Composition
 
 Document = dict[str, Any]
 FOLDER = Path(__file__).with_name("journals")

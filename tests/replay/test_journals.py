@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from composition import composed
 from dustrun.core.values import exact_json
 from engine.conftest import OWN_ACTIONS, Bench
 from replay import recorded
+from testkit.composition import composed
 
 FILES = sorted(recorded.FOLDER.glob("*/*.json"))
 

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from anvil import CHAIN_ID, Anvil
-from contracts import ETHER, RICH, TOKENS, Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.core.evm.network import Network
 from dustrun.core.money.prices import disagreement, middle
@@ -23,6 +21,8 @@ from dustrun.sdk.chain import Price
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
 from outbound.loopback import Seen, serving
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER, RICH, TOKENS, Witness, World
 
 COIN = Asset(CHAIN_ID)
 BARE: dict[str, Any] = {"test_coin_usd": None, "price_keep_ms": 0}

@@ -17,7 +17,7 @@ from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import organizations as table
 from dustrun.storage.db.writer import Writer
-from postgres import Cluster
+from testkit.postgres import Cluster
 
 
 @pytest.fixture

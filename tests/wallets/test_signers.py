@@ -13,7 +13,6 @@ from aiohttp import web
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from dustrun.errors import Code, DustrunError, Permanent, Refused, Temporary
 from dustrun.wallets.keys import read_key
 from dustrun.wallets.local import Keyring, LocalSigner, key_of_variable
@@ -21,6 +20,7 @@ from dustrun.wallets.remote import Remote, RemoteSigner
 from dustrun.wallets.secp256k1 import SecretKey
 from dustrun.wallets.signer import Signer, UnsignedTransaction
 from outbound.loopback import Seen, serving
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from wallets.test_typed_data import MAIL
 
 PAY = UnsignedTransaction(CHAIN_ID, 0, ACCOUNTS[1], 10**18, b"", 21_000, 10**10, 10**9)

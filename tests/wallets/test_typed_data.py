@@ -12,12 +12,12 @@ from eth_account.messages import _hash_eip191_message, encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anvil import ACCOUNTS, KEYS, Anvil
 from dustrun.core.evm import typed_data
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Invalid
 from dustrun.wallets.keys import read_key
 from dustrun.wallets.local import LocalSigner
+from testkit.chain.anvil import ACCOUNTS, KEYS, Anvil
 
 MAIL: dict[str, Any] = {
     "types": {

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from actions.evm.node_wallet import NodeWallet
-from anvil import CHAIN_ID, Anvil
-from contracts import Witness, World
 from dustrun.chain.chains import Chains
 from dustrun.core.money.intent import Spend
 from dustrun.sdk import Action
 from dustrun.sdk.testing import FakeContext, perform, wishes
 from dustrun.settings import Settings
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.contracts import Witness, World
 
 
 @dataclass

@@ -11,10 +11,10 @@ from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 from web3 import Web3
 
-from anvil import ACCOUNTS, KEYS
-from contracts import Witness
 from dustrun.core.money.intent import Intent, Log, Receipt, SignRequest, Spend, Spent
 from dustrun.sdk.chain import WalletView
+from testkit.chain.anvil import ACCOUNTS, KEYS
+from testkit.chain.contracts import Witness
 
 
 class NodeWallet:

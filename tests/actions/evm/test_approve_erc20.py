@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import MAX, TOKENS
 from dustrun.actions.evm.approve_erc20 import approve_erc20
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import MAX, TOKENS
 
 CAROL = ACCOUNTS[2]
 

@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import ETHER
 from dustrun.actions.evm.batch_transfer import batch_transfer
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER
 
 CAROL, DAVE = ACCOUNTS[2], ACCOUNTS[3]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from contracts import artifact
 from dustrun.actions.evm.deploy_contract import deploy_contract
 from dustrun.errors import Invalid
+from testkit.chain.contracts import artifact
 
 
 async def test_a_contract_is_there_and_works(scene: Scene) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS, CHAIN_ID
 from dustrun.actions.evm.gas import fee_reserve, transfer_gas
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Fees
 from dustrun.sdk.testing_chain import Answer, FakeChain
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 
 ORACLE = "0x420000000000000000000000000000000000000F"
 FEES = Fees(30, 1, 15)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
 from dustrun.actions.evm.get_balance import Input, get_balance
+from testkit.chain.anvil import ACCOUNTS
 
 
 async def test_it_equals_the_witness(scene: Scene) -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import TOKENS
 from dustrun.actions.evm.get_erc20_balance import get_erc20_balance
 from dustrun.core.values.amounts import format_units
 from dustrun.errors import Invalid
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import TOKENS
 
 
 @pytest.mark.parametrize("name", sorted(TOKENS))

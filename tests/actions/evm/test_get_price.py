@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import CHAIN_ID
 from dustrun.actions.evm.get_price import get_price
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Temporary
 from dustrun.sdk.chain import Price
 from dustrun.sdk.testing import FakeContext, perform
+from testkit.chain.anvil import CHAIN_ID
 
 
 class Asked:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
 from dustrun.actions.evm.get_transaction import get_transaction
+from testkit.chain.anvil import ACCOUNTS
 
 CAROL = ACCOUNTS[2]
 

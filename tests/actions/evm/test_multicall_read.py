@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import TOKENS
 from dustrun.actions.evm.multicall_read import multicall_read
 from dustrun.errors import Invalid, Permanent
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import TOKENS
 
 BALANCE = "balanceOf(address) returns (uint256)"
 

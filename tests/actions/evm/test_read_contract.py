@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import ETHER, artifact
 from dustrun.actions.evm.read_contract import read_contract
 from dustrun.core.values.addresses import keccak256
 from dustrun.errors import Invalid, Permanent
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER, artifact
 
 ME = ACCOUNTS[1]
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import TOKENS
 from dustrun.actions.evm.send_erc20_token import send_erc20_token
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.amounts import Asset, format_units
 from dustrun.errors import Invalid, Permanent
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import TOKENS
 
 CAROL = ACCOUNTS[2]
 ODD = ["cents", "whole", "fine", "fee", "rebasing", "false", "blocklist", "pausable", "reentrant", "race", "weth"]

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import MAX
 from dustrun.actions.evm.send_erc721 import send_erc721
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Permanent
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import MAX
 
 CAROL = ACCOUNTS[2]
 

@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import ETHER
 from dustrun.actions.evm.send_native import send_native
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER
 
 CAROL = ACCOUNTS[2]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

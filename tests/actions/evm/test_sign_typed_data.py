@@ -8,12 +8,12 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
 from dustrun.actions.evm.sign_typed_data import sign_typed_data
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 from dustrun.sdk.testing import perform, wishes
+from testkit.chain.anvil import ACCOUNTS
 
 ME, CAROL = ACCOUNTS[1], ACCOUNTS[2]
 PERMIT = [

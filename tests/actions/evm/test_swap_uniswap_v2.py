@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import ETHER, MAX
 from dustrun.actions.evm.swap_uniswap_v2 import swap_uniswap_v2
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid, Permanent
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER, MAX
 
 CAROL = ACCOUNTS[2]
 USDC = 10**6

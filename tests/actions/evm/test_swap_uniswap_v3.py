@@ -7,8 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, World
 from dustrun.actions.evm.swap_uniswap_v3 import swap_uniswap_v3
 from dustrun.chain.chains import Chains
 from dustrun.core.money.intent import Movement
@@ -16,6 +14,8 @@ from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
 from dustrun.sdk.testing import FakeContext
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, World
 
 CAROL = ACCOUNTS[2]
 USDC = 10**6

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from contracts import ETHER
 from dustrun.actions.evm.unwrap_native import unwrap_native
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.contracts import ETHER
 
 
 async def test_token_becomes_coin_one_for_one(scene: Scene) -> None:

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS, CHAIN_ID
 from dustrun.actions.evm.wait_for_confirmations import wait_for_confirmations
 from dustrun.errors import Permanent, Temporary
 from dustrun.sdk.chain import ChainTransaction
 from dustrun.sdk.testing import FakeContext, perform
 from dustrun.sdk.testing_chain import FakeChain
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 
 HASH = "0x" + "12" * 32
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from actions.evm.conftest import Scene
-from contracts import ETHER
 from dustrun.actions.evm.wrap_native import wrap_native
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.contracts import ETHER
 
 
 async def test_coin_becomes_token_one_for_one(scene: Scene) -> None:

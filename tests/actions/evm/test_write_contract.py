@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
-from anvil import ACCOUNTS
-from contracts import ETHER, MAX, artifact
 from dustrun.actions.evm.write_contract import write_contract
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER, MAX, artifact
 
 CAROL = ACCOUNTS[2]
 

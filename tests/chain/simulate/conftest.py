@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from anvil import Anvil, binary
-from chain.proxies import Proxy, proxy
-from contracts import World
 from dustrun.chain.chains import Chains
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
 from dustrun.settings import Settings
+from testkit.chain.anvil import Anvil, binary
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import Proxy, proxy
 
 Watched = tuple[SimChain, Proxy]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bench import fidelity
 
-from anvil import Anvil, binary
-from contracts import World
+from bench import fidelity
 from dustrun.chain.evm import LiveChain
+from testkit.chain.anvil import Anvil, binary
+from testkit.chain.contracts import World
 
 
 @pytest.mark.parametrize(("strategy", "workflows"), [("simulate-v1", 50), ("trace-call", 50), ("local-fork", 5)])

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
-from chain.simulate.intents import create, pay
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
 from dustrun.core.money.intent import BalanceChange, Intent
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Permanent
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.intents import create, pay
 
 ALICE = ACCOUNTS[1]
 HEIR = checksum(f"0x{'be' * 20}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from anvil import ACCOUNTS
 from chain.simulate.conftest import Watched
-from chain.simulate.intents import call, pay
-from contracts import ETHER, Witness, World
 from dustrun.sdk.chain import ChainCall
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import ETHER, Witness, World
+from testkit.chain.intents import call, pay
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 

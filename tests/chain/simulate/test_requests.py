@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from anvil import ACCOUNTS
 from chain.simulate.conftest import Watched
-from chain.simulate.intents import call, pay
-from contracts import Witness, World
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
 from dustrun.core.money.intent import Intent
 from dustrun.errors import Invalid, Permanent
 from dustrun.sdk.chain import ChainCall
+from testkit.chain.anvil import ACCOUNTS
+from testkit.chain.contracts import Witness, World
+from testkit.chain.intents import call, pay
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
-from chain.simulate.intents import call, create, pay
-from contracts import ETHER, MAX, Witness, World, artifact
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
 from dustrun.chain.simulate.prober import PROBER_CODE
 from dustrun.core.money.intent import BalanceChange, Intent
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
+from testkit.chain.contracts import ETHER, MAX, Witness, World, artifact
+from testkit.chain.intents import call, create, pay
 
 ALICE, BOB, CAROL = ACCOUNTS[1], ACCOUNTS[2], ACCOUNTS[3]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

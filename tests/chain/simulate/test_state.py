@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, Anvil, binary
-from chain.proxies import Answer, Call, proxy
-from chain.simulate.intents import call, pay
 from chain.test_endpoints import chain_of
-from contracts import ETHER, Witness, World
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.fork import pin
@@ -22,6 +18,10 @@ from dustrun.chain.simulate.strategy import STRATEGIES
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import ChainCall
+from testkit.chain.anvil import ACCOUNTS, Anvil, binary
+from testkit.chain.contracts import ETHER, Witness, World
+from testkit.chain.intents import call, pay
+from testkit.chain.rpc_proxy import Answer, Call, proxy
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 FRESH = "0x00000000000000000000000000000000DeaDBeef"

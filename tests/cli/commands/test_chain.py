@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from anvil import Anvil
-from contracts import World
 from served import served
+from testkit.chain.anvil import Anvil
+from testkit.chain.contracts import World
 
 
 def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil: Anvil) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from dustrun.cli.http.failures import CliError
 from dustrun.cli.main import app
 from served import Served, served
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 
 _PAY = {
     "nodes": {

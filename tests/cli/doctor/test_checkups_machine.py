@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.ports import free_port
 
 from dustrun.cli.doctor import checkups_machine
 from dustrun.settings import Settings
 from dustrun.storage.secrets.master_key import MasterKeyFile
 from served import served
+from testkit.ports import free_port
 
 
 def _settings(folder: Path, **given: Any) -> Settings:

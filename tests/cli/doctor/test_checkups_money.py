@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from anvil import Anvil
 from dustrun.cli.doctor import checkups_money
 from dustrun.cli.doctor.finding import Finding
 from dustrun.cli.http.client import Client
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from served import Served, served
+from testkit.chain.anvil import Anvil
 
 NODE = "0x" + "00" * 19 + "aa"
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import composed
 from dustrun import clock
 from dustrun.cli.doctor import checkups_store
 from dustrun.cli.doctor.finding import Finding
@@ -24,8 +23,9 @@ from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets import data_keys
 from dustrun.storage.secrets.vault import Vault
-from postgres import Cluster
 from served import served
+from testkit.composition import composed
+from testkit.postgres import Cluster
 
 DELAYED = {
     "nodes": {

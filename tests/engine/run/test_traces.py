@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from composition import Client, composed
 from dustrun.core.run import trace as places
+from testkit.composition import Client, composed
 
-OWN_ACTIONS = Path(__file__).parents[2] / "own_actions"
+OWN_ACTIONS = Path(__file__).parents[3] / "testkit" / "own_actions"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 SECRET = "sk_" + "a" * 40

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from anvil import CHAIN_ID
-from contracts import World
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import World
 
 SHOP = address(1)
 

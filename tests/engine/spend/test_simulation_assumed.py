@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from anvil import CHAIN_ID
-from contracts import World
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
 from rehearsals import SHOP, Run, Studio, balance, call, node, open_studio, pay, result, say, told
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import World
 
 PINNED = f"0x{'11' * 32}{'22' * 32}1b"
 

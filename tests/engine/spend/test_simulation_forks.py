@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from anvil import ACCOUNTS, CHAIN_ID, Anvil, binary
-from chain.proxies import Answer, Call, proxy
-from contracts import ETHER, World, artifact
 from engine.conftest import OWN_ACTIONS, trial
 from rehearsals import SHOP, Run, Studio, balance, call, error, hand, look, node, open_studio, pay, result, runs, told
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil, binary
+from testkit.chain.contracts import ETHER, World, artifact
+from testkit.chain.rpc_proxy import Answer, Call, proxy
 
 STRATEGIES = ["simulate-v1", "trace-call", "local-fork"]
 

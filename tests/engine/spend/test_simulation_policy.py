@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, World
 from dustrun.storage.db.tables import metadata
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import address
 from rehearsals import SHOP, Run, Studio, call, error, hand, open_studio, pay, result, runs, told
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, World
 
 HOUR_MS = 3_600_000
 NATIVE = f"eip155:{CHAIN_ID}/native"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bench import soak_silence
-from bench.store_watch import Difference, Key, Row, Store
 from bench.workflow_fidelity import run_lane
-
-from contracts import World
+from testkit.chain.contracts import World
+from testkit.store_watch import Difference, Key, Row, Store
 
 
 def test_a_simulated_workflow_is_what_its_run_becomes(world: World) -> None:

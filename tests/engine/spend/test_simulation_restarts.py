@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil, binary
-from contracts import ETHER, World
-from e2e.server import Server
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ANYTHING, address, write_network
 from rehearsals import SHOP, Run, Studio, balance, describe, hand, node, open_studio, pay, result, runs, told
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil, binary
+from testkit.chain.contracts import ETHER, World
+from testkit.e2e.server import Server
 
 STRATEGIES = ["simulate-v1", "trace-call", "local-fork"]
 SWAP = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER)}

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from anvil import ACCOUNTS, CHAIN_ID
-from contracts import ETHER, World, artifact
 from outbox import ALICE, address
 from rehearsals import (
     OTHER_CHAIN,
@@ -27,6 +25,8 @@ from rehearsals import (
     second_wallet,
     told,
 )
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import ETHER, World, artifact
 
 DAY_MS = 86_400_000
 BLOCK = "blockFacts() returns (uint256 number, uint256 time, uint256 baseFee)"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.proxies import proxy
-from contracts import World
 from dustrun.storage.db.tables import events
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
 from rehearsals import SHOP, Studio, balance, call, error, node, open_studio, pay, result, runs, say, told
+from testkit.chain.contracts import World
+from testkit.chain.rpc_proxy import proxy
 
 PLACES = [address(60 + place) for place in range(8)]
 

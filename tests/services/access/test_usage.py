@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from composition import Client, Composition, composed
 from dustrun import clock
 from dustrun.storage.db.tables import api_keys, key_requests
+from testkit.composition import Client, Composition, composed
 
 
 async def _seen(server: Composition, client: Client, key_id: str) -> list[tuple[str, str, int]]:

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from composition import Client, Composition, composed
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
+from testkit.composition import Client, Composition, composed
 
 COLUMNS = [
     {"name": "id", "type": "text"},

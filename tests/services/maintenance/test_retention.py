@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import Composition, composed
 from dustrun import clock
 from dustrun.storage.db.tables import idempotency_keys, metadata, runs
 from dustrun.storage.runs import retention
+from testkit.composition import Composition, composed
 
 DAY_MS = 86_400_000
 

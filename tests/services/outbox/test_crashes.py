@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from anvil import CHAIN_ID, Anvil
 from dustrun.services.outbox.outbox import Transactions
 from outbox import ANYTHING, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
 
 STEPS = (
     "planned",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from anvil import Anvil
 from dustrun.core.money.intent import Spend
 from outbox import address, open_outbox, transfer
-from postgres import Cluster
+from testkit.chain.anvil import Anvil
+from testkit.postgres import Cluster
 
 
 @pytest.mark.parametrize("keeping", [True, False])

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from bench.chain_proxy import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
 from eth_account import Account
 
-from anvil import CHAIN_ID, Anvil
 from dustrun.storage.db.ledger_tables import reservations
 from outbox import ALICE, ALICE_KEY, ANYTHING, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.faulty_node import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
 
 _FUNDS = "insufficient funds for gas * price + value"
 

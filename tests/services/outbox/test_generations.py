@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from anvil import CHAIN_ID
 from dustrun.core.money.intent import Intent, Spend
 from outbox import ALICE, Outbox, address, transfer
+from testkit.chain.anvil import CHAIN_ID
 
 # A contract without a word to say: PUSH1 0, PUSH1 0, REVERT.
 REVERTS = "60006000fd"

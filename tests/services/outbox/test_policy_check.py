@@ -13,10 +13,10 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from anvil import CHAIN_ID, Anvil
-from composition import Client
 from dustrun.core.money.intent import SignRequest, Spend
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.composition import Client
 
 _HOUR_MS = 3_600_000
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from web3 import Web3
 
-from anvil import CHAIN_ID, Anvil
-from composition import Composition, composed
 from dustrun.storage.backup.backup import back_up
 from dustrun.storage.backup.restore import restore
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer, write_network
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.composition import Composition, composed
 
 PAY = {"type": "send-native", "payload": {"chainId": CHAIN_ID, "recipient": address(1), "amount": "7"}}
 SIGN = {"type": "sign-message", "payload": {"message": "an order"}}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from anvil import CHAIN_ID, Anvil
 from dustrun.storage.db.tables import store_facts
 from outbox import ALICE, ANYTHING, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
 
 
 async def test_cancel_takes_the_nonce_for_nothing(outbox: Outbox) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from web3 import Web3
 
-from anvil import CHAIN_ID, Anvil
-from chain.proxies import Proxy, proxy
 from outbox import ALICE, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.rpc_proxy import Proxy, proxy
 
 
 @pytest.fixture(params=["another chain", "a fresh one of the same id"])

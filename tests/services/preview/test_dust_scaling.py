@@ -11,8 +11,6 @@ import pytest
 from pydantic import Field
 
 from actions.evm.node_wallet import NodeWallet
-from anvil import ACCOUNTS, CHAIN_ID, Anvil
-from contracts import ETHER, MAX, Witness, World
 from dustrun.actions.evm.approve_erc20 import approve_erc20
 from dustrun.actions.evm.send_erc20_token import send_erc20_token
 from dustrun.actions.evm.send_native import send_native
@@ -26,6 +24,8 @@ from dustrun.sdk import Action, Effect, Fields, action
 from dustrun.services.preview.dust_scaling import Duster, Entry, Scaled, Scene
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import ETHER, MAX, Witness, World
 
 BOB = ACCOUNTS[3]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anvil import Anvil
 from outbox import Outbox, open_outbox
+from testkit.chain.anvil import Anvil
 
 
 @pytest.fixture

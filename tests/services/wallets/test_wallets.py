@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from composition import DEFINITION, Client, Composition, composed
 from dustrun import clock
 from dustrun.errors import Conflict, Permanent
 from dustrun.storage.db import ledger_tables as tables
 from dustrun.wallets.signer import UnsignedTransaction
+from testkit.composition import DEFINITION, Client, Composition, composed
 
 KEY = "0x" + "11" * 32
 ADDRESS = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"

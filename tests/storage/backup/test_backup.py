@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from composition import Composition, composed
 from dustrun import clock
 from dustrun.errors import Conflict, DustrunError, Permanent
 from dustrun.storage.backup.archive import Archive
@@ -28,6 +27,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import api_keys, events, metadata, run_counts, runs, workflows
+from testkit.composition import Composition, composed
 
 DELAYED = {
     "nodes": {

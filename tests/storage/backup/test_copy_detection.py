@@ -19,7 +19,7 @@ from dustrun.storage.backup.restore import restore
 from dustrun.storage.db import migrate, store_facts
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from postgres import Cluster
+from testkit.postgres import Cluster
 
 MARKS = (store_facts.RESTORED_AT, store_facts.RESTORED_FROM, store_facts.RESTORED_RUNS)
 

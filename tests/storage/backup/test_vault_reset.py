@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from composition import Client, Composition, composed
 from dustrun.errors import Conflict, DustrunError
 from dustrun.settings import Settings
 from dustrun.storage.backup.restore import restore
 from dustrun.storage.backup.vault_reset import WHO, reset
 from dustrun.storage.backup.vault_rotation import rotate
+from testkit.composition import Client, Composition, composed
 
 BEARER: dict[str, Any] = {
     "type": "http-bearer",

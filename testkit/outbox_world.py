@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ import aiohttp
 from eth_typing import ChecksumAddress
 from web3 import Web3
 
-from bench.server_process import ServerProcess
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
+from testkit.server_process import ServerProcess
 
 SENDER, SENDER_KEY = ACCOUNTS[1], KEYS[1]
 _POLICY = {"chains": ["*"], "assets": ["*"], "recipients": ["*"]}

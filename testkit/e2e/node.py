@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from e2e.guide import ROOT
+from testkit.e2e.guide import ROOT
 
 FOLDER = Path(__file__).parent
 _SETUP = ROOT / "scripts" / "node-setup"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.browser import Page
-from e2e.guide import snippet
-from e2e.node import FOLDER, npm_install
-from e2e.server import Server
+from testkit.e2e.browser import Page
+from testkit.e2e.guide import snippet
+from testkit.e2e.node import FOLDER, npm_install
+from testkit.e2e.server import Server
 
 Events = list[dict[str, Any]]
 Start = Callable[..., "Program"]

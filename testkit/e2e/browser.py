@@ -18,8 +18,8 @@ from typing import Any
 
 import aiohttp
 
-from e2e.guide import ROOT
-from e2e.node import npm_install
+from testkit.e2e.guide import ROOT
+from testkit.e2e.node import npm_install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 TOOLS = ROOT / ".tools"
@@ -37,7 +37,7 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 _HOW = (
-    "These tests need a Chromium. None of {names} is installed, {apt}, and the npm package of tests/e2e/chromium "
+    "These tests need a Chromium. None of {names} is installed, {apt}, and the npm package of testkit/e2e/chromium "
     "does not run here ({npm}).\nInstall one (on Debian: apt-get install chromium) or set CHROMIUM=/path/to/chromium."
 )
 

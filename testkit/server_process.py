@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.ports import free_port
+from testkit.ports import free_port
 
 _POLL_S = 0.01
 

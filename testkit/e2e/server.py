@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from bench.ports import free_port
+
+from testkit.ports import free_port
 
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 15.0

@@ -1,6 +1,6 @@
 """A recording HTTP sink, a process of its own: the outside world of the proofs.
 
-    python -m bench.sink --port N
+    python -m testkit.sink --port N
 
 It answers `/{behaviour}/{tag}/{step}` and records each request as it arrives, before it answers:
 
@@ -98,7 +98,7 @@ class SinkProcess:
     """The sink as its user sees it."""
 
     def __init__(self, seed: int) -> None:
-        command = [sys.executable, "-m", "bench.sink", "--port", "0", "--seed", str(seed)]
+        command = [sys.executable, "-m", "testkit.sink", "--port", "0", "--seed", str(seed)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
         assert self._process.stdout is not None
         self.port: int = json.loads(self._process.stdout.readline())["port"]

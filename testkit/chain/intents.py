@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from anvil import CHAIN_ID
-from contracts import Witness
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.amounts import Asset
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.contracts import Witness
 
 
 def pay(to: str, units: int, **fields: Any) -> Intent:

@@ -18,8 +18,8 @@ from typing import Any
 from web3 import Web3
 from web3.contract import Contract
 
-from anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
 from dustrun.core.evm.network import Dex, Feed, NativeAsset, Network, Token
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
 
 ETHER = 10**18
 MAX = 2**256 - 1

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from conformance import Conformance
 from dustrun.api import openapi
 from dustrun.api.parts import Parts
 from dustrun.app import compose
 from dustrun.settings import Settings
 from dustrun.storage.db.statement import Statement, Tx
+from testkit.conformance import Conformance
 
 DEFINITION: dict[str, Any] = {
     "nodes": {

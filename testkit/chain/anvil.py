@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from bench.ports import free_port
-
-from e2e.guide import ROOT
-from e2e.node import npm_install
+from testkit.e2e.guide import ROOT
+from testkit.e2e.node import npm_install
+from testkit.ports import free_port
 
 FOLDER = ROOT / "scripts" / "devchain"
 CHAIN_ID = 31337
