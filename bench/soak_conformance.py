@@ -21,9 +21,9 @@ from dustrun.core.expression.runtime.frame import Frame
 from dustrun.core.expression.runtime.limits import Limits, Meter
 from dustrun.core.expression.runtime.operators import same
 from dustrun.core.expression.runtime.times import SECOND
-from dustrun.core.expression.runtime.typenames import TYPES
 from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName, map_key
 from dustrun.core.expression.template import Expression
+from dustrun.core.expression.typenames import TYPES
 
 # --- the text format of protobuf, as far as the cases use it -------------------------------------------------------
 

@@ -9,8 +9,8 @@ from pydantic import Field, StringConstraints
 
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import MAX_OFFSET, Description, PageAnswer, Paged, Time, page_shape, time
+from dustrun.core.data.table import Column, Schema
 from dustrun.core.values.fields import Fields
-from dustrun.core.values.table import Column, Schema
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
 from dustrun.services.data.managed_tables import Exported

@@ -18,11 +18,11 @@ from dustrun.core.expression.runtime.border import to_json
 from dustrun.core.expression.runtime.fault import Fault, near
 from dustrun.core.expression.runtime.frame import Frame, Run, Take
 from dustrun.core.expression.runtime.operators import NO, OPERATORS
-from dustrun.core.expression.runtime.typenames import TYPES, qualified_type
 from dustrun.core.expression.runtime.values import Function, Lazy, kind, map_key
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.printer import brief, step_text
 from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.expression.typenames import TYPES, qualified_type
 
 
 class Compiler:

@@ -12,9 +12,9 @@ from typing import Any
 from dustrun.core.expression.references import Found
 from dustrun.core.expression.runtime import access
 from dustrun.core.expression.runtime.frame import Frame
-from dustrun.core.expression.runtime.typenames import TYPES
 from dustrun.core.expression.runtime.values import Lazy, Roots
 from dustrun.core.expression.syntax.parse import RESERVED
+from dustrun.core.expression.typenames import TYPES
 
 _PATH = re.compile(
     r"\s*(\$?[A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z_][A-Za-z0-9_]*|\[(?:0|[1-9][0-9]{0,8})\])*)\s*", re.ASCII

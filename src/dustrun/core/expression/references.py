@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dustrun.core.expression import macros
 from dustrun.core.expression.functions import FUNCTIONS, HOST_VALUES
-from dustrun.core.expression.runtime.typenames import TYPES, qualified_type
 from dustrun.core.expression.syntax import tree
 from dustrun.core.expression.syntax.tree import Node
+from dustrun.core.expression.typenames import TYPES, qualified_type
 
 Path = tuple[str | int, ...]
 

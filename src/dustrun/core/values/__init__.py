@@ -1,1 +1,1 @@
-"""Exact values: JSON, YAML, amounts, addresses, fields, table cells."""
+"""Exact values: JSON, YAML, amounts, addresses, fields."""

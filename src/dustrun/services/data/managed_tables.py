@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock, ids
+from dustrun.core.data.table import Schema
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import dumps_text, loads_own, plain_digits
-from dustrun.core.values.table import Schema
 from dustrun.errors import Code, Conflict, NotFound, Problem, Temporary
 from dustrun.sdk.tables import TableChange, TableQuery, TableWritten
 from dustrun.services.access import audit, idempotency

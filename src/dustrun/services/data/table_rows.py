@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dustrun import ids
-from dustrun.core.values import table as core
+from dustrun.core.data import table as core
+from dustrun.core.data.table import Misfit, Schema, Test
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.core.values.table import Misfit, Schema, Test
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.sdk.tables import TableChange, TableWritten
 from dustrun.storage.data import managed_tables as tables

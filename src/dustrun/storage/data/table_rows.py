@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from dustrun.core.values.table import Test
+from dustrun.core.data.table import Test
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import table_cells, table_rows
 

@@ -13,9 +13,9 @@ from dustrun.core.expression.functions.table import Group, is_digits
 from dustrun.core.expression.runtime import arithmetic, times
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import Meter
-from dustrun.core.expression.runtime.typenames import type_of
 from dustrun.core.expression.runtime.values import Duration, Timestamp, TypeName
 from dustrun.core.expression.syntax import literals
+from dustrun.core.expression.typenames import type_of
 
 standard = Group("CEL")
 

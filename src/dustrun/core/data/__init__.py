@@ -1,0 +1,1 @@
+"""What a stored table may hold."""
