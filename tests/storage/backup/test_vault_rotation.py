@@ -196,9 +196,9 @@ def test_cut_short_after_any_step_everything_is_readable(kept: Kept) -> None:
 KILL = """
 import os, signal, sys
 from pathlib import Path
-from dustrun.storage.database import Database
-from dustrun.storage.vault import Vault
-from dustrun.storage.vault_rotation import rotate_data_keys, rotate_master_key
+from dustrun.storage.db.database import Database
+from dustrun.storage.secrets.vault import Vault
+from dustrun.storage.backup.vault_rotation import rotate_data_keys, rotate_master_key
 
 url, key, steps = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 

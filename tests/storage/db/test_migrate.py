@@ -102,7 +102,7 @@ def test_upgrade_of_a_store_that_is_empty_or_at_head_does_not_load_alembic(tmp_p
         migrate.upgrade(database)
         database.close()
     program = (
-        "import sys; from dustrun.storage.db.database import Database; from dustrun.storage import migrate;"
+        "import sys; from dustrun.storage.db.database import Database; from dustrun.storage.db import migrate;"
         f"migrate.upgrade(Database('sqlite:///{tmp_path / 'store.db'}')); print('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 
 _LOOK = """
 import ctypes, resource
-from dustrun.storage.shield import shield_process
+from dustrun.storage.secrets.process_hardening import shield_process
 shielded = shield_process()
 print(shielded, resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
