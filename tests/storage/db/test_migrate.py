@@ -88,7 +88,7 @@ def test_upgrade_twice_changes_nothing(empty: Callable[[], Database]) -> None:
 def test_two_that_upgrade_at_once_do_it_once(empty: Callable[[], Database]) -> None:
     database = empty()
     url = database.engine.url.render_as_string(hide_password=False)
-    program = f"from dustrun.storage import database, migrate; migrate.upgrade(database.Database({url!r}))"
+    program = f"from dustrun.storage.db import database, migrate; migrate.upgrade(database.Database({url!r}))"
     both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait(30) for process in both] == [0, 0]
     with database.engine.connect() as connection:
