@@ -31,7 +31,7 @@ from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.engine.spend.dust import NodeDust
-from dustrun.engine.spend.live import LiveSpend as NodeSpending
+from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Conflict
 from dustrun.outbound.client import OutboundClient
@@ -141,8 +141,8 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     outlooks = SpendForecasts(database, programs, catalog, wallets)
     dust_plans = DustPlans(outlooks, duster, prices, chains.get)
     dust, reports = NodeDust(duster, dust_plans), SpendReports(database, chains.get, prices, settings)
-    spending = NodeSpending(ledger, RehearsalGuard(database), dust, reports, settings)
-    rehearsals = SimulatedChains(
+    live_spend = LiveSpend(ledger, RehearsalGuard(database), dust, reports, settings)
+    simulated_chains = SimulatedChains(
         database,
         lambda chain_id, state: SimChain(
             chains.get(chain_id),
@@ -155,17 +155,17 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         reports,
         settings,
     )
-    money = SpendDeps(chains.get, prices, wallets, spending, rehearsals)
+    spend = SpendDeps(chains.get, prices, wallets, live_spend, simulated_chains)
     shared = (settings, catalog, database, writer, hub, http, sandbox, env, variables, links, connections, calls)
-    world = EngineDeps(*shared, tables, notifier, vault, traces=traces, money=money)
-    engine = EmbeddedEngine(world, programs)
+    deps = EngineDeps(*shared, tables, notifier, vault, traces=traces, spend=spend)
+    engine = EmbeddedEngine(deps, programs)
     owner_key_path = await ensure_owner(database, writer, settings.data_dir)
     streams = Streams(database, writer, hub, settings)
-    heads = WorkflowCache(database)
-    runs = Runs(database, writer, hub, catalog, programs, engine, heads)
-    starts = Starts(database, writer, hub, catalog, programs, engine, vault, heads, runs)
+    workflow_cache = WorkflowCache(database)
+    runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
+    starts = Starts(database, writer, hub, catalog, programs, engine, vault, workflow_cache, runs)
     starts.is_traced = traces is not None
-    calls.connect(CalledRuns(database, catalog, programs, heads, starts).start, engine)
+    calls.connect(CalledRuns(database, catalog, programs, workflow_cache, starts).start, engine)
     is_ready = [False]
     parts = make_parts(settings, database, writer, catalog, runs=runs, streams=streams, ready=lambda: is_ready[0])
     parts.starts = starts
@@ -187,7 +187,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
     await engine.start()
     upkeep = Upkeep(writer, settings, parts.usage, streams, parts.retention)
     upkeep.start()
-    parts.gauges = lambda: _gauges(engine, writer, sandbox, rehearsals)
+    parts.gauges = lambda: _gauges(engine, writer, sandbox, simulated_chains)
     is_ready[0] = True
 
     def begin_stop() -> None:
@@ -203,7 +203,7 @@ async def _parts(settings: Settings, database: Database) -> AsyncIterator[Server
         yield Server(create_app(parts), settings, owner_key_path, begin_stop, stop, streams, engine, writer)
     finally:
         await stop()
-        await rehearsals.close()
+        await simulated_chains.close()
         await ledger.stop()
         await upkeep.stop()
         await connections.tokens.stop()
@@ -222,13 +222,13 @@ def _traces(settings: Settings) -> Traces | None:
     return Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
 
 
-def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, rehearsals: SimulatedChains) -> Gauges:
+def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:
     """How much the server holds at this moment."""
     return {
         "dustrun_runs_running": ("Runs that advance now.", engine.advancing),
         "dustrun_runs_queued": ("Runs that wait for their turn.", engine.queued),
         "dustrun_runs_waiting": ("Runs that wait for a time or an answer.", engine.waiting),
-        "dustrun_simulations_held": ("Simulations whose chains are in memory.", len(rehearsals)),
+        "dustrun_simulations_held": ("Simulations whose chains are in memory.", len(simulated_chains)),
         "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
         "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
     }

@@ -249,7 +249,7 @@ async def test_caller_whose_called_run_ended_while_it_was_away_goes_on(tmp_path:
         bench = Bench(first)
         callee = await Flow.make(bench, {"a": trial(sleep_ms=200)})
         engine = first.parts.runs._engine
-        calls = engine._world.calls
+        calls = engine._deps.calls
         calls.connect(calls.start_child, _Deaf(engine))
         run_id = await bench.start({"call": call(callee.id)})
         child = await child_of(bench, run_id)
@@ -281,7 +281,7 @@ async def test_call_that_had_begun_its_run_before_the_server_ended_begins_no_sec
             bench, {"d": {"type": "delay", "payload": {"delayMs": 50}, "children": ["s"]}, "s": say("once")}
         )
         engine, begun = first.parts.runs._engine, asyncio.Event()
-        calls = engine._world.calls
+        calls = engine._deps.calls
         start_child = calls.start_child
 
         async def start_and_hang(parent: Any, asked: Any) -> Any:
@@ -306,7 +306,7 @@ async def test_cancel_reaches_a_run_that_its_caller_had_no_time_to_note(tmp_path
         bench = Bench(first)
         callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
         engine, begun = first.parts.runs._engine, asyncio.Event()
-        calls = engine._world.calls
+        calls = engine._deps.calls
         start_child = calls.start_child
 
         async def start_and_hang(parent: Any, asked: Any) -> Any:

@@ -196,7 +196,7 @@ async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp
         bench = Bench(first)
         flow = await Flow.make(bench, {"a": add("n", "b"), "b": say("{{$vars.n}}")})
         engine = first.parts.runs._engine
-        real: Variables = engine._world.variables
+        real: Variables = engine._deps.variables
         gone = asyncio.Event()
 
         class Breaking(Variables):
@@ -205,7 +205,7 @@ async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp
                 gone.set()
                 await asyncio.sleep(60)
 
-        object.__setattr__(engine._world, "variables", Breaking(first.parts.database, first.parts.writer))
+        object.__setattr__(engine._deps, "variables", Breaking(first.parts.database, first.parts.writer))
         run_id = await flow.start()
         await gone.wait()
         await engine.stop(0)

@@ -19,7 +19,7 @@ from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.recovery import take_up
-from dustrun.engine.run.run_context import EngineDeps, Superseded
+from dustrun.engine.run.run_context import EngineDeps, RunContext, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.runs.engine_port import RunFacts
@@ -53,10 +53,10 @@ class Opening:
 class EmbeddedEngine:
     """Advances every unfinished run of the store in this process."""
 
-    def __init__(self, world: EngineDeps, programs: CompiledWorkflows) -> None:
-        self._world = world
+    def __init__(self, deps: EngineDeps, programs: CompiledWorkflows) -> None:
+        self._deps = deps
         self._programs = programs
-        self._admission = Admission(world.settings, self._drive)
+        self._admission = Admission(deps.settings, self._drive)
         self._known = self._admission.known
         self._resting: dict[int, int] = {}
         self._timers = Timers(self.wake)
@@ -72,9 +72,9 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Takes up every unfinished run."""
         self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
-        self._world.writer.on_doubt = self._doubt
-        self._world.writer.on_settled = self._world.hub.lose_all
-        self._take_in(await self._world.database.read(run_rows.list_open))
+        self._deps.writer.on_doubt = self._doubt
+        self._deps.writer.on_settled = self._deps.hub.lose_all
+        self._take_in(await self._deps.database.read(run_rows.list_open))
 
     def _take_in(self, found: list[OpenRun]) -> None:
         """Takes up the runs that this process does not know, and tells the others what was asked of them."""
@@ -115,8 +115,8 @@ class EmbeddedEngine:
         while self._must_look and not self._stopping:
             self._must_look = False
             try:
-                await self._world.writer.write(run_rows.list_open, self._take_in)
-                self._world.hub.lose_all()
+                await self._deps.writer.write(run_rows.list_open, self._take_in)
+                self._deps.hub.lose_all()
             except (Temporary, Uncertain):
                 self._must_look = True
                 await asyncio.sleep(_TRY_AGAIN_S)
@@ -158,17 +158,17 @@ class EmbeddedEngine:
 
     def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
         """Plans the first steps of a new run; raises `Temporary` when too many wait already."""
-        settings = self._world.settings
+        settings = self._deps.settings
         if self._stopping or (self._refusing and facts.caller is None):
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
-        if self._admission.queued >= settings.max_accepted_runs or self._world.writer.backlog > _MAX_WRITER_BACKLOG:
+        if self._admission.queued >= settings.max_accepted_runs or self._deps.writer.backlog > _MAX_WRITER_BACKLOG:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
         facts.fence = 1
         journal = Journal.of(batch.added.values())
         plan = Plan(program.graph, facts.trigger_node_id)
         if len(journal.by_path) > 1:  # a retry keeps what succeeded
             plan.restore(journal.by_path.values())
-        runner = Runner(self._world, facts, program, journal, plan, Recorder(batch))
+        runner = Runner(RunContext(self._deps, facts, program, journal, plan, Recorder(batch)))
         rides = max_open is None and self._admission.has_room(facts.org_id)
         if rides:
             runner.open()
@@ -231,7 +231,7 @@ class EmbeddedEngine:
         answer: Waiting | Done | None = None
         try:
             answer = await self._advance(run_pk, known)
-            await self._end_rehearsal(known, answer)
+            await self._end_simulation(known, answer)
         except Superseded:
             again_after = _TRY_AGAIN_S
         except (Temporary, Uncertain):
@@ -241,7 +241,7 @@ class EmbeddedEngine:
             again_after = _TRY_AGAIN_S * 20
         finally:
             if again_after is not None:
-                await self._forget_rehearsal(known)
+                await self._forget_simulation(known)
             self._admission.left(known)
             if isinstance(answer, Waiting):
                 self._rest(run_pk, known)
@@ -253,7 +253,7 @@ class EmbeddedEngine:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
-            known.runner = await take_up(self._world, self._programs, run_pk)
+            known.runner = await take_up(self._deps, self._programs, run_pk)
         if known.runner is None:
             self._resting.pop(run_pk, None)
             self._admission.forget(run_pk)
@@ -262,15 +262,15 @@ class EmbeddedEngine:
             known.runner.cancel()
         return await known.runner.advance()
 
-    async def _end_rehearsal(self, known: AdmittedRun, answer: Waiting | Done | None) -> None:
+    async def _end_simulation(self, known: AdmittedRun, answer: Waiting | Done | None) -> None:
         """What a simulation holds is let go with its end."""
-        if isinstance(answer, Done) and known.runner is not None and self._world.money is not None:
-            await self._world.money.rehearsals.end(known.runner.facts)
+        if isinstance(answer, Done) and known.runner is not None and self._deps.spend is not None:
+            await self._deps.spend.simulated_chains.end(known.runner.facts)
 
-    async def _forget_rehearsal(self, known: AdmittedRun) -> None:
+    async def _forget_simulation(self, known: AdmittedRun) -> None:
         """Something was not written: what memory holds of a simulation may be ahead of the tables."""
-        if known.runner is not None and self._world.money is not None:
-            await self._world.money.rehearsals.forget(known.runner.facts)
+        if known.runner is not None and self._deps.spend is not None:
+            await self._deps.spend.simulated_chains.forget(known.runner.facts)
 
     def _rest(self, run_pk: int, known: AdmittedRun) -> None:
         """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are

@@ -14,6 +14,8 @@ from dustrun.sdk.notice import Notifier
 from dustrun.sdk.tables import Tables
 
 Emit = Callable[[str, dict[str, Any]], None]
+MakeScript = Callable[..., Script]
+"""Makes `ctx.script` of one organisation from `now_ms` and `seed`."""
 
 
 class Scripts(Protocol):
@@ -59,18 +61,16 @@ class NodeContext:
         "_http",
         "_idempotency_key",
         "_inside",
+        "_make_script",
         "_now_ms",
         "_reach",
-        "_scripts",
-        "_tenant",
         "notes",
     )
 
     def __init__(
         self,
         http: Http,
-        scripts: Scripts,
-        tenant: str,
+        script: MakeScript,
         idempotency_key: Callable[[], str],
         now_ms: int,
         emit: Emit,
@@ -83,8 +83,7 @@ class NodeContext:
         self._inside = inside
         self.notes = Notes()
         self._http = http
-        self._scripts = scripts
-        self._tenant = tenant
+        self._make_script = script
         self._idempotency_key = idempotency_key
         self._now_ms = now_ms
         self._emit = emit
@@ -97,7 +96,7 @@ class NodeContext:
     @property
     def script(self) -> Script:
         """Runs JavaScript of users, apart from everything else."""
-        return self._scripts.script(tenant=self._tenant, now_ms=self._now_ms, seed=self.idempotency_key)
+        return self._make_script(now_ms=self._now_ms, seed=self.idempotency_key)
 
     @property
     def connection(self) -> Connection:

@@ -145,12 +145,12 @@ def _wait(scene: Scene) -> Outcome:
         "timeoutMs": payload.timeout_ms,
     }
     if scene.is_simulated:
-        return _rehearse_wait(scene, late)
+        return _simulate_wait(scene, late)
     facts = {"wait": {"timeoutMs": payload.timeout_ms}, "result": late, "branch": TIMED_OUT}
     return Suspended(scene.now + payload.timeout_ms, facts, answerable=True)
 
 
-def _rehearse_wait(scene: Scene, late: dict[str, Any]) -> Outcome:
+def _simulate_wait(scene: Scene, late: dict[str, Any]) -> Outcome:
     """A simulation waits for nobody: pinned, else the trigger's example, else it ends here."""
     payload, node = scene.payload, scene.node.node
     if node.is_pinned:
@@ -193,12 +193,12 @@ def _approve(scene: Scene) -> Outcome:
     until = now + payload.timeout_ms
     late = decided(payload.message, TIMED_OUT, None, None, until)
     if scene.is_simulated:
-        return _rehearse_approve(scene, late)
+        return _simulate_approve(scene, late)
     facts = {"approve": {"message": payload.message}, "result": late, "branch": TIMED_OUT}
     return Suspended(until, facts, answerable=True, asked=Question(payload.message, payload.approvers))
 
 
-def _rehearse_approve(scene: Scene, late: dict[str, Any]) -> Outcome:
+def _simulate_approve(scene: Scene, late: dict[str, Any]) -> Outcome:
     node, message = scene.node.node, scene.payload.message
     if not node.is_pinned:
         result = decided(message, "approved", None, None, scene.now)

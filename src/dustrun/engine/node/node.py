@@ -39,11 +39,11 @@ ASSUMED_INPUT: Final = {"assumedInput": True}
 
 
 class Carrier(enum.Enum):
-    """Who carries an attempt out: the action itself, the ledger of transactions, or a simulated chain."""
+    """Who carries an attempt out: the action itself, the outbox, or a simulated chain."""
 
     ACTION = "action"
-    LEDGER = "ledger"
-    REHEARSAL = "rehearsal"
+    OUTBOX = "outbox"
+    SIMULATION = "simulation"
 
 
 @dataclass(slots=True)
@@ -65,14 +65,14 @@ class Job:
     shown: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def rehearsed(self) -> dict[str, Any] | None:
+    def simulated_facts(self) -> dict[str, Any] | None:
         """What it did on a simulated chain before it was cut off."""
         return {"transactions": self.shown} if self.shown else None
 
     @property
     def is_followed(self) -> bool:
-        """Whether the ledger keeps what it does: nothing of it is lost by an interruption, and nothing is in doubt."""
-        return self.carrier is Carrier.LEDGER
+        """Whether the outbox keeps what it does: nothing of it is lost by an interruption, and nothing is in doubt."""
+        return self.carrier is Carrier.OUTBOX
 
     @property
     def is_outside(self) -> bool:
@@ -131,7 +131,7 @@ def _by_mode(job: Job, mode: Mode) -> Outcome | None:
     if mode is Mode.SIMULATE and node.is_pinned:
         return Settled(node.pinned, facts=_facts(job, sent=False), note={"pinned": True})
     if job.effect is Effect.SPEND and not (mode is Mode.DUST and node.dust in ("skip", "refuse")):
-        job.carrier = Carrier.REHEARSAL if mode is Mode.SIMULATE else Carrier.LEDGER
+        job.carrier = Carrier.SIMULATION if mode is Mode.SIMULATE else Carrier.OUTBOX
         job.is_dust = mode is Mode.DUST
         return None
     if mode is Mode.SIMULATE and job.is_outside and not job.action.inside:
@@ -199,9 +199,9 @@ async def run(job: Job, context: NodeContext) -> Outcome:
 def timed_out(job: Job, timeout_ms: int) -> Outcome:
     """What an attempt came to that was cut off after its time limit."""
     message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-    if job.is_outside and job.carrier is not Carrier.REHEARSAL:
+    if job.is_outside and job.carrier is not Carrier.SIMULATION:
         return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
-    return Failed("TIMEOUT", message, retryable=True, facts=job.rehearsed)
+    return Failed("TIMEOUT", message, retryable=True, facts=job.simulated_facts)
 
 
 def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
@@ -214,9 +214,9 @@ def defect(job: Job, error: Exception) -> Outcome:
     """What an attempt came to that a defect of ours, or of the action's author, cut off."""
     _logger.error("action failed unexpectedly", action=job.action.type, path=job.start.path, exc_info=error)
     message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-    if job.is_outside and job.carrier is not Carrier.REHEARSAL:
+    if job.is_outside and job.carrier is not Carrier.SIMULATION:
         return Unknown(f"{message} It may have happened.", _facts(job, sent=True))
-    return Failed("INTERNAL", message, facts=job.rehearsed)
+    return Failed("INTERNAL", message, facts=job.simulated_facts)
 
 
 def resolved_effect(action: Action, recorded_input: Mapping[str, Any] | None) -> Effect:

@@ -7,6 +7,7 @@ references through a simulation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dustrun import clock
@@ -126,6 +127,14 @@ class VariablesView(Lazy):
         return self._roots.variables.keys()
 
 
+@dataclass(frozen=True, slots=True)
+class ServerRoots:
+    """What expressions see of the server: `$env`, and what signs the links of `$run.resumeUrl`."""
+
+    env: Mapping[str, str]
+    links: ResumeLinks
+
+
 class NodeRoots:
     """The roots of one node in one frame; see the expressions page for their meaning."""
 
@@ -136,20 +145,19 @@ class NodeRoots:
         journal: Journal,
         frame: str,
         now: int,
-        env: Mapping[str, str],
         variables: Mapping[str, Seen],
-        links: ResumeLinks,
+        server: ServerRoots,
     ) -> None:
         self.facts = facts
         self.program = program
         self.frame = frame
         self.assumed = False
         self.variables = variables
-        self._links = links
+        self._links = server.links
         self._made_links = False
         self._journal = journal
         self._now = now
-        self._env = env
+        self._env = server.env
 
     def root(self, name: str) -> Any:
         """The value behind a root; raises `KeyError` when there is none of that name."""

@@ -1,6 +1,6 @@
 """What a control node needs of the store: a variable written, another workflow started.
 
-An errand is short and never cut off half-way; done again after a crash, it comes to the same.
+A store effect is short and never cut off half-way; done again after a crash, it comes to the same.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ StoreEffect = VariableWrite | SubworkflowCall
 
 
 async def run(
-    errand: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+    effect: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
     """Carries it out; raises `Temporary` when nothing was done and trying again may help."""
     try:
-        if isinstance(errand, VariableWrite):
-            return await _write(errand, facts, definition, variables)
-        return await _call(errand, facts, start_child)
+        if isinstance(effect, VariableWrite):
+            return await _write(effect, facts, definition, variables)
+        return await _call(effect, facts, start_child)
     except Temporary:
         raise
     except Uncertain as error:
@@ -80,67 +80,67 @@ async def run(
 
 
 async def run_patiently(
-    errand: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
+    effect: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
     """`run`, again for a while when the server is busy; at last the failure, which the node's `retry` may retry."""
     for pause_s in _TRIES_S:
         try:
-            return await run(errand, facts, definition, variables, start_child)
+            return await run(effect, facts, definition, variables, start_child)
         except Temporary:
             await asyncio.sleep(pause_s)
     try:
-        return await run(errand, facts, definition, variables, start_child)
+        return await run(effect, facts, definition, variables, start_child)
     except Temporary as error:
         return of_error(error)
 
 
-async def _write(errand: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
+async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
     order = VariableRequest(
-        name=errand.name,
-        op=errand.op,
-        value=errand.value,
-        scope=errand.scope,
-        path=errand.start.path,
-        key=idempotency_key(facts.org_id, facts.root_run_id, errand.start.path),
-        assumed=errand.assumed,
-        at=errand.at,
+        name=effect.name,
+        op=effect.op,
+        value=effect.value,
+        scope=effect.scope,
+        path=effect.start.path,
+        key=idempotency_key(facts.org_id, facts.root_run_id, effect.start.path),
+        assumed=effect.assumed,
+        at=effect.at,
     )
     written = await variables.write_for(facts, definition, order)
     shown = {
-        "name": errand.name,
-        "op": errand.op,
+        "name": effect.name,
+        "op": effect.op,
         "scope": written.scope,
         "oldValue": written.previous,
         "newValue": written.value,
     }
-    result = {"name": errand.name, "value": written.value, "previous": written.previous}
+    result = {"name": effect.name, "value": written.value, "previous": written.previous}
     return Settled(
-        errand.pinned if errand.pins else result,
-        assumed=errand.assumed and not errand.pins,
+        effect.pinned if effect.pins else result,
+        assumed=effect.assumed and not effect.pins,
         facts={"variable": shown},
-        note={"pinned": True} if errand.pins else None,
+        note={"pinned": True} if effect.pins else None,
     )
 
 
-async def _call(errand: SubworkflowCall, facts: RunFacts, start_child: StartChild) -> Outcome:
+async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChild) -> Outcome:
     is_simulated = facts.mode is Mode.SIMULATE
-    waits = errand.waits or is_simulated  # on shared chains, one thing is simulated after the other
+    waits = effect.waits or is_simulated  # on shared chains, one thing is simulated after the other
     call = ChildCall(
-        path=errand.start.path,
-        attempt=errand.start.attempt,
-        workflow_id=errand.workflow_id,
-        version=errand.version,
-        payload=errand.payload,
-        prop_values=errand.prop_values,
+        path=effect.start.path,
+        attempt=effect.start.attempt,
+        workflow_id=effect.workflow_id,
+        version=effect.version,
+        payload=effect.payload,
+        prop_values=effect.prop_values,
         waits=waits,
-        at=errand.at,
+        at=effect.at,
     )
     child = await start_child(facts, call)
-    shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if errand.waits else "start"}
+    shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if effect.waits else "start"}
     if not waits:
-        return Settled(started(shown), assumed=errand.assumed, facts={"child": shown})
-    known = {**shown, "pk": child.pk, "assumed": errand.assumed, "simulated": is_simulated}
-    return Suspended(errand.until, {"child": known}, answerable=True)
+        return Settled(started(shown), assumed=effect.assumed, facts={"child": shown})
+    known = {**shown, "pk": child.pk, "assumed": effect.assumed, "simulated": is_simulated}
+    return Suspended(effect.until, {"child": known}, answerable=True)
 
 
 def started(child: Mapping[str, Any]) -> dict[str, Any]:

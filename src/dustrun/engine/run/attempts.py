@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dustrun.core.run.journal import Execution, Journal, enclosing, frame_of
-from dustrun.core.run.plan import Plan, Start
+from dustrun.core.run.journal import Execution, enclosing, frame_of
+from dustrun.core.run.plan import Start
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.node import Carrier, Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
-from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.results import Results
-from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
-from dustrun.services.runs.engine_port import RunFacts
 
 N = NodeStatus
 
@@ -28,42 +25,25 @@ class Attempts:
     """Begins attempts and hands them on: to their end, or to what carries them. `deferred` waits for variables."""
 
     def __init__(
-        self,
-        world: EngineDeps,
-        facts: RunFacts,
-        program: Program,
-        journal: Journal,
-        plan: Plan,
-        recorder: Recorder,
-        course: RunState,
-        flusher: Committer,
-        contexts: NodeInputs,
-        settling: Results,
-        carrying: Tasks,
+        self, run: RunContext, committer: Committer, inputs: NodeInputs, results: Results, tasks: Tasks
     ) -> None:
         self.deferred: list[tuple[Start, bool]] = []
-        self._world = world
-        self._facts = facts
-        self._program = program
-        self._journal = journal
-        self._plan = plan
-        self._recorder = recorder
-        self._course = course
-        self._flusher = flusher
-        self._contexts = contexts
-        self._settling = settling
-        self._carrying = carrying
+        self._run = run
+        self._committer = committer
+        self._inputs = inputs
+        self._results = results
+        self._tasks = tasks
 
     def begin(self, start: Start) -> None:
         """Begins an attempt, or goes on with a node that waited; what looks at variables is put off until they are
         read."""
-        self._plan.started(start)
-        kept = self._journal.by_path.get(start.path)
+        self._run.plan.started(start)
+        kept = self._run.journal.by_path.get(start.path)
         if start.wake:
             self._go_on(start)
         elif kept is not None and kept.attempt == start.attempt:
             self._take_kept(start, kept)
-        elif self._program.nodes[start.node_id].reads_variables:
+        elif self._run.program.nodes[start.node_id].reads_variables:
             self.deferred.append((start, False))
         else:
             self._attempt(start)
@@ -71,17 +51,17 @@ class Attempts:
     def _take_kept(self, start: Start, kept: Execution) -> None:
         """A retry kept it from the run before, and only now is its turn: it is not done twice."""
         if kept.is_settled:
-            self._plan.settled(start.path, kept.status, kept.branch)
+            self._run.plan.settled(start.path, kept.status, kept.branch)
         else:
             assert kept.facts is not None
             loop = kept.facts
-            self._plan.opened(start.path, len(loop["items"]), loop["concurrency"], loop["onItemError"])
+            self._run.plan.opened(start.path, len(loop["items"]), loop["concurrency"], loop["onItemError"])
 
     async def begin_deferred(self) -> None:
         """Reads the variables, and begins what waited for them."""
         deferred, self.deferred = self.deferred, []
-        self._contexts.variables = await self._flusher.patiently(
-            lambda: self._world.variables.read_for(self._facts, self._program.definition)
+        self._inputs.variables = await self._committer.patiently(
+            lambda: self._run.deps.variables.read_for(self._run.facts, self._run.program.definition)
         )
         for start, again in deferred:
             if again:
@@ -91,20 +71,20 @@ class Attempts:
 
     def _attempt(self, start: Start) -> None:
         """Makes an attempt; pure and control nodes come to their end here."""
-        now = self._course.now()
-        node = self._program.nodes[start.node_id]
-        roots = self._contexts.roots(start.path, now)
-        resolved, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
-        shown = nodes.shown_input(node, self._world.catalog, roots.masked(resolved))
+        now = self._run.state.now()
+        node = self._run.program.nodes[start.node_id]
+        roots = self._inputs.roots(start.path, now)
+        resolved, prepared = nodes.prepare(start, node, roots, self._run.deps.catalog, self._run.deps.settings, now)
+        shown = nodes.shown_input(node, self._run.deps.catalog, roots.masked(resolved))
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
         execution.assumed = roots.assumed
-        self._journal.record(execution)
-        self._recorder.started(execution, node.node.type)
-        if self._plan.executions > self._world.settings.max_executions:
-            most = self._world.settings.max_executions
+        self._run.journal.record(execution)
+        self._run.recorder.started(execution, node.node.type)
+        if self._run.plan.executions > self._run.deps.settings.max_executions:
+            most = self._run.deps.settings.max_executions
             prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")
-            self._plan.stopped(RunStatus.FAILURE)
-        if self._course.is_cancelling:
+            self._run.plan.stopped(RunStatus.FAILURE)
+        if self._run.state.is_cancelling:
             prepared = Interrupted("The run was cancelled before this node ran.")
         self._carry_on(start, prepared)
 
@@ -112,41 +92,41 @@ class Attempts:
         if isinstance(prepared, SubworkflowCall) and self._is_in_assumed_loop(start):
             prepared = replace(prepared, assumed=True)
         if isinstance(prepared, StoreEffect):
-            self._carrying.errands.append(prepared)
+            self._tasks.store_effects.append(prepared)
         elif not isinstance(prepared, Job):
-            self._settling.apply(start, prepared)
-        elif prepared.carrier is Carrier.REHEARSAL:
+            self._results.apply(start, prepared)
+        elif prepared.carrier is Carrier.SIMULATION:
             prepared.assumed = prepared.assumed or self._is_in_assumed_loop(start)
             if prepared.assumed:
-                self._journal.by_path[start.path].facts = dict(nodes.ASSUMED_INPUT)
-                self._course.is_assumed = True
-            self._carrying.jobs.append(prepared)
+                self._run.journal.by_path[start.path].facts = dict(nodes.ASSUMED_INPUT)
+                self._run.state.is_assumed = True
+            self._tasks.jobs.append(prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
-            context = self._contexts.context(start.path, self._contexts.emit_now(start))
-            self._settling.apply(start, nodes.run_pure(prepared, context))
+            context = self._inputs.context(start.path, self._inputs.emit_now(start))
+            self._results.apply(start, nodes.run_pure(prepared, context))
         else:
-            self._carrying.jobs.append(prepared)
+            self._tasks.jobs.append(prepared)
 
     def _is_in_assumed_loop(self, start: Start) -> bool:
         """Whether the items of a loop around are assumed, so that nobody knows how often it happens."""
-        return any(self._journal.by_path[loop].assumed for loop, _ in enclosing(frame_of(start.path)))
+        return any(self._run.journal.by_path[loop].assumed for loop, _ in enclosing(frame_of(start.path)))
 
     def begin_again(self, execution: Execution) -> None:
         """Goes on with an attempt that an earlier life of the server began and did not end."""
         start = Start(execution.path, execution.node_id, execution.attempt)
-        node = self._program.nodes[execution.node_id]
-        if self._facts.mode is not Mode.SIMULATE and node.spec.kind == "action":
-            action = self._world.catalog.actions[node.node.type]
+        node = self._run.program.nodes[execution.node_id]
+        if self._run.facts.mode is not Mode.SIMULATE and node.spec.kind == "action":
+            action = self._run.deps.catalog.actions[node.node.type]
             effect = nodes.resolved_effect(action, execution.input)
             if effect is Effect.SPEND:
                 self.go_on_spending(start, execution)
                 return
             if effect is Effect.WRITE and not action.is_idempotent(execution.input):
-                self._settling.apply(start, Unknown("The server ended while this node ran; it may have happened."))
+                self._results.apply(start, Unknown("The server ended while this node ran; it may have happened."))
                 return
-            if self._course.is_cancelling:
+            if self._run.state.is_cancelling:
                 may = "" if effect in (Effect.PURE, Effect.READ) else " It may have happened."
-                self._settling.apply(
+                self._results.apply(
                     start, Interrupted(f"The server ended while this node ran, and the run is cancelled.{may}")
                 )
                 return
@@ -156,37 +136,37 @@ class Attempts:
             self._attempt_again(start)
 
     def _attempt_again(self, start: Start) -> None:
-        now = self._course.now()
-        node = self._program.nodes[start.node_id]
-        roots = self._contexts.roots(start.path, now)
-        _, prepared = nodes.prepare(start, node, roots, self._world.catalog, self._world.settings, now)
+        now = self._run.state.now()
+        node = self._run.program.nodes[start.node_id]
+        roots = self._inputs.roots(start.path, now)
+        _, prepared = nodes.prepare(start, node, roots, self._run.deps.catalog, self._run.deps.settings, now)
         self._carry_on(start, prepared)
 
     def _go_on(self, start: Start) -> None:
         """The time that a waiting node waited for has come."""
-        facts = self._journal.by_path[start.path].facts or {}
+        facts = self._run.journal.by_path[start.path].facts or {}
         if "spend" in facts:
-            self.go_on_spending(start, self._journal.by_path[start.path])
+            self.go_on_spending(start, self._run.journal.by_path[start.path])
         elif "child" in facts:
-            self._settling.beside().cancelled.append(facts["child"]["pk"])
+            self._results.beside().cancelled.append(facts["child"]["pk"])
             message = f"The called run {facts['child']['runId']} did not end in time (timeoutMs of the node)."
-            self._settling.apply(start, Failed("TIMEOUT", message, facts=facts))
+            self._results.apply(start, Failed("TIMEOUT", message, facts=facts))
         else:
             answerable = "wait" in facts or "approve" in facts
-            self._settling.apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))
+            self._results.apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))
 
     def go_on_spending(self, start: Start, execution: Execution) -> None:
         """Something happened to the transactions of a node, or an earlier life left it in the middle: its next step
         begins. It is running again on disk before that, so that nobody need remember to wake it."""
         if execution.facts is None or "spend" not in execution.facts:
-            node = self._program.nodes[start.node_id]
+            node = self._run.program.nodes[start.node_id]
             if node.reads_variables:
                 self.deferred.append((start, True))
             else:
                 self._attempt_again(start)
             return
         execution.status, execution.wake_at = N.RUNNING, None
-        self._recorder.changed(execution)
-        resumed = self._program.nodes[start.node_id]
-        spend, mode = execution.facts["spend"], self._facts.mode
-        self._carrying.jobs.append(nodes.resumed(start, resumed, self._world.catalog, spend, mode))
+        self._run.recorder.changed(execution)
+        resumed = self._run.program.nodes[start.node_id]
+        spend, mode = execution.facts["spend"], self._run.facts.mode
+        self._tasks.jobs.append(nodes.resumed(start, resumed, self._run.deps.catalog, spend, mode))

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import EngineDeps, RunState, Superseded
+from dustrun.engine.run.run_context import RunContext, Superseded
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.outbox.spend_request import Outbox
-from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs.journal import Batch, StaleFence
 
@@ -20,24 +18,19 @@ _REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Committer:
-    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `ledger`
+    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `outbox`
     is where the run spends, if it may."""
 
-    def __init__(
-        self, world: EngineDeps, facts: RunFacts, recorder: Recorder, course: RunState, ledger: Outbox | None
-    ) -> None:
+    def __init__(self, run: RunContext, outbox: Outbox | None) -> None:
         self.last_seq = 0
-        self._ledger = ledger
-        self._world = world
-        self._facts = facts
-        self._recorder = recorder
-        self._course = course
+        self._run = run
+        self._outbox = outbox
 
     async def flush(self) -> None:
         """Puts what was recorded on disk. While the store is unavailable it waits: results are kept in memory."""
-        if self._recorder.batch.is_empty():
+        if self._run.recorder.batch.is_empty():
             return
-        batch = self._recorder.take()
+        batch = self._run.recorder.take()
 
         given_up: list[Any] = []
 
@@ -46,20 +39,20 @@ class Committer:
             return self._write(tx, batch)
 
         def written(events: list[journal_rows.Event]) -> None:
-            if self._ledger is not None:
-                self._ledger.tell(given_up)
+            if self._outbox is not None:
+                self._outbox.tell(given_up)
             self._publish(events)
             self._tell_others(batch)
 
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._world.writer.write(unit, written, repeatable=True)
+                await self._run.deps.writer.write(unit, written, repeatable=True)
                 return
             except StaleFence:
                 raise Superseded from None
             except Temporary:
-                if self._course.is_stopping:
+                if self._run.state.is_stopping:
                     raise Superseded from None
                 await asyncio.sleep(next(tries, _REWRITE_S[-1]))
             except Uncertain:
@@ -73,9 +66,9 @@ class Committer:
 
         Results are in memory only, so a run is not taken up from the tables while they may still be written.
         """
-        pk, after = self._facts.pk, self.last_seq
+        pk, after = self._run.facts.pk, self.last_seq
         return await self.patiently(
-            lambda: self._world.writer.write(lambda tx: journal_rows.find_written(tx, pk, after, batch))
+            lambda: self._run.deps.writer.write(lambda tx: journal_rows.find_written(tx, pk, after, batch))
         )
 
     async def patiently(self, look: Callable[[], Awaitable[T]]) -> T:
@@ -85,15 +78,15 @@ class Committer:
             try:
                 return await look()
             except (Temporary, Uncertain):
-                if self._course.is_stopping:
+                if self._run.state.is_stopping:
                     raise Superseded from None
                 await asyncio.sleep(next(tries, _REWRITE_S[-1]))
 
     def _end_spends(self, tx: Any) -> list[Any]:
-        return self._ledger.end(tx, self._facts.org_id, self._facts.pk) if self._ledger is not None else []
+        return self._outbox.end(tx, self._run.facts.org_id, self._run.facts.pk) if self._outbox is not None else []
 
     def _write(self, tx: Any, batch: Batch) -> list[journal_rows.Event]:
-        facts = self._facts
+        facts = self._run.facts
         return journal_rows.write(
             tx, run_pk=facts.pk, org_id=facts.org_id, workflow_id=facts.workflow_id, fence=facts.fence, batch=batch
         )
@@ -101,11 +94,11 @@ class Committer:
     def _publish(self, events: list[journal_rows.Event]) -> None:
         if events:
             self.last_seq = events[-1].seq
-        self._world.hub.publish(self._facts, events)
+        self._run.deps.hub.publish(self._run.facts, events)
 
     def _tell_others(self, batch: Batch) -> None:
         """Wakes the caller of a run that has ended; cancels called runs that nobody waits for any longer."""
         if batch.ending is not None and batch.ending.told is not None:
-            self._world.calls.wake(batch.ending.told.caller_pk)
+            self._run.deps.calls.wake(batch.ending.told.caller_pk)
         for pk in batch.waits.cancelled if batch.waits is not None else ():
-            self._world.calls.cancel(pk)
+            self._run.deps.calls.cancel(pk)

@@ -35,12 +35,12 @@ class Recorder:
 
     def take(self) -> Batch:
         """The batch collected so far; a new one begins."""
-        taken, self.batch = self.batch, Batch(status=self.batch.status, veil=self.batch.veil)
+        taken, self.batch = self.batch, Batch(status=self.batch.status, redaction=self.batch.redaction)
         return taken
 
     def event(self, kind: str, data: dict[str, Any], at: int) -> None:
         """Adds one event."""
-        self.batch.events.append((kind, at, mask_links(dumps_text(self.batch.veil.value(data)))))
+        self.batch.events.append((kind, at, mask_links(dumps_text(self.batch.redaction.value(data)))))
 
     def started(self, execution: Execution, node_type: str) -> None:
         """A node began an attempt."""

@@ -7,7 +7,7 @@ from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import EngineDeps
+from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.start_rows import caller_of
@@ -19,7 +19,7 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 
 
-def facts_of(row: RunRow, fence: int, unveiling: Unsealing) -> RunFacts:
+def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
     """A stored run as an engine reads it."""
     return RunFacts(
         pk=row.pk,
@@ -31,7 +31,7 @@ def facts_of(row: RunRow, fence: int, unveiling: Unsealing) -> RunFacts:
         mode=Mode(row.mode),
         trigger_node_id=row.trigger_node_id,
         trigger_source=row.trigger_source,
-        prop_values=loads(unveiling.text(row.prop_values)),
+        prop_values=loads(unsealing.text(row.prop_values)),
         root_run_id=row.root_run_id,
         concurrency_key=row.concurrency_key,
         started_at=row.started_at,
@@ -40,7 +40,7 @@ def facts_of(row: RunRow, fence: int, unveiling: Unsealing) -> RunFacts:
         cancel_requested_at=row.cancel_requested_at,
         caller=caller_of(row),
         trace=loads(row.trace) if row.trace is not None else None,
-        secrets=unveiling.secrets,
+        secrets=unsealing.secrets,
     )
 
 
@@ -53,25 +53,25 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
-async def take_up(world: EngineDeps, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
+async def take_up(deps: EngineDeps, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
     """A runner that goes on where the run stands; None when the run has ended."""
-    fence = await world.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
+    fence = await deps.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
     if fence is None:
         return None
 
     def load(tx: Tx) -> tuple[RunRow, RunFacts, Journal]:
         row = run_rows.get(tx, run_pk)
-        unveiling = Unsealing(tx, world.vault, row.org_id)
-        facts = facts_of(row, fence, unveiling)
-        return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unveiling.text))
+        unsealing = Unsealing(tx, deps.vault, row.org_id)
+        facts = facts_of(row, fence, unsealing)
+        return row, facts, Journal.of(journal_rows.list_executions(tx, run_pk, unsealing.text))
 
-    row, facts, journal = await world.database.read(load)
+    row, facts, journal = await deps.database.read(load)
     program = (await compiled_of(row, programs)).runnable()
     plan = Plan(program.graph, facts.trigger_node_id)
     interrupted = plan.restore(journal.by_path.values())
     recorder = Recorder()
     recorder.run_status(RunStatus.RUNNING)
-    runner = Runner(world, facts, program, journal, plan, recorder)
+    runner = Runner(RunContext(deps, facts, program, journal, plan, recorder))
     runner.last_seq = row.last_seq
     if row.status == RunStatus.WAITING.value:
         runner.note_resumed()

@@ -6,19 +6,15 @@ from typing import Any
 
 from dustrun import ids, log
 from dustrun.core.run import retry
-from dustrun.core.run.journal import Execution, Journal, frame_of
-from dustrun.core.run.plan import Holds, Plan, Start
+from dustrun.core.run.journal import Execution, frame_of
+from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.core.workflow.program import Program
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown
 from dustrun.engine.run import loops
-from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.run_context import RunContext, counts_as_assumed
 from dustrun.errors import Code
 from dustrun.services.runs.approvals import new_row
-from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.runs.waits import Closed, Waits
 
 N = NodeStatus
@@ -27,32 +23,15 @@ N = NodeStatus
 class Results:
     """Applies outcomes. `kept_bytes` is about how much the results take."""
 
-    def __init__(
-        self,
-        world: EngineDeps,
-        facts: RunFacts,
-        program: Program,
-        journal: Journal,
-        plan: Plan,
-        recorder: Recorder,
-        veil: Redaction,
-        course: RunState,
-    ) -> None:
+    def __init__(self, run: RunContext) -> None:
         self.kept_bytes = 0
-        self._world = world
-        self._facts = facts
-        self._program = program
-        self._journal = journal
-        self._plan = plan
-        self._recorder = recorder
-        self._veil = veil
-        self._course = course
+        self._run = run
 
     def apply(self, start: Start, outcome: Outcome) -> None:
         """Records what an attempt came to, and tells the plan."""
-        execution = self._journal.by_path[start.path]
+        execution = self._run.journal.by_path[start.path]
         if isinstance(outcome, Settled):
-            self._veil.learn(outcome.secrets)
+            self._run.redaction.learn(outcome.secrets)
             self.succeed(execution, outcome)
         elif isinstance(outcome, Failed):
             self._fail(start, execution, outcome)
@@ -67,8 +46,8 @@ class Results:
                 "onItemError": outcome.on_item_error,
             }
             execution.assumed = outcome.assumed
-            self._recorder.changed(execution)
-            self._plan.opened(start.path, len(outcome.items), outcome.concurrency, outcome.on_item_error)
+            self._run.recorder.changed(execution)
+            self._run.plan.opened(start.path, len(outcome.items), outcome.concurrency, outcome.on_item_error)
         else:
             execution.facts = outcome.facts or execution.facts
             self.cut_off(start.path, outcome.message)
@@ -77,19 +56,18 @@ class Results:
         execution.status, execution.wake_at, execution.facts = N.WAITING, outcome.until, outcome.facts
         note = None
         if outcome.asked is not None and outcome.until is not None:
-            asked, message = outcome.asked, self._veil.text(outcome.asked.message)
-            row = new_row(
-                self._facts, start.path, start.attempt, message, asked.approvers, self._course.now(), outcome.until
-            )
+            asked, message = outcome.asked, self._run.redaction.text(outcome.asked.message)
+            facts, now = self._run.facts, self._run.state.now()
+            row = new_row(facts, start.path, start.attempt, message, asked.approvers, now, outcome.until)
             self.beside().asked.append(row)
             execution.facts = {**(outcome.facts or {}), "approvalId": row.id}
             note = {"approval": {"id": row.id, "message": row.message}}
         if outcome.facts is not None and "child" in outcome.facts:
             note = {"child": {"runId": outcome.facts["child"]["runId"]}}
         note = outcome.note or note
-        self._recorder.became(execution, note)
-        self._plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until, outcome.holds)
-        self._course.is_poked = self._course.is_poked or outcome.answerable
+        self._run.recorder.became(execution, note)
+        self._run.plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until, outcome.holds)
+        self._run.state.is_poked = self._run.state.is_poked or outcome.answerable
 
     def succeed(self, execution: Execution, outcome: Settled, text: str | None = None) -> None:
         """`text` is the result as JSON, when it is known already."""
@@ -102,7 +80,7 @@ class Results:
         text = log.mask_links(plain)
         if text is not plain:
             outcome.result = loads_own(text)
-        most = self._world.settings.max_result_bytes
+        most = self._run.deps.settings.max_result_bytes
         if len(text) > most or len(text.encode()) > most:
             size = len(text.encode())
             told = f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
@@ -114,22 +92,22 @@ class Results:
         execution.assumed = outcome.assumed
         execution.facts = outcome.facts or execution.facts
         execution.wake_at = None
-        execution.finished_at = self._course.now()
+        execution.finished_at = self._run.state.now()
         if outcome.facts and "clock" in outcome.facts:
-            self._course.simulated_now = max(self._course.simulated_now, outcome.facts["clock"])
+            self._run.state.simulated_now = max(self._run.state.simulated_now, outcome.facts["clock"])
         self.kept_bytes += len(text)
         if counts_as_assumed(execution):
-            self._course.is_assumed = True
+            self._run.state.is_assumed = True
         if outcome.expired:
             self.beside().expired.append(execution.path)
         self._close_question(execution, outcome.branch or "cancelled")
-        self._recorder.batch.texts[(execution.path, execution.attempt)] = text
-        self._recorder.became(execution, outcome.note)
+        self._run.recorder.batch.texts[(execution.path, execution.attempt)] = text
+        self._run.recorder.became(execution, outcome.note)
         if outcome.stop is not None:
             if outcome.stop is RunStatus.FAILURE:
                 self._note_error(execution, {"code": "STOPPED", "message": outcome.result["message"]})
-            self._plan.stopped(outcome.stop)
-        self._plan.settled(execution.path, outcome.status, outcome.branch)
+            self._run.plan.stopped(outcome.stop)
+        self._run.plan.settled(execution.path, outcome.status, outcome.branch)
 
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
         at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)
@@ -141,13 +119,13 @@ class Results:
 
     def _retry_at(self, start: Start, *, retryable: bool, after_ms: int | None = None) -> int | None:
         """When the next attempt is due; None when there is none."""
-        if self._course.is_cancelling:
+        if self._run.state.is_cancelling:
             return None
         decision = retry.decide(
-            self._program.nodes[start.node_id].node.retry,
+            self._run.program.nodes[start.node_id].node.retry,
             start.attempt,
             retryable=retryable,
-            now=self._course.now(),
+            now=self._run.state.now(),
             jitter=ids.jitter(),
             after_ms=after_ms,
         )
@@ -155,84 +133,84 @@ class Results:
 
     def _is_idempotent(self, execution: Execution) -> bool:
         """Whether doing an attempt again under its key equals doing it once."""
-        action = self._world.catalog.actions.get(self._program.nodes[execution.node_id].node.type)
+        action = self._run.deps.catalog.actions.get(self._run.program.nodes[execution.node_id].node.type)
         return action is not None and action.is_idempotent(execution.input)
 
     def schedule(self, start: Start, execution: Execution, at: int, error: dict[str, Any] | None) -> None:
         """Puts the node down until its next attempt; in a simulation its clock moves on instead."""
-        execution.status, execution.error, execution.finished_at = N.SCHEDULED, error, self._course.now()
-        if self._facts.mode is Mode.SIMULATE:
-            self._course.simulated_now, at = max(self._course.simulated_now, at), 0
+        execution.status, execution.error, execution.finished_at = N.SCHEDULED, error, self._run.state.now()
+        if self._run.facts.mode is Mode.SIMULATE:
+            self._run.state.simulated_now, at = max(self._run.state.simulated_now, at), 0
         execution.wake_at = at
-        self._recorder.became(execution)
-        self._plan.waits(Start(start.path, start.node_id, start.attempt + 1), at)
+        self._run.recorder.became(execution)
+        self._run.plan.waits(Start(start.path, start.node_id, start.attempt + 1), at)
 
     def _settle_failure(self, execution: Execution, outcome: Failed) -> None:
         execution.status = N.FAILURE
         execution.error = outcome.public()
         execution.facts = outcome.facts or execution.facts
         execution.wake_at = None
-        execution.finished_at = self._course.now()
-        on_error = self._program.nodes[execution.node_id].node.on_error
+        execution.finished_at = self._run.state.now()
+        on_error = self._run.program.nodes[execution.node_id].node.on_error
         execution.branch = "error" if on_error == "branch" else None
         if counts_as_assumed(execution):
-            self._course.is_assumed = True
+            self._run.state.is_assumed = True
         if execution.error["code"] == Code.SIM_FORK_LOST.name:
             self._note_error(execution, execution.error)
-            self._plan.stopped(RunStatus.FAILURE)
+            self._run.plan.stopped(RunStatus.FAILURE)
         if on_error == "fail":
             self._note_error(execution, execution.error)
-        self._recorder.became(execution)
-        self._plan.settled(execution.path, N.FAILURE, execution.branch)
+        self._run.recorder.became(execution)
+        self._run.plan.settled(execution.path, N.FAILURE, execution.branch)
 
     def _doubt(self, start: Start, execution: Execution, outcome: Unknown) -> None:
         """Nobody knows whether it happened: it is done again when the other side deduplicates, else the node's
         `onUncertain` decides, else a person."""
-        policy = self._program.nodes[start.node_id].node.on_uncertain
+        policy = self._run.program.nodes[start.node_id].node.on_uncertain
         execution.facts = outcome.facts or execution.facts
         if self._is_idempotent(execution) and (at := self._retry_at(start, retryable=True)) is not None:
             error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": True}
             self.schedule(start, execution, at, error)
-        elif policy == "fail" and not self._course.is_cancelling:
+        elif policy == "fail" and not self._run.state.is_cancelling:
             self._settle_failure(execution, Failed("UNCERTAIN", outcome.message, facts=execution.facts))
-        elif policy == "retry" and not self._course.is_cancelling:
+        elif policy == "retry" and not self._run.state.is_cancelling:
             error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": True}
-            self.schedule(start, execution, self._course.now(), error)
+            self.schedule(start, execution, self._run.state.now(), error)
         else:
             execution.status = N.UNCERTAIN
             execution.error = {"code": "UNCERTAIN", "message": outcome.message, "retryable": False}
-            self._recorder.became(execution)
-            self._plan.waits(start, None, Holds.FAILURE)
+            self._run.recorder.became(execution)
+            self._run.plan.waits(start, None, Holds.FAILURE)
 
     def cut_off(self, path: str, message: str) -> None:
-        execution = self._journal.by_path[path]
+        execution = self._run.journal.by_path[path]
         was_uncertain = execution.status is N.UNCERTAIN
-        execution.status, execution.wake_at, execution.finished_at = N.CANCELLED, None, self._course.now()
+        execution.status, execution.wake_at, execution.finished_at = N.CANCELLED, None, self._run.state.now()
         if not was_uncertain:
             execution.error = {"code": "CUT_OFF", "message": message, "retryable": False}
         if execution.facts is not None and "pk" in execution.facts.get("child", ()):
             self.beside().cancelled.append(execution.facts["child"]["pk"])
         self._close_question(execution, "cancelled")
-        self._recorder.became(execution)
-        self._plan.settled(path, N.CANCELLED)
+        self._run.recorder.became(execution)
+        self._run.plan.settled(path, N.CANCELLED)
 
     def skip(self, path: str) -> None:
-        if path in self._journal.by_path:
+        if path in self._run.journal.by_path:
             return  # a retry kept it; that it happened stays true
-        now = self._course.now()
+        now = self._run.state.now()
         node_id = path[len(frame_of(path)) :]
         execution = Execution(path, node_id, 1, N.SKIPPED, started_at=now, finished_at=now)
-        self._journal.record(execution)
-        self._recorder.batch.added[(path, 1)] = execution
-        self._recorder.became(execution)
+        self._run.journal.record(execution)
+        self._run.recorder.batch.added[(path, 1)] = execution
+        self._run.recorder.became(execution)
 
     def close_loop(self, path: str) -> None:
         """Every item of a loop has ended: its result is the items' results, in the items' order."""
-        execution = self._journal.by_path[path]
+        execution = self._run.journal.by_path[path]
         assert execution.facts is not None
-        count, most = len(execution.facts["items"]), self._world.settings.max_result_bytes
-        found = loops.result_of(self._program, self._journal, path, count, most)
-        status = self._plan.loop(path).outcome
+        count, most = len(execution.facts["items"]), self._run.deps.settings.max_result_bytes
+        found = loops.result_of(self._run.program, self._run.journal, path, count, most)
+        status = self._run.plan.loop(path).outcome
         if status is N.FAILURE:
             first = found.failed
             where = f" Item {first['index']} failed first: {first['error']['message']}" if first else ""
@@ -243,9 +221,9 @@ class Results:
 
     def beside(self) -> Waits:
         """What the next batch does beside this run."""
-        if self._recorder.batch.waits is None:
-            self._recorder.batch.waits = Waits()
-        return self._recorder.batch.waits
+        if self._run.recorder.batch.waits is None:
+            self._run.recorder.batch.waits = Waits()
+        return self._run.recorder.batch.waits
 
     def _close_question(self, execution: Execution, status: str) -> None:
         """A question that was asked of people is settled with its node; who decided has been noted already."""
@@ -254,14 +232,8 @@ class Results:
         if status == "cancelled":  # what binds a transaction is decided with it
             asked += facts.get("spend", {}).get("approvals", ())
         for approval_id in asked:
-            self.beside().closed.append(Closed(approval_id, status, self._course.now()))
+            self.beside().closed.append(Closed(approval_id, status, self._run.state.now()))
 
     def _note_error(self, execution: Execution, error: dict[str, Any]) -> None:
-        if self._course.error is None:
-            self._course.error = {**error, "nodeId": execution.node_id, "path": execution.path}
-
-
-def counts_as_assumed(execution: Execution) -> bool:
-    """Whether something that matters hangs on an assumed value: a branch that was taken, a called run, a spend."""
-    facts = execution.facts or {}
-    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
+        if self._run.state.error is None:
+            self._run.state.error = {**error, "nodeId": execution.node_id, "path": execution.path}

@@ -9,9 +9,14 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
+from dustrun.core.run.journal import Execution, Journal
+from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import Mode
+from dustrun.core.text.redaction import Redaction
+from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import Scripts
 from dustrun.engine.node.store_effects import Subworkflows
+from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
 from dustrun.sdk.context import Http
@@ -19,6 +24,7 @@ from dustrun.sdk.notice import Notifier
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
+from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.settings import Settings
@@ -46,32 +52,68 @@ class EngineDeps:
     tables: Tables
     notifier: Notifier
     vault: Vault
-    money: SpendDeps | None = None
+    spend: SpendDeps | None = None
+    """None: the server has no chains."""
+
     traces: Traces | None = None
 
 
 @dataclass(slots=True)
 class RunState:
-    """How one run goes, as its parts see it."""
+    """Mutable state of one active run. Times are milliseconds UTC."""
 
     mode: Mode
     is_cancelling: bool = False
     is_stopping: bool = False
-    """The server stops: nothing new begins."""
+    """The server is stopping: nothing new begins."""
     is_poked: bool = True
-    """Answers for waiting nodes may lie ready."""
+    """Signals for waiting nodes may be in the tables."""
     is_assumed: bool = False
-    """Something that matters hangs on an assumed value."""
+    """A branch, a called run or a spend depends on an assumed value."""
     simulated_now: int = 0
     error: dict[str, Any] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(self) -> int:
-        """The run's clock in milliseconds: in a simulation, waits have moved it on."""
+        """The run's clock: in a simulation, waits advance it."""
         if self.mode is Mode.SIMULATE:
             return max(clock.now_ms(), self.simulated_now)
         return clock.now_ms()
 
 
+@dataclass(slots=True)
+class RunContext:
+    """What the parts of one active run share."""
+
+    deps: EngineDeps
+    facts: RunFacts
+    program: Program
+    journal: Journal
+    plan: Plan
+    recorder: Recorder
+    redaction: Redaction = field(init=False)
+    state: RunState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redaction = self.recorder.batch.redaction = Redaction(self.facts.secrets)
+        self.state = _state_of(self.facts, self.journal)
+
+
+def _state_of(facts: RunFacts, journal: Journal) -> RunState:
+    executions = journal.by_path.values()
+    return RunState(
+        facts.mode,
+        is_cancelling=facts.cancel_requested_at is not None,
+        is_assumed=any(map(counts_as_assumed, executions)),
+        simulated_now=max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0),
+    )
+
+
+def counts_as_assumed(execution: Execution) -> bool:
+    """Whether a branch, a called run or a spend of this execution depends on an assumed value."""
+    facts = execution.facts or {}
+    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
+
+
 class Superseded(Exception):
-    """Someone newer advances this run; nothing that is left here counts."""
+    """Another process advances this run under a newer fence; nothing recorded here counts any more."""

@@ -6,23 +6,19 @@ import asyncio
 from typing import Any
 
 from dustrun import clock, log
-from dustrun.core.run.journal import Journal
-from dustrun.core.run.plan import Busy, Done, Next, Plan, Ready, Start, Waiting
+from dustrun.core.run.plan import Busy, Done, Next, Ready, Start, Waiting
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import dumps_text
-from dustrun.core.workflow.program import Program, ProgramNode
+from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.run import signal_outcomes
 from dustrun.engine.run.attempts import Attempts
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
-from dustrun.engine.run.recorder import Recorder
-from dustrun.engine.run.results import Results, counts_as_assumed
-from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.results import Results
+from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.run.signals import Signals
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
-from dustrun.services.runs.engine_port import RunFacts
 from dustrun.storage.runs.journal import Ending
 from dustrun.storage.runs.waits import Told
 
@@ -36,51 +32,41 @@ _DAY_MS = 86_400_000
 class Runner:
     """One run in the hands of this process, under one fence."""
 
-    def __init__(
-        self, world: EngineDeps, facts: RunFacts, program: Program, journal: Journal, plan: Plan, recorder: Recorder
-    ) -> None:
-        self.facts = facts
-        self.recorder = recorder
-        self._world = world
-        self._program = program
-        self._journal = journal
-        self._plan = plan
-        self._veil = veil = recorder.batch.veil = Redaction(facts.secrets)
-        self._course = course = _course_of(facts, journal)
-        spends = world.money is not None and facts.mode is not Mode.SIMULATE and bool(program.wallets)
-        ledger = world.money.spending.ledger if world.money is not None and spends else None
-        self._flusher = Committer(world, facts, recorder, course, ledger)
-        self._contexts = contexts = NodeInputs(world, facts, program, journal, recorder, course)
-        self._settling = settling = Results(world, facts, program, journal, plan, recorder, veil, course)
-        self._carrying = Tasks(world, facts, program, journal, recorder, veil, course, contexts, settling)
-        self.attempts = Attempts(
-            world, facts, program, journal, plan, recorder, course, self._flusher, contexts, settling, self._carrying
-        )
-        self._inbox = Signals(
-            world, facts, journal, plan, recorder, veil, course, self._flusher, settling, self.attempts
-        )
+    def __init__(self, run: RunContext) -> None:
+        self.facts = run.facts
+        self.recorder = run.recorder
+        self._run = run
+        spend, program = run.deps.spend, run.program
+        spends = spend is not None and run.facts.mode is not Mode.SIMULATE and bool(program.wallets)
+        outbox = spend.live.outbox if spend is not None and spends else None
+        self._committer = Committer(run, outbox)
+        self._inputs = NodeInputs(run)
+        self._results = Results(run)
+        self._tasks = Tasks(run, self._inputs, self._results)
+        self.attempts = Attempts(run, self._committer, self._inputs, self._results, self._tasks)
+        self._signals = Signals(run, self._committer, self._results, self.attempts)
         self._held_back: list[Start] = []
-        self._in_order = facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
+        self._in_order = run.facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
 
     @property
     def last_seq(self) -> int:
         """The number of the newest event on disk."""
-        return self._flusher.last_seq
+        return self._committer.last_seq
 
     @last_seq.setter
     def last_seq(self, seq: int) -> None:
-        self._flusher.last_seq = seq
+        self._committer.last_seq = seq
 
     def open(self) -> None:
         """Records the start of the first nodes that reach outside, so that it rides with the run's creation.
         Nothing is executed."""
-        answer = self._plan.next(self._course.now(), self._room())
+        answer = self._run.plan.next(self._run.state.now(), self._room())
         starts = answer.starts if isinstance(answer, Ready) else ()
         if isinstance(answer, Ready):
             for path in answer.skipped:
-                self._settling.skip(path)
+                self._results.skip(path)
         for start in starts:
-            node = self._program.nodes[start.node_id]
+            node = self._run.program.nodes[start.node_id]
             reaches_out = node.spec.kind == "action" and node.spec.effect != Effect.PURE.value
             if reaches_out and not node.reads_variables:
                 self.attempts.begin(start)
@@ -94,75 +80,75 @@ class Runner:
     @property
     def weight(self) -> int:
         """About how many bytes it holds."""
-        return self._settling.kept_bytes + 1024 * len(self._journal.by_path)
+        return self._results.kept_bytes + 1024 * len(self._run.journal.by_path)
 
     def go_on(self) -> None:
         """It waited in memory, and advances again."""
         self.recorder.run_status(RunStatus.RUNNING)
         self.note_resumed()
-        self._course.is_poked = True
+        self._run.state.is_poked = True
 
     def poke(self) -> None:
         """Someone left an answer for a waiting node: read the signals."""
-        self._course.is_poked = True
-        self._course.wake.set()
+        self._run.state.is_poked = True
+        self._run.state.wake.set()
 
     def cancel(self) -> None:
         """Starts nothing new and interrupts what runs."""
-        self._course.is_cancelling = True
-        self._plan.cancel()
-        self._carrying.interrupt()
-        self._course.is_poked = True
-        self._course.wake.set()
+        self._run.state.is_cancelling = True
+        self._run.plan.cancel()
+        self._tasks.interrupt()
+        self._run.state.is_poked = True
+        self._run.state.wake.set()
 
     def stop(self) -> None:
         """The server stops: starts nothing new; what runs may finish."""
-        self._course.is_stopping = True
-        self._course.wake.set()
+        self._run.state.is_stopping = True
+        self._run.state.wake.set()
 
     async def advance(self) -> Waiting | Done | None:
         """Advances until the run is done or waits; None when the server stops. Raises `Superseded`."""
         log.bind(run_id=self.facts.id, org_id=self.facts.org_id)
-        if self._course.is_cancelling:
-            self._plan.cancel()
+        if self._run.state.is_cancelling:
+            self._run.plan.cancel()
         try:
             return await self._loop()
         finally:
-            await self._carrying.abandon()
+            await self._tasks.abandon()
 
     async def _loop(self) -> Waiting | Done | None:
         while True:
             self._check_age()
-            if self._course.is_poked:
-                await self._inbox.read()
+            if self._run.state.is_poked:
+                await self._signals.read()
             answer = self._plan_inline()
-            if self.attempts.deferred and not self._course.is_stopping:
+            if self.attempts.deferred and not self._run.state.is_stopping:
                 await self.attempts.begin_deferred()
                 continue
             if isinstance(answer, Done):
                 self._end(answer)
-                await self._flusher.flush()
+                await self._committer.flush()
                 return answer
-            if isinstance(answer, Waiting) and self._course.is_poked:
+            if isinstance(answer, Waiting) and self._run.state.is_poked:
                 continue  # what waits now may have been answered before it waited
             if isinstance(answer, Waiting):
                 self._put_down(answer)
-                await self._flusher.flush()
+                await self._committer.flush()
                 return answer
             if answer is None:
                 if len(self.recorder.batch.events) > BATCH_LIMIT:
-                    await self._flusher.flush()
+                    await self._committer.flush()
                 await asyncio.sleep(0)
                 continue
-            if self._carrying.must_tell_dust():
-                await self._carrying.tell_dust()
-            if not self._carrying.may_begin_at_once:
-                await self._flusher.flush()
-            if self._course.is_stopping and self._carrying.is_idle:
+            if self._tasks.must_tell_dust():
+                await self._tasks.tell_dust()
+            if not self._tasks.may_begin_at_once:
+                await self._committer.flush()
+            if self._run.state.is_stopping and self._tasks.is_idle:
                 return None
-            self._carrying.launch()
-            await self._flusher.flush()
-            await self._carrying.collect()
+            self._tasks.launch()
+            await self._committer.flush()
+            await self._tasks.collect()
 
     def _plan_inline(self) -> Next | None:
         """Plans and carries out what needs no waiting; None when others should have a turn first."""
@@ -170,19 +156,19 @@ class Runner:
         for start in held_back:
             self.attempts.begin(start)
         for _ in range(INLINE_STEPS):
-            if self._course.is_stopping:
+            if self._run.state.is_stopping:
                 return Busy()
-            answer = self._plan.next(self._course.now(), self._room())
+            answer = self._run.plan.next(self._run.state.now(), self._room())
             if isinstance(answer, Busy) and self._waits_for_called():
                 return Waiting(None)
             if not isinstance(answer, Ready):
                 return answer
             for path in answer.cut_off:
-                self._settling.cut_off(path, "The run ended while this node waited.")
+                self._results.cut_off(path, "The run ended while this node waited.")
             for path in answer.skipped:
-                self._settling.skip(path)
+                self._results.skip(path)
             for path in answer.closed:
-                self._settling.close_loop(path)
+                self._results.close_loop(path)
             for start in answer.starts:
                 self.attempts.begin(start)
         return None
@@ -191,71 +177,60 @@ class Runner:
         """How many nodes may begin now. A simulation that may spend does one thing after the other, in the planner's
         order, so that it always comes to the same."""
         if not self._in_order:
-            return max(0, self._world.settings.max_parallel_nodes - self._carrying.nodes_begun)
-        is_idle = self._carrying.is_idle and not self._held_back and not self.attempts.deferred
+            return max(0, self._run.deps.settings.max_parallel_nodes - self._tasks.nodes_begun)
+        is_idle = self._tasks.is_idle and not self._held_back and not self.attempts.deferred
         return 1 if is_idle and not self._called() else 0
 
     def _called(self) -> bool:
         """Whether a called run goes on."""
-        executed = (self._journal.by_path[path] for path in self._plan.waiting)
+        executed = (self._run.journal.by_path[path] for path in self._run.plan.waiting)
         return any(execution.facts is not None and "child" in execution.facts for execution in executed)
 
     def _waits_for_called(self) -> bool:
         """Whether the called run's end is all that it waits for, although other nodes could begin."""
-        is_idle = self._carrying.is_idle and not self.attempts.deferred
-        return self._in_order and is_idle and not self._course.is_stopping and self._called()
+        is_idle = self._tasks.is_idle and not self.attempts.deferred
+        return self._in_order and is_idle and not self._run.state.is_stopping and self._called()
 
     def _check_age(self) -> None:
-        days = self._world.settings.max_run_days
-        if clock.now_ms() - self.facts.started_at > days * _DAY_MS and self._course.error is None:
-            self._course.error = {"code": "LIMIT", "message": f"A run may last {days} days (setting max_run_days)."}
-            self._plan.stopped(RunStatus.FAILURE)
+        days = self._run.deps.settings.max_run_days
+        if clock.now_ms() - self.facts.started_at > days * _DAY_MS and self._run.state.error is None:
+            self._run.state.error = {"code": "LIMIT", "message": f"A run may last {days} days (setting max_run_days)."}
+            self._run.plan.stopped(RunStatus.FAILURE)
 
     def _put_down(self, answer: Waiting) -> None:
         until = None if answer.until is None else clock.to_rfc3339(answer.until)
-        self.recorder.event("run_waiting", {"until": until, "nodes": sorted(self._plan.waiting)}, clock.now_ms())
+        self.recorder.event("run_waiting", {"until": until, "nodes": sorted(self._run.plan.waiting)}, clock.now_ms())
         self.recorder.run_status(RunStatus.WAITING, answer.until)
 
     def _end(self, answer: Done) -> None:
         now = clock.now_ms()
-        for execution in self._journal.by_path.values():
+        for execution in self._run.journal.by_path.values():
             if not execution.is_settled:
                 execution.status, execution.finished_at = N.CANCELLED, now
                 self.recorder.became(execution)
-        passed = answer.status is RunStatus.SUCCESS and not self._course.is_assumed
+        passed = answer.status is RunStatus.SUCCESS and not self._run.state.is_assumed
         finished: dict[str, Any] = {"status": answer.status.value, "mode": self.facts.mode.value}
-        error = self._course.error if answer.status is not RunStatus.SUCCESS else None
+        error = self._run.state.error if answer.status is not RunStatus.SUCCESS else None
         if error is not None:
             finished["error"] = error
         if self.facts.mode is not Mode.LIVE:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
         told = self._told(answer.status, passed, error)
-        calls = any(node.node.type == "call-workflow" for node in self._program.nodes.values())
-        self._contexts.observer.ended(answer.status, now, error)
+        calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
+        self._inputs.observer.ended(answer.status, now, error)
         self.recorder.batch.ending = Ending(answer.status, now, passed, error, told, calls)
         if calls:
-            self._settling.beside()
+            self._results.beside()
 
     def _told(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> Told | None:
         """What the run that called this one is told; None when nobody waits."""
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
-        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._course.now()}
-        data = signal_outcomes.told(self.facts.id, self._program, self._journal, ending)
-        return Told(caller.pk, caller.path, dumps_text(self._veil.value(data)))
-
-
-def _course_of(facts: RunFacts, journal: Journal) -> RunState:
-    """How a run goes that was taken up."""
-    executions = journal.by_path.values()
-    return RunState(
-        facts.mode,
-        is_cancelling=facts.cancel_requested_at is not None,
-        is_assumed=any(map(counts_as_assumed, executions)),
-        simulated_now=max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0),
-    )
+        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.now()}
+        data = signal_outcomes.told(self.facts.id, self._run.program, self._run.journal, ending)
+        return Told(caller.pk, caller.path, dumps_text(self._run.redaction.value(data)))
 
 
 def _may_spend(node: ProgramNode) -> bool:

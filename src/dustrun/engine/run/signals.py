@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dustrun.core.run.journal import Execution, Journal
-from dustrun.core.run.plan import Plan, Start
+from dustrun.core.run.journal import Execution
+from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus
-from dustrun.core.text.redaction import Redaction
 from dustrun.core.values.exact_json import loads
 from dustrun.engine.node.outcome import Settled
 from dustrun.engine.run import signal_outcomes
 from dustrun.engine.run.attempts import Attempts
 from dustrun.engine.run.commit import Committer
-from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.results import Results
-from dustrun.engine.run.run_context import EngineDeps, RunState
-from dustrun.services.runs.engine_port import RunFacts
+from dustrun.engine.run.run_context import RunContext
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as run_rows
@@ -28,42 +25,24 @@ N = NodeStatus
 class Signals:
     """Reads the signals of one run and applies them."""
 
-    def __init__(
-        self,
-        world: EngineDeps,
-        facts: RunFacts,
-        journal: Journal,
-        plan: Plan,
-        recorder: Recorder,
-        veil: Redaction,
-        course: RunState,
-        flusher: Committer,
-        settling: Results,
-        attempts: Attempts,
-    ) -> None:
-        self._world = world
-        self._facts = facts
-        self._journal = journal
-        self._plan = plan
-        self._recorder = recorder
-        self._veil = veil
-        self._course = course
-        self._flusher = flusher
-        self._settling = settling
+    def __init__(self, run: RunContext, committer: Committer, results: Results, attempts: Attempts) -> None:
+        self._run = run
+        self._committer = committer
+        self._results = results
         self._attempts = attempts
 
     async def read(self) -> None:
         """Applies the answers that waiting nodes were given; one that came before its node waits is kept."""
-        self._course.is_poked = False
-        if self._course.is_cancelling:
+        self._run.state.is_poked = False
+        if self._run.state.is_cancelling:
             self._abandon_spends()
-        waiting, pk = self._plan.waiting, self._facts.pk
+        waiting, pk = self._run.plan.waiting, self._run.facts.pk
         if not waiting:
             return
-        database = self._world.database
-        for signal in await self._flusher.patiently(lambda: database.read(lambda tx: self._list(tx, pk))):
-            execution = self._journal.by_path.get(signal.path)
-            if execution is None or signal.id in self._recorder.batch.signals_used:
+        database = self._run.deps.database
+        for signal in await self._committer.patiently(lambda: database.read(lambda tx: self._list(tx, pk))):
+            execution = self._run.journal.by_path.get(signal.path)
+            if execution is None or signal.id in self._run.recorder.batch.signals_used:
                 continue
             if signal.kind == "resolve":
                 if execution.status is N.UNCERTAIN:
@@ -71,45 +50,45 @@ class Signals:
             elif execution.status is N.WAITING and signal.path in waiting:
                 self._answer(execution, signal)
             elif execution.is_settled:
-                self._recorder.batch.signals_used.append(signal.id)  # it came too late
+                self._run.recorder.batch.signals_used.append(signal.id)  # it came too late
 
     def _list(self, tx: Tx, pk: int) -> list[Signal]:
         """The answers that lie ready, with the signatures that a called run hands back."""
-        unveiling = Unsealing(tx, self._world.vault, self._facts.org_id)
-        found = [replace(signal, data=unveiling.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
-        self._veil.learn(unveiling.secrets)
+        unsealing = Unsealing(tx, self._run.deps.vault, self._run.facts.org_id)
+        found = [replace(signal, data=unsealing.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
+        self._run.redaction.learn(unsealing.secrets)
         return found
 
     def _abandon_spends(self) -> None:
         """Under a cancel, whoever waits for transactions gives up what is not signed and follows the rest."""
-        for path in sorted(self._plan.waiting):
-            execution = self._journal.by_path[path]
+        for path in sorted(self._run.plan.waiting):
+            execution = self._run.journal.by_path[path]
             spend = (execution.facts or {}).get("spend")
             if execution.status is N.WAITING and spend is not None and spend["sent"] and not spend.get("abandoned"):
                 start = Start(path, execution.node_id, execution.attempt, wake=True)
-                self._plan.started(start)
+                self._run.plan.started(start)
                 self._attempts.go_on_spending(start, execution)
 
     def _answer(self, execution: Execution, signal: Signal) -> None:
-        self._recorder.batch.signals_used.append(signal.id)
+        self._run.recorder.batch.signals_used.append(signal.id)
         if signal.kind == "transaction":
-            if execution.path in self._plan.waiting and execution.facts is not None and "spend" in execution.facts:
+            if execution.path in self._run.plan.waiting and execution.facts is not None and "spend" in execution.facts:
                 start = Start(execution.path, execution.node_id, execution.attempt, wake=True)
-                self._plan.started(start)
+                self._run.plan.started(start)
                 self._attempts.go_on_spending(start, execution)
             return
         outcome = signal_outcomes.outcome_of(signal, execution)
         if outcome is not None:
-            self._settling.apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
+            self._results.apply(Start(execution.path, execution.node_id, execution.attempt), outcome)
 
     def _resolve(self, execution: Execution, signal: Signal) -> None:
-        self._recorder.batch.signals_used.append(signal.id)
+        self._run.recorder.batch.signals_used.append(signal.id)
         answer = loads(signal.data)
         start = Start(execution.path, execution.node_id, execution.attempt)
         execution.error = None
         if answer["outcome"] == "happened":
-            self._settling.succeed(execution, Settled(answer.get("result"), note={"resolvedBy": answer["by"]}))
+            self._results.succeed(execution, Settled(answer.get("result"), note={"resolvedBy": answer["by"]}))
         else:
             message = "A person said that it had not happened; it is done again."
             error = {"code": "NOT_HAPPENED", "message": message, "retryable": True}
-            self._settling.schedule(start, execution, self._course.now(), error)
+            self._results.schedule(start, execution, self._run.state.now(), error)

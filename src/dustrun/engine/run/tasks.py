@@ -1,4 +1,4 @@
-"""What one run does beside its loop: nodes that reach outside, each with its time limit, nodes that spend, errands."""
+"""The asyncio tasks of one run: actions with their time limits, steps of spends, and store effects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 from typing import Any
 
 from dustrun import log
-from dustrun.core.run.journal import Journal
 from dustrun.core.run.state import Mode
-from dustrun.core.text.redaction import Redaction, hide
-from dustrun.core.workflow.program import Program
+from dustrun.core.text.redaction import hide
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
@@ -18,11 +16,9 @@ from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, of_error
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.engine.run.node_inputs import NodeInputs
-from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.results import Results
-from dustrun.engine.run.run_context import EngineDeps, RunState
+from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import DustrunError, Temporary
-from dustrun.services.runs.engine_port import RunFacts
 
 _logger = log.get(__name__)
 _DUST_PLAN = "Dust test: what it is going to spend, as far as that is known now."
@@ -30,32 +26,15 @@ _PLAN_WITHIN_S = 30
 
 
 class Tasks:
-    """Begins `jobs` and `errands` once their start is on disk, and hands on what they come to."""
+    """Begins `jobs` and `store_effects` once their start is on disk, and hands on what they come to."""
 
-    def __init__(
-        self,
-        world: EngineDeps,
-        facts: RunFacts,
-        program: Program,
-        journal: Journal,
-        recorder: Recorder,
-        veil: Redaction,
-        course: RunState,
-        contexts: NodeInputs,
-        settling: Results,
-    ) -> None:
+    def __init__(self, run: RunContext, inputs: NodeInputs, results: Results) -> None:
         self.jobs: list[Job] = []
-        self.errands: list[StoreEffect] = []
-        self._world = world
-        self._facts = facts
-        self._program = program
-        self._journal = journal
-        self._recorder = recorder
-        self._veil = veil
-        self._course = course
-        self._contexts = contexts
-        self._settling = settling
-        self._secrets = Secrets(world.connections, facts, program)
+        self.store_effects: list[StoreEffect] = []
+        self._run = run
+        self._inputs = inputs
+        self._results = results
+        self._secrets = Secrets(run.deps.connections, run.facts, run.program)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._limits: dict[str, float] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -73,14 +52,14 @@ class Tasks:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way or about to be."""
-        return not (self._tasks or self.jobs or self._running or self.errands)
+        return not (self._tasks or self.jobs or self._running or self.store_effects)
 
     @property
     def may_begin_at_once(self) -> bool:
         """Whether nothing of what is about to begin reaches outside: then it need not wait until its start is on disk,
         since whoever does not find it there does it again."""
-        inside = (not job.is_outside or job.carrier is Carrier.REHEARSAL for job in self.jobs)
-        return bool(self.jobs) and not self.errands and all(inside)
+        inside = (not job.is_outside or job.carrier is Carrier.SIMULATION for job in self.jobs)
+        return bool(self.jobs) and not self.store_effects and all(inside)
 
     def interrupt(self) -> None:
         """Under a cancel: what spends goes on, since the ledger keeps what it does."""
@@ -103,26 +82,26 @@ class Tasks:
         """Starts the attempts whose start is on disk, each with its time limit; none when a cancel came meanwhile."""
         jobs, self.jobs = self.jobs, []
         loop = asyncio.get_running_loop()
-        to_run, self.errands = self.errands, []
+        to_run, self.store_effects = self.store_effects, []
         for job in jobs:
             if job.is_followed:
                 self._followed.add(job.start.path)
                 self._tasks[job.start.path] = loop.create_task(self._follow(job))
-        if self._course.is_cancelling:
+        if self._run.state.is_cancelling:
             for begun in (*jobs, *to_run):
                 if begun.start.path not in self._followed:
-                    self._settling.cut_off(begun.start.path, "The run was cancelled before this node began.")
-                    self._course.wake.set()
+                    self._results.cut_off(begun.start.path, "The run was cancelled before this node began.")
+                    self._run.state.wake.set()
             return
-        for errand in to_run:
-            self._running[errand.start.path] = loop.create_task(self._run_errand(errand))
+        for effect in to_run:
+            self._running[effect.start.path] = loop.create_task(self._run_store_effect(effect))
         for job in jobs:
             if job.start.path not in self._followed:
                 self._launch_timed(job, loop)
 
     def _launch_timed(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         path = job.start.path
-        timeout_ms = job.node.node.timeout_ms or self._world.settings.default_timeout_ms
+        timeout_ms = job.node.node.timeout_ms or self._run.deps.settings.default_timeout_ms
         self._tasks[path] = loop.create_task(self._carry_out(job, timeout_ms))
         self._limits[path] = at = loop.time() + timeout_ms / 1000
         self._set_alarm(at, loop)
@@ -149,34 +128,35 @@ class Tasks:
         """One step of a node that spends: the ledger keeps what it does, so a cancel does not interrupt it, and a
         node that only waited for its transactions goes on here. Under a cancel it signs nothing new."""
         start = job.start
-        spending = self._contexts.money.spending
-        context = self._contexts.context(start.path, self._contexts.emit_later(start))
+        spend = self._inputs.spend.live
+        context = self._inputs.context(start.path, self._inputs.emit_later(start))
         try:
-            context = await self._contexts.money_context(job)
+            context = await self._inputs.wallet_context(job)
             with log.hiding(self._hidden):
                 outcome = await self._secrets.cover(
-                    context, lambda: spending.carry_out(job, self._facts, context, lambda: self._course.is_cancelling)
+                    context,
+                    lambda: spend.carry_out(job, self._run.facts, context, lambda: self._run.state.is_cancelling),
                 )
         except DustrunError as error:
             outcome = of_error(error)
         except Exception as error:
             with log.hiding(self._hidden):
                 _logger.error("a spend failed unexpectedly", path=start.path, exc_info=error)
-            outcome = await spending.after_defect(job, self._facts, context, error)
+            outcome = await spend.after_defect(job, self._run.facts, context, error)
         finally:
             self._tasks.pop(start.path, None)
             self._followed.discard(start.path)
         self._outcomes.append((job, outcome))
-        self._course.wake.set()
+        self._run.state.wake.set()
 
     async def _carry_out(self, job: Job, timeout_ms: int) -> None:
         path = job.start.path
         log.bind(node=path)
-        context = self._contexts.context(path, self._contexts.emit_later(job.start))
+        context = self._inputs.context(path, self._inputs.emit_later(job.start))
         context.notes.assumed = job.assumed
         try:
             if job.action.wants_wallet(job.input):
-                context = await self._contexts.money_context(job)
+                context = await self._inputs.wallet_context(job)
             with log.hiding(self._hidden):
                 outcome = await self._carried(job, context)
         except DustrunError as error:
@@ -184,10 +164,10 @@ class Tasks:
         except asyncio.CancelledError:
             if path in self._late:
                 outcome = nodes.timed_out(job, timeout_ms)
-            elif self._course.is_cancelling:
-                is_real = job.is_outside and job.carrier is not Carrier.REHEARSAL
+            elif self._run.state.is_cancelling:
+                is_real = job.is_outside and job.carrier is not Carrier.SIMULATION
                 may = " What it had begun may have happened." if is_real else ""
-                outcome = Interrupted(f"The run was cancelled while this node ran.{may}", job.rehearsed)
+                outcome = Interrupted(f"The run was cancelled while this node ran.{may}", job.simulated_facts)
             else:
                 raise
         except Exception as error:
@@ -196,71 +176,71 @@ class Tasks:
             self._limits.pop(path, None)
             self._late.discard(path)
             self._tasks.pop(path, None)
-        if self._facts.mode is Mode.SIMULATE and self._world.money is not None:
-            job.forks = self._world.money.rehearsals.forks(self._facts)
+        if self._run.facts.mode is Mode.SIMULATE and self._run.deps.spend is not None:
+            job.forks = self._run.deps.spend.simulated_chains.forks(self._run.facts)
         self._outcomes.append((job, outcome))
-        self._course.wake.set()
+        self._run.state.wake.set()
 
     async def _carried(self, job: Job, context: NodeContext) -> Outcome:
-        if job.carrier is not Carrier.REHEARSAL:
-            return await self._secrets.carry_out(job, context, self._world.http)
-        rehearsals = self._contexts.money.rehearsals
-        return await self._secrets.cover(context, lambda: rehearsals.carry_out(job, self._facts, context))
+        if job.carrier is not Carrier.SIMULATION:
+            return await self._secrets.carry_out(job, context, self._run.deps.http)
+        simulated_chains = self._inputs.spend.simulated_chains
+        return await self._secrets.cover(context, lambda: simulated_chains.carry_out(job, self._run.facts, context))
 
     def _hidden(self, text: str) -> str:
         """A line of the log without what this run must not say."""
-        return hide(self._veil.text(self._secrets.text(text)))
+        return hide(self._run.redaction.text(self._secrets.text(text)))
 
-    async def _run_errand(self, errand: StoreEffect) -> None:
+    async def _run_store_effect(self, effect: StoreEffect) -> None:
         """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
-        log.bind(node=errand.start.path)
-        world, start_child = self._world, self._world.calls.start_child
-        run = store_effects.run if self._course.is_stopping else store_effects.run_patiently
+        log.bind(node=effect.start.path)
+        deps, start_child = self._run.deps, self._run.deps.calls.start_child
+        run = store_effects.run if self._run.state.is_stopping else store_effects.run_patiently
         try:
-            outcome = await run(errand, self._facts, self._program.definition, world.variables, start_child)
+            outcome = await run(effect, self._run.facts, self._run.program.definition, deps.variables, start_child)
         except Temporary:
             return  # the server stops; the next life does it
         except Exception as error:
-            _logger.error("errand failed unexpectedly", path=errand.start.path, exc_info=error)
+            _logger.error("store effect failed unexpectedly", path=effect.start.path, exc_info=error)
             outcome = Failed("INTERNAL", f"It failed unexpectedly ({type(error).__name__}); see the server's log.")
         finally:
-            self._running.pop(errand.start.path, None)
-            self._course.wake.set()
-        if not self._course.is_stopping or not isinstance(outcome, Failed):
-            self._outcomes.append((errand, outcome))
+            self._running.pop(effect.start.path, None)
+            self._run.state.wake.set()
+        if not self._run.state.is_stopping or not isinstance(outcome, Failed):
+            self._outcomes.append((effect, outcome))
 
     async def collect(self) -> None:
         """Waits until something happened, and applies every outcome that has come."""
         if not self._outcomes:
-            await self._course.wake.wait()
-        self._course.wake.clear()
+            await self._run.state.wake.wait()
+        self._run.state.wake.clear()
         outcomes, self._outcomes = self._outcomes, []
         for job, outcome in outcomes:
             if isinstance(job, Job):
-                self._recorder.batch.forks += job.forks
-            self._settling.apply(job.start, outcome)
+                self._run.recorder.batch.forks += job.forks
+            self._results.apply(job.start, outcome)
 
     def must_tell_dust(self) -> bool:
         """Whether a dust test is about to spend for the first time."""
-        if self._facts.mode is not Mode.DUST or self._dust_told:
+        if self._run.facts.mode is not Mode.DUST or self._dust_told:
             return False
-        if self._course.is_cancelling or self._course.is_stopping:
+        if self._run.state.is_cancelling or self._run.state.is_stopping:
             return False
         begins = any(job.is_followed for job in self.jobs)
-        return begins and not any("spend" in (e.facts or {}) for e in self._journal.by_path.values())
+        return begins and not any("spend" in (e.facts or {}) for e in self._run.journal.by_path.values())
 
     async def tell_dust(self) -> None:
         """The plan is on disk before anything is signed. Each node asks for its prices again, so that one which could
         not be had now only leaves the plan without it."""
         self._dust_told = True
         first = next(job.start for job in self.jobs if job.is_followed)
-        payload = self._journal.by_path[self._facts.trigger_node_id].result["body"]
+        payload = self._run.journal.by_path[self._run.facts.trigger_node_id].result["body"]
         told: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}
         try:
             async with asyncio.timeout(_PLAN_WITHIN_S):
                 told["data"] = {
-                    "dustPlan": await self._contexts.money.spending.dust_plan(self._facts, self._program, payload)
+                    "dustPlan": await self._inputs.spend.live.dust_plan(self._run.facts, self._run.program, payload)
                 }
         except TimeoutError:
             told |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
-        self._contexts.emit_now(first)("log", told)
+        self._inputs.emit_now(first)("log", told)

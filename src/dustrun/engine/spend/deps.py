@@ -33,13 +33,13 @@ class SpendDeps:
     chain: Callable[[int], Chain]
     prices: Prices
     wallets: Wallets
-    spending: LiveSpend
-    rehearsals: SimulatedChains
+    live: LiveSpend
+    simulated_chains: SimulatedChains
 
     def reach(self, facts: RunFacts, now_ms: int) -> Reach:
         """What a node of this run sees: live chains, or those of its simulation at that moment of the run's clock."""
         if facts.mode is Mode.SIMULATE:
-            return self.rehearsals.reach(facts, now_ms)
+            return self.simulated_chains.reach(facts, now_ms)
         return Reach(self.chain, self.prices)
 
     async def wallet(self, facts: RunFacts, connector: ConnectorReference | None) -> WalletView:

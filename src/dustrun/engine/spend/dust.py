@@ -20,7 +20,7 @@ from dustrun.services.runs.engine_port import RunFacts
 
 
 class NodeDust:
-    """Scales the inputs of nodes, and plans a run before that; the caps of the run are held by the ledger when it
+    """Scales the inputs of nodes, and plans a run before that; the caps of the run are held by the outbox when it
     signs."""
 
     def __init__(self, duster: Duster, plans: DustPlans) -> None:
@@ -29,9 +29,9 @@ class NodeDust:
 
     async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> dict[str, Any]:
         """What the run is going to spend as far as that is known before, as `dust-plan` answers it."""
-        outlook = SpendForecast(program, facts.workflow_id, facts.version)
+        forecast = SpendForecast(program, facts.workflow_id, facts.version)
         given = Given(payload, facts.prop_values)
-        plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), outlook, given)
+        plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), forecast, given)
         return plan.public()
 
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:

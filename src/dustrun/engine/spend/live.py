@@ -1,4 +1,4 @@
-"""A node that spends, live or as a dust test: its action wishes, the ledger carries out, its action concludes.
+"""A node that spends, live or as a dust test: its action wishes, the outbox carries out, its action concludes.
 
 Nothing here signs or sends. Every step may be cut off at any moment and done again: the wishes that are stored win, and
 the input that they were made from is stored with them.
@@ -56,7 +56,7 @@ class Dust(Protocol):
 class Reports(Protocol):
     """Who tells people what was spent."""
 
-    async def sent(self, stand: SpendStatus) -> Json:
+    async def sent(self, status: SpendStatus) -> Json:
         """Facts of wishes that came to an end."""
         ...
 
@@ -82,8 +82,8 @@ class Guard(Protocol):
 class LiveSpend:
     """Carries out the attempts of nodes that spend."""
 
-    def __init__(self, ledger: Outbox, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
-        self.ledger = ledger
+    def __init__(self, outbox: Outbox, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
+        self.outbox = outbox
         self._guard = guard
         self._dust = dust
         self._reports = reports
@@ -99,10 +99,10 @@ class LiveSpend:
         """One step: as far as it goes without waiting. Under a cancel nothing new is signed."""
         try:
             order = self._order(job, facts, context.wallet)
-            stand = await self._step(job, facts, order, context, is_cancelled)
-            if stand is None or (is_cancelled() and stand.status == "failed" and not stand.is_signed):
+            status = await self._step(job, facts, order, context, is_cancelled)
+            if status is None or (is_cancelled() and status.status == "failed" and not status.is_signed):
                 return Interrupted("The run was cancelled before this node spent anything.")
-            return await self._outcome(job, stand, context, is_cancelled())
+            return await self._outcome(job, status, context, is_cancelled())
         except DustrunError as error:
             return of_error(error)
 
@@ -125,20 +125,20 @@ class LiveSpend:
         self, job: Job, facts: RunFacts, order: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> SpendStatus | None:
         if is_cancelled():
-            return await self.ledger.abandon(order)
-        stand = await self.ledger.find(order)
+            return await self.outbox.abandon(order)
+        status = await self.outbox.find(order)
         given = job.input
-        if stand is None or _may_wish_anew(stand, _attempt(job, facts)):
+        if status is None or _may_plan_anew(status, _attempt(job, facts)):
             spend = await self._wish(job, facts, context)
             if is_cancelled():
-                return await self.ledger.abandon(order)
-            await self.ledger.plan(order, spend)
-        stand = await self.ledger.advance(order)
-        if not job.is_dust or not _is_met(stand) or is_cancelled():
-            return stand
+                return await self.outbox.abandon(order)
+            await self.outbox.plan(order, spend)
+        status = await self.outbox.advance(order)
+        if not job.is_dust or not _is_met(status) or is_cancelled():
+            return status
         job.input = given
-        await self.ledger.plan(order, await self._wish(job, facts, context))  # what is needed now, without an approval
-        return await self.ledger.advance(order)
+        await self.outbox.plan(order, await self._wish(job, facts, context))  # what is needed now, without an approval
+        return await self.outbox.advance(order)
 
     async def _wish(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """What the action wishes, with the input that it was asked with."""
@@ -161,56 +161,56 @@ class LiveSpend:
         }
         return replace(spend, notes=kept)
 
-    async def _outcome(self, job: Job, stand: SpendStatus, context: NodeContext, is_cancelled: bool) -> Outcome:
-        failure = stand.failure if stand.status == "failed" else None
-        if failure is not None and _goes_on(stand, failure, is_cancelled):
+    async def _outcome(self, job: Job, status: SpendStatus, context: NodeContext, is_cancelled: bool) -> Outcome:
+        failure = status.failure if status.status == "failed" else None
+        if failure is not None and _goes_on(status, failure, is_cancelled):
             failure = None
-        facts = await self._facts(stand, is_over=stand.status == "settled" or failure is not None)
-        if stand.status == "settled":
-            return await self._conclude(job, stand, context, facts)
+        facts = await self._facts(status, is_over=status.status == "settled" or failure is not None)
+        if status.status == "settled":
+            return await self._conclude(job, status, context, facts)
         if failure is not None:
             return as_failed(failure, facts)
         facts["spend"]["abandoned"] = is_cancelled
-        until = stand.until
-        if stand.status == "failed":  # what has happened already must come to its end
+        until = status.until
+        if status.status == "failed":  # what has happened already must come to its end
             until = clock.now_ms() + _LOOK_AGAIN_MS
-        holds = Holds.CANCEL if stand.is_signed else Holds.NOTHING
-        return Suspended(until, facts, answerable=True, holds=holds, note=_note(stand))
+        holds = Holds.CANCEL if status.is_signed else Holds.NOTHING
+        return Suspended(until, facts, answerable=True, holds=holds, note=_note(status))
 
-    async def _facts(self, stand: SpendStatus, *, is_over: bool = False) -> Json:
-        notes = stand.spend.notes
-        asked = [t["approvalId"] for t in stand.transactions if t.get("approvalId")]
-        spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": stand.is_signed, "approvals": asked}
-        facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in stand.transactions]}
+    async def _facts(self, status: SpendStatus, *, is_over: bool = False) -> Json:
+        notes = status.spend.notes
+        asked = [t["approvalId"] for t in status.transactions if t.get("approvalId")]
+        spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": status.is_signed, "approvals": asked}
+        facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in status.transactions]}
         if is_over:
-            facts |= await self._reports.sent(stand)
+            facts |= await self._reports.sent(status)
         if notes[_DUST]:
             facts["dust"] = list(notes[_DUST])
         return facts
 
-    async def _conclude(self, job: Job, stand: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
+    async def _conclude(self, job: Job, status: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
         """The action's own last word. The spend has happened: what goes wrong here is told as what it is."""
-        assert stand.spent is not None
+        assert status.spent is not None
         assert job.action.finish is not None
-        notes = stand.spend.notes
+        notes = status.spend.notes
         try:
             value = job.action.input.model_validate(notes[_INPUT])
-            spend = replace(stand.spend, notes=notes[_NOTES])
-            output = await job.action.finish(value, spend, stand.spent, context)
+            spend = replace(status.spend, notes=notes[_NOTES])
+            output = await job.action.finish(value, spend, status.spent, context)
         except (DustrunError, ValidationError) as error:
-            hashes = ", ".join(str(receipt.hash) for receipt in stand.spent.receipts)
+            hashes = ", ".join(str(receipt.hash) for receipt in status.spent.receipts)
             message = f"It was spent ({hashes}), but its result could not be made: {_why(error)}"
             return Failed("RESULT", message, retryable=True, facts=facts)
         result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
-        return Settled(result, assumed=assumed, facts=facts, secrets=stand.signatures)
+        return Settled(result, assumed=assumed, facts=facts, secrets=status.signatures)
 
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
         """What a step came to that a defect of ours cut off: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-        stand = await self.ledger.find(self._order(job, facts, context.wallet))
-        if stand is None or not stand.is_signed:
+        status = await self.outbox.find(self._order(job, facts, context.wallet))
+        if status is None or not status.is_signed:
             return Failed("INTERNAL", message)
-        kept = await self._facts(stand)
+        kept = await self._facts(status)
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
 
 
@@ -232,22 +232,22 @@ def _attempt(job: Job, facts: RunFacts) -> list[Any]:
     return [facts.id, job.start.attempt]
 
 
-def _may_wish_anew(stand: SpendStatus, attempt: list[Any]) -> bool:
-    """Whether these wishes belong to another attempt and none of them is under way or has happened; the ledger has
+def _may_plan_anew(status: SpendStatus, attempt: list[Any]) -> bool:
+    """Whether these wishes belong to another attempt and none of them is under way or has happened; the outbox has
     the last word."""
-    return stand.spend.notes[_ATTEMPT] != attempt and not stand.is_signed and stand.status != "settled"
+    return status.spend.notes[_ATTEMPT] != attempt and not status.is_signed and status.status != "settled"
 
 
-def _is_met(stand: SpendStatus) -> bool:
+def _is_met(status: SpendStatus) -> bool:
     """Whether a wish was to approve what another transaction has allowed meanwhile, and nothing of it is under way."""
-    return stand.failure is not None and stand.failure.code == ALLOWANCE_MET and not stand.is_signed
+    return status.failure is not None and status.failure.code == ALLOWANCE_MET and not status.is_signed
 
 
-def _goes_on(stand: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
+def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
     """Whether the node waits although its last step failed: something of it is under way, or has happened."""
-    if stand.is_signed:
+    if status.is_signed:
         return True
-    begun = any(transaction.get("hash") for transaction in stand.transactions)
+    begun = any(transaction.get("hash") for transaction in status.transactions)
     return failure.code == "TEMPORARY" and begun and not is_cancelled
 
 
@@ -264,5 +264,5 @@ def _why(error: DustrunError | ValidationError) -> str:
     return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
 
 
-def _note(stand: SpendStatus) -> Json | None:
-    return {"waitsFor": stand.waits_for} if stand.waits_for is not None else None
+def _note(status: SpendStatus) -> Json | None:
+    return {"waitsFor": status.waits_for} if status.waits_for is not None else None

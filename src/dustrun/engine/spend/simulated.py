@@ -40,7 +40,7 @@ Json = dict[str, Any]
 class Stage:
     """What a turn needs of its simulation: the chains where they stand, who judges, who describes assets."""
 
-    kept: SimulationState
+    simulation: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
     policy: SimulatedPolicy
     reports: Reports
@@ -52,7 +52,7 @@ class Turn:
 
     def __init__(self, stage: Stage, job: Job, run_id: str, context: NodeContext) -> None:
         self._stage = stage
-        self._kept = stage.kept
+        self._simulation = stage.simulation
         self._job = job
         self._context = context
         self._wallet: WalletView = context.wallet
@@ -76,9 +76,11 @@ class Turn:
             judged = await self._judge(Request.of_signature(request), self._note_signature(request))
             if isinstance(judged, Failure):
                 return as_failed(judged, await self.told())
-            self._kept.count(self._wallet.id, self._context.now_ms, judged)
+            self._simulation.count(self._wallet.id, self._context.now_ms, judged)
         outcome = await self._conclude(spend, receipts)
-        self._kept.let_go(self._key)  # not before: a time limit that cuts the last word off leads to another attempt
+        self._simulation.let_go(
+            self._key
+        )  # not before: a time limit that cuts the last word off leads to another attempt
         return outcome
 
     def _note_signature(self, request: SignRequest) -> Json:
@@ -112,7 +114,7 @@ class Turn:
     async def _carry_out(self, intent: Intent) -> Receipt | Failure:
         """One wish: what it costs, what policy says, then what it does. One that an earlier attempt of the node has
         carried out stays as it is."""
-        earlier = self._kept.done.get(self._key, {}).get(intent.item)
+        earlier = self._simulation.done.get(self._key, {}).get(intent.item)
         if earlier is not None:
             self._shown.append(earlier["shown"])
             return _as_kept(intent, earlier)
@@ -134,7 +136,7 @@ class Turn:
         self._show(shown, **result.public())
         if not result.is_success or result.receipt is None:
             return _failure(intent, result)
-        self._kept.count(self._wallet.id, self._context.now_ms, with_fee(judged, result.receipt.fee_units))
+        self._simulation.count(self._wallet.id, self._context.now_ms, with_fee(judged, result.receipt.fee_units))
         self._keep(result.receipt)
         return result.receipt
 
@@ -142,11 +144,11 @@ class Turn:
         kept: Json = {"shown": self._shown[-1], "receipt": show_receipt(receipt)}
         if receipt.return_data is not None:
             kept["returned"] = receipt.return_data.hex()
-        self._kept.keep(self._key, receipt.item, kept)
+        self._simulation.keep(self._key, receipt.item, kept)
 
     async def _judge(self, request: Request, shown: Json) -> Failure | Counted:
         """Why it is denied, or what it counts; whom a person would be asked about goes on."""
-        earlier = self._kept.spent.get(self._wallet.id, ())
+        earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
         verdict, counted = await self._stage.policy.judge(self._wallet.id, request, now_ms, earlier)
         shown["verdict"] = verdict.public()
@@ -174,7 +176,9 @@ class Turn:
 
     async def told(self) -> Json:
         """The facts of the execution, for the report of effects."""
-        told = await self._stage.reports.simulated(self._shown, self._signatures, self._code, self._kept.recipients)
+        told = await self._stage.reports.simulated(
+            self._shown, self._signatures, self._code, self._simulation.recipients
+        )
         return told | ASSUMED_INPUT if self._job.assumed else told
 
     async def _code(self, chain_id: int, address: str) -> bytes:

@@ -64,13 +64,17 @@ class SimulatedChains:
 
     def reach(self, facts: RunFacts, now_ms: int) -> Reach:
         """What a node of a simulated run sees from its start on: chains and prices of the simulation."""
-        kept = self._held(facts)
-        kept.now_ms = max(kept.now_ms, now_ms)
-        ahead_ms = kept.now_ms if kept.now_ms > clock.now_ms() else 0
-        if kept.prices is None or kept.priced_at != (kept.moment, ahead_ms):  # a pool may have moved, or the clock
-            kept.prices = self._prices.on(lambda chain_id: self.chain(facts, chain_id, kept.now_ms))
-            kept.priced_at = (kept.moment, ahead_ms)
-        return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), kept.prices)
+        simulation = self._held(facts)
+        simulation.now_ms = max(simulation.now_ms, now_ms)
+        ahead_ms = simulation.now_ms if simulation.now_ms > clock.now_ms() else 0
+        # prices change when a pool moves, or when the clock advances
+        if simulation.prices is None or simulation.priced_at != (
+            simulation.moment,
+            ahead_ms,
+        ):
+            simulation.prices = self._prices.on(lambda chain_id: self.chain(facts, chain_id, simulation.now_ms))
+            simulation.priced_at = (simulation.moment, ahead_ms)
+        return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), simulation.prices)
 
     def chain(self, facts: RunFacts, chain_id: int, now_ms: int) -> Chain:
         """The simulated chain that a run and those that it calls share, at `now_ms` of the run's clock or later."""
@@ -85,51 +89,53 @@ class SimulatedChains:
 
     def forks(self, facts: RunFacts) -> list[Fork]:
         """Where the chains stand that were touched since the last call, to be stored with what the run records."""
-        kept = self._kept.get(facts.top_pk)
-        return [] if kept is None else kept.untold(facts.top_pk)
+        simulation = self._kept.get(facts.top_pk)
+        return [] if simulation is None else simulation.untold(facts.top_pk)
 
     async def end(self, facts: RunFacts) -> None:
         """The run is over: what it holds is let go when no other run of the simulation goes on."""
-        kept = self._kept.get(facts.top_pk)
-        if kept is not None:
-            kept.runs.discard(facts.pk)
-            if not kept.runs:
+        simulation = self._kept.get(facts.top_pk)
+        if simulation is not None:
+            simulation.runs.discard(facts.pk)
+            if not simulation.runs:
                 await self.forget(facts)
 
     async def forget(self, facts: RunFacts) -> None:
         """What memory holds may be ahead of the tables, since something was not written: it is read from them anew."""
-        kept = self._kept.pop(facts.top_pk, None)
-        for sim in kept.chains.values() if kept is not None else ():
+        simulation = self._kept.pop(facts.top_pk, None)
+        for sim in simulation.chains.values() if simulation is not None else ():
             await sim.close()
 
     async def sim(self, facts: RunFacts, chain_id: int) -> SimChain:
         """A simulated chain, where the tables or earlier nodes left it."""
-        kept = await self._of(facts)
-        if chain_id not in kept.chains:
-            assert kept.stored is not None
-            state = kept.stored.get(chain_id)
-            sim = kept.chains[chain_id] = self._make(chain_id, loads_own(state) if state is not None else None)
-            kept.told[chain_id] = sim.changes
-        return kept.chains[chain_id]
+        simulation = await self._of(facts)
+        if chain_id not in simulation.chains:
+            assert simulation.stored is not None
+            state = simulation.stored.get(chain_id)
+            sim = simulation.chains[chain_id] = self._make(chain_id, loads_own(state) if state is not None else None)
+            simulation.told[chain_id] = sim.changes
+        return simulation.chains[chain_id]
 
     def _held(self, facts: RunFacts) -> SimulationState:
-        kept = self._kept.setdefault(facts.top_pk, SimulationState())
-        kept.runs.add(facts.pk)
-        return kept
+        simulation = self._kept.setdefault(facts.top_pk, SimulationState())
+        simulation.runs.add(facts.pk)
+        return simulation
 
     async def _of(self, facts: RunFacts) -> SimulationState:
-        kept = self._held(facts)
-        if kept.stored is None:
+        simulation = self._held(facts)
+        if simulation.stored is None:
             rows = await self._database.read(lambda tx: fork_rows.list_of(tx, facts.top_pk))
-            if kept.stored is None:
-                kept.restore(rows)
-        return kept
+            if simulation.stored is None:
+                simulation.restore(rows)
+        return simulation
 
     async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
         """Carries a node that spends out, or says why it would fail live."""
-        kept = await self._of(facts)
-        async with kept.turn:
-            stage = Stage(kept, lambda chain_id: self.sim(facts, chain_id), self._policy, self._reports, self._settings)
+        simulation = await self._of(facts)
+        async with simulation.turn:
+            stage = Stage(
+                simulation, lambda chain_id: self.sim(facts, chain_id), self._policy, self._reports, self._settings
+            )
             turn = Turn(stage, job, facts.id, context)
             try:
                 return await turn.run()
@@ -141,6 +147,6 @@ class SimulatedChains:
 
     async def close(self) -> None:
         """The server stops: what the chains hold of this machine is given back. The tables have where they stand."""
-        for kept in list(self._kept.values()):
-            for sim in kept.chains.values():
+        for simulation in list(self._kept.values()):
+            for sim in simulation.chains.values():
                 await sim.close()

@@ -53,7 +53,7 @@ class Runs:
         catalog: Catalog,
         programs: CompiledWorkflows,
         engine: Engine,
-        heads: WorkflowCache,
+        workflow_cache: WorkflowCache,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -61,12 +61,12 @@ class Runs:
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
-        self._heads = heads
+        self._workflow_cache = workflow_cache
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
         """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
         principal.need_workflow(workflow_id)
-        await self._heads.find(principal.org_id, workflow_id)
+        await self._workflow_cache.find(principal.org_id, workflow_id)
 
     def check_sync(self, document: Any) -> None:
         """Raises `Invalid` when a definition is too large to wait for."""

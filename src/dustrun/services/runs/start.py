@@ -55,7 +55,7 @@ class Starts:
         programs: CompiledWorkflows,
         engine: Engine,
         vault: Vault,
-        heads: WorkflowCache,
+        workflow_cache: WorkflowCache,
         runs: Runs,
     ) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class Starts:
         self._programs = programs
         self._engine = engine
         self._vault = vault
-        self._heads = heads
+        self._workflow_cache = workflow_cache
         self._runs = runs
         self.is_traced = False
         """Whether runs that others call or retry are to be linked to them in a trace."""
@@ -74,25 +74,25 @@ class Starts:
         """Runs a workflow now and answers the run's id once run row and first event are on disk."""
         principal.need_workflow(workflow_id)
         start_request.check_request(request)
-        return await self._heads.start_at(
-            principal.org_id, workflow_id, lambda head: self._start_at(principal, head, request)
+        return await self._workflow_cache.start_at(
+            principal.org_id, workflow_id, lambda snapshot: self._start_at(principal, snapshot, request)
         )
 
-    async def _start_at(self, principal: Principal, head: WorkflowSnapshot, request: RunRequest) -> Created:
-        """One try under the assumption that the workflow is as `head` says; the transaction checks that."""
-        await self._heads.settle(head)
-        version = start_request.version_of(head, request)
-        compiled = self._programs.find_kept(head.id, version) or await self._programs.find(head.id, version)
+    async def _start_at(self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest) -> Created:
+        """One try under the assumption that the workflow is as `snapshot` says; the transaction checks that."""
+        await self._workflow_cache.settle(snapshot)
+        version = start_request.version_of(snapshot, request)
+        compiled = self._programs.find_kept(snapshot.id, version) or await self._programs.find(snapshot.id, version)
         if compiled is None:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
         await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
-        facts = self.facts(principal, request, trigger_id, head=head, version=version)
+        facts = self.facts(principal, request, trigger_id, snapshot=snapshot, version=version)
         batch = start_request.first_batch(facts, program, payload)
-        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, head=head)
-        return await self.create(prepared, head.concurrency)
+        prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
+        return await self.create(prepared, snapshot.concurrency)
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
         """Runs a definition that is not saved."""
@@ -128,11 +128,11 @@ class Starts:
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
         """A retry, with the signatures that the run had made."""
-        unveiling = Unsealing(tx, self._vault, row.org_id)
-        executions = journal_rows.list_executions(tx, row.pk, unveiling.text)
-        plain = replace(row, payload=unveiling.text(row.payload), prop_values=unveiling.text(row.prop_values))
+        unsealing = Unsealing(tx, self._vault, row.org_id)
+        executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
+        plain = replace(row, payload=unsealing.text(row.payload), prop_values=unsealing.text(row.prop_values))
         prepared = retries.retry_of(plain, executions, program, triggered_by)
-        prepared.facts.secrets.update(unveiling.secrets)
+        prepared.facts.secrets.update(unsealing.secrets)
         return prepared
 
     async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
@@ -145,17 +145,17 @@ class Starts:
         request: RunRequest,
         trigger_id: str,
         *,
-        head: WorkflowSnapshot | None = None,
+        snapshot: WorkflowSnapshot | None = None,
         version: int | None = None,
     ) -> RunFacts:
-        """What an engine will know of the run: of a version of `head`, or of a definition of its own."""
+        """What an engine will know of the run: of a version of `snapshot`, or of a definition of its own."""
         run_id = request.run_id or ids.new_id("run")
         return RunFacts(
             pk=0,
             id=run_id,
             org_id=principal.org_id,
-            workflow_id=head.id if head is not None else None,
-            workflow_name=head.name if head is not None else "",
+            workflow_id=snapshot.id if snapshot is not None else None,
+            workflow_name=snapshot.name if snapshot is not None else "",
             version=version,
             mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
             trigger_node_id=trigger_id,

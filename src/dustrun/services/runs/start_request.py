@@ -79,7 +79,7 @@ class Prepared:
     payload: dict[str, Any]
     request: RunRequest
     triggered_by: str
-    head: WorkflowSnapshot | None = None
+    snapshot: WorkflowSnapshot | None = None
     definition: str | None = None
     source_run_id: str | None = None
     must_be_closed: str | None = None
@@ -100,7 +100,7 @@ class KeyRoots:
         return self._roots[name]
 
 
-def head_of(row: WorkflowRow) -> WorkflowSnapshot:
+def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
     """A workflow's row as starting a run reads it."""
     limit = loads(row.concurrency) if row.concurrency else None
     concurrency = Concurrency(limit["max"], limit.get("key"), limit.get("onLimit", "queue")) if limit else None
@@ -116,10 +116,10 @@ def head_of(row: WorkflowRow) -> WorkflowSnapshot:
     )
 
 
-def verify(tx: Tx, head: WorkflowSnapshot) -> None:
-    """Raises `SnapshotOutdated` unless the workflow is still as `head` says."""
-    row = workflow_rows.find(tx, head.org_id, head.id)
-    if row is None or head_of(row) != head:
+def verify(tx: Tx, snapshot: WorkflowSnapshot) -> None:
+    """Raises `SnapshotOutdated` unless the workflow is still as `snapshot` says."""
+    row = workflow_rows.find(tx, snapshot.org_id, snapshot.id)
+    if row is None or snapshot_of(row) != snapshot:
         raise SnapshotOutdated
 
 
@@ -139,18 +139,18 @@ def check_request(request: RunRequest) -> None:
         )
 
 
-def check_head(head: WorkflowSnapshot) -> None:
+def check_snapshot(snapshot: WorkflowSnapshot) -> None:
     """Raises `Invalid` for an archived workflow."""
-    if head.status == "archived":
+    if snapshot.status == "archived":
         raise Invalid(
-            f'The workflow "{head.name}" is archived. POST /v1/workflows/{head.id}/unarchive brings it back.',
+            f'The workflow "{snapshot.name}" is archived. POST /v1/workflows/{snapshot.id}/unarchive brings it back.',
             code=Code.WORKFLOW_ARCHIVED,
         )
 
 
-def version_of(head: WorkflowSnapshot, request: RunRequest) -> int:
+def version_of(snapshot: WorkflowSnapshot, request: RunRequest) -> int:
     """The version to run: the asked one, else the draft, else the live one."""
-    return request.version or head.draft_version or head.live_version or head.latest_version
+    return request.version or snapshot.draft_version or snapshot.live_version or snapshot.latest_version
 
 
 def trigger_of(compiled: Compiled, request: RunRequest) -> str:
@@ -182,12 +182,12 @@ def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str
 MAX_CALLS = 10
 
 
-def caller_for(parent: RunFacts, call: ChildCall, head: WorkflowSnapshot) -> Caller:
+def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) -> Caller:
     """The chain of calls that a called run ends; raises `Refused` for one that is too deep or a circle."""
     above = parent.caller.workflow_ids if parent.caller is not None else ()
     chain = (*above, parent.workflow_id or "")
-    if head.id in chain:
-        circle = " → ".join([*chain[chain.index(head.id) :], head.id])
+    if snapshot.id in chain:
+        circle = " → ".join([*chain[chain.index(snapshot.id) :], snapshot.id])
         raise Refused(f"The workflows would call each other in a circle: {circle}.")
     if len(chain) > MAX_CALLS:
         raise Refused(f"Workflows call each other at most {MAX_CALLS} levels deep; this call would be one more.")

@@ -17,10 +17,10 @@ from dustrun.storage.runs.runs import RunRow
 
 
 def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
-    """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `HeadMoved`."""
+    """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `SnapshotOutdated`."""
     facts, request = prepared.facts, prepared.request
-    if prepared.head is not None:
-        verify(tx, prepared.head)
+    if prepared.snapshot is not None:
+        verify(tx, prepared.snapshot)
     if request.chat_message_id is not None and not rows.has_message(tx, facts.org_id, request.chat_message_id):
         message = f'"{request.chat_message_id}" names no message of this organisation.'
         raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
@@ -53,7 +53,7 @@ def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
 
 
 def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
-    facts, veil = prepared.facts, batch.veil
+    facts, redaction = prepared.facts, batch.redaction
     return {
         "id": facts.id,
         "org_id": facts.org_id,
@@ -66,8 +66,8 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "trigger_node_id": facts.trigger_node_id,
         "trigger_source": facts.trigger_source,
         "triggered_by": prepared.triggered_by,
-        "payload": dumps_text(veil.value(prepared.payload)),
-        "prop_values": dumps_text(veil.value(facts.prop_values)),
+        "payload": dumps_text(redaction.value(prepared.payload)),
+        "prop_values": dumps_text(redaction.value(facts.prop_values)),
         "chat_message_id": prepared.request.chat_message_id,
         "source_run_id": prepared.source_run_id,
         "root_run_id": facts.root_run_id,

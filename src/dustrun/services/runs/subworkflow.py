@@ -27,12 +27,17 @@ class CalledRuns:
     """Runs that nodes of other runs start."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, programs: CompiledWorkflows, heads: WorkflowCache, starts: Starts
+        self,
+        database: Database,
+        catalog: Catalog,
+        programs: CompiledWorkflows,
+        workflow_cache: WorkflowCache,
+        starts: Starts,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._programs = programs
-        self._heads = heads
+        self._workflow_cache = workflow_cache
         self._starts = starts
 
     async def start(self, parent: RunFacts, call: ChildCall) -> Child:
@@ -40,43 +45,43 @@ class CalledRuns:
 
         Raises `NotFound`, `Invalid`, `Conflict`, or `Temporary` when nothing was started."""
         run_id = _child_id(parent, call)
-        return await self._heads.start_at(
-            parent.org_id, call.workflow_id, lambda head: self._start_at(parent, call, run_id, head)
+        return await self._workflow_cache.start_at(
+            parent.org_id, call.workflow_id, lambda snapshot: self._start_at(parent, call, run_id, snapshot)
         )
 
-    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, head: WorkflowSnapshot) -> Child:
-        caller = start_request.caller_for(parent, call, head)
+    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, snapshot: WorkflowSnapshot) -> Child:
+        caller = start_request.caller_for(parent, call, snapshot)
         known = await self._database.read(lambda tx: rows.find(tx, parent.org_id, run_id))
         if known is not None:
             if known.parent_path != call.path:
                 raise Conflict(f'The run "{run_id}" exists and was not started by this node.')
-            return Child(known.pk, known.id, head.id)
-        await self._heads.settle(head)
-        version = call.version or head.live_version or head.draft_version or head.latest_version
-        compiled = await self._programs.find(head.id, version)
+            return Child(known.pk, known.id, snapshot.id)
+        await self._workflow_cache.settle(snapshot)
+        version = call.version or snapshot.live_version or snapshot.draft_version or snapshot.latest_version
+        compiled = await self._programs.find(snapshot.id, version)
         if compiled is None:
-            raise NotFound(f'The workflow "{head.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
+            raise NotFound(f'The workflow "{snapshot.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
-        by = await self._database.read(lambda tx: _caller_of(tx, parent, head, program))
+        by = await self._database.read(lambda tx: _caller_of(tx, parent, snapshot, program))
         request = self._request(parent, call, run_id)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         principal = Principal(by, parent.org_id, frozenset())
-        facts = self._starts.facts(principal, request, trigger_id, head=head, version=version)
+        facts = self._starts.facts(principal, request, trigger_id, snapshot=snapshot, version=version)
         facts.caller = caller
         facts.root_run_id = _child_root(parent, call)
         facts.secrets.update(parent.secrets)
         batch = start_request.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
-        prepared = Prepared(facts, program, batch, payload, request, by, head=head)
+        prepared = Prepared(facts, program, batch, payload, request, by, snapshot=snapshot)
         if not request.simulate:
             prepared.must_be_closed = facts.root_run_id
         try:
-            created = await self._starts.create(prepared, head.concurrency, is_call=True)
+            created = await self._starts.create(prepared, snapshot.concurrency, is_call=True)
         except Conflict as error:
             if error.code in (Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN):
                 raise Temporary(f"What this node called before has not come to its end. {error.message}") from error
             raise
-        return Child(created.pk, created.run_id, head.id)
+        return Child(created.pk, created.run_id, snapshot.id)
 
     def _request(self, parent: RunFacts, call: ChildCall, run_id: str) -> RunRequest:
         return RunRequest(
@@ -90,14 +95,14 @@ class CalledRuns:
         )
 
 
-def _caller_of(tx: Tx, parent: RunFacts, head: WorkflowSnapshot, program: Program) -> str:
+def _caller_of(tx: Tx, parent: RunFacts, snapshot: WorkflowSnapshot, program: Program) -> str:
     """The key that started a run, which must reach the workflow that the run calls, and the wallets that this one
     spends from; raises `Refused`."""
     by = rows.get(tx, parent.pk).triggered_by
     key = key_rows.find(tx, parent.org_id, by)
     principal = principal_of(key) if key is not None else None
-    if principal is not None and not principal.may_use_workflow(head.id):
-        raise Refused(f'The key "{by}" that started this run is limited to workflows without "{head.id}".')
+    if principal is not None and not principal.may_use_workflow(snapshot.id):
+        raise Refused(f'The key "{by}" that started this run is limited to workflows without "{snapshot.id}".')
     if parent.mode is not Mode.SIMULATE and program.wallets:
         if principal is None:
             raise Refused(f'The key "{by}" that started this run no longer exists; nothing is spent in its name.')

@@ -23,29 +23,29 @@ class WorkflowCache:
         self._kept: dict[str, WorkflowSnapshot] = {}
 
     async def find(self, org_id: str, workflow_id: str) -> WorkflowSnapshot:
-        """A workflow's head as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
-        head = self._kept.get(workflow_id)
-        if head is None:
+        """A workflow's snapshot as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
+        snapshot = self._kept.get(workflow_id)
+        if snapshot is None:
             row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
-            head = None if row is None else start_request.head_of(row)
-            if head is not None:
-                self._kept[workflow_id] = head
-        if head is None or head.org_id != org_id:
+            snapshot = None if row is None else start_request.snapshot_of(row)
+            if snapshot is not None:
+                self._kept[workflow_id] = snapshot
+        if snapshot is None or snapshot.org_id != org_id:
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
-        return head
+        return snapshot
 
     async def start_at(self, org_id: str, workflow_id: str, start: Callable[[WorkflowSnapshot], Awaitable[T]]) -> T:
-        """What `start` makes of the workflow's head; anew with another one while the workflow changes under it."""
+        """What `start` makes of the workflow's snapshot; anew with another one while the workflow changes under it."""
         for _ in range(_TRIES):
-            head = await self.find(org_id, workflow_id)
+            snapshot = await self.find(org_id, workflow_id)
             try:
-                return await start(head)
+                return await start(snapshot)
             except SnapshotOutdated:
                 self._kept.pop(workflow_id, None)
         raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
 
-    async def settle(self, head: WorkflowSnapshot) -> None:
+    async def settle(self, snapshot: WorkflowSnapshot) -> None:
         """Raises `SnapshotOutdated` when an archived workflow is no longer so, and `Invalid` when it is."""
-        if head.status == "archived":
-            await self._database.read(lambda tx: start_request.verify(tx, head))
-        start_request.check_head(head)
+        if snapshot.status == "archived":
+            await self._database.read(lambda tx: start_request.verify(tx, snapshot))
+        start_request.check_snapshot(snapshot)

@@ -57,7 +57,7 @@ class Ending:
 @dataclass(slots=True)
 class Batch:
     """What is to be written together. `texts` holds results that are already encoded, by (path, attempt);
-    `veil` hides what must not be stored as it is."""
+    `redaction` hides what must not be stored as it is."""
 
     added: dict[tuple[str, int], Execution] = field(default_factory=dict)
     changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Batch:
     ending: Ending | None = None
     waits: Waits | None = None
     forks: list[Fork] = field(default_factory=list)
-    veil: Redaction = field(default_factory=lambda: Redaction({}))
+    redaction: Redaction = field(default_factory=lambda: Redaction({}))
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -169,33 +169,33 @@ _FIND = Statement(
 )
 
 
-def _text(veil: Redaction, value: Any) -> str | None:
-    return None if value is None else mask_links(dumps_text(veil.value(value)))
+def _text(redaction: Redaction, value: Any) -> str | None:
+    return None if value is None else mask_links(dumps_text(redaction.value(value)))
 
 
-def _row(run_pk: int, execution: Execution, text: str | None, veil: Redaction) -> dict[str, Any]:
+def _row(run_pk: int, execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
     return {
         "run_pk": run_pk,
         "path": execution.path,
         "node_id": execution.node_id,
         "attempt": execution.attempt,
-        "input": _text(veil, execution.input),
+        "input": _text(redaction, execution.input),
         "started_at": execution.started_at,
-        **_outcome(execution, text, veil),
+        **_outcome(execution, text, redaction),
     }
 
 
-def _outcome(execution: Execution, text: str | None, veil: Redaction) -> dict[str, Any]:
+def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> dict[str, Any]:
     if execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL):
-        result = veil.value(execution.result)
+        result = redaction.value(execution.result)
         if text is None or result is not execution.result:
             text = dumps_text(result)
     return {
         "status": execution.status.value,
         "branch": execution.branch,
         "result": text,
-        "error": _text(veil, execution.error),
-        "facts": _text(veil, execution.facts),
+        "error": _text(redaction, execution.error),
+        "facts": _text(redaction, execution.facts),
         "assumed": int(execution.assumed),
         "wake_at": execution.wake_at,
         "finished_at": execution.finished_at,
@@ -237,7 +237,7 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
     }
     if ending is None:
         return tx.one(_ADVANCE, **values)
-    error = _text(batch.veil, ending.error)
+    error = _text(batch.redaction, ending.error)
     return tx.one(_END, **values, to_finished_at=ending.at, to_passed=int(ending.passed), to_error=error)
 
 
@@ -258,13 +258,18 @@ def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] |
 
 def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
     """Writes a batch's executions."""
-    veil = batch.veil
-    added = [_row(run_pk, execution, batch.texts.get(key), veil) for key, execution in batch.added.items()]
+    redaction = batch.redaction
+    added = [_row(run_pk, execution, batch.texts.get(key), redaction) for key, execution in batch.added.items()]
     tx.many(_ADD_EXECUTION, added)
     tx.many(
         _CHANGE_EXECUTION,
         [
-            {"run_pk_": run_pk, "path_": key[0], "attempt_": key[1], **_outcome(execution, batch.texts.get(key), veil)}
+            {
+                "run_pk_": run_pk,
+                "path_": key[0],
+                "attempt_": key[1],
+                **_outcome(execution, batch.texts.get(key), redaction),
+            }
             for key, execution in batch.changed.items()
         ],
     )
