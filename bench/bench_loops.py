@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ async def _shape(
 async def _measure(server: Server, nodes: Nodes, repeats: int) -> tuple[int, float]:
     """(executions, least seconds from the call to the end on disk): what else runs on the machine only adds."""
     parts = server.app.parts
-    principal = await parts.keys.find((server.settings.data_dir / "owner.key").read_text().strip())
+    principal = await parts.access.keys.find((server.settings.data_dir / "owner.key").read_text().strip())
+    assert principal is not None
     definition = {"nodes": nodes}
     counts = {
         node["payload"]["array"][2:-2].rpartition(".")[2] for node in nodes.values() if node["type"] == "for-each"
@@ -73,7 +75,7 @@ async def _measure(server: Server, nodes: Nodes, repeats: int) -> tuple[int, flo
         begun = time.perf_counter()
         created = await parts.starts.start_inline(principal, definition, RunRequest(payload=payload))
         while True:
-            row = await parts.database.read(lambda tx, pk=created.pk: runs.get(tx, pk))
+            row = await parts.database.read(partial(runs.get, run_pk=created.pk))
             if RunStatus(row.status) not in RUN_OPEN:
                 break
             await parts.runs.wait_for_end(principal, created.run_id, 60.0)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from dustrun.api import openapi
 from dustrun.api.parts import Parts
 from dustrun.app import compose
+from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.settings import Settings
 from dustrun.storage.db.statement import Statement, Tx
 from testkit.conformance import Conformance
@@ -116,6 +117,7 @@ class Composition:
 
     parts: Parts
     app: Any
+    engine: EmbeddedEngine
     owner_key: str
     owner: Client
     conformance: Conformance
@@ -173,7 +175,7 @@ async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)
         owner = Client(server.app, key, conformance)
-        composition = Composition(server.app.parts, server.app, key, owner, conformance)
+        composition = Composition(server.app.parts, server.app, server.engine, key, owner, conformance)
         try:
             yield composition
         finally:

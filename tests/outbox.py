@@ -181,7 +181,7 @@ async def open_outbox(
         run = (await api.post("/v1/runs", {"definition": {"nodes": _WAITS}})).data["runId"]
         rows = await composition.rows(sa.select(runs.c.pk, runs.c.org_id).where(runs.c.id == run))
         keys = await composition.rows(sa.select(api_keys.c.id))
-        ledger = composition.parts.transactions.ledger
+        ledger = composition.parts.money.operations.ledger
         outbox = Outbox(composition, node, ledger, wallet["id"], keys[0][0], run, rows[0][0], rows[0][1])
         try:
             yield outbox

@@ -96,7 +96,7 @@ class Studio:
     @property
     def held(self) -> int:
         """Simulations that the server holds in memory."""
-        gauges = self.outbox.composition.parts.gauges()
+        gauges = self.outbox.composition.parts.status.gauges()
         return int(gauges["dustrun_simulations_held"][1])
 
     async def simulate(self, nodes: Definition, **body: Any) -> Run:

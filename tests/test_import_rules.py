@@ -19,6 +19,7 @@ FAULTS = {  # contract: the module that gets an import, and what it imports
     "layers": ("chain.wire", "outbound.networks"),
     "cli-rooms": ("cli.http.failures", "cli.render.wording"),
     "api-rooms": ("api.limits", "api.server"),
+    "app-rooms": ("app.base", "app.process"),
     "engine-rooms": ("engine.node.roots", "engine.hosts.embedded"),
     "services-rooms": ("services.access.paging", "services.runs.runs"),
     "storage-rooms": ("storage.db.statement", "storage.runs.waits"),

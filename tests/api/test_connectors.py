@@ -76,8 +76,8 @@ async def test_update_keeps_the_secret_that_is_left_out(server: Composition, own
     data = {"token": "•••", "testUrl": "https://api.example.com/me"}
     changed = (await owner.put(path, {"data": data})).data
     assert changed["maskedData"] == data
-    row = await server.parts.connectors.get(await principal(server), made["id"])
-    assert (await server.parts.connectors._open_data(row)).token == SECRET
+    row = await server.parts.data.connectors.get(await principal(server), made["id"])
+    assert (await server.parts.data.connectors._open_data(row)).model_dump()["token"] == SECRET
     assert (await owner.put(path, {"name": "Late", "expectedVersion": 1})).code == Code.VERSION_MOVED
 
 
@@ -90,7 +90,7 @@ async def test_secret_that_could_not_be_masked_is_refused_by_an_update_too(serve
 
 
 async def principal(server: Composition) -> Any:
-    found = await server.parts.keys.find(server.owner_key)
+    found = await server.parts.access.keys.find(server.owner_key)
     assert found is not None
     return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dustrun.errors import Temporary, Uncertain
+from dustrun.services.workflows.workflows import Workflows
 from testkit.composition import DEFINITION, Client, Composition, composed
 
 PATH = "/v1/workflows"
@@ -156,6 +158,11 @@ async def test_a_nul_in_the_address_is_refused(owner: Client) -> None:
         assert (reply.status, reply.code) == (400, 400002)
 
 
+def _break(server: Composition, error: Exception) -> None:
+    broken = cast(Workflows, _BrokenWorkflows(error))
+    server.app.parts = replace(server.app.parts, workflows=broken)
+
+
 class _BrokenWorkflows:
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -167,7 +174,7 @@ class _BrokenWorkflows:
 
 
 async def test_a_defect_shows_nothing_of_itself(server: Composition) -> None:
-    server.parts.workflows = _BrokenWorkflows(RuntimeError("the secret inside"))  # type: ignore[assignment]
+    _break(server, RuntimeError("the secret inside"))
     reply = await server.owner.get(f"{PATH}/wf_1")
     assert (reply.status, reply.code) == (500, 500001)
     assert "secret inside" not in reply.response.text
@@ -179,7 +186,7 @@ async def test_a_defect_shows_nothing_of_itself(server: Composition) -> None:
     [(Temporary("Full.", retry_after_s=2.5), 503001), (Uncertain("Gone."), 503002)],
 )
 async def test_an_unavailable_store_says_when_to_come_back(server: Composition, error: Exception, code: int) -> None:
-    server.parts.workflows = _BrokenWorkflows(error)  # type: ignore[assignment]
+    _break(server, error)
     reply = await server.owner.post(f"{PATH}/wf_1/pause")
     assert (reply.status, reply.code) == (503, code)
     assert int(reply.response.headers["retry-after"]) >= 1
@@ -196,7 +203,7 @@ async def test_health_needs_no_key_and_readiness_follows_the_server(server: Comp
     anyone = server.client(None)
     assert (await anyone.get("/healthz")).data == {"status": "ok"}
     assert (await anyone.get("/readyz")).data == {"status": "ready"}
-    server.parts.ready = lambda: False
+    server.parts.status.is_ready = False
     reply = await anyone.get("/readyz")
     assert (reply.status, reply.code, reply.response.headers["retry-after"]) == (503, 503001, "1")
 

@@ -172,7 +172,7 @@ async def test_streams_end_with_the_key_that_is_revoked(server: Composition) -> 
 
 
 async def test_a_stream_ends_when_its_key_does(server: Composition) -> None:
-    found = await server.parts.keys.find(server.owner_key)
+    found = await server.parts.access.keys.find(server.owner_key)
     assert found is not None
     sent: list[Any] = []
 

@@ -226,7 +226,8 @@ async def test_wallets_whose_key_is_elsewhere(chained: Composition) -> None:
     assert (broken.code, "nonsense" in str(broken.body)) == (502001, False)
     for wallet in (remote, env):
         assert (await owner.post(f"/v1/wallets/{wallet['id']}/export", {"password": "long enough"})).code == 409042
-        row = await chained.parts.wallets.find_signing(wallet["organizationId"], wallet["id"])
-        assert len(await chained.parts.wallets.signer_of(row).sign_message(b"x")) == 65
+        row = await chained.parts.money.wallets.find_signing(wallet["organizationId"], wallet["id"])
+        assert row is not None
+        assert len(await chained.parts.money.wallets.signer_of(row).sign_message(b"x")) == 65
     writer = await chained.client_with("wallet:write")
     assert (await writer.post("/v1/wallets", {**body, "name": "y"})).code == 403001

@@ -47,12 +47,12 @@ class Canceller:
         if step != self._step or self.at is not None or self.run_pk is None:
             return
         self.at, run_pk = step, self.run_pk
-        parts = self._composition.parts
+        composition = self._composition
 
         def unit(tx: Any) -> bool:
             return run_rows.request_cancel(tx, run_pk, clock.now_ms())
 
-        parts.writer.write(unit, lambda _: parts.runs._engine.cancel(run_pk))
+        composition.parts.writer.write(unit, lambda _: composition.engine.cancel(run_pk))
 
 
 def _seen(node: Anvil) -> tuple[int, int]:

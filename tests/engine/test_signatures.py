@@ -14,6 +14,7 @@ from eth_account.messages import encode_defunct
 
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.storage.db.tables import metadata
+from dustrun.storage.secrets.vault import Vault
 from engine.conftest import Bench, Definition
 from outbox import ALICE, ALICE_KEY, Outbox, address, open_outbox
 from secrecy.spelled import spellings
@@ -152,7 +153,9 @@ async def test_a_mark_opens_nothing_in_another_organisation(tmp_path: Path, node
         run = await bench.run({"sign": SIGN})
         assert run["status"] == "success"
         ((mark,),) = await outbox.composition.rows(sa.select(metadata.tables["signatures"].c.mark))
-        database, vault = outbox.composition.parts.database, outbox.composition.parts.vault
+        database, settings = outbox.composition.parts.database, outbox.composition.parts.settings
+        vault = Vault(settings.master_key_file)
+        vault.unlock(database)
         stored = f'"dlv_{mark}_0_"'
         own = await database.read(lambda tx: Unsealing(tx, vault, outbox.org_id).text(stored))
         other = await database.read(lambda tx: Unsealing(tx, vault, "org_other").text(stored))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
+from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.services.runs.engine_port import ChildCall, RunFacts
 from dustrun.storage.db.tables import runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
 from engine.test_variables import Flow, add, result, say
@@ -248,9 +250,9 @@ async def test_caller_whose_called_run_ended_while_it_was_away_goes_on(tmp_path:
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         callee = await Flow.make(bench, {"a": trial(sleep_ms=200)})
-        engine = first.parts.runs._engine
+        engine = first.engine
         calls = engine._deps.calls
-        calls.connect(calls.start_child, _Deaf(engine))
+        calls.connect(calls.start_child, cast(EmbeddedEngine, _Deaf(engine)))
         run_id = await bench.start({"call": call(callee.id)})
         child = await child_of(bench, run_id)
         await bench.ended(child["id"])
@@ -280,12 +282,12 @@ async def test_call_that_had_begun_its_run_before_the_server_ended_begins_no_sec
         callee = await Flow.make(
             bench, {"d": {"type": "delay", "payload": {"delayMs": 50}, "children": ["s"]}, "s": say("once")}
         )
-        engine, begun = first.parts.runs._engine, asyncio.Event()
+        engine, begun = first.engine, asyncio.Event()
         calls = engine._deps.calls
         start_child = calls.start_child
 
-        async def start_and_hang(parent: Any, asked: Any) -> Any:
-            await start_child(parent, asked)
+        async def start_and_hang(parent: RunFacts, call: ChildCall) -> Any:
+            await start_child(parent, call)
             begun.set()
             await asyncio.sleep(60)
 
@@ -305,12 +307,12 @@ async def test_cancel_reaches_a_run_that_its_caller_had_no_time_to_note(tmp_path
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
-        engine, begun = first.parts.runs._engine, asyncio.Event()
+        engine, begun = first.engine, asyncio.Event()
         calls = engine._deps.calls
         start_child = calls.start_child
 
-        async def start_and_hang(parent: Any, asked: Any) -> Any:
-            await start_child(parent, asked)
+        async def start_and_hang(parent: RunFacts, call: ChildCall) -> Any:
+            await start_child(parent, call)
             begun.set()
             await asyncio.sleep(60)
 

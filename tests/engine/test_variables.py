@@ -195,7 +195,7 @@ async def test_write_that_was_done_before_the_server_ended_is_not_done_again(tmp
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         flow = await Flow.make(bench, {"a": add("n", "b"), "b": say("{{$vars.n}}")})
-        engine = first.parts.runs._engine
+        engine = first.engine
         real: Variables = engine._deps.variables
         gone = asyncio.Event()
 

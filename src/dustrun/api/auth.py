@@ -29,7 +29,7 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
     key = bearer_of(scope)
     if key is None:
         raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
-    principal = parts.keys.find_cached(key) or await parts.keys.find(key)
+    principal = parts.access.keys.find_cached(key) or await parts.access.keys.find(key)
     if principal is None:
         raise Unauthenticated("The API key is not valid.")
     scope[_PRINCIPAL] = principal
@@ -40,7 +40,7 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
 async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) -> Principal:
     """`authenticate`, then one token of the key's rate, then the permission."""
     principal = await authenticate(parts, scope)
-    parts.limiter.take(principal.key_id)
+    parts.access.limiter.take(principal.key_id)
     if permission != ANY_KEY:
         principal.need(permission)
     return principal

@@ -1,115 +1,129 @@
-"""Everything that the routes reach, handed over by the composition root."""
+"""The services behind the routes, grouped by domain; the composition root fills them in."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from dustrun.api.limits import RateLimiter
+from dustrun.catalog import Catalog
+from dustrun.chain.chains import Chains
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.usage import Usage
+from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
+from dustrun.services.data.managed_tables import Tables
+from dustrun.services.data.variables import Variables
 from dustrun.services.maintenance.retention import Retention
+from dustrun.services.outbox.operations import Operations
+from dustrun.services.preview.dust_plans import DustPlans
+from dustrun.services.preview.fund_needs import Funds
+from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.resume import Resumes
+from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start import Starts
+from dustrun.services.streaming.streams import Streams
+from dustrun.services.wallets.funds import WalletFunds
+from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.writer import Writer
 
-T = TypeVar("T")
 Gauges = Mapping[str, tuple[str, float]]  # by name: help and value
 _SCOPE_KEY = "dustrun.parts"
 
 
-def _always() -> bool:
-    return True
+@dataclass(slots=True)
+class ServerStatus:
+    """Whether the server takes work, and the gauges of `/metrics`."""
+
+    gauges: Callable[[], Gauges]
+    is_ready: bool = False
 
 
-def _no_gauges() -> Gauges:
-    return {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessParts:
+    """Callers: their organisations, keys, rates and recorded requests."""
+
+    organizations: Organizations
+    keys: Keys
+    limiter: RateLimiter
+    usage: Usage
+    retention: Retention
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyParts:
+    """Chains, wallets and what they spend."""
+
+    chains: Chains
+    wallets: Wallets
+    wallet_policies: WalletPolicies
+    wallet_funds: WalletFunds
+    operations: Operations
+    dust_plans: DustPlans
+    fund_needs: Funds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataParts:
+    """Data that outlives a run."""
+
+    variables: Variables
+    tables: Tables
+    connectors: Connectors
+    conversations: Conversations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitParts:
+    """What ends the wait of a node."""
+
+    approvals: Approvals
+    resumes: Resumes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The parts behind the API. `ready()` tells whether the server may take work, `gauges()` how much it holds."""
+    """All services that routes call."""
 
     settings: Settings
     database: Database
     writer: Writer
-    catalog: Any
-    keys: Keys
-    organizations: Organizations
+    catalog: Catalog
+    status: ServerStatus
+    access: AccessParts
     workflows: Workflows
     versions: Versions
-    conversations: Conversations
-    usage: Usage
-    retention: Retention
-    runs: Any = None
-    starts: Any = None
-    run_reports: Any = None
-    streams: Any = None
-    variables: Any = None
-    tables: Any = None
-    approvals: Any = None
-    transactions: Any = None
-    resumes: Any = None
-    vault: Any = None
-    chains: Any = None
-    wallets: Any = None
-    wallet_policies: Any = None
-    wallet_funds: Any = None
-    dust_plans: Any = None
-    funds: Any = None
-    connectors: Any = None
-    ready: Callable[[], bool] = _always
-    gauges: Callable[[], Gauges] = _no_gauges
-    limiter: RateLimiter = field(init=False)
-    _kept: dict[str, Any] = field(default_factory=dict)
+    runs: Runs
+    starts: Starts
+    run_reports: RunReports
+    waits: WaitParts
+    streams: Streams
+    money: MoneyParts
+    data: DataParts
 
-    def __post_init__(self) -> None:
-        """The limiter follows from the settings."""
-        self.limiter = RateLimiter(self.settings.rate_limit_per_second)
+    @functools.cached_property
+    def public_actions(self) -> list[dict[str, Any]]:
+        """All actions and control nodes; built once, since the catalogue never changes while the server runs."""
+        return self.catalog.public_actions()
 
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` returned the first time: for what never changes while the server runs."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        kept: T = self._kept[name]
-        return kept
+    @functools.cached_property
+    def public_triggers(self) -> list[dict[str, Any]]:
+        """All triggers; built once."""
+        return self.catalog.public_triggers()
 
-
-def make_parts(
-    settings: Settings,
-    database: Database,
-    writer: Writer,
-    catalog: Any,
-    *,
-    runs: Any = None,
-    streams: Any = None,
-    ready: Callable[[], bool] = _always,
-) -> Parts:
-    """The parts with every service of this layer made from the store and the catalogue."""
-    keys = Keys(database, writer)
-    if streams is not None:
-        keys.on_revoked = streams.end_key
-    return Parts(
-        settings=settings,
-        database=database,
-        writer=writer,
-        catalog=catalog,
-        keys=keys,
-        organizations=Organizations(database, writer),
-        workflows=Workflows(database, writer, catalog),
-        versions=Versions(database),
-        conversations=Conversations(database, writer),
-        retention=Retention(database, writer, settings.retention_days),
-        usage=Usage(database, writer, settings.request_audit_rows),
-        runs=runs,
-        streams=streams,
-        ready=ready,
-    )
+    @functools.cached_property
+    def public_connectors(self) -> list[dict[str, Any]]:
+        """All connector types; built once."""
+        return self.catalog.public_connectors()
 
 
 def put_parts(scope: MutableMapping[str, Any], parts: Parts) -> None:

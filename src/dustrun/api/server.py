@@ -51,7 +51,7 @@ def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
     return framed, bare
 
 
-def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> ASGIApp:
+def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> Front:
     """The whole API over its parts."""
     framed, bare = discover()
     app = FastAPI(
@@ -193,7 +193,7 @@ class Front:
             _SECONDS.observe(seconds, method, route)
         principal = principal_of(scope)
         if principal is not None:
-            self.parts.usage.note(principal, method, route, status, request_id)
+            self.parts.access.usage.note(principal, method, route, status, request_id)
         _log_access(scope, status, seconds)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,6 @@ from dustrun.storage.backup.restore import restore
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
-from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets import data_keys
 from dustrun.storage.secrets.vault import Vault
 from served import served
@@ -139,11 +138,10 @@ def test_the_lock_of_a_server_that_answers_is_well(tmp_path: Path) -> None:
 async def _seal(folder: Path) -> None:
     """Seals something, as the first wallet or connector does."""
     async with composed(folder, master_key_file=folder / "master.key") as server:
-        await server.parts.vault.prepare()
+        vault = Vault(folder / "master.key")
+        await vault.prepare()
         org = (await server.owner.get("/v1/organizations")).data["items"][0]["id"]
-        writer: Writer = server.parts.writer
-        vault: Vault = server.parts.vault
-        await writer.write(lambda tx: vault.seal(tx, org, "connector", "conn_1", b"secret"))
+        await server.parts.writer.write(lambda tx: vault.seal(tx, org, "connector", "conn_1", b"secret"))
         assert await server.parts.database.read(data_keys.list_all)
 
 

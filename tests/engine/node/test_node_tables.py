@@ -143,7 +143,7 @@ async def test_write_of_an_attempt_that_was_forgotten_is_not_made_again(table: B
     )
     change = TableChange("people", "insert", ({"n": 1, "id": "k"},))
     first, *others = await asyncio.gather(
-        *(parts.tables.write_for(facts, change, "key-of-the-node", assumed=False) for _ in range(5))
+        *(parts.data.tables.write_for(facts, change, "key-of-the-node", assumed=False) for _ in range(5))
     )
     assert {repr(other) for other in others} == {repr(first)}
     assert set(await stored(table)) == {"a", "b", "k"}

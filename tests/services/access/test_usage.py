@@ -13,7 +13,7 @@ from testkit.composition import Client, Composition, composed
 
 
 async def _seen(server: Composition, client: Client, key_id: str) -> list[tuple[str, str, int]]:
-    await server.parts.usage.flush()
+    await server.parts.access.usage.flush()
     page = (await client.get(f"/v1/api-keys/requests?apiKeyId={key_id}&limit=100")).data
     return [(item["method"], item["route"], item["status"]) for item in page["items"]]
 
@@ -46,11 +46,11 @@ async def test_requests_are_listed_by_route_and_answer(tmp_path: Path, store_url
 async def test_last_use_is_written_once_a_minute(tmp_path: Path, store_url: str) -> None:
     async with composed(tmp_path, database_url=store_url, request_audit_rows=0) as server:
         await server.owner.get("/v1/workflows")
-        await server.parts.usage.flush()
+        await server.parts.access.usage.flush()
         before = await server.rows(sa.select(api_keys.c.last_used_at))
         units = server.parts.writer.units
         await server.owner.get("/v1/workflows")
-        await server.parts.usage.flush()
+        await server.parts.access.usage.flush()
         assert server.parts.writer.units == units
         assert await server.rows(sa.select(api_keys.c.last_used_at)) == before
         assert await server.rows(sa.select(key_requests.c.id)) == []
@@ -61,13 +61,13 @@ async def test_the_ring_keeps_the_newest(tmp_path: Path, store_url: str) -> None
         for _ in range(3):
             for _ in range(8):
                 await server.owner.get("/v1/workflows")
-            await server.parts.usage.flush()
+            await server.parts.access.usage.flush()
         kept = await server.rows(sa.select(key_requests.c.id).order_by(key_requests.c.id))
         assert [row[0] for row in kept] == list(range(15, 25))
         await server.execute(sa.update(key_requests).where(key_requests.c.id < 20).values(at=1))
-        assert await server.parts.usage.prune(30) == 5
+        assert await server.parts.access.usage.prune(30) == 5
         await server.execute(sa.update(key_requests).values(at=1))
-        assert await server.parts.usage.prune(30) == 5
+        assert await server.parts.access.usage.prune(30) == 5
 
 
 async def test_what_is_noted_is_written_at_the_end(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def test_an_old_run_goes_with_all_that_is_its_own(server: Composition) -> 
     old = await _run(server, flow["id"])
     young = await _run(server, flow["id"])
     await _age(server, old)
-    assert await server.parts.retention.sweep() == 1
+    assert await server.parts.access.retention.sweep() == 1
     assert await _left(server) == {young}
     kept = {row[0] for row in await server.rows(sa.select(runs.c.pk))}
     assert all(found <= kept for found in (await _rows_of_runs(server)).values())
@@ -96,7 +96,7 @@ async def test_an_old_run_goes_with_all_that_is_its_own(server: Composition) -> 
     assert (counts["success"], counts["total"]) == (1, 1)
     history = (await server.owner.get(f"/v1/workflows/{flow['id']}/variables/n/history")).data["items"]
     assert [item["newValue"] for item in history] == [2, 1]
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
 
 
 async def test_what_something_needs_stays(server: Composition) -> None:
@@ -111,9 +111,9 @@ async def test_what_something_needs_stays(server: Composition) -> None:
     calling = await _run(server, caller["id"])
     await _newest(server)
     await _age(server, still_open, chained, calling)
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
     await _age(server, retried)
-    assert await server.parts.retention.sweep() == 2
+    assert await server.parts.access.retention.sweep() == 2
     assert {still_open, calling} < await _left(server)
 
 
@@ -125,9 +125,9 @@ async def test_a_called_run_goes_with_its_caller(server: Composition) -> None:
     called = (await _left(server)) - {calling}
     newest = await _newest(server)
     await _age(server, *called)
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
     await _age(server, calling)
-    assert await server.parts.retention.sweep() == 2
+    assert await server.parts.access.retention.sweep() == 2
     assert await _left(server) == {newest}
 
 
@@ -138,7 +138,7 @@ async def test_a_large_run_goes_in_pieces(server: Composition) -> None:
     newest = await _newest(server)
     await _age(server, run_id)
     units = server.parts.writer.units
-    assert await server.parts.retention.sweep() == 1
+    assert await server.parts.access.retention.sweep() == 1
     assert server.parts.writer.units - units >= 3
     assert await _left(server) == {newest}
     assert all(found <= {2} for found in (await _rows_of_runs(server)).values())
@@ -153,9 +153,9 @@ async def test_an_organisation_says_how_long(server: Composition, tmp_path: Path
     await _age(server, run_id)
     path = f"/v1/organizations/{own['id']}"
     assert (await server.owner.send("PATCH", path, {"retentionDays": 0})).data["retentionDays"] == 0
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
     assert (await server.owner.send("PATCH", path, {"retentionDays": None})).data["retentionDays"] is None
-    assert await server.parts.retention.sweep() == 1
+    assert await server.parts.access.retention.sweep() == 1
 
 
 @pytest.mark.parametrize("days", [-1, 36_501, "30", 1.5, True])
@@ -175,13 +175,13 @@ async def test_a_run_of_the_ledger_stays(server: Composition) -> None:
     values = {"org_id": own, "root_run_id": run_id, "path": "pay", "generation": 1, "run_pk": pk, "created_at": 1}
     spends = metadata.tables["spends"]
     await server.execute(sa.insert(spends).values(**values, transactions="[]", signatures="[]", notes="{}"))
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
 
 
 async def test_the_newest_run_stays(server: Composition) -> None:
     run_id = await _newest(server)
     await _age(server, run_id)
-    assert await server.parts.retention.sweep() == 0
+    assert await server.parts.access.retention.sweep() == 0
 
 
 async def test_live_idempotency_keys_stay(server: Composition) -> None:
@@ -191,7 +191,7 @@ async def test_live_idempotency_keys_stay(server: Composition) -> None:
     await _until(server, first, "success")
     await _newest(server)
     await _age(server, first)
-    assert await server.parts.retention.sweep() == 1
+    assert await server.parts.access.retention.sweep() == 1
     assert (await server.owner.post(path, {}, headers=headers)).data["runId"] == first
     assert len(await server.rows(sa.select(idempotency_keys.c.key))) == 1
 
@@ -213,7 +213,7 @@ async def test_a_sweep_lets_others_write(server: Composition) -> None:
     await _newest(server)
     await _age(server, *run_ids)
     before = clock.monotonic_s()
-    sweep = asyncio.create_task(server.parts.retention.sweep())
+    sweep = asyncio.create_task(server.parts.access.retention.sweep())
     await _run(server, flow["id"])
     assert clock.monotonic_s() - before < 5
     assert await sweep == 5

@@ -45,7 +45,8 @@ async def test_the_first_wallet_that_signs_is_the_default(server: Composition, o
     assert [item["id"] for item in listed] == [third["id"], second["id"], first["id"], watched["id"]]
     moved = await owner.put(f"/v1/wallets/{second['id']}/default")
     assert moved.data["isDefault"] is True
-    view = await server.parts.wallets.find_view(second["organizationId"], None)
+    view = await server.parts.money.wallets.find_view(second["organizationId"], None)
+    assert view is not None
     assert (view.id, view.address) == (second["id"], second["address"])
     assert (await owner.put(f"/v1/wallets/{watched['id']}/default")).code == 409042
 
@@ -55,17 +56,19 @@ async def test_what_is_imported_signs_as_that_key_also_after_a_restart(store_url
         made = (await server.owner.post("/v1/wallets/import", {"name": "w", "privateKey": KEY})).data
         assert made["address"] == ADDRESS
     async with composed(tmp_path, database_url=store_url) as server:
-        row = await server.parts.wallets.find_signing(made["organizationId"], made["id"])
-        signer = server.parts.wallets.signer_of(row)
+        row = await server.parts.money.wallets.find_signing(made["organizationId"], made["id"])
+        assert row is not None
+        signer = server.parts.money.wallets.signer_of(row)
         unsigned = UnsignedTransaction(1, 0, ADDRESS, 1, b"", 21_000, 10, 1)
         first = await signer.sign_transaction(unsigned)
         assert first == await signer.sign_transaction(unsigned)
         assert repr(row).count("sealed") == 0
         await server.execute(sa.update(tables.wallets).values(address="0x" + "00" * 20))
-        wrong = await server.parts.wallets.find_signing(made["organizationId"], made["id"])
-        server.parts.wallets._signers.forget(made["id"])
+        wrong = await server.parts.money.wallets.find_signing(made["organizationId"], made["id"])
+        assert wrong is not None
+        server.parts.money.wallets._signers.forget(made["id"])
         with pytest.raises(Permanent, match="not that of its address"):
-            await server.parts.wallets.signer_of(wrong).sign_transaction(unsigned)
+            await server.parts.money.wallets.signer_of(wrong).sign_transaction(unsigned)
 
 
 async def test_one_key_has_one_writer_in_the_whole_store(server: Composition, owner: Client) -> None:
@@ -123,7 +126,7 @@ async def test_archiving_says_what_stands_in_the_way(server: Composition, owner:
         assert (await change).code == 409042
     assert (await owner.put(f"{path}/policy", {"policy": {}})).code == 409042
     assert "keystore" in (await owner.post(f"{path}/export", {"password": "long enough"})).data
-    row = await server.parts.wallets.find_signing(wallet["organizationId"], wallet["id"])
+    row = await server.parts.money.wallets.find_signing(wallet["organizationId"], wallet["id"])
     assert row is None
 
 
@@ -233,10 +236,10 @@ async def test_spending_shows_each_window(owner: Client) -> None:
 
 async def test_wallets_that_cannot_sign_have_no_signer(server: Composition, owner: Client) -> None:
     watched = await make(owner, kind="watch", address=ADDRESS)
-    assert await server.parts.wallets.find_view(watched["organizationId"], watched["id"]) is None
-    row = await server.parts.wallets.get(_principal(watched), watched["id"])
+    assert await server.parts.money.wallets.find_view(watched["organizationId"], watched["id"]) is None
+    row = await server.parts.money.wallets.get(_principal(watched), watched["id"])
     with pytest.raises(Conflict, match="only watches"):
-        server.parts.wallets.signer_of(row)
+        server.parts.money.wallets.signer_of(row)
 
 
 def _principal(wallet: dict[str, Any]) -> Any:

@@ -88,8 +88,7 @@ async def list_approvals(
 ) -> Page[ApprovalRow]:
     """List what waits for a person, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
-    found: Page[ApprovalRow] = await call.parts.approvals.list_page(call.principal, wanted, paging)
-    return found
+    return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)
 
 
 @routes.post(
@@ -102,8 +101,7 @@ async def list_approvals(
 async def approve_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
     """Say yes; the node goes on with its `approved` children."""
     comment = body.comment if body is not None else None
-    row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, APPROVED, comment)
-    return row
+    return await call.parts.waits.approvals.decide(call.principal, approval_id, APPROVED, comment)
 
 
 @routes.post(
@@ -116,5 +114,4 @@ async def approve_approval(call: Call, approval_id: ApprovalId, body: DecideBody
 async def reject_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
     """Say no; the node goes on with its `rejected` children."""
     comment = body.comment if body is not None else None
-    row: ApprovalRow = await call.parts.approvals.decide(call.principal, approval_id, REJECTED, comment)
-    return row
+    return await call.parts.waits.approvals.decide(call.principal, approval_id, REJECTED, comment)

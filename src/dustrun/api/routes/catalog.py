@@ -109,15 +109,14 @@ async def list_actions(
     call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
 ) -> list[dict[str, Any]]:
     """List the actions and control nodes."""
-    found = _matching(call.parts.once("actions", call.parts.catalog.public_actions), tags, q)
+    found = _matching(call.parts.public_actions, tags, q)
     return [_without_details(shown) for shown in found] if summary else found
 
 
 @routes.get("/v1/actions/{type}", permission=PUBLIC, answers=ActionAnswer, shape=_shape, refusals=[Code.TYPE_UNKNOWN])
 async def get_action(call: Call, type: Type, summary: Summary = False) -> dict[str, Any]:
     """Get one action or control node."""
-    shown: dict[str, Any] = call.parts.catalog.public_action(type, summary=summary)
-    return shown
+    return call.parts.catalog.public_action(type, summary=summary)
 
 
 @routes.get("/v1/triggers", permission=PUBLIC, answers=list[NodeTypeAnswer], shape=_shapes)
@@ -125,7 +124,7 @@ async def list_triggers(
     call: Call, tags: Tags = None, q: Search = None, summary: Summary = False
 ) -> list[dict[str, Any]]:
     """List the triggers."""
-    found = _matching(call.parts.once("triggers", call.parts.catalog.public_triggers), tags, q)
+    found = _matching(call.parts.public_triggers, tags, q)
     return [_without_details(shown) for shown in found] if summary else found
 
 
@@ -134,14 +133,13 @@ async def list_triggers(
 )
 async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[str, Any]:
     """Get one trigger."""
-    shown: dict[str, Any] = call.parts.catalog.public_trigger(type, summary=summary)
-    return shown
+    return call.parts.catalog.public_trigger(type, summary=summary)
 
 
 @routes.get("/v1/connector-types", permission=PUBLIC, answers=list[ConnectorTypeAnswer], shape=_named_all)
 async def list_connector_types(call: Call, tags: Tags = None, q: Search = None) -> list[dict[str, Any]]:
     """List the types of connectors."""
-    return _matching(call.parts.once("connectors", call.parts.catalog.public_connectors), tags, q)
+    return _matching(call.parts.public_connectors, tags, q)
 
 
 @routes.get(
@@ -155,5 +153,4 @@ async def get_connector_type(
     call: Call, type: Annotated[str, Path(description="Type of the connector.", examples=["http-bearer"])]
 ) -> dict[str, Any]:
     """Get one type of connectors."""
-    shown: dict[str, Any] = call.parts.catalog.public_connector(type)
-    return shown
+    return call.parts.catalog.public_connector(type)

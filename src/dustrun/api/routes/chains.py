@@ -130,13 +130,13 @@ def _status(status: ChainStatus) -> dict[str, Any]:
 @routes.get("/v1/chains", permission=PUBLIC, answers=list[ChainAnswer], shape=_shapes)
 async def list_chains(call: Call) -> list[ChainView]:
     """List the chains that the server knows."""
-    return service.list_chains(call.parts.chains)
+    return service.list_chains(call.parts.money.chains)
 
 
 @routes.get("/v1/chains/{chainId}", permission=PUBLIC, answers=ChainAnswer, shape=_shape, refusals=[Code.CHAIN_UNKNOWN])
 async def get_chain(call: Call, chain_id: ChainId) -> ChainView:
     """Get one chain."""
-    return service.get_chain(call.parts.chains, chain_id)
+    return service.get_chain(call.parts.money.chains, chain_id)
 
 
 @routes.get(
@@ -152,4 +152,4 @@ async def get_chain_status(call: Call, chain_id: ChainId) -> ChainStatus:
     Asks each endpoint now: which chain it serves, its newest block, and what it offers for simulations.
     """
     has_binary = call.parts.settings.fork_binary is not None
-    return await service.get_status(call.parts.chains, chain_id, has_binary)
+    return await service.get_status(call.parts.money.chains, chain_id, has_binary)

@@ -127,8 +127,7 @@ async def list_connectors(
     type: Annotated[Text | None, Query(max_length=128, description="Only those of this type.")] = None,
 ) -> Page[ConnectorRow]:
     """List the organisation's connectors, newest first."""
-    page: Page[ConnectorRow] = await call.parts.connectors.list_page(call.principal, type, paging)
-    return page
+    return await call.parts.data.connectors.list_page(call.principal, type, paging)
 
 
 @routes.post(
@@ -144,7 +143,7 @@ async def create_connector(call: Call, body: CreateConnector) -> ConnectorRow:
 
     The secrets of `data` are sealed before they reach the disk; no answer, event, log or record ever holds them.
     """
-    row: ConnectorRow = await call.parts.connectors.create(
+    return await call.parts.data.connectors.create(
         call.principal,
         NewConnector(
             type=body.type,
@@ -155,7 +154,6 @@ async def create_connector(call: Call, body: CreateConnector) -> ConnectorRow:
             moves_money=body.moves_money,
         ),
     )
-    return row
 
 
 @routes.get(
@@ -167,8 +165,7 @@ async def create_connector(call: Call, body: CreateConnector) -> ConnectorRow:
 )
 async def get_connector(call: Call, id: str) -> ConnectorRow:
     """Get one connector."""
-    row: ConnectorRow = await call.parts.connectors.get(call.principal, id)
-    return row
+    return await call.parts.data.connectors.get(call.principal, id)
 
 
 @routes.put(
@@ -191,8 +188,7 @@ async def update_connector(call: Call, id: str, body: UpdateConnector) -> Connec
         moves_money=body.moves_money,
         expected_version=body.expected_version,
     )
-    row: ConnectorRow = await call.parts.connectors.update(call.principal, id, change)
-    return row
+    return await call.parts.data.connectors.update(call.principal, id, change)
 
 
 @routes.delete(
@@ -208,8 +204,7 @@ async def delete_connector(
     force: Annotated[bool, Query(description="Delete it although workflows use it; their nodes then fail.")] = False,
 ) -> ConnectorRow:
     """Delete a connector and its secrets."""
-    row: ConnectorRow = await call.parts.connectors.delete(call.principal, id, force=force)
-    return row
+    return await call.parts.data.connectors.delete(call.principal, id, force=force)
 
 
 @routes.post(
@@ -224,5 +219,4 @@ async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) 
 
     The answer is 200 also when the credential was not accepted; `ok` says which.
     """
-    tested: Tested = await call.parts.connectors.test(call.principal, id, body.url if body else None)
-    return tested
+    return await call.parts.data.connectors.test(call.principal, id, body.url if body else None)

@@ -83,7 +83,7 @@ def _message(message: Message) -> dict[str, Any]:
 @routes.post("/v1/conversations", permission="chat:write", answers=ConversationAnswer, shape=_conversation)
 async def create_conversation(call: Call, body: CreateConversation | None = None) -> ConversationRow:
     """Start a conversation."""
-    return await call.parts.conversations.create(call.principal, body.title if body else "")
+    return await call.parts.data.conversations.create(call.principal, body.title if body else "")
 
 
 @routes.get(
@@ -94,7 +94,7 @@ async def create_conversation(call: Call, body: CreateConversation | None = None
 )
 async def list_conversations(call: Call, paging: Paged) -> Page[ConversationRow]:
     """List conversations, the last used first."""
-    return await call.parts.conversations.list_page(call.principal, paging)
+    return await call.parts.data.conversations.list_page(call.principal, paging)
 
 
 @routes.get(
@@ -106,7 +106,7 @@ async def list_conversations(call: Call, paging: Paged) -> Page[ConversationRow]
 )
 async def get_conversation(call: Call, id: str) -> ConversationRow:
     """Get one conversation."""
-    return await call.parts.conversations.get(call.principal, id)
+    return await call.parts.data.conversations.get(call.principal, id)
 
 
 @routes.post(
@@ -121,7 +121,7 @@ async def create_message(call: Call, id: str, body: CreateMessage) -> Message:
 
     A run started with this message's id as `chatMessageId` then shows in `runIds`.
     """
-    return await call.parts.conversations.add_message(call.principal, id, body.role, body.content)
+    return await call.parts.data.conversations.add_message(call.principal, id, body.role, body.content)
 
 
 @routes.get(
@@ -133,7 +133,7 @@ async def create_message(call: Call, id: str, body: CreateMessage) -> Message:
 )
 async def list_messages(call: Call, id: str, paging: Paged) -> Page[Message]:
     """List the messages of a conversation, oldest first."""
-    return await call.parts.conversations.list_messages(call.principal, id, paging)
+    return await call.parts.data.conversations.list_messages(call.principal, id, paging)
 
 
 @routes.get(
@@ -145,4 +145,4 @@ async def list_messages(call: Call, id: str, paging: Paged) -> Page[Message]:
 )
 async def get_message(call: Call, id: str, message_id: MessageId) -> Message:
     """Get one message with the runs that it launched."""
-    return await call.parts.conversations.get_message(call.principal, id, message_id)
+    return await call.parts.data.conversations.get_message(call.principal, id, message_id)

@@ -28,6 +28,6 @@ async def get_health(call: Call) -> dict[str, str]:
 @routes.get("/readyz", permission=PUBLIC, answers=Health)
 async def get_readiness(call: Call) -> dict[str, str]:
     """Tell that the server takes work; 503 while it starts or stops."""
-    if not call.parts.ready():
+    if not call.parts.status.is_ready:
         raise Temporary("The server is not ready.", retry_after_s=1)
     return {"status": "ready"}

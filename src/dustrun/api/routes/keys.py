@@ -136,7 +136,7 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
     that reaches more; one that is limited to some workflows or wallets passes its limits on.
     """
     permissions = body.permissions or sorted(PRESETS[body.scope or "read"])
-    return await call.parts.keys.create(
+    return await call.parts.access.keys.create(
         call.principal,
         name=body.name,
         permissions=permissions,
@@ -150,7 +150,7 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
 @routes.get("/v1/api-keys", permission="key:read", answers=PageAnswer[KeyAnswer], shape=page_shape(_key))
 async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
     """List API keys, newest first."""
-    return await call.parts.keys.list_page(call.principal, paging)
+    return await call.parts.access.keys.list_page(call.principal, paging)
 
 
 @routes.get(
@@ -166,13 +166,13 @@ async def list_key_requests(
     A request is listed about a second after it was answered. The settings `request_audit_rows` and
     `request_audit_days` say how many are kept.
     """
-    return await call.parts.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
+    return await call.parts.access.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
 
 
 @routes.get("/v1/api-keys/{id}", permission="key:read", answers=KeyAnswer, shape=_key, refusals=[Code.KEY_UNKNOWN])
 async def get_key(call: Call, id: str) -> KeyRow:
     """Get one API key."""
-    return await call.parts.keys.get(call.principal, id)
+    return await call.parts.access.keys.get(call.principal, id)
 
 
 @routes.delete(
@@ -187,4 +187,4 @@ async def revoke_key(call: Call, id: str) -> KeyRow:
 
     The organisation's last key that administers it without end or limit stays.
     """
-    return await call.parts.keys.revoke(call.principal, id)
+    return await call.parts.access.keys.revoke(call.principal, id)

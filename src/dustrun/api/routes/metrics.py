@@ -23,7 +23,7 @@ async def get_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     parts = parts_of(scope)
     if not parts.settings.metrics_public:
         await admit(parts, scope, PERMISSION)
-    text = await asyncio.to_thread(exposition.render, parts.gauges())
+    text = await asyncio.to_thread(exposition.render, parts.status.gauges())
     await Response(text, media_type=exposition.CONTENT_TYPE)(scope, receive, send)
 
 

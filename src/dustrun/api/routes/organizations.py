@@ -70,7 +70,7 @@ def _new_organization(new: NewOrganization) -> dict[str, Any]:
 )
 async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]:
     """List the organisations of the key: its own one."""
-    own = await call.parts.organizations.get_own(call.principal)
+    own = await call.parts.access.organizations.get_own(call.principal)
     return page_of([own][paging.offset :], paging)
 
 
@@ -83,7 +83,7 @@ async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]
 )
 async def get_organization(call: Call, id: str) -> OrganizationRow:
     """Get the caller's organisation."""
-    return await call.parts.organizations.get(call.principal, id)
+    return await call.parts.access.organizations.get(call.principal, id)
 
 
 @routes.patch(
@@ -99,8 +99,8 @@ async def update_organization(call: Call, id: str, body: UpdateOrganization) -> 
     Older ones are deleted with their events within the hour, for good: except those that moved money, that are called
     by or retried in a run that is open or younger, or that called one.
     """
-    await call.parts.organizations.get(call.principal, id)
-    return await call.parts.retention.set_days(call.principal, body.retention_days)
+    await call.parts.access.organizations.get(call.principal, id)
+    return await call.parts.access.retention.set_days(call.principal, body.retention_days)
 
 
 @routes.post(
@@ -115,4 +115,4 @@ async def create_organization(call: Call, body: CreateOrganization) -> NewOrgani
 
     The answer is the only place where the owner key ever appears.
     """
-    return await call.parts.organizations.create(call.principal, body.name)
+    return await call.parts.access.organizations.create(call.principal, body.name)

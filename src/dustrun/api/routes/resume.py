@@ -52,8 +52,7 @@ def _by_link(request: Request) -> Principal | None:
         return None
     where = request.path_params
     org_id = request.query_params.get("org", "")
-    principal: Principal = parts_of(request.scope).resumes.principal_of(token, org_id, where["id"], where["nodeId"])
-    return principal
+    return parts_of(request.scope).waits.resumes.principal_of(token, org_id, where["id"], where["nodeId"])
 
 
 def _shape(done: Resumed) -> dict[str, Any]:
@@ -92,5 +91,4 @@ async def resume_node(
     found = body or ResumeBody()
     context = found.for_each_context
     stack = [(level.parent_node_id, level.index) for level in context.stack] if context is not None else None
-    done: Resumed = await call.parts.resumes.resume(call.principal, run_id, node_id, stack, found.data)
-    return done
+    return await call.parts.waits.resumes.resume(call.principal, run_id, node_id, stack, found.data)

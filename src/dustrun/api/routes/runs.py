@@ -198,8 +198,7 @@ def _created(created: Created) -> dict[str, Any]:
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
     """Run a definition that is not saved."""
-    created: Created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
-    return created
+    return await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
 
 
 @routes.post(
@@ -312,8 +311,7 @@ async def count_workflow_runs(
     call: Call, workflow_id: WorkflowId, modes: Modes = None, since: Since = None
 ) -> dict[str, int]:
     """Count a workflow's runs by status."""
-    counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
-    return counts
+    return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
 
 
 @routes.get(
@@ -330,8 +328,7 @@ async def count_runs(
     workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
 ) -> dict[str, int]:
     """Count the organisation's runs by status."""
-    counts: dict[str, int] = await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
-    return counts
+    return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
 
 
 @routes.get("/v1/runs/{id}", permission="run:read", answers=RunAnswer, refusals=[Code.RUN_UNKNOWN])
@@ -349,8 +346,7 @@ async def get_run(
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
 async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
     """Get what the run changed, or would change: requests, transactions, assumed values, warnings."""
-    report: dict[str, Any] = await call.parts.run_reports.effects(call.principal, run_id)
-    return report
+    return await call.parts.run_reports.effects(call.principal, run_id)
 
 
 @routes.get(
@@ -379,8 +375,7 @@ async def compare_runs(
 )
 async def cancel_run(call: Call, run_id: RunId) -> Run:
     """Ask a running or waiting run to end: nothing new starts, what can be interrupted is."""
-    run: Run = await call.parts.runs.cancel(call.principal, run_id)
-    return run
+    return await call.parts.runs.cancel(call.principal, run_id)
 
 
 @routes.post(
@@ -392,8 +387,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
     """Run it again with the same mode, version and payload; what succeeded is kept."""
-    created: Created = await call.parts.starts.retry(call.principal, run_id)
-    return created
+    return await call.parts.starts.retry(call.principal, run_id)
 
 
 @routes.post(

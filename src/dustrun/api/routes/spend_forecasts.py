@@ -38,8 +38,7 @@ async def plan_dust(call: Call, id: WorkflowId, body: shapes.DustPlanBody) -> Du
     that looks at a scaled value.
     """
     given = Given(body.payload, body.prop_values)
-    plan: DustPlan = await call.parts.dust_plans.plan(call.principal, id, body.version, given)
-    return plan
+    return await call.parts.money.dust_plans.plan(call.principal, id, body.version, given)
 
 
 @routes.get(
@@ -54,8 +53,7 @@ async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = 
 
     Per node, chain and token, and for gas by what is usual. What is not known before the run is listed with the reason.
     """
-    found: FundNeeds = await call.parts.funds.of_workflow(call.principal, id, version)
-    return found
+    return await call.parts.money.fund_needs.of_workflow(call.principal, id, version)
 
 
 @routes.post(
@@ -68,5 +66,4 @@ async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = 
 async def analyze_definition_funds(call: Call, body: shapes.AnalyzeFundsBody) -> FundNeeds:
     """Tell what the wallets would need for one run of a definition that is not stored."""
     document = document_of(body.definition)
-    found: FundNeeds = await call.parts.funds.of_definition(call.principal, document, body.default_wallet_address)
-    return found
+    return await call.parts.money.fund_needs.of_definition(call.principal, document, body.default_wallet_address)

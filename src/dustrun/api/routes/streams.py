@@ -57,8 +57,7 @@ async def create_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
     """Create a token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
 
     First used within 60 seconds, it stays good for reconnects until an hour after the run's end."""
-    token: NewToken = await call.parts.streams.make_token(call.principal, body.stream)
-    return token
+    return await call.parts.streams.make_token(call.principal, body.stream)
 
 
 def _query(scope: Scope) -> dict[str, str]:
@@ -70,7 +69,7 @@ async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principa
     token = query.get("token")
     if token is not None and bearer_of(scope) is None:
         principal: Principal = await parts.streams.use_token(token, scope["path"])
-        parts.limiter.take(principal.key_id)
+        parts.access.limiter.take(principal.key_id)
         return principal
     return await admit(parts, scope, "run:stream")
 

@@ -123,8 +123,7 @@ async def list_rows(
     ] = None,
 ) -> Page[Kept]:
     """List the rows that a filter finds, by primary key unless `sort` says otherwise."""
-    found: Page[Kept] = await call.parts.tables.list_rows(call.principal, table_id, _where(where), sort, paging)
-    return found
+    return await call.parts.data.tables.list_rows(call.principal, table_id, _where(where), sort, paging)
 
 
 @routes.post(
@@ -136,10 +135,7 @@ async def list_rows(
 )
 async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten:
     """Insert rows, or upsert them: all or none."""
-    written: TableWritten = await call.parts.tables.change(
-        call.principal, TableChange(table_id, body.mode, tuple(body.rows))
-    )
-    return written
+    return await call.parts.data.tables.change(call.principal, TableChange(table_id, body.mode, tuple(body.rows)))
 
 
 @routes.patch(
@@ -152,8 +148,7 @@ async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten
 async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableWritten:
     """Give new values to the rows that a filter finds, at most 1000: all or none."""
     wanted = TableChange(table_id, "update", where=body.where, values=body.values)
-    written: TableWritten = await call.parts.tables.change(call.principal, wanted)
-    return written
+    return await call.parts.data.tables.change(call.principal, wanted)
 
 
 @routes.post(
@@ -165,10 +160,7 @@ async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableW
 )
 async def delete_rows(call: Call, table_id: TableId, body: DeleteRows) -> TableWritten:
     """Delete the rows that a filter finds, at most 1000: all or none."""
-    written: TableWritten = await call.parts.tables.change(
-        call.principal, TableChange(table_id, "delete", where=body.where)
-    )
-    return written
+    return await call.parts.data.tables.change(call.principal, TableChange(table_id, "delete", where=body.where))
 
 
 @routes.get(
@@ -180,8 +172,7 @@ async def delete_rows(call: Call, table_id: TableId, body: DeleteRows) -> TableW
 )
 async def get_row(call: Call, table_id: TableId, key: RowKey) -> Kept:
     """Get one row by its primary key."""
-    row: Kept = await call.parts.tables.get_row(call.principal, table_id, key)
-    return row
+    return await call.parts.data.tables.get_row(call.principal, table_id, key)
 
 
 @routes.delete(
@@ -193,5 +184,4 @@ async def get_row(call: Call, table_id: TableId, key: RowKey) -> Kept:
 )
 async def delete_row(call: Call, table_id: TableId, key: RowKey) -> TableWritten:
     """Delete one row by its primary key."""
-    written: TableWritten = await call.parts.tables.delete_row(call.principal, table_id, key)
-    return written
+    return await call.parts.data.tables.delete_row(call.principal, table_id, key)

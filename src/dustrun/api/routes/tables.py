@@ -93,15 +93,13 @@ def _export_shape(exported: Exported) -> dict[str, Any]:
 async def create_table(call: Call, body: CreateTable) -> Table:
     """Make a table. Its columns do not change afterwards."""
     schema = Schema(primary_key=body.primary_key, columns=body.columns)
-    table: Table = await call.parts.tables.create(call.principal, body.name, body.description, schema)
-    return table
+    return await call.parts.data.tables.create(call.principal, body.name, body.description, schema)
 
 
 @routes.get("/v1/tables", permission="table:read", answers=PageAnswer[TableAnswer], shape=page_shape(_shape))
 async def list_tables(call: Call, paging: Paged) -> Page[Table]:
     """List the tables by name."""
-    found: Page[Table] = await call.parts.tables.list_page(call.principal, paging)
-    return found
+    return await call.parts.data.tables.list_page(call.principal, paging)
 
 
 @routes.get(
@@ -109,8 +107,7 @@ async def list_tables(call: Call, paging: Paged) -> Page[Table]:
 )
 async def get_table(call: Call, table_id: TableId) -> Table:
     """Get one table, by id or name."""
-    table: Table = await call.parts.tables.get(call.principal, table_id)
-    return table
+    return await call.parts.data.tables.get(call.principal, table_id)
 
 
 @routes.delete(
@@ -118,8 +115,7 @@ async def get_table(call: Call, table_id: TableId) -> Table:
 )
 async def delete_table(call: Call, table_id: TableId) -> Table:
     """Delete a table with all its rows. Nodes that name it fail from then on."""
-    table: Table = await call.parts.tables.delete(call.principal, table_id)
-    return table
+    return await call.parts.data.tables.delete(call.principal, table_id)
 
 
 @routes.get(
@@ -136,5 +132,4 @@ async def export_table(
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Rows to skip.")] = 0,
 ) -> Exported:
     """Get up to 10,000 rows as the text of a file, by primary key."""
-    exported: Exported = await call.parts.tables.export(call.principal, table_id, format, offset)
-    return exported
+    return await call.parts.data.tables.export(call.principal, table_id, format, offset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 
@@ -12,7 +12,7 @@ from dustrun.api.shapes.wire import ANY_OF, Commas, PageAnswer, Paged, page_shap
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import Code
 from dustrun.services.access.paging import Page
-from dustrun.services.outbox.operations import Attribution, Detail, Opened, Operations
+from dustrun.services.outbox.operations import Attribution, Detail, Opened
 from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import Filters, TransactionRow
 
@@ -63,7 +63,7 @@ async def list_transactions(
         run_id=run_id,
         hash=hash.lower() if hash is not None else None,
     )
-    return await _operations(call).list_page(call.principal, filters, paging)
+    return await call.parts.money.operations.list_page(call.principal, filters, paging)
 
 
 @routes.get(
@@ -75,7 +75,7 @@ async def list_transactions(
 )
 async def get_transaction(call: Call, id: TransactionId) -> Detail:
     """Get a transaction with its attempts, fees and receipt."""
-    return await _operations(call).get(call.principal, id)
+    return await call.parts.money.operations.get(call.principal, id)
 
 
 @routes.post(
@@ -92,7 +92,7 @@ async def speed_up_transaction(call: Call, id: TransactionId, body: shapes.Speed
     transaction's attempts is ever included.
     """
     most = int(body.max_fee_per_gas) if body is not None and body.max_fee_per_gas is not None else None
-    return await _operations(call).speed_up(call.principal, id, most)
+    return await call.parts.money.operations.speed_up(call.principal, id, most)
 
 
 @routes.post(
@@ -109,7 +109,7 @@ async def cancel_transaction(call: Call, id: TransactionId) -> Detail:
     with the same nonce: whichever of them is included decides. For a `displaced` one this is a person's word that it
     was not paid; it is refused when an attempt has a receipt after all.
     """
-    return await _operations(call).cancel(call.principal, id)
+    return await call.parts.money.operations.cancel(call.principal, id)
 
 
 @routes.post(
@@ -123,7 +123,7 @@ async def release_spends(call: Call, body: shapes.ReleaseBody) -> dict[str, Any]
 
     Only when you have looked at the chain: what was paid after the backup is unknown here and could be paid again.
     """
-    return await _operations(call).release(call.principal, body.wallet_id, body.chain_id)
+    return await call.parts.money.operations.release(call.principal, body.wallet_id, body.chain_id)
 
 
 @routes.post(
@@ -134,7 +134,7 @@ async def release_spends(call: Call, body: shapes.ReleaseBody) -> dict[str, Any]
 )
 async def attribute_transactions(call: Call, body: shapes.AttributionBody) -> dict[str, Any]:
     """Tell which run and node sent each hash; those that none did are left out."""
-    found = await _operations(call).attribute(call.principal, body.tx_hashes)
+    found = await call.parts.money.operations.attribute(call.principal, body.tx_hashes)
     return {one.hash: await _attribution(call, one) for one in found}
 
 
@@ -168,7 +168,7 @@ async def list_signatures(
     run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
 ) -> Page[SignatureRow]:
     """List what wallets signed that is no transaction, newest first, without the signatures themselves."""
-    return await _operations(call).list_signatures(call.principal, run_id, paging)
+    return await call.parts.money.operations.list_signatures(call.principal, run_id, paging)
 
 
 @routes.get(
@@ -185,8 +185,4 @@ async def get_signature(
 
     It can move money, so it is shown nowhere else, and reading it is audited.
     """
-    return await _operations(call).open_signature(call.principal, id)
-
-
-def _operations(call: Call) -> Operations:
-    return cast(Operations, call.parts.transactions)
+    return await call.parts.money.operations.open_signature(call.principal, id)

@@ -126,8 +126,7 @@ _writes_shape = page_shape(_write_shape)
 )
 async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
     """List every variable that is declared or was written, with its value, by name."""
-    found: list[Variable] = await call.parts.variables.list_all(call.principal, workflow_id)
-    return found
+    return await call.parts.data.variables.list_all(call.principal, workflow_id)
 
 
 @routes.put(
@@ -148,8 +147,7 @@ async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body
     except ValueError:
         problem = Problem("name", "must be a letter or _, then letters, digits or _, at most 64 characters")
         raise Invalid("The name is not valid.", code=Code.VARIABLE_INVALID, details=[problem]) from None
-    variable: Variable = await call.parts.variables.declare(call.principal, workflow_id, defined)
-    return variable
+    return await call.parts.data.variables.declare(call.principal, workflow_id, defined)
 
 
 @routes.delete(
@@ -161,8 +159,7 @@ async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body
 )
 async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
     """Delete a variable with its value; its history stays."""
-    variable: Variable = await call.parts.variables.remove(call.principal, workflow_id, name)
-    return variable
+    return await call.parts.data.variables.remove(call.principal, workflow_id, name)
 
 
 @routes.post(
@@ -174,8 +171,7 @@ async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Va
 )
 async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: SetVariable) -> Variable:
     """Set a value by hand."""
-    variable: Variable = await call.parts.variables.set_value(call.principal, workflow_id, name, body.value)
-    return variable
+    return await call.parts.data.variables.set_value(call.principal, workflow_id, name, body.value)
 
 
 @routes.post(
@@ -187,8 +183,7 @@ async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: Se
 )
 async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
     """Reset a variable to its default."""
-    variable: Variable = await call.parts.variables.reset(call.principal, workflow_id, name)
-    return variable
+    return await call.parts.data.variables.reset(call.principal, workflow_id, name)
 
 
 @routes.get(
@@ -200,8 +195,7 @@ async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Var
 )
 async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name, paging: Paged) -> Page[WriteRow]:
     """List the writes of one variable, newest first; simulated ones are not among them."""
-    found: Page[WriteRow] = await call.parts.variables.history(call.principal, workflow_id, name, paging)
-    return found
+    return await call.parts.data.variables.history(call.principal, workflow_id, name, paging)
 
 
 @routes.get(
@@ -213,5 +207,4 @@ async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name,
 )
 async def list_variable_writes(call: Call, run_id: RunId, paging: Paged) -> Page[WriteRow]:
     """List the writes of one run, oldest first, simulated ones included."""
-    found: Page[WriteRow] = await call.parts.variables.writes_of(call.principal, run_id, paging)
-    return found
+    return await call.parts.data.variables.writes_of(call.principal, run_id, paging)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-from dustrun.api.routing import Call, Calling, Routes
+from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes import wallets as shapes
 from dustrun.api.shapes.wire import PageAnswer, Paged, moment_ms, page_shape
 from dustrun.errors import Code, Invalid, Problem
@@ -14,7 +14,7 @@ from dustrun.services.access.paging import Page
 from dustrun.services.wallets import key_import
 from dustrun.services.wallets.funds import Balances, Spent
 from dustrun.services.wallets.policies import Policies
-from dustrun.services.wallets.wallets import Exported, NewWallet, Wallets
+from dustrun.services.wallets.wallets import Exported, NewWallet
 from dustrun.storage.money.wallets import PolicyRow, WalletRow
 
 routes = Routes("Wallets")
@@ -38,7 +38,7 @@ async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
     Its policy is empty: it denies every spend until `PUT /v1/wallets/{id}/policy` says what it may do. The kinds
     `remote` and `env` need `wallet:admin`.
     """
-    wallets = _wallets(call)
+    wallets = call.parts.money.wallets
     new = NewWallet(body.name, body.description, body.is_default)
     if body.kind == "remote":
         return await wallets.add_remote(call.principal, new, body.signer or "", body.address)
@@ -64,7 +64,7 @@ async def import_wallet(call: Call, body: shapes.ImportWallet) -> WalletRow:
     already is refused.
     """
     new = NewWallet(body.name, body.description, body.is_default)
-    return await _wallets(call).add_key(call.principal, new, _key_of(body))
+    return await call.parts.money.wallets.add_key(call.principal, new, _key_of(body))
 
 
 def _key_of(body: shapes.ImportWallet) -> key_import.Read:
@@ -86,7 +86,7 @@ async def list_wallets(
     archived: Annotated[bool, Query(description="Whether archived ones are listed too.")] = False,
 ) -> Page[WalletRow]:
     """List wallets: the default first, then newest first."""
-    return await _wallets(call).list_page(call.principal, paging, with_archived=archived)
+    return await call.parts.money.wallets.list_page(call.principal, paging, with_archived=archived)
 
 
 @routes.get(
@@ -98,7 +98,7 @@ async def list_wallets(
 )
 async def get_wallet(call: Call, id: WalletId) -> WalletRow:
     """Get one wallet."""
-    return await _wallets(call).get(call.principal, id)
+    return await call.parts.money.wallets.get(call.principal, id)
 
 
 @routes.patch(
@@ -110,7 +110,7 @@ async def get_wallet(call: Call, id: WalletId) -> WalletRow:
 )
 async def update_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> WalletRow:
     """Rename a wallet."""
-    return await _wallets(call).rename(call.principal, id, name=body.name, description=body.description)
+    return await call.parts.money.wallets.rename(call.principal, id, name=body.name, description=body.description)
 
 
 @routes.put(
@@ -122,7 +122,7 @@ async def update_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> 
 )
 async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
     """Make it the wallet of nodes that name none."""
-    return await _wallets(call).make_default(call.principal, id)
+    return await call.parts.money.wallets.make_default(call.principal, id)
 
 
 @routes.post(
@@ -139,7 +139,7 @@ async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> 
 
     Only of wallets whose key this server holds. The export is audited.
     """
-    return await _wallets(call).export(call.principal, id, body.password.get_secret_value())
+    return await call.parts.money.wallets.export(call.principal, id, body.password.get_secret_value())
 
 
 @routes.delete(
@@ -159,7 +159,7 @@ async def archive_wallet(
     The default one and one with open transactions are refused; workflows that name it are listed, and `force` archives
     it all the same. Its key stays sealed, and can still be exported.
     """
-    return await _wallets(call).archive(call.principal, id, force=force)
+    return await call.parts.money.wallets.archive(call.principal, id, force=force)
 
 
 @routes.get(
@@ -171,8 +171,7 @@ async def archive_wallet(
 )
 async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
     """Get the policy in force, and the one that waits to come into force."""
-    found: Policies = await call.parts.wallet_policies.get(call.principal, id)
-    return found
+    return await call.parts.money.wallet_policies.get(call.principal, id)
 
 
 @routes.put(
@@ -188,14 +187,13 @@ async def set_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) ->
     What tightens works at once. What loosens anything needs `wallet:admin` and takes effect at `effectiveAt`, not
     earlier than the setting `policy_delay_s` allows. A new version cancels one that still waits.
     """
-    found: Policies = await call.parts.wallet_policies.put(
+    return await call.parts.money.wallet_policies.put(
         call.principal,
         id,
         body.policy,
         expected_version=body.expected_version,
         effective_at=None if body.effective_at is None else moment_ms(body.effective_at),
     )
-    return found
 
 
 @routes.get(
@@ -207,8 +205,7 @@ async def set_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) ->
 )
 async def list_wallet_policies(call: Call, id: WalletId, paging: Paged) -> Page[PolicyRow]:
     """List every version of a policy, newest first."""
-    page: Page[PolicyRow] = await call.parts.wallet_policies.history(call.principal, id, paging)
-    return page
+    return await call.parts.money.wallet_policies.history(call.principal, id, paging)
 
 
 @routes.get(
@@ -231,8 +228,7 @@ async def get_wallet_balances(
     A chain or a token that does not answer is named under `failures`, and `isComplete` is false.
     """
     wanted = None if chain_ids is None else _read_chains(chain_ids)
-    found: Balances = await call.parts.wallet_funds.balances(call.principal, id, wanted)
-    return found
+    return await call.parts.money.wallet_funds.balances(call.principal, id, wanted)
 
 
 @routes.get(
@@ -247,12 +243,7 @@ async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[Spent
 
     Transactions that are still open count in full.
     """
-    return id, await call.parts.wallet_funds.spending(call.principal, id)
-
-
-def _wallets(call: Calling) -> Wallets:
-    found: Wallets = call.parts.wallets
-    return found
+    return id, await call.parts.money.wallet_funds.spending(call.principal, id)
 
 
 def _read_chains(text: str) -> list[int]:

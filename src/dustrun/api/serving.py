@@ -1,0 +1,84 @@
+"""uvicorn as Dustrun runs it: our HTTP protocol, and a shutdown that open streams cannot delay."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from dustrun.api.http import HttpProtocol
+from dustrun.settings import Settings
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Binds the configured address; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.set_inheritable(False)
+    return listener
+
+
+def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], None]) -> WebServer:
+    """uvicorn over the application; `begin_stop()` is called first when it is told to stop."""
+    config = uvicorn.Config(
+        app,
+        http=HttpProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s) + 1,
+        server_header=False,
+        proxy_headers=False,
+    )
+    return WebServer(config, begin_stop)
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn that drops streams first when it stops: an open one would block its graceful shutdown.
+
+    When it has stopped, uvicorn would send itself the signal once more. That would end the process before running
+    nodes have had their grace period, so that an ordinary restart would leave their effects uncertain."""
+
+    def __init__(self, config: uvicorn.Config, begin_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begin_stop = begin_stop
+        self.on_ready: Callable[[], None] = lambda: None
+        self.has_given_way = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen, then calls `on_ready`."""
+        await super().startup(sockets)
+        self.on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles signals while it serves, and keeps none to raise later."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops. A connection whose reader takes nothing is aborted; it would use up the whole grace period."""
+        for connection in list(self.server_state.connections):
+            flow, transport = getattr(connection, "flow", None), getattr(connection, "transport", None)
+            if flow is not None and flow.write_paused and transport is not None:
+                transport.abort()
+        await super().shutdown(sockets)
+
+    def give_way(self) -> None:
+        """Stops because another server works on the store: what this one has in memory is out of date."""
+        self.has_given_way = True
+        self._begin_stop()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Ends streams and refuses runs first, so that callers turn to the next server; then stops."""
+        self._begin_stop()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,97 @@
+"""The services behind the API, grouped as the routes see them."""
+
+from __future__ import annotations
+
+from dustrun.api.limits import RateLimiter
+from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, WaitParts
+from dustrun.app.base import Base
+from dustrun.app.money import Money
+from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.services.access.api_keys import Keys
+from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.usage import Usage
+from dustrun.services.connectors.connectors import Connectors
+from dustrun.services.data.conversations import Conversations
+from dustrun.services.data.managed_tables import Tables
+from dustrun.services.data.variables import Variables
+from dustrun.services.maintenance.retention import Retention
+from dustrun.services.outbox.operations import Operations
+from dustrun.services.runs.approvals import Approvals
+from dustrun.services.runs.reports import RunReports
+from dustrun.services.runs.resume import Resumes
+from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start import Starts
+from dustrun.services.streaming.streams import Streams
+from dustrun.services.wallets.funds import WalletFunds
+from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.workflows.versions import Versions
+from dustrun.services.workflows.workflows import Workflows
+
+
+def make_parts(
+    base: Base,
+    status: ServerStatus,
+    data: DataParts,
+    money: Money,
+    engine: EmbeddedEngine,
+    runs: Runs,
+    starts: Starts,
+) -> Parts:
+    streams = Streams(base.database, base.writer, base.hub, base.settings)
+    return Parts(
+        settings=base.settings,
+        database=base.database,
+        writer=base.writer,
+        catalog=base.catalog,
+        status=status,
+        access=_access(base, streams),
+        workflows=Workflows(base.database, base.writer, base.catalog),
+        versions=Versions(base.database),
+        runs=runs,
+        starts=starts,
+        run_reports=RunReports(base.database, runs, base.chains),
+        waits=_waits(base, engine, runs),
+        streams=streams,
+        money=_money_parts(base, money),
+        data=data,
+    )
+
+
+def _access(base: Base, streams: Streams) -> AccessParts:
+    keys = Keys(base.database, base.writer)
+    keys.on_revoked = streams.end_key
+    return AccessParts(
+        organizations=Organizations(base.database, base.writer),
+        keys=keys,
+        limiter=RateLimiter(base.settings.rate_limit_per_second),
+        usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
+        retention=Retention(base.database, base.writer, base.settings.retention_days),
+    )
+
+
+def _waits(base: Base, engine: EmbeddedEngine, runs: Runs) -> WaitParts:
+    return WaitParts(
+        approvals=Approvals(base.database, base.writer, engine),
+        resumes=Resumes(base.database, base.writer, runs, base.links, engine),
+    )
+
+
+def _money_parts(base: Base, money: Money) -> MoneyParts:
+    return MoneyParts(
+        chains=base.chains,
+        wallets=money.wallets,
+        wallet_policies=WalletPolicies(base.database, base.writer, base.settings.policy_delay_s * 1000),
+        wallet_funds=WalletFunds(base.database, base.chains),
+        operations=Operations(money.outbox),
+        dust_plans=money.dust_plans,
+        fund_needs=money.fund_needs,
+    )
+
+
+def make_data(base: Base) -> DataParts:
+    return DataParts(
+        variables=Variables(base.database, base.writer),
+        tables=Tables(base.database, base.writer, base.settings),
+        connectors=Connectors(base.database, base.writer, base.catalog, base.vault, base.connections),
+        conversations=Conversations(base.database, base.writer),
+    )

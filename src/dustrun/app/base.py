@@ -1,0 +1,76 @@
+"""The services that every domain needs: store, secrets, network, scripts, chains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import dustrun
+from dustrun.catalog import Catalog
+from dustrun.catalog import load as load_catalog
+from dustrun.chain.chains import Chains
+from dustrun.engine.run.traces import Traces
+from dustrun.outbound.client import OutboundClient
+from dustrun.sandbox import Limits, Sandbox
+from dustrun.services.connectors.connections import Connections
+from dustrun.services.runs.resume_links import ResumeLinks, secret_of
+from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.wallets.signers import Signers
+from dustrun.services.workflows.compiled import CompiledWorkflows
+from dustrun.settings import Settings
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.secrets.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Opened once for a server; `open_base` says what closes it."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    vault: Vault
+    signers: Signers
+    chains: Chains
+    http: OutboundClient
+    sandbox: Sandbox
+    hub: Broadcaster
+    catalog: Catalog
+    programs: CompiledWorkflows
+    connections: Connections
+    links: ResumeLinks
+    traces: Traces | None
+
+
+async def open_base(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Base:
+    """Opens what has to be closed; the stack closes it in reverse order."""
+    chains, vault = Chains.of(settings), Vault(settings.master_key_file)
+    vault.unlock(database)
+    catalog = load_catalog(settings.actions_dir)
+    traces = _open_traces(settings, stack)
+    http = OutboundClient(settings.outbound_allow, settings.outbound_max_bytes, settings.max_parallel_per_host)
+    await http.start()
+    stack.push_async_callback(http.close)
+    stack.push_async_callback(chains.close)
+    signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
+    stack.push_async_callback(signers.close)
+    stack.push_async_callback(sandbox.stop)
+    writer = Writer(database)
+    writer.start()
+    stack.push_async_callback(writer.stop)
+    connections = Connections(database, writer, vault, catalog, http)
+    stack.push_async_callback(connections.tokens.stop)
+    links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
+    hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
+    opened = (settings, database, writer, vault, signers, chains, http, sandbox, hub, catalog, programs)
+    return Base(*opened, connections, links, traces)
+
+
+def _open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:
+    if settings.otlp_endpoint is None:
+        return None
+    traces = Traces(settings.otlp_endpoint, dustrun.__version__, propagate=settings.otlp_propagate)
+    stack.push_async_callback(asyncio.to_thread, traces.stop)
+    return traces

