@@ -16,8 +16,8 @@ def performance() -> str:
     """The figures that were measured; what was not is said."""
     parts = [_peers(_load("peers")), _listing(_load("listing")), _memory(_load("memory")), _growth(_load("growth"))]
     head = (
-        "# Performance\n\nWhat `scripts/bench` measured, with the versions and the machine of each run. The client, "
-        "the server and its store share the machine.\n\n"
+        "# Performance\n\nThese are the results of `scripts/bench`, with the versions and the machine of each run. "
+        "The client, the server and its database share the machine.\n\n"
     )
     return _NOTE + head + "\n".join(parts)
 
@@ -34,10 +34,10 @@ def _section(title: str, command: str, found: dict[str, Any] | None, says: str) 
         machine = found["machine"]
         where = (
             f"Measured {found['startedAt'][:10]} at commit `{found['commit'][:10]}`: {machine['cpus']} processors, "
-            f"{machine['memoryMiB']} MiB, {machine['system']}, a sync of the disk {machine['fsyncMs']} ms, Python "
+            f"{machine['memoryMiB']} MiB, {machine['system']}, disk sync {machine['fsyncMs']} ms, Python "
             f"{found['versions']['python']}, SQLite {found['versions']['sqlite']}.\n"
         )
-    return f"## {title}\n\n{says} Again: `{command}`.\n\n{where}"
+    return f"## {title}\n\n{says} To repeat it: `{command}`.\n\n{where}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -48,10 +48,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _peers(found: dict[str, Any] | None) -> str:
     says = (
-        "Workflows of 3 steps, 50 in flight and one alone, and of 40 steps; in each engine every step's result is "
-        "durable before the next step begins. Without HTTP means that the workflow runs within the caller's process."
+        "Workflows of 3 steps, 50 at a time and one at a time, and of 40 steps. In each engine every step's result is "
+        'durable before the next step begins. HTTP "no" means that the workflow runs in the caller\'s process.'
     )
-    text = _section("Beside other engines", "scripts/bench peers", found, says)
+    text = _section("Compared with other engines", "scripts/bench peers", found, says)
     if found is None:
         return text
     columns = ["Engine", "Workflows/s", "Alone p50 / p99 ms", "40 steps s", "Idle MiB", "Ready s", "HTTP", "Store"]
@@ -84,7 +84,7 @@ def _peer(name: str, one: dict[str, Any]) -> list[Any]:
 
 
 def _listing(found: dict[str, Any] | None) -> str:
-    says = "Lists and counts of runs over HTTP, p50 / p95 in milliseconds; the aim is 20 ms."
+    says = "Lists and counts of runs over HTTP, p50 / p95 in milliseconds; the target is 20 ms."
     text = _section("Lists of a million runs", "scripts/bench listing", found, says)
     if found is None:
         return text
@@ -98,21 +98,21 @@ def _listing(found: dict[str, Any] | None) -> str:
 
 
 def _memory(found: dict[str, Any] | None) -> str:
-    says = "Resident memory of the server while it carries out runs of three writing nodes, one load after the other."
+    says = "Resident memory of the server while it runs workflows of three writing nodes, one load after the other."
     text = _section("Memory", "scripts/bench memory", found, says)
     if found is None:
         return text
     result = found["result"]
     rows = [[f"{point['afterRuns']:,}", point["rssMib"]] for point in result["rssMib"]]
     grows, aim = result["mibPer10000Runs"], result["aimMibPer10000Runs"]
-    line = f"Once settled it grows by {grows} MiB for 10,000 runs; the aim is below {aim}."
+    line = f"In steady state it grows by {grows} MiB per 10,000 runs; the target is below {aim}."
     return f"{text}\n{line}\n\n{_table(['After runs', 'MiB'], rows)}"
 
 
 def _growth(found: dict[str, Any] | None) -> str:
     says = (
-        "The server's processor time for one run by its size, parsing and validation of the definition included; "
-        "microseconds a node."
+        "The server's processor time for one run by its size, including parsing and validation of the definition, "
+        "in microseconds per node."
     )
     text = _section("Cost of a node by the size of the run", "scripts/bench growth", found, says)
     if found is None:

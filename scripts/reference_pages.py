@@ -53,9 +53,9 @@ def settings() -> str:
     head = (
         "# Settings\n\n"
         f"Each setting is an environment variable or a line of `{CONFIG_FILE}` in the folder where the server starts; "
-        "some are flags of `dustrun serve` too. Flags win over variables, those over the file.\n\n"
+        "some are flags of `dustrun serve` too. Flags override variables, and variables override the file.\n\n"
     )
-    return _NOTE + head + _table(["In the file", "Variable", "Default", "What it says"], rows)
+    return _NOTE + head + _table(["Setting", "Variable", "Default", "Meaning"], rows)
 
 
 def _default(value: Any) -> str:
@@ -71,9 +71,9 @@ def _default(value: Any) -> str:
 def errors() -> str:
     """Every failure code of the API, by HTTP status."""
     text = (
-        "# Error codes\n\nA failure is answered with its HTTP status and "
+        "# Error codes\n\nThe answer to a failed request has its HTTP status and the body "
         '`{"code", "message", "details": [{"field", "message"}], "requestId"}`. The code is the status followed by '
-        "three digits; a code never changes its meaning and is never used for another.\n"
+        "three digits. A code never changes its meaning and is never reused.\n"
     )
     for status, name in _STATUS_NAMES.items():
         rows = [[int(code), f"`{code.name}`", code.meaning] for code in Code if code.status == status]
@@ -88,7 +88,7 @@ def actions() -> str:
     found = catalog.load()
     kinds = found.public_actions()
     text = (
-        "# Nodes\n\nWhat a node can be. Strings in a payload may hold `{{ }}` expressions; see "
+        "# Nodes\n\nEvery type of node. Strings in a payload may contain `{{ }}` expressions; see "
         "[expressions](expressions.md). How an effect behaves in each mode: [modes](../concepts/modes.md).\n"
     )
     for family in sorted({kind["family"] for kind in kinds}):
@@ -123,7 +123,7 @@ def _fields(title: str, schema: dict[str, Any]) -> str:
         ]
         for name, field in properties.items()
     ]
-    return f"\n{title}:\n\n" + _table(["Field", "Type", "What it is"], rows)
+    return f"\n{title}:\n\n" + _table(["Field", "Type", "Description"], rows)
 
 
 def _says(field: dict[str, Any]) -> str:
@@ -156,10 +156,10 @@ def command_line() -> str:
     """Every command with its options, and the exit statuses."""
     root = typer.main.get_command(app)
     text = (
-        "# Command line\n\n`dustrun` talks HTTP to a running server: `--server` or `DUSTRUN_SERVER` says where it is "
-        "(default `http://127.0.0.1:8080`), `--key` or `DUSTRUN_API_KEY` holds the key; without one the owner's key is "
+        "# Command line\n\n`dustrun` talks HTTP to a running server: `--server` or `DUSTRUN_SERVER` is its address "
+        "(default `http://127.0.0.1:8080`), `--key` or `DUSTRUN_API_KEY` is the key; without one, the owner's key is "
         "read from `owner.key` in `DUSTRUN_DATA_DIR` (default `./data`). `--json` prints one JSON document, or one "
-        "object a line where events stream; an error is one JSON object on standard error.\n"
+        "object per line for streams of events; an error is one JSON object on standard error.\n"
     )
     statuses = [[int(exit), exit.meaning] for exit in Exit]
     text += "\n## Exit status\n\n" + _table(["Status", "Means"], statuses)
@@ -184,7 +184,7 @@ def _command(words: str, command: Any) -> str:
     rows = [[f"`{_argument(argument)}`", getattr(argument, "help", "") or ""] for argument in arguments]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     rows += [[_option(option), _about(option)] for option in options if "--help" not in option.opts]
-    return text + _table(["Parameter", "What it is"], rows)
+    return text + _table(["Parameter", "Description"], rows)
 
 
 def _argument(parameter: Any) -> str:
