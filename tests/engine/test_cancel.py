@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
-from dustrun.engine.hosts import embedded
-from dustrun.engine.run import recovery
-from dustrun.engine.run.runner import Runner
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.tables import events, runs
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
 from testkit.composition import composed
+from testkit.postgres import Cluster
 
 
 async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Bench) -> None:
@@ -72,28 +68,28 @@ async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_
     assert "It may have happened" in run["executionState"]["keyed"]["error"]["message"]
 
 
-async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows were read before the cancel was written, and the run goes on after it."""
-    read, cancelled = asyncio.Event(), asyncio.Event()
-    real = recovery.take_up
-
-    async def take_up(*args: Any) -> Runner | None:
-        runner = await real(*args)
-        read.set()
-        await cancelled.wait()
-        return runner
-
-    waits = {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}}
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
-        bench = Bench(composition)
-        run_id = await bench.start(waits)
-        await bench.until(run_id, lambda run: run["status"] == "waiting")
+async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, cluster: Cluster) -> None:
+    """The rows were read before the cancel was written, and the run goes on after it: what it reads next is locked."""
+    url = cluster.fresh()
+    waits = {
+        "root": {"type": "manual", "children": ["w"]},
+        "w": {"type": "wait", "payload": {"timeoutMs": 60_000}},
+    }
+    async with composed(tmp_path, database_url=url, shutdown_grace_s=0) as composition:
+        workflow = await composition.owner.create_workflow({"nodes": waits, "triggerNodeIds": ["root"]})
+        run_id = (await composition.owner.post(f"/v1/workflows/{workflow['id']}/run", {})).data["runId"]
+        await Bench(composition).until(run_id, lambda run: run["status"] == "waiting")
         await composition.execute(sa.update(runs).values(status="running"))  # as a server that was killed leaves it
-    monkeypatch.setattr(embedded, "take_up", take_up)
-    async with composed(tmp_path, actions_dir=OWN_ACTIONS, shutdown_grace_s=0) as composition:
-        bench = Bench(composition)
-        await read.wait()
-        assert (await bench.api.post(f"/v1/runs/{run_id}/cancel")).status == 200
-        cancelled.set()
-        run = await bench.ended(run_id)
+    engine = sa.create_engine(url)
+    with engine.connect() as locking:
+        locking.execute(sa.text("LOCK TABLE workflow_versions IN ACCESS EXCLUSIVE MODE"))
+        async with composed(tmp_path, database_url=url, shutdown_grace_s=0) as composition:
+            async with asyncio.timeout(10):
+                while not await composition.rows(sa.text("SELECT 1 FROM pg_locks WHERE NOT granted")):
+                    await asyncio.sleep(0.01)
+            assert (await composition.owner.post(f"/v1/runs/{run_id}/cancel")).status == 200
+            locking.rollback()
+            run = await Bench(composition).ended(run_id)
+    engine.dispose()
+    cluster.drop(url)
     assert (run["status"], run["executionState"]["w"]["status"]) == ("cancelled", "cancelled")

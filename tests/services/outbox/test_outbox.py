@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-import pytest
+from aiohttp import web
 
-from dustrun.chain.evm import LiveChain
-from dustrun.services.outbox import preflight
-from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.spend_request import Failure
-from dustrun.storage.money.transactions import TransactionRow
-from outbox import ALICE, Outbox, address, transfer
+from outbox import ALICE, Outbox, address, open_outbox, transfer
+from testkit.chain.anvil import Anvil
+from testkit.chain.rpc_proxy import proxy
+
+NO_BATCHES = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}}
 
 
 async def test_transfer_is_planned_signed_sent_mined_and_confirmed(outbox: Outbox) -> None:
@@ -41,20 +41,29 @@ async def test_same_order_twice_pays_once(outbox: Outbox) -> None:
     assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
 
 
-async def test_wishes_of_one_node_take_nonces_in_their_order(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_intents_of_one_node_take_nonces_in_their_order(tmp_path: Path, node: Anvil) -> None:
     """Also when the endpoint answers for a later one first."""
     items = [f"row[{number}]" for number in range(5)]
-    asked = preflight.prepare
+    recipients = [address(number).lower() for number in range(5)]
+    answered: list[int] = []
 
-    async def slower_for_earlier(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> preflight.Ready | Failure:
-        await asyncio.sleep(0.05 * (len(items) - items.index(row.item)))
-        return await asked(parts, row, chain)
+    async def slower_for_earlier(request: web.Request) -> web.StreamResponse | None:
+        asked = await request.json()
+        if isinstance(asked, list):
+            together = any(call["method"] == "eth_estimateGas" for call in asked)
+            return web.json_response(NO_BATCHES) if together else None
+        if asked["method"] == "eth_estimateGas":
+            number = recipients.index(asked["params"][0]["to"].lower())
+            await asyncio.sleep(0.1 * (len(items) - number))
+            answered.append(number)
+        return None
 
-    monkeypatch.setattr(preflight, "prepare", slower_for_earlier)
-    await outbox.pay("pay", *(transfer(address(number), 5, item) for number, item in enumerate(items)))
-    outbox.node.mine(3)
-    stand = await outbox.settled("pay")
-    assert {one["item"]: one["nonce"] for one in stand.transactions} == dict(zip(items, range(5), strict=True))
+    async with proxy(node.url, reply=slower_for_earlier) as slow, open_outbox(tmp_path, node, url=slow.url) as outbox:
+        await outbox.pay("pay", *(transfer(address(number), 5, item) for number, item in enumerate(items)))
+        node.mine(3)
+        status = await outbox.settled("pay")
+    assert answered[:5] == [4, 3, 2, 1, 0]
+    assert {one["item"]: one["nonce"] for one in status.transactions} == dict(zip(items, range(5), strict=True))
 
 
 async def test_two_hundred_at_once_get_consecutive_nonces(outbox: Outbox) -> None:

@@ -1,0 +1,178 @@
+"""Words that only their authors knew. They may not come back: not in names, and some not in prose either."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+
+from house.tree import PACKAGE, Finding, Module, Tree
+
+CODE = (PACKAGE, "tests", "testkit", "bench", "scripts")
+
+PROSE = {  # a private word: what the field says
+    "veil": "redact",
+    "unveil": "unseal",
+    "errand": "effect",
+    "outlook": "forecast",
+    "foresight": "forecast",
+    "foreseen": "forecast",
+    "lane": "queue",
+    "desk": "operations",
+    "teller": "publisher",
+    "wish": "intent",
+}
+NAMES = {
+    **PROSE,
+    "stand": "status",
+    "course": "state",
+    "telling": "events",
+    "takeup": "recovery",
+    "carrying": "tasks",
+    "settling": "results",
+    "flushing": "commit",
+}
+"""In prose these have common meanings (`it stands for`, `of course`), as names they have none."""
+
+FILES = frozenset(
+    {
+        "apart",
+        "deciding",
+        "extreme",
+        "filling",
+        "first_rows",
+        "following",
+        "heads",
+        "holding",
+        "lanes",
+        "looks",
+        "places",
+    }
+    | {"plain", "several", "shield", "starting", "together", "turns", "unveiling"}
+)
+"""Names of modules that said nothing of what is in them."""
+
+STILL: dict[str, frozenset[str]] = {
+    "course": frozenset({"tests/cli"}),
+    "desk": frozenset({"tests/api", "tests/engine"}),
+    "foreseen": frozenset({"bench", "tests", "tests/engine"}),
+    "lane": frozenset({"bench", "src/dustrun/services", "tests/engine", "tests/services"}),
+    "outlook": frozenset({"src/dustrun", "src/dustrun/api", "src/dustrun/services"}),
+    "stand": frozenset(
+        {
+            "src/dustrun/cli",
+            "src/dustrun/services",
+            "tests",
+            "tests/api",
+            "tests/chain",
+            "tests/cli",
+            "tests/core",
+            "tests/engine",
+            "tests/prices",
+            "tests/sandbox",
+            "tests/sdk",
+            "tests/services",
+        }
+    ),
+    "unveil": frozenset({"src/dustrun/core", "src/dustrun/services", "src/dustrun/storage", "tests/core"}),
+    "veil": frozenset({"tests/core"}),
+    "wish": frozenset(
+        {
+            "CHANGELOG.md",
+            "docs/decisions",
+            "docs/guides",
+            "src/dustrun/actions",
+            "src/dustrun/api",
+            "src/dustrun/chain",
+            "src/dustrun/cli",
+            "src/dustrun/core",
+            "src/dustrun/engine",
+            "src/dustrun/sdk",
+            "src/dustrun/services",
+            "src/dustrun/storage",
+            "testkit/chain",
+            "testkit/own_actions",
+            "tests",
+            "tests/actions",
+            "tests/chain",
+            "tests/core",
+            "tests/engine",
+            "tests/sdk",
+            "tests/services",
+        }
+    ),
+}
+"""Where a word still is. It shrinks: an entry that is no longer needed is a finding."""
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ENDINGS = ("", "s", "es", "ed", "ing")
+
+
+def no_private_words(tree: Tree, still: Mapping[str, frozenset[str]] = STILL) -> Iterator[Finding]:
+    """No private word in the names of code, in comments and docstrings, in pages."""
+    seen: set[tuple[str, str]] = set()
+    for place, word, mend in _all_words(tree):
+        area = _area(place)
+        seen.add((word, area))
+        if area not in still.get(word, ()):
+            yield Finding(place, f'"{word}" is a private word', f"Say {mend}, or what it is here")
+    for word, areas in still.items():
+        for area in sorted(area for area in areas if (word, area) not in seen):
+            yield Finding(area, f'"{word}" is gone', "Delete its entry in STILL of scripts/house/words.py")
+
+
+def no_private_file_names(tree: Tree) -> Iterator[Finding]:
+    """No module has the name of a private word, or an old name that said nothing."""
+    for module in tree.modules(PACKAGE):
+        if module.stem in FILES or any(word in _NAMES for word in _parts(module.stem)):
+            yield Finding(module.path, "its name is a private word", "Name it for what is in it, as the field does")
+
+
+def _all_words(tree: Tree) -> Iterator[tuple[str, str, str]]:
+    """Place, private word and the field's word of everything that is found."""
+    for folder in CODE:
+        for module in tree.modules(folder):
+            if not module.path.startswith("scripts/house") and _ANY.search(module.text):
+                yield from _of_module(module)
+    pages = [*tree.files("docs", ".md"), *sorted(path.name for path in tree.root.glob("*.md"))]
+    for page in pages:
+        for number, line in enumerate((tree.root / page).read_text().splitlines(), 1):
+            yield from _among(re.findall(r"[a-z]+", line.lower()), _PROSE, f"{page}:{number}")
+
+
+def _of_module(module: Module) -> Iterator[tuple[str, str, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(module.text).readline):
+        place = f"{module.path}:{token.start[0]}"
+        if token.type == tokenize.NAME:
+            yield from _among(_parts(token.string), _NAMES, place)
+        elif token.type == tokenize.COMMENT:
+            yield from _among(re.findall(r"[a-z]+", token.string.lower()), _PROSE, place)
+    for node in ast.walk(module.body):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield from _among(re.findall(r"[a-z]+", node.value.value.lower()), _PROSE, module.at(node))
+
+
+def _among(parts: Iterable[str], words: Mapping[str, tuple[str, str]], place: str) -> Iterator[tuple[str, str, str]]:
+    for part in parts:
+        if part in words:
+            yield (place, *words[part])
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in _PART.findall(name)]
+
+
+def _area(place: str) -> str:
+    """The first folders of a path: what one person mends at a time."""
+    parts = place.partition(":")[0].split("/")[:-1]
+    return "/".join(parts[: 3 if parts[:1] == ["src"] else 2]) or place.partition(":")[0]
+
+
+def _forms(words: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {word + ending: (word, mend) for word, mend in words.items() for ending in _ENDINGS}
+
+
+_PROSE, _NAMES = _forms(PROSE), _forms(NAMES)
+_ANY = re.compile("|".join(NAMES), re.IGNORECASE)
