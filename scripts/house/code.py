@@ -23,10 +23,6 @@ WITHOUT_MONEY = ("assistant", "mcp")
 MONEY = ("dustrun.services.outbox", "dustrun.services.wallets", "dustrun.wallets", "dustrun.chain")
 
 PARTS = f"{PACKAGE}/api/parts.py"
-UNTYPED_PARTS = frozenset(
-    {"catalog", "runs", "starts", "run_reports", "streams", "variables", "tables", "approvals", "transactions"}
-    | {"resumes", "vault", "chains", "wallets", "wallet_policies", "wallet_funds", "dust_plans", "funds", "connectors"}
-)
 
 
 def constructors(tree: Tree, larger: Mapping[str, int] = LARGER) -> Iterator[Finding]:
@@ -56,18 +52,16 @@ def _arguments(function: Function) -> int:
     return len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs) - 1
 
 
-def typed_parts(tree: Tree, untyped: frozenset[str] = UNTYPED_PARTS) -> Iterator[Finding]:
+def typed_parts(tree: Tree) -> Iterator[Finding]:
     """No field of the API's Parts is `Any`, which blinds the type checker for every route."""
     if not (tree.root / PARTS).exists():
         return
-    module, found = tree.module(PARTS), set()
+    module = tree.module(PARTS)
     for node in _fields_of(module, "Parts"):
-        if _is_any(node.annotation) and isinstance(node.target, ast.Name):
-            found.add(node.target.id)
-            if node.target.id not in untyped:
-                yield Finding(module.at(node), f"Parts.{node.target.id} is Any", "Give it the type of its service")
-    for name in sorted(untyped - found):
-        yield Finding(PARTS, f"Parts.{name} is typed now", "Delete it from UNTYPED_PARTS of scripts/house/code.py")
+        if _is_any(node.annotation):
+            yield Finding(
+                module.at(node), f"Parts.{ast.unparse(node.target)} is Any", "Give it the type of its service"
+            )
 
 
 def _fields_of(module: Module, owner: str) -> Iterator[ast.AnnAssign]:

@@ -15,8 +15,8 @@ CATALOGUES = ("api/routes", "connectors", "core/expression/functions", "storage/
 
 # Suites that prove one property of the whole product.
 SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy"})
-# Rooms whose proof is a suite.
-PROVED_BY = {"connectors": "tests/contract/test_every_connector.py"}
+# Rooms whose tests are a suite or a whole start.
+PROVED_BY = {"app": "tests/test_up.py", "connectors": "tests/contract/test_every_connector.py"}
 
 
 def small_folders(tree: Tree, larger: Mapping[str, int] = LARGER) -> Iterator[Finding]:

@@ -59,7 +59,7 @@ STILL: dict[str, frozenset[str]] = {
     "desk": frozenset({"tests/api", "tests/engine"}),
     "foreseen": frozenset({"bench", "tests", "tests/engine"}),
     "lane": frozenset({"bench", "src/dustrun/services", "tests/engine", "tests/services"}),
-    "outlook": frozenset({"src/dustrun", "src/dustrun/api", "src/dustrun/services"}),
+    "outlook": frozenset({"src/dustrun/api", "src/dustrun/services"}),
     "stand": frozenset(
         {
             "src/dustrun/cli",
