@@ -345,3 +345,14 @@ async def test_retry_keeps_the_items_of_a_loop_after_what_failed(bench: Bench) -
     second = await bench.ended((await bench.api.post(f"/v1/runs/{first['id']}/retry")).data["runId"])
     assert second["status"] == "success"
     assert [name for name, _ in attempts() if name in ("l1", "l2")] == ["l1", "l2", "l2", "l1", "l2"]
+
+
+async def test_skip_limit_with_starts_at_the_same_moment_lets_only_one_in(bench: Bench) -> None:
+    nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="skipped", sleepMs=300)}
+    flow = await bench.api.create_workflow({"nodes": nodes}, concurrency={"max": 1, "onLimit": "skip"})
+    path = f"/v1/workflows/{flow['id']}/run"
+    answers = await asyncio.gather(*(bench.api.post(path) for _ in range(5)))
+    refused = [answer.body["code"] for answer in answers if answer.status == 409]
+    started = [answer.data["runId"] for answer in answers if answer.status != 409]
+    assert (refused, len(started)) == ([409006] * 4, 1)
+    assert (await bench.ended(started[0]))["status"] == "success"

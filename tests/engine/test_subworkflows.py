@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
-from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.services.runs.engine_port import ChildCall, RunFacts
+from dustrun.services.runs.subworkflow import Submit
 from dustrun.storage.db.tables import runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
 from engine.test_variables import Flow, add, result, say
@@ -245,14 +246,14 @@ async def test_caller_and_called_run_survive_a_restart(tmp_path: Path) -> None:
         assert result(await bench.ended(run_id), "end")["message"] == "5"
 
 
-async def test_caller_whose_called_run_ended_while_it_was_away_goes_on(tmp_path: Path) -> None:
+async def test_caller_whose_called_run_ended_while_it_was_away_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after a crash between the end of the called run and the caller's next step."""
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         callee = await Flow.make(bench, {"a": trial(sleep_ms=200)})
-        engine = first.engine
-        calls = engine._deps.calls
-        calls.connect(calls.start_child, cast(EmbeddedEngine, _Deaf(engine)))
+        monkeypatch.setattr(first.engine, "wake", lambda run_pk: None)
         run_id = await bench.start({"call": call(callee.id)})
         child = await child_of(bench, run_id)
         await bench.ended(child["id"])
@@ -263,35 +264,23 @@ async def test_caller_whose_called_run_ended_while_it_was_away_goes_on(tmp_path:
         assert (await bench.ended(run_id))["status"] == "success"
 
 
-class _Deaf:
-    """An engine that never hears of the end of a called run."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def wake(self, run_pk: int) -> None:
-        """Does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-
-async def test_call_that_had_begun_its_run_before_the_server_ended_begins_no_second(tmp_path: Path) -> None:
+async def test_call_that_had_begun_its_run_before_the_server_ended_begins_no_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         callee = await Flow.make(
             bench, {"d": {"type": "delay", "payload": {"delayMs": 50}, "children": ["s"]}, "s": say("once")}
         )
         engine, begun = first.engine, asyncio.Event()
-        calls = engine._deps.calls
-        start_child = calls.start_child
+        start = engine._deps.called_runs.start
 
-        async def start_and_hang(parent: RunFacts, call: ChildCall) -> Any:
-            await start_child(parent, call)
+        async def start_and_hang(parent: RunFacts, call: ChildCall, submit: Submit) -> Any:
+            await start(parent, call, submit)
             begun.set()
             await asyncio.sleep(60)
 
-        calls.connect(start_and_hang, engine)
+        monkeypatch.setattr(engine._deps.called_runs, "start", start_and_hang)
         run_id = await bench.start({"call": call(callee.id)})
         await begun.wait()
         await engine.stop(0)
@@ -302,21 +291,22 @@ async def test_call_that_had_begun_its_run_before_the_server_ended_begins_no_sec
         assert len(await second.rows(sa.select(runs.c.id))) == 2
 
 
-async def test_cancel_reaches_a_run_that_its_caller_had_no_time_to_note(tmp_path: Path) -> None:
+async def test_cancel_reaches_a_run_that_its_caller_had_no_time_to_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller is cancelled and the server ends between the start of the called run and its record."""
     async with composed(tmp_path, actions_dir=OWN_ACTIONS) as first:
         bench = Bench(first)
         callee = await Flow.make(bench, {"w": {"type": "wait", "payload": {"timeoutMs": 60_000}}})
         engine, begun = first.engine, asyncio.Event()
-        calls = engine._deps.calls
-        start_child = calls.start_child
+        start = engine._deps.called_runs.start
 
-        async def start_and_hang(parent: RunFacts, call: ChildCall) -> Any:
-            await start_child(parent, call)
+        async def start_and_hang(parent: RunFacts, call: ChildCall, submit: Submit) -> Any:
+            await start(parent, call, submit)
             begun.set()
             await asyncio.sleep(60)
 
-        calls.connect(start_and_hang, engine)
+        monkeypatch.setattr(engine._deps.called_runs, "start", start_and_hang)
         run_id = await bench.start({"call": call(callee.id)})
         await begun.wait()
         await bench.api.post(f"/v1/runs/{run_id}/cancel")

@@ -14,7 +14,6 @@ from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
 from dustrun.app.money import Money, make_money
 from dustrun.engine.hosts.embedded import EmbeddedEngine
-from dustrun.engine.node.store_effects import Subworkflows
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.outbound.notifier import GuardedNotifier
@@ -22,6 +21,8 @@ from dustrun.sandbox import Sandbox
 from dustrun.services.access.api_keys import ensure_owner
 from dustrun.services.maintenance.upkeep import Upkeep
 from dustrun.services.outbox.events import EventPublisher
+from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.engine_port import Engine, WakeRelay
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.subworkflow import CalledRuns
@@ -69,11 +70,12 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
 async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
-    subworkflows = Subworkflows()
-    data, money = make_data(base), make_money(base, EventPublisher(base.hub, subworkflows.wake))
-    engine = EmbeddedEngine(_engine_deps(base, data, money, subworkflows), base.programs)
+    relay, creation, workflow_cache = WakeRelay(), RunCreation(base.writer, base.hub), WorkflowCache(database)
+    data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))
+    called_runs = _called_runs(base, workflow_cache, creation)
+    engine = relay.engine = EmbeddedEngine(_engine_deps(base, data, money, called_runs), base.programs)
     status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
-    runs, starts = _runs(base, engine, subworkflows)
+    runs, starts = _runs(base, engine, workflow_cache, creation)
     parts = make_parts(base, status, data, money, engine, runs, starts)
     server = _server(parts, engine, owner_key_path)
     await _run(server, parts, money, stack)
@@ -107,7 +109,7 @@ async def _run(server: Server, parts: Parts, money: Money, stack: contextlib.Asy
     upkeep.start()
 
 
-def _engine_deps(base: Base, data: DataParts, money: Money, subworkflows: Subworkflows) -> EngineDeps:
+def _engine_deps(base: Base, data: DataParts, money: Money, called_runs: CalledRuns) -> EngineDeps:
     return EngineDeps(
         settings=base.settings,
         catalog=base.catalog,
@@ -120,7 +122,7 @@ def _engine_deps(base: Base, data: DataParts, money: Money, subworkflows: Subwor
         variables=data.variables,
         links=base.links,
         connections=base.connections,
-        calls=subworkflows,
+        called_runs=called_runs,
         tables=data.tables,
         notifier=GuardedNotifier(base.settings.outbound_allow),
         vault=base.vault,
@@ -129,13 +131,16 @@ def _engine_deps(base: Base, data: DataParts, money: Money, subworkflows: Subwor
     )
 
 
-def _runs(base: Base, engine: EmbeddedEngine, subworkflows: Subworkflows) -> tuple[Runs, Starts]:
+def _called_runs(base: Base, workflow_cache: WorkflowCache, creation: RunCreation) -> CalledRuns:
+    is_traced = base.traces is not None
+    return CalledRuns(base.database, base.catalog, base.programs, workflow_cache, creation, is_traced=is_traced)
+
+
+def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: RunCreation) -> tuple[Runs, Starts]:
     database, writer, hub, catalog, programs = base.database, base.writer, base.hub, base.catalog, base.programs
-    workflow_cache = WorkflowCache(database)
     runs = Runs(database, writer, hub, catalog, programs, engine, workflow_cache)
-    starts = Starts(database, writer, hub, catalog, programs, engine, base.vault, workflow_cache, runs)
+    starts = Starts(database, catalog, programs, engine, creation, base.vault, workflow_cache, runs)
     starts.is_traced = base.traces is not None
-    subworkflows.connect(CalledRuns(database, catalog, programs, workflow_cache, starts).start, engine)
     return runs, starts
 
 

@@ -36,8 +36,8 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.access.paging import Page
 from dustrun.services.problems import problems_of
+from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Run
-from dustrun.services.runs.start import Created
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
 

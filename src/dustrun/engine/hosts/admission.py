@@ -42,10 +42,6 @@ class Admission:
         self._queues: dict[str, deque[int]] = {}
         self._advancing: dict[str, int] = {}
 
-    def of_group(self, group: Group) -> list[int]:
-        """The unfinished runs of a group, oldest first."""
-        return list(self._groups.get(group, ()))
-
     def enqueue(self, run_pk: int, known: AdmittedRun) -> None:
         """Begins a run when its turn comes, perhaps now."""
         known.queued = True

@@ -13,7 +13,6 @@ from dustrun import clock, log
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Done, Plan, Waiting
 from dustrun.core.values.exact_json import loads
-from dustrun.core.workflow.program import Program
 from dustrun.engine.hosts.admission import Admission, AdmittedRun
 from dustrun.engine.hosts.timers import Timers
 from dustrun.engine.run.observer import note_start
@@ -22,7 +21,7 @@ from dustrun.engine.run.recovery import take_up
 from dustrun.engine.run.run_context import EngineDeps, RunContext, Superseded
 from dustrun.engine.run.runner import Runner
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.engine_port import Created, NewRun
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.journal import Batch
@@ -43,11 +42,6 @@ class Opening:
     runner: Runner
     rides: bool
     max_open: int | None
-
-    @property
-    def facts(self) -> RunFacts:
-        """The run to be."""
-        return self.runner.facts
 
 
 class EmbeddedEngine:
@@ -83,7 +77,7 @@ class EmbeddedEngine:
             known = self._known.get(run.pk)
             opening = doubted.get((run.org_id, run.id))
             if known is None and opening is not None:
-                self.opened(opening, run.pk)
+                self._opened(opening, run.pk)
                 continue
             if known is None:
                 group = (run.workflow_id, run.concurrency_key) if run.workflow_id is not None else None
@@ -156,26 +150,52 @@ class EmbeddedEngine:
 
     # --- the port ---
 
-    def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
-        """Plans the first steps of a new run; raises `Temporary` when too many wait already."""
-        settings = self._deps.settings
-        if self._stopping or (self._refusing and facts.caller is None):
+    def has_room(self) -> bool:
+        """Whether new runs of callers are accepted."""
+        return not (self._stopping or self._refusing or self._is_busy)
+
+    @property
+    def _is_busy(self) -> bool:
+        is_full = self._admission.queued >= self._deps.settings.max_accepted_runs
+        return is_full or self._deps.writer.backlog > _MAX_WRITER_BACKLOG
+
+    async def submit(self, run: NewRun) -> Created:
+        """Creates a run and advances it, or queues it."""
+        opening = self._open(run)
+
+        def created(done: Created) -> None:
+            self._opened(opening, done.pk)
+            if done.cancelled is not None:
+                self.cancel(done.cancelled)
+
+        try:
+            return await run.write(opening.batch, created)
+        except Uncertain:
+            # If the run is on disk, its first nodes have not begun, which the tables alone could not tell.
+            self._doubted[(run.facts.org_id, run.facts.id)] = opening
+            self._doubt()
+            raise
+
+    def _open(self, run: NewRun) -> Opening:
+        """Plans the first steps of a new run; raises `Temporary` when too many runs are queued."""
+        if self._stopping:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
-        if self._admission.queued >= settings.max_accepted_runs or self._deps.writer.backlog > _MAX_WRITER_BACKLOG:
+        if self._is_busy:
             raise Temporary("The server is busy; nothing was started.", retry_after_s=2)
+        facts, program, batch = run.facts, run.program, run.batch
         facts.fence = 1
         journal = Journal.of(batch.added.values())
         plan = Plan(program.graph, facts.trigger_node_id)
         if len(journal.by_path) > 1:  # a retry keeps what succeeded
             plan.restore(journal.by_path.values())
-        runner = Runner(RunContext(self._deps, facts, program, journal, plan, Recorder(batch)))
-        rides = max_open is None and self._admission.has_room(facts.org_id)
+        runner = Runner(RunContext(self._deps, self, facts, program, journal, plan, Recorder(batch)))
+        rides = run.max_open is None and self._admission.has_room(facts.org_id)
         if rides:
             runner.open()
-        return Opening(runner.recorder.take(), runner, rides, max_open)
+        return Opening(runner.recorder.take(), runner, rides, run.max_open)
 
-    def opened(self, opening: Opening, run_pk: int) -> None:
-        """The run is on disk: go, or queue."""
+    def _opened(self, opening: Opening, run_pk: int) -> None:
+        """The run is on disk: begin, or queue."""
         facts = opening.runner.facts
         facts.pk = run_pk
         note_start(facts)
@@ -187,16 +207,6 @@ class EmbeddedEngine:
             self._admission.begin(run_pk, known)
         else:
             self.wake(run_pk)
-
-    def doubted(self, opening: Opening) -> None:
-        """Nobody knows whether the run is on disk. Its first nodes have certainly not begun, which the store alone
-        could not tell."""
-        self._doubted[(opening.facts.org_id, opening.facts.id)] = opening
-        self._doubt()
-
-    def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
-        """A workflow's unfinished runs under a concurrency key, oldest first."""
-        return self._admission.of_group((workflow_id, concurrency_key))
 
     def wake(self, run_pk: int) -> None:
         """Something happened that the run may go on with."""
@@ -253,7 +263,7 @@ class EmbeddedEngine:
         if self._resting.pop(run_pk, None) is not None and known.runner is not None:
             known.runner.go_on()
         if known.runner is None:
-            known.runner = await take_up(self._deps, self._programs, run_pk)
+            known.runner = await take_up(self._deps, self, self._programs, run_pk)
         if known.runner is None:
             self._resting.pop(run_pk, None)
             self._admission.forget(run_pk)

@@ -17,7 +17,7 @@ from dustrun.engine.node.context import idempotency_key
 from dustrun.engine.node.outcome import Outcome, Settled, Suspended, of_error
 from dustrun.errors import DustrunError, Temporary, Uncertain
 from dustrun.services.data.variables import VariableRequest, Variables
-from dustrun.services.runs.engine_port import Child, ChildCall, Engine, RunFacts
+from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
 
 _TRIES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 
@@ -26,7 +26,7 @@ class StartChild(Protocol):
     """Who starts called runs."""
 
     async def __call__(self, parent: RunFacts, call: ChildCall) -> Child:
-        """Starts one, or finds the one that the same call has started."""
+        """Starts one, or finds the one that the same call started earlier."""
         ...
 
 
@@ -147,31 +147,3 @@ def started(child: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a call that does not wait."""
     result: dict[str, Any] = {"runId": child["runId"], "workflowId": child["workflowId"]}
     return result | {"status": "started", "result": None, "results": {}}
-
-
-class Subworkflows:
-    """The way from one run to another: the parts behind it are known only after the engine is made."""
-
-    def __init__(self) -> None:
-        self._start_child: StartChild | None = None
-        self._engine: Engine | None = None
-
-    def connect(self, start_child: StartChild, engine: Engine) -> None:
-        """To be called once, before any run advances."""
-        self._start_child, self._engine = start_child, engine
-
-    @property
-    def start_child(self) -> StartChild:
-        """Who starts called runs."""
-        assert self._start_child is not None
-        return self._start_child
-
-    def wake(self, run_pk: int) -> None:
-        """A called run has ended; its caller may go on."""
-        assert self._engine is not None
-        self._engine.wake(run_pk)
-
-    def cancel(self, run_pk: int) -> None:
-        """Nobody waits for a called run any longer; that it is to be cancelled is on disk."""
-        assert self._engine is not None
-        self._engine.cancel(run_pk)

@@ -99,6 +99,6 @@ class Committer:
     def _tell_others(self, batch: Batch) -> None:
         """Wakes the caller of a run that has ended; cancels called runs that nobody waits for any longer."""
         if batch.ending is not None and batch.ending.told is not None:
-            self._run.deps.calls.wake(batch.ending.told.caller_pk)
+            self._run.engine.wake(batch.ending.told.caller_pk)
         for pk in batch.waits.cancelled if batch.waits is not None else ():
-            self._run.deps.calls.cancel(pk)
+            self._run.engine.cancel(pk)

@@ -9,7 +9,7 @@ from dustrun.core.values.exact_json import loads
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
-from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.start_rows import caller_of
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
@@ -53,7 +53,7 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
     return compiled
 
 
-async def take_up(deps: EngineDeps, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
+async def take_up(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
     """A runner that goes on where the run stands; None when the run has ended."""
     fence = await deps.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
     if fence is None:
@@ -71,7 +71,7 @@ async def take_up(deps: EngineDeps, programs: CompiledWorkflows, run_pk: int) ->
     interrupted = plan.restore(journal.by_path.values())
     recorder = Recorder()
     recorder.run_status(RunStatus.RUNNING)
-    runner = Runner(RunContext(deps, facts, program, journal, plan, recorder))
+    runner = Runner(RunContext(deps, engine, facts, program, journal, plan, recorder))
     runner.last_seq = row.last_seq
     if row.status == RunStatus.WAITING.value:
         runner.note_resumed()

@@ -15,7 +15,6 @@ from dustrun.core.run.state import Mode
 from dustrun.core.text.redaction import Redaction
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import Scripts
-from dustrun.engine.node.store_effects import Subworkflows
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
@@ -24,8 +23,9 @@ from dustrun.sdk.notice import Notifier
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
-from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.runs.engine_port import Engine, RunFacts
 from dustrun.services.runs.resume_links import ResumeLinks
+from dustrun.services.runs.subworkflow import CalledRuns
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
@@ -48,7 +48,7 @@ class EngineDeps:
     variables: Variables
     links: ResumeLinks
     connections: Connections
-    calls: Subworkflows
+    called_runs: CalledRuns
     tables: Tables
     notifier: Notifier
     vault: Vault
@@ -86,6 +86,7 @@ class RunContext:
     """What the parts of one active run share."""
 
     deps: EngineDeps
+    engine: Engine
     facts: RunFacts
     program: Program
     journal: Journal

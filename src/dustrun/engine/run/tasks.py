@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from dustrun import log
@@ -194,7 +195,8 @@ class Tasks:
     async def _run_store_effect(self, effect: StoreEffect) -> None:
         """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
         log.bind(node=effect.start.path)
-        deps, start_child = self._run.deps, self._run.deps.calls.start_child
+        deps = self._run.deps
+        start_child = partial(deps.called_runs.start, submit=self._run.engine.submit)
         run = store_effects.run if self._run.state.is_stopping else store_effects.run_patiently
         try:
             outcome = await run(effect, self._run.facts, self._run.program.definition, deps.variables, start_child)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.program import Program
-from dustrun.storage.runs.journal import Batch
+from dustrun.storage.runs.journal import Batch, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +80,59 @@ class Child:
     workflow_id: str
 
 
-class Opening(Protocol):
-    """A run about to be created: its first batch rides in the transaction that creates the run."""
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A run that is on disk. `cancelled` is the row id of an older run of its workflow that was asked to make room."""
 
-    @property
-    def batch(self) -> Batch:
-        """The first events and executions."""
-        ...
+    run_id: str
+    pk: int
+    events: list[Event]
+    cancelled: int | None = None
 
-    @property
-    def facts(self) -> RunFacts:
-        """The run to be."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run about to be created. `max_open` is its workflow's limit of unfinished runs.
+
+    `write(batch, created)` creates the run together with the first executions and events in `batch`, in one
+    transaction, and calls `created` in commit order before it returns."""
+
+    facts: RunFacts
+    program: Program
+    batch: Batch
+    max_open: int | None
+    write: Callable[[Batch, Callable[[Created], None]], Awaitable[Created]]
 
 
 class Engine(Protocol):
-    """Decides which process advances which run when. The journal in the tables is the truth."""
+    """Decides which process advances which run, and when. The tables are the truth; an engine keeps only copies."""
 
-    def open(self, facts: RunFacts, program: Program, batch: Batch, *, max_open: int | None) -> Opening:
-        """Plans the first steps of a new run onto `batch`, without doing anything outside. `max_open` is the
-        workflow's own limit of runs at once."""
+    def has_room(self) -> bool:
+        """Whether new runs are accepted; False while the server is stopping or too many runs are queued."""
         ...
 
-    def opened(self, opening: Any, run_pk: int) -> None:
-        """The run is on disk: go."""
-        ...
-
-    def doubted(self, opening: Any) -> None:
-        """Nobody knows whether the run is on disk: look, and go if it is."""
-        ...
-
-    def open_runs(self, workflow_id: str, concurrency_key: str | None) -> list[int]:
-        """Row ids of a workflow's unfinished runs under a concurrency key, oldest first."""
+    async def submit(self, run: NewRun) -> Created:
+        """Creates a run and advances it. Raises `Temporary` when nothing was written, `Uncertain` when the outcome of
+        the commit is unknown, and whatever `run.write` raises."""
         ...
 
     def wake(self, run_pk: int) -> None:
-        """Something happened that a waiting run may go on with."""
+        """A signal for a waiting run is on disk."""
         ...
 
     def cancel(self, run_pk: int) -> None:
-        """Someone asked to cancel the run; the request is on disk."""
+        """A request to cancel the run is on disk."""
         ...
+
+
+class WakeRelay:
+    """Passes wake-ups of runs from the outbox to the engine, which is composed after the outbox that it spends
+    through."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+
+    def wake(self, run_pk: int) -> None:
+        """A step of the run's transaction is on disk."""
+        assert self.engine is not None
+        self.engine.wake(run_pk)

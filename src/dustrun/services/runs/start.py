@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from dustrun import clock, ids, log
+from dustrun import clock, ids
 from dustrun.catalog import Catalog
-from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.run import trace
 from dustrun.core.run.state import RUN_RETRYABLE, Mode, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
-from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem, Uncertain
-from dustrun.services.access import idempotency
+from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Temporary
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import retry as retries
-from dustrun.services.runs import start_request, start_rows
-from dustrun.services.runs.engine_port import Engine, RunFacts
+from dustrun.services.runs import start_request
+from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start_request import Concurrency, Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.runs.workflow_cache import WorkflowCache
-from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
-from dustrun.storage.runs.journal import Event
 from dustrun.storage.runs.runs import RunRow
 from dustrun.storage.secrets.vault import Vault
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A run that is on disk."""
-
-    run_id: str
-    pk: int
-    events: list[Event]
 
 
 class Starts:
@@ -49,21 +36,19 @@ class Starts:
     def __init__(
         self,
         database: Database,
-        writer: Writer,
-        hub: Broadcaster,
         catalog: Catalog,
         programs: CompiledWorkflows,
         engine: Engine,
+        creation: RunCreation,
         vault: Vault,
         workflow_cache: WorkflowCache,
         runs: Runs,
     ) -> None:
         self._database = database
-        self._writer = writer
-        self._hub = hub
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
+        self._creation = creation
         self._vault = vault
         self._workflow_cache = workflow_cache
         self._runs = runs
@@ -89,10 +74,10 @@ class Starts:
         await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
-        facts = self.facts(principal, request, trigger_id, snapshot=snapshot, version=version)
+        facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         batch = start_request.first_batch(facts, program, payload)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
-        return await self.create(prepared, snapshot.concurrency)
+        return await self._submit(prepared, snapshot.concurrency)
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
         """Runs a definition that is not saved."""
@@ -106,10 +91,10 @@ class Starts:
         await self._check_spending(principal, program, is_simulated=request.simulate)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
-        facts = self.facts(principal, request, trigger_id)
+        facts = facts_of(principal, request, trigger_id)
         batch = start_request.first_batch(facts, program, payload)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, definition=dumps_text(document))
-        return await self.create(prepared, None)
+        return await self._submit(prepared, None)
 
     async def retry(self, principal: Principal, run_id: str) -> Created:
         """A new run that points at the old one and keeps what succeeded."""
@@ -124,7 +109,7 @@ class Starts:
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
-        return await self.create(prepared, None)
+        return await self._submit(prepared, None)
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
         """A retry, with the signatures that the run had made."""
@@ -139,89 +124,39 @@ class Starts:
         if program.wallets and not is_simulated:
             await self._database.read(lambda tx: check_spending(tx, principal, program))
 
-    def facts(
-        self,
-        principal: Principal,
-        request: RunRequest,
-        trigger_id: str,
-        *,
-        snapshot: WorkflowSnapshot | None = None,
-        version: int | None = None,
-    ) -> RunFacts:
-        """What an engine will know of the run: of a version of `snapshot`, or of a definition of its own."""
-        run_id = request.run_id or ids.new_id("run")
-        return RunFacts(
-            pk=0,
-            id=run_id,
-            org_id=principal.org_id,
-            workflow_id=snapshot.id if snapshot is not None else None,
-            workflow_name=snapshot.name if snapshot is not None else "",
-            version=version,
-            mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
-            trigger_node_id=trigger_id,
-            trigger_source=request.source,
-            prop_values=request.prop_values,
-            root_run_id=run_id,
-            concurrency_key=None,
-            trace=request.trace,
-            started_at=clock.now_ms(),
-            triggered_by=principal.key_id,
-        )
+    async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
+        if not self._engine.has_room():
+            raise Temporary("The server is busy or stopping; nothing was started.", retry_after_s=2)
+        return await self._engine.submit(self._creation.new_run(prepared, concurrency))
 
-    async def create(self, prepared: Prepared, concurrency: Concurrency | None, *, is_call: bool = False) -> Created:
-        """Puts a prepared run on disk and hands it to the engine; `is_call`: a node starts it, no caller waits."""
-        facts = prepared.facts
-        if concurrency is not None and facts.mode is not Mode.SIMULATE:
-            facts.concurrency_key = self._concurrency_key(concurrency, prepared)
-            self._keep_limit(concurrency, facts)
-        limit = concurrency.max if concurrency is not None and facts.mode is not Mode.SIMULATE else None
-        opening = self._engine.open(facts, prepared.program, prepared.batch, max_open=limit)
 
-        def unit(tx: Tx) -> Created:
-            return Created(facts.id, *start_rows.create(tx, prepared, opening.batch))
-
-        if not is_call:
-            log.bind(run_id=facts.id)  # the caller's request is the one that started this run
-
-        def created(done: Created) -> None:
-            facts.pk = done.pk
-            self._hub.publish(facts, done.events)
-            self._engine.opened(opening, done.pk)
-
-        try:
-            if is_call:  # by a node, not by whoever may be behind the present request
-                return await self._writer.write(unit, created, repeatable=True)
-            creates = ("runId", facts.id)
-            return await idempotency.write(self._writer, unit, created, creates=creates, repeatable=True)
-        except Uncertain:
-            self._engine.doubted(opening)
-            raise
-
-    def _concurrency_key(self, concurrency: Concurrency, prepared: Prepared) -> str:
-        if concurrency.key is None:
-            return ""
-        roots = start_request.KeyRoots(prepared.payload, prepared.facts.prop_values)
-        try:
-            return str(parse_template(concurrency.key).evaluate(roots))
-        except ExpressionError as error:
-            raise Invalid(
-                "The workflow's concurrency key cannot be computed from this payload.",
-                code=Code.PAYLOAD_INVALID,
-                details=[Problem("payload", error.message)],
-            ) from None
-
-    def _keep_limit(self, concurrency: Concurrency, facts: RunFacts) -> None:
-        assert facts.workflow_id is not None
-        open_runs = self._engine.open_runs(facts.workflow_id, facts.concurrency_key)
-        if len(open_runs) < concurrency.max or concurrency.on_limit == "queue":
-            return
-        if concurrency.on_limit == "skip":
-            message = f"The workflow already has {len(open_runs)} unfinished runs; its limit is {concurrency.max}."
-            raise Conflict(message, code=Code.STATE_CONFLICT)
-        oldest = open_runs[0]
-        self._writer.write(
-            lambda tx: rows.request_cancel(tx, oldest, clock.now_ms()), lambda _: self._engine.cancel(oldest)
-        )
+def facts_of(
+    principal: Principal,
+    request: RunRequest,
+    trigger_id: str,
+    *,
+    snapshot: WorkflowSnapshot | None = None,
+    version: int | None = None,
+) -> RunFacts:
+    """What an engine will know of the run: of a version of `snapshot`, or of a definition of its own."""
+    run_id = request.run_id or ids.new_id("run")
+    return RunFacts(
+        pk=0,
+        id=run_id,
+        org_id=principal.org_id,
+        workflow_id=snapshot.id if snapshot is not None else None,
+        workflow_name=snapshot.name if snapshot is not None else "",
+        version=version,
+        mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
+        trigger_node_id=trigger_id,
+        trigger_source=request.source,
+        prop_values=request.prop_values,
+        root_run_id=run_id,
+        concurrency_key=None,
+        trace=request.trace,
+        started_at=clock.now_ms(),
+        triggered_by=principal.key_id,
+    )
 
 
 def check_spending(tx: Tx, principal: Principal, program: Program) -> None:

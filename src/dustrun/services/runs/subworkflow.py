@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 
 from dustrun.catalog import Catalog
 from dustrun.core.run import trace
@@ -12,8 +13,9 @@ from dustrun.errors import Code, Conflict, Forbidden, NotFound, Refused, Tempora
 from dustrun.services.access.api_keys import principal_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_request
-from dustrun.services.runs.engine_port import Child, ChildCall, RunFacts
-from dustrun.services.runs.start import Starts, check_spending
+from dustrun.services.runs.create import RunCreation
+from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun, RunFacts
+from dustrun.services.runs.start import check_spending, facts_of
 from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.runs.workflow_cache import WorkflowCache
 from dustrun.services.workflows.compiled import CompiledWorkflows
@@ -21,6 +23,9 @@ from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs as rows
+
+Submit = Callable[[NewRun], Awaitable[Created]]
+"""`Engine.submit` of the engine that advances the calling run."""
 
 
 class CalledRuns:
@@ -32,24 +37,29 @@ class CalledRuns:
         catalog: Catalog,
         programs: CompiledWorkflows,
         workflow_cache: WorkflowCache,
-        starts: Starts,
+        creation: RunCreation,
+        *,
+        is_traced: bool,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._programs = programs
         self._workflow_cache = workflow_cache
-        self._starts = starts
+        self._creation = creation
+        self._is_traced = is_traced
 
-    async def start(self, parent: RunFacts, call: ChildCall) -> Child:
+    async def start(self, parent: RunFacts, call: ChildCall, submit: Submit) -> Child:
         """Runs a workflow for a node of another run, in that run's mode; the same call again finds the same run.
 
         Raises `NotFound`, `Invalid`, `Conflict`, or `Temporary` when nothing was started."""
         run_id = _child_id(parent, call)
         return await self._workflow_cache.start_at(
-            parent.org_id, call.workflow_id, lambda snapshot: self._start_at(parent, call, run_id, snapshot)
+            parent.org_id, call.workflow_id, lambda snapshot: self._start_at(parent, call, submit, run_id, snapshot)
         )
 
-    async def _start_at(self, parent: RunFacts, call: ChildCall, run_id: str, snapshot: WorkflowSnapshot) -> Child:
+    async def _start_at(
+        self, parent: RunFacts, call: ChildCall, submit: Submit, run_id: str, snapshot: WorkflowSnapshot
+    ) -> Child:
         caller = start_request.caller_for(parent, call, snapshot)
         known = await self._database.read(lambda tx: rows.find(tx, parent.org_id, run_id))
         if known is not None:
@@ -67,7 +77,7 @@ class CalledRuns:
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         principal = Principal(by, parent.org_id, frozenset())
-        facts = self._starts.facts(principal, request, trigger_id, snapshot=snapshot, version=version)
+        facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         facts.caller = caller
         facts.root_run_id = _child_root(parent, call)
         facts.secrets.update(parent.secrets)
@@ -76,7 +86,7 @@ class CalledRuns:
         if not request.simulate:
             prepared.must_be_closed = facts.root_run_id
         try:
-            created = await self._starts.create(prepared, snapshot.concurrency, is_call=True)
+            created = await submit(self._creation.new_run(prepared, snapshot.concurrency, is_call=True))
         except Conflict as error:
             if error.code in (Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN):
                 raise Temporary(f"What this node called before has not come to its end. {error.message}") from error
@@ -91,7 +101,7 @@ class CalledRuns:
             dust_test=parent.mode is Mode.DUST,
             prop_values=call.prop_values,
             source="workflow",
-            trace={"parent": _calling_span(parent, call)} if self._starts.is_traced else None,
+            trace={"parent": _calling_span(parent, call)} if self._is_traced else None,
         )
 
 

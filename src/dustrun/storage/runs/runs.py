@@ -94,6 +94,11 @@ _LIST_OPEN = Statement(
     .where(_IS_OPEN)
     .order_by(runs.c.pk)
 )
+_LIST_OPEN_OF = Statement(
+    sa.select(runs.c.pk)
+    .where(_IS_OPEN, runs.c.workflow_id == b("workflow_id"), runs.c.concurrency_key == b("key"))
+    .order_by(runs.c.pk)
+)
 _REQUEST_CANCEL = Statement(
     sa.update(runs)
     .where(runs.c.pk == b("the_pk"), _IS_OPEN)
@@ -212,6 +217,11 @@ def goes_on(tx: Tx, run_pk: int) -> bool:
 def list_open(tx: Tx) -> list[OpenRun]:
     """Every run that has not ended, oldest first."""
     return [OpenRun(*row) for row in tx.all(_LIST_OPEN)]
+
+
+def list_open_of(tx: Tx, workflow_id: str, concurrency_key: str) -> list[int]:
+    """Row ids of a workflow's unfinished runs under a concurrency key, oldest first."""
+    return [int(row[0]) for row in tx.all(_LIST_OPEN_OF, workflow_id=workflow_id, key=concurrency_key)]
 
 
 def request_cancel(tx: Tx, run_pk: int, now: int) -> bool:

@@ -1,0 +1,86 @@
+"""Creates the rows of a new run, within its workflow's limit of unfinished runs. Needs no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dustrun import clock, log
+from dustrun.core.expression import ExpressionError, parse_template
+from dustrun.core.run.state import Mode
+from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.services.access import idempotency
+from dustrun.services.runs import start_request, start_rows
+from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
+from dustrun.services.runs.start_request import Concurrency, Prepared
+from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import runs as rows
+from dustrun.storage.runs.journal import Batch
+
+
+class RunCreation:
+    """Turns prepared runs into `NewRun`s, which write themselves when an engine takes them."""
+
+    def __init__(self, writer: Writer, hub: Broadcaster) -> None:
+        self._writer = writer
+        self._hub = hub
+
+    def new_run(self, prepared: Prepared, concurrency: Concurrency | None, *, is_call: bool = False) -> NewRun:
+        """A run ready for `Engine.submit`; `is_call`: a node starts it, so the current request's Idempotency-Key is
+        not its own. Raises `Invalid` when the concurrency key cannot be computed."""
+        facts = prepared.facts
+        limit = concurrency if facts.mode is not Mode.SIMULATE else None
+        if limit is not None:
+            facts.concurrency_key = _concurrency_key(limit, prepared)
+        if not is_call:
+            log.bind(run_id=facts.id)  # the caller's request is the one that started this run
+
+        async def write(batch: Batch, created: Callable[[Created], None]) -> Created:
+            def unit(tx: Tx) -> Created:
+                run_pk, events = start_rows.create(tx, prepared, batch)
+                cancelled = _make_room(tx, limit, facts, run_pk) if limit is not None else None
+                return Created(facts.id, run_pk, events, cancelled)
+
+            def after(done: Created) -> None:
+                facts.pk = done.pk
+                self._hub.publish(facts, done.events)
+                created(done)
+
+            if is_call:
+                return await self._writer.write(unit, after, repeatable=True)
+            creates = ("runId", facts.id)
+            return await idempotency.write(self._writer, unit, after, creates=creates, repeatable=True)
+
+        return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)
+
+
+def _concurrency_key(concurrency: Concurrency, prepared: Prepared) -> str:
+    if concurrency.key is None:
+        return ""
+    roots = start_request.KeyRoots(prepared.payload, prepared.facts.prop_values)
+    try:
+        return str(parse_template(concurrency.key).evaluate(roots))
+    except ExpressionError as error:
+        raise Invalid(
+            "The workflow's concurrency key cannot be computed from this payload.",
+            code=Code.PAYLOAD_INVALID,
+            details=[Problem("payload", error.message)],
+        ) from None
+
+
+def _make_room(tx: Tx, limit: Concurrency, facts: RunFacts, run_pk: int) -> int | None:
+    """Applies the workflow's limit to the run just inserted: None when it fits or may queue, else the oldest run, now
+    asked to cancel. Raises `Conflict` when the workflow says to skip."""
+    if limit.on_limit == "queue":
+        return None
+    assert facts.workflow_id is not None
+    assert facts.concurrency_key is not None
+    others = [pk for pk in rows.list_open_of(tx, facts.workflow_id, facts.concurrency_key) if pk != run_pk]
+    if len(others) < limit.max:
+        return None
+    if limit.on_limit == "skip":
+        message = f"The workflow already has {len(others)} unfinished runs; its limit is {limit.max}."
+        raise Conflict(message, code=Code.STATE_CONFLICT)
+    rows.request_cancel(tx, others[0], clock.now_ms())
+    return others[0]
