@@ -136,7 +136,7 @@ def _settings(source: PriceSource, chain: devchain.DevChain | None) -> dict[str,
 def _introduce(server: Server, chain: devchain.DevChain | None, source: PriceSource) -> None:
     print(f"Dustrun is up on {server.url}")
     print(f"  documentation  {server.url}/docs")
-    print(f"  key            {server.data / 'owner.key'}  (the owner's; keep it to yourself)")
+    print(f"  key            {server.data / 'owner.key'}  (the owner key; keep it secret)")
     print(f"  data           {server.data}  (server.log is in it)")
     if chain is not None:
         print(f"  local chain    {chain.node.url}  (31337, Uniswap V2 and V3; nothing on it is worth anything)")

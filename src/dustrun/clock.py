@@ -1,4 +1,4 @@
-"""The only reader of time. Instants are integer milliseconds since the Unix epoch, UTC."""
+"""The only module that reads the clock. Times are integer milliseconds since the Unix epoch, UTC."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 
 def now_ms() -> int:
-    """The present instant in milliseconds since the epoch."""
+    """The current time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; only differences mean anything."""
+    """Seconds on a monotonic clock; only differences are meaningful."""
     return time.monotonic()
 
 
@@ -23,6 +23,6 @@ def _second(seconds: int) -> str:
 
 
 def to_rfc3339(ms: int) -> str:
-    """An instant as RFC 3339 UTC with milliseconds and `Z`."""
+    """Formats a time as RFC 3339 in UTC, with milliseconds and `Z`."""
     seconds, millis = divmod(ms, 1000)
     return f"{_second(seconds)}.{millis:03d}Z"

@@ -1,7 +1,6 @@
-"""The one error tree: what went wrong, what the caller reads, and whether trying again can help.
-
-A class says what the caller can do (house rules, "Errors"); a `Code` says exactly which case it is. Foreign
-exceptions are translated once, at the edge that knows them.
+"""All errors that Dustrun raises: the public message, the code, and whether a retry can help.
+The class says what the caller can do; the `Code` says exactly what happened. Exceptions of libraries are translated
+once, in the module that calls the library.
 """
 
 from __future__ import annotations
@@ -23,107 +22,122 @@ class Code(enum.IntEnum):
         member.meaning = meaning
         return member
 
-    BODY_INVALID = 400001, "The request body is not valid; `details` names each field."
-    PARAMETER_INVALID = 400002, "A path, query or header parameter is not valid."
-    REQUEST_UNREADABLE = 400003, "The request is no HTTP, or its address and headers are larger than 64 KiB."
-    BOTH_MODES = 400077, "`simulate` and `dustTest` exclude each other."
-    RUN_ID_MALFORMED = 400078, "`runId` must be `run_` and 1 to 64 of `[A-Za-z0-9_-]`."
+    BODY_INVALID = 400001, "The request body is invalid; `details` lists each field."
+    PARAMETER_INVALID = 400002, "A path, query or header parameter is invalid."
+    REQUEST_UNREADABLE = 400003, "The request is not valid HTTP, or its URL and headers exceed 64 KiB."
+    BOTH_MODES = 400077, "`simulate` and `dustTest` cannot be combined."
+    RUN_ID_MALFORMED = 400078, "`runId` must be `run_` followed by 1 to 64 characters of `[A-Za-z0-9_-]`."
     RUN_ID_USED = 400079, "`runId` is already used in this organisation."
     WORKFLOW_ARCHIVED = 400080, "The workflow is archived."
     PAYLOAD_INVALID = 400081, "The payload does not satisfy the trigger's input schema."
-    CHAT_MESSAGE_UNKNOWN = 400082, "`chatMessageId` names no message of this organisation."
-    TRIGGER_NODE_UNKNOWN = 400083, "`triggerNodeId` names no trigger of that version."
+    CHAT_MESSAGE_UNKNOWN = 400082, "`chatMessageId` does not match a message of this organisation."
+    TRIGGER_NODE_UNKNOWN = 400083, "`triggerNodeId` does not match a trigger of that version."
     ACTION_INPUT_INVALID = 400084, "The inputs of an action do not satisfy its schema."
     RUN_TOO_LARGE_FOR_SYNC = 400085, "A synchronous run may have at most 20 nodes."
-    NODE_NOT_RESUMABLE = 400086, "Only a `wait` or an `approve` can be resumed, and a node in a loop needs its items."
-    VARIABLE_INVALID = 400087, "The value does not fit the variable's type or the limits."
-    CHAIN_UNKNOWN = 400050, "The server knows no such chain."
-    CHAIN_NOT_SERVED = 400051, "The chain is known, but the server's operator has named no endpoint of it."
-    FUNDS_INSUFFICIENT = 400052, "The sender has not enough native coin for the value and the gas."
-    UNPRICED = 400060, "No price source knows the asset; the message says what to set."
-    AMOUNT_BELOW_MINIMUM = 400061, "The venue accepts no amount as small as this one."
-    TABLE_INVALID = 400130, "The columns, rows or filter do not fit the table; `details` names each field."
-    DEFINITION_INVALID = 400228, "The workflow definition does not validate; `details` lists every problem."
-    TRIGGER_NOT_MANUAL = 400229, "An inline run needs a node `root` of type `manual`."
-    KEY_INVALID = 401001, "No valid API key was sent."
-    LINK_INVALID = 401002, "The link's token is not one of this node."
-    PERMISSION_MISSING = 403001, "The key lacks the permission that this call needs."
-    REFUSED = 403002, "A policy or safety rule refused it."
-    SIGNER_DISAGREES = 403040, "A signer returned something else than it was asked to sign; it was thrown away."
-    DUST_UNPRICED = 403060, "Nobody prices an amount of a dust test; set a price, or `dustAmount` on the node."
-    DUST_UNSCALABLE = 403061, "An amount of a dust test cannot be scaled; set `dustAmount` or `dust: skip` on the node."
-    DUST_BELOW_MINIMUM = 403062, "A venue accepts no amount as small as the dust; the message has its minimum."
-    DUST_OVER_CAP = 403063, "The least that could be spent is worth more than a dust test may spend."
-    WORKFLOW_UNKNOWN = 404001, "No such workflow in the caller's organisation."
+    NODE_NOT_RESUMABLE = 400086, "Only `wait` and `approve` nodes can be resumed; for a node in a loop, name the item."
+    VARIABLE_INVALID = 400087, "The value does not match the variable's type or exceeds a limit."
+    CHAIN_UNKNOWN = 400050, "The server does not know this chain."
+    CHAIN_NOT_SERVED = 400051, "The chain is known, but no endpoint is configured for it."
+    FUNDS_INSUFFICIENT = 400052, "The sender does not have enough native coin for the value and the gas."
+    UNPRICED = 400060, "No price source covers the asset; the message says which setting to use."
+    AMOUNT_BELOW_MINIMUM = 400061, "The amount is below the venue's minimum."
+    TABLE_INVALID = 400130, "The columns, rows or filter do not match the table; `details` lists each field."
+    DEFINITION_INVALID = 400228, "The workflow definition is invalid; `details` lists every problem."
+    TRIGGER_NOT_MANUAL = 400229, "An inline run needs a `root` node of type `manual`."
+    KEY_INVALID = 401001, "The API key is missing or invalid."
+    LINK_INVALID = 401002, "The link's token is not valid for this node."
+    PERMISSION_MISSING = 403001, "The key lacks the permission required for this call."
+    REFUSED = 403002, "A policy or safety rule refused the action."
+    SIGNER_DISAGREES = (
+        403040,
+        "A signer returned something other than what it was asked to sign; the result was discarded.",
+    )
+    DUST_UNPRICED = (
+        403060,
+        "No price source covers an amount of the dust test; set a price, or `dustAmount` on the node.",
+    )
+    DUST_UNSCALABLE = (
+        403061,
+        "An amount of the dust test cannot be scaled; set `dustAmount` or `dust: skip` on the node.",
+    )
+    DUST_BELOW_MINIMUM = 403062, "The dust amount is below the venue's minimum, which the message states."
+    DUST_OVER_CAP = 403063, "The smallest amount that can be spent is worth more than a dust test may spend."
+    WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
     VERSION_UNKNOWN = 404002, "The workflow has no such version."
-    RUN_UNKNOWN = 404003, "No such run in the caller's organisation."
-    ROUTE_UNKNOWN = 404004, "No such route."
+    RUN_UNKNOWN = 404003, "There is no such run in the caller's organisation."
+    ROUTE_UNKNOWN = 404004, "There is no such route."
     NODE_UNKNOWN = 404005, "The run has no such node."
-    CONVERSATION_UNKNOWN = 404006, "No such conversation in the caller's organisation."
-    MESSAGE_UNKNOWN = 404007, "No such message in that conversation."
+    CONVERSATION_UNKNOWN = 404006, "There is no such conversation in the caller's organisation."
+    MESSAGE_UNKNOWN = 404007, "There is no such message in the conversation."
     TYPE_UNKNOWN = 404008, "The catalogue has no such action or trigger type."
     DRAFT_UNKNOWN = 404009, "The workflow has no draft version."
     LIVE_UNKNOWN = 404010, "The workflow has no live version."
-    KEY_UNKNOWN = 404011, "No such API key in the caller's organisation."
-    ORGANIZATION_UNKNOWN = 404012, "The caller belongs to no such organisation."
+    KEY_UNKNOWN = 404011, "There is no such API key in the caller's organisation."
+    ORGANIZATION_UNKNOWN = 404012, "The caller does not belong to this organisation."
     VARIABLE_UNKNOWN = 404013, "The workflow has no such variable."
-    CONNECTOR_UNKNOWN = 404030, "No such connector in the caller's organisation."
-    APPROVAL_UNKNOWN = 404014, "No such approval in the caller's organisation."
-    WALLET_UNKNOWN = 404040, "No such wallet in the caller's organisation."
-    TABLE_UNKNOWN = 404130, "No such table in the caller's organisation."
+    CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."
+    APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
+    WALLET_UNKNOWN = 404040, "There is no such wallet in the caller's organisation."
+    TABLE_UNKNOWN = 404130, "There is no such table in the caller's organisation."
     TABLE_ROW_UNKNOWN = 404131, "The table has no such row."
-    TRANSACTION_UNKNOWN = 404070, "No such transaction in the caller's organisation."
-    SIGNATURE_UNKNOWN = 404071, "No such signature in the caller's organisation."
+    TRANSACTION_UNKNOWN = 404070, "There is no such transaction in the caller's organisation."
+    SIGNATURE_UNKNOWN = 404071, "There is no such signature in the caller's organisation."
     METHOD_NOT_ALLOWED = 405001, "The route does not allow this method."
-    VERSION_MOVED = 409001, "The workflow is at another version than the caller expected."
-    RUN_NOT_OPEN = 409002, "The run is neither running nor waiting."
+    VERSION_MOVED = 409001, "The workflow is not at the version that the caller expected."
+    RUN_NOT_OPEN = 409002, "The run has already ended."
     RUN_NOT_RETRYABLE = 409003, "Only a failed, partial or cancelled run can be retried."
-    NODE_NOT_UNCERTAIN = 409004, "The node is not in `uncertain`."
-    NO_LIVE_VERSION = 409005, "The draft is the workflow's only version and cannot be discarded."
-    STATE_CONFLICT = 409006, "The workflow's status does not allow this."
-    IDEMPOTENCY_KEY_REUSED = 409007, "The Idempotency-Key was used with another request, or by another kind of key."
+    NODE_NOT_UNCERTAIN = 409004, "The node's status is not `uncertain`."
+    NO_LIVE_VERSION = 409005, "The draft is the workflow's only version, so it cannot be discarded."
+    STATE_CONFLICT = 409006, "The workflow's status does not allow this operation."
+    IDEMPOTENCY_KEY_REUSED = (
+        409007,
+        "The Idempotency-Key was already used for a different request, or by an API key with different rights.",
+    )
     IDEMPOTENCY_NOT_STORED = (
         409008,
-        "The first answer bore a secret and was not stored; `details` has the id.",
+        "The first response contained a secret and was not stored; `details` has the id.",
     )
     APPROVAL_DECIDED = 409009, "The approval is no longer open."
-    REHEARSAL_MISSING = 409010, "Publishing needs a passed rehearsal of exactly this version."
-    KEY_LAST_ADMIN = 409020, "The organisation's last key that administers it cannot be revoked."
-    WALLET_ADDRESS_TAKEN = 409040, "A wallet of this server already signs with that key."
-    WALLET_IN_USE = 409041, "The default wallet, or one with open transactions, cannot be archived."
-    WALLET_CANNOT_SIGN = 409042, "The wallet only watches an address, or is archived."
-    POLICY_VERSION_MOVED = 409043, "The policy is at another version than the caller expected."
-    TABLE_VALUE_TAKEN = 409130, "Another row has this primary key or this value of a unique column."
-    TABLE_LIMIT = 409131, "The organisation's tables would grow beyond their limits."
-    CONNECTOR_IN_USE = 409030, "Workflows use the connector; `details` names them, and `force=true` deletes it anyway."
-    TRANSACTION_OPEN = 409070, "A transaction of the run or its retries is signed, and its end is not known yet."
-    TRANSACTION_NOT_OPEN = 409071, "The transaction's state does not allow this."
-    TRANSACTION_AT_CEILING = 409072, "The transaction bids the most that it, its approval or the policy allows."
+    REHEARSAL_MISSING = 409010, "Publishing requires a passed rehearsal of exactly this version."
+    KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
+    WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
+    WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."
+    WALLET_CANNOT_SIGN = 409042, "The wallet is watch-only or archived."
+    POLICY_VERSION_MOVED = 409043, "The policy is not at the version that the caller expected."
+    TABLE_VALUE_TAKEN = 409130, "Another row already has this primary key or this value in a unique column."
+    TABLE_LIMIT = 409131, "The change would exceed the limits of the organisation's tables."
+    CONNECTOR_IN_USE = 409030, "Workflows use the connector; `details` lists them, and `force=true` deletes it anyway."
+    TRANSACTION_OPEN = 409070, "The run or one of its retries has a signed transaction whose outcome is not known yet."
+    TRANSACTION_NOT_OPEN = 409071, "The transaction's state does not allow this operation."
+    TRANSACTION_AT_CEILING = (
+        409072,
+        "The transaction already bids the highest fee that it, its approval or the policy allows.",
+    )
     BODY_TOO_LARGE = 413001, "The request body is larger than the limit."
     CONTENT_TYPE_UNSUPPORTED = 415001, "The body must be `application/json`."
-    RATE_LIMITED = 429001, "Too many requests for this key; wait as `Retry-After` says."
-    TOO_MANY_STREAMS = 429002, "Too many waiting streams for this key."
-    INTERNAL = 500001, "A defect of the server; quote the request id to its operator."
-    SECRET_UNREADABLE = 500002, "A stored secret cannot be opened: it was changed, or sealed under another key."
-    UPSTREAM_FAILED = 502001, "An outside system failed for good."
+    RATE_LIMITED = 429001, "Too many requests with this key; wait for the time in `Retry-After`."
+    TOO_MANY_STREAMS = 429002, "This key has too many streams waiting for runs that do not exist yet."
+    INTERNAL = 500001, "Internal error; give the request id to the server's operator."
+    SECRET_UNREADABLE = 500002, "A stored secret cannot be decrypted: it was changed, or sealed with another key."
+    UPSTREAM_FAILED = 502001, "An external system failed, and a retry will not help."
     CALL_REVERTED = 502050, "A contract reverted the call; `details` has the decoded reason."
-    CHAIN_MISMATCH = 502051, "An endpoint serves another chain than its configuration says; nothing was signed."
-    SIM_FORK_LOST = 502052, "The block that a simulation stands on is no longer to be had from any endpoint."
-    SIM_UNAVAILABLE = 502053, "No endpoint of the chain offers what this simulation needs."
-    UNAVAILABLE = 503001, "Nothing was started; wait as `Retry-After` says and send again."
-    OUTCOME_UNKNOWN = 503002, "The outcome is unknown; look up the id in `details` before sending again."
-    CHAIN_UNREACHABLE = 503050, "No endpoint of the chain answers usefully; nothing was done."
-    VAULT_LOCKED = 503003, "The master key cannot be used; the server's operator must mend its file."
+    CHAIN_MISMATCH = 502051, "An endpoint serves a different chain than configured; nothing was signed."
+    SIM_FORK_LOST = 502052, "No endpoint has the state of the simulation's block any more."
+    SIM_UNAVAILABLE = 502053, "No endpoint of the chain supports what this simulation needs."
+    UNAVAILABLE = 503001, "Nothing was started; wait for the time in `Retry-After` and try again."
+    OUTCOME_UNKNOWN = 503002, "The outcome is unknown; look up the id in `details` before you try again."
+    CHAIN_UNREACHABLE = 503050, "No endpoint of the chain gives a usable answer; nothing was done."
+    VAULT_LOCKED = 503003, "The master key cannot be used; the server's operator must fix its file."
 
     @property
     def status(self) -> int:
-        """The HTTP status: the first three digits."""
+        """The HTTP status: the first three digits of the code."""
         return self.value // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding about one field: `field` is a path like `nodes.pay.payload.amount`."""
+    """One problem with one field; `field` is a path like `nodes.pay.payload.amount`."""
 
     field: str
     message: str
@@ -132,7 +146,7 @@ class Problem:
     severity: str = "error"
 
     def public(self) -> dict[str, Any]:
-        """The finding as it goes over the wire."""
+        """The problem as API JSON."""
         found: dict[str, Any] = {"field": self.field, "message": self.message}
         if self.code is not None:
             found["code"] = self.code
@@ -142,7 +156,7 @@ class Problem:
 
 
 class DustrunError(Exception):
-    """The root: a public message, a code, findings by field, and an optional hint how to mend it."""
+    """Base class: a public message, a code, problems by field, and how long to wait before a retry."""
 
     default_code: Code = Code.INTERNAL
     retryable: bool = False
@@ -162,73 +176,73 @@ class DustrunError(Exception):
         self.retry_after_s = retry_after_s
 
     def public_details(self) -> list[dict[str, Any]]:
-        """The findings as plain JSON objects."""
+        """`details` as API JSON."""
         return [d.public() if isinstance(d, Problem) else d for d in self.details]
 
 
 class Invalid(DustrunError):
-    """The caller can fix it; never retried."""
+    """The request is wrong and the caller can fix it; never retried."""
 
     default_code = Code.BODY_INVALID
 
 
 class Unauthenticated(DustrunError):
-    """No valid key."""
+    """The API key is missing or invalid."""
 
     default_code = Code.KEY_INVALID
 
 
 class Forbidden(DustrunError):
-    """A valid key without the permission."""
+    """The key is valid but lacks the permission."""
 
     default_code = Code.PERMISSION_MISSING
 
 
 class NotFound(DustrunError):
-    """No such thing in the caller's organisation."""
+    """The caller's organisation has no such object."""
 
     default_code = Code.ROUTE_UNKNOWN
 
 
 class Conflict(DustrunError):
-    """The thing is in a state that does not allow the call."""
+    """The object's state does not allow the call."""
 
     default_code = Code.STATE_CONFLICT
 
 
 class Refused(DustrunError):
-    """A policy, dust or safety rule said no."""
+    """A policy, dust or safety rule refused the action."""
 
     default_code = Code.REFUSED
 
 
 class TooMany(DustrunError):
-    """A limit on rate or number; wait `retry_after_s`."""
+    """A rate or concurrency limit was hit; retry after `retry_after_s` seconds."""
 
     default_code = Code.RATE_LIMITED
     retryable = True
 
 
 class Temporary(DustrunError):
-    """Certainly not done; trying again may work."""
+    """Nothing was done, and a retry may work."""
 
     default_code = Code.UNAVAILABLE
     retryable = True
 
 
 class Permanent(DustrunError):
-    """The same input will fail again."""
+    """It failed, and the same input will fail again."""
 
     default_code = Code.UPSTREAM_FAILED
 
 
 class Uncertain(DustrunError):
-    """It may have happened: look before sending again."""
+    """The effect may have happened: check before trying again."""
 
     default_code = Code.OUTCOME_UNKNOWN
 
 
 class Bug(DustrunError):
-    """A defect of ours: the traceback goes to the log, an id to the caller."""
+    """A defect in Dustrun: the traceback is logged, the caller gets the request id."""
 
     default_code = Code.INTERNAL

@@ -1,4 +1,4 @@
-"""The only source of randomness: ids that sort by time, keys and tokens."""
+"""The only source of randomness: time-ordered ids, keys and tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ahead: deque[bytes] = deque()
 
 
 def _ten_random_bytes() -> bytes:
-    """Taken ahead for many ids at once: asking the operating system for each would let other threads in."""
+    """Reads random bytes for 100 ids at a time: each `os.urandom` call releases the GIL."""
     try:
         return _ahead.pop()
     except IndexError:
@@ -40,15 +40,15 @@ def new_secret(prefix: str, length: int = 40) -> str:
 
 
 def new_entropy(size: int) -> bytes:
-    """Random bytes of the operating system, for keys."""
+    """Random bytes from the operating system, for keys."""
     return os.urandom(size)
 
 
 def secret_hash(secret: str) -> str:
-    """What is stored of a secret: its SHA-256 in hexadecimal. Fit for random secrets only, not passwords."""
+    """The hex SHA-256 that is stored instead of a secret. For random secrets only, never for passwords."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def jitter() -> float:
-    """A random number in [0, 1) for back-off; nothing secret hangs on it."""
+    """A random number in [0, 1) for back-off; not for secrets."""
     return int.from_bytes(os.urandom(4), "big") / 2**32

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line (or readable text on a terminal), with secrets masked."""
+"""Structured logs: one JSON object per line (or readable text), with secrets masked."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=[^&\s\"']+")
 
 
 def mask_text(text: str) -> str:
-    """The text with API keys, stream tokens and secret query parameters replaced."""
+    """Masks API keys, stream tokens, resume-link tokens and secret query parameters in a text."""
     text = mask_links(_SECRET_SHAPES.sub(lambda found: f"{found.group(1)}_{_MASK}", text))
     return _SECRET_QUERY.sub(lambda found: f"{found.group(1)}={_MASK}", text)
 
 
 def mask_links(text: str) -> str:
-    """The text without the tokens that let a link resume a run; also within JSON or percent-encoded."""
+    """Masks the tokens of links that resume a run, also inside JSON or percent-encoded text."""
     return _LINK_TOKEN.sub(f"{_LINK}{_MASK}", text) if _LINK in text else text
 
 
 def mask_value(value: Any) -> Any:
-    """A JSON value with everything that looks like a secret replaced: by its key's name, or by its shape."""
+    """Masks everything in a JSON value whose field name or format suggests a secret."""
     return _mask_value("", value)
 
 
@@ -58,13 +58,12 @@ def _mask_value(name: str, value: Any) -> Any:
     return value
 
 
-_bound: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039 - it is never changed in place
+_bound: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039 - never mutated
 
 
 def bind(**values: Any) -> None:
-    """Puts values (request id, organisation, run, node) on every line that this task and those it begins will log.
-
-    One variable for all of them: binding is done for every request and every run, so it must cost next to nothing.
+    """Adds values (request id, organisation, run, node) to every line logged by this task and the tasks it starts.
+    All values share one context variable: every request and every run binds some, so binding must be cheap.
     """
     _bound.set({**_bound.get(), **values})
 
@@ -73,8 +72,8 @@ _hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=
 
 
 class hiding:
-    """While it lasts, every text that this task logs goes through `hide` first. Every node enters it, so it is
-    no generator, which would cost three times as much."""
+    """Context manager: passes every text that this task logs through `hide`.
+    A class because every node attempt enters it, and `@contextmanager` costs three times as much."""
 
     __slots__ = ("_hide", "_token")
 
@@ -89,7 +88,7 @@ class hiding:
 
 
 class _Output:
-    """Where lines go, and which. Writing never fails: a full disk behind the log must not fail what is being logged."""
+    """The log's stream and level. A failed write is ignored: a full log disk must not fail the work being logged."""
 
     def __init__(self, stream: TextIO, *, as_json: bool, least: int) -> None:
         self.least = least
@@ -98,7 +97,7 @@ class _Output:
         self._lock = threading.Lock()
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Writes a line, or loses it."""
+        """Writes one line; drops it if the stream fails."""
         line = self._render(entry) + "\n"
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line)
@@ -106,7 +105,7 @@ class _Output:
 
 
 def _shown(value: Any) -> str:
-    """What is no JSON, as Python writes it."""
+    """The masked `repr` of a value that JSON cannot hold."""
     masked: str = _mask_value("", repr(value))
     return masked
 
@@ -126,19 +125,19 @@ _output = _Output(sys.stderr, as_json=False, least=INFO)
 
 
 def set_up(*, as_json: bool, level: str = "info") -> None:
-    """Configures logging to standard error, once, from the composition root; also of what libraries log."""
+    """Configures logging to standard error, including what libraries log; called once, by the composition root."""
     global _output
     _output = _Output(sys.stderr, as_json=as_json, least=_LEVELS[level])
     root = logging.getLogger()
-    if not any(isinstance(handler, _OfLibraries) for handler in root.handlers):
-        root.addHandler(_OfLibraries(logging.WARNING))
+    if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
+        root.addHandler(_LibraryHandler(logging.WARNING))
 
 
-class _OfLibraries(logging.Handler):
-    """Writes the warnings and errors of libraries as lines of ours, masked; else they would go out as they are."""
+class _LibraryHandler(logging.Handler):
+    """Writes the warnings and errors that libraries log in our format, masked."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one."""
+        """Writes one record."""
         try:
             error = record.exc_info[1] if record.exc_info else None
             level = ERROR if record.levelno >= logging.ERROR else WARNING
@@ -148,7 +147,7 @@ class _OfLibraries(logging.Handler):
 
 
 class Logger:
-    """Logs for one module: an event in plain words, with values by name. `exc_info` is the exception to be shown."""
+    """Logs for one module: an event in plain words plus named values; `exc_info` is an exception to print."""
 
     __slots__ = ("_module",)
 
@@ -156,27 +155,27 @@ class Logger:
         self._module = module
 
     def is_enabled_for(self, level: int) -> bool:
-        """Whether lines of that level are written."""
+        """Whether lines of this level are written."""
         return level >= _output.least
 
     def debug(self, event: str, **values: Any) -> None:
-        """What only who looks for a defect wants to know."""
+        """Logs a detail for debugging."""
         self._log(DEBUG, event, values)
 
     def info(self, event: str, **values: Any) -> None:
-        """What happened."""
+        """Logs a normal event."""
         self._log(INFO, event, values)
 
     def warning(self, event: str, **values: Any) -> None:
-        """What went wrong and mends itself."""
+        """Logs a failure that Dustrun recovers from by itself."""
         self._log(WARNING, event, values)
 
     def error(self, event: str, **values: Any) -> None:
-        """What someone should look at."""
+        """Logs a failure that an operator should look at."""
         self._log(ERROR, event, values)
 
     def log(self, level: int, event: str, **values: Any) -> None:
-        """A line of that level."""
+        """Logs at the given level."""
         self._log(level, event, values)
 
     def _log(self, level: int, event: str, values: dict[str, Any]) -> None:
@@ -191,5 +190,5 @@ class Logger:
 
 
 def get(name: str) -> Logger:
-    """A logger that names its module."""
+    """The logger of a module."""
     return Logger(name)

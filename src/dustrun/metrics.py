@@ -1,7 +1,7 @@
-"""Instruments that cost next to nothing where things happen; `/metrics` turns them into Prometheus' text when asked.
-
-Counting here is one addition in a dictionary. It is done on the event loop's thread or the writer's, each instrument
-from one of them only, so there are no locks. One process is one server, so the instruments are the process's.
+"""Counters and histograms that `/metrics` renders as Prometheus text.
+Recording is one addition in a dictionary. There are no locks, because each instrument is used either by the event
+loop's
+thread or by the writer's, never by both. The instruments are global: one process is one server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ histograms: list[Histogram] = []
 
 @dataclass(slots=True)
 class Counter:
-    """Counts by labels; `name` is without `_total`."""
+    """A counter by labels; `name` is without `_total`."""
 
     name: str
     help: str
@@ -31,14 +31,14 @@ class Counter:
     values: dict[Labels, int] = field(default_factory=dict)
 
     def add(self, *labels: str) -> None:
-        """One more."""
+        """Adds one."""
         values = self.values
         values[labels] = values.get(labels, 0) + 1
 
 
 @dataclass(slots=True)
 class Series:
-    """What one histogram saw under one set of labels: how many fell into each bucket, and their sum."""
+    """One histogram's bucket counts and sum for one set of labels."""
 
     counts: list[int]
     total: float = 0.0
@@ -46,7 +46,7 @@ class Series:
 
 @dataclass(slots=True)
 class Histogram:
-    """Sorts observations into buckets by labels; the last bucket, beyond all bounds, is implied."""
+    """A histogram by labels; the last bucket (+Inf) is implied."""
 
     name: str
     help: str
@@ -55,7 +55,7 @@ class Histogram:
     series: dict[Labels, Series] = field(default_factory=dict)
 
     def observe(self, value: float, *labels: str) -> None:
-        """One more observation."""
+        """Records one observation; drops new label sets beyond 5,000."""
         found = self.series.get(labels)
         if found is None:
             if len(self.series) >= _MOST_SERIES:
@@ -67,8 +67,7 @@ class Histogram:
 
 class Watch:
     """Counts and times one kind of work: `with watch.of("GET") as seen: …; seen.outcome = "2xx"`.
-
-    Work that raises has the exception's class as its outcome."""
+    If the work raises, the outcome is the exception's class name."""
 
     def __init__(self, counted: Counter, timed: Histogram) -> None:
         self._counted = counted
@@ -76,7 +75,7 @@ class Watch:
 
     @contextlib.contextmanager
     def of(self, *labels: str) -> Iterator[Seen]:
-        """One piece of work; the outcome is the counter's last label."""
+        """Measures the body of the `with`; the outcome becomes the counter's last label."""
         seen, started = Seen(), clock.monotonic_s()
         try:
             yield seen
@@ -90,20 +89,20 @@ class Watch:
 
 @dataclass(slots=True)
 class Seen:
-    """What became of one piece of work."""
+    """The outcome of the measured work."""
 
     outcome: str = "ok"
 
 
 def counter(name: str, help: str, *labels: str) -> Counter:
-    """A counter that `/metrics` shows."""
+    """Creates a counter and registers it for `/metrics`."""
     made = Counter(name, help, labels)
     counters.append(made)
     return made
 
 
 def histogram(name: str, help: str, *labels: str, bounds: Sequence[float] = SECONDS) -> Histogram:
-    """A histogram that `/metrics` shows."""
+    """Creates a histogram and registers it for `/metrics`."""
     made = Histogram(name, help, labels, bounds)
     histograms.append(made)
     return made

@@ -253,7 +253,7 @@ async def test_the_last_key_that_administers_stays(server: Composition) -> None:
     ):
         await server.owner.post("/v1/api-keys", {"name": "w", "permissions": ["admin"], **weaker})
     reply = await server.owner.delete(f"/v1/api-keys/{own}")
-    assert (reply.code, "Make another one first" in reply.body["message"]) == (409020, True)
+    assert (reply.code, "Create another one first" in reply.body["message"]) == (409020, True)
     second = (await server.owner.post("/v1/api-keys", {"name": "second", "permissions": ["admin"]})).data
     assert (await server.owner.delete(f"/v1/api-keys/{own}")).data["revokedAt"] is not None
     assert (await server.client(second["key"]).delete(f"/v1/api-keys/{second['id']}")).code == 409020

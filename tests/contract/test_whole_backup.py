@@ -130,7 +130,11 @@ def test_with_the_wrong_master_key_no_server_starts_and_with_the_right_one_all_i
     folder = tmp_path / "restored"
     folder.mkdir(mode=0o700)
     done = _restored_by_command(whole, folder, url, wrong)
-    assert (done.returncode, "No server starts on it yet" in done.stderr, needed in done.stderr) == (0, True, True)
+    assert (done.returncode, "No server can start on this store yet" in done.stderr, needed in done.stderr) == (
+        0,
+        True,
+        True,
+    )
     with pytest.raises(AssertionError, match=needed), served(folder, database_url=url, master_key_file=str(wrong)):
         pass
     with served(folder, database_url=url, master_key_file=str(right)) as server:

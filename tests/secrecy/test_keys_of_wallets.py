@@ -139,6 +139,6 @@ def _command_line(server: Served, folder: Path) -> dict[str, bytes]:
     out = folder / "out.json"
     assert (os.stat(out).st_mode & 0o777, json.loads(out.read_text())["version"]) == (0o600, 3)
     again = server.dustrun(*words)
-    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists" in again.stderr) == (2, True)
     said["export"] = (done_text.stdout + done_text.stderr + again.stderr).encode() + out.read_bytes()
     return said

@@ -1,1 +1,1 @@
-"""The command line: talks HTTP to a running server; `serve` starts one."""
+"""The command-line interface: an HTTP client of a running server, plus `serve`, which starts one."""

@@ -1,4 +1,4 @@
-"""`dustrun`: the commands put together, and the one place where an error becomes an exit status."""
+"""The `dustrun` command: all subcommands, and the one place that turns errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """An automation server for workflows that move money and call APIs, and its command line."""

@@ -28,7 +28,7 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
         assert "Simulation: simulate-v1, trace-call." in checked.stdout
         unknown = server.dustrun("chain", "show", "nowhere")
         assert unknown.returncode != 0
-        assert 'knows no chain "nowhere"' in unknown.stderr
+        assert 'does not know the chain "nowhere"' in unknown.stderr
         anvil.stop()
         gone = server.dustrun("chain", "check", "31337")
         assert gone.returncode == 1
@@ -42,7 +42,7 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
         ("DATABASE_URL", "postgresql://u:s3cret@host:port/x", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
         ("DATABASE_URL", "s3cret", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
         ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is no folder"),
-        ("CHAIN_ENDPOINTS", "{s3cret", "A setting is not the JSON that it has to be"),
+        ("CHAIN_ENDPOINTS", "{s3cret", "A setting must be JSON"),
         ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "The endpoints of chain 1 must be http:// or https:// URLs"),
         ("CHAIN_ENDPOINTS", '{"4": ["http://s3cret"]}', "chain_endpoints: 4: no file describes that chain"),
     ],

@@ -64,7 +64,7 @@ def test_a_workflow_leaves_as_a_file_and_comes_back(server: Served, save: Any, t
     bound = server.json("workflow", "import", str(file), "--bind", "secret-1=k123")
     assert (bound["toBind"], bound["workflow"]["definition"]) == ([], made["definition"])
     refused = server.dustrun("workflow", "import", str(file), "--bind", "secret-1")
-    assert (refused.returncode, "is no binding" in refused.stderr) == (2, True)
+    assert (refused.returncode, "is not a binding" in refused.stderr) == (2, True)
 
 
 def test_the_difference_between_versions_is_told(server: Served, save: Any) -> None:
@@ -100,7 +100,7 @@ def test_effects_and_comparison_of_runs(server: Served, save: Any) -> None:
         words = ("run", save(HELLO), "--payload", payload, "--run-id", run, "--json")
         assert server.dustrun(*words, "--simulate").returncode == 0
     done = server.dustrun("runs", "effects", "run_bob")
-    assert done.stdout.splitlines() == ["Simulation run_bob: success, passed", "Nothing would go out."]
+    assert done.stdout.splitlines() == ["Simulation run_bob: success, passed", "Nothing would be sent."]
     assert server.json("runs", "effects", "run_bob")["passed"] is True
     done = server.dustrun("runs", "compare", "run_bob", "run_eve")
     assert done.stdout.startswith("Differs: 1 difference."), done.stdout
@@ -116,7 +116,7 @@ def test_run_without_a_terminal_prints_a_line_an_event(server: Served, save: Any
     done = server.dustrun("run", save(HELLO))
     assert done.returncode == 0, done.stderr
     assert "say: Hello, world!" in done.stdout
-    assert "Nothing went out." in done.stdout
+    assert "Nothing was sent." in done.stdout
 
 
 def test_a_run_that_fails_or_is_wrong_has_its_status(server: Served, save: Any) -> None:
@@ -270,4 +270,4 @@ def test_watching_survives_a_restart_of_the_server(tmp_path: Path, save: Any) ->
     assert watcher.returncode == 0, told.read_text()
     assert [event["seq"] for event in events[:-1]] == list(range(1, len(events)))
     assert events[-2]["status"] == "success"
-    assert "The connection broke" in told.read_text()
+    assert "Connection lost" in told.read_text()

@@ -58,7 +58,7 @@ def test_life_of_a_connector(server: Served, tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["connector", "create", "http-bearer", "x"], "--data"),
-        (["connector", "update", "conn_none"], "Say what is to change"),
+        (["connector", "update", "conn_none"], "Nothing to change"),
         (["connector", "show", "nobody"], 'No connector is called "nobody"'),
         (["connector", "show", "conn_none"], "conn_none"),
         (["vault", "rotate", "--forget-old"], "--master"),
@@ -86,7 +86,7 @@ def test_rotation_waits_for_the_server_to_stop(tmp_path: Path) -> None:
         environment = server.environment | {"DUSTRUN_MASTER_KEY_FILE": str(key)}
         command = [sys.executable, "-m", "dustrun", *rotate]
         refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert (refused.returncode, "A server uses this store" in refused.stderr) == (6, True)
+        assert (refused.returncode, "A server is using this store" in refused.stderr) == (6, True)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["secrets"] == 1

@@ -29,7 +29,7 @@ def test_the_files_that_are_written_are_a_whole_action(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     root = project(tmp_path)
     write(root, "a-b", "data")
-    with pytest.raises(CliError, match="already there"):
+    with pytest.raises(CliError, match="already exists"):
         write(root, "a-b", "data")
 
 

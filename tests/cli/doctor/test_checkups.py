@@ -59,6 +59,6 @@ def test_the_server_is_asked_whether_it_is_well(peer: Peer) -> None:
         ("key", "ok"),
         ("clock", "ok"),
     ]
-    peer.answer = lambda _: failure(401001, "No valid API key was sent.")
+    peer.answer = lambda _: failure(401001, "The API key is missing or invalid.")
     assert checkups.key_works(peer.client()).state == "bad"
     assert [f.state for f in checkups.remote("http://127.0.0.1:1", "sk_x")] == ["bad"]

@@ -97,7 +97,10 @@ def test_all_that_is_wrong_with_chains_and_wallets_is_told(server: Served, node:
     assert [one.state for one in _by_name(checkups_money.remote(client))["funds"]] == ["ok"]
     client.call("DELETE", f"/v1/wallets/{wallet['id']}?force=true")
     (gone,) = _local(server)["wallets"]
-    assert (gone.state, f'"Poor" ({poor}) spends from "{wallet["id"]}", which is not there' in gone.says) == (
+    assert (
+        gone.state,
+        f'"Poor" ({poor}) spends from "{wallet["id"]}", which does not exist or is archived' in gone.says,
+    ) == (
         "bad",
         True,
     )

@@ -105,7 +105,7 @@ def test_a_log_that_a_reader_holds_up_is_found(data: Path) -> None:
         writer.execute("INSERT INTO organizations VALUES (?, ?, 1, NULL)", (f"o{number}", "x" * 8_000_000))
         writer.commit()
     found = _found(_settings(data))["write-ahead log"]
-    assert (found.state, "does not get back" in found.says) == ("warning", True)
+    assert (found.state, "cannot be checkpointed" in found.says) == ("warning", True)
     reader.close()
     writer.close()
 
@@ -169,7 +169,7 @@ async def test_runs_past_their_time_are_found(tmp_path: Path) -> None:
     assert (waiting.state, "1 runs are unfinished" in waiting.says) == ("warning", True)
     _change(tmp_path, f"UPDATE runs SET wake_at = {clock.now_ms() - 120_000}")
     late = _found(_settings(tmp_path))["waiting runs"]
-    assert (late.state, "1 waiting runs should have gone on" in late.says) == ("warning", True)
+    assert (late.state, "1 waiting runs are overdue" in late.says) == ("warning", True)
 
 
 def test_a_restored_store_says_so(data: Path, tmp_path: Path) -> None:
@@ -183,17 +183,17 @@ def test_a_restored_store_says_so(data: Path, tmp_path: Path) -> None:
 async def test_a_copied_store_says_so_before_and_after_its_first_start(tmp_path: Path) -> None:
     async with composed(tmp_path):
         pass
-    assert "place of the store" not in _found(_settings(tmp_path))
+    assert "store location" not in _found(_settings(tmp_path))
     folder = tmp_path / "copied"
     folder.mkdir(mode=0o700)
     shutil.copy(tmp_path / "dustrun.db", folder / "dustrun.db")
-    found = _found(_settings(folder))["place of the store"]
+    found = _found(_settings(folder))["store location"]
     assert (found.state, "dustrun moved" in (found.mend or "")) == ("warning", True)
     shutil.copy(tmp_path / "owner.key", folder / "owner.key")
     async with composed(folder):
         pass
     copied = _found(_settings(folder))
-    assert "place of the store" not in copied
+    assert "store location" not in copied
     assert (copied["backup"].state, "copy" in copied["backup"].says) == ("warning", True)
 
 
@@ -223,8 +223,8 @@ def test_a_database_whose_clock_is_wrong_or_that_may_forget_is_found(cluster: Cl
     held = ProcessLock(database, tmp_path)
     held.take()
     found = _found(settings)
-    assert (found["database clock"].state, "90 s apart" in found["database clock"].says) == ("warning", True)
-    assert (found["lock"].state, "the database's session" in found["lock"].says) == ("warning", True)
+    assert (found["database clock"].state, "by 90 s" in found["database clock"].says) == ("warning", True)
+    assert (found["lock"].state, "database session" in found["lock"].says) == ("warning", True)
     held.release()
     database.close()
     cluster.drop(url)

@@ -41,7 +41,7 @@ def test_a_refusal_is_an_error_with_code_details_and_hint(peer: Peer) -> None:
         "code": 400228,
         "message": "It does not validate.",
         "details": [{"field": "nodes.a", "message": "is odd"}],
-        "hint": "Mend what is listed; `dustrun workflow validate FILE` checks without saving.",
+        "hint": "Fix the listed problems; `dustrun workflow validate FILE` checks without saving.",
         "requestId": "req_1",
         "exitStatus": 2,
     }
@@ -56,7 +56,7 @@ def test_a_failure_of_the_server_has_its_own_status(peer: Peer) -> None:
 
 def test_an_answer_of_something_else_is_told(peer: Peer) -> None:
     peer.answer = lambda _: Answer(200, "<html>", "text/html")
-    with pytest.raises(CliError, match="not Dustrun's"):
+    with pytest.raises(CliError, match="not like a Dustrun server"):
         peer.client().get("/x")
 
 
@@ -66,7 +66,7 @@ def test_nobody_listening_is_unreachable() -> None:
 
 
 def test_an_address_must_be_one() -> None:
-    with pytest.raises(CliError, match="not the address"):
+    with pytest.raises(CliError, match="not a server address"):
         Client("ftp://example.com", None)
 
 

@@ -64,6 +64,6 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(peer: Peer) -> None:
 
 
 def test_a_refusal_is_not_tried_again(peer: Peer) -> None:
-    peer.answer = lambda _: failure(401001, "No valid API key was sent.")
-    with pytest.raises(CliError, match="No valid API key"):
+    peer.answer = lambda _: failure(401001, "The API key is missing or invalid.")
+    with pytest.raises(CliError, match="API key is missing"):
         Stream(peer.client(), "/s").open()

@@ -75,14 +75,14 @@ def effects(**fields: Any) -> Json:
 def test_effects_at_a_glance() -> None:
     assert shown(report.draw(effects())) == [
         "Simulation run_1 of Take profit, version 3: success, not passed",
-        "Simulated on block 21 of Ethereum (simulate-v1). Nothing was signed or sent.",
+        "Simulated at block 21 of Ethereum (simulate-v1). Nothing was signed or sent.",
         "",
         "Transactions, in order",
         "   node  what it does                                                  worth    fee  if it were sent",
         "1  sell  Swap 0.1 WETH for at least 200 USDC for 0xb2b2…b2b2 (on     $250.00  $0.45  would succeed",
         "         assumed values)",
         "",
-        "Who has more or less afterwards (without network fees)",
+        "Balance changes (without network fees)",
         "who                                       change     worth",
         "treasury 0xA1A1…A1A1 (your wallet)     -0.1 WETH  -$250.00",
         "0xb2b2…b2b2                         +249.00 USDC   $249.00",
@@ -94,9 +94,9 @@ def test_effects_at_a_glance() -> None:
         "  Uniswap V2 router 0xc3c3…c3c3 may take any amount of WETH from treasury",
         "",
         "Policy",
-        "  sell: a person must approve it: 0xb2b2…b2b2 is new.",
+        "  sell: needs a person's approval: 0xb2b2…b2b2 is new.",
         "",
-        "Would go out",
+        "Would be sent",
         "  tell: POST https://x.example/",
         "",
         "Assumed",
@@ -105,7 +105,7 @@ def test_effects_at_a_glance() -> None:
         "Warnings",
         "  sell: Uniswap V2 router may take any amount of WETH.",
         "",
-        "Not passed, because",
+        "Not passed because",
         '  sell: What it spends is assumed. Pin a result of "ask".',
     ]
 
@@ -153,13 +153,13 @@ def test_a_comparison_shows_money_before_details() -> None:
     cells = [line.split() for line in lines]
     assert ["sell", "branch", "taken", "then", "else"] in cells
     assert ["balance", "of", "treasury", "249", "USDC", "230", "USDC", "-19", "USDC"] in cells
-    assert ["and", "5", "more,", "with", "--json"] in cells
+    assert ["and", "5", "more;", "--json", "shows", "all"] in cells
     assert ["sell", "swap", "98404", "87988", "$0.25", "8", "base", "units"] in cells
     assert lines[-1] == "  sell: Balances were not compared: gone."
     same = comparison.draw({**found, "differences": []})
-    assert shown(same)[0] == "Same, as far as it could be compared: see below."
+    assert shown(same)[0] == "Same, as far as the runs could be compared: see below."
     assert shown(comparison.draw({**found, "differences": [], "notes": []}))[0].startswith(
-        "Same: both runs did the same"
+        "Same: both runs did exactly the same"
     )
 
 

@@ -70,7 +70,7 @@ def test_the_report_of_a_simulation_says_what_would_go_out() -> None:
         "uncertain": [],
     }
     assert [str(line) for line in report.draw(effects)] == [
-        "Would go out",
+        "Would be sent",
         '  tell: POST http://x/  {"a":1}',
         "Assumed",
         "  tell: not sent",
@@ -82,7 +82,7 @@ def test_the_report_of_a_simulation_says_what_would_go_out() -> None:
 def test_the_report_of_a_live_run() -> None:
     effects = {"mode": "live", "requests": [{"path": "a", "sent": True, "request": {"row": 1}}], "uncertain": ["b"]}
     assert [str(line) for line in report.draw(effects)] == ["Went out", '  a: {"row":1}', "Uncertain", "  b"]
-    assert [str(line) for line in report.draw({"mode": "live"})] == ["Nothing went out."]
+    assert [str(line) for line in report.draw({"mode": "live"})] == ["Nothing was sent."]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,11 @@ def test_every_list_fits_eighty_columns(columns: list[str], row: list[Any], spar
 
 def test_what_is_left_out_is_named() -> None:
     drawn = lines(["id", "a", "b"], [["x" * 30, "y" * 30, "z" * 30]], ("a",))
-    assert drawn == ["id" + " " * 30 + "b", "x" * 30 + "  " + "z" * 30, "Left out for want of room: a. --json has all."]
+    assert drawn == [
+        "id" + " " * 30 + "b",
+        "x" * 30 + "  " + "z" * 30,
+        "Columns that did not fit: a. --json shows all.",
+    ]
 
 
 def test_times_keep_their_seconds_where_there_is_room() -> None:

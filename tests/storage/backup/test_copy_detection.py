@@ -168,7 +168,7 @@ def test_the_command_tells_of_a_move_and_wants_the_store_alone(second: Path) -> 
     assert marks(sqlite(second))[0] is not None
     assert "was moved" in CliRunner().invoke(app, [*command, "--yes"]).stdout
     assert marks(sqlite(second)) == (None, None, None)
-    assert "nothing to say" in CliRunner().invoke(app, [*command, "--yes"]).stdout
+    assert "nothing to confirm" in CliRunner().invoke(app, [*command, "--yes"]).stdout
 
 
 @pytest.mark.parametrize("command", [["moved", "--yes"], ["vault", "rotate"], ["vault", "reset"]], ids=" ".join)

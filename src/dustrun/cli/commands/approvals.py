@@ -1,4 +1,4 @@
-"""`dustrun approvals`: what waits for a person, and the person's word."""
+"""`dustrun approvals`: lists pending approvals and decides them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_page
 
-app = typer.Typer(no_args_is_help=True, help="See what waits for a person, say yes or no to it.")
-Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="Id of the approval, apr_….")]
-Comment = Annotated[str | None, typer.Option("--comment", help="Why; the node's result shows it.")]
+app = typer.Typer(no_args_is_help=True, help="List, approve and reject approvals.")
+Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="Approval id, apr_….")]
+Comment = Annotated[str | None, typer.Option("--comment", help="Your reason; it becomes part of the node's result.")]
 
 _COLUMNS = ["approval", "status", "question", "workflow", "node", "run", "ends", "decided by"]
 
@@ -25,14 +25,14 @@ def _row(item: dict[str, Any]) -> list[Any]:
 
 @app.command("list")
 def list_approvals(
-    status: Annotated[str | None, typer.Option("--status", help="A status; without it, the open ones.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only this status; default: pending.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List what waits for a person, newest first."""
+    """List pending approvals, newest first."""
     page = client_of(server, key).get("/v1/approvals", status=status, limit=limit, offset=offset)
     show_page(page, _COLUMNS, _row, as_json, spare=("decided by", "run", "node", "workflow", "ends"))
 
@@ -41,7 +41,7 @@ def list_approvals(
 def approve(
     approval: Approval, comment: Comment = None, as_json: AsJson = False, server: Server = SERVER, key: Key = None
 ) -> None:
-    """Say yes: the node goes on; of a spend, exactly the transaction that is shown may be signed."""
+    """Approve: the node continues; for a spend, only the exact transaction shown may be signed."""
     _decide(approval, "approve", comment, as_json, server, key)
 
 
@@ -49,7 +49,7 @@ def approve(
 def reject(
     approval: Approval, comment: Comment = None, as_json: AsJson = False, server: Server = SERVER, key: Key = None
 ) -> None:
-    """Say no: the node takes its `rejected` branch; a spend fails and nothing is signed."""
+    """Reject: the node takes its `rejected` branch; a spend fails and nothing is signed."""
     _decide(approval, "reject", comment, as_json, server, key)
 
 

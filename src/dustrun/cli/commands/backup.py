@@ -1,4 +1,4 @@
-"""`dustrun backup` and `dustrun restore`: the store into a file and out of it, past any server; and `dustrun moved`."""
+"""`dustrun backup`, `dustrun restore` and `dustrun moved`: they open the store directly, not through a server."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
     from dustrun.storage.backup.archive import Manifest
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the SQLite file.", show_default="as the server's settings")
+    Path | None,
+    typer.Option("--data-dir", help="Folder that contains the SQLite file.", show_default="the server's setting"),
 ]
-Url = Annotated[
-    str | None, typer.Option("--database-url", help="Another store.", show_default="as the server's settings")
-]
+Url = Annotated[str | None, typer.Option("--database-url", help="Another store.", show_default="the server's setting")]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, e.g. dustrun.backup.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Write over the file if it exists.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, e.g. dustrun.backup.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file if it exists.")] = False,
     data_dir: DataDir = None,
     database_url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back the store up into one file, also while a server works on it.
-
-    The file holds everything that the store holds, at one instant; secrets stay sealed, and the master key that opens
-    them is not in it: keep a copy of that apart. A backup of SQLite can be restored into PostgreSQL and the other way.
+    """Back up the store to one file; the server may keep running.
+    The file is a consistent snapshot of the whole store. Secrets stay encrypted, and the master key is not included:
+    keep a
+    copy of it elsewhere. A SQLite backup can be restored into PostgreSQL and vice versa.
     """
     from dustrun.storage.backup.backup import back_up  # slow import
 
@@ -48,18 +47,15 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `dustrun backup` wrote.")],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Delete everything that the store holds, if it holds anything.")
-    ] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `dustrun backup`.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Delete everything in the store first.")] = False,
     data_dir: DataDir = None,
     database_url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into a store that no server uses.
-
-    All or nothing: the file is read as a whole first, and a damaged or newer one changes nothing. Runs that were open
-    when the backup was taken go on when a server starts on the store; what they have done since is not in it.
+    """Restore a backup into a store; stop its server first.
+    All or nothing: the whole file is checked first, and a damaged or too new file changes nothing. Runs that were open
+    when the backup was taken continue when a server starts; whatever they did after the backup is missing.
     """
     from dustrun.storage.backup.restore import restore as put_back  # slow import
 
@@ -72,40 +68,40 @@ def restore(
         raise _failure(error) from error
     _tell(manifest, f'Restored "{file}"', as_json)
     output.note(
-        "Stop the server of the backup for good. Runs that were open spend nothing until you `dustrun tx release`."
+        "Stop the server that the backup came from for good. Runs that were open do not spend until you run `dustrun "
+        "tx release`."
     )
     locked = _why_locked(settings)
     if locked is not None:
-        output.note(f"No server starts on it yet. {locked}")
+        output.note(f"No server can start on this store yet. {locked}")
 
 
 def moved(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     data_dir: DataDir = None,
     database_url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say that a store was moved and not copied, so that its open runs may spend.
-
-    A store that finds itself on another disk, or in another database, than where it was last served is taken for a
-    copy: another server may work on the original. The server must be stopped.
+    """Confirm that the store was moved, not copied, so that its open runs may spend again.
+    A store on a different disk or in a different database than at the last start is treated as a copy, because another
+    server may still use the original. Stop the server first.
     """
     from dustrun.storage.backup.copy_detection import say_moved  # slow import
 
     if not yes:
-        typer.confirm("Is it certain that no server will ever run on what it was moved from?", abort=True, err=True)
+        typer.confirm("Are you sure that no server will ever run on the original store again?", abort=True, err=True)
     try:
         is_new = say_moved(_settings(data_dir, database_url))
     except Conflict as error:
-        raise CliError("A server uses this store.", exit=Exit.SERVER, hint="Stop it first.") from error
+        raise CliError("A server is using this store.", exit=Exit.SERVER, hint="Stop it first.") from error
     except DustrunError as error:
         raise _failure(error) from error
     if as_json:
         output.write_json({"wasMoved": is_new})
     elif is_new:
-        output.say("Said: the store was moved. What its runs spend no longer waits for that.")
+        output.say("Confirmed: the store was moved. Its runs may spend again.")
     else:
-        output.say("The store lies where it was last served; there is nothing to say.")
+        output.say("The store is where it was last served; there is nothing to confirm.")
 
 
 def _settings(data_dir: Path | None, database_url: str | None) -> Settings:
@@ -114,7 +110,7 @@ def _settings(data_dir: Path | None, database_url: str | None) -> Settings:
 
 
 def _why_locked(settings: Settings) -> str | None:
-    """What the master key here lacks to open the restored secrets; None when it opens them all."""
+    """Why the master key cannot decrypt the restored secrets; None if it can."""
     from dustrun.storage.db.database import Database  # slow import
     from dustrun.storage.secrets.vault import Vault  # slow import
 

@@ -1,4 +1,4 @@
-"""`dustrun chain`: which chains the server knows, and how it reaches them."""
+"""`dustrun chain`: lists the server's chains and checks their endpoints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Server, client_of
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import gap, show_one, table
 
-app = typer.Typer(no_args_is_help=True, help="See which chains the server knows, and how it reaches them.")
-Chain = Annotated[str, typer.Argument(metavar="CHAIN", help="Id, short name or name, like 1, base or OP Mainnet.")]
+app = typer.Typer(no_args_is_help=True, help="List the server's chains and check their endpoints.")
+Chain = Annotated[
+    str, typer.Argument(metavar="CHAIN", help="Chain id, short name or name, like 1, base or OP Mainnet.")
+]
 
 _COLUMNS = ["chain", "short name", "name", "coin", "served", "confirmations", "test network"]
 
@@ -32,7 +34,7 @@ def _row(found: dict[str, Any]) -> list[Any]:
 
 
 def _id_of(client: Client, wanted: str) -> str:
-    """The id of a chain by its id or a name."""
+    """Looks up a chain's id by its id, short name or name."""
     if wanted.isdecimal():
         return segment(wanted)
     chains = client.get("/v1/chains")
@@ -40,8 +42,8 @@ def _id_of(client: Client, wanted: str) -> str:
         if wanted.casefold() in (found["shortName"], found["name"].casefold()):
             return str(found["chainId"])
     known = [found["shortName"] for found in chains]
-    hint = meant(wanted.casefold(), known) or f"Known are {', '.join(known)}."
-    raise CliError(f'The server knows no chain "{wanted}".', hint=hint)
+    hint = meant(wanted.casefold(), known) or f"Known chains: {', '.join(known)}."
+    raise CliError(f'The server does not know the chain "{wanted}".', hint=hint)
 
 
 @app.command("list")
@@ -56,7 +58,7 @@ def list_chains(as_json: AsJson = False, server: Server = SERVER, key: Key = Non
 
 @app.command()
 def show(chain: Chain, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Show a chain with its known tokens and contracts."""
+    """Show a chain with the tokens and contracts that its file lists."""
     client = client_of(server, key)
     found = client.get(f"/v1/chains/{_id_of(client, chain)}")
     show_one(found, _COLUMNS, _row, as_json)
@@ -72,7 +74,7 @@ def show(chain: Chain, as_json: AsJson = False, server: Server = SERVER, key: Ke
 
 @app.command()
 def check(chain: Chain, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Ask a chain's endpoints how they are; status 1 when nothing could be signed on it."""
+    """Check a chain's endpoints; exit status 1 if nothing can be signed on it."""
     client = client_of(server, key)
     found = client.get(f"/v1/chains/{_id_of(client, chain)}/status")
     if as_json:
@@ -91,7 +93,7 @@ def _tell(found: dict[str, Any]) -> None:
     table(["endpoint", "usable", "chain", "problem", "offers"], rows)
     if found["block"] is not None:
         output.say(f"Block {found['block']['number']} of {found['block']['time']}.")
-    strategies = ", ".join(found["simulationStrategies"]) or "not possible; see docs/guides/chains.md"
+    strategies = ", ".join(found["simulationStrategies"]) or "not available; see docs/guides/chains.md"
     output.say(f"Simulation: {strategies}.")
     output.say(found["problem"] or f"{found['name']} is ready.")
 

@@ -1,5 +1,6 @@
-"""`dustrun connector`: stored credentials. Secrets are read from a file or standard input, never from the command line,
-where other users of the machine and the shell's history would see them."""
+"""`dustrun connector`: manages stored credentials.
+Secrets are read from a file or standard input, never from an argument: other users and the shell history see those.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +16,16 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_one, show_page, table
 
-app = typer.Typer(no_args_is_help=True, help="Store credentials for outside systems, look at them, try them.")
+app = typer.Typer(no_args_is_help=True, help="Store, list and test credentials for external systems.")
 Connector = Annotated[str, typer.Argument(metavar="CONNECTOR", help="Name or id.")]
 DataFile = Annotated[
     str | None,
-    typer.Option("--data", metavar="FILE", help="JSON file with the type's data; - reads standard input."),
+    typer.Option("--data", metavar="FILE", help="JSON file with the connector's data; - reads standard input."),
 ]
-Hosts = Annotated[
-    list[str] | None, typer.Option("--host", help="A host that the credential may be sent to; repeatable.")
-]
+Hosts = Annotated[list[str] | None, typer.Option("--host", help="Host that the credential may be sent to; repeatable.")]
 MovesMoney = Annotated[
     bool | None,
-    typer.Option("--moves-money/--moves-no-money", help="Whether what it opens can move money.", show_default=False),
+    typer.Option("--moves-money/--moves-no-money", help="Whether the credential can move money.", show_default=False),
 ]
 
 _COLUMNS = ["connector", "name", "type", "hosts", "moves money", "updated"]
@@ -43,7 +42,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
 
 
 def _path(client: Client, named: str) -> str:
-    """The route of the connector with that id, or with that name when only one has it."""
+    """The API path of a connector, by id or by a unique name."""
     if named.startswith("conn_"):
         return f"/v1/connectors/{segment(named)}"
     found: list[str] = []
@@ -67,7 +66,7 @@ def _read_data(source: str | None) -> Any:
 
 @app.command("list")
 def list_connectors(
-    type_: Annotated[str | None, typer.Option("--type", help="Only those of this type.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only connectors of this type.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -81,8 +80,10 @@ def list_connectors(
 
 @app.command()
 def create(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Like http-bearer; /v1/connector-types lists them.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    type_: Annotated[
+        str, typer.Argument(metavar="TYPE", help="Connector type, like http-bearer; /v1/connector-types lists them.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the connector.")],
     data: DataFile = None,
     host: Hosts = None,
     moves_money: MovesMoney = None,
@@ -93,8 +94,8 @@ def create(
 ) -> None:
     """Store a connector: `dustrun connector create http-bearer Orders --host api.example.com --data secret.json`."""
     if data is None:
-        hint = 'Put it into a file that only you can read, like {"token": "…"}, or pipe it in with --data -.'
-        raise CliError("Say with --data where the connector's data is.", hint=hint)
+        hint = 'Write it to a file that only you can read, like {"token": "…"}, or pipe it in with --data -.'
+        raise CliError("Use --data to name the file with the connector's data.", hint=hint)
     body = {"type": type_, "name": name, "data": _read_data(data), "allowedHosts": host or []}
     body |= {"movesMoney": moves_money, "description": description}
     given = {field: value for field, value in body.items() if value is not None}
@@ -114,7 +115,7 @@ def show(connector: Connector, as_json: AsJson = False, server: Server = SERVER,
 @app.command()
 def update(
     connector: Connector,
-    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="New name.")] = None,
     data: DataFile = None,
     host: Hosts = None,
     moves_money: MovesMoney = None,
@@ -123,12 +124,12 @@ def update(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Change a connector. A secret that the data leaves out keeps its value; a new host needs the secrets again."""
+    """Change a connector. Secrets missing from the data keep their value; adding a host requires the secrets again."""
     body = {"name": name, "data": _read_data(data), "allowedHosts": host, "movesMoney": moves_money}
     body["description"] = description
     given = {field: value for field, value in body.items() if value is not None}
     if not given:
-        raise CliError("Say what is to change: --name, --data, --host, --moves-money or --description.")
+        raise CliError("Nothing to change: use --name, --data, --host, --moves-money or --description.")
     client = client_of(server, key)
     _show(client.put(_path(client, connector), given), as_json)
 
@@ -136,7 +137,7 @@ def update(
 @app.command()
 def delete(
     connector: Connector,
-    force: Annotated[bool, typer.Option("--force", help="Although workflows use it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete it even if workflows use it.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -147,18 +148,18 @@ def delete(
     if as_json:
         output.write_json(found)
     else:
-        output.note(f"{found['name']} ({found['id']}) is deleted.")
+        output.note(f"Deleted {found['name']} ({found['id']}).")
 
 
 @app.command("test")
 def try_connector(
     connector: Connector,
-    url: Annotated[str | None, typer.Option("--url", help="Address to ask instead of the data's testUrl.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="URL to request instead of the data's testUrl.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Try a connector's credential; status 1 when it is not accepted."""
+    """Test a connector's credential; exit status 1 if it is not accepted."""
     client = client_of(server, key)
     found = client.post(f"{_path(client, connector)}/test", {"url": url} if url else {})
     if as_json:

@@ -1,4 +1,4 @@
-"""`dustrun keys`: API keys, what they may do, and what was done with them."""
+"""`dustrun keys`: creates, lists and revokes API keys, and lists the requests made with them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_one, show_page
 
-app = typer.Typer(no_args_is_help=True, help="Make API keys, look at them, end them.")
-KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of the key, key_….")]
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Key id, key_….")]
 
 _COLUMNS = ["key", "name", "may", "limited to", "made", "last used", "ends", "revoked"]
 _REQUESTS = ["at", "key", "method", "route", "status", "request"]
@@ -50,24 +50,28 @@ def list_keys(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")],
     permission: Annotated[
-        list[str] | None, typer.Option("--permission", "-p", help="What it may do, like run:read; repeatable.")
+        list[str] | None, typer.Option("--permission", "-p", help="Permission, like run:read; repeatable.")
     ] = None,
-    scope: Annotated[str | None, typer.Option("--scope", help="A preset instead: read or read-write.")] = None,
+    scope: Annotated[
+        str | None, typer.Option("--scope", help="Preset of permissions instead: read or read-write.")
+    ] = None,
     workflow: Annotated[
-        list[str] | None, typer.Option("--workflow", help="Only this workflow, by name or id; repeatable.")
+        list[str] | None, typer.Option("--workflow", help="Limit the key to this workflow, by name or id; repeatable.")
     ] = None,
-    wallet: Annotated[list[str] | None, typer.Option("--wallet", help="Only this wallet, by id; repeatable.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", help="RFC 3339 time at which it ends.")] = None,
+    wallet: Annotated[
+        list[str] | None, typer.Option("--wallet", help="Limit the key to this wallet, by id; repeatable.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option("--expires", help="RFC 3339 time at which the key expires.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make an API key. It is shown this once."""
+    """Create an API key. It is shown only once."""
     if bool(permission) == bool(scope):
-        raise CliError("Say what the key may do: either --permission, as often as needed, or --scope.")
+        raise CliError("Give the key's permissions: either --permission (repeatable) or --scope.")
     client = client_of(server, key)
     body: dict[str, Any] = {"name": name, "description": description, "scope": scope, "expiresAt": expires}
     body |= {"permissions": permission or None, "walletIds": wallet or None}
@@ -77,19 +81,19 @@ def create(
         output.write_json(made)
         return
     output.say(made["key"])
-    output.note(f"{made['id']}: keep the key now, it is not shown again.")
+    output.note(f"{made['id']}: store the key now; it will not be shown again.")
 
 
 @app.command("show")
 def show_key(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Show one API key, without the key itself."""
+    """Show an API key, without its secret."""
     found = client_of(server, key).get(f"/v1/api-keys/{segment(key_id)}")
     show_one(found, _COLUMNS, _row, as_json)
 
 
 @app.command()
 def revoke(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """End an API key, at once and for good."""
+    """Revoke an API key, immediately and permanently."""
     found = client_of(server, key).call("DELETE", f"/v1/api-keys/{segment(key_id)}")
     if as_json:
         output.write_json(found)
@@ -99,13 +103,13 @@ def revoke(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key:
 
 @app.command()
 def requests(
-    of: Annotated[str | None, typer.Option("--of", metavar="KEY", help="Only those made with this key.")] = None,
+    of: Annotated[str | None, typer.Option("--of", metavar="KEY", help="Only requests made with this key.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List the requests that were made with keys, newest first."""
+    """List requests made with API keys, newest first."""
     page = client_of(server, key).get("/v1/api-keys/requests", apiKeyId=of, limit=limit, offset=offset)
     show_page(page, _REQUESTS, _request_row, as_json, spare=("request", "key"))

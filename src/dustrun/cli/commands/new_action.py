@@ -1,4 +1,4 @@
-"""`dustrun new-action`: writes an action's file and its test, ready to be filled in, and runs the contract on it."""
+"""`dustrun new-action`: generates an action and its test from a template and runs the contract tests on it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 def new_action(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The action's type, in kebab case: convert-temperature.")],
-    family: Annotated[str, typer.Option("--family", help="The folder it belongs to: data, http, …")],
-    root: Annotated[Path, typer.Option("--root", help="The project's root.")] = Path(),
-    test: Annotated[bool, typer.Option("--test/--no-test", help="Run its test and the contract at once.")] = True,
+    family: Annotated[str, typer.Option("--family", help="Folder of the action: data, http, …")],
+    root: Annotated[Path, typer.Option("--root", help="Root of the Dustrun checkout.")] = Path(),
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Run its test and the contract tests afterwards.")
+    ] = True,
 ) -> None:
-    """Write a new action and its test."""
+    """Generate a new action and its test."""
     for word, what in ((name, "NAME"), (family, "--family")):
         if not _NAME.fullmatch(word) or keyword.iskeyword(word):
-            raise CliError(f'{what} "{word}" is not kebab case.', hint="Like convert-temperature.")
+            raise CliError(f'{what} "{word}" is not in kebab case.', hint="Like convert-temperature.")
     if not (root / "src/dustrun/actions").is_dir():
-        raise CliError(f'"{root}" is not the root of a Dustrun checkout.', hint="Run it there, or give --root.")
+        raise CliError(
+            f'"{root}" is not the root of a Dustrun checkout.', hint="Run the command in the checkout, or give --root."
+        )
     action_path, test_path = write(root, name, family)
     output.say(f"Wrote {action_path}\nWrote {test_path}")
     if test:
@@ -39,7 +43,7 @@ def new_action(
 
 
 def write(root: Path, name: str, family: str) -> tuple[Path, Path]:
-    """Writes both files and returns their paths below `root`; refuses to overwrite."""
+    """Writes both files and returns their paths relative to `root`; never overwrites."""
     module, package = name.replace("-", "_"), family.replace("-", "_")
     words = {
         "type": name,
@@ -50,7 +54,7 @@ def write(root: Path, name: str, family: str) -> tuple[Path, Path]:
     paths = Path(f"src/dustrun/actions/{package}/{module}.py"), Path(f"tests/actions/{package}/test_{module}.py")
     for path in paths:
         if (root / path).exists():
-            raise CliError(f'"{path}" is already there.', hint="Choose another name, or remove it first.")
+            raise CliError(f'"{path}" already exists.', hint="Choose another name, or remove the file first.")
     for path, template in zip(paths, ("action.py.txt", "test.py.txt"), strict=True):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(Template((_TEMPLATES / template).read_text()).substitute(words))

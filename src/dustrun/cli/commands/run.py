@@ -1,4 +1,4 @@
-"""`dustrun run`: runs a workflow or a file now, and shows what happens as it happens."""
+"""`dustrun run`: starts a workflow or a workflow file and shows its progress live."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dustrun.cli.render import output, watching
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is POSTed, and where."""
+    """The request that starts a run: path and body."""
 
     path: str
     body: dict[str, Any]
@@ -28,32 +28,33 @@ class Call:
 def run(
     workflow: Annotated[
         str,
-        typer.Argument(metavar="WORKFLOW", help="Name or id of a workflow, or a .json or .yaml file to run unsaved."),
+        typer.Argument(
+            metavar="WORKFLOW", help="Workflow name or id, or a .json or .yaml file to run without saving it."
+        ),
     ],
-    simulate: Annotated[bool, typer.Option("--simulate", help="Dry run: nothing goes out but reads.")] = False,
-    dust: Annotated[bool, typer.Option("--dust", help="Real run with amounts of about one cent.")] = False,
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Run exactly this version.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Dry run: only reads leave the server.")] = False,
+    dust: Annotated[bool, typer.Option("--dust", help="Real run with amounts worth about one cent.")] = False,
+    version: Annotated[int | None, typer.Option("--version", min=1, help="Run this version.")] = None,
     payload: Annotated[
-        str | None, typer.Option("--payload", metavar="JSON|@FILE", help="What the trigger gets.")
+        str | None, typer.Option("--payload", metavar="JSON|@FILE", help="Payload for the trigger.")
     ] = None,
     prop: Annotated[
-        list[str] | None, typer.Option("--prop", metavar="KEY=VALUE", help="A value for {{$props.KEY}}; repeatable.")
+        list[str] | None, typer.Option("--prop", metavar="KEY=VALUE", help="Value for {{$props.KEY}}; repeatable.")
     ] = None,
-    trigger: Annotated[
-        str | None, typer.Option("--trigger", help="Id of the trigger node that counts as fired.")
-    ] = None,
-    run_id: Annotated[str | None, typer.Option("--run-id", help="Your own id, run_…; default: a fresh one.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Start it, print its id, do not watch.")] = False,
+    trigger: Annotated[str | None, typer.Option("--trigger", help="Id of the trigger node to start from.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Id for the run, run_…; default: a new one.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the run and print its id without watching it.")
+    ] = False,
     detach_on_wait: Annotated[
-        bool, typer.Option("--detach-on-wait", help="Leave with status 5 when the run waits.")
+        bool, typer.Option("--detach-on-wait", help="Exit with status 5 when the run starts waiting.")
     ] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
     """Run a workflow now and watch it.
-
-    The exit status tells how the run ended: 0 success, 1 failure, 3 partial, 4 cancelled, 5 left waiting.
+    The exit status shows how the run ended: 0 success, 1 failure, 3 partial, 4 cancelled, 5 still waiting.
     """
     client = client_of(server, key)
     body: dict[str, Any] = {"runId": run_id or ids.new_id("run")}
@@ -77,11 +78,11 @@ def run(
 
 
 def call_for(client: Client, workflow: str, body: dict[str, Any]) -> Call:
-    """The request that runs a saved workflow, or a file as it is."""
+    """Builds the request that runs a saved workflow or an unsaved file."""
     if not is_file(workflow):
         return Call(f"/v1/workflows/{segment(workflow_id(client, workflow))}/run", body)
     if "version" in body:
-        raise CliError("--version is for saved workflows; a file has one version.")
+        raise CliError("--version works only for saved workflows; a file has no versions.")
     document = read_document(Path(workflow))
     if document.payload is not None:
         body.setdefault("payload", document.payload)
@@ -108,7 +109,7 @@ def _watch(client: Client, call: Call, as_json: bool, detach_on_wait: bool) -> i
 
 
 def _start(client: Client, call: Call) -> None:
-    """Sends the call; when its answer is lost, looks whether the run is there before giving up."""
+    """Sends the request; if the response is lost, checks whether the run was created before failing."""
     try:
         client.post(call.path, call.body)
     except Unreachable as lost:

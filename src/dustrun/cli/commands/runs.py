@@ -1,4 +1,4 @@
-"""`dustrun runs`: the runs there were and are."""
+"""`dustrun runs`: lists, shows, watches, cancels and retries runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output, watching
 from dustrun.cli.render.tables import gap, show_one, show_page, table
 
-app = typer.Typer(no_args_is_help=True, help="Look at runs, stop them, run them again.")
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, run_….")]
+app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and retry runs.")
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, run_….")]
 
 _COLUMNS = ["run", "status", "mode", "workflow", "version", "started", "ended"]
 
 
 @app.command("list")
 def list_runs(
-    workflow: Annotated[str | None, typer.Option("--workflow", help="Name or id of a workflow.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Workflow name or id.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="running, waiting, success, partial, …")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="live, simulate or dust.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="RFC 3339 time; only runs that began later.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only runs that started after this RFC 3339 time.")
+    ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -64,7 +66,7 @@ def get_run(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: K
 
 
 def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
-    """A row a node; those inside loops by their path, like each[3].pay."""
+    """One row per node; nodes in loops by path, like each[3].pay."""
     for node_id, node in state.items():
         path = frame + node_id
         shown = node.get("error") or node.get("result")
@@ -75,12 +77,12 @@ def _node_rows(state: dict[str, Any], frame: str) -> Iterator[list[Any]]:
 
 @app.command()
 def effects(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Ids of runs, run_…; several stand side by side.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Run ids, run_…; several are shown side by side.")],
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what a run did, or would do: who pays what to whom, fees, approvals, what was not sent, what was assumed."""
+    """Show a run's effects, or a simulation's: payments, fees, approvals, what was not sent, what was assumed."""
     client = client_of(server, key)
     found = [client.get(f"/v1/runs/{segment(run)}/effects") for run in runs]
     if as_json:
@@ -100,7 +102,7 @@ def compare(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what differs between two runs of a workflow, a rehearsal and the real one."""
+    """Compare two runs of a workflow, such as a rehearsal and the live run."""
     found = client_of(server, key).get(f"/v1/runs/{segment(run)}/compare/{segment(other)}")
     if as_json:
         output.write_json(found)
@@ -112,12 +114,12 @@ def compare(
 
 @app.command()
 def cancel(run: RunId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Ask a running or waiting run to end."""
+    """Cancel a running or waiting run."""
     found = client_of(server, key).post(f"/v1/runs/{segment(run)}/cancel")
     if as_json:
         output.write_json(found)
     else:
-        output.say(f"Asked {run} to end; it is cancelled when what it began is settled.")
+        output.say(f"Cancelling {run}; it ends when the nodes that it has started are settled.")
 
 
 @app.command()
@@ -128,7 +130,7 @@ def retry(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Run a failed, partial or cancelled run again; what succeeded keeps its results."""
+    """Retry a failed, partial or cancelled run; nodes that succeeded keep their results."""
     client = client_of(server, key)
     started = client.post(f"/v1/runs/{segment(run)}/retry")
     if detach:
@@ -142,11 +144,11 @@ def retry(
 def resolve(
     run: RunId,
     node: Annotated[
-        str, typer.Argument(metavar="NODE", help="Id of the uncertain node; in a loop its path, each[3].pay.")
+        str, typer.Argument(metavar="NODE", help="Id of the uncertain node; in a loop its path, like each[3].pay.")
     ],
     happened: Annotated[
         bool | None,
-        typer.Option("--happened/--not-happened", help="Whether the effect took place.", show_default=False),
+        typer.Option("--happened/--not-happened", help="Whether the effect happened.", show_default=False),
     ] = None,
     result: Annotated[
         str | None, typer.Option("--result", metavar="JSON|@FILE", help="With --happened: the node's result.")
@@ -155,9 +157,11 @@ def resolve(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Say what became of a node that is `uncertain`."""
+    """State whether the effect of an `uncertain` node happened."""
     if happened is None:
-        raise CliError("Say --happened or --not-happened.", hint="Look at the other side first: did it arrive?")
+        raise CliError(
+            "Give --happened or --not-happened.", hint="Check the external system first: did the effect arrive?"
+        )
     body: dict[str, Any] = {"outcome": "happened" if happened else "notHappened"}
     if result is not None:
         body["result"] = read_json_option("result", result)
@@ -166,7 +170,7 @@ def resolve(
     if as_json:
         output.write_json(found)
     else:
-        output.say(f"{node} is settled. Watch the run: dustrun runs watch {run}")
+        output.say(f"{node} is resolved. Watch the run: dustrun runs watch {run}")
 
 
 @app.command()
@@ -179,7 +183,7 @@ def watch(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Watch a run from its first event to its end; it need not have begun."""
+    """Watch a run from its first event to its end; it need not exist yet."""
     client = client_of(server, key)
     stream = watching.open_stream(client, run)
     raise typer.Exit(watching.follow(client, run, stream, as_json=as_json, detach_on_wait=detach_on_wait))

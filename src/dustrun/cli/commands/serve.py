@@ -25,14 +25,16 @@ _HINT = "docs/reference/settings.md lists every setting."
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.", show_default="8080")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free port.", show_default="8080"),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Folder of the SQLite file and the owner's key.", show_default="data"),
+        typer.Option("--data-dir", help="Folder of the SQLite file and the owner key.", show_default="data"),
     ] = None,
     database_url: Annotated[
-        str | None, typer.Option("--database-url", help="Store elsewhere, e.g. postgresql://…", show_default="SQLite")
+        str | None,
+        typer.Option("--database-url", help="URL of another store, e.g. postgresql://…", show_default="SQLite"),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="debug, info, warning or error.", show_default="info")
@@ -41,8 +43,9 @@ def serve(
 ) -> None:
     """Start a server.
 
-    Every setting is also an environment variable: DUSTRUN_ and its name in capitals, like DUSTRUN_OUTBOUND_ALLOW; or
-    a line of dustrun.toml. Flags win over variables, those over the file. docs/reference/settings.md lists them.
+    Every setting can also be an environment variable, like DUSTRUN_OUTBOUND_ALLOW, or a line of dustrun.toml. Flags
+    override
+    variables, which override the file. docs/reference/settings.md lists all settings.
     """
     given = {
         "host": host,
@@ -57,7 +60,7 @@ def serve(
 
 
 def _start(settings: Settings) -> None:
-    gc.disable()  # until the server is ready: nearly all that a start makes stays
+    gc.disable()  # until the server is ready: nearly everything allocated at startup stays
     from dustrun.app import serve as start  # slow import
 
     try:
@@ -67,7 +70,7 @@ def _start(settings: Settings) -> None:
     except OSError as error:
         hint = None
         if error.errno == errno.EADDRINUSE:
-            hint = f"Something else listens on port {settings.port}; choose another with --port, or 0 for any free one."
+            hint = f"Port {settings.port} is already in use; choose another with --port, or 0 for any free port."
         raise CliError(f"The server cannot start: {error}.", exit=Exit.SERVER, hint=hint) from error
 
 
@@ -75,14 +78,14 @@ def _announce(address: str, settings: Settings) -> None:
     key = settings.data_dir / "owner.key"
     lines = [f"Listening on {address}", f"  documentation  {address}/docs"]
     if key.exists():
-        lines.append(f"  key            {key}  (the owner's; keep it to yourself)")
+        lines.append(f"  key            {key}  (the owner key; keep it secret)")
     store = settings.data_dir if settings.database_url is None else "as DUSTRUN_DATABASE_URL says"
     lines.append(f"  data           {store}")
     output.say("\n".join(lines))
 
 
 def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
-    """What is wrong with a setting, by the name of its variable, wherever it was set."""
+    """One line that says what is wrong with a setting, named by its environment variable."""
     place = [str(part) for part in found["loc"]]
     told = explain(found["type"], found["msg"])
     if found["type"] == "extra_forbidden" and len(place) == 1:
@@ -91,7 +94,7 @@ def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
 
 
 def read_settings(flags: dict[str, Any]) -> Settings:
-    """The settings from flags, environment and file; what is wrong with them is told by name."""
+    """Reads the settings from flags, environment and file; raises `CliError` that names each invalid one."""
     from pydantic import ValidationError  # slow import
     from pydantic_settings import SettingsError  # slow import
 
@@ -99,9 +102,9 @@ def read_settings(flags: dict[str, Any]) -> Settings:
 
     try:
         return Settings(**flags)
-    except SettingsError as error:  # its text names the field and not the value, which may be secret
-        raise CliError(f"A setting is not the JSON that it has to be: {error}.", hint=_HINT) from None
+    except SettingsError as error:  # its text names the field but not the value, which may be secret
+        raise CliError(f"A setting must be JSON, but is not: {error}.", hint=_HINT) from None
     except ValidationError as error:
         known = list(Settings.model_fields)
         details = [_misset(found, known) for found in error.errors(include_url=False)]
-        raise CliError("The settings are not valid.", details=details, hint=_HINT) from error
+        raise CliError("The settings are invalid.", details=details, hint=_HINT) from error

@@ -1,4 +1,4 @@
-"""`dustrun tx`: look at transactions, speed them up and cancel them."""
+"""`dustrun tx`: lists transactions, speeds them up and cancels them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server,
 from dustrun.cli.render import output
 from dustrun.cli.render.tables import gap, show_one, show_page, table
 
-app = typer.Typer(no_args_is_help=True, help="Look at transactions, speed them up and cancel them.")
-Transaction = Annotated[str, typer.Argument(metavar="TRANSACTION", help="Id, or the hash of one of its attempts.")]
+app = typer.Typer(no_args_is_help=True, help="List transactions, speed them up and cancel them.")
+Transaction = Annotated[
+    str, typer.Argument(metavar="TRANSACTION", help="Transaction id, or the hash of one of its attempts.")
+]
 
 _COLUMNS = ["transaction", "status", "chain", "nonce", "about", "node", "run", "hash"]
 _ATTEMPTS = ["attempt", "kind", "max fee", "tip", "sent", "answer", "hash"]
@@ -35,7 +37,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     if found["fee"] is not None:
         output.say(f"Fee: {found['fee']} base units of the native coin, block {found['blockNumber']}.")
     if found["waitsBecause"]:
-        output.note(f"It waits: {found['waitsBecause']}")
+        output.note(f"Waiting: {found['waitsBecause']}")
     if found["error"]:
         output.note(f"{found['error']['code']}: {found['error']['message']}")
 
@@ -47,11 +49,11 @@ def _attempt(attempt: dict[str, Any]) -> list[Any]:
 
 @app.command("list")
 def list_transactions(
-    status: Annotated[str | None, typer.Option("--status", help="A status, like sent or final.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Id of a run.")] = None,
-    workflow: Annotated[str | None, typer.Option("--workflow", help="Id of a workflow.")] = None,
-    wallet: Annotated[str | None, typer.Option("--wallet", help="Name, address or id of a wallet.")] = None,
-    chain: Annotated[int | None, typer.Option("--chain", help="Id of a chain.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only this status, like sent or final.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only this run, by id.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="Only this workflow, by id.")] = None,
+    wallet: Annotated[str | None, typer.Option("--wallet", help="Only this wallet, by name, address or id.")] = None,
+    chain: Annotated[int | None, typer.Option("--chain", help="Only this chain, by id.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -76,42 +78,42 @@ def show(transaction: Transaction, as_json: AsJson = False, server: Server = SER
 def speed_up(
     transaction: Transaction,
     max_fee: Annotated[
-        str | None, typer.Option("--max-fee", help="The most that it may bid for one unit of gas, in base units.")
+        str | None, typer.Option("--max-fee", help="Maximum fee per unit of gas, in base units.")
     ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Bid more for a transaction that waits."""
+    """Raise the fee of a pending transaction."""
     if max_fee is not None and not max_fee.isdecimal():
-        raise CliError("--max-fee is a whole number of base units, like 30000000000.")
+        raise CliError("--max-fee must be a whole number of base units, like 30000000000.")
     body = {"maxFeePerGas": max_fee} if max_fee is not None else {}
     _show(client_of(server, key).post(f"/v1/transactions/{segment(transaction)}/speed-up", body), as_json)
 
 
 @app.command()
 def cancel(transaction: Transaction, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Cancel a transaction: give it up unsigned, or take its nonce for a transfer of nothing."""
+    """Cancel a transaction: drop it if unsigned, otherwise replace it with a zero-value self-transfer."""
     _show(client_of(server, key).post(f"/v1/transactions/{segment(transaction)}/cancel", {}), as_json)
 
 
 @app.command()
 def release(
-    wallet: Annotated[str, typer.Argument(metavar="WALLET", help="Name, address or id.")],
-    chain: Annotated[int, typer.Option("--chain", help="Id of the chain.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wallet: Annotated[str, typer.Argument(metavar="WALLET", help="Wallet name, address or id.")],
+    chain: Annotated[int, typer.Option("--chain", help="Chain id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Let a wallet spend again after the store came out of a backup or a copy, when you have looked at the chain."""
+    """Allow a wallet to spend again after a restore or copy of the store. Check the chain first."""
     if not yes:
-        warning = "What was paid elsewhere since is unknown here and could be paid again."
-        typer.confirm(f"{warning} Have you looked at the chain?", abort=True, err=True)
+        warning = "Payments made elsewhere since the backup are not known here and could be paid twice."
+        typer.confirm(f"{warning} Have you checked the chain?", abort=True, err=True)
     client = client_of(server, key)
     body = {"walletId": wallet_id(client, wallet), "chainId": chain}
     found = client.post("/v1/transactions/release", body)
     if as_json:
         output.write_json(found)
     else:
-        output.say(f"Released; {found['released']} wishes waited for it.")
+        output.say(f"Released; {found['released']} pending payments were waiting.")

@@ -1,5 +1,4 @@
-"""`dustrun wallet`: make, import and look after wallets.
-
+"""`dustrun wallet`: creates, imports and manages wallets and their policies.
 Secrets come from a prompt, a file or standard input, never from an argument, which other users of the machine could
 read.
 """
@@ -21,13 +20,13 @@ from dustrun.cli.render import output
 from dustrun.cli.render.tables import show_one, show_page, table
 from dustrun.core.values import exact_json
 
-app = typer.Typer(no_args_is_help=True, help="Make, import and look after wallets, and say what they may do.")
-Wallet = Annotated[str, typer.Argument(metavar="WALLET", help="Name, address or id.")]
+app = typer.Typer(no_args_is_help=True, help="Create, import and manage wallets and their policies.")
+Wallet = Annotated[str, typer.Argument(metavar="WALLET", help="Wallet name, address or id.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Label of the new wallet.")]
 Description = Annotated[str | None, typer.Option("--description", help="Free text.")]
-IsDefault = Annotated[bool, typer.Option("--default", help="Nodes that name no wallet use it.")]
+IsDefault = Annotated[bool, typer.Option("--default", help="Make it the default wallet, used by nodes that name none.")]
 PasswordFile = Annotated[
-    Path | None, typer.Option("--password-file", help="File with the password; without it you are asked.")
+    Path | None, typer.Option("--password-file", help="File with the password; default: ask for it.")
 ]
 
 _COLUMNS = ["wallet", "name", "address", "kind", "default", "created"]
@@ -55,18 +54,24 @@ def create(
     name: Name,
     description: Description = None,
     is_default: IsDefault = False,
-    remote: Annotated[str | None, typer.Option("--remote", help="Name of a remote signer that holds the key.")] = None,
-    env: Annotated[str | None, typer.Option("--env", help="Name of a variable of the server that holds it.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Only watch --address; nothing is signed.")] = False,
-    address: Annotated[str | None, typer.Option("--address", help="Address to watch, or of the remote signer.")] = None,
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="Name of the remote signer that holds the key.")
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", help="Name of the server's environment variable that holds the key.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Watch-only: tracks --address and signs nothing.")] = False,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Address to watch, or that the remote signer signs for.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a wallet with a fresh key, or with one that is elsewhere."""
+    """Create a wallet with a new key, or for a key held elsewhere."""
     kinds = [kind for kind, given in (("remote", remote), ("env", env), ("watch", watch)) if given]
     if len(kinds) > 1:
-        raise CliError("Give one of --remote, --env and --watch.")
+        raise CliError("Give only one of --remote, --env and --watch.")
     body = _new(
         name, description, is_default, kind=kinds[0] if kinds else "local", signer=remote or env, address=address
     )
@@ -77,11 +82,11 @@ def create(
 def import_wallet(
     name: Name,
     key_file: Annotated[
-        Path | None, typer.Option("--key-file", help="File with a private key or a mnemonic; - is standard input.")
+        Path | None, typer.Option("--key-file", help="File with a private key or mnemonic; - reads standard input.")
     ] = None,
-    keystore: Annotated[Path | None, typer.Option("--keystore", help="A keystore of version 3.")] = None,
+    keystore: Annotated[Path | None, typer.Option("--keystore", help="Keystore file, version 3.")] = None,
     password_file: PasswordFile = None,
-    path: Annotated[str | None, typer.Option("--path", help="Derivation path of the mnemonic.")] = None,
+    path: Annotated[str | None, typer.Option("--path", help="Derivation path for the mnemonic.")] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option("--passphrase-file", help="File with the mnemonic's BIP-39 passphrase.")
     ] = None,
@@ -91,9 +96,9 @@ def import_wallet(
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a wallet with a key that you bring: you are asked for it, or name a file."""
+    """Import a wallet from a private key, mnemonic or keystore; asks for it unless you give a file."""
     if keystore is not None and (key_file or path or passphrase_file):
-        raise CliError("--keystore goes with --password-file alone.")
+        raise CliError("--keystore can only be combined with --password-file.")
     body = _new(name, description, is_default)
     if keystore is not None:
         body["keystore"] = parse_json(str(keystore), read_file(keystore))
@@ -104,10 +109,10 @@ def import_wallet(
 
 
 def _given_key(text: str, path: str | None, passphrase_file: Path | None) -> dict[str, Any]:
-    """A text with spaces is a mnemonic."""
+    """The import request for a key or mnemonic; text with spaces is a mnemonic."""
     if len(text.split()) < 2:
         if path or passphrase_file:
-            raise CliError("--path and --passphrase-file go with a mnemonic, and this is a private key.")
+            raise CliError("--path and --passphrase-file require a mnemonic, but this is a private key.")
         return {"privateKey": text.strip()}
     found: dict[str, Any] = {"mnemonic": " ".join(text.split())}
     if path is not None:
@@ -118,7 +123,7 @@ def _given_key(text: str, path: str | None, passphrase_file: Path | None) -> dic
 
 
 def _secret(file: Path | None, asked: str, *, confirm: bool = False) -> str:
-    """A secret out of a file, of standard input (`-`, or when it is no terminal), or asked for without an echo."""
+    """Reads a secret from a file, from standard input (`-`, or not a terminal), or from a prompt without echo."""
     if file is not None and str(file) != "-":
         return read_file(file).rstrip("\r\n")
     if file is not None or not sys.stdin.isatty():
@@ -129,14 +134,14 @@ def _secret(file: Path | None, asked: str, *, confirm: bool = False) -> str:
 
 @app.command("list")
 def list_wallets(
-    archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived wallets.")] = False,
     limit: Limit = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """List wallets, the default first."""
+    """List wallets, the default wallet first."""
     shown = "true" if archived else None
     page = client_of(server, key).get("/v1/wallets", archived=shown, limit=limit, offset=offset)
     show_page(page, _COLUMNS, _row, as_json, spare=("created", "wallet"))
@@ -152,19 +157,19 @@ def show(wallet: Wallet, as_json: AsJson = False, server: Server = SERVER, key: 
 @app.command()
 def rename(
     wallet: Wallet,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The new label.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="New label.")],
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Give a wallet another name."""
+    """Rename a wallet."""
     client = client_of(server, key)
     _show(client.call("PATCH", f"/v1/wallets/{segment(wallet_id(client, wallet))}", {"name": name}), as_json)
 
 
 @app.command("default")
 def make_default(wallet: Wallet, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Make it the wallet of nodes that name none."""
+    """Make a wallet the default, used by nodes that name none."""
     client = client_of(server, key)
     _show(client.call("PUT", f"/v1/wallets/{segment(wallet_id(client, wallet))}/default"), as_json)
 
@@ -172,24 +177,24 @@ def make_default(wallet: Wallet, as_json: AsJson = False, server: Server = SERVE
 @app.command()
 def export(
     wallet: Wallet,
-    to: Annotated[Path, typer.Option("--to", help="File for the keystore; it must not exist yet.")],
+    to: Annotated[Path, typer.Option("--to", help="Keystore file to write; it must not exist yet.")],
     password_file: PasswordFile = None,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Write a wallet's key as a keystore under your password; needs wallet:admin and is audited."""
+    """Export a wallet's key as a keystore encrypted with your password; requires wallet:admin and is audited."""
     client = client_of(server, key)
     found_id = wallet_id(client, wallet)
     if to.exists():
-        raise CliError(f'"{to}" exists already; name another file.')
+        raise CliError(f'"{to}" already exists; choose another file.')
     password = _secret(password_file, "Password for the keystore", confirm=True)
     found = client.post(f"/v1/wallets/{segment(found_id)}/export", {"password": password})
     _write_new(to, exact_json.dumps_text(found["keystore"]) + "\n")
-    output.note(f"The key of {found['address']} is in {to}, under your password.")
+    output.note(f"Wrote the key of {found['address']} to {to}, encrypted with your password.")
 
 
 def _write_new(path: Path, text: str) -> None:
-    """For its owner's eyes only, and never over something else."""
+    """Writes a new file with mode 0600; never overwrites."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -201,7 +206,7 @@ def _write_new(path: Path, text: str) -> None:
 @app.command()
 def archive(
     wallet: Wallet,
-    force: Annotated[bool, typer.Option("--force", help="Also while workflows name it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Archive it even if workflows use it.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -216,20 +221,20 @@ def archive(
 def policy(
     wallet: Wallet,
     put: Annotated[
-        Path | None, typer.Option("--set", help="JSON file with the whole policy that shall hold; - is standard input.")
+        Path | None, typer.Option("--set", help="JSON file with the complete new policy; - reads standard input.")
     ] = None,
     expected_version: Annotated[
-        int | None, typer.Option("--expected-version", min=1, help="Refuse when the newest version is another.")
+        int | None, typer.Option("--expected-version", min=1, help="Refuse unless this is the newest version.")
     ] = None,
     effective_at: Annotated[
-        str | None, typer.Option("--effective-at", help="RFC 3339 time when a loosening shall take effect.")
+        str | None, typer.Option("--effective-at", help="RFC 3339 time at which a looser policy takes effect.")
     ] = None,
-    history: Annotated[bool, typer.Option("--history", help="List the versions.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="List all versions.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what a wallet may do, or change it with --set."""
+    """Show a wallet's spending policy, or replace it with --set."""
     client = client_of(server, key)
     route = f"/v1/wallets/{segment(wallet_id(client, wallet))}/policy"
     if history:
@@ -250,12 +255,12 @@ def _show_policy(found: dict[str, Any], as_json: bool) -> None:
         return
     output.note(f"Version {found['version']}, in force since {found['effectiveAt']}.")
     if found["pending"]:
-        output.note(f"Version {found['pending']['version']} comes into force at {found['pending']['effectiveAt']}.")
+        output.note(f"Version {found['pending']['version']} takes effect at {found['pending']['effectiveAt']}.")
     output.say(exact_json.dumps_pretty(_given(found["policy"])).rstrip())
 
 
 def _given(policy: Any) -> Any:
-    """The policy without what it leaves open."""
+    """The policy without its unset fields."""
     if isinstance(policy, dict):
         return {name: _given(value) for name, value in policy.items() if value is not None}
     return [_given(item) for item in policy] if isinstance(policy, list) else policy
@@ -266,7 +271,7 @@ def _show_history(page: dict[str, Any], as_json: bool) -> None:
         output.write_json(page)
         return
     rows = [[item["version"], _state(item), item["effectiveAt"], item["createdBy"]] for item in page["items"]]
-    table(["version", "change", "in force from", "by"], rows)
+    table(["version", "change", "effective from", "by"], rows)
 
 
 def _state(item: dict[str, Any]) -> str:
@@ -279,13 +284,13 @@ def _state(item: dict[str, Any]) -> str:
 @app.command()
 def balances(
     wallet: Wallet,
-    chains: Annotated[str | None, typer.Option("--chains", help="Ids of chains, comma-separated.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Balances of zero too.")] = False,
+    chains: Annotated[str | None, typer.Option("--chains", help="Chain ids, comma-separated.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Include zero balances.")] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Show what a wallet has."""
+    """Show a wallet's balances."""
     client = client_of(server, key)
     found = client.get(f"/v1/wallets/{segment(wallet_id(client, wallet))}/balances", chainIds=chains)
     if as_json:
@@ -305,7 +310,7 @@ def balances(
 
 @app.command()
 def spending(wallet: Wallet, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Show how much of each limit of the policy is used."""
+    """Show how much of each policy limit is used."""
     client = client_of(server, key)
     found = client.get(f"/v1/wallets/{segment(wallet_id(client, wallet))}/spending")
     if as_json:

@@ -1,4 +1,4 @@
-"""`dustrun workflow`: make, check and publish workflows."""
+"""`dustrun workflow`: creates, validates, publishes, exports and imports workflows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from dustrun.cli.render import output
 from dustrun.cli.render.tables import gap, show_one, show_page, table
 from dustrun.core.values import exact_json
 
-app = typer.Typer(no_args_is_help=True, help="Make, check and publish workflows.")
-Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name or id.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A definition, or one with name and description around it.")]
+app = typer.Typer(no_args_is_help=True, help="Create, validate and publish workflows.")
+Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Workflow file: a definition, or a document with name and description.")
+]
 
 _COLUMNS = ["workflow", "name", "status", "draft", "live", "nodes", "updated"]
 
@@ -41,7 +43,9 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
 
 @app.command("list")
 def list_workflows(
-    q: Annotated[str | None, typer.Argument(metavar="[WORD]", help="Part of the name or description.")] = None,
+    q: Annotated[
+        str | None, typer.Argument(metavar="[WORD]", help="Only workflows whose name or description contains this.")
+    ] = None,
     status: Annotated[str | None, typer.Option("--status", help="draft, active, paused or archived.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
@@ -69,13 +73,13 @@ def get(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, ke
 @app.command()
 def create(
     file: File,
-    name: Annotated[str | None, typer.Option("--name", help="Default: the file's own name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name; default: the one in the file.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Create a workflow from a file; it begins as a draft."""
+    """Create a draft workflow from a file."""
     document = read_document(file)
     body = {
         "name": name or document.name,
@@ -90,7 +94,7 @@ def create(
 
 @app.command()
 def validate(file: File, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Check a file without saving it; status 1 when it has problems."""
+    """Validate a file without saving it; exit status 1 if it has problems."""
     document = read_document(file)
     body = {"definition": document.definition, "name": document.name}
     found = client_of(server, key).post("/v1/workflows/validate", body)
@@ -118,25 +122,27 @@ def _tell_problems(problems: list[dict[str, Any]], warnings: list[dict[str, Any]
 @app.command()
 def publish(
     workflow: Workflow,
-    expected_version: Annotated[int | None, typer.Option("--expected-version", help="Refuse any other draft.")] = None,
+    expected_version: Annotated[
+        int | None, typer.Option("--expected-version", help="Refuse unless the draft is this version.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make the draft live."""
+    """Publish the draft: make it the live version."""
     body = {} if expected_version is None else {"expectedVersion": expected_version}
     _steer(client_of(server, key), workflow, "publish", body, as_json)
 
 
 @app.command()
 def pause(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Stop the triggers of an active workflow."""
+    """Pause an active workflow: its triggers stop."""
     _steer(client_of(server, key), workflow, "pause", {}, as_json)
 
 
 @app.command()
 def resume(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Arm the triggers of a paused workflow again."""
+    """Resume a paused workflow: its triggers start again."""
     _steer(client_of(server, key), workflow, "resume", {}, as_json)
 
 
@@ -144,12 +150,14 @@ def resume(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER,
 def export_workflow(
     workflow: Workflow,
     format: Annotated[str, typer.Option("--format", help="json or yaml.")] = "yaml",
-    version: Annotated[int | None, typer.Option("--version", help="By default the draft, else the live one.")] = None,
-    to: Annotated[Path | None, typer.Option("--to", "-o", help="The file to write; default: standard output.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version; default: the draft, else the live version.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="File to write; default: standard output.")] = None,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Write a workflow as one portable file, without secrets and ids."""
+    """Export a workflow as one portable file, without secrets or ids."""
     client = client_of(server, key)
     path = f"/v1/workflows/{segment(workflow_id(client, workflow))}/export"
     found = client.get(path, format=format, version=version)
@@ -165,16 +173,16 @@ def export_workflow(
 
 @app.command("import")
 def import_workflow(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
-    name: Annotated[str | None, typer.Option("--name", help="Another name than the file's.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `export`.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name to use instead of the file's.")] = None,
     bind: Annotated[
-        list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; may be repeated.")
+        list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; repeatable.")
     ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Make a draft of an exported file; nothing is run."""
+    """Import an exported file as a draft; nothing is run."""
     body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or [])}
     if name is not None:
         body["name"] = name
@@ -193,7 +201,7 @@ def _bindings(given: list[str]) -> dict[str, str]:
     for one in given:
         reference, _, value = one.partition("=")
         if not reference or not value:
-            raise CliError(f'"{one}" is no binding.', hint="A binding is like wallet-1=wal_01k9w3x7q2c4v6b8n0m1a2s3d4.")
+            raise CliError(f'"{one}" is not a binding.', hint="Write it like wallet-1=wal_01k9w3x7q2c4v6b8n0m1a2s3d4.")
         found[reference] = value
     return found
 
@@ -201,8 +209,12 @@ def _bindings(given: list[str]) -> dict[str, str]:
 @app.command()
 def diff(
     workflow: Workflow,
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="By default the current one.")] = None,
-    against: Annotated[int | None, typer.Option("--against", help="By default the version before.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="Version to show; default: the current one.")
+    ] = None,
+    against: Annotated[
+        int | None, typer.Option("--against", help="Version to compare with; default: the one before.")
+    ] = None,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,

@@ -1,1 +1,1 @@
-"""`dustrun doctor`: checks of the machine, the store and the wallets."""
+"""`dustrun doctor`: checks the machine, the store, the chains and the wallets."""

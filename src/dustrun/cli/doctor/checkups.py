@@ -1,4 +1,4 @@
-"""What `dustrun doctor` looks at; each check is one function that returns a finding."""
+"""The checks of `dustrun doctor`; each check is one function that returns a finding."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from dustrun.settings import Settings
 _GIB = 2**30
 _SYNCS = 20
 _SLOW_SYNC_MS = 10.0
-_CHAINS_S = 60  # endpoints that do not answer are waited for, each by the server's own limit
+_CHAINS_S = 60  # the server waits for each unresponsive endpoint up to its own limit
 _WIDE = 2**24
 _METADATA = ipaddress.ip_address("169.254.169.254")
 
 
 def local() -> list[Finding]:
-    """Everything that can be seen on this machine."""
+    """Runs every check that needs only this machine."""
     findings = [python(), *checkups_machine.unknown_settings(os.environ)]
     try:
         settings: Settings = read_settings({})
@@ -51,7 +51,7 @@ def local() -> list[Finding]:
 
 
 def remote(server: str, key: str | None) -> list[Finding]:
-    """Everything that the server tells."""
+    """Runs every check that asks the server."""
     client = Client(server, find_key(key), timeout_s=10)
     findings = [reachable(client)]
     if findings[0].state != "bad":
@@ -60,61 +60,66 @@ def remote(server: str, key: str | None) -> list[Finding]:
 
 
 def chains(server: str, key: str | None) -> list[Finding]:
-    """Everything that a server which is well tells of chains and coins."""
+    """Checks chains and balances through a server that is ready."""
     return checkups_money.remote(Client(server, find_key(key), timeout_s=_CHAINS_S))
 
 
 def python() -> Finding:
-    """Which Python this is; older ones than the project takes cannot even get here."""
+    """The Python version; unsupported versions cannot even start this command."""
     return Finding("python", "ok", f"{platform.python_version()}, dustrun {dustrun.__version__}")
 
 
 def data_folder(folder: Path) -> Finding:
-    """Whether the server can keep its data, and others cannot read it."""
+    """Whether the server can write its data folder and other users cannot read it."""
     if not folder.exists():
-        return Finding("data folder", "warning", f'"{folder}" is not there', "The first `dustrun serve` makes it.")
+        return Finding("data folder", "warning", f'"{folder}" does not exist', "The first `dustrun serve` creates it.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        mend = f"chown it to the user that runs the server: chown -R USER {folder}"
-        return Finding("data folder", "bad", f'"{folder}" cannot be written', mend)
+        mend = f"Give it to the user that runs the server: chown -R USER {folder}"
+        return Finding("data folder", "bad", f'"{folder}" is not writable', mend)
     if folder.stat().st_mode & 0o022:
         mend = f"chmod go-w {folder}"
-        return Finding("data folder", "bad", f'others can write into "{folder}"', mend)
+        return Finding("data folder", "bad", f'other users can write to "{folder}"', mend)
     if folder.stat().st_mode & 0o044:
-        mend = f"The database holds what workflows saw; to close it: chmod 700 {folder}"
-        return Finding("data folder", "warning", f'others can read "{folder}"', mend)
+        mend = f"The database contains your workflows' data. Protect it: chmod 700 {folder}"
+        return Finding("data folder", "warning", f'other users can read "{folder}"', mend)
     return Finding("data folder", "ok", f'"{folder}"')
 
 
 def owner_key() -> list[Finding]:
-    """Whether only its owner can read the owner's key."""
+    """Whether only the file's owner can read the owner key."""
     path = key_file()
     if not path.exists():
         return []
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
-        mend = f"chmod 600 {path}; if others were on this machine, make a new key and revoke this one."
-        return [Finding("owner key", "bad", f'others can read "{path}" (mode {mode:o})', mend)]
+        mend = f"chmod 600 {path}; if other users had access to this machine, create a new key and revoke this one."
+        return [Finding("owner key", "bad", f'other users can read "{path}" (mode {mode:o})', mend)]
     return [Finding("owner key", "ok", f'"{path}", mode {mode:o}')]
 
 
 def disk_space(folder: Path) -> Finding:
-    """Whether there is room to write."""
+    """Whether the disk has enough free space."""
     free = shutil.disk_usage(folder).free
     says = f"{free / _GIB:.1f} GiB free"
     if free > _GIB:
         return Finding("disk space", "ok", says)
     state: Literal["warning", "bad"] = "bad" if free < _GIB // 10 else "warning"
-    return Finding("disk space", state, says, "Free some; a full disk stops every run. Old runs can be deleted.")
+    return Finding(
+        "disk space",
+        state,
+        says,
+        "Free some space; a full disk stops every run. The setting retention_days deletes old runs.",
+    )
 
 
 def sync_time(folder: Path) -> Finding:
-    """How long the disk takes to keep a write for good: each step of a run waits for that."""
+    """How long the disk takes to sync a write; each step of a run waits for that."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         took = statistics.median(_sync_ms(file.fileno()) for _ in range(_SYNCS))
-    says = f"a write is on disk in {took:.2f} ms"
+    says = f"a write reaches the disk in {took:.2f} ms"
     if took <= _SLOW_SYNC_MS:
         return Finding("disk sync", "ok", says)
-    mend = "Each step waits for this. Put the data folder on a local SSD, not on a network share."
+    mend = "Every step of a run waits for this. Put the data folder on a local SSD, not on a network share."
     return Finding("disk sync", "warning", says, mend)
 
 
@@ -126,12 +131,12 @@ def _sync_ms(descriptor: int) -> float:
 
 
 def outbound(allowed: Iterable[str]) -> list[Finding]:
-    """Whether the exceptions to the outbound guard are narrow."""
+    """Whether the exceptions to the outbound guard are narrow enough."""
     findings = [_wide(entry, network) for entry, network in _networks(allowed)]
     bad = [finding for finding in findings if finding is not None]
     if bad:
         return bad
-    said = ", ".join(allowed) or "no private address is reachable from workflows"
+    said = ", ".join(allowed) or "workflows cannot reach private addresses"
     return [Finding("outbound", "ok", said)]
 
 
@@ -142,28 +147,28 @@ def _networks(allowed: Iterable[str]) -> Iterator[tuple[str, ipaddress.IPv4Netwo
 
 
 def _wide(entry: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Finding | None:
-    mend = "Name hosts, or host:port, in DUSTRUN_OUTBOUND_ALLOW instead."
+    mend = "List hosts, or host:port, in DUSTRUN_OUTBOUND_ALLOW instead."
     if network.version == _METADATA.version and _METADATA in network:
-        says = f"{entry} lets workflows read the cloud's metadata service, which hands out credentials"
+        says = f"{entry} lets workflows read the cloud metadata service, which hands out credentials"
         return Finding("outbound", "bad", says, mend)
     if network.num_addresses >= _WIDE:
-        return Finding("outbound", "warning", f"{entry} opens {network.num_addresses} addresses", mend)
+        return Finding("outbound", "warning", f"{entry} allows {network.num_addresses} addresses", mend)
     return None
 
 
 def reachable(client: Client) -> Finding:
-    """Whether a Dustrun server answers at all."""
+    """Whether a Dustrun server answers."""
     return _asking("server", lambda: client.get("/healthz"), f"{client.server} answers")
 
 
 def ready(client: Client) -> Finding:
-    """Whether it takes work."""
-    return _asking("ready", lambda: client.get("/readyz"), "it takes work")
+    """Whether the server accepts work."""
+    return _asking("ready", lambda: client.get("/readyz"), "the server accepts work")
 
 
 def key_works(client: Client) -> Finding:
-    """Whether the key that commands would use is good."""
-    return _asking("key", lambda: client.get("/v1/workflows", limit=1), "it is accepted")
+    """Whether the server accepts the API key that commands would use."""
+    return _asking("key", lambda: client.get("/v1/workflows", limit=1), "the server accepts it")
 
 
 def _asking(name: str, ask: Callable[[], object], well: str) -> Finding:
@@ -175,15 +180,15 @@ def _asking(name: str, ask: Callable[[], object], well: str) -> Finding:
 
 
 def clock(client: Client) -> Finding:
-    """Whether this machine's clock and the server's agree."""
+    """Whether the clocks of the clocks of this machine and the server agree."""
     response, connection = client.open("GET", "/healthz")
     with contextlib.closing(connection):
         response.read()
     stamp = response.getheader("Date")
     if stamp is None:
-        return Finding("clock", "ok", "the server does not tell its time")
+        return Finding("clock", "ok", "the server does not report its time")
     apart = abs(time.time() - email.utils.parsedate_to_datetime(stamp).timestamp())
     if apart <= 5:
-        return Finding("clock", "ok", "this machine and the server agree")
-    mend = "Turn on time synchronisation (timedatectl set-ntp true); schedules and waits go by the server's clock."
-    return Finding("clock", "warning", f"this machine and the server are {apart:.0f} s apart", mend)
+        return Finding("clock", "ok", "the clocks of this machine and the server agree")
+    mend = "Turn on time synchronisation (timedatectl set-ntp true); schedules and waits use the server's clock."
+    return Finding("clock", "warning", f"the clocks of this machine and the server differ by {apart:.0f} s", mend)

@@ -1,4 +1,4 @@
-"""What `dustrun doctor` looks at on the machine around the store: settings by their names, limits, ports, sandbox."""
+"""`dustrun doctor`: checks of the machine: setting names, limits, ports, sandbox, master key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dustrun.sandbox import Limits, Sandbox
 from dustrun.settings import Settings
 from dustrun.storage.secrets.master_key import MasterKeyFile
 
-# Read by the command line, not by the server.
+# Read by the CLI, not by the server.
 _OF_COMMANDS = frozenset({"DUSTRUN_SERVER", "DUSTRUN_API_KEY"})
 _FEW_FILES = 4096
 _TOO_FEW_FILES = 512
@@ -28,7 +28,7 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 
 
 def unknown_settings(environment: Mapping[str, str]) -> list[Finding]:
-    """Variables that look like settings and are none: a typing error there is silent, the default stays."""
+    """Environment variables that look like settings but are not: such a typo silently leaves the default."""
     known = {f"DUSTRUN_{name.upper()}" for name in Settings.model_fields} | _OF_COMMANDS
     given = sorted(name for name in environment if name.upper().startswith("DUSTRUN_") and name.upper() not in known)
     return [_unknown(name, known) for name in given]
@@ -38,21 +38,21 @@ def _unknown(name: str, known: Iterable[str]) -> Finding:
     near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
     guess = f"Did you mean {near[0]}? " if near else ""
     mend = f"{guess}docs/reference/settings.md lists every setting."
-    return Finding("environment", "warning", f"{name} is set, and there is no such setting", mend)
+    return Finding("environment", "warning", f"{name} is set, but there is no such setting", mend)
 
 
 def open_files() -> Finding:
-    """How many files and connections a process may hold: each stream and each caller takes one."""
+    """Whether the limit on open files is high enough: each stream and each client connection needs one."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    says = f"a process may hold {allowed} files and connections"
+    says = f"a process may open {allowed} files and connections"
     if allowed >= _FEW_FILES or allowed == resource.RLIM_INFINITY:
         return Finding("open files", "ok", says)
-    mend = f"Each stream and caller takes one: raise it where the server starts, ulimit -n {min(65_536, most)}."
+    mend = f"Each stream and client needs one. Raise the limit where the server starts: ulimit -n {min(65_536, most)}."
     return Finding("open files", "bad" if allowed < _TOO_FEW_FILES else "warning", says, mend)
 
 
 def port(settings: Settings) -> Finding:
-    """Whether the server's port is free, or a server of ours has it."""
+    """Whether the server's port is free or in use by a Dustrun server."""
     place = f"{settings.host}:{settings.port}"
     if settings.port == 0:
         return Finding("port", "ok", "any free one")
@@ -63,18 +63,18 @@ def port(settings: Settings) -> Finding:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             return _taken(settings, place, error)
-    return Finding("port", "ok", f"{place} is free; no server runs there")
+    return Finding("port", "ok", f"{place} is free; no server is running there")
 
 
 def _taken(settings: Settings, place: str, error: OSError) -> Finding:
     if answers_as_ours(settings):
-        return Finding("port", "ok", f"a Dustrun server has {place}")
-    mend = "Stop what has it, or choose another port: --port, DUSTRUN_PORT."
-    return Finding("port", "bad", f"{place} cannot be had by a server ({error.strerror})", mend)
+        return Finding("port", "ok", f"a Dustrun server is using {place}")
+    mend = "Stop the program that uses it, or choose another port: --port, DUSTRUN_PORT."
+    return Finding("port", "bad", f"a server cannot listen on {place} ({error.strerror})", mend)
 
 
 def answers_as_ours(settings: Settings) -> bool:
-    """Whether a Dustrun server answers where the settings say, or on this machine where commands look for it."""
+    """Whether a Dustrun server answers at the address in the settings, or at the default address."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     asked = urlsplit(os.environ.get("DUSTRUN_SERVER", ""))
     places = [(host, settings.port)]
@@ -96,17 +96,17 @@ def _answers(host: str, port: int) -> bool:
 
 
 def sandbox(settings: Settings, worker: Callable[[], Sequence[str]] | None = None) -> Finding:
-    """Whether every layer that keeps scripts of users apart is there on this machine."""
+    """Whether this machine supports every isolation layer of the script sandbox."""
     try:
         layers = asyncio.run(_layers(Sandbox(Limits.of(settings), worker)))
     except (DustrunError, OSError) as error:
         mend = "code-transform nodes cannot run; see docs/guides/code-transform.md."
-        return Finding("sandbox", "bad", f"no process for scripts can be started: {error}", mend)
+        return Finding("sandbox", "bad", f"the sandbox process cannot be started: {error}", mend)
     missing = [f"{name} ({why})" for name, why in sorted(layers.items()) if why != "active"]
     if not missing:
         return Finding("sandbox", "ok", f"{len(layers)} layers: {', '.join(sorted(layers))}")
-    mend = "Scripts still run, with fewer walls around them; let only people you trust write them."
-    return Finding("sandbox", "warning", f"not there: {', '.join(missing)}", mend)
+    mend = "Scripts still run, with weaker isolation; let only people you trust write them."
+    return Finding("sandbox", "warning", f"missing: {', '.join(missing)}", mend)
 
 
 async def _layers(box: Sandbox) -> Mapping[str, str]:
@@ -117,7 +117,7 @@ async def _layers(box: Sandbox) -> Mapping[str, str]:
 
 
 def master_key_place(settings: Settings) -> list[Finding]:
-    """Whether the master key lies apart from the data, whose backups it must not be in, and only its owner reads it."""
+    """Whether the master key is outside the data folder and readable only by its owner."""
     file = MasterKeyFile(settings.master_key_file)
     if not file.path.exists():
         return []
@@ -126,8 +126,8 @@ def master_key_place(settings: Settings) -> list[Finding]:
     except DustrunError as error:
         return [Finding("master key", "bad", error.message, "No secret can be used until then.")]
     if _is_inside(file.path, settings.data_dir):
-        mend = "Move it elsewhere and set DUSTRUN_MASTER_KEY_FILE: who copies the data would copy its key."
-        return [Finding("master key", "warning", f'"{file.path}" lies inside the data folder', mend)]
+        mend = "Move it elsewhere and set DUSTRUN_MASTER_KEY_FILE; a copy of the data would include its key."
+        return [Finding("master key", "warning", f'"{file.path}" is inside the data folder', mend)]
     return [Finding("master key", "ok", f'"{file.path}"')]
 
 

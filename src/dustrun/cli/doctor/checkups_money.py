@@ -1,4 +1,4 @@
-"""What `dustrun doctor` looks at where money is: chains and wallets of published workflows, and the outbox."""
+"""`dustrun doctor`: checks of chains and wallets of published workflows, and of the outbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dustrun.storage.money.wallets import find_policy
 
 _MINUTE_MS = 60_000
 _LATE = 10
-"""So many times `transaction_stuck_s` after it was signed, bidding higher has not helped a transaction."""
+"""A transaction is late after this many times `transaction_stuck_s`: raising its fee has not helped."""
 _MOST_NAMED = 5
 
 _LIVE = Statement(
@@ -57,13 +57,13 @@ _WALLETS = Statement(
 
 
 def local(settings: Settings, database: Database) -> list[Finding]:
-    """Everything that store and settings tell."""
+    """Runs every check that needs only the store and the settings."""
     used = _spends_of_live(database)
     return [*chains(settings, used), *policies(database, used), outbox(settings, database)]
 
 
 def _spends_of_live(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Every node of a published workflow: its organisation, the workflow's name and id, the node."""
+    """Every node of the published workflows: organisation, workflow name and id, node."""
     found = database.read_now(lambda tx: tx.all(_LIVE))
     return [
         (org_id, name, workflow_id, node)
@@ -73,17 +73,17 @@ def _spends_of_live(database: Database) -> list[tuple[str, str, str, dict[str, A
 
 
 def _chain_of(node: dict[str, Any]) -> int | None:
-    """The chain that a node names, when it is no expression."""
+    """The chain id that a node names; None if it is an expression."""
     said = (node.get("payload") or {}).get("chainId")
     return int(said) if isinstance(said, int) or (isinstance(said, str) and said.isdecimal()) else None
 
 
 def chains(settings: Settings, used: list[tuple[str, str, str, dict[str, Any]]]) -> list[Finding]:
-    """Whether the files of chains are good, and every chain that a published workflow names has an endpoint."""
+    """Whether the chain files are valid and every chain of a published workflow has an endpoint."""
     try:
         networks = load_networks(settings.networks_dir, settings.chain_endpoints)
     except NetworkFileError as error:
-        return [Finding("chains", "bad", f"{error}", "The server does not start with it.")]
+        return [Finding("chains", "bad", f"{error}", "Fix the file; the server cannot start with it.")]
     served = {chain_id for chain_id, network in networks.items() if network.endpoints}
     missing: dict[int, set[str]] = {}
     for _, name, workflow_id, node in used:
@@ -91,18 +91,20 @@ def chains(settings: Settings, used: list[tuple[str, str, str, dict[str, Any]]])
         if chain_id is not None and chain_id not in served:
             missing.setdefault(chain_id, set()).add(f'"{name}" ({workflow_id})')
     if not missing:
-        return [Finding("chains", "ok", f"{len(served)} have endpoints; no published workflow needs another")]
+        return [Finding("chains", "ok", f"{len(served)} have endpoints; published workflows need no others")]
     return [_not_served(chain_id, networks.get(chain_id), names) for chain_id, names in sorted(missing.items())]
 
 
 def _not_served(chain_id: int, network: Any, names: set[str]) -> Finding:
-    says = f"{_some(names)} needs chain {chain_id}" + (f" ({network.name})" if network else ", which no file describes")
+    says = f"{_some(names)} needs chain {chain_id}" + (
+        f" ({network.name})" if network else ", which no chain file describes"
+    )
     mend = f'Set DUSTRUN_CHAIN_ENDPOINTS=\'{{"{chain_id}": ["https://…"]}}\'; see docs/guides/chains.md.'
-    return Finding("chains", "bad", f"{says}, and no endpoint of it is configured", mend)
+    return Finding("chains", "bad", f"{says}, but no endpoint is configured for it", mend)
 
 
 def policies(database: Database, used: list[tuple[str, str, str, dict[str, Any]]]) -> Iterator[Finding]:
-    """Whether the wallets that published workflows name are there, can sign, and may spend something."""
+    """Whether the wallets of published workflows exist, can sign, and have a policy that allows something."""
     found = database.read_now(lambda tx: tx.all(_WALLETS))
     known = {(str(row[1]), str(row[0])): row for row in found}
     named = {
@@ -115,18 +117,23 @@ def policies(database: Database, used: list[tuple[str, str, str, dict[str, Any]]
         row = known.get((org_id, wallet_id))
         if row is None:
             well = False
-            mend = "Name another wallet in the workflow, and publish it."
-            yield Finding("wallets", "bad", f'{workflow} spends from "{wallet_id}", which is not there', mend)
+            mend = "Use another wallet in the workflow and publish it."
+            yield Finding(
+                "wallets", "bad", f'{workflow} spends from "{wallet_id}", which does not exist or is archived', mend
+            )
         elif row[3] == "watch":
             well = False
-            mend = "A watched wallet has no key here. Import it, or name another one."
-            yield Finding("wallets", "bad", f'{workflow} spends from "{row[2]}", which is only watched', mend)
+            mend = "A watch-only wallet has no key here. Import the key, or use another wallet."
+            yield Finding("wallets", "bad", f'{workflow} spends from "{row[2]}", which is watch-only', mend)
         elif _denies_all(database, wallet_id):
             well = False
-            mend = f"Every spend is denied: dustrun wallet policy {wallet_id}, or PUT /v1/wallets/{wallet_id}/policy."
+            mend = (
+                f"Every spend is denied. Set a policy: dustrun wallet policy {wallet_id}, "
+                f"or PUT /v1/wallets/{wallet_id}/policy."
+            )
             yield Finding("wallets", "warning", f'{workflow} spends from "{row[2]}", whose policy is empty', mend)
     if well:
-        yield Finding("wallets", "ok", f"{len(found)}; those of published workflows are there and may spend something")
+        yield Finding("wallets", "ok", f"{len(found)}; those of published workflows can sign and may spend")
 
 
 def _denies_all(database: Database, wallet_id: str) -> bool:
@@ -135,19 +142,19 @@ def _denies_all(database: Database, wallet_id: str) -> bool:
 
 
 def outbox(settings: Settings, database: Database) -> Finding:
-    """Whether transactions are on their way without coming to an end."""
+    """Whether transactions are stuck or displaced."""
     displaced = [str(row[0]) for row in database.read_now(lambda tx: tx.all(_DISPLACED))]
     if displaced:
-        says = f"{len(displaced)} displaced: something else used their nonce, so they were not paid by us"
-        mend = f"Look at them and at the chain before anything is sent again: dustrun tx show {displaced[0]}"
+        says = f"{len(displaced)} displaced: another transaction used their nonce, so these were never mined"
+        mend = f"Check them and the chain before you send anything again: dustrun tx show {displaced[0]}"
         return Finding("outbox", "bad", says, mend)
     before = clock.now_ms() - max(int(_LATE * settings.transaction_stuck_s * 1000), _MINUTE_MS)
     waiting = database.read_now(lambda tx: tx.all(_OPEN))
     late = [row for row in waiting if int(row[3] or row[2]) < before]
     if not late:
-        return Finding("outbox", "ok", f"{len(waiting)} on their way, none late")
-    says = f"{len(late)} wait since {clock.to_rfc3339(int(late[0][3] or late[0][2]))} or later"
-    mend = f"Each says what it waits for: dustrun tx show {late[0][0]}"
+        return Finding("outbox", "ok", f"{len(waiting)} pending, none late")
+    says = f"{len(late)} pending for too long, the oldest since {clock.to_rfc3339(int(late[0][3] or late[0][2]))}"
+    mend = f"See what it is waiting for: dustrun tx show {late[0][0]}"
     return Finding("outbox", "warning", says, mend)
 
 
@@ -158,15 +165,15 @@ def _some(names: set[str]) -> str:
 
 
 def remote(client: Client) -> list[Finding]:
-    """What the server tells of its chains' endpoints, and of the wallets' coins."""
+    """Checks endpoints and balances through the server."""
     try:
         return [*endpoints(client), *funds(client)]
     except CliError as error:
-        return [Finding("chains", "warning", f"they cannot be looked at: {error.message}", error.hint)]
+        return [Finding("chains", "warning", f"the check failed: {error.message}", error.hint)]
 
 
 def endpoints(client: Client) -> Iterator[Finding]:
-    """Whether each endpoint answers, and is of its chain."""
+    """Whether each endpoint answers and serves the right chain."""
     for chain in client.get("/v1/chains"):
         if chain["isServed"]:
             yield from _endpoints_of(client.get(f"/v1/chains/{chain['chainId']}/status"), is_local=chain["isLocal"])
@@ -174,7 +181,7 @@ def endpoints(client: Client) -> Iterator[Finding]:
 
 def _endpoints_of(status: dict[str, Any], *, is_local: bool) -> Iterator[Finding]:
     name = f"chain {status['chainId']}"
-    mend = f"dustrun chain check {status['chainId']}; then mend DUSTRUN_CHAIN_ENDPOINTS."
+    mend = f"Run dustrun chain check {status['chainId']}, then fix DUSTRUN_CHAIN_ENDPOINTS."
     if is_local and all(one["chainId"] is None for one in status["endpoints"]):
         yield Finding(name, "ok", f"{status['name']}, not running")
     elif status["problem"] is not None:
@@ -186,7 +193,7 @@ def _endpoints_of(status: dict[str, Any], *, is_local: bool) -> Iterator[Finding
 
 
 def funds(client: Client) -> Iterator[Finding]:
-    """Whether wallets have what one run of each published workflow takes, gas included."""
+    """Whether wallets hold enough for one run of each published workflow, gas included."""
     short = 0
     for workflow in client.get("/v1/workflows", status="active", limit=100)["items"]:
         version = workflow["liveVersion"]
@@ -198,9 +205,9 @@ def funds(client: Client) -> Iterator[Finding]:
         for lacking in sorted({_lack(need["balance"]) for need in needs["requirements"] if _is_short(need)}):
             short += 1
             says = f'"{workflow["name"]}" would run out: {lacking}'
-            yield Finding("funds", "warning", says, "Send the wallet what it lacks, or pause the workflow.")
+            yield Finding("funds", "warning", says, "Fund the wallet, or pause the workflow.")
     if not short:
-        yield Finding("funds", "ok", "no published workflow lacks what is known of one run")
+        yield Finding("funds", "ok", "wallets hold the known cost of one run of each published workflow")
 
 
 def _is_short(need: dict[str, Any]) -> bool:

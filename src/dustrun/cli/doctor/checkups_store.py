@@ -1,4 +1,4 @@
-"""What `dustrun doctor` looks at in the store itself, past any server; a store is never made or changed by it."""
+"""`dustrun doctor`: checks of the store, opened directly; they never create or change a store."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _OPEN = Statement(sa.select(sa.func.count()).where(_IS_OPEN))
 
 
 def store(settings: Settings) -> list[Finding]:
-    """Everything about the store that the settings name."""
+    """Runs every check of the configured store."""
     url = settings.store_url()
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        return [Finding("store", "ok", f'"{parsed.database}" is not there; the first `dustrun serve` makes it')]
+        return [Finding("store", "ok", f'"{parsed.database}" does not exist; the first `dustrun serve` creates it')]
     try:
         database = Database(url)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
-        return [Finding("store", "bad", f"the database URL cannot be used: {error}", "Check DUSTRUN_DATABASE_URL.")]
+        return [Finding("store", "bad", f"the database URL is not usable: {error}", "Check DUSTRUN_DATABASE_URL.")]
     try:
         return _look(settings, database)
     finally:
@@ -77,28 +77,28 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
 
 
 def schema(database: Database) -> Finding:
-    """Whether the store can be reached, and is of this version."""
+    """Whether the store is reachable and has this version's schema."""
     try:
         revision = migrate.revision_of(database)
     except DustrunError as error:
-        mend = "Is the database up, and are host, name and password in DUSTRUN_DATABASE_URL right?"
+        mend = "Check that the database is running and that DUSTRUN_DATABASE_URL has the right host, name and password."
         return Finding("store", "bad", error.message, mend if not database.is_sqlite else "Restore a backup.")
     if revision is None:
-        return Finding("store", "ok", "empty; the first `dustrun serve` fills it")
+        return Finding("store", "ok", "empty; the first `dustrun serve` creates the tables")
     if revision > migrate.head():
-        mend = "Start the newer version again, or restore a backup that was made before it ran."
+        mend = "Go back to the newer version, or restore a backup from before it ran."
         says = f'the schema is "{revision}", newer than "{migrate.head()}" of this version'
         return Finding("store", "bad", says, mend)
     if revision < migrate.head():
-        mend = "The next start brings it up to date, which cannot be undone: dustrun backup first."
+        mend = "The next start upgrades it, which cannot be undone. Run dustrun backup first."
         return Finding("store", "warning", f'the schema is "{revision}", this version has "{migrate.head()}"', mend)
     return Finding("store", "ok", f'schema "{revision}"')
 
 
 def whole(path: Path) -> Finding:
-    """Whether a SQLite file is sound; a large one is not read whole."""
+    """Whether a SQLite file is intact; large files are skipped."""
     if path.stat().st_size > _CHECK_UP_TO:
-        return Finding("database file", "ok", f"{path.stat().st_size // _MIB} MiB, too large to be read whole here")
+        return Finding("database file", "ok", f"{path.stat().st_size // _MIB} MiB, too large to check here")
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
@@ -111,36 +111,36 @@ def whole(path: Path) -> Finding:
 
 
 def write_ahead_log(path: Path) -> Finding:
-    """Whether SQLite's log of writes gets back into the database: a reader that never ends keeps it growing."""
+    """Whether SQLite's write-ahead log is checkpointed; a reader that never ends makes it grow."""
     log = path.with_name(path.name + "-wal")
     size = log.stat().st_size if log.exists() else 0
     says = f"{size / _MIB:.1f} MiB"
     if size <= _LARGE_WAL:
         return Finding("write-ahead log", "ok", says)
-    mend = "Some program keeps the database open for reading (a copy, a browser of databases): end it."
-    return Finding("write-ahead log", "warning", f"{says}: it does not get back into the database", mend)
+    mend = "Another program keeps the database open for reading (a copy, a database browser): stop it."
+    return Finding("write-ahead log", "warning", f"{says}: it cannot be checkpointed", mend)
 
 
 def safety(settings: Settings) -> list[Finding]:
-    """Whether a power cut can take something away that callers were told is kept."""
+    """Whether a power cut can lose commits that callers were told are durable."""
     if settings.sqlite_synchronous == "FULL":
         return []
-    mend = "Unset DUSTRUN_SQLITE_SYNCHRONOUS, unless you can bear that."
-    says = "NORMAL: the last moment can be lost when the power fails, though callers were told that it is kept"
+    mend = "Unset DUSTRUN_SQLITE_SYNCHRONOUS, unless you accept that risk."
+    says = "NORMAL: a power cut can lose the most recent commits, although callers were told they are durable"
     return [Finding("durability", "warning", says, mend)]
 
 
 def postgresql(database: Database) -> list[Finding]:
-    """The same for PostgreSQL."""
+    """Whether PostgreSQL syncs its commits to disk."""
     shown = database.read_now(lambda tx: tx.one(Statement(sa.text("SELECT current_setting('fsync')"))))
     if shown is not None and shown[0] == "on":
-        return [Finding("durability", "ok", "PostgreSQL keeps what it commits")]
-    mend = "Set fsync = on in postgresql.conf: without it a power cut can damage the whole database."
+        return [Finding("durability", "ok", "PostgreSQL commits are durable")]
+    mend = "Set fsync = on in postgresql.conf; without it a power cut can corrupt the whole database."
     return [Finding("durability", "bad", "PostgreSQL runs with fsync = off", mend)]
 
 
 def clock_of(database: Database) -> Finding:
-    """Whether this machine's clock and the database's agree."""
+    """Whether the clocks of this machine and the database agree."""
     before = clock.now_ms()
     row = database.read_now(
         lambda tx: tx.one(Statement(sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")))
@@ -148,21 +148,21 @@ def clock_of(database: Database) -> Finding:
     assert row is not None
     apart = abs(int(row[0]) - (before + clock.now_ms()) // 2)
     if apart <= _SKEW_MS:
-        return Finding("database clock", "ok", "it agrees with this machine's")
+        return Finding("database clock", "ok", "agrees with this machine's clock")
     mend = "Turn on time synchronisation on both machines (timedatectl set-ntp true)."
-    return Finding("database clock", "warning", f"it is {apart / 1000:.0f} s apart from this machine's", mend)
+    return Finding("database clock", "warning", f"differs from this machine's clock by {apart / 1000:.0f} s", mend)
 
 
 def lock(settings: Settings, database: Database) -> Finding:
-    """Who holds the store, and whether that is a server that answers."""
+    """Which process holds the store's lock, and whether it is a server that answers."""
     holder = _file_holder(file_of(database, settings.data_dir)) if database.is_sqlite else _session(database)
     if holder is None:
         return Finding("lock", "ok", "no server holds the store")
     if answers_as_ours(settings):
         return Finding("lock", "ok", f"held by the server ({holder})")
     mend = (
-        "A server that stops or hangs, or one at another address: look at it, and end it if it hangs. The lock goes "
-        "with its process; the file itself means nothing."
+        "The server is stopping, hangs, or listens at another address. Check the process and stop it if it hangs; "
+        "the lock ends with the process. Do not delete the lock file."
     )
     says = f"{holder} holds the store, and no server answers at {settings.host}:{settings.port}"
     return Finding("lock", "warning", says, mend)
@@ -183,7 +183,7 @@ def _file_holder(path: Path) -> str | None:
 
 
 def _process_of(inode: int) -> str:
-    """The process that holds a lock on a file, as Linux tells it."""
+    """The process that holds a lock on a file, according to Linux; None elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():
             parts = line.split()
@@ -199,20 +199,20 @@ def _session(database: Database) -> str | None:
         " AND a.application_name LIKE 'dustrun%' LIMIT 1"
     )
     row = database.read_now(lambda tx: tx.one(Statement(sa.text(query))))
-    return f"the database's session {row[0]}" if row else None
+    return f"database session {row[0]}" if row else None
 
 
 def secrets(settings: Settings, database: Database) -> Finding:
-    """Whether the master key opens what the store has sealed."""
+    """Whether the master key decrypts the store's secrets."""
     try:
         Vault(settings.master_key_file).unlock(database)
     except DustrunError as error:
         return Finding("secrets", "bad", error.message, "Without it connectors and wallets cannot be used.")
-    return Finding("secrets", "ok", "the master key opens what is sealed, or nothing is")
+    return Finding("secrets", "ok", "the master key decrypts all secrets, or there are none")
 
 
 def late_runs(settings: Settings, database: Database) -> list[Finding]:
-    """Runs whose time has come and that nobody takes up."""
+    """Waiting runs that are due but that no server continues."""
     now = clock.now_ms()
 
     def query(tx: Tx) -> tuple[Any, Any]:
@@ -222,26 +222,26 @@ def late_runs(settings: Settings, database: Database) -> list[Finding]:
     running = answers_as_ours(settings)
     if late[0]:
         since = clock.to_rfc3339(int(late[1]))
-        says = f"{late[0]} waiting runs should have gone on, the first at {since}"
-        mend = "No server runs: start one." if not running else "Look at the server's log, then restart it."
+        says = f"{late[0]} waiting runs are overdue, the first since {since}"
+        mend = "No server is running: start one." if not running else "Check the server's log, then restart it."
         return [Finding("waiting runs", "bad" if running else "warning", says, mend)]
     if unfinished[0] and not running:
-        says = f"{unfinished[0]} runs are unfinished, and no server runs"
-        return [Finding("waiting runs", "warning", says, "They go on when one starts.")]
-    return [Finding("waiting runs", "ok", f"{unfinished[0]} unfinished, none late")]
+        says = f"{unfinished[0]} runs are unfinished, and no server is running"
+        return [Finding("waiting runs", "warning", says, "They continue when a server starts.")]
+    return [Finding("waiting runs", "ok", f"{unfinished[0]} unfinished, none overdue")]
 
 
 def restored(database: Database) -> list[Finding]:
-    """Whether the store came out of a backup or is a copy, so that what happened since is missing."""
+    """Whether the store was restored from a backup or copied, so that later changes are missing."""
     here = copy_detection.find(database)
     before = database.read_now(copy_detection.recorded)
     if before is not None and not before.is_same(here):
-        says = "it lies elsewhere than where it was last served: it is a copy, or it was moved"
+        says = "it is not where it was last served: it was copied or moved"
         mend = (
-            "If it was moved, and no server will ever run on what it was moved from, say dustrun moved before the next "
-            "start. Else start it: what its open runs would spend waits for a person."
+            "If it was moved, and no server will ever run on the original, run dustrun moved before the next start. "
+            "Otherwise start the server: its open runs do not spend until a person releases them."
         )
-        return [Finding("place of the store", "warning", says, mend)]
+        return [Finding("store location", "warning", says, mend)]
     facts: list[Callable[[Tx], str | None]] = [
         lambda tx: store_facts.find(tx, store_facts.RESTORED_AT),
         lambda tx: store_facts.find(tx, store_facts.RESTORED_FROM),
@@ -250,15 +250,15 @@ def restored(database: Database) -> list[Finding]:
     if at is None:
         return []
     when = clock.to_rfc3339(int(at))
-    says = f"found to be a copy at {when}" if taken is None else f"restored at {when}, from {_moment(taken)}"
+    says = f"detected as a copy at {when}" if taken is None else f"restored at {when}, from {_moment(taken)}"
     if clock.now_ms() - int(at) > _RESTORED_LONG_AGO_MS:
         return [Finding("backup", "ok", says)]
     mend = (
-        "Stop the server that it comes from for good; runs that were open spend when you release their wallets "
-        "(dustrun tx release). Check what else was sent since."
+        "Stop the server that it comes from for good. Open runs spend only after you release their wallets (dustrun "
+        "tx release). Check what else was sent since."
     )
     if taken is None:
-        mend += " If it was moved and not copied, stop its server and say dustrun moved."
+        mend += " If it was moved, not copied, stop its server and run dustrun moved."
     return [Finding("backup", "warning", says, mend)]
 
 

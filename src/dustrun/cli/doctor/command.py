@@ -1,4 +1,4 @@
-"""`dustrun doctor`: looks at everything that commonly goes wrong, and says how to mend it."""
+"""`dustrun doctor`: checks what commonly goes wrong and says how to fix it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "bad": ("✗", "re
 
 
 def doctor(
-    offline: Annotated[bool, typer.Option("--offline", help="Look at this machine only, at no server.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Check only this machine, without asking a server.")
+    ] = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
-    """Check the installation and the server; status 1 when something is bad."""
+    """Check the installation and the server; exit status 1 if a check fails."""
     from dustrun.cli.doctor import checkups  # slow import
 
     findings = checkups.local()

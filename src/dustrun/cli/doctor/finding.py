@@ -1,4 +1,4 @@
-"""What one check of `dustrun doctor` found."""
+"""The result of one check of `dustrun doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "warning", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, how it is, and how to mend it when it is not well."""
+    """What was checked, the result, and how to fix it if something is wrong."""
 
     name: str
     state: State

@@ -1,1 +1,1 @@
-"""The HTTP client of the command line, and what turns its answers into errors."""
+"""The CLI's HTTP client: requests, streams, and how failures are reported."""

@@ -1,4 +1,4 @@
-"""A small HTTP client for one Dustrun server: the envelope taken off, failures as `CliError`, numbers exact."""
+"""A small HTTP client for one Dustrun server: unwraps `data`, raises `CliError`, keeps numbers exact."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _TIMEOUT_S = 60.0
 
 
 class Unreachable(CliError):
-    """No answer; whether the request arrived is not known."""
+    """The server did not answer; the request may or may not have arrived."""
 
     def __init__(self, server: str, cause: Exception) -> None:
         super().__init__(
             f"No answer from {server}: {cause or type(cause).__name__}.",
             exit=Exit.SERVER,
-            hint="Is it running? `dustrun serve` starts one, `dustrun doctor` looks closer; --server or DUSTRUN_SERVER "
-            "says where it is.",
+            hint="Is the server running? `dustrun serve` starts one and `dustrun doctor` runs checks; --server or "
+            "DUSTRUN_SERVER sets its address.",
         )
 
 
 def key_file() -> Path:
-    """Where the first start of a server on this machine writes the owner's key."""
+    """The path to which the server writes the owner key at its first start."""
     return Path(os.environ.get("DUSTRUN_DATA_DIR", "data")) / "owner.key"
 
 
 def find_key(given: str | None) -> str | None:
-    """The key that was given, else the owner's when this user can read it."""
+    """The given key, else the owner key if this user can read it."""
     if given:
         return given.strip()
     try:
@@ -44,37 +44,39 @@ def find_key(given: str | None) -> str | None:
 
 
 def segment(text: str) -> str:
-    """A text as one segment of a path."""
+    """Percent-encodes a text as one path segment."""
     return quote(text, safe="")
 
 
 class Client:
-    """One server and one key. Each call has a connection of its own."""
+    """Calls one server with one API key; every call opens its own connection."""
 
     def __init__(self, server: str, key: str | None, timeout_s: float = _TIMEOUT_S) -> None:
         parts = urlsplit(server if "://" in server else f"http://{server}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CliError(f'"{server}" is not the address of a server.', hint=f"An address is like {DEFAULT_SERVER}.")
+            raise CliError(f'"{server}" is not a server address.', hint=f"Write it like {DEFAULT_SERVER}.")
         self.server = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
         self._parts = parts
         self._key = key
         self._timeout_s = timeout_s
 
     def get(self, path: str, **query: Any) -> Any:
-        """The `data` of a GET; parameters that are None are left out."""
+        """Sends a GET and returns `data`; omits parameters that are None."""
         given = [(name, str(value)) for name, value in query.items() if value is not None]
         return self.call("GET", f"{path}?{urlencode(given)}" if given else path)
 
     def post(self, path: str, body: Any = None) -> Any:
-        """The `data` of a POST."""
+        """Sends a POST and returns `data`."""
         return self.call("POST", path, body)
 
     def put(self, path: str, body: Any) -> Any:
-        """The `data` of a PUT."""
+        """Sends a PUT and returns `data`."""
         return self.call("PUT", path, body)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One exchange; raises `CliError` for a failure and `Unreachable` without an answer."""
+        """Sends a request and returns the response; raises `CliError` for a failure, `Unreachable` without a
+        response.
+        """
         response, connection = self.open(method, path, body)
         try:
             text = response.read()
@@ -87,7 +89,7 @@ class Client:
     def open(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
-        """Sends a request and returns when the head of the answer is there. The caller closes the connection."""
+        """Sends a request and returns once the response headers arrive. The caller closes the connection."""
         connection = self._connection()
         sent = {"Accept": "application/json", "User-Agent": "dustrun-cli", **(headers or {})}
         if self._key:
@@ -104,7 +106,7 @@ class Client:
             raise Unreachable(self.server, error) from error
 
     def raise_failure(self, response: http.client.HTTPResponse) -> None:
-        """Reads an answer that is a failure, and raises it."""
+        """Reads a failure response and raises it as `CliError`."""
         self._unwrap(response, response.read())
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -120,7 +122,7 @@ class Client:
         except exact_json.JsonError:
             envelope = None
         if not isinstance(envelope, dict) or "code" not in envelope:
-            message = f"{self.server} answered {response.status} with something that is not Dustrun's."
+            message = f"{self.server} answered {response.status}, but not like a Dustrun server."
             raise CliError(message, exit=Exit.SERVER, hint="Is --server the address of a Dustrun server?")
         if response.status < 300:
             return envelope.get("data")

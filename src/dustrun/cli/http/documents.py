@@ -1,4 +1,4 @@
-"""Workflow files: a bare definition, or one with a name, a description and an example payload around it."""
+"""Workflow files: a bare definition, or a document with a name, description and example payload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dustrun.core.values.exact_json import JsonError
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a workflow file holds; `payload` is an example of what its trigger gets."""
+    """The content of a workflow file; `payload` is an example for its trigger."""
 
     name: str
     description: str
@@ -22,12 +22,12 @@ class Document:
 
 
 def is_file(word: str) -> bool:
-    """Whether a word on the command line names a workflow file rather than a workflow."""
+    """Whether a command-line argument names a workflow file rather than a workflow."""
     return word.endswith((".json", ".yaml", ".yml"))
 
 
 def read_document(path: Path) -> Document:
-    """A `.json` or `.yaml` file of either form: `{"nodes": …}`, or one with name, payload and so on around it."""
+    """Reads a `.json` or `.yaml` file of either form: `{"nodes": …}`, or a document with name, payload and so on."""
     found = _parse(path)
     if isinstance(found, dict) and "definition" in found:
         return Document(
@@ -44,10 +44,10 @@ def read_document(path: Path) -> Document:
 def _parse(path: Path) -> Any:
     if path.suffix not in (".yaml", ".yml"):
         return parse_json(f'"{path}"', read_file(path))
-    # slow import: YAML, for those who use it
+    # slow import: only YAML files need it
     from dustrun.core.values import exact_yaml
 
     try:
         return exact_yaml.loads(read_file(path))
     except JsonError as error:
-        raise CliError(f'"{path}" is not YAML that is read here: {error}.') from None
+        raise CliError(f'Cannot parse "{path}" as YAML: {error}.') from None

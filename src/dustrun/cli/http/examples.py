@@ -1,4 +1,4 @@
-"""Examples for the help of each command. Tests read each of them as the command line would."""
+"""Examples for each command's help. Tests parse every one of them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ OF: dict[str, tuple[str, ...]] = {
 
 
 def put(app: typer.Typer, words: str = "") -> None:
-    """Gives each command its examples, and its text in lines that the terminal breaks."""
+    """Adds the examples to each command's help and joins its docstring's lines, so that the terminal wraps them."""
     if not words:
         app.info.epilog = _told("")
     for command in app.registered_commands:

@@ -1,4 +1,4 @@
-"""How a command ends: the exit status, and an error with what to do about it."""
+"""Exit statuses, and errors with a hint on what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dustrun.errors import Code
 
 
 class Exit(enum.IntEnum):
-    """Exit statuses; the page `docs/reference/cli.md` lists them from here."""
+    """Exit statuses; `docs/reference/cli.md` is generated from here."""
 
     meaning: str
 
@@ -20,14 +20,14 @@ class Exit(enum.IntEnum):
         member.meaning = meaning
         return member
 
-    SUCCESS = 0, "It worked; a run ended in `success`."
+    SUCCESS = 0, "Success; a run ended in `success`."
     FAILURE = 1, "A run ended in `failure`, or a check failed."
-    USAGE = 2, "The command or its input was not right; the server refused it (4xx)."
+    USAGE = 2, "The command or its input was wrong; the server refused it (4xx)."
     PARTIAL = 3, "A run ended in `partial`."
     CANCELLED = 4, "A run ended in `cancelled`."
-    WAITING = 5, "With `--detach-on-wait`: the run waits for a time, a person, or an uncertain node."
-    SERVER = 6, "The server was not reachable, or failed (5xx)."
-    INTERRUPTED = 130, "You pressed Ctrl-C; a run goes on without you."
+    WAITING = 5, "With `--detach-on-wait`: the run is waiting for a time, a person, or an uncertain node."
+    SERVER = 6, "The server was unreachable or failed (5xx)."
+    INTERRUPTED = 130, "You pressed Ctrl-C; a run continues on the server."
 
 
 OF_RUN_STATUS = {
@@ -38,24 +38,24 @@ OF_RUN_STATUS = {
 }
 
 _HINTS = {
-    Code.KEY_INVALID: "Give a key with --key or DUSTRUN_API_KEY. The first start wrote one to owner.key in the data "
-    "folder; DUSTRUN_DATA_DIR says which folder, ./data without it.",
-    Code.PERMISSION_MISSING: "Use a key with that permission, or give this one more with the owner's key.",
+    Code.KEY_INVALID: "Give a key with --key or DUSTRUN_API_KEY. The server's first start wrote one to "
+    "owner.key in the data folder: DUSTRUN_DATA_DIR, by default ./data.",
+    Code.PERMISSION_MISSING: "Use a key with that permission, or create one with the owner key.",
     Code.WORKFLOW_UNKNOWN: "`dustrun workflow list` shows the workflows that this key sees.",
     Code.WALLET_UNKNOWN: "`dustrun wallet list` shows the wallets that this key sees.",
     Code.RUN_UNKNOWN: "`dustrun runs list` shows the runs that this key sees.",
     Code.VERSION_UNKNOWN: "`dustrun workflow get ID` shows the draft's and the live version.",
-    Code.DEFINITION_INVALID: "Mend what is listed; `dustrun workflow validate FILE` checks without saving.",
-    Code.RUN_ID_USED: "Leave --run-id out, or watch that run: `dustrun runs watch RUN`.",
+    Code.DEFINITION_INVALID: "Fix the listed problems; `dustrun workflow validate FILE` checks without saving.",
+    Code.RUN_ID_USED: "Omit --run-id, or watch that run: `dustrun runs watch RUN`.",
     Code.RATE_LIMITED: "Wait a moment, or raise DUSTRUN_RATE_LIMIT_PER_SECOND on the server.",
     Code.UNAVAILABLE: "Nothing was started. Try again in a moment.",
-    Code.OUTCOME_UNKNOWN: "Look the run up with `dustrun runs get RUN` before sending again.",
-    Code.INTERNAL: "This is a defect of the server: its log has the traceback under the request id.",
+    Code.OUTCOME_UNKNOWN: "Check whether the run exists with `dustrun runs get RUN` before trying again.",
+    Code.INTERNAL: "This is a bug in the server; its log has the traceback under the request id.",
 }
 
 
 class CliError(Exception):
-    """What the user reads when a command cannot do its work."""
+    """A failed command's error as the user sees it: message, code, details, hint and exit status."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class CliError(Exception):
         self.request_id = request_id
 
     def as_json(self) -> dict[str, Any]:
-        """The error as one object, for programs."""
+        """The error as a JSON object, for programs."""
         found = {
             "code": self.code,
             "message": self.message,
@@ -88,7 +88,7 @@ class CliError(Exception):
         return {name: value for name, value in found.items() if value not in (None, [])}
 
     def as_text(self) -> str:
-        """The error as lines, for people."""
+        """The error as lines of text, for people."""
         lines = [f"Error{f' {self.code}' if self.code else ''}: {self.message}"]
         lines += [_detail_line(detail) for detail in self.details]
         if self.hint:
@@ -106,5 +106,5 @@ def _detail_line(detail: dict[str, Any]) -> str:
 
 
 def hint_for(code: int) -> str | None:
-    """What to do about a failure of the server."""
+    """A hint on what to do about an error code of the server."""
     return next((hint for known, hint in _HINTS.items() if known == code), None)

@@ -1,4 +1,4 @@
-"""Finds a workflow or a wallet by what the user calls it: its id, its name, or the beginning of a name."""
+"""Resolves what the user typed to a workflow or wallet id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE = 100
 
 
 def workflow_id(client: Client, word: str) -> str:
-    """The id of the workflow that `word` names; an id is taken as it is."""
+    """The id of the workflow named `word`; an id is returned unchanged."""
     if _ID.fullmatch(word):
         return word
     found = client.get("/v1/workflows", q=word, limit=_PAGE)["items"]
@@ -25,12 +25,12 @@ def workflow_id(client: Client, word: str) -> str:
     if len(candidates) == 1:
         return str(candidates[0]["id"])
     if candidates:
-        raise CliError(f'"{word}" names {len(candidates)} workflows; give an id:', details=_listed(candidates))
+        raise CliError(f'"{word}" names {len(candidates)} workflows; use an id:', details=_listed(candidates))
     raise CliError(f'There is no workflow "{word}".', hint=_near(client, word))
 
 
 def meant(word: str, names: Iterable[str]) -> str | None:
-    """A question about the names that are near to a word."""
+    """A "Did you mean …?" hint with similar names; None if there are none."""
     near = difflib.get_close_matches(word, list(names), n=3, cutoff=0.5)
     return "Did you mean " + " or ".join(f'"{name}"' for name in near) + "?" if near else None
 
@@ -48,7 +48,7 @@ def _near(client: Client, word: str) -> str:
 
 
 def wallet_id(client: Client, word: str) -> str:
-    """The id of the wallet that `word` names: its name, its address or its id."""
+    """The id of the wallet with that name, address or id."""
     if _WALLET_ID.fullmatch(word):
         return word
     found = _all_wallets(client)
@@ -58,7 +58,7 @@ def wallet_id(client: Client, word: str) -> str:
     if len(same) == 1:
         return str(same[0]["id"])
     if same:
-        raise CliError(f'"{word}" names {len(same)} wallets; give an id:', details=_listed(same))
+        raise CliError(f'"{word}" names {len(same)} wallets; use an id:', details=_listed(same))
     hint = meant(word, [item["name"] for item in found])
     hint = hint or "`dustrun wallet list` shows the wallets that this key sees."
     raise CliError(f'There is no wallet "{word}".', hint=hint)

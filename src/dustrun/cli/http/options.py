@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they turn into."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.cli.http.client import DEFAULT_SERVER, Client, find_key
 from dustrun.cli.http.failures import CliError
 from dustrun.core.values import exact_json
 
-Server = Annotated[str, typer.Option("--server", envvar="DUSTRUN_SERVER", help="Address of the server.")]
+Server = Annotated[str, typer.Option("--server", envvar="DUSTRUN_SERVER", help="Server address.")]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -20,23 +20,23 @@ Key = Annotated[
         envvar="DUSTRUN_API_KEY",
         show_envvar=True,
         show_default=False,
-        help="API key; without one, owner.key of the data folder.",
+        help="API key; default: owner.key in the data folder.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs; streams as one object a line.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=100, help="Size of the page.")]
-Offset = Annotated[int, typer.Option("--offset", min=0, help="Items to skip.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; streams as one object per line.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100, help="Maximum number of items.")]
+Offset = Annotated[int, typer.Option("--offset", min=0, help="Number of items to skip.")]
 
 SERVER = DEFAULT_SERVER
 
 
 def client_of(server: str, key: str | None) -> Client:
-    """The client that the shared options name."""
+    """Creates the client from the shared options."""
     return Client(server, find_key(key))
 
 
 def read_json_option(name: str, text: str) -> Any:
-    """JSON written on the command line, `@FILE`, or `@-` for standard input."""
+    """Reads a JSON option: inline JSON, `@FILE`, or `@-` for standard input."""
     source = f"--{name}"
     if text.startswith("@"):
         source = text[1:]
@@ -45,16 +45,16 @@ def read_json_option(name: str, text: str) -> Any:
 
 
 def read_file(path: Path) -> str:
-    """A text file that the user named."""
+    """Reads a UTF-8 text file that the user named."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise CliError(f'Cannot read "{path}": {reason}.') from error
 
 
 def parse_json(source: str, text: str) -> Any:
-    """JSON with exact numbers."""
+    """Parses JSON with exact numbers."""
     try:
         return exact_json.loads_unique(text)
     except exact_json.JsonError as error:
@@ -62,12 +62,12 @@ def parse_json(source: str, text: str) -> Any:
 
 
 def read_pairs(name: str, pairs: list[str]) -> dict[str, Any]:
-    """`key=value` options; a value that is JSON is taken as JSON, any other as text."""
+    """Parses `key=value` options; values that are valid JSON become JSON, all others text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise CliError(f'--{name} "{pair}" is not of the form key=value.')
+            raise CliError(f'--{name} "{pair}" must have the form key=value.')
         try:
             found[key] = exact_json.loads(text)
         except exact_json.JsonError:

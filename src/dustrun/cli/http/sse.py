@@ -1,4 +1,4 @@
-"""Server-Sent Events: the parser, and a reader that takes up again where a broken connection left off."""
+"""Server-Sent Events: a parser, and a reader that reconnects and resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GIVE_UP_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One event as it came: its type, its text, and the id to go on from."""
+    """One event: its type, data and id."""
 
     event: str
     data: str
@@ -27,7 +27,7 @@ class Message:
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Message]:
-    """The events in a stream of lines; comments and unknown fields are skipped, an unfinished event is dropped."""
+    """Parses lines into events; skips comments and unknown fields, drops an incomplete last event."""
     event, data, last_id = "message", list[str](), None
     for raw in lines:
         line = raw.decode("utf-8").rstrip("\r\n")
@@ -47,7 +47,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Message]:
 
 
 class Stream:
-    """The events of one address. Opening it returns once the server listens; reading it survives broken connections."""
+    """The events of one URL; reconnects with `Last-Event-ID` when the connection breaks."""
 
     def __init__(self, client: Client, path: str, on_break: Callable[[str], None] | None = None) -> None:
         self._client = client
@@ -59,7 +59,7 @@ class Stream:
         self._is_over = False
 
     def open(self) -> None:
-        """Connects; after a first event it asks for what follows it."""
+        """Connects; on a reconnect, resumes after the last event."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if self._last_id is not None:
             headers["Last-Event-ID"] = self._last_id
@@ -70,12 +70,12 @@ class Stream:
             self._client.raise_failure(self._response)
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         if self._connection is not None:
             self._connection.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The events, each once, until the server says that the stream has ended."""
+        """Yields each event once, until the server ends the stream."""
         while not self._is_over:
             try:
                 yield from self._messages()

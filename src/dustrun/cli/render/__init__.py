@@ -1,1 +1,1 @@
-"""How the command line draws runs, reports, tables and trees."""
+"""Renders runs, reports, tables and trees on the terminal."""

@@ -1,4 +1,4 @@
-"""Draws the chain part of a run's report: who pays what to whom, fees, what remains approved, what policy said."""
+"""Renders the chain part of a run's effects report: payments, fees, remaining approvals, policy decisions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STATES = {
     "mined": ("in a block", "cyan"),
     "final": ("confirmed", "green"),
     "cancelled": ("cancelled", "magenta"),
-    "displaced": ("displaced: look at it", "red"),
+    "displaced": ("displaced: check it", "red"),
     "refused": ("refused", "red"),
 }
 
 
 def draw(effects: Json) -> list[RenderableType]:
-    """The chain part as tables and lines; nothing for a run that spends nothing."""
+    """Renders the chain part as tables and lines; nothing for a run without spends."""
     transactions, is_simulated = effects.get("transactions"), effects.get("mode") == "simulate"
     names = Names(effects.get("names") or {})
     signed = _signed(effects.get("signatures") or (), names, is_simulated)
@@ -48,7 +48,7 @@ def draw(effects: Json) -> list[RenderableType]:
 
 
 def _signed(signatures: Iterable[Json], names: Names, is_simulated: bool) -> list[RenderableType]:
-    """Signatures that others may use."""
+    """Lists the signatures that others may use."""
     told = [names.inside(f"{one['path']}: {one['about']}{_refused(one)}") for one in signatures]
     return _lines("Would sign" if is_simulated else "Signed", told)
 
@@ -58,7 +58,7 @@ def _refused(wish: Json) -> str:
 
 
 def dust(effects: Json) -> list[RenderableType]:
-    """What a dust run scaled."""
+    """Lists the amounts that a dust run scaled."""
     assets = effects.get("assets") or {}
     scaled = (effects.get("dust") or {}).get("scaled") or []
     return _lines("Scaled to dust", [_scaled(entry, assets) for entry in scaled])[1:]
@@ -83,7 +83,7 @@ def _transactions(transactions: list[Json], names: Names, is_simulated: bool) ->
 
 
 def _worth(transaction: Json) -> str:
-    """What it sends, or else what it lets others take."""
+    """The amount that the transaction sends, or else the allowance that it grants."""
     kinds = {movement["kind"] for movement in transaction["movements"]}
     kind = "send" if "send" in kinds else "approve"
     moved = [movement for movement in transaction["movements"] if movement["kind"] == kind]
@@ -100,7 +100,7 @@ def _fee(transaction: Json) -> str:
 
 
 def outcome(transaction: Json, names: Names) -> Text:
-    """What became of a transaction, or would."""
+    """A transaction's outcome, or its expected outcome in a simulation."""
     told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
     if transaction["status"] == "reverted" and not transaction.get("hash"):
         told = "would revert"
@@ -114,8 +114,8 @@ def outcome(transaction: Json, names: Names) -> Text:
 
 
 def _changes(changes: list[Json], names: Names) -> Table:
-    """Wallets of one's own first; each address once, with all its changes."""
-    table = _table("Who has more or less afterwards (without network fees)")
+    """Balance changes by address, the organisation's own wallets first."""
+    table = _table("Balance changes (without network fees)")
     table.add_column("who", header_style="dim", overflow="fold")
     table.add_column("change", header_style="dim", justify="right")
     table.add_column("worth", header_style="dim", justify="right")
@@ -127,7 +127,7 @@ def _changes(changes: list[Json], names: Names) -> Table:
         told = "" if who in seen else _who(who, names)
         seen.add(who)
         style = ("red" if is_loss else "green") if is_own else ""
-        remark = "others in its block included" if change.get("shared") else ""
+        remark = "includes other transactions in its block" if change.get("shared") else ""
         worth = "" if change.get("usd") is None else usd(change["usd"])
         table.add_row(Text(told, style="bold" if is_own else ""), Text(signed(change), style=style), worth, remark)
     return table
@@ -149,7 +149,7 @@ def _is_notable(verdict: Json) -> bool:
     return str(verdict.get("outcome", "")).lower() != "allow"
 
 
-_OUTCOMES = {"deny": "refused by policy", "ask": "a person must approve it"}
+_OUTCOMES = {"deny": "refused by policy", "ask": "needs a person's approval"}
 
 
 def _verdict(item: Json, names: Names) -> str:

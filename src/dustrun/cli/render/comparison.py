@@ -1,4 +1,4 @@
-"""Draws two runs side by side: the answer of `/v1/runs/{id}/compare/{otherId}`."""
+"""Renders a comparison of two runs: the response of `/v1/runs/{id}/compare/{otherId}`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNKNOWN = ("NOT_MEASURED", "NOT_WATCHED", "OTHERS_IN_BLOCK")
 
 
 def draw(found: Json) -> list[RenderableType]:
-    """The verdict, then each difference under its node, then what is only estimated, then what was not compared."""
+    """Renders the verdict, the differences by node, the estimates, and what was not compared."""
     names = Names(found.get("names") or {})
     drawn: list[RenderableType] = [_verdict(found), *_sides(found)]
     differences = found["differences"]
@@ -32,7 +32,7 @@ def draw(found: Json) -> list[RenderableType]:
         drawn += [Text(), _estimates(found)]
     if found["notes"]:
         told = (f"{one['path']}: {one['message']}" if one["path"] else one["message"] for one in found["notes"])
-        drawn += [Text(), Text("To be known", style="bold cyan"), *_listed(told, names)]
+        drawn += [Text(), Text("Notes", style="bold cyan"), *_listed(told, names)]
     return drawn
 
 
@@ -43,9 +43,9 @@ def _listed(messages: Iterable[str], names: Names) -> list[RenderableType]:
 def _verdict(found: Json) -> Text:
     count = len(found["differences"])
     if not count and any(note["code"] in _UNKNOWN for note in found["notes"]):
-        return Text("Same, as far as it could be compared: see below.", style="bold yellow")
+        return Text("Same, as far as the runs could be compared: see below.", style="bold yellow")
     if not count:
-        return Text("Same: both runs did the same, to the last unit.", style="bold green")
+        return Text("Same: both runs did exactly the same, to the last base unit.", style="bold green")
     return Text(f"Differs: {count} {'difference' if count == 1 else 'differences'}.", style="bold yellow")
 
 
@@ -64,7 +64,7 @@ def _labels(found: Json) -> tuple[str, str]:
 
 
 def _differences(differences: list[Json], labels: tuple[str, str], names: Names) -> Table:
-    """Node by node: how it went, then amounts, then some of the details."""
+    """The differences by node: status, then amounts, then some of the details."""
     table = _table("What differs")
     for name, ratio in (("node", 2), ("what", 4), (labels[0], 4), (labels[1], 4), ("difference", 3)):
         table.add_column(name, header_style="dim", overflow="fold", ratio=ratio)
@@ -78,7 +78,7 @@ def _differences(differences: list[Json], labels: tuple[str, str], names: Names)
             table.add_row(Text("" if number else str(path), style="bold"), *told)
         hidden = len(own) - len(shown)
         if hidden:
-            table.add_row("", Text(f"and {hidden} more, with --json", style="dim"))
+            table.add_row("", Text(f"and {hidden} more; --json shows all", style="dim"))
     return table
 
 
@@ -89,7 +89,7 @@ def _cell(text: str, kind: str) -> Text:
 
 
 def _estimates(found: Json) -> Table:
-    table = _table("Gas and fees (estimates that move with the block; no difference)")
+    table = _table("Gas and fees (estimates that change with the block; not counted as differences)")
     labels = _labels(found)
     for name in ("node", "", *(f"gas, {label}" for label in labels), *(f"fee, {label}" for label in labels)):
         table.add_column(name, header_style="dim", overflow="fold", justify="right" if "," in name else "left")

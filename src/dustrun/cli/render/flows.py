@@ -1,4 +1,4 @@
-"""Who paid whom in one transaction, by what changed on each account; by what was asked for where that is not known."""
+"""Payments of one transaction, from its balance changes, or from what was requested if those are unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """An amount on its way; `payer` or `payee` is None where more than two accounts took part unequally."""
+    """One payment; `payer` or `payee` is None if balance changes of several accounts cannot be matched up."""
 
     payer: str | None
     payee: str | None
@@ -19,12 +19,12 @@ class Flow:
 
     @property
     def key(self) -> tuple[str | None, str | None, str]:
-        """What it is found by in another run."""
+        """The key that finds the same payment in another run."""
         return self.payer, self.payee, self.amount["asset"]
 
 
 def flows_of(transaction: Json) -> list[Flow]:
-    """The flows of a transaction, in the order of its balance changes."""
+    """The payments of a transaction, in the order of its balance changes."""
     by_asset: dict[str, list[Json]] = {}
     for change in transaction.get("balanceChanges") or ():
         by_asset.setdefault(change["asset"], []).append(change)
@@ -36,7 +36,7 @@ def flows_of(transaction: Json) -> list[Flow]:
 
 
 def _of_asset(changes: list[Json]) -> Iterator[Flow]:
-    """One payer, or one payee, with sums that agree: a flow to or from each of the others. Else a line an account."""
+    """If one payer or one payee accounts for the sum: one flow per counterparty. Otherwise one flow per account."""
     paid = [change for change in changes if int(change["amount"]) < 0]
     got = [change for change in changes if int(change["amount"]) > 0]
     agrees = sum(int(change["amount"]) for change in changes) == 0
@@ -50,6 +50,6 @@ def _of_asset(changes: list[Json]) -> Iterator[Flow]:
 
 
 def _turned(change: Json) -> Json:
-    """The same amount without its sign."""
+    """The absolute amount."""
     texts = ("amount", "amountFormatted", "usd")
     return {**change, **{name: str(change[name]).removeprefix("-") for name in texts if change.get(name) is not None}}

@@ -1,4 +1,4 @@
-"""Draws a run: the live tree on a terminal, a line an event elsewhere."""
+"""Renders a run's progress: a live tree on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BUSY = frozenset({"running", "waiting", "retrying", "uncertain", "failure"})
 
 
 def draw(view: RunView) -> Tree:
-    """The whole run as a tree."""
+    """Renders the run as a tree."""
     tree = Tree(headline(view), guide_style="dim")
     for branch in nest(view.nodes).inside.values():
         _add(tree, branch)
@@ -38,7 +38,7 @@ def draw(view: RunView) -> Tree:
 
 
 def headline(view: RunView) -> Text:
-    """The run in one line."""
+    """The run's status, id, mode and version in one line."""
     text = Text()
     text.append(f"{_SIGNS.get(view.status, '●')} {view.status}", style=f"bold {status_style(view.status)}")
     text.append(f"  {view.run_id}")
@@ -65,7 +65,7 @@ def _add(tree: Tree, branch: Branch) -> None:
 
 
 def _hidden(inside: list[Branch]) -> set[str]:
-    """Items of a long loop that are not shown: quiet ones, but for the last few."""
+    """The items of a long loop to leave out: all but the last few and those that need attention."""
     quiet = [child.label for child in inside if child.label.startswith("[") and _worst(child) not in _BUSY]
     busy = [child.label for child in inside if child.label.startswith("[") and _worst(child) in _BUSY]
     room = max(_SHOWN_ITEMS - len(busy), 1)
@@ -73,7 +73,7 @@ def _hidden(inside: list[Branch]) -> set[str]:
 
 
 def _worst(branch: Branch) -> str:
-    """The status that matters most among a branch's nodes."""
+    """The most important status among a branch's nodes."""
     statuses = [branch.node.status] if branch.node else []
     statuses += [_worst(child) for child in branch.inside.values()]
     for status in ("uncertain", "failure", "running", "waiting", "retrying"):
@@ -89,7 +89,7 @@ def _label(branch: Branch) -> Text:
 
 
 def node_line(node: NodeView, label: str | None = None) -> Text:
-    """One node in one line."""
+    """A node's status, type, attempt, duration and result in one line."""
     text = Text()
     text.append(f"{_SIGNS.get(node.status, '●')} ", style=status_style(node.status) or "yellow")
     text.append(label or node.path, style="bold")
@@ -111,7 +111,7 @@ def node_line(node: NodeView, label: str | None = None) -> Text:
 def _what(node: NodeView) -> Text:
     if node.error is not None:
         code, message = node.error.get("code", "error"), node.error.get("message", "")
-        again = f"; again at {node.wake_at}" if node.status == "retrying" and node.wake_at else ""
+        again = f"; next attempt at {node.wake_at}" if node.status == "retrying" and node.wake_at else ""
         return Text(f"  {code}: {compact(message, 200)}{again}", style=status_style(node.status) or "yellow")
     if node.status == "waiting" and node.wake_at:
         return Text(f"  until {node.wake_at}{_in_how_long(node.wake_at)}", style="yellow")
@@ -125,7 +125,7 @@ def _what(node: NodeView) -> Text:
 
 
 def _gist(result: Any) -> Any:
-    """What of a result is worth a line: of an HTTP answer, status and body."""
+    """The part of a result worth showing: for an HTTP response, status and body."""
     if isinstance(result, dict) and {"status", "headers", "body"} <= result.keys():
         return f"{result['status']} {compact(result['body'])}"
     return result
@@ -143,7 +143,7 @@ def _in_how_long(moment: str) -> str:
 
 
 def event_line(event: Mapping[str, Any], view: RunView) -> Text | None:
-    """One event in one line, for output that is not a terminal; None for what says nothing new."""
+    """One event as one line, for output that is not a terminal; None if it adds nothing."""
     kind = event["type"]
     if kind in ("log", "node_progress"):
         return Text(f"  {event.get('path', '')}: {event.get('message', '')}")

@@ -1,4 +1,4 @@
-"""What goes to the terminal: one console, JSON for programs, small formats."""
+"""Output to the terminal: the console, JSON for programs, small formatting helpers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def console() -> Console:
-    """The terminal; plain text when it is not one."""
+    """The console for standard output; plain text if it is not a terminal."""
     from rich.console import Console  # slow import
 
     found = Console(highlight=False, soft_wrap=True)
@@ -26,13 +26,13 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """Writes lines for people."""
+    """Prints lines of text for people."""
     sys.stdout.write(plain(text) + "\n")
     sys.stdout.flush()
 
 
 def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> None:
-    """Writes tables and lines within the terminal's width; the rest of an indented line is indented too."""
+    """Prints tables and lines within the terminal's width; wrapped lines keep their indent."""
     from rich.padding import Padding  # slow import
     from rich.text import Text  # slow import
 
@@ -43,19 +43,19 @@ def draw(lines: Iterable[RenderableType], terminal: Console | None = None) -> No
 
 
 def note(text: str) -> None:
-    """Writes lines beside the output, to standard error."""
+    """Prints lines to standard error."""
     sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:
-    """Writes one JSON document on one line, exact."""
+    """Prints one JSON document on one line, with exact numbers."""
     sys.stdout.write(exact_json.dumps_text(value) + "\n")
     sys.stdout.flush()
 
 
 def compact(value: Any, limit: int = 100) -> str:
-    """A value as short JSON."""
+    """Formats a value as JSON, shortened to `limit` characters."""
     text = value if isinstance(value, str) else exact_json.dumps_text(value)
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -77,5 +77,5 @@ _STYLES = {
 
 
 def status_style(cell: Any) -> str:
-    """The colour of a status; none for anything else."""
+    """The style of a status; empty for anything else."""
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""

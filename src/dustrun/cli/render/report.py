@@ -1,4 +1,4 @@
-"""Draws what a run did, or would have done, outside: the answer of `/v1/runs/{id}/effects`."""
+"""Renders a run's effects, or a simulation's: the response of `/v1/runs/{id}/effects`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dustrun.cli.render.wording import Names
 
 
 def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
-    """The report as tables and lines."""
+    """Renders the report as tables and lines."""
     is_simulated = effects.get("mode") == "simulate"
     names = Names(effects.get("names") or {})
     chain = chain_report.draw(effects)
@@ -29,9 +29,7 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
         _section("Assumed", [_assumed(item) for item in effects.get("assumed") or []], "cyan"),
         _section("Uncertain", list(effects.get("uncertain") or []), "yellow"),
         _section("Warnings", [names.inside(_warning(item)) for item in effects.get("warnings") or []], "yellow"),
-        _section(
-            "Not passed, because", [names.inside(_reason(item)) for item in effects.get("notPassed") or []], "red"
-        ),
+        _section("Not passed because", [names.inside(_reason(item)) for item in effects.get("notPassed") or []], "red"),
     ]
     head = _head(effects)
     shown = [part for part in (head, chain, *parts) if part]
@@ -39,7 +37,7 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _head(effects: Mapping[str, Any]) -> list[RenderableType]:
-    """What run this is, and whether anything of it was sent."""
+    """Describes the run and whether anything was sent."""
     if "runId" not in effects:
         return []
     mode = {"simulate": "Simulation", "dust": "Dust test"}.get(str(effects.get("mode")), "Live run")
@@ -53,7 +51,7 @@ def _head(effects: Mapping[str, Any]) -> list[RenderableType]:
     for chain in effects.get("chains") or []:
         if "simulatedOn" in chain:
             on = chain["simulatedOn"]
-            where = f"Simulated on block {on['blockNumber']} of {chain['name']} ({on['strategy']})."
+            where = f"Simulated at block {on['blockNumber']} of {chain['name']} ({on['strategy']})."
             lines.append(Text(f"{where} Nothing was signed or sent.", style="dim"))
     return lines
 
@@ -73,11 +71,11 @@ def _reason(item: Mapping[str, Any]) -> str:
 
 def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[RenderableType]:
     if not requests:
-        return [Text("Nothing would go out." if is_simulated else "Nothing went out.")]
+        return [Text("Nothing would be sent." if is_simulated else "Nothing was sent.")]
     sent = [item for item in requests if item.get("sent")]
     kept = [item for item in requests if not item.get("sent")]
     lines = _section("Went out", [_request(item) for item in sent], "bold")
-    title = "Would go out" if is_simulated else "Did not go out"
+    title = "Would be sent" if is_simulated else "Not sent"
     return lines + _section(title, [_request(item) for item in kept], "bold")
 
 

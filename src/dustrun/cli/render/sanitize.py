@@ -1,5 +1,7 @@
-"""Takes the power over the terminal from what others wrote: a name, a message or an answer from outside must not move
-the cursor, hide a line or turn the order of letters, least of all where a person approves a payment."""
+"""Strips terminal control characters from untrusted text.
+
+A name, message or response from outside must not move the cursor, hide a line or reverse the order of letters, least of
+all where a person approves a payment."""
 
 from __future__ import annotations
 
@@ -12,45 +14,45 @@ if TYPE_CHECKING:
     from rich.measure import Measurement
     from rich.segment import Segment
 
-# Control characters but tab and newline, and those that set the direction of writing.
+# Control characters except tab and newline, and characters that change the text direction.
 _COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _BREAKS: Final = re.compile("[\t\n\u2028\u2029]")
 _STANDS_FOR: Final = "\ufffd"
 
 
 def plain(text: str) -> str:
-    """A text of lines with U+FFFD for each character that commands a terminal."""
+    """Replaces each terminal control character with U+FFFD; keeps newlines and tabs."""
     return _COMMANDS.sub(_STANDS_FOR, text)
 
 
 def plain_cell(text: str) -> str:
-    """A text in one line without tabs."""
+    """The same in one line, without tabs."""
     return _BREAKS.sub(" ", plain(text))
 
 
 class Plain:
-    """What is to be drawn, with plain text; its own colours stay."""
+    """Wraps a renderable so that its text is sanitized; its own styles are kept."""
 
     def __init__(self, drawn: RenderableType) -> None:
         self._drawn = drawn
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """Its pieces."""
+        """Yields the sanitized segments."""
         from rich.segment import Segment  # slow import
 
         for piece in console.render(self._drawn, options):
             yield piece if piece.control else Segment(plain(piece.text), piece.style)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """As wide as what is drawn."""
+        """Measures the wrapped renderable."""
         from rich.measure import Measurement  # slow import
 
         return Measurement.get(console, options, self._drawn)
 
 
 class PlainOnly:
-    """A hook that makes all plain that a console prints."""
+    """A Rich render hook that sanitizes everything a console prints."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Called with what is to be printed."""
+        """Wraps the renderables about to be printed."""
         return [Plain(one) for one in renderables]

@@ -1,9 +1,7 @@
-"""Several runs of one workflow in one table: who pays what to whom in each, fees, what remains approved, what was not
-sent, what was assumed.
-
-It takes answers of `/v1/runs/{id}/effects`. A line is one thing that at least one of the runs did or would do, found
-again in the others by its node and parties; a run without it has a dash there. Amounts that are too long end in `…`;
-the reports have all digits.
+"""Several runs of one workflow in one table: payments, fees, remaining approvals, what was not sent or was assumed.
+The input is responses of `/v1/runs/{id}/effects`. A line is one effect of at least one run, matched with the other runs
+by node and parties; a run without it has a dash there. Amounts that are too long end in `…`; the reports have all
+digits.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from dustrun.cli.render.output import status_style
 from dustrun.cli.render.wording import UNLIMITED, Names, symbol, usd
 
 Json = Mapping[str, Any]
-WIDTH: Final = 100  # that it needs; on a narrower terminal cells are folded
+WIDTH: Final = 100  # the width that the table needs; on a narrower terminal cells wrap
 _LONGEST, _CELL = 10, 20
 _MOVED: Final = ("simulated", "mined", "final")
 _NOTHING: Final = Text("–", style="dim")
@@ -36,7 +34,7 @@ _VERDICTS: Final = {"allow": "allowed", "deny": "denied", "ask": "asked for appr
 
 @dataclass(slots=True)
 class _Line:
-    """What happened at a node, and a cell for each run in which it did."""
+    """One effect of a node, with a cell for each run that has it."""
 
     path: str
     label: str
@@ -44,7 +42,7 @@ class _Line:
 
 
 def draw(reports: Sequence[Json], called: Mapping[str, str] | None = None) -> list[RenderableType]:
-    """The table and the warnings below it; `called` has names of addresses that win over those of the reports."""
+    """Renders the table and the warnings; names in `called` override those of the reports."""
     known = {address: named for report in reports for address, named in (report.get("names") or {}).items()}
     names = Names({**known, **{address: {"name": name} for address, name in (called or {}).items()}})
     table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), border_style="dim")
@@ -70,13 +68,13 @@ def _heading(report: Json) -> Text:
 
 
 class _Lines:
-    """The lines in the order in which they first came up."""
+    """The table's lines, in order of first appearance."""
 
     def __init__(self) -> None:
         self.found: dict[Any, _Line] = {}
 
     def put(self, place: int, path: str, key: Any, label: str, cell: Text) -> None:
-        """Fills the run's cell; what comes up twice in one run (by a retry, in a loop) has a line for each time."""
+        """Fills the run's cell; an effect that occurs again in one run (a retry, a loop) gets another line."""
         number = 1
         while place in self.found.setdefault((path, key, number), _Line(path, label)).cells:
             number += 1
@@ -94,7 +92,7 @@ def _lines(reports: Sequence[Json], names: Names) -> Iterable[_Line]:
 
 
 def _tell_transaction(lines: _Lines, place: int, transaction: Json, names: Names) -> None:
-    """What it moved; one that did not come through has its outcome where the amounts would be."""
+    """Adds a transaction's payments; if it did not succeed, its outcome takes the place of the amounts."""
     path, item = str(transaction["path"]), transaction["item"]
     told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
     outcome = None if transaction["status"] in _MOVED else Text(told, style=style)
@@ -106,7 +104,7 @@ def _tell_transaction(lines: _Lines, place: int, transaction: Json, names: Names
 
 
 def _moves(transaction: Json, names: Names) -> Iterator[tuple[Any, str, Json]]:
-    """Key, label and amount of each approval and payment."""
+    """Yields key, label and amount of each approval and payment."""
     for movement in transaction.get("movements") or ():
         if movement["kind"] == "approve":
             key = ("approve", movement["counterparty"], movement["asset"])
@@ -142,7 +140,7 @@ def _request(item: Json) -> str:
 
 
 def _sums(reports: Sequence[Json], names: Names) -> list[tuple[str, list[str], str]]:
-    """What is told of every run, be it nothing: label, texts, style."""
+    """Yields the rows that every run has: label, texts, style."""
     ways: list[tuple[str, Callable[[Json], str], str]] = [
         ("network fees", _fees, ""),
         ("remains approved", lambda report: _approved(report, names), "yellow"),
@@ -174,7 +172,7 @@ def _approved(report: Json, names: Names) -> str:
 
 
 def _kept(report: Json) -> str:
-    """What stayed here: all transactions of a simulation, and requests."""
+    """What was not sent: a simulation's transactions, and requests."""
     number = sum(item["status"] in ("simulated", "rejected") for item in report.get("transactions") or ())
     transactions = f"{number} transaction{'' if number == 1 else 's'}" if number else ""
     requests = _paths([item for item in report.get("requests") or () if not item.get("sent")])
@@ -187,7 +185,7 @@ def _policy(report: Json) -> str:
 
 
 def _warnings(reports: Sequence[Json], names: Names) -> list[RenderableType]:
-    """Each warning once, with the modes that it came up in."""
+    """Yields each warning once, with the modes in which it occurred."""
     modes: dict[str, dict[str, None]] = {}
     for report in reports:
         for item in report.get("warnings") or ():
@@ -204,7 +202,7 @@ def _amount(item: Json) -> Text:
 
 
 def _digits(item: Json) -> str:
-    """An amount in at most 10 characters: whole, else cut and marked, else in powers of ten."""
+    """Formats an amount in at most 10 characters: in full, else truncated with `…`, else in powers of ten."""
     if abs(int(item["amount"])) >= UNLIMITED:
         return "any amount"
     number = str(item["amountFormatted"] if item.get("amountFormatted") is not None else item["amount"])

@@ -1,4 +1,4 @@
-"""Lists and single things: drawn within the terminal's width, tab-separated lines elsewhere, JSON when asked."""
+"""Lists and single objects: tables on a terminal, tab-separated lines elsewhere, JSON with `--json`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _HASH = re.compile(r"0x[0-9a-f]{64}")
 _ADDRESS = re.compile(r"(0x[0-9a-fA-F]{4})[0-9a-fA-F]{32}([0-9a-fA-F]{4})(?![0-9a-fA-F])")
 _GAP = 2
 _EASY, _LEAST = 24, 12
-"""How narrow a column of words may get: before another column is left out, and at the very least."""
+"""Minimum widths of a text column: before another column is left out, and in the last resort."""
 
 
 def show_page(page: dict[str, Any], columns: Sequence[str], row: Row, as_json: bool, *, spare: Sequence[str]) -> None:
-    """One page of a list, and how to get the next."""
+    """Prints one page of a list, and how to get the next page."""
     if as_json:
         write_json(page)
         return
     table(columns, [row(item) for item in page["items"]], spare=spare)
     if page["hasMore"]:
-        note(f"There are more: --offset {page['offset'] + page['limit']}")
+        note(f"More items: --offset {page['offset'] + page['limit']}")
 
 
 def show_one(found: dict[str, Any], columns: Sequence[str], row: Row, as_json: bool) -> None:
-    """One thing with all its columns, below one another."""
+    """Prints one object, one column per line."""
     if as_json:
         write_json(found)
     else:
@@ -42,7 +42,7 @@ def show_one(found: dict[str, Any], columns: Sequence[str], row: Row, as_json: b
 
 
 def table(columns: Sequence[str], rows: list[list[Any]], *, spare: Sequence[str] = ()) -> None:
-    """A table on a terminal, where `spare` columns are the first to be left out for want of room."""
+    """Prints a table; on a narrow terminal, `spare` columns are left out first."""
     if console().is_terminal:
         draw_table(console(), columns, rows, spare)
     else:
@@ -50,7 +50,7 @@ def table(columns: Sequence[str], rows: list[list[Any]], *, spare: Sequence[str]
 
 
 def record(columns: Sequence[str], row: list[Any]) -> None:
-    """A line for each column of a single row on a terminal."""
+    """Prints one row; on a terminal, one line per column."""
     if console().is_terminal:
         draw_record(console(), columns, row)
     else:
@@ -58,7 +58,7 @@ def record(columns: Sequence[str], row: list[Any]) -> None:
 
 
 def gap() -> None:
-    """An empty line between two tables on a terminal."""
+    """Prints an empty line between two tables on a terminal."""
     if console().is_terminal:
         console().print()
 
@@ -69,7 +69,7 @@ def _write_lines(rows: list[list[Any]]) -> None:
 
 
 def draw_table(terminal: Console, columns: Sequence[str], rows: list[list[Any]], spare: Sequence[str]) -> None:
-    """The columns that fit."""
+    """Draws the columns that fit."""
     from rich.table import Table  # slow import
     from rich.text import Text  # slow import
 
@@ -85,11 +85,11 @@ def draw_table(terminal: Console, columns: Sequence[str], rows: list[list[Any]],
     terminal.print(drawn)
     left_out = [name for name in columns if name not in shown]
     if left_out:
-        terminal.print(f"Left out for want of room: {', '.join(left_out)}. --json has all.", style="dim")
+        terminal.print(f"Columns that did not fit: {', '.join(left_out)}. --json shows all.", style="dim")
 
 
 def draw_record(terminal: Console, columns: Sequence[str], row: list[Any]) -> None:
-    """Names and whole values."""
+    """Draws column names and full values."""
     from rich.table import Table  # slow import
     from rich.text import Text  # slow import
 
@@ -102,7 +102,7 @@ def draw_record(terminal: Console, columns: Sequence[str], row: list[Any]) -> No
 
 
 def _fitting(columns: Sequence[str], rows: list[list[Any]], spare: Sequence[str], width: int) -> list[str]:
-    """What fits: first without the spare ones, then with narrow words, then without the last ones but two."""
+    """The columns that fit: drops spare columns, narrows text columns, then drops from the end down to two."""
     shown = list(columns)
     for name in spare:
         if _width(shown, columns, rows, _EASY) <= width:
@@ -116,7 +116,7 @@ def _fitting(columns: Sequence[str], rows: list[list[Any]], spare: Sequence[str]
 def _width(
     shown: Sequence[str], columns: Sequence[str], rows: list[list[Any]], words: int, seconds: bool = False
 ) -> int:
-    """What the columns need beside one another, when those of several words are `words` wide."""
+    """The table's width if its text columns are `words` wide."""
     needed = 0
     for name in shown:
         cells = [_cell(cell, seconds) for cell in _cells(name, columns, rows)]
@@ -133,12 +133,12 @@ def _cells(name: str, columns: Sequence[str], rows: list[list[Any]]) -> list[Any
 
 
 def _is_whole(cells: list[Any]) -> bool:
-    """Whether no cell is broken into lines: ids, numbers and times, not words."""
+    """Whether no cell of the column may wrap: ids, numbers and times, not text."""
     return not any(" " in str(cell) for cell in cells)
 
 
 def _cell(cell: Any, seconds: bool) -> str:
-    """A value as a person reads it: times without their smallest parts, the ends of hashes and addresses in a text."""
+    """Formats a value for people: times without fractions of a second, hashes and addresses in texts shortened."""
     if cell is None:
         return "–"
     text = str(cell)

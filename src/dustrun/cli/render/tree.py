@@ -1,4 +1,4 @@
-"""What a run looks like so far, folded from its events; nothing here draws or reads."""
+"""The current view of a run, folded from its events; no I/O, no rendering."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_LOGS = 3
 
 @dataclass(slots=True)
 class NodeView:
-    """One node of the run, or one passage of it through a loop."""
+    """A node of the run, or one iteration of it in a loop."""
 
     path: str
     type: str = ""
@@ -41,7 +41,7 @@ class NodeView:
 
     @property
     def seconds(self) -> float | None:
-        """How long the last attempt took, when it has ended."""
+        """Duration of the last attempt in seconds; None while it runs."""
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
@@ -49,7 +49,7 @@ class NodeView:
 
 @dataclass(slots=True)
 class RunView:
-    """The run: its nodes by path in the order of their first event, and where it stands."""
+    """The run's state, with its nodes by path in order of their first event."""
 
     run_id: str = ""
     workflow_id: str | None = None
@@ -64,7 +64,7 @@ class RunView:
     ended_at: datetime | None = None
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Takes one event in."""
+        """Applies one event."""
         kind = event["type"]
         if kind in _STATUS_OF:
             self._node(event, kind)
@@ -75,7 +75,7 @@ class RunView:
 
     @property
     def uncertain(self) -> list[str]:
-        """Paths of the nodes of which nobody knows whether they happened."""
+        """The paths of nodes whose outcome is unknown."""
         return [node.path for node in self.nodes.values() if node.status == "uncertain"]
 
     def _run(self, event: Mapping[str, Any], kind: str) -> None:
@@ -143,7 +143,7 @@ def _remark_of(event: Mapping[str, Any]) -> str | None:
 
 @dataclass(slots=True)
 class Branch:
-    """A place in the drawn tree: a node, or one item of a loop, with what lies inside."""
+    """A branch of the displayed tree: a node or one loop item, with its children."""
 
     label: str
     node: NodeView | None = None
@@ -151,7 +151,7 @@ class Branch:
 
 
 def nest(nodes: Mapping[str, NodeView]) -> Branch:
-    """The nodes as a tree by their paths: `each[3].pay` lies in item 3 of `each`."""
+    """Builds the tree from the nodes' paths: `each[3].pay` belongs to item 3 of `each`."""
     root = Branch("")
     for path, node in nodes.items():
         place = root
@@ -162,5 +162,5 @@ def nest(nodes: Mapping[str, NodeView]) -> Branch:
 
 
 def _steps(path: str) -> list[str]:
-    """`each[3].pay` → `each`, `[3]`, `pay`."""
+    """Splits a path: `each[3].pay` → `each`, `[3]`, `pay`."""
     return [step for step in path.replace("[", ".[").split(".") if step]

@@ -1,4 +1,4 @@
-"""Follows one run to its end: the live tree, lines, or JSON lines; then the report of its effects."""
+"""Watches one run to its end as a live tree, lines or JSON lines, then prints its effects report."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Show = Callable[[dict[str, Any], RunView], None]
 
 
 def open_stream(client: Client, run_id: str) -> Stream:
-    """Listens for a run, which need not exist yet."""
+    """Opens the event stream of a run, which need not exist yet."""
     stream = Stream(client, f"/v1/runs/{segment(run_id)}/stream", _tell_break)
     stream.open()
     return stream
 
 
 def _tell_break(reason: str) -> None:
-    output.note(f"The connection broke ({reason}); taking it up again …")
+    output.note(f"Connection lost ({reason}); reconnecting …")
 
 
 def follow(client: Client, run_id: str, stream: Stream, *, as_json: bool, detach_on_wait: bool = False) -> Exit:
-    """Shows the run until it ends and returns the exit status it earned."""
+    """Shows the run until it ends and returns the exit status."""
     view = RunView(run_id=run_id)
     try:
         with _showing(as_json, view) as show:
@@ -41,7 +41,9 @@ def follow(client: Client, run_id: str, stream: Stream, *, as_json: bool, detach
                 if detach_on_wait and event["type"] == "run_waiting":
                     break
     except KeyboardInterrupt:
-        output.note(f"\nThe run goes on. Watch it: dustrun runs watch {run_id}\nStop it:  dustrun runs cancel {run_id}")
+        output.note(
+            f"\nThe run continues. Watch it: dustrun runs watch {run_id}\nStop it:  dustrun runs cancel {run_id}"
+        )
         return Exit.INTERRUPTED
     finally:
         stream.close()
@@ -89,8 +91,8 @@ def _tell_uncertain(event: dict[str, Any], view: RunView) -> None:
 
 
 def how_to_resolve(run_id: str, paths: list[str]) -> str:
-    """What a person can do about nodes of which nobody knows whether they happened."""
-    lines = ["Nobody knows whether this happened; look at the other side, then say so:"]
+    """How a person resolves nodes whose outcome is unknown."""
+    lines = ["The outcome of these nodes is unknown. Check the external system, then run:"]
     for path in paths:
         lines.append(f"  dustrun runs resolve {run_id} '{path}' --happened       (or --not-happened)")
     return "\n".join(lines)
@@ -101,7 +103,7 @@ def _tell_wait(view: RunView, as_json: bool) -> Exit:
         output.write_json({"type": "detached", "runId": view.run_id, "status": "waiting", "until": view.until})
     else:
         until = f" until {view.until}" if view.until else ""
-        output.say(f"The run waits{until}. Take it up again: dustrun runs watch {view.run_id}")
+        output.say(f"The run is waiting{until}. Watch it again: dustrun runs watch {view.run_id}")
     return Exit.WAITING
 
 
@@ -124,7 +126,7 @@ def _effects(client: Client, run_id: str) -> Any:
     try:
         return client.get(f"/v1/runs/{segment(run_id)}/effects")
     except CliError as error:
-        output.note(f"The report of effects is missing. {error.as_text()}")
+        output.note(f"The effects report is not available. {error.as_text()}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Addresses, amounts and sums as people read them: wallets by name, short addresses, dollars with cents."""
+"""Formats addresses, amounts and sums for people: wallets by name, short addresses, dollars with cents."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ _DIGITS = 8
 
 
 def short(address: Any) -> str:
-    """An address as people compare it."""
+    """Shortens an address to its first and last characters."""
     text = str(address)
     return f"{text[:6]}…{text[-4:]}" if _ADDRESS.fullmatch(text) else text
 
 
 def short_hash(hash: Any) -> str:
-    """A transaction's hash as people compare it."""
+    """Shortens a transaction hash to its first and last characters."""
     return f"{str(hash)[:10]}…"
 
 
 class Names:
-    """What addresses are called, by the report's `names`."""
+    """Names of addresses, from the report's `names`."""
 
     def __init__(self, names: Json) -> None:
         self._names = {address.lower(): named for address, named in names.items()}
 
     def of(self, address: Any) -> str:
-        """A wallet's or contract's name, else the short address."""
+        """The wallet's or contract's name, else the short address."""
         named = self._names.get(str(address).lower())
         return short(address) if named is None else str(named["name"])
 
     def full(self, address: Any) -> str:
-        """The name with the short address."""
+        """The name followed by the short address."""
         name = self.of(address)
         return name if name == short(address) else f"{name} {short(address)}"
 
     def is_own(self, address: Any) -> bool:
-        """Whether it is one of the organisation's wallets."""
+        """Whether the address is one of the organisation's wallets."""
         return bool(self._names.get(str(address).lower(), {}).get("kind") == "wallet")
 
     def inside(self, text: Any) -> str:
-        """A sentence with its addresses, and the assets that they are, replaced."""
+        """Replaces addresses and assets in a sentence with their names."""
         return _IN_TEXT.sub(lambda found: self.of(found[1]), str(text))
 
 
 def amount(item: Json, *, worth: bool = True) -> str:
-    """An amount with its symbol and its worth."""
+    """Formats an amount with its symbol and its value in dollars."""
     if abs(int(item["amount"])) >= UNLIMITED:
         return f"any amount of {symbol(item)}"
     number = item.get("amountFormatted")
@@ -64,13 +64,13 @@ def amount(item: Json, *, worth: bool = True) -> str:
 
 
 def signed(item: Json) -> str:
-    """A change without its worth: `+0.1 WETH`, `-5 USDC`."""
+    """Formats a balance change without its value: `+0.1 WETH`, `-5 USDC`."""
     text = amount(item, worth=False)
     return text if text.startswith("-") else f"+{text}"
 
 
 def symbol(item: Json) -> str:
-    """The asset's symbol, else what is known of it; of a single piece its number."""
+    """The asset's symbol, else its address; an NFT also has its token id."""
     key = str(item["asset"])
     piece = key.rpartition("/")[2] if "erc721:" in key or "erc1155:" in key else ""
     number = f" #{piece}" if piece.isdigit() else ""
@@ -81,12 +81,12 @@ def symbol(item: Json) -> str:
 
 
 def shorten(number: str) -> str:
-    """A plain number with at most eight digits after the point's leading zeros; `…` stands for the rest."""
+    """Truncates a decimal number to eight digits after the fraction's leading zeros and marks the cut with `…`."""
     whole, point, part = number.partition(".")
     zeros = len(part) - len(part.lstrip("0")) if whole.lstrip("-") in ("", "0") else 0
     return f"{whole}.{part[: zeros + _DIGITS]}…" if len(part) > zeros + _DIGITS else f"{whole}{point}{part}"
 
 
 def usd(text: Any) -> str:
-    """US dollars, from a plain number."""
+    """Formats a decimal number as US dollars."""
     return tell_usd(Decimal(str(text)))

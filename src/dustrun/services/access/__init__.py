@@ -1,1 +1,1 @@
-"""Who may do what: keys, organizations, permissions, audit, idempotency, usage."""
+"""Access control: keys, organisations, permissions, audit, idempotency, usage."""

@@ -1,4 +1,4 @@
-"""API keys: making, finding and revoking them, and the owner key of the first start."""
+"""API keys: creating, authenticating and revoking them, and the owner key of the first start."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from dustrun.storage.workflows import workflows
 
 OWNER_FILE = "owner.key"
 _KEY = re.compile(r"sk_[0-9A-Za-z]{40}")
-# Other processes learn of a revocation when they look again; the process that revoked knows at once.
+# Other processes notice a revocation when the entry expires; the process that revoked the key, at once.
 _CACHE_S = 5.0
 _CACHE_MAX = 10_000
 
-# Metrics are of the whole server, not of one organisation, so no preset holds them either.
+# Metrics cover the whole server, not one organisation, so no preset includes them either.
 READ = frozenset(name for name in PERMISSIONS - {"metrics:read"} if name.endswith(":read")) | {"run:stream"}
-# What moves money, decides over money, or makes keys is always named, never part of a preset.
+# Permissions that move money, approve spends or create keys must be named; no preset includes them.
 READ_WRITE = PERMISSIONS - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "metrics:read", "admin"}
 PRESETS = {"read": READ, "read-write": READ_WRITE}
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made; `secret` is the key itself, shown this once."""
+    """A new key; `secret` is the key itself, shown only once."""
 
     row: KeyRow
     secret: str
@@ -56,18 +56,18 @@ class _Cached:
 
 
 def permissions_of(row: KeyRow) -> list[str]:
-    """The permissions of a key."""
+    """Parses a key's stored permissions."""
     found: list[str] = exact_json.loads(row.permissions)
     return found
 
 
 def ids_of(text: str | None) -> list[str] | None:
-    """What a key is limited to; None: nothing."""
+    """Parses a stored list of ids that limits a key; None means no limit."""
     return None if text is None else exact_json.loads(text)
 
 
 def principal_of(row: KeyRow) -> Principal:
-    """The caller behind a key."""
+    """The principal of a stored key."""
     workflow_ids, wallet_ids = ids_of(row.workflow_ids), ids_of(row.wallet_ids)
     return Principal(
         row.id,
@@ -91,7 +91,7 @@ def make_key(
     wallet_ids: Sequence[str] | None = None,
     created_by: str | None = None,
 ) -> NewKey:
-    """A fresh key, not yet stored."""
+    """Creates a key without storing it."""
     secret = secret or ids.new_secret("sk")
     row = KeyRow(
         id=ids.new_id("key"),
@@ -122,7 +122,7 @@ def _nobody_listens(_key_id: str) -> None:
 
 
 class Keys:
-    """The use cases of API keys, with the cache that makes authentication cheap."""
+    """Use cases of API keys, with a cache that makes authentication cheap."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
@@ -130,10 +130,10 @@ class Keys:
         self._cache: dict[str, _Cached] = {}
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = _nobody_listens
-        """Told the id of each key that is revoked."""
+        """Called with the id of each revoked key."""
 
     def find_cached(self, secret: str) -> Principal | None:
-        """The caller behind a key that was seen a moment ago; None says to ask `find`."""
+        """The cached principal of a recently used key; None means: call `find`."""
         key_hash = ids.secret_hash(secret)
         cached = self._cache.get(key_hash)
         if cached is None or not hmac.compare_digest(cached.hash, key_hash):
@@ -145,7 +145,7 @@ class Keys:
         return cached.principal
 
     async def find(self, secret: str) -> Principal | None:
-        """The caller behind a key, None when it is unknown, revoked or expired."""
+        """The principal of a key; None if the key is unknown, revoked or expired."""
         if not _KEY.fullmatch(secret):
             return None
         key_hash = ids.secret_hash(secret)
@@ -154,7 +154,7 @@ class Keys:
         if row is None or not hmac.compare_digest(row.hash, key_hash) or not _is_good(row):
             return None
         principal = principal_of(row)
-        if before == self._revocations:  # else what was read may be older than the revocation
+        if before == self._revocations:  # otherwise the row that was read may be older than the revocation
             self._remember(principal, row)
         return principal
 
@@ -174,8 +174,8 @@ class Keys:
         workflow_ids: Sequence[str] | None = None,
         wallet_ids: Sequence[str] | None = None,
     ) -> NewKey:
-        """Makes a key no stronger and no longer-lived than the caller's own, which passes its limits on; raises
-        `Forbidden`, or `Invalid` for a workflow that the caller does not have."""
+        """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
+        Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
         _check_known(permissions)
         _check_not_stronger(principal, permissions)
         workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
@@ -203,19 +203,20 @@ class Keys:
         return await idempotency.write(self._writer, unit)
 
     async def get(self, principal: Principal, key_id: str) -> KeyRow:
-        """One key of the organisation; raises `NotFound`."""
+        """A key of the organisation; raises `NotFound`."""
         return await self._database.read(lambda tx: _get(tx, principal, key_id))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[KeyRow]:
-        """The organisation's keys, newest first."""
+        """Lists the organisation's keys, newest first."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
         )
         return page_of(found, paging)
 
     async def revoke(self, principal: Principal, key_id: str) -> KeyRow:
-        """Ends a key at once; ending it again changes nothing. Raises `NotFound`, or `Conflict` for the organisation's
-        last key that administers it."""
+        """Revokes a key immediately; idempotent. Raises `NotFound`, or `Conflict` for the organisation's last
+        administrator
+        key."""
 
         def unit(tx: Tx) -> KeyRow:
             row = _get(tx, principal, key_id)
@@ -236,13 +237,13 @@ class Keys:
 def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
     row = rows.find(tx, principal.org_id, key_id)
     if row is None:
-        raise NotFound(f'No API key "{key_id}".', code=Code.KEY_UNKNOWN)
+        raise NotFound(f'There is no API key "{key_id}".', code=Code.KEY_UNKNOWN)
     return row
 
 
 def _check_known(permissions: Sequence[str]) -> None:
     problems = [
-        Problem(f"permissions[{index}]", f'"{name}" is no permission.{near(name, PERMISSIONS)}')
+        Problem(f"permissions[{index}]", f'"{name}" is not a permission.{near(name, PERMISSIONS)}')
         for index, name in enumerate(permissions)
         if name not in PERMISSIONS
     ]
@@ -254,11 +255,11 @@ def _check_not_stronger(principal: Principal, permissions: Sequence[str]) -> Non
     beyond = sorted(name for name in permissions if not principal.may(name))
     if beyond:
         names = ", ".join(f'"{name}"' for name in beyond)
-        raise Forbidden(f"A key can give only what it holds itself; it lacks {names}.")
+        raise Forbidden(f"A key can grant only permissions that it has itself; it lacks {names}.")
 
 
 def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None) -> Sequence[str] | None:
-    """What a new key is limited to: what was asked for, else what the key that makes it is limited to."""
+    """The limits of a new key: those requested, else those of the creating key."""
     if own is None:
         return wanted
     if wanted is None:
@@ -266,7 +267,7 @@ def _within(field: str, own: frozenset[str] | None, wanted: Sequence[str] | None
     beyond = sorted(set(wanted) - own)
     if beyond:
         names = ", ".join(f'"{name}"' for name in beyond)
-        raise Forbidden(f"A key can give only what it reaches itself; {names} is beyond its own {field}.")
+        raise Forbidden(f"A key can grant access only to what it can access itself; {names} is not in its {field}.")
     return wanted
 
 
@@ -286,7 +287,7 @@ def _check_there(tx: Tx, org_id: str, workflow_ids: Sequence[str], wallet_ids: S
 
 
 def _administers(row: KeyRow) -> bool:
-    """Whether a key can do everything for ever: one that ends or is limited cannot stand in for the last such key."""
+    """Whether the key is a full administrator: permission `admin`, no expiry, no limits."""
     unlimited = row.workflow_ids is None and row.wallet_ids is None and row.expires_at is None
     return unlimited and "admin" in permissions_of(row)
 
@@ -297,28 +298,27 @@ def _check_not_last(tx: Tx, row: KeyRow) -> None:
     good = rows.list_good(tx, row.org_id, now_ms=clock.now_ms())
     if not any(_administers(other) for other in good if other.id != row.id):
         raise Conflict(
-            'This is the organisation\'s last key with the permission "admin" that neither ends nor is limited; nobody '
-            "could make keys any more. Make another one first, then revoke this one with it.",
+            'This is the organisation\'s last unlimited "admin" key without expiry; without it nobody could create '
+            "keys. Create another one first, then revoke this one with it.",
             code=Code.KEY_LAST_ADMIN,
         )
 
 
 def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | None:
-    """The end of a new key: never after that of the key that makes it, which must be good in this transaction."""
+    """The expiry of a new key: not after that of the creating key, which must still be valid in this transaction."""
     maker = _get(tx, principal, principal.key_id)
     if not _is_good(maker):
-        raise Forbidden("The key that makes this key has ended.")
+        raise Forbidden("The key that creates this key has expired or was revoked.")
     if maker.expires_at is None or expires_at is None:
         return expires_at or maker.expires_at
     if expires_at > maker.expires_at:
-        raise Forbidden("A key cannot make one that outlives it.")
+        raise Forbidden("A key cannot create a key that expires later than itself.")
     return expires_at
 
 
 async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Path | None:
-    """At the first start: makes the organisation and its owner key; the path of the key's file, None at later starts.
-
-    The file is written before the rows, so that a crash in between leaves a key that the next start takes up.
+    """Creates the organisation and its owner key at the first start; returns the key file's path, None later.
+    The file is written before the rows, so that after a crash in between the next start uses the same key.
     """
     if await database.read(organizations.exist):
         return None
@@ -351,7 +351,7 @@ def _read_secret(path: Path) -> str | None:
 
 
 def _write_secret(path: Path, secret: str) -> str:
-    """Writes the file whole or not at all, for its owner's eyes only."""
+    """Writes the file atomically, with mode 0600."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)

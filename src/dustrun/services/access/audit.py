@@ -1,4 +1,4 @@
-"""Who changed what: every change writes one row in its own transaction."""
+"""The audit log: every change writes one row in its own transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dustrun.storage.db.statement import Tx
 
 
 def record(tx: Tx, principal: Principal, action: str, subject: str, **detail: Any) -> None:
-    """Notes one change; `action` is noun and verb like `workflow.publish`, `detail` must hold no secret."""
+    """Records one change; `action` is noun and verb like `workflow.publish`, `detail` must not contain a secret."""
     rows.insert(
         tx,
         org_id=principal.org_id,
@@ -28,7 +28,7 @@ def record(tx: Tx, principal: Principal, action: str, subject: str, **detail: An
 
 
 async def list_page(database: Database, principal: Principal, *, key_id: str | None, paging: Paging) -> Page[AuditRow]:
-    """The organisation's changes, newest first, optionally those of one key."""
+    """Lists the organisation's changes, newest first, optionally only those made with one key."""
     found = await database.read(
         lambda tx: rows.list_page(tx, principal.org_id, key_id=key_id, limit=paging.peek, offset=paging.offset)
     )

@@ -1,7 +1,6 @@
-"""One execution per Idempotency-Key: the key's row commits in the transaction that creates what it stands for.
-
-The API puts a `Pending` into `current` for a request that carries a key. The first unit that the request writes
-through `write` (or wraps with `once`) claims the key, does its work and stores the answer, all or nothing.
+"""One execution per Idempotency-Key: the key's row commits in the same transaction as the request's effect.
+The API sets `current` to a `Pending` for a request with a key. The first unit that the request writes through `write`
+(or wraps with `once`) claims the key, does its work and stores the response, all or nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer as it goes over the wire; `secret` ones are sent but never stored."""
+    """A complete HTTP response; a `secret` one is sent but never stored."""
 
     status: int
     body: bytes
@@ -33,12 +32,12 @@ class Answer:
 
 
 class Duplicate(Exception):
-    """Another request holds the key; nothing of this one was done."""
+    """Another request has claimed the key; nothing was done for this one."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """A request's key, not yet used. `answer(result)` shapes the result of the unit into the whole answer."""
+    """A request's key, not yet claimed. `answer(result)` turns the unit's result into the complete response."""
 
     org_id: str
     key: str
@@ -52,7 +51,7 @@ current: ContextVar[Pending | None] = ContextVar("idempotency", default=None)
 
 
 def claim(tx: Tx, pending: Pending | None) -> None:
-    """To be called first in a unit: takes the key or raises `Duplicate`. Does nothing without a key."""
+    """Claims the current request's key, or raises `Duplicate`; call it first in a unit. A no-op without a key."""
     if pending is None:
         return
     now = clock.now_ms()
@@ -69,7 +68,7 @@ def claim(tx: Tx, pending: Pending | None) -> None:
 
 
 def record(tx: Tx, pending: Pending | None, answer: Answer) -> None:
-    """To be called last in a unit that claimed: stores the answer beside the key. Does nothing without a key."""
+    """Stores the response with the claimed key; call it last in the unit. A no-op without a key."""
     if pending is None:
         return
     rows.complete(
@@ -84,7 +83,7 @@ def record(tx: Tx, pending: Pending | None, answer: Answer) -> None:
 
 
 def once(unit: Callable[[Tx], T], pending: Pending | None) -> Callable[[Tx], T]:
-    """The unit with the claim before it and the record of `pending.answer(result)` after it."""
+    """Wraps a unit so that it claims the key first and records `pending.answer(result)` last."""
     if pending is None or pending.answer is None or pending.recorded is not None:
         return unit
     shape = pending.answer
@@ -106,9 +105,8 @@ async def write(
     creates: tuple[str, str] | None = None,
     repeatable: bool = False,
 ) -> T:
-    """`Writer.write`, with the current request's Idempotency-Key in the same transaction.
-
-    `creates`, like `("runId", "run_1")`, is what the caller should look up when the outcome is unknown.
+    """`Writer.write` that also claims the current request's Idempotency-Key in the same transaction.
+    `creates`, like `("runId", "run_1")`, tells the caller what to look up if the outcome is unknown.
     """
     try:
         return await writer.write(once(unit, current.get()), after, repeatable=repeatable)
@@ -116,17 +114,17 @@ async def write(
         if creates is None:
             raise
         name, value = creates
-        found = {"field": name, "message": "may have been created; look it up before sending again", name: value}
+        found = {"field": name, "message": "may have been created; look it up before you try again", name: value}
         raise Uncertain(error.message, details=[found], retry_after_s=error.retry_after_s) from error
 
 
 async def find(database: Database, pending: Pending) -> StoredAnswer | None:
-    """The answer that an earlier request with this key got."""
+    """The stored response to an earlier request with this key; None if there is none."""
     after = clock.now_ms() - pending.keep_ms
     return await database.read(lambda tx: rows.find(tx, org_id=pending.org_id, key=pending.key, after_ms=after))
 
 
 async def prune(writer: Writer, keep_hours: int) -> int:
-    """Deletes keys that no longer replay; to be called now and then."""
+    """Deletes expired keys."""
     before = clock.now_ms() - keep_hours * 3_600_000
     return await writer.write(lambda tx: rows.prune(tx, before_ms=before))

@@ -1,4 +1,4 @@
-"""Organisations: each caller sees its own; an administrator makes further ones."""
+"""Organisations: each caller sees only its own; administrators create further ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dustrun.storage.db.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class NewOrganization:
-    """An organisation just made, with the secret of its owner key, shown this once."""
+    """A new organisation with its owner key's secret, shown only once."""
 
     row: OrganizationRow
     owner_key_id: str
@@ -27,27 +27,27 @@ class NewOrganization:
 
 
 class Organizations:
-    """The use cases of organisations."""
+    """Use cases of organisations."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
 
     async def get_own(self, principal: Principal) -> OrganizationRow:
-        """The caller's organisation."""
+        """Reads the caller's organisation."""
         return await self.get(principal, principal.org_id)
 
     async def get(self, principal: Principal, organization_id: str) -> OrganizationRow:
-        """The organisation, when it is the caller's; raises `NotFound` otherwise."""
+        """Reads an organisation; raises `NotFound` unless it is the caller's."""
         row = None
         if organization_id == principal.org_id:
             row = await self._database.read(lambda tx: rows.find(tx, organization_id))
         if row is None:
-            raise NotFound(f'No organisation "{organization_id}".', code=Code.ORGANIZATION_UNKNOWN)
+            raise NotFound(f'There is no organisation "{organization_id}".', code=Code.ORGANIZATION_UNKNOWN)
         return row
 
     async def create(self, principal: Principal, name: str) -> NewOrganization:
-        """Makes an organisation with an owner key of its own."""
+        """Creates an organisation with its own owner key."""
         principal.need_no_limits("make organisations")
         row = OrganizationRow(ids.new_id("org"), name, clock.now_ms())
         owner = make_key(row.id, "owner", ["admin"])

@@ -1,4 +1,4 @@
-"""Pages of a list: one more row is read than is shown, to know whether there is more."""
+"""Pagination: reads one row more than it shows, to know whether there are more."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Which part of a list is wanted."""
+    """The requested part of a list."""
 
     limit: int = 20
     offset: int = 0
 
     @property
     def peek(self) -> int:
-        """How many rows to read."""
+        """The number of rows to read: one more than the limit."""
         return self.limit + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One part of a list."""
+    """One page of a list."""
 
     items: Sequence[T]
     limit: int
@@ -33,5 +33,5 @@ class Page(Generic[T]):
 
 
 def page_of(found: Sequence[T], paging: Paging) -> Page[T]:
-    """The page out of `paging.peek` rows."""
+    """Builds the page from up to `paging.peek` rows."""
     return Page(found[: paging.limit], paging.limit, paging.offset, len(found) > paging.limit)

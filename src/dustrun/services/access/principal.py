@@ -1,4 +1,4 @@
-"""Who asks: the organisation, key and permissions behind one call."""
+"""The authenticated caller: organisation, key and permissions."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ PERMISSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller. The permission `admin` holds every other one; `workflow_ids` and `wallet_ids` are all that the key
-    reaches of the organisation, None: everything. `expires_at` is when the key ends by itself."""
+    """The authenticated caller. The permission `admin` includes all others.
+    `workflow_ids` and `wallet_ids` limit what the key can access; None means no limit. `expires_at` is in
+    milliseconds."""
 
     key_id: str
     org_id: str
@@ -54,7 +55,7 @@ class Principal:
     expires_at: int | None = None
 
     def may(self, permission: str) -> bool:
-        """Whether the caller holds the permission."""
+        """Whether the caller has the permission."""
         return permission in self.permissions or "admin" in self.permissions
 
     def need(self, permission: str) -> None:
@@ -64,34 +65,34 @@ class Principal:
 
     @property
     def reach(self) -> str:
-        """All that the key may do, as one text: equal for keys that may do the same."""
+        """The key's rights as text: equal for keys with equal rights."""
         named = (self.permissions, self.workflow_ids, self.wallet_ids)
         return repr([None if names is None else sorted(names) for names in named])
 
     def may_use_workflow(self, workflow_id: str | None) -> bool:
-        """Whether the key reaches a workflow and its runs; None stands for inline runs, which belong to none."""
+        """Whether the key can access a workflow and its runs; None stands for inline runs."""
         return self.workflow_ids is None or workflow_id in self.workflow_ids
 
     def need_workflow(self, workflow_id: str) -> None:
-        """Raises `NotFound`, as for a workflow of another organisation, when the key does not reach it."""
+        """Raises `NotFound` if the key cannot access the workflow, as for one of another organisation."""
         if not self.may_use_workflow(workflow_id):
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
 
     def may_use_wallet(self, wallet_id: str) -> bool:
-        """Whether the key reaches a wallet."""
+        """Whether the key can access a wallet."""
         return self.wallet_ids is None or wallet_id in self.wallet_ids
 
     def need_every_wallet(self, doing: str) -> None:
-        """Raises `Forbidden` for a key that is limited to some wallets; `doing` says what it cannot do."""
+        """Raises `Forbidden` if the key is limited to some wallets; `doing` completes "it cannot …"."""
         if self.wallet_ids is not None:
             raise Forbidden(f"The key is limited to some wallets (walletIds); it cannot {doing}.")
 
     def need_every_workflow(self, doing: str) -> None:
-        """Raises `Forbidden` for a key that is limited to some workflows; `doing` says what it cannot do."""
+        """Raises `Forbidden` if the key is limited to some workflows; `doing` completes "it cannot …"."""
         if self.workflow_ids is not None:
             raise Forbidden(f"The key is limited to some workflows (workflowIds); it cannot {doing}.")
 
     def need_no_limits(self, doing: str) -> None:
-        """Raises `Forbidden` for a key that is limited to some workflows or wallets."""
+        """Raises `Forbidden` if the key is limited to some workflows or wallets."""
         self.need_every_workflow(doing)
         self.need_every_wallet(doing)

@@ -1,7 +1,6 @@
-"""The use of keys: when each was last used, and which requests were made with it.
-
-Requests are noted in memory and written in batches by a task of its own, so that no caller waits for that. A crash
-loses the last second of it; while the store is unavailable the oldest notes make room.
+"""Key usage: when each key was last used and which requests were made with it.
+Requests are recorded in memory and written in batches by a background task, so that no caller waits. A crash loses the
+last second; while the store is unavailable, the oldest records are dropped.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _MOST_IN_BATCH = 1000
 
 
 class Usage:
-    """Notes what keys do. `keep_rows` is the size of the ring of requests; 0 keeps none."""
+    """Records key usage. `keep_rows` is the number of requests kept; 0 keeps none."""
 
     def __init__(self, database: Database, writer: Writer, keep_rows: int) -> None:
         self._database = database
@@ -40,7 +39,7 @@ class Usage:
         self._task: asyncio.Task[None] | None = None
 
     def note(self, principal: Principal, method: str, route: str, status: int, request_id: str) -> None:
-        """Notes one request. Costs next to nothing: it is called for each of them."""
+        """Records one request in memory; cheap, because it runs for every request."""
         now = clock.now_ms()
         key_id = principal.key_id
         if now - self._written.get(key_id, 0) >= USED_EVERY_MS:
@@ -49,11 +48,11 @@ class Usage:
             self._noted.append((principal.org_id, key_id, now, method, route, status, request_id))
 
     def start(self) -> None:
-        """Begins to write, now and then."""
+        """Starts the background task that writes the records."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Writes what is noted, and ends."""
+        """Stops the task and writes what is left."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -68,10 +67,10 @@ class Usage:
         try:
             await self.flush()
         except DustrunError as error:
-            _logger.warning("use of keys not written", error=error.message)
+            _logger.warning("key usage not written", error=error.message)
 
     async def flush(self) -> None:
-        """Writes everything that was noted."""
+        """Writes all pending records."""
         used, self._used = self._used, {}
         while used or self._noted:
             batch = [self._noted.popleft() for _ in range(min(len(self._noted), _MOST_IN_BATCH))]
@@ -92,15 +91,16 @@ class Usage:
             rows.keep_newest(tx, self._keep_rows)
 
     async def prune(self, keep_days: int) -> int:
-        """Deletes requests older than so many days; returns how many rows went."""
+        """Deletes requests older than `days`; returns the number of deleted rows."""
         before = clock.now_ms() - keep_days * 86_400_000
         return await self._writer.write(lambda tx: rows.prune(tx, before_ms=before))
 
     async def list_page(
         self, principal: Principal, *, key_id: str | None, paging: Paging
     ) -> Page[tuple[int, RequestRow]]:
-        """The organisation's requests, newest first, optionally those of one key; what was just made comes a moment
-        later."""
+        """Lists the organisation's requests, newest first, optionally of one key; new requests appear with about a
+        second's
+        delay."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, key_id=key_id, limit=paging.peek, offset=paging.offset)
         )
