@@ -467,6 +467,11 @@ def test_every_error_of_a_payload_is_told_with_its_place() -> None:
     ]
 
 
+def test_a_template_in_the_settings_of_a_trigger_is_a_problem() -> None:
+    nodes: Nodes = {"root": {**ROOT, "payload": {"inputSchema": "{{$env.SCHEMA}}"}}, "a": log()}
+    assert found(nodes) == [("payload_invalid", "nodes.root.payload.inputSchema", "Must be a JSON object.")]
+
+
 def test_raw_fields_hold_no_templates() -> None:
     assert found({"root": ROOT, "a": {"type": "code-transform", "payload": {"code": "return `{{ ${1} `"}}}) == []
 

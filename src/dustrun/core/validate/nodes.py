@@ -70,8 +70,8 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
 
 def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
     """Checks what is known before the run: fields that hold a template are checked when it is resolved. Tests of `if`
-    and `switch` are read as they are, never resolved."""
-    is_resolved = bool(node.payload) and split_payload(node)[0] is node.payload
+    and `switch`, and settings of triggers, are read as they are, never resolved."""
+    is_resolved = spec.kind != "trigger" and bool(node.payload) and split_payload(node)[0] is node.payload
     try:
         spec.payload.model_validate(node.payload)
     except ValidationError as error:
