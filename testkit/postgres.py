@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -37,12 +38,22 @@ CREATE CONSTRAINT TRIGGER slow AFTER INSERT OR UPDATE ON TABLE DEFERRABLE INITIA
 """
 
 
+@contextlib.contextmanager
+def _finding_useradd() -> Iterator[None]:
+    """For root the package makes a user that may start the server, with a program that not every PATH leads to."""
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{path}{os.pathsep}/usr/sbin"
+    yield
+    os.environ["PATH"] = path
+
+
 class Cluster:
     """A running PostgreSQL that listens on a socket in its own folder."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-"))
-        self._server: Any = get_server(self._folder)
+        with _finding_useradd():
+            self._server: Any = get_server(self._folder)
         self._numbers = itertools.count(1)
         self._admin = self._connect()
         for name, value in _SETTINGS.items():

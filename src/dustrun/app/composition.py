@@ -56,8 +56,8 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
-    lock.take()
     try:
+        lock.take()
         migrate.upgrade(database)
         copy_detection.recognise(database)
         async with contextlib.AsyncExitStack() as stack:

@@ -21,6 +21,15 @@ def test_read_of_a_store_that_cannot_be_opened_is_temporary(tmp_path: Path) -> N
     database.close()
 
 
+def test_close_closes_the_connection_of_the_writer_too(store_url: str) -> None:
+    database = Database(store_url)
+    tx = database.begin()
+    database.rollback()
+    database.close()
+    with pytest.raises(database.dialect.loaded_dbapi.Error, match="closed"):
+        tx.raw("SELECT 1")
+
+
 def test_a_damaged_file_is_told_as_such_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     connection = sqlite3.connect(path)

@@ -163,8 +163,8 @@ def say_moved(settings: Settings) -> bool:
     need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
-    lock.take()
     try:
+        lock.take()
         migrate.upgrade(database)
         here = find(database)
         before = database.read_now(recorded)

@@ -55,8 +55,8 @@ def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> Lost:
     copy_detection.need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
-    lock.take()
     try:
+        lock.take()
         migrate.upgrade(database)
         vault = Vault(settings.master_key_file)
         vault.use(vault.file.read())

@@ -51,8 +51,8 @@ def rotate(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
     copy_detection.need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
     lock = ProcessLock(database, settings.data_dir)
-    lock.take()
     try:
+        lock.take()
         migrate.upgrade(database)
         vault = Vault(settings.master_key_file)
         vault.unlock(database)

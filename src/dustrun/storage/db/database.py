@@ -316,6 +316,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, the writer's too: the pool forgets those that are in use, it does not close them."""
         self._readers.shutdown(wait=True)
+        self.close_writer()
         self.engine.dispose()
