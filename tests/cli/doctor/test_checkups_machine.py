@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import resource
+import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,29 @@ def test_a_variable_with_a_typing_error_is_found() -> None:
     (found,) = checkups_machine.unknown_settings(environment)
     assert (found.state, "DUSTRUN_PROT is set" in found.says) == ("warning", True)
     assert (found.mend or "").startswith("Did you mean DUSTRUN_PORT? ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "distances", "expected"),
+    [
+        ("'--enable-shared' '--enable-optimizations'", [0, 0], True),  # most distributions, python.org, uv
+        ("'--enable-shared' '--without-ensurepip'", [1_235_392, 1_055_232], True),  # Debian's 3.13
+        ("'--enable-shared' '--with-dtrace'", [1_017_856, 1_450_496], True),  # Debian's 3.11
+        ("'--prefix=/root' '--enable-shared'", [272, 320], False),  # built by pyenv without further options
+        ("", [0, 0], False),
+    ],
+)
+def test_a_python_built_without_optimization_is_told_from_one_with(
+    arguments: str, distances: list[int], expected: bool
+) -> None:
+    assert checkups_machine.is_optimized(arguments, distances) is expected
+
+
+def test_this_python_is_warned_of_unless_a_distribution_or_its_arguments_optimized_it() -> None:
+    arguments = sysconfig.get_config_var("CONFIG_ARGS")
+    is_optimized = sys.base_prefix == "/usr" or "--enable-optimizations" in arguments
+    says = [f"{sys.executable} was built without profile-guided optimization and is slower than it could be"]
+    assert [finding.says for finding in checkups_machine.python_build()] == ([] if is_optimized else says)
 
 
 @pytest.fixture

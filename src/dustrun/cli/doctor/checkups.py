@@ -33,7 +33,7 @@ _METADATA = ipaddress.ip_address("169.254.169.254")
 
 def local() -> list[Finding]:
     """Runs every check that needs only this machine."""
-    findings = [python(), *checkups_machine.unknown_settings(os.environ)]
+    findings = [python(), *checkups_machine.python_build(), *checkups_machine.unknown_settings(os.environ)]
     try:
         settings: Settings = read_settings({})
     except CliError as error:
