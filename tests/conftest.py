@@ -40,7 +40,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long tests first."""
+    """The long tests first; those that need a node of a chain are marked."""
+    for item in items:
+        if "world" in getattr(item, "fixturenames", ()):
+            item.add_marker("chain")
     items.sort(key=lambda item: not item.path.relative_to(_TESTS).as_posix().startswith(_FIRST))
 
 
