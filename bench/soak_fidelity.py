@@ -1,9 +1,9 @@
 """Random workflows, simulated through the API and then run live on the same state: every figure read by web3.py.
 
-    scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 14] [--lanes 4]
+    scripts/soak fidelity [--scale 1000] [--seed 1] [--strategies simulate-v1,trace-call] [--steps 14] [--workers 4]
                           [--minutes 30]
 
-`scale` is how many workflows each strategy gets; after `minutes` no more of them begin. Each lane is a process with a
+`scale` is how many workflows each strategy gets; after `minutes` no more of them begin. Each worker is a process with a
 node, a server and three wallets of its own. What is drawn is in `bench/random_workflows.py`, what is compared in
 `bench/workflow_fidelity.py`. The figures are those of the named node and of no other. `scripts/soak chain_fidelity` is
 the same below the API, one transaction at a time, where reverting transactions are really sent.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.random_workflows import KINDS
-from bench.workflow_fidelity import Tally, run_lane
+from bench.workflow_fidelity import Tally, run_worker
 from testkit.chain.anvil import Anvil
 from testkit.chain.contracts import World, build
 
@@ -34,14 +34,14 @@ def run(
     seed: int = 1,
     strategies: str = "simulate-v1,trace-call",
     steps: str = "14",
-    lanes: str = "4",
+    workers: str = "4",
     minutes: str = "inf",
 ) -> dict[str, Any]:
     """The tally of each strategy; `failures` are differences and quotas that were missed."""
     workflows = scale or DEFAULT_SCALE
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as folder, Anvil() as node:
         world = build(Path(folder))
-        shared = min(int(lanes), workflows)
+        shared = min(int(workers), workflows)
         until = time.time() + 60 * float(minutes)
         found = _compare(world, strategies.split(","), workflows, int(steps), seed, shared, until)
         version = str(node.rpc("web3_clientVersion"))
@@ -51,16 +51,16 @@ def run(
 
 
 def _compare(
-    world: World, strategies: list[str], workflows: int, steps: int, seed: int, lanes: int, until: float
+    world: World, strategies: list[str], workflows: int, steps: int, seed: int, workers: int, until: float
 ) -> dict[str, Tally]:
-    """All lanes of all strategies at once: each waits for blocks most of the time."""
-    shares = [workflows // lanes + (lane < workflows % lanes) for lane in range(lanes)]
+    """All workers of all strategies at once: each waits for blocks most of the time."""
+    shares = [workflows // workers + (worker < workflows % workers) for worker in range(workers)]
     found = {strategy: Tally() for strategy in strategies}
-    with ProcessPoolExecutor(lanes * len(strategies), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers * len(strategies), mp_context=get_context("spawn")) as pool:
         running = {
-            pool.submit(run_lane, world, strategy, share, steps, seed, lane, until): strategy
+            pool.submit(run_worker, world, strategy, share, steps, seed, worker, until): strategy
             for strategy in strategies
-            for lane, share in enumerate(shares)
+            for worker, share in enumerate(shares)
         }
         for one, strategy in running.items():
             found[strategy].add(one.result())

@@ -60,7 +60,7 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Takes in what another lane found."""
+        """Takes in what another worker found."""
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -85,8 +85,8 @@ class Tally:
         }
 
 
-def run_lane(
-    world: World, strategy: str, workflows: int, steps: int, seed: int, lane: int, until: float = math.inf
+def run_worker(
+    world: World, strategy: str, workflows: int, steps: int, seed: int, worker: int, until: float = math.inf
 ) -> Tally:
     """Workflows one after the other, on a node and a server of their own; none begins after `until` (Unix time)."""
     with tempfile.TemporaryDirectory(prefix="dustrun-fidelity-") as name, world.node() as node:
@@ -97,7 +97,7 @@ def run_lane(
         with open_server(Path(name), world, node.url, simulation_strategy=strategy) as process:
             server = Server(process)
             server.import_wallets(_WALLETS)
-            one = Lane(world, node, server, seed, lane)
+            one = Worker(world, node, server, seed, worker)
             for number in range(workflows):
                 if time.time() > until:
                     break
@@ -105,25 +105,25 @@ def run_lane(
                     one.compare(number, steps)
                 except Exception:  # whatever breaks is a finding, and not the end of the others
                     broke = traceback.format_exc()[-800:]
-                    one.tally.failures.append(f"seed {seed}, lane {lane}, workflow {number}: {broke}")
+                    one.tally.failures.append(f"seed {seed}, worker {worker}, workflow {number}: {broke}")
                 if number % 20 == 19:
-                    done = f"{strategy}, lane {lane}: {number + 1} of {workflows} workflows"
+                    done = f"{strategy}, worker {worker}: {number + 1} of {workflows} workflows"
                     print(f"{done}, {len(one.tally.failures)} failures", file=sys.stderr, flush=True)
             return one.tally
 
 
-class Lane:
+class Worker:
     """One row of workflows, each on the state that the one before left."""
 
-    def __init__(self, world: World, node: Anvil, server: Server, seed: int, lane: int) -> None:
+    def __init__(self, world: World, node: Anvil, server: Server, seed: int, worker: int) -> None:
         self.tally = Tally()
         self._world = world
         self._node = node
         self._server = server
         self._witness: Witness = world.witness(node)
         self._decoder = Decoder(self._witness)
-        self._name = f"seed {seed}, lane {lane}"
-        self._draw = random.Random(f"{seed} {lane}")
+        self._name = f"seed {seed}, worker {worker}"
+        self._draw = random.Random(f"{seed} {worker}")
         self._deck = Deck(self._draw)
         self._eyes = Eyes(world, self._witness)
 
@@ -174,16 +174,16 @@ class Lane:
 class Comparison:
     """One workflow's simulation beside its run and the chain."""
 
-    def __init__(self, lane: Lane, name: str, workflow: Workflow, simulated: Json, live: Json) -> None:
-        self._lane = lane
+    def __init__(self, worker: Worker, name: str, workflow: Workflow, simulated: Json, live: Json) -> None:
+        self._worker = worker
         self._name = name
         self._workflow = workflow
         self._simulated = simulated
         self._live = live
-        self._tally = lane.tally
-        self._witness = lane._witness
-        self._eyes = lane._eyes
-        self._rebasing = f"eip155:{CHAIN_ID}/erc20:{lane._eyes.rebasing}"
+        self._tally = worker.tally
+        self._witness = worker._witness
+        self._eyes = worker._eyes
+        self._rebasing = f"eip155:{CHAIN_ID}/erc20:{worker._eyes.rebasing}"
         self._at: dict[int, list[int]] = {}
 
     def _fail(self, text: str) -> None:
@@ -197,10 +197,10 @@ class Comparison:
         if one["executionState"].keys() != other["executionState"].keys():
             self._fail("other nodes ran")
         for path, really in other["executionState"].items():
-            foreseen = one["executionState"].get(path, {})
+            predicted = one["executionState"].get(path, {})
             self._count(path, really)
             for part in ("status", "branch", "error", "result"):
-                left, right = _alike(foreseen.get(part)), _alike(really.get(part))
+                left, right = _alike(predicted.get(part)), _alike(really.get(part))
                 if left != right:
                     self._fail(f"{path} ({self._kind(path)}): {part} simulated {left}, really {right}")
 
@@ -220,15 +220,15 @@ class Comparison:
 
     def transactions(self, start: int, nonces: dict[str, int]) -> None:
         """Each of them, then what all came to."""
-        report, real = self._lane._server.effects(self._simulated), self._lane._server.effects(self._live)
-        foreseen = [shown for shown in report["transactions"] if shown["status"] in ("simulated", "reverted")]
+        report, real = self._worker._server.effects(self._simulated), self._worker._server.effects(self._live)
+        predicted = [shown for shown in report["transactions"] if shown["status"] in ("simulated", "reverted")]
         sent = [shown for shown in real["transactions"] if shown.get("hash")]
-        if [(s["path"], s["item"], s["from"]) for s in foreseen] != [(s["path"], s["item"], s["from"]) for s in sent]:
-            self._fail(f"other transactions: {len(foreseen)} simulated, {len(sent)} sent")
+        if [(s["path"], s["item"], s["from"]) for s in predicted] != [(s["path"], s["item"], s["from"]) for s in sent]:
+            self._fail(f"other transactions: {len(predicted)} simulated, {len(sent)} sent")
             return
         fees: Counter[str] = Counter()
         blocks: dict[int, list[tuple[Json, int]]] = {}
-        for shown, really in zip(foreseen, sent, strict=True):
+        for shown, really in zip(predicted, sent, strict=True):
             receipt = self._witness.web3.eth.get_transaction_receipt(really["hash"])
             fee = receipt["gasUsed"] * receipt["effectiveGasPrice"]
             fees[shown["from"]] += fee
@@ -239,8 +239,8 @@ class Comparison:
         for block in range(start + 1, last + 1):
             self._balances(block, blocks.get(block, []))
         self._sums(report, self._at[start], self._at[last], fees)
-        for address, nonce in self._lane._nonces().items():
-            used = sum(shown["from"] == address for shown in foreseen)
+        for address, nonce in self._worker._nonces().items():
+            used = sum(shown["from"] == address for shown in predicted)
             if nonce - nonces[address] != used:
                 self._fail(f"{address} used {nonce - nonces[address]} nonces, {used} simulated")
 
@@ -260,7 +260,7 @@ class Comparison:
         if simulated != real:
             self._fail(f"{where}: other events: {simulated} simulated, {real} real")
         for event, log in zip(shown["events"], receipt["logs"], strict=False):
-            told = self._lane._decoder.compare(event, log)
+            told = self._worker._decoder.compare(event, log)
             tally.decoded += told is not None
             if told:
                 self._fail(f"{where}: {told}")
@@ -300,9 +300,9 @@ class Comparison:
                 simulated[(change["asset"], change["address"])] += int(change["amount"])
         if is_silent:  # balances of the rebasing token changed without an event, also those of holders never seen
             real = {watch: delta for watch, delta in real.items() if watch in simulated or watch[0] != self._rebasing}
-        foreseen = {watch: delta for watch, delta in simulated.items() if delta}
-        if real != foreseen:
-            self._fail(f"{where}: balances really {_less(real, foreseen)}, simulated {_less(foreseen, real)}")
+        predicted = {watch: delta for watch, delta in simulated.items() if delta}
+        if real != predicted:
+            self._fail(f"{where}: balances really {_less(real, predicted)}, simulated {_less(predicted, real)}")
 
     def _allowances(self, where: str, shown: Json, block: int) -> None:
         for approval in shown["approvals"]:

@@ -71,13 +71,13 @@ async def test_profit_is_taken_and_shared(market: Market) -> None:
         "noticeUrl": f"{market.outside.url}/notices",
     }
     before = market.witness.balance("usdc", ALICE)
-    foreseen = await market.run("take-profit", changes, simulate=True)
+    predicted = await market.run("take-profit", changes, simulate=True)
     assert market.witness.balance("usdc", ALICE) == before, "a simulation moves nothing"
     assert market.outside.notices() == []
     run = await market.run("take-profit", changes)
     sold = market.result(run, "sell")
     for node, field in (("sell", "amountOut"), ("sell", "amountIn"), ("share", "amountReceived")):
-        assert market.result(run, node)[field] == market.result(foreseen, node)[field]
+        assert market.result(run, node)[field] == market.result(predicted, node)[field]
     share = int(sold["amountOut"]) * 20 // 100
     assert market.witness.balance("usdc", SHOP) == share
     assert market.witness.balance("usdc", ALICE) == before + int(sold["amountOut"]) - share

@@ -22,7 +22,7 @@ def node(world: World) -> Iterator[Anvil]:
         yield found
 
 
-class Desk:
+class Operations:
     """A server with a wallet, asked about workflows that do not run."""
 
     def __init__(self, outbox: Outbox, witness: Witness) -> None:
@@ -42,12 +42,12 @@ class Desk:
 
 
 @pytest.fixture
-async def operations(tmp_path: Path, world: World, node: Anvil) -> AsyncIterator[Desk]:
+async def operations(tmp_path: Path, world: World, node: Anvil) -> AsyncIterator[Operations]:
     described = world.network(node.url).model_dump(by_alias=True, mode="json", exclude={"endpoints"})
     before = node.snapshot()
     async with open_outbox(tmp_path, node, network=described) as outbox:
         nonce = outbox.nonce()
-        yield Desk(outbox, world.witness(node))
+        yield Operations(outbox, world.witness(node))
         assert outbox.nonce() == nonce
     node.revert(before)
 
@@ -56,7 +56,7 @@ def at(type: str, *children: str, **payload: Any) -> dict[str, Any]:
     return {"type": type, "payload": {"chainId": CHAIN_ID, **payload}, "children": list(children)}
 
 
-async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(operations: Desk) -> None:
+async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(operations: Operations) -> None:
     url = "http://127.0.0.1:9/"
     workflow_id = await operations.keep(
         ["pay", "told"],
@@ -135,7 +135,7 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(oper
     assert len(unknown["spends"]) == 4  # who is paid may stay open: the amount is known
 
 
-async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(operations: Desk) -> None:
+async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(operations: Operations) -> None:
     loop = {"type": "for-each", "payload": {"array": "{{$trigger.body.rows}}"}, "loopBody": ["pay"]}
     pay = {**at("send-native", recipient="{{$item.to}}", amount="{{$item.amount}}"), "dustAmount": "16000000000000"}
     workflow_id = await operations.keep(["each"], each=loop, pay=pay)
@@ -149,7 +149,7 @@ async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(operations: Desk) 
     assert [found["field"] for found in plan["unknowns"]] == [None, "amount"]
 
 
-async def test_a_plan_of_what_is_not_there(operations: Desk) -> None:
+async def test_a_plan_of_what_is_not_there(operations: Operations) -> None:
     assert (await operations.api.post("/v1/workflows/wf_none/dust-plan", {})).code == 404001
     workflow_id = await operations.keep(["pay"], pay={"type": "send-native", "payload": {"chainId": 5}})
     refused = await operations.api.post(f"/v1/workflows/{workflow_id}/dust-plan", {})
@@ -167,7 +167,7 @@ async def test_a_plan_of_what_is_not_there(operations: Desk) -> None:
     assert found["code"] == "CHAIN_UNKNOWN"
 
 
-async def test_funds_are_compared_with_what_the_wallet_has(operations: Desk) -> None:
+async def test_funds_are_compared_with_what_the_wallet_has(operations: Operations) -> None:
     workflow_id = await operations.keep(
         ["pay"],
         pay=at("send-native", "usd", recipient=SHOP, amount=str(10 * ETHER)),
@@ -215,7 +215,7 @@ async def test_funds_are_compared_with_what_the_wallet_has(operations: Desk) -> 
     assert unresolved == {"all": "it takes all there is", "late": "amount depends on a variable"}
 
 
-async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: Desk) -> None:
+async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: Operations) -> None:
     definition = {
         "nodes": {
             "root": {"type": "manual", "children": ["pay", "swap"]},
@@ -237,7 +237,7 @@ async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: De
     assert (await operations.api.post("/v1/workflows/analyze-funds", {"definition": definition})).code == 400228
 
 
-async def test_a_key_without_that_wallet_learns_nothing_of_it(operations: Desk) -> None:
+async def test_a_key_without_that_wallet_learns_nothing_of_it(operations: Operations) -> None:
     workflow_id = await operations.keep(["pay"], pay=at("send-native", recipient=SHOP, amount="5"))
     mine = (await operations.api.post("/v1/wallets", {"name": "mine"})).data["id"]
     body = {"name": "k", "permissions": ["workflow:read"], "walletIds": [mine]}
@@ -249,7 +249,9 @@ async def test_a_key_without_that_wallet_learns_nothing_of_it(operations: Desk) 
     assert "that this key reaches" in found["unresolved"][0]["unresolvedReason"]
 
 
-async def test_a_chain_that_does_not_answer_leaves_balances_out(operations: Desk, tmp_path: Path, node: Anvil) -> None:
+async def test_a_chain_that_does_not_answer_leaves_balances_out(
+    operations: Operations, tmp_path: Path, node: Anvil
+) -> None:
     (tmp_path / "dead").mkdir()
     async with open_outbox(tmp_path / "dead", node, url="http://127.0.0.1:1") as outbox:
         api = outbox.composition.owner

@@ -86,11 +86,11 @@ def alike(value: Any) -> Any:
 async def test_a_simulation_foresees_what_each_action_comes_to(shop: Shop) -> None:
     for name, kind, payload in CASES:
         nonce = shop.witness.nonce(ALICE)
-        foreseen = await shop.result(kind, payload, simulate=True)
+        predicted = await shop.result(kind, payload, simulate=True)
         assert shop.witness.nonce(ALICE) == nonce, f"{name}: a simulation sends nothing"
         real = await shop.result(kind, payload)
         assert shop.witness.nonce(ALICE) > nonce, name
-        assert alike(real) == alike(foreseen), name
+        assert alike(real) == alike(predicted), name
 
 
 async def test_a_contract_that_was_just_created_is_called_by_the_next_node(shop: Shop) -> None:

@@ -125,14 +125,14 @@ async def test_restarts_of_the_database_under_load_lose_and_double_nothing(clust
             assert reply.code in (503001, 503002), reply.body
             await asyncio.sleep(0.1)
 
-    async def load(lane: int) -> list[str]:
+    async def load(caller: int) -> list[str]:
         started: list[str] = []
         while restarting:
-            started.append(await start(lane * 10_000 + len(started)))
+            started.append(await start(caller * 10_000 + len(started)))
             await asyncio.sleep(0.02)
         return started
 
-    lanes = [asyncio.create_task(load(lane)) for lane in range(6)]
+    callers = [asyncio.create_task(load(caller)) for caller in range(6)]
     for mode in ("immediate", "fast", "immediate"):
         await asyncio.sleep(0.4)
         await asyncio.to_thread(cluster.stop, mode)
@@ -140,7 +140,7 @@ async def test_restarts_of_the_database_under_load_lose_and_double_nothing(clust
         await asyncio.to_thread(cluster.start)
     await asyncio.sleep(0.3)
     restarting = False
-    run_ids = [run_id for started in await asyncio.gather(*lanes) for run_id in started]
+    run_ids = [run_id for started in await asyncio.gather(*callers) for run_id in started]
     assert len(run_ids) > 20
     async with asyncio.timeout(30):
         for run_id in run_ids:

@@ -25,7 +25,7 @@ NATIVE = f"eip155:{CHAIN_ID}/native"
 Json = dict[str, Any]
 
 
-class Desk:
+class Operations:
     """A server with a wallet on a chain with every contract, and what people ask it."""
 
     def __init__(self, outbox: Outbox, witness: Witness, notices: Any) -> None:
@@ -90,7 +90,7 @@ def codes(report: Json) -> list[str]:
 
 
 @pytest.fixture
-async def operations(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
+async def operations(tmp_path: Path, world: World) -> AsyncIterator[Operations]:
     with world.node() as node, outside(tmp_path) as notices:
         left_out = {"chain_id", "block_time_ms", "confirmations", "endpoints"}
         network = world.network(node.url).model_dump(mode="json", by_alias=True, exclude=left_out)
@@ -101,10 +101,10 @@ async def operations(tmp_path: Path, world: World) -> AsyncIterator[Desk]:
             policy = {**ANYTHING, **may}
             path = f"/v1/wallets/{outbox.wallet_id}/policy"
             assert (await outbox.composition.owner.put(path, {"policy": policy})).status == 200
-            yield Desk(outbox, witness, notices)
+            yield Operations(outbox, witness, notices)
 
 
-def _take_profit(operations: Desk) -> Json:
+def _take_profit(operations: Operations) -> Json:
     at = operations.witness.addresses
     return {
         "router": at["v2_router"],
@@ -115,11 +115,11 @@ def _take_profit(operations: Desk) -> Json:
     }
 
 
-def _sell(operations: Desk, **more: Any) -> Json:
+def _sell(operations: Operations, **more: Any) -> Json:
     return operations.node("swap-uniswap-v2", **{"tokenIn": "weth", "tokenOut": "usdc", "amountIn": str(ETHER), **more})
 
 
-def _move_the_pool(operations: Desk, sender: str = ACCOUNTS[0]) -> None:
+def _move_the_pool(operations: Operations, sender: str = ACCOUNTS[0]) -> None:
     """Somebody sells 5 WETH."""
     at = operations.witness.addresses
     operations.witness.send("weth", "approve", at["v2_router"], MAX, sender=sender)
@@ -130,7 +130,7 @@ def _move_the_pool(operations: Desk, sender: str = ACCOUNTS[0]) -> None:
 # --- the same ---
 
 
-async def test_take_profit_is_the_same_live_as_simulated(operations: Desk) -> None:
+async def test_take_profit_is_the_same_live_as_simulated(operations: Operations) -> None:
     simulated = await operations.example("take-profit", _take_profit(operations), simulate=True)
     before = {name: operations.witness.balance(name, ALICE) for name in ("weth", "usdc")}
     live = await operations.example("take-profit", _take_profit(operations))
@@ -139,19 +139,19 @@ async def test_take_profit_is_the_same_live_as_simulated(operations: Desk) -> No
     estimated = [(one["path"], one["item"]) for one in found["estimates"]]
     assert estimated == [("sell", "approve"), ("sell", "swap"), ("share", "send")]
     assert [(note["code"], note["path"]) for note in found["notes"]] == [("ASSUMED", "notify")]
-    foreseen, real = await operations.effects(simulated), await operations.effects(live)
-    assert changes(foreseen) == changes(real)
+    predicted, real = await operations.effects(simulated), await operations.effects(live)
+    assert changes(predicted) == changes(real)
     for name in before:  # what the report says is what another client reads
         change = operations.witness.balance(name, ALICE) - before[name]
         assert changes(real)[(ALICE, operations.asset(name))] == change
     assert (ALICE, NATIVE) not in changes(real), "fees are told apart"
     assert [event["name"] for event in real["transactions"][1]["events"]] == ["Transfer", "Transfer", "Sync", "Swap"]
-    assert real["approvals"] == foreseen["approvals"] == []
+    assert real["approvals"] == predicted["approvals"] == []
     assert real["names"][ALICE] == {"name": "alice", "kind": "wallet", "walletId": operations.outbox.wallet_id}
     assert real["totalFeesUsd"] == real["totalFees"][0]["usd"]
 
 
-async def test_the_other_examples_are_the_same(operations: Desk) -> None:
+async def test_the_other_examples_are_the_same(operations: Operations) -> None:
     csv = f"invoice,address,amount\nA-17,{SHOP},12.50\nA-18,{CAROL},7\n"
     permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}
     for name, asked in (("payout", {"csv": csv}), ("top-up", {"address": SHOP}), ("permit", permit)):
@@ -161,7 +161,7 @@ async def test_the_other_examples_are_the_same(operations: Desk) -> None:
         assert (await operations.compare(runs[1], runs[0]))["verdict"] == "same", name
 
 
-async def test_every_action_is_the_same_live_as_simulated(operations: Desk) -> None:
+async def test_every_action_is_the_same_live_as_simulated(operations: Operations) -> None:
     operations.witness.send("nft", "mint", ALICE, 7)
     operations.witness.send("rebasing", "rebase", 150)
     operations.witness.send("race", "approve", CAROL, 3, sender=ALICE)
@@ -174,7 +174,7 @@ async def test_every_action_is_the_same_live_as_simulated(operations: Desk) -> N
         assert all(one["measured"] for one in (await operations.effects(live))["transactions"]), name
 
 
-async def test_events_of_ones_own_contracts_are_decoded(operations: Desk) -> None:
+async def test_events_of_ones_own_contracts_are_decoded(operations: Operations) -> None:
     counted = operations.node(
         "write-contract", contract="zoo", function="count()", events=["Ping(uint256 indexed n, address who)"]
     )
@@ -185,7 +185,7 @@ async def test_events_of_ones_own_contracts_are_decoded(operations: Desk) -> Non
 
 
 @pytest.mark.parametrize(("to", "done"), [(SHOP, True), ("rejector", False)])
-async def test_what_a_function_returns_is_foreseen(operations: Desk, to: str, done: bool) -> None:
+async def test_what_a_function_returns_is_predicted(operations: Operations, to: str, done: bool) -> None:
     args = [operations.witness.addresses.get(to, to)]
     function = "tryForward(address to) payable returns (bool done)"
     asked = operations.node("write-contract", contract="forwarder", function=function, args=args)
@@ -194,7 +194,7 @@ async def test_what_a_function_returns_is_foreseen(operations: Desk, to: str, do
     assert one["returnData"] == f"0x{done:064x}"
 
 
-async def test_tokens_that_lie_in_their_events_are_measured(operations: Desk) -> None:
+async def test_tokens_that_lie_in_their_events_are_measured(operations: Operations) -> None:
     operations.witness.send("rebasing", "rebase", 150)
     for token, arrives in (("fee", 990), ("rebasing", 999)):  # of 1000: 1 % for the token; whole shares only
         had = operations.witness.balance(token, ALICE)
@@ -207,7 +207,7 @@ async def test_tokens_that_lie_in_their_events_are_measured(operations: Desk) ->
             assert found[(ALICE, operations.asset(token))] == operations.witness.balance(token, ALICE) - had
 
 
-async def test_transactions_of_one_block_are_counted_once(operations: Desk) -> None:
+async def test_transactions_of_one_block_are_counted_once(operations: Operations) -> None:
     nodes = {
         f"pay{n}": operations.node("send-native", recipient=address(10 + n), amount=str(100 + n)) for n in range(3)
     }
@@ -226,7 +226,7 @@ async def test_transactions_of_one_block_are_counted_once(operations: Desk) -> N
     assert (found["verdict"], found["notes"]) == ("same", [])
 
 
-async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(operations: Desk) -> None:
+async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(operations: Operations) -> None:
     nodes = {
         "sleep": {"type": "delay", "payload": {"delayMs": 1}, "children": ["make"]},
         "make": operations.node("deploy-contract", bytecode="0x600160005360016000f3", value="5"),
@@ -242,26 +242,26 @@ async def test_a_delay_and_coin_for_a_new_contract_are_no_difference(operations:
 # --- not the same ---
 
 
-async def test_a_pool_that_moved_in_between_is_told_with_amounts(operations: Desk) -> None:
+async def test_a_pool_that_moved_in_between_is_told_with_amounts(operations: Operations) -> None:
     simulated = await operations.example("take-profit", _take_profit(operations), simulate=True)
     _move_the_pool(operations)
     live = await operations.example("take-profit", _take_profit(operations))
     found = await operations.compare(simulated, live)
     assert found["verdict"] == "differs"
-    foreseen, real = await operations.effects(simulated), await operations.effects(live)
+    predicted, real = await operations.effects(simulated), await operations.effects(live)
     usdc = (ALICE, operations.asset("usdc"))
     (own,) = [d for d in found["differences"] if d.get("address") == ALICE and d["path"] == "sell"]
-    got = [int(report["transactions"][1]["balanceChanges"][-1]["amount"]) for report in (foreseen, real)]
+    got = [int(report["transactions"][1]["balanceChanges"][-1]["amount"]) for report in (predicted, real)]
     assert (own["left"], own["right"], own["difference"]) == (str(got[0]), str(got[1]), str(got[1] - got[0]))
     assert own["asset"] == operations.asset("usdc")
     assert own["message"].endswith(f"({(got[1] - got[0]) / 10**6:.6f} USDC).")
-    assert changes(real)[usdc] < changes(foreseen)[usdc]
+    assert changes(real)[usdc] < changes(predicted)[usdc]
     (sent,) = [d for d in found["differences"] if d["field"] == "movements"]
     assert (sent["path"], sent["item"], sent["counterparty"]) == ("share", "send", address(1))
     assert "hash" not in {d["field"].rpartition(".")[2] for d in found["differences"]}
 
 
-async def test_a_branch_and_what_ran_in_one_run_only_are_told(operations: Desk) -> None:
+async def test_a_branch_and_what_ran_in_one_run_only_are_told(operations: Operations) -> None:
     one = await operations.example("take-profit", _take_profit(operations), simulate=True)
     other = await operations.example(
         "take-profit", {**_take_profit(operations), "limitUsdc": str(10**12)}, simulate=True
@@ -274,7 +274,7 @@ async def test_a_branch_and_what_ran_in_one_run_only_are_told(operations: Desk) 
     assert [note["code"] for note in found["notes"]] == ["PAYLOAD"]
 
 
-async def test_a_revert_is_decoded_and_told(operations: Desk) -> None:
+async def test_a_revert_is_decoded_and_told(operations: Operations) -> None:
     operations.witness.send("weth", "approve", operations.witness.addresses["v2_router"], MAX, sender=ALICE)
     nodes = {"sell": _sell(operations, slippageBps=10)}
     simulated = await operations.run(nodes, simulate=True)
@@ -304,7 +304,7 @@ async def test_a_revert_is_decoded_and_told(operations: Desk) -> None:
     assert (told["status"]["left"], told["status"]["right"]) == ("success", "failure")
 
 
-async def test_what_would_revert_and_was_not_signed_is_the_same(operations: Desk) -> None:
+async def test_what_would_revert_and_was_not_signed_is_the_same(operations: Operations) -> None:
     """The approval remains, the swap fails: in the simulation on its chain, live before it is signed."""
     nodes = {
         "sell": operations.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
@@ -319,7 +319,7 @@ async def test_what_would_revert_and_was_not_signed_is_the_same(operations: Desk
     assert found["differences"] == []
 
 
-async def test_others_in_the_block_are_told(operations: Desk) -> None:
+async def test_others_in_the_block_are_told(operations: Operations) -> None:
     rpc = operations.outbox.node.rpc
     rpc("evm_setAutomine", False)
     run_id = await operations.bench.start({"pay": operations.node("send-native", recipient=SHOP, amount="1000")})
@@ -334,7 +334,7 @@ async def test_others_in_the_block_are_told(operations: Desk) -> None:
     assert "OTHERS_IN_BLOCK" in codes(report)
 
 
-async def test_a_dust_test_is_compared_with_its_simulation(operations: Desk) -> None:
+async def test_a_dust_test_is_compared_with_its_simulation(operations: Operations) -> None:
     nodes = {"pay": operations.node("send-native", recipient=SHOP, amount=str(ETHER))}
     simulated, dust = await operations.run(nodes, simulate=True), await operations.run(nodes, dustTest=True)
     found = await operations.compare(simulated, dust)
@@ -348,14 +348,14 @@ async def test_a_dust_test_is_compared_with_its_simulation(operations: Desk) -> 
 # --- warnings, and what is not known ---
 
 
-async def test_a_recipient_is_new_once(operations: Desk) -> None:
+async def test_a_recipient_is_new_once(operations: Operations) -> None:
     nodes = {"pay": operations.node("send-native", recipient=SHOP, amount="5")}
     for body, is_new in (({"simulate": True}, True), ({}, True), ({}, False), ({"simulate": True}, False)):
         report = await operations.effects(await operations.run(nodes, **body))
         assert ("FIRST_TIME_RECIPIENT" in codes(report)) is is_new, body
 
 
-async def test_approvals_that_remain_and_have_no_end_are_told(operations: Desk) -> None:
+async def test_approvals_that_remain_and_have_no_end_are_told(operations: Operations) -> None:
     usdc = operations.witness.addresses["usdc"]
     nodes = {"allow": operations.node("approve-erc20", token="usdc", spender=CAROL, amount="max")}
     for body in ({"simulate": True}, {}):
@@ -376,7 +376,7 @@ async def test_approvals_that_remain_and_have_no_end_are_told(operations: Desk) 
     assert (await operations.effects(await operations.run(back)))["approvals"] == []
 
 
-async def test_an_approval_that_a_later_node_uses_up_does_not_remain(operations: Desk) -> None:
+async def test_an_approval_that_a_later_node_uses_up_does_not_remain(operations: Operations) -> None:
     router = operations.witness.addresses["v2_router"]
     allow = operations.node("approve-erc20", token="weth", spender=router, amount=str(ETHER), children=["sell"])
     nodes = {"allow": allow, "sell": _sell(operations)}
@@ -384,7 +384,7 @@ async def test_an_approval_that_a_later_node_uses_up_does_not_remain(operations:
         assert (await operations.effects(await operations.run(nodes, **body)))["approvals"] == [], body
 
 
-async def test_a_signed_permit_is_told_like_an_approval(operations: Desk) -> None:
+async def test_a_signed_permit_is_told_like_an_approval(operations: Operations) -> None:
     permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}
     for body, status in (({"simulate": True}, "notSigned"), ({}, "signed")):
         report = await operations.effects(await operations.example("permit", {**permit, "amount": str(MAX)}, **body))
@@ -396,7 +396,7 @@ async def test_a_signed_permit_is_told_like_an_approval(operations: Desk) -> Non
         assert [verdict["path"] for verdict in report["policyVerdicts"]] == ["sign"]
 
 
-async def test_what_an_attempt_left_is_counted_once(operations: Desk) -> None:
+async def test_what_an_attempt_left_is_counted_once(operations: Operations) -> None:
     """The approval of the first attempt is the second's too; each attempt's swap is its own."""
     sell = operations.node("swap-uniswap-v2", tokenIn="fee", tokenOut="weth", amountIn=str(ETHER), slippageBps=0)
     nodes = {"sell": {**sell, "retry": {"maxAttempts": 2, "backoffMs": 1}}}
@@ -408,14 +408,14 @@ async def test_what_an_attempt_left_is_counted_once(operations: Desk) -> None:
         assert int(report["totalFees"][0]["amount"]) == sum(int(one.get("fee") or 0) for one in report["transactions"])
 
 
-async def test_big_values_and_bad_prices_are_warned_of(operations: Desk) -> None:
+async def test_big_values_and_bad_prices_are_warned_of(operations: Operations) -> None:
     nodes = {"sell": _sell(operations, amountIn=str(10 * ETHER), maxPriceImpactBps=10_000, slippageBps=5000)}
     for body in ({"simulate": True}, {}):
         report = await operations.effects(await operations.run(nodes, **body))
         assert {"LARGE_VALUE", "SLIPPAGE"} <= set(codes(report)), body
 
 
-async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(operations: Desk) -> None:
+async def test_a_simulation_on_assumed_values_says_why_it_is_not_passed(operations: Operations) -> None:
     ask = {"method": "POST", "url": f"{operations.outside.url}/notices", "json": {"what": "how much"}}
     nodes: Json = {
         "ask": {"type": "http-request", "payload": ask, "children": ["pay"]},
@@ -450,7 +450,7 @@ async def test_a_node_without_old_states_fails_no_run(tmp_path: Path, world: Wor
             proxy(node.url, twist=forgetful) as between,
             open_outbox(tmp_path, node, url=between.url, network={"confirmations": 1}) as outbox,
         ):
-            operations = Desk(outbox, world.witness(node), notices)
+            operations = Operations(outbox, world.witness(node), notices)
             run = await operations.run({"pay": operations.node("send-native", recipient=SHOP, amount="5")})
             report = await operations.effects(run)
             (sent,) = report["transactions"]
@@ -462,7 +462,7 @@ async def test_a_node_without_old_states_fails_no_run(tmp_path: Path, world: Wor
             assert (found["verdict"], [note["code"] for note in found["notes"]]) == ("same", ["NOT_MEASURED"])
 
 
-async def test_runs_of_other_versions_and_other_workflows(operations: Desk) -> None:
+async def test_runs_of_other_versions_and_other_workflows(operations: Operations) -> None:
     definition = {
         "nodes": {
             "root": {"type": "manual", "children": ["pay"]},

@@ -126,12 +126,12 @@ def test_a_comparison_shows_money_before_details() -> None:
 
     details = [difference("detail", f"result field{n}", "1", "2") for n in range(9)]
     money = difference("money", f"balance of {ME}", "249 USDC", "230 USDC", "-19 USDC")
-    course = difference("course", "branch taken", "then", "else")
+    taken = difference("course", "branch taken", "then", "else")
     run = {"mode": "simulate", "id": "run_1", "status": "success", "startedAt": "2026-11-26T10:00:00.000Z"}
     found = {
         "left": run,
         "right": {**run, "mode": "live", "id": "run_2"},
-        "differences": [*details, money, course],
+        "differences": [*details, money, taken],
         "estimates": [
             {
                 "path": "sell",

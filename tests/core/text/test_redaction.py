@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.text.redaction import Redaction, hide, hide_bytes, marks_in, unveil
+from dustrun.core.text.redaction import Redaction, hide, hide_bytes, marks_in, unseal
 from dustrun.core.values.exact_json import dumps_text, loads_own
 
 MARK = "0f" * 16
@@ -42,7 +42,7 @@ def test_nothing_of_a_signature_is_stored_and_all_of_it_comes_back(value: Any) -
     for part in (R, S):
         for form in (part.hex(), part.hex().upper(), str(int.from_bytes(part)), base64.b64encode(part).decode()[:40]):
             assert form not in stored
-    assert loads_own(unveil(stored, SECRETS.get)) == value
+    assert loads_own(unseal(stored, SECRETS.get)) == value
     assert marks_in([stored, None]) == {MARK}
     for shown in (hide(stored), hide_bytes(stored.encode()).decode()):
         assert MARK not in shown
@@ -58,8 +58,8 @@ def test_what_holds_no_signature_is_the_same_object() -> None:
 
 def test_a_mark_that_nobody_knows_stays_and_shows_nothing() -> None:
     stored = _stored(SIGNATURE)
-    assert unveil(stored, dict[str, str]().get) == stored
-    assert unveil(f'"dlv_{MARK}_99_"', SECRETS.get) == f'"dlv_{MARK}_99_"'
+    assert unseal(stored, dict[str, str]().get) == stored
+    assert unseal(f'"dlv_{MARK}_99_"', SECRETS.get) == f'"dlv_{MARK}_99_"'
     assert hide(stored) == '"0x•••"'
 
 
@@ -68,7 +68,7 @@ def test_any_signature_in_any_text_comes_back(words: bytes, v: int, before: str,
     raw = words + bytes([v])
     secrets = {MARK: f"0x{raw.hex()}"}
     value = {"text": f"{before}0x{raw.hex()}{after}", "parts": [words[:32].hex(), words[32:].hex()]}
-    veil = Redaction(secrets)
-    stored = dumps_text(veil.value(value))
+    redaction = Redaction(secrets)
+    stored = dumps_text(redaction.value(value))
     assert raw.hex() not in stored
-    assert loads_own(unveil(stored, secrets.get)) == loads_own(dumps_text(value))
+    assert loads_own(unseal(stored, secrets.get)) == loads_own(dumps_text(value))

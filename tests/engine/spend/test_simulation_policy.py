@@ -65,11 +65,11 @@ async def test_policy_says_the_same_as_live(studio: Studio, policy: dict[str, An
         "pay2": pay(6, "pay3", onError="continue", to=address(2)),
         "pay3": pay(2, onError="continue"),
     }
-    foreseen = await studio.simulate(nodes)
+    predicted = await studio.simulate(nodes)
     again = await studio.simulate(nodes)
     live = await studio.bench.run(nodes)
-    assert outcomes(foreseen) == outcomes(live), told(live)
-    assert outcomes(again) == outcomes(foreseen)  # nothing was reserved by the first
+    assert outcomes(predicted) == outcomes(live), told(live)
+    assert outcomes(again) == outcomes(predicted)  # nothing was reserved by the first
     if "newRecipientHours" not in policy:
         assert ("failure", "REFUSED") in outcomes(live).values(), "the policy refuses nothing, so this tests nothing"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bench import soak_silence
-from bench.workflow_fidelity import run_lane
+from bench.workflow_fidelity import run_worker
 from testkit.chain.contracts import World
 from testkit.store_watch import Difference, Key, Row, Store
 
 
 def test_a_simulated_workflow_is_what_its_run_becomes(world: World) -> None:
-    tally = run_lane(world, "trace-call", 3, 10, seed=7, lane=0)
+    tally = run_worker(world, "trace-call", 3, 10, seed=7, worker=0)
     assert tally.failures == []
     assert tally.workflows == 3
     assert tally.failing >= tally.steps // 10

@@ -188,8 +188,8 @@ def fund_needs(found: FundNeeds) -> dict[str, Any]:
     """The needs as an answer."""
     shown = [(need, _requirement(need, held)) for need, held in found.needs]
     return {
-        "workflowId": found.outlook.workflow_id,
-        "workflowVersion": found.outlook.version,
+        "workflowId": found.forecast.workflow_id,
+        "workflowVersion": found.forecast.version,
         "balancesFetched": found.is_complete,
         "requirements": [one for need, one in shown if need.why is None],
         "unresolved": [one for need, one in shown if need.why is not None],

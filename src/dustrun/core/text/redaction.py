@@ -87,7 +87,7 @@ def marks_in(texts: Iterable[str | None]) -> set[str]:
     return {found for text in texts if text is not None and _PREFIX in text for found in _ANY.findall(text)}
 
 
-def unveil(text: str, find: Callable[[str], str | None]) -> str:
+def unseal(text: str, find: Callable[[str], str | None]) -> str:
     """A stored JSON text with the signatures in their places. `find` knows a mark's signature; a mark that it does not
     know stays."""
     if _PREFIX not in text:

@@ -77,7 +77,7 @@ class Reading:
 class DustPlan:
     """The whole plan; dollars in units of 1e-18."""
 
-    outlook: SpendForecast
+    forecast: SpendForecast
     dust_usd_units: int
     spend_cap_units: int
     run_cap_units: int
@@ -92,8 +92,8 @@ class DustPlan:
     def public(self) -> dict[str, Any]:
         """As JSON: the answer of `dust-plan`, and what a dust test tells before its first signature."""
         return {
-            "workflowId": self.outlook.workflow_id,
-            "version": self.outlook.version,
+            "workflowId": self.forecast.workflow_id,
+            "version": self.forecast.version,
             "dustUsd": format_units(self.dust_usd_units, 18),
             "spendCapUsd": format_units(self.spend_cap_units, 18),
             "runCapUsd": format_units(self.run_cap_units, 18),
@@ -134,27 +134,27 @@ class _Draft:
 class DustPlans:
     """Makes plans. It reads chains and prices and changes nothing."""
 
-    def __init__(self, outlooks: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
-        self._outlooks = outlooks
+    def __init__(self, forecasts: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
+        self._forecasts = forecasts
         self._duster = duster
         self._prices = prices
         self._chain_of = chain_of
 
     async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
         """The plan of a version; raises `NotFound`, and `Invalid` when it does not validate."""
-        outlook = await self._outlooks.of_workflow(principal, workflow_id, version)
-        return await self.plan_of(principal, outlook, given)
+        forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
+        return await self.plan_of(principal, forecast, given)
 
-    async def plan_of(self, principal: Principal, outlook: SpendForecast, given: Given) -> DustPlan:
+    async def plan_of(self, principal: Principal, forecast: SpendForecast, given: Given) -> DustPlan:
         """The plan of what validates."""
         draft = _Draft()
-        for ahead in await self._outlooks.spends(principal, outlook, given):
+        for ahead in await self._forecasts.spends(principal, forecast, given):
             await self._spend(draft, ahead)
         scaled = {spend.ahead.seen.node.id for spend in draft.spends} | {one.node_id for one in draft.unknowns}
-        readers = find_readers(outlook.program, scaled)
-        writes, rules = self._writes(draft, outlook, given, readers), self._duster.rules
+        readers = find_readers(forecast.program, scaled)
+        writes, rules = self._writes(draft, forecast, given, readers), self._duster.rules
         return DustPlan(
-            outlook,
+            forecast,
             rules.target,
             rules.spend_cap,
             rules.run_cap,
@@ -164,7 +164,7 @@ class DustPlans:
             tuple(draft.refusals),
             tuple(draft.unknowns),
             writes,
-            _conditions(outlook, readers),
+            _conditions(forecast, readers),
         )
 
     async def _spend(self, draft: _Draft, ahead: ForecastSpend) -> None:
@@ -226,15 +226,15 @@ class DustPlans:
         return Fee(chain.network.chain_id, gas, units, await usd_of_coin(self._prices, chain.network.chain_id, units))
 
     def _writes(
-        self, draft: _Draft, outlook: SpendForecast, given: Given, readers: Mapping[str, list[tuple[str, str]]]
+        self, draft: _Draft, forecast: SpendForecast, given: Given, readers: Mapping[str, list[tuple[str, str]]]
     ) -> tuple[Write, ...]:
-        nodes = outlook.program.nodes
+        nodes = forecast.program.nodes
         wanted = [
             node_id for node_id, node in nodes.items() if node.spec.effect == "write" and node.spec.kind == "action"
         ]
         found: dict[str, Write] = {}
-        for seen in foresee(outlook.program, given, wanted):
-            node, action = seen.node, self._outlooks.catalog.actions[seen.node.node.type]
+        for seen in foresee(forecast.program, given, wanted):
+            node, action = seen.node, self._forecasts.catalog.actions[seen.node.node.type]
             if node.node.dust == "skip" or node.id in found or _is_read(action, seen):
                 continue
             if node.node.dust == "refuse":
@@ -260,8 +260,8 @@ def _is_read(action: Action, seen: Forecast) -> bool:
         return False
 
 
-def _conditions(outlook: SpendForecast, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
-    nodes = outlook.program.nodes
+def _conditions(forecast: SpendForecast, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
+    nodes = forecast.program.nodes
     return tuple(
         Reading(node_id, nodes[node_id].node.type, field, what)
         for node_id, places in readers.items()

@@ -76,7 +76,7 @@ class Holding:
 class FundNeeds:
     """All needs with what is there; `is_complete` when every balance could be read."""
 
-    outlook: SpendForecast
+    forecast: SpendForecast
     needs: tuple[tuple[Need, Holding | None], ...]
     is_complete: bool
 
@@ -84,15 +84,15 @@ class FundNeeds:
 class Funds:
     """Compares what workflows take with what wallets have. It reads chains and changes nothing."""
 
-    def __init__(self, outlooks: SpendForecasts, prices: PriceBook, chain_of: ChainOf) -> None:
-        self._outlooks = outlooks
+    def __init__(self, forecasts: SpendForecasts, prices: PriceBook, chain_of: ChainOf) -> None:
+        self._forecasts = forecasts
         self._prices = prices
         self._chain_of = chain_of
 
     async def of_workflow(self, principal: Principal, workflow_id: str, version: int | None) -> FundNeeds:
         """Of a version; raises `NotFound`, and `Invalid` when it does not validate."""
-        outlook = await self._outlooks.of_workflow(principal, workflow_id, version)
-        return await self._analyze(principal, outlook, None)
+        forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
+        return await self._analyze(principal, forecast, None)
 
     async def of_definition(self, principal: Principal, document: Any, default_address: str | None) -> FundNeeds:
         """Of a definition that is not stored; `default_address` stands for nodes that name no wallet."""
@@ -102,17 +102,17 @@ class Funds:
             except ValueError as error:
                 found = [Problem("defaultWalletAddress", str(error))]
                 raise Invalid("The address is not valid.", code=Code.BODY_INVALID, details=found) from None
-        return await self._analyze(principal, self._outlooks.of_definition(document), default_address)
+        return await self._analyze(principal, self._forecasts.of_definition(document), default_address)
 
-    async def _analyze(self, principal: Principal, outlook: SpendForecast, default_address: str | None) -> FundNeeds:
+    async def _analyze(self, principal: Principal, forecast: SpendForecast, default_address: str | None) -> FundNeeds:
         needs: list[Need] = []
-        for ahead in await self._outlooks.spends(principal, outlook, Given()):
+        for ahead in await self._forecasts.spends(principal, forecast, Given()):
             if default_address is not None and ahead.seen.node.node.connector is None:
                 ahead = replace(ahead, wallet=WalletView("", "", default_address), no_wallet=None)
             needs += await self._needs_of(ahead)
         holdings = await self._holdings(needs)
         pairs = tuple((need, holdings.get(_key(need))) for need in needs)
-        return FundNeeds(outlook, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
+        return FundNeeds(forecast, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
 
     async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
         """What one passage takes: of each asset that leaves the wallet, and for gas."""

@@ -71,13 +71,13 @@ class SpendForecasts:
         """A definition that is not stored; raises `Invalid` when it does not validate."""
         return SpendForecast(self._programs.compile(document).runnable())
 
-    async def spends(self, principal: Principal, outlook: SpendForecast, given: Given) -> list[ForecastSpend]:
+    async def spends(self, principal: Principal, forecast: SpendForecast, given: Given) -> list[ForecastSpend]:
         """Every passage through a node that spends, as far as it is known."""
-        nodes = outlook.program.nodes
+        nodes = forecast.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
         wallets: dict[str | None, tuple[WalletView | None, str | None]] = {}
         found = []
-        for seen in foresee(outlook.program, given, wanted):
+        for seen in foresee(forecast.program, given, wanted):
             connector = seen.node.node.connector
             wallet_id = connector.id if connector is not None else None
             if wallet_id not in wallets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dustrun.core.text.redaction import marks_in, unveil
+from dustrun.core.text.redaction import marks_in, unseal
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as rows
 from dustrun.storage.secrets.vault import Vault
@@ -23,4 +23,4 @@ class Unsealing:
         if unknown:
             for row in rows.list_of_marks(self._tx, self._org_id, unknown):
                 self.secrets[row.mark] = rows.opened(self._tx, self._vault, row)
-        return unveil(text, self.secrets.get)
+        return unseal(text, self.secrets.get)

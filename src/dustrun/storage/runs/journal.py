@@ -314,11 +314,11 @@ def append_open(
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
 
 
-def execution_of(row: Row, unveil: Callable[[str], str] = hide) -> Execution:
-    """A stored execution as the core reads it: signatures hidden, unless `unveil` knows what their marks stand for."""
+def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
+    """A stored execution as the core reads it: signatures hidden, unless `unseal` knows what their marks stand for."""
 
     def _load(text: str | None) -> Any:
-        return None if text is None else loads_own(unveil(text))
+        return None if text is None else loads_own(unseal(text))
 
     path, node_id, attempt, status, branch, input_, result, error, facts, assumed, wake_at, started, finished = row
     return Execution(
@@ -344,6 +344,6 @@ def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
     return execution_of(row) if row is not None else None
 
 
-def list_executions(tx: Tx, run_pk: int, unveil: Callable[[str], str] = hide) -> list[Execution]:
+def list_executions(tx: Tx, run_pk: int, unseal: Callable[[str], str] = hide) -> list[Execution]:
     """Every execution of a run, every attempt."""
-    return [execution_of(row, unveil) for row in tx.all(_LIST, run_pk=run_pk)]
+    return [execution_of(row, unseal) for row in tx.all(_LIST, run_pk=run_pk)]
