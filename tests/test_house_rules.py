@@ -154,7 +154,7 @@ def test_patched_production_code_is_found(tmp_path: Path, text: str, fault: str)
 
 @pytest.mark.parametrize("word", sorted(words.NAMES))
 def test_private_word_in_a_name_is_found(tmp_path: Path, word: str) -> None:
-    text = f"from x import a{word}b, under{word}\nclass Big{word.capitalize()}s: ...\n"
+    text = f"from x import a{word}b, under{word}\nclass Big{word.capitalize()}s: ...\ndef test_it_stands(): ...\n"
     found = words.no_private_words(tree(tmp_path, {"src/dustrun/a.py": text}), {})
     assert faults(found) == [f'src/dustrun/a.py:2: "{word}" is a private word']
 
