@@ -12,9 +12,10 @@ from typing import Any
 from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.plan import Start
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.condition import Condition
 from dustrun.core.workflow.program import ProgramNode
+from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Question, Settled, Suspended
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, VariableWrite
@@ -31,19 +32,15 @@ class Scene:
     node: ProgramNode
     payload: Any
     roots: NodeRoots
+    mode: RunMode
     now: int
     settings: Settings
     catalog: Catalog
 
     @property
-    def is_simulated(self) -> bool:
-        """Whether nothing may be waited for and nothing kept."""
-        return self.roots.facts.mode is Mode.SIMULATE
-
-    @property
     def pins(self) -> bool:
-        """Whether a pinned result stands in."""
-        return self.is_simulated and self.node.node.is_pinned
+        """Whether the pinned result is used."""
+        return self.mode.uses_pinned(self.node.node)
 
 
 def carry_out(scene: Scene) -> Outcome | StoreEffect:
@@ -82,7 +79,7 @@ def _delay(scene: Scene) -> Outcome:
     payload, now = scene.payload, scene.now
     until = now + payload.delay_ms if payload.delay_ms is not None else payload.until_ms()
     result = {"until": clock.to_rfc3339(until), "delayedMs": max(0, until - now)}
-    if scene.is_simulated:
+    if scene.mode.has_simulated_clock:
         return Settled(result, facts={"clock": until}, assumed=scene.roots.assumed)
     if until <= now:
         return Settled(result)
@@ -144,7 +141,7 @@ def _wait(scene: Scene) -> Outcome:
         "source": None,
         "timeoutMs": payload.timeout_ms,
     }
-    if scene.is_simulated:
+    if scene.mode.has_simulated_clock:
         return _simulate_wait(scene, late)
     facts = {"wait": {"timeoutMs": payload.timeout_ms}, "result": late, "branch": TIMED_OUT}
     return Suspended(scene.now + payload.timeout_ms, facts, answerable=True)
@@ -192,7 +189,7 @@ def _approve(scene: Scene) -> Outcome:
     payload, now = scene.payload, scene.now
     until = now + payload.timeout_ms
     late = decided(payload.message, TIMED_OUT, None, None, until)
-    if scene.is_simulated:
+    if scene.mode.has_simulated_clock:
         return _simulate_approve(scene, late)
     facts = {"approve": {"message": payload.message}, "result": late, "branch": TIMED_OUT}
     return Suspended(until, facts, answerable=True, asked=Question(payload.message, payload.approvers))
@@ -230,19 +227,18 @@ def _call(scene: Scene) -> StoreEffect:
         waits=payload.mode == "wait",
         assumed=roots.assumed,
         at=scene.now,
-        until=scene.now + limit if limit is not None and not scene.is_simulated else None,
+        until=scene.now + limit if limit is not None and not scene.mode.has_simulated_clock else None,
+        is_simulated=scene.mode.has_simulated_chains,
     )
 
 
 def _write_variable(scene: Scene) -> Outcome | StoreEffect:
-    node, payload, mode = scene.node.node, scene.payload, scene.roots.facts.mode
-    if mode is Mode.DUST and node.dust == "refuse":
-        return Failed("REFUSED", 'The node says dust: "refuse": it does not run in a dust test.')
+    node, payload = scene.node.node, scene.payload
     op = "set" if node.type == "set-variable" else "increment"
     value = payload.value if op == "set" else payload.by
-    if mode is Mode.DUST and node.dust == "skip":
-        result = node.pinned if node.is_pinned else {"name": payload.name, "value": value, "previous": None}
-        return Settled(result, assumed=not node.is_pinned, note={"dust": "skipped"})
+    settled = scene.mode.write_variable(node, {"name": payload.name, "value": value, "previous": None})
+    if settled is not None:
+        return settled
     return VariableWrite(
         start=scene.start,
         name=payload.name,

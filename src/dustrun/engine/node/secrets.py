@@ -15,7 +15,8 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
-from dustrun.engine.node.node import Job
+from dustrun.engine.node.job import Job
+from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import Http, HttpRequest, HttpResponse
@@ -28,9 +29,10 @@ _UNAUTHORIZED = 401
 class Secrets:
     """What one run knows of its connectors. Without any it costs nothing."""
 
-    def __init__(self, connections: Connections, facts: RunFacts, program: Program) -> None:
+    def __init__(self, connections: Connections, facts: RunFacts, program: Program, mode: RunMode) -> None:
         self._connections = connections
         self._facts = facts
+        self._mode = mode
         self._references = {
             node.node.connector.id: node.node.connector
             for node in program.nodes.values()
@@ -48,7 +50,7 @@ class Secrets:
             opened = await self._open(job)
         except DustrunError as error:
             return self.masked(of_error(error))
-        if opened is not None and opened.connection.moves_money and nodes.is_refused_in_dust(job, self._facts.mode):
+        if opened is not None and opened.connection.moves_money and self._mode.refuses_connector(job):
             return _refused(opened)
         masked = MaskedHttp(http, self._mask, opened)
         context.connect(opened.connection if opened else None, masked, self._masking)

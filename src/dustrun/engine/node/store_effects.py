@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dustrun.core.run.plan import Start
-from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Definition
 from dustrun.engine.node.context import idempotency_key
 from dustrun.engine.node.outcome import Outcome, Settled, Suspended, of_error
@@ -58,6 +57,7 @@ class SubworkflowCall:
     assumed: bool
     at: int
     until: int | None
+    is_simulated: bool
 
 
 StoreEffect = VariableWrite | SubworkflowCall
@@ -123,8 +123,7 @@ async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition,
 
 
 async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChild) -> Outcome:
-    is_simulated = facts.mode is Mode.SIMULATE
-    waits = effect.waits or is_simulated  # on shared chains, one thing is simulated after the other
+    waits = effect.waits or effect.is_simulated  # on shared chains, one thing is simulated after the other
     call = ChildCall(
         path=effect.start.path,
         attempt=effect.start.attempt,
@@ -139,7 +138,7 @@ async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChil
     shown = {"runId": child.run_id, "workflowId": child.workflow_id, "mode": "wait" if effect.waits else "start"}
     if not waits:
         return Settled(started(shown), assumed=effect.assumed, facts={"child": shown})
-    known = {**shown, "pk": child.pk, "assumed": effect.assumed, "simulated": is_simulated}
+    known = {**shown, "pk": child.pk, "assumed": effect.assumed, "simulated": effect.is_simulated}
     return Suspended(effect.until, {"child": known}, answerable=True)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from dustrun.core.run.journal import Execution, enclosing, frame_of
 from dustrun.core.run.plan import Start
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node import node as nodes
-from dustrun.engine.node.node import Carrier, Job
+from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown
+from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall
 from dustrun.engine.run.commit import Committer
 from dustrun.engine.run.node_inputs import NodeInputs
@@ -74,7 +77,7 @@ class Attempts:
         now = self._run.state.now()
         node = self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
-        resolved, prepared = nodes.prepare(start, node, roots, self._run.deps.catalog, self._run.deps.settings, now)
+        resolved, prepared = self._prepare(start, node, roots, now)
         shown = nodes.shown_input(node, self._run.deps.catalog, roots.masked(resolved))
         execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
         execution.assumed = roots.assumed
@@ -88,6 +91,12 @@ class Attempts:
             prepared = Interrupted("The run was cancelled before this node ran.")
         self._carry_on(start, prepared)
 
+    def _prepare(
+        self, start: Start, node: ProgramNode, roots: NodeRoots, now: int
+    ) -> tuple[Any, Job | StoreEffect | Outcome]:
+        deps = self._run.deps
+        return nodes.prepare(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)
+
     def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome) -> None:
         if isinstance(prepared, SubworkflowCall) and self._is_in_assumed_loop(start):
             prepared = replace(prepared, assumed=True)
@@ -98,7 +107,7 @@ class Attempts:
         elif prepared.carrier is Carrier.SIMULATION:
             prepared.assumed = prepared.assumed or self._is_in_assumed_loop(start)
             if prepared.assumed:
-                self._run.journal.by_path[start.path].facts = dict(nodes.ASSUMED_INPUT)
+                self._run.journal.by_path[start.path].facts = dict(ASSUMED_INPUT)
                 self._run.state.is_assumed = True
             self._tasks.jobs.append(prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
@@ -115,7 +124,7 @@ class Attempts:
         """Goes on with an attempt that an earlier life of the server began and did not end."""
         start = Start(execution.path, execution.node_id, execution.attempt)
         node = self._run.program.nodes[execution.node_id]
-        if self._run.facts.mode is not Mode.SIMULATE and node.spec.kind == "action":
+        if self._run.mode.changes_outside and node.spec.kind == "action":
             action = self._run.deps.catalog.actions[node.node.type]
             effect = nodes.resolved_effect(action, execution.input)
             if effect is Effect.SPEND:
@@ -139,7 +148,7 @@ class Attempts:
         now = self._run.state.now()
         node = self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
-        _, prepared = nodes.prepare(start, node, roots, self._run.deps.catalog, self._run.deps.settings, now)
+        _, prepared = self._prepare(start, node, roots, now)
         self._carry_on(start, prepared)
 
     def _go_on(self, start: Start) -> None:
@@ -168,5 +177,5 @@ class Attempts:
         execution.status, execution.wake_at = N.RUNNING, None
         self._run.recorder.changed(execution)
         resumed = self._run.program.nodes[start.node_id]
-        spend, mode = execution.facts["spend"], self._run.facts.mode
+        spend, mode = execution.facts["spend"], self._run.mode
         self._tasks.jobs.append(nodes.resumed(start, resumed, self._run.deps.catalog, spend, mode))

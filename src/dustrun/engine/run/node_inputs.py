@@ -10,10 +10,9 @@ from typing import Any
 from dustrun import clock
 from dustrun.core.run.journal import frame_of
 from dustrun.core.run.plan import Start
-from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import Inside, NodeContext, Reach, idempotency_key
-from dustrun.engine.node.node import Job
+from dustrun.engine.node.job import Job
 from dustrun.engine.node.node_tables import RunTables
 from dustrun.engine.node.roots import NodeRoots, ServerRoots
 from dustrun.engine.run.observer import Observer
@@ -32,7 +31,7 @@ class NodeInputs:
         self._wallets: dict[ConnectorReference | None, WalletView] = {}
         self._run = run
         self._server = ServerRoots(run.deps.env, run.deps.links)
-        self.observer = run.recorder.observer = Observer(run.facts, run.program, run.deps.traces)
+        self.observer = run.recorder.observer = Observer(run.facts, run.mode, run.program, run.deps.traces)
 
     def roots(self, path: str, now: int) -> NodeRoots:
         run = self._run
@@ -49,7 +48,7 @@ class NodeInputs:
         return NodeContext(http, script, key, now, emit, reach, self._inside)
 
     def _reach(self, now: int, wallet: WalletView | None) -> Reach:
-        reach = self.spend.reach(self._run.facts, now)
+        reach = self.spend.reach(self._run.facts, self._run.mode, now)
         return reach if wallet is None else replace(reach, wallet=wallet)
 
     def _inside(self, context: NodeContext) -> Inside:
@@ -69,7 +68,7 @@ class NodeInputs:
         wallet = self._wallets.get(name)
         if wallet is None:
             wallet = await self.spend.wallet(self._run.facts, name)
-        if self._run.facts.mode is Mode.SIMULATE:
+        if self._run.mode.has_simulated_chains:
             self._wallets[name] = wallet
         return self.context(job.start.path, self.emit_later(job.start), wallet)
 

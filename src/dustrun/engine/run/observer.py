@@ -7,8 +7,9 @@ from typing import Any
 
 from dustrun import metrics
 from dustrun.core.run.journal import Execution
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.program import Program
+from dustrun.engine.node.mode import RunMode
 from dustrun.engine.run.traces import Traces
 from dustrun.sdk.context import Http
 from dustrun.services.runs.engine_port import RunFacts
@@ -23,10 +24,11 @@ _WAITS = frozenset({NodeStatus.WAITING, NodeStatus.RUNNING})
 class Observer:
     """What is told of one run."""
 
-    __slots__ = ("_facts", "_nodes", "_traces")
+    __slots__ = ("_facts", "_mode", "_nodes", "_traces")
 
-    def __init__(self, facts: RunFacts, program: Program, traces: Traces | None) -> None:
+    def __init__(self, facts: RunFacts, mode: RunMode, program: Program, traces: Traces | None) -> None:
         self._facts = facts
+        self._mode = mode
         self._nodes = program.nodes
         self._traces = traces
 
@@ -39,7 +41,7 @@ class Observer:
         _EXECUTED.add(node_type, status.value)
         started, finished = execution.started_at, execution.finished_at
         if started is not None and finished is not None and status is not NodeStatus.SKIPPED:
-            if self._facts.mode is not Mode.SIMULATE:  # whose clock runs ahead
+            if not self._mode.has_simulated_clock:
                 _SECONDS.observe((finished - started) / 1000, node_type)
             if self._traces is not None:
                 self._traces.attempt_ended(self._facts, execution, node_type)

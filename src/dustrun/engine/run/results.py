@@ -8,7 +8,7 @@ from dustrun import ids, log
 from dustrun.core.run import retry
 from dustrun.core.run.journal import Execution, frame_of
 from dustrun.core.run.plan import Holds, Start
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown
 from dustrun.engine.run import loops
@@ -139,7 +139,7 @@ class Results:
     def schedule(self, start: Start, execution: Execution, at: int, error: dict[str, Any] | None) -> None:
         """Puts the node down until its next attempt; in a simulation its clock moves on instead."""
         execution.status, execution.error, execution.finished_at = N.SCHEDULED, error, self._run.state.now()
-        if self._run.facts.mode is Mode.SIMULATE:
+        if self._run.mode.has_simulated_clock:
             self._run.state.simulated_now, at = max(self._run.state.simulated_now, at), 0
         execution.wake_at = at
         self._run.recorder.became(execution)

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.plan import Plan
-from dustrun.core.run.state import Mode
 from dustrun.core.text.redaction import Redaction
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import Scripts
+from dustrun.engine.node.mode import RunMode, mode_of
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
@@ -62,7 +61,7 @@ class EngineDeps:
 class RunState:
     """Mutable state of one active run. Times are milliseconds UTC."""
 
-    mode: Mode
+    mode: RunMode
     is_cancelling: bool = False
     is_stopping: bool = False
     """The server is stopping: nothing new begins."""
@@ -76,9 +75,7 @@ class RunState:
 
     def now(self) -> int:
         """The run's clock: in a simulation, waits advance it."""
-        if self.mode is Mode.SIMULATE:
-            return max(clock.now_ms(), self.simulated_now)
-        return clock.now_ms()
+        return self.mode.now(self.simulated_now)
 
 
 @dataclass(slots=True)
@@ -99,11 +96,16 @@ class RunContext:
         self.redaction = self.recorder.batch.redaction = Redaction(self.facts.secrets)
         self.state = _state_of(self.facts, self.journal)
 
+    @property
+    def mode(self) -> RunMode:
+        """How the run's mode carries out effects."""
+        return self.state.mode
+
 
 def _state_of(facts: RunFacts, journal: Journal) -> RunState:
     executions = journal.by_path.values()
     return RunState(
-        facts.mode,
+        mode_of(facts.mode),
         is_cancelling=facts.cancel_requested_at is not None,
         is_assumed=any(map(counts_as_assumed, executions)),
         simulated_now=max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0),

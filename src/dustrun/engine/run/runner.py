@@ -7,7 +7,7 @@ from typing import Any
 
 from dustrun import clock, log
 from dustrun.core.run.plan import Busy, Done, Next, Ready, Start, Waiting
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.run import signal_outcomes
@@ -37,7 +37,7 @@ class Runner:
         self.recorder = run.recorder
         self._run = run
         spend, program = run.deps.spend, run.program
-        spends = spend is not None and run.facts.mode is not Mode.SIMULATE and bool(program.wallets)
+        spends = spend is not None and run.mode.changes_outside and bool(program.wallets)
         outbox = spend.live.outbox if spend is not None and spends else None
         self._committer = Committer(run, outbox)
         self._inputs = NodeInputs(run)
@@ -46,7 +46,7 @@ class Runner:
         self.attempts = Attempts(run, self._committer, self._inputs, self._results, self._tasks)
         self._signals = Signals(run, self._committer, self._results, self.attempts)
         self._held_back: list[Start] = []
-        self._in_order = run.facts.mode is Mode.SIMULATE and any(map(_may_spend, program.nodes.values()))
+        self._in_order = run.mode.has_simulated_chains and any(map(_may_spend, program.nodes.values()))
 
     @property
     def last_seq(self) -> int:
@@ -213,7 +213,7 @@ class Runner:
         error = self._run.state.error if answer.status is not RunStatus.SUCCESS else None
         if error is not None:
             finished["error"] = error
-        if self.facts.mode is not Mode.LIVE:
+        if self._run.mode.reports_passed:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
         told = self._told(answer.status, passed, error)

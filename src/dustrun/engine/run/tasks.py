@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any
 
 from dustrun import log
-from dustrun.core.run.state import Mode
 from dustrun.core.text.redaction import hide
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.node import Carrier, Job
+from dustrun.engine.node.job import Carrier, Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, of_error
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
@@ -35,7 +34,7 @@ class Tasks:
         self._run = run
         self._inputs = inputs
         self._results = results
-        self._secrets = Secrets(run.deps.connections, run.facts, run.program)
+        self._secrets = Secrets(run.deps.connections, run.facts, run.program, run.mode)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._limits: dict[str, float] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -177,7 +176,7 @@ class Tasks:
             self._limits.pop(path, None)
             self._late.discard(path)
             self._tasks.pop(path, None)
-        if self._run.facts.mode is Mode.SIMULATE and self._run.deps.spend is not None:
+        if self._run.mode.has_simulated_chains and self._run.deps.spend is not None:
             job.forks = self._run.deps.spend.simulated_chains.forks(self._run.facts)
         self._outcomes.append((job, outcome))
         self._run.state.wake.set()
@@ -224,7 +223,7 @@ class Tasks:
 
     def must_tell_dust(self) -> bool:
         """Whether a dust test is about to spend for the first time."""
-        if self._run.facts.mode is not Mode.DUST or self._dust_told:
+        if not self._run.mode.logs_dust_plan or self._dust_told:
             return False
         if self._run.state.is_cancelling or self._run.state.is_stopping:
             return False

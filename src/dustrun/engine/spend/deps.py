@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.engine.node.context import Reach
+from dustrun.engine.node.mode import RunMode
 from dustrun.engine.spend.live import LiveSpend
 from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Invalid
@@ -36,9 +36,9 @@ class SpendDeps:
     live: LiveSpend
     simulated_chains: SimulatedChains
 
-    def reach(self, facts: RunFacts, now_ms: int) -> Reach:
-        """What a node of this run sees: live chains, or those of its simulation at that moment of the run's clock."""
-        if facts.mode is Mode.SIMULATE:
+    def reach(self, facts: RunFacts, mode: RunMode, now_ms: int) -> Reach:
+        """What a node of this run sees: live chains, or its simulated ones at `now_ms` of the run's clock."""
+        if mode.has_simulated_chains:
             return self.simulated_chains.reach(facts, now_ms)
         return Reach(self.chain, self.prices)
 

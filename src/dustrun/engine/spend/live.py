@@ -19,7 +19,7 @@ from dustrun.core.run.plan import Holds
 from dustrun.core.validate import field_path
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.node import Job
+from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.chain import WalletView

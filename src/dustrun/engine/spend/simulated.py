@@ -15,7 +15,7 @@ from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.node.context import NodeContext
-from dustrun.engine.node.node import ASSUMED_INPUT, Job
+from dustrun.engine.node.job import ASSUMED_INPUT, Job
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
 from dustrun.engine.spend.live import Reports, as_failed, wish
 from dustrun.engine.spend.shared_chain import set_clock

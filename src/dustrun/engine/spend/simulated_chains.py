@@ -13,7 +13,7 @@ from dustrun import clock
 from dustrun.chain.simulate import SimChain
 from dustrun.core.values.exact_json import loads_own
 from dustrun.engine.node.context import NodeContext, Reach
-from dustrun.engine.node.node import Job
+from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Outcome, of_error
 from dustrun.engine.spend.live import Reports
 from dustrun.engine.spend.shared_chain import SharedChain, set_clock

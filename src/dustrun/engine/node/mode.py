@@ -1,0 +1,135 @@
+"""The three modes of a run as strategies: `live`, `dust`, `simulate`. One is chosen when a run is taken up.
+
+Everything in the engine that depends on the mode asks its `RunMode`; no other engine file compares `Mode` values.
+Outside of the engine a mode is data: what a start may do, which rows a run reads and writes, how a report shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from dustrun import clock
+from dustrun.core.run.state import Mode
+from dustrun.core.workflow.definition import Node
+from dustrun.engine.node.job import Carrier, Job, request_facts
+from dustrun.engine.node.outcome import Failed, Outcome, Settled
+from dustrun.sdk import Effect
+
+_REFUSED = 'The node says dust: "refuse": it does not run in a dust test.'
+
+
+class RunMode:
+    """Live: effects are carried out as they are. The other modes override what they change."""
+
+    changes_outside: ClassVar[bool] = True
+    """Writes and spends reach the outside, so an attempt that was cut off may have happened."""
+
+    has_simulated_clock: ClassVar[bool] = False
+    """Waits advance the run's clock instead of taking time, and nobody is asked."""
+
+    has_simulated_chains: ClassVar[bool] = False
+    """Nodes read and change simulated chains, which called runs share: a run that spends begins one node at a time,
+    and every called run is waited for."""
+
+    reports_passed: ClassVar[bool] = False
+    """`run_finished` says whether the run passed, as a step of its version's ladder."""
+
+    logs_dust_plan: ClassVar[bool] = False
+    """The dust plan is logged before the first signature."""
+
+    def now(self, simulated_ms: int) -> int:
+        """The run's clock in milliseconds UTC."""
+        del simulated_ms
+        return clock.now_ms()
+
+    def uses_pinned(self, node: Node) -> bool:
+        """Whether the node's pinned result replaces what it would do."""
+        del node
+        return False
+
+    def carry(self, job: Job) -> Outcome | None:
+        """Decides who carries the attempt out (`job.carrier`), or settles it without running its action."""
+        if job.effect is Effect.SPEND:
+            job.carrier = Carrier.OUTBOX
+        return None
+
+    def write_variable(self, node: Node, result: Mapping[str, Any]) -> Outcome | None:
+        """Settles a node that writes a variable without the write; `result` is what stands for it. None: write."""
+        del node, result
+        return None
+
+    def refuses_connector(self, job: Job) -> bool:
+        """Whether a node whose connector moves money must not run."""
+        del job
+        return False
+
+
+class DustMode(RunMode):
+    """Dust: real effects, with amounts of about a cent; nodes may say `dust: skip`, `run` or `refuse`."""
+
+    reports_passed = True
+    logs_dust_plan = True
+
+    def carry(self, job: Job) -> Outcome | None:
+        """A spend has its amounts scaled; a write runs unless its node says otherwise."""
+        node = job.node.node
+        if job.effect is Effect.SPEND and node.dust not in ("skip", "refuse"):
+            job.carrier, job.is_dust = Carrier.OUTBOX, True
+            return None
+        if not job.is_outside:
+            return None
+        return _dust_choice(node, job.action.example_output, request_facts(job, sent=False))
+
+    def write_variable(self, node: Node, result: Mapping[str, Any]) -> Outcome | None:
+        """The node's `dust` decides."""
+        return _dust_choice(node, result, None)
+
+    def refuses_connector(self, job: Job) -> bool:
+        """A write is refused unless its node says `dust`: what it would move cannot be scaled."""
+        return job.effect is Effect.WRITE and job.node.node.dust is None
+
+
+def _dust_choice(node: Node, example: Any, facts: dict[str, Any] | None) -> Outcome | None:
+    if node.dust == "skip":
+        result = node.pinned if node.is_pinned else example
+        return Settled(result, assumed=not node.is_pinned, facts=facts, note={"dust": "skipped"})
+    if node.dust == "refuse":
+        return Failed("REFUSED", _REFUSED)
+    return None
+
+
+class SimulateMode(RunMode):
+    """Simulate: reads are real, writes are recorded and not sent, spends run on simulated chains."""
+
+    changes_outside = False
+    has_simulated_clock = True
+    has_simulated_chains = True
+    reports_passed = True
+
+    def now(self, simulated_ms: int) -> int:
+        """The simulated clock, which is never behind the real one."""
+        return max(clock.now_ms(), simulated_ms)
+
+    def uses_pinned(self, node: Node) -> bool:
+        """Always, when the node has one."""
+        return node.is_pinned
+
+    def carry(self, job: Job) -> Outcome | None:
+        """The pinned result, a simulated spend, or for a write the action's example, marked as assumed."""
+        node = job.node.node
+        if node.is_pinned:
+            return Settled(node.pinned, facts=request_facts(job, sent=False), note={"pinned": True})
+        if job.effect is Effect.SPEND:
+            job.carrier = Carrier.SIMULATION
+        elif job.is_outside and not job.action.inside:
+            return Settled(job.action.example_output, assumed=True, facts=request_facts(job, sent=False))
+        return None
+
+
+_MODES: Final[Mapping[Mode, RunMode]] = {Mode.LIVE: RunMode(), Mode.DUST: DustMode(), Mode.SIMULATE: SimulateMode()}
+
+
+def mode_of(mode: Mode) -> RunMode:
+    """The strategy of a mode."""
+    return _MODES[mode]
