@@ -98,6 +98,8 @@ def probe(path: Path) -> Python | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+    if not told:
+        return None
     version, time_ms, real = told.rstrip("\n").split(" ", 2)
     return Python(tuple(map(int, version.split("."))), float(time_ms), real)
 
