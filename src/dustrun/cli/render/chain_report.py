@@ -53,8 +53,8 @@ def _signed(signatures: Iterable[Json], names: Names, is_simulated: bool) -> lis
     return _lines("Would sign" if is_simulated else "Signed", told)
 
 
-def _refused(wish: Json) -> str:
-    return "" if wish["status"] in ("signed", "notSigned") else f" ({wish['status']})"
+def _refused(signature: Json) -> str:
+    return "" if signature["status"] in ("signed", "notSigned") else f" ({signature['status']})"
 
 
 def dust(effects: Json) -> list[RenderableType]:

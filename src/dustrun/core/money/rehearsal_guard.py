@@ -23,35 +23,35 @@ def data_hash(data: bytes) -> str:
     return f"0x{keccak256(data).hex()}"
 
 
-def differences(wishes: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
+def differences(intents: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
     """What the wishes do beyond what was rehearsed for the same node: more, elsewhere, another asset, no match. A call
     that declares no amounts, or whose calldata a person wrote, is compared whole, since nobody knows what its arguments
     are."""
     known = {shown["item"]: shown for shown in rehearsed if shown["status"] == "simulated"}
     found: list[str] = []
-    for wish in wishes:
-        shown = known.get(wish.item)
+    for intent in intents:
+        shown = known.get(intent.item)
         if shown is None:
-            found.append(f"{wish.item}: the rehearsal had no such transaction")
+            found.append(f"{intent.item}: the rehearsal had no such transaction")
         else:
-            found += [f"{wish.item}: {text}" for text in _beyond(wish, shown, tolerance_percent)]
+            found += [f"{intent.item}: {text}" for text in _beyond(intent, shown, tolerance_percent)]
     return found
 
 
-def _beyond(wish: Intent, shown: Json, tolerance_percent: Decimal) -> Iterable[str]:
-    if wish.chain_id != shown["chainId"]:
-        yield f"on chain {wish.chain_id}, rehearsed on {shown['chainId']}"
-    if (wish.to or "").lower() != (shown["to"] or "").lower():
-        yield f"to {wish.to or 'a new contract'}, rehearsed to {shown['to'] or 'a new contract'}"
-    if wish.method != shown.get("method"):
-        yield f"calls {wish.method}, rehearsed {shown.get('method')}"
-    is_whole = wish.as_written or not wish.movements
-    if wish.data and is_whole and data_hash(wish.data) != shown.get("dataHash"):
+def _beyond(intent: Intent, shown: Json, tolerance_percent: Decimal) -> Iterable[str]:
+    if intent.chain_id != shown["chainId"]:
+        yield f"on chain {intent.chain_id}, rehearsed on {shown['chainId']}"
+    if (intent.to or "").lower() != (shown["to"] or "").lower():
+        yield f"to {intent.to or 'a new contract'}, rehearsed to {shown['to'] or 'a new contract'}"
+    if intent.method != shown.get("method"):
+        yield f"calls {intent.method}, rehearsed {shown.get('method')}"
+    is_whole = intent.as_written or not intent.movements
+    if intent.data and is_whole and data_hash(intent.data) != shown.get("dataHash"):
         yield "its calldata is not what was rehearsed, and more than amounts may hang on it"
     factor = 1 + Fraction(tolerance_percent) / 100
-    if wish.value_units > int(shown["value"]) * factor:
-        yield f"sends {wish.value_units} base units of native coin, rehearsed {shown['value']}"
-    yield from _moves_beyond(_moved(m.public() for m in wish.movements), _moved(shown["movements"]), factor)
+    if intent.value_units > int(shown["value"]) * factor:
+        yield f"sends {intent.value_units} base units of native coin, rehearsed {shown['value']}"
+    yield from _moves_beyond(_moved(m.public() for m in intent.movements), _moved(shown["movements"]), factor)
 
 
 def _moved(movements: Iterable[Json]) -> _Moved:
@@ -63,8 +63,8 @@ def _moved(movements: Iterable[Json]) -> _Moved:
     return moved
 
 
-def _moves_beyond(wished: _Moved, rehearsed: _Moved, factor: Fraction) -> Iterable[str]:
-    for key, units in wished.items():
+def _moves_beyond(intended: _Moved, rehearsed: _Moved, factor: Fraction) -> Iterable[str]:
+    for key, units in intended.items():
         kind, asset, counterparty = key
         what = f"{kind} of {units} base units of {asset} to {counterparty}"
         if key not in rehearsed:

@@ -87,11 +87,11 @@ def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> l
         {
             "nodeId": execution.node_id,
             "path": execution.path,
-            **wish,
-            "movements": [{**m, **amount(int(m["amount"]), m["asset"], known)} for m in wish["movements"]],
+            **signature,
+            "movements": [{**m, **amount(int(m["amount"]), m["asset"], known)} for m in signature["movements"]],
         }
         for execution in executions
-        for wish in (execution.facts or {}).get("signatures", ())
+        for signature in (execution.facts or {}).get("signatures", ())
     ]
 
 

@@ -31,7 +31,10 @@ def compare_transactions(left: Side, right: Side, found: Findings) -> list[Match
 
 def _signatures(left: Side, right: Side, found: Findings) -> None:
     """What both runs signed: whom it lets take what."""
-    sides = [{(wish["path"], wish["item"]): wish for wish in side.report["signatures"]} for side in (left, right)]
+    sides = [
+        {(signature["path"], signature["item"]): signature for signature in side.report["signatures"]}
+        for side in (left, right)
+    ]
     for key in sorted({*sides[0]} & {*sides[1]}):
         _movements(sides[0][key], sides[1][key], found)
 

@@ -60,11 +60,11 @@ def warn_of_signatures(signatures: Iterable[Mapping[str, Any]]) -> list[Json]:
     return [
         {
             "code": "UNLIMITED_APPROVAL",
-            **{name: wish[name] for name in ("nodeId", "path", "item")},
+            **{name: signature[name] for name in ("nodeId", "path", "item")},
             "message": f"A signature lets {m['counterparty']} take any amount of {m.get('symbol') or m['asset']}.",
         }
-        for wish in signatures
-        for m in wish["movements"]
+        for signature in signatures
+        for m in signature["movements"]
         if m["kind"] == "approve" and int(m["amount"]) > _UNLIMITED
     ]
 
@@ -96,9 +96,9 @@ def _of_one(
 
 
 def _unlimited(shown: Mapping[str, Any]) -> Iterator[_Warning]:
-    wished = {(m["counterparty"], m["asset"]): m for m in shown["movements"] if m["kind"] == "approve"}
+    asked = {(m["counterparty"], m["asset"]): m for m in shown["movements"] if m["kind"] == "approve"}
     left = {(a["spender"], a["asset"]): a for a in shown["approvals"]}
-    for (spender, asset), one in {**wished, **left}.items():
+    for (spender, asset), one in {**asked, **left}.items():
         if int(one["amount"]) > _UNLIMITED:
             message = f"{spender} may take any amount of {one.get('symbol') or one['asset']}."
             yield "UNLIMITED_APPROVAL", message, f"{spender} {asset}"

@@ -41,7 +41,7 @@ class _Shown:
 
     run_id: str
     started_at: int
-    wishes: Sequence[Mapping[str, Any]]
+    intents: Sequence[Mapping[str, Any]]
     problem: str | None = None
 
 
@@ -59,7 +59,7 @@ class RehearsalGuard:
             tolerance = Decimal(str(bound.rule["tolerancePercent"]))
             found = _unfit(shown, bound.rule)
             if not found and shown is not None:
-                found = rehearsal_guard.differences(spend.intents, shown.wishes, tolerance)
+                found = rehearsal_guard.differences(spend.intents, shown.intents, tolerance)
             if spend.signatures:
                 found.append("signatures are never rehearsed")
             if found:

@@ -50,13 +50,13 @@ class SpendReports:
             "priceAgeS": settings.warn_price_age_s,
         }
 
-    async def sent(self, stand: SpendStatus) -> Json:
+    async def sent(self, status: SpendStatus) -> Json:
         """Facts of wishes that came to an end: balances are read around their blocks, events decoded. What an endpoint
         cannot tell is said to be unknown, because a report must not fail."""
-        shown, receipts = [dict(transaction) for transaction in stand.transactions], stand.receipts
-        wishes = {intent.item: intent for intent in stand.spend.intents}
+        shown, receipts = [dict(transaction) for transaction in status.transactions], status.receipts
+        intents = {intent.item: intent for intent in status.spend.intents}
         happened = [one for one in shown if one["status"] == "final" and one["item"] in receipts]
-        mined = {one["item"]: _mined(wishes[one["item"]], receipts[one["item"]]) for one in happened}
+        mined = {one["item"]: _mined(intents[one["item"]], receipts[one["item"]]) for one in happened}
         for chain_id in sorted({one["chainId"] for one in happened}):
             of_chain = [one for one in happened if one["chainId"] == chain_id]
             found = await self._measure(chain_id, [(one["from"], mined[one["item"]]) for one in of_chain])
@@ -66,7 +66,7 @@ class SpendReports:
         async def code_of(chain_id: int, address: str) -> bytes:
             return await self._chain_of(chain_id).code(address)
 
-        return await self._told(shown, stand.wished_signatures, code_of, {})
+        return await self._told(shown, status.wished_signatures, code_of, {})
 
     async def simulated(
         self,

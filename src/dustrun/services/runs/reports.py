@@ -141,7 +141,7 @@ def _addresses(report: Json) -> Iterator[str]:
         yield from (str(transaction[name]) for name in ("from", "to") if transaction.get(name))
         yield from (movement["counterparty"] for movement in transaction["movements"])
         yield from (change["address"] for change in transaction["balanceChanges"])
-    for wish in report["signatures"]:
-        yield from (movement["counterparty"] for movement in wish["movements"])
+    for signature in report["signatures"]:
+        yield from (movement["counterparty"] for movement in signature["movements"])
     for approval in report["approvals"]:
         yield from (approval["owner"], approval["spender"])

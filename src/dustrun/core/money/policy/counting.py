@@ -71,9 +71,9 @@ class Request:
         )
 
     @classmethod
-    def of_signature(cls, wish: SignRequest) -> Request:
+    def of_signature(cls, request: SignRequest) -> Request:
         """A signature."""
-        return cls(wish.kind, wish.chain_id, None, 0, b"", wish.movements, is_decoded=wish.is_decoded)
+        return cls(request.kind, request.chain_id, None, 0, b"", request.movements, is_decoded=request.is_decoded)
 
     @property
     def gas_units(self) -> int:
