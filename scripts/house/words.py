@@ -65,7 +65,6 @@ STILL: dict[str, frozenset[str]] = {
             "src/dustrun/actions",
             "src/dustrun/api",
             "src/dustrun/chain",
-            "src/dustrun/cli",
             "src/dustrun/core",
             "src/dustrun/engine",
             "src/dustrun/sdk",
