@@ -36,13 +36,13 @@ async def test_an_unknown_route_and_a_wrong_method(owner: Client) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "told"),
     [
-        ({"naem": "x"}, "naem", 'There is no such field here. Did you mean "name"?'),
+        ({"naem": "x"}, "naem", 'Unknown field. Did you mean "name"?'),
         ({}, "name", "This field is required."),
-        ({"name": 1}, "name", "Must be a text."),
+        ({"name": 1}, "name", "Must be a string."),
         (
             {"definition": {"nodes": {"a": {"type": "log", "paylod": {}}}}},
             "definition.nodes.a.paylod",
-            'There is no such field here. Did you mean "payload"?',
+            'Unknown field. Did you mean "payload"?',
         ),
         ([], "body", "Must be a JSON object."),
         (None, "body", "This field is required."),
@@ -58,7 +58,7 @@ async def test_a_run_call_tells_the_field_that_was_meant(owner: Client) -> None:
     workflow = await owner.create_workflow()
     reply = await owner.post(f"{PATH}/{workflow['id']}/run", {"simulte": True, "dustTest": "yes"})
     assert {detail["field"]: detail["message"] for detail in reply.body["details"]} == {
-        "simulte": 'There is no such field here. Did you mean "simulate"?',
+        "simulte": 'Unknown field. Did you mean "simulate"?',
         "dustTest": "Must be true or false.",
     }
 

@@ -65,12 +65,12 @@ def test_every_problem_is_told_with_its_field() -> None:
     assert problems(schema, '{"rows": [{}, {"n": 1.5}, {"n": "x"}], "use": 1}') == [
         ("payload", 'The field "usd" is required.'),
         ("payload", 'The field "to" is required.'),
-        ("payload.use", 'There is no such field here. Did you mean "usd"?'),
-        ("payload.rows[1].n", "It must be a whole number, not one with a fraction."),
-        ("payload.rows[2].n", "It must be a whole number, not a text."),
+        ("payload.use", 'Unknown field. Did you mean "usd"?'),
+        ("payload.rows[1].n", "It must be a whole number, not a number with a fraction."),
+        ("payload.rows[2].n", "It must be a whole number, not a string."),
     ]
 
 
 def test_a_broken_schema_is_told_when_the_workflow_is_checked() -> None:
-    with pytest.raises(ValidationError, match="is no JSON Schema: 'nope' is not valid"):
+    with pytest.raises(ValidationError, match="is not a valid JSON Schema: 'nope' is not valid"):
         Config.model_validate({"inputSchema": {"type": "nope"}})

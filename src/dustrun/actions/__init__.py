@@ -1,1 +1,1 @@
-"""Actions, one a file; the folder is the family, the file name the type."""
+"""Actions, one per file; the folder is the family, the file name the type."""

@@ -29,7 +29,7 @@ async def test_clauses_are_filled_in_order() -> None:
         ("%s", [1, 2], "There are 2 values for 1 clauses."),
         ("%d", ["x"], "%d does not take a string."),
         ("%q", [1], "The clauses are %s"),
-        ("%.999f", [1], "At most 100 digits after the point."),
+        ("%.999f", [1], "At most 100 digits after the decimal point."),
     ],
 )
 async def test_clauses_and_values_must_fit(template: str, values: list[Any], message: str) -> None:

@@ -35,5 +35,5 @@ async def test_an_item_without_the_field() -> None:
 
 
 async def test_an_object_names_no_group() -> None:
-    with pytest.raises(Invalid, match='The "s" of item 0 is an object, which cannot name a group'):
+    with pytest.raises(Invalid, match='The "s" of item 0 is an object, which cannot be a group key'):
         await groups([{"s": {}}], field="s")

@@ -45,16 +45,16 @@ async def test_columns_may_be_named_here_or_not_at_all() -> None:
 @pytest.mark.parametrize(
     ("text", "payload", "message"),
     [
-        ("a,b\n1,2\n3\n", {}, "Line 3 has 1 cells, 2 are expected."),
-        ('a,b\n"x\ny",1\n1,2,3\n', {}, "Line 4 has 3 cells, 2 are expected."),
+        ("a,b\n1,2\n3\n", {}, "Line 3 has 1 cells, expected 2."),
+        ('a,b\n"x\ny",1\n1,2,3\n', {}, "Line 4 has 3 cells, expected 2."),
         ("a,a\n1,2\n", {}, 'Two columns are named "a".'),
-        ("a\nx\n", {"numbers": ["a"]}, 'Line 2: the "a" is "x", which is no number.'),
-        ("a,b\n", {"numbers": ["c"]}, 'There is no column "c"; there is a, b.'),
-        ('a\n1\n"x\n', {}, "Line 3 is no CSV: unexpected end of data."),
-        ('a\n"x"y\n', {}, "Line 2 is no CSV:"),
-        ("a\n" + "x" * 200_000, {}, "Line 2 is no CSV: field larger than field limit"),
+        ("a\nx\n", {"numbers": ["a"]}, 'Line 2: the "a" is "x", which is not a number.'),
+        ("a,b\n", {"numbers": ["c"]}, 'There is no column "c"; the columns are a, b.'),
+        ('a\n1\n"x\n', {}, "Line 3 is not valid CSV: unexpected end of data."),
+        ('a\n"x"y\n', {}, "Line 2 is not valid CSV:"),
+        ("a\n" + "x" * 200_000, {}, "Line 2 is not valid CSV: field larger than field limit"),
         ("a\n1\n2\n", {"maxRows": 1}, "There are more than 1 rows (maxRows)."),
-        (",".join(map(str, range(1001))), {}, "There are 1001 columns, at most 1000 are read."),
+        (",".join(map(str, range(1001))), {}, "There are 1001 columns; the limit is 1000."),
     ],
 )
 async def test_what_is_wrong_is_told_with_its_line(text: str, payload: dict[str, Any], message: str) -> None:

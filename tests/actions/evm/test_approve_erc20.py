@@ -43,7 +43,7 @@ async def test_an_ordinary_token_is_not_reset(scene: Scene) -> None:
     (intent,) = spend.intents
     assert intent.data == scene.witness.data("usdc", "approve", CAROL, 9)
     assert intent.movements == (Movement("approve", Asset(31337, scene["usdc"]), 9, CAROL),)
-    assert intent.about == f"Let {CAROL} take 0.000009 USDC"
+    assert intent.about == f"Let {CAROL} spend 0.000009 USDC"
 
 
 async def test_what_is_so_already_makes_no_transaction(scene: Scene) -> None:

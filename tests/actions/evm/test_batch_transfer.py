@@ -64,8 +64,8 @@ async def test_a_fee_shows_in_what_arrived(scene: Scene) -> None:
     ("payload", "field", "message"),
     [
         ({"rows": rows((CAROL, 1), ("usdc", 1))}, "rows[1].recipient", "contract of USDC itself"),
-        ({"rows": rows((CAROL, 1), ("dai", 1))}, "rows[1].recipient", "contract of a token"),
-        ({"rows": rows((CAROL, 10**12), (CAROL, 1))}, "rows", "has 1000000 USDC, the rows want 1000000.000001 USDC"),
+        ({"rows": rows((CAROL, 1), ("dai", 1))}, "rows[1].recipient", "a token contract;"),
+        ({"rows": rows((CAROL, 10**12), (CAROL, 1))}, "rows", "has 1000000 USDC, the rows need 1000000.000001 USDC"),
         ({"decimals": 18}, "decimals", "has 6 decimals, not 18"),
         ({"token": "native", "rows": rows((CAROL, 1), ("rejector", 1))}, "rows[1]", "no coins, please"),
     ],
@@ -91,9 +91,9 @@ async def test_a_blocked_recipient_is_found_out_before(scene: Scene) -> None:
     [
         ([], "at least 1"),
         (rows((CAROL, 0)), "more than 0"),
-        (rows((CAROL, 1, "a"), (DAVE, 1, "a")), r'rows\[1\].key "a" is that of rows\[0\] too'),
+        (rows((CAROL, 1, "a"), (DAVE, 1, "a")), r'rows\[1\].key "a" is also the key of rows\[0\]'),
         (rows((CAROL, 1, "a/b")), "pattern"),
-        (rows((CAROL, 2**256 - 1), (CAROL, 1)), "together are more than"),
+        (rows((CAROL, 2**256 - 1), (CAROL, 1)), "add up to more than"),
         (rows(("0x" + "0" * 40, 1)), "zero address"),
     ],
 )

@@ -34,7 +34,7 @@ async def test_the_point_moves(amount: Any, decimals: int, units: str) -> None:
 @pytest.mark.parametrize(("rounding", "units"), [("down", "1234567"), ("up", "1234568")])
 async def test_digits_too_many_are_rounded_only_when_asked(rounding: str, units: str) -> None:
     payload = {"amount": "1.2345671", "decimals": 6}
-    with pytest.raises(Invalid, match="more than 6 digits after the point") as caught:
+    with pytest.raises(Invalid, match="more than 6 digits after the decimal point") as caught:
         await perform(convert_to_units, payload)
     assert caught.value.public_details()[0]["field"] == "payload.amount"
     assert (await perform(convert_to_units, {**payload, "rounding": rounding}))["units"] == units

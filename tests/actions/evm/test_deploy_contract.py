@@ -35,11 +35,11 @@ async def test_arguments_may_come_by_name_and_code_without_0x(scene: Scene) -> N
 @pytest.mark.parametrize(
     ("payload", "field", "message"),
     [
-        ({"args": ["only one"]}, "args", "has 1 values, 3 are expected: string name_, string symbol_, uint8 decimals_"),
-        ({"args": ["a", "b", 300]}, "args[2]", "does not fit uint8"),
-        ({"args": ["a", "b", 1], "abi": []}, "args", "give its abi"),
+        ({"args": ["only one"]}, "args", "has 1 values, expected 3: string name_, string symbol_, uint8 decimals_"),
+        ({"args": ["a", "b", 300]}, "args[2]", "is out of range for uint8"),
+        ({"args": ["a", "b", 1], "abi": []}, "args", "provide its abi"),
         ({"args": ["a", "b", 1], "value": "1"}, "value", "is not payable"),
-        ({"args": ["a", "b", 1], "abi": 5}, "abi", "list of a JSON ABI"),
+        ({"args": ["a", "b", 1], "abi": 5}, "abi", "a JSON ABI list"),
     ],
 )
 async def test_what_does_not_fit_is_refused_by_field(
@@ -54,9 +54,9 @@ async def test_what_does_not_fit_is_refused_by_field(
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("0x", "at least one"),
+        ("0x", "at least two"),
         ("0x6000__$abc$__", "link it first"),
-        ("60zz", "pairs of hex"),
+        ("60zz", "by an even number of hexadecimal"),
         ("00" * 49_153, "at most"),
     ],
 )

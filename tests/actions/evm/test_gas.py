@@ -30,7 +30,7 @@ async def test_the_data_of_an_op_stack_chain_is_left_twice(scene: Scene) -> None
 
 
 async def test_a_chain_that_does_not_tell_is_refused(scene: Scene) -> None:
-    with pytest.raises(Invalid, match="does not tell its data fee"):
+    with pytest.raises(Invalid, match="does not report its data fee;"):
         await fee_reserve(chain_with(scene, "op-stack", {L1_FEE: b""}), 21_000)
 
 

@@ -55,5 +55,5 @@ async def test_an_old_price_is_refused_for_now(scene: Scene) -> None:
 
 
 async def test_an_unknown_symbol_is_refused(scene: Scene) -> None:
-    with pytest.raises(Invalid, match="knows no token"):
+    with pytest.raises(Invalid, match="has no token"):
         await ask(scene, token="PEPE9")

@@ -81,11 +81,11 @@ async def test_its_wish_says_all(scene: Scene) -> None:
         ({"token": "USDX"}, "token", 'Did you mean "USDC"'),
         ({"token": "native"}, "token", "is the native coin"),
         ({"token": CAROL}, "token", "no contract at"),
-        ({"token": "0x" + "0" * 40}, "token", "zero address is no token"),
+        ({"token": "0x" + "0" * 40}, "token", "zero address is not a token;"),
         ({"token": "zoo"}, "token", "does not answer decimals"),
         ({"decimals": 18}, "decimals", "has 6 decimals, not 18: the amount would be 1000000000000 times too large"),
         ({"recipient": "usdc"}, "recipient", "contract of USDC itself"),
-        ({"recipient": "dai"}, "recipient", "is the contract of a token"),
+        ({"recipient": "dai"}, "recipient", "is a token contract;"),
         ({"amount": str(10**13)}, "amount", "has 1000000 USDC, not 10000000 USDC"),
     ],
 )
@@ -121,7 +121,7 @@ _SAYS_FALSE = (
 async def test_a_token_that_says_false_is_found_out_before(scene: Scene) -> None:
     liar = "0x00000000000000000000000000000000000000F1"
     scene.node.rpc("anvil_setCode", liar, _SAYS_FALSE)
-    with pytest.raises(Invalid, match="says false to the transfer") as caught:
+    with pytest.raises(Invalid, match="returns false for the transfer:") as caught:
         await scene.plan(send_erc20_token, token=liar.lower(), recipient=CAROL, amount="5")
     assert caught.value.public_details()[0]["field"] == "payload.token"
 
@@ -132,7 +132,7 @@ async def test_a_token_that_lies_about_success_fails_the_node(scene: Scene) -> N
     scene.node.rpc(
         "anvil_setCode", liar, _SAYS_FALSE.replace("5f5f52", "60015f52").replace("1f57", "2057").replace("2857", "2957")
     )
-    with pytest.raises(Permanent, match="moved nothing: the token lies"):
+    with pytest.raises(Permanent, match="moved nothing, against its return value"):
         await scene.do(send_erc20_token, token=liar.lower(), recipient=CAROL, amount="5")
 
 

@@ -78,13 +78,13 @@ async def test_max_of_too_little_is_refused(scene: Scene) -> None:
     [
         ({"amount": "0"}, "amount", "must be more than 0"),
         ({"amount": "-1"}, "amount", "without sign"),
-        ({"amount": "1.5"}, "amount", "without sign, point"),
+        ({"amount": "1.5"}, "amount", "without sign, decimal point"),
         ({"amount": str(2**256)}, "amount", r"2\*\*256"),
-        ({"amount": "all"}, "amount", "text of decimal digits"),
+        ({"amount": "all"}, "amount", "string of decimal digits"),
         ({"recipient": "0x" + "0" * 40}, "recipient", "zero address"),
         ({"recipient": f"0x{1:040x}"}, "recipient", "precompiled"),
         ({"recipient": CAROL[:-1]}, "recipient", "this one has 39"),
-        ({"recipient": CAROL[2:]}, "recipient", "put 0x before it"),
+        ({"recipient": CAROL[2:]}, "recipient", "add 0x in front"),
         ({"recipient": "alice.eth"}, "recipient", "names like alice.eth"),
         ({"recipient": CAROL.replace("C", "c", 1)}, "recipient", "EIP-55"),
         ({"chainId": 0}, "chain_id", "greater than or equal to 1"),
@@ -99,8 +99,8 @@ async def test_a_bad_input_is_refused_by_field(scene: Scene, payload: dict[str, 
 @pytest.mark.parametrize(
     ("recipient", "amount", "field", "message"),
     [
-        ("usdc", "1", "recipient", "the contract of a token"),
-        ("weth", "1", "recipient", "the contract of a token"),
+        ("usdc", "1", "recipient", "a token contract;"),
+        ("weth", "1", "recipient", "a token contract;"),
         (CAROL, str(10**24), "amount", r"has 8999.* ETH, not 1000000 ETH"),
     ],
 )

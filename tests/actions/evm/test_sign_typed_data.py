@@ -55,7 +55,7 @@ async def test_a_permit_counts_as_an_approval(scene: Scene) -> None:
     (wish,) = (await wishes(sign_typed_data, {"typedData": permit(scene)}, scene.ctx)).signatures
     assert wish.movements == (Movement("approve", Asset(31337, scene["usdc"]), 25_000_000, CAROL),)
     assert (wish.kind, wish.chain_id, wish.is_decoded) == ("typed-data", 31337, True)
-    assert wish.about == f"Let {CAROL} take of the token {scene['usdc']}"
+    assert wish.about == f"Let {CAROL} spend the token {scene['usdc']}"
 
 
 async def test_an_unknown_type_is_not_understood(scene: Scene) -> None:
@@ -64,14 +64,14 @@ async def test_an_unknown_type_is_not_understood(scene: Scene) -> None:
     document["message"]["tip"] = 1
     (wish,) = (await wishes(sign_typed_data, {"typedData": document}, scene.ctx)).signatures
     assert (wish.is_decoded, wish.movements) == (False, ())
-    assert "unknown meaning" in wish.about
+    assert "unknown effect" in wish.about
 
 
 @pytest.mark.parametrize(
     ("change", "field", "message"),
     [
-        ({"owner": CAROL}, "message", f"is to be signed by {CAROL}"),
-        ({"value": str(2**256)}, "message.value", "does not fit uint256"),
+        ({"owner": CAROL}, "message", f"must be signed by {CAROL}"),
+        ({"value": str(2**256)}, "message.value", "is out of range for uint256"),
         ({"spender": "0x12"}, "message.spender", "this one has 2"),
         ({"extra": 1}, "message.extra", "would not be signed"),
     ],
@@ -85,7 +85,7 @@ async def test_what_does_not_fit_is_refused_by_field(
 
 
 async def test_another_chain_than_was_meant_is_refused(scene: Scene) -> None:
-    with pytest.raises(Invalid, match="is for chain 31337, the node says 1") as caught:
+    with pytest.raises(Invalid, match="is for chain 31337, the node expects 1") as caught:
         await sign(scene, permit(scene), chainId=1)
     assert caught.value.public_details()[0]["field"] == "payload.typedData.domain.chainId"
 

@@ -161,9 +161,9 @@ async def test_what_cannot_be_is_refused_by_field(
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ({"via": ["usdc"]}, "with via, fees names"),
+        ({"via": ["usdc"]}, "with via, fees must give"),
         ({"via": ["usdc"], "fees": [500]}, "there are 2 pools"),
-        ({"fees": [0]}, "a fee is from 1"),
+        ({"fees": [0]}, "a fee must be from 1"),
     ],
 )
 async def test_routes_that_do_not_fit_are_refused(scene: Scene, payload: dict[str, Any], message: str) -> None:

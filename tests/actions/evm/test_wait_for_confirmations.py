@@ -74,7 +74,7 @@ async def test_one_that_waits_for_a_block_is_told(scene: Scene) -> None:
     network = scene.ctx.chain(CHAIN_ID).network
     found = ChainTransaction(HASH, ACCOUNTS[1], ACCOUNTS[2], 0, 1, b"", 7, True, 21_000, 1, (), 1)
     chain = FakeChain(network, transactions={HASH: replace(found, block_number=None, confirmations=0)})
-    with pytest.raises(Temporary, match="waits for a block"):
+    with pytest.raises(Temporary, match="is waiting to be included"):
         await perform(
             wait_for_confirmations,
             {"chainId": CHAIN_ID, "hash": HASH, "pollMs": 0},

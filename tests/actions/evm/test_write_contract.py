@@ -87,11 +87,11 @@ async def test_calldata_that_nobody_can_read_says_so(scene: Scene) -> None:
     ("payload", "field", "message"),
     [
         ({"contract": CAROL}, "contract", "no contract at"),
-        ({"function": "count(", "args": []}, "function", "brackets"),
-        ({"function": "panicDivision(uint256)", "args": ["x"]}, "args[0]", "whole number"),
+        ({"function": "count(", "args": []}, "function", "parentheses"),
+        ({"function": "panicDivision(uint256)", "args": ["x"]}, "args[0]", "must be an integer"),
         ({"function": "counter() view returns (uint256)"}, "function", "use read-contract"),
         ({"function": "count", "abi": "zoo", "value": "1"}, "value", "is not payable"),
-        ({"events": ["Ping"]}, "events", "is no signature"),
+        ({"events": ["Ping"]}, "events", "is not a signature"),
         (
             {"contract": "forwarder", "function": "forward(address)", "args": [CAROL], "value": str(10**24)},
             "value",
@@ -114,10 +114,10 @@ async def test_what_does_not_fit_is_refused_by_field(
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ({}, "give function"),
+        ({}, "give either function"),
         ({"function": "f()", "data": "0x00"}, "not both"),
-        ({"data": "0x0"}, "pairs of hexadecimal"),
-        ({"data": "0x00", "args": [1]}, "args go with function"),
+        ({"data": "0x0"}, "by an even number of hexadecimal"),
+        ({"data": "0x00", "args": [1]}, "args require function;"),
         ({"function": "f()", "value": "-1"}, "without sign"),
         ({"function": "f()", "contract": "0x" + "0" * 40}, "zero address"),
     ],

@@ -207,7 +207,7 @@ async def test_answer_that_only_says_it_is_json_comes_as_text_with_a_warning(tex
     async with serving(lambda _: json_answer(text)) as server, calling() as call:
         assert (await call(method="POST", url=server.url))["body"] == text
         assert len(call.ctx.said) == 1
-        assert call.ctx.said[0].startswith("warning: The answer says that it is JSON and is not")
+        assert call.ctx.said[0].startswith("warning: The response is declared as JSON but is not")
 
 
 async def _error(answer: Callable[[Seen], web.Response], **payload: Any) -> tuple[DustrunError, int]:
@@ -246,9 +246,9 @@ async def test_failing_status(
 async def test_failing_status_shows_what_was_answered() -> None:
     error, _ = await _error(lambda _: json_answer('{"error":"no funds"}', 422), method="POST")
     assert error.message.startswith("POST http://127.0.0.1:")
-    assert error.message.endswith(' was answered 422: {"error":"no funds"}')
+    assert error.message.endswith(' got status 422: {"error":"no funds"}')
     error, _ = await _error(lambda _: web.Response(status=400, text="x" * 1000), query={"token": "s3cret"})
-    assert error.message.endswith(f" was answered 400: {'x' * 300}…")
+    assert error.message.endswith(f" got status 400: {'x' * 300}…")
     assert "s3cret" not in error.message
 
 
@@ -265,8 +265,8 @@ async def test_retries_of_a_read() -> None:
         assert (len(server.seen), call.ctx.said) == (
             3,
             [
-                "No usable answer; the next try follows in 0.2 s (3 left).",
-                "No usable answer; the next try follows in 1 s (2 left).",
+                "No usable response; the next try is in 0.2 s (3 left).",
+                "No usable response; the next try is in 1 s (2 left).",
             ],
         )
 
@@ -351,7 +351,7 @@ async def test_forbidden_address_is_invalid(url: str) -> None:
 def test_catalogue_finds_it_with_valid_examples() -> None:
     action = catalog.load().actions["http-request"]
     assert (action.family, action.effect, action.idempotent) == ("http", Effect.WRITE, False)
-    assert action.summary == "Send an HTTP request and read the answer."
+    assert action.summary == "Sends an HTTP request and reads the response."
     action.input.model_validate(action.example_input)
     action.output.model_validate(action.example_output)
     assert action.preview is not None

@@ -63,7 +63,7 @@ def effects(**fields: Any) -> Json:
         "policyVerdicts": [{"path": "sell", "outcome": "ask", "reasons": [{"message": f"{SHOP} is new."}]}],
         "requests": [{"path": "tell", "sent": False, "request": {"method": "POST", "url": "https://x.example/"}}],
         "assumed": [{"path": "ask", "why": "not sent: the result is the action's example", "dependsOn": []}],
-        "warnings": [{"path": "sell", "message": f"{ROUTER} may take any amount of WETH."}],
+        "warnings": [{"path": "sell", "message": f"{ROUTER} may spend any amount of WETH."}],
         "names": {
             ME: {"name": "treasury", "kind": "wallet"},
             ROUTER: {"name": "Uniswap V2 router", "kind": "contract"},
@@ -103,7 +103,7 @@ def test_effects_at_a_glance() -> None:
         "  ask: not sent: the result is the action's example",
         "",
         "Warnings",
-        "  sell: Uniswap V2 router may take any amount of WETH.",
+        "  sell: Uniswap V2 router may spend any amount of WETH.",
         "",
         "Not passed because",
         '  sell: What it spends is assumed. Pin a result of "ask".',

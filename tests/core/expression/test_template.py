@@ -89,7 +89,7 @@ def test_error_shows_the_place_with_a_caret() -> None:
         parse_template("first line\nprice: {{ 1 + }}")
     assert (caught.value.line, caught.value.column) == (2, 14)
     assert str(caught.value) == (
-        "the expression ends too early (line 2, column 14)\n  price: {{ 1 + }}\n               ^"
+        "unexpected end of the expression (line 2, column 14)\n  price: {{ 1 + }}\n               ^"
     )
 
 
@@ -156,7 +156,7 @@ def test_host_function_that_refuses_is_an_error_without_its_words(render: Evalua
     assert caught.value.message == 'there is no function "call"; did you mean "all"?'
     with pytest.raises(ExpressionError) as caught:
         render("{{$host.call('x')}}", host=Host({"call": Function(refuse, 1)}))
-    assert caught.value.message == "call() does not take these arguments"
+    assert caught.value.message == "call() does not accept these arguments"
 
 
 def test_looking_for_a_key_asks_the_host_for_that_key_only(evaluate: Evaluate) -> None:

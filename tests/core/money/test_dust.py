@@ -101,7 +101,7 @@ def test_an_approval_never_lowers_an_allowance() -> None:
     assert dust.scale_approval(wanted, 9_999) == 10_000
     assert dust.scale_approval(wanted, 10_000) is None
     assert dust.scale_approval(wanted, MAX_UINT256) is None
-    with pytest.raises(DustRefusal, match="takes one away"):
+    with pytest.raises(DustRefusal, match="revokes the allowance"):
         dust.scale_approval(Dusted(0, 0, 0), 5)
 
 

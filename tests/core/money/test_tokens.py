@@ -41,12 +41,12 @@ def test_a_text_means_one_asset(text: str, token: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("DAI", "means 2 tokens of Polygon; give the address"),
+        ("DAI", "matches 2 tokens of Polygon; give the token's address"),
         ("USDCC", 'Did you mean "USDC"'),
-        ("ETH", r"Polygon \(chain 137\) knows no token"),
+        ("ETH", r"Polygon \(chain 137\) has no token"),
         (USDC[:-1], "this one has 39"),
         (USDC.replace("A", "a", 1), "EIP-55"),
-        ("0x" + "0" * 40, 'the native coin is written "native"'),
+        ("0x" + "0" * 40, 'write "native" for the native coin'),
     ],
 )
 def test_a_text_that_means_none_says_what_to_do(text: str, message: str) -> None:

@@ -14,7 +14,7 @@ from dustrun.core.text.wording import explain
     ("type_", "value", "told"),
     [
         (bool, "yes?", "Must be true or false."),
-        (str, 1, "Must be a text."),
+        (str, 1, "Must be a string."),
         (int, "x", "Must be a whole number."),
         (int, 1.5, "Must be a whole number."),
         (dict[str, Any], [], "Must be a JSON object."),

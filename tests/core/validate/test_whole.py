@@ -71,7 +71,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual"}},
         {"triggerNodeIds": ["root", "rot"]},
         "triggerNodeIds[1]",
-        '"rot" names no node. Did you mean "root"?',
+        'There is no node "rot". Did you mean "root"?',
     ),
     (
         "not_a_trigger",
@@ -79,7 +79,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual"}, "a": log()},
         {"triggerNodeIds": ["root", "a"]},
         "triggerNodeIds[1]",
-        '"a" is of type "log", which is no trigger. Use a trigger such as "manual".',
+        '"a" is of type "log", which is not a trigger. Use a trigger such as "manual".',
     ),
     (
         "duplicate_trigger_node",
@@ -87,7 +87,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual"}},
         {"triggerNodeIds": ["root", "root"]},
         "triggerNodeIds[1]",
-        '"root" is named twice.',
+        '"root" is listed twice.',
     ),
     (
         "trigger_has_parent",
@@ -127,7 +127,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": log(connector={"type": "apprise", "id": "conn_1"})},
         {},
         "nodes.a.connector",
-        'A node of type "log" uses no connector; take it away.',
+        'A node of type "log" uses no connector; remove it.',
     ),
     (
         "trigger_not_named",
@@ -135,7 +135,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "manual"}},
         {},
         "nodes.a.type",
-        '"a" is a trigger; name it in triggerNodeIds or give it another type.',
+        '"a" is a trigger; add it to triggerNodeIds or change its type.',
     ),
     (
         "payload_invalid",
@@ -143,7 +143,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "http-request", "payload": {"url": "https://x.example", "urrl": "{{$now}}"}}},
         {},
         "nodes.a.payload.urrl",
-        'There is no such field here. Did you mean "url"?',
+        'Unknown field. Did you mean "url"?',
     ),
     (
         "unknown_child",
@@ -151,7 +151,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual", "children": ["log", "lgo"]}, "log": log()},
         {},
         "nodes.root.children[1]",
-        '"lgo" names no node. Did you mean "log"?',
+        'There is no node "lgo". Did you mean "log"?',
     ),
     (
         "duplicate_child",
@@ -159,7 +159,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual", "children": ["a", "a"]}, "a": log()},
         {},
         "nodes.root.children[1]",
-        '"a" is named twice.',
+        '"a" is listed twice.',
     ),
     (
         "loop_body_misplaced",
@@ -183,7 +183,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {"type": "manual"}, "a": log()},
         {},
         "nodes.a",
-        'No trigger leads to "a". Name it in some node\'s children, or remove it.',
+        'No trigger leads to "a". Add it to a node\'s children, or remove it.',
     ),
     (
         "two_scopes",
@@ -191,7 +191,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": {**ROOT, "children": ["each", "a"]}, "each": loop("a"), "a": log()},
         {},
         "nodes.a",
-        '"a" is reached outside of loops and in the loop "each"; a node lies in one place only.',
+        '"a" is reached outside of loops and in the loop "each"; a node can be in one scope only.',
     ),
     (
         "branch_of_another_parent",
@@ -209,8 +209,8 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         },
         {},
         "nodes.c.branch",
-        '"c" runs whichever way "a" goes: that has no branch "rejected", only then, else. '
-        'Unless you mean that, take "c" out of its children.',
+        '"c" runs whichever way "a" goes, which has no branch "rejected", only then, else. Unless you want that, '
+        'remove "c" from its children.',
     ),
     (
         "unknown_branch",
@@ -250,7 +250,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "get-variable", "payload": {"name": "totl"}}},
         {"variableDefs": [{"name": "total"}]},
         "nodes.a.payload.name",
-        '"totl" is not in this definition\'s variableDefs; it counts as one of any type. Did you mean "total"?',
+        'The variable "totl" is not declared in variableDefs, so it may have any type. Did you mean "total"?',
     ),
     (
         "variable_scope_mismatch",
@@ -258,7 +258,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "set-variable", "payload": {"name": "x", "value": 1, "scope": "reset"}}},
         {"variableDefs": [{"name": "x"}]},
         "nodes.a.payload.scope",
-        'The variable "x" is declared as "persist"; leave `scope` out.',
+        'The variable "x" is declared as "persist"; remove `scope`.',
     ),
     (
         "pinned_branch",
@@ -266,7 +266,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "if", "payload": {"expression": "true"}, "pinned": {"branch": "yes"}}},
         {},
         "nodes.a.pinned",
-        'The pinned result needs a "branch" of: then, else.',
+        'The pinned result needs a "branch", one of: then, else.',
     ),
     (
         "timeout_without_effect",
@@ -282,7 +282,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, **{f"{'a' * (n + 1)}": loop("a" * (n + 2)) for n in range(11)}, "a" * 12: log()},
         {},
         "nodes.aaaaaaaaaaa.type",
-        '"aaaaaaaaaaa" would be loop 11 in loops; they nest to 10.',
+        '"aaaaaaaaaaa" would nest 11 loops; the limit is 10.',
     ),
     (
         "loop_body_missing",
@@ -290,7 +290,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": loop()},
         {},
         "nodes.a.loopBody",
-        "The loop has no body: name its first nodes in loopBody.",
+        "The loop has no body: list its first nodes in loopBody.",
     ),
     (
         "trigger_not_awaitable",
@@ -298,7 +298,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "wait", "payload": {"timeoutMs": 1000, "triggerType": "manul"}}},
         {},
         "nodes.a.payload.triggerType",
-        'A wait cannot wait for "manul"; it can for: manual. Did you mean "manual"?',
+        'A wait cannot wait for "manul", only for: manual. Did you mean "manual"?',
     ),
     (
         "resume_url_unknown",
@@ -310,7 +310,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         },
         {},
         "nodes.a.payload.message",
-        'resumeUrl: "wiat" names no `wait` or `approve`. Did you mean "wait"?',
+        'resumeUrl: "wiat" is not a `wait` or `approve` node. Did you mean "wait"?',
     ),
     (
         "resume_url_outside_loop",
@@ -323,7 +323,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         },
         {},
         "nodes.a.payload.message",
-        'resumeUrl: "w" lies in a loop that is not around here; call it inside of that loop.',
+        'resumeUrl: "w" is in a loop that does not enclose this node; call it inside that loop.',
     ),
     (
         "expression_invalid",
@@ -331,7 +331,7 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         {"root": ROOT, "a": {"type": "if", "payload": {"condition": {"{{$now}}": {"$gtt": 1}}}}},
         {},
         "nodes.a.payload.condition.{{$now}}.$gtt",
-        '"$gtt" is no operator; did you mean "$gt" or "$gte"?',
+        '"$gtt" is not an operator; did you mean "$gt" or "$gte"?',
     ),
     (
         "reference_outside_loop",
@@ -427,16 +427,16 @@ def test_no_code_is_left_out() -> None:
             "payload.cases",
             "Must be a list.",
         ),
-        ({"type": "if", "payload": {}}, "payload", "Give either `condition` or `expression`."),
+        ({"type": "if", "payload": {}}, "payload", "Give exactly one of `condition` and `expression`."),
         (
             {"type": "pluck", "payload": {"array": [], "fields": {"x": 5}}},
             "payload.fields.x",
-            "Must be a text.",
+            "Must be a string.",
         ),
         (
             {"type": "filter", "payload": {"array": [], "condition": {"x": {"$gtt": 1}}}},
             "payload.condition",
-            '"$gtt" at x is no operator; did you mean "$gt" or "$gte"?',
+            '"$gtt" at x is not an operator; did you mean "$gt" or "$gte"?',
         ),
     ],
 )

@@ -28,16 +28,16 @@ def test_keccak_is_that_of_the_witness(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (ADDRESS[2:], "put 0x before it"),
-        (f" {ADDRESS}", "take away the spaces"),
+        (ADDRESS[2:], "add 0x in front"),
+        (f" {ADDRESS}", "remove the white space"),
         (ADDRESS[:-1], "this one has 39"),
         (ADDRESS + "00", "this one has 42"),
-        ("vitalik.eth", "names like alice.eth are not looked up"),
+        ("vitalik.eth", "names like alice.eth are not resolved"),
         (ADDRESS.replace("A", "a", 1), "EIP-55"),
-        (ADDRESS.replace("0x", "0X"), "is no address"),
-        (5, "this is no address"),
-        (None, "this is no address"),
-        ("", "is no address"),
+        (ADDRESS.replace("0x", "0X"), "is not an address:"),
+        (5, "this is not an address"),
+        (None, "this is not an address"),
+        ("", "is not an address:"),
     ],
 )
 def test_what_is_no_address_says_how_to_mend_it(value: Any, message: str) -> None:

@@ -77,7 +77,7 @@ def test_loops_over_unknown_lists_happen_an_unknown_number_of_times() -> None:
     loop = {"type": "for-each", "payload": {"array": "{{$trigger.body.rows}}"}, "loopBody": ["say"], "first": True}
     made = program(each=loop, say=log(["{{$item.a}}", 7]))
     (one,) = seen(made)
-    assert one.repeats == 'it happens once per item of "each", which are not known'
+    assert one.repeats == 'it happens once per item of "each", whose items are unknown'
     assert isinstance(data(one)[0], Unknown)
     assert data(one)[1] == 7
     assert [data(one)[0] for one in seen(made, Given({"rows": [{"a": 1}, {"a": 2}]}))] == [1, 2]

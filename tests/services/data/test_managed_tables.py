@@ -139,7 +139,7 @@ async def test_taken_values_refuse_the_whole_call(orders: Client) -> None:
 
 BAD_ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "rows[0].id", "is required"),
-    ({"id": "x", "nope": 1}, "rows[0].nope", "is no column of the table"),
+    ({"id": "x", "nope": 1}, "rows[0].nope", "is not a column of the table;"),
     ({"id": 1}, "rows[0].id", "must be text"),
     ({"id": "x", "n": "1.5"}, "rows[0].n", "must be an integer"),
     ({"id": "x", "n": True}, "rows[0].n", "must be an integer"),
@@ -149,7 +149,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"id": "x", "amount": " 1"}, "rows[0].amount", "must be an exact number"),
     ({"id": "x", "amount": "\u0661"}, "rows[0].amount", "must be an exact number"),
     ({"id": "x", "open": 1}, "rows[0].open", "must be true or false"),
-    ({"id": "x", "at": "yesterday"}, "rows[0].at", "must be a moment"),
+    ({"id": "x", "at": "yesterday"}, "rows[0].at", "must be a timestamp"),
     ({"id": "x\x00"}, "rows[0].id", "NUL"),
     ({"id": "x" * 600}, "rows[0].id", "too long for a primary key"),
 ]

@@ -1,4 +1,4 @@
-"""The smallest or largest item of a list: what `list-min` and `list-max` share."""
+"""Shared by `list-min` and `list-max`: finds the smallest or largest item of a list."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from dustrun.sdk import Fields
 class Input(Fields):
     """The list and what to compare."""
 
-    array: list[Any] = Field(description="The items; nulls take no part.")
-    field: FieldPath = Field(ITEM, description="The field to compare; without it the item itself.")
-    numeric: bool = Field(False, description="Compare texts of digits as numbers.")
+    array: list[Any] = Field(description="The items; nulls are ignored.")
+    field: FieldPath = Field(ITEM, description="The field to compare; without it, the item itself.")
+    numeric: bool = Field(False, description="Compare strings of digits as numbers.")
     on_missing: Literal["fail", "drop"] = Field(
-        "fail", description="An item without the field: fail the node, or take no part."
+        "fail", description="If an item lacks the field: fail the node, or ignore the item."
     )
     on_empty: Literal["fail", "null"] = Field(
-        "fail", description="A list with nothing to compare: fail the node, or give null."
+        "fail", description="If there is nothing to compare: fail the node, or return null."
     )
 
 
 class Output(Fields):
-    """The item that was found; all null when there was nothing to compare."""
+    """The item found; all null when there was nothing to compare."""
 
-    value: Any = Field(description="The compared value; with `numeric` as a number.")
+    value: Any = Field(description="The compared value; a number if `numeric` is set.")
     item: Any = Field(description="The whole item; the first of several equal ones.")
-    index: int | None = Field(description="Its place in the list, from 0.")
+    index: int | None = Field(description="Its index in the list, from 0.")
 
 
 def find(input: Input, choose: Callable[..., Keyed]) -> Output:
-    """`choose` is `min` or `max`; both take the first of equal ones."""
+    """`choose` is `min` or `max`; both return the first of equal items."""
     entries = keyed(input.array, input.field, numeric=input.numeric, lenient=input.on_missing == "drop")
     present = [entry for entry in entries if entry.key is not None]
     if present:

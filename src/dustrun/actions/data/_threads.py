@@ -1,4 +1,4 @@
-"""Lets work over a long text run in a thread, so that the event loop goes on; a short one is done at once."""
+"""Runs work on a long text in a thread, so that the event loop is not blocked; short texts are processed inline."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final, TypeVar
 _SMALL: Final = 4096
 T = TypeVar("T")
 
-# Threads of its own: work that goes on after its node was cut off must not hold up look-ups of names and the like.
+# A separate pool: work that continues after its node was cancelled must not delay DNS look-ups and the like.
 _THREADS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="apart")
 
 
 async def apart(work: Callable[[threading.Event], T], chars: int) -> T:
-    """What `work` gives. It is handed an event that is set when nobody waits for it any longer."""
+    """The result of `work`. It receives an event that is set when nobody waits for it any longer."""
     stop = threading.Event()
     if chars <= _SMALL:
         return work(stop)
     try:
         return await asyncio.get_running_loop().run_in_executor(_THREADS, work, stop)
     finally:
-        stop.set()  # a time limit cancels the waiting, not the thread
+        stop.set()  # a timeout cancels the wait, not the thread

@@ -1,8 +1,8 @@
 """Transform data with JavaScript in a sandbox.
 
-For what expressions cannot do: loops, lookups, reshaping of many items. The code runs in a process of its own without
-network, files or environment, under limits of time, memory and output. Take an expression, `filter`, `pluck` or
-`group` where one of them is enough: they need no process and are checked before the run.
+For what expressions cannot do: loops, lookups, reshaping of many items. The code runs in its own process without
+network, files or environment, with limits on time, memory and output. Prefer an expression, `filter`, `pluck` or
+`group` where one is enough: they need no process and are checked before the run.
 
 Guide: docs/guides/code-transform.md
 """
@@ -18,25 +18,27 @@ from dustrun.sdk.fields import raw
 
 
 class Input(Fields):
-    """The code and the one value it sees."""
+    """The code and its one input value."""
 
     code: str = raw(
-        description="Body of an async JavaScript function of `input`; what it returns becomes `value`.",
+        description="Body of an async JavaScript function of `input`; its return value becomes `value`.",
         min_length=1,
         max_length=262_144,
     )
     input: Any = Field(
         None,
-        description="Any JSON, templates allowed. Integers beyond 2^53 arrive as BigInt, decimals that a JavaScript "
-        "number cannot hold exactly as strings.",
+        description=(
+            "Any JSON, templates allowed. Integers beyond 2^53 arrive as BigInt, decimals that a JavaScript number "
+            "cannot hold exactly as strings."
+        ),
     )
 
 
 class Output(Fields):
-    """What the code returned and logged."""
+    """The return value and log of the code."""
 
-    value: Any = Field(description="The returned value as exact JSON; null when nothing was returned.")
-    logs: list[str] = Field(description="The lines of console.log, at most 100 lines and 16384 characters.")
+    value: Any = Field(description="The return value as exact JSON; null if nothing was returned.")
+    logs: list[str] = Field(description="Lines of console.log, at most 100 lines and 16384 characters.")
 
 
 @action(

@@ -2,11 +2,13 @@
 
 Give either `condition`, an object like that of `if` whose left sides are fields of the item, or one comparison as
 `field`, `operator` and `value`. A left side is a path such as `price`, `customer.name` or `rows[0].id`; `$item` is the
+item itself.
 
 `{"$and": [{"status": {"$eq": "open"}}, {"$or": [{"usd": {"$gt": 100}}, {"vip": {"$eq": true}}]}]}`
 
-Nothing is guessed: a number and a text that is not all digits do not compare, and an item without the field fails the
-node. Say `onMissing: drop` to leave such items out, or ask `{"field": {"$exists": true}}` before it in an `$and`.
+There is no implicit conversion: a number and a text that is not all digits do not compare, and an item without the
+field fails the node. Use `onMissing: drop` to leave such items out, or test `{"field": {"$exists": true}}` first in an
+`$and`.
 """
 
 from __future__ import annotations
@@ -46,17 +48,17 @@ Operator = Literal[
 
 
 class Input(Fields):
-    """The list and what an item must satisfy."""
+    """The list and the condition."""
 
     array: list[Any] = Field(description="The items.")
     condition: dict[str, Any] | None = Field(
-        None, description='`{"<field of the item>": {"<operator>": right}}`, joined by `$and` and `$or` as needed.'
+        None, description='`{"<field of the item>": {"<operator>": right}}`, combined with `$and` and `$or` as needed.'
     )
     field: FieldPath | None = Field(None, description="The field to compare, instead of `condition`.")
-    operator: Operator | None = Field(None, description="How to compare it.")
-    value: Any = Field(None, description="What to compare it with.")
+    operator: Operator | None = Field(None, description="The comparison operator.")
+    value: Any = Field(None, description="The value to compare with.")
     on_missing: Literal["fail", "drop"] = Field(
-        "fail", description="What an item without a compared field does: fail the node, or be left out."
+        "fail", description="If an item lacks a compared field: fail the node, or leave the item out."
     )
 
     @field_validator("condition")
@@ -77,23 +79,23 @@ class Input(Fields):
         return self
 
     def test(self) -> Mapping[str, Any]:
-        """The condition, whichever way it was given."""
+        """The condition, in either notation."""
         return self.condition if self.condition is not None else {self.field or "": {self.operator or "": self.value}}
 
 
 class Output(Fields):
-    """What is left."""
+    """The matching items."""
 
-    items: list[Any] = Field(description="The items that satisfy the condition, in their order.")
-    count: int = Field(description="How many they are.")
+    items: list[Any] = Field(description="The matching items, in their original order.")
+    count: int = Field(description="Number of matching items.")
 
 
 def _check(condition: Any, where: str, level: int) -> None:
     at = f" at {where}" if where else ""
     if not isinstance(condition, dict) or not condition:
-        raise ValueError(f'a condition{at} is an object like {{"price": {{"$gt": 1}}}}')
+        raise ValueError(f'a condition{at} must be an object like {{"price": {{"$gt": 1}}}}')
     if level > _MOST_LEVELS:
-        raise ValueError(f"the condition nests deeper than {_MOST_LEVELS} levels")
+        raise ValueError(f"the condition is nested deeper than {_MOST_LEVELS} levels")
     for left, right in condition.items():
         inner = f"{where}.{left}" if where else left
         if left in _CONNECTIVES:
@@ -107,23 +109,23 @@ def _check(condition: Any, where: str, level: int) -> None:
 
 def _check_comparison(left: str, right: Any, where: str) -> None:
     if left.startswith("$") and left != ITEM and not left.startswith((f"{ITEM}.", f"{ITEM}[")):
-        raise ValueError(f'"{left}" at {where} is no field{near(left, _CONNECTIVES)}')
+        raise ValueError(f'"{left}" at {where} is not a field{near(left, _CONNECTIVES)}')
     if "{{" in left:
         raise ValueError(f'the left side "{left}" is a template; write the path of a field of the item')
     parse_path(left)
     if not isinstance(right, dict) or not right:
-        raise ValueError(f'"{where}" is followed by an object of operators like {{"$eq": 1}}')
+        raise ValueError(f'"{where}" must be followed by an object of operators like {{"$eq": 1}}')
     for operator in right:
         if operator not in OPERATORS:
-            raise ValueError(f'"{operator}" at {where} is no operator{near(operator, OPERATORS)}')
+            raise ValueError(f'"{operator}" at {where} is not an operator{near(operator, OPERATORS)}')
 
 
 class _Dropped(Exception):
-    """The item has no such field and is to be left out."""
+    """The item lacks the field and is left out."""
 
 
 class _Sieve:
-    """One condition against many items, within one budget of work."""
+    """Applies one condition to many items, within one evaluation budget."""
 
     def __init__(self, input: Input) -> None:
         self._test = input.test()
@@ -175,7 +177,7 @@ class _Sieve:
     tags=("list", "condition"),
 )
 def filter_items(input: Input, ctx: Context) -> Output:
-    """Asks every item."""
+    """Applies the condition to every item."""
     sieve = _Sieve(input)
     kept = [item for number, item in enumerate(input.array) if sieve.keeps(item, number)]
     return Output(items=kept, count=len(kept))

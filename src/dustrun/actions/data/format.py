@@ -1,8 +1,8 @@
-"""Makes a text of a template and values.
+"""Builds a text from a template and values.
 
 Without `values` the template is the text: fill it with `{{ }}` expressions. With `values` its clauses are filled in
-order: `%s` anything, `%d` an integer, `%.2f` a number with so many digits, `%x` hexadecimal, `%%` a percent sign. The
-text can be used by any number of later nodes.
+order: `%s` anything, `%d` an integer, `%.2f` a number with that many digits, `%x` hexadecimal, `%%` a percent sign. Any
+number of later nodes can use the text.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """The template and what goes into it."""
+    """The template and its values."""
 
     template: str = Field(description="The text, with `{{ }}` expressions or `%` clauses.")
-    values: list[Any] | None = Field(None, description="Values for the `%` clauses, in order; as many as clauses.")
+    values: list[Any] | None = Field(None, description="Values for the `%` clauses, in order; one per clause.")
 
 
 class Output(Fields):
-    """What it came to."""
+    """The filled text."""
 
     text: str = Field(description="The filled text.")
 
@@ -41,7 +41,7 @@ class Output(Fields):
     tags=("text",),
 )
 def format_template(input: Input, ctx: Context) -> Output:
-    """Fills the clauses, if there are values for them."""
+    """Fills the clauses if there are values."""
     if input.values is None:
         return Output(text=input.template)
     try:

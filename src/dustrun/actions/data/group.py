@@ -1,7 +1,7 @@
-"""Puts the items of a list into groups that share the value of a field.
+"""Groups the items of a list by the value of a field.
 
-Groups and their items stay in the order of their first sight. Equal numbers are one group; `1`, `"1"` and `true` are
-three. The groups are a list, so that a `for-each` can take them and keys keep their type.
+Groups and their items stay in order of first appearance. Equal numbers are one group; `1`, `"1"` and `true` are three.
+The groups are a list, so that a `for-each` can iterate them and keys keep their type.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, comparable, kind_of, need, parse_path, reach, refuse
 from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """The list and what its groups share."""
+    """The list and the grouping field."""
 
     array: list[Any] = Field(description="The items.")
-    field: FieldPath = Field(ITEM, description="The field that a group shares; without it the item itself.")
+    field: FieldPath = Field(ITEM, description="The field to group by; without it, the item itself.")
     on_missing: Literal["fail", "null", "drop"] = Field(
-        "fail", description="An item without the field: fail the node, join the group of null, or be left out."
+        "fail", description="If an item lacks the field: fail the node, use the group of null, or leave the item out."
     )
 
 
 class Group(TypedDict):
-    """One group. No model: a hundred thousand of them would take a second."""
+    """One group. A TypedDict: a hundred thousand models would take a second."""
 
-    key: Annotated[Any, Field(description="The value that its items share.")]
+    key: Annotated[Any, Field(description="The common value of its items.")]
     items: Annotated[list[Any], Field(description="The items.")]
-    count: Annotated[int, Field(description="How many they are.")]
+    count: Annotated[int, Field(description="Number of items.")]
 
 
 class Output(Fields):
     """The groups."""
 
     groups: list[Group] = Field(description="The groups.")
-    group_count: int = Field(description="How many they are.")
+    group_count: int = Field(description="Number of groups.")
 
 
 @action(
@@ -56,7 +56,7 @@ class Output(Fields):
     tags=("list",),
 )
 def group(input: Input, ctx: Context) -> Output:
-    """Hands every item to its group."""
+    """Adds every item to its group."""
     found: dict[Any, Group] = {}
     path = parse_path(input.field)
     for number, item in enumerate(input.array):
@@ -68,7 +68,9 @@ def group(input: Input, ctx: Context) -> Output:
                 continue
             key = None
         if isinstance(key, list | dict):
-            raise refuse(f'The "{input.field}" of item {number} is {kind_of(key)}, which cannot name a group', "array")
+            raise refuse(
+                (f'The "{input.field}" of item {number} is {kind_of(key)}, which cannot be a group key'), "array"
+            )
         same = comparable(key)
         if (one := found.get(same)) is None:
             one = found[same] = {"key": key, "items": [], "count": 0}

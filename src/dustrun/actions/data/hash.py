@@ -1,8 +1,8 @@
 """Hashes a value.
 
-A text is hashed as its UTF-8, or as the bytes that it spells with `inputEncoding`; any other value as canonical JSON
-with sorted keys, so that equal objects have equal hashes. To sign with a key, use the function `hmacSha256` in an
-expression: the inputs of a node are kept with its run, and a key would be kept with them.
+A text is hashed as UTF-8, or as the bytes that it encodes with `inputEncoding`; any other value as canonical JSON with
+sorted keys, so that equal objects have equal hashes. To sign with a key, use the function `hmacSha256` in an
+expression: the inputs of a node are stored with its run, and a key would be stored with them.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _NAMES: Final = {"sha3-256": "sha3_256"}
 
 
 class Input(Fields):
-    """What is hashed, and how."""
+    """The value to hash, and the algorithm."""
 
     value: Any = Field(description="A text, or any other value as canonical JSON.")
     algorithm: Literal["sha256", "sha384", "sha512", "sha3-256", "keccak256", "sha1", "md5"] = Field(
-        "sha256", description="The hash; `sha1` and `md5` only for systems that still ask for them."
+        "sha256", description="The hash function; use `sha1` and `md5` only for systems that require them."
     )
-    encoding: Literal["hex", "base64", "base64url"] = Field("hex", description="How the result is written.")
-    input_encoding: Encoding = Field("utf8", description="How a text is read.")
+    encoding: Literal["hex", "base64", "base64url"] = Field("hex", description="Encoding of the result.")
+    input_encoding: Encoding = Field("utf8", description="Encoding of a text.")
 
 
 class Output(Fields):
     """The hash."""
 
-    hash: str = Field(description="The hash; hexadecimal in lower case without 0x.")
+    hash: str = Field(description="The hash; hexadecimal is lower case without 0x.")
 
 
 def _unhex(text: str) -> bytes:
@@ -81,7 +81,7 @@ def _digest(input: Input) -> bytes:
     tags=("hash", "crypto"),
 )
 def hash_value(input: Input, ctx: Context) -> Output:
-    """Hashes, then writes the result as asked."""
+    """Hashes and encodes the value."""
     digest = _digest(input)
     if input.encoding == "hex":
         return Output(hash=digest.hex())

@@ -1,9 +1,8 @@
-"""Rewrites any HTML so that every element is closed and nesting is bounded, before it reaches the HTML parser.
+"""Rewrites HTML so that every element is closed and nesting is bounded, before it reaches the HTML parser.
 
-A parser that keeps to the HTML standard takes quadratic time and memory for some pages of a few hundred kilobytes
-(100,000 open `<div>`: 49 seconds with lexbor), and it would take them from every run of this server. What is written
-here parses in linear time: elements end where their parent ends, formatting elements do not pile up, and no text can be
-taken for a tag.
+A standard-conforming parser takes quadratic time and memory for some pages of a few hundred kilobytes (100,000 open
+`<div>`: 49 seconds with lexbor), which would affect every run of this server. The output parses in linear time:
+elements end where their parent ends, formatting elements do not accumulate, and no text can be parsed as a tag.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _ENDERS_OF_P: Final = _words(
     "address article aside blockquote div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav ol p pre "
     "section table ul"
 )
-# An element that begins ends these within its border.
+# The start of an element closes these, within its scope.
 _ENDS: Final = {
     **dict.fromkeys(_ENDERS_OF_P, _words("p")),
     **dict.fromkeys(("thead", "tbody", "tfoot", "caption", "colgroup"), _PARTS),
@@ -51,9 +50,9 @@ _BORDERS_OF_END: Final = {
 }
 _BLOCKS: Final = frozenset({*_ENDS, "br", "title"})
 
-_DROPPED: Final = _words("iframe noembed noframes style xmp")  # and what is in them
+_DROPPED: Final = _words("iframe noembed noframes style xmp")  # with their content
 _TEXT_ONLY: Final = _words("script textarea title")
-_SEEN_THROUGH: Final = _words("frame frameset math plaintext svg")  # only what is in them is kept
+_SEEN_THROUGH: Final = _words("frame frameset math plaintext svg")  # only their content is kept
 
 _NAME = re.compile(r"[a-zA-Z][^\s/>]*")
 _ATTRIBUTE = re.compile(
@@ -67,12 +66,12 @@ _RAW_END: Final = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for n
 
 
 class TooDeep(Exception):
-    """Elements nest deeper than `MOST_LEVELS`."""
+    """Elements are nested deeper than `MOST_LEVELS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A start tag; its attributes as they are written anew."""
+    """A start tag with its rewritten attributes."""
 
     name: str
     attributes: str
@@ -89,9 +88,9 @@ Token = Start | End | str
 
 
 def balance(source: str, *, apart: bool = False) -> tuple[str, int]:
-    """The page with every element closed, and how many elements it has; raises `TooDeep`.
+    """The page with every element closed, and its number of elements; raises `TooDeep`.
 
-    `apart` writes a line break behind every block, so that the texts of two cells do not run into one word.
+    `apart` adds a line break after every block, so that the texts of two cells do not run together.
     """
     writer = _Writer(apart)
     for token in _tokens(source):
@@ -105,7 +104,7 @@ def balance(source: str, *, apart: bool = False) -> tuple[str, int]:
 
 
 def _tokens(source: str) -> Iterator[Token]:
-    """One pass from left to right; nothing is looked at twice."""
+    """Tokenises in one pass from left to right."""
     place, size = 0, len(source)
     while place < size:
         less = source.find("<", place)
@@ -143,7 +142,7 @@ def _behind(source: str, mark: str, place: int) -> int:
 
 
 def _raw(source: str, place: int, name: str) -> Generator[Token, None, int]:
-    """What is in an element without elements; gives the place of its end tag."""
+    """The content of a raw-text element; returns the offset of its end tag."""
     found = _RAW_END[name].search(source, place)
     end = len(source) if found is None else found.start()
     if name in _TEXT_ONLY:
@@ -152,7 +151,7 @@ def _raw(source: str, place: int, name: str) -> Generator[Token, None, int]:
 
 
 def _attributes(source: str, place: int) -> tuple[str, int]:
-    """Attributes written anew, and the place behind the tag: beyond the end when the tag does not end."""
+    """Rewritten attributes, and the offset after the tag: beyond the end if the tag is not closed."""
     found: dict[str, str] = {}
     while (end := _TAG_END.match(source, place)) is None:
         attribute = _ATTRIBUTE.match(source, place)
@@ -175,7 +174,7 @@ class _Writer:
         self._written: list[str] = []
 
     def text(self, text: str) -> None:
-        """Text of the element that is open."""
+        """Adds text to the open element."""
         inside = self._open[-1] if self._open else ""
         if inside == "script":
             self._written.append(_LOOKS_LIKE_TAG.sub(r"\\u003c", text))
@@ -183,7 +182,7 @@ class _Writer:
             self._written.append(html.escape(html.unescape(text), quote=False))
 
     def start(self, tag: Start) -> None:
-        """Opens an element, after closing those that it ends."""
+        """Opens an element, after closing those that it implicitly ends."""
         name = tag.name
         if name in _SEEN_THROUGH or name in _DROPPED or not _PLAIN_NAME.fullmatch(name):
             return
@@ -201,7 +200,7 @@ class _Writer:
         self._formatting += name in _FORMATTING
 
     def end(self, name: str) -> None:
-        """Closes the nearest element of this name and all within it, unless it lies beyond a border."""
+        """Closes the nearest element of this name and all within it, unless it is outside the current scope."""
         border = _BORDERS_OF_END.get(name, _BORDER_OF_ENDS)
         for place in range(len(self._open) - 1, -1, -1):
             if self._open[place] == name:
@@ -211,7 +210,7 @@ class _Writer:
                 return
 
     def finish(self) -> str:
-        """Everything, closed."""
+        """Closes all open elements and returns the page."""
         self._close_to(0)
         return "".join(self._written)
 

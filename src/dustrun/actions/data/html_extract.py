@@ -1,12 +1,12 @@
-"""Reads texts, attributes or markup out of an HTML page with a CSS selector.
+r"""Extracts texts, attributes or markup from an HTML page with a CSS selector.
 
-For pages whose site has no API. `first` gives the first element, `all` gives every one in the order of the page.
-Texts have their white space collapsed, so that they compare. For rows with several fields take the rows as `html` and
-read each one in a loop.
+For pages whose site has no API. `first` returns the first element, `all` returns all of them in document order. White
+space in texts is collapsed, so that they compare. For rows with several fields extract the rows as `html` and process
+each one in a loop.
 
-Pages are tidied before they are read: every element is closed, and styles, frames, comments and the tags of drawings
-are left out. Scripts stay as text only for selectors that name `script` (JSON-LD); a `<` before a letter is written
-`\\u003c` there. The page's own JavaScript does not run. CSS: https://developer.mozilla.org/docs/Web/CSS/CSS_selectors
+Pages are normalised first: every element is closed, and styles, frames, comments and the tags of drawings are removed.
+Scripts are kept as text only for selectors that name `script` (JSON-LD); a `<` before a letter is written `\u003c`
+there. The page's own JavaScript does not run. CSS: https://developer.mozilla.org/docs/Web/CSS/CSS_selectors
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _SPELT_OUT = re.compile(r"\\[0-9a-zA-Z]")
 
 
 class Input(Fields):
-    """The page and what to look for."""
+    """The page and the selector."""
 
     html: str = Field(max_length=_MOST_CHARS, description="The page, or a part of one.")
     selector: str = Field(min_length=1, max_length=200, description="A CSS selector; `:has` and `:nth-…` at most once.")
-    operation: Literal["first", "all"] = Field("first", description="The first element, or every one.")
-    take: Literal["text", "html", "attribute"] = Field("text", description="What to take of an element.")
-    attribute: str | None = Field(None, max_length=100, description="Name of the attribute; for `take: attribute`.")
-    collapse: bool = Field(True, description="Whether white space in texts becomes single spaces.")
+    operation: Literal["first", "all"] = Field("first", description="The first element, or all.")
+    take: Literal["text", "html", "attribute"] = Field("text", description="What to extract from an element.")
+    attribute: str | None = Field(None, max_length=100, description="Name of the attribute, for `take: attribute`.")
+    collapse: bool = Field(True, description="Whether to collapse white space in texts.")
     on_missing: Literal["fail", "null"] = Field(
-        "fail", description="A page without such an element, for `first`: fail the node, or give null."
+        "fail", description="If `first` finds no element: fail the node, or return null."
     )
-    max_matches: int = Field(1000, ge=1, le=10_000, description="More elements than this fail the node.")
+    max_matches: int = Field(1000, ge=1, le=10_000, description="Fail the node if there are more elements than this.")
 
     @field_validator("selector")
     @classmethod
@@ -55,43 +55,43 @@ class Input(Fields):
     @model_validator(mode="after")
     def _fits(self) -> Input:
         if (self.attribute is not None) != (self.take == "attribute"):
-            raise ValueError("`take: attribute` needs an `attribute`, and nothing else takes one")
+            raise ValueError("`take: attribute` requires `attribute`; other values of `take` do not allow it")
         return self
 
 
 class Output(Fields):
-    """What was found."""
+    """The extracted values."""
 
-    found: bool = Field(description="Whether there was such an element.")
-    value: str | None = Field(description="What was taken of the first; null when it has no such attribute.")
-    values: list[str | None] = Field(description="What was taken of every one, for `all`.")
-    count: int = Field(description="How many elements were found.")
+    found: bool = Field(description="Whether an element was found.")
+    value: str | None = Field(description="The value of the first element; null if it lacks the attribute.")
+    values: list[str | None] = Field(description="The values of all elements, for `all`.")
+    count: int = Field(description="Number of elements found.")
 
 
 def _check_selector(selector: str) -> None:
     from selectolax.lexbor import LexborHTMLParser, SelectolaxError  # slow import
 
     if _SPELT_OUT.search(selector):
-        raise ValueError("a backslash stands only before a sign, not before a letter or a digit")
+        raise ValueError("a backslash may only escape punctuation, not a letter or a digit")
     if len(_COSTLY.findall(selector)) > 1:
         raise ValueError("`:has`, `:nth-…` and `:…-of-type` may be used once in a selector")
     for inside, end in _HAS.findall(selector):
         if end != ")" or not _SIMPLE_INSIDE.fullmatch(inside):
-            raise ValueError("inside of `:has(…)` there is one simple selector, like `:has(> td.price)`")
+            raise ValueError("`:has(…)` may only contain one simple selector, like `:has(> td.price)`")
     try:
         LexborHTMLParser("<p></p>").css(selector)
     except SelectolaxError:
-        raise ValueError(f'"{selector}" is no CSS selector') from None
+        raise ValueError(f'"{selector}" is not a CSS selector') from None
 
 
 def _tidied(input: Input) -> str:
     try:
         page, count = balance(input.html, apart=input.take == "text" and input.collapse)
     except TooDeep:
-        raise refuse(f"The page nests deeper than {MOST_LEVELS} elements", "html") from None
+        raise refuse(f"The page is nested deeper than {MOST_LEVELS} elements", "html") from None
     most = _MOST_ELEMENTS_COSTLY if _COSTLY.search(input.selector) else _MOST_ELEMENTS
     if count > most:
-        raise refuse(f"The page has {count} elements, at most {most} are searched with this selector", "html")
+        raise refuse(f"The page has {count} elements; the limit for this selector is {most}", "html")
     return page
 
 
@@ -100,7 +100,7 @@ def _found(input: Input) -> list[Any]:
 
     tree = LexborHTMLParser(_tidied(input))
     if "script" not in input.selector.lower():
-        tree.strip_tags(["script"])  # they would be part of the texts around them
+        tree.strip_tags(["script"])  # they would become part of the surrounding texts
     if input.operation == "first":
         first = tree.css_first(input.selector)
         return [] if first is None else [first]
@@ -132,7 +132,7 @@ def _taken(input: Input, node: Any) -> str | None:
     tags=("text", "html"),
 )
 async def html_extract(input: Input, ctx: Context) -> Output:
-    """Tidies the page, then asks it."""
+    """Normalises the page, then runs the selector."""
     return await apart(lambda stop: _extract(input, stop), len(input.html))
 
 

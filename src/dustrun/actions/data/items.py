@@ -1,4 +1,6 @@
-"""Items of a list and their fields (`customer.name`, `rows[0].id`): what filter, sort, group and their like share."""
+"""Items of a list and their fields (`customer.name`, `rows[0].id`), shared by filter, sort, group and similar
+actions.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ ITEM: Final = "$item"
 """The path of the item itself, for lists of plain values."""
 
 MISSING: Final[Any] = object()
-"""What `reach` gives when an item has no such field."""
+"""Returned by `reach` when an item lacks the field."""
 
 Path = tuple[str | int, ...]
 _KINDS: Final[dict[type, str]] = {
     type(None): "null",
     bool: "true or false",
-    str: "a text",
+    str: "a string",
     list: "a list",
     dict: "an object",
 }
@@ -37,7 +39,7 @@ _KINDS: Final[dict[type, str]] = {
 
 @functools.lru_cache(maxsize=1000)
 def parse_path(text: str) -> Path:
-    """The steps of a field path; raises `ValueError` for one that cannot be read."""
+    """Parses a field path into steps; raises `ValueError` if it is invalid."""
     if text == ITEM:
         return ()
     steps: list[str | int] = []
@@ -52,7 +54,7 @@ def parse_path(text: str) -> Path:
         steps.append(int(number) if number is not None else name or quoted)
         rest = rest[found.end() :]
     if rest or not steps:
-        raise ValueError(f'"{text[:100]}" is no field path; write it like customer.name, rows[0].id or ["odd.key"]')
+        raise ValueError(f'"{text[:100]}" is not a field path; write it like customer.name, rows[0].id or ["odd.key"]')
     return tuple(steps)
 
 
@@ -62,7 +64,7 @@ def _check_path(text: str) -> str:
 
 
 FieldPath = Annotated[str, Field(max_length=_LONGEST_PATH), AfterValidator(_check_path)]
-"""A field of an item as people write it, checked when the workflow is."""
+"""A field path as users write it, validated with the workflow."""
 
 
 def reach(item: Any, path: Path) -> Any:
@@ -84,16 +86,16 @@ def _place(step: str | int) -> int | None:
 
 
 def need(item: Any, number: int, field: str) -> Any:
-    """The field of an item; raises `Invalid` when it has none."""
+    """The field of an item; raises `Invalid` when it is missing."""
     value = reach(item, parse_path(field))
     if value is MISSING:
-        hint = near(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is no object"
+        hint = near(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is not an object"
         raise refuse(f'Item {number} has no "{field}"{hint}', "array")
     return value
 
 
 def number_of(value: Any) -> int | Decimal | None:
-    """A number, or a text of plain digits as one; `007` is no number, it is a name."""
+    """A number, or a string of plain digits as one; `007` is a name, not a number."""
     if is_number(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, str) and len(value) <= _MOST_DIGITS and _DIGITS.fullmatch(value):
@@ -102,13 +104,13 @@ def number_of(value: Any) -> int | Decimal | None:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words for people."""
-    return "a number" if is_number(value) else _KINDS.get(type(value), "no JSON value")
+    """The type of a value, for messages."""
+    return "a number" if is_number(value) else _KINDS.get(type(value), "not a JSON value")
 
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """An item, its place in the list, and the key that it is compared by; None for null and for no such field."""
+    """An item, its index, and its sort key; None for null and for a missing field."""
 
     key: Any
     item: Any
@@ -116,7 +118,7 @@ class Keyed:
 
 
 def keyed(array: Sequence[Any], field: str, *, numeric: bool, lenient: bool) -> list[Keyed]:
-    """Every item with its key, all of one kind; raises `Invalid`. `lenient`: no such field counts as null."""
+    """Every item with its key, all of one type; raises `Invalid`. `lenient`: a missing field counts as null."""
     path = parse_path(field)
     found: list[Keyed] = []
     for index, item in enumerate(array):
@@ -134,7 +136,7 @@ def _key(value: Any, index: int, field: str, numeric: bool) -> Any:
             raise refuse(f'The "{field}" of item {index} is {kind_of(value)}, not a number', "array")
         return number
     if not isinstance(value, str | bool) and not is_number(value):
-        raise refuse(f'The "{field}" of item {index} is {kind_of(value)}, which has no order', "array")
+        raise refuse(f'The "{field}" of item {index} is {kind_of(value)}, which cannot be ordered', "array")
     return value
 
 
@@ -144,11 +146,11 @@ def _refuse_mixed(found: Sequence[Keyed], field: str) -> None:
         if first is not None and entry.key is not None and kind_of(entry.key) != kind_of(first.key):
             raise refuse(
                 f'The "{field}" of item {first.index} is {kind_of(first.key)} and that of item {entry.index} is '
-                f"{kind_of(entry.key)}, which do not compare (`numeric` reads texts of digits as numbers)",
+                f"{kind_of(entry.key)}, which cannot be compared (`numeric` reads strings of digits as numbers)",
                 "array",
             )
 
 
 def comparable(value: Any) -> Any:
-    """A plain value as a key of Python's dict: equal numbers are one key, `1`, `"1"` and `true` are three."""
+    """A plain value as a dict key: equal numbers are one key; `1`, `"1"` and `true` are three."""
     return kind_of(value), value

@@ -1,7 +1,7 @@
 """Finds the largest item of a list, by itself or by a field.
 
-For the best of several quotes: the result holds the whole item, so later nodes can use its other fields. Numbers
-are compared exactly, texts by their characters; set `numeric` for amounts that come as texts of digits.
+For the best of several quotes: the result contains the whole item, so later nodes can use its other fields. Numbers are
+compared exactly, texts by code point; set `numeric` for amounts given as strings of digits.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ from dustrun.sdk import Context, Effect, action
     tags=("list", "number"),
 )
 def list_max(input: Input, ctx: Context) -> Output:
-    """Looks at every item once."""
+    """Compares every item once."""
     return find(input, max)

@@ -1,6 +1,6 @@
-"""Writes a line into the run's log, for people who follow it.
+"""Writes a line to the run's log.
 
-Use it to say what a workflow found or decided. It changes nothing outside of the run.
+Use it to record what a workflow found or decided. It changes nothing outside of the run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """What to say."""
+    """The log line."""
 
-    message: Any = Field(description="The line; values that are no text are written as JSON.")
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much it matters.")
-    data: Any = Field(None, description="Anything to keep beside the line.")
+    message: Any = Field(description="The message; values other than strings are written as JSON.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level.")
+    data: Any = Field(None, description="Extra data to store with the line.")
 
 
 class Output(Fields):
-    """What was said."""
+    """The line that was logged."""
 
-    message: str = Field(description="The line as it was written.")
+    message: str = Field(description="The message as it was logged.")
 
 
 @action(
@@ -36,7 +36,7 @@ class Output(Fields):
     tags=("debug",),
 )
 def log(value: Input, ctx: Context) -> Output:
-    """Adds a `log` event."""
+    """Emits a `log` event."""
     text = value.message if isinstance(value.message, str) else dumps_text(value.message)
     ctx.log(text, level=value.level, data=value.data)
     return Output(message=text)

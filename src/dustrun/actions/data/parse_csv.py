@@ -1,7 +1,7 @@
-"""Reads rows out of CSV text.
+"""Parses CSV text into rows.
 
-Cells stay texts, because "007" is a name to one system and a number to another: name the columns that hold numbers in
-`numbers`, and they become exact. A row that is longer or shorter than the first fails the node and tells its line: most
+Cells stay texts, because "007" is a name to one system and a number to another: list numeric columns in `numbers`, and
+they become exact numbers. A row that is longer or shorter than the first fails the node with its line number: most
 often the delimiter or a quote is wrong.
 """
 
@@ -24,29 +24,29 @@ _MOST_COLUMNS: Final = 1000
 
 
 class Input(Fields):
-    """The text and how it is written."""
+    """The CSV text and its format."""
 
     text: str = Field(max_length=_MOST_CHARS, description="The CSV text.")
-    delimiter: str = Field(",", pattern=r'^[^"\r\n]$', description="The one character that parts the cells.")
-    header: bool = Field(True, description="Whether the first line names the columns.")
+    delimiter: str = Field(",", pattern=r'^[^"\r\n]$', description="The cell delimiter, one character.")
+    header: bool = Field(True, description="Whether the first line contains the column names.")
     columns: list[str] = Field(
-        [], max_length=_MOST_COLUMNS, description="Names of the columns, instead of the first line's."
+        [], max_length=_MOST_COLUMNS, description="Column names, instead of those of the first line."
     )
     numbers: list[str] = Field([], description="Columns whose cells are numbers; an empty cell becomes null.")
-    trim: bool = Field(True, description="Whether spaces around a cell are dropped.")
-    max_rows: int = Field(10_000, ge=1, le=100_000, description="More rows than this fail the node.")
+    trim: bool = Field(True, description="Whether to strip spaces around cells.")
+    max_rows: int = Field(10_000, ge=1, le=100_000, description="Fail the node if there are more rows than this.")
 
 
 class Output(Fields):
     """The rows."""
 
-    rows: list[Any] = Field(description="An object for each row; a list of cells without names of columns.")
-    columns: list[str] = Field(description="The names of the columns.")
-    count: int = Field(description="How many rows there are.")
+    rows: list[Any] = Field(description="One object per row; a list of cells if there are no column names.")
+    columns: list[str] = Field(description="The column names.")
+    count: int = Field(description="Number of rows.")
 
 
 def _lines(input: Input) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not empty, each with its number in the text, from 1."""
+    """Non-empty lines with their line numbers, from 1."""
     text = io.StringIO(input.text.removeprefix("\ufeff"), newline="")
     try:
         reader = csv.reader(text, delimiter=input.delimiter, strict=True)
@@ -56,18 +56,18 @@ def _lines(input: Input) -> Iterator[tuple[int, list[str]]]:
                 yield begin, [cell.strip() for cell in cells] if input.trim else cells
             begin = reader.line_num + 1
     except (csv.Error, TypeError, ValueError) as error:
-        raise refuse(f"Line {begin} is no CSV: {error}", "text") from None
+        raise refuse(f"Line {begin} is not valid CSV: {error}", "text") from None
 
 
 def _check_columns(input: Input, columns: list[str]) -> None:
     if len(columns) > _MOST_COLUMNS:
-        raise refuse(f"There are {len(columns)} columns, at most {_MOST_COLUMNS} are read", "text")
+        raise refuse(f"There are {len(columns)} columns; the limit is {_MOST_COLUMNS}", "text")
     twice = next((name for number, name in enumerate(columns) if name in columns[:number]), None)
     if twice is not None:
         raise refuse(f'Two columns are named "{twice}"', "columns")
     unknown = next((name for name in input.numbers if name not in columns), None)
     if unknown is not None:
-        raise refuse(f'There is no column "{unknown}"; there is {", ".join(columns) or "none"}', "numbers")
+        raise refuse(f'There is no column "{unknown}"; the columns are {", ".join(columns) or "none"}', "numbers")
 
 
 def _row(input: Input, columns: list[str], line: int, cells: list[str]) -> Any:
@@ -77,7 +77,7 @@ def _row(input: Input, columns: list[str], line: int, cells: list[str]) -> Any:
     for name in input.numbers:
         number = number_of(row[name])
         if number is None and row[name]:
-            raise refuse(f'Line {line}: the "{name}" is "{row[name][:50]}", which is no number', "numbers")
+            raise refuse(f'Line {line}: the "{name}" is "{row[name][:50]}", which is not a number', "numbers")
         row[name] = number
     return row
 
@@ -92,7 +92,7 @@ def _row(input: Input, columns: list[str], line: int, cells: list[str]) -> Any:
     tags=("text", "csv"),
 )
 async def parse_csv(input: Input, ctx: Context) -> Output:
-    """Reads line by line."""
+    """Parses line by line."""
     return await apart(lambda stop: _read(input, stop), len(input.text))
 
 
@@ -106,7 +106,7 @@ def _read(input: Input, stop: threading.Event) -> Output:
     for line, cells in lines:
         width = width or len(cells)
         if len(cells) != width:
-            raise refuse(f"Line {line} has {len(cells)} cells, {width} are expected", "text")
+            raise refuse(f"Line {line} has {len(cells)} cells, expected {width}", "text")
         if len(rows) == input.max_rows or stop.is_set():
             raise refuse(f"There are more than {input.max_rows} rows (maxRows)", "text")
         rows.append(_row(input, columns, line, cells))

@@ -1,11 +1,11 @@
-"""Reads XML text into objects.
+"""Parses XML text into objects.
 
-An element becomes an object: attributes under `@name`, its text under `#text`, child elements under their names, a list
-where a name occurs more than once. An element with nothing but text becomes that text, an empty one null. Name the
-elements that may occur once or many times in `lists`: they always become lists, so that one result does not look
-different from two. Everything is text. Names keep their prefix away: `{uri}name` becomes `name`.
+An element becomes an object: attributes under `@name`, its text under `#text`, child elements under their names, as a
+list where a name occurs more than once. An element with only text becomes that text, an empty one null. List the
+elements that may occur once or many times in `lists`: they always become lists, so that one result has the same shape
+as two. All values are texts. Namespace prefixes are dropped: `{uri}name` becomes `name`.
 
-Documents with a DTD or entities are refused: they can grow without bound or read what is not theirs.
+Documents with a DTD or entities are rejected: they can expand without bound or read local files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
 
 _MOST_CHARS: Final = 1_048_576
-_MOST_LEVELS: Final = 45  # each may be an object in a list: below the deepest JSON that is stored
+_MOST_LEVELS: Final = 45  # each level may be an object in a list, so this stays below the nesting limit of stored JSON
 
 
 class Input(Fields):
@@ -30,10 +30,10 @@ class Input(Fields):
 
 
 class Output(Fields):
-    """The document as a value."""
+    """The parsed document."""
 
-    root: str = Field(description="The name of the outermost element.")
-    value: Any = Field(description="What is in it.")
+    root: str = Field(description="The name of the root element.")
+    value: Any = Field(description="The content of the root element.")
 
 
 @action(
@@ -46,7 +46,7 @@ class Output(Fields):
     tags=("text", "xml"),
 )
 async def parse_xml(input: Input, ctx: Context) -> Output:
-    """Parses without anything that reaches out or grows."""
+    """Parses without external access or entity expansion."""
     return await apart(lambda _: _parse(input), len(input.text))
 
 
@@ -58,9 +58,9 @@ def _parse(input: Input) -> Output:
     try:
         root = ElementTree.fromstring(input.text.removeprefix("\ufeff"), forbid_dtd=True)
     except DefusedXmlException:
-        raise refuse("The document has a DTD or entities, which are not read", "text") from None
+        raise refuse("The document has a DTD or entities, which are not supported", "text") from None
     except (ParseError, ValueError) as error:
-        raise refuse(f"It is no XML: {error}", "text") from None
+        raise refuse(f"It is not valid XML: {error}", "text") from None
     return Output(root=_name(root.tag), value=_value(root, frozenset(input.lists), 0))
 
 
@@ -70,7 +70,7 @@ def _name(tag: str) -> str:
 
 def _value(element: Any, lists: frozenset[str], level: int) -> Any:
     if level > _MOST_LEVELS:
-        raise refuse(f"The document nests deeper than {_MOST_LEVELS} levels", "text")
+        raise refuse(f"The document is nested deeper than {_MOST_LEVELS} levels", "text")
     found: dict[str, Any] = {f"@{_name(name)}": value for name, value in element.attrib.items()}
     for child in element:
         _add(found, _name(child.tag), _value(child, lists, level + 1), lists)
@@ -81,7 +81,7 @@ def _value(element: Any, lists: frozenset[str], level: int) -> Any:
 
 
 def _add(found: dict[str, Any], name: str, value: Any, lists: frozenset[str]) -> None:
-    """A value is a text, an object or null, so a list here always means that the name was there before."""
+    """Values are strings, objects or null, so an existing list means that the name occurred before."""
     if name not in found:
         found[name] = [value] if name in lists else value
     elif isinstance(found[name], list):

@@ -1,7 +1,7 @@
-"""Takes one field, or several, out of every item of a list.
+"""Extracts one or more fields from every item of a list.
 
-`field` gives a list of plain values; `fields` gives a list of smaller objects, under new names if you like. A path may
-go deeper: `customer.name`, `rows[0].id`.
+`field` returns a list of plain values; `fields` returns a list of smaller objects, optionally with new names. A path
+may go deeper: `customer.name`, `rows[0].id`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """The list and what to take."""
+    """The list and the fields to extract."""
 
     array: list[Any] = Field(description="The items.")
-    field: FieldPath | None = Field(None, description="The one field to take.")
+    field: FieldPath | None = Field(None, description="The one field to extract.")
     fields: list[FieldPath] | dict[str, FieldPath] | None = Field(
-        None, description='Several: a list of fields, or new names and fields: `{"name": "customer.name"}`.'
+        None, description='Several fields: a list, or new names mapped to fields: `{"name": "customer.name"}`.'
     )
     on_missing: Literal["fail", "null", "drop"] = Field(
-        "fail", description="An item without a field: fail the node, take null, or leave the item out."
+        "fail", description="If an item lacks a field: fail the node, use null, or leave the item out."
     )
 
     @model_validator(mode="after")
@@ -35,14 +35,14 @@ class Input(Fields):
 
 
 class Output(Fields):
-    """What was taken."""
+    """The extracted values."""
 
-    items: list[Any] = Field(description="A value for each item, or an object for each item with `fields`.")
-    count: int = Field(description="How many they are.")
+    items: list[Any] = Field(description="One value per item, or one object per item with `fields`.")
+    count: int = Field(description="Number of results.")
 
 
 class _Dropped(Exception):
-    """The item has no such field and is to be left out."""
+    """The item lacks the field and is left out."""
 
 
 def _taker(input: Input) -> Callable[[Any, int], Any]:
@@ -70,7 +70,7 @@ def _taker(input: Input) -> Callable[[Any, int], Any]:
     tags=("list",),
 )
 def pluck(input: Input, ctx: Context) -> Output:
-    """Takes the fields out of every item."""
+    """Extracts the fields of every item."""
     take = _taker(input)
     found: list[Any] = []
     for number, item in enumerate(input.array):

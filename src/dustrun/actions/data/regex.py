@@ -1,9 +1,9 @@
 r"""Searches or replaces text with a regular expression.
 
-`test` asks whether the pattern is found, `match` gives the first place, `all` gives every place, `replace` puts a text
-in place of each. Places count characters from 0. Patterns are RE2 (https://github.com/google/re2/wiki/Syntax): they
-cannot hang, so there are no look-arounds and no back-references. In `replacement`, `\1` or `\g<name>` stands for a
-group and `\\` for a backslash. `pattern` is never read as a template.
+`test` checks whether the pattern matches, `match` returns the first match, `all` returns every match, `replace`
+replaces each. Positions count characters from 0. Patterns are RE2 (https://github.com/google/re2/wiki/Syntax): they run
+in linear time, so there are no look-arounds and no backreferences. In `replacement`, `\1` or `\g<name>` refers to a
+group and `\\` is a backslash. `pattern` is never evaluated as a template.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.fields import raw
 
 _MOST_CHARS: Final = 1_048_576
-# One search is linear, but each of many may look at the whole rest of the text: this bounds their sum.
+# One search is linear, but each of many may scan the whole rest of the text: this bounds their sum.
 _MOST_WORK: Final = 1_000_000_000
 _MOST_MEMORY: Final = 2_097_152
-# At worst a search looks at every step of the pattern for every character: 15 ns each.
+# Worst case: every step of the pattern for every character, 15 ns each.
 _MOST_STEPS: Final = 1_000_000_000
 _GROUP = re.compile(r"\\(?:([0-9]{1,2})|g<([A-Za-z0-9_]+)>|(\\)|(.?))", re.DOTALL)
 
 
 class Input(Fields):
-    """The text, the pattern and what to do."""
+    """The text, the pattern and the operation."""
 
     text: str = Field(max_length=_MOST_CHARS, description="The text to search.")
     pattern: str = raw(description="The RE2 expression.", max_length=1000)
-    operation: Literal["test", "match", "all", "replace"] = Field("match", description="What to do.")
-    replacement: str | None = Field(None, description="What stands in place of each match; for `replace`.")
-    ignore_case: bool = Field(False, description="Whether upper and lower case are the same.")
-    multiline: bool = Field(False, description="Whether `^` and `$` also match at the ends of lines.")
-    dot_all: bool = Field(False, description="Whether `.` also matches the end of a line.")
-    max_matches: int = Field(1000, ge=1, le=10_000, description="More matches than this fail the node.")
+    operation: Literal["test", "match", "all", "replace"] = Field("match", description="The operation.")
+    replacement: str | None = Field(None, description="The replacement for each match, for `replace`.")
+    ignore_case: bool = Field(False, description="Whether to ignore case.")
+    multiline: bool = Field(False, description="Whether `^` and `$` also match at line breaks.")
+    dot_all: bool = Field(False, description="Whether `.` also matches a line break.")
+    max_matches: int = Field(1000, ge=1, le=10_000, description="Fail the node if there are more matches than this.")
 
     @field_validator("pattern")
     @classmethod
@@ -51,7 +51,7 @@ class Input(Fields):
     @model_validator(mode="after")
     def _fits(self) -> Input:
         if (self.replacement is not None) != (self.operation == "replace"):
-            raise ValueError("`replace` needs a `replacement`, and no other operation takes one")
+            raise ValueError("`replace` requires `replacement`; other operations do not allow it")
         if self.replacement is not None and "{{" not in self.replacement:
             _parts(self.replacement, self.compiled())
         return self
@@ -63,22 +63,22 @@ class Input(Fields):
 
 
 class Match(Fields):
-    """One place where the pattern was found."""
+    """One match."""
 
     text: str = Field(description="The text of the match.")
-    start: int = Field(description="Where it begins, in characters from 0.")
-    end: int = Field(description="Where it ends; the first character behind it.")
-    groups: list[str | None] = Field(description="The groups in order; null for one that took no part.")
+    start: int = Field(description="Start position, in characters from 0.")
+    end: int = Field(description="End position (exclusive).")
+    groups: list[str | None] = Field(description="The groups in order; null for one that did not match.")
     named: dict[str, str | None] = Field(description="The named groups.")
 
 
 class Output(Fields):
-    """What was found; `test` fills only `matched`, `replace` only `matched`, `count` and `text`."""
+    """The matches; `test` sets only `matched`, `replace` only `matched`, `count` and `text`."""
 
-    matched: bool = Field(description="Whether the pattern was found.")
+    matched: bool = Field(description="Whether the pattern matched.")
     match: Match | None = Field(None, description="The first match.")
     matches: list[Match] = Field([], description="Every match, for `all`.")
-    count: int = Field(0, description="How many matches were found or replaced.")
+    count: int = Field(0, description="Number of matches found or replaced.")
     text: str | None = Field(None, description="The whole text after `replace`.")
 
 
@@ -93,11 +93,11 @@ def _compile(pattern: str, flags: str) -> Any:
         return re2.compile(f"(?{flags}){pattern}" if flags else pattern, options)
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"the pattern is no RE2 expression: {reason}") from None
+        raise ValueError(f"the pattern is not a valid RE2 expression: {reason}") from None
 
 
 def _parts(replacement: str, compiled: Any) -> list[str | int]:
-    """The replacement as texts and numbers of groups; raises `ValueError` for a group that there is not."""
+    """The replacement as literals and group numbers; raises `ValueError` for an unknown group."""
     parts: list[str | int] = []
     last = 0
     for found in _GROUP.finditer(replacement):
@@ -110,7 +110,7 @@ def _parts(replacement: str, compiled: Any) -> list[str | int]:
         group = int(number or name) if (number or name or "").isdigit() else compiled.groupindex.get(name)
         if group is None or group > compiled.groups:
             raise ValueError(
-                f'"{found[0]}" in `replacement` names no group of the pattern; write "\\\\" for a backslash'
+                f'"{found[0]}" in `replacement` is not a group of the pattern; write "\\\\" for a backslash'
             )
         parts.append(group)
     return [*parts, replacement[last:]]
@@ -132,7 +132,7 @@ def _parts(replacement: str, compiled: Any) -> list[str | int]:
     tags=("text",),
 )
 async def regex(input: Input, ctx: Context) -> Output:
-    """Searches."""
+    """Runs the operation in a thread if the text is long."""
     size = input.compiled().programsize
     if size * len(input.text) > _MOST_STEPS:
         raise refuse(f"The pattern is too large for a text of {len(input.text)} characters", "pattern")

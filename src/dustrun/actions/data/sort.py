@@ -1,8 +1,7 @@
-"""Sorts a list by one field or by several.
+"""Sorts a list by one or more fields.
 
-Items with equal keys keep their order, and null comes last in both directions. Numbers are compared exactly and texts
-by their characters; a list whose keys are of several kinds fails. Set `numeric` for amounts that come as texts of
-digits, so that "9" comes before "10".
+The sort is stable, and null comes last in both directions. Numbers are compared exactly and texts by code point; a list
+with keys of several types fails. Set `numeric` for amounts given as strings of digits, so that "9" comes before "10".
 """
 
 from __future__ import annotations
@@ -18,23 +17,25 @@ Order = Literal["asc", "desc"]
 
 
 class SortKey(Fields):
-    """One key; later keys decide where earlier ones are equal."""
+    """One sort key; later keys break ties of earlier ones."""
 
     field: FieldPath = Field(ITEM, description="The field to sort by; `$item` is the item itself.")
-    order: Order = Field("asc", description="Smallest or largest first.")
-    numeric: bool = Field(False, description="Compare texts of digits as numbers.")
+    order: Order = Field("asc", description="Ascending or descending.")
+    numeric: bool = Field(False, description="Compare strings of digits as numbers.")
 
 
 class Input(Fields):
-    """The list and its new order."""
+    """The list and the sort keys."""
 
     array: list[Any] = Field(description="The items.")
-    field: FieldPath = Field(ITEM, description="The field to sort by; without it the item itself.")
-    order: Order = Field("asc", description="Smallest or largest first.")
-    numeric: bool = Field(False, description="Compare texts of digits as numbers.")
-    by: list[SortKey] = Field([], max_length=10, description="Several keys, instead of `field`; the first decides.")
+    field: FieldPath = Field(ITEM, description="The field to sort by; without it, the item itself.")
+    order: Order = Field("asc", description="Ascending or descending.")
+    numeric: bool = Field(False, description="Compare strings of digits as numbers.")
+    by: list[SortKey] = Field(
+        [], max_length=10, description=("Several keys, instead of `field`; the first has priority.")
+    )
     on_missing: Literal["fail", "last"] = Field(
-        "fail", description="An item without the field: fail the node, or come last as null does."
+        "fail", description="If an item lacks the field: fail the node, or sort it last like null."
     )
 
     @model_validator(mode="after")
@@ -44,15 +45,15 @@ class Input(Fields):
         return self
 
     def keys(self) -> list[SortKey]:
-        """The keys, whichever way they were given."""
+        """The sort keys, in either notation."""
         return self.by or [SortKey(field=self.field, order=self.order, numeric=self.numeric)]
 
 
 class Output(Fields):
-    """The list in its new order."""
+    """The sorted list."""
 
     items: list[Any] = Field(description="The sorted items.")
-    count: int = Field(description="How many they are.")
+    count: int = Field(description="Number of items.")
 
 
 @action(
@@ -65,7 +66,7 @@ class Output(Fields):
     tags=("list",),
 )
 def sort(input: Input, ctx: Context) -> Output:
-    """Sorts by the last key first: each pass keeps the order of the ones before."""
+    """Sorts by the last key first: each stable pass keeps the order of the previous ones."""
     items: list[Any] = input.array
     for key in reversed(input.keys()):
         items = _sorted(items, key, lenient=input.on_missing == "last")

@@ -1,1 +1,1 @@
-"""EVM chains: reading them, and wishes that move value on them."""
+"""EVM actions: chain reads, and intents that move value."""

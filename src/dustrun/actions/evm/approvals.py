@@ -1,4 +1,4 @@
-"""The approvals that let a contract take tokens: only when needed, and in two steps where a token wants two."""
+"""ERC-20 approvals: only when needed, and with a reset to zero first where a token requires it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESET = "approve-reset"
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Whom to let take how much; `of_swap` when the same node then makes them take it."""
+    """A spender and amount; `of_swap` when the same node's swap then spends it."""
 
     coin: Coin
     owner: str
@@ -27,12 +27,12 @@ class Approval:
     of_swap: bool = False
 
     def call(self, amount_units: int) -> ChainCall:
-        """The call of `approve` for an amount."""
+        """The `approve` call for an amount."""
         assert self.coin.token is not None
         return approve_call(self.coin.token, self.owner, self.spender, amount_units)
 
     def intent(self, item: str, amount_units: int, after: tuple[str, ...] = ()) -> Intent:
-        """The wish to approve an amount."""
+        """The intent to approve an amount."""
         call = self.call(amount_units)
         told = f"any amount of {self.coin.symbol}" if amount_units == MAX_UINT256 else self.coin.tell(amount_units)
         return Intent(
@@ -42,7 +42,7 @@ class Approval:
             value_units=0,
             data=call.data,
             movements=(Movement("approve", self.coin.asset, amount_units, self.spender, self.of_swap),),
-            about=f"Let {self.spender} take {told}",
+            about=f"Let {self.spender} spend {told}",
             method=erc20.APPROVE.signature,
             after=after,
             errors=erc20.ERRORS,
@@ -50,26 +50,26 @@ class Approval:
 
 
 def approve_call(token: str, owner: str, spender: str, amount_units: int) -> ChainCall:
-    """The call of `approve`, tried for the owner."""
+    """The `approve` call, simulated for the owner."""
     return ChainCall(token, erc20.APPROVE.encode(spender, amount_units), owner)
 
 
 async def read_allowance(chain: Chain, token: str, owner: str, spender: str) -> int:
-    """What a spender may take of an owner's tokens."""
+    """The amount of an owner's tokens that a spender may spend."""
     data = await chain.call(ChainCall(token, erc20.ALLOWANCE.encode(owner, spender)))
     try:
         return int(erc20.ALLOWANCE.decode_result(data)[0])
     except AbiFault as fault:
-        raise refuse(f"{token} does not tell allowances as an ERC-20: {fault.message}", "token") from None
+        raise refuse(f"{token} does not return allowances like an ERC-20: {fault.message}", "token") from None
 
 
 async def plan_approval(
     chain: Chain, approval: Approval, allowance: int, field: str = "token", tried: CallResult | None = None
 ) -> tuple[Intent, ...]:
-    """The wishes that make the allowance exactly the amount. `tried`: what the call of it came to, when it is known.
+    """The intents that set the allowance to exactly the amount. `tried`: the result of simulating the call, if known.
 
-    A token that changes an allowance only from or to zero (as USDT does) gets a reset first. Raises `Permanent` with
-    the token's reason when it reverts, `Invalid` when it says false.
+    A token that changes an allowance only from or to zero (such as USDT) gets a reset first. Raises `Permanent` with
+    the token's reason when it reverts, `Invalid` when it returns false.
     """
     wanted = approval.call(approval.amount_units)
     if _says_done(tried) if tried is not None else await _is_done(chain, wanted):
@@ -77,7 +77,7 @@ async def plan_approval(
     if allowance and approval.amount_units and await _is_done(chain, approval.call(0)):
         return (approval.intent(RESET, 0), approval.intent(APPROVE, approval.amount_units, (RESET,)))
     await chain.call(wanted)
-    raise refuse(f"{approval.coin.symbol} says false to the approval", field)
+    raise refuse(f"{approval.coin.symbol} returns false for the approval", field)
 
 
 async def _is_done(chain: Chain, call: ChainCall) -> bool:

@@ -1,9 +1,9 @@
-"""Lets a contract take an ERC-20 token from the wallet, up to an amount.
+"""Approves a contract to spend an ERC-20 token of the wallet, up to an amount.
 
-Use it before a contract that pulls tokens (a vault, a payment contract). The swaps of this family approve by
-themselves. `amount` is in base units; `"0"` takes an approval back; `max` allows any amount for ever, which a policy
-may forbid. When the allowance is already so, no transaction is made. A token that changes an allowance only from or
-to zero (as USDT does) is first reset to 0 in a transaction of its own.
+Use it before calling a contract that pulls tokens (a vault, a payment contract). The swaps of this family approve by
+themselves. `amount` is in base units; `"0"` revokes an approval; `max` allows any amount without expiry, which a policy
+may forbid. If the allowance already has this value, no transaction is made. A token that changes an allowance only from
+or to zero (such as USDT) is first reset to 0 in a separate transaction.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ def _read_amount(value: Any) -> int | str:
 
 
 class Input(Fields):
-    """Who may take how much of which token."""
+    """The spender, token and amount."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
-    spender: Party = Field(description="The contract that may take it.")
+    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    spender: Party = Field(description="The contract that may spend it.")
     amount: Annotated[
         int | Literal["max"],
         BeforeValidator(_read_amount),
         WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^([0-9]{1,78}|max)$"}, {"type": "integer"}]}),
-    ] = Field(description="Base units; 0 takes it back, `max` allows any amount.")
+    ] = Field(description="Base units; 0 revokes, `max` allows any amount.")
     decimals: int | None = Field(
-        None, ge=0, le=77, description="The decimals that you count on; the node fails when the token has others."
+        None, ge=0, le=77, description="The decimals you expect; the node fails if the token's differ."
     )
 
 
 class Output(TransactionFields):
-    """What may be taken now."""
+    """The resulting allowance."""
 
     token: str = Field(description="Address of the token.")
     symbol: str = Field(description="Its symbol.")
     decimals: int = Field(description="Its decimals.")
-    spender: str = Field(description="Who may take it.")
-    allowance: str = Field(description="How much they may take now, in base units.")
-    allowance_formatted: str = Field(description="The same for people.")
-    previous_allowance: str = Field(description="How much it was before.")
+    spender: str = Field(description="The spender.")
+    allowance: str = Field(description="The new allowance, in base units.")
+    allowance_formatted: str = Field(description="The new allowance in whole tokens.")
+    previous_allowance: str = Field(description="The previous allowance, in base units.")
     changed: bool = Field(description="Whether a transaction was needed.")
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """The amount that was approved."""
+    """Builds the output from the approved amount."""
     chain, coin = ctx.chain(input.chain_id), Coin.of(spend.notes["coin"])
     amount = int(spend.notes["amount"])
     return Output(
@@ -104,7 +104,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "approval", "erc20"),
 )
 async def approve_erc20(input: Input, ctx: Context) -> Spend:
-    """Compares with the allowance that is there, then wishes what is needed."""
+    """Compares with the current allowance, then returns the intents needed."""
     chain, owner = ctx.chain(input.chain_id), ctx.wallet.address
     token = token_address(chain, input.token, "token")
     amount = MAX_UINT256 if input.amount == MAX else int(input.amount)

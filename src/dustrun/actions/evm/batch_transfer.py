@@ -1,9 +1,9 @@
-"""Sends native coin or one token to many addresses, one transaction a row.
+"""Sends native coin or one token to many addresses, one transaction per row.
 
-Use it for payrolls, payouts and refunds, with rows from a CSV file or an API. Every row is checked before the first
-one is signed. Each row is paid once: its `key` (an invoice number, a user's id) or, without one, its place tells the
-ledger which payment it is, so that a retry of the node or run pays what is still open and nothing twice. Give keys
-when a retry might see the rows in another order. Equal rows without keys are different payments.
+Use it for payrolls, payouts and refunds, with rows from a CSV file or an API. Every row is checked before the first one
+is signed. Each row is paid once: its `key` (an invoice number, a user id) or, without one, its index identifies the
+payment, so that a retry of the node or run pays only what is still open and nothing twice. Set keys if a retry may get
+the rows in another order. Equal rows without keys are different payments.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from dustrun.sdk.refusal import refuse
 class Row(Fields):
     """One payment."""
 
-    recipient: Party = Field(description="Who gets it.")
-    amount: Positive = Field(description="How much, in base units.")
+    recipient: Party = Field(description="Recipient address.")
+    amount: Positive = Field(description="Amount in base units.")
     key: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_.:#-]{1,64}$", description="What this payment is known by; unique in the batch."
+        None, pattern=r"^[A-Za-z0-9_.:#-]{1,64}$", description="Identifies this payment; unique in the batch."
     )
 
 
 class Input(Fields):
-    """Who gets how much."""
+    """The token and the payments."""
 
     chain_id: ChainId
     token: str = Field(
-        "native", max_length=100, description="`native`, the address of a token, or a symbol of the chain's file."
+        "native", max_length=100, description="`native`, the address of a token, or a symbol from the chain's file."
     )
     rows: list[Row] = Field(min_length=1, max_length=500, description="The payments.")
     decimals: int | None = Field(
-        None, ge=0, le=77, description="The decimals that you count on; the node fails when the token has others."
+        None, ge=0, le=77, description="The decimals you expect; the node fails if the token's differ."
     )
 
     @model_validator(mode="after")
@@ -51,37 +51,37 @@ class Input(Fields):
         seen: dict[str, int] = {}
         for place, row in enumerate(self.rows):
             if row.key is not None and row.key in seen:
-                raise ValueError(f'rows[{place}].key "{row.key}" is that of rows[{seen[row.key]}] too')
+                raise ValueError(f'rows[{place}].key "{row.key}" is also the key of rows[{seen[row.key]}]')
             if row.key is not None:
                 seen[row.key] = place
         if sum(row.amount for row in self.rows) > MAX_UINT256:
-            raise ValueError("the amounts of the rows together are more than 2**256 - 1")
+            raise ValueError("the rows add up to more than 2**256 - 1")
         return self
 
 
 class Paid(Fields):
-    """What became of one row."""
+    """The result of one row."""
 
-    key: str = Field(description="What the payment is known by.")
-    recipient: str = Field(description="Who got it.")
-    amount: str = Field(description="What was sent, in base units.")
-    amount_formatted: str = Field(description="The same for people.")
-    amount_received: str = Field(description="What arrived, in base units: less where the token takes a fee.")
+    key: str = Field(description="The payment's key.")
+    recipient: str = Field(description="Recipient address.")
+    amount: str = Field(description="Amount sent, in base units.")
+    amount_formatted: str = Field(description="Amount sent, in whole tokens.")
+    amount_received: str = Field(description="Amount received, in base units: less if the token takes a fee.")
     hash: str | None = Field(description="Hash of its transaction; null in a simulation.")
-    block_number: int = Field(description="The block that it is in.")
+    block_number: int = Field(description="Number of its block.")
     fee: str = Field(description="Its fee in base units of the native coin.")
 
 
 class Output(Fields):
-    """What was paid."""
+    """The results of all payments."""
 
     token: str = Field(description="Address of the token, or `native`.")
     symbol: str = Field(description="Its symbol.")
-    count: int = Field(description="How many rows were paid.")
-    total: str = Field(description="All together, in base units.")
-    total_formatted: str = Field(description="The same for people.")
-    total_fee: str = Field(description="All fees together, in base units of the native coin.")
-    rows: list[Paid] = Field(description="The rows in their order.")
+    count: int = Field(description="Number of rows paid.")
+    total: str = Field(description="Total, in base units.")
+    total_formatted: str = Field(description="Total, in whole tokens.")
+    total_fee: str = Field(description="Total fees, in base units of the native coin.")
+    rows: list[Paid] = Field(description="The rows, in order.")
 
 
 def _item(row: Row, place: int) -> str:
@@ -95,18 +95,18 @@ def _call(coin: Coin, row: Row, sender: str) -> ChainCall:
 
 
 async def _check(chain: Chain, coin: Coin, sender: str, rows: Sequence[Row]) -> None:
-    """Refuses when the wallet has too little for all, or a row's transfer would fail."""
+    """Fails if the balance does not cover all rows, or a row's transfer would fail."""
     total = sum(row.amount for row in rows)
     balance = await read_balance(chain, coin, sender)
     if total > balance:
-        raise refuse(f"the wallet {sender} has {coin.tell(balance)}, the rows want {coin.tell(total)}", "rows")
+        raise refuse(f"the wallet {sender} has {coin.tell(balance)}, the rows need {coin.tell(total)}", "rows")
     await check_recipients(chain, coin, {f"rows[{place}].recipient": row.recipient for place, row in enumerate(rows)})
     calls = [_call(coin, row, sender) for row in rows]
     for place, answer in enumerate(await chain.call_many(calls)):
         if not answer.is_success:
             await _refuse_reverting(chain, calls[place], place)
         elif coin.token is not None and not erc20.is_accepted(answer.data):
-            raise refuse(f"{coin.symbol} says false to the transfer: it would move nothing", f"rows[{place}]")
+            raise refuse(f"{coin.symbol} returns false for the transfer: it would move nothing", f"rows[{place}]")
 
 
 async def _refuse_reverting(chain: Chain, call: ChainCall, place: int) -> None:
@@ -148,7 +148,7 @@ def _paid(coin: Coin, row: Row, place: int, receipt: Receipt) -> Paid:
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What each row came to."""
+    """Builds the output row by row."""
     coin = Coin.of(spend.notes["coin"])
     total = sum(row.amount for row in input.rows)
     pairs = zip(input.rows, spent.receipts, strict=True)
@@ -199,7 +199,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "transfer", "erc20"),
 )
 async def batch_transfer(input: Input, ctx: Context) -> Spend:
-    """Checks every row, then wishes one transfer for each."""
+    """Checks every row, then returns one transfer intent per row."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     coin = await read_coin(chain, input.token, "token")
     check_decimals(coin, input.decimals)

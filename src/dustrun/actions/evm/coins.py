@@ -1,4 +1,4 @@
-"""What can be held: the native coin or an ERC-20, with what the chain says of it."""
+"""Assets: the native coin or an ERC-20, with symbol and decimals from the chain."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Coin:
 
     @property
     def asset(self) -> Asset:
-        """As movements have it."""
+        """The asset for movements."""
         return Asset(self.chain_id, self.token)
 
     @property
     def address(self) -> str:
-        """The token's address, `native` for the native coin: what a result says that a symbol became."""
+        """The token's address, `native` for the native coin."""
         return self.token or NATIVE
 
     def format(self, units: int) -> str:
-        """An amount for people, without the symbol."""
+        """An amount in whole tokens, without the symbol."""
         return format_units(units, self.decimals)
 
     def tell(self, units: int) -> str:
-        """An amount for people: `1.5 USDC`."""
+        """An amount with its symbol: `1.5 USDC`."""
         return f"{self.format(units)} {self.symbol}"
 
     def note(self) -> dict[str, Any]:
-        """As JSON, for the notes of a `Spend`."""
+        """JSON form, for the notes of a `Spend`."""
         return {"chainId": self.chain_id, "token": self.token, "symbol": self.symbol, "decimals": self.decimals}
 
     @classmethod
@@ -53,25 +53,26 @@ class Coin:
 
 
 def native_coin(chain: Chain) -> Coin:
-    """The coin that fees are paid in."""
+    """The coin that pays for gas."""
     network = chain.network
     return Coin(network.chain_id, None, network.native.symbol, network.native.decimals, network.native.name)
 
 
 async def read_coin(chain: Chain, text: str, field: str) -> Coin:
-    """The asset that a field names; raises `Invalid` for an unknown symbol or what is no ERC-20."""
+    """Resolves an asset field; raises `Invalid` for an unknown symbol or a contract that is not an ERC-20."""
     address = asset_address(chain, text, field)
     return native_coin(chain) if address is None else await _read_facts(chain, address, field)
 
 
 async def read_token(chain: Chain, text: str, field: str) -> Coin:
-    """As `read_coin`, for what must be an ERC-20."""
+    """Like `read_coin`, but requires an ERC-20."""
     return await _read_facts(chain, token_address(chain, text, field), field)
 
 
 def asset_address(chain: Chain, text: str, field: str) -> str | None:
-    """The token that a field names, None for the native coin; raises `Invalid` for an unknown symbol. Nothing is
-    asked."""
+    """The token address of an asset field, None for the native coin; raises `Invalid` for an unknown symbol. Makes no
+    request.
+    """
     try:
         return read_asset_text(chain.network, text)
     except ValueError as error:
@@ -79,10 +80,10 @@ def asset_address(chain: Chain, text: str, field: str) -> str | None:
 
 
 def token_address(chain: Chain, text: str, field: str) -> str:
-    """As `asset_address`, for what must be an ERC-20."""
+    """Like `asset_address`, but requires an ERC-20."""
     address = asset_address(chain, text, field)
     if address is None:
-        raise refuse(f'"{text}" is the native coin; here an ERC-20 is expected, by address or symbol', field)
+        raise refuse(f'"{text}" is the native coin; an ERC-20 is required here, by address or symbol', field)
     return address
 
 
@@ -95,8 +96,8 @@ async def _read_facts(chain: Chain, address: str, field: str) -> Coin:
         raise refuse(await _why_no_token(chain, address), field)
     known = find_known(chain.network, address)
     if known is not None and known.decimals != units:
-        told = f"the network's file says {known.decimals} decimals for {known.symbol}, the contract says {units}"
-        raise refuse(f"{told}: {address} is not what the file takes it for", field)
+        told = f"the network file says {known.decimals} decimals for {known.symbol}, the contract says {units}"
+        raise refuse(f"{told}: {address} is not the token that the file describes", field)
     shown = erc20.read_text(symbol) or (known.symbol if known else f"{address[:6]}…{address[-4:]}")
     return Coin(chain.network.chain_id, address, shown, units, erc20.read_text(name))
 
@@ -104,12 +105,12 @@ async def _read_facts(chain: Chain, address: str, field: str) -> Coin:
 async def _why_no_token(chain: Chain, address: str) -> str:
     where = f"{chain.network.name} (chain {chain.network.chain_id})"
     if await chain.code(address):
-        return f"the contract {address} on {where} is no ERC-20: it does not answer decimals()"
+        return f"the contract {address} on {where} is not an ERC-20: it does not answer decimals()"
     return f"there is no contract at {address} on {where}; check the address and the chainId"
 
 
 def check_decimals(coin: Coin, expected: int | None) -> None:
-    """Refuses when the caller counts on other decimals than the chain has."""
+    """Fails if the caller expects other decimals than the token has."""
     if expected is not None and expected != coin.decimals:
         raise refuse(
             f"{coin.symbol} has {coin.decimals} decimals, not {expected}: the amount would be "
@@ -119,33 +120,33 @@ def check_decimals(coin: Coin, expected: int | None) -> None:
 
 
 async def read_balance(chain: Chain, coin: Coin, holder: str) -> int:
-    """What an address has of it, in base units."""
+    """An address's balance, in base units."""
     return await read_balance_of(chain, coin.token, holder)
 
 
 async def read_balance_of(chain: Chain, token: str | None, holder: str) -> int:
-    """The same by the token's address, None for the native coin."""
+    """Like `read_balance`, by token address (None for the native coin)."""
     if token is None:
         return await chain.balance(holder)
     data = await chain.call(ChainCall(token, erc20.BALANCE_OF.encode(holder)))
     try:
         return int(erc20.BALANCE_OF.decode_result(data)[0])
     except AbiFault as fault:
-        raise refuse(f"{token} does not tell balances as an ERC-20: {fault.message}", "token") from None
+        raise refuse(f"{token} does not return balances like an ERC-20: {fault.message}", "token") from None
 
 
 async def check_recipient(chain: Chain, coin: Coin, recipient: str, field: str = "recipient") -> None:
-    """Refuses a recipient that is a token's contract: what it is sent, nobody gets out again."""
+    """Rejects a token contract as recipient: what is sent there is lost."""
     await check_recipients(chain, coin, {field: recipient})
 
 
 async def check_recipients(chain: Chain, coin: Coin, recipients: Mapping[str, str]) -> None:
-    """The same for many, by field."""
+    """Like `check_recipient`, for many recipients by field."""
     refuse_tokens(coin, recipients, await find_tokens(chain, recipients.values()))
 
 
 async def find_tokens(chain: Chain, addresses: Iterable[str]) -> set[str]:
-    """Which of some addresses are contracts of tokens."""
+    """Which of some addresses are token contracts."""
     asked, functions = list(addresses), (erc20.DECIMALS, erc20.TOTAL_SUPPLY)
     answers = await chain.call_many([ChainCall(to, function.selector) for to in asked for function in functions])
     return {
@@ -156,9 +157,9 @@ async def find_tokens(chain: Chain, addresses: Iterable[str]) -> set[str]:
 
 
 def refuse_tokens(coin: Coin, recipients: Mapping[str, str], tokens: Collection[str]) -> None:
-    """Refuses recipients, by field, that are among `tokens`, or the contract of `coin` itself."""
+    """Rejects recipients, by field, that are in `tokens` or are the contract of `coin` itself."""
     for field, recipient in recipients.items():
         if coin.token == recipient:
             raise refuse(f"the recipient is the contract of {coin.symbol} itself; what is sent there is lost", field)
         if recipient in tokens:
-            raise refuse(f"the recipient {recipient} is the contract of a token; what is sent there is lost", field)
+            raise refuse(f"the recipient {recipient} is a token contract; what is sent there is lost", field)

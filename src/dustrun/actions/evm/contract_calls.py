@@ -1,4 +1,4 @@
-"""Calls of any contract: the function by its signature or a JSON ABI, arguments by field, results as JSON."""
+"""Calls of any contract: the function by signature or JSON ABI, arguments by field, results as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dustrun.sdk.refusal import refuse
 
 
 class CallFields(Fields):
-    """Which function of which contract, with what."""
+    """The contract, function and arguments."""
 
     contract: Address = Field(description="Address of the contract.")
     function: str = Field(
@@ -26,14 +26,14 @@ class CallFields(Fields):
         max_length=2000,
         description="The function: `balanceOf(address) returns (uint256)`, or its name in `abi`.",
     )
-    abi: Any = Field(None, description="The JSON ABI of the contract: a list, one entry, or a compiler's artifact.")
+    abi: Any = Field(None, description="The JSON ABI of the contract: a list, a single entry, or a compiler artifact.")
     args: list[Any] | dict[str, Any] = Field(
-        [], description="The arguments in order, or by name; numbers that are large as texts of digits."
+        [], description="The arguments in order, or by name; large numbers as strings of digits."
     )
 
 
 def read_function(function: str, abi: Any, at: str = "") -> Function:
-    """The function that is meant; raises `Invalid` with near matches. `at` goes before the field's name."""
+    """The function to call; raises `Invalid` with similar names. `at` prefixes the field's name."""
     try:
         if abi is None:
             return abi_signatures.parse_function(function)
@@ -48,7 +48,7 @@ def _in_abi(function: str, abi: Any, at: str) -> Function:
     found = [item for item in known if wanted in (item.name, item.signature)]
     if len(found) > 1:
         listed = ", ".join(item.signature for item in found)
-        raise refuse(f'the ABI has several "{wanted}"; write which one: {listed}', f"{at}function")
+        raise refuse(f'the ABI has several "{wanted}"; give the full signature of one: {listed}', f"{at}function")
     if not found:
         close = difflib.get_close_matches(wanted, [item.name for item in known], n=1)
         hint = f'; did you mean "{close[0]}"?' if close else ""
@@ -57,7 +57,7 @@ def _in_abi(function: str, abi: Any, at: str) -> Function:
 
 
 def read_calldata(function: Function, args: Any, at: str = "") -> bytes:
-    """The calldata of a call; raises `Invalid` that names the argument."""
+    """The calldata of a call; raises `Invalid` with the argument's field."""
     try:
         return function.encode(*read_args(function.inputs, args, f"{at}args"))
     except AbiFault as fault:
@@ -65,20 +65,22 @@ def read_calldata(function: Function, args: Any, at: str = "") -> bytes:
 
 
 async def check_code(chain: Chain, address: str, field: str = "contract") -> None:
-    """Refuses an address without code: a call of it would succeed and do nothing."""
+    """Rejects an address without code: a call of it would succeed and do nothing."""
     if not await chain.code(address):
         where = f"{chain.network.name} (chain {chain.network.chain_id})"
         raise refuse(f"there is no contract at {address} on {where}; check the address and the chainId", field)
 
 
 def show_result(function: Function, data: bytes, field: str = "function") -> tuple[Any, dict[str, Any]]:
-    """What a function returned: the one value (or all by name when there are several), and all by name or place."""
+    """A function's return data: the single value (or an object by name if there are several), and all by name or
+    index.
+    """
     if function.outputs is None:
         return None, {}
     try:
         values = function.decode_result(data)
     except AbiFault as fault:
-        told = f"what {function.signature} returned is not what its signature says: {fault.message}"
+        told = f"the return data of {function.signature} does not match its signature: {fault.message}"
         raise refuse(told, field) from None
     named = show_all(function.outputs, values)
     if len(values) == 1:
@@ -87,7 +89,7 @@ def show_result(function: Function, data: bytes, field: str = "function") -> tup
 
 
 def read_events(texts: Iterable[str], abi: Any) -> list[Event]:
-    """The events of signatures and of a JSON ABI; raises `Invalid`."""
+    """Parses events from signatures and a JSON ABI; raises `Invalid`."""
     try:
         known = [abi_signatures.parse_event(text) for text in texts]
     except AbiFault as fault:
@@ -100,23 +102,23 @@ def read_events(texts: Iterable[str], abi: Any) -> list[Event]:
 
 
 class EventFields(Fields):
-    """One event of a transaction, decoded."""
+    """One decoded event of a transaction."""
 
-    contract: str = Field(description="Which contract emitted it.")
+    contract: str = Field(description="The contract that emitted it.")
     name: str = Field(description="The event's name.")
-    args: dict[str, Any] = Field(description="Its values by name; those without a name by place.")
+    args: dict[str, Any] = Field(description="Its values by name; unnamed ones by index.")
 
 
 class LogFields(Fields):
-    """One event of a transaction as the chain has it."""
+    """One raw event log of a transaction."""
 
-    address: str = Field(description="Which contract emitted it.")
+    address: str = Field(description="The contract that emitted it.")
     topics: list[str] = Field(description="Its topics, 0x-hex.")
     data: str = Field(description="Its data, 0x-hex.")
 
 
 def show_events(logs: Iterable[Log], events: Iterable[Event]) -> list[EventFields]:
-    """The logs that one of the events fits."""
+    """The logs that match one of the events, decoded."""
     known = list(events)
     shown = []
     for log in logs:
@@ -128,7 +130,7 @@ def show_events(logs: Iterable[Log], events: Iterable[Event]) -> list[EventField
 
 
 def show_logs(logs: Iterable[Log]) -> list[LogFields]:
-    """All logs as the chain has them."""
+    """All logs, undecoded."""
     return [
         LogFields(address=log.address, topics=[f"0x{topic.hex()}" for topic in log.topics], data=f"0x{log.data.hex()}")
         for log in logs

@@ -1,6 +1,6 @@
-"""Converts base units (`"1500000"`) into an amount for people (`1.5`).
+"""Converts base units (`"1500000"`) into whole tokens (`1.5`).
 
-Use it for messages and conditions. Nothing is rounded unless `maxFraction` cuts digits off. In an expression
+Use it for messages and conditions. The amount is exact unless `maxFraction` truncates it. In an expression
 `fromUnits(x, 6)` does the same.
 """
 
@@ -16,12 +16,15 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """What is converted."""
+    """The base units and decimals."""
 
     units: Units = Field(description="Base units.")
-    decimals: int = Field(ge=0, le=77, description="Digits after the point that the token has.")
+    decimals: int = Field(ge=0, le=77, description="The token's decimals.")
     max_fraction: int | None = Field(
-        None, ge=0, le=77, description="At most so many digits after the point in `formatted`; the rest is cut off."
+        None,
+        ge=0,
+        le=77,
+        description=("Maximum number of digits after the decimal point in `formatted`; the rest is truncated."),
     )
 
 
@@ -29,7 +32,7 @@ class Output(Fields):
     """The amount."""
 
     amount: Decimal = Field(description="The exact amount as a number.")
-    formatted: str = Field(description="The amount for people.")
+    formatted: str = Field(description="The amount as text.")
 
 
 @action(
@@ -42,7 +45,7 @@ class Output(Fields):
     tags=("evm", "amount"),
 )
 def convert_from_units(input: Input, ctx: Context) -> Output:
-    """Moves the point; nothing is lost in `amount`."""
+    """Shifts the decimal point; `amount` is exact."""
     exact = format_units(input.units, input.decimals)
     shown = exact
     if input.max_fraction is not None and input.max_fraction < input.decimals:

@@ -1,8 +1,7 @@
-"""Converts an amount for people (`1.5`) into base units (`"1500000"`).
+"""Converts whole tokens (`1.5`) into base units (`"1500000"`).
 
-Use it before an action that takes base units, with the token's decimals (`get-token-info` reads them). Digits below
-the smallest unit fail the node unless `rounding` says what to do with them. In an expression `toUnits(x, 6)` does the
-same.
+Use it before an action that takes base units, with the token's decimals (`get-token-info` reads them). Digits below the
+smallest unit fail the node unless `rounding` says how to round them. In an expression `toUnits(x, 6)` does the same.
 """
 
 from __future__ import annotations
@@ -25,24 +24,26 @@ def _digits(value: int | Decimal | str) -> str:
 
 
 class Input(Fields):
-    """What is converted."""
+    """The amount, decimals and rounding."""
 
-    amount: Any = Field(description="A number, or a text of digits with at most one point, like `1.5`.")
-    decimals: int = Field(ge=0, le=77, description="Digits after the point that the token has.")
+    amount: Any = Field(description="A number, or a string of digits with at most one decimal point, like `1.5`.")
+    decimals: int = Field(ge=0, le=77, description="The token's decimals.")
     rounding: Literal["none", "down", "up"] = Field(
-        "none", description="What becomes of digits below the smallest unit: `none` fails the node."
+        "none", description="How to round digits below the smallest unit: `none` fails the node."
     )
 
     @field_validator("amount")
     @classmethod
     def _check_amount(cls, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-            raise ValueError("must be a number or a text of digits")
+            raise ValueError("must be a number or a string of digits")
         text = _digits(value)
         if text.startswith("-"):
             raise ValueError("must not be negative")
         if _PLAIN.fullmatch(text) is None:
-            raise ValueError("must be plain digits with at most one point, like 1.5: no commas, signs or exponents")
+            raise ValueError(
+                "must be plain digits with at most one decimal point, like 1.5: no commas, signs or exponents"
+            )
         return value
 
 
@@ -50,7 +51,7 @@ class Output(Fields):
     """The amount."""
 
     units: str = Field(description="Base units.")
-    formatted: str = Field(description="What the base units are for people, after rounding.")
+    formatted: str = Field(description="The base units as whole tokens, after rounding.")
 
 
 @action(
@@ -63,11 +64,11 @@ class Output(Fields):
     tags=("evm", "amount"),
 )
 def convert_to_units(input: Input, ctx: Context) -> Output:
-    """Moves the point; integers only."""
+    """Shifts the decimal point; integers only."""
     whole, _, fraction = _digits(input.amount).partition(".")
     kept, lost = fraction[: input.decimals], fraction[input.decimals :].strip("0")
     if lost and input.rounding == "none":
-        told = f"{input.amount} has more than {input.decimals} digits after the point"
+        told = f"{input.amount} has more than {input.decimals} digits after the decimal point"
         raise refuse(f'{told}; round it, or set rounding to "down" or "up"', "amount")
     units = int(whole + kept.ljust(input.decimals, "0")) + (1 if lost and input.rounding == "up" else 0)
     if units > MAX_UINT256:

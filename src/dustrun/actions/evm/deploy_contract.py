@@ -1,8 +1,8 @@
-"""Creates a contract from its bytecode.
+"""Deploys a contract from its bytecode.
 
-Use it with the artifact of a compiler: `bytecode` is the creation code, `abi` names what its constructor takes, and
-`args` are those values in order or by name. The result has the address. Code that still wants a library's address is
-refused. To call the contract afterwards use `write-contract` and `read-contract`.
+Use it with a compiler artifact: `bytecode` is the creation code, `abi` declares the constructor, and `args` are its
+arguments in order or by name. The result has the address. Bytecode with unlinked libraries is rejected. To call the
+contract afterwards use `write-contract` and `read-contract`.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ _MOST_BYTES: Final = 49_152  # EIP-3860
 
 
 class Input(Fields):
-    """What is created."""
+    """The bytecode and constructor arguments."""
 
     chain_id: ChainId
-    bytecode: str = Field(description="The creation code as a compiler writes it, 0x-hex.")
+    bytecode: str = Field(description="The creation code as the compiler emits it, 0x-hex.")
     abi: Any = Field(None, description="The JSON ABI of the contract, for its constructor and events.")
-    args: list[Any] | dict[str, Any] = Field([], description="What the constructor takes, in order or by name.")
-    value: Units = Field(0, description="Native coin that the contract begins with, in base units.")
+    args: list[Any] | dict[str, Any] = Field([], description="The constructor arguments, in order or by name.")
+    value: Units = Field(0, description="Native coin sent to the constructor, in base units.")
 
     @field_validator("bytecode")
     @classmethod
     def _check_bytecode(cls, value: str) -> str:
         text = value if value.startswith("0x") else f"0x{value}"
         if "__" in text:
-            raise ValueError("still wants the address of a library (__$…$__); link it first")
+            raise ValueError("has an unlinked library address (__$…$__); link it first")
         if re.fullmatch(r"0x([0-9a-fA-F]{2})+", text) is None:
-            raise ValueError("must be 0x and pairs of hexadecimal digits, at least one")
+            raise ValueError("must be 0x followed by an even number of hexadecimal digits, at least two")
         if len(text) // 2 - 1 > _MOST_BYTES:
-            raise ValueError(f"has {len(text) // 2 - 1} bytes; chains take at most {_MOST_BYTES}")
+            raise ValueError(f"has {len(text) // 2 - 1} bytes; chains accept at most {_MOST_BYTES}")
         return text
 
 
 class Output(TransactionFields):
-    """What was created."""
+    """The deployed contract."""
 
-    contract_address: str = Field(description="Where the contract is.")
-    events: list[EventFields] = Field(description="The events of its constructor that `abi` declares.")
+    contract_address: str = Field(description="Address of the contract.")
+    events: list[EventFields] = Field(description="The constructor's events that `abi` declares.")
 
 
 def _arguments(input: Input) -> bytes:
-    """The constructor's arguments as they stand behind the code."""
+    """The encoded constructor arguments, appended to the bytecode."""
     try:
         entries = abi_signatures.entries_of(input.abi if input.abi is not None else [], "constructor")
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
     if not entries:
         if input.args:
-            raise refuse("the ABI has no constructor that takes arguments; give its abi", "args")
+            raise refuse("the ABI has no constructor with arguments; provide its abi", "args")
         return b""
     try:
         constructor = abi_signatures.read_json_function(entries[0])
     except AbiFault as fault:
         raise refuse(fault.message, "abi") from None
     if input.value and constructor.mutability == "nonpayable":
-        raise refuse("the constructor takes no native coin (it is not payable)", "value")
+        raise refuse("the constructor does not accept native coin (it is not payable)", "value")
     try:
         return encode(constructor.inputs, read_args(constructor.inputs, input.args))
     except AbiFault as fault:
@@ -79,10 +79,10 @@ def _arguments(input: Input) -> bytes:
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """Where it is."""
+    """Builds the output with the contract's address."""
     receipt = spent.receipts[0]
     if receipt.contract_address is None:
-        raise Permanent(f"{name_of(receipt)} succeeded and names no contract.")
+        raise Permanent(f"{name_of(receipt)} succeeded without a contract address.")
     return Output(
         **transaction_facts(receipt, ctx.chain(input.chain_id).network),
         contract_address=receipt.contract_address,
@@ -110,7 +110,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "contract"),
 )
 async def deploy_contract(input: Input, ctx: Context) -> Spend:
-    """Puts code and arguments together, then wishes the creation."""
+    """Encodes the creation data, then returns the intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     data = bytes.fromhex(input.bytecode[2:]) + _arguments(input)
     read_events((), input.abi)

@@ -1,4 +1,4 @@
-"""The functions and events of ERC-20 and of WETH, and how the odd ones among tokens answer."""
+"""Functions, events and errors of ERC-20 and WETH, tolerating non-standard tokens."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ ERRORS: Final = tuple(
         "EnforcedPause()",
     )
 )
-"""The names that ERC-6093 and OpenZeppelin give to what goes wrong."""
+"""Error names of ERC-6093 and OpenZeppelin."""
 
 
 def is_accepted(data: bytes) -> bool:
-    """Whether a call of transfer or approve says that it did it: nothing (as USDT) or true, never false."""
+    """Whether the return data of transfer or approve means success: empty (as USDT) or true, never false."""
     return not data or any(data[:32])
 
 
 def read_decimals(result: CallResult) -> int | None:
-    """The decimals of an ERC-20, None for what is none."""
+    """The decimals of an ERC-20, None if it is not one."""
     if not result.is_success or len(result.data) < 32:
         return None
     found = int.from_bytes(result.data[:32], "big")
@@ -56,7 +56,7 @@ def read_decimals(result: CallResult) -> int | None:
 
 
 def read_text(result: CallResult) -> str | None:
-    """A name or symbol; None when there is none that people can read."""
+    """A name or symbol; None if it has no printable text."""
     return token_text.read_text(result.data) if result.is_success else None
 
 
@@ -67,7 +67,7 @@ def transfers(logs: Iterable[Log], token: str) -> list[dict[str, Any]]:
 
 
 def total(logs: Iterable[Log], token: str, *, sender: str | None = None, recipient: str | None = None) -> int:
-    """What the Transfer events of a token say that went from or to an address."""
+    """The sum of a token's Transfer events from or to an address."""
     return sum(
         transfer["value"]
         for transfer in transfers(logs, token)

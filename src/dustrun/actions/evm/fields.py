@@ -1,4 +1,4 @@
-"""The fields that inputs and outputs of this family share: chains, addresses, amounts."""
+"""Field types shared by this family: chains, addresses, amounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dustrun.core.values.addresses import ZERO_ADDRESS, read_address
 from dustrun.core.values.amounts import read_units
 
 MAX: Final = "max"
-_PRECOMPILED: Final = (*range(0x01, 0x12), 0x100)  # of Ethereum; those of layers 2 may take coin, as Arbitrum's 0x64
+_PRECOMPILED: Final = (*range(0x01, 0x12), 0x100)  # Ethereum's; L2 precompiles may accept coin, such as Arbitrum's 0x64
 _DIGITS: Final = {"type": "string", "pattern": "^[0-9]{1,78}$"}
 _UNITS: Final[dict[str, Any]] = {"anyOf": [_DIGITS, {"type": "integer", "minimum": 0}]}
 
@@ -20,7 +20,7 @@ def _read_party(value: Any) -> str:
     if address == ZERO_ADDRESS:
         raise ValueError("is the zero address; what is sent there is lost")
     if int(address, 16) in _PRECOMPILED:
-        raise ValueError("is a precompiled contract of the chain; what is sent there is lost")
+        raise ValueError("is a precompiled contract; what is sent there is lost")
     return address
 
 
@@ -35,10 +35,10 @@ def _read_amount(value: Any) -> int | str:
     return MAX if value == MAX else _read_positive(value)
 
 
-ChainId = Annotated[int, Field(ge=1, description="The chain by its number in EIP-155: 1 Ethereum, 8453 Base.")]
+ChainId = Annotated[int, Field(ge=1, description="EIP-155 chain id: 1 is Ethereum, 8453 is Base.")]
 Address = Annotated[str, AfterValidator(read_address), WithJsonSchema({"type": "string", "format": "evm-address"})]
 Party = Annotated[str, AfterValidator(_read_party), WithJsonSchema({"type": "string", "format": "evm-address"})]
-"""An address that gets something: never the zero address or a precompiled contract."""
+"""A recipient address: never the zero address or a precompiled contract."""
 
 Units = Annotated[int, BeforeValidator(read_units), WithJsonSchema(_UNITS)]
 """An amount in base units, zero included."""
@@ -49,4 +49,4 @@ Amount = Annotated[
     BeforeValidator(_read_amount),
     WithJsonSchema({"anyOf": [_DIGITS, {"const": MAX}, {"type": "integer", "minimum": 1}]}),
 ]
-"""An amount in base units, or `max`: all there is."""
+"""An amount in base units, or `max` for the whole balance."""

@@ -1,6 +1,6 @@
 """Reads the native balance of an address.
 
-Use it before a transfer, or to top up a wallet that runs low. Without `address` it is the node's own wallet. For
+Use it before a transfer, or to top up a wallet that runs low. Without `address` it reads the node's own wallet. For
 tokens use `get-erc20-balance`.
 """
 
@@ -14,20 +14,20 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """Whose balance."""
+    """The address to read."""
 
     chain_id: ChainId
-    address: Address | None = Field(None, description="Whose balance; without it the node's wallet.")
+    address: Address | None = Field(None, description="The address; default is the node's wallet.")
 
 
 class Output(Fields):
-    """What is there."""
+    """The balance."""
 
-    address: str = Field(description="Whose balance it is.")
-    balance: str = Field(description="In base units.")
-    balance_formatted: str = Field(description="The same for people.")
+    address: str = Field(description="The address.")
+    balance: str = Field(description="Balance in base units.")
+    balance_formatted: str = Field(description="Balance in whole coins.")
     symbol: str = Field(description="Symbol of the coin.")
-    decimals: int = Field(description="Digits after the point.")
+    decimals: int = Field(description="Decimals of the coin.")
 
 
 @action(
@@ -46,7 +46,7 @@ class Output(Fields):
     tags=("evm", "balance"),
 )
 async def get_balance(input: Input, ctx: Context) -> Output:
-    """Asks the chain."""
+    """Reads the balance at the latest block."""
     chain = ctx.chain(input.chain_id)
     coin = native_coin(chain)
     address = input.address or ctx.wallet.address

@@ -1,6 +1,6 @@
-"""Reads how much of an ERC-20 token an address has.
+"""Reads the balance of an ERC-20 token.
 
-Use it before a transfer or swap. Without `address` it is the node's own wallet. For ETH and other native coins use
+Use it before a transfer or swap. Without `address` it reads the node's own wallet. For ETH and other native coins use
 `get-balance`.
 """
 
@@ -14,22 +14,22 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """Whose balance of which token."""
+    """The token and address to read."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
-    address: Address | None = Field(None, description="Whose balance; without it the node's wallet.")
+    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    address: Address | None = Field(None, description="The address; default is the node's wallet.")
 
 
 class Output(Fields):
-    """What is there."""
+    """The balance."""
 
-    address: str = Field(description="Whose balance it is.")
+    address: str = Field(description="The address.")
     token: str = Field(description="Address of the token.")
     symbol: str = Field(description="Its symbol.")
     decimals: int = Field(description="Its decimals.")
-    balance: str = Field(description="In base units.")
-    balance_formatted: str = Field(description="The same for people.")
+    balance: str = Field(description="Balance in base units.")
+    balance_formatted: str = Field(description="Balance in whole tokens.")
 
 
 @action(
@@ -49,7 +49,7 @@ class Output(Fields):
     tags=("evm", "balance", "erc20"),
 )
 async def get_erc20_balance(input: Input, ctx: Context) -> Output:
-    """Asks the token."""
+    """Calls the token's balanceOf()."""
     chain = ctx.chain(input.chain_id)
     coin = await read_token(chain, input.token, "token")
     address = input.address or ctx.wallet.address

@@ -1,7 +1,7 @@
-"""Reads what gas costs now.
+"""Reads current gas prices.
 
-Use it to wait for a cheap moment (`if` on `expectedGwei`), or to show what a step will cost. Sending needs no price
-from you: fees are bid by the server, under the caps of the wallet's policy.
+Use it to wait for low fees (`if` on `expectedGwei`), or to show what a step will cost. You need no price to send: the
+server sets fees within the limits of the wallet's policy.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ _GWEI = 9
 
 
 class Input(Fields):
-    """Which chain."""
+    """The chain."""
 
     chain_id: ChainId
 
 
 class Output(Fields):
-    """Prices of one unit of gas."""
+    """Prices per unit of gas."""
 
-    expected: str = Field(description="What one would pay now, in base units of the native coin.")
-    expected_gwei: Decimal = Field(description="The same in gwei (10^9 base units), as a number to compare with.")
-    max_fee: str = Field(description="What would be bid at most, in base units.")
-    tip: str = Field(description="What of it goes to who makes the block, in base units.")
-    is_legacy: bool = Field(description="Whether the chain has one price and no base fee.")
-    transfer_fee: str = Field(description="What a plain transfer (21,000 gas) would cost, in base units.")
-    transfer_fee_formatted: str = Field(description="The same for people; an L2's fee for data not counted.")
+    expected: str = Field(description="Expected price now, in base units of the native coin.")
+    expected_gwei: Decimal = Field(description="Expected price in gwei (10^9 base units), as a number to compare with.")
+    max_fee: str = Field(description="Maximum fee that would be bid, in base units.")
+    tip: str = Field(description="Priority fee for the block producer, in base units.")
+    is_legacy: bool = Field(description="Whether the chain has a single gas price and no base fee.")
+    transfer_fee: str = Field(description="Cost of a plain transfer (21,000 gas), in base units.")
+    transfer_fee_formatted: str = Field(
+        description=("Cost of a plain transfer in whole coins, without an L2's data fee.")
+    )
     symbol: str = Field(description="Symbol of the coin.")
 
 
@@ -54,7 +56,7 @@ class Output(Fields):
     tags=("evm", "gas"),
 )
 async def get_gas_price(input: Input, ctx: Context) -> Output:
-    """Asks the chain."""
+    """Reads the fees that the server would bid."""
     chain = ctx.chain(input.chain_id)
     fees, native = await chain.fees(), chain.network.native
     transfer = 21_000 * fees.expected_units

@@ -1,8 +1,8 @@
-"""Looks up what a token is worth in US dollars.
+"""Reads the price of a token in US dollars.
 
-Use it in conditions and to turn dollars into amounts. The answer says where it comes from and how old that is: prices
-of the settings, a price feed on the chain, an exchange's pool, or an HTTP source, in this order. A token that nobody
-prices fails the node; nothing is guessed. `maxAgeMs` refuses an old price.
+Use it in conditions and to convert dollars into amounts. The result says which source it came from and how old it is:
+static prices of the settings, a price feed on the chain, an exchange's pool, or an HTTP source, in this order. A token
+without a price fails the node; nothing is guessed. `maxAgeMs` rejects an old price.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dustrun.sdk import Context, Effect, Fields, action
 
 
 class Input(Fields):
-    """Which token."""
+    """The token."""
 
     chain_id: ChainId
     token: str = Field(
-        "native", max_length=100, description="`native`, the address of a token, or a symbol of the chain's file."
+        "native", max_length=100, description="`native`, the address of a token, or a symbol from the chain's file."
     )
-    max_age_ms: int | None = Field(None, ge=1, description="The node fails when the price is older.")
+    max_age_ms: int | None = Field(None, ge=1, description="Fail the node if the price is older.")
 
 
 class Output(Fields):
@@ -33,10 +33,10 @@ class Output(Fields):
 
     token: str = Field(description="Address of the token, or `native`.")
     symbol: str = Field(description="Its symbol.")
-    usd: Decimal = Field(description="US dollars for one whole token, exact.")
-    source: str = Field(description="Where the price comes from.")
-    at: str = Field(description="When the source set it.")
-    age_ms: int = Field(description="How old it is.")
+    usd: Decimal = Field(description="Exact US dollars per whole token.")
+    source: str = Field(description="The price source.")
+    at: str = Field(description="When the source set the price.")
+    age_ms: int = Field(description="Age of the price in milliseconds.")
 
 
 @action(
@@ -55,7 +55,7 @@ class Output(Fields):
     tags=("evm", "price"),
 )
 async def get_price(input: Input, ctx: Context) -> Output:
-    """Asks the price sources."""
+    """Asks the price sources in order."""
     coin = await read_coin(ctx.chain(input.chain_id), input.token, "token")
     price = await ctx.prices.price(coin.asset)
     if input.max_age_ms is not None and price.age_ms > input.max_age_ms:

@@ -1,7 +1,7 @@
 """Reads name, symbol, decimals and supply of an ERC-20 token.
 
-Use it when the token comes from outside, so that amounts can be converted with the right decimals. The chain's own
-answer counts; `isKnown` says whether the chain's file has this token, since anybody may call a token "USDC".
+Use it when the token comes from outside, so that amounts can be converted with the right decimals. The values are the
+contract's own; `isKnown` says whether the chain's file lists this address, since any token may call itself "USDC".
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from dustrun.sdk.chain import ChainCall
 
 
 class Input(Fields):
-    """Which token."""
+    """The token."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
+    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
 
 
 class Output(Fields):
-    """What the contract says of itself."""
+    """The token's metadata, as its contract reports it."""
 
     token: str = Field(description="Address of the token.")
-    name: str | None = Field(description="Its name; null when it has none that people can read.")
+    name: str | None = Field(description="Its name; null if it has no printable one.")
     symbol: str = Field(description="Its symbol.")
     decimals: int = Field(description="Its decimals.")
-    total_supply: str | None = Field(description="All that there is, in base units; null when it does not say.")
-    total_supply_formatted: str | None = Field(description="The same for people.")
-    is_known: bool = Field(description="Whether the chain's file has this address.")
+    total_supply: str | None = Field(description="Total supply, in base units; null if unknown.")
+    total_supply_formatted: str | None = Field(description="Total supply in whole tokens.")
+    is_known: bool = Field(description="Whether the chain's file lists this address.")
 
 
 @action(
@@ -52,7 +52,7 @@ class Output(Fields):
     tags=("evm", "erc20"),
 )
 async def get_token_info(input: Input, ctx: Context) -> Output:
-    """Asks the token."""
+    """Calls the token."""
     chain = ctx.chain(input.chain_id)
     coin = await read_token(chain, input.token, "token")
     (answer,) = await chain.call_many([ChainCall(coin.address, erc20.TOTAL_SUPPLY.encode())])

@@ -1,8 +1,8 @@
-"""Looks a transaction up by its hash.
+"""Looks up a transaction by its hash.
 
 Use it for transactions that somebody else made, or that an earlier node sent. A hash that the chain does not know is
-no error: `status` is then `unknown`, and the transaction may still come. Where there is no transaction (`hash` is null:
-an approval that was not needed, or a simulation) it is `none`. To wait for one use `wait-for-confirmations`.
+not an error: `status` is then `unknown`, and the transaction may still appear. If there is no transaction (`hash` is
+null: an approval that was not needed, or a simulation) it is `none`. To wait for one use `wait-for-confirmations`.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ HASH = r"^0x[0-9a-fA-F]{64}$"
 
 
 class Input(Fields):
-    """Which transaction."""
+    """The transaction."""
 
     chain_id: ChainId
-    hash: str | None = Field(pattern=HASH, description="Its hash; null when there is none to look for.")
+    hash: str | None = Field(pattern=HASH, description="Its hash; null if there is none.")
     events: list[str] = Field(
         [], max_length=50, description="Events to decode: `Deposited(address indexed who, uint256 amount)`."
     )
 
 
 class Output(Fields):
-    """What the chain knows of it; null for what it does not."""
+    """The transaction as the chain knows it; unknown values are null."""
 
     hash: str | None = Field(description="Its hash.")
     status: Literal["unknown", "pending", "success", "failed", "none"] = Field(
-        description="What became of it; `none` when there was no transaction."
+        description="Its status; `none` if there was no transaction."
     )
-    sender: str | None = Field(description="Who sent it.")
-    to: str | None = Field(description="Where to; null when it creates a contract.")
-    nonce: int | None = Field(description="The sender's number for it.")
-    value: str | None = Field(description="Native coin that it moves, in base units.")
-    value_formatted: str | None = Field(description="The same for people.")
+    sender: str | None = Field(description="Sender address.")
+    to: str | None = Field(description="Recipient; null if it creates a contract.")
+    nonce: int | None = Field(description="Nonce.")
+    value: str | None = Field(description="Native value, in base units.")
+    value_formatted: str | None = Field(description="Native value in whole coins.")
     data: str | None = Field(description="Its calldata, 0x-hex.")
-    block_number: int | None = Field(description="The block that it is in.")
-    confirmations: int = Field(description="Blocks from its own to the head, its own included.")
-    gas_used: str | None = Field(description="Gas that it used.")
-    fee: str | None = Field(description="The whole fee in base units of the native coin.")
-    fee_formatted: str | None = Field(description="The same for people.")
-    events: list[EventFields] = Field(description="The events that `events` declares.")
-    logs: list[LogFields] = Field(description="All events, as the chain has them.")
+    block_number: int | None = Field(description="Number of its block.")
+    confirmations: int = Field(description="Confirmations, counting its own block.")
+    gas_used: str | None = Field(description="Gas used.")
+    fee: str | None = Field(description="Total fee in base units of the native coin.")
+    fee_formatted: str | None = Field(description="Total fee in whole coins.")
+    events: list[EventFields] = Field(description="The decoded events that `events` declares.")
+    logs: list[LogFields] = Field(description="All event logs, undecoded.")
 
 
 def status_of(found: ChainTransaction | None) -> Literal["unknown", "pending", "success", "failed"]:
-    """What became of a transaction."""
+    """The status of a transaction."""
     if found is None:
         return "unknown"
     if found.block_number is None:
@@ -90,7 +90,7 @@ def status_of(found: ChainTransaction | None) -> Literal["unknown", "pending", "
     tags=("evm", "transaction"),
 )
 async def get_transaction(input: Input, ctx: Context) -> Output:
-    """Asks the chain."""
+    """Looks it up on the chain."""
     chain = ctx.chain(input.chain_id)
     events = read_events(input.events, None)
     found = await chain.find_transaction(input.hash.lower()) if input.hash is not None else None

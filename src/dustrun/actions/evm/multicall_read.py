@@ -1,7 +1,7 @@
-"""Calls many functions of contracts at once, all on the same block.
+"""Calls many contract functions at once, all at the same block.
 
 Use it for prices of many pools or balances of many holders: it costs one request (through the chain's Multicall3
-contract where it has one), and all answers are of one moment. A call that reverts fails the node, unless it says
+contract if it has one), and all results are from the same block. A call that reverts fails the node, unless it sets
 `allowFailure`. Each call is written as in `read-contract`.
 """
 
@@ -22,30 +22,30 @@ from dustrun.sdk.chain import CallResult, Chain, ChainCall
 class Call(CallFields):
     """One call."""
 
-    allow_failure: bool = Field(False, description="Whether the node goes on when this call reverts.")
+    allow_failure: bool = Field(False, description="Whether the node continues if this call reverts.")
 
 
 class Input(Fields):
-    """What is asked."""
+    """The calls to make."""
 
     chain_id: ChainId
     calls: list[Call] = Field(min_length=1, max_length=500, description="The calls, in order.")
 
 
 class Answer(Fields):
-    """What became of one call."""
+    """The result of one call."""
 
-    success: bool = Field(description="Whether it did not revert.")
-    value: Any = Field(description="The one result; an object by name when there are several; null without any.")
-    values: dict[str, Any] = Field(description="All results by name; those without a name by place.")
-    data: str = Field(description="What came back, or the revert's data, as 0x-hex.")
+    success: bool = Field(description="Whether it succeeded.")
+    value: Any = Field(description="The single result; an object by name if there are several; null if there is none.")
+    values: dict[str, Any] = Field(description="All results by name; unnamed ones by index.")
+    data: str = Field(description="Return data, or the revert data, as 0x-hex.")
 
 
 class Output(Fields):
-    """What came back."""
+    """The results."""
 
-    results: list[Answer] = Field(description="The answers, in the order of the calls.")
-    failed: int = Field(description="How many of them reverted.")
+    results: list[Answer] = Field(description="The results, in the order of the calls.")
+    failed: int = Field(description="Number of calls that reverted.")
 
 
 async def _answer(chain: Chain, call: Call, place: int, asked: tuple[Function, ChainCall], found: CallResult) -> Answer:
@@ -54,7 +54,7 @@ async def _answer(chain: Chain, call: Call, place: int, asked: tuple[Function, C
     if not found.is_success:
         if not call.allow_failure:
             await chain.call(request)
-            raise Temporary(f"calls[{place}] reverted among the others, and now does not: the chain has moved on.")
+            raise Temporary(f"calls[{place}] reverted in the batch but not alone: the chain has advanced since.")
         return Answer(success=False, value=None, values={}, data=f"0x{found.data.hex()}")
     if not found.data and function.outputs:
         await check_code(chain, call.contract, f"{at}contract")
@@ -90,7 +90,7 @@ async def _answer(chain: Chain, call: Call, place: int, asked: tuple[Function, C
     tags=("evm", "contract"),
 )
 async def multicall_read(input: Input, ctx: Context) -> Output:
-    """Encodes all, asks once, decodes all."""
+    """Encodes, calls and decodes the batch."""
     chain = ctx.chain(input.chain_id)
     asked = []
     for place, call in enumerate(input.calls):

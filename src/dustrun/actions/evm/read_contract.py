@@ -1,9 +1,9 @@
-"""Calls a function of a contract that changes nothing, and gives what it returns.
+"""Calls a contract function without a transaction and returns its result.
 
-Use it for everything that has no action of its own: a pool's reserves, a vault's rate, an owner. The function is a
-signature with its results (`getReserves() returns (uint112 a, uint112 b, uint32 at)`) or a name in `abi`. Of the
-results, integers up to 48 bits are numbers and larger ones texts of digits, by their type, so that none loses a digit;
-`int(…)` makes a number of such a text in an expression. For many calls at once use `multicall-read`.
+Use it for everything without an action of its own: a pool's reserves, a vault's rate, an owner. The function is a
+signature with its return types (`getReserves() returns (uint112 a, uint112 b, uint32 at)`) or a name in `abi`. Integer
+types up to 48 bits become numbers and wider ones strings of digits, so that no digit is lost; `int(…)` in an expression
+turns such a string into a number. For many calls at once use `multicall-read`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dustrun.sdk.chain import ChainCall
 
 
 class Input(CallFields):
-    """What is asked."""
+    """The call to make."""
 
     chain_id: ChainId
-    sender: Address | None = Field(None, description="Whose call it is, where the contract looks at that.")
+    sender: Address | None = Field(None, description="Sender address of the call, for contracts that check it.")
 
 
 class Output(Fields):
-    """What came back."""
+    """The result."""
 
-    value: Any = Field(description="The one result; an object by name when there are several; null without any.")
-    values: dict[str, Any] = Field(description="All results by name; those without a name by place: `0`, `1`.")
-    data: str = Field(description="What came back as 0x-hex.")
+    value: Any = Field(description="The single result; an object by name if there are several; null if there is none.")
+    values: dict[str, Any] = Field(description="All results by name; unnamed ones by index: `0`, `1`.")
+    data: str = Field(description="Return data as 0x-hex.")
 
 
 @action(
@@ -50,7 +50,7 @@ class Output(Fields):
     tags=("evm", "contract"),
 )
 async def read_contract(input: Input, ctx: Context) -> Output:
-    """Encodes, calls, decodes."""
+    """Encodes, calls and decodes."""
     chain = ctx.chain(input.chain_id)
     function = read_function(input.function, input.abi)
     asked = read_calldata(function, input.args)

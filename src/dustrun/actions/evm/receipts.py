@@ -1,4 +1,4 @@
-"""What results say of a transaction that happened."""
+"""Output fields about an included transaction."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dustrun.sdk import Fields
 
 
 class TransactionFields(Fields):
-    """What the results of all actions that make one transaction share."""
+    """Output fields of every action that makes one transaction."""
 
-    hash: str | None = Field(description="Hash of the transaction; null in a simulation, or when none was needed.")
-    block_number: int | None = Field(description="The block that it is in.")
-    gas_used: str | None = Field(description="Gas that it used.")
-    fee: str | None = Field(description="The whole fee in base units of the native coin.")
-    fee_formatted: str | None = Field(description="The fee for people.")
-    explorer_url: str | None = Field(description="Where the explorer of the chain shows it.")
+    hash: str | None = Field(description="Hash of the transaction; null in a simulation, or if none was needed.")
+    block_number: int | None = Field(description="Number of its block.")
+    gas_used: str | None = Field(description="Gas used.")
+    fee: str | None = Field(description="Total fee in base units of the native coin.")
+    fee_formatted: str | None = Field(description="Total fee in whole coins.")
+    explorer_url: str | None = Field(description="Link to the chain's block explorer.")
 
 
 def transaction_facts(receipt: Receipt | None, network: Network) -> dict[str, Any]:
-    """The fields of `TransactionFields`; all null when there was no transaction."""
+    """The values of `TransactionFields`; all null if there was no transaction."""
     if receipt is None:
         return dict.fromkeys(TransactionFields.model_fields)
     is_shown = network.explorer is not None and receipt.hash is not None
@@ -39,5 +39,5 @@ def transaction_facts(receipt: Receipt | None, network: Network) -> dict[str, An
 
 
 def name_of(receipt: Receipt) -> str:
-    """How an error names a transaction."""
+    """The transaction's name in error messages."""
     return "The simulated transaction" if receipt.hash is None else f"The transaction {receipt.hash}"

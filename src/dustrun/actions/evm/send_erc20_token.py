@@ -1,12 +1,12 @@
 """Sends an ERC-20 token to an address.
 
-Use it for USDC, WETH and other fungible tokens, by address or by a symbol that the chain's file knows. `amount` is in
-base units (1 USDC is `"1000000"`; `convert-to-units` makes it) or `max`: the whole balance.
+Use it for USDC, WETH and other fungible tokens, by address or by a symbol from the chain's file. `amount` is in base
+units (1 USDC is `"1000000"`; `convert-to-units` computes it) or `max`: the whole balance.
 
-The result says what really happened, by the token's own events: `amountSent` left the wallet, `amountReceived`
-reached the recipient, which is less for tokens that take a fee. Tokens that return nothing (as USDT) are fine; one
-that says false, is paused or blocks the wallet is refused before anything is signed. So is a token's contract as the
-recipient: nobody gets tokens out of there again.
+The result is read from the token's events: `amountSent` left the wallet, `amountReceived` reached the recipient, which
+is less for tokens that take a fee. Tokens that return nothing (such as USDT) work. A transfer is rejected before
+anything is signed if the token returns false, is paused or blocks the wallet, or if the recipient is a token contract,
+where tokens would be lost.
 """
 
 from __future__ import annotations
@@ -35,33 +35,35 @@ from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):
-    """Who gets how much of which token."""
+    """The token, recipient and amount."""
 
     chain_id: ChainId
-    token: str = Field(max_length=100, description="Address of the token, or a symbol that the chain's file knows.")
-    recipient: Party = Field(description="Who gets it.")
+    token: str = Field(max_length=100, description="Address of the token, or a symbol from the chain's file.")
+    recipient: Party = Field(description="Recipient address.")
     amount: Amount = Field(description="Base units, or `max`: the whole balance.")
     decimals: int | None = Field(
-        None, ge=0, le=77, description="The decimals that you count on; the node fails when the token has others."
+        None, ge=0, le=77, description="The decimals you expect; the node fails if the token's differ."
     )
 
 
 class Output(TransactionFields):
-    """What was sent."""
+    """The transfer."""
 
     token: str = Field(description="Address of the token.")
     symbol: str = Field(description="Its symbol.")
     decimals: int = Field(description="Its decimals.")
-    recipient: str = Field(description="Who got it.")
-    amount: str = Field(description="What was asked for, in base units.")
-    amount_formatted: str = Field(description="The same for people.")
-    amount_sent: str = Field(description="What left the wallet, in base units.")
-    amount_received: str = Field(description="What reached the recipient, in base units: less where a fee is taken.")
-    amount_received_formatted: str = Field(description="The same for people.")
+    recipient: str = Field(description="Recipient address.")
+    amount: str = Field(description="Requested amount, in base units.")
+    amount_formatted: str = Field(description="Requested amount, in whole tokens.")
+    amount_sent: str = Field(description="Amount that left the wallet, in base units.")
+    amount_received: str = Field(
+        description=("Amount that reached the recipient, in base units: less if the token takes a fee.")
+    )
+    amount_received_formatted: str = Field(description="Amount received, in whole tokens.")
 
 
 async def _look(chain: Chain, token: str, sender: str, input: Input) -> tuple[Coin, int, int]:
-    """The token, and what the wallet and the recipient have of it."""
+    """The token, and the balances of wallet and recipient."""
     coin, tokens, balance, had = await side_by_side(
         read_token(chain, token, "token"),
         find_tokens(chain, [input.recipient]),
@@ -84,19 +86,19 @@ def _resolve(coin: Coin, balance: int, sender: str, input: Input) -> int:
 async def _moved(
     chain: Chain, coin: Coin, receipt: Receipt, spend: Spend, input: Input, sender: str
 ) -> tuple[int, int]:
-    """What left and what arrived: by the token's events; without any, by the recipient's balance."""
+    """Amounts that left and arrived: by the token's events; without any, by the recipient's balance."""
     assert coin.token is not None
     if erc20.transfers(receipt.logs, coin.token):
         sent = erc20.total(receipt.logs, coin.token, sender=sender)
         return sent, erc20.total(receipt.logs, coin.token, recipient=input.recipient)
     came = await read_balance(chain, coin, input.recipient) - int(spend.notes["recipientHad"])
     if came <= 0:
-        raise Permanent(f"{name_of(receipt)} succeeded, but {coin.symbol} moved nothing: the token lies.")
+        raise Permanent(f"{name_of(receipt)} succeeded, but {coin.symbol} moved nothing, against its return value.")
     return came, came
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What the events of the token say."""
+    """Builds the output from the token's events."""
     chain, receipt, coin = ctx.chain(input.chain_id), spent.receipts[0], Coin.of(spend.notes["coin"])
     amount = spend.intents[0].movements[0].amount_units
     sent, received = await _moved(chain, coin, receipt, spend, input, ctx.wallet.address)
@@ -146,14 +148,14 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "transfer", "erc20"),
 )
 async def send_erc20_token(input: Input, ctx: Context) -> Spend:
-    """Looks at token, recipient, balance and the token's own answer, then wishes one transfer."""
+    """Checks token, recipient, balance and a simulated transfer, then returns one intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     token = token_address(chain, input.token, "token")
     coin, balance, had = await _look(chain, token, sender, input)
     amount = _resolve(coin, balance, sender, input)
     data = erc20.TRANSFER.encode(input.recipient, amount)
     if not erc20.is_accepted(await chain.call(ChainCall(token, data, sender))):
-        raise refuse(f"{coin.symbol} says false to the transfer: it would move nothing", "token")
+        raise refuse(f"{coin.symbol} returns false for the transfer: it would move nothing", "token")
     intent = Intent(
         item="send",
         chain_id=input.chain_id,

@@ -1,7 +1,7 @@
-"""Sends an NFT (a piece of an ERC-721 collection) to an address.
+"""Sends an NFT (a token of an ERC-721 collection) to an address.
 
-Use it for one piece that the wallet owns. By default the recipient is asked whether it can hold it
-(`safeTransferFrom`): a contract that cannot would lock it up for ever. The policy counts one piece of the collection.
+Use it for one token that the wallet owns. By default the recipient contract is asked whether it can hold it
+(`safeTransferFrom`): a contract that cannot would lock it up forever. The policy counts one token of the collection.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _ERRORS: Final = tuple(
 
 
 class Input(Fields):
-    """Who gets which piece."""
+    """The token and its recipient."""
 
     chain_id: ChainId
     contract: Party = Field(description="Address of the collection.")
-    token_id: Units = Field(description="Number of the piece, as a text of digits.")
-    recipient: Party = Field(description="Who gets it.")
-    safe: bool = Field(True, description="Whether a contract that gets it must say that it can hold it.")
+    token_id: Units = Field(description="Token id, as a string of digits.")
+    recipient: Party = Field(description="Recipient address.")
+    safe: bool = Field(True, description="Whether a recipient contract must confirm that it can hold it.")
 
 
 class Output(TransactionFields):
-    """What was sent."""
+    """The transfer."""
 
     contract: str = Field(description="The collection.")
     token_id: str = Field(description="The piece.")
-    recipient: str = Field(description="Who got it.")
+    recipient: str = Field(description="Recipient address.")
 
 
 async def _check_owner(chain: Chain, input: Input, sender: str) -> None:
@@ -61,17 +61,19 @@ async def _check_owner(chain: Chain, input: Input, sender: str) -> None:
     try:
         owner = _OWNER.decode_result(data)[0]
     except AbiFault:
-        raise refuse(f"the contract {input.contract} is no ERC-721: it does not answer ownerOf()", "contract") from None
+        raise refuse(
+            (f"the contract {input.contract} is not an ERC-721: it does not answer ownerOf()"), "contract"
+        ) from None
     if owner != sender:
-        raise refuse(f"the piece {input.token_id} belongs to {owner}, not to the wallet {sender}", "tokenId")
+        raise refuse(f"the token {input.token_id} belongs to {owner}, not to the wallet {sender}", "tokenId")
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What the collection's event says."""
+    """Builds the output from the collection's event."""
     receipt = spent.receipts[0]
     wanted = {"from": ctx.wallet.address, "to": input.recipient, "tokenId": input.token_id}
     if not any(log.address == input.contract and _MOVED.find(log.topics, log.data) == wanted for log in receipt.logs):
-        raise Permanent(f"{name_of(receipt)} succeeded, but {input.contract} does not say that the piece moved.")
+        raise Permanent(f"{name_of(receipt)} succeeded, but {input.contract} emitted no matching Transfer event.")
     return Output(
         **transaction_facts(receipt, ctx.chain(input.chain_id).network),
         contract=input.contract,
@@ -106,7 +108,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "transfer", "nft"),
 )
 async def send_erc721(input: Input, ctx: Context) -> Spend:
-    """Looks who owns it, then wishes the transfer."""
+    """Checks the owner, then returns the intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     await _check_owner(chain, input, sender)
     if input.recipient == input.contract:
@@ -121,7 +123,7 @@ async def send_erc721(input: Input, ctx: Context) -> Spend:
         value_units=0,
         data=data,
         movements=(Movement("send", piece, 1, input.recipient),),
-        about=f"Send piece {input.token_id} of {input.contract} to {input.recipient} on {chain.network.name}",
+        about=f"Send token {input.token_id} of {input.contract} to {input.recipient} on {chain.network.name}",
         method=function.signature,
         errors=_ERRORS,
     )

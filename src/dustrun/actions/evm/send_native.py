@@ -1,9 +1,9 @@
 """Sends native coin (ETH, BNB, POL …) to an address.
 
-Use it to pay somebody, or to top up another wallet's gas. `amount` is in base units (1 ETH is
-`"1000000000000000000"`; `convert-to-units` makes it) or `max`: the whole balance less what the transfer itself may
-cost, so that a little is left. A contract that takes no coin, the zero address and a token's contract are refused
-before anything is signed. For tokens use `send-erc20-token`, for many recipients `batch-transfer`.
+Use it to pay somebody, or to top up another wallet's gas. `amount` is in base units (1 ETH is `"1000000000000000000"`;
+`convert-to-units` computes it) or `max`: the whole balance minus a reserve for the fee, so that a little is left. A
+contract that does not accept coin, the zero address and a token contract are rejected before anything is signed. For
+tokens use `send-erc20-token`, for many recipients `batch-transfer`.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):
-    """Who gets how much."""
+    """The recipient and amount."""
 
     chain_id: ChainId
-    recipient: Party = Field(description="Who gets it.")
+    recipient: Party = Field(description="Recipient address.")
     amount: Amount = Field(description="Base units, or `max`: all but the fee.")
 
 
 class Output(TransactionFields):
-    """What was sent."""
+    """The transfer."""
 
-    recipient: str = Field(description="Who got it.")
-    amount: str = Field(description="What they got, in base units.")
-    amount_formatted: str = Field(description="The same for people.")
+    recipient: str = Field(description="Recipient address.")
+    amount: str = Field(description="Amount sent, in base units.")
+    amount_formatted: str = Field(description="Amount sent, in whole coins.")
     symbol: str = Field(description="Symbol of the coin.")
 
 
 async def _resolve(chain: Chain, coin: Coin, balance: int, sender: str, input: Input) -> tuple[int, int | None]:
-    """The amount as an integer, and the gas limit that goes with it."""
+    """The amount as an integer, and its gas limit."""
     if input.amount != MAX:
         amount = int(input.amount)
         if amount > balance:
@@ -54,7 +54,7 @@ async def _resolve(chain: Chain, coin: Coin, balance: int, sender: str, input: I
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What the receipt and the wish say."""
+    """Builds the output from the receipt and the intent."""
     chain = ctx.chain(input.chain_id)
     coin = native_coin(chain)
     amount = spend.intents[0].value_units
@@ -93,7 +93,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "transfer"),
 )
 async def send_native(input: Input, ctx: Context) -> Spend:
-    """Looks whether the recipient takes it, then wishes one transfer."""
+    """Checks that the recipient accepts it, then returns one transfer intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     coin = native_coin(chain)
     _, balance = await side_by_side(check_recipient(chain, coin, input.recipient), chain.balance(sender))

@@ -1,9 +1,9 @@
 """Signs a message with the wallet (EIP-191, `personal_sign`).
 
-Use it to log in somewhere, or to prove that the wallet is yours. Only sign what you can read: with `encoding: "hex"`
-the bytes may be the hash of an order, which is why most policies refuse them. The signature can do what the message
-says, so it is masked in events and records, and readable only with the permission `wallet:spend`. For permits and
-orders use `sign-typed-data`.
+Use it to log in somewhere, or to prove ownership of the wallet. Only sign what you can read: with `encoding: "hex"` the
+bytes may be the hash of an order, which is why most policies deny them. The signature can do what the message says, so
+it is masked in events and records, and readable only with the permission `wallet:spend`. For permits and orders use
+`sign-typed-data`.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ _SHOWN = 80
 
 
 class Input(Fields):
-    """What is signed."""
+    """The message to sign."""
 
     message: str = Field(min_length=1, max_length=100_000, description="The message.")
-    encoding: Literal["text", "hex"] = Field("text", description="Whether it is a text, or bytes as 0x-hex.")
+    encoding: Literal["text", "hex"] = Field("text", description="Whether the message is text, or bytes as 0x-hex.")
 
     @model_validator(mode="after")
     def _check_message(self) -> Self:
         if self.encoding == "hex" and re.fullmatch(r"0x([0-9a-fA-F]{2})+", self.message) is None:
-            raise ValueError("with encoding hex, message must be 0x and pairs of hexadecimal digits")
+            raise ValueError("with encoding hex, message must be 0x followed by an even number of hexadecimal digits")
         try:
             self.message.encode()
         except UnicodeEncodeError:
-            raise ValueError("message holds half of a surrogate pair, which has no UTF-8") from None
+            raise ValueError("message contains a lone surrogate, which has no UTF-8 encoding") from None
         return self
 
     @property
     def data(self) -> bytes:
-        """The bytes that are signed, without the standard's prefix."""
+        """The bytes to sign, without the EIP-191 prefix."""
         return self.message.encode() if self.encoding == "text" else bytes.fromhex(self.message[2:])
 
 
 class Output(SignatureFields):
     """The signature."""
 
-    signer: str = Field(description="Who signed: the wallet's address.")
-    hash: str = Field(description="The hash that was signed, by EIP-191.")
+    signer: str = Field(description="The wallet's address.")
+    hash: str = Field(description="The EIP-191 hash that was signed.")
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """The signature, and what it is of."""
+    """Builds the output with the signature and hash."""
     prefix = f"\x19Ethereum Signed Message:\n{len(input.data)}".encode()
     return Output(
         **signature_facts(spent.signatures[SIGN]),
@@ -77,7 +77,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "signature"),
 )
 async def sign_message(input: Input, ctx: Context) -> Spend:
-    """Wishes one signature."""
+    """Returns one signature request."""
     shown = input.message if len(input.message) <= _SHOWN else f"{input.message[:_SHOWN]}…"
     request = SignRequest(
         item=SIGN,

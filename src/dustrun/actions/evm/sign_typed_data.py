@@ -1,13 +1,13 @@
 """Signs typed data (EIP-712): permits, orders, authorizations.
 
 Use it with the whole document: `types`, `primaryType`, `domain`, `message`. What the signature lets others move counts
-like a transaction: permits of tokens (EIP-2612, DAI), of Permit2, transfers by authorization (EIP-3009), and orders of
-CoW, 1inch and Seaport are understood and go through the wallet's limits. Documents of other types are refused by most
-policies, since nobody knows what they allow.
+like a transaction: token permits (EIP-2612, DAI), Permit2, transfers by authorization (EIP-3009), and orders of CoW,
+1inch and Seaport are decoded and judged by the wallet's policy. Most policies deny documents of other types, since
+their effect is unknown.
 
-Every field of the document must fit its type, and nothing may be in it that is not signed. A permit that names another
-owner than the wallet is refused. The signature is masked in events and records, and readable only with the permission
-`wallet:spend`; a transaction of a later node may use it.
+Every field of the document must fit its type, and unsigned fields are rejected. So is a permit whose owner is not the
+wallet. The signature is masked in events and records, and readable only with the permission `wallet:spend`; a
+transaction of a later node may use it.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):
-    """What is signed."""
+    """The document to sign."""
 
     typed_data: dict[str, Any] = Field(description="The document: `types`, `primaryType`, `domain`, `message`.")
     chain_id: int | None = Field(
-        None, ge=1, description="The chain that it must be for; the node fails when its domain says another."
+        None, ge=1, description="The expected chain; the node fails if the domain has another."
     )
 
 
 class Output(SignatureFields):
     """The signature."""
 
-    signer: str = Field(description="Who signed: the wallet's address.")
-    digest: str = Field(description="The hash that was signed, by EIP-712.")
-    primary_type: str = Field(description="The type of the document.")
+    signer: str = Field(description="The wallet's address.")
+    digest: str = Field(description="The EIP-712 hash that was signed.")
+    primary_type: str = Field(description="The document's primary type.")
 
 
 def _digest(document: dict[str, Any]) -> bytes:
-    """The digest; raises `Invalid` that names the fields in this node's payload."""
+    """The digest; raises `Invalid` with field paths of this node's payload."""
     try:
         return typed_data.digest_of(document)
     except Invalid as error:
@@ -60,7 +60,7 @@ def _chain_of(input: Input) -> int | None:
         return None
     chain_id = int(stated, 16) if isinstance(stated, str) and stated.startswith("0x") else int(stated)
     if input.chain_id not in (None, chain_id):
-        told = f"the document is for chain {chain_id}, the node says {input.chain_id}"
+        told = f"the document is for chain {chain_id}, the node expects {input.chain_id}"
         raise refuse(told, "typedData.domain.chainId")
     return chain_id
 
@@ -69,12 +69,12 @@ def _about(input: Input, understood: Understood | None) -> str:
     if understood is not None:
         return understood.about
     domain = input.typed_data["domain"]
-    where = domain.get("name") or domain.get("verifyingContract") or "nobody in particular"
-    return f"Sign a {input.typed_data['primaryType']} of unknown meaning for {str(where)[:80]!r}"
+    where = domain.get("name") or domain.get("verifyingContract") or "an unspecified contract"
+    return f"Sign a {input.typed_data['primaryType']} of unknown effect for {str(where)[:80]!r}"
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """The signature, and what it is of."""
+    """Builds the output with the signature and hash."""
     return Output(
         **signature_facts(spent.signatures[SIGN]),
         signer=ctx.wallet.address,
@@ -128,13 +128,13 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "signature", "permit"),
 )
 async def sign_typed_data(input: Input, ctx: Context) -> Spend:
-    """Reads what the document allows, then wishes one signature."""
+    """Decodes what the document allows, then returns one signature request."""
     _digest(input.typed_data)
     chain_id = _chain_of(input)
     understood = permits.understand(input.typed_data)
     wallet = ctx.wallet.address
     if understood is not None and understood.signer not in (None, wallet):
-        told = f"the document is to be signed by {understood.signer}; the node's wallet is {wallet}"
+        told = f"the document must be signed by {understood.signer}; the node's wallet is {wallet}"
         raise refuse(told, "typedData.message")
     request = SignRequest(
         item=SIGN,

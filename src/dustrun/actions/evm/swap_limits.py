@@ -1,4 +1,4 @@
-"""How bad a swap may be: its quote against the price, the limits of the input, and those that go into the call."""
+"""Swap limits: price impact, the limits of the input, and the limits passed to the router."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BPS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What the pools of a route want and give; `small` is the same for a thousandth, None when that came to nothing."""
+    """A quote of a route; `small` is the quote for a thousandth of the amount, None if it came to nothing."""
 
     amount_in: int
     amount_out: int
@@ -22,7 +22,7 @@ class Quote:
 
     @property
     def impact_bps(self) -> int | None:
-        """How much worse it is than the small one. Both have the pools' fees in them."""
+        """Price impact in basis points against the small quote. Pool fees are in both."""
         if self.small is None or not self.amount_in or not self.small[1]:
             return None
         small_in, small_out = self.small
@@ -31,7 +31,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """A quote and the limits that go into the call."""
+    """A quote and the limits passed to the router."""
 
     quote: Quote
     max_in: int
@@ -39,12 +39,12 @@ class Deal:
 
 
 def small_part(amount: int) -> int:
-    """The amount that tells the price before a swap moves it."""
+    """The small amount whose quote gives the price before impact."""
     return max(1, amount // 1000)
 
 
 def make_deal(order: Order, input: SwapFields, quote: Quote) -> Deal:
-    """The limits: those of the input, else the quote and the slippage; raises `Invalid` when the quote is past them."""
+    """The limits: those of the input, otherwise quote and slippage; raises `Invalid` if the quote exceeds them."""
     _check_impact(order, input, quote)
     if order.amount_in is not None:
         return Deal(quote, order.amount_in, _least_out(order, input, quote))
@@ -52,7 +52,7 @@ def make_deal(order: Order, input: SwapFields, quote: Quote) -> Deal:
     if input.amount_in_max is not None:
         most = input.amount_in_max
     if quote.amount_in > most:
-        told = f"the pools want {order.coin_in.tell(quote.amount_in)} now, more than {order.coin_in.tell(most)}"
+        told = f"the pools now take {order.coin_in.tell(quote.amount_in)}, more than {order.coin_in.tell(most)}"
         raise refuse(told, "amountInMax")
     return Deal(quote, most, quote.amount_out)
 
@@ -64,7 +64,7 @@ def _least_out(order: Order, input: SwapFields, quote: Quote) -> int:
     if input.amount_out_min is not None:
         least = input.amount_out_min
     if quote.amount_out < least:
-        told = f"the pools give {order.coin_out.tell(quote.amount_out)} now, less than {order.coin_out.tell(least)}"
+        told = f"the pools now give {order.coin_out.tell(quote.amount_out)}, less than {order.coin_out.tell(least)}"
         raise refuse(told, "amountOutMin")
     return least
 

@@ -1,4 +1,4 @@
-"""What is swapped for what: the fields of every swap, and the order that they come to."""
+"""Input and output fields of every swap, and the order that they resolve to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 _GAS: Final = 400_000
-_GAS_ON_ARBITRUM: Final = 2_500_000  # its gas counts the data on L1 too
+_GAS_ON_ARBITRUM: Final = 2_500_000  # its gas includes the data on L1
 FUNDS: Final = (
     FundsMovement(
         "send",
@@ -37,43 +37,41 @@ FUNDS: Final = (
         approval_field="approval",
     ),
 )
-"""Exact in: `amountIn` of `tokenIn` scales. Exact out: `amountOut` of `tokenOut` scales, and with it what is paid."""
+"""Exact in: `amountIn` of `tokenIn` scales. Exact out: `amountOut` of `tokenOut` scales, and the payment with it."""
 
 
 class SwapFields(Fields):
-    """What is swapped for what."""
+    """The tokens, amounts and limits of a swap."""
 
     chain_id: ChainId
-    token_in: str = Field(max_length=100, description="What is given: `native`, an address, or a known symbol.")
-    token_out: str = Field(max_length=100, description="What is wanted: `native`, an address, or a known symbol.")
-    amount_in: Amount | None = Field(None, description="Exact in: how much is given, in base units, or `max`.")
-    amount_out: Positive | None = Field(None, description="Exact out: how much is wanted, in base units.")
+    token_in: str = Field(max_length=100, description="Input token: `native`, an address, or a known symbol.")
+    token_out: str = Field(max_length=100, description="Output token: `native`, an address, or a known symbol.")
+    amount_in: Amount | None = Field(None, description="Exact in: the input amount in base units, or `max`.")
+    amount_out: Positive | None = Field(None, description="Exact out: the output amount in base units.")
     amount_out_min: Units | None = Field(
-        None, description="Exact in: the least to get; without it the quote less `slippageBps`."
+        None, description="Exact in: the minimum output; default is the quote minus `slippageBps`."
     )
     amount_in_max: Positive | None = Field(
-        None, description="Exact out: the most to give; without it the quote and `slippageBps`."
+        None, description="Exact out: the maximum input; default is the quote plus `slippageBps`."
     )
-    slippage_bps: int = Field(
-        50, ge=0, le=5000, description="How much worse than the quote it may get, in hundredths of a percent."
-    )
+    slippage_bps: int = Field(50, ge=0, le=5000, description="Allowed slippage from the quote, in basis points.")
     max_price_impact_bps: int = Field(
         1000,
         ge=0,
         le=10_000,
-        description="How much the swap itself may move the price, in hundredths of a percent; 10000 for any.",
+        description="Allowed price impact of the swap, in basis points; 10000 allows any.",
     )
-    deadline_seconds: int = Field(1200, ge=1, le=86_400, description="After so many seconds the swap fails.")
-    recipient: Party | None = Field(None, description="Who gets what comes out; without it the wallet.")
+    deadline_seconds: int = Field(1200, ge=1, le=86_400, description="The swap fails after this many seconds.")
+    recipient: Party | None = Field(None, description="Recipient of the output; default is the wallet.")
     approval: Literal["exact", "unlimited"] = Field(
-        "exact", description="How much the router may take, when an approval is needed."
+        "exact", description="How much to approve for the router, if an approval is needed."
     )
-    router: Address | None = Field(None, description="Another router of this kind than the chain's file names.")
+    router: Address | None = Field(None, description="Router of the same kind to use instead of the chain's default.")
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
         if (self.amount_in is None) == (self.amount_out is None):
-            raise ValueError("give amountIn (exact in) or amountOut (exact out), and not both")
+            raise ValueError("give either amountIn (exact in) or amountOut (exact out), not both")
         if self.amount_in is None and self.amount_out_min is not None:
             raise ValueError("amountOutMin goes with amountIn; with amountOut the limit is amountInMax")
         if self.amount_out is None and self.amount_in_max is not None:
@@ -82,30 +80,32 @@ class SwapFields(Fields):
 
 
 class SwapOutput(TransactionFields):
-    """What came of the swap, by the events of the tokens."""
+    """The result of the swap, from the tokens' events."""
 
-    token_in: str = Field(description="What was given: an address, or `native`.")
-    token_out: str = Field(description="What came out: an address, or `native`.")
-    symbol_in: str = Field(description="Symbol of what was given.")
-    symbol_out: str = Field(description="Symbol of what came out.")
-    amount_in: str = Field(description="What the wallet gave, in base units.")
-    amount_in_formatted: str = Field(description="The same for people.")
-    amount_out: str = Field(description="What the recipient got, in base units.")
-    amount_out_formatted: str = Field(description="The same for people.")
-    quoted_in: str = Field(description="What the quote said would be given.")
-    quoted_out: str = Field(description="What the quote said would come out.")
+    token_in: str = Field(description="Input token: an address, or `native`.")
+    token_out: str = Field(description="Output token: an address, or `native`.")
+    symbol_in: str = Field(description="Symbol of the input token.")
+    symbol_out: str = Field(description="Symbol of the output token.")
+    amount_in: str = Field(description="Amount that the wallet gave, in base units.")
+    amount_in_formatted: str = Field(description="Amount given, in whole tokens.")
+    amount_out: str = Field(description="Amount that the recipient got, in base units.")
+    amount_out_formatted: str = Field(description="Amount received, in whole tokens.")
+    quoted_in: str = Field(description="Quoted input amount.")
+    quoted_out: str = Field(description="Quoted output amount.")
     price_impact_bps: int | None = Field(
-        description="How much worse the quote was than for a thousandth of it, in hundredths of a percent; "
-        "null for amounts too small to tell."
+        description=(
+            "Price impact in basis points, relative to a quote for a thousandth of the amount; null if the amount is "
+            "too small."
+        )
     )
-    route: list[str] = Field(description="The tokens that it went through.")
-    recipient: str = Field(description="Who got it.")
-    approval_hash: str | None = Field(description="Hash of the approval that it needed; null without one.")
+    route: list[str] = Field(description="The tokens of the route, in order.")
+    recipient: str = Field(description="Recipient of the output.")
+    approval_hash: str | None = Field(description="Hash of the approval transaction; null if none was needed.")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A swap whose words are resolved: one of the amounts is None until the quote."""
+    """A swap with resolved fields: one of the amounts is None until the quote."""
 
     chain: Chain
     coin_in: Coin
@@ -119,27 +119,27 @@ class Order:
 
     @property
     def token_in(self) -> str:
-        """The token that the pools take: the wrapped form for native coin."""
+        """The pools' input token: the wrapped token for native coin."""
         return self.coin_in.token or self._wrapped()
 
     @property
     def token_out(self) -> str:
-        """The token that the pools give."""
+        """The pools' output token: the wrapped token for native coin."""
         return self.coin_out.token or self._wrapped()
 
     def _wrapped(self) -> str:
         wrapped = self.chain.network.wrapped_native
         if wrapped is None:
-            raise refuse(f"{self.chain.network.name} has no wrapped native coin in its file", "chainId")
+            raise refuse(f"{self.chain.network.name} has no wrapped native token in its file", "chainId")
         return wrapped
 
 
 async def read_order(ctx: Context, input: SwapFields, router: str | None) -> Order:
-    """Coins, amounts and parties of a swap; raises `Invalid` by field."""
+    """Resolves coins, amounts and addresses of a swap; raises `Invalid` by field."""
     chain, wallet = ctx.chain(input.chain_id), ctx.wallet.address
     target = input.router or router
     if target is None:
-        raise refuse(f"{chain.network.name} has no such exchange in its file; give its router", "router")
+        raise refuse(f"{chain.network.name} has no such exchange in its file; set the router", "router")
     _, coin_in, coin_out, block = await side_by_side(
         _check_router(chain, target),
         read_coin(chain, input.token_in, "tokenIn"),
@@ -161,7 +161,7 @@ async def read_order(ctx: Context, input: SwapFields, router: str | None) -> Ord
     )
     if order.token_in == order.token_out:
         told = f"{coin_in.symbol} and {coin_out.symbol} are the same" if coin_in.token == coin_out.token else None
-        raise refuse(told or "native and wrapped coin are not swapped: use wrap-native or unwrap-native", "tokenOut")
+        raise refuse(told or "native and wrapped coin cannot be swapped: use wrap-native or unwrap-native", "tokenOut")
     if recipient != wallet:
         await check_recipient(chain, coin_out, recipient)
     return order

@@ -1,15 +1,14 @@
-"""Swaps tokens on Uniswap V2, or on an exchange made like it.
+"""Swaps tokens on Uniswap V2 or a compatible exchange.
 
-Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote is read from the pools;
-the swap fails rather than get worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or than
-happen after `deadlineSeconds`, and is refused when it would itself move the price by more than
-`maxPriceImpactBps`. A limit that you compute from a price source protects more than a quote of the same
-pools, which somebody may have moved.
+Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote is read from the pools. The
+swap fails if the result would be worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or after
+`deadlineSeconds`; it is rejected if its own price impact would exceed `maxPriceImpactBps`. A limit computed from an
+independent price source protects more than a quote of the same pools, which may be manipulated.
 
-Native coin goes in and comes out as it is. Tokens need an approval; it is made in a transaction of its own before,
-for the exact amount, only when the allowance is too small. Without `via`, the direct pool and the way through the
-wrapped native coin are compared. Tokens that take a fee on transfer work with `amountIn`, when the slippage leaves
-room for the fee. `amountOut` of the result is what really arrived.
+Native coin is wrapped and unwrapped automatically. Tokens need an approval: it is made in a separate transaction first,
+for the exact amount, and only if the allowance is too small. Without `via`, the direct pool is compared with the route
+through the wrapped native coin. Tokens that take a fee on transfer work with `amountIn`, if the slippage leaves room
+for the fee. `amountOut` of the result is the amount that arrived.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ _EXACT_TOKENS: Final = parse_function(f"swapTokensForExactTokens{_OUT}")
 
 
 class Input(SwapFields):
-    """What is swapped for what, and through which tokens."""
+    """The tokens, amounts and route of a swap."""
 
     via: list[str] | None = Field(
-        None, max_length=4, description="Tokens to go through, in order; an empty list for the direct pool only."
+        None, max_length=4, description="Intermediate tokens, in order; an empty list for the direct pool only."
     )
 
 
 class Output(SwapOutput):
-    """What came of the swap, by the events of the tokens."""
+    """The result of the swap, from the tokens' events."""
 
 
 async def _routes(order: Order, input: Input) -> list[list[str]]:
@@ -65,7 +64,7 @@ async def _routes(order: Order, input: Input) -> list[list[str]]:
 
 
 async def _quote(order: Order, input: Input) -> Quote:
-    """The best of the routes."""
+    """The best quote of the routes."""
     routes = await _routes(order, input)
     function, amount = _AMOUNTS_OUT, order.amount_in
     if amount is None:
@@ -89,7 +88,7 @@ async def _quote(order: Order, input: Input) -> Quote:
 
 
 def _amounts(function: Function, answer: CallResult) -> list[int]:
-    """The amounts along a route; none when a pool of it is missing or too small."""
+    """The amounts along a route; empty if one of its pools is missing or too small."""
     return list(function.decode_result(answer.data)[0]) if answer.is_success and answer.data else []
 
 
@@ -108,7 +107,7 @@ def _call(order: Order, deal: Deal) -> tuple[ChainCall, Function]:
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What went and what came."""
+    """Builds the output from the tokens' events."""
     return Output(**(await finish_swap(input, spend, spent, ctx)).model_dump())
 
 
@@ -150,7 +149,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "swap", "uniswap"),
 )
 async def swap_uniswap_v2(input: Input, ctx: Context) -> Spend:
-    """Quotes, then wishes the approval that is needed and the swap."""
+    """Quotes, then returns the intents of the swap and, if needed, its approval."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v2_router)
     quote, purse = await side_by_side(_quote(order, input), read_purse(order))
     deal = make_deal(order, input, quote)

@@ -1,15 +1,15 @@
 """Swaps tokens on Uniswap V3.
 
 Use it with `amountIn` to give an exact amount, or with `amountOut` to get one. The quote comes from the exchange's
-quoter; the swap fails rather than get worse than `slippageBps` or your own limit (`amountOutMin`, `amountInMax`), or
-than happen after `deadlineSeconds`, and is refused when it would itself move the price by more than
-`maxPriceImpactBps`. A limit that you compute from a price source protects more than a quote of the
-same pools, which somebody may have moved.
+quoter. The swap fails if the result would be worse than `slippageBps` or your own limit (`amountOutMin`,
+`amountInMax`), or after `deadlineSeconds`; it is rejected if its own price impact would exceed `maxPriceImpactBps`. A
+limit computed from an independent price source protects more than a quote of the same pools, which may be manipulated.
 
-Without `fees`, the pools of all usual fees are asked and the best one is taken; for more than one pool name the tokens
-between (`via`) and the fee of each pool (`fees`, in hundredths of a basis point: 500 is 0.05 %). Native coin goes in
-and comes out as it is. Tokens need an approval; it is made in a transaction of its own before, for the exact amount,
-only when the allowance is too small. Tokens that take a fee on transfer do not work here; use `swap-uniswap-v2`.
+Without `fees`, the pools of all usual fee tiers are quoted and the best one is used; for more than one pool set the
+intermediate tokens (`via`) and the fee of each pool (`fees`, in hundredths of a basis point: 500 is 0.05 %). Native
+coin is wrapped and unwrapped automatically. Tokens need an approval: it is made in a separate transaction first, for
+the exact amount, and only if the allowance is too small. Tokens that take a fee on transfer do not work here; use
+`swap-uniswap-v2`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _ROUTER_ITSELF: Final = {"swap-router": ZERO_ADDRESS, "swap-router-02": f"0x{2:0
 
 
 class Input(SwapFields):
-    """What is swapped for what, and through which pools."""
+    """The tokens, amounts and pools of a swap."""
 
-    via: list[str] = Field([], max_length=4, description="Tokens to go through, in order.")
+    via: list[str] = Field([], max_length=4, description="Intermediate tokens, in order.")
     fees: list[int] | None = Field(
         None, max_length=5, description="The fee of each pool in hundredths of a basis point: 500 is 0.05 %."
     )
@@ -58,18 +58,18 @@ class Input(SwapFields):
     @model_validator(mode="after")
     def _check_fees(self) -> Self:
         if self.fees is None and self.via:
-            raise ValueError("with via, fees names the fee of each pool")
+            raise ValueError("with via, fees must give the fee of each pool")
         if self.fees is not None and len(self.fees) != len(self.via) + 1:
-            raise ValueError(f"there are {len(self.via) + 1} pools between the tokens, so fees has as many numbers")
+            raise ValueError(f"there are {len(self.via) + 1} pools between the tokens, so fees needs as many numbers")
         if self.fees is not None and not all(0 < fee < 1_000_000 for fee in self.fees):
-            raise ValueError("a fee is from 1 to 999999 hundredths of a basis point")
+            raise ValueError("a fee must be from 1 to 999999 hundredths of a basis point")
         return self
 
 
 class Output(SwapOutput):
-    """What came of the swap, by the events of the tokens."""
+    """The result of the swap, from the tokens' events."""
 
-    fees: list[int] = Field(description="The fees of the pools that it went through.")
+    fees: list[int] = Field(description="The fees of the pools used.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Route:
     fees: tuple[int, ...]
 
     def path(self, *, is_exact_in: bool) -> str:
-        """As the contracts take it: from what is given for exact in, from what is wanted for exact out."""
+        """The encoded path: from the input token for exact in, from the output token for exact out."""
         tokens, fees = (self.tokens, self.fees) if is_exact_in else (self.tokens[::-1], self.fees[::-1])
         steps = [f"{fee:06x}{token[2:]}" for fee, token in zip(fees, tokens[1:], strict=True)]
         return "0x" + tokens[0][2:] + "".join(steps)
@@ -92,10 +92,10 @@ async def _routes(order: Order, input: Input) -> list[_Route]:
 
 
 async def _quote(order: Order, input: Input) -> tuple[Quote, _Route]:
-    """The best of the routes."""
+    """The best quote of the routes."""
     quoter = order.chain.network.dex.v3_quoter
     if quoter is None:
-        raise refuse(f"{order.chain.network.name} has no quoter of Uniswap V3 in its file", "chainId")
+        raise refuse(f"{order.chain.network.name} has no Uniswap V3 quoter in its file", "chainId")
     is_in, routes = order.amount_in is not None, await _routes(order, input)
     function, amount = (_QUOTE_IN, order.amount_in) if is_in else (_QUOTE_OUT, order.amount_out)
     assert amount is not None
@@ -116,12 +116,12 @@ async def _quote(order: Order, input: Input) -> tuple[Quote, _Route]:
 
 
 def _amount(function: Function, answer: CallResult) -> int | None:
-    """The other amount of a quote; None when a pool of it is missing or too small."""
+    """The other amount of a quote; None if one of its pools is missing or too small."""
     return int(function.decode_result(answer.data)[0]) if answer.is_success and answer.data else None
 
 
 def _as_quote(route: _Route, is_in: bool, whole: tuple[int, int], small: tuple[int, int | None]) -> Quote:
-    """Asked and told amounts in the order of the swap."""
+    """Orders the given and the quoted amount as (in, out)."""
     (asked, told), (small_asked, small_told) = whole, small
     given, got = (asked, told) if is_in else (told, asked)
     if small_told is None:
@@ -130,7 +130,7 @@ def _as_quote(route: _Route, is_in: bool, whole: tuple[int, int], small: tuple[i
 
 
 def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]:
-    """One call of the router, or a multicall where native coin must be unwrapped or sent back."""
+    """One router call, or a multicall if native coin must be unwrapped or refunded."""
     kind = order.chain.network.dex.v3_router_kind
     is_in, is_native_out = order.amount_in is not None, order.coin_out.token is None
     deadline = "uint256 deadline, " if kind == "swap-router" else ""
@@ -161,7 +161,7 @@ def _batching(calls: Sequence[bytes], times: tuple[int, ...], kind: str) -> tupl
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What went and what came."""
+    """Builds the output from the tokens' events."""
     done = await finish_swap(input, spend, spent, ctx)
     return Output(**done.model_dump(), fees=spend.notes["fees"])
 
@@ -206,7 +206,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "swap", "uniswap"),
 )
 async def swap_uniswap_v3(input: Input, ctx: Context) -> Spend:
-    """Quotes, then wishes the approval that is needed and the swap."""
+    """Quotes, then returns the intents of the swap and, if needed, its approval."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v3_router)
     (quote, route), purse = await side_by_side(_quote(order, input), read_purse(order))
     deal = make_deal(order, input, quote)

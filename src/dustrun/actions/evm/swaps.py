@@ -1,4 +1,4 @@
-"""What swaps wish for, whatever exchange they go to (the approval and the swap), and what came of them."""
+"""Shared by all swaps: the intents (approval and swap) and the evaluation of their results."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ SWAP: Final = "swap"
 
 
 def no_pool(order: Order, exchange: str) -> Exception:
-    """What to raise when no pool can do it."""
+    """The error when no pool can do the swap."""
     pair = f"{order.coin_in.symbol} and {order.coin_out.symbol}"
-    told = f"no pool of {exchange} on {order.chain.network.name} swaps so much of {pair}"
-    return refuse(f"{told}; check tokens and amount, or name tokens to go through (via)", "tokenOut")
+    told = f"no pool of {exchange} on {order.chain.network.name} can swap this amount of {pair}"
+    return refuse(f"{told}; check tokens and amount, or set intermediate tokens (via)", "tokenOut")
 
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """Before a swap: what the wallet has of what it gives, what the router may take of it, and what the recipient has
-    of what comes out. Native coin needs no allowance."""
+    """Balances before a swap: the wallet's input token and its allowance for the router, and the recipient's output
+    token. Native coin needs no allowance.
+    """
 
     balance: int
     allowance: int
@@ -41,7 +42,7 @@ class Purse:
 
 
 async def read_purse(order: Order) -> Purse:
-    """What is there before the swap."""
+    """Reads the balances before the swap."""
     chain = order.chain
     balance, allowance, had = await side_by_side(
         read_balance(chain, order.coin_in, order.wallet),
@@ -57,7 +58,7 @@ async def _allowance(order: Order) -> int:
 
 
 async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, call: ChainCall, method: str) -> Spend:
-    """The wishes: the approval when the allowance is too small, and the swap after it."""
+    """The intents: the approval if the allowance is too small, followed by the swap."""
     _check_balance(order, deal, purse.balance, input)
     approvals = await _approvals(order, deal, purse.allowance, input)
     if not approvals:
@@ -110,7 +111,7 @@ async def _approvals(order: Order, deal: Deal, allowance: int, input: SwapFields
 
 
 async def finish_swap(input: SwapFields, spend: Spend, spent: Spent, ctx: Context) -> SwapOutput:
-    """What went and what came, by the events of the tokens."""
+    """The amounts given and received, from the tokens' events."""
     chain, notes, receipt = ctx.chain(input.chain_id), spend.notes, spent.receipts[-1]
     coin_in, coin_out = Coin.of(notes["in"]), Coin.of(notes["out"])
     given = _given(chain, receipt, coin_in, notes["router"], ctx.wallet.address)
@@ -136,7 +137,7 @@ async def finish_swap(input: SwapFields, spend: Spend, spent: Spent, ctx: Contex
 
 
 def _given(chain: Chain, receipt: Receipt, coin: Coin, router: str, wallet: str) -> int:
-    """Native coin goes into the pools as its wrapped form; what the router sends back was never wrapped."""
+    """Native coin enters the pools as its wrapped token; what the router refunds was never wrapped."""
     if coin.token is not None:
         back = erc20.total(receipt.logs, coin.token, recipient=wallet)
         return erc20.total(receipt.logs, coin.token, sender=wallet) - back
@@ -147,8 +148,8 @@ async def _got(chain: Chain, receipt: Receipt, coin: Coin, notes: Any) -> int:
     if coin.token is None:
         return told_amount(receipt, str(chain.network.wrapped_native), erc20.WITHDRAWN, notes["router"])
     got = erc20.total(receipt.logs, coin.token, recipient=notes["recipient"])
-    if got == 0:  # a token that emits nothing: all that is left is what the recipient has more now
+    if got == 0:  # a token without events: only the recipient's balance change is left
         got = await read_balance(chain, coin, notes["recipient"]) - int(notes["recipientHad"])
     if got <= 0:
-        raise Permanent(f"{name_of(receipt)} succeeded, but {coin.symbol} says that nothing came of the swap.")
+        raise Permanent(f"{name_of(receipt)} succeeded, but {coin.symbol} reports no output of the swap.")
     return got

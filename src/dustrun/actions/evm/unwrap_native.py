@@ -1,4 +1,4 @@
-"""Turns wrapped native coin back into the coin itself (WETH into ETH), one for one.
+"""Unwraps native coin (WETH into ETH), one for one.
 
 Use it when somebody wants to be paid in the coin, or the wallet needs gas. `amount` is in base units, or `max`: the
 whole balance of the token.
@@ -20,23 +20,23 @@ from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):
-    """How much."""
+    """The amount."""
 
     chain_id: ChainId
     amount: Amount = Field(description="Base units, or `max`: the whole balance of the token.")
 
 
 class Output(TransactionFields):
-    """What came back."""
+    """The result."""
 
-    token: str = Field(description="Address of the wrapped coin.")
-    symbol: str = Field(description="Symbol of the coin that came back.")
-    amount: str = Field(description="What was unwrapped, in base units, as the contract says.")
-    amount_formatted: str = Field(description="The same for people.")
+    token: str = Field(description="Address of the wrapped token.")
+    symbol: str = Field(description="Symbol of the native coin.")
+    amount: str = Field(description="Amount unwrapped, in base units, by the contract's event.")
+    amount_formatted: str = Field(description="Amount unwrapped, in whole coins.")
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What the contract's event says."""
+    """Builds the output from the contract's event."""
     chain, receipt = ctx.chain(input.chain_id), spent.receipts[0]
     pair = await read_pair(chain)
     amount = told_amount(receipt, pair.wrapped.address, erc20.WITHDRAWN, ctx.wallet.address)
@@ -71,7 +71,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "weth"),
 )
 async def unwrap_native(input: Input, ctx: Context) -> Spend:
-    """Compares with the balance, then wishes one withdrawal."""
+    """Checks the balance, then returns one withdrawal intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     wrapped = (await read_pair(chain)).wrapped
     balance = await read_balance(chain, wrapped, sender)

@@ -1,13 +1,14 @@
-"""Waits until a transaction is in a block and so many blocks deep.
+"""Waits until a transaction has a number of confirmations.
 
-Use it for transactions that somebody else made. What a node of this server sends needs no waiting: it succeeds only
-when it is final.
+Use it for transactions that somebody else made. Transactions that a node of this server sends need no waiting: the node
+succeeds only when they are final.
 
-One attempt looks once a block for at most `pollMs` (and should stay below the node's `timeoutMs`). When that was not
-enough, the attempt fails as a temporary failure, and the node's `retry` decides how long to go on: with
-`{"maxAttempts": 20, "backoffMs": 10000}` the node waits for some 15 minutes, holds no connection or worker in between,
-and goes on after a restart of the server. A transaction that failed on the chain fails the node for good, unless
-`allowFailed`. A hash that the chain does not know is waited for too, since a new transaction takes a moment to be seen.
+One attempt polls once per block for at most `pollMs` (which should stay below the node's `timeoutMs`). If that is not
+enough, the attempt fails as a temporary failure, and the node's `retry` decides how long to continue: with
+`{"maxAttempts": 20, "backoffMs": 10000}` the node waits for some 15 minutes, holds no connection or worker between
+attempts, and continues after a restart of the server. A transaction that failed on the chain fails the node
+permanently, unless `allowFailed` is set. An unknown hash is waited for too, since a new transaction takes a moment to
+propagate.
 """
 
 from __future__ import annotations
@@ -28,30 +29,32 @@ _LONGEST_MS: Final = 15_000
 
 
 class Input(Fields):
-    """Which transaction, and how deep."""
+    """The transaction and the confirmations."""
 
     chain_id: ChainId
-    hash: str | None = Field(pattern=HASH, description="Its hash; null when there is none to wait for.")
+    hash: str | None = Field(pattern=HASH, description="Its hash; null if there is none to wait for.")
     confirmations: int | None = Field(
-        None, ge=1, le=10_000, description="Blocks, its own included; without it what the chain's file says."
+        None, ge=1, le=10_000, description="Confirmations, counting its own block; default is the chain's."
     )
-    poll_ms: int = Field(45_000, ge=0, le=3_600_000, description="How long one attempt looks; 0 looks once.")
-    allow_failed: bool = Field(False, description="Whether a transaction that failed on the chain is a result too.")
+    poll_ms: int = Field(
+        45_000, ge=0, le=3_600_000, description=("How long one attempt polls, in milliseconds; 0 polls once.")
+    )
+    allow_failed: bool = Field(
+        False, description=("Whether to return a transaction that failed on the chain instead of failing.")
+    )
 
 
 class Output(Fields):
-    """What became of it."""
+    """The transaction's result."""
 
     hash: str | None = Field(description="Its hash.")
-    status: Literal["success", "failed", "none"] = Field(
-        description="What became of it; `none` when there was no transaction."
-    )
-    block_number: int | None = Field(description="The block that it is in.")
-    confirmations: int = Field(description="Blocks from its own to the head, its own included.")
+    status: Literal["success", "failed", "none"] = Field(description="Its status; `none` if there was no transaction.")
+    block_number: int | None = Field(description="Number of its block.")
+    confirmations: int = Field(description="Confirmations, counting its own block.")
 
 
 def _settle(found: ChainTransaction | None, input: Input, hash: str, needed: int) -> Output | None:
-    """The result, once it is deep enough; raises `Permanent` for a transaction that failed."""
+    """The result, once it has enough confirmations; raises `Permanent` for a failed transaction."""
     if found is None or found.block_number is None or found.confirmations < needed:
         return None
     status = status_of(found)
@@ -69,7 +72,7 @@ def _told(found: ChainTransaction | None, needed: int) -> str:
     if found is None:
         return "is not known to the chain"
     if found.block_number is None:
-        return "waits for a block"
+        return "is waiting to be included"
     return f"has {found.confirmations} of {needed} confirmations"
 
 
@@ -92,7 +95,7 @@ def _told(found: ChainTransaction | None, needed: int) -> str:
     tags=("evm", "transaction"),
 )
 async def wait_for_confirmations(input: Input, ctx: Context) -> Output:
-    """Looks, sleeps for a block, looks again."""
+    """Polls once per block."""
     chain = ctx.chain(input.chain_id)
     if input.hash is None:
         return Output(hash=None, status="none", block_number=None, confirmations=0)

@@ -1,7 +1,7 @@
-"""Turns native coin into its token form (ETH into WETH), one for one.
+"""Wraps native coin (ETH into WETH), one for one.
 
-Use it before a contract that takes tokens only. The swaps of this family take native coin themselves. `amount` is in
-base units, or `max`: all but the fee.
+Use it before calling a contract that accepts tokens only. The swaps of this family accept native coin themselves.
+`amount` is in base units, or `max`: all but the fee.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from dustrun.sdk.gather import side_by_side
 from dustrun.sdk.refusal import refuse
 
 _GAS = 60_000
-_GAS_ON_ARBITRUM = 1_500_000  # its gas counts the data on L1 too
+_GAS_ON_ARBITRUM = 1_500_000  # its gas includes the data on L1
 
 
 class Input(Fields):
-    """How much."""
+    """The amount."""
 
     chain_id: ChainId
     amount: Amount = Field(description="Base units, or `max`: all but the fee.")
 
 
 class Output(TransactionFields):
-    """What it became."""
+    """The result."""
 
-    token: str = Field(description="Address of the wrapped coin.")
+    token: str = Field(description="Address of the wrapped token.")
     symbol: str = Field(description="Its symbol.")
-    amount: str = Field(description="What was wrapped, in base units, as the contract says.")
-    amount_formatted: str = Field(description="The same for people.")
+    amount: str = Field(description="Amount wrapped, in base units, by the contract's event.")
+    amount_formatted: str = Field(description="Amount wrapped, in whole tokens.")
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """What the contract's event says."""
+    """Builds the output from the contract's event."""
     chain, receipt = ctx.chain(input.chain_id), spent.receipts[0]
     wrapped = (await read_pair(chain)).wrapped
     amount = told_amount(receipt, wrapped.address, erc20.DEPOSITED, ctx.wallet.address)
@@ -75,7 +75,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "weth"),
 )
 async def wrap_native(input: Input, ctx: Context) -> Spend:
-    """Compares with the balance, then wishes one deposit."""
+    """Checks the balance, then returns one deposit intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     pair, balance = await side_by_side(read_pair(chain), chain.balance(sender))
     gas = _GAS_ON_ARBITRUM if chain.network.data_fee == "arbitrum" else _GAS

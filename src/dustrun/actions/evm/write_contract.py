@@ -1,14 +1,14 @@
-"""Calls a function of a contract in a transaction.
+"""Calls a contract function in a transaction.
 
-Use it for what has no action of its own. The function is a signature (`deposit(uint256 amount, address to)`) or a name
-in `abi`; the wallet's policy sees which function of which contract it is, the value that goes with it, and what
-well-known functions of tokens (transfer, approve and their like) and of Uniswap's routers move, whatever they are
-called here, also within `multicall`. `data` sends calldata as it is instead; unless it calls a well-known function of a
-token, most policies refuse what they cannot read.
+Use it for everything without an action of its own. The function is a signature (`deposit(uint256 amount, address to)`)
+or a name in `abi`. The wallet's policy judges the contract and function, the value sent, and what well-known functions
+of tokens (transfer, approve and the like) and of Uniswap's routers move, whatever they are called here, also within
+`multicall`. `data` sends raw calldata instead; unless it calls a well-known token function, most policies deny what
+they cannot decode.
 
-The call is tried first: one that would revert is refused with its reason, before anything is signed. `events` of the
-result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use the
-actions that are made for them: they check more.
+The call is simulated first: one that would revert fails with its reason, before anything is signed. `events` of the
+result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use their
+own actions: they check more.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ from dustrun.sdk.refusal import refuse
 
 
 class Input(Fields):
-    """What is called, with what."""
+    """The contract, function and arguments."""
 
     chain_id: ChainId
     contract: Party = Field(description="Address of the contract.")
     function: str | None = Field(
         None, min_length=1, max_length=2000, description="The function: a signature, or its name in `abi`."
     )
-    abi: Any = Field(None, description="The JSON ABI of the contract: a list, one entry, or a compiler's artifact.")
+    abi: Any = Field(None, description="The JSON ABI of the contract: a list, a single entry, or a compiler artifact.")
     args: list[Any] | dict[str, Any] = Field(
-        [], description="The arguments in order, or by name; numbers that are large as texts of digits."
+        [], description="The arguments in order, or by name; large numbers as strings of digits."
     )
-    data: str | None = Field(None, description="Calldata as it is, 0x-hex, instead of function and args.")
-    value: Units = Field(0, description="Native coin that goes with the call, in base units.")
+    data: str | None = Field(None, description="Raw calldata, 0x-hex, instead of function and args.")
+    value: Units = Field(0, description="Native coin to send with the call, in base units.")
     gas_limit: int | None = Field(
         None,
         ge=21_000,
         le=100_000_000,
-        description="The gas limit, with which it is tried before it is signed; estimated without it.",
+        description="The gas limit, also used for the simulation before signing; estimated by default.",
     )
     events: list[str] = Field(
         [], max_length=50, description="Events to decode: `Deposited(address indexed who, uint256 amount)`."
@@ -71,29 +71,29 @@ class Input(Fields):
     @classmethod
     def _check_data(cls, value: str | None) -> str | None:
         if value is not None and re.fullmatch(r"0x([0-9a-fA-F]{2})*", value) is None:
-            raise ValueError("must be 0x and pairs of hexadecimal digits")
+            raise ValueError("must be 0x followed by an even number of hexadecimal digits")
         return value
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         if (self.function is None) == (self.data is None):
-            raise ValueError("give function (with args) or data, and not both")
+            raise ValueError("give either function (with args) or data, not both")
         if self.data is not None and self.args:
-            raise ValueError("args go with function; data holds its arguments already")
+            raise ValueError("args require function; data includes its arguments")
         return self
 
 
 class Output(TransactionFields):
-    """What happened."""
+    """The result."""
 
     contract: str = Field(description="The contract.")
-    function: str | None = Field(description="The function that was called; null for calldata that nobody can read.")
-    events: list[EventFields] = Field(description="The events that `abi` or `events` declare.")
-    logs: list[LogFields] = Field(description="All events, as the chain has them.")
+    function: str | None = Field(description="The function that was called; null if the calldata cannot be decoded.")
+    events: list[EventFields] = Field(description="The decoded events that `abi` or `events` declare.")
+    logs: list[LogFields] = Field(description="All event logs, undecoded.")
 
 
 def _read(input: Input) -> tuple[bytes, Function | None, tuple[dict[str, Any], ...]]:
-    """Calldata, the function when it is known, and the ABI's errors."""
+    """The calldata, the function if known, and the ABI's errors."""
     try:
         errors = tuple(dict(entry) for entry in abi_signatures.entries_of(input.abi or [], "error"))
     except AbiFault as fault:
@@ -105,29 +105,29 @@ def _read(input: Input) -> tuple[bytes, Function | None, tuple[dict[str, Any], .
     if function.mutability in ("view", "pure"):
         raise refuse(f"{function.signature} changes nothing; use read-contract", "function")
     if input.value and function.mutability == "nonpayable":
-        raise refuse(f"{function.signature} takes no native coin (it is not payable)", "value")
+        raise refuse(f"{function.signature} does not accept native coin (it is not payable)", "value")
     return read_calldata(function, input.args), function, errors
 
 
 def _events(abi: Any) -> list[dict[str, Any]]:
-    """The events of a JSON ABI, which was read before."""
+    """The events of a JSON ABI that was validated before."""
     return [dict(entry) for entry in abi_signatures.entries_of(abi or [], "event")]
 
 
 def _movements(chain: Chain, input: Input, data: bytes, sender: str) -> tuple[Movement, ...]:
-    """What goes with the call, and what well-known calldata moves: of tokens, of routers, of calls within the call."""
+    """What the call moves: its value, and what well-known calldata of tokens, routers and nested calls moves."""
     network, field = chain.network, "data" if input.data is not None else "args"
     call = Call(input.chain_id, sender, input.contract, input.value, data, network.wrapped_native)
     try:
         implied = [*implied_movements(input.chain_id, input.contract, data), *router_movements(call)]
     except Unread as fault:
-        raise refuse(f"the calls within the call cannot be read: {fault}", field) from None
+        raise refuse(f"the nested calls cannot be decoded: {fault}", field) from None
     value = Movement("send", native_coin(chain).asset, input.value, input.contract)
     return (*([value] if input.value else []), *implied)
 
 
 async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Output:
-    """The receipt, with its events decoded."""
+    """Builds the output with decoded events."""
     receipt = spent.receipts[0]
     return Output(
         **transaction_facts(receipt, ctx.chain(input.chain_id).network),
@@ -177,7 +177,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     tags=("evm", "contract"),
 )
 async def write_contract(input: Input, ctx: Context) -> Spend:
-    """Encodes the call, then wishes it."""
+    """Encodes the call, then returns the intent."""
     chain, sender = ctx.chain(input.chain_id), ctx.wallet.address
     data, function, errors = _read(input)
     method = None if function is None else function.signature

@@ -1,1 +1,1 @@
-"""Actions that speak HTTP."""
+"""HTTP actions."""

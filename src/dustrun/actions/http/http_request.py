@@ -1,22 +1,22 @@
-"""Send an HTTP request and read the answer.
+"""Sends an HTTP request and reads the response.
 
 For any API without an action of its own. GET, HEAD and OPTIONS are reads: a simulation really sends them. Every other
-method is a write, which a simulation only shows; say `effect: read` when a POST only asks, as in GraphQL or JSON-RPC,
-and `effect: write` when a GET changes something.
+method is a write, which a simulation only reports; set `effect: read` for a POST that only queries, as in GraphQL or
+JSON-RPC, and `effect: write` for a GET that changes something.
 
-Give at most one of `json`, `form` and `body`. Numbers are exact both ways. Private networks are out of reach unless
+Give at most one of `json`, `form` and `body`. Numbers are exact in both directions. Private networks are blocked unless
 the server's setting `outbound_allow` lists them.
 
-What an answer comes to while `failOnStatus` is on: below 400 is a result. A read that is answered 408, 429 or 5xx may
-be tried again: at once by `retries`, later by the node's `retry`. `retries` never sends a write twice; 429 and 503 with
-`Retry-After` say that nothing was done, so the node's `retry` may send it again. Any other 4xx or 5xx is a clear answer
-and final. A write that gets no answer at all is uncertain and waits for someone to look.
+With `failOnStatus` (the default), a status below 400 is a result. A read that gets 408, 429 or 5xx may be retried:
+immediately by `retries`, later by the node's `retry`. `retries` never repeats a write; 429 and 503 with `Retry-After`
+mean that nothing was done, so the node's `retry` may repeat it. Any other 4xx or 5xx is definite and final. A write
+without a response is uncertain and waits for a person.
 
-A connector puts its credential on the request as it is sent, and only to its own hosts: the node, its results and its
-events never hold it.
+A connector adds its credential when the request is sent, and only for its own hosts: the node, its results and its
+events never contain it.
 
-Writes carry an `Idempotency-Key` that stays the same over attempts and restarts. Set `idempotent` when the receiver
-honours it: a write that a crash of this server interrupted is then sent again by itself.
+Writes carry an `Idempotency-Key` that is stable across attempts and restarts. Set `idempotent` if the receiver honours
+it: a write interrupted by a crash of this server is then repeated automatically.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ class Input(Fields):
         "GET", description="The method."
     )
     url: str = Field(description="An http or https URL.", min_length=1, max_length=8192)
-    headers: dict[str, Scalar] = Field({}, description="Headers; null leaves one out.")
+    headers: dict[str, Scalar] = Field({}, description="Headers; null omits one.")
     query: dict[str, Scalar | list[Scalar]] = Field(
-        {}, description="Query parameters, added to those of the URL; a list repeats its name, null leaves it out."
+        {}, description="Query parameters, added to those of the URL; a list repeats its name, null omits it."
     )
-    json_value: Any = Field(None, alias="json", description="A body that is sent as JSON.")
+    json_value: Any = Field(None, alias="json", description="A body sent as JSON.")
     form: dict[str, Scalar | list[Scalar]] | None = Field(
-        None, description="A body that is sent as an HTML form sends it; null leaves a field out."
+        None, description="A body sent like an HTML form; null omits a field."
     )
-    body: Any = Field(
-        None, description="A body that is sent as it is when it is text; any other value is sent as JSON."
-    )
+    body: Any = Field(None, description="A body sent unchanged if it is a string; any other value is sent as JSON.")
     effect: Literal["read", "write"] | None = Field(
-        None, description="What the request does; without it GET, HEAD and OPTIONS read and the others write."
+        None, description="What the request does; by default GET, HEAD and OPTIONS read and other methods write."
     )
     idempotent: bool = Field(False, description="Whether the receiver honours the Idempotency-Key header.")
-    timeout_ms: int = Field(30_000, ge=1, le=600_000, description="Time limit of one try, redirects included.")
+    timeout_ms: int = Field(
+        30_000, ge=1, le=600_000, description=("Timeout of one try in milliseconds, redirects included.")
+    )
     retries: int = Field(
-        0, ge=0, le=5, description="Further tries of a read that got no answer, or 429, 502, 503 or 504."
+        0, ge=0, le=5, description="Additional tries of a read without response, or with 429, 502, 503 or 504."
     )
     max_bytes: int | None = Field(
-        None, ge=1, description="Largest decoded answer in bytes; cannot exceed the setting outbound_max_bytes."
+        None, ge=1, description="Maximum decoded response size in bytes; cannot exceed the setting outbound_max_bytes."
     )
-    follow_redirects: bool = Field(True, description="Whether redirects are followed.")
-    max_redirects: int = Field(5, ge=1, le=20, description="Redirects that are followed before it fails.")
-    fail_on_status: bool = Field(True, description="Whether an answer of 400 or more fails the node.")
+    follow_redirects: bool = Field(True, description="Whether to follow redirects.")
+    max_redirects: int = Field(5, ge=1, le=20, description="Maximum number of redirects.")
+    fail_on_status: bool = Field(True, description="Whether a status of 400 or more fails the node.")
 
     @field_validator("method", mode="before")
     @classmethod
@@ -91,7 +91,7 @@ class Input(Fields):
         if len(given) > 1:
             raise ValueError(f"give only one of json, form and body; there are {' and '.join(given)}")
         if self.retries and not self.is_read:
-            raise ValueError("retries are only for reads; use the node's retry, or say effect: read")
+            raise ValueError("retries are only for reads; use the node's retry, or set effect: read")
         return self
 
     @property
@@ -101,21 +101,21 @@ class Input(Fields):
 
     @property
     def is_read(self) -> bool:
-        """Whether the request only looks."""
+        """Whether the request only reads."""
         return self.effect == "read" if self.effect else self.method in _SAFE
 
 
 class Output(Fields):
-    """The answer."""
+    """The response."""
 
     status: int = Field(description="The HTTP status.")
-    headers: dict[str, str] = Field(description="The headers, names in lower case.")
-    body: Any = Field(description="JSON as a value, text as text, anything else as base64; null without a body.")
-    url: str = Field(description="Where the answer came from, after redirects.")
+    headers: dict[str, str] = Field(description="The headers, with lower-case names.")
+    body: Any = Field(description="JSON as a value, text as a string, anything else as base64; null without a body.")
+    url: str = Field(description="The final URL, after redirects.")
 
 
 def build(input: Input, idempotency_key: str) -> HttpRequest:
-    """The request, whole."""
+    """Builds the complete request."""
     body, content_type = _body(input)
     headers = dict(outgoing.pairs(input.headers))
     if content_type is not None and not outgoing.has_header(headers, "Content-Type"):
@@ -183,14 +183,14 @@ def _preview(input: Input) -> dict[str, Any]:
     tags=("http", "rest", "api"),
 )
 async def http_request(input: Input, ctx: Context) -> Output:
-    """Sends the request, and again where that is harmless and asked for."""
+    """Sends the request; repeats reads as `retries` says."""
     request = build(input, ctx.idempotency_key)
     for tries_left in range(input.retries, -1, -1):
         answer = await _try(request, ctx)
         wait_s = _wait_s(answer, input.retries - tries_left, ctx.now_ms)
         if not tries_left or wait_s is None or wait_s > _LONGEST_WAIT_S:
             break
-        ctx.progress(f"No usable answer; the next try follows in {wait_s:g} s ({tries_left} left).")
+        ctx.progress(f"No usable response; the next try is in {wait_s:g} s ({tries_left} left).")
         await asyncio.sleep(wait_s)
     if isinstance(answer, DustrunError):
         raise answer
@@ -205,7 +205,7 @@ async def _try(request: HttpRequest, ctx: Context) -> HttpResponse | Temporary:
 
 
 def _wait_s(answer: HttpResponse | Temporary, tried: int, now_ms: int) -> float | None:
-    """How long to wait before the next try; None when the answer calls for none."""
+    """Seconds to wait before the next try; None when the response is not retryable."""
     backoff_s = _FIRST_WAIT_S * (1 << tried)
     if isinstance(answer, Temporary):
         return max(backoff_s, answer.retry_after_s or 0.0)

@@ -1,4 +1,4 @@
-"""Reads answers for the actions of this family: what a status means, and the body as a JSON value."""
+"""Interprets HTTP responses: the meaning of a status, and the body as a JSON value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.errors import DustrunError, Permanent, Temporary
 from dustrun.sdk import HttpResponse
 
 PASSING: Final = frozenset({429, 502, 503, 504})
-"""Statuses that a next try may not meet."""
+"""Temporary statuses."""
 _NOT_DONE: Final = frozenset({429, 503})
 _JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json")
 _TEXT = re.compile(r"text/.*|application/(.*\+)?(xml|javascript|yaml|x-www-form-urlencoded|graphql|x-ndjson)")
@@ -21,7 +21,7 @@ _EXCERPT_CHARS: Final = 300
 
 
 def retry_after_s(response: HttpResponse, now_ms: int) -> float | None:
-    """The wait that an answer asks for, in seconds; None when it asks for none that can be read."""
+    """The Retry-After of a response in seconds; None if absent or invalid."""
     value = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
@@ -32,11 +32,11 @@ def retry_after_s(response: HttpResponse, now_ms: int) -> float | None:
 
 
 def failure(response: HttpResponse, what: str, *, is_read: bool, now_ms: int) -> DustrunError | None:
-    """The error that a status stands for; None below 400. `what` names the request."""
+    """The error of a status; None below 400. `what` names the request."""
     status = response.status
     if status < 400:
         return None
-    message = f"{what} was answered {status}{_excerpt(response)}"
+    message = f"{what} got status {status}{_excerpt(response)}"
     asked_s = retry_after_s(response, now_ms)
     if is_read and (status in (408, 429) or status >= 500):
         return Temporary(message, retry_after_s=asked_s)
@@ -54,15 +54,16 @@ def _excerpt(response: HttpResponse) -> str:
 
 
 def read_body(response: HttpResponse) -> tuple[Any, str | None]:
-    """The body: JSON as an exact value, text as text, anything else as base64, none as null. The second is a warning
-    about JSON that could not be read, which then comes as text: the request was answered, so it must not fail."""
+    """The body: JSON as an exact value, text as a string, anything else as base64, none as null. Also returns a warning
+    if JSON cannot be parsed; the body is then text, because a response that arrived must not fail the node.
+    """
     if not response.body:
         return None, None
     if _JSON.fullmatch(_media_type(response)):
         try:
             return loads(response.body), None
         except JsonError as error:
-            return _text(response), f"The answer says that it is JSON and is not: {error}. It is given as text."
+            return _text(response), f"The response is declared as JSON but is not: {error}. It is returned as text."
     return (base64.b64encode(response.body).decode() if _is_binary(response) else _text(response)), None
 
 

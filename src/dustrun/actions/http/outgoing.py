@@ -1,4 +1,4 @@
-"""Builds requests of the actions of this family, and shows them without their secrets."""
+"""Builds HTTP requests, and displays them without secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_SECRET: Final = frozenset({"idempotency-key"})
 
 
 def text_of(value: Scalar) -> str:
-    """A single value as it stands in a header, a query or a form."""
+    """A scalar value as text for a header, query or form."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
@@ -27,7 +27,7 @@ def text_of(value: Scalar) -> str:
 
 
 def pairs(values: Mapping[str, Scalar | list[Scalar]]) -> Iterator[tuple[str, str]]:
-    """Names and texts, one pair for each item of a list; null leaves a name out."""
+    """(name, text) pairs, one per item of a list; null omits a name."""
     for name, value in values.items():
         for item in value if isinstance(value, list) else [value]:
             if item is not None:
@@ -35,7 +35,7 @@ def pairs(values: Mapping[str, Scalar | list[Scalar]]) -> Iterator[tuple[str, st
 
 
 def with_query(url: str, query: Mapping[str, Scalar | list[Scalar]]) -> str:
-    """The URL with more query parameters behind those that it has."""
+    """The URL with additional query parameters."""
     more = urlencode(list(pairs(query)), quote_via=quote)
     if not more:
         return url
@@ -56,17 +56,17 @@ def json_body(value: Any) -> bytes:
 
 
 def has_header(headers: Mapping[str, str], name: str) -> bool:
-    """Whether a header is there, in any case of letters."""
+    """Whether a header is set, ignoring case."""
     return any(given.lower() == name.lower() for given in headers)
 
 
 def is_secret(name: str) -> bool:
-    """Whether the name of a header or query parameter says that its value is secret."""
+    """Whether the name of a header or query parameter indicates a secret value."""
     return name.lower() not in _NOT_SECRET and _SECRET.search(name) is not None
 
 
 def shown(request: HttpRequest) -> dict[str, Any]:
-    """A request as a simulation shows it: all that would go out, secrets masked; JSON as JSON."""
+    """A request as a simulation reports it: complete, with secrets masked and JSON as a value."""
     what: dict[str, Any] = {
         "method": request.method,
         "url": _shown_url(request.url),

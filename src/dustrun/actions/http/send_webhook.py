@@ -1,17 +1,17 @@
-"""Send a signed webhook, as Standard Webhooks describes it.
+"""Sends a signed webhook (Standard Webhooks).
 
-Use it to tell another system that something happened, when that system checks who tells it. The body is JSON and goes
-out by POST with `webhook-id`, `webhook-timestamp` and `webhook-signature` (`v1`, HMAC-SHA256), which every library of
-https://www.standardwebhooks.com verifies. Without a receiver that checks signatures, `http-request` is enough.
+Use it to notify another system that verifies the sender. The body is JSON and is sent by POST with `webhook-id`,
+`webhook-timestamp` and `webhook-signature` (`v1`, HMAC-SHA256), which every library of https://www.standardwebhooks.com
+verifies. If the receiver does not check signatures, `http-request` is enough.
 
 The secret comes from a connector of type `webhook-secret`, or from `secret`.
 
 With `type` the body is `{"type", "timestamp", "data"}`, as the standard recommends; without it, `data` alone.
 
-The id is the same for every attempt, restart and retry of this node, and receivers drop what they have seen. So an
-attempt that got no answer is simply made again by the node's `retry`, and so is one that a crash interrupted.
-408, 429 and 5xx may be tried again; a redirect and any other 4xx are final. Redirects are never followed: the message
-is signed for one receiver.
+The id is the same for every attempt, restart and retry of this node, and receivers drop duplicates. So an attempt
+without a response is simply repeated by the node's `retry`, and so is one that a crash interrupted. 408, 429 and 5xx
+may be retried; a redirect and any other 4xx are final. Redirects are never followed: the message is signed for one
+receiver.
 """
 
 from __future__ import annotations
@@ -37,19 +37,21 @@ class Input(Fields):
     """The message."""
 
     url: str = Field(description="An http or https URL.", min_length=1, max_length=8192)
-    data: Any = Field(None, description="What happened, as JSON.")
+    data: Any = Field(None, description="The event data, as JSON.")
     type: str | None = Field(
         None,
         max_length=128,
-        description="Type of the event, like `order.paid`; with it the body is `{type, timestamp, data}`.",
+        description="Event type, like `order.paid`; with it the body is `{type, timestamp, data}`.",
     )
     secret: str | None = secret(
         None,
-        description="The signing secret that the receiver knows, `whsec_` and base64; default is that of the "
-        "connector, where it is kept sealed.",
+        description=(
+            "The signing secret shared with the receiver, `whsec_` followed by base64; default is that of the "
+            "connector, where it is stored encrypted."
+        ),
     )
-    headers: dict[str, outgoing.Scalar] = Field({}, description="Further headers; null leaves one out.")
-    timeout_ms: int = Field(15_000, ge=1, le=600_000, description="Time limit of one attempt.")
+    headers: dict[str, outgoing.Scalar] = Field({}, description="Additional headers; null omits one.")
+    timeout_ms: int = Field(15_000, ge=1, le=600_000, description="Timeout of one attempt in milliseconds.")
 
     @field_validator("secret")
     @classmethod
@@ -63,17 +65,19 @@ class Input(Fields):
     def _check_headers(cls, value: dict[str, outgoing.Scalar]) -> dict[str, outgoing.Scalar]:
         taken = sorted(name for name in value if name.lower() in _OURS)
         if taken:
-            raise ValueError(f'"{taken[0]}" is set by this action; leave it out')
+            raise ValueError(f'"{taken[0]}" is set by this action; remove it')
         return value
 
 
 class Output(Fields):
-    """What the receiver answered."""
+    """The receiver's response."""
 
     id: str = Field(description="The message's id, `webhook-id`.")
-    timestamp: str = Field(description="When it was signed.")
+    timestamp: str = Field(description="Signing time.")
     status: int = Field(description="The HTTP status.")
-    body: Any = Field(description="The answer: JSON as a value, text as text, else base64; null without a body.")
+    body: Any = Field(
+        description=("The response body: JSON as a value, text as a string, else base64; null without a body.")
+    )
 
 
 def _body(input: Input, now_ms: int) -> bytes:
@@ -131,7 +135,7 @@ def _host_of(input: Input) -> str | None:
     tags=("http", "webhook", "signature"),
 )
 async def send_webhook(input: Input, ctx: Context) -> Output:
-    """Signs the message and sends it, once."""
+    """Signs the message and sends it once."""
     now_ms = ctx.now_ms
     body = _body(input, now_ms)
     key = _key_of(input, ctx)
@@ -151,10 +155,10 @@ def _key_of(input: Input, ctx: Context) -> bytes:
 
 
 def _refuse(response: HttpResponse, now_ms: int) -> None:
-    """Raises for every answer that does not take the message. To send it again does no harm, as with a read."""
+    """Raises unless the message was accepted. Repeating it is safe, as for a read."""
     what = f"The webhook to {response.url.partition('?')[0]}"
     error = incoming.failure(response, what, is_read=True, now_ms=now_ms)
     if error is not None:
         raise error
     if response.status >= 300:
-        raise Permanent(f"{what} was answered {response.status}: redirects are not followed; give the final URL.")
+        raise Permanent(f"{what} got status {response.status}: redirects are not followed; use the final URL.")

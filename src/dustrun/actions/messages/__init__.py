@@ -1,1 +1,1 @@
-"""Actions that speak to people."""
+"""Messaging actions."""

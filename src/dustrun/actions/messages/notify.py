@@ -1,11 +1,11 @@
-"""Send a message to people: Slack, Discord, Telegram, e-mail and a hundred other services.
+"""Sends a message to people: Slack, Discord, Telegram, e-mail and about a hundred other services.
 
-Which service and with which credentials says the node's connector of type `apprise`: one URL, kept secret, as listed at
-https://github.com/caronc/apprise/wiki. Services that speak HTTP or SMTP can be used; desktops, system logs and programs
-of the server's machine cannot, and the server's guard of private networks applies.
+The node's connector of type `apprise` selects the service and its credentials: one URL, stored encrypted, as listed at
+https://github.com/caronc/apprise/wiki. Only services over HTTP or SMTP are supported; desktop notifications, system
+logs and local programs are not. The block on private networks applies.
 
-A service has no way to recognise a message that comes twice. So a message that got no clear answer is uncertain, and
-someone looks before it is sent again. For an event that another program is to act on, `send-webhook` is better.
+Services do not detect duplicates. So a message without a definite response is uncertain, and a person decides before it
+is sent again. To notify another program, `send-webhook` is better.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dustrun.sdk import Context, Effect, Fields, Notice, NoticeFormat, NoticeKin
 class Input(Fields):
     """The message."""
 
-    body: str = Field(description="What to say.", min_length=1, max_length=32_768)
-    title: str = Field("", description="A title; services without titles put it before the body.", max_length=500)
-    format: NoticeFormat = Field("text", description="How the body is written; services convert what they cannot show.")
-    kind: NoticeKind = Field("info", description="What sort of message it is; some services show it by a colour.")
-    timeout_ms: int = Field(30_000, ge=1000, le=300_000, description="Time limit of the delivery.")
+    body: str = Field(description="The message text.", min_length=1, max_length=32_768)
+    title: str = Field("", description="A title; services without titles prepend it to the body.", max_length=500)
+    format: NoticeFormat = Field("text", description="Format of the body; services convert what they cannot display.")
+    kind: NoticeKind = Field("info", description="Kind of message; some services show it as a colour.")
+    timeout_ms: int = Field(30_000, ge=1000, le=300_000, description="Timeout of the delivery in milliseconds.")
 
 
 class Output(Fields):
-    """Who took it."""
+    """The service that accepted it."""
 
     service: str = Field(description="Name of the service.")
 
@@ -48,6 +48,6 @@ def _preview(input: Input) -> dict[str, Any]:
     tags=("messages", "slack", "discord", "telegram", "email"),
 )
 async def notify(input: Input, ctx: Context) -> Output:
-    """Hands the message to the service."""
+    """Delivers the message."""
     notice = Notice(input.body, input.title, input.format, input.kind, input.timeout_ms / 1000)
     return Output(service=await ctx.notify.send(ctx.connection.data.url, notice))

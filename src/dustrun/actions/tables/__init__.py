@@ -1,1 +1,1 @@
-"""Managed tables: reading and changing their rows."""
+"""Managed tables: reads and changes their rows."""

@@ -1,12 +1,11 @@
-"""Read rows of a managed table.
+"""Reads rows of a managed table.
 
-Use it to look up what earlier runs or people have stored: a customer by id, the open orders over an amount. `where`
-gives columns and what they must be: `{"status": "open", "amount": {"$gte": "10.5"}}`; all of it must hold. Operators
-are `$eq`, `$ne`, `$gt`, `$gte`, `$lt`, `$lte` and `$in`. Integers and decimals compare exactly, text by its bytes, null
-sorts first. For one value that a workflow keeps between its runs, variables are simpler.
+Use it to look up what earlier runs or people have stored: a customer by id, the open orders above an amount. `where`
+maps columns to conditions: `{"status": "open", "amount": {"$gte": "10.5"}}`; all must hold. Operators are `$eq`, `$ne`,
+`$gt`, `$gte`, `$lt`, `$lte` and `$in`. Integers and decimals compare exactly, text by its bytes, null sorts first. For
+one value that a workflow keeps between its runs, variables are simpler.
 
-A run sees the rows as they are when the node runs. A simulation also sees what it has written itself, and nobody else
-does.
+A run sees the rows as they are when the node runs. A simulation also sees its own writes, which nobody else does.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from dustrun.sdk import Context, Effect, Fields, TableQuery, action
 
 
 class Input(Fields):
-    """Which rows."""
+    """The rows to read."""
 
     table: str = Field(description="Name or id of the table.", min_length=1, max_length=128)
-    where: dict[str, Any] = Field({}, description="Columns and what they must be; without it every row is meant.")
+    where: dict[str, Any] = Field({}, description="Conditions by column; default is every row.")
     sort: str | None = Field(
         None,
         max_length=64,
-        description="Column to sort by, `-` before it from the largest; default is the primary key.",
+        description="Column to sort by, with `-` in front for descending order; default is the primary key.",
     )
-    limit: int = Field(100, ge=1, le=1000, description="Rows to read at most.")
-    offset: int = Field(0, ge=0, le=10_000_000, description="Rows to skip.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of rows.")
+    offset: int = Field(0, ge=0, le=10_000_000, description="Number of rows to skip.")
 
 
 class Output(Fields):
     """The rows."""
 
     rows: list[dict[str, Any]] = Field(description="The rows found.")
-    first: dict[str, Any] | None = Field(description="The first of them; null when there is none.")
-    count: int = Field(description="How many were read.")
-    has_more: bool = Field(description="Whether there are more behind them.")
+    first: dict[str, Any] | None = Field(description="The first row; null if there is none.")
+    count: int = Field(description="Number of rows read.")
+    has_more: bool = Field(description="Whether there are more rows.")
 
 
 @action(

@@ -1,11 +1,11 @@
-"""Insert, change or delete rows of a managed table.
+"""Inserts, updates or deletes rows of a managed table.
 
-`insert` adds rows and fails when a primary key or a unique value is taken; `upsert` changes the row that is there and
-adds it when there is none; `update` gives `values` to the rows that `where` finds; `delete` removes them. One call
-changes at most 1000 rows, all of them or none. For one value that a workflow keeps, `set-variable` is simpler.
+`insert` adds rows and fails if a primary key or a unique value is taken; `upsert` updates an existing row or adds it;
+`update` sets `values` in the rows that match `where`; `delete` removes them. One call changes at most 1000 rows,
+atomically. For one value that a workflow keeps, `set-variable` is simpler.
 
-A node writes once, whatever crashes and however often it is retried. In a simulation the rows go to an overlay that
-only this run and the runs it calls can read; the effects report lists them.
+A node writes exactly once, whatever crashes and however often it is retried. In a simulation the rows go to an overlay
+that only this run and the runs it calls can read; the effects report lists them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _WANTED = {
 
 
 class Input(Fields):
-    """What to change."""
+    """The change to make."""
 
     table: str = Field(description="Name or id of the table.", min_length=1, max_length=128)
-    mode: Literal["insert", "upsert", "update", "delete"] = Field("insert", description="What to do.")
+    mode: Literal["insert", "upsert", "update", "delete"] = Field("insert", description="The kind of change.")
     rows: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="For `insert` and `upsert`: a row, or a list of rows, as columns and values."
     )
     where: dict[str, Any] | None = Field(
-        None, description="For `update` and `delete`: columns and what they must be, as in `read-table`."
+        None, description="For `update` and `delete`: conditions by column, as in `read-table`."
     )
     values: dict[str, Any] | None = Field(None, description="For `update`: columns and their new values.")
 
@@ -42,17 +42,17 @@ class Input(Fields):
         wanted = _WANTED[self.mode]
         given = {name for name in ("rows", "where", "values") if getattr(self, name) is not None}
         if given != wanted:
-            raise ValueError(f"the mode {self.mode} needs {' and '.join(sorted(wanted))}, and nothing else")
+            raise ValueError(f"the mode {self.mode} requires {' and '.join(sorted(wanted))}, and nothing else")
         return self
 
 
 class Output(Fields):
-    """What was changed."""
+    """The changes made."""
 
-    keys: list[Any] = Field(description="The primary keys of the rows, in their order.")
-    inserted: int = Field(description="Rows that are new.")
-    updated: int = Field(description="Rows that were changed.")
-    deleted: int = Field(description="Rows that are gone.")
+    keys: list[Any] = Field(description="The primary keys of the rows, in order.")
+    inserted: int = Field(description="Number of rows added.")
+    updated: int = Field(description="Number of rows updated.")
+    deleted: int = Field(description="Number of rows deleted.")
 
 
 @action(

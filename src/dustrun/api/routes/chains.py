@@ -28,7 +28,7 @@ class ChainAnswer(Fields):
     chain_id: int
     name: str
     short_name: str
-    is_testnet: bool = Field(description="Whether its coins are worth nothing.")
+    is_testnet: bool = Field(description="Whether its coins are worthless.")
     is_local: bool = Field(description="A development chain on the server's machine.")
     is_served: bool = Field(description="Whether the operator has named an endpoint of it.")
     native: NativeAsset
@@ -36,7 +36,7 @@ class ChainAnswer(Fields):
     fee_model: str = Field(description="`eip1559` or `legacy`.")
     data_fee: str | None = Field(description="How an L2 charges for data on its L1: `op-stack` or `arbitrum`.")
     block_time_ms: int = Field(description="Usual time between two blocks.")
-    confirmations: int = Field(description="Blocks, the first included, after which a receipt is final.")
+    confirmations: int = Field(description="Confirmations after which a receipt is final, counting its own block.")
     wrapped_native: str | None
     multicall3: str | None
     tokens: list[Token]

@@ -21,7 +21,7 @@ MAX_OFFSET = 10_000_000
 def _without_nul(text: str) -> str:
     """PostgreSQL cannot store NUL in text, and nobody means it."""
     if "\x00" in text:
-        raise ValueError("must not hold a NUL character")
+        raise ValueError("must not contain a NUL character")
     return text
 
 

@@ -1,7 +1,7 @@
-"""Managed tables: their columns, what a row must be, and how values sort. Pure.
+"""Managed tables: columns, validation of rows, and sort order. Pure.
 
-A value is stored as exact JSON, and beside it as bytes that sort as the values do, so that a store compares and sorts
-integers and decimals of any size exactly, on whatever database, without ever putting a name of a user into SQL.
+A value is stored as exact JSON, and as bytes that sort like the value, so that any database compares and sorts integers
+and decimals of any size exactly, and user-supplied names never get into SQL.
 """
 
 from __future__ import annotations
@@ -33,36 +33,38 @@ _MAX_SORTED_BYTES: Final = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"-?[0-9]{1,100}", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-"""Python reads more: blanks around, and `1_5` as 15."""
+"""Python accepts more: surrounding white space, and `1_5` as 15."""
 
 
 class Column(Fields):
     """One column."""
 
     name: ColumnName = Field(description="A letter or _, then letters, digits or _.", examples=["amount"])
-    type: Kind = Field(description="What its values are; integers and decimals are exact.", examples=["decimal"])
+    type: Kind = Field(description="The type of its values; integers and decimals are exact.", examples=["decimal"])
     required: bool = Field(False, description="Whether every row must have a value.")
-    unique: bool = Field(False, description="Whether no two rows may have the same value; null is no value.")
-    default: Any = Field(None, description="The value of an inserted row that gives none.")
+    unique: bool = Field(False, description="Whether values must be unique; nulls may repeat.")
+    default: Any = Field(None, description="The value of an inserted row that has none.")
     description: str | None = Field(None, max_length=500, description="Free text.")
 
 
 class Schema(Fields):
-    """What the rows of a table are."""
+    """The schema of a table's rows."""
 
     primary_key: ColumnName = Field(
         "id",
-        description="The column that tells rows apart: text, integer or timestamp. When `columns` has none of this "
-        "name, a text column is added whose values are made by the server.",
+        description=(
+            "The column that identifies rows: text, integer or timestamp. If `columns` does not define it, a text "
+            "column is added whose values the server generates."
+        ),
     )
-    columns: list[Column] = Field(min_length=1, max_length=MAX_COLUMNS, description="The columns, in their order.")
+    columns: list[Column] = Field(min_length=1, max_length=MAX_COLUMNS, description="The columns, in order.")
 
     @model_validator(mode="after")
     def _check(self) -> Schema:
         names = [column.name for column in self.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f'the column "{twice[0]}" is there twice')
+            raise ValueError(f'the column "{twice[0]}" is defined twice')
         for column in self.columns:
             if column.name == self.primary_key and column.type not in _KEY_KINDS:
                 raise ValueError(f'the primary key "{column.name}" must be text, integer or timestamp')
@@ -73,7 +75,7 @@ class Schema(Fields):
         return self
 
     def by_name(self) -> dict[str, Column]:
-        """The columns, the primary key among them."""
+        """The columns by name, including the primary key."""
         found = {column.name: column for column in self.columns}
         if self.primary_key not in found:
             found = {self.primary_key: Column(name=self.primary_key, type="text"), **found}
@@ -81,7 +83,7 @@ class Schema(Fields):
 
     @property
     def makes_keys(self) -> bool:
-        """Whether the server makes the keys of rows that come without one."""
+        """Whether the server generates missing primary keys."""
         return all(column.name != self.primary_key for column in self.columns)
 
 
@@ -96,7 +98,7 @@ def _check_default(column: Column) -> None:
 
 
 def read(kind: str, value: Any) -> Any:
-    """A value as it is stored; raises `ValueError` that says what was expected. Null fits every kind."""
+    """A value in stored form; raises `ValueError` with what was expected. Null is valid for every type."""
     return None if value is None else _READERS[kind](value)
 
 
@@ -104,7 +106,7 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")
     if "\x00" in value:
-        raise ValueError("must not hold a NUL character")
+        raise ValueError("must not contain a NUL character")
     if len(value) > MAX_TEXT:
         raise ValueError(f"must have at most {MAX_TEXT} characters")
     return value
@@ -117,11 +119,11 @@ def _integer(value: Any) -> int:
         return value
     if isinstance(value, Decimal) and value.is_finite() and abs(value) < 10**MAX_DIGITS and value == int(value):
         return int(value)
-    raise ValueError(f"must be an integer of at most {MAX_DIGITS} digits, or the same as text")
+    raise ValueError(f"must be an integer of at most {MAX_DIGITS} digits, or a string of one")
 
 
 def _decimal(value: Any) -> int | Decimal:
-    wrong = f"must be an exact number of at most {MAX_DIGITS} digits, or the same as text"
+    wrong = f"must be an exact number of at most {MAX_DIGITS} digits, or a string of one"
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise ValueError(wrong)
     if isinstance(value, str) and (len(value) > 2 * MAX_DIGITS or not _DECIMAL.fullmatch(value)):
@@ -142,13 +144,13 @@ def _boolean(value: Any) -> bool:
 
 
 def _timestamp(value: Any) -> str:
-    """The same moment in UTC with milliseconds, so that equal moments are equal texts."""
+    """The same instant in UTC with milliseconds, so that equal instants are equal strings."""
     try:
         nanos = read_moment(value).nanos if isinstance(value, str) else None
     except Fault:
         nanos = None
     if nanos is None:
-        raise ValueError("must be a moment like 2026-05-01T12:00:00Z")
+        raise ValueError("must be a timestamp like 2026-05-01T12:00:00Z")
     moment = _EPOCH + timedelta(microseconds=nanos // 1000)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
@@ -168,16 +170,17 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """What is wrong with one column of a row."""
+    """The problem of one column of a row."""
 
     column: str
     message: str
 
 
 def read_row(schema: Schema, values: Mapping[str, Any], *, is_whole: bool) -> tuple[dict[str, Any], list[Misfit]]:
-    """The row as it is stored, and what is wrong. `is_whole`: what is left out has its default; else it is a change.
+    """The row in stored form, and its problems. `is_whole`: missing columns get their defaults; otherwise it is a
+    partial update.
 
-    The primary key may be missing of a whole row where the server makes it.
+    A whole row may lack the primary key where the server generates it.
     """
     columns = schema.by_name()
     wrong = [Misfit(name, _unknown(name, columns)) for name in values if name not in columns]
@@ -199,11 +202,11 @@ def read_row(schema: Schema, values: Mapping[str, Any], *, is_whole: bool) -> tu
 
 
 def _unknown(name: str, columns: Iterable[str]) -> str:
-    return f"is no column of the table; there are {', '.join(columns)}"
+    return f"is not a column of the table; the columns are {', '.join(columns)}"
 
 
 def sortable(kind: str, value: Any) -> bytes:
-    """Bytes that sort as the values of a kind do; null sorts first. A long text sorts by its beginning."""
+    """Bytes that sort like the values of a type; null sorts first. Of a long text only the beginning is compared."""
     if value is None:
         return b""
     if kind in ("integer", "decimal"):
@@ -217,7 +220,7 @@ def sortable(kind: str, value: Any) -> bytes:
 
 
 def _sortable_number(number: Decimal) -> bytes:
-    """Sign, exponent of the first digit, digits without zeros at the end; all turned round below zero."""
+    """Sign, exponent of the first digit, digits without trailing zeros; inverted for negative numbers."""
     if number == 0:
         return b"\x02"
     digits = "".join(map(str, number.as_tuple().digits)).lstrip("0").rstrip("0")
@@ -233,7 +236,7 @@ def is_compared(column: Column) -> bool:
 
 
 def cells(schema: Schema, row: Mapping[str, Any]) -> dict[str, bytes]:
-    """What of a row is compared: column → sortable bytes."""
+    """The sort keys of a row: column → bytes."""
     return {
         name: sortable(column.type, row.get(name)) for name, column in schema.by_name().items() if is_compared(column)
     }
@@ -248,7 +251,7 @@ MAX_IN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One condition on one column; `values` are sortable bytes, one but for `$in`."""
+    """One condition on one column; `values` are sort keys, exactly one except for `$in`."""
 
     column: str
     operator: str
@@ -256,7 +259,7 @@ class Test:
 
 
 def read_filter(schema: Schema, where: Mapping[str, Any]) -> tuple[list[Test], list[Misfit]]:
-    """The conditions of `{"status": "open", "amount": {"$gte": "10.5"}}`, all of which must hold, and what is wrong."""
+    """Parses `{"status": "open", "amount": {"$gte": "10.5"}}` into conditions that must all hold, and problems."""
     columns, tests, wrong = schema.by_name(), [], []
     for name, wanted in where.items():
         column = columns.get(name)
@@ -278,10 +281,10 @@ def read_filter(schema: Schema, where: Mapping[str, Any]) -> tuple[list[Test], l
 
 def _operands(column: Column, operator: str, value: Any) -> tuple[bytes, ...]:
     if operator not in OPERATORS:
-        raise ValueError(f'has no operator "{operator[:40]}"; there are {", ".join(OPERATORS)}')
+        raise ValueError(f'has no operator "{operator[:40]}"; the operators are {", ".join(OPERATORS)}')
     if operator != "$in":
         if value is None and operator not in ("$eq", "$ne"):
-            raise ValueError(f"{operator} needs a value that is not null")
+            raise ValueError(f"{operator} needs a non-null value")
         return (sortable(column.type, read(column.type, value)),)
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_IN:
         raise ValueError(f"$in needs a list of 1 to {MAX_IN} values")

@@ -1,8 +1,8 @@
-"""The ABI of contracts for people: functions and events by signature or JSON, values by name, faults by field.
+"""Contract ABIs as users write them: functions and events from a signature or JSON, values by name, errors by field.
 
-The bytes are the business of `expression/functions/abi.py`; here JSON becomes what it encodes, and what it decodes
-becomes JSON. Integers of at most 48 bits are numbers, larger ones texts of digits, by type and not by value, so that
-what reads a result need not expect both.
+The byte codec is `expression/functions/abi.py`; this module converts between JSON values and what that codec takes and
+returns. Integer types of at most 48 bits become JSON numbers, wider ones decimal strings: the type decides, not the
+value, so a consumer never has to handle both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 class AbiFault(ValueError):
-    """A value, type or signature that does not fit; `field` is where, like `args[0].amount`."""
+    """An invalid value, type or signature; `field` is its path, like `args[0].amount`."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -37,8 +37,9 @@ class AbiFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One argument, result or field: `type` in canonical form; `parts` are the fields of the tuple that it is, or is
-    an array of."""
+    """One argument, return value or struct field: `type` is canonical; `parts` are the members of a tuple or tuple
+    array.
+    """
 
     name: str
     kind: AbiType
@@ -47,11 +48,11 @@ class Param:
 
     @property
     def type(self) -> str:
-        """Its type as signatures are hashed."""
+        """The canonical type, as hashed in signatures."""
         return codec.canonical(self.kind)
 
     def public(self) -> dict[str, Any]:
-        """As a JSON ABI has it."""
+        """The JSON ABI entry."""
         if not self.parts:
             return {"name": self.name, "type": self.type}
         array = self.type.rpartition(")")[2]
@@ -60,7 +61,7 @@ class Param:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of a contract; `outputs` None when its signature does not say."""
+    """A contract function; `outputs` is None when the signature declares no return values."""
 
     name: str
     inputs: tuple[Param, ...]
@@ -69,44 +70,47 @@ class Function:
 
     @cached_property
     def signature(self) -> str:
-        """Like `transfer(address,uint256)`."""
+        """The canonical signature, like `transfer(address,uint256)`."""
         return f"{self.name}({','.join(param.type for param in self.inputs)})"
 
     @cached_property
     def selector(self) -> bytes:
-        """The first four bytes of its calldata."""
+        """The 4-byte selector."""
         return keccak256(self.signature.encode())[:4]
 
     def encode(self, *args: Any) -> bytes:
-        """Calldata for arguments that fit already: integers, texts, lists. For those of people see `read_args`."""
+        """Calldata for values that are already in codec form (integers, strings, lists). `read_args` converts user
+        input.
+        """
         return self.selector + encode(self.inputs, args)
 
     def decode_args(self, data: bytes) -> list[Any]:
-        """The arguments in its calldata; raises `AbiFault` when it is not calldata of this function."""
+        """Decodes the arguments of calldata; raises `AbiFault` when the data is not a call of this function."""
         if data[:4] != self.selector:
             raise AbiFault(f"the calldata does not call {self.signature}")
         return decode(self.inputs, data[4:])
 
     def decode_result(self, data: bytes) -> list[Any]:
-        """What it returned; raises `AbiFault` when the bytes are not its declared results."""
+        """Decodes return data; raises `AbiFault` when it does not match the declared outputs."""
         return decode(self.outputs or (), data)
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a contract."""
+    """A contract event."""
 
     name: str
     inputs: tuple[Param, ...]
 
     @cached_property
     def topic(self) -> bytes:
-        """The first topic of its logs."""
+        """topic0: the hash of the signature."""
         return keccak256(f"{self.name}({','.join(param.type for param in self.inputs)})".encode())
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> list[Any] | None:
-        """Its values in order, None for a log of another event (ERC-20's and ERC-721's Transfer share a topic). Of
-        indexed texts and lists the chain keeps the hash only."""
+        """The log's values in declaration order; None when the log is of another event (ERC-20 and ERC-721 `Transfer`
+        share topic0). Of indexed dynamic values the log holds only the hash.
+        """
         indexed = [param for param in self.inputs if param.indexed]
         if len(topics) != len(indexed) + 1 or topics[0] != self.topic:
             return None
@@ -118,12 +122,12 @@ class Event:
         return [next(words if param.indexed else plain) for param in self.inputs]
 
     def find(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any] | None:
-        """Its values by name, None for a log of another event."""
+        """The log's values by name; None when the log is of another event."""
         values = self.decode(topics, data)
         return None if values is None else {p.name: value for p, value in zip(self.inputs, values, strict=True)}
 
     def show(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any] | None:
-        """Its values as JSON by name, None for a log of another event."""
+        """The log's values by name, as JSON; None when the log is of another event."""
         values = self.decode(topics, data)
         return None if values is None else show_all(self.inputs, values)
 
@@ -137,7 +141,7 @@ def _topic_value(param: Param, word: bytes) -> Any:
 
 
 def encode(params: Sequence[Param], values: Sequence[Any]) -> bytes:
-    """Values that fit already as ABI bytes."""
+    """ABI-encodes values that are already in codec form."""
     try:
         return codec.encode(Meter(_LIMITS), tuple(param.kind for param in params), list(values))
     except Fault as fault:
@@ -145,7 +149,7 @@ def encode(params: Sequence[Param], values: Sequence[Any]) -> bytes:
 
 
 def decode(params: Sequence[Param], data: bytes) -> list[Any]:
-    """ABI bytes as integers, texts (addresses in capitals of EIP-55, bytes after 0x), lists."""
+    """Decodes ABI bytes to integers, strings (EIP-55 addresses, 0x-prefixed bytes) and lists."""
     try:
         found = codec.Reader(Meter(_LIMITS), data).sequence(tuple(param.kind for param in params), 0)
     except Fault as fault:
@@ -166,16 +170,16 @@ def _checksummed(kind: AbiType, value: Any) -> Any:
 
 
 def read_args(params: Sequence[Param], values: Any, field: str = "args") -> list[Any]:
-    """Arguments as people write them (a list, or an object by name) as the codec takes them."""
+    """Converts user-supplied arguments (a list, or an object by name) to codec form."""
     places = [f"{field}[{place}]" for place in range(len(params))]
     if isinstance(values, Mapping):
         places = [f"{field}.{param.name}" for param in params]
         values = _by_name(params, values, field)
     if not isinstance(values, list | tuple):
-        raise AbiFault("must be a list, or an object by the names of the arguments", field)
+        raise AbiFault("must be a list, or an object keyed by argument name", field)
     if len(values) != len(params):
         wanted = ", ".join(f"{param.type} {param.name}".strip() for param in params) or "none"
-        raise AbiFault(f"has {len(values)} values, {len(params)} are expected: {wanted}", field)
+        raise AbiFault(f"has {len(values)} values, expected {len(params)}: {wanted}", field)
     return [
         read_value(param.kind, param.parts, value, place)
         for param, value, place in zip(params, values, places, strict=True)
@@ -185,7 +189,7 @@ def read_args(params: Sequence[Param], values: Any, field: str = "args") -> list
 def _by_name(params: Sequence[Param], values: Mapping[str, Any], field: str) -> list[Any]:
     names = [param.name for param in params]
     if "" in names or len({*names}) != len(names):
-        raise AbiFault("must be a list, because the ABI does not name each of them", field)
+        raise AbiFault("must be a list, because the ABI leaves some arguments unnamed", field)
     if unknown := [name for name in values if name not in names]:
         raise AbiFault(f'has no "{unknown[0]}"; the names are {", ".join(names)}', f"{field}.{unknown[0]}")
     if missing := [name for name in names if name not in values]:
@@ -194,7 +198,7 @@ def _by_name(params: Sequence[Param], values: Mapping[str, Any], field: str) -> 
 
 
 def read_value(kind: AbiType, parts: tuple[Param, ...], value: Any, field: str) -> Any:
-    """One value as people write it as the codec takes it; raises `AbiFault` with its field."""
+    """Converts one user-supplied value to codec form; raises `AbiFault` with its field."""
     if kind.name == "tuple":
         fields = parts or tuple(Param("", part) for part in kind.parts)
         return read_args(fields, value, field)
@@ -202,7 +206,7 @@ def read_value(kind: AbiType, parts: tuple[Param, ...], value: Any, field: str) 
         if not isinstance(value, list | tuple):
             raise AbiFault(f"must be a list, for {codec.canonical(kind)}", field)
         if kind.length not in (None, len(value)):
-            raise AbiFault(f"has {len(value)} items, {kind.length} are expected", field)
+            raise AbiFault(f"has {len(value)} items, expected {kind.length}", field)
         return [read_value(kind.parts[0], parts, item, f"{field}[{place}]") for place, item in enumerate(value)]
     try:
         return _read_word(kind, value)
@@ -219,14 +223,14 @@ def _read_word(kind: AbiType, value: Any) -> Any:
         return value
     if kind.name == "string":
         if not isinstance(value, str):
-            raise ValueError("must be a text")
+            raise ValueError("must be a string")
         return value
     return _read_bytes(kind, value) if kind.name.startswith("bytes") else _read_integer(kind, value)
 
 
 def _read_bytes(kind: AbiType, value: Any) -> str:
     if not isinstance(value, str) or _HEX.fullmatch(value) is None:
-        raise ValueError(f"must be 0x and pairs of hexadecimal digits, for {kind.name}")
+        raise ValueError(f"must be 0x followed by an even number of hexadecimal digits, for {kind.name}")
     size = kind.name[5:]
     if size and len(value) != 2 + 2 * int(size):
         raise ValueError(f"has {len(value) // 2 - 1} bytes, {kind.name} takes {size}")
@@ -241,16 +245,16 @@ def _read_integer(kind: AbiType, value: Any) -> int:
     elif isinstance(value, Decimal) and value == value.to_integral_value():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number or a text of digits, for {kind.name}")
+        raise ValueError(f"must be an integer or a string of digits, for {kind.name}")
     bits, is_signed = int(kind.name.removeprefix("u")[3:]), kind.name.startswith("i")
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
     if not low <= value <= high:
-        raise ValueError(f"does not fit {kind.name}: it goes from {low} to {high}")
+        raise ValueError(f"is out of range for {kind.name}: {low} to {high}")
     return value
 
 
 def show(param: Param, value: Any) -> Any:
-    """A decoded value as JSON: large integers as texts of digits, tuples with names as objects."""
+    """A decoded value as JSON: wide integers as decimal strings, named tuples as objects."""
     return _show(param.kind, param.parts, value)
 
 
@@ -267,7 +271,7 @@ def _show(kind: AbiType, parts: tuple[Param, ...], value: Any) -> Any:
 
 
 def show_all(params: Sequence[Param], values: Sequence[Any]) -> dict[str, Any]:
-    """Decoded values by name; those without a name by their place, as `0`, `1`."""
+    """Decoded values by name; unnamed ones by index, as `0`, `1`."""
     return {
         param.name or str(place): value if param.indexed and _is_hashed(param) else show(param, value)
         for place, (param, value) in enumerate(zip(params, values, strict=True))

@@ -1,4 +1,4 @@
-"""Functions and events as people declare them: by a signature, or by a compiler's JSON ABI."""
+"""Parses functions and events from human-readable signatures and from a compiler's JSON ABI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 @lru_cache(maxsize=1000)
 def parse_function(text: str) -> Function:
-    """A function by its signature: `transfer(address to, uint256 amount) returns (bool)`; raises `AbiFault`."""
+    """Parses `transfer(address to, uint256 amount) returns (bool)`; raises `AbiFault`."""
     name, rest = _head(text, "function")
     inputs, rest = _list_in_front(rest)
     before, marker, behind = rest.partition("returns")
@@ -29,7 +29,7 @@ def parse_function(text: str) -> Function:
 
 @lru_cache(maxsize=1000)
 def parse_event(text: str) -> Event:
-    """An event by its signature: `Transfer(address indexed from, address indexed to, uint256 value)`."""
+    """Parses `Transfer(address indexed from, address indexed to, uint256 value)`; raises `AbiFault`."""
     name, rest = _head(text, "event")
     return Event(name, parse_params(_list_in_front(rest)[0]))
 
@@ -38,12 +38,14 @@ def _head(text: str, keyword: str) -> tuple[str, str]:
     text = re.sub(rf"^\s*{keyword}\s+", "", text).strip()
     found = _NAME.match(text)
     if found is None or not text[found.end() :].lstrip().startswith("("):
-        raise AbiFault(f'"{text[:60]}" is no signature; it looks like transfer(address to, uint256 amount)')
+        raise AbiFault(
+            f'"{text[:60]}" is not a signature; expected something like transfer(address to, uint256 amount)'
+        )
     return found[0], text[found.end() :].lstrip()
 
 
 def _list_in_front(text: str) -> tuple[str, str]:
-    """What is between the brackets that the text begins with, and what follows them."""
+    """Splits a text that starts with `(` into the content of that parenthesis and the rest."""
     level = 0
     text = text.strip()
     for place, character in enumerate(text):
@@ -52,11 +54,11 @@ def _list_in_front(text: str) -> tuple[str, str]:
             if character != ")":
                 break
             return text[1:place], text[place + 1 :].strip()
-    raise AbiFault(f'the brackets in "{text[:60]}" do not fit')
+    raise AbiFault(f'the parentheses in "{text[:60]}" are not balanced')
 
 
 def parse_params(text: str) -> tuple[Param, ...]:
-    """`address to, (uint256 id, bytes32 key)[] items` as parameters."""
+    """Parses `address to, (uint256 id, bytes32 key)[] items`."""
     return tuple(_parse_param(part.strip()) for part in codec.split_types(text))
 
 
@@ -78,7 +80,7 @@ def _parse_param(text: str) -> Param:
 def _name_of(words: list[str], text: str) -> str:
     names = [word for word in words if word not in ("indexed", "memory", "calldata", "storage", "payable")]
     if len(names) > 1 or not all(_NAME.fullmatch(name) for name in names):
-        raise AbiFault(f'"{text[:60]}" is no parameter; it looks like uint256 amount')
+        raise AbiFault(f'"{text[:60]}" is not a parameter; expected something like uint256 amount')
     return names[0] if names else ""
 
 
@@ -90,16 +92,16 @@ def _type(text: str) -> AbiType:
 
 
 def read_json_params(entries: Any) -> tuple[Param, ...]:
-    """The `inputs`, `outputs` or `components` of a JSON ABI."""
+    """Parses the `inputs`, `outputs` or `components` of a JSON ABI."""
     if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise AbiFault("the parameters of a JSON ABI are a list of objects with a type")
+        raise AbiFault("the parameters of a JSON ABI must be a list of objects with a type")
     return tuple(_read_json_param(entry) for entry in entries)
 
 
 def _read_json_param(entry: Mapping[str, Any]) -> Param:
     kind = entry.get("type")
     if not isinstance(kind, str):
-        raise AbiFault("a parameter of a JSON ABI has a type")
+        raise AbiFault("each parameter of a JSON ABI must have a type")
     parts: tuple[Param, ...] = ()
     if kind.startswith("tuple"):
         parts = read_json_params(entry.get("components"))
@@ -108,32 +110,32 @@ def _read_json_param(entry: Mapping[str, Any]) -> Param:
 
 
 def read_json_function(entry: Mapping[str, Any]) -> Function:
-    """A function, or the constructor, of a JSON ABI."""
+    """Parses a JSON ABI entry of a function or the constructor."""
     name = entry.get("name", "") if entry.get("type", "function") != "constructor" else "constructor"
     outputs = read_json_params(entry["outputs"]) if "outputs" in entry else None
     return Function(str(name), read_json_params(entry.get("inputs", [])), outputs, entry.get("stateMutability"))
 
 
 def read_json_event(entry: Mapping[str, Any]) -> Event:
-    """An event of a JSON ABI."""
+    """Parses a JSON ABI entry of an event."""
     return Event(str(entry.get("name", "")), read_json_params(entry.get("inputs", [])))
 
 
 def entries_of(abi: Any, kind: str) -> list[Mapping[str, Any]]:
-    """The entries of one kind in a JSON ABI: a list, one entry, or a compiler's artifact that has `abi`."""
+    """The entries of one kind in a JSON ABI: a list, a single entry, or a compiler artifact with an `abi` key."""
     if isinstance(abi, Mapping):
         abi = abi.get("abi", [abi])
     if not isinstance(abi, list | tuple):
-        raise AbiFault("must be the list of a JSON ABI")
+        raise AbiFault("must be a JSON ABI list")
     if any(not isinstance(entry, Mapping) for entry in abi):
-        raise AbiFault("must be a list of objects, as a compiler writes it")
+        raise AbiFault("must be a list of objects, as a compiler emits it")
     return [entry for entry in abi if entry.get("type", "function") == kind]
 
 
 def error_entry(text: str) -> dict[str, Any]:
-    """An error as the entry of a JSON ABI, from `InsufficientBalance(address who, uint256 needed)`."""
+    """The JSON ABI entry of an error such as `InsufficientBalance(address who, uint256 needed)`."""
     name, rest = _head(text, "error")
     inputs = parse_params(_list_in_front(rest)[0])
     if any(param.parts for param in inputs):
-        raise AbiFault(f'the error "{name}" has a tuple: write it as JSON')
+        raise AbiFault(f'the error "{name}" takes a tuple: declare it as a JSON ABI entry')
     return {"type": "error", "name": name, "inputs": [{"name": p.name, "type": p.type} for p in inputs]}

@@ -1,4 +1,4 @@
-"""Selectors: the four bytes by which calldata names a contract's function."""
+"""Function selectors: the first four bytes of calldata."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _SHORT = re.compile(r"(?<![A-Za-z0-9])(u?int)(?=[,\[\])])")
 
 @lru_cache(maxsize=4096)
 def read_selector(method: str) -> str:
-    """The selector of a method, lower case, given as itself or as a signature like `transfer(address,uint256)`; raises
-    `ValueError` for another text."""
+    """The lower-case selector of a method given as `0xa9059cbb` or `transfer(address,uint256)`; raises `ValueError`
+    otherwise.
+    """
     if _SELECTOR.fullmatch(method):
         return method.lower()
     signature = _SHORT.sub(r"\g<1>256", method.replace(" ", ""))
     if _SIGNATURE.fullmatch(signature) is None or signature.count("(") != signature.count(")"):
-        raise ValueError(f'"{method}" is no method; it looks like transfer(address,uint256) or 0xa9059cbb')
+        raise ValueError(f'"{method}" is not a method; expected transfer(address,uint256) or 0xa9059cbb')
     return "0x" + keccak256(signature.encode())[:4].hex()
 
 
 def selector_of(data: bytes) -> str | None:
-    """The selector that a call's data begins with; None when it has fewer than four bytes."""
+    """The selector of calldata; None when it is shorter than four bytes."""
     return f"0x{data[:4].hex()}" if len(data) >= 4 else None

@@ -1,4 +1,4 @@
-"""A token's name or symbol as its contract answers it."""
+"""Decodes a token's name or symbol from the contract's answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEXT: Final = parse_function("name() view returns (string)")
 
 
 def read_text(data: bytes) -> str | None:
-    """A string, or bytes32 as early tokens have it; None when there is nothing in it that people can read."""
+    """Decodes a string, or bytes32 as early tokens return it; None when the result has no printable text."""
     try:
         text = data.rstrip(b"\0").decode() if len(data) == 32 else _TEXT.decode_result(data)[0]
     except (AbiFault, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""Typed data by EIP-712: the digest that is signed, for documents that leave no doubt.
+"""EIP-712 typed data: computes the digest to sign, for unambiguous documents only.
 
-Stricter than the standard: every field of a type must be there and no other, numbers must fit their type, and bytes of
-fixed size have exactly that size. What is signed is then all that a person sees in the document, and every
-implementation comes to the same digest.
+Stricter than the standard: a struct must have exactly the fields of its type, numbers must fit their type, and
+fixed-size bytes must have exactly that size. So everything that is signed is visible in the document, and every
+implementation computes the same digest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Types = Mapping[str, tuple[Field, ...]]
 
 
 def digest_of(document: Mapping[str, Any]) -> bytes:
-    """The 32 bytes that are signed; raises `Invalid` that names each bad field by its path."""
+    """The 32-byte digest to sign; raises `Invalid` with the path of every invalid field."""
     types = _read_types(_object(document, "types"))
     primary = document.get("primaryType")
     if primary not in types or primary == _DOMAIN:
@@ -49,7 +49,7 @@ def digest_of(document: Mapping[str, Any]) -> bytes:
 
 
 def written_type(document: Mapping[str, Any]) -> str:
-    """The primary type of a valid document as it is hashed: `Permit(address owner,…)`."""
+    """The `encodeType` string of a valid document's primary type: `Permit(address owner,…)`."""
     return _Hashing(_read_types(_object(document, "types"))).written(document["primaryType"])
 
 
@@ -61,23 +61,23 @@ class _Hashing:
         self._type_hashes: dict[str, bytes] = {}
 
     def struct(self, name: str, value: Any, at: str, depth: int) -> bytes:
-        """`hashStruct` of the standard."""
+        """`hashStruct` of EIP-712."""
         fields = self._types[name]
         if not isinstance(value, Mapping):
-            raise _invalid(at, f"must be an object of the type {name}")
+            raise _invalid(at, f"must be an object of type {name}")
         missing = [field for _, field in fields if field not in value]
         if missing:
-            raise _invalid(f"{at}.{missing[0]}", f"is missing: the type {name} has it")
+            raise _invalid(f"{at}.{missing[0]}", f"is missing: type {name} requires it")
         names = {field for _, field in fields}
         beyond = [str(key) for key in value if key not in names]
         if beyond:
-            raise _invalid(f"{at}.{beyond[0]}", f"is no field of the type {name}, so it would not be signed")
+            raise _invalid(f"{at}.{beyond[0]}", f"is not a field of type {name}, so it would not be signed")
         words = [self._type_hash(name)]
         words += [self._word(kind, value[field], f"{at}.{field}", depth + 1) for kind, field in fields]
         return keccak256(b"".join(words))
 
     def written(self, name: str) -> str:
-        """`encodeType` of the standard: the type, then those that it reaches, by name."""
+        """`encodeType` of EIP-712: the type, then the types it references, sorted by name."""
         others = sorted(self._reached(name, set()) - {name})
         return "".join(_written(each, self._types[each]) for each in (name, *others))
 
@@ -96,9 +96,9 @@ class _Hashing:
         return seen
 
     def _word(self, kind: str, value: Any, at: str, depth: int) -> bytes:
-        """The 32 bytes that stand for a value in its struct."""
+        """`encodeData` of one member: its 32-byte word."""
         if depth > _DEEPEST:
-            raise _invalid(at, f"is nested deeper than {_DEEPEST}")
+            raise _invalid(at, f"is nested deeper than {_DEEPEST} levels")
         array = _ARRAY.fullmatch(kind)
         if array is not None:
             return self._array(array[1], array[2], value, at, depth)
@@ -115,7 +115,7 @@ class _Hashing:
 
 def _read_types(given: Mapping[str, Any]) -> dict[str, tuple[Field, ...]]:
     if len(given) > _MOST_TYPES:
-        raise _invalid("types", f"may hold at most {_MOST_TYPES} types")
+        raise _invalid("types", f"may define at most {_MOST_TYPES} types")
     types = {str(name): _read_fields(str(name), fields) for name, fields in given.items()}
     for name, fields in types.items():
         for index, (kind, _) in enumerate(fields):
@@ -124,7 +124,8 @@ def _read_types(given: Mapping[str, Any]) -> dict[str, tuple[Field, ...]]:
                 core = array[1]
             if core not in types and _family(core) is None:
                 raise _invalid(
-                    f"types.{name}[{index}].type", f'"{kind}" is neither a type of Solidity nor one of these'
+                    f"types.{name}[{index}].type",
+                    (f'"{kind}" is neither a Solidity type nor one of the types defined here'),
                 )
     return types
 
@@ -132,9 +133,9 @@ def _read_types(given: Mapping[str, Any]) -> dict[str, tuple[Field, ...]]:
 def _read_fields(name: str, given: Any) -> tuple[Field, ...]:
     at = f"types.{name}"
     if _NAME.fullmatch(name) is None or _family(name) is not None:
-        raise _invalid(at, "is no name for a type: letters, digits and _, and none that Solidity has itself")
+        raise _invalid(at, "is not a valid type name: use letters, digits and _, and no Solidity type")
     if not isinstance(given, list):
-        raise _invalid(at, "must be a list of fields, each with name and type")
+        raise _invalid(at, "must be a list of fields, each with a name and a type")
     fields: list[Field] = []
     for index, field in enumerate(given):
         kind, field_name = (field.get("type"), field.get("name")) if isinstance(field, Mapping) else (None, None)
@@ -142,19 +143,21 @@ def _read_fields(name: str, given: Any) -> tuple[Field, ...]:
             raise _invalid(f"{at}[{index}]", "must have a name and a type")
         fields.append((kind, field_name))
     if len({field_name for _, field_name in fields}) != len(fields):
-        raise _invalid(at, "names a field twice")
+        raise _invalid(at, "declares a field twice")
     return tuple(fields)
 
 
 def _domain_type(types: Types, domain: Mapping[str, Any]) -> tuple[Field, ...]:
-    """The domain's type: as the standard orders the fields that the domain has; the document's own must be equal."""
+    """The domain's type: the domain's fields in the order of the standard; if the document defines it, it must be
+    equal.
+    """
     unknown = [str(key) for key in domain if key not in _DOMAIN_FIELDS]
     if unknown:
-        raise _invalid(f"domain.{unknown[0]}", f"is no field of a domain; those are {', '.join(_DOMAIN_FIELDS)}")
+        raise _invalid(f"domain.{unknown[0]}", f"is not a domain field; the fields are {', '.join(_DOMAIN_FIELDS)}")
     expected = tuple((kind, field) for field, kind in _DOMAIN_FIELDS.items() if field in domain)
     if types.get(_DOMAIN, expected) != expected:
         listed = ", ".join(f"{kind} {field}" for kind, field in expected)
-        raise _invalid(f"types.{_DOMAIN}", f"must list exactly what the domain has, in this order: {listed}")
+        raise _invalid(f"types.{_DOMAIN}", f"must list exactly the domain's fields, in this order: {listed}")
     return expected
 
 
@@ -163,7 +166,7 @@ def _written(name: str, fields: tuple[Field, ...]) -> str:
 
 
 def _family(kind: str) -> str | None:
-    """Which reader a type of Solidity has; None for another."""
+    """The encoder of an elementary Solidity type; None for any other type."""
     if kind in ("address", "bool", "string", "bytes"):
         return kind
     number, fixed = _NUMBER.fullmatch(kind), _BYTES.fullmatch(kind)
@@ -178,17 +181,17 @@ def _read_number(kind: str, value: Any, at: str) -> bytes:
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value, 16) if value.startswith("0x") else int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _invalid(at, "must be an integer, or a text of decimal digits or 0x-hex")
+        raise _invalid(at, "must be an integer, or a string of decimal digits or 0x-hex")
     bits = int(kind.removeprefix("u")[3:])
     least, most = (0, (1 << bits) - 1) if kind.startswith("u") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
     if not least <= value <= most:
-        raise _invalid(at, f"does not fit {kind}")
+        raise _invalid(at, f"is out of range for {kind}")
     return value.to_bytes(32, "big", signed=value < 0)
 
 
 def _read_hex(kind: str, value: Any, at: str) -> bytes:
     if not isinstance(value, str) or re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", value) is None:
-        raise _invalid(at, f"must be {kind} as 0x and an even number of hexadecimal digits")
+        raise _invalid(at, f"must be {kind}: 0x followed by an even number of hexadecimal digits")
     return bytes.fromhex(value[2:])
 
 
@@ -214,11 +217,11 @@ def _read_bool(_kind: str, value: Any, at: str) -> bytes:
 
 def _read_string(_kind: str, value: Any, at: str) -> bytes:
     if not isinstance(value, str):
-        raise _invalid(at, "must be a text")
+        raise _invalid(at, "must be a string")
     try:
         return keccak256(value.encode())
     except UnicodeEncodeError:
-        raise _invalid(at, "holds half a character (a lone surrogate), which has no UTF-8") from None
+        raise _invalid(at, "contains a lone surrogate, which has no UTF-8 encoding") from None
 
 
 def _read_bytes(kind: str, value: Any, at: str) -> bytes:

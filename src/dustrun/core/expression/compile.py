@@ -1,4 +1,4 @@
-"""Tree → nested closures, once per template. A closure takes a `Frame` and returns a value."""
+"""Compiles a syntax tree into nested closures, once per template. A closure takes a `Frame` and returns a value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dustrun.core.expression.typenames import TYPES, qualified_type
 
 
 class Compiler:
-    """Compiles one tree; `scope` maps the loop variables in sight to their slots."""
+    """Compiles one tree; `scope` maps the loop variables in scope to their slots."""
 
     def __init__(self) -> None:
         self.scope: dict[str, int] = {}
@@ -34,17 +34,17 @@ class Compiler:
         self.slots = 0
 
     def compile(self, node: Node) -> Run:
-        """The closure of any node."""
+        """Compiles any node to a closure."""
         return _COMPILERS[type(node)](self, node)
 
     def all(self, nodes: tuple[Node, ...]) -> tuple[Run, ...]:
-        """The closures of several nodes."""
+        """Compiles several nodes."""
         return tuple(self.compile(node) for node in nodes)
 
     def with_variables(
         self, names: tuple[str, ...], nodes: tuple[Node, ...]
     ) -> tuple[tuple[int, ...], tuple[Run, ...]]:
-        """Compiles nodes that see loop variables; returns the variables' slots too."""
+        """Compiles nodes with loop variables in scope; also returns the slots of the variables."""
         outer, first = self.scope, self.depth
         slots = tuple(range(first, first + len(names)))
         self.scope = {**outer, **dict(zip(names, slots, strict=True))}
@@ -121,7 +121,7 @@ class Compiler:
         return take
 
     def host_method(self, node: tree.Member, number: int, step: tree.Method, arguments: tuple[Run, ...]) -> Take:
-        """`$run.resumeUrl('x')`: a function that the host put behind a key of a root."""
+        """Compiles a call like `$run.resumeUrl('x')`: a host function stored under a key of a root."""
         if not (isinstance(node.start, tree.Name) and node.start.name not in self.scope):
             raise unknown_function(step.name, step.at)
 
@@ -218,9 +218,9 @@ class Compiler:
             for at, key, value in entries:
                 mapped = map_key(key(frame))
                 if mapped is None or isinstance(mapped, Decimal):
-                    raise Fault("type", "a key of a map is a string, an integer or a bool", offset=at)
+                    raise Fault("type", "a map key must be a string, an integer or a bool", offset=at)
                 if mapped in found:
-                    raise Fault("value", "a key of a map stands there twice", offset=at)
+                    raise Fault("value", "a map has the same key twice", offset=at)
                 found[mapped] = value(frame)
             return found
 
@@ -228,12 +228,12 @@ class Compiler:
 
 
 def _call_host(frame: Frame, step: tree.Method, function: Function, values: list[Any]) -> Any:
-    """The host gets JSON values only; what it refuses is a fault without the host's words."""
+    """Calls the host function with JSON values only; an error becomes a fault without the host's message."""
     given = [to_json(frame.meter, value) for value in values]
     try:
         return function.call(*given)
     except (KeyError, ValueError, TypeError):
-        raise Fault("value", f"{step.name}() does not take these arguments", offset=step.at) from None
+        raise Fault("value", f"{step.name}() does not accept these arguments", offset=step.at) from None
 
 
 def _take_constant(key: str, whole: Callable[[], str], before: Callable[[], str], at: int) -> Take:
@@ -250,19 +250,19 @@ def _path_text(node: tree.Member, steps: int) -> str:
 
 
 def unknown_function(name: str, at: int) -> Fault:
-    """The fault of a name that no function has."""
+    """The fault for an unknown function name."""
     known = [*FUNCTIONS, *macros.NAMES]
     return Fault("syntax", f'there is no function "{name}"', offset=at, hint=lambda: near(name, known))
 
 
 def _unfit(node: tree.Chain, number: int, left: Any, right: Any) -> Fault:
-    """The fault of two kinds that do not go together; never quotes the values, they may be secret."""
+    """The fault for incompatible operand types; never quotes the values, which may be secret."""
     operator, right_node = node.rest[number]
     left_text = brief(node.first) if number == 0 else "the value so far"
     verb = OPERATORS[operator][0]
     message = f"cannot {verb} {left_text} ({kind(left)}) and {brief(right_node)} ({kind(right)}) with {operator}"
     if {kind(left), kind(right)} in ({"string", "int"}, {"string", "decimal"}):
-        message += "; text becomes a number by int() or dec(), a number becomes text by string()"
+        message += "; use int() or dec() to turn text into a number, string() to turn a number into text"
     return Fault("type", message, offset=node.at)
 
 

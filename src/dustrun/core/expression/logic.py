@@ -1,4 +1,4 @@
-"""`&&`, `||` and `??`: what decides, what is passed over, and which failure comes out."""
+"""`&&`, `||` and `??`: which operand decides, and which error survives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.core.expression.syntax.tree import Logic
 
 
 def absorb(fault: Fault) -> Fault:
-    """A failure that another operand may overrule; limits are final."""
+    """Catches an error that another operand may override; limit errors are never caught."""
     if fault.kind == "limit":
         raise fault
     return fault
@@ -24,7 +24,7 @@ def _not_bool(node: Logic, number: int, value: Any) -> Fault:
 
 
 def fold_and(parts: tuple[Run, ...], node: Logic) -> Run:
-    """False if any part is false, whatever else fails (CEL)."""
+    """False if any operand is false, even if others fail (CEL)."""
 
     def run(frame: Frame) -> bool:
         failure: Fault | None = None
@@ -46,7 +46,7 @@ def fold_and(parts: tuple[Run, ...], node: Logic) -> Run:
 
 
 def fold_or(parts: tuple[Run, ...], node: Logic) -> Run:
-    """CEL's `||` where the left side is a bool; else the first value that is neither missing nor null."""
+    """CEL's `||` if the left side is a bool; otherwise the first operand that is neither missing nor null."""
     last = len(parts) - 1
 
     def run(frame: Frame) -> Any:
@@ -77,7 +77,7 @@ def fold_or(parts: tuple[Run, ...], node: Logic) -> Run:
 
 
 def fold_else(parts: tuple[Run, ...], node: Logic) -> Run:
-    """The first part that is neither missing nor null; the last one as it is."""
+    """The first operand that is neither missing nor null; else the last one."""
     *earlier, last = parts
 
     def run(frame: Frame) -> Any:

@@ -1,4 +1,4 @@
-"""CEL's macros: `has()` and the loops over lists and maps. A loop always ends and pays for every round."""
+"""CEL's macros: `has()` and the comprehensions over lists and maps. Every iteration is metered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Text = Callable[[], str]
 
 
 def has(compiler: Compiler, node: tree.Call) -> Run:
-    """`has(a.b)`: whether the path leads somewhere; never an error for what is missing on the way."""
+    """Compiles `has(a.b)`: whether the path exists; a missing step on the way is not an error."""
     argument = node.arguments[0] if len(node.arguments) == 1 else None
     if not isinstance(argument, tree.Member) or isinstance(argument.steps[-1], tree.Method):
         raise Fault("syntax", "has() takes one path, like has($trigger.body.name)", offset=node.at)
@@ -39,7 +39,7 @@ def has(compiler: Compiler, node: tree.Call) -> Run:
 
 
 class Loop:
-    """A loop macro: its variables, its bodies, and the rounds over a value."""
+    """A comprehension: its variables, its bodies, and the iteration over a value."""
 
     def __init__(self, compiler: Compiler, step: tree.Method, text: Text) -> None:
         count = _LOOPS[step.name, len(step.arguments)][0]
@@ -49,7 +49,9 @@ class Loop:
         self.weight = 1 + sum(body.weight for body in bodies)
 
     def rounds(self, frame: Frame, value: Any) -> Iterator[Any]:
-        """Every item (or its key or place, where there are two variables), set as the variables and paid for."""
+        """Iterates the items (keys of a map; with two variables, index or key and item), binding the variables;
+        metered.
+        """
         variables, charge, weight = frame.variables, frame.meter.charge, self.weight
         if len(self.slots) == 2:
             first, second = self.slots
@@ -65,7 +67,7 @@ class Loop:
             yield item
 
     def pairs(self, value: Any) -> Iterable[tuple[Any, Any]]:
-        """Place and item of a list, key and value of a map."""
+        """(index, item) of a list, (key, value) of a map."""
         if isinstance(value, list):
             return enumerate(value)
         if isinstance(value, dict):
@@ -75,7 +77,7 @@ class Loop:
         raise self.unfit(value)
 
     def items(self, value: Any) -> list[Any]:
-        """What the loop runs over: the items of a list, the keys of a map."""
+        """The items of a list, or the keys of a map."""
         if isinstance(value, list):
             return value
         if isinstance(value, dict):
@@ -85,12 +87,12 @@ class Loop:
         raise self.unfit(value)
 
     def unfit(self, value: Any) -> Fault:
-        """The fault of a value that is neither list nor map."""
-        message = f"{self.step.name}() runs over a list or a map; {self.text()} is a {kind(value)}"
+        """The fault for a value that is neither a list nor a map."""
+        message = f"{self.step.name}() iterates a list or a map; {self.text()} is a {kind(value)}"
         return Fault("type", message, offset=self.step.at)
 
     def test(self, frame: Frame) -> bool:
-        """The first body as the bool it must be."""
+        """Evaluates the first body, which must be a bool."""
         value = self.runs[0](frame)
         if value is True or value is False:
             return bool(value)
@@ -99,7 +101,7 @@ class Loop:
 
 
 def _decide(loop: Loop, deciding: bool) -> Take:
-    """`all` and `exists`: one deciding item settles it, whatever fails for others."""
+    """`all` and `exists`: one deciding item is enough, even if others fail."""
 
     def take(frame: Frame, value: Any) -> bool:
         failure: Fault | None = None
@@ -154,7 +156,7 @@ def _map_of(loop: Loop) -> Take:
 
 
 def _by_key(work: Callable[..., Any]) -> Callable[[Loop], Take]:
-    """A function over the items and one key for each."""
+    """Compiles a function over the items and a computed key of each."""
 
     def macro(loop: Loop) -> Take:
         body = loop.runs[0]
@@ -171,7 +173,7 @@ def _by_key(work: Callable[..., Any]) -> Callable[[Loop], Take]:
     return macro
 
 
-#: (name, number of arguments) → (how many of them are variables, what the loop does)
+# (name, number of arguments) → (how many of them are variables, implementation)
 _LOOPS: dict[tuple[str, int], tuple[int, Callable[[Loop], Take]]] = {
     ("all", 2): (1, _all),
     ("all", 3): (2, _all),
@@ -195,7 +197,7 @@ NAMES = frozenset({name for name, _ in _LOOPS} | {"has", "cel.bind"})
 
 
 def variable_names(arguments: tuple[tree.Node, ...], step: tree.Method) -> tuple[str, ...]:
-    """The names that a macro's first arguments bring in."""
+    """The variable names declared by a macro's first arguments."""
     names = [node.name for node in arguments if isinstance(node, tree.Name) and not node.name.startswith("$")]
     if len(names) != len(arguments) or len(set(names)) != len(names):
         what = "is the name of the loop variable" if len(arguments) == 1 else "are the names of two loop variables"
@@ -205,27 +207,27 @@ def variable_names(arguments: tuple[tree.Node, ...], step: tree.Method) -> tuple
 
 
 def loop_variables(step: tree.Method) -> int:
-    """How many of a loop's first arguments are variables."""
+    """How many of a comprehension's first arguments are variables."""
     return _LOOPS[step.name, len(step.arguments)][0]
 
 
 def is_loop(step: tree.Method) -> bool:
-    """Whether a method is a loop macro, whose first argument is a variable."""
+    """Whether a method is a comprehension macro, whose first argument is a variable."""
     if (step.name, len(step.arguments)) not in _LOOPS:
         return False
-    # `rows.sortBy("amount", "desc")` is the function of the same name.
+    # `rows.sortBy("amount", "desc")` is the plain function of the same name.
     first = step.arguments[0]
     is_name = isinstance(first, tree.Name) and not first.name.startswith("$")
     return is_name or step.name not in ("sortBy", "groupBy", "unique")
 
 
 def loop(compiler: Compiler, step: tree.Method, text: Text) -> Take:
-    """Compiles a loop macro."""
+    """Compiles a comprehension macro."""
     return _LOOPS[step.name, len(step.arguments)][1](Loop(compiler, step, text))
 
 
 def binding(node: tree.Member) -> tree.Method | None:
-    """The first step of `cel.bind(name, value, expression)`, which gives a value a name."""
+    """The first step of `cel.bind(name, value, expression)`, which binds a value to a name."""
     step = node.steps[0]
     is_bind = isinstance(node.start, tree.Name) and node.start.name == "cel" and isinstance(step, tree.Method)
     return step if is_bind and step.name == "bind" and len(step.arguments) == 3 else None  # type: ignore[union-attr,return-value]

@@ -1,4 +1,4 @@
-"""A whole payload: every text of it may be a template; what has none is shared, never copied."""
+"""Templates in a whole payload: any string may be a template; parts without templates are shared, not copied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Make = Callable[[Roots, Limits], Any]
 
 
 class CompiledValue:
-    """A payload ready to be filled. `references` pairs a field path (`rows[0].amount`) with what it looks at."""
+    """A compiled payload. `references` pairs a field path (`rows[0].amount`) with each reference in that field's
+    template.
+    """
 
     __slots__ = ("_make", "_value", "is_static", "references")
 
@@ -27,7 +29,7 @@ class CompiledValue:
         self.references = references
 
     def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
-        """The payload for these roots; an `ExpressionError` carries the field. Treat the result as immutable."""
+        """Evaluates the payload for these roots; an `ExpressionError` carries the field. Do not mutate the result."""
         return self._value if self._make is None else self._make(roots, limits)
 
 
@@ -37,11 +39,11 @@ class _Compiler:
         self.errors: list[ExpressionError] = []
 
     def compile(self, value: Any, field: str, depth: int) -> Make | None:
-        """How to make the value, or None where it stands for itself."""
+        """The evaluator of a value, or None when it is constant."""
         if isinstance(value, str):
             return self._text(value, field)
         if depth > MAX_VALUE_DEPTH:
-            self.errors.append(ExpressionError("the payload nests too deep", kind="limit", field=field))
+            self.errors.append(ExpressionError("the payload is nested too deeply", kind="limit", field=field))
             return None
         if isinstance(value, dict):
             parts = ((key, self.compile(item, _joined(field, key), depth + 1)) for key, item in value.items())
@@ -120,7 +122,9 @@ def _compiled(value: Any, raw: frozenset[str]) -> tuple[Make | None, _Compiler]:
 
 
 def compile_value(value: Any, raw: frozenset[str] = frozenset()) -> CompiledValue:
-    """Reads every template of a payload but those of the `raw` top-level keys; raises `ExpressionErrors` with all."""
+    """Compiles every template of a payload except under the `raw` top-level keys; raises `ExpressionErrors` with all
+    errors.
+    """
     make, compiler = _compiled(value, raw)
     if compiler.errors:
         raise ExpressionErrors(compiler.errors)
@@ -128,5 +132,5 @@ def compile_value(value: Any, raw: frozenset[str] = frozenset()) -> CompiledValu
 
 
 def find_errors(value: Any, raw: frozenset[str] = frozenset()) -> list[ExpressionError]:
-    """Everything that cannot be read in a payload, each error with its field."""
+    """Every compile error in a payload, each with its field."""
     return _compiled(value, raw)[1].errors

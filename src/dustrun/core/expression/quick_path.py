@@ -1,6 +1,6 @@
-"""The most common expression, a plain path like `$nodes.a.result.price`, without parser and machinery.
+"""A fast path for the most common expression, a plain path like `$nodes.a.result.price`: no parser, no compiler.
 
-It means exactly what the compiled form means: whatever is not a plain hit falls back to it.
+Same semantics as the compiled form: anything but a plain hit falls back to it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class QuickPath:
         self.found = Found(root, self.keys, at, False)
 
     def fetch(self, roots: Roots) -> Any:
-        """The value if every step is a plain hit; None otherwise, and then `run` says what it is."""
+        """The value if every step is a plain hit; otherwise None, and `run` gives the definite answer."""
         try:
             value = roots.root(self.root)
             for key in self.keys:
@@ -46,7 +46,7 @@ class QuickPath:
         return value
 
     def run(self, frame: Frame) -> Any:
-        """The value, or the fault of the first step that leads nowhere."""
+        """The value, or the fault of the first missing step."""
         value = access.take_root(frame, self.root, self.found.at)
         for number, key in enumerate(self.keys):
             whole, before = functools.partial(self._text, number + 1), functools.partial(self._text, number)
@@ -67,7 +67,7 @@ def _step(value: Any, key: Any) -> Any:
 
 
 def quick_path(text: str) -> QuickPath | None:
-    """The path, if the expression is no more than one."""
+    """Recognises an expression that is only a path; None otherwise."""
     match = _PATH.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None:
         return None

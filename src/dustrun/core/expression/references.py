@@ -1,4 +1,4 @@
-"""What an expression looks at, found without running it."""
+"""Finds what an expression refers to, without evaluating it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One path from a root: its parts up to the first that is only known when it runs.
+    """One path from a root: its parts up to the first computed one.
 
-    `guarded`: what is missing is handled, by `??`, `||` or `has()`. The place is that of the template's text.
+    `guarded`: a missing value is handled by `??`, `||` or `has()`. Offsets are within the template's text.
     """
 
     root: str
@@ -30,7 +30,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A reference before its place in the template is known."""
+    """A reference whose offset in the template is not known yet."""
 
     root: str
     path: Path
@@ -40,7 +40,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What is known at a place of the tree: loop variables, whether a guard is around, paths that has() proved."""
+    """The static scope at a node: loop variables, whether a guard encloses it, paths proved by has()."""
 
     variables: frozenset[str] = frozenset()
     guarded: bool = False
@@ -148,7 +148,7 @@ def _path(start: tree.Name, path: Path, at: int, sight: _Sight) -> Iterator[Foun
 
 
 def _constant_steps(node: tree.Member) -> Path:
-    """The steps that are known without running: names, literal keys and numbers, a host's function."""
+    """The statically known steps: names, literal keys and numbers, a host function."""
     path: list[str | int] = []
     for step in node.steps:
         if isinstance(step, tree.Method) and step.name not in FUNCTIONS and not macros.is_loop(step):
@@ -161,7 +161,7 @@ def _constant_steps(node: tree.Member) -> Path:
 
 
 def constant_key(step: tree.Step) -> str | int | None:
-    """The key of a step that is known without running."""
+    """The statically known key of a step, or None."""
     if isinstance(step, tree.Select):
         return step.name
     if isinstance(step, tree.Index) and isinstance(step.index, tree.Literal):
@@ -171,7 +171,7 @@ def constant_key(step: tree.Step) -> str | int | None:
 
 
 def _proofs(condition: Node) -> frozenset[tuple[str, Path]]:
-    """The paths that exist wherever this condition holds."""
+    """The paths that must exist wherever this condition holds."""
     if isinstance(condition, tree.Logic) and condition.operator == "&&":
         return frozenset().union(*map(_proofs, condition.parts))
     if isinstance(condition, tree.Call) and condition.name == "has" and len(condition.arguments) == 1:

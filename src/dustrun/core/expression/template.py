@@ -1,4 +1,4 @@
-"""A text with `{{ … }}` in it: cut apart, compiled once, evaluated often."""
+"""Text with `{{ … }}` in it: parsed and compiled once, evaluated often."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARK = re.compile(r"\{\{\{\{|\{\{|\}\}\}\}")
 
 
 class Expression:
-    """One expression within a template, which begins at `offset` of its text."""
+    """One expression of a template, starting at `offset` in the template's text."""
 
     __slots__ = ("found", "node", "offset", "quick", "run", "slots")
 
@@ -45,7 +45,7 @@ class Expression:
         self.slots = compiler.slots
 
     def evaluate(self, roots: Roots, limits: Limits, within_text: bool) -> Any:
-        """The JSON value, or its text."""
+        """The value as JSON, or as text within text."""
         if self.quick is not None:
             value = self.quick.fetch(roots)
             if type(value) is str:
@@ -54,7 +54,7 @@ class Expression:
         if self.node is not None:
             frame.meter.charge(self.node.weight)
             if self.node.height > limits.depth:
-                raise Fault("limit", f"the expression nests deeper than {limits.depth} levels")
+                raise Fault("limit", f"the expression is nested deeper than {limits.depth} levels")
         value = self.run(frame)
         return as_text(frame.meter, value) if within_text else to_json(frame.meter, value)
 
@@ -63,9 +63,9 @@ Part = str | Expression
 
 
 class Template:
-    """A parsed template. `is_whole`: one expression and nothing else, so its JSON type is kept.
+    """A parsed template. `is_whole`: it is exactly one expression, so the JSON type of the result is kept.
 
-    `is_static`: no expression at all. `references`: what it looks at, found without running it.
+    `is_static`: it contains no expression. `references`: what it refers to, found without evaluating it.
     """
 
     __slots__ = ("_only", "_parts", "_quick", "is_static", "is_whole", "references", "source")
@@ -85,7 +85,7 @@ class Template:
         )
 
     def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
-        """The value for these roots; raises `ExpressionError`."""
+        """Evaluates the template for these roots; raises `ExpressionError`."""
         if self._quick is not None:
             value = self._quick.fetch(roots)
             if value is not None and not isinstance(value, _NOT_PLAIN):
@@ -109,7 +109,7 @@ class Template:
         except Fault as fault:
             raise _error(self.source, part.offset, fault) from None
         except RecursionError:
-            raise _error(self.source, part.offset, Fault("limit", "the expression nests too deep")) from None
+            raise _error(self.source, part.offset, Fault("limit", "the expression is nested too deeply")) from None
 
 
 def _placed(source: str, found: Found, offset: int) -> Reference:
@@ -125,7 +125,7 @@ def _error(source: str, offset: int, fault: Fault) -> ExpressionError:
 
 
 def parse_template(text: str) -> Template:
-    """Reads a text with `{{ … }}`; raises `ExpressionError`. Without any `{{` it stands for itself."""
+    """Parses text with `{{ … }}`; raises `ExpressionError`. Text without `{{` is a constant."""
     if "{{" not in text:
         return Template(text, (text,) if text else ())
     if len(text) > MAX_TEMPLATE:
@@ -136,7 +136,7 @@ def parse_template(text: str) -> Template:
 
 
 def parse_expression(text: str) -> Template:
-    """Reads a bare expression, without braces; raises `ExpressionError`."""
+    """Parses a bare expression, without braces; raises `ExpressionError`."""
     return Template(text, (_expression(text, text, 0),))
 
 
@@ -157,7 +157,7 @@ def _parts(text: str) -> list[Part]:
             plain.append("{{")
             open_escapes += 1
         else:
-            # Compact JSON around an expression may end in many braces: only what was opened is an escape.
+            # Compact JSON around an expression may end in many braces: only a brace that was opened is an escape.
             plain.append("}}" if open_escapes else mark)
             open_escapes = max(0, open_escapes - 1)
     plain.append(text[place:])
@@ -173,7 +173,7 @@ def _flush(parts: list[Part], plain: list[str]) -> None:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the expression that begins here ends: at `}}` outside of its strings, comments and own braces."""
+    """The end of the expression that begins here: the `}}` outside of its strings, comments and own braces."""
     level, place = 0, start
     while match := _TOKEN.match(text, place):
         if match.lastgroup == "open":
@@ -183,7 +183,7 @@ def _end(text: str, start: int) -> int:
                 return place
             level -= 1
         place = match.end()
-    raise ExpressionError('"{{" has no "}}"', kind="syntax", source=text, offset=start - 2)
+    raise ExpressionError('"{{" is not closed by "}}"', kind="syntax", source=text, offset=start - 2)
 
 
 def _expression(source: str, text: str, offset: int) -> Expression:
@@ -192,4 +192,4 @@ def _expression(source: str, text: str, offset: int) -> Expression:
     except Fault as fault:
         raise _error(source, offset, fault) from None
     except RecursionError:
-        raise _error(source, offset, Fault("limit", "the expression nests too deep")) from None
+        raise _error(source, offset, Fault("limit", "the expression is nested too deeply")) from None

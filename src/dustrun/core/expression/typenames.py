@@ -9,7 +9,7 @@ from dustrun.core.expression.syntax import tree
 
 _PLAIN = ("int", "decimal", "bool", "string", "bytes", "list", "map", "null_type", "type")
 
-#: name in an expression → type. CEL's `uint` and `double` are our `int` and `decimal`.
+# name in an expression → type. CEL's `uint` and `double` are `int` and `decimal` here.
 TYPES: dict[str, TypeName] = {
     **{name: TypeName(name) for name in _PLAIN},
     "uint": TypeName("int"),
@@ -33,7 +33,7 @@ def type_of(value: Any) -> TypeName:
 
 
 def qualified_type(node: tree.Member) -> TypeName | None:
-    """The type that a dotted name such as `google.protobuf.Timestamp` means."""
+    """The type named by a dotted name such as `google.protobuf.Timestamp`."""
     if not isinstance(node.start, tree.Name) or len(node.steps) != 2:
         return None
     names = [step.name for step in node.steps if isinstance(step, tree.Select)]

@@ -1,1 +1,1 @@
-"""A payload held against a JSON Schema."""
+"""Validates payloads against JSON Schemas."""

@@ -1,4 +1,4 @@
-"""Checks payloads against a JSON Schema: exact numbers, patterns that cannot hang, and a bound on all work."""
+"""Validates payloads against a JSON Schema: exact numbers, patterns in linear time, and a bound on total work."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dustrun.core.json_schema.schema import local, pattern
 from dustrun.errors import Code, Invalid, Problem
 
 MOST_STEPS: Final = 100_000
-"""Keywords that one payload is held against, each for one value; those that lead to other schemas count fourfold."""
+"""Budget of one validation: keyword evaluations, where a keyword that applies other schemas costs four."""
 _MOST_PROBLEMS: Final = 50
 _COSTLY: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if"})
 
 
 class _TooMuch(Exception):
-    """The check does more work than it may."""
+    """Validation exceeded its budget."""
 
 
 class _Budget:
@@ -39,20 +39,20 @@ _budget: ContextVar[_Budget] = ContextVar("payload_check_budget")
 
 
 class PayloadCheck:
-    """One schema, compiled. It has passed `check_schema`."""
+    """A compiled schema, which must have passed `check_schema`."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._validator = _validator_class()(local(schema))
 
     def check(self, payload: dict[str, Any]) -> None:
-        """Raises `Invalid` with every problem, up to 50."""
+        """Raises `Invalid` with all problems, at most 50."""
         token = _budget.set(_Budget())
         try:
             errors = list(itertools.islice(self._validator.iter_errors(payload), _MOST_PROBLEMS))
         except _TooMuch:
-            raise _refused(f"Checking it against its schema takes more than {MOST_STEPS} steps.") from None
+            raise _refused(f"Validating it against its schema takes more than {MOST_STEPS} steps.") from None
         except RecursionError:
-            raise _refused("Its schema leads too deep.") from None
+            raise _refused("Its schema is nested too deeply.") from None
         finally:
             _budget.reset(token)
         if errors:
@@ -91,7 +91,7 @@ def _is_number(_checker: Any, value: Any) -> bool:
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
-    """`1.0` is an integer: the text of a number does not matter."""
+    """`1.0` is an integer: the notation of a number does not matter."""
     return is_number(value) and value == int(value)
 
 
@@ -116,7 +116,7 @@ def _properties(validator: Any, schemas: dict[str, Any], instance: Any, _schema:
     for name, schema in schemas.items() if isinstance(instance, dict) else ():
         if name not in instance:
             continue
-        if schema is False:  # the library would lose the field's name
+        if schema is False:  # jsonschema would lose the field's name
             yield _error("properties", name)
         else:
             yield from validator.descend(instance[name], schema, path=name, schema_path=name)
@@ -155,7 +155,7 @@ def _unique_items(_validator: Any, wanted: bool, instance: Any, _schema: Any) ->
 
 
 def _frozen(value: Any) -> Any:
-    """A value as Python can hash it; equal JSON gives equal ones, and `true` is not 1."""
+    """A hashable form of a value; equal JSON values have equal forms, and `true` is not 1."""
     _budget.get().take(1)
     if isinstance(value, dict):
         return frozenset((name, _frozen(inner)) for name, inner in value.items())

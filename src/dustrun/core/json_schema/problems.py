@@ -1,6 +1,6 @@
-"""What is wrong with a payload, in words for whoever sent it. Values are not repeated: they may be secret or long.
+"""Words JSON Schema errors for the sender of the payload. Values are not repeated: they may be secret or long.
 
-A missing field is told at the object that lacks it. `payload_check` puts its name into the error's message.
+A missing field is reported at the object that lacks it; `payload_check` adds its name to the message.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _MOST_CHARS: Final = 300
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
+    """Whether a value is a number; booleans are not."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def problem(error: Any) -> Problem:
-    """A validator's error as a finding about one field of the payload."""
+    """Converts a validator's error to a problem of one payload field."""
     from dustrun.core.validate import field_path  # slow import
 
     tell = _WORDS.get(error.validator)
@@ -32,14 +32,14 @@ def problem(error: Any) -> Problem:
 def _kind(value: Any) -> str:
     if is_number(value):
         return "a number"
-    words = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+    words = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
     return words.get(type(value), "something else")
 
 
 _TYPES: Final = {
     "null": "null",
     "boolean": "true or false",
-    "string": "a text",
+    "string": "a string",
     "array": "a list",
     "object": "an object",
     "number": "a number",
@@ -49,7 +49,7 @@ _TYPES: Final = {
 
 def _type(error: Any) -> str:
     wanted = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
-    found = "one with a fraction" if is_number(error.instance) and "integer" in wanted else _kind(error.instance)
+    found = "a number with a fraction" if is_number(error.instance) and "integer" in wanted else _kind(error.instance)
     return f"It must be {' or '.join(_TYPES[kind] for kind in wanted)}, not {found}."
 
 
@@ -66,7 +66,7 @@ def _unknown(error: Any) -> str:
     from dustrun.core.validate import near  # slow import
 
     known = error.schema.get("properties", ())
-    return f"There is no such field here.{near(str(error.path[-1]), known)}"
+    return f"Unknown field.{near(str(error.path[-1]), known)}"
 
 
 def _bound(words: str) -> Callable[[Any], str]:
@@ -93,9 +93,9 @@ _WORDS: Final[Mapping[str, Callable[[Any], str]]] = {
     "minProperties": _bound("It must have at least {} fields."),
     "maxProperties": _bound("It must have at most {} fields."),
     "uniqueItems": lambda _: "Two of its items are equal.",
-    "anyOf": lambda _: "It fits none of the forms that the schema allows.",
-    "oneOf": lambda _: "It must fit exactly one of the forms that the schema allows.",
-    "not": lambda _: "It has a form that the schema forbids.",
-    "contains": lambda _: "It has too few or too many items of the form that the schema asks for.",
-    "dependentRequired": lambda _: "A field that goes with another one is missing.",
+    "anyOf": lambda _: "It matches none of the alternatives that the schema allows.",
+    "oneOf": lambda _: "It must match exactly one of the alternatives of the schema.",
+    "not": lambda _: "It matches a schema that is not allowed here.",
+    "contains": lambda _: 'Too few or too many of its items match the "contains" schema.',
+    "dependentRequired": lambda _: "A field that another field requires is missing.",
 }

@@ -1,4 +1,4 @@
-"""Which JSON Schemas a trigger takes: those of draft 2020-12 that reach nowhere else and whose work can be bounded."""
+"""Accepts JSON Schemas of draft 2020-12 that have no external references and whose validation work can be bounded."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _OF_ONE: Final = (
     "unevaluatedProperties",
 )
 _MOVING: Final = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor")
-# What older drafts said otherwise; 2020-12 would pass over it in silence.
+# Keywords of older drafts, which 2020-12 would silently ignore.
 _FORMER: Final = {"dependencies": "dependentRequired or dependentSchemas", "additionalItems": "prefixItems with items"}
 
 
 @functools.lru_cache(maxsize=256)
 def pattern(expression: str) -> Any:
-    """A pattern compiled by RE2, which cannot hang; raises `ValueError` for what it does not take."""
+    """Compiles a pattern with RE2 (linear time); raises `ValueError` for syntax that RE2 does not support."""
     import re2  # slow import
 
     options = re2.Options()
@@ -42,21 +42,21 @@ def pattern(expression: str) -> Any:
     try:
         return re2.compile(expression, options)
     except re2.error:
-        raise ValueError(f'has a pattern that is no RE2 expression: "{expression[:200]}"') from None
+        raise ValueError(f'has a pattern that RE2 does not support: "{expression[:200]}"') from None
 
 
 def local(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without its own name, so that "#" is always the schema itself."""
+    """The schema without its `$id`, so that "#" always means the schema itself."""
     return {key: value for key, value in schema.items() if key not in ("$id", "$schema")}
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raises `ValueError` for a schema that is not one, that reaches out, or whose work has no bound."""
+    """Raises `ValueError` for an invalid schema, an external reference, or unbounded validation work."""
     _check_size(schema)
     dialect = schema.get("$schema", _DIALECT)
     if not isinstance(dialect, str) or dialect.rstrip("#") != _DIALECT:
         raise ValueError(
-            f'is written for "{dialect}"; only 2020-12 is read: mend it where that differs and drop $schema'
+            f'is written for "{dialect}"; only draft 2020-12 is supported: adapt what differs and remove $schema'
         )
     _check_form(schema)
     parts = list(_parts(schema))
@@ -66,7 +66,7 @@ def check_schema(schema: dict[str, Any]) -> None:
     try:
         _Links(schema, parts).check()
     except RecursionError:
-        raise ValueError("refers through too many steps") from None
+        raise ValueError("has a chain of references that is too long") from None
 
 
 def _check_size(schema: dict[str, Any]) -> None:
@@ -87,13 +87,15 @@ def _check_form(schema: dict[str, Any]) -> None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         where = "/".join(str(step) for step in error.path)
-        raise ValueError(f"is no JSON Schema: {error.message[:300]}{f' at {where}' if where else ''}") from None
+        raise ValueError(
+            f"is not a valid JSON Schema: {error.message[:300]}{(f' at {where}' if where else '')}"
+        ) from None
     except RecursionError:
-        raise ValueError("nests too deep") from None
+        raise ValueError("is nested too deeply") from None
 
 
 def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """A schema and every schema in it; what only looks like one (`default`, `const`, `enum`) is left out."""
+    """A schema and all its subschemas; `default`, `const` and `enum` are data, not subschemas."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -120,19 +122,19 @@ def _check_part(part: dict[str, Any], *, is_root: bool, has_patterns: bool) -> N
     if found is not None:
         raise ValueError(f'may not use "{found}"; use "$ref" with "$defs"')
     if "$id" in part and not is_root:
-        raise ValueError('may name only itself with "$id", not a part of it')
+        raise ValueError('may use "$id" only at its root')
     former = next((key for key in _FORMER if key in part), None)
     if former is not None:
-        raise ValueError(f'uses "{former}", which 2020-12 does not know; use {_FORMER[former]}')
+        raise ValueError(f'uses "{former}", which draft 2020-12 does not define; use {_FORMER[former]}')
     if has_patterns and ("unevaluatedProperties" in part or "unevaluatedItems" in part):
-        raise ValueError('may not use "unevaluatedProperties" or "unevaluatedItems" beside "patternProperties"')
+        raise ValueError('may not use "unevaluatedProperties" or "unevaluatedItems" together with "patternProperties"')
     expressions = [part["pattern"]] if "pattern" in part else []
     for expression in [*expressions, *part.get("patternProperties", ())]:
         pattern(expression)
 
 
 class _Links:
-    """The references of a schema, each of which leads to a part of it."""
+    """The references of a schema, each to a part of the same schema."""
 
     def __init__(self, schema: dict[str, Any], parts: list[dict[str, Any]]) -> None:
         from referencing import Registry  # slow import
@@ -146,16 +148,18 @@ class _Links:
         self._done: set[int] = set()
 
     def check(self) -> None:
-        """Raises `ValueError` for a reference to elsewhere, to nothing, or back to where it began."""
+        """Raises `ValueError` for an external, dangling or circular reference."""
         for part in self._parts:
             self._walk(part, {})
 
     def _walk(self, part: Any, above: dict[int, None]) -> None:
-        """Follows what looks at the same value: a circle of those never goes on in the payload, so never ends."""
+        """Follows references that apply to the same value: a cycle of those would never consume the payload, so never
+        end.
+        """
         if not isinstance(part, dict) or id(part) in self._done:
             return
         if id(part) in above:
-            raise ValueError("refers to itself in a circle, which would never end")
+            raise ValueError("has a circular reference, whose validation would never end")
         above[id(part)] = None
         for inner in _in_place(part):
             self._walk(inner, above)
@@ -168,7 +172,7 @@ class _Links:
         from referencing.exceptions import Unresolvable  # slow import
 
         if not reference.startswith("#"):
-            raise ValueError(f'may refer only to itself ("#/…"), not to "{reference}"')
+            raise ValueError(f'may only refer to itself ("#/…"), not to "{reference}"')
         if reference in ("#", ""):
             return self._root
         try:
@@ -176,7 +180,7 @@ class _Links:
         except Unresolvable:
             target = None
         if not isinstance(target, bool) and id(target) not in self._known:
-            raise ValueError(f'refers to "{reference}", which is no schema in it')
+            raise ValueError(f'refers to "{reference}", which does not exist in it')
         return target
 
 

@@ -1,9 +1,9 @@
-"""Dust: an amount of a spend made about one cent's worth. Pure; integers and fractions only.
+"""Dust: scales an amount of a spend to about one cent. Pure; integers and fractions only.
 
-    dust = max(1, ceil(dustUsd / price × 10^decimals))        used = 0 when original is 0, else min(original, dust)
+dust = max(1, ceil(dustUsd / price × 10^decimals))        used = 0 when original is 0, else min(original, dust)
 
-Limits that belong to an amount (least out, most in) are scaled with it. Two caps hold whatever a price says: one spend
-is worth at most 5 × dustUsd, one run 100 × dustUsd, since the smallest unit of some tokens is worth more than a cent.
+Limits tied to an amount (minimum out, maximum in) are scaled with it. Two caps hold for any price, because the smallest
+unit of some tokens is worth more than a cent: one spend is worth at most 5 × dustUsd, one run at most 100 × dustUsd.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DustCode = Literal["DUST_UNPRICED", "DUST_UNSCALABLE", "DUST_OVER_CAP"]
 
 
 class DustRefusal(Exception):
-    """The amount cannot be made dust, or must not be spent as dust; the message says what to set."""
+    """The amount cannot be scaled to dust, or exceeds a dust cap; the message says which setting to change."""
 
     def __init__(self, code: DustCode, message: str) -> None:
         super().__init__(message)
@@ -33,34 +33,36 @@ class DustRefusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DustRules:
-    """What dust is worth in US dollars, and the two caps; dollars of amounts are in units of 1e-18."""
+    """The dust target in US dollars and the two caps, which are in units of 1e-18 dollars."""
 
     dust_usd: Decimal
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for nothing, and for more than a dollar."""
+        """Raises `ValueError` unless 0 < dust_usd ≤ 1."""
         if not 0 < self.dust_usd <= MAX_DUST_USD:
-            raise ValueError(f"dust is worth more than 0 and at most {MAX_DUST_USD} US dollar, not {self.dust_usd}")
+            raise ValueError(
+                f"dust_usd must be greater than 0 and at most {MAX_DUST_USD} US dollar, not {self.dust_usd}"
+            )
 
     @property
     def target(self) -> int:
-        """What one amount is made worth."""
+        """Worth of one scaled amount, in 1e-18 dollars."""
         return int(Fraction(self.dust_usd) * USD_UNIT)
 
     @property
     def spend_cap(self) -> int:
-        """The most that one amount may be worth."""
+        """Largest worth of one amount, in 1e-18 dollars."""
         return SPEND_CAP * self.target
 
     @property
     def run_cap(self) -> int:
-        """The most that all amounts of a run may be worth together."""
+        """Largest worth of all amounts of a run, in 1e-18 dollars."""
         return RUN_CAP * self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Dusted:
-    """An amount and what it became; `usd_units` is its worth in 1e-18 dollars, rounded up, None without a price."""
+    """An amount and its scaled value; `usd_units` is its worth in 1e-18 dollars, rounded up, None without a price."""
 
     original_units: int
     units: int
@@ -68,15 +70,15 @@ class Dusted:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether it is another amount than before."""
+        """Whether scaling changed the amount."""
         return self.units != self.original_units
 
 
 def dust_units(worth: Worth, rules: DustRules) -> int:
-    """Base units that are worth about the target: rounded up, at least one. A price of nothing raises."""
+    """Base units worth about the target: rounded up, at least one. Raises `DustRefusal` for a price of zero."""
     usd = Fraction(worth.usd)
     if usd <= 0:
-        raise DustRefusal("DUST_UNPRICED", f"The price is {worth.usd}, which says nothing about an amount.")
+        raise DustRefusal("DUST_UNPRICED", f"The price is {worth.usd} USD, so no dust amount can be computed from it.")
     wanted: Fraction = Fraction(rules.dust_usd) / usd * 10**worth.decimals
     return max(1, -(-wanted.numerator // wanted.denominator))
 
@@ -84,10 +86,10 @@ def dust_units(worth: Worth, rules: DustRules) -> int:
 def make_dust(
     original: int, worth: Worth | None, rules: DustRules, *, override: int | None = None, spent_usd_units: int = 0
 ) -> Dusted:
-    """The amount to use instead of `original`.
+    """Scales `original` to dust.
 
-    `override` are the base units that the node's owner chose; the price is then only needed for the caps, and an
-    asset that nobody prices counts as one target. `spent_usd_units` is what the run has spent before.
+    `override` is the base-unit amount set on the node; a price is then needed only for the caps, and an unpriced asset
+    counts as one target. `spent_usd_units` is what the run has spent so far, in 1e-18 dollars.
     """
     if original < 0:
         raise DustRefusal("DUST_UNSCALABLE", f"The amount {original} is negative.")
@@ -99,8 +101,8 @@ def make_dust(
         units = min(original, dust_units(worth, rules))
     else:
         message = (
-            "Nobody prices the asset, so nobody knows what dust of it is: set static_prices or a price source, or "
-            "dustAmount on the node."
+            "No price source covers this asset, so its dust amount cannot be computed: set static_prices or a price "
+            "source, or dustAmount on the node."
         )
         raise DustRefusal("DUST_UNPRICED", message)
     usd_units = None if worth is None else worth.of(units)
@@ -109,42 +111,44 @@ def make_dust(
 
 
 def check_caps(rules: DustRules, usd_units: int, spent_usd_units: int) -> None:
-    """Raises when one spend, or the run with it, would be worth more than its cap."""
+    """Raises `DustRefusal` when this spend, or the run including it, would exceed its cap."""
     if usd_units > rules.spend_cap:
         message = (
-            f"The least that can be spent is worth {tell_usd(usd_units)}, over {tell_usd(rules.spend_cap)} "
-            f"({SPEND_CAP} × dust_usd) for one spend of a dust test."
+            f"The smallest possible spend is worth {tell_usd(usd_units)}, over the cap of "
+            f"{tell_usd(rules.spend_cap)} ({SPEND_CAP} × dust_usd) for one spend of a dust test."
         )
         raise DustRefusal("DUST_OVER_CAP", message)
     if spent_usd_units + usd_units > rules.run_cap:
         message = (
-            f"With {tell_usd(usd_units)} more the run would have spent {tell_usd(spent_usd_units + usd_units)}, over "
-            f"{tell_usd(rules.run_cap)} ({RUN_CAP} × dust_usd) for one dust test."
+            f"With this spend of {tell_usd(usd_units)} the run would have spent "
+            f"{tell_usd(spent_usd_units + usd_units)}, over the cap of {tell_usd(rules.run_cap)} ({RUN_CAP} × "
+            "dust_usd) for one dust test."
         )
         raise DustRefusal("DUST_OVER_CAP", message)
 
 
 def scale_least(least: int, dusted: Dusted) -> int:
-    """The least amount out that belongs to a scaled amount in, rounded down; the same when nothing was scaled."""
+    """Scales a minimum output in proportion to the scaled input, rounded down."""
     return least if dusted.original_units == 0 else least * dusted.units // dusted.original_units
 
 
 def scale_most(most: int, dusted: Dusted) -> int:
-    """The most amount in that belongs to a scaled amount out, rounded up."""
+    """Scales a maximum input in proportion to the scaled output, rounded up."""
     return most if dusted.original_units == 0 else -(-most * dusted.units // dusted.original_units)
 
 
 def scale_approval(wanted: Dusted, allowance: int) -> int | None:
-    """What to approve; None when the present allowance is not below the dust, since an approval never lowers one.
-    An approval of 0 takes one away, which has no dust."""
+    """The scaled approval; None when the current allowance already covers it, since a dust test never lowers one.
+    Raises `DustRefusal` for 0, which revokes an allowance and has no dust amount.
+    """
     if wanted.original_units == 0:
-        message = 'An approval of 0 takes one away, which has no dust; set dust: "skip" on the node.'
+        message = 'An approval of 0 revokes the allowance and has no dust amount; set dust: "skip" on the node.'
         raise DustRefusal("DUST_UNSCALABLE", message)
     return None if allowance >= wanted.units else wanted.units
 
 
 def tell_usd(usd_units: int) -> str:
-    """US dollars for people, exact, without zeros at the end."""
+    """Exact US dollars for messages, without trailing zeros."""
     whole, part = divmod(usd_units, USD_UNIT)
     digits = f"{part:018d}".rstrip("0")
     return f"{whole}.{digits} USD" if digits else f"{whole} USD"

@@ -1,4 +1,4 @@
-"""Calls within calls: what `multicall` and its like carry out, for a policy to judge as if it were called itself."""
+"""Calls nested in calls (`multicall`, Multicall3): the policy judges each as if it were called directly."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_BYTES: Final = 256 * 1024
 
 
 class Unread(ValueError):
-    """The calls within a call cannot be read; the text says why."""
+    """The nested calls cannot be decoded; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class InnerCall:
-    """One call that another one carries out."""
+    """One nested call."""
 
     to: str
     value_units: int
@@ -33,7 +33,7 @@ class InnerCall:
 
 @functools.cache
 def _by_selector(signatures: tuple[str, ...]) -> dict[str, Function]:
-    """Made at the first use: hashing would load a library whenever the actions are loaded."""
+    """Built on first use: hashing would load a library with every action."""
     return {read_selector(function.signature): function for function in map(parse_function, signatures)}
 
 
@@ -43,7 +43,7 @@ _OF_ITSELF: Final = (
     "multicall(bytes32 previousBlockhash, bytes[] calls)",
     "batch(bytes[] calls, bool revertOnFail)",
 )
-"""They run each of the bytes as a call of the same contract by the same sender."""
+"""Each element of the bytes array runs as a call of the same contract by the same sender."""
 _OF_OTHERS: Final = (
     "aggregate((address to, bytes data)[] calls)",
     "blockAndAggregate((address to, bytes data)[] calls)",
@@ -52,7 +52,7 @@ _OF_OTHERS: Final = (
     "aggregate3((address to, bool allowFailure, bytes data)[] calls)",
     "aggregate3Value((address to, bool allowFailure, uint256 value, bytes data)[] calls)",
 )
-"""Those of Multicall3 and the ones before it."""
+"""Multicall3 and its predecessors."""
 _UNREADABLE: Final = (
     "execute(bytes,bytes[])",  # Universal Router
     "execute(bytes,bytes[],uint256)",
@@ -71,27 +71,28 @@ _UNREADABLE: Final = (
 
 @functools.cache
 def unreadable() -> Mapping[str, str]:
-    """Methods by selector that carry out whatever their arguments say, in languages of their own: a policy has to name
-    them."""
+    """Methods, by selector, that execute programs of their own format; "*" does not allow them, a policy must name
+    them.
+    """
     return {read_selector(signature): signature for signature in _UNREADABLE}
 
 
 def inner_calls(to: str, data: bytes) -> list[InnerCall]:
-    """Every call that a call carries out, at any depth, in order; empty for all others. Raises `Unread`."""
+    """Every nested call at any depth, in order; empty for other methods. Raises `Unread`."""
     found: list[InnerCall] = []
     size = 0
     for inner in _follow(to, data, 0):
         found.append(inner)
         size += len(inner.data)
         if len(found) > MAX_CALLS or size > MAX_BYTES:
-            raise Unread(f"there are more than {MAX_CALLS} calls, or {MAX_BYTES} bytes of them, within it")
+            raise Unread(f"it contains more than {MAX_CALLS} nested calls, or more than {MAX_BYTES} bytes of them")
     return found
 
 
 def _follow(to: str, data: bytes, depth: int) -> Iterator[InnerCall]:
     for inner in _carried_out(to, data):
         if depth == MAX_DEPTH:
-            raise Unread(f"calls are within calls more than {MAX_DEPTH} times")
+            raise Unread(f"calls are nested deeper than {MAX_DEPTH} levels")
         yield inner
         yield from _follow(inner.to, inner.data, depth + 1)
 
@@ -112,12 +113,13 @@ def _arguments(function: Function, data: bytes) -> dict[str, Any]:
     try:
         return {p.name: value for p, value in zip(function.inputs, function.decode_args(data), strict=True)}
     except AbiFault as fault:
-        raise Unread(f"its arguments are not those of {function.signature}: {fault.message}") from None
+        raise Unread(f"its arguments do not match {function.signature}: {fault.message}") from None
 
 
 def implied_movements(chain_id: int, to: str, data: bytes) -> list[Movement]:
-    """What a call, and what it carries out, moves by well-known methods of tokens; what goes the same way is one
-    movement. Raises `Unread`."""
+    """What a call and its nested calls move by well-known token methods; equal movements are summed. Raises
+    `Unread`.
+    """
     totals: dict[tuple[Any, ...], Movement] = {}
     for call in (InnerCall(to, 0, data), *inner_calls(to, data)):
         one = implied_movement(chain_id, call.to, call.data)

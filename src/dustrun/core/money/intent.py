@@ -1,7 +1,7 @@
-"""Unsigned wishes and what came of them: what actions return, policy judges, the ledger keeps.
+"""Intents and their results: actions return them, the policy judges them, the outbox stores them.
 
-An intent becomes at most one transaction that counts. Its key is (first run of the retry chain, node path, item,
-generation); `item` tells the intents of one node apart and is stable over restarts.
+An intent leads to at most one included transaction. Its key is (first run of the retry chain, node path, item,
+generation); `item` distinguishes the intents of one node and is stable across restarts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MovementKind = Literal["send", "approve"]
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Value that an intent moves out of the wallet, or lets somebody move: what policy counts.
+    """Value that an intent moves out of the wallet, or approves others to move: what the policy counts.
 
-    `counterparty` is the recipient of a send, the spender of an approval (checksummed); `of_swap`: the approval that
-    a swap makes for itself, which counts once, with the swap.
+    `counterparty` is the recipient of a send or the spender of an approval (checksummed); `of_swap` marks a swap's own
+    approval, which is counted once, with the swap.
     """
 
     kind: MovementKind
@@ -30,7 +30,7 @@ class Movement:
     of_swap: bool = False
 
     def public(self) -> dict[str, Any]:
-        """As JSON; amounts are texts."""
+        """JSON form; amounts are strings."""
         shown: dict[str, Any] = {
             "kind": self.kind,
             "asset": self.asset.key,
@@ -55,14 +55,14 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One transaction that a node wishes for.
+    """One transaction requested by a node.
 
     `to` None creates a contract. `after` names items of the same node that must be mined before this one is estimated
-    and signed (an approval before its swap). `method` is the called function's canonical signature, None for a plain
-    transfer of native coin; `is_decoded`: the calldata decodes by an ABI that the action knows, so that `movements`
-    is all it moves. `errors` are ABI entries of type `error` that name a revert's reason, `returns` the parameters of
-    what the function returns. `about` is one line for people. `gas_limit` None: estimated. `as_written`: a person wrote
-    the calldata, and more than what `movements` says may depend on it, so a rehearsal holds for just these bytes.
+    and signed (an approval before its swap). `method` is the canonical signature of the called function, None for a
+    plain transfer of native coin; `is_decoded`: the calldata decodes by an ABI that the action knows, so `movements` is
+    complete. `errors` are ABI entries of type `error` that decode a revert, `returns` the function's output parameters.
+    `about` is a one-line description. `gas_limit` None: estimated. `as_written`: a person wrote the calldata, so its
+    effect may exceed `movements`, and a rehearsal covers only exactly these bytes.
     """
 
     item: str
@@ -82,7 +82,7 @@ class Intent:
     returns: tuple[Mapping[str, Any], ...] = ()
 
     def public(self) -> dict[str, Any]:
-        """As JSON, whole."""
+        """JSON form, complete."""
         return {
             "item": self.item,
             "chainId": self.chain_id,
@@ -125,11 +125,11 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """A signature that a node wishes for: it can move money too, so policy judges it like a transaction.
+    """A signature requested by a node: it can move money too, so the policy judges it like a transaction.
 
-    `kind` is `message` (EIP-191, `message` holds the bytes as 0x-hex or text) or `typed-data` (EIP-712, the whole
-    document). `is_decoded`: the document is of a type that the action knows (permits, orders), so that `movements` is
-    all that the signature lets others move.
+    `kind` is `message` (EIP-191; `message` holds the bytes as 0x-hex or text) or `typed-data` (EIP-712; the whole
+    document). `is_decoded`: the action knows the document's type (permits, orders), so `movements` is all that the
+    signature lets others move.
     """
 
     item: str
@@ -141,7 +141,7 @@ class SignRequest:
     is_decoded: bool = True
 
     def public(self) -> dict[str, Any]:
-        """As JSON, whole."""
+        """JSON form, complete."""
         return {
             "item": self.item,
             "sign": self.kind,
@@ -155,8 +155,9 @@ class SignRequest:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What the function of a `spend` action returns: its wishes in order. `notes` is JSON that `finish` may want
-    again (a quote, a nonce of a permit); it is stored with the wishes, so it must be the same for all that follows."""
+    """The result of a `spend` action's function: its intents in order. `notes` is JSON for `finish` (a quote, a
+    permit's nonce); it is stored with the intents, so it must be deterministic.
+    """
 
     intents: tuple[Intent, ...] = ()
     signatures: tuple[SignRequest, ...] = ()
@@ -165,7 +166,7 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """An event of a contract as the chain gives it: address checksummed, topics and data as bytes."""
+    """A contract event log: address checksummed, topics and data as bytes."""
 
     address: str
     topics: tuple[bytes, ...]
@@ -175,8 +176,9 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a transaction, real or simulated. `hash` is None for a simulated one, `return_data` known only
-    for those. `fee_units` is the whole fee in base units of the native coin, an L2's data fee included."""
+    """The result of a transaction, real or simulated. A simulated one has no `hash`; only simulated ones have
+    `return_data`. `fee_units` is the whole fee in base units of the native coin, including an L2's data fee.
+    """
 
     item: str
     is_success: bool
@@ -194,14 +196,15 @@ class Receipt:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether it happened on a simulated chain only."""
+        """Whether the transaction was only simulated."""
         return self.hash is None
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What became of all wishes of a node: receipts in the order of the intents, each a success, and signatures
-    (0x-hex) by item."""
+    """The results of all intents of a node: receipts in the order of the intents, all successful, and signatures
+    (0x-hex) by item.
+    """
 
     receipts: tuple[Receipt, ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -209,7 +212,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class BalanceChange:
-    """How an address's balance of an asset changed, fees of gas left out, by reading it before and after."""
+    """The change of an address's balance of an asset, measured before and after, gas fees excluded."""
 
     address: str
     asset: str
@@ -218,12 +221,11 @@ class BalanceChange:
 
 @dataclass(frozen=True, slots=True)
 class FundsMovement:
-    """Where a spend action's input says what it moves; feeds policy, dust amounts and the analysis of funds.
+    """Where a spend action's input holds an amount that moves; used by the policy, dust scaling and the funds analysis.
 
-    Fields are paths in the input's wire names, through arrays as `rows[].amount`. `token_field` None: the native coin.
-    `min_out_field` and `max_in_field` are the limits that scale with the amount; `approval_field` says `unlimited` when
-    more than the amount is to be approved, which a dust test makes `exact`. `scales` False: moves value that the
-    platform cannot scale (`write-contract`, an NFT).
+    Fields are paths in wire names, through arrays as `rows[].amount`. `token_field` None: the native coin.
+    `min_out_field` and `max_in_field` are limits that scale with the amount; `approval_field` may say `unlimited`,
+    which a dust test turns into `exact`. `scales` False: Dustrun cannot scale the value (`write-contract`, an NFT).
     """
 
     direction: MovementKind
@@ -237,7 +239,7 @@ class FundsMovement:
     scales: bool = True
 
     def public(self) -> dict[str, Any]:
-        """As the catalogue shows it."""
+        """The catalogue entry."""
         named = {
             "direction": self.direction,
             "amountField": self.amount_field,

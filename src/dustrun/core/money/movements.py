@@ -1,4 +1,4 @@
-"""Where an input says what it moves: the declared paths of a spend action, followed through arrays."""
+"""Finds the amounts in a spend action's input by its declared paths, following arrays."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Stands for a value that is not known before the run; `why` is for people."""
+    """Placeholder for a value that is unknown before the run; `why` is shown to people."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One amount in an input, with what belongs to it: values as the input has them, None where it has none, and the
-    paths at which amount and limits stand."""
+    """One amount in an input with its related values: values as given, None where absent, and the paths of the amount
+    and its limits.
+    """
 
     movement: FundsMovement
     amount_path: Path
@@ -39,12 +40,12 @@ class Spot:
 
     @property
     def field(self) -> str:
-        """The amount's place for people: `rows[3].amount`."""
+        """The amount's path for messages: `rows[3].amount`."""
         return show_path(self.amount_path)
 
 
 def find_spots(movement: FundsMovement, wire: Mapping[str, Any]) -> list[Spot]:
-    """Every amount that one declared movement names in an input; those that are left out (null) are not there."""
+    """Every amount in an input that a declared movement names; null ones are skipped."""
     if movement.amount_field is None:
         return []
     return [
@@ -56,7 +57,7 @@ def find_spots(movement: FundsMovement, wire: Mapping[str, Any]) -> list[Spot]:
 
 def _spot(movement: FundsMovement, wire: Mapping[str, Any], path: Path, indices: tuple[int, ...], amount: Any) -> Spot:
     def beside(field: str | None) -> tuple[Path | None, Any]:
-        """What another field has at the same place of the arrays around."""
+        """The value of another field at the same array indices."""
         if field is None:
             return None, None
         at = _at_indices(_steps(field), indices)
@@ -103,7 +104,7 @@ _EACH = "[]"
 
 
 def _steps(field: str) -> list[str]:
-    """`rows[].amount` as `rows`, each, `amount`."""
+    """Splits `rows[].amount` into `rows`, each, `amount`."""
     steps: list[str] = []
     for part in field.split("."):
         name, *arrays = part.split(_EACH)
@@ -112,7 +113,7 @@ def _steps(field: str) -> list[str]:
 
 
 def _follow(value: Any, steps: list[str], path: Path = (), indices: tuple[int, ...] = ()) -> Iterator[Any]:
-    """(path, indices, value) of every place that the steps lead to; what is not known ends the way."""
+    """(path, indices, value) of every match of the steps; an unknown value ends its branch."""
     if isinstance(value, Unknown) or not steps:
         yield path, indices, value
         return

@@ -1,7 +1,7 @@
-"""What a signature under well-known typed data lets others move: permits, transfers by authorization, orders.
+"""What a signature of well-known typed data lets others move: permits, transfers by authorization, orders.
 
-Known are the exact types, not their names: a document whose types differ in one field is not understood. Where a
-standard lives at fixed addresses (Permit2, the exchanges), another verifying contract is not understood either.
+Types are matched exactly, not by name: a document whose types differ in one field is not recognised. Standards with
+fixed addresses (Permit2, the exchanges) are recognised only with those verifying contracts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _SEAPORT: Final = ("0x00000000000000ADc04C56Bf30aC9d3c0aAF14dC", "0x000000000000
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a document of a known type lets others move. `signer` is who must sign it for it to count, None when it
-    does not say; `about` is one line for people."""
+    """What a document of a known type lets others move. `signer` is the address that must sign it, None when the
+    document does not say; `about` is a one-line description.
+    """
 
     movements: tuple[Movement, ...]
     signer: str | None
@@ -40,7 +41,7 @@ class _Document:
     message: Mapping[str, Any]
 
     def asset(self, token: Any) -> Asset:
-        """A token of the document's chain."""
+        """A token on the document's chain."""
         return Asset(self.chain_id, read_address(token))
 
     def own(self) -> Asset:
@@ -52,8 +53,9 @@ _Reader = Callable[[_Document], Understood]
 
 
 def understand(document: Mapping[str, Any]) -> Understood | None:
-    """What a valid document (`typed_data.digest_of` takes it) lets others move; None for one of an unknown type, or
-    without the chain and contract that it is for."""
+    """What a valid document (one that `typed_data.digest_of` accepts) lets others move; None for an unknown type, or a
+    domain without chain and contract.
+    """
     domain = document["domain"]
     if "chainId" not in domain or "verifyingContract" not in domain:
         return None
@@ -75,35 +77,35 @@ def _permit(document: _Document) -> Understood:
     message = document.message
     spender = read_address(message["spender"])
     allow = Movement("approve", document.own(), _number(message["value"]), spender)
-    return Understood((allow,), read_address(message["owner"]), f"Let {spender} take of the token {document.contract}")
+    return Understood((allow,), read_address(message["owner"]), f"Let {spender} spend the token {document.contract}")
 
 
 def _dai_permit(document: _Document) -> Understood:
     message = document.message
     spender = read_address(message["spender"])
     allow = Movement("approve", document.own(), MAX_UINT256 if message["allowed"] else 0, spender)
-    return Understood((allow,), read_address(message["holder"]), f"Let {spender} take of the token {document.contract}")
+    return Understood((allow,), read_address(message["holder"]), f"Let {spender} spend the token {document.contract}")
 
 
 def _authorization(document: _Document) -> Understood:
     message = document.message
     to = read_address(message["to"])
     send = Movement("send", document.own(), _number(message["value"]), to)
-    return Understood((send,), read_address(message["from"]), f"Send of the token {document.contract} to {to}")
+    return Understood((send,), read_address(message["from"]), f"Transfer of the token {document.contract} to {to}")
 
 
 def _cancelled(document: _Document) -> Understood:
-    return Understood((), read_address(document.message["authorizer"]), "Take back an authorization")
+    return Understood((), read_address(document.message["authorizer"]), "Cancel an authorization")
 
 
 def _allowances(document: _Document) -> Understood:
-    """PermitSingle and PermitBatch: allowances in Permit2."""
+    """PermitSingle and PermitBatch: Permit2 allowances."""
     details = document.message["details"]
     return _by_permit2(document, details if isinstance(details, list) else [details])
 
 
 def _transfers(document: _Document) -> Understood:
-    """PermitTransferFrom, its batch, and both with a witness: one transfer by the spender, at most so much."""
+    """PermitTransferFrom, its batch, and both with a witness: a single transfer by the spender, up to the amount."""
     permitted = document.message["permitted"]
     return _by_permit2(document, permitted if isinstance(permitted, list) else [permitted])
 
@@ -111,7 +113,7 @@ def _transfers(document: _Document) -> Understood:
 def _by_permit2(document: _Document, items: Sequence[Mapping[str, Any]]) -> Understood:
     spender = read_address(document.message["spender"])
     moves = [Movement("approve", document.asset(item["token"]), _number(item["amount"]), spender) for item in items]
-    return Understood(tuple(moves), None, f"Let {spender} take {len(moves)} token(s) through Permit2")
+    return Understood(tuple(moves), None, f"Let {spender} spend {len(moves)} token(s) through Permit2")
 
 
 def _cow_order(document: _Document) -> Understood:
@@ -120,7 +122,7 @@ def _cow_order(document: _Document) -> Understood:
     amount = _number(message["sellAmount"]) + _number(message["feeAmount"])
     to = document.contract if receiver == ZERO_ADDRESS else receiver
     send = Movement("send", document.asset(message["sellToken"]), amount, to)
-    return Understood((send,), None, f"Order at CoW: sell {amount} of {message['sellToken']}")
+    return Understood((send,), None, f"CoW order: sell {amount} of {message['sellToken']}")
 
 
 def _one_inch_order(document: _Document) -> Understood:
@@ -129,7 +131,7 @@ def _one_inch_order(document: _Document) -> Understood:
     amount = _number(message["makingAmount"])
     to = document.contract if receiver == ZERO_ADDRESS else receiver
     send = Movement("send", document.asset(message["makerAsset"]), amount, to)
-    about = f"Order at 1inch: sell {amount} of {message['makerAsset']}"
+    about = f"1inch order: sell {amount} of {message['makerAsset']}"
     return Understood((send,), read_address(message["maker"]), about)
 
 
@@ -145,7 +147,7 @@ def _seaport_order(document: _Document) -> Understood:
         )
         for item in offer
     ]
-    about = f"Order at Seaport: offer {len(moves)} item(s)"
+    about = f"Seaport order: offer {len(moves)} item(s)"
     return Understood(tuple(moves), read_address(message["offerer"]), about)
 
 

@@ -1,4 +1,4 @@
-"""Several prices of one asset: the middle one, and whether they disagree."""
+"""Combines several prices of one asset: the median, and whether they disagree."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from fractions import Fraction
 from typing import Final
 
 DISAGREE: Final = Fraction(5, 100)
-"""The difference between the highest and the lowest, as a part of the lowest, above which people are warned."""
+"""Spread between highest and lowest price, relative to the lowest, above which a warning is given."""
 
 
 def middle(prices: Sequence[Decimal]) -> int:
-    """The index of the median; of an even number the higher of the two in the middle, so that dust is rather less."""
+    """The index of the median; of an even number the higher middle one, so that dust is rather less."""
     order = sorted(range(len(prices)), key=lambda index: (prices[index], index))
     return order[len(order) // 2]
 
 
 def disagreement(prices: Sequence[tuple[str, Decimal]]) -> str | None:
-    """The warning that sources differ by over 5 %, None when they agree."""
+    """A warning if sources differ by over 5 %, else None."""
     if len(prices) < 2:
         return None
     low, high = min(prices, key=lambda one: one[1]), max(prices, key=lambda one: one[1])

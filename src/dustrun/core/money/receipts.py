@@ -1,4 +1,4 @@
-"""Receipts and logs as JSON text, as the ledger keeps them."""
+"""Receipts and logs as JSON text, as the outbox stores them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_log(shown: Mapping[str, Any]) -> Log:
 
 
 def show_receipt(receipt: Receipt) -> Json:
-    """A receipt as JSON; amounts are texts."""
+    """A receipt as JSON; amounts are strings."""
     return {
         "hash": receipt.hash,
         "isSuccess": receipt.is_success,
@@ -40,7 +40,7 @@ def show_receipt(receipt: Receipt) -> Json:
 
 
 def read_receipt(item: str, shown: Mapping[str, Any]) -> Receipt:
-    """From `show_receipt`, for one of a node's wishes."""
+    """Inverse of `show_receipt`, for one of a node's intents."""
     return Receipt(
         item=item,
         is_success=bool(shown["isSuccess"]),

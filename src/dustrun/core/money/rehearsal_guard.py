@@ -1,7 +1,6 @@
-"""The guard `enforceRehearsal`: a live spend may do only what the rehearsal has shown.
+"""The guard `enforceRehearsal`: a live spend may do only what its rehearsal showed.
 
-Wishes are matched by item within their node path. Pure: the wishes of the rehearsal come in as JSON, as its report has
-them.
+Intents are matched by item within their node path. Pure: the rehearsal's intents come as JSON from its report.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ _Moved = dict[tuple[str, str, str], int]
 
 
 def data_hash(data: bytes) -> str:
-    """What stands for calldata in a report."""
+    """The hash that replaces calldata in a report."""
     return f"0x{keccak256(data).hex()}"
 
 
 def differences(intents: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
-    """What the wishes do beyond what was rehearsed for the same node: more, elsewhere, another asset, no match. A call
-    that declares no amounts, or whose calldata a person wrote, is compared whole, since nobody knows what its arguments
-    are."""
+    """How the intents exceed what was rehearsed for the same node: more, elsewhere, another asset, unmatched. A call
+    that declares no amounts, or whose calldata a person wrote, is compared byte for byte, since its arguments cannot be
+    interpreted.
+    """
     known = {shown["item"]: shown for shown in rehearsed if shown["status"] == "simulated"}
     found: list[str] = []
     for intent in intents:
@@ -47,7 +47,7 @@ def _beyond(intent: Intent, shown: Json, tolerance_percent: Decimal) -> Iterable
         yield f"calls {intent.method}, rehearsed {shown.get('method')}"
     is_whole = intent.as_written or not intent.movements
     if intent.data and is_whole and data_hash(intent.data) != shown.get("dataHash"):
-        yield "its calldata is not what was rehearsed, and more than amounts may hang on it"
+        yield "its calldata differs from the rehearsal, and may affect more than amounts"
     factor = 1 + Fraction(tolerance_percent) / 100
     if intent.value_units > int(shown["value"]) * factor:
         yield f"sends {intent.value_units} base units of native coin, rehearsed {shown['value']}"

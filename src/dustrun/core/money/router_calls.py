@@ -1,5 +1,6 @@
-"""What the methods of swap routers take from whoever calls them, and whom they pay: read from calldata that a person
-wrote, so that it counts as the swap actions' own calls do. Uniswap V2 and V3, and routers of the same methods."""
+"""What swap router methods take from the caller and whom they pay, decoded from calldata that a person wrote, so that
+it counts like the swap actions' own calls. Uniswap V2 and V3, and routers with the same methods.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def _methods() -> Mapping[str, Function]:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it would be signed: from whom, with how much native coin; `wrapped` is the chain's wrapped coin."""
+    """A call as it would be signed: sender and native value; `wrapped` is the chain's wrapped native token."""
 
     chain_id: int
     sender: str
@@ -77,14 +78,15 @@ class _Use:
 
 
 def router_movements(call: Call) -> list[Movement]:
-    """What goes out of the sender by a router's methods: tokens that the router takes, in favour of whom it pays in the
-    end. A payee beyond the first is named with an amount of 0, so that it is judged too. Raises `Unread`."""
+    """What leaves the sender through a router method: the tokens taken, in favour of the final payee. Further payees
+    are listed with an amount of 0, so that they are judged too. Raises `Unread`.
+    """
     uses = [use for inner in _calls_of(call) if (use := _read(inner)) is not None]
     totals: dict[str, int] = {}
     for token, units in (pull for use in uses for pull in use.pulls):
         totals[token] = totals.get(token, 0) + units
     if call.wrapped is not None and totals.get(checksum(call.wrapped), call.value_units + 1) <= call.value_units:
-        del totals[checksum(call.wrapped)]  # it is paid by the value that goes with the call
+        del totals[checksum(call.wrapped)]  # paid by the native value of the call
     own = {checksum(call.sender), checksum(call.to), *(checksum(f"0x{number:040x}") for number in range(3))}
     payees = list(dict.fromkeys(payee for use in uses for payee in use.payees if payee not in own))
     counterparty = payees[0] if payees else checksum(call.to)
@@ -105,7 +107,7 @@ def _read(call: InnerCall) -> _Use | None:
     try:
         values = _named(function, call.data)
     except AbiFault as fault:
-        raise Unread(f"its arguments are not those of {function.signature}: {fault.message}") from None
+        raise Unread(f"its arguments do not match {function.signature}: {fault.message}") from None
     payees = tuple(values[name] for name in ("payee", "payee2") if name in values)
     return _Use(tuple(_pulls(function, values)), payees)
 
@@ -113,7 +115,7 @@ def _read(call: InnerCall) -> _Use | None:
 def _named(function: Function, data: bytes) -> dict[str, Any]:
     values = function.decode_args(data)
     params = function.inputs
-    if params[0].parts:  # V3 has one struct
+    if params[0].parts:  # V3 takes one struct
         params, values = params[0].parts, values[0]
     return {param.name: value for param, value in zip(params, values, strict=True)}
 
@@ -127,7 +129,7 @@ def _pulls(function: Function, values: Mapping[str, Any]) -> Iterator[tuple[str,
 
 
 def _first(function: Function, path: Any) -> str | None:
-    """The token that goes in: V2 has a list, V3 packed bytes, which run backwards when the amount out is exact."""
+    """The input token: V2 has a list, V3 packed bytes, in reverse order when the output amount is exact."""
     if isinstance(path, list):
         return str(path[0]) if path else None
     packed = bytes.fromhex(path[2:]) if path else b""

@@ -1,5 +1,6 @@
-"""What calldata of well-known methods moves, read from the calldata itself: whoever builds a call may forget to say so,
-the ledger must not."""
+"""What well-known token methods move, decoded from the calldata: an action may forget to declare it, the policy must
+not miss it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ PERMIT2_APPROVE = "0x87517c45"
 PERMIT2_TRANSFER_FROM = "0x36c78516"
 
 OF_TOKENS = frozenset({TRANSFER, APPROVE, INCREASE_ALLOWANCE})
-"""Methods of a token itself that a policy judges by what they move, not by contract and method."""
+"""Token methods that a policy judges by what they move, not by contract and method."""
 
 _TWO_WORDS: dict[str | None, MovementKind] = {
     TRANSFER: "send",
@@ -37,21 +38,21 @@ _TWO_WORDS: dict[str | None, MovementKind] = {
     "0xb753a98c": "send",  # push of DAI
 }
 _OPERATORS = frozenset({SET_APPROVAL_FOR_ALL, AUTHORIZE_OPERATOR, "0x558a7297"})
-"""Of ERC-721 and ERC-1155, of ERC-777, and setOperator of ERC-6909."""
+"""ERC-721 and ERC-1155, ERC-777 operators, and ERC-6909's setOperator."""
 _OF_KINDS: dict[str | None, MovementKind] = {"0x095bcdb6": "send", "0x426a8493": "approve"}
-"""transfer and approve of ERC-6909."""
+"""ERC-6909's transfer and approve."""
 _FROM = frozenset({TRANSFER_FROM, "0xc1d34b89", "0xd8fbe994", "0xbb35783b"})
-"""transferFrom, transferFromAndCall of ERC-1363, and move of DAI."""
+"""transferFrom, ERC-1363's transferFromAndCall, and DAI's move."""
 _OF_PIECES = frozenset({SAFE_TRANSFER_FROM, SAFE_TRANSFER_FROM_WITH_DATA})
 
 
 def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
-    """What a call of a token's well-known method moves; None for every other call.
+    """What a call of a well-known token method moves; None for any other call.
 
-    An ERC-721's methods share selectors with an ERC-20's, and there the number of the piece stands where an amount
-    would; `safeTransferFrom` is of an ERC-721 alone and moves one piece. Of an ERC-1155 the pieces of all kinds count
-    together; a batch whose list cannot be read counts as all there can be. Calldata that ends early is read as the EVM
-    reads it, with zeros: contracts of old compilers take it.
+    ERC-721 methods share selectors with ERC-20 and have the token id where the amount would be; `safeTransferFrom`
+    exists only in ERC-721 and moves one token. ERC-1155 amounts of all ids are summed; a batch whose list cannot be
+    decoded counts as the maximum. Truncated calldata is read as the EVM reads it, padded with zeros: contracts of old
+    compilers accept it.
     """
     selector = selector_of(data)
     asset = Asset(chain_id, checksum(to))
@@ -78,7 +79,7 @@ def implied_movement(chain_id: int, to: str, data: bytes) -> Movement | None:
 
 
 def _sum_of_list(data: bytes, index: int) -> int:
-    """The numbers of the list that a word points to, together."""
+    """The sum of the array that a word points to."""
     start, words = _word(data, index), (len(data) - 4) // 32
     if start % 32 or start // 32 >= words:
         return MAX_UINT256

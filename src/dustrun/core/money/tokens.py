@@ -1,4 +1,4 @@
-"""Which asset a text means on a chain: `native`, a symbol that the network's file knows, or an address."""
+"""Resolves an asset name on a chain: `native`, a symbol from the network file, or an address."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ NATIVE = "native"
 
 
 def find_known(network: Network, address: str) -> Token | None:
-    """What the network's file knows of a token."""
+    """The network file's entry of a token, or None."""
     return next((token for token in network.tokens if token.address.lower() == address.lower()), None)
 
 
 def read_asset_text(network: Network, text: str) -> str | None:
-    """A token's checksummed address, None for the native coin; raises `ValueError` that says how to mend it."""
+    """A token's checksummed address, None for the native coin; raises `ValueError` with a suggestion."""
     name = text.strip()
     if name.lower() == NATIVE:
         return None
     if name[:2].lower() == "0x":
         address = read_address(name)
         if address == ZERO_ADDRESS:
-            raise ValueError(f'the zero address is no token; the native coin is written "{NATIVE}"')
+            raise ValueError(f'the zero address is not a token; write "{NATIVE}" for the native coin')
         return address
     found = [token for token in network.tokens if token.symbol.lower() == name.lower()]
     if len(found) == 1:
         return read_address(found[0].address)
     if found:
-        raise ValueError(f'"{name}" means {len(found)} tokens of {network.name}; give the address of the one you mean')
+        raise ValueError(f'"{name}" matches {len(found)} tokens of {network.name}; give the token\'s address')
     if name.lower() == network.native.symbol.lower():
         return None
     raise ValueError(_unknown(network, name))
@@ -39,4 +39,4 @@ def _unknown(network: Network, name: str) -> str:
     known = [network.native.symbol, *(token.symbol for token in network.tokens)]
     close = difflib.get_close_matches(name.upper(), {symbol.upper() for symbol in known}, n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
-    return f'{network.name} (chain {network.chain_id}) knows no token "{name[:40]}"; give its address.{hint}'
+    return f'{network.name} (chain {network.chain_id}) has no token "{name[:40]}"; give its address.{hint}'

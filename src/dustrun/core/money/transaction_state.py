@@ -1,4 +1,4 @@
-"""The rules of the outbox that need no chain: states of a transaction, keys, the next bid."""
+"""Pure rules of the outbox: transaction states, intent keys, replacement fees."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dustrun.core.values.exact_json import dumps_text
 
 
 class TxState(enum.StrEnum):
-    """Where a transaction stands.
+    """State of a transaction.
 
-    `planned`: nothing is signed. `signed`: its bytes are on disk. `sent`: a node took them. `mined`: an attempt has a
-    receipt that is not final yet. The rest is for good: `final` succeeded, `reverted` was included and failed,
-    `cancelled` never will be (its nonce went to our own cancel, or it was given up unsigned), `refused` was never
-    signed. `displaced`: somebody else used its nonce; a person decides.
+    `planned`: nothing is signed. `signed`: its bytes are on disk. `sent`: a node accepted them. `mined`: an attempt has
+    a receipt that is not final yet. The others are terminal: `final` succeeded, `reverted` was included and failed,
+    `cancelled` will never be included (its nonce went to our cancellation, or it was dropped unsigned), `refused` was
+    never signed, `displaced`: somebody else used its nonce, and a person must decide.
     """
 
     PLANNED = "planned"
@@ -31,25 +31,26 @@ class TxState(enum.StrEnum):
 
 PLAIN_GAS = 21_000
 SPARE_GAS = 50_000
-"""Two slots of storage that are written for the first time, where they were only read or written over before."""
+"""Gas of two storage slots set from zero instead of updated: headroom over an estimate."""
 MOST_GAS = 2**24
-"""What one transaction may use on chains that have EIP-7825."""
+"""Gas limit of one transaction on chains with EIP-7825."""
 FOLLOWED = frozenset({TxState.SIGNED, TxState.SENT, TxState.MINED})
-"""What the chain has yet to decide."""
+"""Not terminal: the chain has yet to decide."""
 UNSETTLED = FOLLOWED | {TxState.DISPLACED}
-"""Signed, and nobody knows yet what it comes to: nothing may be paid again."""
+"""Signed with an unknown outcome: must not be paid again."""
 NOTHING_CAME = frozenset({TxState.REVERTED, TxState.CANCELLED, TxState.REFUSED})
-"""Certainly not paid, now and for ever: a new generation may be."""
+"""Certainly not paid, now or later: a new generation may be."""
 
 
 def raised(units: int) -> int:
-    """A bid that every node takes as a replacement: one eighth more, rounded up."""
+    """The smallest fee that every node accepts as a replacement: 12.5 % more, rounded up."""
     return units + units // 8 + 1
 
 
 def next_bid(bid: tuple[int, int], market: tuple[int, int], ceiling: int) -> tuple[int, int] | None:
-    """(max fee, tip) of a replacement: both an eighth above the bid and at least the market's, never above the
-    ceiling; None when that leaves too little to replace it."""
+    """(max fee, tip) of a replacement, in base units: each at least 12.5 % above the old one and at least the market's,
+    never above the ceiling; None when the ceiling is too low.
+    """
     max_fee = min(max(raised(bid[0]), market[0]), ceiling)
     tip = min(max(raised(bid[1]), market[1]), max_fee)
     if max_fee < raised(bid[0]) or tip < raised(bid[1]):
@@ -58,8 +59,9 @@ def next_bid(bid: tuple[int, int], market: tuple[int, int], ceiling: int) -> tup
 
 
 def gas_limit_of(estimate: int, is_plain: bool) -> int:
-    """The gas limit by an estimate: a plain transfer takes what it takes; what runs code gets half more, at most
-    `SPARE_GAS`, or a quarter where that is more, since the state may change until it is included."""
+    """The gas limit for an estimate: exact for a plain transfer; contract calls get 50 % more, at most `SPARE_GAS` or
+    25 % where that is more, since the state may change before inclusion.
+    """
     if is_plain and estimate == PLAIN_GAS:
         return estimate
     limit = estimate + max(estimate // 4, min(estimate // 2, SPARE_GAS))
@@ -67,12 +69,12 @@ def gas_limit_of(estimate: int, is_plain: bool) -> int:
 
 
 def intent_key(org_id: str, root_run_id: str, path: str, item: str, generation: int) -> str:
-    """What makes an intent one: the same over attempts, restarts and retries of the run."""
+    """The idempotency key of an intent: stable across attempts, restarts and retries of the run."""
     return f"{org_id}/{root_run_id}/{path}/{item}/{generation}"
 
 
 def binding_of(intent: Intent, sender: str, fee_ceiling_units: int) -> str:
-    """What a person approves: SHA-256 over chain, from, to, value, calldata and the most that the fee may be."""
+    """What a person approves: SHA-256 over chain, from, to, value, calldata and maximum fee."""
     bound = [
         intent.chain_id,
         sender,

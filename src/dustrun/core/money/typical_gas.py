@@ -1,6 +1,6 @@
-"""What transactions of each kind usually take of gas: for plans made before anything can be estimated.
+"""Typical gas by action type, for plans made before anything can be estimated.
 
-Measured on real contracts and rounded up; what is sent is always estimated anew, on the chain.
+Measured on real contracts and rounded up; transactions are always estimated on the chain before they are sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BY_TYPE: Final = {
     "approve-erc20": 60_000,
     "wrap-native": 50_000,
     "unwrap-native": 50_000,
-    "swap-uniswap-v2": 220_000,  # its approval included
+    "swap-uniswap-v2": 220_000,  # includes its approval
     "swap-uniswap-v3": 260_000,
     "deploy-contract": 1_500_000,
     "sign-message": 0,
@@ -25,7 +25,7 @@ _A_ROW: Final = {"batch-transfer": 65_000}
 
 
 def typical_gas(type: str, amounts: int) -> int:
-    """Gas of a node of this type that names so many amounts."""
+    """Gas of a node of this type with this many amounts."""
     if type in _A_ROW:
         return _A_ROW[type] * max(1, amounts)
     return _BY_TYPE.get(type, _OTHER)

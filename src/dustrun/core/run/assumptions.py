@@ -1,4 +1,4 @@
-"""What a run took for granted, where that came from, and why a rehearsal is not passed."""
+"""The assumed values of a run, their origin, and why a rehearsal did not pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SKIPPED_OVER = (NodeStatus.FAILURE, NodeStatus.PARTIAL, NodeStatus.UNCERTAIN, N
 
 
 def references_of(program: Program) -> dict[str, list[str]]:
-    """The nodes that each node's payload and conditions look at."""
+    """The nodes that each node's payload and conditions refer to."""
     found: dict[str, list[str]] = {}
     for node_id, node in program.nodes.items():
         tests = [reference for _, test in node.choices for reference in test.references]
@@ -35,8 +35,9 @@ def _node_of(root: str, path: Sequence[Any]) -> str | None:
 def list_assumed(
     executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, references: References
 ) -> list[Json]:
-    """Every result that rests on an assumed value: `source` says how it came about, `dependsOn` through which nodes,
-    `decides` that something hangs on it that matters, so that the simulation is not passed."""
+    """Every result that rests on an assumed value: `source` says where it came from, `dependsOn` through which nodes,
+    `decides` what important part depends on it, so that the simulation does not pass.
+    """
     ordered = [execution for execution in executions if execution.assumed]
     assumed = {execution.node_id for execution in ordered}
     return [
@@ -51,7 +52,7 @@ def _assumed(execution: Execution, nodes: Mapping[str, Node], specs: Specs, depe
 
 
 def decides(execution: Execution) -> bool:
-    """Whether something that matters hangs on an assumed value: a branch that was taken, a called run, a spend."""
+    """Which important part depends on an assumed value: a taken branch, a called run, a spend."""
     facts = execution.facts or {}
     return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
 
@@ -63,20 +64,20 @@ def _source(execution: Execution, node: Node, specs: Specs) -> tuple[str, str]:
     if "request" in facts and spec is not None and not node.is_pinned:
         return "example", "not sent: the result is the action's example"
     if node.type in ("wait", "approve") and execution.branch is not None:
-        return "example", "nobody answers a simulation: it went on with an example"
+        return "example", "nobody answers a simulation: it continued with an example"
     if execution.branch is not None:
         return "branch", "the taken branch depends on an assumed value"
     if "assumedInput" in facts:
         return "input", "what it spends depends on an assumed value"
     if spec is not None and spec.effect == "spend":
-        return "signature", "a simulation makes no signature: a placeholder stands for it"
+        return "signature", "a simulation does not sign: a placeholder replaces the signature"
     return "input", "depends on an assumed value"
 
 
 def why_not_passed(
     mode: Mode, status: str, passed: bool | None, executions: Iterable[Execution], assumed: Iterable[Mapping[str, Any]]
 ) -> list[Json]:
-    """Why a rehearsal that is over is not passed; empty for one that is, and for a live run."""
+    """Why a finished rehearsal did not pass; empty if it passed, and for a live run."""
     if mode is Mode.LIVE or passed is None or passed:
         return []
     reasons: list[Json] = []

@@ -1,8 +1,8 @@
-"""Whose balance changed by how much, of facts that were measured.
+"""Measured balance changes of a run's transactions.
 
-A simulated transaction has a block to itself, so its changes are its own and without the fee. Of one that was sent the
-whole block was measured, gas included, and several of a run may lie in one block: then only their sum is known, which
-is counted once. Fees of gas are left out in both.
+A simulated transaction has its own block, so its changes are its own and exclude the fee. For a sent one the whole
+block was measured, gas included, and several of a run may share a block: then only their sum is known, and it is
+counted once. Gas fees are excluded in both cases.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 Json = dict[str, Any]
 Pair = tuple[str, str]  # address, asset
 HAPPENED = frozenset({"simulated", "mined", "final", "success"})
-"""What a transaction is that was carried out, in reality or on the simulated chain."""
+"""States of a transaction that was executed, on the real or the simulated chain."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Transactions whose changes are known together: one, or all of the run in one block. `others` are the pairs that
-    a transaction of somebody else may have a part in, with its hash; `unmeasured` says why there are no numbers."""
+    """Transactions whose changes are known together: one, or all of the run in one block. `others` maps pairs that
+    another party's transaction may have changed to its hash; `unmeasured` says why there are no numbers.
+    """
 
     members: list[int] = field(default_factory=list)
     changes: dict[Pair, int] = field(default_factory=dict)
@@ -30,12 +31,12 @@ class Group:
 
 
 def happened(transaction: Mapping[str, Any]) -> bool:
-    """Whether it was carried out, in reality or on the simulated chain."""
+    """Whether it was executed, on the real or the simulated chain."""
     return transaction["status"] in HAPPENED
 
 
 def group(transactions: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """The groups of a run's transactions, in order; `members` are places in the sequence."""
+    """Groups a run's transactions, in order; `members` are indexes into the sequence."""
     blocks: dict[str, Group] = {}
     groups: list[Group] = []
     for place, transaction in enumerate(transactions):
@@ -74,8 +75,9 @@ def _add(found: Group, place: int, transaction: Mapping[str, Any]) -> None:
 
 
 def _leave_out_fees(found: Group, transactions: Sequence[Mapping[str, Any]]) -> None:
-    """The block's numbers have the gas in them: what the run's own transactions paid for it is given back, of those
-    that reverted in the block too."""
+    """Removes gas from the block's numbers: adds back the fees of the run's own transactions, including reverted
+    ones.
+    """
     if not found.changes:
         return
     block_hash = transactions[found.members[0]].get("blockHash")
@@ -88,7 +90,7 @@ def _leave_out_fees(found: Group, transactions: Sequence[Mapping[str, Any]]) -> 
 
 
 def total(groups: Iterable[Group]) -> dict[Pair, int]:
-    """Sums per address and asset, zeros left out."""
+    """Sums per address and asset, zeros omitted."""
     sums: dict[Pair, int] = {}
     for found in groups:
         for pair, units in found.changes.items():

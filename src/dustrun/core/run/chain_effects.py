@@ -1,9 +1,8 @@
-"""The chain part of a run's report: transactions, balance changes, approvals, fees, verdicts, in one shape for
-transactions that were simulated and those that were sent.
+"""The chain part of a run's report: transactions, balance changes, approvals, fees and verdicts, in the same shape for
+simulated and sent transactions.
 
-An execution that spends keeps `transactions` (`services/preview/spend_reports.py` says what is in them), `assets`, what
-was known of each asset then (`{key: {symbol, decimals, usd, source, ageMs}}`), and `limits`, from which on
-it is warned.
+A spending node execution stores `transactions` (see `services/preview/spend_reports.py`), `assets`, the facts known of
+each asset at that time (`{key: {symbol, decimals, usd, source, ageMs}}`), and `limits`, the warning thresholds.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _INNER = ("block", "newRecipients", "noCode", "plannedAt")
 
 
 def fold(executions: Iterable[Execution]) -> Json:
-    """The chain part of the report, of executions in the order of their start."""
+    """Builds the chain part of the report from executions in start order."""
     executions = list(executions)
     spending = [execution for execution in executions if _spends(execution)]
     known = _known_assets(executions)
@@ -62,27 +61,28 @@ def _spends(execution: Execution) -> bool:
 
 
 def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, Any]]]:
-    """Each transaction with its node, as the newest of its attempts has it: one that is under way, or done, when an
-    attempt ends is the next attempt's too."""
+    """Each transaction with its node, as its newest attempt reports it: one that is pending or done when an attempt
+    ends belongs to the next attempt too.
+    """
     found: dict[Any, tuple[Execution, Mapping[str, Any]]] = {}
     for execution in filter(_spends, executions):
         for place, transaction in enumerate((execution.facts or {})["transactions"]):
             key = transaction.get("id") or _simulated_key(execution, transaction, place)
             if transaction["status"] == "planned" and execution.status is NodeStatus.CANCELLED:
-                transaction = {**transaction, "status": "cancelled"}  # given up with its run
+                transaction = {**transaction, "status": "cancelled"}  # dropped together with its run
             found[key] = (execution, transaction)
     return list(found.values())
 
 
 def _simulated_key(execution: Execution, transaction: Mapping[str, Any], place: int) -> tuple[Any, ...]:
-    """A simulated transaction has a block to itself; what came to nothing has none and is its attempt's own."""
+    """A simulated transaction has its own block; one that failed has none and belongs to its attempt alone."""
     if transaction["status"] == "simulated" and transaction.get("blockNumber") is not None:
         return (execution.path, transaction["item"], transaction["chainId"], transaction["blockNumber"])
     return (execution.path, execution.attempt, place)
 
 
 def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> list[Json]:
-    """What was signed, or would be, for others to use."""
+    """The signatures that were made, or would be, for others to use."""
     return [
         {
             "nodeId": execution.node_id,
@@ -96,7 +96,7 @@ def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> l
 
 
 def usd_of(units: int, asset: Mapping[str, Any] | None) -> str | None:
-    """What base units are worth, rounded to a millionth of a dollar; None when nobody prices the asset."""
+    """The worth of base units, rounded to a millionth of a dollar; None when the asset has no price."""
     if asset is None or asset.get("usd") is None or asset.get("decimals") is None:
         return None
     worth = _WIDE.multiply(_WIDE.scaleb(Decimal(units), -asset["decimals"]), Decimal(asset["usd"]))
@@ -117,7 +117,7 @@ def _known_assets(executions: Iterable[Execution]) -> dict[str, Json]:
 
 
 def amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
-    """An amount as the report shows it, with its symbol and worth where they are known."""
+    """An amount as the report shows it, with symbol and worth where known."""
     asset = known.get(key)
     shown: Json = {"asset": key, "amount": str(units)}
     if asset is not None and asset.get("decimals") is not None:
@@ -160,8 +160,9 @@ def _changes_of(group: Group | None, known: Mapping[str, Json]) -> list[Json]:
 
 
 def _balance_changes(groups: Sequence[Group], known: Mapping[str, Json]) -> list[Json]:
-    """Sums per address and asset over all transactions, fees of gas left out; `shared` where somebody else's
-    transaction of the same block may have a part in it."""
+    """Sums per address and asset over all transactions, gas fees excluded; `shared` where another party's transaction
+    of the same block may contribute.
+    """
     shared = {pair for found in groups for pair in found.others}
     return [
         {"address": who, **amount(units, asset, known), **({"shared": True} if (who, asset) in shared else {})}
@@ -170,7 +171,7 @@ def _balance_changes(groups: Sequence[Group], known: Mapping[str, Json]) -> list
 
 
 def _approvals(transactions: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """What remains approved at the end: the last word on each (owner, spender, asset), zeros left out."""
+    """The approvals left at the end: the last value per (owner, spender, asset), zeros omitted."""
     last: dict[tuple[str, str, str], Json] = {}
     for transaction in transactions:
         for approval in transaction["approvals"] if balances.happened(transaction) else ():
@@ -179,7 +180,7 @@ def _approvals(transactions: Iterable[Mapping[str, Any]]) -> list[Json]:
 
 
 def _fees(transactions: Iterable[Mapping[str, Any]], known: Mapping[str, Json]) -> list[Json]:
-    """Fees of gas per payer and chain, also of what reverted."""
+    """Gas fees per payer and chain, including reverted transactions."""
     sums: dict[tuple[str, str], int] = {}
     for transaction in transactions:
         if transaction.get("fee") is not None:

@@ -1,4 +1,6 @@
-"""The transactions of two runs side by side: matched by node path and item, then field by field, then the balances."""
+"""The transactions of two runs side by side: matched by node path and item, then compared by field, then by
+balances.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from dustrun.core.run.findings import Findings, Side, brief
 
 Json = dict[str, Any]
 Match = tuple[int | None, int | None]
-"""Places of a transaction in both reports; None where a run has it not."""
+"""Indexes of a transaction in both reports; None where a run lacks it."""
 _FIELDS = {"chainId": "chain", "from": "sender", "to": "target", "method": "call", "value": "native coin sent along"}
 
 
 def compare_transactions(left: Side, right: Side, found: Findings) -> list[Match]:
-    """Notes what differs; the pairs, of those that only one run has too."""
+    """Reports differences to `found`; returns the pairs, including transactions that only one run has."""
     pairs = _pairs(left, right)
     for one, other in pairs:
         before = None if one is None else left.report["transactions"][one]
@@ -30,17 +32,14 @@ def compare_transactions(left: Side, right: Side, found: Findings) -> list[Match
 
 
 def _signatures(left: Side, right: Side, found: Findings) -> None:
-    """What both runs signed: whom it lets take what."""
-    sides = [
-        {(signature["path"], signature["item"]): signature for signature in side.report["signatures"]}
-        for side in (left, right)
-    ]
+    """Compares the signatures of both runs by what they let others move."""
+    sides = [{(signature["path"], signature["item"]): signature for signature in side.report["signatures"]} for side in (left, right)]
     for key in sorted({*sides[0]} & {*sides[1]}):
         _movements(sides[0][key], sides[1][key], found)
 
 
 def _pairs(left: Side, right: Side) -> list[Match]:
-    """Transactions of the same node path and item; the newest where a node tried again."""
+    """Pairs transactions of the same node path and item; the newest of a retried node counts."""
     places = [{(t["path"], t["item"]): n for n, t in enumerate(side.report["transactions"])} for side in (left, right)]
     return [(places[0].get(key), places[1].get(key)) for key in dict.fromkeys([*places[0], *places[1]])]
 
@@ -75,7 +74,7 @@ def _state(transaction: Json) -> str:
     if balances.happened(transaction):
         return "carried out"
     status = str(transaction["status"])
-    return "refused" if status == "rejected" else status  # a simulation rejects what live is refused unsigned
+    return "refused" if status == "rejected" else status  # what a simulation rejects is refused unsigned in a live run
 
 
 def _why(transaction: Json) -> str:
@@ -149,7 +148,7 @@ def _left_approved(before: Json, after: Json, found: Findings) -> None:
         was, now = (int(side[key]["amount"]) for side in sides)
         if was != now:
             more = {"item": before["item"], "counterparty": spender}
-            what = f"{spender} may still take from {owner}"
+            what = f"{spender} may still spend from {owner}"
             found.differ_amount(before["path"], "approvals", what, was, now, asset, **more)
 
 
@@ -165,13 +164,13 @@ def _gas(before: Json, after: Json, found: Findings) -> None:
 
 
 def compare_balances(left: Side, right: Side, pairs: Sequence[Match], found: Findings) -> None:
-    """Balances net of fees, over the smallest sets of transactions whose changes both runs know together."""
+    """Compares balance changes, fees excluded, over the smallest sets of transactions that both runs can measure."""
     groups = balances.group(left.facts), balances.group(right.facts)
     partner = {one: other for one, other in pairs if one is not None and other is not None}
     for some, others in _joined(*groups, partner):
         places = [place for group in some for place in group.members]
         if {partner.get(place) for place in places} != {place for group in others for place in group.members}:
-            continue  # one run did what the other did not, which is told already
+            continue  # a transaction that only one run has is reported already
         path = ", ".join(dict.fromkeys(left.report["transactions"][place]["path"] for place in sorted(places)))
         unmeasured = [group.unmeasured for group in (*some, *others) if group.unmeasured]
         if unmeasured:
@@ -183,7 +182,7 @@ def compare_balances(left: Side, right: Side, pairs: Sequence[Match], found: Fin
 def _joined(
     left: Sequence[Group], right: Sequence[Group], partner: Mapping[int, int]
 ) -> list[tuple[list[Group], list[Group]]]:
-    """Groups of both runs that belong together through their transactions."""
+    """Merges the groups of both runs that share transactions."""
     of_right = {place: group for group in right for place in group.members}
     clusters: list[tuple[list[Group], list[Group]]] = []
     for group in left:
@@ -209,7 +208,7 @@ def _changes(path: str, some: Sequence[Group], others: Sequence[Group], found: F
         if not (_is_watched(pair, some) and _is_watched(pair, others)):
             message = f"The balance of {who} in {asset} was read in one of the runs only, so it was not compared."
             found.note("NOT_WATCHED", message, path)
-        elif was != now and pair in disturbed:  # somebody else's doing, or ours: nobody can tell
+        elif was != now and pair in disturbed:  # another party's transaction or ours: it cannot be known
             told = found.tell_amounts(f"The balance of {who} changes", was, now, asset)
             found.note("OTHERS_IN_BLOCK", f"{told} Other transactions of the same block are included.", path)
         elif was != now:

@@ -1,7 +1,7 @@
-"""Two runs of a workflow side by side: what differs in what they did, by node and item.
+"""Compares two runs of a workflow by node and item.
 
-What no two transactions share (hash, block, nonce, gas and its price) is no difference: gas and fees are told as
-estimates. A value that was assumed in one of the runs has nothing to be compared with, and is told as a note.
+Values that no two transactions share (hash, block, nonce, gas, gas price) are not differences; gas and fees are
+reported as estimates. A value assumed in one of the runs cannot be compared and is reported as a note.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ Json = dict[str, Any]
 
 
 def compare(left: Side, right: Side) -> Json:
-    """`verdict` is `same` or `differs`; `differences` have a sentence each; `estimates` are gas and fees by
-    transaction; `notes` say what was not compared, and why."""
+    """`verdict` is `same` or `differs`; `differences` have one sentence each; `estimates` are gas and fees by
+    transaction; `notes` say what was not compared, and why.
+    """
     found = Findings.of(left, right)
     _about_runs(left, right, found)
     own = _own(left), _own(right)
     triggers = left.triggers | right.triggers
     for path in _paths(left, right):
-        if path not in triggers:  # what starts a run differs by its time, and by the payload, which is told
+        if path not in triggers:  # trigger results differ by time and by the payload, which is reported
             one, other = left.executions.get(path), right.executions.get(path)
             _node(path, one, other, own, found)
             if one is not None and other is not None and one.node_id not in left.delays | right.delays:
-                _results(path, one, other, own, found)  # that of a delay is its time and nothing else
+                _results(path, one, other, own, found)  # the result of a delay is only its time
     pairs = compare_transactions(left, right, found)
     compare_balances(left, right, pairs, found)
     return {
@@ -53,7 +54,7 @@ def _about_runs(left: Side, right: Side, found: Findings) -> None:
 
 
 def _paths(left: Side, right: Side) -> list[str]:
-    """All paths in the order in which the nodes began."""
+    """All paths in the order in which their nodes started."""
     at: dict[str, int] = {}
     for side in (right, left):
         at |= {path: execution.started_at or 0 for path, execution in side.executions.items()}

@@ -1,5 +1,4 @@
-"""What of a run's transactions a person should look at twice. Each warning has a code, the node and transaction that
-it is of, and a sentence."""
+"""Warnings about a run's transactions. Each has a code, the node, the transaction and a sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ _UNLIMITED = MAX_UINT256 // 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From which on it is warned."""
+    """Warning thresholds."""
 
     value_usd: Decimal
     slippage_percent: Decimal
@@ -25,7 +24,7 @@ class Limits:
 
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> Limits:
-        """As they were kept with the facts."""
+        """The thresholds stored with the facts."""
         return cls(
             Decimal(shown.get("valueUsd", "1000")),
             Decimal(shown.get("slippagePercent", "3")),
@@ -40,10 +39,10 @@ def warn(
     known: Mapping[str, Json],
     limits: Limits,
 ) -> list[Json]:
-    """All warnings in the order of the transactions; `raw` are the facts of those that are `shown`."""
+    """All warnings in the order of the transactions; `raw` are the stored facts of the transactions `shown`."""
     by_place = {place: group for group in groups for place in group.members}
     found: list[Json] = []
-    said: set[tuple[str, str]] = set()  # what is true of the whole run is said once, at its first transaction
+    said: set[tuple[str, str]] = set()  # a warning about the whole run is given once, at its first transaction
     for place, (facts, transaction) in enumerate(zip(raw, shown, strict=True)):
         about = {name: transaction[name] for name in ("nodeId", "path", "item")}
         about["transaction"] = place
@@ -56,12 +55,12 @@ def warn(
 
 
 def warn_of_signatures(signatures: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """Signed approvals without an end: whoever has the signature can use it."""
+    """Signed unlimited approvals: whoever has the signature can use it."""
     return [
         {
             "code": "UNLIMITED_APPROVAL",
             **{name: signature[name] for name in ("nodeId", "path", "item")},
-            "message": f"A signature lets {m['counterparty']} take any amount of {m.get('symbol') or m['asset']}.",
+            "message": f"A signature lets {m['counterparty']} spend any amount of {m.get('symbol') or m['asset']}.",
         }
         for signature in signatures
         for m in signature["movements"]
@@ -69,7 +68,7 @@ def warn_of_signatures(signatures: Iterable[Mapping[str, Any]]) -> list[Json]:
     ]
 
 
-_Warning = tuple[str, str, str]  # code, message, and what is said once only (or "")
+_Warning = tuple[str, str, str]  # code, message, and the key by which it is given only once (or "")
 
 
 def _of_one(
@@ -83,15 +82,19 @@ def _of_one(
         yield warning["code"], warning["message"], ""
     yield from _unlimited(shown)
     for who in facts.get("newRecipients", ()):
-        yield "FIRST_TIME_RECIPIENT", f"{who} is paid for the first time by this wallet.", who
+        yield "FIRST_TIME_RECIPIENT", f"This wallet pays {who} for the first time.", who
     yield from _value(shown, limits)
     yield from _slippage(shown, limits)
     for key in sorted({movement["asset"] for movement in shown["movements"]}):
         yield from _stale(key, known.get(key), limits)
     if facts.get("noCode"):
-        yield "NO_CODE", f"{shown['to']} holds no contract: the call succeeds and does nothing.", ""
+        yield "NO_CODE", f"{shown['to']} has no contract code: the call succeeds and does nothing.", ""
     if facts.get("unreadBalances"):
-        yield "BALANCES_UNREAD", f"{facts['unreadBalances']} balances and approvals were too many to read.", ""
+        yield (
+            "BALANCES_UNREAD",
+            (f"{facts['unreadBalances']} balances and approvals were not read, because there are too many."),
+            "",
+        )
     yield from _measured(facts, group)
 
 
@@ -100,7 +103,7 @@ def _unlimited(shown: Mapping[str, Any]) -> Iterator[_Warning]:
     left = {(a["spender"], a["asset"]): a for a in shown["approvals"]}
     for (spender, asset), one in {**asked, **left}.items():
         if int(one["amount"]) > _UNLIMITED:
-            message = f"{spender} may take any amount of {one.get('symbol') or one['asset']}."
+            message = f"{spender} may spend any amount of {one.get('symbol') or one['asset']}."
             yield "UNLIMITED_APPROVAL", message, f"{spender} {asset}"
 
 
@@ -115,7 +118,7 @@ def _value(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
 
 
 def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
-    """What the sender gave against what it got, by the prices that were known then."""
+    """What the sender gave against what it received, at the prices known then."""
     if shown.get("sharesBlock"):
         return
     own = [change for change in shown["balanceChanges"] if change["address"] == shown["from"]]
@@ -126,7 +129,9 @@ def _slippage(shown: Mapping[str, Any], limits: Limits) -> Iterator[_Warning]:
     spent, came = -sum(map(Decimal, gave), Decimal(0)), sum(map(Decimal, got), Decimal(0))
     lost = (spent - came) / spent * 100 if spent else Decimal(0)
     if lost > limits.slippage_percent:
-        message = f"It gives {tell_usd(spent)} for {tell_usd(came)} by the prices known: {lost:.1f} % are lost."
+        message = (
+            f"At the known prices it gives {tell_usd(spent)} and receives {tell_usd(came)}: a loss of {lost:.1f} %."
+        )
         yield "SLIPPAGE", message, ""
 
 
@@ -134,7 +139,7 @@ def _stale(key: str, asset: Mapping[str, Any] | None, limits: Limits) -> Iterato
     age_s = (asset or {}).get("ageMs", 0) // 1000
     if asset is not None and age_s > limits.price_age_s:
         name = asset.get("symbol") or key
-        yield "STALE_PRICE", f"The price of {name} ({asset['source']}) is {age_s} s old; its worth is a guess.", key
+        yield "STALE_PRICE", f"The price of {name} ({asset['source']}) is {age_s} s old, so its worth is a guess.", key
 
 
 def _measured(facts: Mapping[str, Any], group: Group | None) -> Iterator[_Warning]:

@@ -13,13 +13,13 @@ from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.specs import Specs
 
 _NO_SPEND = "No node spends, so nothing was scaled: every node ran with its own values."
-_NOT_SO_FAR = "Nothing was scaled: no node that spends came so far."
+_NOT_SO_FAR = "Nothing was scaled: no spending node has run so far."
 
 
 def fold(
     executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, mode: Mode, references: References
 ) -> dict[str, Any]:
-    """The report of one run. `requests` are the writes in the order of their start; `sent` says whether one left.
+    """The report of one run. `requests` are the write requests in start order; `sent` says whether one left the server.
 
     The chain part (`core/run/chain_effects.py`) is empty for a graph without spending nodes.
     """
@@ -53,13 +53,13 @@ def _in_order(executions: Iterable[Execution]) -> list[Execution]:
 
 
 def _moment(execution: Execution) -> tuple[int, int, str, int]:
-    """Of two that began in one millisecond, the one that ended first was first."""
+    """Sort key: of two that started in the same millisecond, the one that ended first comes first."""
     started = execution.started_at or 0
     return started, execution.finished_at or started, execution.path, execution.attempt
 
 
 def _dust(executions: Iterable[Execution], note: str) -> dict[str, Any]:
-    """What a dust run scaled: original amount, dust, price and source of each; `note` when it was nothing."""
+    """What a dust run scaled: original amount, dust, price and price source; `note` when nothing was."""
     scaled = [
         {"nodeId": execution.node_id, "path": execution.path, **entry}
         for execution in executions
@@ -73,7 +73,7 @@ def _fact(execution: Execution, name: str) -> Any:
 
 
 def _variable(execution: Execution, mode: Mode) -> dict[str, Any]:
-    """One write; in a simulation it went to an overlay that only this run sees."""
+    """One variable write; in a simulation it went to an overlay that only this run sees."""
     return {
         "nodeId": execution.node_id,
         "path": execution.path,
@@ -83,7 +83,7 @@ def _variable(execution: Execution, mode: Mode) -> dict[str, Any]:
 
 
 def _table(execution: Execution, mode: Mode) -> dict[str, Any]:
-    """One change of a table's rows; in a simulation it went to an overlay that only this run sees."""
+    """One row change; in a simulation it went to an overlay that only this run sees."""
     return {
         "nodeId": execution.node_id,
         "path": execution.path,
@@ -93,7 +93,7 @@ def _table(execution: Execution, mode: Mode) -> dict[str, Any]:
 
 
 def _child(execution: Execution) -> dict[str, Any]:
-    """A run that was called; it has a report of its own."""
+    """A called run, which has a report of its own."""
     child = _fact(execution, "child")
     shown = {name: child[name] for name in ("runId", "workflowId", "mode")}
     return {"nodeId": execution.node_id, "path": execution.path, **shown, "status": execution.status.value}
@@ -120,10 +120,10 @@ def _warnings(executions: Iterable[Execution], mode: Mode) -> list[dict[str, Any
     warnings = []
     for execution in executions:
         if execution.assumed and execution.branch is not None:
-            message = "A branch was taken on an assumed value; pin a result to make the simulation say something."
+            message = "A branch depends on an assumed value; pin a result to make the simulation meaningful."
             warnings.append(_warning("ASSUMED_BRANCH", execution, message))
         if mode is Mode.DUST and _is_write(execution) and execution.facts and execution.facts.get("sent"):
-            message = "This write went out as it is: a dust run scales only amounts that are spent."
+            message = "This request was sent unchanged: a dust run scales only amounts that are spent."
             warnings.append(_warning("DUST_UNSCALED_WRITE", execution, message))
     return warnings
 

@@ -1,4 +1,4 @@
-"""What a comparison of two runs has found so far, and how it says so."""
+"""Collects the differences found by a comparison of two runs, in words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from dustrun.core.values.amounts import format_units
 
 Json = dict[str, Any]
 Kind = Literal["course", "money", "detail"]
-"""What a difference is of: what ran and how it ended, amounts, or anything else."""
+"""Category of a difference: what ran and how it ended, amounts, or anything else."""
 _LABELS = {"simulate": "the simulation", "dust": "the dust test", "live": "the live run"}
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two runs: the newest attempt of each path, its report, its transactions' facts in the report's order,
-    ids that only this run has, what it was started with, the nodes that start it, and those that only wait."""
+    its own ids, its start payload, its trigger nodes and its delay nodes.
+    """
 
     executions: Mapping[str, Execution]
     report: Mapping[str, Any]
@@ -33,8 +34,7 @@ class Side:
 
 @dataclass(slots=True)
 class Findings:
-    """What differs, what is only an estimate, and what should be known beside. `labels` are what the runs are called;
-    `assets` is what is known of every asset."""
+    """Differences, estimates and notes. `labels` name the two runs; `assets` are the known facts of every asset."""
 
     labels: tuple[str, str]
     assets: Mapping[str, Json]
@@ -44,7 +44,7 @@ class Findings:
 
     @classmethod
     def of(cls, left: Side, right: Side) -> Findings:
-        """None yet."""
+        """Empty findings for two runs."""
         labels = (_LABELS[left.mode], _LABELS[right.mode])
         if left.mode == right.mode:
             labels = ("the first run", "the second run")
@@ -62,7 +62,7 @@ class Findings:
         change: str | None = None,
         **more: Any,
     ) -> None:
-        """Notes a difference of `what`; `told` are both sides for people, `change` what lies between them."""
+        """Adds a difference of `what`; `told` are both sides in words, `change` the difference between them."""
         left, right = told or (brief(sides[0]), brief(sides[1]))
         between = f" ({change})" if change else ""
         message = f"{what}: {left} in {self.labels[0]}, {right} in {self.labels[1]}{between}."
@@ -71,7 +71,7 @@ class Findings:
         self.differences.append({**found, "shown": shown, "message": message[0].upper() + message[1:]})
 
     def differ_amount(self, path: str, field: str, what: str, was: int, now: int, asset: str, **more: Any) -> None:
-        """Notes two amounts of an asset and what lies between them."""
+        """Adds a difference of two amounts of an asset."""
         told, change = self._tell(was, now, asset)
         sides = (str(was), str(now))
         self.differ(path, field, what, sides, kind="money", told=told, change=change, asset=asset, **more)
@@ -88,18 +88,18 @@ class Findings:
         return told, f"+{change}" if now > was else change
 
     def note(self, code: str, message: str, path: str | None = None) -> None:
-        """Notes what is no difference and should be known."""
+        """Adds a note that is not a difference."""
         self.notes.append({"code": code, "path": path, "message": message})
 
 
 def brief(value: Any) -> str:
-    """A value as a sentence takes it."""
+    """A value, shortened for a sentence."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def tell_amount(units: int, asset: str, known: Mapping[str, Any]) -> str:
-    """An amount with its symbol; in base units where nobody knows the decimals."""
+    """An amount with its symbol; in base units when the decimals are unknown."""
     symbol, decimals = known.get("symbol") or asset, known.get("decimals")
     number = f"{units} base units of" if decimals is None else format_units(units, decimals)
     return f"{number} {symbol}"

@@ -1,7 +1,7 @@
-"""The facts of one run: what became of each node, by path. A path names loop items: `each_user[3].pay`.
+"""The journal of one run: node executions by path. A path includes loop items: `each_user[3].pay`.
 
-Identity is (run, path, attempt), never the order of calls: parallel branches finish in any order and a replay
-cannot care.
+Identity is (run, path, attempt), never the order of calls: parallel branches finish in any order, and replay does not
+depend on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dustrun.core.run.state import NODE_SETTLED, NodeStatus
 
 @dataclass(slots=True)
 class Execution:
-    """What became of one node in one run: the newest attempt."""
+    """The newest attempt of one node in one run."""
 
     path: str
     node_id: str
@@ -33,22 +33,22 @@ class Execution:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more will become of it."""
+        """Whether its status is terminal."""
         return self.status in NODE_SETTLED
 
 
 def frame_of(path: str) -> str:
-    """The part of a path that names its loop item, dot included: `each[3].` of `each[3].pay`, empty at the top."""
+    """The loop-item prefix of a path, dot included: `each[3].` of `each[3].pay`, empty at the top."""
     return path[: path.rfind(".") + 1]
 
 
 def item_frame(loop_path: str, index: int) -> str:
-    """The frame of one item of a loop."""
+    """The frame prefix of one item of a loop."""
     return f"{loop_path}[{index}]."
 
 
 def enclosing(frame: str) -> Iterator[tuple[str, int]]:
-    """(loop path, index) of each loop item around, innermost first."""
+    """(loop path, index) of each enclosing loop item, innermost first."""
     while frame:
         loop_path, _, index = frame[:-2].rpartition("[")
         yield loop_path, int(index)
@@ -63,7 +63,7 @@ class Journal:
 
     @classmethod
     def of(cls, executions: Iterable[Execution]) -> Journal:
-        """A journal of recorded executions; the newest attempt of a path counts."""
+        """Builds a journal from stored executions; the newest attempt of a path wins."""
         journal = cls()
         for execution in executions:
             known = journal.by_path.get(execution.path)
@@ -76,7 +76,7 @@ class Journal:
         self.by_path[execution.path] = execution
 
     def find(self, frame: str, node_id: str) -> Execution | None:
-        """What became of a node as seen from a frame: in the frame itself, else in the nearest one around it."""
+        """The execution of a node as seen from a frame: in the frame itself, else in the nearest enclosing one."""
         while True:
             execution = self.by_path.get(frame + node_id)
             if execution is not None or not frame:

@@ -1,7 +1,7 @@
-"""The planner: given what became of each node, what now? Pure, deterministic, and linear in the nodes executed.
+"""The planner: which nodes run next, given the outcomes so far. Pure, deterministic, linear in the nodes executed.
 
-A `Plan` is fed facts (`started`, `settled`, `waits`, `opened` …) and asked `next(now)`. It never looks at results,
-modes or time of its own. Facts of one run fed in any order that the graph allows lead to the same end.
+A `Plan` receives facts (`started`, `settled`, `waits`, `opened` …) and answers `next(now)`. It never looks at results,
+modes or a clock. The facts of one run lead to the same end in any order that the graph allows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ N = NodeStatus
 
 
 class Holds(enum.IntEnum):
-    """Which ends of the run a waiting node holds up: none; all but a cancel (`uncertain`: someone must answer);
-    every one (a transaction was sent: it is followed to its receipt)."""
+    """Which ends of the run wait for a suspended node: none; all but a cancel (`uncertain`: a person must decide);
+    every one (a sent transaction is tracked to its receipt).
+    """
 
     NOTHING = 0
     FAILURE = 1
@@ -30,7 +31,7 @@ class Holds(enum.IntEnum):
 
 
 class Start(NamedTuple):
-    """Begin an attempt of a node, or, with `wake`, look again at one that waited until now."""
+    """Start an attempt of a node or, with `wake`, re-check one that was suspended until now."""
 
     path: str
     node_id: str
@@ -39,8 +40,9 @@ class Start(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Something to do now: nodes to start, nodes found to be skipped, loops whose items have all ended,
-    waiting nodes that the run's end cuts off."""
+    """Work to do now: nodes to start, nodes to skip, loops whose items have all ended, and suspended nodes that the
+    run's end cuts off.
+    """
 
     starts: tuple[Start, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing runs: the run waits until an instant (milliseconds), or for someone's answer (None)."""
+    """Nothing is running: the run waits until a time (milliseconds), or for an answer (None)."""
 
     until: int | None
 
@@ -72,7 +74,7 @@ Next = Ready | Busy | Waiting | Done
 
 @dataclass(slots=True)
 class Frame:
-    """One passage through a scope: the whole run, or one item of a loop. `active` counts nodes not yet settled."""
+    """One pass through a scope: the whole run, or one item of a loop. `active` counts nodes that are not settled."""
 
     prefix: str
     scope: Scope
@@ -88,7 +90,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Loop:
-    """A `for-each` whose items were opened."""
+    """A `for-each` node whose items are open."""
 
     count: int
     concurrency: int
@@ -100,7 +102,7 @@ class Loop:
 
     @property
     def outcome(self) -> NodeStatus:
-        """What its items add up to."""
+        """The combined outcome of its items."""
         if all(status is N.SUCCESS for status in self.statuses) and len(self.statuses) == self.count:
             return N.SUCCESS
         failed = N.FAILURE in self.statuses
@@ -108,7 +110,7 @@ class Loop:
 
 
 class Plan:
-    """The state of one run's passage through its graph."""
+    """The scheduling state of one run."""
 
     def __init__(self, graph: Graph, trigger_node_id: str) -> None:
         self._graph = graph
@@ -133,23 +135,23 @@ class Plan:
     # --- facts ---
 
     def started(self, start: Start) -> None:
-        """A node began, or goes on after a wait."""
+        """A node started, or continues after a wait."""
         self._waits.pop(start.path, None)
         self._running.add(start.path)
         if not start.wake and start.attempt == 1:
             self.executions += 1
 
     def waits(self, start: Start, until: int | None, holds: Holds = Holds.NOTHING) -> None:
-        """A node was put down until an instant, or for an answer (None); `holds` says which ends it holds up."""
+        """A node is suspended until a time, or for an answer (None); `holds` says which ends wait for it."""
         self._running.discard(start.path)
         self._waits[start.path] = (until, start, holds)
         if holds is Holds.NOTHING and self._frame_ends(frame_of(start.path)):
-            self._ending = True  # the end that it missed while it ran does not wait for it
+            self._ending = True  # an end that came while it ran does not wait for it
         if until is not None:
             heapq.heappush(self._timers, (until, start.path))
 
     def settled(self, path: str, status: NodeStatus, branch: str | None = None) -> None:
-        """Nothing more will become of a node; its children follow."""
+        """A node reached a terminal status; its children are evaluated."""
         self._running.discard(path)
         self._waits.pop(path, None)
         frame = self._frames[frame_of(path)]
@@ -160,14 +162,14 @@ class Plan:
         self._close_if_done(frame)
 
     def opened(self, path: str, count: int, concurrency: int, on_item_error: str) -> None:
-        """A loop's items are known; it stays unsettled until `closed` names it and it is settled."""
+        """A loop's items are known; it settles after `closed` has reported it."""
         self._running.discard(path)
         self._waits.pop(path, None)
         self._loops[path] = Loop(count, concurrency, on_item_error)
         self._open_items(path)
 
     def loop(self, path: str) -> Loop:
-        """The items' outcomes of a loop that was opened."""
+        """The item outcomes of an open loop."""
         return self._loops[path]
 
     def stopped(self, status: RunStatus) -> None:
@@ -177,15 +179,15 @@ class Plan:
         self._ready.clear()
 
     def cancel(self) -> None:
-        """Someone asked to cancel: nothing new starts and nothing is waited for."""
+        """A cancel was requested: nothing new starts, and nothing is waited for."""
         self._cancelled = True
         self._ending = True
         self._ready.clear()
 
-    # --- the question ---
+    # --- decisions ---
 
     def next(self, now: int, room: int = 1_000_000) -> Next:
-        """What now? Answers of kind `Ready` are handed out once, with at most `room` starts."""
+        """The next step. Items of `Ready` are handed out once, with at most `room` starts."""
         self._wake_due(now)
         if self._ending and (cut_off := self._cut_off()):
             return Ready(cut_off=cut_off)
@@ -200,20 +202,20 @@ class Plan:
 
     @property
     def running(self) -> frozenset[str]:
-        """Paths of the nodes that run now."""
+        """Paths of the running nodes."""
         return frozenset(self._running)
 
     @property
     def waiting(self) -> frozenset[str]:
-        """Paths of the nodes that were put down."""
+        """Paths of the suspended nodes."""
         return frozenset(self._waits)
 
     # --- replay ---
 
     def restore(self, executions: Iterable[Execution]) -> list[Execution]:
-        """Feeds the recorded executions of an earlier life; returns those that were in the middle of an attempt.
+        """Replays stored executions after a restart; returns those that were interrupted in an attempt.
 
-        Failures that end their frame are fed last: what had begun beside them must not be forgotten.
+        Failures that end their frame are applied last, so that nodes started beside them are not lost.
         """
         recorded = {execution.path: execution for execution in executions}
         endings: deque[Execution] = deque()
@@ -228,7 +230,7 @@ class Plan:
         return [recorded[path] for path in sorted(self._running)]
 
     def _replay_ready(self, recorded: dict[str, Execution], endings: deque[Execution]) -> None:
-        """Feeds what is ready and recorded; what is ready and new stays ready."""
+        """Replays ready nodes that have a stored execution; new ones stay ready."""
         fresh: list[Start] = []
         while self._ready:
             start = self._ready.popleft()
@@ -260,7 +262,7 @@ class Plan:
             facts = execution.facts
             self.opened(start.path, len(facts["items"]), facts["concurrency"], facts["onItemError"])
 
-    # --- inside ---
+    # --- internals ---
 
     def _open_frame(self, loop: str, prefix: str, loop_path: str | None, index: int) -> Frame:
         scope = self._graph.scopes[loop]
@@ -278,7 +280,7 @@ class Plan:
         self._ready.append(Start(frame.prefix + node_id, node_id))
 
     def _follow(self, frame: Frame, node_id: str, status: NodeStatus, branch: str | None) -> None:
-        """Settles the edges of a node, and of every node that turns out to be skipped by that."""
+        """Settles the outgoing edges of a node, and of every node that is skipped as a consequence."""
         stack = [(node_id, status, branch)]
         while stack:
             parent, parent_status, parent_branch = stack.pop()
@@ -313,7 +315,7 @@ class Plan:
         return False
 
     def _judge(self, frame: Frame, node_id: str, status: NodeStatus) -> None:
-        """What a node's outcome means for its frame."""
+        """Applies a node's outcome to its frame."""
         on_error = self._graph.nodes[node_id].on_error
         if status is N.PARTIAL or (status is N.FAILURE and on_error == "continue"):
             frame.partial = True
@@ -323,7 +325,7 @@ class Plan:
             self._drop_ready(frame)
 
     def _drop_ready(self, frame: Frame) -> None:
-        """Forgets what was ready inside a frame that has failed, in its loops' items too."""
+        """Discards ready nodes inside a failed frame, including its loops' items."""
         kept: deque[Start] = deque()
         emptied: dict[str, Frame] = {}
         for start in self._ready:
@@ -342,7 +344,7 @@ class Plan:
         return self._ends(self._frames[prefix])
 
     def _ends(self, frame: Frame) -> bool:
-        """Whether nothing new may start in a frame: it, or one around it, has failed, or the run ends."""
+        """Whether nothing new may start in a frame: it or an enclosing one has failed, or the run is ending."""
         if self._cancelled or self._stop is not None:
             return True
         current: Frame | None = frame
@@ -406,7 +408,7 @@ class Plan:
         return ready
 
     def _cut_off(self) -> tuple[str, ...]:
-        """The waiting nodes that an end (of the run, or of the frame around them) does not wait for."""
+        """The suspended nodes that an end (of the run, or of an enclosing frame) does not wait for."""
         self._ending = False
         return tuple(
             path

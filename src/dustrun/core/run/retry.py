@@ -1,4 +1,4 @@
-"""Whether and when a failed attempt is made again. Only failures that are certainly not done are."""
+"""Whether and when to retry a failed attempt. Only failures that certainly had no effect are retried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dustrun.core.workflow.definition import RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Make the next attempt at this instant (milliseconds)."""
+    """Start the next attempt at this time (milliseconds since the epoch)."""
 
     at: int
 
@@ -22,8 +22,9 @@ class GiveUp:
 def decide(
     policy: RetryPolicy | None, attempt: int, *, retryable: bool, now: int, jitter: float, after_ms: int | None = None
 ) -> RetryAt | GiveUp:
-    """The decision after `attempt` (from 1) failed. `jitter` lies in [0, 1); `after_ms` is what the other side asked
-    for, which is the least wait."""
+    """Decides after `attempt` (from 1) failed. `jitter` is in [0, 1); `after_ms` is the minimum wait that the server
+    asked for (Retry-After).
+    """
     if policy is None or not retryable or attempt >= policy.max_attempts:
         return GiveUp()
     wait = min(policy.backoff_ms * 2 ** min(attempt - 1, 32), policy.max_backoff_ms)

@@ -1,4 +1,4 @@
-"""The states of runs and nodes and their transitions, as tables; nothing else changes a status."""
+"""The states of runs and nodes and their allowed transitions, as tables; nothing else changes a status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class RunStatus(enum.StrEnum):
-    """Where a run stands."""
+    """Status of a run."""
 
     RUNNING = "running"
     WAITING = "waiting"
@@ -17,7 +17,7 @@ class RunStatus(enum.StrEnum):
 
 
 class NodeStatus(enum.StrEnum):
-    """Where a node of one run stands."""
+    """Status of a node in one run."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
@@ -32,7 +32,7 @@ class NodeStatus(enum.StrEnum):
 
 
 class Mode(enum.StrEnum):
-    """How effects are carried out."""
+    """How effects are executed."""
 
     LIVE = "live"
     SIMULATE = "simulate"
@@ -72,10 +72,10 @@ NODE_TRANSITIONS: dict[NodeStatus, frozenset[NodeStatus]] = {
 
 
 def run_may_become(now: RunStatus, then: RunStatus) -> bool:
-    """Whether a run may pass from one status to another."""
+    """Whether a run may change from one status to another."""
     return then in RUN_TRANSITIONS[now]
 
 
 def node_may_become(now: NodeStatus, then: NodeStatus) -> bool:
-    """Whether a node may pass from one status to another."""
+    """Whether a node may change from one status to another."""
     return then in NODE_TRANSITIONS[now]

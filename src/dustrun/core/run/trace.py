@@ -1,7 +1,7 @@
-"""Where a run and its nodes stand in a trace (W3C Trace Context): ids that follow from the run itself.
+"""Trace ids of a run and its nodes (W3C Trace Context), derived from the run itself.
 
-Nothing of a trace is kept in memory while a run waits for days or its server restarts: every id can be told again from
-the run's organisation, its id, a node's path and its attempt, and from the `traceparent` that its caller sent.
+No trace state is kept while a run waits for days or the server restarts: every id can be recomputed from the
+organisation, the run id, the node path and attempt, and the caller's `traceparent`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One span: its trace, its own id, both hexadecimal, and whether the trace is recorded."""
+    """One span: trace id and span id (hexadecimal), and whether the trace is sampled."""
 
     trace_id: str
     span_id: str
     is_sampled: bool = True
 
     def traceparent(self) -> str:
-        """The header that makes what is called a part of this span."""
+        """The `traceparent` header that makes a callee a child of this span."""
         return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
 
 
 def parse(traceparent: str | None) -> Place | None:
-    """The span that a caller names; None for a header that is not one, which the standard says to ignore."""
+    """Parses a caller's `traceparent`; None for an invalid one, which the standard says to ignore."""
     found = _PARENT.fullmatch(traceparent or "")
     if found is None:
         return None
@@ -43,7 +43,7 @@ def _digest(*parts: str) -> str:
 
 
 def of_run(org_id: str, run_id: str, trace: Mapping[str, str] | None) -> Place:
-    """The span of a run: in the trace of its caller if that sent one, else in a trace of its own."""
+    """The span of a run: in its caller's trace if a `traceparent` was sent, else in a new trace."""
     parent = parse((trace or {}).get("parent"))
     digest = _digest("run", org_id, run_id)
     if parent is None:
@@ -52,5 +52,5 @@ def of_run(org_id: str, run_id: str, trace: Mapping[str, str] | None) -> Place:
 
 
 def of_node(run: Place, org_id: str, run_id: str, path: str, attempt: int) -> Place:
-    """The span of one attempt of a node, below its run's."""
+    """The span of one node attempt, a child of the run's span."""
     return Place(run.trace_id, _digest("node", org_id, run_id, path, str(attempt))[:16], run.is_sampled)

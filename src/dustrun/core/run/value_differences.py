@@ -1,4 +1,4 @@
-"""Where two results differ, leaf by leaf, without what only one run can have: its own ids and hashes, its gas."""
+"""Differences between two results, leaf by leaf, ignoring what is unique to a run: ids, hashes, gas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _MOST = 50
-# what actions that spend tell of a transaction's place, time and price
+# Result fields of spending actions that say where, when and at what fee a transaction was included.
 _OF_TRANSACTION = frozenset(
     {
         "hash",
@@ -27,15 +27,16 @@ _OF_TRANSACTION = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What only this run has: ids and hashes as texts. `is_simulated`: its hashes are null."""
+    """Ids and hashes that only this run has, as strings. `is_simulated`: its hashes are null."""
 
     texts: frozenset[str]
     is_simulated: bool
 
 
 def differences_of(left: Any, right: Any, own: tuple[Own, Own], *, of_spend: bool) -> list[tuple[str, Any, Any]]:
-    """`(path, left, right)` of leaves that differ, at most 50; paths begin with `.` or `[`, or are empty. `of_spend`:
-    it is what an action that spends tells of its transactions."""
+    """`(path, left, right)` of differing leaves, at most 50; paths begin with `.` or `[`, or are empty. `of_spend`: the
+    result is that of a spending action.
+    """
     found = []
     for entry in _walk(left, right, ""):
         where, before, after = entry
@@ -59,7 +60,7 @@ def _walk(left: Any, right: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _is_own(left: Any, right: Any, own_left: Own, own_right: Own) -> bool:
-    """Whether they are the same but for ids and hashes; a simulation has null in place of a hash."""
+    """Whether two values differ only in ids and hashes; a simulation has null instead of a hash."""
     if _without(left, own_left) == _without(right, own_right):
         return True
     sides = ((left, own_left, right, own_right), (right, own_right, left, own_left))
@@ -70,7 +71,9 @@ def _is_own(left: Any, right: Any, own_left: Own, own_right: Own) -> bool:
 
 
 def _without(value: Any, own: Own) -> Any:
-    """A text with the run's own names taken out; where a simulation had none, the word that stands for null too."""
+    """Removes the run's own ids from a string; where a simulation had none, the placeholder that also stands for
+    null.
+    """
     if not isinstance(value, str):
         return value
     for text in sorted(own.texts, key=len, reverse=True):

@@ -1,8 +1,8 @@
-"""Replaces secrets by value, however they come back: as they are, in capitals or without, percent-encoded, escaped in
-JSON, XML or HTML, in hexadecimal, or within Base64 of something larger, whether that is broken into lines or not.
+"""Replaces secrets in any form in which they may come back: literal, in another case, percent-encoded, escaped in JSON,
+XML or HTML, in hexadecimal, or inside the Base64 of something larger, with or without line breaks.
 
-A linear-time engine looks for all of them at once, in bytes, so that a whole response can be masked before anything
-cuts a piece out of it.
+A linear-time regex engine searches for all of them at once, in bytes, so that a whole response can be masked before it
+is truncated.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from dustrun.core.values.exact_json import dumps, plain_digits
 
 MASK: Final = "•••"
 LEAST: Final = 6
-"""Shorter texts are not masked, since they occur everywhere by chance; so no shorter secret is accepted."""
+"""Shorter strings are not masked, since they occur by chance; so shorter secrets are not accepted."""
 _PIECE: Final = 256
 _SHARD: Final = 300_000
-"""Letters of one pattern: beyond some hundred thousand the engine leaves its quick way, later it refuses."""
+"""Characters per pattern: beyond some hundred thousand the engine leaves its fast path, and later refuses."""
 _MEMORY: Final = 64 << 20
 _JSON_ESCAPES: Final = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", '"': '"', "\\": "\\", "/": "/"}
 _BREAK: Final = rb"(?:\\+[rn]|[\r\n])*"
-"""Base64 in a mail or a certificate is broken into lines, and the break is escaped within JSON."""
+"""Base64 in mail and certificates has line breaks, which are escaped inside JSON."""
 _BETWEEN_BYTES: Final = rb"(?:[ :,-]|\\+x|0x)*"
-"""What may stand between two bytes in hexadecimal: `4b:33`, `4b 33`, `\\x4b\\x33`, `0x4b, 0x33`."""
+r"""Separators between two hexadecimal bytes: `4b:33`, `4b 33`, `\x4b\x33`, `0x4b, 0x33`."""
 _ENTITIES: Final = {"&": "amp;", "<": "lt;", ">": "gt;", '"': "quot;", "'": "apos;"}
 
 
@@ -41,7 +41,7 @@ class Mask:
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Masks these too from now on."""
+        """Adds secrets to mask."""
         fresh = {piece for secret in secrets for piece in _pieces(secret)} - self._secrets
         if fresh:
             self._secrets |= fresh
@@ -67,11 +67,11 @@ class Mask:
         return text if masked is raw else masked.decode("utf-8", "surrogatepass")
 
     def value(self, value: Any) -> Any:
-        """A JSON value with every secret replaced, in names and in numbers too."""
+        """A JSON value with every secret replaced, including in keys and numbers."""
         return value if not self._patterns or self._is_clean(value) else self._walk(value)
 
     def _is_clean(self, value: Any) -> bool:
-        """Whether its JSON as a whole holds no secret, which is seventy times quicker to see than text by text."""
+        """Whether the value's whole JSON text contains no secret: seventy times faster than checking each string."""
         try:
             raw = dumps(value)
             return all(pattern.search(raw) is None for pattern in self._patterns)
@@ -92,7 +92,7 @@ class Mask:
 
 
 def _pieces(secret: str) -> Iterator[str]:
-    """The secret whole; a long one in parts, each of which is masked wherever it comes back alone."""
+    """The whole secret; a long one also in parts, each of which is masked on its own."""
     for line in secret.splitlines() if len(secret) > _PIECE else [secret]:
         for start in range(0, len(line), _PIECE):
             piece = line[start : start + _PIECE]
@@ -101,8 +101,9 @@ def _pieces(secret: str) -> Iterator[str]:
 
 
 def _shards(secrets: set[str]) -> Iterator[list[bytes]]:
-    """The spellings of all secrets, as many together as one pattern bears; the longest secrets first, so that one which
-    holds another is replaced whole."""
+    """The spellings of all secrets, as many per pattern as the engine allows; longest first, so that a secret that
+    contains another is replaced whole.
+    """
     shard: list[bytes] = []
     for secret in sorted(secrets, key=lambda text: (-len(text), text)):
         for form in _forms(secret):
@@ -117,7 +118,7 @@ def _compile(forms: list[bytes]) -> Any:
     import re2  # slow import
 
     options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes are matched as they are
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes are matched literally
     options.max_mem = _MEMORY
     options.log_errors = False
     return re2.compile(b"|".join(forms), options)
@@ -138,14 +139,14 @@ def _encoded(raw: bytes, between_bytes: bytes, line_break: bytes) -> Iterator[by
 
 
 def _written(secret: str) -> set[bytes]:
-    """The secret as it may stand in a URL, a form or a document that is then encoded as a whole."""
+    """The secret as it may be written in a URL, a form or a document that is then encoded as a whole."""
     raw = secret.encode("utf-8", "surrogatepass")
     escaped = json.dumps(secret)[1:-1]
     return {quote(raw, safe="").encode(), quote_plus(raw).encode(), escaped.encode()}
 
 
 def _char(letter: str) -> bytes:
-    """One character in every spelling that an answer may give it, also one within another of the same kind."""
+    """One character in every encoding that a response may use, including nested encodings of the same kind."""
     raw = letter.encode("utf-8", "surrogatepass")
     forms = {re.escape(one.encode("utf-8", "surrogatepass")) for one in (letter, letter.upper(), letter.lower())}
     forms.add(b"(?i:" + b"".join(b"%%(?:25)*%02x" % byte for byte in raw) + b")")
@@ -163,7 +164,7 @@ def _char(letter: str) -> bytes:
 
 
 def _inner_base64(raw: bytes, before: int) -> str:
-    """The letters of Base64 that the secret decides alone when `before` (mod 3) bytes stand before it."""
+    """The Base64 characters that depend on the secret alone when `before` (mod 3) bytes precede it."""
     encoded = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
     first = -(-before * 8 // 6)
     return encoded[first : (before + len(raw)) * 8 // 6]

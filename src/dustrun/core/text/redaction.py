@@ -1,8 +1,8 @@
-"""Keeps signatures out of what is stored and shown, and lets the run itself go on with them.
+"""Keeps signatures out of stored and displayed data, while the run itself can still use them.
 
-A signature moves money, so it is no business of who may only read a run. In whatever is stored of a run a *mark* stands
-for it, which says nothing; the signature itself lies sealed in the vault. Who advances the run turns the marks back;
-everybody else is shown `•••`. Marks are random, so that none can be guessed and put into a payload.
+A signature moves money, so a mere reader of a run must not see it. Everything stored of a run has a random *mark* in
+its place, which reveals nothing; the signature itself is sealed in the vault. Only the engine replaces marks by
+signatures; everyone else sees `•••`. Marks are random, so that none can be guessed and put into a payload.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ANY_BYTES = re.compile(_ANY.pattern.encode())
 
 
 class Redaction:
-    """The signatures of one run, by their marks; it only grows. `secrets` is shared with whoever gives it."""
+    """The signatures of one run by their marks; it only grows. `secrets` is shared with the caller."""
 
     def __init__(self, secrets: dict[str, str]) -> None:
         self.secrets = secrets
@@ -32,7 +32,7 @@ class Redaction:
         self._compile()
 
     def learn(self, secrets: Mapping[str, str]) -> None:
-        """Hides these too from now on."""
+        """Adds signatures to redact."""
         if not secrets.keys() <= self.secrets.keys():
             self.secrets.update(secrets)
             self._compile()
@@ -47,13 +47,13 @@ class Redaction:
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def text(self, text: str) -> str:
-        """The text with marks in the place of signatures."""
+        """The text with marks in place of signatures."""
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda found: f"{self._marks[found.group()]}_", text)
 
     def value(self, value: Any) -> Any:
-        """A JSON value with marks in the place of signatures; the very same object when there is none in it."""
+        """A JSON value with marks in place of signatures; the same object if it contains none."""
         if self._pattern is None or self._pattern.search(dumps_text(value)) is None:
             return value
         return self._walk(value)
@@ -72,8 +72,9 @@ class Redaction:
 
 
 def spellings(signature: str) -> list[str]:
-    """The forms in which a signature (0x-hex) is looked for: whole, in its parts and in the compact form of EIP-2098,
-    in hexadecimal, decimal and Base64. Their order is part of what is stored."""
+    """The forms in which a signature (0x-hex) is searched for: whole, its parts and the compact form of EIP-2098, in
+    hexadecimal, decimal and Base64. Their order is part of the stored format.
+    """
     raw = bytes.fromhex(signature.removeprefix("0x"))
     r, s, v = raw[:32], raw[32:64], raw[64:]
     compact = bytes([s[0] | 0x80, *s[1:]]) if v in (b"\x01", b"\x1c") else s
@@ -88,8 +89,9 @@ def marks_in(texts: Iterable[str | None]) -> set[str]:
 
 
 def unseal(text: str, find: Callable[[str], str | None]) -> str:
-    """A stored JSON text with the signatures in their places. `find` knows a mark's signature; a mark that it does not
-    know stays."""
+    """A stored JSON text with signatures in place of marks. `find` returns a mark's signature; an unknown mark
+    stays.
+    """
     if _PREFIX not in text:
         return text
 
@@ -103,10 +105,10 @@ def unseal(text: str, find: Callable[[str], str | None]) -> str:
 
 
 def hide(text: str) -> str:
-    """A stored text as it is shown."""
+    """A stored text as displayed, with `•••` in place of marks."""
     return _ANY.sub(MASK, text) if _PREFIX in text else text
 
 
 def hide_bytes(raw: bytes) -> bytes:
-    """The same of bytes."""
+    """Like `hide`, for bytes."""
     return _ANY_BYTES.sub(MASK.encode(), raw) if _PREFIX.encode() in raw else raw

@@ -1,6 +1,6 @@
 """Signatures of Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over id, timestamp and body.
 
-Only `v1` (symmetric) signatures. A secret is `whsec_` and base64 of 24 to 64 bytes.
+Only `v1` (symmetric) signatures. A secret is `whsec_` followed by base64 of 24 to 64 bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 
 PREFIX: Final = "whsec_"
 _LEAST_BYTES, _MOST_BYTES = 24, 64
-WANTED: Final = f"must be {PREFIX} and base64 of {_LEAST_BYTES} to {_MOST_BYTES} bytes"
+WANTED: Final = f"must be {PREFIX} followed by base64 of {_LEAST_BYTES} to {_MOST_BYTES} bytes"
 
 
 def key_of(secret: str) -> bytes:
-    """The key that a secret spells; raises `ValueError` that never holds the secret."""
+    """The key of a secret; raises `ValueError` without the secret in its message."""
     if not secret.startswith(PREFIX):
         raise ValueError(WANTED)
     text = secret[len(PREFIX) :]

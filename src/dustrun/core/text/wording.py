@@ -1,4 +1,4 @@
-"""What a validator found, in the words of whoever reads it: what was expected, and not what Python calls it."""
+"""Words validator messages for API users: JSON terms instead of Python's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 _OBJECT = "Must be a JSON object."
 _LIST = "Must be a list."
 _WHOLE = "Must be a whole number."
-_NUMBER = "Must be a number, or a text of one."
+_NUMBER = "Must be a number, or a string that contains one."
 _YES_OR_NO = "Must be true or false."
 _BY_KIND = {
     "missing": "This field is required.",
-    "extra_forbidden": "There is no such field here.",
+    "extra_forbidden": "Unknown field.",
     "bool_type": _YES_OR_NO,
     "bool_parsing": _YES_OR_NO,
-    "string_type": "Must be a text.",
+    "string_type": "Must be a string.",
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
     "int_from_float": _WHOLE,
@@ -39,7 +39,7 @@ _QUOTED = re.compile(r"'([^'\"]*)'")
 
 
 def explain(kind: str, message: str) -> str:
-    """A validator's message as a sentence of ours."""
+    """Rewords a validator's message."""
     if kind in _BY_KIND:
         return _BY_KIND[kind]
     text = message

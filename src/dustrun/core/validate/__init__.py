@@ -1,4 +1,4 @@
-"""The problems of a definition, all of them at once, each with its code, node and field."""
+"""Validates a definition: all problems at once, each with code, node and field."""
 
 from dustrun.core.validate.references import check_reference
 from dustrun.core.validate.whole import MAX_PROBLEMS, check

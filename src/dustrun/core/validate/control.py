@@ -1,4 +1,4 @@
-"""What only control nodes have: nesting of loops, awaited triggers, pinned branches, time limits."""
+"""Rules for control nodes: nesting of loops, awaited triggers, pinned branches, time limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMED = frozenset({"call-workflow"})
 
 
 def check_control(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
-    """What only control nodes have: nesting, awaited triggers, pinned branches."""
+    """Checks nesting, awaited triggers, pinned branches and time limits."""
     if node.type == "for-each":
         yield from _check_loop(node_id, node, graph)
     if node.type == "wait":
@@ -29,10 +29,10 @@ def check_control(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -
         offered = labels(node.payload) if labels is not None else ()
         branch = node.pinned.get("branch") if isinstance(node.pinned, Mapping) else None
         if branch not in offered:
-            message = f'The pinned result needs a "branch" of: {", ".join(offered)}.'
+            message = f'The pinned result needs a "branch", one of: {", ".join(offered)}.'
             yield problem("pinned_branch", node_id, "pinned", message)
     if node.timeout_ms is not None and node.type in CONTROL and node.type not in _TIMED:
-        message = f'A "{node.type}" takes no time of its own, so timeoutMs does nothing here.'
+        message = f'A "{node.type}" takes no time of its own, so timeoutMs has no effect here.'
         if node.type in RESUMABLE:
             message = f'A "{node.type}" takes its time limit from payload.timeoutMs.'
         yield problem("timeout_without_effect", node_id, "timeoutMs", message, "warning")
@@ -40,10 +40,10 @@ def check_control(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -
 
 def _check_loop(node_id: str, node: Node, graph: graphs.Graph) -> Iterator[Problem]:
     if len(graph.loops_around(node_id)) >= MAX_NESTING:
-        message = f'"{node_id}" would be loop {MAX_NESTING + 1} in loops; they nest to {MAX_NESTING}.'
+        message = f'"{node_id}" would nest {MAX_NESTING + 1} loops; the limit is {MAX_NESTING}.'
         yield problem("loops_too_deep", node_id, "type", message)
     if not node.loop_body:
-        message = "The loop has no body: name its first nodes in loopBody."
+        message = "The loop has no body: list its first nodes in loopBody."
         yield problem("loop_body_missing", node_id, "loopBody", message, "warning")
 
 
@@ -54,7 +54,7 @@ def _check_awaited(node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
     spec = specs.get(kind)
     if spec is None or spec.kind != "trigger" or kind != "manual":
         known = [name for name, found in specs.items() if found.kind == "trigger" and name == "manual"]
-        message = f'A wait cannot wait for "{kind}"; it can for: {", ".join(known)}.{near(kind, known)}'
+        message = f'A wait cannot wait for "{kind}", only for: {", ".join(known)}.{near(kind, known)}'
         yield problem("trigger_not_awaitable", node_id, "payload.triggerType", message)
         return
     config = node.payload.get("triggerConfig")

@@ -1,4 +1,4 @@
-"""How nodes hang together: triggers, children, loop bodies, scopes and branches."""
+"""Checks links between nodes: triggers, children, loop bodies, scopes and branches."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def check_triggers(definition: Definition, specs: Specs) -> Iterator[Problem]:
         node = definition.nodes.get(node_id)
         if node is None:
             hint = near(node_id, definition.nodes)
-            yield Problem(field, f'"{node_id}" names no node.{hint}', "unknown_trigger_node")
+            yield Problem(field, f'There is no node "{node_id}".{hint}', "unknown_trigger_node")
             continue
         spec = specs.get(node.type)
         if spec is not None and spec.kind != "trigger":
-            message = f'"{node_id}" is of type "{node.type}", which is no trigger. Use a trigger such as "manual".'
+            message = f'"{node_id}" is of type "{node.type}", which is not a trigger. Use a trigger such as "manual".'
             yield Problem(field, message, "not_a_trigger", node_id)
         if node_id in definition.trigger_node_ids[:position]:
-            yield Problem(field, f'"{node_id}" is named twice.', "duplicate_trigger_node", node_id)
+            yield Problem(field, f'"{node_id}" is listed twice.', "duplicate_trigger_node", node_id)
         if node_id in is_child:
             yield Problem(field, f'The trigger "{node_id}" may not follow another node.', "trigger_has_parent", node_id)
 
@@ -39,10 +39,10 @@ def check_links(definition: Definition) -> Iterator[Problem]:
             for position, target in enumerate(targets):
                 field = f"{name}[{position}]"
                 if target not in nodes:
-                    message = f'"{target}" names no node.{near(target, nodes)}'
+                    message = f'There is no node "{target}".{near(target, nodes)}'
                     yield problem("unknown_child", node_id, field, message)
                 elif target in named:
-                    yield problem("duplicate_child", node_id, field, f'"{target}" is named twice.')
+                    yield problem("duplicate_child", node_id, field, f'"{target}" is listed twice.')
                 named.add(target)
         if node.loop_body and node.type != "for-each":
             yield problem("loop_body_misplaced", node_id, "loopBody", 'Only a "for-each" has a loop body.')
@@ -53,11 +53,11 @@ def check_scopes(definition: Definition) -> Iterator[Problem]:
     for node_id in definition.nodes:
         loops = found_in.get(node_id)
         if loops is None:
-            message = f'No trigger leads to "{node_id}". Name it in some node\'s children, or remove it.'
+            message = f'No trigger leads to "{node_id}". Add it to a node\'s children, or remove it.'
             yield problem("unreachable", node_id, "", message)
         elif len(loops) > 1:
             places = " and ".join("outside of loops" if loop == TOP else f'in the loop "{loop}"' for loop in loops)
-            message = f'"{node_id}" is reached {places}; a node lies in one place only.'
+            message = f'"{node_id}" is reached {places}; a node can be in one scope only.'
             yield problem("two_scopes", node_id, "", message)
 
 
@@ -81,13 +81,15 @@ def check_branches(definition: Definition, graph: graphs.Graph, specs: Specs) ->
 def _check_other_parents(
     node_id: str, branch: str, parents: list[str], definition: Definition, specs: Specs
 ) -> Iterator[Problem]:
-    """A parent that goes several ways and has no such branch: the child runs whichever it takes, which few mean."""
+    """Warns of a branching parent without that branch: the child runs whichever way it goes, which is rarely
+    intended.
+    """
     for parent in dict.fromkeys(parents):
         labels = graphs.labels_of(definition.nodes[parent], specs)
         if branch not in labels and (labels or branch == ERROR_BRANCH):
             has = f"only {', '.join(labels)}" if labels else "and does not branch"
             message = (
-                f'"{node_id}" runs whichever way "{parent}" goes: that has no branch "{branch}", {has}. '
-                f'Unless you mean that, take "{node_id}" out of its children.'
+                f'"{node_id}" runs whichever way "{parent}" goes, which has no branch "{branch}", {has}. Unless you '
+                f'want that, remove "{node_id}" from its children.'
             )
             yield problem("branch_of_another_parent", node_id, "branch", message, "warning")

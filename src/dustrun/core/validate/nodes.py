@@ -1,4 +1,4 @@
-"""One node by itself: its type, its connector, and the part of its payload that is known before the run."""
+"""Checks one node by itself: its type, its connector, and the constant part of its payload."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
             yield problem("unknown_type", node_id, "type", message)
             continue
         if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
-            message = f'"{node_id}" is a trigger; name it in triggerNodeIds or give it another type.'
+            message = f'"{node_id}" is a trigger; add it to triggerNodeIds or change its type.'
             yield problem("trigger_not_named", node_id, "type", message)
         yield from _check_connector(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
 
 
 def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:
-    """An imported definition may still stand for things that nobody has named."""
+    """Reports import placeholders that are not bound yet."""
     if node.connector is not None and node.connector.id.startswith(UNBOUND):
         yield _unbound(node_id, "connector.id", node.connector.id)
     stack: list[tuple[str, Any]] = [("payload", node.payload)]
@@ -50,13 +50,15 @@ def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:
 
 def _unbound(node_id: str, field: str, value: str) -> Problem:
     name = value.removeprefix(UNBOUND)[:100]
-    return problem("unbound", node_id, field, f'"{name}" came with an import and is not bound yet; put its value here.')
+    return problem(
+        "unbound", node_id, field, (f'"{name}" is a placeholder of an import and is not bound yet; put its value here.')
+    )
 
 
 def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
     given = node.connector.type if node.connector is not None else None
     if given == _WALLET:
-        return  # whether an action takes a wallet is not a matter of connectors
+        return  # whether an action takes a wallet is checked elsewhere
     takes = ", ".join(f'"{name}"' for name in spec.connectors)
     if given is None and spec.connector_required:
         yield problem("connector_missing", node_id, "connector", f"This action needs a connector of type {takes}.")
@@ -64,13 +66,14 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
         message = f'This action takes no connector of type "{given}", only {takes}.{near(given, spec.connectors)}'
         yield problem("connector_type", node_id, "connector.type", message)
     elif given is not None and not spec.connectors:
-        message = f'A node of type "{node.type}" uses no connector; take it away.'
+        message = f'A node of type "{node.type}" uses no connector; remove it.'
         yield problem("connector_unused", node_id, "connector", message, "warning")
 
 
 def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
-    """Checks what is known before the run: fields that hold a template are checked when it is resolved. Tests of `if`
-    and `switch`, and settings of triggers, are read as they are, never resolved."""
+    """Checks what is constant: fields with a template are checked when it is resolved. Tests of `if` and `switch`, and
+    settings of triggers, are parsed as they are, never resolved.
+    """
     is_resolved = spec.kind != "trigger" and bool(node.payload) and split_payload(node)[0] is node.payload
     try:
         spec.payload.model_validate(node.payload)

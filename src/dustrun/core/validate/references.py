@@ -1,4 +1,4 @@
-"""Templates and tests: whether they parse, and whether what they refer to can be there."""
+"""Checks that templates and tests parse, and that what they refer to can exist."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Pro
 def check_reference(
     node_id: str, field: str, reference: Reference, graph: graphs.Graph, specs: Specs
 ) -> Iterator[Problem]:
-    """What is wrong with one reference of a node, as far as can be known before the run."""
+    """The problem of one reference of a node, as far as it can be known before the run."""
     root, path = reference.root, reference.path
     where = f" (line {reference.line}, column {reference.column})"
     if root == "root" and "root" not in graph.nodes:
@@ -113,7 +113,9 @@ def check_reference(
         yield problem("reference_outside_loop", node_id, field, message)
     elif root == "$for" and path and path[0] not in graph.loops_around(node_id):
         around = near(str(path[0]), graph.loops_around(node_id))
-        yield problem("reference_outside_loop", node_id, field, f'No loop "{path[0]}" lies around here{where}.{around}')
+        yield problem(
+            "reference_outside_loop", node_id, field, (f'There is no enclosing loop "{path[0]}"{where}.{around}')
+        )
     elif root == "$nodes":
         if path:
             yield from _check_node_reference(node_id, field, str(path[0]), path[1:], reference, graph, specs)
@@ -154,17 +156,19 @@ def _check_node_reference(
 
 
 def _check_links_to_waits(node_id: str, node: Node, graph: graphs.Graph) -> Iterator[Problem]:
-    """`$run.resumeUrl('x')` with a name that is written there."""
+    """Checks `$run.resumeUrl('x')` calls with a literal name."""
     for field, text in _texts("payload", node.payload):
         for match in _RESUME_URL.finditer(text) if "{{" in text or node.type in ("if", "switch") else ():
             target = match.group(1) if match.group(1) is not None else match.group(2)
             found = graph.nodes.get(target)
             waits = [name for name, other in graph.nodes.items() if other.type in RESUMABLE]
             if found is None or found.type not in RESUMABLE:
-                message = f'resumeUrl: "{target}" names no `wait` or `approve`.{near(target, waits)}'
+                message = f'resumeUrl: "{target}" is not a `wait` or `approve` node.{near(target, waits)}'
                 yield problem("resume_url_unknown", node_id, field, message)
             elif not set(graph.loops_around(target)) <= set(graph.loops_around(node_id)):
-                message = f'resumeUrl: "{target}" lies in a loop that is not around here; call it inside of that loop.'
+                message = (
+                    f'resumeUrl: "{target}" is in a loop that does not enclose this node; call it inside that loop.'
+                )
                 yield problem("resume_url_outside_loop", node_id, field, message)
 
 

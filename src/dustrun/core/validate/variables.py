@@ -1,4 +1,4 @@
-"""Declared variables, and the nodes that set and read them."""
+"""Checks declared variables, and the nodes that set and read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.errors import Problem
 
 
 def check_variables(definition: Definition) -> Iterator[Problem]:
-    """Declarations: each name once, and a default of its type."""
+    """Checks that each name is declared once, with a default of its type."""
     names: set[str] = set()
     for position, defined in enumerate(definition.variable_defs):
         field = f"variableDefs[{position}]"
@@ -31,11 +31,11 @@ def check_variable_node(node_id: str, node: Node, declared: Mapping[str, Variabl
     defined = declared.get(name)
     if defined is None:
         hint = near(name, declared)
-        message = f'"{name}" is not in this definition\'s variableDefs; it counts as one of any type.{hint}'
+        message = f'The variable "{name}" is not declared in variableDefs, so it may have any type.{hint}'
         yield problem("variable_undeclared", node_id, "payload.name", message, "warning")
         return
     if scope is not None and scope != defined.lifetime:
-        message = f'The variable "{name}" is declared as "{defined.lifetime}"; leave `scope` out.'
+        message = f'The variable "{name}" is declared as "{defined.lifetime}"; remove `scope`.'
         yield problem("variable_scope_mismatch", node_id, "payload.scope", message)
     if node.type == "set-variable" and not holds_template(node.payload.get("value")):
         wrong = variables.misfit(defined, name, node.payload.get("value"))

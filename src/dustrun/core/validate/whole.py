@@ -22,7 +22,7 @@ MAX_PROBLEMS = 100
 def check(definition: Definition, specs: Specs) -> list[Problem]:
     """The problems of a definition; one without any of severity `error` can run.
 
-    All of them, not just the first; but once there are `MAX_PROBLEMS` and it cannot run, it looks no further.
+    Finds all of them, but stops at `MAX_PROBLEMS` once the definition cannot run.
     """
     found: list[Problem] = []
     broken = False
@@ -35,7 +35,7 @@ def check(definition: Definition, specs: Specs) -> list[Problem]:
 
 
 def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
-    """Problem by problem, so that whoever has enough of them does not pay for the rest."""
+    """Yields problem by problem, so that a caller that has enough does not pay for the rest."""
     yield from check_triggers(definition, specs)
     yield from check_nodes(definition, specs)
     is_whole = True
@@ -56,7 +56,7 @@ def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
 
 
 def _check_graph(definition: Definition, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
-    """What can only be told of a definition whose links are in order."""
+    """Checks that are possible only when the links are valid."""
     yield from check_branches(definition, graph, specs)
     declared = variables.declared(definition)
     for node_id, node in definition.nodes.items():

@@ -1,4 +1,4 @@
-"""Problems in words: where a value lies, and the name that was perhaps meant."""
+"""Wording of problems: field paths and suggestions of similar names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dustrun.errors import Problem
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A hint like ` Did you mean "log"?`, or nothing; looks at the first thousand of `known`."""
+    """A hint like ` Did you mean "log"?`, or empty; compares the first thousand of `known`."""
     names = list(dict.fromkeys(itertools.islice(known, 1000)))
     begun = [other for other in names if len(name) >= 3 and other.startswith(name)]
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.6) or begun[:2]
@@ -28,7 +28,7 @@ def field_path(location: Iterable[int | str]) -> str:
 
 
 def seen_location(value: Any, location: Iterable[int | str], kind: str) -> tuple[int | str, ...]:
-    """A validator's location as people can follow it: without the names it gives to the cases of a union."""
+    """A validator's location without the names it gives to the members of a union."""
     seen: list[int | str] = []
     for part in location:
         if has(value, part):
@@ -41,13 +41,13 @@ def seen_location(value: Any, location: Iterable[int | str], kind: str) -> tuple
 
 
 def has(value: Any, part: int | str) -> bool:
-    """Whether a JSON value has such a key or index."""
+    """Whether a JSON value has this key or index."""
     if isinstance(value, list | tuple):
         return isinstance(part, int) and part < len(value)
     return isinstance(value, Mapping) and part in value
 
 
 def problem(code: str, node_id: str, field: str, message: str, severity: str = "error") -> Problem:
-    """A problem of one node; `field` is a path inside of it, empty for the node itself."""
+    """A problem of one node; `field` is a path inside it, empty for the node itself."""
     path = f"nodes.{node_id}.{field}" if field else f"nodes.{node_id}"
     return Problem(path, message, code, node_id, severity)

@@ -1,4 +1,4 @@
-"""Addresses of EVM chains: 20 bytes as hexadecimal, whose capitals are a checksum (EIP-55)."""
+"""EVM addresses: 20 bytes in hexadecimal, with a mixed-case checksum (EIP-55)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KEY: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
 def keccak256(data: bytes) -> bytes:
-    """Keccak-256, as Ethereum has it (not SHA3-256)."""
+    """Keccak-256 as Ethereum uses it (not SHA3-256)."""
     from Crypto.Hash import keccak  # slow import
 
     return keccak.new(digest_bits=256, data=data).digest()
@@ -20,19 +20,19 @@ def keccak256(data: bytes) -> bytes:
 
 @lru_cache(maxsize=10_000)
 def checksum(address: str) -> str:
-    """An address of right form with its EIP-55 capitals, whatever capitals it has now."""
+    """The EIP-55 form of a well-formed address in any case."""
     digits = address[2:].lower()
     digest = keccak256(digits.encode()).hex()
     return "0x" + "".join(c.upper() if int(d, 16) > 7 else c for c, d in zip(digits, digest, strict=False))
 
 
 def is_address(value: Any) -> bool:
-    """Whether it is an address; mixed capitals must be the right ones."""
+    """Whether it is an address; mixed case must match the checksum."""
     return _fault_of(value) is None
 
 
 def read_address(value: Any) -> str:
-    """An address as it comes in, checksummed; raises `ValueError` that says how to mend it."""
+    """Parses and checksums an address; raises `ValueError` that says how to correct it."""
     fault = _fault_of(value)
     if fault is not None:
         raise ValueError(fault)
@@ -40,35 +40,35 @@ def read_address(value: Any) -> str:
 
 
 def address_of_word(word: bytes) -> str:
-    """The address in the last 20 of 32 bytes, as topics and returned words have it."""
+    """The address in the last 20 of 32 bytes, as in topics and return data."""
     return checksum("0x" + word[-20:].hex())
 
 
 def _fault_of(value: Any) -> str | None:
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
-        # a private key given by mistake is not repeated
+        # Never repeats the value: it may be a private key given by mistake.
         shown = f'"{value[:60]}"' if isinstance(value, str) and not _KEY.fullmatch(value.strip()) else "this"
-        return f"{shown} is no address: an address is 0x and 40 hexadecimal digits{_mended(value)}"
+        return f"{shown} is not an address: an address is 0x and 40 hexadecimal digits{_mended(value)}"
     digits = value[2:]
     if digits in (digits.lower(), digits.upper()) or value == checksum(value):
         return None
     return (
-        f'the capitals of "{value}" are wrong (EIP-55), so a digit may be mistyped: '
-        "copy the address again from its source, or write it in lower case when you are sure of it"
+        f'the checksum of "{value}" is wrong (EIP-55), so a digit may be mistyped: copy the address again from its '
+        "source, or write it in lower case if you are sure of it"
     )
 
 
 def _mended(value: Any) -> str:
-    """What probably happened to a text that is no address."""
+    """A hint at the likely mistake."""
     if not isinstance(value, str):
         return ""
     text = value.strip()
     if re.fullmatch(r"[0-9a-fA-F]{40}", text):
-        return "; put 0x before it"
+        return "; add 0x in front"
     if text != value and _ADDRESS.fullmatch(text):
-        return "; take away the spaces around it"
+        return "; remove the white space around it"
     if re.fullmatch(r"0x[0-9a-fA-F]+", text):
         return f", this one has {len(text) - 2}"
     if "." in text and "/" not in text and not text.startswith("0x"):
-        return "; names like alice.eth are not looked up here"
+        return "; names like alice.eth are not resolved here"
     return ""

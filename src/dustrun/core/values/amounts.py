@@ -1,4 +1,4 @@
-"""Assets and exact amounts: integers of base units, exact decimals for people, never a float."""
+"""Assets and exact amounts: integers of base units, exact decimals for display, never a float."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ class Asset:
 
     @property
     def key(self) -> str:
-        """Text in the manner of CAIP-19: `eip155:1/native`, `eip155:1/erc20:0xA0b8…`."""
+        """A CAIP-19-like key: `eip155:1/native`, `eip155:1/erc20:0xA0b8…`."""
         return f"eip155:{self.chain_id}/" + ("native" if self.token is None else f"erc20:{self.token}")
 
     @staticmethod
     def is_key(text: str) -> bool:
-        """Whether a text is a `key`; those of single pieces (ERC-721, ERC-1155) are none."""
+        """Whether a string is a `key` of a fungible asset; ERC-721 and ERC-1155 keys are not."""
         return _KEY.fullmatch(text) is not None
 
     @classmethod
     def parse(cls, key: str) -> Asset:
-        """The asset behind a `key`; raises `ValueError` for another text."""
+        """The asset of a `key`; raises `ValueError` for other strings."""
         found = _KEY.fullmatch(key)
         if found is None:
-            raise ValueError(f'"{key}" is no asset; it looks like eip155:1/native or eip155:1/erc20:0x…')
+            raise ValueError(f'"{key}" is not an asset; expected something like eip155:1/native or eip155:1/erc20:0x…')
         return cls(int(found[1]), found[2])
 
 
 def format_units(units: int, decimals: int) -> str:
-    """Base units as an exact plain number without zeros at the end: `1500000, 6` gives `1.5`."""
+    """Base units as an exact plain number without trailing zeros: `1500000, 6` gives `1.5`."""
     text = f"{_WIDE.scaleb(Decimal(units), -decimals):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def tell_usd(worth: Decimal) -> str:
-    """US dollars for people: with cents, and below a cent with the first digits that say something."""
+    """US dollars for display: with cents, and below a cent with the first significant digits."""
     sign, worth = ("-" if worth < 0 else ""), abs(worth)
     if worth == 0:
         return "$0"
@@ -57,12 +57,14 @@ def tell_usd(worth: Decimal) -> str:
 
 
 def read_units(value: Any) -> int:
-    """A base-unit amount as it comes in: an integer or a text of decimal digits, 0 to 2**256 - 1."""
+    """Parses a base-unit amount: an integer or a string of decimal digits, 0 to 2**256 - 1."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be a text of decimal digits in base units")
+        raise ValueError("must be a string of decimal digits in base units")
     if isinstance(value, str):
         if re.fullmatch(r"[0-9]{1,78}", value) is None:
-            raise ValueError("must be a text of decimal digits in base units, without sign, point or exponent")
+            raise ValueError(
+                "must be a string of decimal digits in base units, without sign, decimal point or exponent"
+            )
         value = int(value)
     if not 0 <= value <= MAX_UINT256:
         raise ValueError("must be from 0 to 2**256 - 1")

@@ -1,4 +1,4 @@
-"""JSON without floats: fractions become `Decimal`, integers stay unbounded, both ways.
+"""JSON without floats: fractions become `Decimal`, integers are unbounded, in both directions.
 
 RFC 8259 sets no precision for numbers; binary floats would lose money, so no float ever enters or leaves.
 """
@@ -16,16 +16,18 @@ import orjson
 MAX_NUMBER_CHARS = 1000
 MAX_EXPONENT = 1000
 MAX_DEPTH = 100
-_MAX_INTEGER_BITS = 3400  # a few more than 1000 digits have; Python writes no more than 4300
+_MAX_INTEGER_BITS = 3400  # slightly over 1000 digits; Python's own limit is 4300
 _SAFE_INTEGER = 2**53 - 1
 
 
 class JsonError(ValueError):
-    """The text is not JSON that we accept; the message says where and why."""
+    """The text is not acceptable JSON; the message says where and why."""
 
 
 def _decimal(text: str) -> Decimal:
-    """A fraction. An exponent must not stand for more digits than we would read: `0e-9999999` is ten million."""
+    """Parses a fraction. Its exponent must not stand for more digits than are accepted: `0e-9999999` has ten
+    million.
+    """
     if len(text) > MAX_NUMBER_CHARS:
         raise JsonError(f"a number has {len(text)} characters; at most {MAX_NUMBER_CHARS} are accepted")
     try:
@@ -42,7 +44,7 @@ def _out_of_range(text: str) -> JsonError:
 
 
 def _is_short(value: Decimal) -> bool:
-    """Whether its plain digits can be read again."""
+    """Whether its plain digits can be parsed again."""
     return -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT and len(plain_digits(value)) <= MAX_NUMBER_CHARS
 
 
@@ -60,7 +62,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise JsonError(f"an object holds the key {twice[:80]!r} twice")
+        raise JsonError(f"an object has the key {twice[:80]!r} twice")
     return found
 
 
@@ -72,12 +74,12 @@ _decode_unique: _Decode = json.JSONDecoder(
 
 
 def loads(text: bytes | str) -> Any:
-    """Decodes one JSON document from outside exactly; raises `JsonError` on anything else."""
+    """Decodes one untrusted JSON document exactly; raises `JsonError` for anything else."""
     return _checked(*_read(text, _decode))
 
 
 def loads_unique(text: bytes | str) -> Any:
-    """The same of what somebody asks of us: it names no key twice, where readers differ on which of them counts."""
+    """Like `loads`, but rejects duplicate keys, since parsers differ on which of them counts."""
     return _checked(*_read(text, _decode_unique))
 
 
@@ -90,7 +92,7 @@ def _checked(string: str, value: Any) -> Any:
 
 
 def loads_own(text: bytes | str) -> Any:
-    """Decodes what `dumps` wrote, at whatever depth: a result may hold a value that is as deep as `loads` allows."""
+    """Decodes what `dumps` wrote, at any depth: a result may contain a value that is as deep as `loads` allows."""
     return _read(text, _decode)[1]
 
 
@@ -109,11 +111,11 @@ def _read(text: bytes | str, decode: _Decode) -> tuple[str, Any]:
 
 
 def _refuse_lone_surrogates(value: Any) -> None:
-    """A lone `\\ud800` decodes, but no UTF-8 store or reader can take it (RFC 8259 section 8.2)."""
+    r"""Rejects a lone `\ud800`: it decodes, but no UTF-8 store or reader can take it (RFC 8259 section 8.2)."""
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
-        raise JsonError("a string holds half of a surrogate pair") from None
+        raise JsonError("a string contains a lone surrogate") from None
 
 
 def refuse_deep(value: Any) -> None:
@@ -130,13 +132,13 @@ def refuse_deep(value: Any) -> None:
 
 
 def plain_digits(value: Decimal) -> str:
-    """A decimal in plain digits, never with an exponent."""
+    """A decimal in plain digits, never in exponent notation."""
     return format(value, "f")
 
 
 def _decimal_digits(value: Decimal) -> str:
     if not value.is_finite():
-        raise TypeError("a number that is not finite has no JSON form")
+        raise TypeError("a non-finite number has no JSON form")
     if not _is_short(value):
         raise TypeError(f"a number of over {MAX_NUMBER_CHARS} digits could not be read again")
     return plain_digits(value)
@@ -178,9 +180,9 @@ def _big_as_digits(value: Any, limit: int, quote: bool) -> Any:
 
 
 def dumps(value: Any, *, canonical: bool = False) -> bytes:
-    """Encodes for the store: compact, exact, big integers as numbers. `canonical` sorts keys.
+    """Encodes for storage: compact, exact, big integers as numbers. `canonical` sorts keys.
 
-    Raises `TypeError` for what is no JSON, and for numbers longer than `loads` reads.
+    Raises `TypeError` for non-JSON values, and for numbers longer than `loads` accepts.
     """
     option = orjson.OPT_SORT_KEYS if canonical else None
     try:
@@ -190,12 +192,12 @@ def dumps(value: Any, *, canonical: bool = False) -> bytes:
 
 
 def dumps_text(value: Any) -> str:
-    """`dumps` as a string, which is how JSON is stored."""
+    """`dumps` as a string, the form in which JSON is stored."""
     return dumps(value).decode()
 
 
 def dumps_pretty(value: Any) -> str:
-    """`dumps` over several lines, for people."""
+    """`dumps` with indentation, for people."""
     try:
         text = orjson.dumps(value, default=_default, option=orjson.OPT_INDENT_2)
     except TypeError:
@@ -204,7 +206,7 @@ def dumps_pretty(value: Any) -> str:
 
 
 def dumps_wire(value: Any) -> bytes:
-    """Encodes for a client: integers beyond 2^53 leave as strings, so that JavaScript reads them exactly."""
+    """Encodes for a client: integers beyond 2^53 become strings, so that JavaScript reads them exactly."""
     try:
         return orjson.dumps(value, default=_wire_default, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:

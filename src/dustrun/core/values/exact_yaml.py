@@ -1,7 +1,8 @@
-"""YAML as another spelling of JSON: the same values in and out, exactly.
+"""YAML as an alternative syntax for JSON: the same values in and out, exactly.
 
-Only what JSON has: texts, numbers, true, false, null, lists, objects with text keys. No tags, no anchors and aliases
-(a short text could unfold into gigabytes), no dates, no `yes` for true. Numbers are read as `exact_json` reads them.
+Only JSON's values: strings, numbers, true, false, null, lists, objects with string keys. No tags, no anchors and
+aliases (a short document could expand to gigabytes), no dates, no `yes` for true. Numbers are parsed as in
+`exact_json`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import yaml
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import MAX_DEPTH, JsonError
 
-# libyaml where it is built in: the same language, a hundred times faster
+# libyaml if available: the same language, a hundred times faster.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -22,15 +23,14 @@ _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 
 
 class _Plain(_Dumper):  # type: ignore[misc]
-    """Writes numbers in plain digits, and quotes every text that this or another reader could take for something
-    else."""
+    """Writes plain digits, and quotes every string that some YAML parser could take for another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """What occurs twice is written twice."""
+        """Repeated values are written out, never aliased."""
         return True
 
     def represent_number(self, digits: Number) -> Any:
-        """A number as it stands."""
+        """Writes a number verbatim."""
         kind = "float" if "." in digits.text else "int"
         return self.represent_scalar(f"tag:yaml.org,2002:{kind}", digits.text)
 
@@ -49,7 +49,7 @@ _Plain.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_NUMBE
 
 
 def dumps(value: Any) -> str:
-    """A value of JSON as YAML in the order of its keys; raises `TypeError` for what JSON does not have."""
+    """A JSON value as YAML, keys in order; raises `TypeError` for non-JSON values."""
     plain = _numbers(exact_json.loads(exact_json.dumps(value)))
     text: str = yaml.dump(plain, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
     return text
@@ -66,7 +66,7 @@ def _numbers(value: Any) -> Any:
 
 
 def loads(text: str) -> Any:
-    """Reads one document; raises `JsonError` that says where and why."""
+    """Parses one document; raises `JsonError` with position and reason."""
     try:
         return _build(text)
     except yaml.YAMLError as error:
@@ -76,7 +76,7 @@ def loads(text: str) -> Any:
 
 
 class _Open:
-    """A list or object that is being read; `key` is the one whose value comes next."""
+    """A list or object under construction; `key` is the one whose value comes next."""
 
     __slots__ = ("key", "value")
 
@@ -85,20 +85,20 @@ class _Open:
         self.key: str | None = None
 
     def add(self, item: Any, event: Any) -> None:
-        """Takes the next item: in an object keys and values by turns."""
+        """Adds the next item: in an object, keys and values alternate."""
         if isinstance(self.value, list):
             self.value.append(item)
         elif self.key is not None:
             self.value[self.key] = item
             self.key = None
         else:
-            raise _refusal("a key must be a text", event)
+            raise _refusal("a key must be a string", event)
 
     def take_key(self, event: Any) -> None:
-        """Takes a key, whatever it looks like: `1` and `yes` are texts here."""
+        """Adds a key, always as a string: `1` and `yes` too."""
         assert isinstance(self.value, dict)
         if event.value in self.value:
-            raise _refusal(f"the key {event.value[:80]!r} stands twice", event)
+            raise _refusal(f"the key {event.value[:80]!r} occurs twice", event)
         self.key = event.value
 
     @property
@@ -112,12 +112,12 @@ def _refusal(message: str, event: Any) -> JsonError:
 
 
 def _build(text: str) -> Any:
-    """From the stream of events and without recursion, so that no nesting can exhaust the stack."""
+    """Builds values from the event stream without recursion, so that no nesting can exhaust the stack."""
     stack: list[_Open] = []
     documents: list[Any] = []
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _refusal("anchors and aliases are not read", event)
+            raise _refusal("anchors and aliases are not supported", event)
         if isinstance(event, yaml.ScalarEvent):
             if stack and stack[-1].awaits_key:
                 _check_tag(event)
@@ -134,7 +134,7 @@ def _build(text: str) -> Any:
         elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             stack.pop()
     if len(documents) != 1:
-        raise JsonError(f"it holds {len(documents)} documents instead of one")
+        raise JsonError(f"it contains {len(documents)} documents instead of one")
     return documents[0]
 
 
@@ -147,13 +147,13 @@ def _put(stack: list[_Open], documents: list[Any], value: Any, event: Any) -> No
 
 def _check_tag(event: Any) -> None:
     if event.tag not in (None, "!"):
-        raise _refusal(f"the tag {event.tag[:80]!r} is not read", event)
+        raise _refusal(f"the tag {event.tag[:80]!r} is not supported", event)
 
 
 def _scalar(event: Any) -> Any:
     _check_tag(event)
     text: str = event.value
-    if event.style or event.tag == "!":  # quoted or a block: a text whatever it looks like
+    if event.style or event.tag == "!":  # quoted or block scalar: always a string
         exact_json.loads(exact_json.dumps(text))
         return text
     if text in _WORDS:

@@ -1,4 +1,4 @@
-"""The one base model of everything that crosses the wire: snake_case in Python, camelCase outside, nothing unknown."""
+"""The base model of all wire formats: snake_case in Python, camelCase in JSON, unknown fields rejected."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pydantic.alias_generators import to_camel
 
 
 class Fields(BaseModel):
-    """A frozen model with camelCase names on the wire; unknown fields are refused.
+    """A frozen model with camelCase names on the wire; unknown fields are rejected.
 
-    Its validator is built when it is first used: a server has hundreds of models and most of them wait for long."""
+    Its validator is built on first use: a server has hundreds of models, and most are needed late.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -1,6 +1,6 @@
-"""The condition of an `if` and of `filter`: `{"$and": [{"{{left}}": {"$gt": right}}]}`, compiled once.
+"""Conditions of `if` and `filter`: `{"$and": [{"{{left}}": {"$gt": right}}]}`, compiled once.
 
-Both sides may be templates. Nothing is guessed: a number and a text that is no number do not compare.
+Both sides may be templates. There is no implicit conversion: a number and a non-numeric text do not compare.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Test = Callable[[Roots, Limits], bool]
 
 
 def _number(value: Any) -> int | Decimal | None:
-    """A number, or a text of plain digits as one; `007` is no number, it is a name."""
+    """A number, or a text of plain digits as one; `007` is a name, not a number."""
     if is_number(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, str) and len(value) <= MAX_DIGITS and _NUMERIC.fullmatch(value):
@@ -38,7 +38,7 @@ def _number(value: Any) -> int | Decimal | None:
 
 
 def _equal(meter: Meter, left: Any, right: Any) -> bool:
-    """Equality where different kinds are unequal; for the items of lists."""
+    """Equality of list items: different types are unequal."""
     a, b = _number(left), _number(right)
     return bool(a == b) if a is not None and b is not None else same(meter, left, right)
 
@@ -56,7 +56,7 @@ def _kind(value: Any) -> str:
 
 
 def _unfit(operator: str, left: Any, right: Any) -> Fault:
-    hint = "; a text compares with a number only when it is plain digits" if "number" in _kinds(left, right) else ""
+    hint = "; text compares with a number only if it is plain digits" if "number" in _kinds(left, right) else ""
     return Fault("type", f"{operator} cannot compare a {_kind(left)} with a {_kind(right)}{hint}")
 
 
@@ -72,7 +72,7 @@ def _order(operator: str, holds: Callable[[Any, Any], bool]) -> Compare:
         if isinstance(left, str) and isinstance(right, str) and a is None and b is None:
             return holds(left, right)
         if isinstance(left, str) and isinstance(right, str):
-            raise Fault("type", f"{operator} cannot compare a text of digits with a text that is no number")
+            raise Fault("type", f"{operator} cannot compare a text of digits with a text that is not a number")
         raise _unfit(operator, left, right)
 
     return compare
@@ -80,7 +80,7 @@ def _order(operator: str, holds: Callable[[Any, Any], bool]) -> Compare:
 
 def _in(meter: Meter, left: Any, right: Any) -> bool:
     if not isinstance(right, list):
-        raise Fault("type", f"$in needs a list at its right, not a {kind(right)}")
+        raise Fault("type", f"$in needs a list on its right, not a {kind(right)}")
     meter.charge(len(right))
     return any(_equal(meter, left, item) for item in right)
 
@@ -97,7 +97,7 @@ def _text(operator: str, holds: Callable[[str, str], bool]) -> Compare:
     def compare(meter: Meter, left: Any, right: Any) -> bool:
         if isinstance(left, str) and isinstance(right, str):
             return holds(left, right)
-        raise Fault("type", f"{operator} needs texts, not a {kind(left)} and a {kind(right)}")
+        raise Fault("type", f"{operator} needs text on both sides, not a {kind(left)} and a {kind(right)}")
 
     return compare
 
@@ -134,7 +134,7 @@ _CONNECTIVES = ("$and", "$or")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition ready to be asked. `references` is what it looks at, found without running it."""
+    """A compiled condition. `references` is what it refers to, found without evaluating it."""
 
     references: tuple[Reference, ...]
     _test: Test
@@ -153,11 +153,11 @@ class _Reader:
         self.errors.append(ExpressionError(message, kind="syntax", field=field))
 
     def read(self, value: Any, field: str, depth: int = 0) -> Test:
-        """One object: all of its entries must hold."""
+        """Compiles one object: all of its entries must hold."""
         if depth > MAX_DEPTH:
-            self.fail(field, f"the condition nests deeper than {MAX_DEPTH} levels")
+            self.fail(field, f"the condition is nested deeper than {MAX_DEPTH} levels")
         elif not isinstance(value, Mapping):
-            self.fail(field, 'a condition is an object like {"{{left}}": {"$gt": 1}}')
+            self.fail(field, 'a condition must be an object like {"{{left}}": {"$gt": 1}}')
         elif not value:
             self.fail(field, "the condition is empty")
         else:
@@ -179,13 +179,13 @@ class _Reader:
 
     def _comparisons(self, left: str, value: Any, field: str) -> Test:
         if not isinstance(value, Mapping) or not value:
-            self.fail(field, 'a left side is followed by an object of operators like {"$eq": 1}')
+            self.fail(field, 'a left side must be followed by an object of operators like {"$eq": 1}')
             return _never
         tests = []
         for operator, right in value.items():
             inner = f"{field}.{operator}"
             if operator not in OPERATORS:
-                self.fail(inner, f'"{operator}" is no operator{near(operator, OPERATORS)}')
+                self.fail(inner, f'"{operator}" is not an operator{near(operator, OPERATORS)}')
                 continue
             sides = self._side(left, field, operator in _EXISTENCE), self._side(right, inner, False)
             tests.append(_comparison(operator, *sides, inner))
@@ -256,7 +256,7 @@ def _read(value: Any) -> tuple[Test, _Reader]:
 
 
 def parse_condition(value: Any) -> Condition:
-    """Compiles a condition; raises the first `ExpressionError`, whose `field` is the place within it."""
+    """Compiles a condition; raises the first `ExpressionError`, whose `field` is the position within it."""
     test, reader = _read(value)
     if reader.errors:
         raise reader.errors[0]
@@ -264,5 +264,5 @@ def parse_condition(value: Any) -> Condition:
 
 
 def find_condition_errors(value: Any) -> list[ExpressionError]:
-    """Everything that is wrong with a condition, each error with its place within it."""
+    """Every error of a condition, each with its position within it."""
     return _read(value)[1].errors

@@ -1,4 +1,4 @@
-"""The control nodes: their payloads and what the planner must know of them. They decide where a run goes."""
+"""Control nodes: their payloads and their catalogue entries. They decide which way a run goes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from dustrun.core.workflow.specs import NodeSpec
 Millis = Annotated[int, Field(ge=0, le=2_592_000_000)]
 Patience = Annotated[int, Field(ge=1000, le=604_800_000)]
 VariableName = Annotated[
-    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64, description="Name, as in `variableDefs`.")
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64, description=("The variable's name, as in `variableDefs`.")
+    ),
 ]
 VariableScope = Annotated[
     Literal["persist", "reset"] | None,
-    Field(description="Of a name that is not declared: kept between runs (the default), or only within this run."),
+    Field(description="For an undeclared variable: kept between runs (default), or only for this run."),
 ]
 RESUMABLE = frozenset({"wait", "approve"})
 
@@ -36,19 +39,19 @@ class IfPayload(Fields):
     @model_validator(mode="after")
     def _exactly_one(self) -> IfPayload:
         if (self.condition is None) == (self.expression is None):
-            raise ValueError("give either `condition` or `expression`")
+            raise ValueError("give exactly one of `condition` and `expression`")
         return self
 
 
 class SwitchCase(Fields):
     """One named test."""
 
-    name: str = Field(min_length=1, max_length=64, description="The branch that children name.")
+    name: str = Field(min_length=1, max_length=64, description="The branch that children refer to.")
     expression: str = Field(description="A test in the expression language, true or false.")
 
 
 class SwitchPayload(Fields):
-    """The first case whose test holds names the branch; `default` when none does."""
+    """The first case whose test holds decides the branch; `default` if none does."""
 
     cases: tuple[SwitchCase, ...] = Field(min_length=1, max_length=100, description="Tests, tried in order.")
 
@@ -56,24 +59,24 @@ class SwitchPayload(Fields):
 class ForEachPayload(Fields):
     """Runs the loop body once per item."""
 
-    array: Any = Field(description="The items: a list, or an expression that gives one.")
-    concurrency: int = Field(1, ge=1, le=50, description="Items that run at once.")
+    array: Any = Field(description="The items: a list, or an expression that returns one.")
+    concurrency: int = Field(1, ge=1, le=50, description="How many items run concurrently.")
     on_item_error: Literal["fail", "continue", "stop"] = Field(
         "fail", description="`fail` fails the loop, `continue` goes on, `stop` starts no further item."
     )
-    max_items: int | None = Field(None, ge=1, description="Refuse longer lists; at most the setting max_loop_items.")
+    max_items: int | None = Field(None, ge=1, description="Fail on longer lists; at most the setting max_loop_items.")
 
 
 class DelayPayload(Fields):
-    """Waits for a time, or until an instant; durable, and it holds nothing meanwhile."""
+    """Waits for a duration, or until a time; durable, and holds no resources meanwhile."""
 
-    delay_ms: Millis | None = Field(None, description="Time to wait in milliseconds, at most 30 days.")
-    until: str | None = Field(None, description="RFC 3339 instant to wait for.")
+    delay_ms: Millis | None = Field(None, description="Duration in milliseconds, at most 30 days.")
+    until: str | None = Field(None, description="RFC 3339 time to wait for.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> DelayPayload:
         if (self.delay_ms is None) == (self.until is None):
-            raise ValueError("give either `delayMs` or `until`")
+            raise ValueError("give exactly one of `delayMs` and `until`")
         if self.until is not None and "{{" not in self.until:
             self.until_ms()
         return self
@@ -84,7 +87,7 @@ class DelayPayload(Fields):
         try:
             moment = datetime.fromisoformat(self.until)
         except ValueError:
-            raise ValueError(f"`until` is no RFC 3339 instant: {self.until!r}") from None
+            raise ValueError(f"`until` is not an RFC 3339 timestamp: {self.until!r}") from None
         if moment.tzinfo is None:
             raise ValueError("`until` needs a time zone: end it with Z or an offset such as +02:00")
         return round(moment.timestamp() * 1000)
@@ -94,46 +97,48 @@ class StopPayload(Fields):
     """Ends the run."""
 
     status: Literal["success", "failure"] = Field("success", description="How the run ends.")
-    message: str = Field("", max_length=2000, description="Why; shown with the run.")
+    message: str = Field("", max_length=2000, description="The reason; shown with the run.")
 
 
 class WaitPayload(Fields):
-    """Puts the run down until someone resumes this node, or the time is up.
+    """Suspends the run until someone resumes this node or the timeout expires.
 
-    The signed link of `{{$run.resumeUrl('id of this node')}}` resumes it, and so does a key with `workflow:execute`.
+    It is resumed by the signed link `{{$run.resumeUrl('id of this node')}}`, or by an API key with `workflow:execute`.
     """
 
-    timeout_ms: Patience = Field(description="Longest wait in milliseconds, 1 second to 7 days.")
+    timeout_ms: Patience = Field(description="Timeout in milliseconds, 1 second to 7 days.")
     trigger_type: str | None = Field(
-        None, description="Type of trigger whose data is awaited; only `manual` ones can be waited for."
+        None, description="Trigger type whose data is awaited; only `manual` is supported."
     )
     trigger_config: dict[str, Any] | None = Field(
-        None, description="Configuration of that trigger: its `inputSchema` checks what a resume brings."
+        None, description="Configuration of that trigger: its `inputSchema` validates the resume payload."
     )
 
     @model_validator(mode="after")
     def _config_of_a_trigger(self) -> WaitPayload:
         if self.trigger_config is not None and self.trigger_type is None:
-            raise ValueError("`triggerConfig` needs a `triggerType`")
+            raise ValueError("`triggerConfig` requires `triggerType`")
         return self
 
 
 class ApprovePayload(Fields):
-    """Waits for a person's yes or no. It is listed under `/v1/approvals` meanwhile."""
+    """Waits for a person to approve or reject. It is listed under `/v1/approvals` meanwhile."""
 
-    message: str = Field(min_length=1, max_length=4000, description="What is to be decided.")
+    message: str = Field(min_length=1, max_length=4000, description="The question to decide.")
     approvers: tuple[str, ...] = Field(
-        (), max_length=100, description="Ids of the keys that may decide; none: every key with `approval:decide`."
+        (), max_length=100, description="Ids of the API keys that may decide; empty: every key with `approval:decide`."
     )
-    timeout_ms: Patience = Field(604_800_000, description="Longest wait in milliseconds, 1 second to 7 days.")
+    timeout_ms: Patience = Field(604_800_000, description="Timeout in milliseconds, 1 second to 7 days.")
 
 
 class CallWorkflowPayload(Fields):
     """Runs another workflow of the organisation, in the same mode as this run."""
 
     workflow_id: str = Field(min_length=1, max_length=128, description="The workflow to run.")
-    version: int | None = Field(None, ge=1, description="Exactly this version; else the live one, else the draft.")
-    payload: dict[str, Any] = Field(default_factory=dict, description="What its trigger hands to its graph.")
+    version: int | None = Field(
+        None, ge=1, description=("Exactly this version; otherwise the live one, or the draft if none is live.")
+    )
+    payload: dict[str, Any] = Field(default_factory=dict, description="The trigger payload of the called run.")
     prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
     mode: Literal["wait", "start"] = Field("wait", description="`wait` for its end, or only `start` it.")
 
@@ -147,17 +152,17 @@ class SetVariablePayload(Fields):
 
 
 class GetVariablePayload(Fields):
-    """Reads a variable as it is now; `$vars.name` in an expression does the same."""
+    """Reads the current value of a variable; `$vars.name` in an expression does the same."""
 
     name: VariableName
-    default: Any = Field(None, description="The value when there is none.")
+    default: Any = Field(None, description="The value if the variable has none.")
 
 
 class IncrementVariablePayload(Fields):
-    """Adds to a number; several runs at once lose no step."""
+    """Adds to a number; concurrent runs lose no update."""
 
     name: VariableName
-    by: Any = Field(1, description="What is added; may be negative.", json_schema_extra={"type": "number"})
+    by: Any = Field(1, description="The amount to add; may be negative.", json_schema_extra={"type": "number"})
     scope: VariableScope = None
 
     @field_validator("by")
@@ -174,7 +179,7 @@ def _is_template(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ControlDoc:
-    """What the catalogue shows of a control node."""
+    """The catalogue entry of a control node."""
 
     summary: str
     example_input: dict[str, Any]
@@ -221,17 +226,17 @@ CONTROL: Mapping[str, NodeSpec] = {
 
 DOCS: Mapping[str, ControlDoc] = {
     "if": ControlDoc(
-        "Goes one of two ways: children with branch `then` or `else`.",
+        "Takes one of two ways: children with branch `then` or `else`.",
         {"condition": {"$and": [{"{{$trigger.body.usd}}": {"$gt": 2000}}]}},
         {"branch": "then"},
     ),
     "switch": ControlDoc(
-        "Goes the way of the first case whose test holds; children name the case, or `default`.",
+        "Takes the branch of the first case whose test holds; children name the case, or `default`.",
         {"cases": [{"name": "large", "expression": "$trigger.body.usd > 1000"}]},
         {"branch": "large"},
     ),
     "for-each": ControlDoc(
-        "Runs its loop body once per item of a list, several at once if you like.",
+        "Runs its loop body once per item of a list, optionally several at once.",
         {"array": "{{$trigger.body.rows}}", "concurrency": 5},
         {
             "iterations": [{"index": 0, "status": "success", "results": {}}],
@@ -240,7 +245,7 @@ DOCS: Mapping[str, ControlDoc] = {
         },
     ),
     "delay": ControlDoc(
-        "Waits for a time or until an instant; survives restarts and holds nothing meanwhile.",
+        "Waits for a duration or until a time; survives restarts and holds no resources meanwhile.",
         {"delayMs": 60000},
         {"until": "2026-01-31T12:00:00.000Z", "delayedMs": 60000},
     ),
@@ -250,7 +255,7 @@ DOCS: Mapping[str, ControlDoc] = {
         {"status": "failure", "message": "The price is too low."},
     ),
     "wait": ControlDoc(
-        "Waits for someone or something outside; children go by `resumed` or `timed_out`.",
+        "Waits for an external event; children use branch `resumed` or `timed_out`.",
         {"timeoutMs": 86400000},
         {
             "status": "resumed",
@@ -261,7 +266,7 @@ DOCS: Mapping[str, ControlDoc] = {
         },
     ),
     "approve": ControlDoc(
-        "Asks a person; children go by `approved`, `rejected` or `timed_out`.",
+        "Asks a person for approval; children use branch `approved`, `rejected` or `timed_out`.",
         {"message": "Pay {{$trigger.body.usd}} USD?", "timeoutMs": 86400000},
         {
             "decision": "approved",
@@ -294,7 +299,7 @@ DOCS: Mapping[str, ControlDoc] = {
         {"name": "last_price", "value": 2000, "exists": True},
     ),
     "increment-variable": ControlDoc(
-        "Adds to a number; several runs at once lose no step.",
+        "Adds to a number; concurrent runs lose no update.",
         {"name": "orders", "by": 1},
         {"name": "orders", "value": 8, "previous": 7},
     ),

@@ -12,36 +12,36 @@ from dustrun.core.values.fields import Fields
 NODE_ID = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
 
 UNBOUND = "unbound:"
-"""What a text begins with that stands for something outside of an imported file and not bound to anything yet."""
+"""Prefix of a placeholder in an imported file that is not bound to a resource yet."""
 
 NodeId = Annotated[str, StringConstraints(pattern=NODE_ID.pattern)]
 Branch = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class ConnectorReference(Fields):
-    """Which stored credentials or wallet a node uses."""
+    """The stored credentials or wallet of a node."""
 
     type: str = Field(description="Connector type, e.g. `wallet`.", max_length=64)
     id: str = Field(description="Id of the connector or wallet.", max_length=128)
 
 
 class RetryPolicy(Fields):
-    """How often and when a failed attempt is made again; only errors that are certainly not done are retried."""
+    """How often and when a failed attempt is retried; only errors that certainly had no effect are retried."""
 
-    max_attempts: int = Field(1, ge=1, le=100, description="Attempts in all, the first included.")
+    max_attempts: int = Field(1, ge=1, le=100, description="Total attempts, including the first.")
     backoff_ms: int = Field(1000, ge=0, le=86_400_000, description="Wait before the second attempt; doubles each time.")
     max_backoff_ms: int = Field(60_000, ge=0, le=86_400_000, description="Longest wait between attempts.")
-    jitter: bool = Field(True, description="Whether each wait is shortened by a random part of up to a half.")
+    jitter: bool = Field(True, description="Whether each wait is shortened by a random amount of up to half.")
 
 
 class Node(Fields):
-    """One box of the graph."""
+    """One node of the graph."""
 
     type: str = Field(description="Action, control or trigger type.", min_length=1, max_length=128)
     payload: dict[str, Any] = Field(default_factory=dict, description="Configuration; strings may hold `{{ }}`.")
     children: tuple[NodeId, ...] = Field((), description="Ids of the nodes that follow.")
     branch: Branch | None = Field(None, description="The branch of its parents on which this node runs.")
-    loop_body: tuple[NodeId, ...] = Field((), description="Of a `for-each`: ids of the nodes inside.")
+    loop_body: tuple[NodeId, ...] = Field((), description="Of a `for-each`: ids of the first nodes of its body.")
     connector: ConnectorReference | None = Field(None, description="Stored credentials or wallet.")
     title_override: str | None = Field(None, max_length=255, description="Short label.")
     description: str | None = Field(None, max_length=2000, description="Free text.")
@@ -52,11 +52,11 @@ class Node(Fields):
         description="`fail` ends the run, `continue` goes on, `branch` runs children with `branch: error`.",
     )
     on_uncertain: Literal["ask", "fail", "retry"] = Field(
-        "ask", description="What to do when nobody knows whether the effect happened."
+        "ask", description="What to do when it is unknown whether the effect happened."
     )
     join: Literal["all", "any"] = Field("all", description="Whether to wait for all parents or any one.")
     pinned: Any = Field(None, description="A fixed result, used in simulation.")
-    dust: Literal["run", "skip", "refuse"] | None = Field(None, description="What a dust run does with this node.")
+    dust: Literal["run", "skip", "refuse"] | None = Field(None, description="How a dust run treats this node.")
     dust_amount: str | None = Field(
         None,
         pattern=r"^[0-9]{1,78}$",
@@ -65,7 +65,7 @@ class Node(Fields):
 
     @property
     def is_pinned(self) -> bool:
-        """Whether a pinned result was given; `null` counts."""
+        """Whether a pinned result is set; `null` counts."""
         return "pinned" in self.model_fields_set
 
 
@@ -84,12 +84,12 @@ class WorkflowInput(Fields):
 
     key: str = Field(min_length=1, max_length=64, description="Name of the input.")
     type: str = Field("string", max_length=64, description="Type of the input.")
-    required: bool = Field(False, description="Whether it must be given.")
+    required: bool = Field(False, description="Whether it is required.")
     description: str | None = Field(None, max_length=2000, description="Free text.")
 
 
 class Definition(Fields):
-    """A graph of nodes: one trigger or several, and what follows."""
+    """A graph of nodes: one or more triggers, and what follows."""
 
     schema_version: Literal[1] = Field(1, description="Version of this document's schema.")
     nodes: dict[NodeId, Node] = Field(min_length=1, max_length=1000, description="Nodes by id.")

@@ -1,5 +1,6 @@
-"""What can be known of a workflow's inputs before it runs: constants, the trigger's payload where it is given, the
-items of loops over known lists. Whatever depends on a node's result, a variable or the time is not known."""
+"""Forecasts node inputs before a run: constants, the trigger payload if given, the items of loops over known lists.
+Values that depend on a node's result, a variable or the time are unknown.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from dustrun.core.workflow.graph import TOP
 from dustrun.core.workflow.program import Program, ProgramNode
 
 MAX_ITEMS: Final = 200
-"""Items of loops that are looked at one by one; beyond, only that there are more is said."""
+"""Loop items listed one by one; of the rest only their number is reported."""
 
 _WHY: Final = {
     "$vars": "depends on a variable",
@@ -27,7 +28,7 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the caller says of the run: the trigger's payload (None: not said) and the values of props."""
+    """What the caller knows of the run: the trigger payload (None: not given) and the values of props."""
 
     payload: Mapping[str, Any] | None = None
     props: Mapping[str, Any] = field(default_factory=dict)
@@ -35,8 +36,9 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One passage through a node: its payload with `Unknown` where a value is not known, and the indices of the loops
-    around, outermost first. `repeats` says why nobody knows how often it happens, None when it happens once."""
+    """One execution of a node: its payload with `Unknown` for unknown values, and the enclosing loop indices, outermost
+    first. `repeats` says why the number of executions is unknown, None when it runs once.
+    """
 
     node: ProgramNode
     indices: tuple[int, ...]
@@ -45,18 +47,18 @@ class Forecast:
 
     @property
     def path(self) -> str:
-        """The node with its loop indices, for people: `each[3].pay` is `pay[3]` here."""
+        """The node with its loop indices, for display: `each[3].pay` is `pay[3]` here."""
         return self.node.id + "".join(f"[{index}]" for index in self.indices)
 
     @property
     def unknowns(self) -> list[tuple[str, str]]:
-        """(field, why) of every value that is not known."""
+        """(field, why) of every unknown value."""
         return [(show_path(path), found.why) for path, found in _unknown_at(self.wire, ())]
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One item of the loops around: what names stand for in it."""
+    """One item of the enclosing loops: the values of its names."""
 
     names: Mapping[str, Any]
     indices: tuple[int, ...] = ()
@@ -68,12 +70,12 @@ class _Roots:
         self._names = names
 
     def root(self, name: str) -> Any:
-        """The value behind a root."""
+        """The value of a root."""
         return self._names[name]
 
 
 def foresee(program: Program, given: Given, node_ids: Iterable[str]) -> list[Forecast]:
-    """The passages through some nodes, in the order of the ids and of the items."""
+    """Forecasts the executions of some nodes, in the order of the ids and of the loop items."""
     seer = _Forecaster(program, given)
     found = []
     for node_id in node_ids:
@@ -90,7 +92,7 @@ class _Forecaster:
         self._frames: dict[str, list[_Frame]] = {TOP: [_Frame(_names_of(given))]}
 
     def frames(self, loop_id: str) -> list[_Frame]:
-        """The items of a loop, and of those around it."""
+        """The items of a loop, for each item of its enclosing loops."""
         if loop_id not in self._frames:
             around = self.frames(self._program.graph.scope_of[loop_id])
             inner = [frame for outer in around for frame in self._open(loop_id, outer)]
@@ -104,7 +106,7 @@ class _Forecaster:
         array = self.fill({"array": self._program.nodes[loop_id].node.payload.get("array")}, outer)["array"]
         parent = {f"$parent_{name[1:]}": outer.names[name] for name in ("$item", "$index") if name in outer.names}
         if not isinstance(array, list) or any(_unknown_at(array, ())):
-            why = f'it happens once per item of "{loop_id}", which are not known'
+            why = f'it happens once per item of "{loop_id}", whose items are unknown'
             hidden = {name: value for name, value in outer.names.items() if name not in ("$item", "$index")}
             return [_Frame({**hidden, **parent}, outer.indices, why)]
         loops = outer.names.get("$for", {})
@@ -124,7 +126,7 @@ class _Forecaster:
         ]
 
     def fill(self, payload: Mapping[str, Any], frame: _Frame, raw: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """A payload with its templates evaluated as far as they are known."""
+        """A payload with its templates evaluated as far as possible."""
         roots = _Roots(frame.names)
         return {
             name: value if name in raw else self._fill(value, roots, frame.names) for name, value in payload.items()
@@ -184,8 +186,9 @@ def _unknown_at(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple
 
 
 def find_readers(program: Program, sources: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """For every node that looks at the result of a source, at once or through nodes and variables between: the places
-    (field, what it reads). Conditions are looked at too."""
+    """For every node that reads the result of a source, directly or through nodes and variables: the places (field,
+    what it reads), including conditions.
+    """
     nodes, variables = set(sources), set[str]()
     found: dict[str, list[tuple[str, str]]] = {}
     is_growing = True
@@ -209,7 +212,7 @@ def _references(node: ProgramNode) -> list[tuple[str, Reference]]:
 
 
 def _loops_around(program: Program, node_id: str) -> list[str]:
-    """The loops that a node lies in, innermost first."""
+    """The enclosing loops of a node, innermost first."""
     loops = []
     while (loop := program.graph.scope_of[node_id]) != TOP:
         loops.append(loop)

@@ -1,4 +1,6 @@
-"""Nodes to a graph: scopes (the top and each loop's body), edges with their branch labels, order, ancestors."""
+"""Builds the graph of a definition: scopes (the top and each loop's body), edges with branch labels, order,
+ancestors.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ TOP = ""
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From a parent to a child. `label` is the branch that the parent must take, None when any success will do."""
+    """An edge from parent to child. `label` is the branch that the parent must take, None for any success."""
 
     parent: str
     child: str
@@ -32,7 +34,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A valid definition's graph. `scope_of` maps a node to the loop it lies in (`TOP` outside of loops)."""
+    """A valid definition's graph. `scope_of` maps a node to its loop (`TOP` outside of loops)."""
 
     nodes: Mapping[str, Node]
     triggers: tuple[str, ...]
@@ -43,12 +45,12 @@ class Graph:
     _ancestors: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
     def ancestors(self, node_id: str) -> frozenset[str]:
-        """Every node that has run, or was skipped, before this one: in its own scope and around its loops."""
+        """Every node that has run or been skipped before this one: in its scope and around its loops."""
         found = self._ancestors.get(node_id)
         return found if found is not None else self._collect_ancestors(node_id)
 
     def _collect_ancestors(self, node_id: str) -> frozenset[str]:
-        """Those of the nodes before it come first, and are kept; iterative, because chains may be long."""
+        """Computes and caches ancestors bottom-up; iterative, because chains may be long."""
         known = self._ancestors
         stack = [node_id]
         while stack:
@@ -69,7 +71,7 @@ class Graph:
         return [*parents, loop] if loop else parents
 
     def loops_around(self, node_id: str) -> tuple[str, ...]:
-        """The loops that a node lies in, innermost first."""
+        """The enclosing loops of a node, innermost first."""
         loops = []
         loop = self.scope_of.get(node_id, TOP)
         while loop:
@@ -79,7 +81,7 @@ class Graph:
 
 
 def reachable(nodes: Mapping[str, Node], starts: Iterable[str]) -> list[str]:
-    """The existing nodes reached from `starts` through `children`, in breadth-first order."""
+    """The existing nodes reachable from `starts` through `children`, in breadth-first order."""
     seen: dict[str, None] = dict.fromkeys(start for start in starts if start in nodes)
     queue = list(seen)
     for node_id in queue:
@@ -112,7 +114,7 @@ def find_scopes(definition: Definition) -> tuple[dict[str, Scope], dict[str, lis
 
 
 def find_cycle(nodes: Mapping[str, Node]) -> list[str] | None:
-    """One cycle through `children` and `loopBody`, as the ids along it, or None. Iterative: depth is the caller's."""
+    """One cycle through `children` and `loopBody`, as the ids along it, or None. Iterative: users control the depth."""
     done: set[str] = set()
     for start in nodes:
         if start in done:
@@ -143,7 +145,7 @@ def labels_of(node: Node, specs: Specs) -> tuple[str, ...]:
 
 
 def build(definition: Definition, specs: Specs) -> Graph:
-    """The graph of a definition that validates."""
+    """The graph of a valid definition."""
     nodes = definition.nodes
     scopes, found_in = find_scopes(definition)
     labels = {node_id: labels_of(node, specs) for node_id, node in nodes.items()}

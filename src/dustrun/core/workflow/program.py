@@ -1,4 +1,4 @@
-"""A version of a workflow, compiled once: graph, parsed templates, node specs. What the engine executes."""
+"""A workflow version compiled once for the engine: graph, parsed templates, node specs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _NOTHING: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class ProgramNode:
-    """One node, ready to execute. `choices` are the named tests of an `if` or a `switch`, in order.
-    `reads_variables`: it looks at `$vars`, which must be read before it begins."""
+    """One compiled node. `choices` are the named tests of an `if` or `switch`, in order. `reads_variables`: it refers
+    to `$vars`, which must be loaded before it starts.
+    """
 
     id: str
     node: Node
@@ -31,8 +32,9 @@ class ProgramNode:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A definition that validates, ready to execute. `wallets`: the wallets that its spending nodes name; None among
-    them is the organisation's default one."""
+    """A compiled definition. `wallets`: the wallets that its spending nodes name; None is the organisation's default
+    wallet.
+    """
 
     definition: Definition
     graph: graphs.Graph
@@ -41,7 +43,7 @@ class Program:
 
 
 def compile_program(definition: Definition, specs: Specs) -> Program:
-    """Compiles a definition that `validate.check` found no error in."""
+    """Compiles a definition in which `validate.check` found no error."""
     graph = graphs.build(definition, specs)
     nodes = {node_id: _compile_node(node_id, node, specs[node.type]) for node_id, node in definition.nodes.items()}
     return Program(definition, graph, nodes, _wallets_of(nodes.values()))
@@ -62,7 +64,7 @@ def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:
 
 
 def split_payload(node: Node) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The part of a payload that is a template, and the part that holds tests in a syntax of their own."""
+    """Splits a payload into the part with templates and the part with tests, which have a syntax of their own."""
     if node.type == "if":
         return _NOTHING, node.payload
     if node.type == "switch":
@@ -84,7 +86,7 @@ def choices_of(node: Node) -> tuple[tuple[tuple[str, Condition | Template], ...]
 
 
 def parse_test(text: str) -> Template:
-    """A test written as a bare expression, or as one whole template."""
+    """Parses a test written as a bare expression, or as one whole template."""
     stripped = text.strip()
     if stripped.startswith("{{") and stripped.endswith("}}"):
         stripped = stripped[2:-2]

@@ -1,4 +1,4 @@
-"""What validation and the planner must know of a node's type, whoever provides it (action, trigger, control)."""
+"""What validation and the planner need to know of a node type, whichever registry it comes from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name,
-    None when it does not branch; `result_fields` are the names its result is known to have, None when open;
-    `connectors` are the types of connectors that it takes."""
+    """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name, None
+    when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
+    accepted connector types.
+    """
 
     type: str
     kind: str

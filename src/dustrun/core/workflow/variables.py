@@ -1,4 +1,4 @@
-"""The variables of a workflow: which kinds of values they take, and what an increment makes of one. Pure."""
+"""Workflow variables: value types and increments. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PERSIST, RESET = "persist", "reset"
 
 @cache
 def _sum() -> Template:
-    return parse_expression("$a + $b")  # when it is needed: the parser costs a start 50 ms and 4 MiB
+    return parse_expression("$a + $b")  # imported lazily: the parser costs 50 ms and 4 MiB at startup
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; true and false are none."""
+    """Whether a JSON value is a number; booleans are not."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def fits(kind: str, value: Any) -> bool:
-    """Whether a value is of a variable's type. `null` fits every type: it stands for no value."""
+    """Whether a value has a variable's type. `null` is valid for every type and means no value."""
     if value is None or kind == "any":
         return True
     if kind == "number":
@@ -36,7 +36,7 @@ def fits(kind: str, value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value in the words of variables."""
+    """The variable type of a value."""
     if value is None:
         return "null"
     return next(kind for kind in ("boolean", "number", "text", "list", "object") if fits(kind, value))
@@ -50,7 +50,7 @@ def misfit(defined: VariableDef | None, name: str, value: Any) -> str | None:
 
 
 def incremented(value: Any, by: Any) -> Any:
-    """The exact sum; a variable without a value counts as 0. Raises `ValueError` for what is no number."""
+    """The exact sum; a variable without a value counts as 0. Raises `ValueError` for non-numbers."""
     before = 0 if value is None else value
     if not is_number(before) or not is_number(by):
         wrong = before if not is_number(before) else by
@@ -72,7 +72,7 @@ class _Pair:
 
 
 def declared(definition: Definition, further: Iterable[VariableDef] = ()) -> dict[str, VariableDef]:
-    """Declarations by name: the definition's own win over those made for the workflow."""
+    """Declarations by name: the definition's own override those of the workflow."""
     return {
         **{found.name: found for found in further},
         **{found.name: found for found in definition.variable_defs},
@@ -80,7 +80,7 @@ def declared(definition: Definition, further: Iterable[VariableDef] = ()) -> dic
 
 
 def lifetime_of(defined: VariableDef | None, asked: str | None) -> str:
-    """Whether a variable is kept between runs: as declared, else as the node says, else it is."""
+    """Whether a variable is kept between runs: as declared, else as the node says, else it is kept."""
     if defined is not None:
         return defined.lifetime
     return asked or PERSIST

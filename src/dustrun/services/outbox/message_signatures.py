@@ -1,4 +1,4 @@
-"""Signatures that are no transactions. They can move money too, so policy judges them alike, and they are kept sealed:
+"""Signatures other than transactions. They can move money too, so policy judges them alike, and they are kept sealed:
 what they say is for whoever may spend."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every function of the language, by name; each file of this folder is one group."""
+"""Every function of the language, by name; each module of this package is one group."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ FUNCTIONS: dict[str, FunctionSpec] = {name: spec for group in GROUPS for name, s
 
 
 def _moment_of_now(value: Any) -> Timestamp:
-    """`$now` as the host has it: a moment, its text, or milliseconds since 1970."""
+    """`$now` as the host supplies it: a timestamp, RFC 3339 text, or milliseconds since 1970."""
     if isinstance(value, Timestamp):
         return value
     if isinstance(value, str):
         return times.read_moment(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return times.in_range(Timestamp(value * 1_000_000))
-    raise Fault("type", f"$now is not a moment but a {kind(value)}")
+    raise Fault("type", f"$now is not a timestamp but a {kind(value)}")
 
 
-#: functions without arguments that take a root: `now()` is `$now`; nothing reads a clock
+# Functions without arguments that read a root: `now()` is `$now`; nothing reads a clock.
 HOST_VALUES: dict[str, tuple[str, Callable[[Any], Any]]] = {"now": ("$now", _moment_of_now)}

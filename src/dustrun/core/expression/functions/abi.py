@@ -1,4 +1,4 @@
-"""The contract ABI of the EVM: types, encoding, decoding. Every word read or written is paid for."""
+"""The EVM contract ABI codec: types, encoding, decoding. Every word read or written is metered."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SUFFIX = re.compile(r"(.*)\[([0-9]{0,6})\]", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class AbiType:
-    """One type: `name` of an elementary one, or `array` (with a length or not), or `tuple`.
+    """One ABI type: elementary (`name`), `array` (fixed or dynamic length) or `tuple`.
 
-    `words` is how many words of 32 bytes its head takes; dynamic ones have an offset there.
+    `words` is the head size in 32-byte words; the head of a dynamic type is an offset.
     """
 
     name: str
@@ -31,9 +31,9 @@ class AbiType:
 
 
 def read_type(text: str, depth: int = 0) -> AbiType:
-    """`uint256`, `address[]`, `(bytes32,uint8[3])[2]`."""
+    """Parses `uint256`, `address[]`, `(bytes32,uint8[3])[2]`."""
     if depth > MAX_NESTING or len(text) > MAX_TYPE_TEXT:
-        raise Fault("limit", "an ABI type nests too deep or is too long")
+        raise Fault("limit", "an ABI type is nested too deeply or is too long")
     text = text.strip()
     if suffix := _SUFFIX.fullmatch(text):
         return _array(read_type(suffix.group(1), depth + 1), suffix.group(2))
@@ -50,7 +50,7 @@ def _array(inner: AbiType, length_text: str) -> AbiType:
     length = int(length_text)
     words = inner.words * length
     if not length or words > 10_000:
-        raise Fault("value", "an ABI array has from 1 to 10,000 words")
+        raise Fault("value", "an ABI array must have from 1 to 10,000 words")
     return AbiType("array", inner.dynamic, 1 if inner.dynamic else words, (inner,), length)
 
 
@@ -70,7 +70,7 @@ def _elementary(text: str) -> AbiType:
 
 
 def split_types(text: str) -> list[str]:
-    """The types between the commas of one level."""
+    """Splits a type list at its top-level commas."""
     if not text.strip():
         return []
     parts, level, start = [], 0, 0
@@ -83,7 +83,7 @@ def split_types(text: str) -> list[str]:
 
 
 def canonical(kind: AbiType) -> str:
-    """A type as signatures are hashed: `uint` is `uint256`."""
+    """The canonical type, as hashed in signatures: `uint` is `uint256`."""
     if kind.name == "tuple":
         return "(" + ",".join(map(canonical, kind.parts)) + ")"
     if kind.name == "array":
@@ -92,7 +92,7 @@ def canonical(kind: AbiType) -> str:
 
 
 def encode(meter: Meter, kinds: tuple[AbiType, ...], values: list[Any]) -> bytes:
-    """Heads, then the tails of what is dynamic."""
+    """Encodes heads, then the tails of dynamic values."""
     if len(kinds) != len(values):
         raise Fault("value", f"abiEncode(): {len(values)} values for {len(kinds)} types")
     heads: list[bytes] = []
@@ -142,9 +142,9 @@ def _word(kind: AbiType, value: Any) -> bytes:
     if "int" in kind.name and isinstance(value, int) and not isinstance(value, bool):
         low, high = _range(kind)
         if not low <= value <= high:
-            raise Fault("value", f"abiEncode(): the number does not fit {kind.name}")
+            raise Fault("value", f"abiEncode(): the number is out of range for {kind.name}")
         return value.to_bytes(32, "big", signed=True) if low else value.to_bytes(32, "big")
-    raise Fault("type", f"abiEncode(): a value is not {kind.name}; integers are numbers, not text")
+    raise Fault("type", f"abiEncode(): a value is not {kind.name}; integers must be numbers, not text")
 
 
 def _range(kind: AbiType) -> tuple[int, int]:
@@ -163,14 +163,14 @@ def _bytes(kind: AbiType, value: Any) -> bytes:
 
 
 class Reader:
-    """Decodes one blob. The budget bounds pointers that share or repeat their targets."""
+    """Decodes one blob. The meter bounds data whose offsets overlap or repeat."""
 
     def __init__(self, meter: Meter, data: bytes) -> None:
         self.meter = meter
         self.data = data
 
     def sequence(self, kinds: tuple[AbiType, ...], start: int) -> list[Any]:
-        """Values one after another; offsets count from `start`."""
+        """Decodes consecutive values; offsets are relative to `start`."""
         found, place = [], start
         for kind in kinds:
             self.meter.charge(2)

@@ -1,4 +1,4 @@
-"""Patterns of dates and times, the letters of Unicode (CLDR), names in English, so that no locale plays a part."""
+"""Date and time patterns with Unicode (CLDR) letters; names are always English, independent of any locale."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _offset(moment: datetime) -> str:
     return f"{text[:3]}:{text[3:]}"
 
 
-#: token → (how it is written, what it is read by)
+# token → (how to format it, the regular expression that parses it)
 _TOKENS: dict[str, tuple[Callable[[datetime], str], str]] = {
     "yyyy": (lambda m: f"{m.year:04}", r"(?P<year>\d{4})"),
     "yy": (lambda m: f"{m.year % 100:02}", r"(?P<short_year>\d\d)"),
@@ -48,7 +48,7 @@ TOKENS = tuple(_TOKENS)
 
 
 def _parts(pattern: str) -> list[tuple[str, bool]]:
-    """The pattern as (text, whether it is a token)."""
+    """Splits a pattern into (text, whether it is a token)."""
     if len(pattern) > MAX_PATTERN:
         raise Fault("limit", f"a time pattern of {len(pattern)} characters is too long; the limit is {MAX_PATTERN}")
     parts = []
@@ -56,8 +56,8 @@ def _parts(pattern: str) -> list[tuple[str, bool]]:
         quoted, letter = match.groups()
         if letter:
             if match.group() not in _TOKENS:
-                message = f'"{match.group()}" means nothing in a time pattern; there is {" ".join(TOKENS)}'
-                raise Fault("value", message + "; plain letters stand in single quotes")
+                message = f'"{match.group()}" is not a time pattern token; the tokens are {" ".join(TOKENS)}'
+                raise Fault("value", message + "; put literal letters in single quotes")
             parts.append((match.group(), True))
         else:
             text = match.group() if quoted is None else quoted.replace("''", "'") or "'"
@@ -66,28 +66,28 @@ def _parts(pattern: str) -> list[tuple[str, bool]]:
 
 
 def write_pattern(moment: datetime, pattern: str) -> str:
-    """An aware date and time in a pattern."""
+    """Formats an aware datetime with a pattern."""
     return "".join(_TOKENS[part][0](moment) if is_token else part for part, is_token in _parts(pattern))
 
 
 def read_pattern(text: str, pattern: str, zone: str) -> Timestamp:
-    """The moment that a text in a pattern means in a zone; an offset within the text goes before the zone."""
+    """Parses text with a pattern; an offset in the text takes precedence over the zone."""
     seen: set[str] = set()
     expression = ""
     for part, is_token in _parts(pattern):
         piece = _TOKENS[part][1] if is_token else re.escape(part)
         group = re.match(r"\(\?P<(\w+)>", piece) if is_token else None
         if group and group.group(1) in seen:
-            raise Fault("value", "a time pattern names the same part twice")
+            raise Fault("value", "a time pattern contains the same part twice")
         seen |= {group.group(1)} if group else set()
         expression += piece
     match = re.fullmatch(expression, text, re.ASCII)
     if match is None:
-        raise Fault("value", "the text does not fit the time pattern")
+        raise Fault("value", "the text does not match the time pattern")
     try:
         return times.from_calendar(_moment(match.groupdict(), zone))
     except ValueError:
-        raise Fault("value", "the calendar has no such day or time") from None
+        raise Fault("value", "there is no such date or time") from None
 
 
 def _moment(found: dict[str, str], zone: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Addresses and contract data of EVM chains."""
+"""EVM addresses and contract data."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SIGNATURE = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]*)\((.*)\)")
 
 @chain.function(
     "checksum(address: string) -> string",
-    "The address with its EIP-55 capitals; refuses one whose capitals are wrong.",
+    "The address in EIP-55 checksum form; fails if its mixed case is wrong.",
     'checksum("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")',
     '"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"',
 )
 def checksum(meter: Meter, address: str) -> str:
     if not addresses.is_address(address):
-        raise Fault("value", "checksum(): the text is not an address, or its capitals are wrong")
+        raise Fault("value", "checksum(): the text is not an address, or its checksum is wrong")
     return addresses.checksum(address)
 
 
 @chain.function(
     "isAddress(x: any) -> bool",
-    "Whether it is an EVM address; mixed capitals must be the right ones.",
+    "Whether it is an EVM address; mixed case must match the EIP-55 checksum.",
     'isAddress("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")',
     "true",
 )
@@ -41,7 +41,7 @@ def is_address(meter: Meter, x: Any) -> bool:
 
 @chain.function(
     "keccak(data: data) -> string",
-    "Keccak-256 after `0x`; text as its UTF-8, so use fromHex() for bytes in hexadecimal.",
+    "Keccak-256 with a `0x` prefix. Text is hashed as UTF-8; use fromHex() for hexadecimal bytes.",
     'keccak("Transfer(address,address,uint256)")',
     '"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"',
 )
@@ -51,13 +51,13 @@ def keccak(meter: Meter, data: str | bytes) -> str:
 
 def _types(names: list[Any]) -> tuple[abi.AbiType, ...]:
     if len(names) > 100 or not all(isinstance(name, str) for name in names):
-        raise Fault("type", "the ABI types are a list of at most 100 texts")
+        raise Fault("type", "the ABI types must be a list of at most 100 strings")
     return tuple(abi.read_type(name) for name in names)
 
 
 @chain.function(
     "abiEncode(types: list, values: list) -> string",
-    "Values as contracts take them, after `0x`; tuples are lists, bytes begin with `0x`.",
+    "ABI-encodes values, with a `0x` prefix; tuples are lists, bytes begin with `0x`.",
     'abiEncode(["uint256", "bool"], [1, true])',
     '"0x' + "0" * 63 + "1" + "0" * 63 + '1"',
 )
@@ -67,7 +67,7 @@ def abi_encode(meter: Meter, types: list[Any], values: list[Any]) -> str:
 
 @chain.function(
     "abiDecode(types: list, data: string|bytes) -> list",
-    "The values in contract data.",
+    "ABI-decodes contract data.",
     'abiDecode(["uint256"], "0x' + "0" * 62 + '2a")',
     "[42]",
 )
@@ -78,13 +78,13 @@ def abi_decode(meter: Meter, types: list[Any], data: str | bytes) -> list[Any]:
 
 @chain.function(
     "selector(signature: string) -> string",
-    "The first four bytes that name a contract's function.",
+    "The 4-byte selector of a contract function.",
     'selector("transfer(address,uint256)")',
     '"0xa9059cbb"',
 )
 def selector(meter: Meter, signature: str) -> str:
     match = _SIGNATURE.fullmatch(signature.strip())
     if match is None or len(signature) > abi.MAX_TYPE_TEXT:
-        raise Fault("value", "selector(): the signature looks like transfer(address,uint256)")
+        raise Fault("value", "selector(): the signature must look like transfer(address,uint256)")
     types = ",".join(abi.canonical(abi.read_type(part)) for part in abi.split_types(match.group(2)))
     return "0x" + addresses.keccak256(f"{match.group(1)}({types})".encode())[:4].hex()

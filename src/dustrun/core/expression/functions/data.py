@@ -29,7 +29,10 @@ def values(meter: Meter, m: dict[Any, Any]) -> list[Any]:
 
 
 @data.function(
-    "merge(...maps: map) -> map", "One map of several; the later wins.", 'merge({"a": 1}, {"a": 2})', '{"a": 2}'
+    "merge(...maps: map) -> map",
+    ("Merges maps; on equal keys the later one wins."),
+    'merge({"a": 1}, {"a": 2})',
+    '{"a": 2}',
 )
 def merge(meter: Meter, *maps: dict[Any, Any]) -> dict[Any, Any]:
     meter.charge(sum(map(len, maps)) >> 2)
@@ -39,18 +42,21 @@ def merge(meter: Meter, *maps: dict[Any, Any]) -> dict[Any, Any]:
 def _listed(name: str, names: list[Any]) -> list[Any]:
     found = [map_key(key) for key in names]
     if None in found:
-        raise Fault("type", f"{name}(): the names are strings, numbers or bools")
+        raise Fault("type", f"{name}(): the names must be strings, numbers or bools")
     return found
 
 
 @data.function(
-    "pick(m: map, names: list) -> map", "Only these keys, where present.", 'pick({"a": 1, "b": 2}, ["a"])', '{"a": 1}'
+    "pick(m: map, names: list) -> map",
+    ("Keeps only these keys, where present."),
+    'pick({"a": 1, "b": 2}, ["a"])',
+    '{"a": 1}',
 )
 def pick(meter: Meter, m: dict[Any, Any], names: list[Any]) -> dict[Any, Any]:
     return {key: m[key] for key in _listed("pick", names) if key in m}
 
 
-@data.function("omit(m: map, names: list) -> map", "All but these keys.", 'omit({"a": 1, "b": 2}, ["a"])', '{"b": 2}')
+@data.function("omit(m: map, names: list) -> map", "Removes these keys.", 'omit({"a": 1, "b": 2}, ["a"])', '{"b": 2}')
 def omit(meter: Meter, m: dict[Any, Any], names: list[Any]) -> dict[Any, Any]:
     dropped = set(_listed("omit", names))
     return {key: value for key, value in m.items() if key not in dropped}
@@ -71,18 +77,18 @@ def _reach(name: str, item: Any, path: str) -> Any:
 
 @data.function(
     "sortBy(items: list, key: string?, order: string?) -> list",
-    'Sorted by a key (itself without one), `"asc"` or `"desc"`; also `items.sortBy(x, x.key)`.',
+    'Sorts by a key (or by the items themselves), `"asc"` or `"desc"`; also `items.sortBy(x, x.key)`.',
     'sortBy([{"n": 2}, {"n": 1}], "n")',
     '[{"n": 1}, {"n": 2}]',
 )
 def sort_by(meter: Meter, items: list[Any], key: str = "", order: str = "asc") -> list[Any]:
     if order not in ("asc", "desc"):
-        raise Fault("value", 'sortBy(): the order is "asc" or "desc"')
+        raise Fault("value", 'sortBy(): the order must be "asc" or "desc"')
     return sort_by_keys(meter, _keyed("sortBy", meter, items, key), order == "desc")
 
 
 def sort_by_keys(meter: Meter, keyed: Keyed, reverse: bool = False) -> list[Any]:
-    """The items in the order of their keys; equal keys keep their order. Nulls come last."""
+    """Sorts items by their keys; stable, nulls last."""
     meter.charge(len(keyed) * 2)
     present = [pair for pair in keyed if pair[0] is not None]
     found = {"number" if kind(key) in ("int", "decimal") else kind(key) for key, _ in present}
@@ -94,7 +100,7 @@ def sort_by_keys(meter: Meter, keyed: Keyed, reverse: bool = False) -> list[Any]
 
 @data.function(
     "groupBy(items: list, key: string) -> map",
-    "A map from each value of a key to its items; also `items.groupBy(x, x.key)`.",
+    "Maps each value of a key to its items; also `items.groupBy(x, x.key)`.",
     'groupBy([{"c": "x", "n": 1}, {"c": "x", "n": 2}], "c").x.map(i, i.n)',
     "[1, 2]",
 )
@@ -103,19 +109,19 @@ def group_by(meter: Meter, items: list[Any], key: str) -> dict[Any, list[Any]]:
 
 
 def group_by_keys(meter: Meter, keyed: Keyed) -> dict[Any, list[Any]]:
-    """Key → items, both in the order of their first sight."""
+    """Key → items, both in order of first appearance."""
     groups: dict[Any, list[Any]] = {}
     for key, item in keyed:
         mapped = map_key(key)
         if mapped is None:
-            raise Fault("type", f"groupBy(): a key is a string, a number or a bool, not a {kind(key)}")
+            raise Fault("type", f"groupBy(): a key must be a string, a number or a bool, not a {kind(key)}")
         groups.setdefault(mapped, []).append(item)
     return groups
 
 
 @data.function(
     "unique(items: list, key: string?) -> list",
-    "The first of each, compared whole or by a key; also `items.unique(x, x.key)`.",
+    "Removes duplicates, keeping the first; compares whole items or a key; also `items.unique(x, x.key)`.",
     "unique([1, 2, 1.0])",
     "[1, 2]",
 )
@@ -124,7 +130,7 @@ def unique(meter: Meter, items: list[Any], key: str = "") -> list[Any]:
 
 
 def unique_by_keys(meter: Meter, keyed: Keyed) -> list[Any]:
-    """The items whose key was not there before."""
+    """The first item of each key."""
     seen: dict[Any, Any] = {}
     for key, item in keyed:
         seen.setdefault(_comparable(meter, key, 0), item)
@@ -132,29 +138,29 @@ def unique_by_keys(meter: Meter, keyed: Keyed) -> list[Any]:
 
 
 def _comparable(meter: Meter, value: Any, depth: int) -> Any:
-    """A value as Python can hash it; equal values of the language give equal ones here."""
+    """A hashable form of a value; equal values of the language have equal forms."""
     meter.charge(1)
     if depth > MAX_VALUE_DEPTH:
-        raise Fault("limit", f"a value nests deeper than {MAX_VALUE_DEPTH} levels")
+        raise Fault("limit", f"a value is nested deeper than {MAX_VALUE_DEPTH} levels")
     if isinstance(value, list):
         return tuple(_comparable(meter, item, depth + 1) for item in value)
     if isinstance(value, dict):
         return frozenset((key, _comparable(meter, item, depth + 1)) for key, item in value.items())
     name = kind(value)
     if name in ("function", "other"):
-        raise Fault("type", f"unique() does not take a {name}")
+        raise Fault("type", f"unique() does not accept a {name}")
     return ("number" if name in ("int", "decimal") else name, value)
 
 
 @data.function(
     "flatten(items: list, depth: int?) -> list",
-    "Lists within a list laid open, one level or more.",
+    "Flattens nested lists by one level or more.",
     "flatten([[1], 2])",
     "[1, 2]",
 )
 def flatten(meter: Meter, items: list[Any], depth: int = 1) -> list[Any]:
     if not 0 <= depth <= MAX_VALUE_DEPTH:
-        raise Fault("value", f"flatten(): the depth goes from 0 to {MAX_VALUE_DEPTH}")
+        raise Fault("value", f"flatten(): the depth must be from 0 to {MAX_VALUE_DEPTH}")
     for _ in range(depth):
         if not any(isinstance(item, list) for item in items):
             break
@@ -165,19 +171,19 @@ def flatten(meter: Meter, items: list[Any], depth: int = 1) -> list[Any]:
     return items
 
 
-@data.function("first(items: list) -> any", "The first item, null of none.", "first([1, 2])", "1")
+@data.function("first(items: list) -> any", "The first item, or null if the list is empty.", "first([1, 2])", "1")
 def first(meter: Meter, items: list[Any]) -> Any:
     return items[0] if items else None
 
 
-@data.function("last(items: list) -> any", "The last item, null of none.", "last([1, 2])", "2")
+@data.function("last(items: list) -> any", "The last item, or null if the list is empty.", "last([1, 2])", "2")
 def last(meter: Meter, items: list[Any]) -> Any:
     return items[-1] if items else None
 
 
 @data.function(
     "slice(x: list|string, start: int, end: int?) -> any",
-    "A part; negative places count from the end, places outside are cut.",
+    "A part of a list or text; negative indexes count from the end, out-of-range indexes are clipped.",
     "slice([1, 2, 3, 4], -3, -1)",
     "[2, 3]",
 )
@@ -190,7 +196,7 @@ def write_json(meter: Meter, x: Any) -> str:
     return compact(meter, to_json(meter, x))
 
 
-@data.function("parseJson(s: string) -> any", "The value of a JSON text, exact.", 'parseJson("[0.10]")[0]', "0.10")
+@data.function("parseJson(s: string) -> any", "Parses JSON text, with exact numbers.", 'parseJson("[0.10]")[0]', "0.10")
 def read_json(meter: Meter, s: str) -> Any:
     meter.charge(len(s) >> 4)
     try:
@@ -201,7 +207,7 @@ def read_json(meter: Meter, s: str) -> Any:
 
 @data.function(
     "query(data: any, path: string) -> any",
-    "What a JMESPath expression finds.",
+    "The result of a JMESPath expression.",
     'query({"rows": [{"n": 1}, {"n": 2}]}, "rows[?n > `1`].n")',
     "[2]",
 )

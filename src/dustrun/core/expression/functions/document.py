@@ -1,4 +1,4 @@
-"""The table of functions as Markdown; `docs/reference/expressions.md` carries it, and a test compares."""
+"""Renders the function table as Markdown for `docs/reference/expressions.md`; a test compares them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ END = "<!-- end of functions -->"
 
 
 def function_table() -> str:
-    """Every function with its signature, a line, an example and the JSON that this gives."""
+    """Every function with its signature, a description, an example and the example's JSON result."""
     return "\n\n".join(map(_section, GROUPS))
 
 

@@ -1,4 +1,4 @@
-"""`format()`: CEL's `%` clauses. Nothing is ever looked up by a name in the template."""
+"""`format()` with CEL's `%` clauses. A template can never look up a value by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLAUSE = re.compile(r"%(?:\.([0-9]{1,3}))?(.?)", re.DOTALL)
 
 
 def format_text(meter: Meter, template: str, values: list[Any]) -> str:
-    """The template with its clauses filled in order."""
+    """Fills the clauses of a template in order."""
     out: list[str] = []
     last = size = used = 0
     for match in _CLAUSE.finditer(template):
@@ -43,7 +43,7 @@ def _fill(meter: Meter, match: re.Match[str], value: Any) -> str:
     precision, clause = match.groups()
     digits = 6 if precision is None else int(precision)
     if digits > MAX_PRECISION:
-        raise Fault("limit", f"format(): at most {MAX_PRECISION} digits after the point")
+        raise Fault("limit", f"format(): at most {MAX_PRECISION} digits after the decimal point")
     if clause == "s":
         return as_text(meter, value)
     if clause == "f" and is_number(value):

@@ -1,4 +1,4 @@
-"""Hashes. Text is hashed as its UTF-8; use fromHex() for bytes in hexadecimal."""
+"""Hashes. Text is hashed as UTF-8; use fromHex() for hexadecimal bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sha256(meter: Meter, data: str | bytes) -> str:
 
 @hashes.function(
     "hmacSha256(key: data, data: data) -> string",
-    "HMAC-SHA-256 in hexadecimal, as most web hooks are signed.",
+    "HMAC-SHA-256 in hexadecimal, the usual signature of webhooks.",
     'hmacSha256("key", "message").substring(0, 16)',
     '"6e9ef29b75fffc5b"',
 )
@@ -39,7 +39,7 @@ def hmac_sha256(meter: Meter, key: str | bytes, data: str | bytes) -> str:
 
 @hashes.function(
     "uuid5(namespace: string, name: string) -> string",
-    'The same id for the same name; the namespace is "dns", "url", "oid", "x500" or an id.',
+    'A deterministic id of a name; the namespace is "dns", "url", "oid", "x500" or an id.',
     'uuid5("dns", "example.com")',
     '"cfbff0d1-9375-5685-968c-48ce8b15ae17"',
 )
@@ -47,7 +47,7 @@ def uuid5(meter: Meter, namespace: str, name: str) -> str:
     prefix = _NAMESPACES.get(namespace)
     digits = prefix + _REST if prefix else namespace.replace("-", "")
     if not re.fullmatch(r"[0-9a-fA-F]{32}", digits):
-        raise Fault("value", 'uuid5(): the namespace is "dns", "url", "oid", "x500" or an id')
+        raise Fault("value", 'uuid5(): the namespace must be "dns", "url", "oid", "x500" or an id')
     digest = bytearray(hashlib.sha1(bytes.fromhex(digits) + utf8(name), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80

@@ -1,4 +1,4 @@
-"""Money: amounts in units and in base units; nothing is ever rounded silently."""
+"""Money: amounts and base units; nothing is ever rounded silently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AMOUNT = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?")
 
 
 def _amount(name: str, x: Number | str) -> Number:
-    """An amount; JSON often has it as text of digits, which has only one reading here."""
+    """An amount; JSON often carries it as a string of digits, which is unambiguous here."""
     if not isinstance(x, str):
         return x
     if not _AMOUNT.fullmatch(x):
@@ -28,12 +28,12 @@ def _amount(name: str, x: Number | str) -> Number:
 
 def _check_decimals(name: str, decimals: int) -> None:
     if not 0 <= decimals <= MAX_DECIMALS:
-        raise Fault("value", f"{name}(): decimals go from 0 to {MAX_DECIMALS}")
+        raise Fault("value", f"{name}(): decimals must be from 0 to {MAX_DECIMALS}")
 
 
 @money.function(
     "toUnits(x: number|string, decimals: int) -> int",
-    "An amount in base units; refuses digits below the smallest unit.",
+    "An amount in base units; fails if it has more digits than `decimals`.",
     "toUnits(1.5, 18)",
     "1500000000000000000",
 )
@@ -41,14 +41,16 @@ def to_units(meter: Meter, x: Number | str, decimals: int) -> int:
     _check_decimals("toUnits", decimals)
     units = WIDE.scaleb(Decimal(_amount("toUnits", x)), decimals)
     if units != units.to_integral_value():
-        raise Fault("value", f"toUnits(): the amount has more than {decimals} digits after the point; round it first")
+        raise Fault(
+            "value", (f"toUnits(): the amount has more than {decimals} digits after the decimal point; round it first")
+        )
     meter.bits(int(units).bit_length())
     return int(units)
 
 
 @money.function(
     "fromUnits(x: int|string, decimals: int) -> decimal",
-    "Base units as an amount, exact.",
+    "The exact amount of a number of base units.",
     'fromUnits("1500000000000000000", 18)',
     "1.5",
 )
@@ -56,11 +58,11 @@ def from_units(meter: Meter, x: int | str, decimals: int) -> Decimal:
     _check_decimals("fromUnits", decimals)
     units = _amount("fromUnits", x)
     if not isinstance(units, int):
-        raise Fault("value", "fromUnits(): base units are whole numbers")
+        raise Fault("value", "fromUnits(): base units must be a whole number")
     return arithmetic.trimmed(WIDE.scaleb(Decimal(units), -decimals))
 
 
-@money.function("percent(x: number, p: number) -> number", "p hundredths of x, exact.", "percent(200, 2.5)", "5.0")
+@money.function("percent(x: number, p: number) -> number", "p percent of x, exact.", "percent(200, 2.5)", "5.0")
 def percent(meter: Meter, x: Number, p: Number) -> Number:
     return arithmetic.divide(meter, arithmetic.multiply(meter, x, p), 100)  # type: ignore[no-any-return]
 
@@ -74,11 +76,11 @@ def basis_points(meter: Meter, x: Number, b: Number) -> Number:
 
 @money.function(
     "clamp(x: number, low: number, high: number) -> number",
-    "x, but at least low and at most high.",
+    "x limited to the range from low to high.",
     "clamp(150, 0, 100)",
     "100",
 )
 def clamp(meter: Meter, x: Number, low: Number, high: Number) -> Number:
     if low > high:
-        raise Fault("value", "clamp(): low is above high")
+        raise Fault("value", "clamp(): low is greater than high")
     return min(max(x, low), high)

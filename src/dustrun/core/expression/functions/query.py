@@ -1,4 +1,4 @@
-"""JMESPath with our numbers and our limits: every visit is paid for, every list bounded, no floats."""
+"""JMESPath with exact numbers and limits: every visit is metered, every list bounded, no floats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def run_query(meter: Meter, data: Any, path: str) -> Any:
-    """The result of a JMESPath expression over a JSON value."""
+    """Evaluates a JMESPath expression over a JSON value."""
     from jmespath.exceptions import JMESPathError, ParseError  # slow import
 
     try:
@@ -31,7 +31,7 @@ def run_query(meter: Meter, data: Any, path: str) -> Any:
     except ParseError as error:
         raise Fault("value", f"query(): {str(error).splitlines()[0][:200]}") from None
     except (JMESPathError, TypeError, ValueError, AttributeError, LookupError, RecursionError):
-        raise Fault("value", "query(): the expression does not fit the data") from None
+        raise Fault("value", "query(): the expression cannot be applied to this data") from None
 
 
 @functools.lru_cache(maxsize=256)
@@ -39,17 +39,17 @@ def _parse(path: str) -> Any:
     from jmespath import parser  # slow import
 
     if _SURROGATE.search(path):
-        raise Fault("value", "query(): escapes of surrogates are not read; write the character itself")
+        raise Fault("value", "query(): escaped surrogates are not supported; write the character itself")
     if len(path) > MAX_QUERY:
         raise Fault("limit", f"query(): an expression of {len(path)} characters is too long; the limit is {MAX_QUERY}")
     with warnings.catch_warnings():
-        # `name` for a text is old syntax that people still write; it needs no word on the server's log.
+        # The deprecated `name` literal syntax is still common; its warning is not worth a line in the server's log.
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         return _exact(parser.Parser().parse(path).parsed, 0)
 
 
 def _exact(node: Any, depth: int) -> Any:
-    """The tree with exact literals, for JMESPath reads them as floats; refuses what nests too deep."""
+    """Replaces literals with exact numbers, because JMESPath reads them as floats; rejects deep nesting."""
     if depth > MAX_NESTING:
         raise Fault("limit", f"query(): nested deeper than {MAX_NESTING} levels")
     if node["type"] == "literal":
@@ -76,11 +76,11 @@ def _with_decimal(names: Iterable[str]) -> list[str]:
 
 @functools.cache
 def _interpreter() -> Any:
-    """The interpreter's class; made on first use because its base is a slow import."""
+    """Builds the interpreter class on first use, because its base class is slow to import."""
     from jmespath import functions, visitor  # slow import
 
     class Exact(functions.Functions):  # type: ignore[misc]
-        """JMESPath's functions where floats or unbounded growth would come in."""
+        """JMESPath functions, overridden where they would use floats or grow without bound."""
 
         meter: Meter
 
@@ -128,7 +128,7 @@ def _interpreter() -> Any:
             return separator.join(items)
 
     class Metered(visitor.TreeInterpreter):  # type: ignore[misc]
-        """Pays for every visit by the size of what it looks at, and bounds what it makes."""
+        """Meters every visit by the size of its operand, and bounds every result."""
 
         def __init__(self, meter: Meter) -> None:
             own = Exact()

@@ -1,4 +1,4 @@
-"""CEL's own functions: conversions, sizes, text tests and calendar fields."""
+"""CEL's standard functions: conversions, sizes, string tests and calendar fields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 
 @standard.function(
     "int(x: number|string|timestamp|duration) -> int",
-    "A whole number of a decimal (cut), of digits, of a moment (seconds since 1970).",
+    "Converts a decimal (truncated), digits, or a timestamp (seconds since 1970) to an integer.",
     'int("42")',
     "42",
 )
@@ -44,7 +44,7 @@ def _seconds(x: Timestamp | Duration) -> int:
     return x.nanos // times.SECOND
 
 
-@standard.function("uint(x: number|string) -> int", "CEL's name for int() of what is not negative.", "uint(7)", "7")
+@standard.function("uint(x: number|string) -> int", "CEL's name for int() of a non-negative number.", "uint(7)", "7")
 def to_uint(meter: Meter, x: Any) -> int:
     value: int = to_int(meter, x)
     if value < 0:
@@ -57,7 +57,7 @@ def to_decimal(meter: Meter, x: Any) -> Decimal:
     if not isinstance(x, str):
         return Decimal(x)
     if not _NUMBER.fullmatch(x):
-        raise Fault("value", "dec(): the text is not a number; there is no infinity and no NaN")
+        raise Fault("value", "dec(): the text is not a number; infinity and NaN do not exist")
     return literals.read_decimal(x)
 
 
@@ -65,7 +65,10 @@ standard.function("double(x: number|string) -> decimal", "CEL's name for dec()."
 
 
 @standard.function(
-    "string(x: any) -> string", "Text of a number, bool, moment, span, or UTF-8 bytes.", "string(1.50)", '"1.50"'
+    "string(x: any) -> string",
+    ("Converts a number, bool, timestamp, duration or UTF-8 bytes to text."),
+    "string(1.50)",
+    '"1.50"',
 )
 def to_string(meter: Meter, x: Any) -> str:
     if isinstance(x, str):
@@ -92,7 +95,7 @@ def _decode(data: bytes) -> str:
         raise Fault("value", "string(): the bytes are not UTF-8") from None
 
 
-@standard.function("bool(x: bool|string) -> bool", "A bool of its text.", 'bool("true")', "true")
+@standard.function("bool(x: bool|string) -> bool", 'Parses "true" or "false".', 'bool("true")', "true")
 def to_bool(meter: Meter, x: Any) -> bool:
     known = {"true": True, "True": True, "TRUE": True, "t": True, "1": True,
              "false": False, "False": False, "FALSE": False, "f": False, "0": False}  # fmt: skip
@@ -103,14 +106,14 @@ def to_bool(meter: Meter, x: Any) -> bool:
     return known[x]
 
 
-@standard.function("bytes(x: data) -> bytes", "The UTF-8 of a text.", 'size(bytes("é"))', "2")
+@standard.function("bytes(x: data) -> bytes", "The UTF-8 bytes of a text.", 'size(bytes("é"))', "2")
 def to_bytes(meter: Meter, x: str | bytes) -> bytes:
     return x.encode("utf-8", "replace") if isinstance(x, str) else x
 
 
 @standard.function(
     "timestamp(x: timestamp|string|int) -> timestamp",
-    "A moment of RFC 3339 text or of seconds since 1970.",
+    "A timestamp from RFC 3339 text or seconds since 1970.",
     'timestamp("2026-05-01T12:00:00+02:00")',
     '"2026-05-01T10:00:00Z"',
 )
@@ -120,7 +123,7 @@ def to_timestamp(meter: Meter, x: Any) -> Timestamp:
     return x if isinstance(x, Timestamp) else times.in_range(Timestamp(int(x) * times.SECOND))
 
 
-@standard.function("duration(x: span) -> duration", "A span of time.", 'duration("1h30m")', '"5400s"')
+@standard.function("duration(x: span) -> duration", "A duration, like `1h30m`.", 'duration("1h30m")', '"5400s"')
 def to_duration(meter: Meter, x: Any) -> Duration:
     return times.read_span(x) if isinstance(x, str) else x
 
@@ -130,19 +133,21 @@ def type_name(meter: Meter, x: Any) -> TypeName:
     return type_of(x)
 
 
-@standard.function("dyn(x: any) -> any", "The value itself (for CEL's type checkers).", "dyn(1)", "1")
+@standard.function("dyn(x: any) -> any", "The value unchanged (for CEL's type checkers).", "dyn(1)", "1")
 def dynamic(meter: Meter, x: Any) -> Any:
     return x
 
 
-@standard.function("size(x: string|bytes|list|map) -> int", "Characters, bytes, items or entries.", 'size("día")', "3")
+@standard.function(
+    "size(x: string|bytes|list|map) -> int", ("The number of characters, bytes, items or entries."), 'size("día")', "3"
+)
 def size(meter: Meter, x: Any) -> int:
     return len(x)
 
 
 @standard.function(
     "matches(s: string, pattern: string) -> bool",
-    "Whether an RE2 pattern is found in the text.",
+    "Whether the text contains a match of an RE2 pattern.",
     'matches("INV-042", "^INV-[0-9]+$")',
     "true",
 )
@@ -152,7 +157,7 @@ def matches(meter: Meter, s: str, pattern: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def pattern_of(pattern: str) -> Any:
-    """A compiled pattern. RE2 runs in linear time whatever the pattern; its memory is bounded."""
+    """Compiles a pattern. RE2 runs in linear time for any pattern, and its memory is bounded."""
     import re2  # slow import
 
     if len(pattern) > MAX_PATTERN:
@@ -164,33 +169,39 @@ def pattern_of(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeError):
         raise Fault(
-            "value", "the pattern is not a regular expression (RE2: no look-around, no back references)"
+            "value", "the pattern is not a valid regular expression (RE2: no look-around, no backreferences)"
         ) from None
 
 
 @standard.function(
-    "startsWith(s: string, prefix: string) -> bool", "Whether a text begins so.", '"0xabc".startsWith("0x")', "true"
+    "startsWith(s: string, prefix: string) -> bool",
+    ("Whether the text starts with a prefix."),
+    '"0xabc".startsWith("0x")',
+    "true",
 )
 def starts_with(meter: Meter, s: str, prefix: str) -> bool:
     return s.startswith(prefix)
 
 
 @standard.function(
-    "endsWith(s: string, suffix: string) -> bool", "Whether a text ends so.", '"a.eth".endsWith(".eth")', "true"
+    "endsWith(s: string, suffix: string) -> bool",
+    ("Whether the text ends with a suffix."),
+    '"a.eth".endsWith(".eth")',
+    "true",
 )
 def ends_with(meter: Meter, s: str, suffix: str) -> bool:
     return s.endswith(suffix)
 
 
 @standard.function(
-    "contains(s: string, part: string) -> bool", "Whether a text holds another.", '"abc".contains("b")', "true"
+    "contains(s: string, part: string) -> bool", "Whether the text contains another.", '"abc".contains("b")', "true"
 )
 def contains(meter: Meter, s: str, part: str) -> bool:
     return part in s
 
 
 def _field(name: str, line: str, result: int, read: Callable[[datetime], int], span_unit: int = 0) -> None:
-    """Declares a calendar field of a moment, which some fields also have of a span."""
+    """Declares an accessor for a calendar field of a timestamp, some of which durations have too."""
 
     def work(meter: Meter, x: Any, zone: str | None = None) -> int:
         if isinstance(x, Duration):
@@ -204,12 +215,12 @@ def _field(name: str, line: str, result: int, read: Callable[[datetime], int], s
 
 
 _field("getFullYear", "The year.", 2026, lambda m: m.year)
-_field("getMonth", "The month, from 0.", 4, lambda m: m.month - 1)
-_field("getDate", "The day of the month, from 1.", 1, lambda m: m.day)
-_field("getDayOfMonth", "The day of the month, from 0.", 0, lambda m: m.day - 1)
-_field("getDayOfWeek", "The day of the week, Sunday is 0.", 5, lambda m: m.isoweekday() % 7)
-_field("getDayOfYear", "The day of the year, from 0.", 120, lambda m: m.timetuple().tm_yday - 1)
-_field("getHours", "The hour; of a span, its hours.", 12, lambda m: m.hour, 3600 * times.SECOND)
-_field("getMinutes", "The minute; of a span, its minutes.", 34, lambda m: m.minute, 60 * times.SECOND)
-_field("getSeconds", "The second; of a span, its seconds.", 56, lambda m: m.second, times.SECOND)
+_field("getMonth", "The month, starting at 0.", 4, lambda m: m.month - 1)
+_field("getDate", "The day of the month, starting at 1.", 1, lambda m: m.day)
+_field("getDayOfMonth", "The day of the month, starting at 0.", 0, lambda m: m.day - 1)
+_field("getDayOfWeek", "The day of the week; Sunday is 0.", 5, lambda m: m.isoweekday() % 7)
+_field("getDayOfYear", "The day of the year, starting at 0.", 120, lambda m: m.timetuple().tm_yday - 1)
+_field("getHours", "The hour; for a duration, its total hours.", 12, lambda m: m.hour, 3600 * times.SECOND)
+_field("getMinutes", "The minute; for a duration, its total minutes.", 34, lambda m: m.minute, 60 * times.SECOND)
+_field("getSeconds", "The second; for a duration, its total seconds.", 56, lambda m: m.second, times.SECOND)
 _field("getMilliseconds", "The millisecond.", 789, lambda m: m.microsecond // 1000, 10**6)

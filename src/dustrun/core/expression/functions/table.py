@@ -1,4 +1,4 @@
-"""The table of functions: a signature, a line, an example. Checking, documentation and tests all read it."""
+"""The function registry: a signature, a description, an example. Validation, documentation and tests all read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.limits import Meter
 from dustrun.core.expression.runtime.values import Lazy, kind, read_all
 
-#: a parameter's type → the kinds it takes; no kinds: anything that is a value
+# parameter type → the kinds it accepts; empty: any value
 _TYPES: dict[str, frozenset[str]] = {
     "any": frozenset(),
     "number": frozenset({"int", "decimal"}),
@@ -21,7 +21,7 @@ _TYPES: dict[str, frozenset[str]] = {
     "span": frozenset({"duration", "string"}),
     "data": frozenset({"string", "bytes"}),
 }
-#: the types that also take text, read on the way in
+# types that also accept text, which is parsed first
 _READERS: dict[str, Callable[[str], Any]] = {"time": times.read_moment, "span": times.read_span}
 _NOT_VALUES = frozenset({"function", "other"})
 _SIGNATURE = re.compile(r"(\w+)\((.*)\) -> (\S+)")
@@ -30,7 +30,7 @@ _PARAMETER = re.compile(r"(\.\.\.)?(\w+): ([\w|]+)(\?)?")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument of a function."""
+    """One parameter of a function."""
 
     name: str
     type: str
@@ -41,7 +41,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One example and the JSON it gives."""
+    """An example and its JSON result."""
 
     example: str
     result: str
@@ -49,7 +49,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """One function: what it is called with, what it says of itself, and its work."""
+    """One function: signature, documentation and implementation."""
 
     name: str
     signature: str
@@ -60,7 +60,7 @@ class FunctionSpec:
     work: Callable[..., Any]
 
     def check_count(self, count: int, at: int) -> None:
-        """Refuses, when a template is read, a wrong number of arguments."""
+        """Rejects a wrong number of arguments when a template is compiled."""
         least = sum(not (p.optional or p.repeated) for p in self.parameters)
         most = None if any(p.repeated for p in self.parameters) else len(self.parameters)
         if count < least or (most is not None and count > most):
@@ -69,7 +69,7 @@ class FunctionSpec:
 
 
 class Group:
-    """The functions of one file."""
+    """The functions of one module."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class Group:
     def function(
         self, signature: str, line: str, example: str, result: str
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declares a function; its work gets the meter first."""
+        """Registers a function; its implementation gets the meter as first argument."""
 
         def declare(work: Callable[..., Any]) -> Callable[..., Any]:
             match = _SIGNATURE.fullmatch(signature)
@@ -107,7 +107,7 @@ def _parameter(text: str) -> Parameter:
 
 
 def call(function: FunctionSpec, meter: Meter, values: list[Any], at: int) -> Any:
-    """Calls a function with values of the right kinds, pays for their size, and bounds the result."""
+    """Calls a function with arguments of the declared kinds, meters their size, and bounds the result."""
     try:
         parameters = function.parameters
         for number, value in enumerate(values):
@@ -117,7 +117,7 @@ def call(function: FunctionSpec, meter: Meter, values: list[Any], at: int) -> An
     except Fault as fault:
         raise fault.at(at) from None
     except DecimalException:
-        raise Fault("limit", f"{function.name}(): a number out of range", offset=at) from None
+        raise Fault("limit", f"{function.name}(): number out of range", offset=at) from None
     if isinstance(result, str | bytes | list | dict):
         meter.grow(len(result))
     return result
@@ -128,7 +128,7 @@ def _accept(function: FunctionSpec, parameter: Parameter, value: Any, meter: Met
     if (parameter.kinds and found not in parameter.kinds) or found in _NOT_VALUES:
         message = f"{function.name}(): {parameter.name} must be {_article(parameter.type)}, not a {found}"
         if found == "string" and parameter.kinds & {"int", "decimal"}:
-            message += "; text becomes a number by int() or dec()"
+            message += "; use int() or dec() to turn text into a number"
         raise Fault("type", message)
     if isinstance(value, str | bytes):
         meter.charge(len(value) >> 6)
@@ -142,19 +142,19 @@ def _accept(function: FunctionSpec, parameter: Parameter, value: Any, meter: Met
 
 
 def _article(type_text: str) -> str:
-    named = {"time": "a moment", "span": "a span of time", "data": "text or bytes", "int": "an integer"}
+    named = {"time": "a moment", "span": "a duration", "data": "text or bytes", "int": "an integer"}
     return named.get(type_text) or "a " + type_text.replace("|", " or a ")
 
 
 def is_digits(text: str) -> bool:
-    """Whether a text is a plain whole number: digits with a sign at most."""
+    """Whether a text is a whole number: digits with an optional sign."""
     return re.fullmatch(r"[+-]?[0-9]+", text) is not None
 
 
 def numbers_of(name: str, values: list[Any]) -> list[int | Decimal]:
-    """The values, all of which must be numbers."""
+    """Returns the values if all are numbers; a fault otherwise."""
     for value in values:
         if kind(value) not in ("int", "decimal"):
-            message = f"{name}() needs numbers; there is a {kind(value)} among them"
+            message = f"{name}() needs numbers; the list contains a {kind(value)}"
             raise Fault("type", message + ("; use int() or dec()" if kind(value) == "string" else ""))
     return values

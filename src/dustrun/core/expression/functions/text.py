@@ -1,4 +1,4 @@
-"""Text. Lengths and places count characters (Unicode code points), as CEL does."""
+"""Text. Lengths and indexes count Unicode code points, as CEL does."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from dustrun.core.expression.runtime.limits import Meter
 text = Group("Text")
 
 
-@text.function("lower(s: string) -> string", "In lower case.", 'lower("ÀB")', '"àb"')
+@text.function("lower(s: string) -> string", "Converts to lower case.", 'lower("ÀB")', '"àb"')
 def lower(meter: Meter, s: str) -> str:
     return s.lower()
 
 
-@text.function("upper(s: string) -> string", "In upper case.", 'upper("ab")', '"AB"')
+@text.function("upper(s: string) -> string", "Converts to upper case.", 'upper("ab")', '"AB"')
 def upper(meter: Meter, s: str) -> str:
     return s.upper()
 
 
-@text.function("trim(s: string) -> string", "Without white space at both ends.", 'trim("  a b ")', '"a b"')
+@text.function("trim(s: string) -> string", "Removes white space at both ends.", 'trim("  a b ")', '"a b"')
 def trim(meter: Meter, s: str) -> str:
     return s.strip()
 
 
 @text.function(
     "replace(s: string, old: string, new: string, count: int?) -> string",
-    "With every `old`, or the first `count`, replaced.",
+    "Replaces every `old`, or the first `count`.",
     'replace("a-b-c", "-", "+")',
     '"a+b+c"',
 )
@@ -46,7 +46,7 @@ def replace(meter: Meter, s: str, old: str, new: str, count: int = -1) -> str:
 
 @text.function(
     "split(s: string, separator: string, limit: int?) -> list",
-    "The parts between separators, at most `limit`; an empty separator splits into characters.",
+    "Splits at a separator into at most `limit` parts; an empty separator splits into characters.",
     'split("a,b,c", ",")',
     '["a", "b", "c"]',
 )
@@ -62,14 +62,14 @@ def split(meter: Meter, s: str, separator: str, limit: int = -1) -> list[str]:
 
 @text.function(
     "join(items: list, separator: string?) -> string",
-    "Texts, numbers and bools in one text.",
+    "Joins texts, numbers and bools into one text.",
     'join(["a", 1, 2.50], ", ")',
     '"a, 1, 2.50"',
 )
 def join(meter: Meter, items: list[Any], separator: str = "") -> str:
     for item in items:
         if isinstance(item, list | dict | bytes):
-            raise Fault("type", "join() takes texts, numbers and bools; use map() to make texts of the items first")
+            raise Fault("type", "join() takes texts, numbers and bools; convert the items with map() first")
     parts = [as_text(meter, item) for item in items]
     meter.grow(sum(map(len, parts)) + len(separator) * len(parts))
     return separator.join(parts)
@@ -77,20 +77,20 @@ def join(meter: Meter, items: list[Any], separator: str = "") -> str:
 
 @text.function(
     "substring(s: string, start: int, end: int?) -> string",
-    "From `start` up to but without `end`, counted from 0.",
+    "From index `start` up to, but not including, `end`; the first character is 0.",
     'substring("invoice", 2, 5)',
     '"voi"',
 )
 def substring(meter: Meter, s: str, start: int, end: int | None = None) -> str:
     stop = len(s) if end is None else end
     if not 0 <= start <= stop <= len(s):
-        raise Fault("value", f"substring(): from {start} to {stop} is not within a text of {len(s)} characters")
+        raise Fault("value", f"substring(): {start} to {stop} is out of range for a text of {len(s)} characters")
     return s[start:stop]
 
 
 @text.function(
     "indexOf(s: string, part: string, start: int?) -> int",
-    "Where a part first begins, -1 if nowhere.",
+    "The first index of a part, or -1.",
     'indexOf("a-b-c", "-")',
     "1",
 )
@@ -101,7 +101,7 @@ def index_of(meter: Meter, s: str, part: str, start: int = 0) -> int:
 
 @text.function(
     "lastIndexOf(s: string, part: string, start: int?) -> int",
-    "Where a part last begins (at `start` or before), -1 if nowhere.",
+    "The last index of a part (at or before `start`), or -1.",
     'lastIndexOf("a-b-c", "-")',
     "3",
 )
@@ -114,29 +114,34 @@ def last_index_of(meter: Meter, s: str, part: str, start: int | None = None) -> 
 
 def _within(name: str, s: str, place: int) -> None:
     if not 0 <= place <= len(s):
-        raise Fault("value", f"{name}(): {place} is not within a text of {len(s)} characters")
+        raise Fault("value", f"{name}(): {place} is out of range for a text of {len(s)} characters")
 
 
-@text.function("charAt(s: string, place: int) -> string", "One character, empty at the end.", 'charAt("abc", 1)', '"b"')
+@text.function(
+    "charAt(s: string, place: int) -> string",
+    ("The character at an index; empty at the end of the text."),
+    'charAt("abc", 1)',
+    '"b"',
+)
 def char_at(meter: Meter, s: str, place: int) -> str:
     _within("charAt", s, place)
     return s[place : place + 1]
 
 
-@text.function("reverse(x: string|list) -> any", "From the end to the start.", 'reverse("abc")', '"cba"')
+@text.function("reverse(x: string|list) -> any", "Reverses a text or list.", 'reverse("abc")', '"cba"')
 def backwards(meter: Meter, x: Any) -> Any:
     return x[::-1]
 
 
 @text.function(
     "padLeft(s: string, width: int, fill: string?) -> string",
-    "Filled at the left (with spaces) up to a width.",
+    "Pads the left side with `fill` (a space by default) up to a width.",
     'padLeft("7", 3, "0")',
     '"007"',
 )
 def pad_left(meter: Meter, s: str, width: int, fill: str = " ") -> str:
     if len(fill) != 1:
-        raise Fault("value", "padLeft(): fill is one character")
+        raise Fault("value", "padLeft(): fill must be one character")
     meter.grow(width)
     return s.rjust(width, fill)
 
@@ -152,7 +157,10 @@ def formatted(meter: Meter, template: str, values: list[Any]) -> str:
 
 
 @text.function(
-    "urlEncode(s: string) -> string", "Escaped for one part of an address.", 'urlEncode("a b/ü")', '"a%20b%2F%C3%BC"'
+    "urlEncode(s: string) -> string",
+    ("Percent-encodes one component of a URL."),
+    'urlEncode("a b/ü")',
+    '"a%20b%2F%C3%BC"',
 )
 def url_encode(meter: Meter, s: str) -> str:
     return quote(utf8(s), safe="")
@@ -163,7 +171,7 @@ def base64(meter: Meter, data: str | bytes) -> str:
     return base64_codec.b64encode(utf8(data)).decode()
 
 
-@text.function("fromBase64(s: string) -> bytes", "The bytes of base64.", 'string(fromBase64("aGk="))', '"hi"')
+@text.function("fromBase64(s: string) -> bytes", "Decodes base64.", 'string(fromBase64("aGk="))', '"hi"')
 def from_base64(meter: Meter, s: str) -> bytes:
     try:
         return base64_codec.b64decode(s + "=" * (-len(s) % 4), validate=True)
@@ -172,38 +180,38 @@ def from_base64(meter: Meter, s: str) -> bytes:
 
 
 @text.function(
-    "hex(x: int|string|bytes) -> string", "In hexadecimal after `0x`; text as its UTF-8.", "hex(255)", '"0xff"'
+    "hex(x: int|string|bytes) -> string", "Hexadecimal with a `0x` prefix; text as its UTF-8.", "hex(255)", '"0xff"'
 )
 def hexadecimal(meter: Meter, x: int | str | bytes) -> str:
     return hex(x) if isinstance(x, int) else "0x" + utf8(x).hex()
 
 
 @text.function(
-    "fromHex(s: string) -> bytes", "The bytes of hexadecimal, `0x` or not.", 'string(fromHex("0x6869"))', '"hi"'
+    "fromHex(s: string) -> bytes", "Decodes hexadecimal, with or without `0x`.", 'string(fromHex("0x6869"))', '"hi"'
 )
 def from_hex(meter: Meter, s: str) -> bytes:
     return hex_bytes("fromHex", s)
 
 
 def hex_bytes(name: str, s: str) -> bytes:
-    """The bytes of a hexadecimal text, for functions that take one."""
+    """Decodes a hexadecimal argument."""
     digits = s[2:] if s[:2] in ("0x", "0X") else s
     if len(digits) % 2 or not re.fullmatch(r"[0-9a-fA-F]*", digits):
-        raise Fault("value", f"{name}(): the text is not pairs of hexadecimal digits")
+        raise Fault("value", f"{name}(): the text is not an even number of hexadecimal digits")
     return bytes.fromhex(digits)
 
 
 def utf8(data: str | bytes) -> bytes:
-    """Bytes as they are, text as its UTF-8."""
+    """Bytes unchanged, text as UTF-8."""
     try:
         return data.encode() if isinstance(data, str) else data
     except UnicodeEncodeError:
-        raise Fault("value", "the text holds half of a surrogate pair") from None
+        raise Fault("value", "the text contains a lone surrogate") from None
 
 
 @text.function(
     "slug(s: string) -> string",
-    "Lower-case words joined by `-`, safe in addresses.",
+    "A URL slug: lower-case words joined by `-`.",
     'slug("Añejo, 2 yrs!")',
     '"anejo-2-yrs"',
 )

@@ -1,4 +1,4 @@
-"""Moments and spans. A moment may be given as RFC 3339 text, a span as text such as `1h30m`."""
+"""Timestamps and durations. A timestamp may be given as RFC 3339 text, a duration as text such as `1h30m`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = {"milliseconds": 10**6, "seconds": times.SECOND, "minutes": 60 * times.
 
 @time.function(
     "parseTime(s: string, pattern: string?, zone: string?) -> timestamp",
-    "A moment of RFC 3339 text, or of text in a pattern (see below) as a clock in the zone shows it.",
+    "Parses RFC 3339 text, or text in a pattern (see below) as local time in the zone.",
     'parseTime("01/05/2026 14:00", "dd/MM/yyyy HH:mm", "Europe/Berlin")',
     '"2026-05-01T12:00:00Z"',
 )
@@ -30,7 +30,7 @@ def parse_time(meter: Meter, s: str, pattern: str | None = None, zone: str = "UT
 
 @time.function(
     "formatTime(t: time, pattern: string, zone: string?) -> string",
-    "The moment in a pattern (see below), as a clock in the zone shows it.",
+    "Formats a timestamp with a pattern (see below), as local time in the zone.",
     'formatTime("2026-05-01T12:00:00Z", "EEE d MMM yyyy, HH:mm", "Asia/Tokyo")',
     '"Fri 1 May 2026, 21:00"',
 )
@@ -40,7 +40,7 @@ def format_time(meter: Meter, t: Timestamp, pattern: str, zone: str = "UTC") -> 
 
 @time.function(
     "addDuration(t: time, span: span) -> timestamp",
-    "The moment a span later, or earlier when it is negative.",
+    "Adds a duration, which may be negative.",
     'addDuration("2026-05-01T12:00:00Z", "-90m")',
     '"2026-05-01T10:30:00Z"',
 )
@@ -50,7 +50,8 @@ def add_duration(meter: Meter, t: Timestamp, span: Duration) -> Timestamp:
 
 @time.function(
     "diff(start: time, end: time, unit: string?) -> number|duration",
-    "From start to end: a span, or an exact number of milliseconds, seconds, minutes, hours, days or weeks.",
+    "The time from start to end: a duration, or an exact number of milliseconds, seconds, minutes, hours, days or "
+    "weeks.",
     'diff("2026-05-01", "2026-05-02T12:00:00Z", "days")',
     "1.5",
 )
@@ -65,14 +66,14 @@ def diff(meter: Meter, start: Timestamp, end: Timestamp, unit: str | None = None
 
 @time.function(
     "startOf(t: time, unit: string, zone: string?) -> timestamp",
-    "The start of its year, month, week (Monday), day, hour or minute in the zone.",
+    "The start of the year, month, week (Monday), day, hour or minute in the zone.",
     'startOf("2026-05-01T01:30:00Z", "day", "America/New_York")',
     '"2026-04-30T04:00:00Z"',
 )
 def start_of(meter: Meter, t: Timestamp, unit: str, zone: str = "UTC") -> Timestamp:
     moment = times.calendar(t, zone)
     if unit in ("minute", "hour"):
-        # Within an hour the clock does not jump, and an hour that comes twice keeps its own half.
+        # Clocks do not jump within an hour; an hour that occurs twice keeps its own half.
         less = timedelta(minutes=moment.minute if unit == "hour" else 0, seconds=moment.second)
         return times.from_calendar(moment.astimezone(UTC).replace(microsecond=0) - less)
     day = datetime(moment.year, moment.month, moment.day, tzinfo=moment.tzinfo)
@@ -89,7 +90,7 @@ def start_of(meter: Meter, t: Timestamp, unit: str, zone: str = "UTC") -> Timest
 
 @time.function(
     "inZone(t: time, zone: string) -> string",
-    "RFC 3339 text with the zone's clock and offset.",
+    "RFC 3339 text with the zone's local time and offset.",
     'inZone("2026-05-01T12:00:00Z", "Europe/Berlin")',
     '"2026-05-01T14:00:00+02:00"',
 )

@@ -1,1 +1,1 @@
-"""Values of expressions at run time: types, arithmetic, comparison, limits, faults."""
+"""Runtime values of expressions: types, arithmetic, comparison, limits, faults."""

@@ -1,4 +1,4 @@
-"""Taking a member, an item or a root; the only place that says "missing"."""
+"""Member, index and root access; the only place that reports "missing"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def take_root(frame: Frame, name: str, at: int) -> Any:
 
 
 def take(value: Any, key: Any, whole: Text, before: Text, at: int) -> Any:
-    """`value[key]`, where `whole` and `before` are the texts of the path with and without this step."""
+    """`value[key]`; `whole` and `before` return the path's text with and without this step."""
     if isinstance(value, Lazy):
         return _take_lazy(value, key, whole, before, at)
     if isinstance(value, dict):
@@ -50,10 +50,10 @@ def _take_lazy(value: Lazy, key: Any, whole: Text, before: Text, at: int) -> Any
 
 def _take_item(value: list[Any], key: Any, whole: Text, before: Text, at: int) -> Any:
     if isinstance(key, str):
-        message = f"{whole()} is missing: {before()} is a list; take an item by its number, or use map()"
+        message = f"{whole()} is missing: {before()} is a list; use an index, or map()"
         raise Fault("missing", message, path=whole(), offset=at)
     if isinstance(key, bool) or not isinstance(key, int | Decimal) or key != int(key):
-        raise Fault("type", f"an item of {before()} is taken by a whole number, not by a {kind(key)}", offset=at)
+        raise Fault("type", f"an index of {before()} must be a whole number, not a {kind(key)}", offset=at)
     if not 0 <= key < len(value):
         message = f"{whole()} is missing: {before()} has {len(value)} items, counted from 0"
         raise Fault("missing", message, path=whole(), offset=at)
@@ -61,7 +61,7 @@ def _take_item(value: list[Any], key: Any, whole: Text, before: Text, at: int) -
 
 
 def missing(whole: Text, before: Text, key: Any, keys: Iterable[str], at: int) -> Fault:
-    """The fault of a key that a map does not have; near matches are looked for only if somebody reads it."""
+    """The fault of a missing map key; similar names are computed only if the message is read."""
     path = whole()
     hint = (lambda: near(key, keys)) if isinstance(key, str) else None
     return Fault("missing", f"{path} is missing: {before()} has no such key", path=path, offset=at, hint=hint)

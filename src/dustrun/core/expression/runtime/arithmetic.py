@@ -1,4 +1,4 @@
-"""Exact numbers: unbounded integers and decimals of 50 digits, rounded half-even; never a binary float."""
+"""Exact arithmetic: unbounded integers and decimals of 50 digits, rounded half-even; never a binary float."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TRAPS = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow, de
 CONTEXT = decimal.Context(
     prec=DIGITS, rounding=decimal.ROUND_HALF_EVEN, Emax=MAX_EXPONENT, Emin=-MAX_EXPONENT, traps=_TRAPS
 )
-#: For what needs no rounding at all: moving the point of an amount.
+# Context for operations that never round, such as shifting an amount's decimal point.
 WIDE = decimal.Context(prec=5000, Emax=10_000, Emin=-10_000, traps=[*_TRAPS, decimal.Inexact])
 
 Number = int | Decimal
 
 
 def exactly(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns the signals of decimal arithmetic into faults."""
+    """Turns decimal signals into faults."""
 
     @functools.wraps(work)
     def guarded(*arguments: Any) -> Any:
         try:
             return work(*arguments)
         except decimal.DecimalException:
-            raise Fault("limit", f"a number out of range; exponents go to {MAX_EXPONENT}") from None
+            raise Fault("limit", f"number out of range; exponents go up to {MAX_EXPONENT}") from None
 
     return guarded
 
@@ -57,7 +57,7 @@ def subtract(meter: Meter, a: Number, b: Number) -> Number:
 
 @exactly
 def multiply(meter: Meter, a: Number, b: Number) -> Number:
-    """a * b; asks for the room first."""
+    """a * b; checks the size of the result first."""
     if type(a) is int and type(b) is int:
         meter.bits(a.bit_length() + b.bit_length() - 1)
         return a * b
@@ -77,7 +77,7 @@ def divide(meter: Meter, a: Number, b: Number) -> Number:
 
 @exactly
 def quotient(meter: Meter, a: Number, b: Number) -> int:
-    """The integer quotient, cut towards zero as CEL and the EVM do."""
+    """The integer quotient, truncated towards zero as in CEL and the EVM."""
     refuse_zero(b)
     if type(a) is int and type(b) is int:
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
@@ -86,7 +86,7 @@ def quotient(meter: Meter, a: Number, b: Number) -> int:
 
 @exactly
 def remainder(meter: Meter, a: Number, b: Number) -> Number:
-    """What `quotient` leaves; its sign is that of `a`."""
+    """The remainder of `quotient`; it has the sign of `a`."""
     refuse_zero(b)
     if type(a) is int and type(b) is int:
         return abs(a) % abs(b) * (1 if a >= 0 else -1)
@@ -101,7 +101,7 @@ def negate(meter: Meter, a: Number) -> Number:
 
 @exactly
 def power(meter: Meter, a: Number, exponent: int) -> Number:
-    """a to a whole power; a negative one divides. Asks for the room first."""
+    """a to a whole power; a negative exponent divides. Checks the size of the result first."""
     if abs(exponent) > 100_000:
         raise Fault(
             "limit", f"the exponent {exponent} is too large" if abs(exponent) < 10**9 else "the exponent is too large"
@@ -122,12 +122,12 @@ def refuse_zero(divisor: Number) -> None:
 
 
 def plain(value: Number) -> str:
-    """A number in plain digits, never with an exponent."""
+    """A number in plain digits, never in exponent notation."""
     return str(value) if isinstance(value, int) else format(value, "f")
 
 
 def trimmed(value: Decimal) -> Decimal:
-    """A decimal without zeros at the end of its fraction."""
+    """A decimal without trailing zeros in its fraction."""
     if value == value.to_integral_value():
         return value.quantize(Decimal(1), context=WIDE)
     return value.normalize(WIDE)

@@ -1,4 +1,4 @@
-"""Where values leave the language: to JSON, and to text within text."""
+"""Converts results to JSON, and values embedded in text to strings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SHORT_DIGITS = 400
 
 
 def to_json(meter: Meter, value: Any) -> Any:
-    """The JSON value of a result: moments, spans, bytes and types become text, keys of maps too.
+    """The JSON form of a result: timestamps, durations, bytes, types and map keys become strings.
 
-    What is JSON already is returned as it is, not copied; its whole size is checked on the way.
+    A value that is already JSON is returned as is, not copied; its total size is checked on the way.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -29,7 +29,7 @@ def to_json(meter: Meter, value: Any) -> Any:
 
 
 class _Outward:
-    """One walk outward; `size` grows by every element and character, shared parts counted each time."""
+    """One conversion; `size` counts every element and character, shared parts each time."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -53,7 +53,7 @@ class _Outward:
 
     def _enter(self, count: int, depth: int) -> None:
         if depth > MAX_VALUE_DEPTH:
-            raise Fault("limit", f"a value nests deeper than {MAX_VALUE_DEPTH} levels")
+            raise Fault("limit", f"a value is nested deeper than {MAX_VALUE_DEPTH} levels")
         self._grown(None, count + 1)
 
     def _list(self, value: list[Any], depth: int) -> list[Any]:
@@ -68,7 +68,7 @@ class _Outward:
             text = key if type(key) is str else key_text(key)
             self._grown(None, len(text))
             if text in found:
-                raise Fault("value", "two keys of a map are the same text in JSON")
+                raise Fault("value", "two keys of a map become the same JSON key")
             found[text] = self.convert(item, depth + 1)
         unchanged = all(type(key) is str and found[key] is item for key, item in value.items())
         return value if unchanged else found
@@ -87,22 +87,22 @@ def _scalar(value: Any) -> Any:
         return value
     if isinstance(value, int | Decimal):
         return _readable(value)
-    raise Fault("type", f"a {kind(value)} is not a value that JSON has")
+    raise Fault("type", f"a {kind(value)} cannot be represented in JSON")
 
 
 def _readable(value: int | Decimal) -> int | Decimal:
-    """A number that can be read again from JSON, where its digits are limited."""
+    """Checks that a number can be parsed again: JSON input limits its digits."""
     if isinstance(value, int):
         short = value.bit_length() <= _SHORT_BITS
     else:
         short = -_SHORT_DIGITS < value.adjusted() < _SHORT_DIGITS and len(value.as_tuple().digits) < _SHORT_DIGITS
     if not short and len(plain(value)) > exact_json.MAX_NUMBER_CHARS:
-        raise Fault("limit", f"a number in a result has at most {exact_json.MAX_NUMBER_CHARS} digits")
+        raise Fault("limit", f"a number in a result may have at most {exact_json.MAX_NUMBER_CHARS} digits")
     return value
 
 
 def as_text(meter: Meter, value: Any) -> str:
-    """A value within text: plain digits, compact JSON of lists and maps, null as empty."""
+    """A value embedded in text: plain digits, compact JSON for lists and maps, empty for null."""
     if isinstance(value, str):
         return value
     if value is None:

@@ -1,4 +1,4 @@
-"""What goes wrong in an expression: a fault inside the evaluator, an `ExpressionError` for everybody else."""
+"""Errors of expressions: `Fault` inside the evaluator, `ExpressionError` for callers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MAX_NAMES_COMPARED = 500
 
 
 class Fault(Exception):
-    """A failure on its way out of the evaluator. `??`, `||`, `&&`, `has()` may still absorb it.
+    """An error inside the evaluator, which `??`, `||`, `&&` and `has()` may still catch.
 
-    `offset` is the place in the expression's text; `hint` is computed only when a person will read it.
+    `offset` is the position in the expression; `hint` is computed only when a person will read it.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class Fault(Exception):
         self.hint = hint
 
     def at(self, offset: int) -> Fault:
-        """The same fault, placed where nothing nearer placed it."""
+        """Sets the position, unless a nested expression has set it."""
         if self.offset is None:
             self.offset = offset
         return self
 
 
 class ExpressionError(Exception):
-    """A template that cannot be read or evaluated: what is wrong, and where in its text.
+    """A template that cannot be compiled or evaluated, with the position of the error.
 
-    `path` names what was missing (`$nodes.a.result.price`), `field` the payload field that holds the template.
+    `path` is the missing path (`$nodes.a.result.price`), `field` the payload field with the template.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ExpressionError(Exception):
 
 
 class ExpressionErrors(Exception):
-    """Every template of one payload that cannot be read."""
+    """All compile errors of one payload."""
 
     def __init__(self, errors: Sequence[ExpressionError]) -> None:
         super().__init__("\n".join(str(error) for error in errors))
@@ -84,13 +84,13 @@ class ExpressionErrors(Exception):
 
 
 def line_and_column(source: str, offset: int) -> tuple[int, int]:
-    """The place of an offset in a text, both counted from 1."""
+    """Line and column of an offset, both counted from 1."""
     before = source[:offset]
     return before.count("\n") + 1, offset - before.rfind("\n")
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A sentence with near matches of a name that is not among `names`; empty when nothing is near."""
+    """A hint with similar names when `name` is not in `names`; empty when none is similar."""
     known = [known for known, _ in zip(names, range(MAX_NAMES_COMPARED), strict=False) if len(known) <= 100]
     found = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.6)
     if found:

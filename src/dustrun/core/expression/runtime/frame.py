@@ -21,5 +21,5 @@ class Frame:
 
 
 Run = Callable[[Frame], Any]
-#: A step of a path: takes the value before it.
+# A step of a path: takes the value before it.
 Take = Callable[[Frame, Any], Any]

@@ -1,4 +1,4 @@
-"""How much one evaluation may do and make; everything that repeats or grows asks the meter first."""
+"""Resource limits of one evaluation; everything that repeats or grows is metered first."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dustrun.core.expression.runtime.fault import Fault
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one evaluation.
+    """Limits of one evaluation.
 
-    `steps`: nodes of the tree evaluated, loops included. `depth`: nesting of the expression. `size`: characters,
-    bytes or elements of any value made on the way. `integer_bits`: the largest integer made on the way.
+    `steps`: tree nodes evaluated, loops included. `depth`: nesting of the expression. `size`: characters, bytes or
+    elements of any intermediate value. `integer_bits`: bits of any intermediate integer.
     """
 
     steps: int = 100_000
@@ -36,17 +36,17 @@ class Meter:
         self.integer_bits = limits.integer_bits
 
     def charge(self, steps: int) -> None:
-        """Takes steps off the budget."""
+        """Consumes steps of the budget; a fault when it is used up."""
         self.left -= steps
         if self.left < 0:
-            raise Fault("limit", f"the expression does more than {self.limits.steps} steps of work")
+            raise Fault("limit", f"the expression takes more than {self.limits.steps} evaluation steps")
 
     def grow(self, size: int) -> None:
-        """Asks, before it is made, whether a string, list or map of this size may be."""
+        """Checks the size of a string, list or map before it is created."""
         if size > self.size:
             raise Fault("limit", f"a value of size {size} is too large; the limit is {self.size}")
 
     def bits(self, bits: int) -> None:
-        """Asks, before it is made, whether an integer of this many bits may be."""
+        """Checks the size of an integer before it is computed."""
         if bits > self.integer_bits:
             raise Fault("limit", f"an integer of {bits} bits is too large; the limit is {self.integer_bits} bits")

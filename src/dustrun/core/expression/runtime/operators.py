@@ -1,4 +1,4 @@
-"""Equality, order and `+ - * / %` over all kinds of values. `NO` answers "these kinds do not go together"."""
+"""Equality, order and `+ - * / %` over all kinds of values. `NO` means that the operand types are incompatible."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ORDERED = frozenset({"string", "bytes", "bool", "timestamp", "duration"})
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is an integer or a decimal; booleans are not."""
+    """Whether a value is an integer or a decimal; booleans are not numbers."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def same(meter: Meter, a: Any, b: Any, depth: int = 0) -> bool:
-    """CEL's `==`: numbers by value, different kinds are unequal, lists and maps by their parts."""
+    """CEL's `==`: numbers by value, different kinds are unequal, lists and maps element by element."""
     if type(a) is type(b) and type(a) in _SIMPLE:
         if type(a) is str and len(a) > 1024:
             meter.charge(len(a) >> 8)
@@ -52,11 +52,11 @@ def _same_maps(meter: Meter, a: dict[Any, Any], b: dict[Any, Any], depth: int) -
 def _descend(meter: Meter, size: int, depth: int) -> None:
     meter.charge(size + 1)
     if depth > MAX_VALUE_DEPTH:
-        raise Fault("limit", f"a value nests deeper than {MAX_VALUE_DEPTH} levels")
+        raise Fault("limit", f"a value is nested deeper than {MAX_VALUE_DEPTH} levels")
 
 
 def as_map(value: Any) -> dict[Any, Any]:
-    """A map, also one that the host fills on demand."""
+    """A map; a `Lazy` counts as one."""
     return value if isinstance(value, dict) else read_all(value)
 
 
@@ -98,7 +98,7 @@ def different(meter: Meter, a: Any, b: Any) -> bool:
 
 
 def contained(meter: Meter, item: Any, container: Any) -> Any:
-    """`in`: among the items of a list, or the keys of a map."""
+    """`in`: whether an item is in a list, or a key in a map."""
     if isinstance(container, list):
         meter.charge(len(container) >> 2)
         return any(same(meter, item, other) for other in container)
@@ -111,7 +111,7 @@ def contained(meter: Meter, item: Any, container: Any) -> Any:
 
 
 def _has(lazy: Lazy, key: str) -> bool:
-    """Asks for this key alone: a host may note what it was asked for."""
+    """Looks up only this key: a host may record which keys were read."""
     try:
         lazy.get(key)
     except KeyError:
@@ -120,7 +120,7 @@ def _has(lazy: Lazy, key: str) -> bool:
 
 
 def add(meter: Meter, a: Any, b: Any) -> Any:
-    """Numbers, text, bytes and lists; a span to a moment or a span."""
+    """Adds numbers, text, bytes and lists; a duration to a timestamp or a duration."""
     if is_number(a) and is_number(b):
         return arithmetic.add(meter, a, b)
     for joined in (str, bytes, list):
@@ -137,7 +137,7 @@ def add(meter: Meter, a: Any, b: Any) -> Any:
 
 
 def subtract(meter: Meter, a: Any, b: Any) -> Any:
-    """Numbers; a span from a moment or a span; the span between two moments."""
+    """Subtracts numbers; a duration from a timestamp or duration; two timestamps give a duration."""
     if is_number(a) and is_number(b):
         return arithmetic.subtract(meter, a, b)
     if isinstance(a, Timestamp) and isinstance(b, Timestamp):
@@ -154,7 +154,7 @@ def _numeric(work: Callable[[Meter, Any, Any], Any]) -> Operator:
     return run
 
 
-#: symbol → (verb of the message, work)
+# symbol → (verb for the message, implementation)
 OPERATORS: dict[str, tuple[str, Operator]] = {
     "==": ("compare", same),
     "!=": ("compare", different),

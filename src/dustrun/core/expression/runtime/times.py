@@ -1,4 +1,4 @@
-"""Moments and spans: RFC 3339 text, CEL's duration text, calendar fields in a time zone."""
+"""Timestamps and durations: RFC 3339 text, CEL's duration text, calendar fields in a time zone."""
 
 from __future__ import annotations
 
@@ -30,35 +30,37 @@ Time = TypeVar("Time", Timestamp, Duration)
 
 
 def in_range(value: Time) -> Time:
-    """The value itself; moments lie in the years 1 to 9999, spans within 292 years (64 bits of nanoseconds)."""
+    """Returns the value if it is in range: timestamps in the years 1 to 9999, durations within 292 years (64-bit
+    nanoseconds).
+    """
     if isinstance(value, Timestamp):
         if not _FIRST <= value.nanos <= _LAST:
-            raise Fault("limit", "a moment outside the years 1 to 9999")
+            raise Fault("limit", "a timestamp outside the years 1 to 9999")
     elif abs(value.nanos) > _LONGEST:
-        raise Fault("limit", "a span longer than 292 years")
+        raise Fault("limit", "a duration longer than 292 years")
     return value
 
 
 def read_moment(text: str) -> Timestamp:
-    """`2026-05-01T12:00:00Z`, with a fraction or an offset; a bare day is its midnight in UTC."""
+    """Parses `2026-05-01T12:00:00Z`, with optional fraction and offset; a bare date is midnight UTC."""
     if _DAY.fullmatch(text):
         text += "T00:00:00Z"
     match = _MOMENT.fullmatch(text)
     if match is None:
-        raise Fault("value", "not a moment like 2026-05-01T12:00:00Z")
+        raise Fault("value", "not a timestamp like 2026-05-01T12:00:00Z")
     numbers = [int(part) for part in match.groups()[:6]]
     fraction, _, sign, hours, minutes = match.groups()[6:]
     try:
         seconds = int((datetime(*numbers, tzinfo=UTC) - _EPOCH).total_seconds())  # type: ignore[misc,arg-type]
     except ValueError:
-        raise Fault("value", "not a moment: the calendar has no such day or time") from None
+        raise Fault("value", "not a timestamp: there is no such date or time") from None
     if sign:
         seconds -= (1 if sign == "+" else -1) * (int(hours) * 3600 + int(minutes) * 60)
     return in_range(Timestamp(seconds * SECOND + int((fraction or "").ljust(9, "0"))))
 
 
 def write_moment(value: Timestamp) -> str:
-    """RFC 3339 in UTC, the fraction only as long as it must be."""
+    """Formats as RFC 3339 in UTC with the shortest exact fraction."""
     seconds, nanos = divmod(value.nanos, SECOND)
     moment = _EPOCH + timedelta(seconds=seconds)
     return moment.strftime(f"{moment.year:04}-%m-%dT%H:%M:%S") + _fraction(nanos) + "Z"
@@ -69,7 +71,7 @@ def _fraction(nanos: int) -> str:
 
 
 def read_span(text: str) -> Duration:
-    """`1h30m`, `-1.5s`, `2d` (CEL's units and `d` for 24 hours)."""
+    """Parses `1h30m`, `-1.5s`, `2d` (CEL's units, and `d` for 24 hours)."""
     body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":
         return Duration(0)
@@ -82,45 +84,45 @@ def read_span(text: str) -> Duration:
         scale = _UNITS[match.group(2)]
         nanos += int(whole or 0) * scale + int((part or "0")[:30]) * scale // 10 ** len((part or "0")[:30])
     if last != len(body) or not body:
-        raise Fault("value", "not a span like 1h30m, 90s or 1.5h")
+        raise Fault("value", "not a duration like 1h30m, 90s or 1.5h")
     return in_range(Duration(-nanos if text[:1] == "-" else nanos))
 
 
 def write_span(value: Duration) -> str:
-    """Seconds with an `s`, as CEL writes spans."""
+    """Formats as seconds with an `s`, as CEL does."""
     seconds, nanos = divmod(abs(value.nanos), SECOND)
     return ("-" if value.nanos < 0 else "") + f"{seconds}{_fraction(nanos)}s"
 
 
 @functools.lru_cache(maxsize=256)
 def zone(name: str) -> tzinfo:
-    """A zone of the IANA data base, or a fixed offset such as `+02:00`."""
+    """An IANA time zone, or a fixed offset such as `+02:00`."""
     if match := _OFFSET.fullmatch(name):
         minutes = int(match.group(2)) * 60 + int(match.group(3))
         if minutes >= 24 * 60:
-            raise Fault("value", "an offset from UTC is less than a day")
+            raise Fault("value", "an offset from UTC must be less than a day")
         return timezone(timedelta(minutes=-minutes if match.group(1) == "-" else minutes))
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Fault("value", "no such time zone; use names like Europe/Berlin, UTC or +02:00") from None
+        raise Fault("value", "unknown time zone; use names like Europe/Berlin, UTC or +02:00") from None
 
 
 def calendar(value: Timestamp, zone_name: str | None = None) -> datetime:
-    """The moment as a calendar and a clock in that zone show it (UTC without a name)."""
+    """The timestamp as local date and time in the zone (UTC by default)."""
     moment = _EPOCH + timedelta(microseconds=value.nanos // 1000)
     if zone_name is None:
         return moment
     try:
         return moment.astimezone(zone(zone_name))
     except (OverflowError, ValueError):
-        raise Fault("limit", "a moment outside the years 1 to 9999") from None
+        raise Fault("limit", "a timestamp outside the years 1 to 9999") from None
 
 
 def from_calendar(moment: datetime, nanos: int = 0) -> Timestamp:
-    """An aware date and time as a moment; `nanos` are the part below the microsecond."""
+    """Converts an aware datetime to a timestamp; `nanos` is the part below the microsecond."""
     try:
         span = moment.astimezone(UTC) - _EPOCH
     except (OverflowError, ValueError):
-        raise Fault("limit", "a moment outside the years 1 to 9999") from None
+        raise Fault("limit", "a timestamp outside the years 1 to 9999") from None
     return in_range(Timestamp(span // timedelta(microseconds=1) * 1000 + nanos))

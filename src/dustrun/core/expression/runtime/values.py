@@ -1,4 +1,4 @@
-"""The values an expression knows, their names, and what a host may put behind a root."""
+"""The value types of expressions, and the interfaces of what a host provides under a root."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 
 class Lazy:
-    """A read-only map that the host fills on demand (`$nodes`). The evaluator calls these two methods, no others."""
+    """A read-only map that the host fills on demand (`$nodes`). The evaluator calls only these two methods."""
 
     def get(self, key: str) -> Any:
         """The value of a key; raises `KeyError` when there is none."""
         raise KeyError(key)
 
     def keys(self) -> Iterable[str]:
-        """Every key, for near matches and loops."""
+        """Every key, for error hints and loops."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A host function behind a key of a `Lazy`; only the evaluator calls it, with exactly `arity` arguments."""
+    """A host function under a key of a `Lazy`; only the evaluator calls it, with exactly `arity` arguments."""
 
     call: Callable[..., Any]
     arity: int
@@ -30,7 +30,7 @@ class Function:
 
 
 class Roots(Protocol):
-    """What an evaluation sees of the world."""
+    """The data that an evaluation can read."""
 
     def root(self, name: str) -> Any:
         """The value of `$nodes`, `root` or a bare node id; raises `KeyError` when unknown."""
@@ -39,27 +39,27 @@ class Roots(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Timestamp:
-    """A moment in UTC, in nanoseconds since 1970."""
+    """An instant: nanoseconds since 1970-01-01T00:00:00Z."""
 
     nanos: int
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Duration:
-    """A span of time in nanoseconds."""
+    """A duration in nanoseconds."""
 
     nanos: int
 
 
 @dataclass(frozen=True, slots=True)
 class TypeName:
-    """The type of a value, as `type(x)` answers it."""
+    """The type of a value, as `type(x)` returns it."""
 
     name: str
 
 
 class BoolKey:
-    """A boolean as a map key: Python would take `true` and `1` for the same key."""
+    """A boolean map key: Python would treat `true` and `1` as the same key."""
 
     __slots__ = ("value",)
 
@@ -88,7 +88,7 @@ _KINDS: dict[type, str] = {
 
 
 def kind(value: Any) -> str:
-    """The name of a value's type in messages; `other` for what the host should not have let in."""
+    """The name of a value's type in messages; `other` for types that a host must not supply."""
     found = _KINDS.get(type(value))
     if found is not None:
         return found
@@ -96,26 +96,26 @@ def kind(value: Any) -> str:
 
 
 def map_key(value: Any) -> Any:
-    """A value as the key of our maps, or None when it cannot be one. Numbers that are equal are one key."""
+    """The normalised map key of a value, or None when it cannot be a key. Equal numbers are one key."""
     if isinstance(value, bool):
         return TRUE_KEY if value else FALSE_KEY
     return value if isinstance(value, str | int | Decimal) else None
 
 
 def from_key(key: Any) -> Any:
-    """A key of our maps as the value it stands for."""
+    """The value of a normalised map key."""
     return key.value if type(key) is BoolKey else key
 
 
 def key_text(key: Any) -> str:
-    """A key as JSON has it: text."""
+    """The JSON form of a map key: a string."""
     if type(key) is BoolKey:
         return "true" if key.value else "false"
     return str(key)
 
 
 def read_all(lazy: Lazy) -> dict[str, Any]:
-    """The map behind a `Lazy`, one level deep, without what can only be called."""
+    """Reads a `Lazy` into a dict, one level deep, without its functions."""
     found: dict[str, Any] = {}
     for key in list(lazy.keys()):
         try:

@@ -1,1 +1,1 @@
-"""The grammar: text to tree and back."""
+"""The grammar: parsing and printing."""

@@ -1,4 +1,4 @@
-"""Literals: numbers, text and bytes with CEL's escapes, and back to text."""
+"""Literals: parses and prints numbers, strings and bytes with CEL's escapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPE = re.compile(
 
 
 def read_integer(text: str) -> int:
-    """`12`, `0x1F`, `12u`; integers have no bound of 64 bits."""
+    """Parses `12`, `0x1F`, `12u`; integers are not limited to 64 bits."""
     digits = text.rstrip("uU")
     if len(digits) > MAX_DIGITS:
         raise Fault("limit", f"an integer of {len(digits)} digits is too long; the limit is {MAX_DIGITS}")
@@ -28,17 +28,17 @@ def read_integer(text: str) -> int:
 
 
 def read_decimal(text: str) -> Decimal:
-    """`1.5`, `2e3`, as exact decimals."""
+    """Parses `1.5`, `2e3` as exact decimals."""
     if len(text) > MAX_DIGITS:
         raise Fault("limit", f"a number of {len(text)} digits is too long; the limit is {MAX_DIGITS}")
     value = Decimal(text)
     if value and not -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
-        raise Fault("limit", f"a number out of range; exponents go to {MAX_EXPONENT}")
+        raise Fault("limit", f"number out of range; exponents go up to {MAX_EXPONENT}")
     return value
 
 
 def read_string(token: str) -> str | bytes:
-    """A string or bytes literal with its prefix and quotes."""
+    """Parses a string or bytes literal with its prefix and quotes."""
     body = token.lstrip("rRbB")
     prefix = token[: len(token) - len(body)].lower()
     quotes = 3 if body[:3] in ("'''", '"""') and len(body) >= 6 else 1
@@ -57,7 +57,7 @@ def _character(match: re.Match[str]) -> str:
         return _scalar(int(byte or short or long, 16))
     if octal:
         return _scalar(int(octal, 8))
-    raise Fault("syntax", f"the escape {match.group(0)!r} does not exist")
+    raise Fault("syntax", f"unknown escape {match.group(0)!r}")
 
 
 def _scalar(code: int) -> str:
@@ -67,7 +67,7 @@ def _scalar(code: int) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """In bytes `\\x` and octal escapes are bytes, everything else is the UTF-8 of its character."""
+    r"""In bytes literals, `\x` and octal escapes are bytes; everything else is the character's UTF-8."""
     out = bytearray()
     last = 0
     for match in _ESCAPE.finditer(text):
@@ -75,7 +75,7 @@ def _bytes(text: str) -> bytes:
         last = match.end()
         _, byte, short, long, octal, _ = match.groups()
         if short or long:
-            raise Fault("syntax", "bytes have no \\u escapes")
+            raise Fault("syntax", "a bytes literal cannot contain \\u escapes")
         out += bytes([int(byte, 16) if byte else int(octal, 8)]) if byte or octal else _character(match).encode()
     return bytes(out + text[last:].encode())
 
@@ -84,11 +84,11 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
 
 
 def write_string(text: str) -> str:
-    """A string literal that reads back as this text."""
+    """A string literal that parses back to this text."""
     return '"' + "".join(_NAMED.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text) + '"'
 
 
 def write_bytes(data: bytes) -> str:
-    """A bytes literal that reads back as these bytes."""
+    """A bytes literal that parses back to these bytes."""
     plain = {ord(c) for c in map(chr, range(32, 127)) if c not in '"\\'}
     return 'b"' + "".join(chr(b) if b in plain else f"\\x{b:02x}" for b in data) + '"'

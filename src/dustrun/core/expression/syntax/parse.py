@@ -1,4 +1,4 @@
-"""Text → tree. The grammar is CEL's plus `??` and `$roots`; its tables are built once, on first use."""
+"""Parses text into a tree. The grammar is CEL's plus `??` and `$roots`; its tables are built once, on first use."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ RESERVED = frozenset(
 
 
 def parse(text: str) -> Node:
-    """The tree of one bare expression; raises `Fault` with the place of what cannot be read."""
+    """Parses one bare expression; raises `Fault` with the offset of the error."""
     from lark import exceptions  # slow import
 
     if len(text) > MAX_SOURCE:
@@ -111,29 +111,29 @@ def _parser() -> Callable[[str], Node]:
 def _strange(text: str, offset: int) -> str:
     character = text[offset]
     if character in "'\"":
-        return "a text in quotes does not end"
+        return "unterminated string"
     if character == "=":
-        return 'a single "=" means nothing here; compare with "=="'
+        return 'a single "=" is not an operator; use "==" to compare'
     if character in "&|":
-        return f'a single "{character}" means nothing here; write "{character * 2}"'
-    return f'"{character}" cannot stand here'
+        return f'a single "{character}" is not an operator; use "{character * 2}"'
+    return f'unexpected "{character}"'
 
 
 def _unexpected(text: str, token: Any) -> Fault:
     if token.type == "$END":
-        return Fault("syntax", "the expression ends too early", offset=len(text.rstrip()))
-    return Fault("syntax", f'"{str(token)[:40]}" cannot stand here', offset=token.start_pos)
+        return Fault("syntax", "unexpected end of the expression", offset=len(text.rstrip()))
+    return Fault("syntax", f'unexpected "{str(token)[:40]}"', offset=token.start_pos)
 
 
 def _shape(at: int, *groups: Iterable[Node]) -> dict[str, int]:
-    """Place, height and weight of a node with these children; refuses what nests too deep."""
+    """Offset, height and weight of a node with these children; rejects deep nesting."""
     height, weight = 0, 1
     for group in groups:
         for child in group:
             height = max(height, child.height)
             weight += child.weight
     if height >= DEFAULT_LIMITS.depth:
-        raise Fault("limit", f"the expression nests deeper than {DEFAULT_LIMITS.depth} levels", offset=at)
+        raise Fault("limit", f"the expression is nested deeper than {DEFAULT_LIMITS.depth} levels", offset=at)
     return {"at": at, "height": height + 1, "weight": weight}
 
 
@@ -144,7 +144,7 @@ def _inner(step: tree.Step) -> tuple[Node, ...]:
 
 
 class _Builder:
-    """Makes tree nodes from the bottom up; the parser calls the method that a rule names."""
+    """Builds the tree bottom-up; the parser calls the method named by a rule."""
 
     def choice(self, children: list[Any]) -> Node:
         condition, question, then, otherwise = children
@@ -196,7 +196,7 @@ class _Builder:
     def name(self, children: list[Any]) -> Node:
         token = children[0]
         if token in RESERVED:
-            message = f'"{token}" is a reserved word; a node of this name is $nodes.{token}'
+            message = f'"{token}" is a reserved word; refer to a node of this name as $nodes.{token}'
             raise Fault("syntax", message, offset=token.start_pos)
         return tree.Name(str(token), at=token.start_pos)
 

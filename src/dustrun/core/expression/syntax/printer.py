@@ -1,4 +1,4 @@
-"""Tree → text that parses back to the same tree; messages quote expressions with it."""
+"""Prints a tree as text that parses back to the same tree; messages quote expressions with it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def to_text(node: Node) -> str:
-    """An expression in its usual spacing."""
+    """An expression in canonical spacing."""
     return _write(node)[0]
 
 
 def brief(node: Node, width: int = 60) -> str:
-    """An expression for a message, cut when long."""
+    """An expression for a message, truncated when long."""
     text = to_text(node)
     return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -57,7 +57,7 @@ def _write(node: Node) -> tuple[str, int]:
         case tree.MapOf():
             entries = (f"{to_text(key)}: {to_text(value)}" for key, value in node.entries)
             return "{" + ", ".join(entries) + "}", _PRIMARY
-    raise TypeError(f"{type(node).__name__} has no text")
+    raise TypeError(f"cannot print {type(node).__name__}")
 
 
 def _list(nodes: tuple[Node, ...]) -> str:

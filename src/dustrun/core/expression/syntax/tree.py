@@ -1,4 +1,4 @@
-"""The tree of an expression: frozen, comparable, without the places (`at`) that only messages need."""
+"""Syntax tree of expressions: frozen and comparable; offsets (`at`), used only in messages, do not take part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Any expression. `at` is its offset in the text, `height` how deep it nests, `weight` how many nodes it has."""
+    """An expression. `at` is its offset in the text, `height` its nesting depth, `weight` its number of nodes."""
 
     at: int = field(default=0, compare=False, kw_only=True)
     height: int = field(default=1, compare=False, kw_only=True)
@@ -20,7 +20,7 @@ class Literal(Node):
     """A number, text, bytes, boolean or null."""
 
     value: bool | int | Decimal | str | bytes | None
-    kind: type = field(init=False, repr=False)  # 1, 1.0 and true are equal in Python, but three trees
+    kind: type = field(init=False, repr=False)  # 1, 1.0 and true are equal in Python but are different literals
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", type(self.value))
@@ -63,7 +63,7 @@ Step = Select | Index | Method
 
 @dataclass(frozen=True, slots=True)
 class Member(Node):
-    """A value and what is taken of it, step by step."""
+    """A value followed by steps (`.name`, `[index]`, `.method()`)."""
 
     start: Node
     steps: tuple[Step, ...]
@@ -87,7 +87,7 @@ class Unary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Chain(Node):
-    """Operators of one rank, read from the left: `a + b - c`, `a * b / c`, `a < b`."""
+    """Left-associative operators of one precedence: `a + b - c`, `a * b / c`, `a < b`."""
 
     first: Node
     rest: tuple[tuple[str, Node], ...]

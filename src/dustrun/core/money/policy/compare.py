@@ -1,5 +1,4 @@
-"""Whether a new policy is looser than an old one: conservative, so anything that is not provably as tight counts as
-looser."""
+"""Whether a new policy is looser than an old one. Conservative: anything not provably as strict counts as looser."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ _TYPED = ("none", "known", "any")
 
 
 def is_looser(old: WalletPolicy | None, new: WalletPolicy) -> bool:
-    """Whether `new` may allow a spend that `old` denies or makes wait for a person. No policy allows nothing."""
+    """Whether `new` may allow a spend that `old` denies or sends to approval. A missing policy allows nothing."""
     return bool(what_is_looser(old or WalletPolicy(), new))
 
 
 def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
-    """The statements in which `new` is not provably as tight as `old`."""
+    """The statements in which `new` is not provably as strict as `old`."""
     if not new.chains and not new.signatures.messages:
-        return []  # it allows nothing at all: the way to stop a wallet
+        return []  # a policy without chains allows nothing: the way to stop a wallet
     found = [
         name for name, covers in _LISTS.items() if not _all_covered(getattr(old, name), getattr(new, name), covers)
     ]
@@ -58,7 +57,7 @@ def _all_covered(old: Iterable[Any], new: Iterable[Any], covers: Callable[[Any, 
 
 
 def _limit_holds(old: Limit, new: Limit) -> bool:
-    """Whether whoever keeps to `new` keeps to `old`: no more, in as long a time or longer."""
+    """Whether `new` implies `old`: no higher maximum, over an equal or longer window."""
     if (old.asset or "").lower() != (new.asset or "").lower():
         return False
     if old.window_ms is not None and (new.window_ms is None or new.window_ms < old.window_ms):
@@ -78,7 +77,7 @@ def _same_and_no_more(old: Any, new: Any, read: Callable[[Any], int]) -> bool:
 
 
 def _rule_holds(old: GasRule, new: Iterable[GasRule]) -> bool:
-    """Whether the rules for at least the same chains hold each ceiling of `old`."""
+    """Whether rules for at least the same chains enforce each ceiling of `old`."""
     rules = [rule for rule in new if rule.chain_id in (None, old.chain_id)]
     ceilings: tuple[tuple[str, Callable[[Any], int]], ...] = (
         ("max_gas", int),

@@ -1,6 +1,6 @@
-"""What one request counts: base units by asset, US dollars, network fees, and itself as one.
+"""What one request counts: base units by asset, US dollars, network fees, and one request.
 
-US dollars are integers in units of 1e-18, rounded up for every movement, so that what is spent is never understated.
+US dollars are integers in units of 1e-18, rounded up per movement, so that spending is never understated.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ USD_UNIT = 10**18
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What an asset is worth: US dollars per whole token, exact, and the digits that a whole token has."""
+    """An asset's price: exact US dollars per whole token, and the token's decimals."""
 
     usd: Decimal
     decimals: int
 
     def of(self, units: int) -> int:
-        """Base units in US dollars of 1e-18, rounded up."""
+        """The worth of base units in 1e-18 US dollars, rounded up."""
         exact: Fraction = Fraction(self.usd) * units * USD_UNIT / 10**self.decimals
         return -(-exact.numerator // exact.denominator)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is judged: a transaction with the most that it may pay to the network, or a signature.
+    """The request to judge: a transaction with the maximum fee it may pay, or a signature.
 
-    `gas_limit`, `max_fee_units` (for one unit of gas) and `data_fee_units` are the ceiling that may be signed later
-    without being judged again; all are 0 for a signature.
+    `gas_limit`, `max_fee_units` (per unit of gas) and `data_fee_units` are the ceiling that may later be signed without
+    another verdict; all are 0 for a signature.
     """
 
     kind: Literal["transaction", "message", "typed-data"]
@@ -55,7 +55,7 @@ class Request:
 
     @classmethod
     def of_intent(cls, intent: Intent, *, gas_limit: int, max_fee_units: int, data_fee_units: int = 0) -> Request:
-        """A transaction as it would be signed."""
+        """The request of an intent."""
         return cls(
             "transaction",
             intent.chain_id,
@@ -72,37 +72,38 @@ class Request:
 
     @classmethod
     def of_signature(cls, request: SignRequest) -> Request:
-        """A signature."""
+        """The request of a signature."""
         return cls(request.kind, request.chain_id, None, 0, b"", request.movements, is_decoded=request.is_decoded)
 
     @property
     def gas_units(self) -> int:
-        """The most that the network may take, in base units of the native coin."""
+        """The maximum network fee, in base units of the native coin."""
         return self.gas_limit * self.max_fee_units + self.data_fee_units
 
     @property
     def native(self) -> Asset | None:
-        """The coin that fees are paid in; None for a signature."""
+        """The coin that pays the fee; None for a signature."""
         return Asset(self.chain_id) if self.kind == "transaction" and self.chain_id is not None else None
 
     @property
     def assets(self) -> frozenset[Asset]:
-        """Every asset whose worth the verdict may hang on."""
+        """Every asset whose price the verdict may depend on."""
         moved = {movement.asset for movement in self.movements}
         return frozenset(moved | ({self.native} if self.native is not None else set()))
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Units by measure: an asset's key, `usd`, `count`, `gas:eip155:1`, `gasUsd`. `unpriced` are the assets that could
-    not be counted in US dollars; `fee_unpriced`: the network fee could not."""
+    """Units by measure: an asset's key, `usd`, `count`, `gas:eip155:1`, `gasUsd`. `unpriced` lists the assets without a
+    price; `fee_unpriced`: the network's coin has none.
+    """
 
     units: Mapping[str, int] = field(default_factory=dict)
     unpriced: tuple[str, ...] = ()
     fee_unpriced: bool = False
 
     def __add__(self, other: Counted) -> Counted:
-        """Both together."""
+        """The sum of both."""
         names = self.units.keys() | other.units.keys()
         units = {name: self.units.get(name, 0) + other.units.get(name, 0) for name in sorted(names)}
         unpriced = tuple(sorted({*self.unpriced, *other.unpriced}))
@@ -110,13 +111,14 @@ class Counted:
 
 
 def canonical(asset: Asset) -> str:
-    """The asset's key with the address in its EIP-55 capitals, however it came: limits and sums go by it."""
+    """The asset's key with an EIP-55 checksummed address: limits and totals are kept by it."""
     return asset.key if asset.token is None else Asset(asset.chain_id, checksum(asset.token)).key
 
 
 def implied_of(request: Request) -> list[Movement]:
-    """What the calldata itself says that it moves, for well-known methods of tokens, also in calls within the call;
-    nothing when those cannot be read, which is denied."""
+    """What the calldata itself moves by well-known token methods, including nested calls; empty when those cannot be
+    decoded, which is denied elsewhere.
+    """
     if request.kind != "transaction" or request.to is None or request.chain_id is None:
         return []
     try:
@@ -126,8 +128,9 @@ def implied_of(request: Request) -> list[Movement]:
 
 
 def is_same(declared: Movement, implied: Movement) -> bool:
-    """Whether both are of the same kind, asset and counterparty, whatever their amounts. A `transferFrom` of an
-    ERC-721 declares one piece, where an ERC-20 would have the amount: then the calldata's number counts."""
+    """Whether kind, asset and counterparty are equal, whatever the amounts. An ERC-721 `transferFrom` declares one
+    token where an ERC-20 has the amount: then the calldata's number counts.
+    """
     return (
         declared.kind == implied.kind
         and canonical(declared.asset) == canonical(implied.asset)
@@ -136,23 +139,22 @@ def is_same(declared: Movement, implied: Movement) -> bool:
 
 
 def gas_measure(chain_id: int) -> str:
-    """The measure of the fees of a chain, in base units of its coin."""
+    """The measure of a chain's network fees, in base units of its coin."""
     return f"gas:eip155:{chain_id}"
 
 
 def is_gas(measure: str) -> bool:
-    """Whether a measure counts network fees, which are paid even when nothing was moved."""
+    """Whether a measure counts network fees, which are paid even by a transaction that moves nothing."""
     return measure.startswith("gas")
 
 
 def asked(request: Request, worths: Mapping[str, Worth]) -> Counted:
-    """What a request is held against the limits with: everything it moves."""
+    """What a request is checked against the limits with: everything it moves."""
     return _count(request, request.movements, 1, worths)
 
 
 def count(request: Request, worths: Mapping[str, Worth]) -> Counted:
-    """What a request adds to what is spent: the same without the approvals that belong to a swap, which count once,
-    with the swap."""
+    """What a request adds to the amounts spent: a swap's own approvals are counted once, with the swap."""
     own = tuple(movement for movement in request.movements if not movement.of_swap)
     return _count(request, own, int(bool(own) or not request.movements), worths)
 

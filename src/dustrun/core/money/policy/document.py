@@ -1,4 +1,4 @@
-"""The document of a wallet's policy. Everything that it does not allow is denied; an empty one allows nothing."""
+"""The policy document of a wallet. Whatever it does not allow is denied; an empty one allows nothing."""
 
 from __future__ import annotations
 
@@ -59,109 +59,125 @@ ChainId = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Limit(Fields):
-    """How much at most, in one transaction or in every window of time: exactly one of the `max…` fields."""
+    """A limit per transaction or per rolling window: exactly one of the `max…` fields."""
 
-    asset: OneAsset | None = Field(None, description="What `maxUnits` counts, e.g. `eip155:1/native`.")
-    max_units: Units | None = Field(None, description="Base units of `asset`.")
-    max_usd: Usd | None = Field(None, description="US dollars, over all assets.")
-    max_count: int | None = Field(None, ge=0, le=1_000_000, description="Transactions and signatures.")
-    max_gas_usd: Usd | None = Field(None, description="US dollars of network fees.")
+    asset: OneAsset | None = Field(None, description="The asset that `maxUnits` counts, e.g. `eip155:1/native`.")
+    max_units: Units | None = Field(None, description="Maximum in base units of `asset`.")
+    max_usd: Usd | None = Field(None, description="Maximum in US dollars, over all assets.")
+    max_count: int | None = Field(
+        None, ge=0, le=1_000_000, description=("Maximum number of transactions and signatures.")
+    )
+    max_gas_usd: Usd | None = Field(None, description="Maximum network fees in US dollars.")
     window_ms: int | None = Field(
         None,
         ge=HOUR_MS,
         le=MAX_WINDOW_MS,
-        description="Length of the rolling window in milliseconds, one hour to 30 days; null: in one transaction.",
+        description="Length of the rolling window in milliseconds, from one hour to 30 days; null: per transaction.",
     )
 
     @model_validator(mode="after")
     def _check(self) -> Limit:
         given = [self.max_units, self.max_usd, self.max_count, self.max_gas_usd]
         if sum(value is not None for value in given) != 1:
-            raise ValueError("a limit has exactly one of maxUnits, maxUsd, maxCount and maxGasUsd")
+            raise ValueError("a limit must have exactly one of maxUnits, maxUsd, maxCount and maxGasUsd")
         if (self.asset is None) != (self.max_units is None):
-            raise ValueError("asset and maxUnits belong together")
+            raise ValueError("asset and maxUnits must be set together")
         if self.window_ms is None and self.max_count is not None:
-            raise ValueError("maxCount needs windowMs")
+            raise ValueError("maxCount requires windowMs")
         return self
 
 
 class GasRule(Fields):
-    """Ceilings of what one transaction may pay to the network; all rules of its chain apply."""
+    """Ceilings for the network fee of one transaction; all rules for its chain apply."""
 
     chain_id: ChainId | None = Field(None, description="The chain; null: every chain.")
-    max_gas: int | None = Field(None, ge=0, lt=2**63, description="Largest gas limit.")
-    max_fee_per_gas: Units | None = Field(None, description="Highest fee bid for one unit of gas, in base units.")
-    max_gas_usd: Usd | None = Field(None, description="Most that the gas may cost, in US dollars.")
+    max_gas: int | None = Field(None, ge=0, lt=2**63, description="Maximum gas limit.")
+    max_fee_per_gas: Units | None = Field(None, description="Maximum fee per unit of gas, in base units.")
+    max_gas_usd: Usd | None = Field(None, description="Maximum total fee, in US dollars.")
 
 
 class ApprovalAbove(Fields):
-    """Spends above one of these wait for a person, who approves the exact transaction."""
+    """Spends above any of these need a person's approval of the exact transaction."""
 
-    usd: Usd | None = Field(None, description="US dollars that one transaction moves.")
+    usd: Usd | None = Field(None, description="US dollars moved by one transaction.")
     assets: dict[OneAsset, Units] = Field(default_factory=dict, description="Base units by asset.")
 
 
 class SignatureRules(Fields):
-    """Signatures that are no transactions; they can move money too."""
+    """Signatures other than transactions; they can move money too."""
 
     messages: bool = Field(False, description="Whether plain messages (EIP-191) may be signed.")
     typed_data: Literal["none", "known", "any"] = Field(
         "known",
-        description="`known`: permits and orders whose amounts can be read, which count like approvals; `any`: also "
-        "documents that nobody can read.",
+        description=(
+            "`known`: permits and orders whose amounts can be decoded, which count like approvals; `any`: also "
+            "documents that cannot be decoded."
+        ),
     )
 
 
 class WalletPolicy(Fields):
-    """What a wallet may do. A list that is empty allows nothing, `*` in it allows everything."""
+    """What a wallet may do. An empty list allows nothing, `*` in a list allows everything."""
 
     schema_version: Literal[1] = Field(1, description="Version of this document's schema.")
-    chains: tuple[ChainId | Literal["*"], ...] = Field((), max_length=200, description="Chains by their ids.")
+    chains: tuple[ChainId | Literal["*"], ...] = Field((), max_length=200, description="Allowed chains, by id.")
     assets: tuple[AssetPattern, ...] = Field(
-        (), max_length=1000, description="What may be moved: `eip155:1/native`, `eip155:1/erc20:0x…`, `eip155:1/*`."
+        (),
+        max_length=1000,
+        description=("Assets that may be moved: `eip155:1/native`, `eip155:1/erc20:0x…`, `eip155:1/*`."),
     )
     recipients: tuple[Account, ...] = Field(
-        (), max_length=1000, description="Who may be paid: `0x…`, or on one chain only `eip155:1:0x…`."
+        (), max_length=1000, description="Addresses that may be paid: `0x…`, or on one chain only `eip155:1:0x…`."
     )
     contracts: tuple[Account, ...] = Field(
         (),
         max_length=1000,
-        description="Contracts that may be called, paid by the call, and approved to spend. A transfer or an approval "
-        "of a token in `assets` needs no entry for the token.",
+        description=(
+            "Contracts that may be called, paid by the call, and approved to spend. Transfers and approvals of a "
+            "token in `assets` need no entry for the token."
+        ),
     )
     methods: tuple[Method, ...] = Field(
         (),
         max_length=1000,
-        description="What may be called there: a signature like `deposit(uint256)`, or a selector like `0xb6b55f25`.",
+        description=(
+            "Methods that may be called there: a signature like `deposit(uint256)`, or a selector like `0xb6b55f25`."
+        ),
     )
-    limits: tuple[Limit, ...] = Field((), max_length=200, description="All of them hold.")
-    gas: tuple[GasRule, ...] = Field((), max_length=200, description="Ceilings of network fees; all of them hold.")
-    approval_above: ApprovalAbove | None = Field(None, description="What waits for a person.")
-    signatures: SignatureRules = Field(SignatureRules(), description="Signatures that are no transactions.")
+    limits: tuple[Limit, ...] = Field((), max_length=200, description="Limits; all of them apply.")
+    gas: tuple[GasRule, ...] = Field((), max_length=200, description="Ceilings for network fees; all of them apply.")
+    approval_above: ApprovalAbove | None = Field(None, description="What needs a person's approval.")
+    signatures: SignatureRules = Field(SignatureRules(), description="Signatures other than transactions.")
     allow_deploy: bool = Field(False, description="Whether contracts may be created.")
     allow_unlimited_approvals: bool = Field(
-        False, description="Whether approvals without an end are made; they count in full against every limit."
+        False, description="Whether unlimited approvals may be made; they count in full against every limit."
     )
     allow_unverified_calldata: bool = Field(
-        False, description="Whether calls are made whose data nobody can read; contract and method must be listed."
+        False,
+        description=(
+            "Whether calls with calldata that cannot be decoded may be made; contract and method must be listed."
+        ),
     )
     allow_unpriced_assets: bool = Field(
-        False, description="Whether assets without a price are moved; they count nothing in US dollars."
+        False, description="Whether assets without a price may be moved; they count as zero US dollars."
     )
     new_recipient_hours: int = Field(
         0,
         ge=0,
         le=720,
-        description="Hours that nobody is paid after a policy first named them or a spend first asked to pay them.",
+        description=(
+            "Hours during which a new recipient is not paid, counted from when a policy first named it or a spend "
+            "first asked to pay it."
+        ),
     )
 
 
 @lru_cache(maxsize=256)
 def read_policy(text: str) -> WalletPolicy:
-    """The policy in a stored JSON text."""
+    """Parses a policy from stored JSON."""
     return WalletPolicy.model_validate(exact_json.loads_own(text))
 
 
 def usd_units(amount: str) -> int:
-    """US dollars of a limit in units of 1e-18, exact."""
+    """US dollars of a limit in exact units of 1e-18."""
     return int(Fraction(amount) * 10**18)

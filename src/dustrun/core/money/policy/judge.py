@@ -1,4 +1,4 @@
-"""The verdict on one request: pure, and the same for the same facts. What is not allowed, or not known, is denied."""
+"""The verdict on one request: pure and deterministic. Whatever is not allowed, or not known, is denied."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Need = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the verdict hangs on besides policy and request. What is not in here is not known.
+    """Everything the verdict depends on besides policy and request; what is absent is unknown.
 
-    `worths` by asset key; `spent` units by measure and window, as `needs` asks for them; `first_seen` the instant at
-    which each recipient (lower case) became known; `is_approved`: a person has approved exactly this request.
+    `worths` by asset key; `spent` units by measure and window, as `needs` asks for them; `first_seen` the time at which
+    each recipient (lower case) became known; `is_approved`: a person has approved exactly this request.
     """
 
     now_ms: int
@@ -30,14 +30,14 @@ class Facts:
 
 
 def needs(policy: WalletPolicy) -> list[Need]:
-    """The measures and windows that the limits of a policy look at."""
+    """The (measure, window) pairs that the limits of a policy need."""
     return sorted({(_measure(limit), limit.window_ms) for limit in policy.limits if limit.window_ms is not None})
 
 
 def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
     """Whether the request may be signed, with all reasons."""
     if policy is None:
-        return Deny((Reason("default", "The wallet has no policy, so it may do nothing: give it one."),))
+        return Deny((Reason("default", "The wallet has no policy, so it may not spend: give it one."),))
     allowed: list[Reason] = []
     counted = asked(request, facts.worths)
     denied = [
@@ -52,7 +52,7 @@ def judge(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdic
     waits = list(_waits(policy, count(request, facts.worths)))
     if waits and not facts.is_approved:
         return Ask(tuple(waits))
-    approved = [Reason(reason.statement, "A person approved exactly this.") for reason in waits]
+    approved = [Reason(reason.statement, "A person approved exactly this request.") for reason in waits]
     return Allow(tuple(dict.fromkeys([*allowed, *approved])))
 
 
@@ -60,7 +60,10 @@ def _prices(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
     if policy.allow_unpriced_assets:
         return
     for key in counted.unpriced:
-        message = f"{key} has no price, so nobody knows what moving it is worth; set static_prices or a price source."
+        message = (
+            f"{key} has no price, so its worth cannot be checked against the limits; set static_prices or a price "
+            "source."
+        )
         yield Reason("allowUnpricedAssets", message)
 
 
@@ -90,7 +93,7 @@ def _limits(policy: WalletPolicy, counted: Counted, facts: Facts) -> Iterator[Re
 def _over(statement: str, limit: Limit, counted: Counted, facts: Facts) -> Reason | None:
     measure, maximum = _measure(limit), _maximum(limit)
     if measure == GAS_USD and counted.fee_unpriced:
-        return Reason(statement, "The network's coin has no price, so the fee cannot be held against the limit.")
+        return Reason(statement, "The network's coin has no price, so the fee cannot be checked against the limit.")
     wanted = counted.units.get(measure, 0)
     if wanted == 0:
         return None
@@ -100,18 +103,18 @@ def _over(statement: str, limit: Limit, counted: Counted, facts: Facts) -> Reaso
         return Reason(statement, f"{show(measure, wanted)} is over {show(measure, maximum)} in one transaction.")
     spent = facts.spent.get((measure, limit.window_ms))
     if spent is None:
-        return Reason(statement, f"What was spent of {measure} in {limit.window_ms} ms is not known.")
+        return Reason(statement, f"The amount of {measure} spent in the last {limit.window_ms} ms is unknown.")
     if spent + wanted <= maximum:
         return None
     message = (
-        f"{show(measure, wanted)} more than the {show(measure, spent)} of the last {limit.window_ms} ms is over "
-        f"{show(measure, maximum)}."
+        f"{show(measure, wanted)} on top of the {show(measure, spent)} spent in the last {limit.window_ms} ms is "
+        f"over {show(measure, maximum)}."
     )
     return Reason(statement, message)
 
 
 def show(measure: str, units: int) -> str:
-    """An amount of a measure for people."""
+    """An amount of a measure for messages."""
     if measure in (USD, GAS_USD):
         whole, part = divmod(units, 10**18)
         digits = f"{part:018d}".rstrip("0")
@@ -130,7 +133,7 @@ def _new_recipients(policy: WalletPolicy, request: Request, facts: Facts) -> Ite
 
 
 def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth]) -> Iterator[Reason]:
-    """What the ceilings of network fees deny."""
+    """The denials by the gas rules."""
     if request.native is None:
         return
     worth = worths.get(canonical(request.native))
@@ -141,19 +144,22 @@ def judge_gas(policy: WalletPolicy, request: Request, worths: Mapping[str, Worth
         if rule.max_gas is not None and request.gas_limit > rule.max_gas:
             yield Reason(statement, f"The gas limit {request.gas_limit} is over {rule.max_gas}.")
         if rule.max_fee_per_gas is not None and request.max_fee_units > int(rule.max_fee_per_gas):
-            yield Reason(statement, f"{request.max_fee_units} for one unit of gas is over {rule.max_fee_per_gas}.")
+            yield Reason(
+                statement, (f"The fee of {request.max_fee_units} per unit of gas is over {rule.max_fee_per_gas}.")
+            )
         if rule.max_gas_usd is None:
             continue
         if worth is None:
-            yield Reason(statement, "The network's coin has no price, so the fee cannot be held against maxGasUsd.")
+            yield Reason(statement, "The network's coin has no price, so the fee cannot be checked against maxGasUsd.")
         elif worth.of(request.gas_units) > usd_units(rule.max_gas_usd):
             fee = show(GAS_USD, worth.of(request.gas_units))
             yield Reason(statement, f"The fee may reach {fee}, over {rule.max_gas_usd} USD.")
 
 
 def judge_fee(policy: WalletPolicy, request: Request, facts: Facts) -> Iterator[Reason]:
-    """What ceilings and limits of network fees deny, asked alone when a replacement bids more: what it moves is
-    reserved already. `facts.spent` is without the transaction itself."""
+    """The denials by gas rules and fee limits alone, for a replacement with a higher fee: its movements are reserved
+    already. `facts.spent` excludes the transaction itself.
+    """
     yield from judge_gas(policy, request, facts.worths)
     counted = count(request, facts.worths)
     for index, limit in enumerate(policy.limits):
@@ -169,10 +175,12 @@ def _waits(policy: WalletPolicy, counted: Counted) -> Iterator[Reason]:
     if above.usd is not None:
         worth = counted.units.get(USD, 0)
         if worth > usd_units(above.usd):
-            yield Reason("approvalAbove.usd", f"{show(USD, worth)} is over {above.usd} USD: a person decides.")
+            yield Reason("approvalAbove.usd", f"{show(USD, worth)} is over {above.usd} USD: a person must approve it.")
         elif counted.unpriced:
-            yield Reason("approvalAbove.usd", f"{', '.join(counted.unpriced)} has no price: a person decides.")
+            yield Reason("approvalAbove.usd", f"{', '.join(counted.unpriced)} has no price: a person must approve it.")
     for key, units in sorted(above.assets.items()):
         wanted = counted.units.get(key, 0)
         if wanted > int(units):
-            yield Reason(f"approvalAbove.assets.{key}", f"{wanted} is over {units} base units: a person decides.")
+            yield Reason(
+                f"approvalAbove.assets.{key}", (f"{wanted} is over {units} base units: a person must approve it.")
+            )

@@ -28,20 +28,20 @@ def find_account(entries: Iterable[str], chain_id: int | None, address: str) -> 
 
 
 def find_method(entries: Iterable[str], selector: str) -> str | None:
-    """The entry that allows a selector: one that names it before `*`."""
+    """The entry that allows a selector; a named entry wins over `*`."""
     listed = tuple(entries)
     named = next((entry for entry in listed if entry != "*" and read_selector(entry) == selector), None)
     return named or next((entry for entry in listed if entry == "*"), None)
 
 
 def asset_covers(wide: str, narrow: str) -> bool:
-    """Whether everything that `narrow` allows, `wide` allows."""
+    """Whether `wide` allows every asset that `narrow` allows."""
     wide, narrow = wide.lower(), narrow.lower()
     return wide in ("*", narrow) or (wide.endswith("/*") and narrow.startswith(wide[:-1]))
 
 
 def account_covers(wide: str, narrow: str) -> bool:
-    """The same of recipients and contracts."""
+    """Whether `wide` allows every account that `narrow` allows."""
     wide, narrow = wide.lower(), narrow.lower()
     if wide in ("*", narrow):
         return True
@@ -50,7 +50,7 @@ def account_covers(wide: str, narrow: str) -> bool:
 
 
 def method_covers(wide: str, narrow: str) -> bool:
-    """The same of methods."""
+    """Whether `wide` allows every method that `narrow` allows."""
     if wide == "*":
         return narrow == "*" or read_selector(narrow) not in unreadable()
     if narrow == "*":

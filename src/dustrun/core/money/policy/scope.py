@@ -1,4 +1,4 @@
-"""Where a request may go: chains, assets, recipients, contracts, methods, signatures."""
+"""The scope of a request: chains, assets, recipients, contracts, methods, signatures."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ENDLESS = (2**96 - 1, 2**128 - 1)
 
 
 def judge_scope(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iterator[Reason]:
-    """What chains, assets, recipients, contracts and methods deny; what they allow is added to `allowed`."""
+    """The denials by chains, assets, recipients, contracts and methods; what they allow is appended to `allowed`."""
     if request.chain_id is None:
         if request.kind != "message":
-            yield Reason("chains", "It does not say for which chain it is, so it could count on any.")
+            yield Reason("chains", "The document does not name a chain, so it could be valid on any.")
     elif names_chain(policy.chains, request.chain_id):
         allowed.append(Reason("chains", f"Chain {request.chain_id} is allowed."))
     else:
@@ -43,7 +43,7 @@ def _signature(policy: WalletPolicy, request: Request, allowed: list[Reason]) ->
     elif rules.typed_data == "none":
         yield Reason("signatures.typedData", "Typed data may not be signed.")
     elif rules.typed_data == "known" and not (request.is_decoded and request.movements):
-        message = "The typed data is neither a permit nor an order that can be read, so nobody knows what it allows."
+        message = "The typed data is neither a permit nor an order that can be decoded, so its effect is unknown."
         yield Reason("signatures.typedData", message)
     else:
         allowed.append(Reason("signatures.typedData", f"Typed data may be signed ({rules.typed_data})."))
@@ -64,7 +64,7 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
         yield Reason("methods", "The calldata has fewer than four bytes, so it names no method.")
         return
     if not request.is_decoded and not policy.allow_unverified_calldata:
-        yield Reason("allowUnverifiedCalldata", "The calldata does not decode by a known ABI, so it is not verified.")
+        yield Reason("allowUnverifiedCalldata", "The calldata does not decode with a known ABI, so it is not verified.")
     if request.method is not None and not _is_named(request.method, selector):
         yield Reason("methods", f'The calldata begins with {selector}, which is not "{request.method}".')
     if not _is_of_token(request, selector):
@@ -73,16 +73,16 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
 
 
 def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
-    """Calls within the call are judged like calls of their own."""
+    """Nested calls are judged like direct calls."""
     try:
         inner = inner_calls(to, request.data)
     except Unread as fault:
-        yield Reason("methods", f"The calls within the call cannot be read: {fault}.")
+        yield Reason("methods", f"The nested calls cannot be decoded: {fault}.")
         return
     for call in inner:
         selector = selector_of(call.data)
         if selector is None and call.data:
-            yield Reason("methods", f"A call of {call.to} within it has fewer than four bytes, so it names no method.")
+            yield Reason("methods", f"A nested call of {call.to} has fewer than four bytes, so it names no method.")
         elif selector is None:
             yield from _inner_payment(policy, request, call)
         elif not _is_whole_token_call(call.data, call.value_units):
@@ -91,7 +91,7 @@ def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[
 
 def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
     if call.value_units and find_account(policy.recipients, request.chain_id, call.to) is None:
-        yield Reason("recipients", f"{call.to}, which is paid within the call, is not among the allowed recipients.")
+        yield Reason("recipients", f"{call.to}, which a nested call pays, is not among the allowed recipients.")
 
 
 def _listed_call(
@@ -106,7 +106,7 @@ def _listed_call(
     if found is None:
         yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
     elif found == "*" and selector in unreadable():
-        message = f'"{shown}" carries out calls that nobody can read, so "*" does not allow it: list it by its name.'
+        message = f'"{shown}" executes calls that cannot be decoded, so "*" does not allow it: list it by name.'
         yield Reason("methods", message)
     else:
         allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
@@ -120,7 +120,9 @@ def _is_named(method: str, selector: str) -> bool:
 
 
 def _is_of_token(request: Request, selector: str) -> bool:
-    """Whether it is a token's own transfer or approval, whole and declared, so that assets and recipients judge it."""
+    """Whether it is a token's own transfer or approval, complete and declared, so that asset and recipient rules judge
+    it.
+    """
     return request.to is not None and selector in OF_TOKENS and _is_whole_token_call(request.data, request.value_units)
 
 
@@ -129,7 +131,7 @@ def _is_whole_token_call(data: bytes, value_units: int) -> bool:
 
 
 def _undeclared(request: Request) -> Iterator[Reason]:
-    """What the transaction moves beyond what it declares: a ledger that believed it would count too little."""
+    """Denies what the transaction moves beyond its declaration, which would be counted too low."""
     assert request.chain_id is not None
     declared = sum(
         movement.amount_units
@@ -137,7 +139,7 @@ def _undeclared(request: Request) -> Iterator[Reason]:
         if movement.kind == "send" and movement.asset == Asset(request.chain_id)
     )
     if declared < request.value_units:
-        message = f"It sends {request.value_units} base units of the native coin and declares {declared}."
+        message = f"It sends {request.value_units} base units of the native coin but declares {declared}."
         yield Reason("default", message)
     for implied in implied_of(request):
         may_be_piece = _may_be_piece(request, implied)
@@ -154,7 +156,9 @@ def _may_be_piece(request: Request, implied: Movement) -> bool:
 
 
 def _declares(movement: Movement, implied: Movement, may_be_piece: bool) -> bool:
-    """The amount too, unless its number may name a piece of an ERC-721: then the number is what counts."""
+    """Whether a movement is declared with its amount; for an ERC-721 the number may be a token id, and then that
+    counts.
+    """
     return (may_be_piece or movement.amount_units >= implied.amount_units) and is_same(movement, implied)
 
 
@@ -170,7 +174,7 @@ def _movement(policy: WalletPolicy, request: Request, movement: Movement, allowe
     if movement.kind == "approve":
         yield from _spender(policy, request, movement, allowed)
     elif request.kind == "transaction" and request.to is None:
-        return  # value that a new contract begins with: allowDeploy decides
+        return  # value sent to a new contract is judged by allowDeploy
     elif find_account(policy.recipients, movement.asset.chain_id, who) is not None:
         allowed.append(Reason("recipients", f"{who} may be paid."))
     elif not _is_paid_by_call(policy, request, movement):
@@ -183,12 +187,12 @@ def _spender(policy: WalletPolicy, request: Request, movement: Movement, allowed
     else:
         allowed.append(Reason("contracts", f"{movement.counterparty} may be approved to spend."))
     if is_endless(movement.amount_units) and not policy.allow_unlimited_approvals:
-        message = f"It approves {movement.counterparty} to spend {movement.asset.key} without an end."
+        message = f"It gives {movement.counterparty} an unlimited approval for {movement.asset.key}."
         yield Reason("allowUnlimitedApprovals", message)
 
 
 def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement) -> bool:
-    """Whether the value goes to the very contract that an allowed call is made of (a router, a wrapper)."""
+    """Whether the value goes to the very contract of an allowed call (a router, a wrapper)."""
     if request.to is None or movement.counterparty.lower() != request.to.lower():
         return False
     if not request.data or selector_of(request.data) in OF_TOKENS:
@@ -197,11 +201,11 @@ def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement)
 
 
 def is_endless(units: int) -> bool:
-    """Whether an approval is one without an end: the largest number of a common width, or near it."""
+    """Whether an approval is unlimited: the maximum of a common integer width, or close to it."""
     return units in _ENDLESS or units >= 2**159
 
 
 def paid(policy: WalletPolicy, request: Request) -> list[Movement]:
-    """The sends to somebody, not into the contract that is called."""
+    """The sends to third parties, not into the called contract."""
     sends = (movement for movement in request.movements if movement.kind == "send")
     return [movement for movement in sends if not _is_paid_by_call(policy, request, movement)]

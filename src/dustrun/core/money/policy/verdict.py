@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: the statement of the policy that decided, like `limits[2]`, and what it says to this request."""
+    """The policy statement that decided, like `limits[2]`, and what it says about this request."""
 
     statement: str
     message: str
@@ -39,12 +39,12 @@ class Allow(_Verdict):
 
 @dataclass(frozen=True, slots=True)
 class Deny(_Verdict):
-    """It may not be signed; every statement that denies it is a reason."""
+    """It may not be signed; every denying statement is a reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask(_Verdict):
-    """A person must approve exactly this first."""
+    """A person must first approve exactly this request."""
 
 
 Verdict = Allow | Deny | Ask
