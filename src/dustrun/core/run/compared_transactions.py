@@ -33,7 +33,10 @@ def compare_transactions(left: Side, right: Side, found: Findings) -> list[Match
 
 def _signatures(left: Side, right: Side, found: Findings) -> None:
     """Compares the signatures of both runs by what they let others move."""
-    sides = [{(signature["path"], signature["item"]): signature for signature in side.report["signatures"]} for side in (left, right)]
+    sides = [
+        {(signature["path"], signature["item"]): signature for signature in side.report["signatures"]}
+        for side in (left, right)
+    ]
     for key in sorted({*sides[0]} & {*sides[1]}):
         _movements(sides[0][key], sides[1][key], found)
 
