@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from house.tree import Finding, Tree
 
-SINCE = "c133ce6cb13c14bb3d54286434505546b5408418"
+SINCE = "daba22321d4b173b194b91599206d712f9794d84"
 """The commit after which the rule holds."""
 MAX_SUBJECT = 72
 
