@@ -4,4 +4,5 @@ import sys
 
 from bench.runner import main
 
-sys.exit(main("bench", sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main("bench", sys.argv[1:]))

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,9 +26,41 @@ def names(kind: str) -> list[str]:
 
 
 def main(kind: str, arguments: Sequence[str]) -> int:
-    """The command: `NAME [--scale N] [--seed S] [--KEY VALUE …]`; 0 when nothing failed."""
+    """The command: `NAME [--scale N] [--seed S] [--KEY VALUE …]`; 0 when nothing failed. `soak all` begins with
+    `scripts/test --all` and stops there if a test fails."""
     asked = _parse(kind, arguments)
-    failed = [name for name in asked.name or names(kind) if not _run_one(kind, name, asked)]
+    if asked.name == ["all"]:
+        return _run_all(kind, asked)
+    return _run(kind, asked.name or names(kind), asked)
+
+
+def _run_all(kind: str, asked: argparse.Namespace) -> int:
+    missing = [
+        f"--{option} ({name})" for name in names(kind) for option in _needed(kind, name) - _options(asked).keys()
+    ]
+    if missing:
+        print(f"scripts/{kind} all needs {', '.join(missing)}", file=sys.stderr)
+        return 2
+    suite = subprocess.run([FOLDER.parent / "scripts" / "test", "--all"], check=False)
+    return suite.returncode or _run(kind, names(kind), asked)
+
+
+def _parameters(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(importlib.import_module(f"bench.{kind}_{name}").run).parameters)
+
+
+def _needed(kind: str, name: str) -> set[str]:
+    """Options without a default."""
+    found = _parameters(kind, name)
+    return {key for key, one in found.items() if one.default is one.empty} - {"scale", "seed"}
+
+
+def _options(asked: argparse.Namespace) -> dict[str, Any]:
+    return dict(pair.split("=", 1) for pair in asked.set)
+
+
+def _run(kind: str, chosen: Sequence[str], asked: argparse.Namespace) -> int:
+    failed = [name for name in chosen if not _run_one(kind, name, asked)]
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -45,6 +78,8 @@ def _parse(kind: str, arguments: Sequence[str]) -> argparse.Namespace:
     if len(more) % 2 or not all(word.startswith("--") for word in more[::2]):
         parser.error(f"these are no pairs of --name value: {' '.join(more)}")
     asked.set += [f"{name[2:]}={value}" for name, value in zip(more[::2], more[1::2], strict=True)]
+    if kind == "soak" and asked.name == ["all"]:
+        return asked
     for name in asked.name:
         if name not in names(kind):
             parser.error(f"there is no {kind} named {name!r}; there are: {', '.join(names(kind)) or 'none'}")
@@ -56,7 +91,9 @@ def _run_one(kind: str, name: str, asked: argparse.Namespace) -> bool:
     print(f"{kind} {name}, seed {seed} …", file=sys.stderr)
     module = importlib.import_module(f"bench.{kind}_{name}")
     started_at, started = datetime.now(UTC), time.monotonic()
-    options: dict[str, Any] = dict(pair.split("=", 1) for pair in asked.set)
+    options = _options(asked)
+    if asked.name == ["all"]:  # what one module takes, another does not know
+        options = {key: value for key, value in options.items() if key in _parameters(kind, name)}
     if asked.quick:
         if "quick" not in inspect.signature(module.run).parameters:
             raise SystemExit(f"{kind} {name} has no --quick; give it a small --scale")

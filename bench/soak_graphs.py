@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dustrun import log
-from properties import engine_model, test_plan_model
 from testkit.composition import composed
+from testkit.models import engine_model, plan_model
 
 _OWN_ACTIONS = Path(__file__).parent.parent / "testkit" / "own_actions"
 _AT_ONCE = 50
@@ -45,7 +45,7 @@ def run(scale: int | None, seed: int, engine: str = "200") -> dict[str, Any]:
 
 def _plan(seed: int, failures: list[str]) -> None:
     try:
-        test_plan_model.check_graph(seed)
+        plan_model.check_graph(seed)
     except AssertionError as error:
         failures.append(f"planner, seed {seed}: {error}")
 

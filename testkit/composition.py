@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 from starlette.types import ASGIApp
 
 from dustrun.api import openapi
@@ -17,6 +20,8 @@ from dustrun.api.parts import Parts
 from dustrun.app import compose
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.settings import Settings
+from dustrun.storage.db import migrate
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Statement, Tx
 from testkit.conformance import Conformance
 
@@ -157,6 +162,25 @@ class Composition:
         await self.parts.writer.write(unit)
 
 
+@functools.cache
+def _template() -> bytes:
+    """A SQLite file at the newest schema: made once, since creating the tables takes longer than opening a server."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dustrun.db"
+        database = Database(f"sqlite:///{path}")
+        migrate.upgrade(database)
+        database.close()
+        return path.read_bytes()
+
+
+def _fill(url: str) -> None:
+    """Writes the template where `url` names a SQLite file that does not exist yet, in a folder that does."""
+    parsed = sa.make_url(url)
+    path = Path(parsed.database or "")
+    if parsed.get_backend_name() == "sqlite" and path.parent.is_dir() and not path.exists():
+        path.write_bytes(_template())
+
+
 _documented: list[Conformance] = []
 
 
@@ -171,7 +195,9 @@ def _conformance_of(app: Any) -> Conformance:
 async def composed(folder: Path, **settings: Any) -> AsyncIterator[Composition]:
     """The whole server as the program composes it, over the store of `database_url`, else a SQLite file in `folder`."""
     settings.setdefault("master_key_file", folder / "secret" / "master.key")
-    async with compose(Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)) as server:
+    chosen = Settings(data_dir=folder, sqlite_synchronous="NORMAL", **settings)
+    _fill(chosen.store_url())
+    async with compose(chosen) as server:
         key = (folder / "owner.key").read_text().strip()
         conformance = _conformance_of(server.app)
         owner = Client(server.app, key, conformance)

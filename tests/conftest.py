@@ -7,51 +7,86 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
 
 from dustrun import log
+from testkit.examples import ALL, CHANGE
 from testkit.postgres import Cluster
 
 if TYPE_CHECKING:
     from testkit.chain.anvil import Anvil
     from testkit.chain.contracts import World
 
+_LEFT_OUT = pytest.StashKey[int]()
 _RECURSION = sys.getrecursionlimit()
 _TESTS = Path(__file__).parent
-# What must behave the same on both; the rest of the tests does not come near the dialect.
-_OF_API = ("run_call", "idempotency", "portable", "connectors")
-_ON_BOTH = ("engine", "services", "secrecy", "storage", "replay", *(f"api/test_{name}.py" for name in _OF_API))
+# What must behave the same on both stores; the rest of the tests does not come near the dialect. Every change runs on
+# both what writes statements and what moves money, and of the others those marked `both_stores`; `--all` runs all.
+_ON_BOTH = ("storage", "services", "engine/spend", "engine/test_signatures.py", "secrecy/test_keys_of_wallets.py")
+_OF_API = ("run_call", "idempotency", "import_export", "connectors")
+_LONG_ON_BOTH = ("engine", "secrecy", "replay", *(f"api/test_{name}.py" for name in _OF_API))
 # Servers that are killed, shows that are watched: long, and few a file. They begin first, else one process ends alone.
 _FIRST = ("crash", "secrecy", "contract", "e2e", "cli", "test_up.py", "test_examples.py", "engine", "properties")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--all`."""
+    parser.addoption("--all", action="store_true", help="run the tests marked `long` too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Sets up a process of tests. It heeds an interrupt, which what a shell starts in the background does not: programs
     of tests inherit it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # how long examples take says nothing here: several processes share the processors
-    hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    hypothesis.settings.load_profile("shared")
+    for profile in (ALL, CHANGE):
+        hypothesis.settings.register_profile(profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis.settings.load_profile(ALL if config.getoption("--all") else CHANGE)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long tests first; those that need a node of a chain are marked."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files that take longest come first; tests that need a node of a chain are marked. Deselects what is marked
+    `long` unless `--all` is given."""
     for item in items:
         if "world" in getattr(item, "fixturenames", ()):
             item.add_marker("chain")
     items.sort(key=lambda item: not item.path.relative_to(_TESTS).as_posix().startswith(_FIRST))
+    if config.getoption("--all"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    config.stash[_LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):  # a process of xdist
+        config.workeroutput["left_out"] = len(left_out)
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over from a process of xdist how many tests it left out; it is the same in each."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how many tests were left out."""
+    count = config.stash.get(_LEFT_OUT, 0)
+    if count:
+        terminalreporter.write_line(f"{count} long tests were not run; scripts/test --all runs them too")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs the tests of `_ON_BOTH` that touch a store once for each dialect."""
+    """Runs the tests of `_ON_BOTH` and `_LONG_ON_BOTH` that touch a store once for each dialect."""
     path = metafunc.definition.path.relative_to(_TESTS).as_posix()
-    if "store_url" in metafunc.fixturenames and path.startswith(_ON_BOTH):
-        metafunc.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+    if "store_url" not in metafunc.fixturenames or not path.startswith((*_ON_BOTH, *_LONG_ON_BOTH)):
+        return
+    always = path.startswith(_ON_BOTH) or metafunc.definition.get_closest_marker("both_stores")
+    second = "postgresql" if always else pytest.param("postgresql", marks=pytest.mark.long)
+    metafunc.parametrize("store_url", ["sqlite", second], indirect=True)
 
 
 def pytest_collection_finish() -> None:

@@ -108,7 +108,7 @@ def test_the_show_climbs_the_ladder_and_leaves_nothing() -> None:
     assert all(is_closed(port) for port in ports)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_in_the_middle_ends_all_of_it(sent: signal.Signals) -> None:
     npm_install(ROOT / "scripts" / "devchain")
     with started("--once", "--chain", "need") as process:
@@ -121,6 +121,7 @@ def test_a_signal_in_the_middle_ends_all_of_it(sent: signal.Signals) -> None:
     assert all(is_closed(port) for port in ports)
 
 
+@pytest.mark.long
 def test_chain_and_wallet_survive_a_restart_and_a_lost_chain_gets_a_new_wallet(tmp_path: Path) -> None:
     npm_install(ROOT / "scripts" / "devchain")
     data = tmp_path / "data"
@@ -255,6 +256,7 @@ def test_a_signal_ends_an_installation_that_hangs(fresh: Path, tmp_path: Path) -
     assert output.endswith("Stopped.\n")
 
 
+@pytest.mark.long
 def test_without_node_and_pypi_it_says_so_and_works_all_the_same(fresh: Path, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

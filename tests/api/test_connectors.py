@@ -26,6 +26,7 @@ async def create(owner: Client, **changes: Any) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.both_stores
 async def test_secret_goes_in_and_never_out(owner: Client) -> None:
     made = await create(owner)
     assert made["maskedData"] == {"token": "•••"}

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dustrun.errors import Temporary, Uncertain
 from dustrun.services.workflows.workflows import Workflows
 from testkit.composition import DEFINITION, Client, Composition, composed
+from testkit.examples import examples
 
 PATH = "/v1/workflows"
 JSON = {"Content-Type": "application/json"}
@@ -217,14 +218,14 @@ names = st.sampled_from(["name", "description", "definition", "maxRuns", "nodes"
 bodies = st.dictionaries(names, json_values | st.dictionaries(names, json_values, max_size=3), max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=60))
 async def test_any_bytes_get_an_envelope(server: Composition, raw: bytes) -> None:
     reply = await server.owner.post(PATH, raw=raw)
     assert reply.status == 400
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies, definition=json_values)
 async def test_any_document_is_taken_or_refused(server: Composition, body: dict[str, Any], definition: Any) -> None:
     assert (await server.owner.post(PATH, {"name": "n", "description": "", **body})).status in (200, 400)
@@ -232,7 +233,7 @@ async def test_any_document_is_taken_or_refused(server: Composition, body: dict[
     assert (await server.owner.post(f"{PATH}/validate", for_validation)).status == 200
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payload=json_values)
 async def test_any_payload_of_a_node_comes_back_as_it_was(server: Composition, payload: Any) -> None:
     definition = {"nodes": {**DEFINITION["nodes"], "say": {"type": "log", "payload": {"value": payload}}}}

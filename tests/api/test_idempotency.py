@@ -21,6 +21,7 @@ async def _count(server: Composition, table: sa.Table) -> int:
     return int(rows[0][0])
 
 
+@pytest.mark.both_stores
 async def test_the_same_request_gets_the_first_answer_again(server: Composition, owner: Client) -> None:
     first = await owner.post("/v1/workflows", BODY, headers=KEY)
     second = await owner.post("/v1/workflows", BODY, headers=KEY)
@@ -38,6 +39,7 @@ async def test_another_body_or_path_with_the_key_conflicts(server: Composition, 
     assert await _count(server, workflows) == 1
 
 
+@pytest.mark.both_stores
 async def test_concurrent_duplicates_execute_once(server: Composition, owner: Client) -> None:
     replies = await asyncio.gather(*(owner.post("/v1/workflows", BODY, headers=KEY) for _ in range(12)))
     assert {reply.response.content for reply in replies} == {replies[0].response.content}

@@ -70,6 +70,7 @@ async def test_an_export_holds_no_secret_and_no_id(owner: Client) -> None:
     ]
 
 
+@pytest.mark.both_stores
 async def test_an_import_makes_a_draft_and_says_what_is_left_to_bind(server: Composition, owner: Client) -> None:
     made = await owner.create_workflow(_definition(), maxRuns=7, uiMetadata={"zoom": 2})
     other = await server.other_owner()

@@ -206,6 +206,7 @@ async def test_the_same_run_id_in_another_organisation_is_free(server: Compositi
     ).data["organizationId"]
 
 
+@pytest.mark.both_stores
 async def test_a_run_id_is_won_by_one_of_many(server: Composition) -> None:
     flow = await server.owner.create_workflow(definition())
     path = f"/v1/workflows/{flow['id']}/run"
@@ -213,6 +214,7 @@ async def test_a_run_id_is_won_by_one_of_many(server: Composition) -> None:
     assert sorted(reply.body["code"] for reply in replies) == [200] + [400079] * 19
 
 
+@pytest.mark.both_stores
 async def test_idempotency_key_makes_one_run_of_many_calls(server: Composition) -> None:
     flow = await server.owner.create_workflow(definition())
     path = f"/v1/workflows/{flow['id']}/run"
@@ -246,6 +248,7 @@ async def test_inline_and_sync_runs(server: Composition) -> None:
     assert (await server.owner.post("/v1/runs/sync", {"definition": large})).body["code"] == 400085
 
 
+@pytest.mark.both_stores
 async def test_lists_and_counts(server: Composition) -> None:
     flow = await server.owner.create_workflow(definition())
     path = f"/v1/workflows/{flow['id']}"
@@ -264,6 +267,7 @@ async def test_lists_and_counts(server: Composition) -> None:
     assert set(limited["executionState"]) == {"say"}
 
 
+@pytest.mark.both_stores
 async def test_stream_replays_continues_and_ends(server: Composition) -> None:
     flow = await server.owner.create_workflow(definition())
     await server.owner.post(f"/v1/workflows/{flow['id']}/run", {"runId": "run_s"})
@@ -291,6 +295,7 @@ async def test_stream_of_a_foreign_run_waits_like_an_unknown_one(server: Composi
                 await other.get(f"/v1/runs/{run_id}/stream")
 
 
+@pytest.mark.both_stores
 async def test_nul_in_a_body_is_no_trouble_for_any_store(server: Composition) -> None:
     owner = server.owner
     nodes = {"root": {"type": "manual", "children": ["a"]}, "a": {"type": "a\x00", "branch": "b\x00"}}

@@ -18,7 +18,10 @@ STEPS = 5
 EVENTS = 37
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(signal.SIGKILL, id="SIGKILL"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.long)],
+)
 async def test_every_client_sees_every_event_once_across_a_restart(
     how: signal.Signals, fragile: Server, devtools: str, start: Start, tmp_path: Path
 ) -> None:

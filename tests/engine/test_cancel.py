@@ -6,6 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from dustrun.storage.db.statement import Tx
@@ -43,6 +44,7 @@ async def test_cancel_while_a_start_is_being_recorded_starts_nothing(bench: Benc
     assert ("node_cancelled", "b") in await bench.events(run_id)
 
 
+@pytest.mark.both_stores
 async def test_cancelled_run_does_not_begin_its_nodes_again_after_a_restart(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "plain": trial(name="r1", sleepMs=60_000),

@@ -204,6 +204,7 @@ async def test_refusal_of_every_token_ends(bench: Bench, echo: Echo) -> None:
     assert len(echo.seen) == 2
 
 
+@pytest.mark.both_stores
 async def test_rotated_refresh_token_is_stored_before_use(tmp_path: Path, store_url: str, echo: Echo) -> None:
     settings = {"database_url": store_url, "outbound_allow": ("127.0.0.1",)}
     echo.refresh_prefix = "refresh"
@@ -220,6 +221,7 @@ async def test_rotated_refresh_token_is_stored_before_use(tmp_path: Path, store_
     assert len(sent) >= 2
 
 
+@pytest.mark.both_stores
 async def test_token_outlives_the_server(tmp_path: Path, store_url: str, echo: Echo) -> None:
     settings = {"database_url": store_url, "outbound_allow": ("127.0.0.1",)}
     async with composed(tmp_path, **settings) as first:

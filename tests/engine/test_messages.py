@@ -38,6 +38,7 @@ async def shown(bench: Bench, run: dict[str, Any]) -> str:
     return f"{run}{effects.text}{events.text}"
 
 
+@pytest.mark.both_stores
 async def test_messages_go_out_with_the_secrets_of_connectors(bench: Bench) -> None:
     async with serving(lambda _: json_answer('{"ok": true}')) as server:
         where = server.url.removeprefix("http://")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.conftest import OWN_ACTIONS
-from properties.engine_model import check
 from testkit.composition import composed
+from testkit.models.engine_model import check
 
 
 async def test_engine_equals_the_naive_interpreter(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ async def odd_bench(tmp_path: Path, store_url: str) -> AsyncIterator[Bench]:
         yield Bench(composition)
 
 
+@pytest.mark.both_stores
 async def test_a_result_around_the_deepest_payload_is_kept_and_shown(bench: Bench) -> None:
     deepest = nested(MAX_DEPTH - 3)
     nodes = {

@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dustrun.core.values.exact_json import dumps_text
 from engine.conftest import OWN_ACTIONS, Bench, attempts, trial
 from testkit.composition import composed
@@ -65,6 +67,7 @@ async def test_continue_makes_a_partial_run(bench: Bench) -> None:
     assert (run["status"], run["executionState"]["b"]["status"]) == ("partial", "success")
 
 
+@pytest.mark.both_stores
 async def test_uncertain_node_waits_for_a_person_who_says_that_it_happened(bench: Bench) -> None:
     run_id = await bench.start({"a": trial(name="u1", outcomes=["uncertain"], children=["b"]), "b": trial(name="u1b")})
     run = await bench.until(run_id, lambda run: run["status"] == "waiting")
@@ -250,6 +253,7 @@ async def test_limits_name_their_setting(tmp_path: Path, store_url: str) -> None
         assert "max_executions" in many["error"]["message"]
 
 
+@pytest.mark.both_stores
 async def test_restart_goes_on_where_the_run_stood(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "a": trial(name="w1", children=["d"]),
@@ -267,6 +271,7 @@ async def test_restart_goes_on_where_the_run_stood(tmp_path: Path, store_url: st
         assert [name for name, _ in attempts() if name in ("w1", "w2")] == ["w2"]
 
 
+@pytest.mark.both_stores
 async def test_restart_in_the_middle_of_a_write(tmp_path: Path, store_url: str) -> None:
     nodes = {
         "plain": trial(name="v1", sleepMs=60_000),
@@ -286,6 +291,7 @@ async def test_restart_in_the_middle_of_a_write(tmp_path: Path, store_url: str) 
         assert run["executionState"]["keyed"]["status"] == "running"
 
 
+@pytest.mark.both_stores
 async def test_workflow_limit_queues_skips_or_cancels(bench: Bench) -> None:
     nodes = {"root": {"type": "manual", "children": ["a"]}, "a": trial(name="cc", sleepMs=150)}
     for on_limit in ("queue", "skip", "cancel-oldest"):
@@ -305,6 +311,7 @@ async def test_workflow_limit_queues_skips_or_cancels(bench: Bench) -> None:
             assert other["executionState"]["a"]["startedAt"] >= one["finishedAt"]
 
 
+@pytest.mark.both_stores
 async def test_many_runs_at_once_all_end(bench: Bench) -> None:
     async def one(number: int) -> str:
         run = await bench.run({"a": trial(name=f"m{number}", children=["b"]), "b": trial(name=f"n{number}")})

@@ -33,6 +33,7 @@ async def child_of(bench: Bench, run_id: str, path: str = "call") -> dict[str, A
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.both_stores
 async def test_result_of_the_called_run_is_the_nodes(bench: Bench) -> None:
     callee = await Flow.make(bench, {"a": say("hello {{$trigger.body.name}}", "b"), "b": say("{{a.result.message}}!")})
     run = await bench.run(
@@ -216,6 +217,7 @@ async def test_called_simulation_that_ends_at_a_wait_makes_the_caller_partial(be
     assert (run["status"], run["passed"]) == ("partial", False)
 
 
+@pytest.mark.both_stores
 async def test_retry_of_the_caller_calls_anew_only_what_failed(bench: Bench) -> None:
     good = await Flow.make(bench, {"a": trial(name="good callee")})
     bad = await Flow.make(bench, {"a": trial(name="bad callee", outcomes=["permanent"])})

@@ -61,6 +61,7 @@ def result(run: dict[str, Any], node_id: str) -> Any:
     return run["executionState"][node_id]["result"]
 
 
+@pytest.mark.both_stores
 async def test_value_is_kept_between_runs_and_read_both_ways(bench: Bench) -> None:
     nodes = {
         "old": get("n", "set", default=0),
@@ -85,6 +86,7 @@ async def test_reset_variable_starts_from_its_default_in_each_run(bench: Bench) 
     assert await flow.variables() == {"n": 5}
 
 
+@pytest.mark.both_stores
 async def test_increments_of_many_runs_lose_no_step(bench: Bench) -> None:
     loop = {"type": "for-each", "payload": {"array": [1, 2, 3, 4], "concurrency": 4}, "loopBody": ["a"]}
     flow = await Flow.make(bench, {"each": loop, "a": add("n", by="{{$item}}")})

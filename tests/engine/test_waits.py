@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 import sqlalchemy as sa
 
 from dustrun import log
@@ -87,6 +88,7 @@ async def test_wait_is_resumed_with_a_key_once(bench: Bench) -> None:
     }
 
 
+@pytest.mark.both_stores
 async def test_two_resumes_at_once_count_once(bench: Bench) -> None:
     run_id = await bench.start({"w": wait("next"), "next": wait()})
     await bench.until(run_id, waiting("w"))
@@ -288,6 +290,7 @@ async def pending(bench: Bench, run_id: str) -> dict[str, Any]:
     return dict(approval)
 
 
+@pytest.mark.both_stores
 async def test_approval_is_listed_and_given(bench: Bench) -> None:
     run_id = await bench.start(ask(), payload={"usd": 20})
     approval = await pending(bench, run_id)

@@ -12,7 +12,16 @@ from testkit.chain.anvil import Anvil, binary
 from testkit.chain.contracts import World
 
 
-@pytest.mark.parametrize(("strategy", "workflows"), [("simulate-v1", 50), ("trace-call", 50), ("local-fork", 5)])
+@pytest.mark.parametrize(
+    ("strategy", "workflows"),
+    [
+        ("simulate-v1", 15),
+        ("trace-call", 15),
+        ("local-fork", 5),
+        pytest.param("simulate-v1", 50, marks=pytest.mark.long),
+        pytest.param("trace-call", 50, marks=pytest.mark.long),
+    ],
+)
 async def test_what_is_simulated_is_what_happens(
     strategy: Any, workflows: int, chain: LiveChain, anvil: Anvil, world: World
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core.expression import ExpressionError, ExpressionErrors, Limits, compile_value, parse_template
@@ -19,6 +19,7 @@ from dustrun.core.expression.syntax.parse import RESERVED, parse
 from dustrun.core.expression.syntax.printer import to_text
 from dustrun.core.expression.syntax.tree import Node
 from dustrun.core.values.exact_json import dumps_text, loads
+from testkit.examples import examples
 
 Evaluate = Callable[..., Any]
 
@@ -111,13 +112,13 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(trees)
 def test_tree_written_and_read_is_the_same_tree(node: Node) -> None:
     assert parse(to_text(node)) == node
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(trees, st.dictionaries(names, json_values, max_size=4))
 def test_any_tree_gives_a_json_value_or_an_expression_error(
     evaluate: Evaluate, node: Node, roots: dict[str, Any]
@@ -129,7 +130,7 @@ def test_any_tree_gives_a_json_value_or_an_expression_error(
     assert dumps_text(loads(dumps_text(value))) == dumps_text(value)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(busy_trees, json_values)
 def test_busy_tree_gives_a_json_value_or_an_expression_error(evaluate: Evaluate, node: Node, value: Any) -> None:
     roots = {"m": {"a": {"b": 1}, "b": value}, "l": [3, 1, value], "s": "a.b,c", "n": Decimal("12.50"),
@@ -141,7 +142,7 @@ def test_busy_tree_gives_a_json_value_or_an_expression_error(evaluate: Evaluate,
     assert dumps_text(loads(dumps_text(found))) == dumps_text(found)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.one_of(st.text(max_size=60), st.text("{}'\"\\ab$.[]()?:|&+-*/%!=<>1,rn\n", max_size=40)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for candidate in (text, "{{" + text + "}}", text + "{{" + text):
@@ -153,7 +154,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse(text)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(json_values)
 def test_any_payload_compiles_or_lists_its_errors(value: Any) -> None:
     if "{{" in dumps_text(value):
@@ -171,7 +172,7 @@ _ARGUMENTS = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(st.sampled_from(sorted(FUNCTIONS)), st.lists(_ARGUMENTS, min_size=1, max_size=3))
 def test_any_function_of_anything_gives_a_value_or_an_expression_error(
     evaluate: Evaluate, name: str, arguments: list[Any]
@@ -184,7 +185,7 @@ def test_any_function_of_anything_gives_a_value_or_an_expression_error(
     dumps_text(value)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text("ab[]().*?|&@!<>=`'{}:,1 \"$", max_size=30), json_values)
 def test_any_query_gives_a_value_or_an_expression_error(evaluate: Evaluate, path: str, data: Any) -> None:
     try:

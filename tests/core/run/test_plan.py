@@ -7,7 +7,7 @@ from typing import Any
 from dustrun.core.run.plan import Busy, Done, Holds, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Definition
-from properties.graphs import graph_of
+from testkit.models.graphs import graph_of
 
 N = NodeStatus
 

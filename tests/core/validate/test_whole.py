@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.catalog import load
@@ -19,6 +19,7 @@ from dustrun.core.validate import MAX_PROBLEMS, check, field_path, near, seen_lo
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
 from dustrun.errors import Problem
+from testkit.examples import examples
 
 SPECS = dict(load().specs())
 SPECS["tell"] = replace(SPECS["log"], connectors=("apprise",), connector_required=True)
@@ -609,7 +610,7 @@ definitions = st.fixed_dictionaries(
 
 
 @given(definitions)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_no_definition_breaks_the_check_and_what_passes_compiles(document: dict[str, Any]) -> None:
     definition = Definition.model_validate(document)
     told = check(definition, SPECS)

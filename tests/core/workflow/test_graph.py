@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dustrun.core.workflow.control import CONTROL
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.graph import TOP, Edge, Graph, build, find_cycle, find_scopes, labels_of, reachable
-from properties.graphs import SPECS, graph_of, random_definition
+from testkit.models.graphs import SPECS, graph_of, random_definition
 
 Nodes = dict[str, dict[str, Any]]
 

@@ -63,6 +63,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.both_stores
 async def test_run_changes_rows_and_reads_them_back(table: Bench) -> None:
     run = await table.run(ALL, payload={"n": 5})
     assert result(run, "set") == {"keys": ["b", "c"], "inserted": 0, "updated": 2, "deleted": 0}
@@ -116,6 +117,7 @@ async def test_values_that_rest_on_assumptions_are_marked(table: Bench) -> None:
     assert [state[name].get("assumed", False) for name in ("post", "add", "mine", "other")] == [True, True, True, False]
 
 
+@pytest.mark.both_stores
 async def test_write_is_made_once_whatever_is_retried(table: Bench) -> None:
     """A run that fails after its write is retried: the write keeps its result and is not made again."""
     nodes = {"add": write("broken", rows={"n": 7, "id": "c"}), "broken": trial(outcomes=["permanent"])}

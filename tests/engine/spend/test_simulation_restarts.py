@@ -138,7 +138,9 @@ class Caller:
         return found
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy", [STRATEGIES[0], *(pytest.param(strategy, marks=pytest.mark.long) for strategy in STRATEGIES[1:])]
+)
 async def test_kill_9_at_many_moments(tmp_path: Path, world: World, strategy: str) -> None:
     """Killed in pauses and in the middle of transactions; in the end nothing is missing and nothing is there twice."""
     with world.node() as chain:

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.workflow.definition import Definition
 from dustrun.storage.db.tables import executions, runs
-from properties.graphs import Naive, graph_of, random_definition
 from testkit.composition import Composition
+from testkit.models.graphs import Naive, graph_of, random_definition
 
 N = NodeStatus
 Json = dict[str, Any]

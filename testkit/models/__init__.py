@@ -1,0 +1,1 @@
+"""Naive interpreters and random workflows that the planner and the engine are compared with."""
