@@ -1,1 +1,1 @@
-"""Advances runs: plan, nodes, record, plan again."""
+"""Advances runs: plan, execute nodes, record, plan again."""

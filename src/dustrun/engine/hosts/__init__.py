@@ -1,1 +1,1 @@
-"""Who decides which runs advance: the embedded host and its admission."""
+"""Engine hosts decide which process advances which run: the embedded host and its admission."""

@@ -1,4 +1,4 @@
-"""Whose turn it is: the unfinished runs of this process, and the queue of those that a limit holds back."""
+"""The unfinished runs of this process, and the queue of those that a limit holds back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class AdmittedRun:
 
 
 class Admission:
-    """Begins runs while there is room, organisations taking turns; `drive` advances one and calls `left` at its end."""
+    """Begins runs while there is room, round robin over organisations; `drive` advances one and calls `left` at its
+    end."""
 
     def __init__(self, settings: Settings, drive: Callable[[int, AdmittedRun], Coroutine[Any, Any, None]]) -> None:
         self.known: dict[int, AdmittedRun] = {}
@@ -43,7 +44,7 @@ class Admission:
         self._advancing: dict[str, int] = {}
 
     def enqueue(self, run_pk: int, known: AdmittedRun) -> None:
-        """Begins a run when its turn comes, perhaps now."""
+        """Queues a run; it begins at once if there is room."""
         known.queued = True
         self.queued += 1
         self._queues.setdefault(known.org_id, deque()).append(run_pk)
@@ -62,13 +63,13 @@ class Admission:
         known.task = None
 
     def register(self, run_pk: int, known: AdmittedRun) -> None:
-        """An unfinished run is known."""
+        """Adds an unfinished run."""
         self.known[run_pk] = known
         if known.group is not None:
             self._groups.setdefault(known.group, {})[run_pk] = None
 
     def forget(self, run_pk: int) -> None:
-        """A run has ended."""
+        """Removes a run that has ended."""
         known = self.known.pop(run_pk)
         if known.group is not None:
             runs = self._groups[known.group]
@@ -86,7 +87,7 @@ class Admission:
         )
 
     def admit(self) -> None:
-        """Begins queued runs while there is room, organisations taking turns."""
+        """Begins queued runs while there is room, round robin over organisations."""
         settings = self._settings
         progress = True
         while progress and self.advancing < settings.max_running_runs:
@@ -98,7 +99,7 @@ class Admission:
                     return
 
     def _admit_one(self, org_id: str) -> bool:
-        """Begins the organisation's first queued run whose workflow's own limit lets it."""
+        """Begins the organisation's first queued run that is within its workflow's own limit."""
         queue = self._queues[org_id]
         for run_pk in queue:
             known = self.known.get(run_pk)

@@ -1,7 +1,7 @@
 """The engine of one process: a task per advancing run, one timer loop, recovery at start.
 
-No queue stands in front of a run: its creation commits, then it advances. Only when a limit is reached does it wait
-its turn, organisations taking turns.
+A run advances as soon as its creation has committed. Only when a limit is reached does it wait in a queue, round robin
+over organisations.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ class EmbeddedEngine:
         self._timers = Timers(self.wake)
         self._timer_task: asyncio.Task[None] | None = None
         self._refusing = False
-        self._doubted: dict[tuple[str, str], Opening] = {}
-        self._must_look = False
-        self._looking: asyncio.Task[None] | None = None
+        self._unconfirmed: dict[tuple[str, str], Opening] = {}
+        self._must_reconcile = False
+        self._reconcile_task: asyncio.Task[None] | None = None
         self._stopping = False
 
     # --- life ---
 
     async def start(self) -> None:
-        """Takes up every unfinished run."""
+        """Recovers every unfinished run."""
         self._timer_task = asyncio.get_running_loop().create_task(self._timers.keep())
-        self._deps.writer.on_doubt = self._doubt
+        self._deps.writer.on_doubt = self._reconcile_soon
         self._deps.writer.on_settled = self._deps.hub.lose_all
-        self._take_in(await self._deps.database.read(run_rows.list_open))
+        self._adopt(await self._deps.database.read(run_rows.list_open))
 
-    def _take_in(self, found: list[OpenRun]) -> None:
-        """Takes up the runs that this process does not know, and tells the others what was asked of them."""
-        doubted, self._doubted = self._doubted, {}
+    def _adopt(self, found: list[OpenRun]) -> None:
+        """Adds the runs that this process does not know yet; wakes or cancels the others as the tables say."""
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for run in found:
             known = self._known.get(run.pk)
-            opening = doubted.get((run.org_id, run.id))
+            opening = unconfirmed.get((run.org_id, run.id))
             if known is None and opening is not None:
                 self._opened(opening, run.pk)
                 continue
@@ -96,32 +96,32 @@ class EmbeddedEngine:
                 self._timers.set(run.wake_at, run.pk)
 
     def refuse(self) -> None:
-        """The server is about to stop: new runs of callers are refused, what runs goes on for now."""
+        """The server is about to stop: refuses new runs of callers; unfinished runs continue for now."""
         self._refusing = True
 
-    def _doubt(self) -> None:
-        """A commit's outcome is unknown: what it may have created, cancelled or answered has to be looked up."""
-        self._must_look = True
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+    def _reconcile_soon(self) -> None:
+        """A commit's outcome is unknown: reads from the tables what it may have created, cancelled or signalled."""
+        self._must_reconcile = True
+        if self._reconcile_task is None or self._reconcile_task.done():
+            self._reconcile_task = asyncio.get_running_loop().create_task(self._reconcile())
 
-    async def _look(self) -> None:
-        while self._must_look and not self._stopping:
-            self._must_look = False
+    async def _reconcile(self) -> None:
+        while self._must_reconcile and not self._stopping:
+            self._must_reconcile = False
             try:
-                await self._deps.writer.write(run_rows.list_open, self._take_in)
+                await self._deps.writer.write(run_rows.list_open, self._adopt)
                 self._deps.hub.lose_all()
             except (Temporary, Uncertain):
-                self._must_look = True
+                self._must_reconcile = True
                 await asyncio.sleep(_TRY_AGAIN_S)
 
     async def stop(self, grace_s: float) -> None:
-        """Starts no new nodes; running ones get a grace period, the rest resumes at the next start."""
+        """Starts no new nodes; running ones get `grace_s` seconds, the rest resume at the next start."""
         self._stopping = True
         if self._timer_task is not None:
             self._timer_task.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._reconcile_task is not None:
+            self._reconcile_task.cancel()
         tasks = [known.task for known in self._known.values() if known.task is not None]
         for known in self._known.values():
             if known.runner is not None:
@@ -135,17 +135,17 @@ class EmbeddedEngine:
 
     @property
     def queued(self) -> int:
-        """Runs that wait for their turn."""
+        """The number of queued runs."""
         return self._admission.queued
 
     @property
     def advancing(self) -> int:
-        """Runs that advance now."""
+        """The number of runs that advance now."""
         return self._admission.advancing
 
     @property
     def waiting(self) -> int:
-        """Unfinished runs that neither advance nor queue."""
+        """The number of unfinished runs that neither advance nor queue."""
         return len(self._known) - self._admission.advancing - self._admission.queued
 
     # --- the port ---
@@ -172,8 +172,8 @@ class EmbeddedEngine:
             return await run.write(opening.batch, created)
         except Uncertain:
             # If the run is on disk, its first nodes have not begun, which the tables alone could not tell.
-            self._doubted[(run.facts.org_id, run.facts.id)] = opening
-            self._doubt()
+            self._unconfirmed[(run.facts.org_id, run.facts.id)] = opening
+            self._reconcile_soon()
             raise
 
     def _open(self, run: NewRun) -> Opening:
@@ -209,7 +209,7 @@ class EmbeddedEngine:
             self.wake(run_pk)
 
     def wake(self, run_pk: int) -> None:
-        """Something happened that the run may go on with."""
+        """A signal for the run is on disk: advance it."""
         known = self._known.get(run_pk)
         if known is None or self._stopping:
             return
@@ -221,7 +221,7 @@ class EmbeddedEngine:
             self._admission.enqueue(run_pk, known)
 
     def cancel(self, run_pk: int) -> None:
-        """Someone asked to cancel; the request is on disk."""
+        """A request to cancel the run is on disk."""
         known = self._known.get(run_pk)
         if known is None:
             return
@@ -231,7 +231,7 @@ class EmbeddedEngine:
             self._resting.pop(run_pk, None)
             known.runner = None
             known.max_open = None
-            known.is_cancelling = True  # it may just be read, from rows that do not say so yet
+            known.is_cancelling = True  # its rows may be loading, read before the request
             self.wake(run_pk)
 
     # --- one run ---
@@ -273,18 +273,18 @@ class EmbeddedEngine:
         return await known.runner.advance()
 
     async def _end_simulation(self, known: AdmittedRun, answer: Waiting | Done | None) -> None:
-        """What a simulation holds is let go with its end."""
+        """Frees the chains of a simulation that has ended."""
         if isinstance(answer, Done) and known.runner is not None and self._deps.spend is not None:
             await self._deps.spend.simulated_chains.end(known.runner.facts)
 
     async def _forget_simulation(self, known: AdmittedRun) -> None:
-        """Something was not written: what memory holds of a simulation may be ahead of the tables."""
+        """A write failed: drops the simulation from memory, where it may be ahead of the tables."""
         if known.runner is not None and self._deps.spend is not None:
             await self._deps.spend.simulated_chains.forget(known.runner.facts)
 
     def _rest(self, run_pk: int, known: AdmittedRun) -> None:
-        """Keeps a waiting run in memory, so that it need not be read anew at each of its waits; the oldest ones are
-        dropped when they are much."""
+        """Keeps a waiting run in memory, so that a wake-up need not read it again; drops the oldest ones beyond the
+        limits."""
         assert known.runner is not None
         self._resting[run_pk] = known.runner.weight
         total = sum(self._resting.values())

@@ -1,4 +1,4 @@
-"""When runs are to be woken: one loop for all of them."""
+"""Wakes runs at given times, with one loop for all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dustrun import clock
 
 
 class Timers:
-    """Instants at which `wake` is called with a run."""
+    """The times at which `wake` is called with a run."""
 
     def __init__(self, wake: Callable[[int], None]) -> None:
         self._wake = wake
@@ -18,13 +18,13 @@ class Timers:
         self._moved = asyncio.Event()
 
     def set(self, at: int, run_pk: int) -> None:
-        """Wakes a run at an instant, in milliseconds."""
+        """Schedules a wake-up of a run at `at`, in milliseconds UTC."""
         heapq.heappush(self._timers, (at, run_pk))
         if self._timers[0] == (at, run_pk):
             self._moved.set()
 
     async def keep(self) -> None:
-        """Wakes whom it is time for, for ever."""
+        """Wakes every run when its time comes; never returns."""
         while True:
             now = clock.now_ms()
             while self._timers and self._timers[0][0] <= now:

@@ -1,4 +1,4 @@
-"""What a running action reaches the world through."""
+"""`ctx`: everything that a running action may use."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MakeScript = Callable[..., Script]
 
 
 class Scripts(Protocol):
-    """Who hands out `ctx.script`."""
+    """Makes `ctx.script`."""
 
     def script(self, *, tenant: str, now_ms: int, seed: str) -> Script:
-        """The scripts of one node: its organisation, its clock, its chance."""
+        """The script runner of one node; `seed` seeds its random numbers."""
         ...
 
 
 @dataclass(slots=True)
 class Notes:
-    """What an attempt leaves in the record beside its result. `assumed`: it rests on assumed values."""
+    """What an attempt records beside its result. `assumed`: the result depends on assumed values."""
 
     assumed: bool = False
     facts: dict[str, Any] | None = None
@@ -36,7 +36,7 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a node reaches of the server itself."""
+    """The server's own services that a node may use."""
 
     tables: Tables
     notifier: Notifier
@@ -44,7 +44,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The chains, prices and wallet of one node: the live ones, or those of its simulation."""
+    """The chains, prices and wallet of one node, live or simulated."""
 
     chain: Callable[[int], Chain]
     prices: Prices
@@ -52,7 +52,7 @@ class Reach:
 
 
 class NodeContext:
-    """The `ctx` of one attempt of one node. What few nodes ask for is made when they do."""
+    """The `ctx` of one attempt of one node. What few nodes use is made on first use."""
 
     __slots__ = (
         "_connection",
@@ -95,7 +95,7 @@ class NodeContext:
 
     @property
     def script(self) -> Script:
-        """Runs JavaScript of users, apart from everything else."""
+        """Runs users' JavaScript in the sandbox."""
         return self._make_script(now_ms=self._now_ms, seed=self.idempotency_key)
 
     @property
@@ -106,7 +106,7 @@ class NodeContext:
         return self._connection
 
     def connect(self, connection: Connection | None, http: Http, emit: Callable[[Emit], Emit]) -> None:
-        """Before the action runs: its connector, and what keeps the connectors' secrets out of what it says."""
+        """Sets the connector, and wraps events so that the connectors' secrets are masked, before the action runs."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
 
     @property
@@ -116,7 +116,7 @@ class NodeContext:
 
     @property
     def notify(self) -> Notifier:
-        """Hands messages to messaging services."""
+        """Sends messages through messaging services."""
         return self._offered.notifier
 
     @property
@@ -126,12 +126,12 @@ class NodeContext:
         return self._inside(self)
 
     def chain(self, chain_id: int) -> Chain:
-        """Reads of one chain."""
+        """Read access to one chain."""
         return self._reached.chain(chain_id)
 
     @property
     def prices(self) -> Prices:
-        """What tokens are worth."""
+        """Token prices."""
         return self._reached.prices
 
     @property
@@ -151,12 +151,12 @@ class NodeContext:
 
     @property
     def idempotency_key(self) -> str:
-        """Stable for this node of this run's retry chain."""
+        """Key for deduplication, stable for this node in all retries of this run."""
         return self._idempotency_key()
 
     @property
     def now_ms(self) -> int:
-        """The node's start."""
+        """The node's start in milliseconds UTC, on the run's clock."""
         return self._now_ms
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
@@ -179,6 +179,6 @@ class NodeContext:
 
 
 def idempotency_key(org_id: str, root_run_id: str, path: str) -> str:
-    """The key that an outside system may deduplicate by: the same for every attempt, restart and retry run."""
+    """A key by which an outside system can deduplicate: the same for every attempt, restart and retry run."""
     digest = hashlib.sha256(f"{org_id}\n{root_run_id}\n{path}".encode()).hexdigest()
     return f"dustrun-{digest[:40]}"

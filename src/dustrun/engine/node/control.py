@@ -1,4 +1,4 @@
-"""Carries out the control nodes: they decide where a run goes and touch nothing outside.
+"""Executes the control nodes: they direct a run and change nothing outside.
 
 What needs the store (variables, calls) is left to do as an `StoreEffect`.
 """
@@ -26,7 +26,7 @@ TIMED_OUT = "timed_out"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One control node about to be carried out; `payload` is a model of the node's spec, None when it has tests."""
+    """One control node about to be executed; `payload` is a model of the node's spec, None for `if` and `switch`."""
 
     start: Start
     node: ProgramNode
@@ -44,7 +44,7 @@ class Scene:
 
 
 def carry_out(scene: Scene) -> Outcome | StoreEffect:
-    """One control node: what it comes to, or what is left to do for it."""
+    """Executes one control node: its outcome, or the store effect still to perform."""
     kind = scene.node.node.type
     if scene.pins and kind in _PINNABLE:
         return _pinned(scene)
@@ -58,7 +58,7 @@ def _pinned(scene: Scene) -> Outcome:
 
 
 def _choose(scene: Scene) -> Outcome:
-    """`if` and `switch`: the first test that holds names the branch."""
+    """`if` and `switch`: the first test that is true names the branch."""
     branch = scene.node.fallback
     for name, test in scene.node.choices:
         value = test.evaluate(scene.roots)
@@ -148,7 +148,7 @@ def _wait(scene: Scene) -> Outcome:
 
 
 def _simulate_wait(scene: Scene, late: dict[str, Any]) -> Outcome:
-    """A simulation waits for nobody: pinned, else the trigger's example, else it ends here."""
+    """A simulation does not wait: it takes the pinned result, else the trigger's example, else it ends here."""
     payload, node = scene.payload, scene.node.node
     if node.is_pinned:
         if _names_branch(node.pinned, ("resumed", TIMED_OUT)) == TIMED_OUT:
@@ -173,7 +173,7 @@ def _simulate_wait(scene: Scene, late: dict[str, Any]) -> Outcome:
 
 
 def _names_branch(pinned: Any, branches: tuple[str, ...]) -> str | None:
-    """The branch that a pinned result names, when it is a whole result and not only what a resume would bring."""
+    """The branch that a pinned result names; None when it is only the data of a resume."""
     if not isinstance(pinned, Mapping):
         return None
     named = pinned.get("branch", pinned.get("status"))
@@ -181,7 +181,7 @@ def _names_branch(pinned: Any, branches: tuple[str, ...]) -> str | None:
 
 
 def _later(scene: Scene) -> dict[str, Any]:
-    """The simulated clock moves on by the whole wait."""
+    """The facts that advance the simulated clock by the whole wait."""
     return {"clock": scene.now + scene.payload.timeout_ms}
 
 
@@ -275,5 +275,5 @@ _CARRY_OUT: dict[str, Callable[[Scene], Outcome | StoreEffect]] = {
     "increment-variable": _write_variable,
     "get-variable": _read_variable,
 }
-# A `wait` and an `approve` read their pinned value themselves; a write of a variable must reach its overlay first.
+# `wait` and `approve` interpret their pinned value themselves; a variable is written to its overlay first.
 _PINNABLE = frozenset({"if", "switch", "delay", "for-each", "call-workflow", "get-variable"})

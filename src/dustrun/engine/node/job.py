@@ -15,11 +15,11 @@ from dustrun.storage.runs.forks import Fork
 
 OUTSIDE: Final = frozenset({Effect.WRITE, Effect.SPEND})
 ASSUMED_INPUT: Final = {"assumedInput": True}
-"""Among the facts of a simulated spend whose inputs depend on an assumed value."""
+"""Part of the facts of a simulated spend whose inputs depend on an assumed value."""
 
 
 class Carrier(enum.Enum):
-    """Who carries an attempt out: the action itself, the outbox, or a simulated chain."""
+    """What carries an attempt out: the action itself, the outbox, or a simulated chain."""
 
     ACTION = "action"
     OUTBOX = "outbox"
@@ -28,8 +28,8 @@ class Carrier(enum.Enum):
 
 @dataclass(slots=True)
 class Job:
-    """An attempt whose inputs are resolved and whose action has yet to run. `shown` are the transactions that it has
-    made on a simulated chain so far, `forks` where those chains stand now."""
+    """An attempt whose inputs are resolved and whose action has not run yet. `shown`: the transactions it has made on
+    simulated chains so far; `forks`: the state of those chains."""
 
     start: Start
     node: ProgramNode
@@ -46,12 +46,12 @@ class Job:
 
     @property
     def simulated_facts(self) -> dict[str, Any] | None:
-        """What it did on a simulated chain before it was cut off."""
+        """The facts of an attempt that was cut off: what it did on simulated chains before."""
         return {"transactions": self.shown} if self.shown else None
 
     @property
     def is_followed(self) -> bool:
-        """Whether the outbox keeps what it does: nothing of it is lost by an interruption, and nothing is in doubt."""
+        """Whether the outbox stores every step, so that an interruption loses nothing and leaves no unknown outcome."""
         return self.carrier is Carrier.OUTBOX
 
     @property

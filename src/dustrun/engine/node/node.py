@@ -32,7 +32,7 @@ _logger = log.get(__name__)
 def prepare(
     start: Start, node: ProgramNode, roots: NodeRoots, mode: RunMode, catalog: Catalog, settings: Settings, now: int
 ) -> tuple[Any, Job | StoreEffect | Outcome]:
-    """The resolved payload, and either the job that is left to do or what the node came to without one."""
+    """The resolved payload, and either a job still to run or the outcome of a node that needs none."""
     try:
         resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}
         if node.spec.kind == "control":
@@ -75,7 +75,7 @@ def _prepare_action(
 
 
 def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[str, Any], mode: RunMode) -> Job:
-    """The job of a node that spends and waited: with the input that it began with, whatever has changed since."""
+    """The job of a spend that resumes after a wait, with the input it began with even if references changed since."""
     action = catalog.actions[node.node.type]
     value = action.input.model_validate(spend["input"])
     job = Job(start, node, action, value, spend["input"], Effect.SPEND, bool(spend.get("assumed")), None)
@@ -84,7 +84,7 @@ def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[st
 
 
 def shown_input(node: ProgramNode, catalog: Catalog, resolved: Any) -> Any:
-    """The resolved payload as it may be kept: without the secret fields of its action."""
+    """The resolved payload as it may be stored: the secret fields of its action masked."""
     action = catalog.actions.get(node.node.type)
     if action is None or not action.secret_fields or not isinstance(resolved, dict):
         return resolved
@@ -92,7 +92,7 @@ def shown_input(node: ProgramNode, catalog: Catalog, resolved: Any) -> Any:
 
 
 def run_pure(job: Job, context: NodeContext) -> Outcome:
-    """Carries out a pure action that is a plain function."""
+    """Runs a pure action that is a plain function."""
     try:
         return _settle(job, job.action.run(job.input, context), context)
     except DustrunError as error:
@@ -102,7 +102,7 @@ def run_pure(job: Job, context: NodeContext) -> Outcome:
 
 
 async def run(job: Job, context: NodeContext) -> Outcome:
-    """Carries out an action; whoever started it watches its time."""
+    """Runs an action; the caller enforces the time limit."""
     try:
         value = job.action.run(job.input, context)
         return _settle(job, await value if job.action.is_async else value, context)
@@ -116,7 +116,7 @@ async def run(job: Job, context: NodeContext) -> Outcome:
 
 
 def timed_out(job: Job, timeout_ms: int) -> Outcome:
-    """What an attempt came to that was cut off after its time limit."""
+    """The outcome of an attempt that exceeded its time limit."""
     message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
     if job.is_outside and job.carrier is not Carrier.SIMULATION:
         return Unknown(f"{message} It may have happened.", request_facts(job, sent=True))
@@ -130,7 +130,7 @@ def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
 
 
 def defect(job: Job, error: Exception) -> Outcome:
-    """What an attempt came to that a defect of ours, or of the action's author, cut off."""
+    """The outcome of an attempt that raised an unexpected exception: a bug in Dustrun or in the action."""
     _logger.error("action failed unexpectedly", action=job.action.type, path=job.start.path, exc_info=error)
     message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
     if job.is_outside and job.carrier is not Carrier.SIMULATION:
@@ -139,7 +139,7 @@ def defect(job: Job, error: Exception) -> Outcome:
 
 
 def resolved_effect(action: Action, recorded_input: Mapping[str, Any] | None) -> Effect:
-    """The effect of an attempt that an earlier life began; the strongest when its input is no longer known."""
+    """The effect of an attempt that began before a restart; the strongest when its input is no longer valid."""
     try:
         return action.effect_for(action.input.model_validate(recorded_input or {}))
     except ValidationError:

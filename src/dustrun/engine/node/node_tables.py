@@ -1,4 +1,4 @@
-"""The managed tables as one attempt of one node reaches them."""
+"""`ctx.tables`: the managed tables for one attempt of one node."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class RunTables:
         self._notes = notes
 
     async def read(self, query: TableQuery) -> TableRows:
-        """The rows that this run sees."""
+        """The matching rows, with this run's simulated changes."""
         found = await self._tables.read_for(self._facts, query)
         self._notes.assumed = self._notes.assumed or found.assumed
         return TableRows(found.rows, found.has_more)
 
     async def write(self, change: TableChange) -> TableWritten:
-        """Changes rows, once for the node."""
+        """Changes rows; the same write key changes them once."""
         written = await self._tables.write_for(self._facts, change, self._write_key, assumed=self._notes.assumed)
         shown = {"table": change.table, "mode": change.mode, "keys": written.keys}
         counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}

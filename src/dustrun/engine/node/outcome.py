@@ -1,4 +1,4 @@
-"""What one attempt of a node came to."""
+"""The possible outcomes of one attempt of a node."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dustrun.errors import Code, DustrunError, Invalid, Permanent, Refused, Temp
 
 @dataclass(slots=True)
 class Settled:
-    """It succeeded, or (`partial`) some of it did. `expired`: because its time was up and nobody had answered.
-    `secrets`: signatures in its result, by their marks."""
+    """The attempt succeeded, or partly (`status`). `expired`: its wait timed out without an answer. `secrets`:
+    signatures in the result, by their marks."""
 
     result: Any
     status: NodeStatus = NodeStatus.SUCCESS
@@ -29,7 +29,7 @@ class Settled:
 
 @dataclass(slots=True)
 class Failed:
-    """It failed, and it is known what that means."""
+    """The attempt failed, and whether it had an effect is known."""
 
     code: str
     message: str
@@ -48,7 +48,7 @@ class Failed:
 
 @dataclass(slots=True)
 class Unknown:
-    """The effect may have happened, nobody knows."""
+    """The outcome is unknown: the effect may have happened."""
 
     message: str
     facts: dict[str, Any] | None = None
@@ -56,8 +56,8 @@ class Unknown:
 
 @dataclass(slots=True)
 class Suspended:
-    """It waits until an instant (milliseconds), or for someone (None), and holds nothing meanwhile. `answerable`:
-    someone may answer before the instant, or has already. `holds`: which ends of the run it holds up."""
+    """The attempt waits until a time (milliseconds UTC) or for a signal (None), without a task. `answerable`: a signal
+    may come earlier, or may be there already. `holds`: which ends of the run it delays."""
 
     until: int | None
     facts: dict[str, Any] | None = None
@@ -69,7 +69,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked."""
+    """What an `approve` node asks a person."""
 
     message: str
     approvers: tuple[str, ...]
@@ -77,7 +77,7 @@ class Question:
 
 @dataclass(slots=True)
 class Opened:
-    """A loop's items are known."""
+    """A loop evaluated its items."""
 
     items: list[Any]
     concurrency: int
@@ -87,7 +87,7 @@ class Opened:
 
 @dataclass(slots=True)
 class Interrupted:
-    """It was interrupted by a cancel; what it had begun may have happened."""
+    """A cancel interrupted the attempt; what it had begun may have happened."""
 
     message: str
     facts: dict[str, Any] | None = None
@@ -109,14 +109,14 @@ def of_error(error: DustrunError) -> Outcome:
         return Unknown(error.message)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
     code = error.code.name if error.code.name.startswith(("DUST_", "SIM_")) else code
-    is_revert = error.code is Code.CALL_REVERTED  # of the state, which may be another with the next attempt
+    is_revert = error.code is Code.CALL_REVERTED  # depends on chain state, which may differ at the next attempt
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
     details = error.public_details() or None
     return Failed("REVERTED" if is_revert else code, error.message, error.retryable or is_revert, details, after_ms)
 
 
 def as_dust(error: DustrunError) -> DustrunError:
-    """An error of an action that was asked with dust: an amount that is too small for the venue has its own name."""
+    """The error of an action that ran with dust amounts: one too small for the venue becomes `DUST_BELOW_MINIMUM`."""
     if error.code is not Code.AMOUNT_BELOW_MINIMUM:
         return error
     return Refused(error.message, code=Code.DUST_BELOW_MINIMUM, details=error.details)

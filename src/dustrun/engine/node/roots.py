@@ -1,6 +1,6 @@
 """What an expression of a node can see: results of earlier nodes, the trigger, loop items, facts of the run.
 
-It notes whether anything it handed out was *assumed* (neither executed nor pinned), so that the mark follows
+It records whether any value it returned was *assumed* (neither executed nor pinned), so that the mark follows
 references through a simulation.
 """
 
@@ -54,7 +54,7 @@ class NodeView(Lazy):
 
 
 class NodesView(Lazy):
-    """`$nodes`: every node of the graph by id, as seen from one place in it."""
+    """`$nodes`: every node of the graph by id, resolved in the loop frame of the reading node."""
 
     def __init__(self, roots: NodeRoots) -> None:
         self._roots = roots
@@ -69,25 +69,25 @@ class NodesView(Lazy):
 
 
 class LoopsView(Lazy):
-    """`$for`: `item` and `index` of each loop around, by the loop's node id."""
+    """`$for`: `item` and `index` of each enclosing loop, by the loop's node id."""
 
     def __init__(self, roots: NodeRoots) -> None:
         self._roots = roots
 
     def get(self, key: str) -> Any:
-        """The named loop's present item."""
+        """The current item and index of the named loop."""
         for loop_path, index in enclosing(self._roots.frame):
             if loop_path.rpartition(".")[2] == key:
                 return {"item": self._roots.item(loop_path, index), "index": index}
         raise KeyError(key)
 
     def keys(self) -> Iterable[str]:
-        """The loops around."""
+        """The node ids of the enclosing loops, innermost first."""
         return [loop_path.rpartition(".")[2] for loop_path, _ in enclosing(self._roots.frame)]
 
 
 class RunView(Lazy):
-    """`$run`, with the function that makes links."""
+    """`$run`, including the function `resumeUrl`."""
 
     def __init__(self, roots: NodeRoots) -> None:
         self._roots = roots
@@ -169,7 +169,7 @@ class NodeRoots:
         raise KeyError(name)
 
     def node(self, node_id: str) -> NodeView:
-        """A node as seen from here; `root` is the trigger that fired, whatever its id."""
+        """A node in this frame; `root` is the trigger that fired, whatever its id."""
         if node_id == "root":
             node_id = self.facts.trigger_node_id
         if node_id not in self.program.nodes:
@@ -203,7 +203,7 @@ class NodeRoots:
         return self._links.make(self.facts.org_id, self.facts.id, self._frame_around(node_id) + node_id)
 
     def _frame_around(self, node_id: str) -> str:
-        """The part of this frame that a node lies in; raises `KeyError` when it lies in another loop."""
+        """The enclosing frame that contains the node; raises `KeyError` when it is in another loop."""
         loop = self.program.graph.scope_of[node_id]
         frame = self.frame
         while True:
@@ -215,7 +215,7 @@ class NodeRoots:
             frame = frame_of(around[0])
 
     def masked(self, value: Any) -> Any:
-        """A resolved value as it may be stored and shown: without the links that were made for it."""
+        """A resolved value that may be stored and shown: the resume links in it are masked."""
         return loads_own(mask_links(dumps_text(value))) if self._made_links else value
 
     def workflow(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The connectors of one run: opened before a node needs one, and masked in whatever leaves a node.
+"""The connectors of one run: opened before a node needs one, and their secrets masked in everything that leaves a node.
 
-Every secret that the run's definition can reach is known before its first action runs, so that a secret which comes
-back through a node without a connector, or in a later life of the server, is masked too.
+All connectors that the definition names are opened before the first action runs, so that a secret is also masked when
+it comes back through a node without a connector, or after a restart of the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNAUTHORIZED = 401
 
 
 class Secrets:
-    """What one run knows of its connectors. Without any it costs nothing."""
+    """The connectors of one run, and the mask of their secrets. Free of cost for a run without connectors."""
 
     def __init__(self, connections: Connections, facts: RunFacts, program: Program, mode: RunMode) -> None:
         self._connections = connections
@@ -42,7 +42,7 @@ class Secrets:
         self._are_known = not self._references
 
     async def carry_out(self, job: Job, context: NodeContext, http: Http) -> Outcome:
-        """Carries out a node with its connector, and masks what it came to."""
+        """Runs a node's action with its connector, and masks the outcome."""
         if not self._references:
             return await nodes.run(job, context)
         try:
@@ -57,7 +57,7 @@ class Secrets:
         return self.masked(await nodes.run(job, context))
 
     async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Carries out a node that spends, which is given no connector, and masks what it says and came to."""
+        """Runs a step of a spend, which gets no connector, and masks its events and outcome."""
         if not self._references:
             return await spend()
         await self._learn()
@@ -65,7 +65,7 @@ class Secrets:
         return self.masked(await spend())
 
     def text(self, text: str) -> str:
-        """A text without any secret that this run has opened."""
+        """The text with every secret that this run has opened masked."""
         return self._mask.text(text)
 
     async def _learn(self) -> None:
@@ -75,7 +75,7 @@ class Secrets:
             try:
                 await self._connections.open(self._facts.org_id, reference, self._mask)
             except DustrunError as error:
-                # the node that needs it says so itself; here it only means that there is nothing of it to mask
+                # the node that needs it reports the error; here there is just no secret to mask
                 _logger.info("a connector cannot be opened", connector=reference.id, error=error.message)
         self._are_known = True
 
@@ -94,7 +94,7 @@ class Secrets:
         return masked
 
     def masked(self, outcome: Outcome) -> Outcome:
-        """The outcome without any secret that this run has opened."""
+        """The outcome with every secret that this run has opened masked."""
         if not self._mask:
             return outcome
         value, text = self._mask.value, self._mask.text
@@ -111,14 +111,14 @@ class Secrets:
         return outcome
 
     def _masked_facts(self, facts: dict[str, Any] | None) -> Any:
-        """What a spend goes on with stays as it is; it is shown to nobody."""
+        """The state from which a spend resumes is never shown, so it stays unmasked."""
         kept = {"spend": facts["spend"]} if facts is not None and "spend" in facts else {}
         return {**self._mask.value(facts), **kept} if facts is not None else None
 
 
 class MaskedHttp:
-    """`ctx.http` of a run with connectors: the node's credential goes on as a request is sent, and what comes back is
-    masked whole, before any piece of it can be cut out."""
+    """`ctx.http` of a run with connectors: adds the node's credential when a request is sent, and masks the whole
+    response before a part of it can be extracted."""
 
     def __init__(self, http: Http, mask: Mask, opened: Opened | None) -> None:
         self._http = http
@@ -126,7 +126,7 @@ class MaskedHttp:
         self._opened = opened if opened is not None and opened.type.attaches else None
 
     async def request(self, request: HttpRequest) -> HttpResponse:
-        """Sends one request; once more with a fresh token when a token was refused, for then nothing was done."""
+        """Sends one request; sends it again with a fresh token after 401, which means that nothing was done."""
         opened = self._opened
         if opened is None:
             return self._masked(await self._http.request(request))

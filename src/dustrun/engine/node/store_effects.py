@@ -1,6 +1,6 @@
-"""What a control node needs of the store: a variable written, another workflow started.
+"""Control nodes that write to the store: set a variable, start another workflow.
 
-A store effect is short and never cut off half-way; done again after a crash, it comes to the same.
+A store effect is short and never interrupted; repeating it after a crash has the same result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRIES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 
 
 class StartChild(Protocol):
-    """Who starts called runs."""
+    """Starts called runs."""
 
     async def __call__(self, parent: RunFacts, call: ChildCall) -> Child:
         """Starts one, or finds the one that the same call started earlier."""
@@ -66,7 +66,7 @@ StoreEffect = VariableWrite | SubworkflowCall
 async def run(
     effect: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
-    """Carries it out; raises `Temporary` when nothing was done and trying again may help."""
+    """Performs the effect; raises `Temporary` when nothing was done and a retry may succeed."""
     try:
         if isinstance(effect, VariableWrite):
             return await _write(effect, facts, definition, variables)
@@ -74,7 +74,7 @@ async def run(
     except Temporary:
         raise
     except Uncertain as error:
-        raise Temporary(error.message) from error  # done again, it comes to the same
+        raise Temporary(error.message) from error  # repeating it has the same result
     except DustrunError as error:
         return of_error(error)
 
@@ -82,7 +82,7 @@ async def run(
 async def run_patiently(
     effect: StoreEffect, facts: RunFacts, definition: Definition, variables: Variables, start_child: StartChild
 ) -> Outcome:
-    """`run`, again for a while when the server is busy; at last the failure, which the node's `retry` may retry."""
+    """`run`, repeated for about 8 s while the server is busy; then a failure, which the node's `retry` may repeat."""
     for pause_s in _TRIES_S:
         try:
             return await run(effect, facts, definition, variables, start_child)
@@ -123,7 +123,7 @@ async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition,
 
 
 async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChild) -> Outcome:
-    waits = effect.waits or effect.is_simulated  # on shared chains, one thing is simulated after the other
+    waits = effect.waits or effect.is_simulated  # runs that share simulated chains are simulated one after the other
     call = ChildCall(
         path=effect.start.path,
         attempt=effect.start.attempt,
@@ -143,6 +143,6 @@ async def _call(effect: SubworkflowCall, facts: RunFacts, start_child: StartChil
 
 
 def started(child: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a call that does not wait."""
+    """The result of a `call-workflow` that does not wait."""
     result: dict[str, Any] = {"runId": child["runId"], "workflowId": child["workflowId"]}
     return result | {"status": "started", "result": None, "results": {}}

@@ -1,4 +1,4 @@
-"""How attempts of one run's nodes begin: the first time, again after a restart, and when what they waited for came."""
+"""Begins attempts of one run's nodes: the first time, again after a restart, and when a wait is over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ N = NodeStatus
 
 
 class Attempts:
-    """Begins attempts and hands them on: to their end, or to what carries them. `deferred` waits for variables."""
+    """Begins attempts, and settles them or hands them to `Tasks`. `deferred` attempts need the variables read first."""
 
     def __init__(
         self, run: RunContext, committer: Committer, inputs: NodeInputs, results: Results, tasks: Tasks
@@ -38,7 +38,7 @@ class Attempts:
         self._tasks = tasks
 
     def begin(self, start: Start) -> None:
-        """Begins an attempt, or goes on with a node that waited; what looks at variables is put off until they are
+        """Begins an attempt, or resumes a node that waited; a node that reads variables is deferred until they are
         read."""
         self._run.plan.started(start)
         kept = self._run.journal.by_path.get(start.path)
@@ -52,7 +52,7 @@ class Attempts:
             self._attempt(start)
 
     def _take_kept(self, start: Start, kept: Execution) -> None:
-        """A retry kept it from the run before, and only now is its turn: it is not done twice."""
+        """A retry kept this execution from the previous run: it is not executed again."""
         if kept.is_settled:
             self._run.plan.settled(start.path, kept.status, kept.branch)
         else:
@@ -61,7 +61,7 @@ class Attempts:
             self._run.plan.opened(start.path, len(loop["items"]), loop["concurrency"], loop["onItemError"])
 
     async def begin_deferred(self) -> None:
-        """Reads the variables, and begins what waited for them."""
+        """Reads the variables, and begins the attempts deferred for them."""
         deferred, self.deferred = self.deferred, []
         self._inputs.variables = await self._committer.patiently(
             lambda: self._run.deps.variables.read_for(self._run.facts, self._run.program.definition)
@@ -73,7 +73,7 @@ class Attempts:
                 self._attempt(start)
 
     def _attempt(self, start: Start) -> None:
-        """Makes an attempt; pure and control nodes come to their end here."""
+        """Begins an attempt; pure and control nodes settle here."""
         now = self._run.state.now()
         node = self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
@@ -117,11 +117,11 @@ class Attempts:
             self._tasks.jobs.append(prepared)
 
     def _is_in_assumed_loop(self, start: Start) -> bool:
-        """Whether the items of a loop around are assumed, so that nobody knows how often it happens."""
+        """Whether the items of an enclosing loop are assumed, so that the number of iterations is not known."""
         return any(self._run.journal.by_path[loop].assumed for loop, _ in enclosing(frame_of(start.path)))
 
     def begin_again(self, execution: Execution) -> None:
-        """Goes on with an attempt that an earlier life of the server began and did not end."""
+        """Resumes an attempt that began before the server restarted and did not end."""
         start = Start(execution.path, execution.node_id, execution.attempt)
         node = self._run.program.nodes[execution.node_id]
         if self._run.mode.changes_outside and node.spec.kind == "action":
@@ -152,7 +152,7 @@ class Attempts:
         self._carry_on(start, prepared)
 
     def _go_on(self, start: Start) -> None:
-        """The time that a waiting node waited for has come."""
+        """The wait of a node has timed out or elapsed."""
         facts = self._run.journal.by_path[start.path].facts or {}
         if "spend" in facts:
             self.go_on_spending(start, self._run.journal.by_path[start.path])
@@ -165,8 +165,8 @@ class Attempts:
             self._results.apply(start, Settled(facts.get("result"), branch=facts.get("branch"), expired=answerable))
 
     def go_on_spending(self, start: Start, execution: Execution) -> None:
-        """Something happened to the transactions of a node, or an earlier life left it in the middle: its next step
-        begins. It is running again on disk before that, so that nobody need remember to wake it."""
+        """Begins the next step of a spend: a transaction changed, or the server restarted in the middle. The node is
+        recorded as running first, so that a crash resumes it without a wake-up."""
         if execution.facts is None or "spend" not in execution.facts:
             node = self._run.program.nodes[start.node_id]
             if node.reads_variables:

@@ -1,4 +1,4 @@
-"""Puts what one run has recorded on disk, and only then tells it."""
+"""Commits what one run has recorded, and only then publishes it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _REWRITE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Committer:
-    """The way of one run's batches to the store. `last_seq` is the number of the newest event on disk; `outbox`
-    is where the run spends, if it may."""
+    """Writes one run's batches. `last_seq` is the number of the newest event on disk; `outbox` is None unless the run
+    may spend."""
 
     def __init__(self, run: RunContext, outbox: Outbox | None) -> None:
         self.last_seq = 0
@@ -27,22 +27,22 @@ class Committer:
         self._outbox = outbox
 
     async def flush(self) -> None:
-        """Puts what was recorded on disk. While the store is unavailable it waits: results are kept in memory."""
+        """Commits what was recorded. Waits while the store is unavailable; results stay in memory."""
         if self._run.recorder.batch.is_empty():
             return
         batch = self._run.recorder.take()
 
-        given_up: list[Any] = []
+        abandoned: list[Any] = []
 
         def unit(tx: Any) -> list[journal_rows.Event]:
-            given_up[:] = self._end_spends(tx) if batch.ending is not None else ()
+            abandoned[:] = self._end_spends(tx) if batch.ending is not None else ()
             return self._write(tx, batch)
 
         def written(events: list[journal_rows.Event]) -> None:
             if self._outbox is not None:
-                self._outbox.tell(given_up)
+                self._outbox.tell(abandoned)
             self._publish(events)
-            self._tell_others(batch)
+            self._wake_others(batch)
 
         tries = iter(_REWRITE_S)
         while True:
@@ -62,9 +62,9 @@ class Committer:
                     return
 
     async def _look(self, batch: Batch) -> list[journal_rows.Event] | None:
-        """After a commit of unknown outcome: the batch's events when it is on disk; None when it certainly is not.
+        """After a commit of unknown outcome: the batch's events if it is on disk; None if it certainly is not.
 
-        Results are in memory only, so a run is not taken up from the tables while they may still be written.
+        Results are in memory only, so the run is not reloaded from the tables while the batch may still be written.
         """
         pk, after = self._run.facts.pk, self.last_seq
         return await self.patiently(
@@ -72,7 +72,7 @@ class Committer:
         )
 
     async def patiently(self, look: Callable[[], Awaitable[T]]) -> T:
-        """Looks something up, however long the store is unavailable: what is not written yet must not be lost."""
+        """Repeats `look` while the store is unavailable, so that what is not written yet is not lost."""
         tries = iter(_REWRITE_S)
         while True:
             try:
@@ -96,8 +96,8 @@ class Committer:
             self.last_seq = events[-1].seq
         self._run.deps.hub.publish(self._run.facts, events)
 
-    def _tell_others(self, batch: Batch) -> None:
-        """Wakes the caller of a run that has ended; cancels called runs that nobody waits for any longer."""
+    def _wake_others(self, batch: Batch) -> None:
+        """Wakes the caller of an ended run, and cancels called runs whose caller no longer waits."""
         if batch.ending is not None and batch.ending.told is not None:
             self._run.engine.wake(batch.ending.told.caller_pk)
         for pk in batch.waits.cancelled if batch.waits is not None else ():

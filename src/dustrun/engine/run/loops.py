@@ -1,7 +1,7 @@
-"""The result of a loop: what became of its items, in the items' order.
+"""The result of a loop: the results of its items, in the items' order.
 
-A loop never fails because its items brought much: beyond the limit of a node's result, the results of later items are
-left out (their status stays), and with very many items the items themselves; the counts always stay.
+A loop never fails because its result is too large: beyond the limit of a node's result, results of later items are
+omitted (their status stays), with very many items the items themselves; the counts always stay.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _iteration(program: Program, index: int, executed: list[Execution], *, has_b
 
 
 def _fit(items: list[Json], texts: list[str], most: int) -> Json:
-    """Shortens both lists, in place, until they fit; what must be said about that."""
+    """Shortens both lists in place until they fit in `most` bytes; the fields that report the omissions."""
     if _size(texts) <= most:
         return {}
     short = [{"index": item["index"], "status": item["status"], "resultsOmitted": True} for item in items]

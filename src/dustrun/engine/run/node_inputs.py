@@ -1,4 +1,4 @@
-"""What the nodes of one run are given: the roots of their expressions, and what an action sees."""
+"""Makes the inputs of one run's nodes: the roots of their expressions, and the `ctx` of their actions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dustrun.services.data.variables import Seen
 
 
 class NodeInputs:
-    """Makes them. `variables` are those that were read last."""
+    """Makes roots and contexts. `variables` were read before the node began."""
 
     def __init__(self, run: RunContext) -> None:
         self.variables: Mapping[str, Seen] = {}
@@ -62,8 +62,8 @@ class NodeInputs:
         return self._run.deps.spend
 
     async def wallet_context(self, job: Job) -> NodeContext:
-        """The context of a node that has a wallet; raises `Invalid` or `NotFound` when it has none. A simulation, which
-        signs nothing, goes on with a wallet as it first saw it."""
+        """The context of a node with a wallet; raises `Invalid` or `NotFound` when it has none. A simulation keeps
+        using a wallet as it first read it."""
         name = job.node.node.connector
         wallet = self._wallets.get(name)
         if wallet is None:
@@ -79,7 +79,7 @@ class NodeInputs:
         return emit
 
     def emit_later(self, start: Start) -> Callable[[str, dict[str, Any]], None]:
-        """For a node that runs beside the loop: what it says is written soon, not with its end."""
+        """For a node with a task of its own: its events are committed soon, not only with its end."""
         emit_now = self.emit_now(start)
 
         def emit(kind: str, data: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Watches one run: counts what becomes of its nodes, and shows it as a trace where that is wanted."""
+"""Metrics and traces of one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WAITS = frozenset({NodeStatus.WAITING, NodeStatus.RUNNING})
 
 
 class Observer:
-    """What is told of one run."""
+    """Reports one run to metrics and, where enabled, to traces."""
 
     __slots__ = ("_facts", "_mode", "_nodes", "_traces")
 
@@ -33,7 +33,7 @@ class Observer:
         self._traces = traces
 
     def became(self, execution: Execution) -> None:
-        """An attempt came to something."""
+        """An attempt ended."""
         status = execution.status
         if status in _WAITS:
             return

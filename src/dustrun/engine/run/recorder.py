@@ -1,4 +1,4 @@
-"""Turns what happens in a run into the batch that is written next: executions and events together."""
+"""Collects what happens in a run as the next batch to commit: executions and events together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVENT_OF = {
 
 
 class Recorder:
-    """Collects the facts of one run between two commits."""
+    """Collects the changes of one run between two commits."""
 
     def __init__(self, batch: Batch | None = None) -> None:
         self.batch = batch or Batch()
@@ -51,13 +51,13 @@ class Recorder:
         self.event("node_started", {**_about(execution), "nodeType": node_type}, execution.started_at)
 
     def changed(self, execution: Execution) -> None:
-        """What is known of an attempt changed, without an event."""
+        """An attempt changed, without an event."""
         key = (execution.path, execution.attempt)
         if key not in self.batch.added:
             self.batch.changed[key] = execution
 
     def became(self, execution: Execution, note: dict[str, Any] | None = None) -> None:
-        """An attempt came to something."""
+        """An attempt ended or waits: adds its event."""
         self.changed(execution)
         if self.observer is not None:
             self.observer.became(execution)
@@ -88,7 +88,7 @@ class Recorder:
             data["result"] = execution.result
 
     def run_status(self, status: RunStatus, wake_at: int | None = None) -> None:
-        """Where the run stands when this batch is written."""
+        """Sets the run's status as of this batch; `wake_at` in milliseconds UTC."""
         self.batch.status = status
         self.batch.wake_at = wake_at
 

@@ -1,4 +1,4 @@
-"""Takes a run up from the tables: the next fence, its journal, its plan as far as it had come."""
+"""Loads a run from the tables: takes the next fence, restores journal and plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dustrun.storage.runs.runs import RunRow
 
 
 def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
-    """A stored run as an engine reads it."""
+    """The facts of a stored run."""
     return RunFacts(
         pk=row.pk,
         id=row.id,
@@ -54,7 +54,7 @@ async def compiled_of(row: RunRow, programs: CompiledWorkflows) -> Compiled:
 
 
 async def take_up(deps: EngineDeps, engine: Engine, programs: CompiledWorkflows, run_pk: int) -> Runner | None:
-    """A runner that goes on where the run stands; None when the run has ended."""
+    """A runner that resumes the run; None when it has ended."""
     fence = await deps.writer.write(lambda tx: run_rows.take_up(tx, run_pk))
     if fence is None:
         return None

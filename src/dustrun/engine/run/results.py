@@ -1,4 +1,4 @@
-"""What the attempts of one run come to: recorded in its journal, told to its plan."""
+"""Applies the outcomes of attempts to one run's journal and plan."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ N = NodeStatus
 
 
 class Results:
-    """Applies outcomes. `kept_bytes` is about how much the results take."""
+    """Applies outcomes. `kept_bytes` is the approximate size of the results in memory."""
 
     def __init__(self, run: RunContext) -> None:
         self.kept_bytes = 0
         self._run = run
 
     def apply(self, start: Start, outcome: Outcome) -> None:
-        """Records what an attempt came to, and tells the plan."""
+        """Records the outcome of an attempt and updates the plan."""
         execution = self._run.journal.by_path[start.path]
         if isinstance(outcome, Settled):
             self._run.redaction.learn(outcome.secrets)
@@ -36,7 +36,7 @@ class Results:
         elif isinstance(outcome, Failed):
             self._fail(start, execution, outcome)
         elif isinstance(outcome, Unknown):
-            self._doubt(start, execution, outcome)
+            self._uncertain(start, execution, outcome)
         elif isinstance(outcome, Suspended):
             self._pause(start, execution, outcome)
         elif isinstance(outcome, Opened):
@@ -112,7 +112,7 @@ class Results:
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
         at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)
         if at is not None:
-            execution.facts = outcome.facts or execution.facts  # what it spent before it failed is spent
+            execution.facts = outcome.facts or execution.facts  # what it spent before it failed stays spent
             self.schedule(start, execution, at, outcome.public())
         else:
             self._settle_failure(execution, outcome)
@@ -132,12 +132,12 @@ class Results:
         return decision.at if isinstance(decision, retry.RetryAt) else None
 
     def _is_idempotent(self, execution: Execution) -> bool:
-        """Whether doing an attempt again under its key equals doing it once."""
+        """Whether repeating an attempt under its idempotency key equals doing it once."""
         action = self._run.deps.catalog.actions.get(self._run.program.nodes[execution.node_id].node.type)
         return action is not None and action.is_idempotent(execution.input)
 
     def schedule(self, start: Start, execution: Execution, at: int, error: dict[str, Any] | None) -> None:
-        """Puts the node down until its next attempt; in a simulation its clock moves on instead."""
+        """Schedules the next attempt at `at`; a simulated clock advances to it at once."""
         execution.status, execution.error, execution.finished_at = N.SCHEDULED, error, self._run.state.now()
         if self._run.mode.has_simulated_clock:
             self._run.state.simulated_now, at = max(self._run.state.simulated_now, at), 0
@@ -163,9 +163,9 @@ class Results:
         self._run.recorder.became(execution)
         self._run.plan.settled(execution.path, N.FAILURE, execution.branch)
 
-    def _doubt(self, start: Start, execution: Execution, outcome: Unknown) -> None:
-        """Nobody knows whether it happened: it is done again when the other side deduplicates, else the node's
-        `onUncertain` decides, else a person."""
+    def _uncertain(self, start: Start, execution: Execution, outcome: Unknown) -> None:
+        """The outcome is unknown: the attempt is repeated if the other side deduplicates, else the node's `onUncertain`
+        decides, else a person."""
         policy = self._run.program.nodes[start.node_id].node.on_uncertain
         execution.facts = outcome.facts or execution.facts
         if self._is_idempotent(execution) and (at := self._retry_at(start, retryable=True)) is not None:
@@ -196,7 +196,7 @@ class Results:
 
     def skip(self, path: str) -> None:
         if path in self._run.journal.by_path:
-            return  # a retry kept it; that it happened stays true
+            return  # a retry kept its result
         now = self._run.state.now()
         node_id = path[len(frame_of(path)) :]
         execution = Execution(path, node_id, 1, N.SKIPPED, started_at=now, finished_at=now)
@@ -205,7 +205,7 @@ class Results:
         self._run.recorder.became(execution)
 
     def close_loop(self, path: str) -> None:
-        """Every item of a loop has ended: its result is the items' results, in the items' order."""
+        """All items of a loop have ended: its result is theirs, in the items' order."""
         execution = self._run.journal.by_path[path]
         assert execution.facts is not None
         count, most = len(execution.facts["items"]), self._run.deps.settings.max_result_bytes
@@ -220,16 +220,16 @@ class Results:
         self.succeed(execution, settled, found.text)
 
     def beside(self) -> Waits:
-        """What the next batch does beside this run."""
+        """Writes of the next batch to other tables than this run's journal."""
         if self._run.recorder.batch.waits is None:
             self._run.recorder.batch.waits = Waits()
         return self._run.recorder.batch.waits
 
     def _close_question(self, execution: Execution, status: str) -> None:
-        """A question that was asked of people is settled with its node; who decided has been noted already."""
+        """Closes the node's open approvals; a decision has been recorded already."""
         facts = execution.facts or {}
         asked = [facts["approvalId"]] if "approvalId" in facts else []
-        if status == "cancelled":  # what binds a transaction is decided with it
+        if status == "cancelled":  # approvals of its transactions end with the node
             asked += facts.get("spend", {}).get("approvals", ())
         for approval_id in asked:
             self.beside().closed.append(Closed(approval_id, status, self._run.state.now()))

@@ -1,4 +1,4 @@
-"""Advances one run: plan → nodes → record → plan, until it is done or only waits. The same code in every deployment."""
+"""Advances one run: plan → execute → record → plan, until it is done or only waits. The same for every engine host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DAY_MS = 86_400_000
 
 
 class Runner:
-    """One run in the hands of this process, under one fence."""
+    """One run that this process advances under one fence number."""
 
     def __init__(self, run: RunContext) -> None:
         self.facts = run.facts
@@ -58,8 +58,8 @@ class Runner:
         self._committer.last_seq = seq
 
     def open(self) -> None:
-        """Records the start of the first nodes that reach outside, so that it rides with the run's creation.
-        Nothing is executed."""
+        """Records the start of the first nodes that change something outside, so that it commits with the
+        run's creation. Executes nothing."""
         answer = self._run.plan.next(self._run.state.now(), self._room())
         starts = answer.starts if isinstance(answer, Ready) else ()
         if isinstance(answer, Ready):
@@ -74,27 +74,27 @@ class Runner:
                 self._held_back.append(start)
 
     def note_resumed(self) -> None:
-        """The run waited, and goes on."""
+        """Records that the run resumes after a wait."""
         self.recorder.event("run_resumed", {}, clock.now_ms())
 
     @property
     def weight(self) -> int:
-        """About how many bytes it holds."""
+        """Approximate memory use in bytes."""
         return self._results.kept_bytes + 1024 * len(self._run.journal.by_path)
 
     def go_on(self) -> None:
-        """It waited in memory, and advances again."""
+        """Resumes a run that waited in memory."""
         self.recorder.run_status(RunStatus.RUNNING)
         self.note_resumed()
         self._run.state.is_poked = True
 
     def poke(self) -> None:
-        """Someone left an answer for a waiting node: read the signals."""
+        """A signal for a waiting node is on disk: read it."""
         self._run.state.is_poked = True
         self._run.state.wake.set()
 
     def cancel(self) -> None:
-        """Starts nothing new and interrupts what runs."""
+        """Starts no new nodes and interrupts the running ones."""
         self._run.state.is_cancelling = True
         self._run.plan.cancel()
         self._tasks.interrupt()
@@ -102,7 +102,7 @@ class Runner:
         self._run.state.wake.set()
 
     def stop(self) -> None:
-        """The server stops: starts nothing new; what runs may finish."""
+        """The server is stopping: starts no new nodes; running ones may finish."""
         self._run.state.is_stopping = True
         self._run.state.wake.set()
 
@@ -130,7 +130,7 @@ class Runner:
                 await self._committer.flush()
                 return answer
             if isinstance(answer, Waiting) and self._run.state.is_poked:
-                continue  # what waits now may have been answered before it waited
+                continue  # a signal may have come before its node waited
             if isinstance(answer, Waiting):
                 self._put_down(answer)
                 await self._committer.flush()
@@ -140,8 +140,8 @@ class Runner:
                     await self._committer.flush()
                 await asyncio.sleep(0)
                 continue
-            if self._tasks.must_tell_dust():
-                await self._tasks.tell_dust()
+            if self._tasks.must_log_dust_plan():
+                await self._tasks.log_dust_plan()
             if not self._tasks.may_begin_at_once:
                 await self._committer.flush()
             if self._run.state.is_stopping and self._tasks.is_idle:
@@ -151,7 +151,7 @@ class Runner:
             await self._tasks.collect()
 
     def _plan_inline(self) -> Next | None:
-        """Plans and carries out what needs no waiting; None when others should have a turn first."""
+        """Plans and executes what needs no waiting; None when other runs should have a turn first."""
         held_back, self._held_back = self._held_back, []
         for start in held_back:
             self.attempts.begin(start)
@@ -174,20 +174,20 @@ class Runner:
         return None
 
     def _room(self) -> int:
-        """How many nodes may begin now. A simulation that may spend does one thing after the other, in the planner's
-        order, so that it always comes to the same."""
+        """How many nodes may begin now. A simulation that may spend executes one node at a time, in the planner's
+        order, so that its result is always the same."""
         if not self._in_order:
             return max(0, self._run.deps.settings.max_parallel_nodes - self._tasks.nodes_begun)
         is_idle = self._tasks.is_idle and not self._held_back and not self.attempts.deferred
         return 1 if is_idle and not self._called() else 0
 
     def _called(self) -> bool:
-        """Whether a called run goes on."""
+        """Whether a called run has not ended yet."""
         executed = (self._run.journal.by_path[path] for path in self._run.plan.waiting)
         return any(execution.facts is not None and "child" in execution.facts for execution in executed)
 
     def _waits_for_called(self) -> bool:
-        """Whether the called run's end is all that it waits for, although other nodes could begin."""
+        """Whether it waits only for a called run, although other nodes could begin."""
         is_idle = self._tasks.is_idle and not self.attempts.deferred
         return self._in_order and is_idle and not self._run.state.is_stopping and self._called()
 
@@ -224,7 +224,7 @@ class Runner:
             self._results.beside()
 
     def _told(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> Told | None:
-        """What the run that called this one is told; None when nobody waits."""
+        """Result to signal to the waiting parent run; None if it does not wait."""
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
@@ -234,5 +234,5 @@ class Runner:
 
 
 def _may_spend(node: ProgramNode) -> bool:
-    """Whether a node may change a simulated chain, by itself or by what it calls."""
+    """Whether a node may change a simulated chain, itself or through a called workflow."""
     return node.node.type == "call-workflow" or node.spec.effect == Effect.SPEND.value

@@ -1,4 +1,4 @@
-"""What an answer makes of the node that waits for it: a resume, a decision, the end of a called run."""
+"""Turns signals into outcomes of waiting nodes: a resume, a decision, the end of a called run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N = NodeStatus
 
 
 def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
-    """What the answer makes of a waiting node; None when it is not for this kind of wait."""
+    """The outcome of a waiting node for a signal; None when the signal is for another kind of wait."""
     facts, answer = execution.facts or {}, loads(signal.data)
     if signal.kind == "resume" and "wait" in facts:
         result = control.resumed(facts["wait"]["timeoutMs"], answer["data"], answer["source"])
@@ -35,7 +35,7 @@ def outcome_of(signal: Signal, execution: Execution) -> Outcome | None:
 
 
 def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
-    """The end of a called run as the calling node's."""
+    """The outcome of a calling node when its called run has ended."""
     status = RunStatus(answer["status"])
     facts = {"child": dict(child)}
     if child["mode"] == "start":  # only a simulation waits for such a call
@@ -57,14 +57,14 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
 
 
 def told(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
-    """What a called run tells its caller: how it ended, and the results of its leaves."""
+    """The signal of a called run to its caller: how it ended, and the results of its last nodes."""
     results = _leaves(program, journal)
     only = next(iter(results.values())) if len(results) == 1 else None
     return {"runId": run_id, **ending, "result": only, "results": results}
 
 
 def _leaves(program: Program, journal: Journal) -> dict[str, Any]:
-    """The results of the nodes outside of loops that succeeded and that nothing which succeeded came after."""
+    """The results of the succeeded nodes outside of loops that no other succeeded node follows."""
     graph = program.graph
     done = {
         node_id: execution.result

@@ -1,4 +1,4 @@
-"""The answers that one run's waiting nodes are given: by people, links, called runs and the chain."""
+"""Signals for one run's waiting nodes: from people, links, called runs and the chain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Signals:
         self._attempts = attempts
 
     async def read(self) -> None:
-        """Applies the answers that waiting nodes were given; one that came before its node waits is kept."""
+        """Applies the signals of waiting nodes; one that came before its node waits is kept."""
         self._run.state.is_poked = False
         if self._run.state.is_cancelling:
             self._abandon_spends()
@@ -50,17 +50,17 @@ class Signals:
             elif execution.status is N.WAITING and signal.path in waiting:
                 self._answer(execution, signal)
             elif execution.is_settled:
-                self._run.recorder.batch.signals_used.append(signal.id)  # it came too late
+                self._run.recorder.batch.signals_used.append(signal.id)  # too late
 
     def _list(self, tx: Tx, pk: int) -> list[Signal]:
-        """The answers that lie ready, with the signatures that a called run hands back."""
+        """The unused signals, with the signatures that a called run returns in place of their marks."""
         unsealing = Unsealing(tx, self._run.deps.vault, self._run.facts.org_id)
         found = [replace(signal, data=unsealing.text(signal.data)) for signal in run_rows.list_signals(tx, pk)]
         self._run.redaction.learn(unsealing.secrets)
         return found
 
     def _abandon_spends(self) -> None:
-        """Under a cancel, whoever waits for transactions gives up what is not signed and follows the rest."""
+        """After a cancel, each waiting spend abandons what is unsigned and follows the rest."""
         for path in sorted(self._run.plan.waiting):
             execution = self._run.journal.by_path[path]
             spend = (execution.facts or {}).get("spend")

@@ -21,12 +21,12 @@ from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import DustrunError, Temporary
 
 _logger = log.get(__name__)
-_DUST_PLAN = "Dust test: what it is going to spend, as far as that is known now."
+_DUST_PLAN = "Dust test: the planned spending, as far as it is known now."
 _PLAN_WITHIN_S = 30
 
 
 class Tasks:
-    """Begins `jobs` and `store_effects` once their start is on disk, and hands on what they come to."""
+    """Begins `jobs` and `store_effects` once their start is on disk, and applies their outcomes."""
 
     def __init__(self, run: RunContext, inputs: NodeInputs, results: Results) -> None:
         self.jobs: list[Job] = []
@@ -42,33 +42,33 @@ class Tasks:
         self._followed: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[tuple[Job | StoreEffect, Outcome]] = []
-        self._dust_told = False
+        self._dust_plan_logged = False
 
     @property
     def nodes_begun(self) -> int:
-        """How many nodes run or are about to."""
+        """How many nodes run or are about to run."""
         return len(self._tasks) + len(self.jobs)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way or about to be."""
+        """Whether nothing runs or is about to run."""
         return not (self._tasks or self.jobs or self._running or self.store_effects)
 
     @property
     def may_begin_at_once(self) -> bool:
-        """Whether nothing of what is about to begin reaches outside: then it need not wait until its start is on disk,
-        since whoever does not find it there does it again."""
+        """Whether nothing that is about to begin changes anything outside: its start need not be on disk first, because
+        recovery simply repeats it."""
         inside = (not job.is_outside or job.carrier is Carrier.SIMULATION for job in self.jobs)
         return bool(self.jobs) and not self.store_effects and all(inside)
 
     def interrupt(self) -> None:
-        """Under a cancel: what spends goes on, since the ledger keeps what it does."""
+        """Cancels running actions, but not spends: the outbox stores every step of them."""
         for path, task in list(self._tasks.items()):
             if path not in self._followed:
                 task.cancel()
 
     async def abandon(self) -> None:
-        """Cuts off what still runs without recording anything: the next life decides by the journal."""
+        """Stops what still runs without recording anything: recovery decides by the journal."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -107,7 +107,7 @@ class Tasks:
         self._set_alarm(at, loop)
 
     def _set_alarm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
-        """One for all nodes: most end long before it would ring, so none is set anew for each of them."""
+        """One timer for all nodes: most end long before it fires, so a timer for each would be wasted."""
         if self._alarm is not None:
             if self._alarm.when() <= at:
                 return
@@ -115,7 +115,7 @@ class Tasks:
         self._alarm = loop.call_at(at, self._cut_off_late, loop)
 
     def _cut_off_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Time is up for some node, unless the one that the alarm was set for has ended."""
+        """Cancels the nodes whose time limit has passed."""
         self._alarm, now = None, loop.time()
         for path in [path for path, at in self._limits.items() if at <= now]:
             del self._limits[path]
@@ -125,8 +125,8 @@ class Tasks:
             self._set_alarm(min(self._limits.values()), loop)
 
     async def _follow(self, job: Job) -> None:
-        """One step of a node that spends: the ledger keeps what it does, so a cancel does not interrupt it, and a
-        node that only waited for its transactions goes on here. Under a cancel it signs nothing new."""
+        """One step of a spend. The outbox stores it, so a cancel does not interrupt it but signs nothing new; a node
+        that waited for its transactions resumes here."""
         start = job.start
         spend = self._inputs.spend.live
         context = self._inputs.context(start.path, self._inputs.emit_later(start))
@@ -188,11 +188,11 @@ class Tasks:
         return await self._secrets.cover(context, lambda: simulated_chains.carry_out(job, self._run.facts, context))
 
     def _hidden(self, text: str) -> str:
-        """A line of the log without what this run must not say."""
+        """A line of the log with this run's secrets masked."""
         return hide(self._run.redaction.text(self._secrets.text(text)))
 
     async def _run_store_effect(self, effect: StoreEffect) -> None:
-        """Short, and not cut off by a cancel: what it comes to must be known to be undone."""
+        """Not interrupted by a cancel: its outcome must be known."""
         log.bind(node=effect.start.path)
         deps = self._run.deps
         start_child = partial(deps.called_runs.start, submit=self._run.engine.submit)
@@ -200,7 +200,7 @@ class Tasks:
         try:
             outcome = await run(effect, self._run.facts, self._run.program.definition, deps.variables, start_child)
         except Temporary:
-            return  # the server stops; the next life does it
+            return  # the server is stopping; recovery repeats it
         except Exception as error:
             _logger.error("store effect failed unexpectedly", path=effect.start.path, exc_info=error)
             outcome = Failed("INTERNAL", f"It failed unexpectedly ({type(error).__name__}); see the server's log.")
@@ -211,7 +211,7 @@ class Tasks:
             self._outcomes.append((effect, outcome))
 
     async def collect(self) -> None:
-        """Waits until something happened, and applies every outcome that has come."""
+        """Waits for a wake-up, and applies all outcomes that are ready."""
         if not self._outcomes:
             await self._run.state.wake.wait()
         self._run.state.wake.clear()
@@ -221,19 +221,19 @@ class Tasks:
                 self._run.recorder.batch.forks += job.forks
             self._results.apply(job.start, outcome)
 
-    def must_tell_dust(self) -> bool:
+    def must_log_dust_plan(self) -> bool:
         """Whether a dust test is about to spend for the first time."""
-        if not self._run.mode.logs_dust_plan or self._dust_told:
+        if not self._run.mode.logs_dust_plan or self._dust_plan_logged:
             return False
         if self._run.state.is_cancelling or self._run.state.is_stopping:
             return False
         begins = any(job.is_followed for job in self.jobs)
         return begins and not any("spend" in (e.facts or {}) for e in self._run.journal.by_path.values())
 
-    async def tell_dust(self) -> None:
-        """The plan is on disk before anything is signed. Each node asks for its prices again, so that one which could
-        not be had now only leaves the plan without it."""
-        self._dust_told = True
+    async def log_dust_plan(self) -> None:
+        """Logs the dust plan, which commits before anything is signed. Each node fetches its prices again, so a price
+        that is missing now is only missing in the plan."""
+        self._dust_plan_logged = True
         first = next(job.start for job in self.jobs if job.is_followed)
         payload = self._run.journal.by_path[self._run.facts.trigger_node_id].result["body"]
         told: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}

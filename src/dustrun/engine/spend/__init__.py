@@ -1,1 +1,1 @@
-"""How a node spends: live, dust, or in a simulation."""
+"""Spends of nodes: live, dust or simulated."""

@@ -1,4 +1,4 @@
-"""The money half as a run reaches it: chains, prices, wallets, the ledger, and the simulated chains of rehearsals."""
+"""What runs use to read chains and spend: chains, prices, wallets, the outbox, simulated chains."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ WALLET = "wallet"
 
 
 class Wallets(Protocol):
-    """Who knows wallets."""
+    """Finds wallets."""
 
     async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
-        """A wallet that can still be used by its id, or with None the organisation's default one."""
+        """An active wallet by its id; with None the organisation's default wallet."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SpendDeps:
-    """The parts behind nodes that read chains or spend."""
+    """The services behind nodes that read chains or spend."""
 
     chain: Callable[[int], Chain]
     prices: Prices

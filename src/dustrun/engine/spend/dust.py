@@ -1,4 +1,4 @@
-"""Dust for a node that is about to spend: hands its input to whoever scales amounts."""
+"""Scales the input of a node that is about to spend in a dust test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dustrun.services.runs.engine_port import RunFacts
 
 
 class NodeDust:
-    """Scales the inputs of nodes, and plans a run before that; the caps of the run are held by the outbox when it
+    """Scales the inputs of nodes, and makes the dust plan of a run; the outbox enforces the run's caps when it
     signs."""
 
     def __init__(self, duster: Duster, plans: DustPlans) -> None:
@@ -28,14 +28,14 @@ class NodeDust:
         self._plans = plans
 
     async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """What the run is going to spend as far as that is known before, as `dust-plan` answers it."""
+        """The planned spending of the run, as `dust-plan` returns it."""
         forecast = SpendForecast(program, facts.workflow_id, facts.version)
         given = Given(payload, facts.prop_values)
         plan = await self._plans.plan_of(Principal(facts.triggered_by, facts.org_id, frozenset()), forecast, given)
         return plan.public()
 
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
-        """The input with every declared amount made dust; raises `Refused` or `Temporary`."""
+        """The input with every declared amount scaled to dust; raises `Refused` or `Temporary`."""
         amount = job.node.node.dust_amount
         scene = Scene(context.chain, context.wallet.address, None if amount is None else int(amount))
         found = await self._duster.scale(job.action, job.input, scene)
@@ -46,7 +46,7 @@ class NodeDust:
 
 
 def _line(entry: Entry) -> str:
-    """One amount for people: the plan of the node, before anything is signed."""
+    """The log line of one scaled amount."""
     old, new = (format_units(units, entry.decimals) for units in (entry.dusted.original_units, entry.dusted.units))
     price = f" at {plain_digits(entry.price.usd)} USD by {entry.price.source}" if entry.price is not None else ""
     return f"Dust: {entry.field} {old} becomes {new} of {entry.asset.key}{price}"

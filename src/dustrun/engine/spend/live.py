@@ -1,7 +1,7 @@
-"""A node that spends, live or as a dust test: its action wishes, the outbox carries out, its action concludes.
+"""A node that spends, live or as a dust test: its action plans a spend, the outbox executes it, the action finishes.
 
-Nothing here signs or sends. Every step may be cut off at any moment and done again: the wishes that are stored win, and
-the input that they were made from is stored with them.
+Nothing here signs or sends. Every step may be interrupted at any moment and repeated: stored intents win, and the input
+that they were made from is stored with them.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """An input whose amounts were made dust, and what was scaled, for people."""
+    """An input with its amounts scaled to dust, and the scaled amounts to show."""
 
     value: BaseModel
     entries: tuple[Mapping[str, Any], ...]
 
 
 class Dust(Protocol):
-    """Who makes amounts dust."""
+    """Scales amounts to dust."""
 
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
-        """The input with its amounts scaled; raises `Refused` for what cannot be, or must not be, scaled."""
+        """The input with its amounts scaled; raises `Refused` when an amount cannot or must not be scaled."""
         ...
 
     async def plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
-        """What a run is going to spend, as far as it is known before."""
+        """The planned spending of a run, as far as it is known before."""
         ...
 
 
 class Reports(Protocol):
-    """Who tells people what was spent."""
+    """Describes spends for the effects report."""
 
     async def sent(self, status: SpendStatus) -> Json:
-        """Facts of wishes that came to an end."""
+        """Facts of intents that have ended."""
         ...
 
     async def simulated(
@@ -67,20 +67,20 @@ class Reports(Protocol):
         code_of: Callable[[int, str], Awaitable[bytes]],
         recipients: dict[str, dict[str, int | None]],
     ) -> Json:
-        """Facts of wishes that were simulated; `recipients` is what the simulation knows of whom its wallets pay."""
+        """Facts of simulated intents; `recipients`: since when each wallet has paid whom, as the simulation knows."""
         ...
 
 
 class Guard(Protocol):
-    """Who holds live spends to their rehearsal."""
+    """Compares live spends with their rehearsal."""
 
     async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
-        """Raises `Refused` for what goes beyond it."""
+        """Raises `Refused` when the spend exceeds the rehearsed one."""
         ...
 
 
 class LiveSpend:
-    """Carries out the attempts of nodes that spend."""
+    """Executes nodes that spend, live and as a dust test."""
 
     def __init__(self, outbox: Outbox, guard: Guard, dust: Dust, reports: Reports, settings: Settings) -> None:
         self.outbox = outbox
@@ -90,13 +90,13 @@ class LiveSpend:
         self._settings = settings
 
     async def dust_plan(self, facts: RunFacts, program: Program, payload: Mapping[str, Any]) -> Json:
-        """What a dust test tells before its first signature."""
+        """The plan that a dust test logs before its first signature."""
         return await self._dust.plan(facts, program, payload)
 
     async def carry_out(
         self, job: Job, facts: RunFacts, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> Outcome:
-        """One step: as far as it goes without waiting. Under a cancel nothing new is signed."""
+        """One step, as far as possible without waiting. After a cancel nothing new is signed."""
         try:
             order = self._order(job, facts, context.wallet)
             status = await self._step(job, facts, order, context, is_cancelled)
@@ -129,7 +129,7 @@ class LiveSpend:
         status = await self.outbox.find(order)
         given = job.input
         if status is None or _may_plan_anew(status, _attempt(job, facts)):
-            spend = await self._wish(job, facts, context)
+            spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
                 return await self.outbox.abandon(order)
             await self.outbox.plan(order, spend)
@@ -137,18 +137,18 @@ class LiveSpend:
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
-        await self.outbox.plan(order, await self._wish(job, facts, context))  # what is needed now, without an approval
+        await self.outbox.plan(order, await self._plan_spend(job, facts, context))  # without the approval
         return await self.outbox.advance(order)
 
-    async def _wish(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
-        """What the action wishes, with the input that it was asked with."""
+    async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
+        """The action's spend, with the input that it was planned from."""
         entries: tuple[Mapping[str, Any], ...] = ()
         if job.is_dust:
             scaled = await self._dust.scale(job, facts, context)
             job.input, entries = scaled.value, scaled.entries
         timeout_ms = job.node.node.timeout_ms or self._settings.default_timeout_ms
         try:
-            spend = await wish(job, context, timeout_ms)
+            spend = await plan_spend(job, context, timeout_ms)
         except DustrunError as error:
             raise (as_dust(error) if job.is_dust else error) from None
         await self._guard.check(facts, job.start.path, spend)
@@ -172,7 +172,7 @@ class LiveSpend:
             return as_failed(failure, facts)
         facts["spend"]["abandoned"] = is_cancelled
         until = status.until
-        if status.status == "failed":  # what has happened already must come to its end
+        if status.status == "failed":  # what is in flight must settle first
             until = clock.now_ms() + _LOOK_AGAIN_MS
         holds = Holds.CANCEL if status.is_signed else Holds.NOTHING
         return Suspended(until, facts, answerable=True, holds=holds, note=_note(status))
@@ -189,7 +189,8 @@ class LiveSpend:
         return facts
 
     async def _conclude(self, job: Job, status: SpendStatus, context: NodeContext, facts: Json) -> Outcome:
-        """The action's own last word. The spend has happened: what goes wrong here is told as what it is."""
+        """The action's `finish`. The spend has happened, so an error here is reported as `RESULT`, never as a failed
+        spend."""
         assert status.spent is not None
         assert job.action.finish is not None
         notes = status.spend.notes
@@ -205,7 +206,7 @@ class LiveSpend:
         return Settled(result, assumed=assumed, facts=facts, secrets=status.signatures)
 
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
-        """What a step came to that a defect of ours cut off: what was signed is still followed."""
+        """The outcome of a step that a bug interrupted: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
         status = await self.outbox.find(self._order(job, facts, context.wallet))
         if status is None or not status.is_signed:
@@ -214,8 +215,8 @@ class LiveSpend:
         return Suspended(clock.now_ms() + 30 * _LOOK_AGAIN_MS, kept, answerable=True, holds=Holds.CANCEL)
 
 
-async def wish(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
-    """What the action wishes; raises what it raises, or `Temporary` after its time limit."""
+async def plan_spend(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
+    """The spend that the action returns; raises what the action raises, or `Temporary` after its time limit."""
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             spend = await job.action.run(job.input, context)
@@ -228,23 +229,23 @@ async def wish(job: Job, context: NodeContext, timeout_ms: int) -> Spend:
 
 
 def _attempt(job: Job, facts: RunFacts) -> list[Any]:
-    """Which attempt wishes: stored with the wishes, so that one which failed is not taken for another."""
+    """Identifies the attempt; stored with the intents, so that a failed attempt is not taken for another."""
     return [facts.id, job.start.attempt]
 
 
 def _may_plan_anew(status: SpendStatus, attempt: list[Any]) -> bool:
-    """Whether these wishes belong to another attempt and none of them is under way or has happened; the outbox has
-    the last word."""
+    """Whether the stored intents belong to another attempt and none is in flight or has happened; the outbox decides
+    finally."""
     return status.spend.notes[_ATTEMPT] != attempt and not status.is_signed and status.status != "settled"
 
 
 def _is_met(status: SpendStatus) -> bool:
-    """Whether a wish was to approve what another transaction has allowed meanwhile, and nothing of it is under way."""
+    """Whether an approval became unnecessary because another transaction granted it, with nothing in flight."""
     return status.failure is not None and status.failure.code == ALLOWANCE_MET and not status.is_signed
 
 
 def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
-    """Whether the node waits although its last step failed: something of it is under way, or has happened."""
+    """Whether the node still waits although its last step failed: something is in flight, or has happened."""
     if status.is_signed:
         return True
     begun = any(transaction.get("hash") for transaction in status.transactions)
@@ -252,13 +253,13 @@ def _goes_on(status: SpendStatus, failure: Failure, is_cancelled: bool) -> bool:
 
 
 def as_failed(failure: Failure, facts: Json) -> Failed:
-    """A failure of wishes as the node's."""
+    """The failure of a spend as the node's outcome."""
     details = [dict(detail) for detail in failure.details] or None
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
 
 
 def _why(error: DustrunError | ValidationError) -> str:
-    """An error without the values that it is about, which may be signatures."""
+    """The error's message without its input values, which may be signatures."""
     if isinstance(error, DustrunError):
         return error.message
     return "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))

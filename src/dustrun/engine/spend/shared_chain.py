@@ -1,4 +1,4 @@
-"""A simulated chain as the nodes of all runs of one simulation read it."""
+"""Read access to a simulated chain for the nodes of all runs of one simulation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fe
 
 
 async def set_clock(sim: SimChain, now_ms: int) -> None:
-    """The next block is not older than the run's clock, which a simulated wait has moved on."""
+    """Advances the chain so that its next block is not older than the run's clock."""
     head = await sim.block()
     ahead_s = now_ms // 1000 - head.time - max(1, sim.network.block_time_ms // 1000)
     if ahead_s > 0:
@@ -18,7 +18,7 @@ async def set_clock(sim: SimChain, now_ms: int) -> None:
 
 
 class SharedChain:
-    """It is found when it is first asked, since that reads the tables."""
+    """A `Chain` over a simulated chain, which is loaded from the tables on first use."""
 
     def __init__(self, network: Network, find: Callable[[], Awaitable[SimChain]]) -> None:
         self._network = network
@@ -34,7 +34,7 @@ class SharedChain:
         return await (await self._find()).block()
 
     async def call(self, call: ChainCall) -> bytes:
-        """What a call returns on the simulated state."""
+        """The return data of a call on the simulated state."""
         return await (await self._find()).call(call)
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
@@ -50,7 +50,7 @@ class SharedChain:
         return await (await self._find()).code(address)
 
     async def fees(self) -> Fees:
-        """What one bids at the pinned block."""
+        """The fees at the pinned block."""
         return await (await self._find()).fees()
 
     async def find_transaction(self, hash: str) -> ChainTransaction | None:

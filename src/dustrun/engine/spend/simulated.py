@@ -1,4 +1,4 @@
-"""One attempt of a node that spends, on the simulated chains: the same wishes, prices, policy and last word as live."""
+"""One attempt of a node that spends, on simulated chains: the same intents, prices, policy and `finish` as live."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import ASSUMED_INPUT, Job
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
-from dustrun.engine.spend.live import Reports, as_failed, wish
+from dustrun.engine.spend.live import Reports, as_failed, plan_spend
 from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.sdk.chain import WalletView
@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a turn needs of its simulation: the chains where they stand, who judges, who describes assets."""
+    """What a turn uses of its simulation: chains, policy and reports."""
 
     simulation: SimulationState
     sim: Callable[[int], Awaitable[SimChain]]
@@ -48,7 +48,7 @@ class Stage:
 
 
 class Turn:
-    """One attempt of one node on the simulated chains. What it has done stands in `job.shown` at any moment."""
+    """One attempt of one node on the simulated chains. `job.shown` always holds what it has done so far."""
 
     def __init__(self, stage: Stage, job: Job, run_id: str, context: NodeContext) -> None:
         self._stage = stage
@@ -61,11 +61,11 @@ class Turn:
         self._key = f"{run_id}/{job.start.path}"
 
     async def run(self) -> Outcome:
-        """As far as it goes."""
+        """Executes the attempt."""
         if _needs_signature(self._job.resolved):
             return await self._unsigned()
         timeout_ms = self._job.node.node.timeout_ms or self._stage.settings.default_timeout_ms
-        spend = await wish(self._job, self._context, timeout_ms)
+        spend = await plan_spend(self._job, self._context, timeout_ms)
         receipts: list[Receipt] = []
         for intent in spend.intents:
             done = await self._carry_out(intent)
@@ -90,7 +90,7 @@ class Turn:
         return self._signatures[-1]
 
     async def _unsigned(self) -> Outcome:
-        """What it would send needs a signature that no simulation makes, so what it would do is not known."""
+        """The outcome of a node that needs a signature: a simulation makes none, so its effect is unknown."""
         shown = self._job.resolved if isinstance(self._job.resolved, dict) else {}
         why = "Not simulated: it needs a signature, and a simulation makes none. Pin a result of this node to go on."
         self._shown.append(
@@ -112,15 +112,15 @@ class Turn:
         return Settled(self._job.action.example_output, assumed=True, facts=await self.told(), note=note)
 
     async def _carry_out(self, intent: Intent) -> Receipt | Failure:
-        """One wish: what it costs, what policy says, then what it does. One that an earlier attempt of the node has
-        carried out stays as it is."""
+        """One intent: its cost, the policy's verdict, then its effect. An intent that an earlier attempt executed is
+        not executed again."""
         earlier = self._simulation.done.get(self._key, {}).get(intent.item)
         if earlier is not None:
             self._shown.append(earlier["shown"])
             return _as_kept(intent, earlier)
         sim = await self._stage.sim(intent.chain_id)
         await set_clock(sim, self._context.now_ms)
-        shown = _wished(intent, self._wallet)
+        shown = _shown_intent(intent, self._wallet)
         priced = await price(
             sim, FeeRequest(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise
         )
@@ -147,7 +147,8 @@ class Turn:
         self._simulation.keep(self._key, receipt.item, kept)
 
     async def _judge(self, request: Request, shown: Json) -> Failure | Counted:
-        """Why it is denied, or what it counts; whom a person would be asked about goes on."""
+        """Why the policy denies it, or what counts against its limits; what would need a person's approval goes
+        through."""
         earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
         verdict, counted = await self._stage.policy.judge(self._wallet.id, request, now_ms, earlier)
@@ -155,8 +156,7 @@ class Turn:
         return denial(verdict) if isinstance(verdict, Deny) else counted
 
     async def _conclude(self, spend: Spend, receipts: Sequence[Receipt]) -> Outcome:
-        """The action's own last word. A signature is never made: a placeholder stands for it, and whatever hangs on
-        it is assumed."""
+        """The action's `finish`. A placeholder stands for each signature, and whatever depends on it is assumed."""
         signatures = {request.item: _SIGNATURE for request in spend.signatures}
         assert self._job.action.finish is not None
         try:
@@ -196,8 +196,8 @@ def _as_kept(intent: Intent, earlier: Json) -> Receipt:
     return replace(receipt, return_data=bytes.fromhex(earlier["returned"])) if "returned" in earlier else receipt
 
 
-def _wished(intent: Intent, wallet: WalletView) -> Json:
-    """A wish as the report shows it."""
+def _shown_intent(intent: Intent, wallet: WalletView) -> Json:
+    """An intent as the report shows it."""
     public = intent.public()
     names = ("item", "chainId", "to", "value", "about", "method", "movements")
     about = {"from": wallet.address, "walletId": wallet.id, "hash": None}
@@ -207,7 +207,7 @@ def _wished(intent: Intent, wallet: WalletView) -> Json:
 
 
 def _brief(shown: Json) -> Json:
-    """What the event of a simulated transaction says."""
+    """The event of a simulated transaction."""
     names = ("item", "chainId", "from", "to", "value", "about", "gasLimit", "gasUsed", "fee", "blockNumber", "error")
     return {"status": _STEPS[shown["status"]]} | {name: shown[name] for name in names if shown.get(name) is not None}
 
@@ -218,7 +218,7 @@ def _revert_of(failure: Failure) -> Json:
 
 
 def _failure(intent: Intent, result: SimResult) -> Failure:
-    """As the node would fail live."""
+    """The failure that the node would have live."""
     code = "REVERTED" if result.status == "reverted" else "INSUFFICIENT_FUNDS"
     details = ({"field": "transaction", "message": "reverts", "revert": dict(result.revert)},) if result.revert else ()
     return Failure(code, f"{intent.about}: {result.reason}", retryable=True, details=details)

@@ -1,7 +1,7 @@
-"""The simulated chains of runs: who holds them, what nodes read on them, whose turn it is to change them.
+"""The simulated chains of runs.
 
-A run and the runs that it calls share their chains: each stands on the block at which it was first touched, and every
-transaction sees what the earlier ones left. Nodes that spend take turns, in the planner's order.
+A run and the runs that it calls share their chains: each is pinned to the block at which it was first used, and every
+transaction sees the effects of the earlier ones. Nodes that spend take turns, in the planner's order.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from dustrun.storage.runs.forks import Fork
 
 
 class MakesChains(Protocol):
-    """Who makes simulated chains."""
+    """Makes simulated chains."""
 
     def __call__(self, chain_id: int, state: Mapping[str, Any] | None) -> SimChain:
-        """A chain that stands nowhere yet, or where `state` left off."""
+        """A chain that is not pinned yet, or one restored from `state`."""
         ...
 
 
@@ -63,7 +63,7 @@ class SimulatedChains:
         return len(self._kept)
 
     def reach(self, facts: RunFacts, now_ms: int) -> Reach:
-        """What a node of a simulated run sees from its start on: chains and prices of the simulation."""
+        """The chains and prices of the simulation, as a node that starts at `now_ms` sees them."""
         simulation = self._held(facts)
         simulation.now_ms = max(simulation.now_ms, now_ms)
         ahead_ms = simulation.now_ms if simulation.now_ms > clock.now_ms() else 0
@@ -88,12 +88,12 @@ class SimulatedChains:
         return SharedChain(network, find)
 
     def forks(self, facts: RunFacts) -> list[Fork]:
-        """Where the chains stand that were touched since the last call, to be stored with what the run records."""
+        """The state of the chains that changed since the last call, to be stored with the run's next batch."""
         simulation = self._kept.get(facts.top_pk)
         return [] if simulation is None else simulation.untold(facts.top_pk)
 
     async def end(self, facts: RunFacts) -> None:
-        """The run is over: what it holds is let go when no other run of the simulation goes on."""
+        """The run has ended: frees the chains when no other run of the simulation continues."""
         simulation = self._kept.get(facts.top_pk)
         if simulation is not None:
             simulation.runs.discard(facts.pk)
@@ -101,13 +101,13 @@ class SimulatedChains:
                 await self.forget(facts)
 
     async def forget(self, facts: RunFacts) -> None:
-        """What memory holds may be ahead of the tables, since something was not written: it is read from them anew."""
+        """Drops the simulation from memory, which may be ahead of the tables after a failed write."""
         simulation = self._kept.pop(facts.top_pk, None)
         for sim in simulation.chains.values() if simulation is not None else ():
             await sim.close()
 
     async def sim(self, facts: RunFacts, chain_id: int) -> SimChain:
-        """A simulated chain, where the tables or earlier nodes left it."""
+        """A simulated chain in its current state, from memory or the tables."""
         simulation = await self._of(facts)
         if chain_id not in simulation.chains:
             assert simulation.stored is not None
@@ -130,7 +130,7 @@ class SimulatedChains:
         return simulation
 
     async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
-        """Carries a node that spends out, or says why it would fail live."""
+        """Executes a node that spends; its failure is the one it would have live."""
         simulation = await self._of(facts)
         async with simulation.turn:
             stage = Stage(
@@ -146,7 +146,7 @@ class SimulatedChains:
                 return outcome
 
     async def close(self) -> None:
-        """The server stops: what the chains hold of this machine is given back. The tables have where they stand."""
+        """The server is stopping: frees the chains' processes and connections. Their state is in the tables."""
         for simulation in list(self._kept.values()):
             for sim in simulation.chains.values():
                 await sim.close()

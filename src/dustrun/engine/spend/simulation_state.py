@@ -1,4 +1,4 @@
-"""What the simulated runs under one root share: chains, prices, what was spent so far, as memory and tables hold it."""
+"""The state that the simulated runs under one root share: chains, prices, spending; in memory and in the tables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class SimulationState:
-    """`told` is how many changes of each chain are on their way to the tables; `spent` is what each wallet has spent
-    in it; `done` are the wishes of nodes that failed after them, by node and item: the next attempt does not do them
-    twice. `runs` are those that go on in it. `now_ms` is where the clock of its prices stands. `recipients`: since when
-    each wallet has known whom it pays, as far as it was asked."""
+    """`told`: the number of changes of each chain handed to the recorder. `spent`: what each wallet has spent. `done`:
+    executed intents of nodes that then failed, by node and item, so that the next attempt does not repeat them. `runs`:
+    the unfinished runs. `now_ms`: the clock of its prices. `recipients`: since when each wallet has paid whom, as far
+    as it was looked up."""
 
     runs: set[int] = field(default_factory=set)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -41,7 +41,7 @@ class SimulationState:
 
     @property
     def moment(self) -> int:
-        """Rises whenever a chain changes."""
+        """Increases whenever a chain changes."""
         return sum(sim.changes for sim in self.chains.values())
 
     def count(self, wallet_id: str, at_ms: int, counted: Counted) -> None:
@@ -50,17 +50,17 @@ class SimulationState:
         self.changes += 1
 
     def keep(self, key: str, item: str, done: Json) -> None:
-        """A wish of a node was carried out."""
+        """Remembers an executed intent of a node."""
         self.done.setdefault(key, {})[item] = done
         self.changes += 1
 
     def let_go(self, key: str) -> None:
-        """A node has come to its end: its wishes need not be remembered."""
+        """Forgets the executed intents of a node that has ended."""
         if self.done.pop(key, None) is not None:
             self.changes += 1
 
     def untold(self, top_pk: int) -> list[Fork]:
-        """What has changed since the last call, as rows."""
+        """The rows that changed since the last call."""
         found = []
         for chain_id, sim in self.chains.items():
             if sim.changes > self.told.get(chain_id, 0):
@@ -76,13 +76,13 @@ class SimulationState:
         return f'{{"spent":{{{spent}}},"done":{dumps_text(self.done)}}}'
 
     def _spent_by(self, wallet_id: str) -> str:
-        """Each is written once, since the whole is stored after every one."""
+        """The JSON of a wallet's spends; each is serialised once, since all are stored after every one."""
         written = self._written.setdefault(wallet_id, [])
         written += [dumps_text(_shown(one)) for one in self.spent[wallet_id][len(written) :]]
         return ",".join(written)
 
     def restore(self, rows: Sequence[Fork]) -> None:
-        """From the tables."""
+        """Restores the state from the tables."""
         self.stored = {row.chain_id: row.state for row in rows if row.chain_id != _WALLETS}
         for row in rows:
             if row.chain_id == _WALLETS:

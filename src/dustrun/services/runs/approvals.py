@@ -1,4 +1,4 @@
-"""Approvals: what waits for a person, and the person's yes or no."""
+"""Approvals: pending questions to people, and their decisions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def id_of(org_id: str, run_pk: int, path: str, attempt: int) -> str:
 def new_row(
     facts: RunFacts, path: str, attempt: int, message: str, approvers: Sequence[str], at: int, until: int
 ) -> ApprovalRow:
-    """The question of an `approve` node."""
+    """A pending approval of an `approve` node."""
     return ApprovalRow(
         id=id_of(facts.org_id, facts.pk, path, attempt),
         org_id=facts.org_id,
@@ -82,7 +82,7 @@ def _check_other_hand(tx: Tx, principal: Principal, starter: str | None) -> None
 
 
 class Approvals:
-    """The use cases of approvals."""
+    """Lists and decides approvals."""
 
     def __init__(self, database: Database, writer: Writer, engine: Engine) -> None:
         self._database = database
@@ -90,7 +90,7 @@ class Approvals:
         self._engine = engine
 
     async def list_page(self, principal: Principal, statuses: Sequence[str], paging: Paging) -> Page[ApprovalRow]:
-        """The organisation's questions, newest first."""
+        """The organisation's approvals, newest first."""
         found = await self._database.read(
             lambda tx: rows.list_page(
                 tx, principal.org_id, statuses, paging.peek, paging.offset, only=principal.workflow_ids
@@ -99,7 +99,7 @@ class Approvals:
         return page_of(found, paging)
 
     async def decide(self, principal: Principal, approval_id: str, decision: str, comment: str | None) -> ApprovalRow:
-        """A person's yes or no; the node goes on with it."""
+        """Records a person's decision and wakes the run."""
 
         def unit(tx: Tx) -> ApprovalRow:
             row = rows.find(tx, principal.org_id, approval_id)

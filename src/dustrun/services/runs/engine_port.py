@@ -1,4 +1,4 @@
-"""What the services need of an engine: small on purpose, so that one process and many machines fit behind it."""
+"""The port between services and engine: small, so that one process or many machines fit behind it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dustrun.storage.runs.journal import Batch, Event
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who called a run: the node of another one. `top_pk` is the run at the root of all calls, `workflow_ids` the
-    workflows from there down to the calling one; `waits`: the caller wants to be told of the end."""
+    """The node that called a run. `top_pk`: the run at the root of all calls; `workflow_ids`: the workflows from there
+    down to the calling one; `waits`: the caller waits for the end."""
 
     pk: int
     run_id: str
@@ -26,7 +26,7 @@ class Caller:
 
 @dataclass(slots=True)
 class RunFacts:
-    """What an engine must know of a run to advance it; JSON is decoded."""
+    """The facts of a run that an engine needs to advance it, decoded from its row."""
 
     pk: int
     id: str

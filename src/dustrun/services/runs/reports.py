@@ -23,7 +23,7 @@ _MOST_WALLETS = 1_000
 
 
 class RunReports:
-    """Reports of runs. Everything in them was kept when it happened; only the names of addresses are of now."""
+    """Reports of runs. Their facts were recorded when they happened; only names of addresses are current."""
 
     def __init__(self, database: Database, runs: Runs, chains: Chains) -> None:
         self._database = database

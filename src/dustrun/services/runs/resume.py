@@ -37,7 +37,7 @@ RESUMED, SKIPPED = "resumed", "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What became of a resume; `reason` says why it was skipped, or that it was kept."""
+    """The result of a resume; `reason`: why it was skipped, or that it is kept until the node waits."""
 
     action: str
     reason: str | None
@@ -45,7 +45,7 @@ class Resumed:
 
 
 class Resumes:
-    """The use cases of resuming."""
+    """Resumes waiting nodes."""
 
     def __init__(self, database: Database, writer: Writer, runs: Runs, links: ResumeLinks, engine: Engine) -> None:
         self._database = database
@@ -55,7 +55,7 @@ class Resumes:
         self._engine = engine
 
     def principal_of(self, token: str, org_id: str, run_id: str, path: str) -> Principal:
-        """Whoever holds a link, and may use it; raises `Unauthenticated`."""
+        """The principal of a valid link; raises `Unauthenticated`."""
         if not self._links.is_good(token, org_id, run_id, path):
             raise Unauthenticated("The link's token is not one of this node.", code=Code.LINK_INVALID)
         return Principal(BY_LINK, org_id, frozenset())
@@ -63,7 +63,7 @@ class Resumes:
     async def resume(
         self, principal: Principal, run_id: str, node: str, stack: Sequence[tuple[str, int]] | None, data: Any
     ) -> Resumed:
-        """Wakes a waiting node with what it waits for; `stack` names the loop items around it, outermost first."""
+        """Resumes a waiting node with `data`; `stack` names the enclosing loop items, outermost first."""
         run = await self._runs.get(principal, run_id, slim=True)
         graph = (await self._runs.compiled(run.row)).runnable().graph
         path, node_id = _place(graph, node, stack)
@@ -75,7 +75,7 @@ class Resumes:
         return await idempotency.write(self._writer, unit, lambda done: self._engine.wake(done.run_pk))
 
     def _check(self, graph: Graph, node_id: str, data: Any) -> Any:
-        """What the node waits for; raises `Invalid` when this is not it."""
+        """The data as the node accepts it; raises `Invalid` when it does not match."""
         node = graph.nodes[node_id]
         if node.type == "approve":
             return _decision(data)

@@ -27,7 +27,7 @@ class ResumeLinks:
         self._base_url = base_url
 
     def token(self, org_id: str, run_id: str, path: str) -> str:
-        """What proves the right to resume that node."""
+        """The token that grants the right to resume that node."""
         digest = hmac.new(self._secret, f"resume\n{org_id}\n{run_id}\n{path}".encode(), hashlib.sha256)
         return _PREFIX + digest.hexdigest()
 
@@ -37,7 +37,7 @@ class ResumeLinks:
         return f"{self._base_url}/v1/runs/{quote(run_id)}/nodes/{quote(path, safe='')}/resume?{query}"
 
     def is_good(self, token: str, org_id: str, run_id: str, path: str) -> bool:
-        """Whether a token is the one of that node."""
+        """Whether the token belongs to that node."""
         return hmac.compare_digest(token.encode(), self.token(org_id, run_id, path).encode())
 
 

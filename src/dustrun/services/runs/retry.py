@@ -14,7 +14,7 @@ from dustrun.storage.runs.runs import RunRow
 
 def retry_of(old: RunRow, executions: list[Execution], program: Program, triggered_by: str) -> Prepared:
     """A new run of the same version and payload; succeeded nodes and loops' items keep their results. A simulation
-    keeps none: what its nodes did stands on the simulated chains of the old run, and its retry meets the present."""
+    keeps none: its results belong to the old run's simulated chains, and the retry starts on current state."""
     payload = loads(old.payload)
     facts = RunFacts(
         pk=0,
@@ -44,7 +44,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
 
 
 def _kept(execution: Execution, program: Program) -> Execution | None:
-    """What a retry keeps of an execution: its result, or the items of a loop that has to go on."""
+    """What a retry keeps of an execution: its result, or the items of an unfinished loop."""
     kept = Execution(
         path=execution.path,
         node_id=execution.node_id,

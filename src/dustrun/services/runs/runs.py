@@ -1,4 +1,4 @@
-"""Reading and steering runs."""
+"""Reads, cancels and resolves runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Run:
 
 
 class Runs:
-    """The use cases of runs."""
+    """Reads runs, and passes on what people ask of them."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Runs:
     # --- steering ---
 
     async def cancel(self, principal: Principal, run_id: str) -> Run:
-        """Asks an open run to end; it becomes `cancelled` when what it began is settled."""
+        """Requests the cancel of an open run; it becomes `cancelled` once everything it began has settled."""
         run_pk = (await self.get(principal, run_id, slim=True)).row.pk
 
         def unit(tx: Tx) -> Run:
@@ -113,7 +113,7 @@ class Runs:
         outcome: str,
         result: Any,
     ) -> RunRow:
-        """A person's answer for a node in `uncertain`."""
+        """Records a person's answer for a node that is `uncertain`."""
         run = await self.get(principal, run_id, slim=True)
         run_pk = run.row.pk
         data = dumps_text({"outcome": outcome, "result": result, "by": principal.key_id})
@@ -187,7 +187,7 @@ class Runs:
 
 
 def _forks(tx: Tx, row: RunRow) -> list[Fork]:
-    """The chains that a simulation stands on."""
+    """The pinned chains of a simulation."""
     if row.mode != Mode.SIMULATE.value:
         return []
     caller = start_rows.caller_of(row)

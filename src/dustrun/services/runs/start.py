@@ -1,4 +1,4 @@
-"""Starting runs. `start` is the heart: checks, freezes the version, one transaction, wakes."""
+"""Starts runs: checks the request, freezes the version, creates the run in one transaction, hands it to the engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dustrun.storage.secrets.vault import Vault
 
 
 class Starts:
-    """The use cases that start runs: of a saved workflow, of a definition in the request, and again."""
+    """Starts runs: of a saved workflow, of a definition in the request, or as a retry."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class Starts:
         self._workflow_cache = workflow_cache
         self._runs = runs
         self.is_traced = False
-        """Whether runs that others call or retry are to be linked to them in a trace."""
+        """Whether called runs and retries are linked to their origin in traces."""
 
     async def start(self, principal: Principal, workflow_id: str, request: RunRequest) -> Created:
-        """Runs a workflow now and answers the run's id once run row and first event are on disk."""
+        """Starts a run of a workflow; returns once its row and first event are on disk."""
         principal.need_workflow(workflow_id)
         start_request.check_request(request)
         return await self._workflow_cache.start_at(
@@ -64,7 +64,7 @@ class Starts:
         )
 
     async def _start_at(self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest) -> Created:
-        """One try under the assumption that the workflow is as `snapshot` says; the transaction checks that."""
+        """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
         await self._workflow_cache.settle(snapshot)
         version = start_request.version_of(snapshot, request)
         compiled = self._programs.find_kept(snapshot.id, version) or await self._programs.find(snapshot.id, version)
@@ -80,7 +80,7 @@ class Starts:
         return await self._submit(prepared, snapshot.concurrency)
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
-        """Runs a definition that is not saved."""
+        """Starts a run of a definition that is not saved."""
         principal.need_every_workflow("run a definition that belongs to none")
         start_request.check_request(request)
         compiled = self._programs.compile(document)
@@ -97,7 +97,7 @@ class Starts:
         return await self._submit(prepared, None)
 
     async def retry(self, principal: Principal, run_id: str) -> Created:
-        """A new run that points at the old one and keeps what succeeded."""
+        """Starts a new run that refers to the old one and keeps its successful results."""
         old = await self._runs.get(principal, run_id)
         if RunStatus(old.row.status) not in RUN_RETRYABLE:
             message = f'The run is "{old.row.status}"; only a failed, partial or cancelled one can be retried.'
@@ -112,7 +112,7 @@ class Starts:
         return await self._submit(prepared, None)
 
     def _retry_of(self, tx: Tx, row: RunRow, program: Program, triggered_by: str) -> Prepared:
-        """A retry, with the signatures that the run had made."""
+        """The prepared retry, with the signatures of the old run."""
         unsealing = Unsealing(tx, self._vault, row.org_id)
         executions = journal_rows.list_executions(tx, row.pk, unsealing.text)
         plain = replace(row, payload=unsealing.text(row.payload), prop_values=unsealing.text(row.prop_values))
@@ -138,7 +138,7 @@ def facts_of(
     snapshot: WorkflowSnapshot | None = None,
     version: int | None = None,
 ) -> RunFacts:
-    """What an engine will know of the run: of a version of `snapshot`, or of a definition of its own."""
+    """The facts of a new run: of a version of `snapshot`, or of an inline definition."""
     run_id = request.run_id or ids.new_id("run")
     return RunFacts(
         pk=0,

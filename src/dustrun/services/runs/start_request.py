@@ -27,12 +27,12 @@ _SCALES = "Each amount that is spent is made dust; the plan is a log event befor
 
 
 class SnapshotOutdated(Exception):
-    """The workflow is no longer as this process remembered it."""
+    """The workflow has changed since its snapshot was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a caller says of a run; the table of the run call explains each field."""
+    """The caller's options for a run; the API reference of the run call explains each field."""
 
     payload: dict[str, Any] = field(default_factory=dict)
     version: int | None = None
@@ -57,7 +57,7 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSnapshot:
-    """What starting a run must know of a workflow."""
+    """The fields of a workflow that starting a run needs."""
 
     id: str
     org_id: str
@@ -71,7 +71,7 @@ class WorkflowSnapshot:
 
 @dataclass(slots=True)
 class Prepared:
-    """A run that is ready to be created. `must_be_closed` names a retry chain without open runs."""
+    """A run that is ready to be created. `must_be_closed`: the root of a retry chain that must have no open run."""
 
     facts: RunFacts
     program: Program
@@ -101,7 +101,7 @@ class KeyRoots:
 
 
 def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
-    """A workflow's row as starting a run reads it."""
+    """The snapshot of a workflow's row."""
     limit = loads(row.concurrency) if row.concurrency else None
     concurrency = Concurrency(limit["max"], limit.get("key"), limit.get("onLimit", "queue")) if limit else None
     return WorkflowSnapshot(
@@ -124,7 +124,7 @@ def verify(tx: Tx, snapshot: WorkflowSnapshot) -> None:
 
 
 def check_request(request: RunRequest) -> None:
-    """What can be refused without looking anything up."""
+    """Raises `Invalid` for contradictory options or a malformed run id."""
     if request.simulate and request.dust_test:
         raise Invalid(
             "`simulate` and `dustTest` exclude each other; send one of them.",
@@ -149,12 +149,12 @@ def check_snapshot(snapshot: WorkflowSnapshot) -> None:
 
 
 def version_of(snapshot: WorkflowSnapshot, request: RunRequest) -> int:
-    """The version to run: the asked one, else the draft, else the live one."""
+    """The version to run: the requested one, else the draft, else the live one."""
     return request.version or snapshot.draft_version or snapshot.live_version or snapshot.latest_version
 
 
 def trigger_of(compiled: Compiled, request: RunRequest) -> str:
-    """The trigger that counts as fired: the asked one, else the manual one, else the first."""
+    """The trigger that counts as fired: the requested one, else the manual one, else the first."""
     triggers = compiled.definition.trigger_node_ids
     wanted = request.trigger_node_id
     if wanted is None:
@@ -167,7 +167,7 @@ def trigger_of(compiled: Compiled, request: RunRequest) -> str:
 
 
 def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload as the trigger takes it; raises `Invalid` when its schema does not."""
+    """The payload as the trigger accepts it; raises `Invalid` when it does not match the trigger's schema."""
     trigger = catalog.triggers[compiled.definition.nodes[trigger_id].type]
     accepted: dict[str, Any] = trigger.accept(compiled.trigger_configs[trigger_id], payload)
     return accepted
@@ -183,7 +183,7 @@ MAX_CALLS = 10
 
 
 def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) -> Caller:
-    """The chain of calls that a called run ends; raises `Refused` for one that is too deep or a circle."""
+    """The caller of a called run; raises `Refused` when calls are too deep or form a circle."""
     above = parent.caller.workflow_ids if parent.caller is not None else ()
     chain = (*above, parent.workflow_id or "")
     if snapshot.id in chain:
@@ -195,8 +195,8 @@ def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) ->
 
 
 def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, clock_at: int | None = None) -> Batch:
-    """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: where the clock of
-    a simulation stands that another one called."""
+    """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: the
+    simulated clock of the calling run."""
     now = facts.started_at
     trigger = facts.trigger_node_id
     batch = Batch()

@@ -1,4 +1,4 @@
-"""The first rows of a run: all that makes it exist, in one transaction."""
+"""The first rows of a run, written in one transaction."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _caller(caller: Caller | None) -> dict[str, Any]:
 
 
 def caller_of(row: RunRow) -> Caller | None:
-    """Who called a stored run."""
+    """The caller of a stored run."""
     if row.parent_pk is None or row.parent_run_id is None or row.parent_path is None:
         return None
     further = loads(row.callers or "{}")

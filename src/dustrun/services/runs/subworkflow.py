@@ -106,8 +106,8 @@ class CalledRuns:
 
 
 def _caller_of(tx: Tx, parent: RunFacts, snapshot: WorkflowSnapshot, program: Program) -> str:
-    """The key that started a run, which must reach the workflow that the run calls, and the wallets that this one
-    spends from; raises `Refused`."""
+    """The id of the key that started the calling run; raises `Refused` unless the key may use the called workflow and
+    the wallets that it spends from."""
     by = rows.get(tx, parent.pk).triggered_by
     key = key_rows.find(tx, parent.org_id, by)
     principal = principal_of(key) if key is not None else None

@@ -1,4 +1,4 @@
-"""Opens the signatures that marks in stored texts stand for: for whoever advances a run, and nobody else."""
+"""Replaces the marks in stored texts with the signatures they stand for; only the engine does so, to advance a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dustrun.storage.secrets.vault import Vault
 
 
 class Unsealing:
-    """Turns marks back within one transaction; `secrets` are the signatures that were met, by their marks."""
+    """Replaces marks within one transaction; `secrets` collects the signatures found, by their marks."""
 
     def __init__(self, tx: Tx, vault: Vault, org_id: str) -> None:
         self.secrets: dict[str, str] = {}

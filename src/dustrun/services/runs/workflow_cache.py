@@ -1,4 +1,4 @@
-"""What starting a run must know of a workflow, kept in memory; the transaction that starts the run checks it."""
+"""Snapshots of workflows in memory for starting runs; the transaction that creates a run verifies its snapshot."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class WorkflowCache:
-    """The heads of workflows that runs were started of."""
+    """Snapshots of the workflows that runs were started from."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept: dict[str, WorkflowSnapshot] = {}
 
     async def find(self, org_id: str, workflow_id: str) -> WorkflowSnapshot:
-        """A workflow's snapshot as it was last seen. Raises `NotFound` unless the organisation has the workflow."""
+        """The cached snapshot of a workflow. Raises `NotFound` unless the organisation has the workflow."""
         snapshot = self._kept.get(workflow_id)
         if snapshot is None:
             row = await self._database.read(lambda tx: workflow_rows.find(tx, org_id, workflow_id))
@@ -35,7 +35,8 @@ class WorkflowCache:
         return snapshot
 
     async def start_at(self, org_id: str, workflow_id: str, start: Callable[[WorkflowSnapshot], Awaitable[T]]) -> T:
-        """What `start` makes of the workflow's snapshot; anew with another one while the workflow changes under it."""
+        """The result of `start` with the workflow's snapshot; repeated with a fresh one when the workflow has
+        changed."""
         for _ in range(_TRIES):
             snapshot = await self.find(org_id, workflow_id)
             try:
