@@ -56,7 +56,7 @@ FILES = frozenset(
 
 STILL: dict[str, frozenset[str]] = {
     "lane": frozenset({"src/dustrun/services", "tests/services"}),
-    "stand": frozenset({"src/dustrun/cli", "src/dustrun/services", "tests", "tests/services"}),
+    "stand": frozenset({"src/dustrun/services", "tests", "tests/services"}),
     "wish": frozenset(
         {
             "CHANGELOG.md",
@@ -64,7 +64,6 @@ STILL: dict[str, frozenset[str]] = {
             "docs/guides",
             "src/dustrun/api",
             "src/dustrun/chain",
-            "src/dustrun/engine",
             "src/dustrun/sdk",
             "src/dustrun/services",
             "src/dustrun/storage",

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 # Control characters except tab and newline, and characters that change the text direction.
 _COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _BREAKS: Final = re.compile("[\t\n\u2028\u2029]")
-_STANDS_FOR: Final = "\ufffd"
+_REPLACEMENT: Final = "\ufffd"
 
 
 def plain(text: str) -> str:
     """Replaces each terminal control character with U+FFFD; keeps newlines and tabs."""
-    return _COMMANDS.sub(_STANDS_FOR, text)
+    return _COMMANDS.sub(_REPLACEMENT, text)
 
 
 def plain_cell(text: str) -> str:
