@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from dustrun import clock, ids
-from dustrun.catalog import Catalog
 from dustrun.core.run import trace
 from dustrun.core.run.state import RUN_RETRYABLE, Mode, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads
@@ -36,7 +35,6 @@ class Starts:
     def __init__(
         self,
         database: Database,
-        catalog: Catalog,
         programs: CompiledWorkflows,
         engine: Engine,
         creation: RunCreation,
@@ -45,7 +43,7 @@ class Starts:
         runs: Runs,
     ) -> None:
         self._database = database
-        self._catalog = catalog
+        self._catalog = runs.catalog
         self._programs = programs
         self._engine = engine
         self._creation = creation
