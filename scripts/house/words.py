@@ -66,7 +66,6 @@ STILL: dict[str, frozenset[str]] = {
             "src/dustrun/chain",
             "src/dustrun/sdk",
             "src/dustrun/services",
-            "src/dustrun/storage",
             "testkit/chain",
             "testkit/own_actions",
             "tests",

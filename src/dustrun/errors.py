@@ -1,4 +1,5 @@
 """All errors that Dustrun raises: the public message, the code, and whether a retry can help.
+
 The class says what the caller can do; the `Code` says exactly what happened. Exceptions of libraries are translated
 once, in the module that calls the library.
 """

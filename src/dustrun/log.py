@@ -63,6 +63,7 @@ _bound: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039
 
 def bind(**values: Any) -> None:
     """Adds values (request id, organisation, run, node) to every line logged by this task and the tasks it starts.
+
     All values share one context variable: every request and every run binds some, so binding must be cheap.
     """
     _bound.set({**_bound.get(), **values})
@@ -73,6 +74,7 @@ _hidden: ContextVar[Callable[[str], str] | None] = ContextVar("hidden", default=
 
 class hiding:
     """Context manager: passes every text that this task logs through `hide`.
+
     A class because every node attempt enters it, and `@contextmanager` costs three times as much."""
 
     __slots__ = ("_hide", "_token")

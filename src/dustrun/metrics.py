@@ -1,4 +1,5 @@
 """Counters and histograms that `/metrics` renders as Prometheus text.
+
 Recording is one addition in a dictionary. There are no locks, because each instrument is used either by the event
 loop's
 thread or by the writer's, never by both. The instruments are global: one process is one server.
@@ -67,6 +68,7 @@ class Histogram:
 
 class Watch:
     """Counts and times one kind of work: `with watch.of("GET") as seen: …; seen.outcome = "2xx"`.
+
     If the work raises, the outcome is the exception's class name."""
 
     def __init__(self, counted: Counter, timed: Histogram) -> None:

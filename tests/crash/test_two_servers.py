@@ -79,7 +79,7 @@ async def test_a_second_server_is_refused_and_says_why(tmp_path: Path, node: Anv
         await _ready(first)
         second.start()
         assert await second.wait_end() != 0
-        assert "Another server already advances the runs of this store" in second.log_tail()
+        assert "Another server is already running on this store" in second.log_tail()
         assert first.is_alive
     finally:
         await first.stop()
@@ -96,7 +96,7 @@ async def test_one_file_of_sqlite_has_one_server_whatever_its_data_folder(tmp_pa
         await _ready(first)
         second.start()
         assert await second.wait_end() != 0
-        assert "Another server already advances the runs of this store" in second.log_tail()
+        assert "Another server is already running on this store" in second.log_tail()
     finally:
         await first.stop()
         await second.stop()

@@ -262,7 +262,7 @@ async def test_test_call_tells_what_the_address_said(bench: Bench, echo: Echo) -
     path = f"/v1/connectors/{made['id']}/test"
     assert (await bench.api.post(path)).data == {
         "ok": True,
-        "message": "The provider gave an access token.",
+        "message": "The provider issued an access token.",
         "status": None,
     }
     assert (await bench.api.post(path, {"url": f"{echo.url}/guarded"})).data["status"] == 200

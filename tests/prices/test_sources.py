@@ -336,7 +336,7 @@ async def test_tokens_that_lie_about_their_decimals_are_refused(market: Market) 
     tokens = tuple(token.model_copy(update={"decimals": 18}) for token in market.network.tokens)
     with pytest.raises(Invalid, match="has 6 decimals, but the file of Test chain says 18"):
         await market.book(tokens=tokens).price(market.asset("usdc"))
-    with pytest.raises(Invalid, match="is no ERC-20"):
+    with pytest.raises(Invalid, match="is not an ERC-20"):
         await market.book().price(Asset(CHAIN_ID, market.witness.addresses["zoo"]))
     with pytest.raises(DustrunError):
         await market.book().price(Asset(2))

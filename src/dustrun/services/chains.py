@@ -1,4 +1,4 @@
-"""The chains of this server: which are known and served, and how their endpoints are."""
+"""The server's chains: which are known, which have endpoints, and the endpoints' health."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dustrun.sdk.chain import Block, Fees
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """A chain's description, and whether an endpoint of it is configured."""
+    """A chain's description, and whether it has an endpoint configured."""
 
     network: Network
     is_served: bool
@@ -26,7 +26,7 @@ class ChainView:
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """How one endpoint is; `abilities` None when it did not answer."""
+    """The health of one endpoint; `abilities` is None if it did not answer."""
 
     facts: dict[str, Any]
     chain_id: int | None
@@ -35,7 +35,7 @@ class EndpointStatus:
 
 @dataclass(frozen=True, slots=True)
 class ChainStatus:
-    """How a chain is reached now. `problem` says why nothing can be signed on it; None when all is well."""
+    """The health of a chain. `problem` says why nothing can be signed on it; None if all is well."""
 
     network: Network
     endpoints: tuple[EndpointStatus, ...]
@@ -46,18 +46,18 @@ class ChainStatus:
 
 
 def list_chains(chains: Chains) -> list[ChainView]:
-    """All known chains by id."""
+    """Lists all known chains by id."""
     return [ChainView(network, bool(network.endpoints)) for network in chains.networks.values()]
 
 
 def get_chain(chains: Chains, chain_id: int) -> ChainView:
-    """One chain; raises `Invalid` when it is unknown."""
+    """Reads a chain; raises `Invalid` if it is unknown."""
     network = chains.network(chain_id)
     return ChainView(network, bool(network.endpoints))
 
 
 async def get_status(chains: Chains, chain_id: int, has_fork_binary: bool) -> ChainStatus:
-    """Asks every endpoint of a chain now; raises `Invalid` when the chain is unknown or not served."""
+    """Checks every endpoint of a chain now; raises `Invalid` if the chain is unknown or has no endpoint."""
     live = chains.get(chain_id)
     problem, block, fees = None, None, None
     try:
@@ -79,7 +79,7 @@ async def _status_of(endpoint: Endpoint) -> EndpointStatus:
 
 
 def _strategies(found: list[EndpointStatus], has_fork_binary: bool, live: LiveChain) -> tuple[str, ...]:
-    """The ways to simulate on this chain, best first."""
+    """The simulation strategies that this chain supports, best first."""
     offered = [status.abilities for status in found if status.abilities is not None]
     possible = []
     if any(abilities.simulate_v1 and abilities.trace_transfers for abilities in offered):

@@ -1,7 +1,8 @@
-"""What assets are worth: the sources in their order, kept for a few seconds, unknown ones too.
+"""Asset prices from all sources in order of precedence, cached for a few seconds, including "unknown".
 
-Order: static, feed, Uniswap V2, Uniswap V3, HTTP, and for coins of test networks their nominal price. For limits the
-first source that knows wins; for dust the median of all, unless the operator set the price.
+Order: static, feed, Uniswap V2, Uniswap V3, HTTP, and a nominal price for testnet coins. Limits use the first source
+that
+has a price; dust uses the median of all, unless the operator set the price.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _MAX_KEPT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything the sources say of one asset, in their order; `faults` are those that could not be used."""
+    """All prices of one asset, in order of precedence; `faults` says which sources failed and why."""
 
     asset: Asset
     decimals: int
@@ -48,12 +49,12 @@ class Survey:
 
     @property
     def warning(self) -> str | None:
-        """That they disagree."""
+        """A warning if the sources disagree."""
         return disagreement([(price.source, price.usd) for price in self.prices if price.source != "nominal"])
 
     @property
     def for_dust(self) -> Price:
-        """The operator's price, else the median; a nominal price only when there is no other."""
+        """The price for dust: the operator's, else the median; a nominal price only if there is no other."""
         usable = [price for price in self.prices if price.source != "nominal"] or list(self.prices)
         if usable[0].source == "static":
             return usable[0]
@@ -61,7 +62,7 @@ class Survey:
 
 
 class PriceBook:
-    """Prices on the chains that `chain_of` gives: the live ones, or those of one simulation (`on`)."""
+    """Prices on the chains from `chain_of`: live chains, or those of one simulation (see `on`)."""
 
     def __init__(self, chain_of: ChainOf, sources: Sequence[Source], keep_ms: int) -> None:
         self._chain_of = chain_of
@@ -71,7 +72,7 @@ class PriceBook:
 
     @classmethod
     def of(cls, settings: Settings, chain_of: ChainOf, http: Http) -> PriceBook:
-        """The sources that the settings ask for."""
+        """Creates the price book with the sources from the settings."""
         static, feed = StaticPrices(settings.static_prices), FeedPrices()
         web, nominal = WebPrices(http, settings.price_url, settings.price_path), NominalPrices(settings.test_coin_usd)
         anchors, floor = Anchors([static, feed, nominal]), Decimal(settings.dex_min_liquidity_usd)
@@ -79,31 +80,32 @@ class PriceBook:
         return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms)
 
     def on(self, chain_of: ChainOf) -> PriceBook:
-        """The same sources on other chains, with a memory of its own."""
+        """The same sources on other chains, with a separate cache."""
         return PriceBook(chain_of, self._sources, int(self._keep_s * 1000))
 
     async def price(self, asset: Asset) -> Price:
-        """The price of the first source that knows the asset; raises `Invalid` (`UNPRICED`) when none does, and
-        `Temporary` when one that may know cannot be reached."""
+        """The price from the first source that has one; raises `Invalid` (`UNPRICED`) if none has, and `Temporary` if a
+        source that might have one is unreachable."""
         return await self._once("price", asset, self._first_price)
 
     async def value(self, asset: Asset) -> Valued:
-        """The price with the asset's decimals."""
+        """The asset's price and decimals."""
         return Valued(await self.price(asset), await self.decimals(asset))
 
     async def survey(self, asset: Asset) -> Survey:
-        """What all sources say; raises as `price`."""
+        """The prices of all sources; raises like `price`."""
         return await self._once("survey", asset, self._ask_all)
 
     async def decimals(self, asset: Asset) -> int:
-        """Digits of a whole one, read as often as the price that they go with: a token may change them. Raises
-        `Invalid` for what is no token, and when the network's file says otherwise."""
+        """The asset's decimals, cached as long as its price, because a token can change them.
+
+        Raises `Invalid` if it is not a token or the network's file has other decimals."""
         if asset.token is None:
             return self._chain_of(asset.chain_id).network.native.decimals
         return await self._once("decimals", asset, self._read_decimals)
 
     async def _once(self, kind: str, asset: Asset, ask: Callable[[Asset], Awaitable[T]]) -> T:
-        """One question at a time and asset, its answer kept a while, refusals too; what is temporary is not kept."""
+        """Asks once per asset at a time and caches the answer, including refusals but not temporary errors."""
         if asset.token is not None:
             asset = Asset(asset.chain_id, checksum(asset.token))
         key, now = (kind, asset.key), clock.monotonic_s()
@@ -163,7 +165,7 @@ def _is_spoilt(future: asyncio.Future[object]) -> bool:
 
 
 async def _ask(source: Source, question: Question) -> Price | PriceFault | Temporary | None:
-    """A source's answer; why there is none that can be used; None when it knows nothing of the asset."""
+    """A source's price, or the reason why it cannot be used, or None if it does not cover the asset."""
     try:
         async with asyncio.timeout(_SOURCE_WITHIN_S):
             return await source.price(question)
@@ -179,18 +181,18 @@ async def _read_decimals(chain: Chain, token: str) -> int:
     answer = (await chain.call_many([ChainCall(token, _DECIMALS)]))[0]
     found = int.from_bytes(answer.data[:32]) if answer.is_success and len(answer.data) >= 32 else 256
     if found > 77:
-        raise Invalid(f"{token} on {chain.network.name} is no ERC-20: it does not answer decimals().")
+        raise Invalid(f"{token} on {chain.network.name} is not an ERC-20 token: it does not answer decimals().")
     known = find_known(chain.network, token)
     if known is not None and known.decimals != found:
         raise Invalid(
-            f"{token} has {found} decimals, but the file of {chain.network.name} says {known.decimals}: mend the file."
+            f"{token} has {found} decimals, but the file of {chain.network.name} says {known.decimals}: fix the file."
         )
     return found
 
 
 def _unpriced(asset: Asset, faults: Sequence[str], broken: Temporary | None) -> DustrunError:
     if broken is not None:
-        return Temporary(f"Nobody could price {asset.key} now: {'; '.join(faults)}")
+        return Temporary(f"No source could price {asset.key} now: {'; '.join(faults)}")
     why = f" ({'; '.join(faults)})" if faults else ""
     hint = f'set static_prices, like DUSTRUN_STATIC_PRICES=\'{{"{asset.key}": "1.00"}}\', or price_url'
     details = [Problem("asset", fault, "UNPRICED") for fault in faults]

@@ -1,4 +1,4 @@
-"""What pydantic found, as problems by field path in the caller's names."""
+"""Converts pydantic errors to problems with field paths in wire names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_NAME = 80
 
 
 def field_path(location: Sequence[Any]) -> str:
-    """A location like `("nodes", "a", "children", 0)` as `nodes.a.children[0]`."""
+    """Formats a location like `("nodes", "a", "children", 0)` as `nodes.a.children[0]`."""
     path = ""
     for part in location:
         if part == "[key]":
@@ -33,8 +33,9 @@ def field_path(location: Sequence[Any]) -> str:
 
 
 def problems_of(errors: Sequence[Any], *, skip: int = 0, whole: str = "body", model: Any = None) -> list[Problem]:
-    """The findings, a hundred at most; `skip` leaves out the first parts of each location, `whole` names the root.
-    With the `model` that was looked for, a misspelt field is told the name that it is near to."""
+    """The problems, at most 100; `skip` drops the first parts of each location, `whole` names the root.
+
+    With `model`, an unknown field gets a suggestion of a similar name."""
     return [_problem(error, error["loc"][skip:], whole, model) for error in errors[:_MAX_PROBLEMS]]
 
 
@@ -46,14 +47,14 @@ def _problem(error: Any, location: Sequence[Any], whole: str, model: Any) -> Pro
 
 
 def _node_of(location: Sequence[Any]) -> str | None:
-    """The node of a definition that the location lies in."""
+    """The definition's node that contains the location."""
     inside = location[1:] if location[:1] == ("definition",) else location
     is_node = len(inside) > 1 and inside[0] == "nodes" and isinstance(inside[1], str)
     return inside[1] if is_node else None
 
 
 def _names_beside(model: Any, location: Sequence[Any]) -> list[str]:
-    """The fields that there are where the last part of the location was not found."""
+    """The field names that are valid at the location's last part."""
     models = list(_models_in(model))
     for part in location[:-1]:
         fields = (info for found in models for name, info in found.model_fields.items() if part in (info.alias, name))
@@ -62,7 +63,7 @@ def _names_beside(model: Any, location: Sequence[Any]) -> list[str]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a type is made of: itself, the items of a list, the cases of a union."""
+    """The models within a type: itself, a list's items, a union's members."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return

@@ -1,1 +1,1 @@
-"""SQL, one file per noun."""
+"""All SQL, one file per noun."""

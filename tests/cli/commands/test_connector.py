@@ -97,7 +97,7 @@ def test_rotation_waits_for_the_server_to_stop(tmp_path: Path) -> None:
     lost = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert lost.returncode == 6
     assert str(key) in lost.stderr
-    assert "Put the file back" in lost.stderr
+    assert "Put back the file" in lost.stderr
     _check_reset(data_dir, key, environment)
 
 
@@ -118,7 +118,7 @@ def _check_reset(data_dir: Path, key: Path, environment: dict[str, str]) -> None
     assert "Nothing is lost" in reset().stdout
     with served(data_dir, master_key_file=str(key)) as server:
         failed = server.dustrun("connector", "test", "Chat")
-        assert (failed.returncode, "Enter it anew" in failed.stderr) == (6, True)
+        assert (failed.returncode, "Enter it again" in failed.stderr) == (6, True)
         data = json.dumps({"url": f"json://{SECRET}/"})
         assert piped(server, data, "connector", "update", "Chat", "--data", "-").returncode == 0
         assert server.json("connector", "test", "Chat")["ok"] is True

@@ -80,7 +80,7 @@ def test_a_newer_or_an_older_schema_is_found(data: Path) -> None:
 def test_what_is_no_database_is_found(tmp_path: Path) -> None:
     (tmp_path / "dustrun.db").write_text("a letter" * 1000)
     (found,) = checkups_store.store(_settings(tmp_path))
-    assert (found.state, "no database of ours" in found.says) == ("bad", True)
+    assert (found.state, "not a Dustrun store" in found.says) == ("bad", True)
 
 
 def test_a_damaged_file_is_found(data: Path) -> None:
@@ -156,7 +156,7 @@ async def test_a_master_key_that_is_missing_or_wrong_is_found(tmp_path: Path) ->
     other.mkdir()
     await _seal(other)
     wrong = _found(_settings(tmp_path, master_key_file=other / "master.key"))["secrets"]
-    assert (wrong.state, "is not the one of this store" in wrong.says) == ("bad", True)
+    assert (wrong.state, "does not belong to this store" in wrong.says) == ("bad", True)
 
 
 async def test_runs_past_their_time_are_found(tmp_path: Path) -> None:

@@ -157,9 +157,9 @@ BAD_NODES = [
     (write(rows={"id": "c", "n": "x"}), "rows[0].n must be an integer"),
     ({**write(rows={"id": "c"}), "payload": {"table": "nobody", "rows": {"id": "c"}}}, "no table"),
     (write(mode="update", where={}, values={"n": 1}), "at least one condition"),
-    (write(mode="update", where={"id": "a"}, values={"id": "z"}), "does not change"),
+    (write(mode="update", where={"id": "a"}, values={"id": "z"}), "cannot be changed"),
     (read(where={"nope": 1}), "no column"),
-    (read(sort="nope"), "can be sorted by"),
+    (read(sort="nope"), "is not a sortable column"),
 ]
 
 

@@ -235,28 +235,28 @@ def _bomb(file: Path, member: str, mib: int) -> Path:
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "newer schema": (lambda file: _rewritten(file, _manifest(schema="9999")), "newer than"),
-    "newer format": (lambda file: _rewritten(file, _manifest(formatVersion=99)), "is of format 99"),
-    "another program": (lambda file: _rewritten(file, _manifest(format="other")), "of another program"),
+    "newer format": (lambda file: _rewritten(file, _manifest(formatVersion=99)), "has format 99"),
+    "another program": (lambda file: _rewritten(file, _manifest(format="other")), "by another program"),
     "no manifest": (lambda file: _rewritten(file, lambda n, c: b"[]" if n == "manifest.json" else c), "manifest"),
-    "lost row": (lambda file: _rewritten(file, _loses_a_row), 'table "workflows" is not as it was written'),
-    "cut off": (_cut, "only a part of one"),
+    "lost row": (lambda file: _rewritten(file, _loses_a_row), 'table "workflows" was modified'),
+    "cut off": (_cut, "it is incomplete"),
     "flipped bits": (_flipped, "cannot be restored"),
-    "no schema of ours": (lambda file: _rewritten(file, _manifest(schema="0000")), "no version of Dustrun ever had"),
-    "schema of another kind": (lambda file: _rewritten(file, _manifest(schema=None)), "manifest is not as it was"),
-    "no time": (lambda file: _rewritten(file, _manifest(taken_at=10**18)), "manifest is not as it was"),
+    "no schema of ours": (lambda file: _rewritten(file, _manifest(schema="0000")), "no version of Dustrun has"),
+    "schema of another kind": (lambda file: _rewritten(file, _manifest(schema=None)), "manifest was modified"),
+    "no time": (lambda file: _rewritten(file, _manifest(taken_at=10**18)), "manifest was modified"),
     "a table by another name": (
         lambda file: _rewritten(file, _described(name='runs"; DROP TABLE runs; --', columns=[])),
         "damaged",
     ),
     "a column by another name": (lambda file: _rewritten(file, _described(columns=["x"] * 99)), "columns"),
-    "more rows than said": (lambda file: _rewritten(file, _described(rows=0)), "is not as it was written"),
-    "a row too short": (lambda file: _rewritten(file, _with_rows(["a"])), "has not the columns"),
-    "a row of other things": (lambda file: _rewritten(file, _with_rows(["a", [1.5]])), "has not the columns"),
+    "more rows than said": (lambda file: _rewritten(file, _described(rows=0)), "was modified"),
+    "a row too short": (lambda file: _rewritten(file, _with_rows(["a"])), "has the wrong columns"),
+    "a row of other things": (lambda file: _rewritten(file, _with_rows(["a", [1.5]])), "has the wrong columns"),
     "bytes that are none": (lambda file: _rewritten(file, _with_rows(["a", {"hex": "xy"}])), "is damaged"),
-    "a bomb of a manifest": (lambda file: _bomb(file, "manifest.json", 2), "manifest is not as it was"),
+    "a bomb of a manifest": (lambda file: _bomb(file, "manifest.json", 2), "manifest was modified"),
     "a bomb of a row": (lambda file: _bomb(file, "tables/runs.jsonl", 80), 'table "runs" is damaged'),
     "not there": (lambda file: file.with_name("none"), "There is no file"),
-    "no archive": (lambda file: Path(__file__), "it is no backup"),
+    "no archive": (lambda file: Path(__file__), "it is not a Dustrun backup"),
 }
 
 
@@ -279,7 +279,7 @@ async def test_rows_that_do_not_fit_are_refused_whole(
     database = Database(store_url)
     before = _all(database, sa.select(workflows))
     assert before
-    with pytest.raises(Permanent, match=r'rows of table "store_facts" do not fit|has not the columns'):
+    with pytest.raises(Permanent, match=r'rows of table "store_facts" cannot be inserted|has the wrong columns'):
         restore(store_url, tmp_path, bad, replace=True)
     assert _all(database, sa.select(workflows)) == before
     database.close()
@@ -354,12 +354,12 @@ async def test_what_cannot_be_backed_up_is_told(taken: Path, tmp_path: Path, sto
         back_up(store_url, taken)
     with pytest.raises(Permanent, match="There is no store"):
         back_up(f"sqlite:///{tmp_path / 'none.db'}", tmp_path / "x")
-    with pytest.raises(Permanent, match="There is no folder"):
+    with pytest.raises(Permanent, match="does not exist"):
         back_up(store_url, tmp_path / "none" / "x")
     database = Database(store_url)
     with database.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     database.close()
-    with pytest.raises(Permanent, match=f'"9999", this version of Dustrun "{migrate.head()}"'):
+    with pytest.raises(Permanent, match=f'"9999", but this version of Dustrun needs "{migrate.head()}"'):
         back_up(store_url, tmp_path / "x")
     assert not list(tmp_path.glob("x*"))

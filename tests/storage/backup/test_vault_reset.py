@@ -86,7 +86,7 @@ async def test_a_server_starts_without_what_is_lost_and_goes_on(store_url: str, 
 async def _check_what_is_left(server: Composition, made: dict[str, str]) -> None:
     owner, path = server.owner, f"/v1/connectors/{made['connector']}"
     run = await _end_of(owner, made["run"])
-    assert (run["status"], "cannot be opened" in str(run["executionState"])) == ("failure", True)
+    assert (run["status"], "cannot be decrypted" in str(run["executionState"])) == ("failure", True)
     wallet = (await owner.get(f"/v1/wallets/{made['wallet']}")).data
     assert (wallet["archivedAt"] is not None, wallet["isDefault"], wallet["canSign"]) == (True, False, False)
     assert (await owner.post(f"/v1/wallets/{made['wallet']}/export", {"password": "a long password"})).code == 500002

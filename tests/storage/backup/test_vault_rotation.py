@@ -130,7 +130,7 @@ def test_master_key_is_new_and_the_old_one_opens_backups(kept: Kept, tmp_path: P
     keys = Vault(kept.settings.master_key_file).file.read()
     assert [keys[0].id, keys[1]] == [done.master_id, Vault(old).file.read()[0]]
     kept.read()
-    with pytest.raises(Temporary, match="not the one of this store"):
+    with pytest.raises(Temporary, match="does not belong to this store"):
         kept.read(old)
 
 

@@ -122,7 +122,7 @@ def test_upgrade_refuses_a_store_of_a_newer_version(empty: Callable[[], Database
 def test_upgrade_of_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"this is no database, " * 100)
     database = _open(tmp_path / "store.db")
-    with pytest.raises(Permanent, match="no database"):
+    with pytest.raises(Permanent, match="not a Dustrun store"):
         migrate.upgrade(database)
     database.close()
 

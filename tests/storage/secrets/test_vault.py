@@ -143,11 +143,11 @@ def _empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_missing, ["is missing", "Put the file back", "DUSTRUN_MASTER_KEY_FILE"]),
-        (_foreign, ["is not the one of this store", "mk_"]),
+        (_missing, ["is missing", "Put back the file", "DUSTRUN_MASTER_KEY_FILE"]),
+        (_foreign, ["does not belong to this store", "mk_"]),
         (_open_to_others, ["0640", "chmod 600"]),
         (_damaged, ["is damaged"]),
-        (_empty, ["holds no key"]),
+        (_empty, ["contains no key"]),
     ],
 )
 async def test_start_is_refused_with_the_file_and_the_remedy(
@@ -172,7 +172,7 @@ async def test_changed_data_key_is_refused_at_the_start(store: Store) -> None:
 
 async def test_key_file_in_a_folder_that_cannot_be_made(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Temporary, match="cannot be made"):
+    with pytest.raises(Temporary, match="cannot be created"):
         MasterKeyFile(tmp_path / "file" / "master.key").create()
     with pytest.raises(Temporary) as refused:
         await Vault(tmp_path / "file" / "master.key").prepare()

@@ -32,6 +32,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Back up the store to one file; the server may keep running.
+
     The file is a consistent snapshot of the whole store. Secrets stay encrypted, and the master key is not included:
     keep a
     copy of it elsewhere. A SQLite backup can be restored into PostgreSQL and vice versa.
@@ -54,6 +55,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into a store; stop its server first.
+
     All or nothing: the whole file is checked first, and a damaged or too new file changes nothing. Runs that were open
     when the backup was taken continue when a server starts; whatever they did after the backup is missing.
     """
@@ -83,6 +85,7 @@ def moved(
     as_json: AsJson = False,
 ) -> None:
     """Confirm that the store was moved, not copied, so that its open runs may spend again.
+
     A store on a different disk or in a different database than at the last start is treated as a copy, because another
     server may still use the original. Stop the server first.
     """

@@ -1,4 +1,5 @@
 """`dustrun connector`: manages stored credentials.
+
 Secrets are read from a file or standard input, never from an argument: other users and the shell history see those.
 """
 

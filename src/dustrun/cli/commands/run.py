@@ -54,6 +54,7 @@ def run(
     key: Key = None,
 ) -> None:
     """Run a workflow now and watch it.
+
     The exit status shows how the run ended: 0 success, 1 failure, 3 partial, 4 cancelled, 5 still waiting.
     """
     client = client_of(server, key)

@@ -50,6 +50,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Re-encrypt every stored secret with new keys.
+
     Stop the server first. A crash in between loses nothing: start the server or run the command again.
     """
     if forget_old and not master:
@@ -85,6 +86,7 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """If the master key is lost for good: list what is lost with it, and let the server start without it.
+
     Look for a copy of the master key first. Lost wallets are archived: only a copy of a wallet's own key can move its
     coins again. Lost connectors stay, but need their data again. The store is backed up before anything changes.
     """

@@ -1,4 +1,5 @@
 """`dustrun wallet`: creates, imports and manages wallets and their policies.
+
 Secrets come from a prompt, a file or standard input, never from an argument, which other users of the machine could
 read.
 """

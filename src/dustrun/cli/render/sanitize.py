@@ -1,7 +1,7 @@
 """Strips terminal control characters from untrusted text.
 
-A name, message or response from outside must not move the cursor, hide a line or reverse the order of letters, least of
-all where a person approves a payment."""
+A name, message or response from outside must not move the cursor, hide a line or reverse the order of letters, least
+of all where a person approves a payment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Several runs of one workflow in one table: payments, fees, remaining approvals, what was not sent or was assumed.
+
 The input is responses of `/v1/runs/{id}/effects`. A line is one effect of at least one run, matched with the other runs
 by node and parties; a run without it has a dash there. Amounts that are too long end in `…`; the reports have all
 digits.

@@ -175,6 +175,7 @@ class Keys:
         wallet_ids: Sequence[str] | None = None,
     ) -> NewKey:
         """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
+
         Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
         _check_known(permissions)
         _check_not_stronger(principal, permissions)
@@ -318,6 +319,7 @@ def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | N
 
 async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Path | None:
     """Creates the organisation and its owner key at the first start; returns the key file's path, None later.
+
     The file is written before the rows, so that after a crash in between the next start uses the same key.
     """
     if await database.read(organizations.exist):

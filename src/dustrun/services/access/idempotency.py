@@ -1,4 +1,5 @@
 """One execution per Idempotency-Key: the key's row commits in the same transaction as the request's effect.
+
 The API sets `current` to a `Pending` for a request with a key. The first unit that the request writes through `write`
 (or wraps with `once`) claims the key, does its work and stores the response, all or nothing.
 """
@@ -106,6 +107,7 @@ async def write(
     repeatable: bool = False,
 ) -> T:
     """`Writer.write` that also claims the current request's Idempotency-Key in the same transaction.
+
     `creates`, like `("runId", "run_1")`, tells the caller what to look up if the outcome is unknown.
     """
     try:

@@ -44,6 +44,7 @@ PERMISSIONS = frozenset(
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The authenticated caller. The permission `admin` includes all others.
+
     `workflow_ids` and `wallet_ids` limit what the key can access; None means no limit. `expires_at` is in
     milliseconds."""
 

@@ -1,4 +1,5 @@
 """Key usage: when each key was last used and which requests were made with it.
+
 Requests are recorded in memory and written in batches by a background task, so that no caller waits. A crash loses the
 last second; while the store is unavailable, the oldest records are dropped.
 """

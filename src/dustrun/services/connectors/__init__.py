@@ -1,1 +1,1 @@
-"""Connectors: stored credentials, OAuth tokens, opening a connection."""
+"""Connectors: stored credentials, OAuth tokens, and their use by runs."""

@@ -1,4 +1,4 @@
-"""Opens connectors for runs and test calls: decrypted, typed, and held to their own hosts."""
+"""Opens connectors for runs and test calls: decrypted, typed, and restricted to their allowed hosts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
 
 WALLET = "wallet"
-"""The type of reference that names a wallet and no connector."""
+"""The reference type that names a wallet instead of a connector."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """A connector in the clear. `mask` learns every secret that it hands out."""
+    """A decrypted connector. Every secret that it hands out is registered with `mask`."""
 
     row: ConnectorRow
     type: Connector
@@ -38,7 +38,7 @@ class Opened:
     tokens: Tokens = field(repr=False)
 
     async def authorize(self, request: HttpRequest) -> HttpRequest:
-        """The request with the credential on it; raises `Refused` for a host that is not the connector's."""
+        """Adds the credential to a request; raises `Refused` for a host outside allowedHosts."""
         self._check_host(request.url)
         if self.type.kind == "token":
             token = await self.tokens.get(self.row, self.type)
@@ -56,21 +56,24 @@ class Opened:
         if not is_allowed(self.rules, scheme, host, port):
             hosts = ", ".join(exact_json.loads(self.row.allowed_hosts))
             where = f"{scheme}://{host}:{port}"
-            raise Refused(f'The connector "{self.row.name}" is not sent to {where}: its allowedHosts are {hosts}.')
+            raise Refused(
+                f'The credential of connector "{self.row.name}" may not be sent to {where}: its allowedHosts are '
+                f"{hosts}."
+            )
 
     async def renew(self, refused: str | None) -> bool:
-        """After a 401: another token than the refused one; False when there is none to renew."""
+        """Replaces the token after a 401; False if the connector has no token to renew."""
         if self.type.kind != "token" or refused is None:
             return False
         return await self.tokens.get(self.row, self.type, not_this=refused) != refused
 
     async def current_token(self) -> str | None:
-        """The token that a request would carry now."""
+        """The token that a request would use now."""
         return await self.tokens.get(self.row, self.type) if self.type.kind == "token" else None
 
 
 class Connections:
-    """Opens what the store holds sealed."""
+    """Decrypts and opens stored connectors."""
 
     def __init__(self, database: Database, writer: Writer, vault: Vault, catalog: Catalog, http: Http) -> None:
         self._database = database
@@ -80,7 +83,7 @@ class Connections:
         self.tokens = Tokens(database, writer, vault, http)
 
     async def open(self, org_id: str, reference: ConnectorReference, mask: Mask) -> Opened:
-        """The connector that a node names; raises `Invalid` when the organisation has none such."""
+        """Opens the connector that a node refers to; raises `Invalid` if it is missing or of another type."""
 
         def query(tx: Tx) -> tuple[ConnectorRow, bytes] | None:
             row = rows.find(tx, org_id, reference.id)
@@ -94,13 +97,13 @@ class Connections:
         row, plain = found
         if row.type != reference.type:
             raise Invalid(
-                f'The connector "{row.name}" is of type "{row.type}", and the node says "{reference.type}".',
+                f'The connector "{row.name}" is of type "{row.type}", but the node expects "{reference.type}".',
                 code=Code.ACTION_INPUT_INVALID,
             )
         return self.opened(row, exact_json.loads(plain), mask)
 
     def opened(self, row: ConnectorRow, data: Any, mask: Mask) -> Opened:
-        """The connector of that row and its decrypted data."""
+        """Opens the connector of a row with its decrypted data."""
         type_ = self._catalog.connector(row.type)
         model = type_.data.model_validate(data)
         mask.add(type_.secrets(model))

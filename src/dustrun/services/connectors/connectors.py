@@ -1,4 +1,4 @@
-"""Connectors: making, changing, testing and deleting stored credentials. What is secret is written and never read."""
+"""Use cases of connectors: create, change, test and delete stored credentials. Secrets are write-only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PARTS = ("name", "description", "data", "allowed_hosts", "moves_money")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewConnector:
-    """What a connector is made of. `data` is not yet checked."""
+    """The content of a new connector. `data` is not validated yet."""
 
     type: str
     name: str
@@ -52,7 +52,7 @@ class NewConnector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to change; None leaves it. A secret field of `data` that is left out keeps its value."""
+    """The fields to change; None keeps the current value, as does omitting a secret field of `data`."""
 
     name: str | None = None
     description: str | None = None
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """What a test call came to."""
+    """The result of a test call."""
 
     ok: bool
     message: str
@@ -72,7 +72,7 @@ class Tested:
 
 
 class Connectors:
-    """The use cases of connectors."""
+    """Use cases of connectors."""
 
     def __init__(
         self, database: Database, writer: Writer, catalog: Catalog, vault: Vault, connections: Connections
@@ -84,7 +84,7 @@ class Connectors:
         self._connections = connections
 
     async def create(self, principal: Principal, new: NewConnector) -> ConnectorRow:
-        """Stores a connector; raises `Invalid` with every problem by field."""
+        """Creates a connector; raises `Invalid` with every problem by field."""
         type_ = self._type(new.type)
         data = _data(type_, new.data)
         _refuse_short(type_, new.data)
@@ -117,19 +117,19 @@ class Connectors:
         return await idempotency.write(self._writer, unit, creates=("id", connector_id))
 
     async def get(self, principal: Principal, connector_id: str) -> ConnectorRow:
-        """One connector of the organisation; raises `NotFound`."""
+        """Reads a connector; raises `NotFound`."""
         return await self._database.read(lambda tx: _get(tx, principal, connector_id))
 
     async def list_page(self, principal: Principal, type_: str | None, paging: Paging) -> Page[ConnectorRow]:
-        """The organisation's connectors, newest first."""
+        """Lists the organisation's connectors, newest first."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, type_=type_, limit=paging.peek, offset=paging.offset)
         )
         return page_of(found, paging)
 
     async def update(self, principal: Principal, connector_id: str, change: Change) -> ConnectorRow:
-        """Changes a connector. Where its credential may go widens only together with the credential itself, so that
-        nobody sends away a secret that they do not know."""
+        """Changes a connector. Allowing new destinations requires the credential itself, so that nobody can send a
+        secret that they do not know to a host of their own."""
         old = await self.get(principal, connector_id)
         _check_version(old, change.expected_version)
         type_ = self._type(old.type)
@@ -162,7 +162,7 @@ class Connectors:
         def unit(tx: Tx) -> ConnectorRow:
             current = _get(tx, principal, connector_id)
             _check_version(current, old.version)
-            # data that nobody changed is taken as it is now: a refresh token may have moved meanwhile
+            # unchanged data is read again here: a refresh token may have been replaced meanwhile
             sealed = current.sealed
             if change.data is not None:
                 sealed = self._vault.seal(tx, old.org_id, DATA, old.id, _plain(data))
@@ -185,7 +185,7 @@ class Connectors:
         return row
 
     async def delete(self, principal: Principal, connector_id: str, *, force: bool) -> ConnectorRow:
-        """Deletes a connector; raises `Conflict` naming the workflows that use it, unless `force`."""
+        """Deletes a connector; raises `Conflict` with the workflows that use it, unless `force`."""
 
         def query(tx: Tx) -> list[tuple[str, str]]:
             _get(tx, principal, connector_id)
@@ -198,8 +198,8 @@ class Connectors:
                 for workflow_id, name in users
             ]
             raise Conflict(
-                f"{len(users)} workflow{'s use' if len(users) > 1 else ' uses'} this connector; with force=true it is "
-                "deleted all the same, and their nodes fail.",
+                f"{len(users)} workflow{'s use' if len(users) > 1 else ' uses'} this connector; force=true deletes it "
+                "anyway, and their nodes will fail.",
                 code=Code.CONNECTOR_IN_USE,
                 details=details,
             )
@@ -223,21 +223,21 @@ class Connectors:
         return row
 
     async def test(self, principal: Principal, connector_id: str, url: str | None) -> Tested:
-        """Asks the outside system whether the credential works: a GET to `url` or the connector's testUrl, or, of an
-        OAuth 2 connector without either, for a token."""
+        """Tests the credential: sends a GET to `url` or the connector's testUrl; an OAuth 2 connector without either
+        requests a token."""
         row = await self.get(principal, connector_id)
         mask = Mask()
         opened = self._connections.opened(row, exact_json.loads(_plain(await self._open_data(row))), mask)
         if opened.type.kind == "secret":
             if url is not None:
                 raise _invalid(
-                    "url", f'a connector of type "{row.type}" goes onto no request, so it has no address to ask'
+                    "url", f'a connector of type "{row.type}" is not used in HTTP requests, so it has no test URL'
                 )
             opened.type.run(opened.connection.data)
-            return Tested(True, "The data is well-formed; nothing was sent.")
+            return Tested(True, "The data is well-formed; no request was sent.")
         url = url or getattr(opened.connection.data, "test_url", None)
         if url is None and opened.type.kind != "token":
-            raise _invalid("url", "say which address to ask, here or as data.testUrl of the connector")
+            raise _invalid("url", "give a URL to test, here or as data.testUrl of the connector")
         try:
             return await self._ask(opened, url)
         except DustrunError as error:
@@ -246,17 +246,17 @@ class Connectors:
     async def _ask(self, opened: Opened, url: str | None) -> Tested:
         if url is None:
             await opened.current_token()
-            return Tested(True, "The provider gave an access token.")
+            return Tested(True, "The provider issued an access token.")
         request = HttpRequest(
             "GET", url, timeout_s=_TEST_TIMEOUT_S, max_bytes=_TEST_BYTES, safe=True, authorize=opened.authorize
         )
         answer = await self._connections.http.request(request)
         ok = 200 <= answer.status < 300
         said = "accepted the credential" if ok else "did not accept it"
-        return Tested(ok, f"The address {said}: it answered {answer.status}.", answer.status)
+        return Tested(ok, f"The server {said}; status {answer.status}.", answer.status)
 
     async def _find_data(self, row: ConnectorRow) -> BaseModel | None:
-        """Its data; None when nothing opens it any more, as after `dustrun vault reset`."""
+        """The decrypted data; None if no key decrypts it any more, as after `dustrun vault reset`."""
         try:
             return await self._open_data(row)
         except Permanent as error:
@@ -282,7 +282,7 @@ class Connectors:
 def _get(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow:
     row = rows.find(tx, principal.org_id, connector_id)
     if row is None:
-        raise NotFound(f'No connector "{connector_id}".', code=Code.CONNECTOR_UNKNOWN)
+        raise NotFound(f'There is no connector "{connector_id}".', code=Code.CONNECTOR_UNKNOWN)
     return row
 
 
@@ -302,7 +302,7 @@ def _plain(data: BaseModel) -> bytes:
 
 
 def _data(type_: Connector, given: Mapping[str, Any]) -> BaseModel:
-    """The data as its type's model; what is wrong is told by field and never repeats a value."""
+    """Validates the data against its type's model; problems name the field but never quote a value."""
     try:
         return type_.data.model_validate(dict(given))
     except ValidationError as error:
@@ -311,29 +311,31 @@ def _data(type_: Connector, given: Mapping[str, Any]) -> BaseModel:
         problems = [replace(one, field="data" if one.field == "data" else f"data.{one.field}") for one in found]
         mask = Mask(str(given[name]) for name in type_.secret_fields if given.get(name))
         details = [replace(one, message=mask.text(one.message)) for one in problems]
-        raise Invalid(f'The data of a connector "{type_.type}" is not valid.', details=details) from None
+        raise Invalid(f'The data is not valid for a connector of type "{type_.type}".', details=details) from None
 
 
 def _refuse_short(type_: Connector, given: Mapping[str, Any]) -> None:
-    """Refuses a new secret that runs could not hide; one that is stored already goes on working."""
+    """Rejects a new secret that is too short to mask in runs; existing ones keep working."""
     short = [name for name in sorted(type_.secret_fields) if 0 < len(str(given.get(name) or "")) < LEAST]
     if short:
         message = (
-            f"is too short: a secret has at least {LEAST} characters, since a shorter one occurs by chance and could "
-            "not be hidden in what runs show; ask the provider for a longer one"
+            f"is too short: a secret needs at least {LEAST} characters, because a shorter one could occur by "
+            "chance and cannot be masked reliably; ask the provider for a longer one"
         )
         raise Invalid(
-            f'The data of a connector "{type_.type}" is not valid.',
+            f'The data is not valid for a connector of type "{type_.type}".',
             details=[Problem(f"data.{name}", message) for name in short],
         )
 
 
 def _hosts(type_: Connector, given: Sequence[str]) -> list[str]:
     if not type_.attaches and given:
-        raise _invalid("allowedHosts", f'a connector of type "{type_.type}" goes onto no request; leave it empty')
+        raise _invalid(
+            "allowedHosts", f'a connector of type "{type_.type}" is not used in HTTP requests; leave it empty'
+        )
     if type_.attaches and not given:
         raise _invalid(
-            "allowedHosts", "name at least one host that the credential may be sent to, like api.example.com"
+            "allowedHosts", "give at least one host that the credential may be sent to, like api.example.com"
         )
     problems = []
     for index, entry in enumerate(given):
@@ -347,7 +349,7 @@ def _hosts(type_: Connector, given: Sequence[str]) -> list[str]:
 
 
 def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
-    """What the model alone cannot know."""
+    """Checks that the type's model cannot make: hosts, and URLs inside allowedHosts."""
     if type_.kind == "secret":
         type_.run(data)
         return
@@ -362,11 +364,11 @@ def _check(type_: Connector, data: BaseModel, hosts: Sequence[str]) -> None:
             raise _invalid(field, error.message) from None
         rules = [parse_rule(entry) for entry in hosts]
         if name == "test_url" and not is_allowed(rules, target.url.scheme, target.host, target.port):
-            raise _invalid(field, "its host is not among allowedHosts")
+            raise _invalid(field, "its host is not in allowedHosts")
 
 
 def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseModel | None) -> dict[str, Any]:
-    """The new data; a secret that is left out, or sent back as it was shown, stays what it is."""
+    """The new data, where a secret that is omitted or sent back masked keeps its stored value."""
     known = {} if stored is None else stored.model_dump(by_alias=True, exclude_none=True)
     kept = {name: known[name] for name in type_.secret_fields if name in known and given.get(name, MASK) == MASK}
     return {**given, **kept}
@@ -375,7 +377,7 @@ def _with_kept_secrets(type_: Connector, given: Mapping[str, Any], stored: BaseM
 def _goes_further(
     type_: Connector, old: BaseModel, new: BaseModel, old_hosts: Sequence[str], hosts: Sequence[str]
 ) -> bool:
-    """Whether the credential could now be sent to a place where it could not before."""
+    """Whether the change allows the credential to be sent to a new destination."""
     before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
     places = hinted_fields(type_.data, "x-destination")
     known: set[HostRule] = {parse_rule(entry) for entry in old_hosts}
@@ -386,5 +388,5 @@ def _need_secrets(type_: Connector, data: BaseModel, given: Mapping[str, Any] | 
     held = data.model_dump(by_alias=True)
     missing = [name for name in sorted(type_.secret_fields) if held.get(name) and (given or {}).get(name, MASK) == MASK]
     if missing:
-        message = "give it again: the change lets the credential go to a place where it could not go before"
-        raise Invalid("The secret is needed.", details=[Problem(f"data.{name}", message) for name in missing])
+        message = "send it again: the change allows the credential to be sent to a new destination"
+        raise Invalid("The secret is required.", details=[Problem(f"data.{name}", message) for name in missing])

@@ -1,4 +1,4 @@
-"""Access tokens of OAuth 2 connectors: asked for once at a time, kept sealed, and renewed before they end."""
+"""Access tokens of OAuth 2 connectors: one request at a time, stored encrypted, renewed before they expire."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dustrun.storage.secrets.vault import Vault
 
 _logger = log.get(__name__)
 DATA, TOKEN = "connector", "connector-token"
-"""As what the vault seals a connector's data and its token."""
+"""The vault's record kinds for a connector's data and its token."""
 _UNSAID_MS: Final = 600_000
 _EARLY_MS: Final = 60_000
 _MAX_EXCERPT: Final = 300
@@ -31,7 +31,7 @@ _REWRITE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token; `renew_at` in milliseconds is when the next one is due. `version` is the connector's."""
+    """An access token; `renew_at` (ms) is when to request the next one. `version` is the connector's."""
 
     version: int
     value: str
@@ -40,7 +40,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class _Granted:
-    """What the provider answered."""
+    """The provider's token response."""
 
     token: str
     expires_at: int
@@ -48,7 +48,7 @@ class _Granted:
 
 
 class Tokens:
-    """The tokens of all connectors of this process."""
+    """The access tokens of all OAuth 2 connectors in this process."""
 
     def __init__(self, database: Database, writer: Writer, vault: Vault, http: Http) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class Tokens:
         self._flights: dict[str, asyncio.Task[Token]] = {}
 
     async def get(self, row: ConnectorRow, type_: Connector, *, not_this: str | None = None) -> str:
-        """A token that is good now; `not_this` is one that was just refused. Raises `Temporary` or `Permanent`."""
+        """Returns a valid token; `not_this` is a token that was just refused. Raises `Temporary` or `Permanent`."""
         kept = self._kept.get(row.id)
         if kept is not None and kept.version == row.version and kept.value != not_this and not _is_due(kept):
             return kept.value
@@ -67,20 +67,20 @@ class Tokens:
         if flight is None:
             flight = self._flights[row.id] = asyncio.create_task(self._fetch(row.org_id, row.id, type_, not_this))
             flight.add_done_callback(lambda done: self._landed(row.id, done))
-        # a node whose time is up must not cut off the request for all others, nor lose a refresh token on its way
+        # a node that times out must not cancel the request for the others, nor lose a refresh token in transit
         return (await asyncio.shield(flight)).value
 
     def _landed(self, connector_id: str, flight: asyncio.Task[Token]) -> None:
         self._flights.pop(connector_id, None)
         if not flight.cancelled():
-            flight.exception()  # those who wait hear of it; without any of them nobody need
+            flight.exception()  # waiting callers get the error; if none waits, it can be ignored
 
     def forget(self, connector_id: str) -> None:
-        """The connector was changed or taken away."""
+        """Drops the cached token of a changed or deleted connector."""
         self._kept.pop(connector_id, None)
 
     async def stop(self) -> None:
-        """Ends the requests under way; one that has been answered is stored first when the store takes it."""
+        """Cancels pending requests; a token that was already received is stored first if possible."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()
@@ -96,7 +96,7 @@ class Tokens:
     def _read(self, tx: Tx, org_id: str, connector_id: str, type_: Connector) -> tuple[ConnectorRow, Any, Token | None]:
         row = rows.find(tx, org_id, connector_id)
         if row is None:
-            raise Permanent(f'The connector "{connector_id}" was deleted meanwhile.')
+            raise Permanent(f'The connector "{connector_id}" was deleted in the meantime.')
         data = type_.data.model_validate(exact_json.loads(self._vault.open(tx, org_id, DATA, row.id, row.sealed)))
         if row.sealed_token is None or row.token_expires_at is None:
             return row, data, None
@@ -115,7 +115,7 @@ class Tokens:
         return Token(row.version, granted.token, granted.expires_at)
 
     async def _store(self, row: ConnectorRow, data: Any, granted: _Granted) -> None:
-        """Before the token is used: the refresh token that came with it may be the only one that still works."""
+        """Stores a token before it is used: its refresh token may be the only one that still works."""
         plain = exact_json.dumps(data.model_dump(by_alias=True, exclude_none=True))
 
         def unit(tx: Tx) -> bool:
@@ -126,18 +126,18 @@ class Tokens:
         while True:
             try:
                 if not await self._writer.write(unit):
-                    raise Temporary(f'The connector "{row.name}" was changed meanwhile; try again.')
+                    raise Temporary(f'The connector "{row.name}" was changed in the meantime; try again.')
                 return
             except Uncertain:
-                await asyncio.sleep(_REWRITE_S)  # written again it comes to the same
+                await asyncio.sleep(_REWRITE_S)  # writing it twice has the same result
             except Temporary:
                 if await self._is_stale(row):
                     raise
-                _logger.warning("a token waits for the store", connector=row.id)
+                _logger.warning("storing an access token failed, retrying", connector=row.id)
                 await asyncio.sleep(_REWRITE_S)
 
     async def _is_stale(self, row: ConnectorRow) -> bool:
-        """Whether the connector is no longer what the token was asked for; unknown while the store is away."""
+        """Whether the connector changed since the token was requested; False while the store is unavailable."""
         try:
             found = await self._database.read(lambda tx: rows.find(tx, row.org_id, row.id))
         except Temporary:
@@ -150,7 +150,7 @@ def _is_due(token: Token) -> bool:
 
 
 def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
-    """The token of an answer (RFC 6749 §5.1); raises for a failure (§5.2), and never repeats a secret."""
+    """Parses a token response (RFC 6749 §5.1); raises on an error response (§5.2), never quoting a secret."""
     if response.status == 429 or response.status >= 500:
         raise Temporary(f'The token endpoint of the connector "{name}" answered {response.status}.')
     try:
@@ -159,17 +159,18 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
         answer = None
     if response.status < 300 and not isinstance(answer, dict):
         raise Permanent(
-            f'The token endpoint of the connector "{name}" answered {response.status} without a JSON object (RFC 6749 '
-            "section 5.1); does tokenUrl name the right address?"
+            f'The token endpoint of the connector "{name}" answered {response.status} without a JSON object (RFC '
+            "6749 section 5.1); check tokenUrl"
         )
     if response.status >= 300:
         raise Permanent(f'The token endpoint of the connector "{name}" answered {response.status}{_why(answer, mask)}.')
     token, kind = answer.get("access_token"), str(answer.get("token_type", "bearer"))
     if not isinstance(token, str) or not _is_usable(token):
-        raise Permanent(f'The token endpoint of the connector "{name}" gave no usable access_token.')
+        raise Permanent(f'The token endpoint of the connector "{name}" returned no usable access_token.')
     if kind.lower() != "bearer":
         raise Permanent(
-            f'The connector "{name}" was given a token of type "{mask.text(kind)[:40]}"; only bearer is known.'
+            f'The token endpoint of the connector "{name}" returned a token of type "{mask.text(kind)[:40]}"; only '
+            "bearer is supported."
         )
     fresh = answer.get("refresh_token")
     lifetime_ms = _lifetime_ms(answer.get("expires_in"))
@@ -178,7 +179,7 @@ def _read_answer(name: str, response: HttpResponse, mask: Mask) -> _Granted:
 
 
 def _is_usable(token: str) -> bool:
-    """Whether it can go into a header, and be masked."""
+    """Whether the token can be sent in a header and is long enough to mask."""
     return len(token) >= LEAST and token.isascii() and token.isprintable() and " " not in token
 
 

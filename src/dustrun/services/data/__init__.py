@@ -1,1 +1,1 @@
-"""What workflows keep: variables, managed tables, conversations."""
+"""Data of workflows: variables, managed tables, conversations."""

@@ -1,4 +1,4 @@
-"""Conversations and their messages; a message shows the runs that it launched."""
+"""Conversations and their messages; a message lists the runs that it started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dustrun.storage.db.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message with the ids of the runs that it launched."""
+    """A message with the ids of the runs that it started."""
 
     row: MessageRow
     run_ids: list[str]
@@ -27,18 +27,18 @@ class Message:
 def _get(tx: Tx, principal: Principal, conversation_id: str) -> ConversationRow:
     row = rows.find(tx, principal.org_id, conversation_id)
     if row is None:
-        raise NotFound(f'No conversation "{conversation_id}".', code=Code.CONVERSATION_UNKNOWN)
+        raise NotFound(f'There is no conversation "{conversation_id}".', code=Code.CONVERSATION_UNKNOWN)
     return row
 
 
 def _with_runs(tx: Tx, principal: Principal, row: MessageRow) -> Message:
-    """The message with those of its runs that the key reaches."""
+    """The message with those of its runs that the key can access."""
     found = rows.run_ids(tx, row.id)
     return Message(row, [run_id for run_id, workflow_id in found if principal.may_use_workflow(workflow_id)])
 
 
 def _next_id(tx: Tx, conversation_id: str) -> str:
-    """An id above the conversation's last one: ids of one millisecond are in no order, messages are."""
+    """A new message id above the last one: ids made in the same millisecond are not ordered, messages are."""
     last = rows.last_message_id(tx, conversation_id)
     while (fresh := ids.new_id("msg")) <= (last or ""):
         pass
@@ -46,14 +46,14 @@ def _next_id(tx: Tx, conversation_id: str) -> str:
 
 
 class Conversations:
-    """The use cases of conversations."""
+    """Use cases of conversations."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
 
     async def create(self, principal: Principal, title: str) -> ConversationRow:
-        """Starts a conversation."""
+        """Creates a conversation."""
         now = clock.now_ms()
         row = ConversationRow(ids.new_id("conv"), principal.org_id, title, now, now)
 
@@ -65,18 +65,18 @@ class Conversations:
         return await idempotency.write(self._writer, unit, creates=("id", row.id))
 
     async def get(self, principal: Principal, conversation_id: str) -> ConversationRow:
-        """One conversation; raises `NotFound`."""
+        """Reads a conversation; raises `NotFound`."""
         return await self._database.read(lambda tx: _get(tx, principal, conversation_id))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[ConversationRow]:
-        """The organisation's conversations, the last used first."""
+        """Lists the organisation's conversations, most recently used first."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
         )
         return page_of(found, paging)
 
     async def add_message(self, principal: Principal, conversation_id: str, role: str, content: str) -> Message:
-        """Adds a message at the end; raises `NotFound`."""
+        """Appends a message; raises `NotFound`."""
 
         def unit(tx: Tx) -> Message:
             _get(tx, principal, conversation_id)
@@ -89,19 +89,19 @@ class Conversations:
         return await idempotency.write(self._writer, unit)
 
     async def get_message(self, principal: Principal, conversation_id: str, message_id: str) -> Message:
-        """One message with its runs; raises `NotFound`."""
+        """Reads a message with its runs; raises `NotFound`."""
 
         def query(tx: Tx) -> Message:
             _get(tx, principal, conversation_id)
             row = rows.find_message(tx, conversation_id, message_id)
             if row is None:
-                raise NotFound(f'No message "{message_id}".', code=Code.MESSAGE_UNKNOWN)
+                raise NotFound(f'There is no message "{message_id}".', code=Code.MESSAGE_UNKNOWN)
             return _with_runs(tx, principal, row)
 
         return await self._database.read(query)
 
     async def list_messages(self, principal: Principal, conversation_id: str, paging: Paging) -> Page[Message]:
-        """The messages of a conversation, oldest first; raises `NotFound`."""
+        """Lists a conversation's messages, oldest first; raises `NotFound`."""
 
         def query(tx: Tx) -> list[Message]:
             _get(tx, principal, conversation_id)

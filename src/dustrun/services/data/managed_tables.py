@@ -1,4 +1,4 @@
-"""Managed tables: making them, what people do with their rows, what nodes of runs do, and the file of an export."""
+"""Use cases of managed tables: creating them, reading and changing rows by hand or from nodes, and export."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXPORT_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a node's query found; `assumed`: some of it was written in this simulation on assumed values."""
+    """Rows found by a node's query; `assumed`: this simulation wrote some of them from assumed values."""
 
     rows: list[dict[str, Any]]
     has_more: bool
@@ -43,7 +43,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A part of a table as a file."""
+    """A range of rows as a file."""
 
     file_name: str
     content_type: str
@@ -53,12 +53,12 @@ class Exported:
 
 
 def _layer(facts: RunFacts) -> int:
-    """What a run sees: all that is, or in a simulation that and what it and the runs it calls have written."""
+    """The layer that a run reads: live rows or, in a simulation, live rows plus what it and its called runs wrote."""
     return facts.top_pk if facts.mode is Mode.SIMULATE else LIVE
 
 
 class Tables:
-    """The use cases of managed tables."""
+    """Use cases of managed tables."""
 
     def __init__(self, database: Database, writer: Writer, settings: Settings) -> None:
         self._database = database
@@ -69,7 +69,7 @@ class Tables:
     # --- tables ---
 
     async def create(self, principal: Principal, name: str, description: str, schema: Schema) -> Table:
-        """Makes a table; raises `Conflict` when the name is taken or there are too many."""
+        """Creates a table; raises `Conflict` if the name is taken or there are too many tables."""
         now = clock.now_ms()
         definition = dumps_text(schema.model_dump(by_alias=True, exclude_none=True))
         row = TableRow(
@@ -78,10 +78,10 @@ class Tables:
 
         def unit(tx: Tx) -> Table:
             if rows.find(tx, principal.org_id, name) is not None:
-                problem = Problem("name", "is the name of another table")
-                raise Conflict(f'There is a table "{name}".', code=Code.TABLE_VALUE_TAKEN, details=[problem])
+                problem = Problem("name", "is already the name of another table")
+                raise Conflict(f'There already is a table "{name}".', code=Code.TABLE_VALUE_TAKEN, details=[problem])
             if rows.usage(tx, principal.org_id)[0] >= self._most_tables:
-                message = f"An organisation has at most {self._most_tables} tables (setting max_tables)."
+                message = f"An organisation may have at most {self._most_tables} tables (setting max_tables)."
                 raise Conflict(message, code=Code.TABLE_LIMIT)
             rows.insert(tx, row)
             audit.record(tx, principal, "table.create", row.id, name=name)
@@ -90,18 +90,18 @@ class Tables:
         return await idempotency.write(self._writer, unit, creates=("id", row.id))
 
     async def get(self, principal: Principal, wanted: str) -> Table:
-        """A table by id or name."""
+        """Reads a table by id or name; raises `NotFound`."""
         return await self._database.read(lambda tx: get_table(tx, principal.org_id, wanted))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[Table]:
-        """The organisation's tables by name."""
+        """Lists the organisation's tables by name."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
         )
         return page_of([Table(row, Schema.model_validate(loads_own(row.definition))) for row in found], paging)
 
     async def delete(self, principal: Principal, wanted: str) -> Table:
-        """Deletes a table with all its rows; nodes that name it fail from then on."""
+        """Deletes a table with all its rows; nodes that use it fail from then on."""
 
         def unit(tx: Tx) -> Table:
             table = get_table(tx, principal.org_id, wanted)
@@ -111,12 +111,12 @@ class Tables:
 
         return await idempotency.write(self._writer, unit)
 
-    # --- what people do with rows ---
+    # --- rows, changed by people ---
 
     async def list_rows(
         self, principal: Principal, wanted: str, where: Mapping[str, Any], sort: str | None, paging: Paging
     ) -> Page[Kept]:
-        """The rows that a filter finds."""
+        """Lists the rows that match a filter."""
 
         def query(tx: Tx) -> list[Kept]:
             table = get_table(tx, principal.org_id, wanted)
@@ -125,13 +125,13 @@ class Tables:
         return page_of(await self._database.read(query), paging)
 
     async def get_row(self, principal: Principal, wanted: str, key: str) -> Kept:
-        """One row by its primary key."""
+        """Reads a row by its primary key; raises `NotFound`."""
         return await self._database.read(
             lambda tx: table_rows.get_row(tx, get_table(tx, principal.org_id, wanted), key)
         )
 
     async def change(self, principal: Principal, wanted: TableChange) -> TableWritten:
-        """Changes rows by hand, all or none of them."""
+        """Changes rows by hand, all or none."""
 
         def unit(tx: Tx) -> TableWritten:
             table = get_table(tx, principal.org_id, wanted.table)
@@ -143,7 +143,7 @@ class Tables:
         return await idempotency.write(self._writer, unit)
 
     async def delete_row(self, principal: Principal, wanted: str, key: str) -> TableWritten:
-        """Deletes one row by its primary key; raises `NotFound`."""
+        """Deletes a row by its primary key; raises `NotFound`."""
         table = await self.get(principal, wanted)
         found = await self.get_row(principal, wanted, key)
         name = table.schema.primary_key
@@ -154,7 +154,7 @@ class Tables:
         return written
 
     async def export(self, principal: Principal, wanted: str, kind: str, offset: int) -> Exported:
-        """Up to 10,000 rows by key from `offset`, as CSV or as JSON lines."""
+        """Exports up to 10,000 rows in key order from `offset`, as CSV or JSON lines."""
 
         def query(tx: Tx) -> tuple[Table, list[Kept]]:
             table = get_table(tx, principal.org_id, wanted)
@@ -166,10 +166,10 @@ class Tables:
         media = "text/csv; charset=utf-8" if kind == "csv" else "application/x-ndjson"
         return Exported(f"{table.row.name}.{kind}", media, content, len(part), len(found) > EXPORT_ROWS)
 
-    # --- what nodes of runs do ---
+    # --- rows, read and changed by nodes ---
 
     async def read_for(self, facts: RunFacts, wanted: TableQuery) -> Found:
-        """The rows that a run sees."""
+        """Lists the rows that a run sees."""
 
         def query(tx: Tx) -> list[Kept]:
             table = get_table(tx, facts.org_id, wanted.table)
@@ -183,11 +183,11 @@ class Tables:
         return Found(table_rows.values_of(part), len(found) > wanted.limit, any(row.assumed for row in part))
 
     async def write_for(self, facts: RunFacts, wanted: TableChange, write_key: str, *, assumed: bool) -> TableWritten:
-        """A node's change, once: `write_key` is the same for every attempt, restart and retry run."""
+        """Makes a node's change exactly once: `write_key` is the same for every attempt, restart and retry run."""
 
         def unit(tx: Tx) -> TableWritten:
             if not run_rows.holds(tx, facts.pk, facts.fence):
-                raise Temporary("Someone newer advances this run.")
+                raise Temporary("Another server process has taken over this run.")
             done = rows.find_write(tx, write_key)
             if done is not None:
                 return TableWritten(**loads_own(done))

@@ -1,4 +1,4 @@
-"""Rows of managed tables inside one transaction: reading and changing them, live or in the layer of a simulation."""
+"""Reads and changes rows of managed tables inside one transaction, live or in a simulation's layer."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ MAX_SIMULATED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with its columns."""
+    """A table with its parsed columns."""
 
     row: TableRow
     schema: Schema
 
     @property
     def key_kind(self) -> str:
-        """What the values of the primary key are."""
+        """The type of the primary key."""
         return self.schema.by_name()[self.schema.primary_key].type
 
     def key(self, value: Any) -> bytes:
-        """The stored form of a primary key that fits."""
+        """Encodes a valid primary key as stored."""
         return core.sortable(self.key_kind, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The most rows and bytes of all tables of one organisation."""
+    """Limits on rows and bytes in all tables of one organisation."""
 
     rows: int
     bytes: int
@@ -50,14 +50,14 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Where a change goes: to what is, or to what the simulation `pk` sees. `assumed`: it rests on assumed values."""
+    """Where a change is written: to live rows, or to simulation `pk`'s layer. `assumed`: it uses assumed values."""
 
     pk: int = LIVE
     assumed: bool = False
 
 
 def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
-    """A table by id or name; raises `NotFound`."""
+    """Reads a table by id or name; raises `NotFound`."""
     row = tables.find(tx, org_id, wanted)
     if row is None:
         raise NotFound(f'There is no table "{wanted}".', code=Code.TABLE_UNKNOWN)
@@ -65,7 +65,7 @@ def get_table(tx: Tx, org_id: str, wanted: str) -> Table:
 
 
 def get_row(tx: Tx, table: Table, key: str) -> Kept:
-    """A live row by the text of its primary key; raises `NotFound`."""
+    """Reads a live row by its primary key as text; raises `NotFound`."""
     unknown = NotFound(f'The table "{table.row.name}" has no row "{key}".', code=Code.TABLE_ROW_UNKNOWN)
     try:
         value = core.read(table.key_kind, key)
@@ -80,18 +80,18 @@ def get_row(tx: Tx, table: Table, key: str) -> Kept:
 def find_rows(
     tx: Tx, table: Table, layer: int, where: Mapping[str, Any], sort: str | None, *, limit: int, offset: int
 ) -> list[Kept]:
-    """The rows that a filter finds; raises `Invalid`."""
+    """Finds the rows that match a filter; raises `Invalid`."""
     tests = _tests(table, where)
     return rows.list_rows(tx, table.row.id, layer, tests, _order(table, sort), limit=limit, offset=offset)
 
 
 def values_of(found: Iterable[Kept]) -> list[dict[str, Any]]:
-    """The rows as people see them."""
+    """The rows' values as the API shows them."""
     return [loads_own(row.data) for row in found]
 
 
 def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota, now: int) -> TableWritten:
-    """Carries a change out whole; raises `Invalid` or `Conflict` and then nothing of it has happened."""
+    """Applies a change completely, or raises `Invalid` or `Conflict` and changes nothing."""
     work = _Work(tx, table, layer, now)
     if wanted.mode in ("insert", "upsert"):
         work.take(wanted.rows, replaces=wanted.mode == "upsert")
@@ -111,11 +111,13 @@ def change(tx: Tx, table: Table, wanted: TableChange, layer: Layer, quota: Quota
 def _found(tx: Tx, table: Table, layer: int, wanted: TableChange) -> list[Kept]:
     if not wanted.where:
         raise _misfit(
-            [Misfit("", "needs at least one condition, so that no table is changed whole by mistake")], "where"
+            [Misfit("", "needs at least one condition, so that no whole table is changed by mistake")], "where"
         )
     found = find_rows(tx, table, layer, wanted.where, None, limit=MAX_CHANGED + 1, offset=0)
     if len(found) > MAX_CHANGED:
-        message = f"The filter finds over {MAX_CHANGED} rows; one call changes at most that many. Narrow the filter."
+        message = (
+            f"The filter matches more than {MAX_CHANGED} rows, the maximum that one call may change. Narrow the filter."
+        )
         raise Invalid(message, code=Code.TABLE_INVALID, details=[Problem("where", message)])
     return found
 
@@ -125,9 +127,9 @@ def _account(tx: Tx, table: Table, work: _Work, quota: Quota) -> None:
     tables.grow(tx, table.row.id, rows=more, size=work.size, now=work.now)
     _, held, size = tables.usage(tx, table.row.org_id)
     if more > 0 and held > quota.rows:
-        raise _limit(f"The tables of an organisation hold at most {quota.rows} rows (setting max_table_rows).")
+        raise _limit(f"The tables of an organisation may hold at most {quota.rows} rows (setting max_table_rows).")
     if work.size > 0 and size > quota.bytes:
-        raise _limit(f"The tables of an organisation hold at most {quota.bytes} bytes (setting max_table_bytes).")
+        raise _limit(f"The tables of an organisation may hold at most {quota.bytes} bytes (setting max_table_bytes).")
 
 
 def _limit(message: str) -> Conflict:
@@ -153,13 +155,13 @@ def _order(table: Table, sort: str | None) -> Order | None:
     name = sort.removeprefix("-")
     column = table.schema.by_name().get(name)
     if column is None or not core.is_compared(column):
-        problem = Problem("sort", f'"{name}" is no column that can be sorted by')
+        problem = Problem("sort", f'"{name}" is not a sortable column')
         raise Invalid(f"The sort {problem.message}.", code=Code.TABLE_INVALID, details=[problem])
     return Order(name, sort.startswith("-"))
 
 
 class _Work:
-    """One change on its way."""
+    """One change in progress."""
 
     def __init__(self, tx: Tx, table: Table, layer: Layer, now: int) -> None:
         self.now = now
@@ -170,7 +172,7 @@ class _Work:
         self._unique = [column for column in table.schema.by_name().values() if column.unique]
 
     def take(self, given: Sequence[Mapping[str, Any]], *, replaces: bool) -> None:
-        """Inserts rows; one that is there is changed instead, with `replaces`."""
+        """Inserts rows; with `replaces`, existing rows are updated instead."""
         if not 1 <= len(given) <= MAX_CHANGED:
             wrong = Misfit("", f"has {len(given)} rows; one call takes 1 to {MAX_CHANGED}")
             raise _misfit([wrong], "rows")
@@ -195,12 +197,12 @@ class _Work:
             self.keys.append(row[name])
 
     def set(self, found: Sequence[Kept], values: Mapping[str, Any]) -> None:
-        """Gives the rows new values."""
+        """Sets new values in the rows."""
         name = self._table.schema.primary_key
         if not values:
             raise _misfit([Misfit("", "needs at least one column")], "values")
         if name in values:
-            raise _misfit([Misfit(name, "is the primary key, which does not change")], "values")
+            raise _misfit([Misfit(name, "is the primary key, which cannot be changed")], "values")
         fresh, wrong = core.read_row(self._table.schema, values, is_whole=False)
         if wrong:
             raise _misfit(wrong, "values")
@@ -224,7 +226,7 @@ class _Work:
         schema, table_id, layer = self._table.schema, self._table.row.id, self._layer
         data = dumps_text(values)
         if (size := len(data.encode())) > MAX_ROW_BYTES:
-            raise _misfit([Misfit("", f"has {size} bytes of JSON; a row holds at most {MAX_ROW_BYTES}")], where)
+            raise _misfit([Misfit("", f"has {size} bytes of JSON; a row may have at most {MAX_ROW_BYTES}")], where)
         key, cells = self._table.key(values[schema.primary_key]), core.cells(schema, values)
         for column in self._unique:
             value = cells[column.name]

@@ -1,7 +1,7 @@
-"""Variables of workflows: what a run sees and writes, and what people do by hand.
+"""Variables of workflows: reads and writes by runs, and changes by hand.
 
-A write by a node happens once, whatever crashes: it carries a key of the node's path in the retry chain. A simulation
-writes to an overlay that only it and the runs it calls can see.
+A node writes exactly once, even across crashes: its write key is its path in the retry chain. A simulation writes to an
+overlay that only it and the runs it calls can see.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_VALUE_BYTES = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A variable as a run sees it; `exists`: it was written, or is declared."""
+    """A variable as a run sees it; `exists`: it was written or declared."""
 
     value: Any
     assumed: bool = False
@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class VariableRequest:
-    """What a node wants written. `key` is the same for every attempt, restart and retry run."""
+    """A node's request to write. `key` is the same for every attempt, restart and retry run."""
 
     name: str
     op: str
@@ -57,7 +57,7 @@ class VariableRequest:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written."""
+    """The result of a write."""
 
     scope: str
     previous: Any
@@ -66,7 +66,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable as people see it."""
+    """A variable as the API shows it."""
 
     name: str
     defined: VariableDef | None
@@ -74,12 +74,12 @@ class Variable:
 
     @property
     def has_value(self) -> bool:
-        """Whether a value was written."""
+        """Whether a value has been written."""
         return self.row is not None and self.row.value is not None
 
     @property
     def value(self) -> Any:
-        """The value that the next run will see."""
+        """The value that the next run sees."""
         if self.row is not None and self.row.value is not None:
             return loads(self.row.value)
         return self.defined.default if self.defined is not None else None
@@ -111,9 +111,9 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
 
 
 def write(tx: Tx, facts: RunFacts, definition: Definition, order: VariableRequest, most_bytes: int) -> Written:
-    """Carries out a node's write; raises `Invalid` for a value that does not fit."""
+    """Performs a node's write; raises `Invalid` if the value does not match the variable's type or limits."""
     if not run_rows.holds(tx, facts.pk, facts.fence):
-        raise Temporary("Someone newer advances this run.")
+        raise Temporary("Another server process has taken over this run.")
     done = rows.find_write(tx, order.key)
     if done is not None:
         return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
@@ -127,7 +127,7 @@ def write(tx: Tx, facts: RunFacts, definition: Definition, order: VariableReques
     value = _new_value(order, default if old is None else loads(old), defined)
     text = mask_links(dumps_text(value))
     if len(text) > most_bytes:
-        raise Invalid(f"The value has {len(text)} bytes; a variable holds at most {most_bytes}.")
+        raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
     _store(tx, facts, scope, kept, order, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, order, previous, text))
@@ -192,27 +192,27 @@ def _history(facts: RunFacts, scope: str, order: VariableRequest, old: str | Non
 
 
 class Variables:
-    """The use cases of variables."""
+    """Use cases of variables."""
 
     def __init__(self, database: Database, writer: Writer, most_bytes: int = MAX_VALUE_BYTES) -> None:
         self._database = database
         self._writer = writer
         self._most_bytes = most_bytes
 
-    # --- what runs do ---
+    # --- for runs ---
 
     async def read_for(self, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
         """Every variable as a run sees it now."""
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
     async def write_for(self, facts: RunFacts, definition: Definition, order: VariableRequest) -> Written:
-        """A node's write, once; raises `Invalid` for a value that does not fit."""
+        """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
         return await self._writer.write(lambda tx: write(tx, facts, definition, order, self._most_bytes))
 
-    # --- what people do ---
+    # --- for people ---
 
     async def list_all(self, principal: Principal, workflow_id: str) -> list[Variable]:
-        """The variables of a workflow, by name."""
+        """Lists a workflow's variables by name."""
 
         def query(tx: Tx) -> list[Variable]:
             row = get_workflow(tx, principal, workflow_id)
@@ -223,7 +223,7 @@ class Variables:
         return await self._database.read(query)
 
     async def declare(self, principal: Principal, workflow_id: str, defined: VariableDef) -> Variable:
-        """Declares a variable for the workflow, or declares it anew; its value stays if it fits."""
+        """Declares or redeclares a variable of the workflow; its value is kept and must match the new type."""
         wrong = variables.misfit(defined, defined.name, defined.default)
         if wrong is not None:
             raise _unfit("default", wrong)
@@ -242,7 +242,7 @@ class Variables:
         return await self._change(principal, workflow_id, defined.name, "declare", change, create=True)
 
     async def remove(self, principal: Principal, workflow_id: str, name: str) -> Variable:
-        """Takes away a variable that was declared for the workflow or only written; its history stays."""
+        """Deletes a variable that was declared for the workflow or only written; its history is kept."""
 
         def change(tx: Tx, row: WorkflowRow, known: Variable | None) -> VariableRow | None:
             self._refuse_fixed(tx, row, name)
@@ -251,10 +251,10 @@ class Variables:
         return await self._change(principal, workflow_id, name, "delete", change)
 
     async def set_value(self, principal: Principal, workflow_id: str, name: str, value: Any) -> Variable:
-        """Overwrites a value by hand."""
+        """Sets a value by hand."""
         text = mask_links(dumps_text(value))
         if len(text) > self._most_bytes:
-            raise _unfit("value", f"The value has {len(text)} bytes; a variable holds at most {self._most_bytes}.")
+            raise _unfit("value", f"The value has {len(text)} bytes; a variable may have at most {self._most_bytes}.")
 
         def change(tx: Tx, row: WorkflowRow, known: Variable | None) -> VariableRow | None:
             assert known is not None
@@ -266,7 +266,7 @@ class Variables:
         return await self._change(principal, workflow_id, name, "set", change)
 
     async def reset(self, principal: Principal, workflow_id: str, name: str) -> Variable:
-        """Puts a variable back to its default."""
+        """Resets a variable to its default."""
 
         def change(tx: Tx, row: WorkflowRow, known: Variable | None) -> VariableRow | None:
             assert known is not None
@@ -275,7 +275,7 @@ class Variables:
         return await self._change(principal, workflow_id, name, "reset", change)
 
     async def history(self, principal: Principal, workflow_id: str, name: str, paging: Paging) -> Page[WriteRow]:
-        """The writes of one variable, newest first."""
+        """Lists the writes of a variable, newest first."""
 
         def query(tx: Tx) -> list[WriteRow]:
             row = get_workflow(tx, principal, workflow_id)
@@ -287,7 +287,7 @@ class Variables:
         return page_of(await self._database.read(query), paging)
 
     async def writes_of(self, principal: Principal, run_id: str, paging: Paging) -> Page[WriteRow]:
-        """The writes of one run, oldest first."""
+        """Lists the writes of a run, oldest first."""
 
         def query(tx: Tx) -> list[WriteRow]:
             run = run_rows.find(tx, principal.org_id, run_id)
@@ -297,7 +297,7 @@ class Variables:
 
         return page_of(await self._database.read(query), paging)
 
-    # --- inside ---
+    # --- internal ---
 
     @staticmethod
     def _find(tx: Tx, row: WorkflowRow, name: str) -> Variable | None:
@@ -316,7 +316,7 @@ class Variables:
     ) -> VariableRow:
         if variables.lifetime_of(known.defined, None) == variables.RESET:
             raise Conflict(
-                f'The variable "{known.name}" starts from its default in each run; there is no value to set.'
+                f'The variable "{known.name}" starts from its default in every run, so there is no value to set.'
             )
         kept = known.row or VariableRow(row.id, known.name, None, None, 0, 0, None)
         now = clock.now_ms()

@@ -1,1 +1,1 @@
-"""Retention and periodic upkeep of the store."""
+"""Retention and periodic maintenance."""

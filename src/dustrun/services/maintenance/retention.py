@@ -1,4 +1,4 @@
-"""Retention: ended runs are kept so many days, then deleted with their events, bit by bit beside the server's work."""
+"""Retention: deletes old ended runs with their events, in small steps while the server works."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _BUSY = 200
 
 
 class Retention:
-    """Deletes what is older than its organisation wants; `default_days` is for organisations that say nothing, 0 keeps
-    for ever."""
+    """Deletes ended runs past their organisation's retention.
+
+    `default_days` applies to organisations without a setting of their own; 0 keeps runs forever."""
 
     def __init__(self, database: Database, writer: Writer, default_days: int) -> None:
         self._database = database
@@ -36,12 +37,12 @@ class Retention:
         self._default_days = default_days
 
     def days_of(self, row: OrganizationRow) -> int:
-        """How many days an organisation's ended runs are kept; 0: for ever."""
+        """Days that an organisation's ended runs are kept; 0 means forever."""
         return self._default_days if row.retention_days is None else row.retention_days
 
     async def set_days(self, principal: Principal, days: int | None) -> OrganizationRow:
-        """Says how long the caller's organisation keeps its ended runs; None: as the setting says."""
-        principal.need_no_limits("say how long runs are kept")
+        """Sets the retention of the caller's organisation in days; None means the server's setting."""
+        principal.need_no_limits("change how long runs are kept")
 
         def unit(tx: Tx) -> OrganizationRow:
             organizations.set_retention(tx, principal.org_id, days)
@@ -53,7 +54,7 @@ class Retention:
         return await idempotency.write(self._writer, unit)
 
     async def sweep(self) -> int:
-        """Deletes every run whose time is over; returns how many. Between two steps others have their turn."""
+        """Deletes all expired runs in steps that let other writes in between; returns how many."""
         total = 0
         for row in await self._database.read(organizations.list_all):
             days = self.days_of(row)
@@ -76,7 +77,7 @@ class Retention:
             after = step.after
 
     async def _step(self, unit: Callable[[Tx], T]) -> T:
-        """One step, when the writer is not behind with the work of callers."""
+        """Performs one step once the writer has no backlog of callers' work."""
         while self._writer.backlog > _BUSY:  # noqa: ASYNC110 - nobody could tell when it is less
             await asyncio.sleep(_REST_S * 10)
         result = await self._writer.write(unit)

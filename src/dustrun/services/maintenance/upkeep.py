@@ -1,4 +1,4 @@
-"""What a server does for itself now and then: deletes what no longer serves, and watches how late its loop is."""
+"""Background maintenance: deletes expired rows and measures event-loop lag."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _logger = log.get(__name__)
 PRUNE_EVERY_S = 3600.0
 _FIRST_AFTER_S = 60.0
 _LOOK_EVERY_S = 0.5
-_LAG = metrics.histogram("dustrun_event_loop_lag_seconds", "How much later than it should a timer of the loop fires.")
+_LAG = metrics.histogram("dustrun_event_loop_lag_seconds", "How late timers of the event loop fire.")
 
 
 class Upkeep:
-    """The tasks that run beside the server."""
+    """The server's background maintenance tasks."""
 
     def __init__(
         self, writer: Writer, settings: Settings, usage: Usage, streams: Streams, retention: Retention
@@ -33,13 +33,13 @@ class Upkeep:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins."""
+        """Starts the tasks."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._prune()), loop.create_task(self._watch_loop())]
         self._usage.start()
 
     async def stop(self) -> None:
-        """Ends, while the writer still takes what the use of keys has left."""
+        """Stops the tasks; call it before the writer stops, because key usage is flushed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -55,7 +55,7 @@ class Upkeep:
             await asyncio.sleep(PRUNE_EVERY_S)
 
     async def prune(self) -> None:
-        """Deletes what no longer serves."""
+        """Deletes expired rows."""
         await idempotency.prune(self._writer, self._settings.idempotency_hours)
         await self._streams.prune_tokens()
         await self._usage.prune(self._settings.request_audit_days)

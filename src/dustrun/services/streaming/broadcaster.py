@@ -1,6 +1,6 @@
-"""Tells readers in this process what was committed. A wake-up with the facts attached: the tables are the truth.
+"""Delivers committed events to stream readers in this process. The tables are the source of truth.
 
-A reader that falls behind loses its place in memory, never an event: it is told so and reads the table again.
+A reader that falls behind loses its in-memory buffer but never an event: it reads the missed events from the table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Written(Protocol):
-    """A run of which something was written."""
+    """The run whose events were committed."""
 
     @property
     def pk(self) -> int:
@@ -29,22 +29,22 @@ class Written(Protocol):
 
     @property
     def id(self) -> str:
-        """Its public id."""
+        """Public id of the run."""
         ...
 
     @property
     def org_id(self) -> str:
-        """Whose it is."""
+        """Organisation of the run."""
         ...
 
     @property
     def workflow_id(self) -> str | None:
-        """Of which workflow; None for an inline run."""
+        """Workflow of the run; None for an inline run."""
         ...
 
 
 class Activity(NamedTuple):
-    """A start, a wait or an end of some run, with its place in the organisation's activity."""
+    """A start, wait or end of a run, with its cursor in the organisation's activity."""
 
     cursor: int
     run_id: str
@@ -53,8 +53,9 @@ class Activity(NamedTuple):
 
 
 class Subscription(Generic[T]):
-    """One reader's small buffer of committed entries. `lost` is set when it overflowed; `run_pk` once a run that was
-    waited for has appeared."""
+    """One reader's small buffer of committed entries.
+
+    `lost` is set when the buffer overflows; `run_pk` is set once the awaited run exists."""
 
     __slots__ = ("_chars", "_ready", "entries", "lost", "run_pk")
 
@@ -66,8 +67,9 @@ class Subscription(Generic[T]):
         self._ready = asyncio.Event()
 
     def put(self, entries: Sequence[T], chars: int) -> None:
-        """Adds entries of so many characters, or drops everything when the reader is too slow. A reader that has lost
-        its place gets nothing more until it has read the table."""
+        """Adds entries of `size` characters; drops everything if the buffer overflows.
+
+        A reader whose buffer was dropped gets nothing more until it has read the table."""
         if self.lost:
             pass
         elif len(self.entries) + len(entries) > BUFFER or self._chars + chars > BUFFER_CHARS:
@@ -80,25 +82,25 @@ class Subscription(Generic[T]):
         self._ready.set()
 
     def take(self) -> list[T]:
-        """Everything in the buffer, which is empty afterwards."""
+        """Removes and returns all buffered entries."""
         taken = list(self.entries)
         self.entries.clear()
         self._chars = 0
         return taken
 
     def lose(self) -> None:
-        """Makes the reader read the table again."""
+        """Drops the buffer and makes the reader read the table."""
         self.entries.clear()
         self._chars = 0
         self.lost = True
         self._ready.set()
 
     def wake(self) -> None:
-        """Wakes the reader without an entry."""
+        """Wakes the reader without adding an entry."""
         self._ready.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Waits for something to read; False when the time is up."""
+        """Waits for something to read; returns False on timeout."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ready.wait()
@@ -109,7 +111,7 @@ class Subscription(Generic[T]):
 
 
 class Broadcaster:
-    """Who reads which run, and who reads an organisation's activity."""
+    """The readers of runs and of organisations' activity."""
 
     def __init__(self) -> None:
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
@@ -136,7 +138,7 @@ class Broadcaster:
         _leave(self._activity, org_id, subscription)
 
     def publish(self, facts: Written, events: Sequence[Event]) -> None:
-        """Tells the readers what was committed of a run; on the event loop, in commit order."""
+        """Delivers a run's committed events to its readers. Called on the event loop, in commit order."""
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:
             chars = sum(len(event.data) for event in events)
@@ -154,7 +156,7 @@ class Broadcaster:
                 reader.put(found, sum(len(entry.event.data) for entry in found))
 
     def lose_all(self) -> None:
-        """Makes every reader read the tables again: something may have been committed that nobody was told of."""
+        """Makes every reader read the tables: a commit may have happened that was not published."""
         for run_readers in self._runs.values():
             for reader in run_readers:
                 reader.lose()
@@ -163,7 +165,7 @@ class Broadcaster:
                 one.lose()
 
     def wake_all(self) -> None:
-        """Wakes every reader, so that it can see that the server stops, or that its key was revoked."""
+        """Wakes every reader, to notice that the server is stopping or its key was revoked."""
         for run_readers in self._runs.values():
             for reader in run_readers:
                 reader.wake()

@@ -1,4 +1,4 @@
-"""Streams: who may open one, which run it shows, and reading it from the tables."""
+"""Event streams: access checks, stream tokens, and reading events from the tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _READ = frozenset({"run:stream"})
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token, shown once, and the stream that it opens."""
+    """A new stream token, shown only once, and the stream that it opens."""
 
     token: str
     stream: str
@@ -46,7 +46,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class StreamedRun:
-    """What a stream must know of its run."""
+    """What a stream needs to know about its run."""
 
     pk: int
     is_final: bool
@@ -54,7 +54,7 @@ class StreamedRun:
 
 
 class EventPages:
-    """Pages of one run's events, none much above `PAGE_BYTES`: what a reader that stops reading makes us hold."""
+    """Pages of one run's events of about `PAGE_BYTES`, which limits the memory that a stalled reader occupies."""
 
     def __init__(self, database: Database, run_pk: int) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class EventPages:
         self._count = FIRST_PAGE
 
     async def after(self, seq: int) -> list[Event]:
-        """The next page; empty when there is nothing after that place yet."""
+        """The next page after `seq`; empty if there are no further events yet."""
         count = self._count
         rows = await self._database.read(lambda tx: event_rows.list_after(tx, self._run_pk, seq, count))
         page = rows[: fitting([len(event.data) for event in rows])]
@@ -74,7 +74,7 @@ class EventPages:
 
 
 def fitting(sizes: Sequence[int]) -> int:
-    """How many of these, from the first, make a page of `PAGE_BYTES`; at least one."""
+    """The number of leading entries that fit into `PAGE_BYTES`; at least one."""
     total = 0
     for index, size in enumerate(sizes):
         total += size
@@ -84,7 +84,7 @@ def fitting(sizes: Sequence[int]) -> int:
 
 
 class Streams:
-    """The use cases of streams."""
+    """Use cases of event streams."""
 
     def __init__(self, database: Database, writer: Writer, hub: Broadcaster, settings: Settings) -> None:
         self.hub = hub
@@ -96,22 +96,22 @@ class Streams:
         self._revoked: set[str] = set()
 
     def stop(self) -> None:
-        """The server stops: streams are dropped, and their readers come back by themselves."""
+        """Ends all streams because the server is stopping; clients reconnect by themselves."""
         self.stopping = True
         self.hub.wake_all()
 
     def end_key(self, key_id: str) -> None:
-        """A key was revoked: what is read with it ends now."""
+        """Ends all streams opened with a revoked key."""
         self._revoked.add(key_id)
         self.hub.wake_all()
 
     def may_go_on(self, principal: Principal) -> bool:
-        """Whether the key that opened a stream is still good, and the server serves."""
+        """Whether a stream may continue: its key is still valid and the server is not stopping."""
         is_good = principal.expires_at is None or principal.expires_at > clock.now_ms()
         return is_good and not self.stopping and principal.key_id not in self._revoked
 
     def patience_s(self, principal: Principal) -> float:
-        """How long a stream may be quiet: until the next heartbeat, or the key's end."""
+        """Seconds until the stream must act again: its next heartbeat or its key's expiry."""
         heartbeat_s = self.settings.stream_heartbeat_s
         if principal.expires_at is None:
             return heartbeat_s
@@ -120,10 +120,10 @@ class Streams:
     # --- tokens ---
 
     async def make_token(self, principal: Principal, stream: str) -> NewToken:
-        """A token for one stream, for clients that cannot set headers."""
+        """Creates a token for one stream, for clients that cannot set headers."""
         if not STREAM_PATH.fullmatch(stream):
             message = "must be the path of a stream, for example /v1/runs/run_1/stream"
-            raise Invalid("That is no stream.", details=[Problem("stream", message)])
+            raise Invalid("The path is not a stream.", details=[Problem("stream", message)])
         token = ids.new_secret("st")
         now = clock.now_ms()
 
@@ -141,7 +141,7 @@ class Streams:
         return await idempotency.write(self._writer, unit)
 
     async def use_token(self, token: str, stream: str) -> Principal:
-        """The caller behind a stream token; raises `Unauthenticated`."""
+        """The principal of a stream token; raises `Unauthenticated`."""
         token_hash = ids.secret_hash(token)
         row = await self._database.read(lambda tx: token_rows.find(tx, token_hash))
         now = clock.now_ms()
@@ -165,38 +165,38 @@ class Streams:
         return run is None or run.finished_at is None or now - run.finished_at <= AFTER_END_MS
 
     async def prune_tokens(self) -> int:
-        """Deletes tokens that can open nothing any more; returns how many.
+        """Deletes expired tokens; returns how many.
 
-        One for a run lives as long as the run and an hour, so at least as long as a run may last."""
+        A token for a run is valid until one hour after the run ends, so tokens are kept for the longest run."""
         before = clock.now_ms() - AFTER_END_MS - WITHOUT_END_MS - self.settings.max_run_days * 86_400_000
         return await self._writer.write(lambda tx: token_rows.prune(tx, before))
 
     # --- reading ---
 
     async def find_run(self, principal: Principal, run_id: str) -> StreamedRun | None:
-        """The run behind a stream, if it exists yet and the key reaches it."""
+        """The run of a stream, if it exists yet and the key can access it."""
         found = await self._database.read(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
         if found is None or not principal.may_use_workflow(found[3]):
             return None
         return StreamedRun(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])
 
     def events_of(self, run_pk: int) -> EventPages:
-        """A run's events, page by page."""
+        """A run's events, in pages."""
         return EventPages(self._database, run_pk)
 
     async def newest_activity(self, org_id: str) -> int:
-        """The cursor that a new stream over many runs begins behind."""
+        """The cursor after which a new activity stream starts."""
         return await self._database.read(lambda tx: event_rows.newest_activity(tx, org_id))
 
     async def list_activity(self, org_id: str, after: int, workflow_ids: Sequence[str] | None) -> list[Activity]:
-        """The next page of starts, waits and ends."""
+        """The next page of run starts, waits and ends."""
         found = await self._database.read(lambda tx: event_rows.list_activity(tx, org_id, after, PAGE, workflow_ids))
         return [Activity(*row) for row in found]
 
     # --- waiting streams ---
 
     def begin_waiting(self, key_id: str) -> None:
-        """Counts a stream that waits for its run; raises `TooMany` above the cap."""
+        """Counts a stream that waits for its run; raises `TooMany` above the limit."""
         waiting = self._waiting.get(key_id, 0)
         if waiting >= self.settings.max_waiting_streams:
             message = f"This key already has {waiting} streams waiting for runs (setting max_waiting_streams)."
@@ -204,7 +204,7 @@ class Streams:
         self._waiting[key_id] = waiting + 1
 
     def end_waiting(self, key_id: str) -> None:
-        """The stream's run has appeared, or the stream has ended."""
+        """Uncounts a waiting stream: its run now exists, or the stream has ended."""
         left = self._waiting[key_id] - 1
         if left:
             self._waiting[key_id] = left

@@ -1,1 +1,1 @@
-"""Workflows and their versions: save, publish, archive, import, export, compile."""
+"""Workflows and their versions: saving, publishing, archiving, import, export, compilation."""

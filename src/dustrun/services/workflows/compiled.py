@@ -1,4 +1,4 @@
-"""Compiled versions, kept in memory: a version never changes, so its program is compiled once."""
+"""Cache of compiled workflow versions: a version never changes, so it is compiled once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A definition's problems and, without an error among them, its program and its triggers' settings."""
+    """A definition's problems and, if none of them is an error, its program and trigger settings."""
 
     definition: Definition
     problems: tuple[Problem, ...]
@@ -31,16 +31,14 @@ class Compiled:
     trigger_configs: dict[str, BaseModel]
 
     def runnable(self) -> Program:
-        """The program, or `Invalid` with every problem."""
+        """The program; raises `Invalid` with every problem."""
         if self.program is None:
-            raise Invalid(
-                "The workflow definition does not validate.", code=Code.DEFINITION_INVALID, details=self.problems
-            )
+            raise Invalid("The workflow definition is invalid.", code=Code.DEFINITION_INVALID, details=self.problems)
         return self.program
 
 
 class CompiledWorkflows:
-    """The compiled versions of workflows, the least recently used dropped first."""
+    """An LRU cache of compiled workflow versions."""
 
     def __init__(self, database: Database, catalog: Catalog) -> None:
         self._database = database
@@ -49,14 +47,14 @@ class CompiledWorkflows:
         self._kept: OrderedDict[tuple[str, int], Compiled] = OrderedDict()
 
     def find_kept(self, workflow_id: str, version: int) -> Compiled | None:
-        """A compiled version if it is in memory."""
+        """The compiled version if it is cached."""
         compiled = self._kept.get((workflow_id, version))
         if compiled is not None:
             self._kept.move_to_end((workflow_id, version))
         return compiled
 
     async def find(self, workflow_id: str, version: int) -> Compiled | None:
-        """A compiled version, from memory or from the store; None when the workflow has no such version."""
+        """The compiled version, from the cache or the store; None if the workflow has no such version."""
         compiled = self.find_kept(workflow_id, version)
         if compiled is not None:
             return compiled
@@ -70,12 +68,12 @@ class CompiledWorkflows:
         return compiled
 
     def compile(self, document: Any) -> Compiled:
-        """Compiles a definition from plain data; raises `Invalid` when it has not even the shape of one."""
+        """Compiles a definition from plain JSON; raises `Invalid` if it does not match the schema."""
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
             found = problems_of(error.errors(include_url=False), model=Definition)
-            raise Invalid("The definition is not valid.", code=Code.DEFINITION_INVALID, details=found) from None
+            raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=found) from None
         problems = tuple(validate.check(definition, self._specs))
         if any(problem.severity == "error" for problem in problems):
             return Compiled(definition, problems, None, {})

@@ -1,7 +1,9 @@
-"""A workflow as one portable file: JSON or YAML, without secrets and without ids of the organisation it comes from.
+"""A workflow as one portable JSON or YAML file, without secrets and without ids of the exporting organisation.
 
-What points outside is written as `unbound:<name>` and listed under `references`. An import makes a draft and executes
-nothing; what is not bound by then stays `unbound:`, which validation refuses, so it can neither be published nor run.
+References to other objects are written as `unbound:<name>` and listed under `references`. An import creates a draft and
+runs nothing. References that are not bound stay `unbound:`; validation rejects them, so the draft cannot be published
+or
+run.
 """
 
 from __future__ import annotations
@@ -43,17 +45,17 @@ _FILE_NAME = re.compile(r"[^a-z0-9]+")
 
 
 class Reference(Fields):
-    """Something outside of the file that the definition needs."""
+    """An object outside the file that the definition refers to."""
 
-    name: str = Field(min_length=1, max_length=MAX_NAME, description="What stands behind `unbound:` in the definition.")
+    name: str = Field(min_length=1, max_length=MAX_NAME, description="The name after `unbound:` in the definition.")
     kind: str = Field(max_length=64, description="connector, wallet, workflow, secret, self (this workflow) or other.")
-    type: str | None = Field(None, max_length=128, description="Type of a connector.")
-    fields: tuple[str, ...] = Field((), description="Where it is needed, by path.")
+    type: str | None = Field(None, max_length=128, description="Connector type.")
+    fields: tuple[str, ...] = Field((), description="Paths of the fields that use it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file's text and the name to save it under."""
+    """The exported file's text and file name."""
 
     format: str
     file_name: str
@@ -62,15 +64,15 @@ class Exported:
 
 @dataclass(slots=True)
 class _Names:
-    """The names given so far, and where each is needed. `taken` are those that the definition holds already."""
+    """The names assigned so far and the fields that use them. `taken` are names already in the definition."""
 
     taken: frozenset[str]
     by_value: dict[tuple[str, str], str] = field(default_factory=dict)
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def name(self, kind: str, value: str, path: str, type_: str | None = None) -> str:
-        """`unbound:connector-1` for the first connector, and the same for the same one again; each secret has its
-        own."""
+        """Returns `unbound:connector-1` for the first connector, and the same name for the same connector again; every
+        secret gets its own name."""
         known = self.by_value.get((kind, value)) if kind != "secret" else None
         if known is None:
             names = (f"{kind}-{number}" for number in itertools.count(1))
@@ -81,13 +83,13 @@ class _Names:
         return f"{UNBOUND}{known}"
 
     def keep(self, name: str, kind: str, path: str, type_: str | None = None) -> None:
-        """Lists a place where a name is needed."""
+        """Records a field that uses a name."""
         about = {"name": name, "kind": kind, **({"type": type_} if type_ else {}), "fields": []}
         self.references.setdefault(name, about)["fields"].append(path)
 
 
 def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
-    """The file of the version that `workflow` shows, as `json` or `yaml`."""
+    """Exports the version that `workflow` shows, as `json` or `yaml`."""
     row = workflow.row
     definition = exact_json.loads(workflow.version.definition)
     names = _Names(frozenset(_unbound_names(definition)))
@@ -113,7 +115,7 @@ def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
 
 
 def _unbound_names(value: Any) -> Iterator[str]:
-    """The names in a definition that an earlier import left unbound."""
+    """The names that an earlier import left unbound in a definition."""
     if isinstance(value, str):
         if value.startswith(UNBOUND):
             yield value.removeprefix(UNBOUND)
@@ -130,7 +132,7 @@ def _keep(value: str, path: str, names: _Names, type_: str | None = None) -> Non
 
 
 def _secret_fields(type_: str, specs: Specs) -> frozenset[str]:
-    """The payload's fields that the node's type marks as secret."""
+    """The payload fields that the node's type marks as secret."""
     return hinted_fields(specs[type_].payload, "x-secret") if type_ in specs else frozenset()
 
 
@@ -175,8 +177,9 @@ def _is_secret(key: str, secret_fields: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A file that was read. `content` is all but its format, definition and references, still to be checked;
-    the definition is bound as far as it goes, and `to_bind` is what is left."""
+    """A parsed file. `content` is everything except format, definition and references, not validated yet.
+
+    The definition has its bindings applied; `to_bind` lists the references that are still unbound."""
 
     content: dict[str, Any]
     definition: Definition
@@ -185,7 +188,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A draft made of a file, what is left to bind, and what validation says of it."""
+    """The imported draft, its unbound references and its validation problems."""
 
     workflow: Workflow
     to_bind: list[Reference]
@@ -193,20 +196,22 @@ class Imported:
 
 
 def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
-    """Reads a file and binds its references; raises `Invalid` when it is none, or its definition has no shape."""
+    """Parses a file and binds its references; raises `Invalid` if the file or its definition is malformed."""
     document = _document(text)
     references = _references(document.pop("references", []))
     known = {reference.name for reference in references} - {SELF}
     unknown = [name for name in bindings if name not in known]
     if unknown:
         message = f"the file has no such reference; it has: {', '.join(sorted(known)) or 'none'}"
-        raise Invalid("A binding fits nothing.", details=[Problem(f"bindings.{name}", message) for name in unknown])
+        raise Invalid(
+            "A binding matches no reference.", details=[Problem(f"bindings.{name}", message) for name in unknown]
+        )
     values = {f"{UNBOUND}{name}": value for name, value in bindings.items()} | {f"{UNBOUND}{SELF}": own_id}
     try:
         definition = Definition.model_validate(_bound(document.pop("definition", None), values))
     except ValidationError as error:
         details = problems_of(error.errors(), whole="definition", model=Definition)
-        raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=details) from None
+        raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
     return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
 
 
@@ -217,10 +222,10 @@ def _document(text: str) -> dict[str, Any]:
     except JsonError as error:
         raise _unreadable(str(error)) from None
     if not isinstance(document, dict) or "dustrunWorkflow" not in document:
-        raise _unreadable("it has no `dustrunWorkflow`, so it is no exported workflow")
+        raise _unreadable("it has no `dustrunWorkflow`, so it is not an exported workflow")
     version = document.pop("dustrunWorkflow")
     if version != FORMAT or isinstance(version, bool):
-        raise _unreadable(f"its format is {str(version)[:20]}, and this server reads {FORMAT}")
+        raise _unreadable(f"its format is {str(version)[:20]}, but this server reads format {FORMAT}")
     return document
 
 

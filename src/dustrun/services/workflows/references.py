@@ -1,4 +1,4 @@
-"""What a definition names outside of itself: whether the organisation has it."""
+"""Checks that the wallets and connectors that a definition refers to exist."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from dustrun.storage.money import wallets
 
 
 async def find_problems(database: Database, org_id: str, definition: Definition) -> list[Problem]:
-    """A problem for every node whose wallet or connector the organisation does not have, or has no more, or has under
-    another type."""
+    """Returns a problem for every node whose wallet or connector is missing, archived or of another type."""
     named = any(node.connector for node in definition.nodes.values())
     return await database.read(lambda tx: list(_check(tx, org_id, definition))) if named else []
 
@@ -33,10 +32,10 @@ def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReferen
     row = wallets.find(tx, org_id, reference.id)
     field = f"nodes.{node_id}.connector.id"
     if row is None:
-        message = f'There is no wallet "{reference.id}" in this organisation; give an id of GET /v1/wallets.'
+        message = f'There is no wallet "{reference.id}" in this organisation; use an id from GET /v1/wallets.'
         yield Problem(field, message, "unknown_wallet", node_id)
     elif row.archived_at is not None:
-        message = f'The wallet "{reference.id}" is archived and signs nothing; give another one of GET /v1/wallets.'
+        message = f'The wallet "{reference.id}" is archived and cannot sign; use another one from GET /v1/wallets.'
         yield Problem(field, message, "archived_wallet", node_id)
 
 

@@ -1,4 +1,4 @@
-"""What a change makes of a workflow's row, or why not: decisions without any I/O."""
+"""State transitions of a workflow: what each operation changes in its row, or why it is refused. No I/O."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Changes = dict[str, Any]
 
 
 def decide_pause(row: WorkflowRow) -> Changes:
-    """An active workflow stops taking triggers."""
+    """Pauses an active workflow: its triggers stop."""
     _need_status(row, ACTIVE, "paused")
     return {"status": PAUSED, "paused_reason": None}
 
 
 def decide_resume(row: WorkflowRow) -> Changes:
-    """A paused workflow takes triggers again, unless it has no runs left."""
+    """Resumes a paused workflow: its triggers start again, unless it has no runs left."""
     _need_status(row, PAUSED, "resumed")
     if row.remain_runs == 0:
         raise Conflict("The workflow has no runs left; refill it instead.")
@@ -28,7 +28,7 @@ def decide_resume(row: WorkflowRow) -> Changes:
 
 
 def decide_discard(row: WorkflowRow) -> Changes:
-    """The draft goes, the live version stays."""
+    """Discards the draft and keeps the live version."""
     need_not_archived(row)
     if row.draft_version is None:
         raise NotFound("The workflow has no draft version.", code=Code.DRAFT_UNKNOWN)
@@ -38,7 +38,7 @@ def decide_discard(row: WorkflowRow) -> Changes:
 
 
 def decide_archive(row: WorkflowRow) -> Changes:
-    """Nothing is live any more; the current version is kept to come back as a draft. Archiving twice is no change."""
+    """Archives a workflow: no version is live; unarchiving restores the current one as a draft. Idempotent."""
     if row.status == ARCHIVED:
         return {}
     return {
@@ -50,13 +50,13 @@ def decide_archive(row: WorkflowRow) -> Changes:
 
 
 def decide_unarchive(row: WorkflowRow) -> Changes:
-    """The kept version is a draft again."""
+    """Unarchives a workflow: the kept version becomes a draft."""
     _need_status(row, ARCHIVED, "unarchived")
     return {"status": DRAFT}
 
 
 def decide_refill(row: WorkflowRow, remain_runs: int) -> Changes:
-    """The counter is set; what was paused for want of runs goes on."""
+    """Sets the counter of remaining runs; resumes a workflow that was paused because it had none left."""
     need_not_archived(row)
     if row.max_runs is None:
         raise Conflict("The workflow has no `maxRuns`, so there is nothing to refill.")
@@ -67,7 +67,7 @@ def decide_refill(row: WorkflowRow, remain_runs: int) -> Changes:
 
 
 def decide_max_runs(row: WorkflowRow, max_runs: int | None) -> Changes:
-    """A new cap moves the counter by as much as the cap moves, never below zero."""
+    """Changes `maxRuns` and moves the counter of remaining runs by the same amount, not below zero."""
     if max_runs is None:
         return {"max_runs": None, "remain_runs": None}
     if row.max_runs is None or row.remain_runs is None:
@@ -81,13 +81,13 @@ def _need_status(row: WorkflowRow, status: str, done: str) -> None:
 
 
 def need_not_archived(row: WorkflowRow) -> None:
-    """Raises `Conflict` for an archived workflow."""
+    """Raises `Conflict` if the workflow is archived."""
     if row.status == ARCHIVED:
         raise Conflict("The workflow is archived; unarchive it first.")
 
 
 def need_version(row: WorkflowRow, expected: int | None, actual: int | None, field: str) -> None:
-    """Raises `Conflict` unless the caller expects what is there, or expects nothing."""
+    """Raises `Conflict` if the caller expects a version other than the actual one."""
     if expected is not None and expected != actual:
         problem = Problem(field, f"the workflow is at version {actual}")
         raise Conflict(
@@ -96,7 +96,7 @@ def need_version(row: WorkflowRow, expected: int | None, actual: int | None, fie
 
 
 def draft_to_publish(row: WorkflowRow, expected: int | None) -> int:
-    """The number of the draft; raises `Conflict` when there is none, or another one than expected."""
+    """The draft's version number; raises `Conflict` if there is no draft or it is not the expected one."""
     need_not_archived(row)
     if row.draft_version is None:
         need_version(row, expected, row.live_version, "expectedVersion")
@@ -106,5 +106,5 @@ def draft_to_publish(row: WorkflowRow, expected: int | None) -> int:
 
 
 def changed(row: WorkflowRow, changes: Changes) -> Changes:
-    """The changes that differ from what is there."""
+    """The subset of changes that differ from the row's current values."""
     return {name: value for name, value in changes.items() if getattr(row, name) != value}

@@ -1,4 +1,4 @@
-"""The numbered versions of a workflow: making one, reading them, and what differs between two."""
+"""The numbered versions of a workflow: creating, reading and comparing them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 
 
 def document_of(definition: Definition) -> dict[str, Any]:
-    """The definition as its author wrote it: wire names, keys in order, nothing that was left to a default."""
+    """The definition as its author wrote it: wire names, original key order, no defaults filled in."""
     return definition.model_dump(by_alias=True, exclude_unset=True)
 
 
 def hash_of(document: dict[str, Any]) -> str:
-    """Equal for documents that are equal as canonical JSON."""
+    """The SHA-256 of the canonical JSON: equal for equal documents."""
     return hashlib.sha256(exact_json.dumps(document, canonical=True)).hexdigest()
 
 
@@ -35,7 +35,7 @@ def _spaced(names: set[str]) -> str:
 
 
 def make_version(workflow_id: str, number: int, definition: Definition, by: str) -> VersionRow:
-    """A version to be inserted, with what lists and filters read of it."""
+    """Builds a version row, including the columns that lists and filters use."""
     document = document_of(definition)
     nodes = definition.nodes
     first = nodes.get(definition.trigger_node_ids[0])
@@ -54,16 +54,16 @@ def make_version(workflow_id: str, number: int, definition: Definition, by: str)
 
 
 def get_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow:
-    """The workflow of the caller's organisation, if the key reaches it; raises `NotFound`."""
+    """Reads a workflow of the caller's organisation; raises `NotFound`, also if the key cannot access it."""
     principal.need_workflow(workflow_id)
     row = workflows.find(tx, principal.org_id, workflow_id)
     if row is None:
-        raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+        raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
     return row
 
 
 def get_version(tx: Tx, row: WorkflowRow, number: int) -> VersionRow:
-    """That version of the workflow; raises `NotFound`."""
+    """Reads one version of the workflow; raises `NotFound`."""
     version = rows.find(tx, row.id, number)
     if version is None:
         raise NotFound(f'The workflow "{row.id}" has no version {number}.', code=Code.VERSION_UNKNOWN)
@@ -71,7 +71,7 @@ def get_version(tx: Tx, row: WorkflowRow, number: int) -> VersionRow:
 
 
 class Versions:
-    """The use cases of versions that only read; the others are in `workflows.py`."""
+    """Read-only use cases of versions; those that write are in `workflows.py`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class Versions:
     async def list_page(
         self, principal: Principal, workflow_id: str, paging: Paging
     ) -> tuple[WorkflowRow, Page[VersionRow]]:
-        """The workflow with a page of its versions, newest first; raises `NotFound`."""
+        """Reads the workflow and a page of its versions, newest first; raises `NotFound`."""
 
         def query(tx: Tx) -> tuple[WorkflowRow, list[VersionRow]]:
             row = get_workflow(tx, principal, workflow_id)
@@ -89,7 +89,7 @@ class Versions:
         return row, page_of(found, paging)
 
     async def get(self, principal: Principal, workflow_id: str, number: int) -> tuple[WorkflowRow, VersionRow]:
-        """The workflow and one of its versions; raises `NotFound`."""
+        """Reads the workflow and one of its versions; raises `NotFound`."""
 
         def query(tx: Tx) -> tuple[WorkflowRow, VersionRow]:
             row = get_workflow(tx, principal, workflow_id)
@@ -98,7 +98,7 @@ class Versions:
         return await self._database.read(query)
 
     async def count(self, principal: Principal, workflow_id: str) -> int:
-        """How many versions the workflow has; raises `NotFound`."""
+        """Counts the workflow's versions; raises `NotFound`."""
 
         def query(tx: Tx) -> int:
             return rows.count(tx, get_workflow(tx, principal, workflow_id).id)
@@ -106,7 +106,7 @@ class Versions:
         return await self._database.read(query)
 
     async def diff(self, principal: Principal, workflow_id: str, number: int, against: int | None) -> dict[str, Any]:
-        """What `number` has that `against` (the version before it) had not; raises `NotFound`."""
+        """Compares version `number` with `against` (default: the one before it); raises `NotFound`."""
         earlier = max(1, number - 1) if against is None else against
         _, new = await self.get(principal, workflow_id, number)
         _, old = await self.get(principal, workflow_id, earlier)
@@ -115,7 +115,7 @@ class Versions:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Nodes added, removed and changed by path between two documents, and whatever else changed."""
+    """The nodes added, removed and changed (by path) between two documents, and all other changes."""
     before, after = old["nodes"], new["nodes"]
     changed = {
         node_id: changes
@@ -138,7 +138,7 @@ def _changes(before: Any, after: Any) -> list[dict[str, Any]]:
 
 
 def _walk(before: Any, after: Any, path: str) -> Iterator[dict[str, Any]]:
-    """Objects are compared by key, everything else as a whole; an absent side is left out of the change."""
+    """Compares objects key by key and other values as a whole; a missing side is omitted from the change."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in (*before, *(name for name in after if name not in before)):
             inner = f"{path}.{name}" if path else name

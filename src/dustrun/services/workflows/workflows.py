@@ -1,7 +1,8 @@
-"""Workflows and their life: draft, live, paused, archived.
+"""Use cases of workflows: create, update, publish, pause, archive.
 
-Every change is decided inside one write unit on the row that the same transaction read, so two callers never lose
-each other's change; every change writes an audit row.
+Every change is decided in one write unit, on the row read in the same transaction, so that concurrent callers never
+lose
+an update; every change writes an audit row.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from dustrun.storage.workflows.workflows import Filters, Listed, WorkflowRow
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow with the version that is shown and, by mode, the newest run of it that passed."""
+    """A workflow with the version shown and, by mode, its newest passed run."""
 
     row: WorkflowRow
     version: VersionRow
@@ -61,7 +62,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWorkflow:
-    """What a workflow is made of; JSON values are plain data."""
+    """The content of a new workflow; JSON values are plain data."""
 
     name: str
     description: str
@@ -77,7 +78,7 @@ class NewWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many workflows there are of each status, and which trigger and connector types they use."""
+    """Workflow counts by status, and the trigger and connector types in use."""
 
     by_status: Mapping[str, int]
     types: list[str]
@@ -85,17 +86,17 @@ class Counts:
 
 
 def json_text(value: Any) -> str | None:
-    """A JSON value as it is stored; None stays None."""
+    """Encodes a JSON value for storage; None stays None."""
     return None if value is None else exact_json.dumps_text(value)
 
 
 def definition_of(version: VersionRow) -> Definition:
-    """The stored definition as a model."""
+    """Parses the stored definition into its model."""
     return Definition.model_validate(exact_json.loads(version.definition))
 
 
 class Workflows:
-    """The use cases of workflows."""
+    """Use cases of workflows."""
 
     def __init__(self, database: Database, writer: Writer, catalog: Any) -> None:
         self._database = database
@@ -105,7 +106,7 @@ class Workflows:
     # --- reading ---
 
     async def get(self, principal: Principal, workflow_id: str) -> Workflow:
-        """The workflow with its draft, else its live version; raises `NotFound`."""
+        """Reads the workflow with its draft, else its live version; raises `NotFound`."""
 
         def query(tx: Tx) -> Workflow:
             row = get_workflow(tx, principal, workflow_id)
@@ -114,7 +115,7 @@ class Workflows:
         return await self._database.read(query)
 
     async def get_draft(self, principal: Principal, workflow_id: str) -> Workflow:
-        """The workflow with its draft; raises `NotFound` when it has none."""
+        """Reads the workflow with its draft; raises `NotFound` if it has none."""
 
         def query(tx: Tx) -> Workflow:
             row = get_workflow(tx, principal, workflow_id)
@@ -125,7 +126,7 @@ class Workflows:
         return await self._database.read(query)
 
     async def get_live(self, principal: Principal, workflow_id: str) -> Workflow:
-        """The workflow with its live version; raises `NotFound` when it has none."""
+        """Reads the workflow with its live version; raises `NotFound` if it has none."""
 
         def query(tx: Tx) -> Workflow:
             row = get_workflow(tx, principal, workflow_id)
@@ -136,7 +137,7 @@ class Workflows:
         return await self._database.read(query)
 
     async def get_at(self, principal: Principal, workflow_id: str, version: int | None) -> Workflow:
-        """The workflow with that version, by default the one that is shown; raises `NotFound`."""
+        """Reads the workflow with the given version, by default the draft or live one; raises `NotFound`."""
 
         def query(tx: Tx) -> Workflow:
             row = get_workflow(tx, principal, workflow_id)
@@ -145,14 +146,14 @@ class Workflows:
         return await self._database.read(query)
 
     async def list_page(self, filters: Filters, sort: str, paging: Paging) -> Page[Listed]:
-        """The organisation's workflows without their definitions."""
+        """Lists the organisation's workflows without their definitions."""
         found = await self._database.read(
             lambda tx: rows.list_page(tx, filters, sort=sort, limit=paging.peek, offset=paging.offset)
         )
         return page_of(found, paging)
 
     async def count(self, filters: Filters) -> Counts:
-        """Totals of the same list by status, and the types in it."""
+        """Counts the same list by status, and lists the types used in it."""
 
         def query(tx: Tx) -> Counts:
             return Counts(rows.count_by_status(tx, filters), *rows.types_present(tx, filters))
@@ -162,7 +163,7 @@ class Workflows:
     # --- validating ---
 
     async def validate(self, principal: Principal, document: Any) -> list[Problem]:
-        """Every problem of an unsaved definition: of its shape, or else of its meaning."""
+        """Validates an unsaved definition: its schema first and, if that is valid, everything else."""
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
@@ -170,14 +171,14 @@ class Workflows:
         return await self.find_problems(principal, definition)
 
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
-        """Full validation, in a thread: a thousand nodes take a while. Connectors must be the organisation's."""
+        """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
         found = await asyncio.to_thread(validate.check, definition, self._catalog.specs())
         return [*found, *await references.find_problems(self._database, principal.org_id, definition)]
 
     # --- changing ---
 
     async def create(self, principal: Principal, new: NewWorkflow) -> Workflow:
-        """Makes a draft with version 1."""
+        """Creates a workflow with version 1 as its draft."""
         principal.need_every_workflow("make another")
         row = _first_row(principal, new)
 
@@ -198,7 +199,7 @@ class Workflows:
         definition: Definition | None,
         expected: int | None,
     ) -> Workflow:
-        """Sets the given columns; a definition that differs from the current one becomes a new draft version."""
+        """Updates the given fields; a definition that differs from the current one becomes a new draft version."""
 
         content = make_version(workflow_id, 0, definition, principal.key_id) if definition is not None else None
 
@@ -215,7 +216,7 @@ class Workflows:
         return await self._change(principal, workflow_id, "workflow.update", decide)
 
     async def rollback(self, principal: Principal, workflow_id: str, target: int, expected: int | None) -> Workflow:
-        """Copies an old version into a new draft; no new version when the current one is equal to it."""
+        """Copies an old version to a new draft; creates none if the current version is equal."""
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
@@ -229,7 +230,7 @@ class Workflows:
         return await self._change(principal, workflow_id, "workflow.rollback", decide, targetVersion=target)
 
     async def publish(self, principal: Principal, workflow_id: str, expected: int | None) -> Workflow:
-        """Makes the draft live when it validates fully and has the rehearsal that the workflow asks for."""
+        """Publishes the draft if it is valid and has the rehearsal that the workflow requires."""
         checked = await self._checked_draft(principal, workflow_id, expected)
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
@@ -240,7 +241,7 @@ class Workflows:
         return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
 
     async def _checked_draft(self, principal: Principal, workflow_id: str, expected: int | None) -> int:
-        """The number of the draft, validated outside of any transaction; raises `Invalid` with every problem."""
+        """Validates the draft outside any transaction and returns its number; raises `Invalid` with every problem."""
 
         def query(tx: Tx) -> VersionRow:
             row = get_workflow(tx, principal, workflow_id)
@@ -250,31 +251,31 @@ class Workflows:
         found = await self.find_problems(principal, definition_of(draft))
         problems = [problem for problem in found if problem.severity == "error"]
         if problems:
-            raise Invalid("The definition does not validate.", code=Code.DEFINITION_INVALID, details=problems)
+            raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=problems)
         return draft.version
 
     async def pause(self, principal: Principal, workflow_id: str) -> Workflow:
-        """Stops triggers and keeps everything."""
+        """Pauses the workflow: its triggers stop."""
         return await self._change(principal, workflow_id, "workflow.pause", lambda _, row: decide_pause(row))
 
     async def resume(self, principal: Principal, workflow_id: str) -> Workflow:
-        """Takes triggers again."""
+        """Resumes the workflow: its triggers start again."""
         return await self._change(principal, workflow_id, "workflow.resume", lambda _, row: decide_resume(row))
 
     async def discard_draft(self, principal: Principal, workflow_id: str) -> Workflow:
-        """Drops the draft of a workflow that has a live version."""
+        """Discards the draft of a workflow that has a live version."""
         return await self._change(principal, workflow_id, "workflow.discard-draft", lambda _, row: decide_discard(row))
 
     async def archive(self, principal: Principal, workflow_id: str) -> Workflow:
-        """Archives softly."""
+        """Archives the workflow; nothing is deleted."""
         return await self._change(principal, workflow_id, "workflow.archive", lambda _, row: decide_archive(row))
 
     async def unarchive(self, principal: Principal, workflow_id: str) -> Workflow:
-        """Brings an archived workflow back as a draft."""
+        """Restores an archived workflow as a draft."""
         return await self._change(principal, workflow_id, "workflow.unarchive", lambda _, row: decide_unarchive(row))
 
     async def refill(self, principal: Principal, workflow_id: str, remain_runs: int) -> Workflow:
-        """Sets the counter of runs that triggers may still start."""
+        """Sets the number of runs that triggers may still start."""
         return await self._change(
             principal,
             workflow_id,
@@ -286,7 +287,7 @@ class Workflows:
     async def set_ui_metadata(
         self, principal: Principal, workflow_id: str, ui_metadata: dict[str, Any], expected: int | None
     ) -> Workflow:
-        """Sets the editor's layout in place, without a new version."""
+        """Updates the editor's layout without creating a version."""
 
         def decide(_tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
@@ -303,14 +304,14 @@ class Workflows:
         decide: Callable[[Tx, WorkflowRow], Changes],
         **detail: Any,
     ) -> Workflow:
-        """Reads the row, decides, writes what differs and the audit row: one unit, all or nothing."""
+        """Reads the row, decides, and writes the differences and the audit row in one unit."""
 
         principal.need_workflow(workflow_id)
 
         def unit(tx: Tx) -> Workflow:
             row = rows.find_to_change(tx, principal.org_id, workflow_id)
             if row is None:
-                raise NotFound(f'No workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
+                raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
             changes = changed(row, decide(tx, row))
             if changes:
                 changes["updated_at"] = clock.now_ms()
@@ -352,7 +353,7 @@ def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
 
 
 def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
-    """Inserts the content as the next version and draft, unless the current version is equal to it."""
+    """Inserts the content as the next version and makes it the draft, unless it equals the current version."""
     if content.definition_hash == get_version(tx, row, row.current_version).definition_hash:
         return {}
     number = row.latest_version + 1
@@ -361,14 +362,15 @@ def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
 
 
 def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
-    """Again, on the row of the transaction: the draft may have moved since it was validated."""
+    """Checks again in the transaction that the draft is the validated one and has its rehearsal."""
     draft_to_publish(row, expected)
     need_version(row, checked, row.draft_version, "expectedVersion")
     wanted = row.require_rehearsal
     if wanted != "none" and wanted not in rows.ladder(tx, row.id, checked):
         flag = "dustTest" if wanted == Mode.DUST.value else "simulate"
         raise Conflict(
-            f'Publishing needs a passed run of version {checked} in mode "{wanted}" (requireRehearsal): start one with '
+            f'Publishing requires a passed run of version {checked} in mode "{wanted}" (requireRehearsal): start '
+            "one with "
             f'POST /v1/workflows/{row.id}/run {{"{flag}": true, "version": {checked}}}, then publish.',
             code=Code.REHEARSAL_MISSING,
             details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {checked}')],

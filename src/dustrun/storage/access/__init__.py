@@ -1,1 +1,1 @@
-"""SQL of keys, organizations, audit rows and idempotency keys."""
+"""SQL for API keys, organisations, the audit log and idempotency keys."""

@@ -1,4 +1,4 @@
-"""Rows of the audit: who changed what and when."""
+"""Rows of the audit log: who changed what and when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INSERT = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One change; `at` in milliseconds, `detail` JSON text."""
+    """One audited change; `at` in milliseconds, `detail` JSON text."""
 
     id: int
     org_id: str
@@ -35,12 +35,12 @@ class AuditRow:
 
 
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
-    """Adds a row."""
+    """Inserts an audit row."""
     tx.run(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail)
 
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:
-    """One page of the organisation's changes, newest first, optionally those of one key."""
+    """Lists one page of the organisation's changes, newest first, optionally of one key."""
     query = sa.select(t.c.id, t.c.org_id, t.c.key_id, t.c.at, t.c.action, t.c.subject, t.c.detail)
     query = query.where(t.c.org_id == org_id)
     if key_id is not None:

@@ -1,4 +1,4 @@
-"""Rows of Idempotency-Keys: claimed before the work of a request, completed with its answer in the same transaction."""
+"""Rows of Idempotency-Keys: claimed before a request's work, completed with its response in the same transaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import idempotency_keys as t
 
-# The claim is an insert that gives way: on PostgreSQL it waits for another process's open claim.
+# `ON CONFLICT DO NOTHING`: on PostgreSQL the insert waits for another process's uncommitted claim.
 _CLAIM = Statement(
     sa.text(
         "INSERT INTO idempotency_keys (org_id, key, request_hash, status, created_at)"
@@ -40,7 +40,7 @@ _PRUNE = Statement(sa.delete(t).where(t.c.created_at <= sa.bindparam("before", t
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What the first request with a key got; `response` is None when it bore a secret."""
+    """The response to the first request with a key; `response` is None if it contained a secret."""
 
     request_hash: str
     status: int
@@ -49,22 +49,22 @@ class StoredAnswer:
 
 
 def claim(tx: Tx, *, org_id: str, key: str, request_hash: str, now_ms: int, expired_before_ms: int) -> bool:
-    """Takes the key for this request; False when another request holds it."""
+    """Claims the key for this request; False if another request has it."""
     tx.run(_EXPIRE, org_id=org_id, key=key, before=expired_before_ms)
     return tx.run(_CLAIM, org_id=org_id, key=key, request_hash=request_hash, created_at=now_ms) == 1
 
 
 def complete(tx: Tx, *, org_id: str, key: str, status: int, response: str | None, resource_id: str | None) -> None:
-    """Stores the answer beside the claim."""
+    """Stores the response with the claim."""
     tx.run(_COMPLETE, of_org=org_id, of_key=key, status=status, response=response, resource_id=resource_id)
 
 
 def find(tx: Tx, *, org_id: str, key: str, after_ms: int) -> StoredAnswer | None:
-    """The stored answer of a key that is younger than `after_ms`."""
+    """Finds a key's stored response that is newer than `after_ms`."""
     row = tx.one(_FIND, org_id=org_id, key=key, after=after_ms)
     return StoredAnswer(*row) if row else None
 
 
 def prune(tx: Tx, *, before_ms: int) -> int:
-    """Deletes what no longer replays; returns how many rows went."""
+    """Deletes expired keys; returns the number of deleted rows."""
     return tx.run(_PRUNE, before=before_ms)

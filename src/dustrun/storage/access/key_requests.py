@@ -1,4 +1,4 @@
-"""Rows of requests: who called which route when; a ring whose oldest rows make room for new ones."""
+"""Rows of API requests: who called which route when; a ring that drops its oldest rows."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _FIRST_KEPT = Statement(sa.select(sa.func.min(t.c.id)).where(t.c.at >= sa.bindpa
 
 
 Noted = tuple[str, str, int, str, str, int, str]
-"""A request as it is noted for each one that is answered: the values of a `RequestRow`, without the cost of one."""
+"""The values of a `RequestRow` as a plain tuple, which is cheaper to create for every request."""
 
 
 def add(tx: Tx, requests: Sequence[Noted]) -> None:
-    """Adds rows."""
+    """Inserts rows."""
     tx.many(_INSERT, [dict(zip(_NAMES, request, strict=True)) for request in requests])
 
 
 def keep_newest(tx: Tx, count: int) -> None:
-    """Deletes all but about the newest `count` rows: their numbers have few gaps."""
+    """Deletes all but about the newest `count` rows, counted by row number, which has few gaps."""
     row = tx.one(_NEWEST)
     if row and row[0]:
         tx.run(_KEEP_NEWEST, upto=row[0] - count)
 
 
 def prune(tx: Tx, *, before_ms: int) -> int:
-    """Deletes what was asked before an instant; returns how many rows went."""
+    """Deletes requests older than a time; returns the number of deleted rows."""
     first = tx.one(_FIRST_KEPT, before=before_ms)
     if first and first[0]:
         return tx.run(_KEEP_NEWEST, upto=first[0] - 1)
@@ -57,7 +57,7 @@ def prune(tx: Tx, *, before_ms: int) -> int:
 
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[tuple[int, RequestRow]]:
-    """One page of the organisation's requests with their numbers, newest first, optionally those of one key."""
+    """Lists one page of the organisation's requests with their numbers, newest first, optionally of one key."""
     query = sa.select(t.c.id, *(t.c[name] for name in _NAMES)).where(t.c.org_id == org_id)
     if key_id is not None:
         query = query.where(t.c.key_id == key_id)

@@ -14,7 +14,7 @@ from dustrun.storage.db.tables import api_keys as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """One key; instants in milliseconds, `permissions`, `workflow_ids` and `wallet_ids` JSON lists."""
+    """One API key; times in milliseconds, `permissions`, `workflow_ids` and `wallet_ids` JSON lists."""
 
     id: str
     org_id: str
@@ -74,18 +74,18 @@ def _row(found: tuple[Any, ...]) -> KeyRow:
 
 
 def insert(tx: Tx, row: KeyRow) -> None:
-    """Adds a key."""
+    """Inserts a key."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
-    """The key of that organisation."""
+    """Finds a key of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=key_id)
     return _row(found) if found else None
 
 
 def descends(tx: Tx, org_id: str, key_id: str, ancestor: str) -> bool:
-    """Whether a key was made by another, directly or through keys in between."""
+    """Whether a key was created by another, directly or through other keys."""
     while (found := tx.one(_MAKER, org_id=org_id, id=key_id)) is not None and found[0] is not None:
         key_id = found[0]
         if key_id == ancestor:
@@ -94,26 +94,26 @@ def descends(tx: Tx, org_id: str, key_id: str, ancestor: str) -> bool:
 
 
 def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:
-    """The key whose SHA-256 that is, of any organisation."""
+    """Finds a key of any organisation by its SHA-256."""
     found = tx.one(_FIND_BY_HASH, hash=key_hash)
     return _row(found) if found else None
 
 
 def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
-    """Ends a key; an ended one keeps its first instant."""
+    """Revokes a key; a revoked key keeps its first revocation time."""
     tx.run(_REVOKE, of_id=key_id, revoked_at=at_ms)
 
 
 def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
-    """The organisation's keys that neither ended nor were revoked, locked where several processes write."""
+    """Lists the organisation's valid keys, with row locks on PostgreSQL."""
     return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
 
 
 def note_use(tx: Tx, used: Mapping[str, int]) -> None:
-    """Notes when keys were last used, by their ids; an instant never goes back."""
+    """Records when keys were last used, by id; never moves a time back."""
     tx.many(_USE, [{"of_id": key_id, "at": at} for key_id, at in used.items()])
 
 
 def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[KeyRow]:
-    """One page of the organisation's keys, newest first."""
+    """Lists one page of the organisation's keys, newest first."""
     return [_row(found) for found in tx.all(_PAGE, org_id=org_id, limit=limit, offset=offset)]

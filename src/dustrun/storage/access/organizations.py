@@ -29,26 +29,26 @@ class OrganizationRow:
 
 
 def insert(tx: Tx, row: OrganizationRow) -> None:
-    """Adds an organisation."""
+    """Inserts an organisation."""
     tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
 
 
 def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
-    """The organisation with that id."""
+    """Finds an organisation by id."""
     found = tx.one(_FIND, id=organization_id)
     return OrganizationRow(*found) if found else None
 
 
 def list_all(tx: Tx) -> list[OrganizationRow]:
-    """Every organisation."""
+    """Lists every organisation."""
     return [OrganizationRow(*found) for found in tx.all(_LIST)]
 
 
 def set_retention(tx: Tx, organization_id: str, days: int | None) -> None:
-    """Says how many days the organisation's ended runs are kept."""
+    """Sets how many days the organisation's ended runs are kept."""
     tx.run(_SET_RETENTION, of_id=organization_id, days=days)
 
 
 def exist(tx: Tx) -> bool:
-    """Whether there is any organisation."""
+    """Whether any organisation exists."""
     return tx.one(_ANY) is not None

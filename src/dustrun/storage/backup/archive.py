@@ -1,9 +1,9 @@
-"""The file of a backup, the same for every store: a ZIP of `manifest.json` and, for each table, `tables/NAME.jsonl`.
+"""The backup file format, the same for both databases: a ZIP of `manifest.json` and one `tables/NAME.jsonl` per table.
 
-A line of a table is one row as a JSON list, in the order of the manifest's `columns`: integers, texts, nulls, and bytes
-as `{"hex": "…"}`, which is all that the tables hold. The manifest says what made it and when, the schema's revision,
-and for each table how many rows it has and the SHA-256 of its lines. The order of its tables is one in which they can
-be filled.
+Each line of a table is one row as a JSON list in the order of the manifest's `columns`: integers, texts, nulls, and
+bytes as `{"hex": "…"}`. The manifest has the version and time of the backup, the schema revision, and for each table
+its
+row count and the SHA-256 of its lines. It lists the tables in an order that satisfies their foreign keys.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
 _PIECE = 1000
 _MAX_MANIFEST = 1_048_576
-_MAX_LINE = 67_108_864  # far above what a row can be; a file that says more of itself would fill the memory
+_MAX_LINE = 67_108_864  # far above the size of any row; a file that claims more would exhaust the memory
 _CELL: Final = (int, str, dict, type(None))
-_LAST_MS = 253_402_300_799_999  # of the year 9999
-# what `zipfile` and its decoders say of a file that is none of theirs, encrypted, or changed
+_LAST_MS = 253_402_300_799_999  # the year 9999
+# what `zipfile` and its decoders raise for a file that is not a ZIP, encrypted, or modified
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -49,7 +49,7 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
-    """One table in a backup."""
+    """The manifest's entry for one table."""
 
     name: str
     columns: tuple[str, ...]
@@ -59,7 +59,7 @@ class TableEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself; `taken_at` in milliseconds."""
+    """A backup's manifest; `taken_at` in milliseconds."""
 
     dustrun: str
     schema: str
@@ -82,7 +82,7 @@ def _bytes_in(value: dict[str, str]) -> bytes:
 
 
 class ArchiveWriter:
-    """Writes a backup beside its place and moves it there when it is whole and on the disk."""
+    """Writes a backup to a temporary file and renames it once it is complete and synced to disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -94,7 +94,7 @@ class ArchiveWriter:
         self._tables: list[TableEntry] = []
 
     def add_table(self, name: str, columns: Sequence[str], rows: Iterable[Row]) -> TableEntry:
-        """Adds a table with all its rows."""
+        """Writes a table with all its rows."""
         digest, count = hashlib.sha256(), 0
         with self._zip.open(f"tables/{name}.jsonl", "w", force_zip64=True) as out:
             for row in rows:
@@ -107,7 +107,7 @@ class ArchiveWriter:
         return entry
 
     def finish(self, *, dustrun: str, schema: str, dialect: str, taken_at: int) -> Manifest:
-        """Writes the manifest and puts the file in its place."""
+        """Writes the manifest and renames the file to its final name."""
         manifest = Manifest(dustrun, schema, dialect, taken_at, tuple(self._tables))
         described = {"format": FORMAT, "formatVersion": FORMAT_VERSION, **asdict(manifest)}
         self._zip.writestr(_MANIFEST, orjson.dumps(described, option=orjson.OPT_INDENT_2))
@@ -119,13 +119,13 @@ class ArchiveWriter:
         return manifest
 
     def drop(self) -> None:
-        """Throws away what was written."""
+        """Deletes the unfinished file."""
         self._file.close()
         self._partial.unlink(missing_ok=True)
 
 
 class Archive:
-    """A backup that was opened to be read. What is wrong with the file raises `Permanent`."""
+    """A backup opened for reading. Raises `Permanent` if the file is damaged or unknown."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -136,45 +136,45 @@ class Archive:
         except FileNotFoundError:
             raise Permanent(f'There is no file "{path}".') from None
         except _BROKEN as error:
-            raise self._damaged(f"it is no backup of Dustrun's, or only a part of one ({error})") from error
+            raise self._damaged(f"it is not a Dustrun backup, or it is incomplete ({error})") from error
         self.manifest = self._read_manifest(text)
 
     def _damaged(self, reason: str) -> Permanent:
         return Permanent(
-            f'The file "{self._path}" cannot be restored: {reason}. Nothing was changed; take another one.'
+            f'The file "{self._path}" cannot be restored: {reason}. Nothing was changed; use another backup.'
         )
 
     def _read_manifest(self, text: bytes) -> Manifest:
         try:
             found = orjson.loads(text)
             if found["format"] != FORMAT:
-                raise self._damaged("its manifest is of another program")
+                raise self._damaged("its manifest was written by another program")
             if found["formatVersion"] > FORMAT_VERSION:
                 raise Permanent(
-                    f'The file "{self._path}" is of format {found["formatVersion"]}, made by Dustrun '
-                    f"{found['dustrun']}; this version reads up to format {FORMAT_VERSION}. Restore with that version."
+                    f'The file "{self._path}" has format {found["formatVersion"]}, made by Dustrun '
+                    f"{found['dustrun']}; this version reads formats up to {FORMAT_VERSION}. Use that version."
                 )
             return _MANIFEST_TYPE.validate_python(found)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise self._damaged(f"its manifest is not as it was written ({where}: {first['msg']})") from error
+            raise self._damaged(f"its manifest was modified ({where}: {first['msg']})") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(f"its manifest is not as it was written ({error})") from error
+            raise self._damaged(f"its manifest was modified ({error})") from error
 
     @property
     def unpacked_bytes(self) -> int:
-        """How much its rows are as text; no more than that is ever read."""
+        """Uncompressed size of all rows; never more than this is read."""
         return sum(info.file_size for info in self._zip.infolist())
 
     def check(self) -> None:
-        """Reads all of it once: every row of every table is there and as it was written."""
+        """Reads the whole file and verifies row counts and checksums of all tables."""
         for entry in self.manifest.tables:
             for _ in self.rows(entry):
                 pass
 
     def rows(self, entry: TableEntry) -> Iterator[list[Row]]:
-        """The rows of a table, some at a time."""
+        """Yields a table's rows in batches."""
         digest, count = hashlib.sha256(), 0
         piece: list[Row] = []
         try:
@@ -189,14 +189,14 @@ class Archive:
         except _BROKEN as error:
             raise self._damaged(f'table "{entry.name}" is damaged ({error})') from error
         if count != entry.rows or digest.hexdigest() != entry.sha256:
-            raise self._damaged(f'table "{entry.name}" is not as it was written ({count} of {entry.rows} rows)')
+            raise self._damaged(f'table "{entry.name}" was modified ({count} of {entry.rows} rows)')
         if piece:
             yield piece
 
     def _row(self, entry: TableEntry, line: bytes) -> Row:
         row = orjson.loads(line)
         if not isinstance(row, list) or len(row) != len(entry.columns) or not all(isinstance(c, _CELL) for c in row):
-            raise self._damaged(f'a row of table "{entry.name}" has not the columns that it should have')
+            raise self._damaged(f'a row of table "{entry.name}" has the wrong columns')
         return [_bytes_in(value) if isinstance(value, dict) else value for value in row]
 
     def close(self) -> None:

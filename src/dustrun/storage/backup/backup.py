@@ -1,6 +1,6 @@
-"""Backing a store up while a server works on it: one snapshot of all tables, into one file.
+"""Backs up a store while its server runs: one snapshot of all tables in one file.
 
-The secrets in it stay sealed; the master key is no part of the store and never of a backup.
+Secrets stay encrypted; the master key is not part of the store and never part of a backup.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _FETCH = 1000
 
 
 def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
-    """Writes the store behind `url` to a file of mode 0600.
+    """Backs up the store at `url` to a file with mode 0600.
 
-    Raises `Conflict` when the file exists and is not to be replaced, `Permanent` when there is no store, or one of
-    another version; then nothing is written.
+    Raises `Conflict` if the file exists and may not be replaced, and `Permanent` if there is no store or it has another
+    version's schema; then nothing is written.
     """
     if path.exists() and not replace:
-        raise Conflict(f'The file "{path}" exists. Choose another name, or say --replace.')
+        raise Conflict(f'The file "{path}" already exists. Choose another name, or use --replace.')
     if not path.parent.is_dir():
-        raise Permanent(f'There is no folder "{path.parent}".')
+        raise Permanent(f'The folder "{path.parent}" does not exist.')
     copy_detection.need_store(url)
     database = Database(url)
     try:
@@ -47,24 +47,24 @@ def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
 def _schema_of(database: Database) -> str:
     revision = migrate.revision_of(database)
     if revision is None:
-        raise Permanent("The store is empty: no server has ever started on it.")
+        raise Permanent("The store is empty: no server has been started on it yet.")
     if revision != migrate.head():
         raise Permanent(
-            f'The store has schema "{revision}", this version of Dustrun "{migrate.head()}". Back it up with the '
-            "version that serves it."
+            f'The store has schema "{revision}", but this version of Dustrun needs "{migrate.head()}". Back it up '
+            "with the version that runs on it."
         )
     return revision
 
 
 class _Snapshot:
-    """The tables as they are at one instant."""
+    """One consistent snapshot of all tables."""
 
     def __init__(self, connection: Any, *, is_sqlite: bool) -> None:
         self._connection = connection
         self._is_sqlite = is_sqlite
 
     def rows(self, table: sa.Table) -> Iterator[Row]:
-        """Every row, fetched bit by bit."""
+        """Yields all rows of a table, fetched in batches."""
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         keys = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)
         query = f'SELECT {columns} FROM "{table.name}" ORDER BY {keys}'  # noqa: S608 - names of ours
@@ -82,7 +82,7 @@ def _snapshot(database: Database) -> Iterator[_Snapshot]:
     try:
         if database.is_sqlite:
             connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the snapshot is taken by the first look
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the first read takes the snapshot
         else:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield _Snapshot(connection, is_sqlite=database.is_sqlite)

@@ -1,9 +1,11 @@
-"""Where a store lies, so that a copy of it is told from the store itself.
+"""Detects that a store was copied.
 
-A store notes its place when a server starts on it. One that finds itself elsewhere is a copy, or was moved; what no
-machine can tell apart is marked like a restored backup, and a person says `dustrun moved` of the one case. The place is
-when its file was born (SQLite: neither a restart nor a new name, mount or host changes that, and no copy can take it
-along), or which database of which cluster it is (PostgreSQL). What is copied below that, as a disk image, is not told.
+A server records the store's location at each start. If the location has changed, the store was copied or moved.
+Software
+cannot tell which, so the store is treated like a restored backup until a person runs `dustrun moved`. The location is
+the file's creation time (SQLite: it survives restarts, renames, mounts and host changes, but not copying) or the
+cluster
+and database id (PostgreSQL). Copies below that level, such as disk images, are not detected.
 """
 
 from __future__ import annotations
@@ -46,35 +48,35 @@ _CLUSTER: Final = Statement(
 _STATX_BTIME: Final = 0x800
 _AT_FDCWD: Final = -100
 COPIED: Final = (
-    "The store lies elsewhere than where it was last served: it is a copy, or it was moved. Until a person decides, "
-    "what its open runs would spend waits, as after a restore. If it was moved, and no server will ever run on what it "
-    "was moved from, stop this one and say: dustrun moved"
+    "The store is not where it was last served: it was copied or moved. Until a person decides, its open runs do not "
+    "spend, as after a restore. If it was moved, and no server will ever run on the original, stop this server and "
+    "run: dustrun moved"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """Where a store is: the marks that it left, each of which may be unknown."""
+    """Identifying marks of a store's location, any of which may be unknown."""
 
     marks: dict[str, str]
 
     def is_same(self, other: StoreLocation) -> bool:
-        """Whether the surest mark that both know is the same; True when they know none in common."""
+        """Whether the most reliable mark that both have is equal; True if they have none in common."""
         common = [name for name in self.marks if name in other.marks]
         return not common or self.marks[common[0]] == other.marks[common[0]]
 
 
 def need_store(url: str) -> None:
-    """Raises `Permanent` when there is none: a file that is not there must not be made by looking at it."""
+    """Raises `Permanent` if the store does not exist, because opening a missing SQLite file would create it."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise Permanent(
-            f'There is no store "{parsed.database}". Does data_dir (DUSTRUN_DATA_DIR) name the right folder?'
+            f'There is no store "{parsed.database}". Check that data_dir (DUSTRUN_DATA_DIR) is the right folder.'
         )
 
 
 def find(database: Database) -> StoreLocation:
-    """Where the store lies now, the surest mark first."""
+    """Determines the store's current location, most reliable mark first."""
     if not database.is_sqlite:
         return StoreLocation(database.read_now(_cluster_of))
     name = database.engine.url.database
@@ -95,7 +97,7 @@ def _marks_of(path: Path) -> dict[str, str]:
 
 
 def _birth_ns(path: Path) -> int | None:
-    """When the file was made, in nanoseconds; None where the file system does not tell. Python has no call for it."""
+    """The file's creation time in nanoseconds, by `statx`; None if the file system has none."""
     if not sys.platform.startswith("linux"):
         born = getattr(path.stat(), "st_birthtime", None)
         return None if born is None else int(born * 1_000_000)
@@ -110,14 +112,15 @@ def _birth_ns(path: Path) -> int | None:
 
 
 def recorded(tx: Tx) -> StoreLocation | None:
-    """Where the store was last served; None when no server has said so."""
+    """The location at the last start; None if none was recorded."""
     text = store_facts.find(tx, store_facts.PLACE)
     return None if text is None else StoreLocation(exact_json.loads(text))
 
 
 def recognise(database: Database) -> bool:
-    """At the start of a server that holds the lock: notes the place, and marks a store that is a copy or was moved.
-    Answers whether it is one."""
+    """Records the location at server start, and marks a store that was copied or moved; returns whether it was.
+
+    The caller holds the store's lock."""
     here = find(database)
     before = database.read_now(recorded)
     if before == here or not here.marks:
@@ -140,13 +143,13 @@ def _note(tx: Tx, here: StoreLocation) -> None:
 
 
 def is_copy(tx: Tx) -> bool:
-    """Whether the store is marked as a copy, and not as restored from a backup."""
+    """Whether the store is marked as a copy (not as a restored backup)."""
     at, taken = (store_facts.find(tx, name) for name in _MARKS[:2])
     return at is not None and taken is None
 
 
 def _mark(tx: Tx) -> None:
-    """As after a restore: everything that the store holds may have gone on elsewhere."""
+    """Marks the store as after a restore: its runs may have continued elsewhere."""
     if not is_copy(tx):
         known = {name: store_facts.find(tx, name) for name in _MARKS}
         store_facts.put(tx, store_facts.BEFORE_COPY, exact_json.dumps_text(known))
@@ -156,9 +159,9 @@ def _mark(tx: Tx) -> None:
 
 
 def say_moved(settings: Settings) -> bool:
-    """A person says that the store was moved and not copied: it is as it was before. Answers whether that was new.
+    """Removes the copy mark because a person confirmed that the store was moved; returns whether there was one.
 
-    Raises `Conflict` while a server uses the store, and `Permanent` when there is none.
+    Raises `Conflict` while a server uses the store, and `Permanent` if there is no store.
     """
     need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)

@@ -1,4 +1,4 @@
-"""Restoring a backup into a store that no server uses, whatever store it was taken from; all or nothing."""
+"""Restores a backup into a store that no server uses, across databases too; all or nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dustrun.storage.runs import runs
 
 
 def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> Manifest:
-    """Fills the store behind `url` with the backup, and marks it as restored.
+    """Restores the backup into the store at `url` and marks the store as restored.
 
-    Raises `Permanent` for a file that is damaged or of a newer version, `Conflict` when a server uses the store, or
-    when it holds something and is not to be replaced. The file is read as a whole before anything is changed.
+    Raises `Permanent` if the file is damaged or of a newer version, `Conflict` if a server uses the store, or if it is
+    not empty and may not be replaced. The whole file is verified before anything changes.
     """
     archive = Archive(path)
     try:
@@ -44,23 +44,23 @@ def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> M
 
 
 def _need_space(folder: Path, archive: Archive) -> None:
-    """The rows in a SQLite file take about the room that they take as text."""
+    """Raises `Permanent` if the disk is too full: rows in SQLite take about as much space as in the backup."""
     free = shutil.disk_usage(folder).free
     if archive.unpacked_bytes > free:
         raise Permanent(
-            f'The backup unpacks to {archive.unpacked_bytes // 2**20} MiB, and the disk of "{folder}" has '
-            f"{free // 2**20} MiB left. Nothing was changed."
+            f'The backup unpacks to {archive.unpacked_bytes // 2**20} MiB, but the disk of "{folder}" has '
+            f"{free // 2**20} MiB free. Nothing was changed."
         )
 
 
 def _refuse_unknown(manifest: Manifest) -> None:
     if manifest.schema > migrate.head():
         raise Permanent(
-            f'The backup has schema "{manifest.schema}", newer than "{migrate.head()}", the newest that this version '
-            f"of Dustrun knows. Restore it with Dustrun {manifest.dustrun} or a later one."
+            f'The backup has schema "{manifest.schema}", newer than "{migrate.head()}", the newest that this '
+            f"version of Dustrun knows. Restore it with Dustrun {manifest.dustrun} or later."
         )
     if manifest.schema not in migrate.known():
-        raise Permanent(f'The backup has schema "{manifest.schema}", which no version of Dustrun ever had.')
+        raise Permanent(f'The backup has schema "{manifest.schema}", which no version of Dustrun has.')
 
 
 def _fill(database: Database, archive: Archive, replace: bool) -> None:
@@ -71,7 +71,7 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
     if stored != manifest.schema:
         raise Permanent(
             f'The store has schema "{stored}", the backup "{manifest.schema}". Restore it into an empty store (another '
-            "--data-dir or --database-url); it is brought up to date there."
+            "--data-dir or --database-url); it is upgraded there."
         )
     tx = database.begin()
     try:
@@ -79,7 +79,10 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
         _empty(tx, manifest, names, replace)
         for entry in manifest.tables:
             _load(tx, database, archive, entry)
-        for name in (store_facts.PLACE, store_facts.BEFORE_COPY):  # said of the store that the backup was taken from
+        for name in (
+            store_facts.PLACE,
+            store_facts.BEFORE_COPY,
+        ):  # these facts are about the store that the backup was taken from
             store_facts.forget(tx, name)
         store_facts.put(tx, store_facts.RESTORED_AT, str(clock.now_ms()))
         store_facts.put(tx, store_facts.RESTORED_FROM, str(manifest.taken_at))
@@ -92,16 +95,16 @@ def _fill(database: Database, archive: Archive, replace: bool) -> None:
 
 
 def _check_columns(database: Database, manifest: Manifest) -> set[str]:
-    """The store's tables; raises when the backup names one, or a column, that the store's schema has not."""
+    """The store's tables; raises if the backup has a table or column that the schema does not have."""
     inspector = sa.inspect(database.engine)
     names = set(inspector.get_table_names()) - {"alembic_version"}
     for entry in manifest.tables:
         if entry.name not in names:
-            raise Permanent(f'The backup names a table "{entry.name}", which no schema of ours has.')
+            raise Permanent(f'The backup has a table "{entry.name}", which is not in the schema.')
         beyond = set(entry.columns) - {column["name"] for column in inspector.get_columns(entry.name)}
         if beyond or not entry.columns:
             said = ", ".join(sorted(beyond)) or "none at all"
-            raise Permanent(f'The backup names columns of table "{entry.name}" that no schema of ours has: {said}.')
+            raise Permanent(f'The backup has columns of table "{entry.name}" that do not match the schema: {said}.')
     return names
 
 
@@ -110,8 +113,8 @@ def _empty(tx: Tx, manifest: Manifest, names: set[str], replace: bool) -> None:
     for name in [*(names - set(in_order)), *reversed(in_order)]:
         if not replace and _has_rows(tx, name):
             raise Conflict(
-                f'The store is not empty: its table "{name}" has rows. Restore into another store, or say --replace, '
-                "which deletes everything that this one holds."
+                f'The store is not empty: its table "{name}" has rows. Restore into another store, or use '
+                "--replace, which deletes everything in this one."
             )
         tx.raw(f'DELETE FROM "{name}"')  # noqa: S608 - a name of the schema
 
@@ -132,14 +135,14 @@ def _load(tx: Tx, database: Database, archive: Archive, entry: TableEntry) -> No
             cursor.executemany(insert, piece)
     except (refused, OverflowError) as error:
         raise Permanent(
-            f'The rows of table "{entry.name}" do not fit the store: {str(error).strip()}. Nothing was changed.'
+            f'The rows of table "{entry.name}" cannot be inserted: {str(error).strip()}. Nothing was changed.'
         ) from error
     if not database.is_sqlite:
         _set_sequence(cursor, entry)
 
 
 def _set_sequence(cursor: Any, entry: TableEntry) -> None:
-    """PostgreSQL goes on numbering after what was restored; SQLite does so by itself."""
+    """Moves PostgreSQL's sequences past the restored rows; SQLite does that by itself."""
     cursor.execute(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = %s"
         " AND (column_default LIKE 'nextval(%%' OR is_identity = 'YES')",

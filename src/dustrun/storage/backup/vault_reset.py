@@ -1,7 +1,7 @@
-"""Giving up what no master key here opens, so that a server starts again.
+"""Abandons the secrets that no available master key decrypts, so that the server can start again.
 
-Nothing that can still be opened is touched. Before anything else the whole store is backed up: should the master key
-turn up, that backup restored with it is as good as before.
+Secrets that can still be decrypted are not touched. The whole store is backed up first: if the master key is found
+later, restoring that backup with it brings everything back.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from dustrun.storage.secrets.data_keys import DataKeyRow
 from dustrun.storage.secrets.vault import Vault, key_of
 
 WHO: Final = "dustrun vault reset"
-"""Stands in the audit where else the id of a key does."""
+"""Used in the audit log in place of an API key id."""
 _NO_DEFAULT = Statement(sa.update(wallet_table).where(wallet_table.c.id == sa.bindparam("of_id")).values(is_default=0))
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What cannot be opened: each connector and wallet as organisation, id and name, wallets with their address."""
+    """What cannot be decrypted: connectors and wallets as organisation, id and name; wallets also with address."""
 
     master_keys: tuple[str, ...]
     data_keys: tuple[str, ...]
@@ -48,9 +48,9 @@ class Lost:
 
 
 def reset(settings: Settings, *, give_up: bool, backup_to: Path) -> Lost:
-    """What is lost; with `give_up` its data keys are forgotten and its wallets archived, in one transaction.
+    """Returns what is lost; with `give_up`, also deletes its data keys and archives its wallets in one transaction.
 
-    Raises `Conflict` while a server uses the store, and `Permanent` when there is none.
+    Raises `Conflict` while a server uses the store, and `Permanent` if there is no store.
     """
     copy_detection.need_store(settings.store_url())
     database = Database(settings.store_url(), synchronous=settings.sqlite_synchronous)
@@ -91,7 +91,7 @@ def _opens(vault: Vault, row: DataKeyRow) -> bool:
 
 
 def _sealed_by(tx: Tx, ids: set[str], table: sa.Table, *columns: str) -> list[Any]:
-    """Organisation, id and these columns of every row that one of the keys sealed."""
+    """Organisation, id and the given columns of every row whose secret one of the keys encrypted."""
     query = sa.select(table.c.sealed, table.c.org_id, table.c.id, *(table.c[name] for name in columns))
     query = query.where(table.c.sealed.is_not(None)).order_by(table.c.id)
     return [tuple(row[1:]) for row in tx.all(Statement(query)) if key_of(str(row[0])) in ids]

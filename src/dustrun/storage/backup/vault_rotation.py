@@ -1,9 +1,9 @@
-"""New keys for old: each step is a transaction of its own and leaves every secret readable, wherever a crash falls.
+"""Key rotation: every step is one transaction and leaves all secrets readable, so a crash at any point loses nothing.
 
-Data keys: (1) every organisation gets a new one, the old ones only open; (2) secrets are sealed anew, some hundred at
-a time; (3) keys that nothing needs any longer are deleted. Master key: (1) the file gets the new key before the old
-ones; (2) every data key is wrapped anew, in one transaction; (3) the old keys leave the file, if that was asked for.
-Begun again after a crash, either takes up whatever is left.
+Data keys: (1) each organisation gets a new one and the old ones only decrypt; (2) secrets are re-encrypted, a few
+hundred at a time; (3) unused keys are deleted. Master key: (1) the new key is written to the file in front of the old
+ones; (2) every data key is re-wrapped in one transaction; (3) the old keys are removed from the file if requested.
+Started again after a crash, a rotation completes the remaining steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _BATCH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation did: data keys made, secrets sealed anew, and the new master key's id, None without one."""
+    """The result of a rotation: data keys created, secrets re-encrypted, and the new master key's id if there is
+    one.
+    """
 
     data_keys: int
     secrets: int
@@ -43,9 +45,9 @@ def _nothing(_step: str) -> None:
 
 
 def rotate(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
-    """New data keys, and with `master` a new master key before them, for a store that no server uses.
+    """Rotates the data keys and, with `master`, first the master key; no server may use the store.
 
-    Raises `Conflict` while one does, `Permanent` when there is none, and `Temporary` (503003) when the master key
+    Raises `Conflict` while a server does, `Permanent` if there is no store, and `Temporary` (503003) if the master key
     cannot be used.
     """
     copy_detection.need_store(settings.store_url())
@@ -65,9 +67,9 @@ def rotate(settings: Settings, *, master: bool, forget_old: bool) -> Rotation:
 
 
 def rotate_data_keys(database: Database, vault: Vault, on_step: Callable[[str], None] = _nothing) -> int:
-    """Gives every organisation a new data key and seals its secrets under it; returns how many secrets there were.
+    """Gives every organisation a new data key and re-encrypts its secrets; returns the number of secrets.
 
-    The caller holds the store alone. `on_step` is told of each step that is on disk.
+    The caller holds the store's lock. `on_step` is called after each committed step.
     """
     with _transaction(database) as tx:
         for org_id in sorted({row.org_id for row in data_keys.list_all(tx)}):
@@ -92,8 +94,9 @@ def rotate_data_keys(database: Database, vault: Vault, on_step: Callable[[str], 
 def rotate_master_key(
     database: Database, vault: Vault, *, forget_old: bool, on_step: Callable[[str], None] = _nothing
 ) -> str:
-    """Wraps every data key with a new master key; returns its id. `forget_old` takes the old keys out of the file, and
-    with them the means to read backups that were made before."""
+    """Re-wraps every data key with a new master key; returns its id.
+
+    `forget_old` removes the old keys from the file; older backups can then no longer be read."""
     fresh = new_master_key()
     vault.file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     vault.file.replace([fresh, *vault.file.read()])
@@ -123,7 +126,7 @@ def _transaction(database: Database) -> Iterator[Tx]:
 
 
 def _reseal_some(tx: Tx, vault: Vault, column: SealedColumn, after: str) -> tuple[int, str]:
-    """The next secrets of a column; how many were sealed anew, and the last id, empty when there are no more."""
+    """Re-encrypts a column's next secrets; returns how many, and the last id, which is empty at the end."""
     table, sealed = column.table, column.column
     ids = table.c.id
     query = sa.select(table.c.org_id, ids, sealed).where(ids > after, sealed.is_not(None)).order_by(ids).limit(_BATCH)
@@ -137,7 +140,7 @@ def _reseal_some(tx: Tx, vault: Vault, column: SealedColumn, after: str) -> tupl
         key_id = key_of(old)
         if current is not None and key_id == current.id:
             continue
-        if data_keys.find(tx, org_id, key_id) is None:  # given up by `vault reset`: nothing opens it
+        if data_keys.find(tx, org_id, key_id) is None:  # abandoned by `vault reset`: no key decrypts it
             continue
         plain = vault.open(tx, org_id, column.kind, record_id, old)
         tx.run(change, of_id=record_id, fresh=vault.seal(tx, org_id, column.kind, record_id, plain))

@@ -1,1 +1,1 @@
-"""SQL of connectors, variables, managed tables and conversations."""
+"""SQL for connectors, variables, managed tables and conversations."""

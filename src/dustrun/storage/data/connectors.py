@@ -1,4 +1,4 @@
-"""Rows of connectors; their secrets are there only sealed."""
+"""Rows of connectors; their secrets are stored only encrypted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dustrun.storage.db.tables import workflows as w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorRow:
-    """One connector; instants in milliseconds, `allowed_hosts` and `masked` JSON."""
+    """One connector; times in milliseconds, `allowed_hosts` and `masked` JSON."""
 
     id: str
     org_id: str
@@ -60,18 +60,18 @@ def _row(found: tuple[Any, ...]) -> ConnectorRow:
 
 
 def insert(tx: Tx, row: ConnectorRow) -> None:
-    """Adds a connector."""
+    """Inserts a connector."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, connector_id: str) -> ConnectorRow | None:
-    """The connector of that organisation."""
+    """Finds a connector of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=connector_id)
     return _row(found) if found else None
 
 
 def list_page(tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int) -> list[ConnectorRow]:
-    """One page of the organisation's connectors, newest first, optionally those of one type."""
+    """Lists one page of the organisation's connectors, newest first, optionally of one type."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
     if type_ is not None:
         query = query.where(t.c.type == type_)
@@ -79,12 +79,12 @@ def list_page(tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int
 
 
 def update(tx: Tx, row: ConnectorRow) -> None:
-    """Writes what a person changed; the token in use is dropped."""
+    """Updates a connector after a change by a person and drops its current token."""
     tx.run(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
 
 
 def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, expires_at: int) -> bool:
-    """Keeps an access token and the data that asks for the next; False when the connector was changed meanwhile."""
+    """Stores an access token and the data to request the next; False if the connector changed in the meantime."""
     return bool(
         tx.run(
             _KEEP_TOKEN,
@@ -98,12 +98,12 @@ def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, exp
 
 
 def delete(tx: Tx, connector_id: str) -> None:
-    """Takes a connector away."""
+    """Deletes a connector."""
     tx.run(_DELETE, id=connector_id)
 
 
 def list_users(tx: Tx, org_id: str, connector_id: str) -> list[tuple[str, str]]:
-    """Ids and names of the workflows, archived ones aside, whose draft or live version names the connector."""
+    """Ids and names of unarchived workflows whose draft or live version uses the connector."""
     query = (
         sa.select(w.c.id, w.c.name)
         .distinct()

@@ -1,4 +1,4 @@
-"""Rows of conversations, their messages, and the runs that a message launched."""
+"""Rows of conversations, their messages, and the runs that a message started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dustrun.storage.db.tables import message_runs, messages, runs
 
 @dataclass(frozen=True, slots=True)
 class ConversationRow:
-    """One conversation; instants in milliseconds."""
+    """One conversation; times in milliseconds."""
 
     id: str
     org_id: str
@@ -71,23 +71,23 @@ _RUN_IDS = Statement(
 
 
 def insert(tx: Tx, row: ConversationRow) -> None:
-    """Adds a conversation."""
+    """Inserts a conversation."""
     tx.run(_INSERT, id=row.id, org_id=row.org_id, title=row.title, created_at=row.created_at, updated_at=row.updated_at)
 
 
 def find(tx: Tx, org_id: str, conversation_id: str) -> ConversationRow | None:
-    """The conversation of that organisation."""
+    """Finds a conversation of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=conversation_id)
     return ConversationRow(*found) if found else None
 
 
 def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[ConversationRow]:
-    """One page of conversations, the last used first."""
+    """Lists one page of conversations, most recently used first."""
     return [ConversationRow(*found) for found in tx.all(_PAGE, org_id=org_id, limit=limit, offset=offset)]
 
 
 def insert_message(tx: Tx, row: MessageRow) -> None:
-    """Adds a message and marks its conversation as used."""
+    """Inserts a message and updates its conversation's last use."""
     tx.run(
         _INSERT_MESSAGE,
         id=row.id,
@@ -101,7 +101,7 @@ def insert_message(tx: Tx, row: MessageRow) -> None:
 
 
 def find_message(tx: Tx, conversation_id: str, message_id: str) -> MessageRow | None:
-    """The message of that conversation."""
+    """Finds a message of the conversation."""
     found = tx.one(_FIND_MESSAGE, conversation_id=conversation_id, id=message_id)
     return MessageRow(*found) if found else None
 
@@ -113,11 +113,11 @@ def last_message_id(tx: Tx, conversation_id: str) -> str | None:
 
 
 def list_messages(tx: Tx, conversation_id: str, *, limit: int, offset: int) -> list[MessageRow]:
-    """One page of messages, oldest first."""
+    """Lists one page of messages, oldest first."""
     found = tx.all(_MESSAGES, conversation_id=conversation_id, limit=limit, offset=offset)
     return [MessageRow(*row) for row in found]
 
 
 def run_ids(tx: Tx, message_id: str) -> list[tuple[str, str | None]]:
-    """(id, workflow) of the runs that the message launched, in order."""
+    """(id, workflow) of the runs that the message started, in order."""
     return [(row[0], row[1]) for row in tx.all(_RUN_IDS, message_id=message_id)]

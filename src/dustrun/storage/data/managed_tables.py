@@ -1,4 +1,4 @@
-"""Managed tables themselves, how much they hold, and which writes of nodes were made."""
+"""Rows that describe managed tables, their usage, and the writes that nodes have made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dustrun.storage.db.tables import table_cells, table_rows, table_writes
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A managed table as stored; `definition` is JSON, instants in milliseconds."""
+    """A managed table as stored; `definition` is JSON, times in milliseconds."""
 
     id: str
     org_id: str
@@ -78,18 +78,18 @@ _FIND_WRITE = Statement(sa.select(table_writes.c.result).where(table_writes.c.wr
 
 
 def insert(tx: Tx, row: TableRow) -> None:
-    """Creates a table."""
+    """Inserts a table."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, wanted: str) -> TableRow | None:
-    """A table by its id or its name."""
+    """Finds a table by id or name."""
     row = tx.one(_FIND, org_id=org_id, wanted=wanted)
     return TableRow(*row) if row else None
 
 
 def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[TableRow]:
-    """The organisation's tables by name."""
+    """Lists the organisation's tables by name."""
     return [TableRow(*row) for row in tx.all(_LIST, org_id=org_id, most=limit, skipped=offset)]
 
 
@@ -101,22 +101,22 @@ def usage(tx: Tx, org_id: str) -> tuple[int, int, int]:
 
 
 def grow(tx: Tx, table_id: str, *, rows: int, size: int, now: int) -> None:
-    """Notes that a table holds more, or less, than before; `size` in bytes."""
+    """Adds to a table's row count and size in bytes; either may be negative."""
     tx.run(_GROW, the_id=table_id, more_rows=rows, more_bytes=size, now=now)
 
 
 def delete(tx: Tx, table_id: str) -> None:
-    """Deletes a table with all that it holds."""
+    """Deletes a table with all its rows."""
     for statement in (*_FORGET, _DELETE):
         tx.run(statement, the_id=table_id)
 
 
 def find_write(tx: Tx, write_key: str) -> str | None:
-    """What a node's write came to, as JSON; None when it was not made yet."""
+    """The result of a node's write as JSON; None if it was not made yet."""
     row = tx.one(_FIND_WRITE, the_key=write_key)
     return str(row[0]) if row else None
 
 
 def add_write(tx: Tx, write_key: str, *, table_id: str, run_pk: int, result: str, now: int) -> None:
-    """Notes that a node's write was made."""
+    """Records a node's write and its result."""
     tx.run(_ADD_WRITE, write_key=write_key, table_id=table_id, run_pk=run_pk, result=result, written_at=now)

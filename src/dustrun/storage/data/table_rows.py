@@ -1,6 +1,6 @@
-"""Rows of managed tables, in layers: what is (layer 0), and above it what one simulation sees.
+"""Rows of managed tables, in layers: live rows (layer 0), and on top the rows that one simulation has written.
 
-Whatever a user names or gives is a bound parameter; no name of a column ever becomes part of a statement.
+Everything that comes from a user is a bound parameter; column names never become part of a statement.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By which column rows are listed."""
+    """The column and direction to sort by."""
 
     column: str
     is_descending: bool = False
@@ -46,7 +46,7 @@ _above = table_rows.alias("above")
 
 
 def _visible(row: Any, is_layered: bool) -> sa.ColumnElement[bool]:
-    """The rows of a layer: its own, and the live ones that it neither changed nor deleted."""
+    """The rows visible in a layer: its own, and the live ones that it neither changed nor deleted."""
     own = bindparam("layer", type_=_Big)
     if not is_layered:
         return sa.and_(row.c.layer == own, row.c.data.is_not(None))
@@ -125,19 +125,19 @@ def _kept(row: Sequence[Any]) -> Kept:
 
 
 def find(tx: Tx, table_id: str, layer: int, key: bytes) -> Kept | None:
-    """A row as a layer sees it."""
+    """Finds a row as seen in a layer."""
     row = tx.one(_GET[layer != LIVE], table_id=table_id, layer=layer, key=key)
     return _kept(row) if row else None
 
 
 def find_holder(tx: Tx, table_id: str, layer: int, column: str, value: bytes) -> bytes | None:
-    """The key of a row that has the value in a column, as a layer sees it."""
+    """The key of a row with this value in a column, as seen in a layer."""
     row = tx.one(_HOLDER[layer != LIVE], table_id=table_id, layer=layer, name=column, value=value)
     return bytes(row[0]) if row else None
 
 
 def put(tx: Tx, table_id: str, row: Kept, fresh: Mapping[str, bytes], old: Mapping[str, bytes]) -> None:
-    """Writes a row into its layer; `fresh` and `old` are its cells now and those that the layer had of it before."""
+    """Writes a row to its layer; `fresh` are its new cells, `old` those that the layer had before."""
     values = {"key": row.key, "data": row.data, "assumed": int(row.assumed)}
     times = {"created_at": row.created_at, "updated_at": row.updated_at}
     tx.run(_PUT, table_id=table_id, layer=row.layer, **values, **times)
@@ -148,7 +148,7 @@ def put(tx: Tx, table_id: str, row: Kept, fresh: Mapping[str, bytes], old: Mappi
 
 
 def remove(tx: Tx, table_id: str, layer: int, key: bytes, old: Mapping[str, bytes], now: int) -> None:
-    """Deletes a row; in the layer of a simulation it is marked as deleted, for the row below it stays."""
+    """Deletes a row; a simulation's layer only marks it as deleted, because the live row stays."""
     tx.many(_REMOVE_CELL, list(_cells(table_id, layer, key, old)))
     if layer == LIVE:
         tx.run(_REMOVE, table_id_=table_id, layer_=layer, key_=key)
@@ -163,7 +163,7 @@ def _cells(table_id: str, layer: int, key: bytes, values: Mapping[str, bytes]) -
 
 
 def count_layer(tx: Tx, layer: int) -> int:
-    """How many rows a simulation has written."""
+    """Counts the rows that a simulation has written."""
     row = tx.one(_COUNT_LAYER, layer=layer)
     return int(row[0]) if row else 0
 
@@ -171,7 +171,7 @@ def count_layer(tx: Tx, layer: int) -> int:
 def list_rows(
     tx: Tx, table_id: str, layer: int, tests: Sequence[Test], order: Order | None, *, limit: int, offset: int
 ) -> list[Kept]:
-    """The rows of which every test holds, as a layer sees them; by key unless `order` says otherwise."""
+    """Lists the rows that pass every test, as seen in a layer; in key order unless `order` is given."""
     tests = sorted(tests, key=lambda test: _SELECTIVE.index(test.operator))
     source: Any = _r
     wheres: list[sa.ColumnElement[bool]] = [_r.c.table_id == table_id, _visible_now(layer)]
@@ -191,7 +191,7 @@ def list_rows(
     return [_kept(row) for row in tx.all(Statement(query), layer=layer)]
 
 
-# the first one leads the query
+# the first test drives the query
 _SELECTIVE = ("$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$ne")
 
 

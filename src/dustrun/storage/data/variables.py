@@ -1,4 +1,4 @@
-"""Rows of variables: what is kept between runs, what lives within one run, and every write of both."""
+"""Rows of variables: values kept between runs, values within one run, and the history of writes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class WriteRow:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A value that lives within a run."""
+    """A variable value that exists only within a run."""
 
     scope: str
     name: str
@@ -102,39 +102,39 @@ _FIND_WRITE = Statement(sa.select(*_WRITE_COLUMNS).where(variable_writes.c.write
 
 
 def list_variables(tx: Tx, workflow_id: str) -> list[VariableRow]:
-    """Every variable of a workflow that was declared for it or written, by name."""
+    """Lists the declared or written variables of a workflow by name."""
     return [VariableRow(*row) for row in tx.all(_LIST, workflow_id=workflow_id)]
 
 
 def find(tx: Tx, workflow_id: str, name: str) -> VariableRow | None:
-    """One variable of a workflow."""
+    """Finds a variable of a workflow."""
     row = tx.one(_FIND, workflow_id=workflow_id, name=name)
     return VariableRow(*row) if row else None
 
 
 def put(tx: Tx, row: VariableRow) -> None:
-    """Creates or replaces a variable."""
+    """Inserts or replaces a variable."""
     tx.run(_PUT, **{field.name: getattr(row, field.name) for field in fields(row)})
 
 
 def delete(tx: Tx, workflow_id: str, name: str) -> bool:
-    """Takes a variable away; False when there was none."""
+    """Deletes a variable; False if it did not exist."""
     return tx.run(_DELETE, workflow_id=workflow_id, name=name) == 1
 
 
 def list_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str) -> list[Held]:
-    """The values that live within a run: its own, or those that a simulation would have kept."""
+    """Lists the values within a run: its run variables, or a simulation's overlay."""
     return [Held(*row) for row in tx.all(_LIST_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id)]
 
 
 def find_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str, name: str) -> Held | None:
-    """One of them."""
+    """Finds one value within a run."""
     row = tx.one(_FIND_HELD, owner_pk=owner_pk, scope=scope, workflow_id=workflow_id, name=name)
     return Held(*row) if row else None
 
 
 def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
-    """Keeps a value within a run."""
+    """Stores a value within a run."""
     tx.run(
         _HOLD,
         owner_pk=owner_pk,
@@ -147,12 +147,12 @@ def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
 
 
 def add_write(tx: Tx, write: WriteRow) -> None:
-    """Adds to the history."""
+    """Adds a write to the history."""
     tx.run(_ADD_WRITE, **{name: getattr(write, name) for name in _NEW_WRITE})
 
 
 def find_write(tx: Tx, write_key: str) -> WriteRow | None:
-    """The write that a node of a retry chain has already made."""
+    """Finds the write that a node of a retry chain has already made."""
     row = tx.one(_FIND_WRITE, write_key_=write_key)
     return _write(row) if row else None
 
@@ -162,7 +162,7 @@ def _write(row: Any) -> WriteRow:
 
 
 def list_history(tx: Tx, workflow_id: str, name: str, limit: int, offset: int) -> list[WriteRow]:
-    """The writes of one variable that took effect, newest first."""
+    """Lists the writes of a variable that took effect, newest first."""
     query = sa.select(*_WRITE_COLUMNS).where(
         variable_writes.c.workflow_id == workflow_id, variable_writes.c.name == name, variable_writes.c.simulated == 0
     )
@@ -170,7 +170,7 @@ def list_history(tx: Tx, workflow_id: str, name: str, limit: int, offset: int) -
 
 
 def list_of_run(tx: Tx, run_pk: int, limit: int, offset: int) -> list[WriteRow]:
-    """The writes of one run, oldest first, simulated ones included."""
+    """Lists the writes of a run, oldest first, including simulated ones."""
     query = sa.select(*_WRITE_COLUMNS).where(variable_writes.c.run_pk == run_pk)
     return _page(tx, query.order_by(variable_writes.c.id), limit, offset)
 

@@ -1,1 +1,1 @@
-"""The database: connections, tables, migrations, statements, the one writer."""
+"""The database: connections, tables, migrations, statements, the single writer."""

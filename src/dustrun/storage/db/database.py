@@ -1,4 +1,4 @@
-"""One database, two dialects: connections, pragmas, transactions, translated errors, the process lock."""
+"""SQLite and PostgreSQL behind one interface: connections, transactions, translated errors, the writer's lock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HELD_BY_ANOTHER = (
 )
 _BUSY_MS = 5000
 _READERS = 4
-# A server that does not answer must not hold the writer for the quarter of an hour that TCP would try.
+# An unresponsive server must not block the writer for TCP's default timeout of about 15 minutes.
 _POSTGRESQL_OPTIONS: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -40,10 +40,10 @@ _POSTGRESQL_OPTIONS: dict[str, Any] = {
     "client_encoding": "utf8",
     "prepare_threshold": 2,
 }
-# Classes of SQLSTATE that spoil the transaction or the connection and that time may mend: connection, transaction
+# SQLSTATE classes that abort the transaction or connection and may be transient: connection, transaction
 # rollback, resources, locks, operator's intervention, system; and 25006, a server that only reads after a failover.
 _POSTGRESQL_TROUBLE = ("08", "40", "53", "55", "57", "58", "25006")
-# SQLite's codes of a disk or lock trouble: nothing of the transaction was kept.
+# SQLite error codes for disk and lock trouble: nothing of the transaction was committed.
 _SQLITE_TROUBLE = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -60,7 +60,7 @@ _SQLITE_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun") -> Engine:
-    """An engine whose connections are set up as the store needs them; PostgreSQL shows them under `name`."""
+    """Creates an engine with the connection setup that the store needs; `name` is PostgreSQL's application_name."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _create_postgresql(parsed, name)
@@ -76,7 +76,7 @@ def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun")
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves; the driver would guess
+        connection.isolation_level = None  # we issue BEGIN ourselves; the driver would guess
         cursor = connection.cursor()
         _use_wal(cursor)
         cursor.execute(f"PRAGMA synchronous={synchronous}")
@@ -90,7 +90,7 @@ def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun")
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """SQLite does not wait for another process that is switching a new file over at the same moment, so we do."""
+    """Switches to WAL; retries because SQLite does not wait while another process switches the same new file."""
     for _ in range(50):
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -103,10 +103,11 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _texts_without_nul() -> Any:
-    """PostgreSQL keeps no NUL in a text and would refuse the whole statement; SQLite keeps it. The border refuses NUL
-    where people name things; elsewhere (an id in a path, a branch of a definition) U+FFFD stands for it.
+    """Replaces NUL in texts with U+FFFD, because PostgreSQL rejects the whole statement; SQLite stores NUL.
+
+    The API refuses NUL in names; elsewhere (an id in a path, a branch in a definition) it can still occur.
     """
-    # optional dependency: only a server on PostgreSQL loads the driver
+    # optional dependency: the driver is loaded only for PostgreSQL
     from psycopg.types.string import StrDumperUnknown
 
     class WithoutNul(StrDumperUnknown):
@@ -117,7 +118,7 @@ def _texts_without_nul() -> Any:
 
 
 def _create_postgresql(url: sa.URL, name: str) -> Engine:
-    # what the operator says in the URL wins
+    # options in the operator's URL win
     options = {option: value for option, value in _POSTGRESQL_OPTIONS.items() if option not in url.query}
     engine = sa.create_engine(
         url, pool_size=_READERS, max_overflow=2, connect_args={**options, "application_name": name}
@@ -128,7 +129,7 @@ def _create_postgresql(url: sa.URL, name: str) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         connection.adapters.register_dumper(str, text_dumper)
-        connection.autocommit = True  # as with SQLite we say BEGIN ourselves
+        connection.autocommit = True  # as with SQLite, we issue BEGIN ourselves
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
@@ -137,11 +138,11 @@ def _create_postgresql(url: sa.URL, name: str) -> Engine:
 
 
 class Claimed(Exception):
-    """Another session holds the lock that the writer's connection must hold."""
+    """Another session holds the advisory lock that the writer needs."""
 
 
 class Database:
-    """The store's connections: one for the writer, a few for readers."""
+    """The store's connections: one for the writer, a pool for readers."""
 
     def __init__(self, url: str, *, synchronous: str = "FULL") -> None:
         self._name = ids.new_id("dustrun")
@@ -153,15 +154,15 @@ class Database:
         self._cursor: Any = None
         self._claim: int | None = None
         self.is_taken = False
-        """Whether another server was seen to hold the lock that this one held: what is in memory here is old."""
+        """Set when another server took over the lock: this process's in-memory state is stale."""
 
-    # --- the writer's side: only the writer's thread calls these, `claim` before there is one ---
+    # --- writer: called only by the writer's thread (`claim`: before it starts) ---
 
     def claim(self, key: int) -> None:
-        """On PostgreSQL: the writer's connection, and each one that replaces it, holds this advisory lock.
+        """Takes an advisory lock (PostgreSQL) with the writer's connection and every one that replaces it.
 
-        So nobody else writes here, and a new connection begins only when the transaction of a lost one is over.
-        Raises `Claimed` when someone else holds it.
+        So no other server writes, and a new connection starts only after a lost connection's transaction has ended.
+        Raises `Claimed` if another session holds the lock.
         """
         self._claim = key
         try:
@@ -184,7 +185,7 @@ class Database:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
         if cursor.fetchone()[0]:
             return True
-        # our own lost connection may not be lost to the server yet
+        # the database may not have noticed yet that our old connection is dead
         cursor.execute(_END_OWN, {"name": self._name, "key": key})
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
         if cursor.fetchone()[0]:
@@ -194,7 +195,7 @@ class Database:
         return False
 
     def begin(self) -> Tx:
-        """Opens the writer's transaction, on a new connection when the one it had has died meanwhile."""
+        """Begins the writer's transaction, on a new connection if the old one died."""
         try:
             if self._connection is not None:
                 try:
@@ -206,7 +207,7 @@ class Database:
             self._open_writer()
             return self._begin()
         except Claimed:
-            message = "The store is held by another session; nothing was started."
+            message = "Another session holds the store; nothing was started."
             raise Temporary(message, retry_after_s=2) from None
 
     def _begin(self) -> Tx:
@@ -214,19 +215,21 @@ class Database:
         return Tx(self._cursor, self.dialect)
 
     def commit(self) -> None:
-        """Makes the writer's transaction durable; a connection that dies here leaves the outcome unknown."""
+        """Commits the writer's transaction; if the connection dies here, the outcome is unknown."""
         try:
             self._cursor.execute("COMMIT")
         except self.dialect.loaded_dbapi.Error as error:
             if self.is_sqlite or not self._connection.driver_connection.closed:
                 self.rollback()
                 raise
-            raise Uncertain("The connection to the store died in a commit; look the id up.", retry_after_s=2) from error
+            raise Uncertain(
+                "The connection to the store died during a commit; look the id up.", retry_after_s=2
+            ) from error
         if not self.is_sqlite and self._cursor.statusmessage != "COMMIT":
-            raise Bug("The store rolled a transaction back that was to be committed.")
+            raise Bug("The store rolled back a transaction instead of committing it.")
 
     def rollback(self) -> None:
-        """Drops the writer's transaction."""
+        """Rolls back the writer's transaction."""
         try:
             if not self.is_sqlite or self._connection.driver_connection.in_transaction:
                 self._cursor.execute("ROLLBACK")
@@ -234,29 +237,29 @@ class Database:
             self.reopen_writer()
 
     def mend_writer(self) -> None:
-        """After a group that failed as a whole. A connection of SQLite that can roll back stays: closing the last one
-        of the process lets go of the shared memory, and on a full disk readers could not get it back."""
+        """Recovers the connection after a failed group. A SQLite connection that can roll back is kept: closing the
+        process's last one releases the WAL's shared memory, which readers could not recreate on a full disk."""
         if self.is_sqlite and self._connection is not None:
             self.rollback()
         else:
             self.reopen_writer()
 
     def reopen_writer(self) -> None:
-        """Throws the writer's connection away; the next `begin` opens a new one."""
+        """Discards the writer's connection; the next `begin` opens a new one."""
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
             self._throw_away(connection)
 
     def _throw_away(self, connection: Any) -> None:
-        """Closes a connection; those that are as old as it are tried no more."""
+        """Closes a connection and invalidates pooled ones of the same age."""
         self.engine.pool._invalidate(connection)
 
     def close_writer(self) -> None:
-        """Closes the writer's connection, and with it gives its lock back."""
+        """Closes the writer's connection, which releases its lock."""
         self.reopen_writer()
 
     def is_fatal(self, error: Exception) -> bool:
-        """Whether the error spoils the whole transaction, not just one unit."""
+        """Whether the error aborts the whole transaction, not just one unit."""
         dbapi = self.dialect.loaded_dbapi
         if self.is_sqlite:
             code = getattr(error, "sqlite_errorcode", None)
@@ -267,7 +270,7 @@ class Database:
         return str(state).startswith(_POSTGRESQL_TROUBLE)
 
     def translate(self, error: Exception) -> DustrunError:
-        """A driver's error as ours: the store is unavailable, or we have a defect."""
+        """Translates a driver's error: the store is unavailable, damaged, or Dustrun has a bug."""
         if isinstance(error, DustrunError):
             return error
         if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
@@ -281,10 +284,10 @@ class Database:
             return Temporary("The store is unavailable; nothing was started.", retry_after_s=2)
         return Bug(f"The store refused a statement: {type(error).__name__}.")
 
-    # --- the readers' side ---
+    # --- readers ---
 
     def read_now(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query on a reader's connection in this thread; once more when that connection had died meanwhile."""
+        """Runs a query on a reader's connection in this thread; retries once if the connection was dead."""
         try:
             try:
                 return self._read_once(query)
@@ -296,13 +299,13 @@ class Database:
             raise self.translate(error) from error
 
     def _read_once(self, query: Callable[[Tx], T]) -> T:
-        """One snapshot for all statements of the query."""
+        """Runs the query in one snapshot."""
         connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
             cursor.execute("BEGIN" if self.is_sqlite else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             result = query(Tx(cursor, self.dialect))
-            cursor.execute("COMMIT")  # not ROLLBACK, after which the driver forgets what it has prepared
+            cursor.execute("COMMIT")  # not ROLLBACK, which makes the driver drop its prepared statements
             return result
         except self.dialect.loaded_dbapi.Error as error:
             if self.is_fatal(error):

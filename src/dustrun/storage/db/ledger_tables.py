@@ -1,6 +1,6 @@
-"""The tables of the money: wallets, their policies, what they have spent, transactions and signatures.
+"""The money tables: wallets, policies, reservations, transactions and signatures.
 
-As in `tables.py`; amounts are texts of decimal digits, since no integer of either dialect is wide enough.
+Conventions as in `tables.py`; amounts are texts of decimal digits, because no integer type is wide enough.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ wallets = Table(
         "held_address",
         Text,
         unique=True,
-        comment="the address while this wallet can sign, else null: one key has one writer in the whole store",
+        comment="the address if this wallet can sign, else null: one wallet per key in the whole store",
     ),
     Column("is_default", Integer, nullable=False, server_default="0"),
-    Column("signer", Text, comment="name of the remote signer or of the environment variable"),
-    Column("sealed", Text, comment="of a local wallet: keystore and its password"),
+    Column("signer", Text, comment="name of the remote signer or environment variable"),
+    Column("sealed", Text, comment="of a local wallet: keystore and password"),
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -47,12 +47,12 @@ wallet_policies = Table(
     Column("wallet_id", Text, ForeignKey("wallets.id"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("document", Text, nullable=False, comment="JSON"),
-    Column("is_looser", Integer, nullable=False, comment="1: it allows something that the one in force before did not"),
+    Column("is_looser", Integer, nullable=False, comment="1 if it allows something that the previous policy did not"),
     Column("effective_at", BigInteger, nullable=False),
-    Column("cancelled_at", BigInteger, comment="when another version took its place before it came into force"),
+    Column("cancelled_at", BigInteger, comment="when a newer version replaced it before it took effect"),
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
-    comment="in force is the highest version that is effective and not cancelled",
+    comment="the policy in force is the highest version that is effective and not cancelled",
 )
 
 reservations = Table(
@@ -61,17 +61,17 @@ reservations = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("wallet_id", Text, nullable=False),
     Column("subject_id", Text, nullable=False, comment="the transaction or signature that it belongs to"),
-    Column("measure", Text, nullable=False, comment="what is counted: an asset, usd, count, gas:eip155:1, gasUsd"),
+    Column("measure", Text, nullable=False, comment="measure: an asset, usd, count, gas:eip155:1, gasUsd"),
     Column("units", Text, nullable=False, comment="digits; US dollars in units of 1e-18"),
     Column("state", Text, nullable=False, comment="open, settled, released"),
-    Column("price", Text, comment="JSON of the price at that time"),
+    Column("price", Text, comment="JSON of the price used"),
     Column("opened_at", BigInteger, nullable=False),
-    Column("settled_at", BigInteger, comment="never before that of an earlier position"),
-    Column("position", BigInteger, comment="rises by one with each settled one of the wallet and measure"),
-    Column("total", Text, comment="digits: units of all settled ones up to this position"),
+    Column("settled_at", BigInteger, comment="never before the time of an earlier position"),
+    Column("position", BigInteger, comment="increases by one with each settled row of the wallet and measure"),
+    Column("total", Text, comment="digits: running total of settled units up to this position"),
     Index("ix_reservations_subject_id_measure", "subject_id", "measure", unique=True),
     Index("ix_reservations_spent", "wallet_id", "measure", "state", "settled_at", "position"),
-    comment="what counts against the limits of a wallet's policy: one row a transaction and measure",
+    comment="usage of a wallet's policy limits: one row per transaction and measure",
 )
 
 wallet_recipients = Table(
@@ -79,7 +79,7 @@ wallet_recipients = Table(
     metadata,
     Column("wallet_id", Text, primary_key=True),
     Column("address", Text, primary_key=True, comment="lower case"),
-    Column("first_seen_at", BigInteger, nullable=False, comment="named by a policy, or first asked for"),
+    Column("first_seen_at", BigInteger, nullable=False, comment="when a policy named it, or first payment to it"),
 )
 
 spends = Table(
@@ -89,15 +89,15 @@ spends = Table(
     Column("root_run_id", Text, primary_key=True, comment="first run of the retry chain"),
     Column("path", Text, primary_key=True),
     Column(
-        "generation", Integer, primary_key=True, comment="from 1; a later one only after the one before came to nothing"
+        "generation", Integer, primary_key=True, comment="from 1; the next one only after the previous had no effect"
     ),
     Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
-    Column("transactions", Text, nullable=False, comment="JSON list: ids in the order of the wishes"),
-    Column("signatures", Text, nullable=False, comment="JSON list: ids in the order of the wishes"),
-    Column("notes", Text, nullable=False, comment="JSON: what the action wants again at its end"),
+    Column("transactions", Text, nullable=False, comment="JSON list: ids in the order of the intents"),
+    Column("signatures", Text, nullable=False, comment="JSON list: ids in the order of the intents"),
+    Column("notes", Text, nullable=False, comment="JSON: the action's notes, returned to it at the end"),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_spends_run_pk", "run_pk"),
-    comment="what a spend node wished for, as a whole",
+    comment="all intents of a spend node as one unit",
 )
 
 transactions = Table(
@@ -106,7 +106,7 @@ transactions = Table(
     Column("id", Text, primary_key=True),
     Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
     Column("key", Text, nullable=False, comment="org/first run of the retry chain/path/item/generation"),
-    Column("purpose", Text, nullable=False, comment="intent, or fill: of a gap in the nonces, which belongs to no run"),
+    Column("purpose", Text, nullable=False, comment="intent, or fill: fills a nonce gap and belongs to no run"),
     Column("run_pk", BigInteger, ForeignKey("runs.pk")),
     Column("run_id", Text),
     Column("root_run_id", Text),
@@ -119,26 +119,26 @@ transactions = Table(
     Column("key_id", Text, comment="the API key that started the run"),
     Column("chain_id", BigInteger, nullable=False),
     Column("sender", Text, nullable=False, comment="EIP-55 checksummed"),
-    Column("nonce", BigInteger, comment="null until it is signed"),
-    Column("intent", Text, nullable=False, comment="JSON: the unsigned wish"),
+    Column("nonce", BigInteger, comment="null until signed"),
+    Column("intent", Text, nullable=False, comment="JSON: the unsigned intent"),
     Column(
         "state",
         Text,
         nullable=False,
         comment="planned, signed, sent, mined, final, reverted, cancelled, displaced, refused",
     ),
-    Column("confirmations", Integer, nullable=False, comment="blocks, the first included, that make it final"),
+    Column("confirmations", Integer, nullable=False, comment="confirmations that make it final, including its block"),
     Column("gas_limit", BigInteger),
-    Column("max_price", Text, comment="most that any attempt may bid for one unit of gas"),
-    Column("outlay", Text, comment="value and the most that its newest attempt may pay to the network"),
-    Column("hash", Text, comment="of the attempt that was mined, else the newest"),
+    Column("max_price", Text, comment="maximum fee per gas of any attempt"),
+    Column("outlay", Text, comment="value plus the maximum network fee of the newest attempt"),
+    Column("hash", Text, comment="of the mined attempt, else the newest"),
     Column("block_number", BigInteger),
     Column("block_hash", Text),
     Column("receipt", Text, comment="JSON"),
     Column("error", Text, comment="JSON: {code, message, retryable, details}"),
-    Column("verdict", Text, comment="JSON: what policy said, with its reasons"),
+    Column("verdict", Text, comment="JSON: the policy's decision with its reasons"),
     Column("approval_id", Text),
-    Column("refusal", Text, comment="what a node last answered that did not take it; null when one took it"),
+    Column("refusal", Text, comment="last error of an endpoint that rejected it; null once one accepted it"),
     Column("planned_at", BigInteger, nullable=False),
     Column("signed_at", BigInteger),
     Column("mined_at", BigInteger),
@@ -163,7 +163,7 @@ transactions = Table(
         sqlite_where=text("state = 'displaced'"),
         postgresql_where=text("state = 'displaced'"),
     ),
-    comment="the life of one nonce, replacements included",
+    comment="one nonce, including replacements",
 )
 
 transaction_attempts = Table(
@@ -173,15 +173,15 @@ transaction_attempts = Table(
     Column("transaction_id", Text, ForeignKey("transactions.id"), nullable=False),
     Column("number", Integer, nullable=False, comment="from 1"),
     Column("kind", Text, nullable=False, comment="send, replace, cancel"),
-    Column("raw", Text, nullable=False, comment="the signed bytes, on disk before they are sent"),
+    Column("raw", Text, nullable=False, comment="signed bytes, stored before they are sent"),
     Column("gas_limit", BigInteger, nullable=False),
     Column("max_fee", Text, nullable=False),
     Column("tip", Text, nullable=False),
     Column("is_legacy", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("sent_at", BigInteger, comment="when a node first took it"),
+    Column("sent_at", BigInteger, comment="when an endpoint first accepted it"),
     Column("tried_at", BigInteger, comment="when it was last sent"),
-    Column("reply", Text, comment="what a node last answered"),
+    Column("reply", Text, comment="last reply of an endpoint"),
     Index("ix_transaction_attempts_transaction_id_number", "transaction_id", "number", unique=True),
 )
 
@@ -202,12 +202,12 @@ signatures = Table(
     Column("wallet_id", Text, ForeignKey("wallets.id"), nullable=False),
     Column("key_id", Text, nullable=False, comment="the API key that started the run"),
     Column("chain_id", BigInteger),
-    Column("request", Text, nullable=False, comment="JSON: the wish"),
+    Column("request", Text, nullable=False, comment="JSON: the intent"),
     Column("state", Text, nullable=False, comment="planned, signed, refused"),
     Column("sealed", Text, comment="the signature"),
-    Column("mark", Text, nullable=False, comment="random; stands for the signature in what is stored of runs"),
+    Column("mark", Text, nullable=False, comment="random; replaces the signature in stored run data"),
     Column("error", Text, comment="JSON: {code, message, retryable, details}"),
-    Column("verdict", Text, comment="JSON: what policy said, with its reasons"),
+    Column("verdict", Text, comment="JSON: the policy's decision with its reasons"),
     Column("approval_id", Text),
     Column("planned_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),

@@ -1,4 +1,4 @@
-"""One embedded engine per store: a second one would advance the same runs."""
+"""The process lock: only one server may execute a store's runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from dustrun.storage.db.database import Claimed, Database
 
 _ADVISORY_KEY = 0x64757374  # "dust"
 _REFUSAL = (
-    "Another server already advances the runs of this store. Stop it, or give this one a store of its own "
-    "(--data-dir, --database-url)."
+    "Another server is already running on this store. Stop it, or give this one its own store (--data-dir, "
+    "--database-url)."
 )
 
 
 def file_of(database: Database, data_dir: Path) -> Path:
-    """The file that is locked for a store of SQLite: beside the store, whatever the server's data folder and however
-    the path to the store is spelt."""
+    """The lock file of a SQLite store: next to the resolved database file, so that every path to it gives the same."""
     name = database.engine.url.database
     return Path(name).resolve().with_suffix(".lock") if name else data_dir / "dustrun.lock"
 
@@ -32,7 +31,7 @@ class ProcessLock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Takes the lock or raises `Conflict`."""
+        """Acquires the lock or raises `Conflict`."""
         if self._database.is_sqlite:
             self._take_file()
         else:
@@ -55,7 +54,7 @@ class ProcessLock:
             raise Conflict(_REFUSAL) from None
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

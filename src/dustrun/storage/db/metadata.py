@@ -1,4 +1,4 @@
-"""What all tables share: the registry with its naming convention, and the type of a row's integer key."""
+"""Shared by all tables: the metadata with its naming convention, and the integer primary key type."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ metadata: Final = MetaData(
     }
 )
 
-# SQLite gives only `INTEGER PRIMARY KEY` the cheap row id; PostgreSQL needs 64 bits.
+# In SQLite only `INTEGER PRIMARY KEY` is the row id; PostgreSQL needs 64 bits.
 ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")

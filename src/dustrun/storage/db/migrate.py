@@ -1,7 +1,7 @@
-"""Brings the store's schema up to this version: forward only.
+"""Upgrades the store's schema to this version; forward only.
 
-Alembic is loaded only for an older store: an empty one is made from `tables.py` at once, which a test holds to be the
-same as all migrations together. It takes a quarter of the time of a first start, and Alembic stays in memory.
+Alembic is loaded only to upgrade an older store, because importing it takes a quarter of the time of a first start and
+stays in memory. A new store is created from `tables.py`; a test proves that this equals applying all migrations.
 
 Migrations are `migrations/versions/NNNN_<what>.py`; the number is the revision, the highest one is the head.
 """
@@ -21,9 +21,9 @@ from dustrun.storage.db.tables import metadata
 
 FOLDER = Path(__file__).parents[1] / "migrations"
 _FILE = re.compile(r"^(\d{4})_\w+\.py$")
-# Any fixed number; it only keeps two starting processes from migrating one PostgreSQL at the same time.
+# Any fixed number; keeps two starting processes from migrating the same PostgreSQL database at once.
 _LOCK = 7_236_117
-# as Alembic makes it
+# as Alembic creates it
 _VERSION = sa.Table(
     "alembic_version",
     sa.MetaData(),
@@ -34,13 +34,13 @@ _VERSION = sa.Table(
 
 @lru_cache(maxsize=1)
 def head() -> str:
-    """The newest revision that this version of the program knows."""
+    """The newest revision that this version knows."""
     return max(known())
 
 
 @lru_cache(maxsize=1)
 def known() -> frozenset[str]:
-    """Every revision that this version of the program knows."""
+    """Every revision that this version knows."""
     files = (_FILE.match(path.name) for path in (FOLDER / "versions").iterdir())
     return frozenset(found.group(1) for found in files if found)
 
@@ -54,21 +54,22 @@ def stored(connection: Connection) -> str | None:
 
 
 def revision_of(database: Database) -> str | None:
-    """The store's revision; None for an empty store. Raises `Permanent` when the store is not ours, `Temporary` when it
-    cannot be reached."""
+    """The store's revision; None for an empty store.
+
+    Raises `Permanent` if the database is not Dustrun's, and `Temporary` if it is unreachable."""
     try:
         with database.engine.connect() as connection:
             return stored(connection)
     except sa.exc.OperationalError as error:
         raise Temporary(f"The store cannot be opened: {error.orig}.") from error
     except sa.exc.DatabaseError as error:
-        raise Permanent(f"The store is no database of ours: {error.orig}.") from error
+        raise Permanent(f"The database is not a Dustrun store: {error.orig}.") from error
 
 
 def upgrade(database: Database, revision: str | None = None) -> None:
-    """Applies every migration that the store lacks, or those up to a revision, in one transaction.
+    """Applies all missing migrations, or those up to `to`, in one transaction.
 
-    Raises `Permanent` when the store is not ours or of a newer version, `Temporary` when it cannot be reached.
+    Raises `Permanent` if the store is not Dustrun's or has a newer schema, `Temporary` if it is unreachable.
     """
     found = revision_of(database)
     if found == (revision or head()):
@@ -84,12 +85,12 @@ def _refuse_newer(revision: str | None) -> None:
     if revision is not None and revision > head():
         raise Permanent(
             f'The store has schema "{revision}", newer than "{head()}", the newest that this version of Dustrun knows. '
-            "Start the newer version again, or restore a backup that was made before it ran."
+            "Go back to the newer version, or restore a backup from before it ran."
         )
 
 
 def _create(database: Database) -> None:
-    """The whole schema, unless another process has made it meanwhile."""
+    """Creates the whole schema, unless another process just did."""
     with database.engine.begin() as connection:
         lock(connection)
         if stored(connection) is None:
@@ -99,7 +100,7 @@ def _create(database: Database) -> None:
 
 
 def _apply(database: Database, revision: str) -> None:
-    # slow import: only a store that must change pays for it
+    # slow import: only upgrades need it
     from alembic import command
     from alembic.config import Config
 
@@ -111,7 +112,7 @@ def _apply(database: Database, revision: str) -> None:
 
 
 def lock(connection: Connection) -> None:
-    """Keeps others from migrating until the transaction ends."""
+    """Blocks other migrations until the transaction ends."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:

@@ -1,6 +1,6 @@
-"""Statements compiled once per dialect: SQLAlchemy writes the SQL, the driver runs it without SQLAlchemy in between.
+"""Statements compiled once per dialect: SQLAlchemy generates the SQL, then the driver executes it directly.
 
-Measured: building and executing statements through SQLAlchemy doubles the CPU time of the writer.
+Measured: building and executing statements through SQLAlchemy doubles the writer's CPU time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import Dialect
 
 Row = tuple[Any, ...]
-Take = Callable[[Mapping[str, Any]], Any]  # from values by name to what the driver is given
+Take = Callable[[Mapping[str, Any]], Any]  # converts values by name to the driver's parameters
 
 
 def _take(order: Sequence[str] | None, fixed: Mapping[str, Any]) -> Take:
-    """`order`: of positional parameters; None when the driver takes names."""
+    """Returns that conversion; `order` is of positional parameters, None if the driver takes names."""
     if order is None:
         return lambda values: {**fixed, **values} if fixed else values
     if len(order) == 1:
@@ -37,7 +37,7 @@ class Statement:
         self._bound: dict[str, tuple[str, Take]] = {}
 
     def bind(self, dialect: Dialect) -> tuple[str, Take]:
-        """The SQL text, and what makes the driver's parameters of the values and those fixed in the statement."""
+        """The SQL text, and the function that converts values to the driver's parameters."""
         bound = self._bound.get(dialect.name)
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ class Statement:
 
 
 class Tx:
-    """One open transaction on a driver's connection; used only inside the writer's thread or a reader's."""
+    """One open transaction on a driver connection; used only by the writer's thread or one reader's."""
 
     __slots__ = ("_cursor", "_dialect")
 
@@ -60,22 +60,22 @@ class Tx:
 
     @property
     def cursor(self) -> Any:
-        """The driver's cursor, for what moves whole tables."""
+        """The driver's cursor, for bulk operations on whole tables."""
         return self._cursor
 
     @property
     def is_sqlite(self) -> bool:
-        """For the few queries that the two stores want said in two ways."""
+        """Whether the store is SQLite, for the few queries that differ between the databases."""
         return self._dialect.name == "sqlite"
 
     def run(self, statement: Statement, **values: Any) -> int:
-        """Executes and returns the number of rows it touched."""
+        """Executes a statement; returns the number of affected rows."""
         sql, take = statement.bind(self._dialect)
         self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
     def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Executes once per row."""
+        """Executes a statement once per row."""
         if not rows:
             return
         sql, take = statement.bind(self._dialect)
@@ -85,19 +85,19 @@ class Tx:
             self._cursor.executemany(sql, [take(row) for row in rows])
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
-        """The first row, or None."""
+        """Executes a statement; returns the first row or None."""
         sql, take = statement.bind(self._dialect)
         self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
-        """Every row."""
+        """Executes a statement; returns all rows."""
         sql, take = statement.bind(self._dialect)
         self._cursor.execute(sql, take(values))
         rows: list[Row] = self._cursor.fetchall()
         return rows
 
     def raw(self, sql: str) -> None:
-        """Executes a fixed piece of SQL such as `SAVEPOINT`."""
+        """Executes fixed SQL such as `SAVEPOINT`."""
         self._cursor.execute(sql)

@@ -1,4 +1,4 @@
-"""Facts about the store as a whole, by name."""
+"""Key-value facts about the store as a whole."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _INSERT = Statement(sa.insert(t))
 
 
 def find(tx: Tx, name: str) -> str | None:
-    """The fact with that name."""
+    """Finds a fact by name."""
     row = tx.one(_FIND, the_name=name)
     return str(row[0]) if row else None
 
 
 def put(tx: Tx, name: str, value: str) -> None:
-    """Says a fact, in place of what was said before."""
+    """Sets a fact, replacing the old value."""
     tx.run(_DELETE, the_name=name)
     tx.run(_INSERT, name=name, value=value)
 
 
 def forget(tx: Tx, name: str) -> None:
-    """Takes a fact back."""
+    """Deletes a fact."""
     tx.run(_DELETE, the_name=name)

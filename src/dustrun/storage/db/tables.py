@@ -1,7 +1,7 @@
 """The tables, one definition for SQLite and PostgreSQL.
 
-Instants are integer milliseconds UTC, flags integers 0 or 1, JSON exact text: no type that the dialects treat
-differently. Runs have an internal integer id, so that a caller's `runId` need only be unique in its organisation.
+Times are integer milliseconds UTC, flags integers 0 or 1, JSON exact text: no types that the databases treat
+differently. Runs have an internal integer id, so that `runId` must be unique only within its organisation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from dustrun.storage.db import ledger_tables as ledger_tables  # its tables belong to the same schema
+from dustrun.storage.db import ledger_tables as ledger_tables  # registers its tables in the same metadata
 from dustrun.storage.db.metadata import ROW_ID
 from dustrun.storage.db.metadata import metadata as metadata
 
@@ -29,7 +29,7 @@ organizations = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("retention_days", Integer, comment="days that ended runs are kept; null: as the setting says; 0: for ever"),
+    Column("retention_days", Integer, comment="days to keep ended runs; null: the server's setting; 0: forever"),
 )
 
 api_keys = Table(
@@ -39,15 +39,15 @@ api_keys = Table(
     Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
-    Column("hash", Text, nullable=False, unique=True, comment="SHA-256 of the key in hexadecimal"),
+    Column("hash", Text, nullable=False, unique=True, comment="hex SHA-256 of the key"),
     Column("permissions", Text, nullable=False, comment="JSON list"),
-    Column("workflow_ids", Text, comment="JSON list: the key sees only these workflows; null: all"),
-    Column("wallet_ids", Text, comment="JSON list: the key uses only these wallets; null: all"),
+    Column("workflow_ids", Text, comment="JSON list: the only workflows that the key can access; null: all"),
+    Column("wallet_ids", Text, comment="JSON list: the only wallets that the key can use; null: all"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
-    Column("last_used_at", BigInteger, comment="within about a minute"),
-    Column("created_by", Text, comment="the key that made it; null: the server's operator"),
+    Column("last_used_at", BigInteger, comment="accurate to about a minute"),
+    Column("created_by", Text, comment="the key that created it; null: the server's operator"),
     Index("ix_api_keys_org_id_id", "org_id", "id"),
 )
 
@@ -69,7 +69,7 @@ workflows = Table(
     Column("require_rehearsal", Text, nullable=False, server_default="none"),
     Column("concurrency", Text, comment="JSON: {max, key, onLimit}"),
     Column("enforce_rehearsal", Text, comment="JSON: {tolerancePercent, maxAgeMs}"),
-    Column("ui_metadata", Text, comment="JSON: layout of the editor"),
+    Column("ui_metadata", Text, comment="JSON: editor layout"),
     Column("owner", Text, nullable=False, comment="id of the key that created it"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -81,13 +81,13 @@ workflow_versions = Table(
     metadata,
     Column("workflow_id", Text, ForeignKey("workflows.id"), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("definition", Text, nullable=False, comment="JSON, keys in the order that the caller gave"),
+    Column("definition", Text, nullable=False, comment="JSON, keys in the caller's order"),
     Column(
-        "definition_hash", Text, nullable=False, comment="SHA-256 of the canonical JSON: equal means no new version"
+        "definition_hash", Text, nullable=False, comment="SHA-256 of the canonical JSON; equal means no new version"
     ),
-    Column("trigger_type", Text, nullable=False, comment="for the filter of the list"),
-    Column("node_types", Text, nullable=False, comment="space-separated, with a space at both ends"),
-    Column("connector_types", Text, nullable=False, comment="space-separated, with a space at both ends"),
+    Column("trigger_type", Text, nullable=False, comment="for the list filter"),
+    Column("node_types", Text, nullable=False, comment="space-separated, with leading and trailing space"),
+    Column("connector_types", Text, nullable=False, comment="space-separated, with leading and trailing space"),
     Column("node_count", Integer, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -104,7 +104,7 @@ runs = Table(
     Column("workflow_id", Text, comment="null for an inline run"),
     Column("workflow_name", Text, nullable=False),
     Column("version", Integer),
-    Column("definition", Text, comment="of an inline run; else see workflow_versions"),
+    Column("definition", Text, comment="of an inline run; otherwise in workflow_versions"),
     Column("mode", Text, nullable=False, comment="live, simulate, dust"),
     Column("status", Text, nullable=False),
     Column("trigger_node_id", Text, nullable=False),
@@ -125,15 +125,15 @@ runs = Table(
     Column(
         "passed",
         Integer,
-        comment="1 when nothing failed and nothing was assumed where it counts; a rung of the version's ladder",
+        comment="1 if nothing failed and nothing that matters was assumed; counts as a rehearsal of the version",
     ),
     Column("nodes_executed", Integer, nullable=False, server_default="0"),
     Column("parent_pk", BigInteger, comment="the run that called this one"),
     Column("parent_run_id", Text),
     Column("parent_path", Text, comment="path of the call-workflow node"),
-    Column("callers", Text, comment="JSON: {topPk, workflowIds, waits}, of a called run"),
-    Column("error", Text, comment="JSON: the first failure that ended the run"),
-    Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the run it retries"),
+    Column("callers", Text, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
+    Column("error", Text, comment="JSON: the failure that ended the run"),
+    Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
@@ -159,14 +159,14 @@ runs = Table(
         postgresql_where=text("parent_pk IS NOT NULL"),
     ),
     *(
-        # one entry a run, made at its end: lists and counts by status and mode look at nothing else
+        # one entry per run, written at its end: lists and counts by status and mode read only this index
         Index(
             f"ix_runs_ended_{owner}",
             owner,
             "status",
             "mode",
             "pk",
-            "finished_at",  # so that the index alone tells that it holds
+            "finished_at",  # included so that the index alone answers the query
             sqlite_where=text("finished_at IS NOT NULL"),
             postgresql_where=text("finished_at IS NOT NULL"),
         )
@@ -181,7 +181,7 @@ runs = Table(
 )
 
 COUNTED_TOGETHER = 50_000
-"""Runs whose row ids divided by this are the same share a counter."""
+"""Runs with the same row id divided by this share a counter."""
 
 run_counts = Table(
     "run_counts",
@@ -192,7 +192,7 @@ run_counts = Table(
         "status",
         Text,
         primary_key=True,
-        comment="final statuses only; open ones are counted from their index",
+        comment="final statuses only; open runs are counted from their index",
     ),
     Column("mode", Text, primary_key=True),
     Column("bucket", BigInteger, primary_key=True, comment="the run's pk / 50,000, for counts since an instant"),
@@ -207,11 +207,11 @@ executions = Table(
     Column("attempt", Integer, primary_key=True),
     Column("node_id", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("branch", Text, comment="the branch that its outcome takes"),
+    Column("branch", Text, comment="branch taken by the result"),
     Column("input", Text, comment="JSON: the resolved payload"),
     Column("result", Text, comment="JSON"),
     Column("error", Text, comment="JSON: {code, message, retryable}"),
-    Column("facts", Text, comment="JSON: what only the engine reads, e.g. a loop's items"),
+    Column("facts", Text, comment="JSON: read only by the engine, e.g. a loop's items"),
     Column("assumed", Integer, nullable=False, server_default="0"),
     Column("wake_at", BigInteger),
     Column("started_at", BigInteger),
@@ -276,10 +276,10 @@ message_runs = Table(
 stream_tokens = Table(
     "stream_tokens",
     metadata,
-    Column("hash", Text, primary_key=True, comment="SHA-256 of the token in hexadecimal"),
+    Column("hash", Text, primary_key=True, comment="hex SHA-256 of the token"),
     Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False),
     Column("org_id", Text, nullable=False),
-    Column("stream", Text, nullable=False, comment="the path of the one stream it opens"),
+    Column("stream", Text, nullable=False, comment="path of the stream that it opens"),
     Column("created_at", BigInteger, nullable=False),
     Column("first_used_at", BigInteger),
 )
@@ -289,9 +289,9 @@ idempotency_keys = Table(
     metadata,
     Column("org_id", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("request_hash", Text, nullable=False, comment="SHA-256 over method, path and body"),
+    Column("request_hash", Text, nullable=False, comment="SHA-256 of method, path and body"),
     Column("status", Integer, nullable=False),
-    Column("response", Text, comment="the first answer's whole body; null when it bore a secret"),
+    Column("response", Text, comment="body of the first response; null if it contained a secret"),
     Column("resource_id", Text),
     Column("created_at", BigInteger, nullable=False),
 )
@@ -303,8 +303,8 @@ audit = Table(
     Column("org_id", Text, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Column("action", Text, nullable=False, comment="verb and noun, like workflow.publish"),
-    Column("subject", Text, nullable=False, comment="id of what was changed"),
+    Column("action", Text, nullable=False, comment="noun and verb, like workflow.publish"),
+    Column("subject", Text, nullable=False, comment="id of the changed object"),
     Column("detail", Text, nullable=False, comment="JSON"),
     Index("ix_audit_org_id_id", "org_id", "id"),
 )
@@ -315,7 +315,7 @@ run_signals = Table(
     Column("id", ROW_ID, primary_key=True, autoincrement=True),
     Column("run_pk", BigInteger, ForeignKey("runs.pk"), nullable=False),
     Column("kind", Text, nullable=False, comment="resolve or resume"),
-    Column("path", Text, nullable=False, comment="of the execution that it is for"),
+    Column("path", Text, nullable=False, comment="path of the execution that it is for"),
     Column("data", Text, nullable=False, comment="JSON"),
     Column("at", BigInteger, nullable=False),
     Index("ix_run_signals_run_pk_id", "run_pk", "id"),
@@ -326,9 +326,9 @@ variables = Table(
     metadata,
     Column("workflow_id", Text, ForeignKey("workflows.id"), primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("definition", Text, comment="JSON: declared for the workflow; null when only a definition declares it"),
-    Column("value", Text, comment="JSON; null when nothing was written yet"),
-    Column("version", Integer, nullable=False, server_default="0", comment="writes so far"),
+    Column("definition", Text, comment="JSON: declared for the workflow; null if only a definition declares it"),
+    Column("value", Text, comment="JSON; null if nothing was written yet"),
+    Column("version", Integer, nullable=False, server_default="0", comment="number of writes"),
     Column("updated_at", BigInteger, nullable=False),
     Column("last_run_id", Text),
 )
@@ -336,10 +336,10 @@ variables = Table(
 simulation_forks = Table(
     "simulation_forks",
     metadata,
-    Column("top_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True, comment="the run at the root of all calls"),
+    Column("top_pk", BigInteger, ForeignKey("runs.pk"), primary_key=True, comment="the root run of all calls"),
     Column("chain_id", BigInteger, primary_key=True),
-    Column("steps", Integer, nullable=False, comment="transactions simulated so far; it never goes back"),
-    Column("state", Text, nullable=False, comment="JSON: the block that it stands on, and what was simulated on it"),
+    Column("steps", Integer, nullable=False, comment="number of simulated transactions; never decreases"),
+    Column("state", Text, nullable=False, comment="JSON: the fork block and what was simulated on it"),
 )
 
 run_variables = Table(
@@ -361,15 +361,15 @@ variable_writes = Table(
     Column("name", Text, nullable=False),
     Column("op", Text, nullable=False, comment="set, increment, manual_set, manual_reset"),
     Column("scope", Text, nullable=False, comment="workflow or run"),
-    Column("old_value", Text, comment="JSON; null when there was none"),
-    Column("new_value", Text, comment="JSON; null when it was taken away"),
+    Column("old_value", Text, comment="JSON; null if there was none"),
+    Column("new_value", Text, comment="JSON; null if it was deleted"),
     Column("run_pk", BigInteger, ForeignKey("runs.pk")),
     Column("run_id", Text),
-    Column("path", Text, comment="of the node that wrote"),
-    Column("key_id", Text, comment="of a write by hand"),
+    Column("path", Text, comment="path of the node that wrote"),
+    Column("key_id", Text, comment="key that wrote by hand"),
     Column("simulated", Integer, nullable=False, server_default="0"),
     Column("written_at", BigInteger, nullable=False),
-    Column("write_key", Text, unique=True, comment="one write per node path of a retry chain, whatever crashes"),
+    Column("write_key", Text, unique=True, comment="one write per node path and retry chain, even across crashes"),
     Index("ix_variable_writes_workflow_id_name_id", "workflow_id", "name", "id"),
     Index("ix_variable_writes_run_pk_id", "run_pk", "id"),
 )
@@ -385,16 +385,16 @@ approvals = Table(
     Column("workflow_name", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("message", Text, nullable=False),
-    Column("approvers", Text, nullable=False, comment="JSON list of key ids; empty: whoever may decide"),
+    Column("approvers", Text, nullable=False, comment="JSON list of key ids; empty: any key with the permission"),
     Column("mode", Text, nullable=False),
     Column("status", Text, nullable=False, comment="pending, approved, rejected, timed_out, cancelled"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("decided_at", BigInteger),
-    Column("decided_by", Text, comment="id of the key, or link"),
+    Column("decided_by", Text, comment='id of the key, or "link'),
     Column("comment", Text),
     Column("binding", Text, comment="of a spend: SHA-256 of chain, from, to, value, calldata and fee ceiling"),
-    Column("barred_key", Text, comment="of a spend: id of the key that started the run, which cannot decide"),
+    Column("barred_key", Text, comment="of a spend: id of the key that started the run, which may not decide"),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
     Index("ix_approvals_run_pk", "run_pk"),
 )
@@ -407,7 +407,7 @@ key_requests = Table(
     Column("key_id", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("method", Text, nullable=False),
-    Column("route", Text, nullable=False, comment="the template, like /v1/runs/{id}; empty when none matched"),
+    Column("route", Text, nullable=False, comment="route template, like /v1/runs/{id}; empty if none matched"),
     Column("status", Integer, nullable=False),
     Column("request_id", Text, nullable=False),
 )
@@ -424,12 +424,12 @@ data_keys = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
-    Column("master_id", Text, nullable=False, comment="which master key wraps it"),
+    Column("master_id", Text, nullable=False, comment="id of the master key that wraps it"),
     Column("wrapped", Text, nullable=False, comment="base64 of nonce, ciphertext and tag"),
     Column("created_at", BigInteger, nullable=False),
-    Column("retired_at", BigInteger, comment="when another took its place; null for the one that seals"),
+    Column("retired_at", BigInteger, comment="when it was replaced; null for the current key"),
     Index("ix_data_keys_org_id", "org_id"),
-    comment="the keys that seal an organisation's secrets, sealed themselves",
+    comment="data keys that encrypt an organisation's secrets, wrapped by the master key",
 )
 
 connectors = Table(
@@ -440,12 +440,12 @@ connectors = Table(
     Column("type", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
-    Column("version", Integer, nullable=False, comment="rises with every change of its content"),
+    Column("version", Integer, nullable=False, comment="increases with every change of its content"),
     Column("moves_money", Integer, nullable=False),
     Column("allowed_hosts", Text, nullable=False, comment="JSON list"),
-    Column("masked", Text, nullable=False, comment="JSON of the data with every secret replaced"),
+    Column("masked", Text, nullable=False, comment="JSON of the data with secrets masked"),
     Column("sealed", Text, nullable=False, comment="the data"),
-    Column("sealed_token", Text, comment="the access token in use"),
+    Column("sealed_token", Text, comment="the current access token"),
     Column("token_expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -461,7 +461,7 @@ managed_tables = Table(
     Column("description", Text, nullable=False),
     Column("definition", Text, nullable=False, comment="JSON: {primaryKey, columns}"),
     Column("row_count", BigInteger, nullable=False, server_default="0"),
-    Column("byte_count", BigInteger, nullable=False, server_default="0", comment="JSON of all rows"),
+    Column("byte_count", BigInteger, nullable=False, server_default="0", comment="bytes of JSON of all rows"),
     Column("created_by", Text, nullable=False, comment="id of the key"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -472,9 +472,9 @@ table_rows = Table(
     "table_rows",
     metadata,
     Column("table_id", Text, ForeignKey("managed_tables.id"), primary_key=True),
-    Column("layer", BigInteger, primary_key=True, comment="0: what is; else the pk of the simulation that sees it"),
-    Column("key", LargeBinary, primary_key=True, comment="the primary key's value; sorts as it does"),
-    Column("data", Text, comment="JSON object; null where a simulation has deleted the row"),
+    Column("layer", BigInteger, primary_key=True, comment="0: live; else the pk of the simulation that sees it"),
+    Column("key", LargeBinary, primary_key=True, comment="the primary key, encoded so that it sorts like the value"),
+    Column("data", Text, comment="JSON object; null if a simulation deleted the row"),
     Column("assumed", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -487,18 +487,18 @@ table_cells = Table(
     metadata,
     Column("table_id", Text, primary_key=True),
     Column("layer", BigInteger, primary_key=True),
-    Column("name", Text, primary_key=True, comment="of the column"),
-    Column("value", LargeBinary, primary_key=True, comment="sorts as the value does; empty for null"),
+    Column("name", Text, primary_key=True, comment="column name"),
+    Column("value", LargeBinary, primary_key=True, comment="encoded so that it sorts like the value; empty for null"),
     Column("key", LargeBinary, primary_key=True),
     Index("ix_table_cells_layer", "layer", sqlite_where=text("layer > 0"), postgresql_where=text("layer > 0")),
     sqlite_with_rowid=False,
-    comment="one for each value of a row that can be compared: what filters and sorting look at",
+    comment="one row per comparable value, used by filters and sorting",
 )
 
 table_writes = Table(
     "table_writes",
     metadata,
-    Column("write_key", Text, primary_key=True, comment="one write per node path of a retry chain, whatever crashes"),
+    Column("write_key", Text, primary_key=True, comment="one write per node path and retry chain, even across crashes"),
     Column("table_id", Text, nullable=False),
     Column("run_pk", BigInteger, nullable=False),
     Column("result", Text, nullable=False, comment="JSON"),

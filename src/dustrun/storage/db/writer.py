@@ -1,8 +1,9 @@
-"""Group commit: one thread owns all writes of the process and commits whatever is queued in one transaction.
+"""Group commit: one thread does all writes of the process and commits everything queued in one transaction.
 
-A broken constraint or a stale fence fails its own unit alone: each runs in a savepoint. Units that may be run again
-need none until one fails, and then the whole group is run again with them; a savepoint costs as much as its unit.
-Waiters are answered, and readers told, after the commit and never before.
+A violated constraint or stale fence fails only its own unit, because each unit runs in a savepoint. A savepoint costs
+as
+much as a unit, so repeatable units run without one; if a unit fails, the whole group runs again with savepoints.
+Waiters and stream readers hear of a result only after the commit.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ _logger = log.get(__name__)
 
 MAX_GROUP = 500
 _UNITS = metrics.histogram(
-    "dustrun_writer_group_units", "Units of work in one commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+    "dustrun_writer_group_units", "Units of work per commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
-_COMMIT_SECONDS = metrics.histogram("dustrun_writer_commit_seconds", "One transaction of the writer, with its commit.")
-_FAILED = metrics.counter("dustrun_writer_failed_commits", "Transactions of the writer that failed as a whole.")
+_COMMIT_SECONDS = metrics.histogram(
+    "dustrun_writer_commit_seconds", "Duration of a writer transaction, including its commit."
+)
+_FAILED = metrics.counter("dustrun_writer_failed_commits", "Writer transactions that failed as a whole.")
 
 
 def _nothing() -> None:
@@ -52,7 +55,7 @@ class _Waiter:
 
 
 class Writer:
-    """Hands units of work to the writer's thread; `write` answers when the unit is on disk."""
+    """Queues units of work for the writer's thread; `write` resolves once the unit is committed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,23 +64,23 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.on_doubt: Callable[[], None] = _nothing
-        """Called on the event loop when a commit's outcome is unknown, before its waiters hear of it."""
+        """Called on the event loop when a commit's outcome is unknown, before its waiters are told."""
         self.on_settled: Callable[[], None] = _nothing
-        """Called on the event loop when that transaction is certainly over, before anyone hears of a later one."""
+        """Called on the event loop once that transaction has certainly ended, before any later result is delivered."""
         self.on_taken: Callable[[], None] = _nothing
-        """Called on the event loop when another server holds the store: this one has to end."""
+        """Called on the event loop when another server has taken over the store: this one must stop."""
         self._in_doubt = False
         self.groups = 0
         self.units = 0
 
     def start(self) -> None:
-        """Starts the thread; to be called on the event loop that the waiters live on."""
+        """Starts the thread; call it on the event loop of the waiters."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Commits what is queued, then ends the thread."""
+        """Commits everything queued, then ends the thread."""
         self._stopping = True
         self._queue.put(None)
         if self._thread is not None:
@@ -85,16 +88,16 @@ class Writer:
 
     @property
     def backlog(self) -> int:
-        """Units that wait for the next commit."""
+        """Number of units waiting for the next commit."""
         return self._queue.qsize()
 
     def write(
         self, unit: Unit[T], after: Callable[[T], None] | None = None, *, repeatable: bool = False
     ) -> asyncio.Future[T]:
-        """Runs `unit` in the next group; the future holds its result once the group is on disk.
+        """Runs `unit` in the next group; the future gets its result once the group is committed.
 
-        `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: what
-        the unit does besides writing to the store is the same done twice.
+        `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: the
+        unit's side effects outside the store are idempotent.
         """
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
@@ -103,7 +106,7 @@ class Writer:
         return future
 
     def _work(self) -> None:
-        """Nothing is queued after the None that ends it."""
+        """The thread's loop; None in the queue ends it and is always the last entry."""
         is_last = False
         while not is_last:
             group, is_last = self._take_group()
@@ -112,7 +115,7 @@ class Writer:
         self._database.close_writer()
 
     def _take_group(self) -> tuple[list[_Waiter], bool]:
-        """Waits for a unit and takes what is queued with it; and whether that was all that will ever come."""
+        """Waits for a unit and takes all that are queued with it; also returns whether the queue has ended."""
         group: list[_Waiter] = []
         while len(group) < MAX_GROUP and not (group and self._queue.empty()):
             waiter = self._queue.get()
@@ -165,7 +168,7 @@ class Writer:
         return tx
 
     def _run_bare(self, tx: Tx, group: list[_Waiter]) -> Exception | None:
-        """All or nothing; the error of the unit for which it is nothing."""
+        """Runs all units without savepoints; returns the error of the first one that fails."""
         try:
             for waiter in group:
                 waiter.result = waiter.unit(tx)
@@ -178,7 +181,7 @@ class Writer:
         return None
 
     def _run_apart(self, tx: Tx, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
-        """Each unit fails alone."""
+        """Runs each unit in a savepoint, so that it fails alone."""
         done: list[_Waiter] = []
         failed: list[tuple[_Waiter, Exception]] = []
         for waiter in group:

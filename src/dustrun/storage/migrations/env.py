@@ -1,4 +1,4 @@
-"""What Alembic runs to apply the migrations: one transaction over a connection that `migrate.py` hands over."""
+"""Alembic's environment: applies the migrations in the transaction of the connection from `migrate.py`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""SQL of wallets, transactions, reservations and signatures."""
+"""SQL for wallets, transactions, reservations and signatures."""

@@ -1,8 +1,8 @@
-"""What a wallet has reserved and spent, by measure: an asset's base units, US dollars, number, network fees.
+"""Reservations and spending of a wallet by measure: an asset's base units, US dollars, count, network fees.
 
-An open reservation counts; a settled one counts for one window after it was settled; a released one never counted.
-Settled rows carry a running total, so what a window holds is one total less another: two look-ups, however many rows.
-All functions run inside the writer's transaction (or a reader's, where they only look).
+Open reservations count against limits; settled ones count for one window after they settle; released ones do not count.
+Settled rows carry a running total, so spending in a window is the difference of two totals: two look-ups.
+All functions run inside the writer's transaction (or a reader's, if they only read).
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ _NOTE = Statement(
 
 
 def list_of_subject(tx: Tx, subject_id: str) -> list[ReservationRow]:
-    """All measures of one transaction or signature."""
+    """Lists all measures of one transaction or signature."""
     rows = (ReservationRow(*row) for row in tx.all(_OF_SUBJECT, subject_id_=subject_id))
     return [replace(row, units=int(row.units)) for row in rows]
 
 
 def spent_in_window(tx: Tx, wallet_id: str, measure: str, window_ms: int, now_ms: int) -> int:
-    """Units that count in the window that ends now: all open ones, and what was settled less than a window ago."""
+    """Units that count in the window ending now: all open ones, and those settled within the window."""
     open_units = sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
     last = tx.one(_LAST, wallet=wallet_id, measure_=measure)
     if last is None:
@@ -107,7 +107,7 @@ def spent_in_window(tx: Tx, wallet_id: str, measure: str, window_ms: int, now_ms
 
 
 def open_units(tx: Tx, wallet_id: str, measure: str) -> int:
-    """Units of what is reserved and not settled yet."""
+    """Units reserved and not settled yet."""
     return sum(int(row[0]) for row in tx.all(_OPEN_UNITS, wallet=wallet_id, measure_=measure))
 
 
@@ -120,8 +120,9 @@ def reserve(
     prices: Mapping[str, str],
     at_ms: int,
 ) -> None:
-    """Opens a reservation: `units` by measure, `prices` the JSON of what each was priced with. A subject reserves
-    once: its second call breaks a constraint."""
+    """Opens a reservation: `units` by measure, `prices` the JSON of the price used for each.
+
+    A subject can reserve only once; a second call violates a constraint."""
     tx.many(
         _ADD,
         [
@@ -140,21 +141,21 @@ def reserve(
 
 
 def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:
-    """Changes the units of open measures, when a replacement may pay the network more."""
+    """Changes the units of open measures, because a replacement may pay a higher network fee."""
     for row in list_of_subject(tx, subject_id):
         if row.measure in units:
             tx.run(_CHANGE, id_=row.id, new_units=str(units[row.measure]))
 
 
 def settle(tx: Tx, rows: Iterable[ReservationRow], units: Mapping[str, int], at_ms: int) -> None:
-    """Settles open rows, each with its own units unless `units` names its measure anew."""
+    """Settles open rows with their reserved units, or with those in `units` for a measure."""
     for row in rows:
         if row.state == OPEN:
             _settle(tx, row, units.get(row.measure, row.units), at_ms)
 
 
 def _settle(tx: Tx, row: ReservationRow, units: int, at_ms: int) -> None:
-    """The running total goes by the position, so an instant before the last one (a clock set back) takes that one's."""
+    """Settles one row. Its time is never before the last settled one, even if the clock was set back."""
     last = tx.one(_LAST, wallet=row.wallet_id, measure_=row.measure)
     total, settled_at, position = (int(last[0]), int(last[1]), int(last[2])) if last is not None else (0, 0, 0)
     tx.run(
@@ -168,18 +169,18 @@ def _settle(tx: Tx, row: ReservationRow, units: int, at_ms: int) -> None:
 
 
 def release(tx: Tx, rows: Iterable[ReservationRow], at_ms: int) -> None:
-    """Open rows that count no more, since nothing was moved."""
+    """Releases open rows, because nothing was spent."""
     for row in rows:
         if row.state == OPEN:
             tx.run(_RELEASE, id_=row.id, new_settled_at=at_ms)
 
 
 def first_seen(tx: Tx, wallet_id: str, addresses: Iterable[str]) -> dict[str, int]:
-    """When each recipient (lower case) became known to the wallet; those that are not are left out."""
+    """When each recipient (lower case) became known to the wallet; unknown ones are omitted."""
     found = {address: tx.one(_SEEN, wallet=wallet_id, address_=address) for address in addresses}
     return {address: int(row[0]) for address, row in found.items() if row is not None}
 
 
 def note_recipients(tx: Tx, wallet_id: str, addresses: Iterable[str], at_ms: int) -> None:
-    """Recipients that became known now, unless they were."""
+    """Records recipients as known from now on, unless they already are."""
     tx.many(_NOTE, [{"wallet": wallet_id, "address_": address, "at": at_ms} for address in sorted(set(addresses))])

@@ -1,4 +1,4 @@
-"""Rows of signatures that are no transactions. The signature itself is there only as the vault sealed it."""
+"""Rows of message signatures (not transactions). The signature itself is stored only encrypted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = "signature"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureRow:
-    """One signature as stored; JSON columns are text, instants milliseconds."""
+    """One signature as stored; JSON columns are text, times milliseconds."""
 
     id: str
     org_id: str
@@ -78,47 +78,47 @@ def _row(values: Row) -> SignatureRow:
 
 
 def insert(tx: Tx, row: SignatureRow) -> None:
-    """Adds one."""
+    """Inserts a signature."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def save(tx: Tx, row: SignatureRow) -> None:
-    """Writes everything that may change of one that was read in the same unit."""
+    """Updates all mutable columns of a signature that was read in the same unit."""
     tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
 
 
 def get(tx: Tx, signature_id: str) -> SignatureRow:
-    """One that exists."""
+    """Reads a signature that must exist."""
     row = tx.one(_FIND, the_id=signature_id)
     assert row is not None
     return _row(row)
 
 
 def find(tx: Tx, org_id: str, signature_id: str) -> SignatureRow | None:
-    """One of the organisation's."""
+    """Finds a signature of the organisation."""
     row = tx.one(_FIND, the_id=signature_id)
     found = _row(row) if row is not None else None
     return found if found is not None and found.org_id == org_id else None
 
 
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[SignatureRow]:
-    """Every signature of a node over a retry chain, oldest generation first."""
+    """Lists a node's signatures across a retry chain, oldest generation first."""
     return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
 
 
 def list_planned_of_run(tx: Tx, run_pk: int) -> list[SignatureRow]:
-    """Those of a run that are not signed yet."""
+    """Lists a run's signatures that are not signed yet."""
     return [_row(row) for row in tx.all(_PLANNED_OF_RUN, the_run_pk=run_pk)]
 
 
 def opened(tx: Tx, vault: Vault, row: SignatureRow) -> str:
-    """A signed one in the clear, 0x-hex."""
+    """Decrypts a signature to 0x-hex."""
     assert row.sealed is not None
     return "0x" + vault.open(tx, row.org_id, KIND, row.id, row.sealed).hex()
 
 
 def list_of_marks(tx: Tx, org_id: str, marks: Collection[str]) -> list[SignatureRow]:
-    """The organisation's signatures that some marks stand for."""
+    """Lists the organisation's signatures by their placeholder marks."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id, t.c.mark.in_(sorted(marks)))
     return [_row(row) for row in tx.all(Statement(query))]
 
@@ -133,7 +133,7 @@ def list_page(
     only_workflows: Collection[str] | None = None,
     only_wallets: Collection[str] | None = None,
 ) -> list[SignatureRow]:
-    """Signatures, newest first, within what the caller reaches."""
+    """Lists the signatures that the caller can access, newest first."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
     if run_id is not None:
         query = query.where(t.c.run_id == run_id)

@@ -1,4 +1,4 @@
-"""Rows of the outbox: what nodes wished for, the transactions, and their signed attempts."""
+"""Rows of the outbox: spend intents of nodes, transactions, and their signed attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dustrun.storage.db.statement import Row, Statement, Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionRow:
-    """One transaction as stored; JSON columns and amounts are text, instants milliseconds."""
+    """One transaction as stored; JSON columns and amounts are text, times milliseconds."""
 
     id: str
     org_id: str
@@ -76,7 +76,7 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
-    """What a node wished for as a whole; lists and notes are JSON."""
+    """All spend intents of a node as one unit; lists and notes are JSON."""
 
     org_id: str
     root_run_id: str
@@ -187,7 +187,7 @@ _PROMISED = Statement(
     sa.select(transactions.c.outlay).where(
         transactions.c.chain_id == b("the_chain"),
         transactions.c.sender == b("the_sender"),
-        _is_in("signed", "sent", "mined"),  # all three, or SQLite does not see that its index serves
+        _is_in("signed", "sent", "mined"),  # all three are needed for SQLite to use the partial index
         transactions.c.state != "mined",
     )
 )
@@ -235,52 +235,52 @@ def _attempt(values: Row) -> AttemptRow:
 
 
 def insert(tx: Tx, row: TransactionRow) -> None:
-    """Adds a transaction."""
+    """Inserts a transaction."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def save(tx: Tx, row: TransactionRow) -> None:
-    """Writes everything that may change of a transaction that was read in the same unit."""
+    """Updates all mutable columns of a transaction that was read in the same unit."""
     tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
 
 
 def get(tx: Tx, transaction_id: str) -> TransactionRow:
-    """A transaction that exists."""
+    """Reads a transaction that must exist."""
     row = tx.one(_FIND, the_id=transaction_id)
     assert row is not None
     return _row(row)
 
 
 def find(tx: Tx, org_id: str, transaction_id: str) -> TransactionRow | None:
-    """One of the organisation's transactions."""
+    """Finds a transaction of the organisation."""
     row = tx.one(_FIND, the_id=transaction_id)
     found = _row(row) if row is not None else None
     return found if found is not None and found.org_id == org_id else None
 
 
 def find_by_hash(tx: Tx, org_id: str, hash: str) -> TransactionRow | None:
-    """The organisation's transaction that has an attempt of this hash."""
+    """Finds the organisation's transaction that has an attempt with this hash."""
     row = tx.one(_BY_HASH, org_id=org_id, the_hash=hash)
     return _row(row) if row is not None else None
 
 
 def list_of_node(tx: Tx, org_id: str, root_run_id: str, path: str) -> list[TransactionRow]:
-    """Every transaction of a node over a retry chain, oldest generation first."""
+    """Lists a node's transactions across a retry chain, oldest generation first."""
     return [_row(row) for row in tx.all(_OF_NODE, org_id=org_id, root=root_run_id, the_path=path)]
 
 
 def list_of_run(tx: Tx, org_id: str, run_pk: int) -> list[TransactionRow]:
-    """Every transaction of a run."""
+    """Lists a run's transactions."""
     return [_row(row) for row in tx.all(_OF_RUN, org_id=org_id, the_run_pk=run_pk)]
 
 
 def list_followed(tx: Tx, chain_id: int) -> list[TransactionRow]:
-    """What the chain has yet to decide, by sender and nonce."""
+    """Lists pending transactions by sender and nonce."""
     return [_row(row) for row in tx.all(_OPEN_OF_CHAIN, the_chain=chain_id)]
 
 
 def list_followed_attempts(tx: Tx, chain_id: int) -> dict[str, list[AttemptRow]]:
-    """The attempts of what the chain has yet to decide, by transaction, oldest first."""
+    """Lists the attempts of pending transactions, by transaction, oldest first."""
     found: dict[str, list[AttemptRow]] = {}
     for row in tx.all(_OPEN_ATTEMPTS, the_chain=chain_id):
         attempt = _attempt(row)
@@ -289,78 +289,78 @@ def list_followed_attempts(tx: Tx, chain_id: int) -> dict[str, list[AttemptRow]]
 
 
 def list_planned(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[TransactionRow]:
-    """A sender's wishes that nothing is signed of."""
+    """Lists a sender's planned transactions, of which nothing is signed."""
     return [_row(row) for row in tx.all(_PLANNED, org_id=org_id, the_chain=chain_id, the_sender=sender)]
 
 
 def list_displaced(tx: Tx, chain_id: int) -> list[tuple[TransactionRow, list[AttemptRow]]]:
-    """What waits for a person on a chain, with the attempts."""
+    """Lists a chain's displaced transactions, which need a person, with their attempts."""
     found = [_row(row) for row in tx.all(_DISPLACED, the_chain=chain_id)]
     return [(row, list_attempts(tx, row.id)) for row in found]
 
 
 def list_followed_chains(tx: Tx) -> list[int]:
-    """Chains that have yet to decide something, or where a person has."""
+    """Lists chains that have pending or displaced transactions."""
     return [int(row[0]) for row in tx.all(_OPEN_CHAINS)]
 
 
 def find_unsettled(tx: Tx, org_id: str, root_run_id: str) -> str | None:
-    """A transaction of a retry chain that is signed and whose end is not known; None when there is none."""
+    """Finds a signed transaction of a retry chain whose outcome is unknown; None if there is none."""
     row = tx.one(_OPEN_IN_RETRIES, org_id=org_id, root=root_run_id)
     return str(row[0]) if row is not None else None
 
 
 def highest_nonce(tx: Tx, chain_id: int, sender: str) -> int | None:
-    """The highest nonce that was ever signed for."""
+    """The highest nonce ever signed for this sender and chain."""
     row = tx.one(_HIGHEST, the_chain=chain_id, the_sender=sender)
     return None if row is None or row[0] is None else int(row[0])
 
 
 def find_of_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> TransactionRow | None:
-    """The transaction that has a nonce."""
+    """Finds the transaction with a nonce."""
     row = tx.one(_OF_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)
     return _row(row) if row is not None else None
 
 
 def list_above_nonce(tx: Tx, chain_id: int, sender: str, nonce: int) -> list[TransactionRow]:
-    """What a sender has signed with higher nonces."""
+    """Lists a sender's signed transactions with higher nonces."""
     return [_row(row) for row in tx.all(_ABOVE_NONCE, the_chain=chain_id, the_sender=sender, the_nonce=nonce)]
 
 
 def promised_units(tx: Tx, chain_id: int, sender: str) -> int:
-    """What a sender's signed transactions that are not mined yet may take of its native balance."""
+    """The maximum native balance that a sender's signed, unmined transactions may use, in base units."""
     return sum(int(row[0]) for row in tx.all(_PROMISED, the_chain=chain_id, the_sender=sender) if row[0] is not None)
 
 
 def insert_attempt(tx: Tx, row: AttemptRow) -> None:
-    """Adds signed bytes."""
+    """Inserts an attempt with its signed bytes."""
     tx.run(_INSERT_ATTEMPT, **{name: getattr(row, name) for name in _ATTEMPT_NAMES})
 
 
 def list_attempts(tx: Tx, transaction_id: str) -> list[AttemptRow]:
-    """A transaction's attempts, oldest first."""
+    """Lists a transaction's attempts, oldest first."""
     return [_attempt(row) for row in tx.all(_ATTEMPTS, the_id=transaction_id)]
 
 
 def note_reply(tx: Tx, hash: str, *, sent_at: int | None, tried_at: int, reply: str) -> None:
-    """Notes what a node answered to an attempt; `sent_at` None: it did not take it."""
+    """Records an endpoint's reply to an attempt; `sent_at` None means that it was not accepted."""
     tx.run(_NOTE_REPLY, the_hash=hash, to_sent_at=sent_at, to_tried_at=tried_at, to_reply=reply)
 
 
 def insert_spend(tx: Tx, row: SpendRow) -> None:
-    """Adds the wishes of a node."""
+    """Inserts a node's spend intents."""
     tx.run(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
 
 
 def newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> SpendRow | None:
-    """The newest wishes of a node."""
+    """Finds a node's newest spend intents."""
     row = tx.one(_NEWEST_SPEND, org_id=org_id, root=root_run_id, the_path=path)
     return SpendRow(**dict(zip(_SPEND_NAMES, row, strict=True))) if row is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which transactions a list shows. `only_workflows` and `only_wallets`: what the caller reaches."""
+    """Filters of a transaction list. `only_workflows` and `only_wallets`: what the caller can access."""
 
     states: Sequence[str] = ()
     chain_id: int | None = None
@@ -373,7 +373,7 @@ class Filters:
 
 
 def list_page(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[TransactionRow]:
-    """Transactions, newest first."""
+    """Lists transactions, newest first."""
     query = sa.select(*_COLUMNS).where(transactions.c.org_id == org_id)
     for clause in _clauses(filters):
         query = query.where(clause)

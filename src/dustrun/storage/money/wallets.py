@@ -1,4 +1,4 @@
-"""Rows of wallets and of their policies. The key of a local wallet is there only as the vault sealed it."""
+"""Rows of wallets and their policies. A local wallet's key is stored only encrypted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCAL, REMOTE, ENV, WATCH = "local", "remote", "env", "watch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalletRow:
-    """One wallet; instants in milliseconds. `signer` names the remote signer or the environment variable."""
+    """One wallet; times in milliseconds. `signer` names the remote signer or the environment variable."""
 
     id: str
     org_id: str
@@ -38,13 +38,13 @@ class WalletRow:
 
     @property
     def can_sign(self) -> bool:
-        """Whether it may be asked for a signature."""
+        """Whether the wallet can sign."""
         return self.kind != WATCH and self.archived_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRow:
-    """One version of a wallet's policy; `document` is JSON text, instants in milliseconds."""
+    """One version of a wallet's policy; `document` is JSON text, times in milliseconds."""
 
     wallet_id: str
     version: int
@@ -56,7 +56,7 @@ class PolicyRow:
     created_at: int
 
     def is_pending(self, now_ms: int) -> bool:
-        """Whether it will come into force later."""
+        """Whether the version takes effect in the future."""
         return self.cancelled_at is None and self.effective_at > now_ms
 
 
@@ -161,36 +161,36 @@ def _policy(found: tuple[Any, ...]) -> PolicyRow:
 
 
 def insert(tx: Tx, row: WalletRow) -> None:
-    """Adds a wallet; the store refuses a second one that signs with the same key."""
+    """Inserts a wallet; the store refuses a second one that signs with the same key."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, wallet_id: str) -> WalletRow | None:
-    """One wallet of the organisation, archived ones too."""
+    """Finds a wallet of the organisation, including archived ones."""
     found = tx.one(_FIND, org_id=org_id, id=wallet_id)
     return _wallet(found) if found else None
 
 
 def find_default(tx: Tx, org_id: str) -> WalletRow | None:
-    """The wallet of nodes that name none."""
+    """Finds the default wallet, used by nodes that name none."""
     found = tx.one(_FIND_DEFAULT, org_id=org_id)
     return _wallet(found) if found else None
 
 
 def find_holder(tx: Tx, address: str) -> WalletRow | None:
-    """The wallet, of any organisation, that signs for a checksummed address."""
+    """Finds the wallet of any organisation that signs for a checksummed address."""
     found = tx.one(_FIND_HOLDER, address=address)
     return _wallet(found) if found else None
 
 
 def find_same(tx: Tx, org_id: str, address: str) -> WalletRow | None:
-    """A wallet of the organisation with that address that is not archived."""
+    """Finds an unarchived wallet of the organisation with this address."""
     found = tx.one(_FIND_SAME, org_id=org_id, address=address)
     return _wallet(found) if found else None
 
 
 def list_page(tx: Tx, org_id: str, *, with_archived: bool, limit: int, offset: int) -> list[WalletRow]:
-    """One page of the organisation's wallets, the default first, then newest first."""
+    """Lists one page of the organisation's wallets, the default first, then newest first."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
     if not with_archived:
         query = query.where(t.c.archived_at.is_(None))
@@ -199,7 +199,7 @@ def list_page(tx: Tx, org_id: str, *, with_archived: bool, limit: int, offset: i
 
 
 def list_named(tx: Tx, org_id: str, wallet_ids: list[str], *, with_archived: bool) -> list[WalletRow]:
-    """Those of the named wallets that are the organisation's, in the same order as `list_page`."""
+    """Lists those of the given wallets that belong to the organisation, in the order of `list_page`."""
     found = [row for wallet_id in wallet_ids if (row := find(tx, org_id, wallet_id)) is not None]
     kept = [row for row in found if with_archived or row.archived_at is None]
     return sorted(kept, key=lambda row: (row.is_default, row.id), reverse=True)
@@ -211,48 +211,48 @@ def change(tx: Tx, wallet_id: str, *, name: str, description: str | None, at_ms:
 
 
 def make_default(tx: Tx, org_id: str, wallet_id: str, *, at_ms: int) -> None:
-    """Makes it the organisation's default instead of the one that was."""
+    """Makes a wallet the organisation's default."""
     tx.run(_CLEAR_DEFAULT, of_org=org_id)
     tx.run(_SET_DEFAULT, of_id=wallet_id, updated_at=at_ms)
 
 
 def archive(tx: Tx, wallet_id: str, *, at_ms: int) -> None:
-    """Ends a wallet; its key may then be held by another one."""
+    """Archives a wallet; another wallet may then use its key."""
     tx.run(_ARCHIVE, of_id=wallet_id, at=at_ms)
 
 
 def list_open(tx: Tx, wallet_id: str, *, limit: int) -> list[str]:
-    """Ids of the wallet's transactions and signatures that are not over."""
+    """Ids of the wallet's unfinished transactions and signatures."""
     return [found[0] for found in tx.all(_OPEN, wallet_id=wallet_id, limit=limit)]
 
 
 def list_users(tx: Tx, org_id: str, wallet_id: str, *, limit: int) -> list[tuple[str, str]]:
-    """Id and name of the workflows whose draft or live version names the wallet."""
+    """Ids and names of workflows whose draft or live version uses the wallet."""
     return [(found[0], found[1]) for found in tx.all(_USERS, org_id=org_id, quoted=f'"{wallet_id}"', limit=limit)]
 
 
 def add_policy(tx: Tx, row: PolicyRow) -> None:
-    """Adds a version."""
+    """Inserts a policy version."""
     tx.run(_ADD_POLICY, **{name: getattr(row, name) for name in _POLICY_NAMES})
 
 
 def find_policy(tx: Tx, wallet_id: str, now_ms: int) -> PolicyRow | None:
-    """The policy in force: the highest version that is effective and was not cancelled."""
+    """Finds the policy in force: the highest version that is effective and not cancelled."""
     found = tx.one(_IN_FORCE, wallet_id=wallet_id, now=now_ms)
     return _policy(found) if found else None
 
 
 def find_newest_policy(tx: Tx, wallet_id: str) -> PolicyRow | None:
-    """The newest version, in force or not."""
+    """Finds the newest policy version, in force or not."""
     found = tx.one(_NEWEST, wallet_id=wallet_id)
     return _policy(found) if found else None
 
 
 def cancel_pending(tx: Tx, wallet_id: str, *, now_ms: int) -> int:
-    """Cancels versions that are not yet effective; how many there were."""
+    """Cancels versions that are not effective yet; returns how many."""
     return tx.run(_CANCEL_PENDING, of_wallet=wallet_id, now=now_ms)
 
 
 def list_policies(tx: Tx, wallet_id: str, *, limit: int, offset: int) -> list[PolicyRow]:
-    """Versions, newest first."""
+    """Lists policy versions, newest first."""
     return [_policy(found) for found in tx.all(_POLICY_PAGE, wallet_id=wallet_id, limit=limit, offset=offset)]

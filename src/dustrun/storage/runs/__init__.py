@@ -1,1 +1,1 @@
-"""SQL of runs, executions, events, waits, approvals and forks."""
+"""SQL for runs, executions, events, waits, approvals and forks."""

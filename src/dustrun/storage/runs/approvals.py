@@ -1,4 +1,4 @@
-"""Rows of approvals: what waits, or waited, for a person."""
+"""Rows of approvals: requests for a person's decision."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ PENDING = "pending"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRow:
-    """One question and what became of it; `approvers` is a JSON list. `binding` and `barred_key` are of a spend: the
-    hash of what is approved, and the key that cannot decide."""
+    """One approval and its outcome; `approvers` is a JSON list.
+
+    For a spend, `binding` is the hash of what is approved, and `barred_key` the key that may not decide."""
 
     id: str
     org_id: str
@@ -73,12 +74,12 @@ def _row(values: Sequence[object]) -> ApprovalRow:
 
 
 def add(tx: Tx, row: ApprovalRow) -> None:
-    """Adds a question; asking it again changes nothing."""
+    """Inserts an approval; idempotent."""
     tx.run(_OPEN, **{name: getattr(row, name) for name in _NAMES})
 
 
 def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None, comment: str | None = None) -> bool:
-    """Notes what became of a question that is still open; False when it was not."""
+    """Closes a pending approval with its outcome; False if it was not pending."""
     return (
         tx.run(_CLOSE, the_id=approval_id, to_status=status, to_decided_at=at, to_decided_by=by, to_comment=comment)
         == 1
@@ -86,13 +87,13 @@ def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None,
 
 
 def find(tx: Tx, org_id: str, approval_id: str) -> ApprovalRow | None:
-    """One of the organisation's questions."""
+    """Finds an approval of the organisation."""
     row = tx.one(_FIND, org_id=org_id, the_id=approval_id)
     return _row(row) if row else None
 
 
 def find_wallet(tx: Tx, row: ApprovalRow) -> str | None:
-    """The wallet that a question about a spend is about."""
+    """Finds the wallet of a spend's approval."""
     for statement in _WALLETS:
         found = tx.one(statement, run_pk=row.run_pk, the_id=row.id)
         if found is not None:
@@ -103,7 +104,7 @@ def find_wallet(tx: Tx, row: ApprovalRow) -> str | None:
 def list_page(
     tx: Tx, org_id: str, statuses: Sequence[str], limit: int, offset: int, *, only: Collection[str] | None = None
 ) -> list[ApprovalRow]:
-    """Questions, newest first; `only` those of these workflows."""
+    """Lists approvals, newest first; `only` limits them to some workflows."""
     query = sa.select(*_COLUMNS).where(approvals.c.org_id == org_id)
     if only is not None:
         query = query.where(approvals.c.workflow_id.in_(only))

@@ -1,4 +1,4 @@
-"""Reads events: of one run after a sequence number, of many runs after a cursor."""
+"""Reads events: of one run after a sequence number, or of many runs after a cursor."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _NEWEST = Statement(sa.select(sa.func.max(activity.c.id)).where(activity.c.org_i
 
 
 def list_after(tx: Tx, run_pk: int, after: int, count: int) -> list[Event]:
-    """At most `count` events of a run with numbers above `after`, in order."""
+    """Lists up to `count` events of a run with sequence numbers above `after`, in order."""
     return [Event(*row) for row in tx.all(_AFTER, run_pk=run_pk, after=after, count=count)]
 
 
 def newest_activity(tx: Tx, org_id: str) -> int:
-    """The cursor of an organisation's newest start, wait or end."""
+    """The cursor of the organisation's newest start, wait or end."""
     row = tx.one(_NEWEST, org_id=org_id)
     return int(row[0] or 0) if row else 0
 
 
 @functools.lru_cache(maxsize=32)
 def _activity(workflows: int | None) -> Statement:
-    """The statement for so many workflows, or for the whole organisation."""
+    """Builds the statement for a number of workflows, or for the whole organisation."""
     query = (
         sa.select(
             activity.c.id,
@@ -59,7 +59,7 @@ def _activity(workflows: int | None) -> Statement:
 def list_activity(
     tx: Tx, org_id: str, after: int, count: int, workflow_ids: Sequence[str] | None
 ) -> list[tuple[int, str, str | None, Event]]:
-    """(cursor, run id, workflow id, event) of starts, waits and ends after a cursor, in commit order."""
+    """Lists (cursor, run id, workflow id, event) of starts, waits and ends after a cursor, in commit order."""
     statement = _activity(None if workflow_ids is None else len(workflow_ids))
     wanted = {f"wf{index}": workflow_id for index, workflow_id in enumerate(workflow_ids or ())}
     found = tx.all(statement, org_id=org_id, after=after, count=count, **wanted)

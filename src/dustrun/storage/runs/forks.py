@@ -1,4 +1,4 @@
-"""The simulated chains of runs: where each stands, so that a simulation that waited, or whose server ended, goes on."""
+"""Rows of simulated chains: their state, so that a simulation can continue after a wait or a restart."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from dustrun.storage.db.tables import simulation_forks
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A simulated chain after `steps` changes; `state` is JSON. `top_pk` is the run at the root of all calls: the runs
-    that it calls share its chains. `chain_id` 0 is no chain: it holds what the wallets have spent on all of them."""
+    """A simulated chain after `steps` changes; `state` is JSON.
+
+    `top_pk` is the root run; the runs that it calls share its chains. `chain_id` 0 is not a chain: it holds the
+    wallets' simulated spending on all chains."""
 
     top_pk: int
     chain_id: int
@@ -39,15 +41,15 @@ _LIST = Statement(
 
 
 def keep(tx: Tx, fork: Fork) -> None:
-    """Stores where a chain stands, unless it is known to be further: parallel nodes may report out of order."""
+    """Stores a chain's state, unless a later one is stored: parallel nodes may report out of order."""
     tx.run(_KEEP, top_pk=fork.top_pk, chain_id=fork.chain_id, steps=fork.steps, state=fork.state)
 
 
 def list_of(tx: Tx, top_pk: int) -> list[Fork]:
-    """The simulated chains that a run and those that it calls share."""
+    """Lists the simulated chains that a run and its called runs share."""
     return [Fork(*row) for row in tx.all(_LIST, the_top_pk=top_pk)]
 
 
 def list_chains(tx: Tx, top_pk: int) -> list[Fork]:
-    """The same without the row that is no chain."""
+    """Lists the same without the row for spending (chain id 0)."""
     return [fork for fork in list_of(tx, top_pk) if fork.chain_id]

@@ -1,6 +1,6 @@
-"""Writes what became of a run: executions, events and the run's row, in one transaction, under the run's fence.
+"""Writes a run's progress: executions, events and the run's row in one transaction, guarded by the run's fence.
 
-The run's row gives the events their sequence numbers, whoever writes them.
+Events get their sequence numbers from the run's row, whoever writes them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished
 
 
 class StaleFence(Exception):
-    """A newer advance of the run exists, or the run has ended; nothing of this batch counts."""
+    """The run was taken over with a newer fence, or has ended; the batch was not written."""
 
 
 class Event(NamedTuple):
-    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`; `cursor` is its place in
-    the organisation's activity, for a start, a wait or an end that was just written."""
+    """One committed event. `data` is a JSON object without `type`, `seq`, `runId` and `at`.
+
+    `cursor` is the position in the organisation's activity of a start, wait or end that was just written."""
 
     seq: int
     type: str
@@ -44,7 +45,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. `calls`: it may have called runs that nobody waits for now."""
+    """How a run ended. `calls`: it may have called runs that nothing waits for any more."""
 
     status: RunStatus
     at: int
@@ -56,8 +57,9 @@ class Ending:
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written together. `texts` holds results that are already encoded, by (path, attempt);
-    `redaction` hides what must not be stored as it is."""
+    """Everything to write in one transaction. `texts` holds encoded results by (path, attempt).
+
+    `redaction` hides what must not be stored in the clear."""
 
     added: dict[tuple[str, int], Execution] = field(default_factory=dict)
     changed: dict[tuple[str, int], Execution] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Batch:
     redaction: Redaction = field(default_factory=lambda: Redaction({}))
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """Whether the batch contains nothing to write."""
         return not (self.added or self.changed or self.events or self.signals_used or self.ending)
 
 
@@ -203,7 +205,7 @@ def _outcome(execution: Execution, text: str | None, redaction: Redaction) -> di
 
 
 def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: int, batch: Batch) -> list[Event]:
-    """Writes a batch under its fence and returns its events numbered; raises `StaleFence`."""
+    """Writes a batch under its fence and returns its numbered events; raises `StaleFence`."""
     row = _advance(tx, run_pk, fence, batch)
     if row is None:
         raise StaleFence
@@ -225,7 +227,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
 
 
 def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
-    """Moves the run's row on under its fence; its newest sequence number, or None for a stale fence."""
+    """Updates the run's row under its fence; returns its newest sequence number, or None if the fence is stale."""
     ending = batch.ending
     values = {
         "the_pk": run_pk,
@@ -242,14 +244,14 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
 
 
 def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:
-    """The events of a batch whose commit had an unknown outcome, when they are on disk after number `after`.
+    """Finds the events of a batch whose commit had an unknown outcome, if they were committed after number `after`.
 
-    The run's row is locked first: a transaction that wrote it and is not over yet would let go of it only then.
+    Locks the run's row first, to wait for a transaction that wrote it and has not ended yet.
     """
     tx.one(_LOCK, the_pk=run_pk)
     size = len(batch.events)
     if size == 0:
-        return None  # nothing but changes of rows, which may be made again
+        return None  # only row changes, which are safe to repeat
     found = [Event(*row) for row in tx.all(_AFTER, the_pk=run_pk, after=after)]
     plain = [(event.type, event.at, event.data) for event in found]
     first = next((i for i in range(len(found) - size + 1) if plain[i : i + size] == batch.events), None)
@@ -278,7 +280,7 @@ def write_executions(tx: Tx, run_pk: int, batch: Batch) -> None:
 def write_events(
     tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, first: int, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
-    """Writes events with consecutive numbers from `first` on."""
+    """Writes events with consecutive sequence numbers from `first`."""
     rows = [
         {"run_pk": run_pk, "seq": seq, "type": kind, "at": at, "data": data}
         for seq, (kind, at, data) in enumerate(written, first)
@@ -298,7 +300,7 @@ def write_events(
 def append(
     tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
-    """Writes events of someone who does not advance the run; the run's row numbers them."""
+    """Writes events from outside the run's engine, numbered by the run's row."""
     row = tx.one(_NUMBER, the_pk=run_pk, events=len(written))
     assert row is not None
     return write_events(tx, run_pk, org_id, workflow_id, row[0] - len(written) + 1, written)
@@ -307,7 +309,7 @@ def append(
 def append_open(
     tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, written: Sequence[tuple[str, int, str]]
 ) -> list[Event]:
-    """As `append`, but nothing once the run has ended: its last event is that it has."""
+    """Like `append`, but writes nothing once the run has ended: its last event must be the end."""
     row = tx.one(_NUMBER_OPEN, the_pk=run_pk, events=len(written))
     if row is None:
         return []
@@ -315,7 +317,7 @@ def append_open(
 
 
 def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
-    """A stored execution as the core reads it: signatures hidden, unless `unseal` knows what their marks stand for."""
+    """Converts a stored execution for the core; signatures stay placeholder marks unless `unseal` resolves them."""
 
     def _load(text: str | None) -> Any:
         return None if text is None else loads_own(unseal(text))
@@ -339,11 +341,11 @@ def execution_of(row: Row, unseal: Callable[[str], str] = hide) -> Execution:
 
 
 def find_execution(tx: Tx, run_pk: int, path: str) -> Execution | None:
-    """The newest attempt of one path."""
+    """Finds the newest attempt of a path."""
     row = tx.one(_FIND, run_pk=run_pk, the_path=path)
     return execution_of(row) if row is not None else None
 
 
 def list_executions(tx: Tx, run_pk: int, unseal: Callable[[str], str] = hide) -> list[Execution]:
-    """Every execution of a run, every attempt."""
+    """Lists every attempt of every execution of a run."""
     return [execution_of(row, unseal) for row in tx.all(_LIST, run_pk=run_pk)]

@@ -1,7 +1,8 @@
-"""Deleting old runs with everything that is theirs, in steps that are short for the writer.
+"""Deletes old runs with all their rows, in steps that keep the writer responsive.
 
-A run that may go is first taken out of sight (`doom`): its row moves to no organisation. Then its rows are deleted, so
-many at a time (`purge`); a crash in between leaves rows that nobody sees and the next sweep deletes.
+A run is first hidden (`doom`): its row moves to no organisation. Then its rows are deleted in batches (`purge`). A
+crash
+in between leaves hidden rows, which the next sweep deletes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from dustrun.storage.db.tables import (
 
 _BigInt = sa.BigInteger
 DOOMED = ""
-"""The organisation of runs that are out of sight and about to go."""
+"""The organisation id of hidden runs that are about to be deleted."""
 KEEPING = tuple(metadata.tables[name] for name in ("spends", "transactions", "signatures"))
-"""The ledger: a run that it names stays whole, as the proof of what was spent."""
+"""Money tables: a run that they reference is kept complete, as proof of what was spent."""
 _PIECE = 500
 
 _LIST = Statement(
@@ -69,7 +70,7 @@ _YOUNG_BELOW = Statement(
     sa.select(runs.c.pk).select_from(_called.join(runs, runs.c.pk == _called.c.pk)).where(_IS_YOUNG).limit(1)
 )
 _IS_THERE = Statement(sa.select(runs.c.pk).where(runs.c.pk == b("the_pk"), runs.c.org_id == b("org_id")))
-# The numbers of runs and of the activity must never be given twice: readers of streams stand behind one.
+# Row ids of runs and activity must never be reused: stream readers use them as cursors.
 _NEWEST = [
     Statement(sa.select(runs.c.pk).order_by(runs.c.pk.desc()).limit(1)),
     Statement(sa.select(activity.c.run_pk).order_by(activity.c.id.desc()).limit(1)),
@@ -120,12 +121,12 @@ _DELETE_REST = [
         (table_writes, "run_pk"),
     )
 ]
-# What a simulation wrote into managed tables, which only it saw; their index holds only rows like these.
+# A simulation's rows in managed tables; the partial index contains only such rows.
 _DELETE_REST += [
     Statement(sa.delete(table).where(table.c.layer == b("the_pk"), table.c.layer > 0))
     for table in (table_cells, table_rows)
 ]
-# The history of a workflow's own variables stays with the workflow; what only the run saw goes with it.
+# The history of workflow variables is kept with the workflow; the run's own is deleted.
 _DELETE_WRITES = Statement(
     sa.delete(variable_writes).where(
         variable_writes.c.run_pk == b("the_pk"),
@@ -152,23 +153,23 @@ HANDLED = frozenset(
         "variable_writes",
     }
 )
-"""The tables with rows of a run, besides the ledger's."""
+"""The tables with rows of a run, except the money tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step of a sweep did: where the next one begins (None: the organisation is done), and how many went."""
+    """A step's result: where the next step starts (None: the organisation is done), and how many runs it hid."""
 
     after: int | None
     doomed: int
 
 
 def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
-    """Takes those of the organisation's next runs out of sight that ended before an instant and that nothing needs.
+    """Hides those of the organisation's next runs that ended before a time and that nothing needs.
 
-    A run is needed while a run of its retry chain, or one that it called, is open or younger; while its caller is
-    there, because a node that is carried out again looks for the run that it called; and for ever by the ledger. The
-    newest run of the store stays too.
+    A run is needed while a run of its retry chain or one that it called is open or newer; while its caller exists,
+    because a repeated node looks up the run that it called; and forever if a money table references it. The newest run
+    of the store is kept too.
     """
     rows = tx.all(_LIST, org_id=org_id, after=after, count=count)
     newest = {row[0] for statement in _NEWEST if (row := tx.one(statement)) is not None}
@@ -208,7 +209,7 @@ def _is_needed(tx: Tx, org_id: str, pk: int, root: str, parent_pk: int | None, b
 
 
 def purge(tx: Tx, budget: int) -> bool:
-    """Deletes about `budget` rows of runs that are out of sight; False when nothing is left to delete."""
+    """Deletes about `budget` rows of hidden runs; False if nothing is left to delete."""
     found = tx.all(_FIRST_DOOMED, count=budget // 10 + 1)
     for (pk,) in found:
         for statement in (_DELETE_EVENTS, _DELETE_EXECUTIONS):

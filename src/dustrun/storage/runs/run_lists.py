@@ -1,7 +1,7 @@
-"""Pages and counts of runs, quick with millions of them.
+"""Lists and counts of runs that stay fast with millions of rows.
 
-A filter by status or mode becomes one range of an index for each pair of them, newest first; the ranges are merged
-here. Ended runs are counted by counters. `since` becomes a row id: ids rise with the start, within a minute.
+A filter becomes one index range for each pair of status and mode, newest first; the ranges are merged here. Ended runs
+are counted with counters. `since` becomes a row id, because ids follow the start times to within a minute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FINAL = frozenset(status.value for status in RUN_FINAL)
 _OPEN = frozenset(status.value for status in RUN_OPEN)
 _MODES = tuple(mode.value for mode in Mode)
 _SKEW_MS = 60_000
-"""How far the order of row ids may differ from that of starts: the wait for a commit, a clock put right."""
+"""How far row id order may deviate from start order: waiting for a commit, or a clock adjustment."""
 _Big = sa.BigInteger
 
 _SLIM = [
@@ -51,7 +51,7 @@ _BISECT = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which runs a list shows. `only`: the ids of the workflows that the caller reaches."""
+    """Filters of a run list. `only`: the ids of the workflows that the caller can access."""
 
     statuses: Sequence[str] = ()
     workflow_id: str | None = None
@@ -61,7 +61,7 @@ class Filters:
 
     @property
     def workflow_ids(self) -> tuple[str, ...] | None:
-        """The workflows whose runs are meant; None: all of the organisation."""
+        """The workflows to list; None means all of the organisation."""
         if self.workflow_id is None:
             return self.only
         return (self.workflow_id,) if self.only is None or self.workflow_id in self.only else ()
@@ -69,7 +69,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """Runs of one owner in one status and mode, as an index holds them; None: of any."""
+    """An index range: runs of one owner in one status and mode; None means any."""
 
     owner: tuple[str, str]
     status: str | None = None
@@ -77,18 +77,18 @@ class _Range:
 
     @property
     def kind(self) -> _Kind:
-        """What its statements are made for."""
+        """The key of the range's compiled statements."""
         return _Kind(self.owner[0], self.status in _FINAL, self.status in _OPEN, self.mode is not None)
 
     @property
     def values(self) -> dict[str, Any]:
-        """What its statements are bound to."""
+        """The values bound to the statements."""
         return {"owner": self.owner[1], "status_": self.status, "mode_": self.mode}
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The shape of a range: statements are made once for each."""
+    """The shape of a range; statements are compiled once per shape."""
 
     owner: str
     is_final: bool
@@ -96,16 +96,16 @@ class _Kind:
     has_mode: bool
 
     def where(self) -> list[sa.ColumnElement[bool]]:
-        """The range as conditions that its index answers."""
+        """The range as conditions that match its index."""
         found = [runs.c[self.owner] == b("owner")]
         if self.has_mode:
             found.append(runs.c.mode == b("mode_"))
         if self.is_final:
             found += [runs.c.status == b("status_"), runs.c.finished_at.is_not(None)]
         if self.is_open:
-            # by their own small index alone, whatever the planner thinks of the others
+            # use only their own small index, whatever the planner thinks of the others
             open_ones = runs.alias("open_ones")
-            is_open = sa.text("open_ones.status IN ('running', 'waiting')")  # as its index says
+            is_open = sa.text("open_ones.status IN ('running', 'waiting')")  # must match the condition of the index
             found.append(runs.c.pk.in_(sa.select(open_ones.c.pk).where(is_open, open_ones.c.status == b("status_"))))
         return found
 
@@ -126,7 +126,7 @@ def _ranges(org_id: str, filters: Filters) -> Iterator[_Range]:
 
 
 def list_runs(tx: Tx, org_id: str, filters: Filters, limit: int, offset: int) -> list[RunRow]:
-    """A page of runs, newest first, one more than `limit` when there are more; payloads are left out."""
+    """Lists runs, newest first, one more than `limit` if there are more; without payloads."""
     lowest = 0 if filters.since is None else _first_pk(tx, filters.since - _SKEW_MS)
     wanted = offset + limit + 1
     ranges = list(_ranges(org_id, filters))
@@ -153,7 +153,7 @@ def _newest(
 def _newest_of(kind: _Kind, has_since: bool) -> Statement:
     query = sa.select(runs.c.pk).where(*kind.where())
     if kind.owner != "org_id":
-        query = query.where(runs.c.org_id == b("org"))  # a run that is about to be deleted belongs to none
+        query = query.where(runs.c.org_id == b("org"))  # runs about to be deleted belong to no organisation
     if has_since:
         query = query.where(runs.c.pk >= b("lowest", type_=_Big), runs.c.started_at >= b("since_", type_=_Big))
     query = query.order_by(runs.c.pk.desc()).limit(b("most", type_=sa.Integer))
@@ -161,15 +161,16 @@ def _newest_of(kind: _Kind, has_since: bool) -> Statement:
 
 
 def _first_pk(tx: Tx, instant: int) -> int:
-    """About the first row id of the runs that started at an instant or later; one above all when none did. It is
-    one statement: twenty look-ups of an index are nothing, twenty questions to PostgreSQL some milliseconds."""
+    """Approximately the first row id of runs that started at or after a time; above all ids if there are none.
+
+    A binary search in one statement: twenty index look-ups are cheap, twenty round trips to PostgreSQL are not."""
     row = tx.one(_BISECT, instant=instant)
     assert row is not None
     return int(row[0])
 
 
 def count_by_status(tx: Tx, org_id: str, filters: Filters) -> dict[str, int]:
-    """Runs by status: open ones from their index, ended ones from counters."""
+    """Counts runs by status: open ones from their index, ended ones from counters."""
     since = filters.since
     counts = _ended(tx, org_id, filters) if since is None else _ended_since(tx, org_id, filters, since)
     for one in _ranges(org_id, replace(filters, statuses=sorted(_OPEN))):
@@ -192,8 +193,9 @@ def _ended(tx: Tx, org_id: str, filters: Filters, from_bucket: int = 0) -> dict[
 
 
 def _ended_since(tx: Tx, org_id: str, filters: Filters, since: int) -> dict[str, int]:
-    """Whole buckets come from the counters; the runs between the nearest bound of a bucket and `since` are counted.
-    Only where keys and starts may be in another order are the starts themselves looked at."""
+    """Counts ended runs since a time: full buckets from counters, the rest of a bucket by index.
+
+    Start times are compared only where row ids and starts may be in a different order."""
     first, last = _first_pk(tx, since - _SKEW_MS), _first_pk(tx, since + _SKEW_MS)
     bucket = (last + COUNTED_TOGETHER // 2) // COUNTED_TOGETHER
     bound = bucket * COUNTED_TOGETHER
@@ -227,7 +229,7 @@ def _ended_between(
 
 
 def _count(tx: Tx, one: _Range, *, since: int | None = None) -> int:
-    """How many of a range started at `since` or later."""
+    """Counts the runs of a range that started at or after `since`."""
     row = tx.one(_count_of(one.kind, since is not None), **one.values, since_=since)
     return int(row[0]) if row else 0
 

@@ -1,4 +1,4 @@
-"""Rows of runs: creating, taking up, reading, listing, counting."""
+"""Rows of runs: creating them, taking them over, reading them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IS_OPEN = sa.or_(runs.c.status == "running", runs.c.status == "waiting")
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as stored; JSON columns are text, instants milliseconds."""
+    """One run as stored; JSON columns are text, times milliseconds."""
 
     pk: int
     id: str
@@ -142,7 +142,7 @@ _DEFAULT_WALLET = Statement(sa.select(wallets.c.id).where(wallets.c.org_id == b(
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """What recovery must know of an unfinished run; `concurrency` is its workflow's setting as JSON."""
+    """What recovery needs to know about an unfinished run; `concurrency` is its workflow's setting as JSON."""
 
     pk: int
     id: str
@@ -158,7 +158,7 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Someone's answer for a waiting node, not yet used."""
+    """An answer for a waiting node that the node has not consumed yet."""
 
     id: int
     kind: str
@@ -167,20 +167,20 @@ class Signal:
 
 
 def insert(tx: Tx, values: dict[str, Any]) -> int | None:
-    """Creates a run; None when its id is already used in the organisation."""
+    """Inserts a run; returns None if its id is already used in the organisation."""
     row = tx.one(_INSERT, **values)
     return int(row[0]) if row is not None else None
 
 
 def newest_pk(tx: Tx) -> int:
-    """The key of the newest run; 0 when there is none."""
+    """The row id of the newest run; 0 if there is none."""
     row = tx.one(_NEWEST_PK)
     assert row is not None
     return int(row[0])
 
 
 def find(tx: Tx, org_id: str, run_id: str) -> RunRow | None:
-    """A run by its public id."""
+    """Finds a run by its public id."""
     row = tx.one(_FIND, org_id=org_id, id_=run_id)
     return RunRow(*row) if row else None
 
@@ -192,30 +192,32 @@ def find_key(tx: Tx, org_id: str, run_id: str) -> tuple[int, str, int, str | Non
 
 
 def get(tx: Tx, run_pk: int) -> RunRow:
-    """A run that exists."""
+    """Reads a run that must exist."""
     row = tx.one(_GET, the_pk=run_pk)
     assert row is not None
     return RunRow(*row)
 
 
 def take_up(tx: Tx, run_pk: int) -> int | None:
-    """The next fence of an open run: whoever holds an older one can write nothing more. None when it has ended."""
+    """Takes over an open run and returns its new fence; holders of an older fence can no longer write. None if it has
+    ended.
+    """
     row = tx.one(_TAKE_UP, the_pk=run_pk)
     return int(row[0]) if row else None
 
 
 def holds(tx: Tx, run_pk: int, fence: int) -> bool:
-    """Whether a fence is still the newest one of a run that has not ended."""
+    """Whether a fence is still current and the run has not ended."""
     return tx.one(_HOLDS, the_pk=run_pk, the_fence=fence) is not None
 
 
 def goes_on(tx: Tx, run_pk: int) -> bool:
-    """Whether a run is open and nobody asked to cancel it: only then may it begin anything."""
+    """Whether a run is open and not being cancelled; only then may it start anything."""
     return tx.one(_GOES_ON, the_pk=run_pk) is not None
 
 
 def list_open(tx: Tx) -> list[OpenRun]:
-    """Every run that has not ended, oldest first."""
+    """Lists every run that has not ended, oldest first."""
     return [OpenRun(*row) for row in tx.all(_LIST_OPEN)]
 
 
@@ -225,48 +227,48 @@ def list_open_of(tx: Tx, workflow_id: str, concurrency_key: str) -> list[int]:
 
 
 def request_cancel(tx: Tx, run_pk: int, now: int) -> bool:
-    """Notes that someone asked to cancel; False when the run has ended."""
+    """Records a request to cancel; False if the run has ended."""
     return tx.run(_REQUEST_CANCEL, the_pk=run_pk, now=now) == 1
 
 
 def add_signal(tx: Tx, run_pk: int, kind: str, path: str, data: str, now: int) -> None:
-    """Leaves an answer for a waiting node."""
+    """Inserts an answer for a waiting node."""
     tx.run(_ADD_SIGNAL, run_pk=run_pk, kind=kind, path=path, data=data, at=now)
 
 
 def list_signals(tx: Tx, run_pk: int) -> list[Signal]:
-    """The answers that no node has used yet."""
+    """Lists the answers that no node has consumed yet."""
     return [Signal(*row) for row in tx.all(_LIST_SIGNALS, run_pk=run_pk)]
 
 
 def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
-    """Whether the organisation has that chat message."""
+    """Whether the organisation has this chat message."""
     return tx.one(_MESSAGE_EXISTS, org_id=org_id, id_=message_id) is not None
 
 
 def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
-    """Shows the run at the message that launched it."""
+    """Links a run to the message that started it."""
     tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
 
 
 def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:
-    """The newest passed rehearsals of a version, at most 200."""
+    """Lists the newest passed rehearsals of a version, at most 200."""
     return [RunRow(*row) for row in tx.all(_LIST_PASSED, workflow_id=workflow_id, version=version, mode=mode)]
 
 
 def find_called(tx: Tx, run_pk: int, path: str) -> RunRow | None:
-    """The newest run that a node of a run called."""
+    """Finds the newest run that a node of a run called."""
     row = tx.one(_FIND_CALLED, the_pk=run_pk, the_path=path)
     return RunRow(*row) if row is not None else None
 
 
 def find_default_wallet(tx: Tx, org_id: str) -> str | None:
-    """The id of the wallet that spends when a node names none."""
+    """The id of the default wallet, used by nodes that name none."""
     row = tx.one(_DEFAULT_WALLET, org_id=org_id)
     return row[0] if row else None
 
 
 def chain_is_open(tx: Tx, org_id: str, root_run_id: str) -> bool:
-    """Whether any run of a retry chain has not ended."""
+    """Whether any run of a retry chain is still open."""
     row = tx.one(_OPEN_CHAIN, org_id=org_id, root=root_run_id)
     return bool(row and row[0])

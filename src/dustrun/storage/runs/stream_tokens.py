@@ -44,7 +44,7 @@ _PRUNE = Statement(sa.delete(stream_tokens).where(stream_tokens.c.created_at < b
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token with what is known of the key that made it."""
+    """A token, with data of the key that created it."""
 
     hash: str
     key_id: str
@@ -58,21 +58,21 @@ class TokenRow:
 
 
 def insert(tx: Tx, *, hash: str, key_id: str, org_id: str, stream: str, now: int) -> None:
-    """Creates a token."""
+    """Inserts a token."""
     tx.run(_INSERT, hash=hash, key_id=key_id, org_id=org_id, stream=stream, created_at=now)
 
 
 def find(tx: Tx, token_hash: str) -> TokenRow | None:
-    """A token by its hash."""
+    """Finds a token by its hash."""
     row = tx.one(_FIND, hash_=token_hash)
     return TokenRow(*row) if row else None
 
 
 def use(tx: Tx, token_hash: str, now: int) -> None:
-    """Notes the first use."""
+    """Records the first use."""
     tx.run(_USE, hash_=token_hash, now=now)
 
 
 def prune(tx: Tx, before: int) -> int:
-    """Deletes tokens made before an instant."""
+    """Deletes tokens created before a time."""
     return tx.run(_PRUNE, before=before)

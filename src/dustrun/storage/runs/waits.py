@@ -1,4 +1,4 @@
-"""What a batch does beside its own run: questions asked of people, calls of other runs, answers that came in time."""
+"""What a batch writes besides its own run's rows: approvals, calls of other runs, and consumed answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dustrun.storage.runs.approvals import ApprovalRow
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What became of a question."""
+    """The outcome of an approval."""
 
     approval_id: str
     status: str
@@ -25,7 +25,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a called run tells its caller when it ends."""
+    """The result that a called run reports to its caller."""
 
     caller_pk: int
     path: str
@@ -34,8 +34,8 @@ class Told:
 
 @dataclass(slots=True)
 class Waits:
-    """`expired`: paths whose time is up; an answer that came before this is written wins. `cancelled`: called runs
-    that nobody waits for any longer."""
+    """`expired`: paths that timed out; an answer that arrived before this is written wins. `cancelled`: called runs
+    that nothing waits for any more."""
 
     expired: list[str] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
@@ -64,12 +64,12 @@ _CANCEL_CALLED = Statement(
 
 
 def is_answered(tx: Tx, run_pk: int, path: str) -> bool:
-    """Whether an answer lies ready that the node has not used yet."""
+    """Whether there is an answer that the node has not consumed yet."""
     return tx.one(_ANSWERED, the_pk=run_pk, the_path=path) is not None
 
 
 def write(tx: Tx, run_pk: int, waits: Waits, now: int) -> bool:
-    """Writes all of it; False, and nothing may be kept, when an answer came before the time was up."""
+    """Writes everything; False if an answer arrived before the timeout, and then the batch must be rolled back."""
     if any(is_answered(tx, run_pk, path) for path in waits.expired):
         return False
     for pk in waits.cancelled:
@@ -82,11 +82,11 @@ def write(tx: Tx, run_pk: int, waits: Waits, now: int) -> bool:
 
 
 def tell(tx: Tx, told: Told, now: int) -> None:
-    """Leaves the end of a called run with its caller, if that still runs."""
+    """Inserts a called run's result as an answer for its caller, if the caller is still open."""
     if tx.one(_IS_OPEN, the_pk=told.caller_pk) is not None:
         run_rows.add_signal(tx, told.caller_pk, "child", told.path, told.data, now)
 
 
 def cancel_called(tx: Tx, run_pk: int, now: int) -> list[int]:
-    """Asks the runs to end that a run had called and would have waited for; whatever its own record says of them."""
+    """Requests cancellation of the runs that a run called and waited for, whatever its journal says."""
     return [int(row[0]) for row in tx.all(_CANCEL_CALLED, the_pk=run_pk, now=now)]

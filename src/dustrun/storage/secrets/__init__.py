@@ -1,1 +1,1 @@
-"""Encryption at rest: the master key, data keys, sealed columns, process hardening."""
+"""Encryption at rest: master key, data keys, encrypted columns, process hardening."""

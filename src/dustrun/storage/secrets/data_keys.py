@@ -1,4 +1,4 @@
-"""Rows of data keys: each organisation's secrets are sealed under its own, which the master key wraps."""
+"""Rows of data keys: each organisation's secrets are encrypted with its own, which the master key wraps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DELETE = Statement(sa.delete(t).where(t.c.id == sa.bindparam("id")))
 
 @dataclass(frozen=True, slots=True)
 class DataKeyRow:
-    """One data key, wrapped; instants in milliseconds."""
+    """One wrapped data key; times in milliseconds."""
 
     id: str
     org_id: str
@@ -45,7 +45,7 @@ class DataKeyRow:
 
 
 def insert(tx: Tx, row: DataKeyRow) -> None:
-    """Adds a key."""
+    """Inserts a data key."""
     tx.run(
         _INSERT,
         id=row.id,
@@ -58,32 +58,32 @@ def insert(tx: Tx, row: DataKeyRow) -> None:
 
 
 def find(tx: Tx, org_id: str, key_id: str) -> DataKeyRow | None:
-    """One key of the organisation."""
+    """Finds a data key of the organisation."""
     found = tx.one(_FIND, id=key_id, org_id=org_id)
     return DataKeyRow(*found) if found else None
 
 
 def find_current(tx: Tx, org_id: str) -> DataKeyRow | None:
-    """The key that seals what is new."""
+    """Finds the data key that encrypts new secrets."""
     found = tx.one(_CURRENT, org_id=org_id)
     return DataKeyRow(*found) if found else None
 
 
 def list_all(tx: Tx) -> list[DataKeyRow]:
-    """Every key of every organisation, oldest first."""
+    """Lists all data keys of all organisations, oldest first."""
     return [DataKeyRow(*found) for found in tx.all(_ALL)]
 
 
 def retire(tx: Tx, org_id: str, *, at_ms: int) -> None:
-    """Ends the current key of an organisation: it opens, and seals no more."""
+    """Retires an organisation's current key: from now on it only decrypts."""
     tx.run(_RETIRE, of_org=org_id, retired_at=at_ms)
 
 
 def rewrap(tx: Tx, key_id: str, *, master_id: str, wrapped: str) -> None:
-    """Puts a key under another master key."""
+    """Re-wraps a data key with another master key."""
     tx.run(_REWRAP, of_id=key_id, master_id=master_id, wrapped=wrapped)
 
 
 def delete(tx: Tx, key_id: str) -> None:
-    """Forgets a key; what it sealed can be read no more."""
+    """Deletes a data key; what it encrypted can no longer be read."""
     tx.run(_DELETE, id=key_id)

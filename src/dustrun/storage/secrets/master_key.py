@@ -1,7 +1,7 @@
-"""The master key: a file of its own, outside of the data and its backups, that wraps the keys of the organisations.
+"""The master key: a file outside the data and its backups; it wraps the organisations' data keys.
 
-Each line holds a key's id and the key; the first line's key wraps what is new, the others still open what they wrapped.
-The id follows from the key, so that a wrong file is told from a right one before anything is opened with it.
+Each line holds a key's id and the key. The first key wraps new data keys; the others still unwrap old ones. The id is
+derived from the key, so that a wrong file is recognised before anything is decrypted with it.
 """
 
 from __future__ import annotations
@@ -24,39 +24,41 @@ _OTHERS = 0o077
 
 @dataclass(frozen=True, slots=True)
 class MasterKey:
-    """One key of the file."""
+    """One master key and its id."""
 
     id: str
     key: bytes
 
     @classmethod
     def of(cls, key: bytes) -> MasterKey:
-        """The key with the id that follows from it."""
+        """Creates the master key with its derived id."""
         return cls("mk_" + hashlib.sha256(b"dustrun master key\n" + key).hexdigest()[:16], key)
 
     def __repr__(self) -> str:
-        """Without the key."""
+        """Shows the id but not the key."""
         return f"MasterKey({self.id})"
 
 
 def new_master_key() -> MasterKey:
-    """A random one."""
+    """Generates a random master key."""
     return MasterKey.of(sealing.new_key())
 
 
 def locked(message: str) -> Temporary:
-    """The error for a master key that cannot be used: nothing was done, and only the operator can mend it."""
+    """The error for an unusable master key (503003): nothing was done, and only the operator can fix it."""
     return Temporary(message, code=Code.VAULT_LOCKED, retry_after_s=60)
 
 
 class MasterKeyFile:
-    """The file. Whoever else may read it makes it unusable, so that a careless copy is noticed at once."""
+    """The master key file. It is refused if other users can read it, so that careless copies are noticed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser()
 
     def read(self) -> list[MasterKey]:
-        """Its keys, the one in use first; none without a file. Raises `Temporary` (503003) that says how to mend it."""
+        """Reads the keys, the current one first; empty if there is no file. Raises `Temporary` (503003) with the
+        fix.
+        """
         try:
             mode = self.path.stat().st_mode
             text = self.path.read_text(encoding="ascii")
@@ -66,12 +68,14 @@ class MasterKeyFile:
             raise locked(f'The master key file "{self.path}" cannot be read: {error}.') from None
         if mode & _OTHERS:
             raise locked(
-                f'The master key file "{self.path}" may be read or changed by others (mode {mode & 0o777:04o}). '
-                f"Take that away: chmod 600 {self.path}"
+                f'The master key file "{self.path}" is accessible to other users (mode {mode & 0o777:04o}). '
+                f"Fix it: chmod 600 {self.path}"
             )
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         if not lines:
-            raise locked(f'The master key file "{self.path}" holds no key; put the right file back, or move it away.')
+            raise locked(
+                f'The master key file "{self.path}" contains no key; put the right file back, or move it away.'
+            )
         return [self._parse(line) for line in lines]
 
     def _parse(self, line: str) -> MasterKey:
@@ -82,29 +86,29 @@ class MasterKeyFile:
             found = None
         if found is None or len(found.key) != sealing.KEY_BYTES or found.id != name:
             raise locked(
-                f'The master key file "{self.path}" is damaged: a line is no key with its id. Put a good copy back.'
+                f'The master key file "{self.path}" is damaged: a line is not a key with its id. Put a good copy back.'
             )
         return found
 
     def create(self) -> MasterKey:
-        """Makes the file with one new key; an existing file is never written over. Raises `Temporary` (503003)."""
+        """Creates the file with one new key; never overwrites a file. Raises `Temporary` (503003)."""
         key = new_master_key()
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self._write_beside([key])
             with contextlib.suppress(FileExistsError):
-                os.link(fresh, self.path)  # unlike a rename it fails when someone else has made the file meanwhile
+                os.link(fresh, self.path)  # unlike a rename, a link fails if another process has created the file
             fresh.unlink()
             self._sync_folder()
         except OSError as error:
             raise locked(
-                f'The master key file "{self.path}" cannot be made: {error}. Make its folder writable, or name another '
-                f"place with {SETTING}."
+                f'The master key file "{self.path}" cannot be created: {error}. Make its folder writable, or choose '
+                f"another path with {SETTING}."
             ) from error
         return self.read()[0]
 
     def replace(self, keys: list[MasterKey]) -> None:
-        """Writes these keys instead, all or nothing. Raises `Temporary` (503003)."""
+        """Replaces the file's keys atomically. Raises `Temporary` (503003)."""
         try:
             self._write_beside(keys).replace(self.path)
             self._sync_folder()

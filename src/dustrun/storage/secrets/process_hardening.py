@@ -1,4 +1,4 @@
-"""Keeps the memory of a process that holds keys from being written to disk or read by its user's other processes."""
+"""Keeps the memory of a process with keys from being dumped to disk or read by the user's other processes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ _PR_SET_DUMPABLE = 4
 
 
 def shield_process() -> bool:
-    """No core file, and on Linux not dumpable, so neither a debugger of the same user may look in; False where the
-    system offers only the first."""
+    """Disables core dumps and, on Linux, debugging by the same user; False if only the first is available."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not sys.platform.startswith("linux"):

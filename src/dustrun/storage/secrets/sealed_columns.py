@@ -1,4 +1,6 @@
-"""Every column that holds sealed secrets. A rotation seals them anew; a column that is not here would be lost to it."""
+"""All columns with encrypted secrets. A key rotation re-encrypts them; a column missing here would become
+unreadable.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from dustrun.storage.db import ledger_tables, tables
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """One column: its table has `org_id` and `id`; `kind` is what it was sealed as."""
+    """One encrypted column of a table with `org_id` and `id`; `kind` is the record kind bound into its encryption."""
 
     kind: str
     table: sa.Table
@@ -20,7 +22,7 @@ class SealedColumn:
 
     @property
     def column(self) -> sa.Column[str]:
-        """The column itself."""
+        """The SQLAlchemy column."""
         found: sa.Column[str] = self.table.c[self.name]
         return found
 

@@ -1,4 +1,4 @@
-"""AES-256-GCM with its context bound in: what was sealed for one place opens nowhere else."""
+"""AES-256-GCM with context as associated data: a text sealed for one place cannot be opened for another."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Final
 from Crypto.Cipher import AES
 
 KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12  # what GCM is made for: NIST SP 800-38D section 8.2
+_NONCE_BYTES: Final = 12  # the recommended size for GCM: NIST SP 800-38D section 8.2
 _TAG_BYTES: Final = 16
 
 
 class Unsealable(Exception):
-    """It was changed, belongs elsewhere, or another key sealed it."""
+    """The text was modified, belongs to another place, or was sealed with another key."""
 
 
 def new_key() -> bytes:
-    """A random key of 256 bits."""
+    """Generates a random 256-bit key."""
     return os.urandom(KEY_BYTES)
 
 
 def seal(key: bytes, plaintext: bytes, place: tuple[str, ...]) -> str:
-    """The plaintext under `key`, as text; `place` must be given again to open it."""
+    """Encrypts the plaintext with `key`, as text; the same `place` is needed to decrypt it."""
     nonce = os.urandom(_NONCE_BYTES)
     cipher = AES.new(key, AES.MODE_GCM, nonce=nonce, mac_len=_TAG_BYTES)
     cipher.update(_bound(place))
@@ -32,7 +32,7 @@ def seal(key: bytes, plaintext: bytes, place: tuple[str, ...]) -> str:
 
 
 def unseal(key: bytes, text: str, place: tuple[str, ...]) -> bytes:
-    """The plaintext; raises `Unsealable`."""
+    """Decrypts a sealed text; raises `Unsealable`."""
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         is_canonical = base64.urlsafe_b64encode(raw).decode() == text
@@ -46,6 +46,6 @@ def unseal(key: bytes, text: str, place: tuple[str, ...]) -> bytes:
 
 
 def _bound(place: tuple[str, ...]) -> bytes:
-    """Each part with its length before it, so that no two places read the same."""
+    """Encodes the place with length prefixes, so that no two places have the same encoding."""
     parts = [part.encode() for part in place]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

@@ -32,7 +32,7 @@ _KEPT = 10_000
 
 
 class Vault:
-    """Holds the master key and the data keys that were used, in memory."""
+    """Seals and opens secrets; keeps the master key and used data keys in memory."""
 
     def __init__(self, master_key_file: Path) -> None:
         self.file = MasterKeyFile(master_key_file)
@@ -42,9 +42,9 @@ class Vault:
         self._preparing = asyncio.Lock()
 
     def unlock(self, database: Database) -> None:
-        """At the start of a process: reads the master key and tries it on every data key.
+        """Reads the master key at process start and tries it on every data key.
 
-        Raises `Temporary` (503003) that names the file and how to mend it, when secrets exist that it does not open.
+        Raises `Temporary` (503003), naming the file and the fix, if there are secrets that it does not decrypt.
         """
         self.use(self.file.read())
         rows = database.read_now(data_keys.list_all)
@@ -52,29 +52,29 @@ class Vault:
             return
         if self._current is None:
             raise locked(
-                f'The store holds secrets, and the master key file "{self.file.path}" is missing. Put the file back '
-                f"that held the key {_names(rows)}, or say with {SETTING} where it is. Without it the secrets are lost."
+                f'The store holds secrets, and the master key file "{self.file.path}" is missing. Put back the file '
+                f"with the key {_names(rows)}, or set {SETTING} to its path. Without it the secrets are lost."
             )
         foreign = [row for row in rows if row.master_id not in self._masters]
         if foreign:
             raise locked(
-                f'The master key file "{self.file.path}" is not the one of this store: it holds '
-                f"{', '.join(self._masters)}, and the secrets need {_names(foreign)}. Put the right file there, or say "
-                f"with {SETTING} where it is."
+                f'The master key file "{self.file.path}" does not belong to this store: it has '
+                f"{', '.join(self._masters)}, but the secrets need {_names(foreign)}. Put the right file there, or "
+                f"set {SETTING} to its path."
             )
         for row in rows:
             self.unwrap(row)
 
     def use(self, masters: list[MasterKey]) -> None:
-        """Takes these master keys, the one in use first."""
+        """Uses these master keys, the current one first."""
         self._masters = {key.id: key for key in masters}
         self._current = masters[0] if masters else None
 
     async def prepare(self) -> None:
-        """To be awaited before a unit that seals. The first time ever it makes the master key file, in a thread.
+        """Await it before a unit that seals. Creates the master key file, in a thread, if there is none yet.
 
-        Raises `Temporary` (503003) when the file cannot be made; the log says where it is and how to mend it, which is
-        no business of a caller.
+        Raises `Temporary` (503003) if that fails. The path and the fix go only to the log, because callers must not
+        see them.
         """
         if self._current is not None:
             return
@@ -87,14 +87,15 @@ class Vault:
                     raise locked("No secret can be stored: the master key cannot be used. The log says why.") from error
 
     def seal(self, tx: Tx, org_id: str, kind: str, record_id: str, plaintext: bytes) -> str:
-        """The text to store in the record's own column. Makes the organisation's data key, in this same unit, when it
-        has none. `prepare` must have been awaited."""
+        """Encrypts a secret for a record's column. Creates the organisation's data key in the same unit if needed.
+
+        `prepare` must have been awaited."""
         row = data_keys.find_current(tx, org_id) or self._add_key(tx, org_id)
         sealed = sealing.seal(self.unwrap(row), plaintext, (_FORMAT, row.id, org_id, kind, record_id))
         return f"{_FORMAT}.{row.id}.{sealed}"
 
     def open(self, tx: Tx, org_id: str, kind: str, record_id: str, sealed: str) -> bytes:
-        """The plaintext of what `seal` made for this very record; raises `Permanent` (500002)."""
+        """Decrypts what `seal` returned for the same record; raises `Permanent` (500002)."""
         key_id = key_of(sealed)
         key = self._keys.get(key_id)
         if key is None:
@@ -108,11 +109,11 @@ class Vault:
             raise _unreadable(kind, record_id) from None
 
     async def read(self, database: Database, org_id: str, kind: str, record_id: str, sealed: str) -> bytes:
-        """`open` in a reader's transaction."""
+        """Like `open`, in its own read transaction."""
         return await database.read(lambda tx: self.open(tx, org_id, kind, record_id, sealed))
 
     def add_key(self, tx: Tx, org_id: str) -> DataKeyRow:
-        """A new data key of an organisation, which seals from now on; the one before it only opens."""
+        """Creates a new current data key for an organisation; the previous one only decrypts."""
         data_keys.retire(tx, org_id, at_ms=clock.now_ms())
         return self._add_key(tx, org_id)
 
@@ -122,7 +123,7 @@ class Vault:
         return row
 
     def wrap(self, key_id: str, org_id: str, key: bytes, at_ms: int) -> DataKeyRow:
-        """A data key under the master key in use."""
+        """Wraps a data key with the current master key."""
         master = self._current
         if master is None:
             raise Bug("A secret was to be sealed before Vault.prepare() was awaited.")
@@ -130,8 +131,8 @@ class Vault:
         return DataKeyRow(key_id, org_id, master.id, wrapped, at_ms)
 
     def unwrap(self, row: DataKeyRow) -> bytes:
-        """A data key in the clear, kept in memory; raises `Temporary` (503003) when no master key here opens it."""
-        # Kept by id and never as "the current one": a key whose unit was rolled back is then never used again.
+        """Decrypts and caches a data key; raises `Temporary` (503003) if no master key unwraps it."""
+        # Cached by id, never as "the current one", so that a key whose unit was rolled back is never used.
         key = self._keys.get(row.id)
         if key is not None:
             return key
@@ -142,8 +143,8 @@ class Vault:
             key = sealing.unseal(master.key, row.wrapped, (_FORMAT, "data key", master.id, row.org_id, row.id))
         except Unsealable:
             raise locked(
-                f"The data key {row.id} of the store was changed and does not open under {master.id}; restore the "
-                "store from a backup."
+                f"The data key {row.id} of the store was modified and cannot be unwrapped with {master.id}; restore "
+                "the store from a backup."
             ) from None
         if len(self._keys) >= _KEPT:
             self._keys.clear()
@@ -152,18 +153,18 @@ class Vault:
 
 
 def key_of(sealed: str) -> str:
-    """The id of the data key that sealed a text."""
+    """The id of the data key that encrypted a text."""
     form, _, rest = sealed.partition(".")
     key_id, dot, _ = rest.partition(".")
     if form != _FORMAT or not dot:
-        raise Permanent("A stored secret is not of a form that this version knows.", code=Code.SECRET_UNREADABLE)
+        raise Permanent("A stored secret has a format that this version does not know.", code=Code.SECRET_UNREADABLE)
     return key_id
 
 
 def _unreadable(kind: str, record_id: str) -> Permanent:
     message = (
-        f'The stored secret of the {kind} "{record_id}" cannot be opened: it was changed, sealed elsewhere, or given '
-        "up. Enter it anew, or restore a backup of which you have the master key."
+        f'The stored secret of the {kind} "{record_id}" cannot be decrypted: it was modified, encrypted for another '
+        "record, or abandoned by a vault reset. Enter it again, or restore a backup whose master key you have."
     )
     return Permanent(message, code=Code.SECRET_UNREADABLE)
 

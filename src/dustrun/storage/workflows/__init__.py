@@ -1,1 +1,1 @@
-"""SQL of workflows and their versions."""
+"""SQL for workflows and their versions."""

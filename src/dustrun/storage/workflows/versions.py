@@ -1,4 +1,4 @@
-"""Rows of a workflow's versions; a version is never changed, but for the mark that it was published."""
+"""Rows of workflow versions; immutable except for the record of their publication."""
 
 from __future__ import annotations
 
@@ -54,27 +54,27 @@ def _row(found: tuple[Any, ...]) -> VersionRow:
 
 
 def insert(tx: Tx, row: VersionRow) -> None:
-    """Adds a version."""
+    """Inserts a version."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, workflow_id: str, version: int) -> VersionRow | None:
-    """That version of the workflow."""
+    """Finds a version of the workflow."""
     found = tx.one(_FIND, workflow_id=workflow_id, version=version)
     return _row(found) if found else None
 
 
 def list_page(tx: Tx, workflow_id: str, *, limit: int, offset: int) -> list[VersionRow]:
-    """One page of versions, newest first."""
+    """Lists one page of versions, newest first."""
     return [_row(found) for found in tx.all(_PAGE, workflow_id=workflow_id, limit=limit, offset=offset)]
 
 
 def count(tx: Tx, workflow_id: str) -> int:
-    """How many versions the workflow has."""
+    """Counts the workflow's versions."""
     found = tx.one(_COUNT, workflow_id=workflow_id)
     return int(found[0]) if found else 0
 
 
 def mark_published(tx: Tx, workflow_id: str, version: int, *, at_ms: int, by: str) -> None:
-    """Notes when and by which key the version went live last."""
+    """Records when and by which key the version was last published."""
     tx.run(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)

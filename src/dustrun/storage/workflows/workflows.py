@@ -1,4 +1,4 @@
-"""Rows of workflows: the named thing whose versions are in `versions.py`."""
+"""Rows of workflows; their versions are in `versions.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dustrun.storage.db.tables import workflows as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRow:
-    """One workflow; instants in milliseconds, JSON as text."""
+    """One workflow; times in milliseconds, JSON as text."""
 
     id: str
     org_id: str
@@ -40,13 +40,13 @@ class WorkflowRow:
 
     @property
     def current_version(self) -> int:
-        """The version that is shown and edited: the draft, else the live one."""
+        """The version that is shown and edited: the draft, else the live version."""
         return self.draft_version or self.live_version or self.latest_version
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A workflow in a list, with what is known of its current version."""
+    """A workflow in a list, with data of its current version."""
 
     row: WorkflowRow
     trigger_type: str
@@ -57,8 +57,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a list of workflows is narrowed to; `status` None leaves out the archived ones. `only`: the ids of those
-    that the caller reaches."""
+    """Filters of a workflow list; `status` None excludes archived ones. `only`: the ids that the caller can access."""
 
     org_id: str
     q: str | None = None
@@ -86,7 +85,7 @@ _PASSED = (
     .where(
         runs.c.workflow_id == sa.bindparam("workflow_id"),
         runs.c.version == sa.bindparam("version"),
-        # a literal, because SQLite uses a partial index only for a condition that it can read
+        # a literal, because SQLite uses a partial index only if it can see the condition's value
         runs.c.passed == sa.literal_column("1"),
     )
     .group_by(runs.c.mode)
@@ -99,18 +98,18 @@ def _row(found: tuple[Any, ...]) -> WorkflowRow:
 
 
 def insert(tx: Tx, row: WorkflowRow) -> None:
-    """Adds a workflow."""
+    """Inserts a workflow."""
     tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
-    """The workflow of that organisation."""
+    """Finds a workflow of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
 
 
 def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
-    """The workflow, locked until the transaction ends where several processes write."""
+    """Finds a workflow and, on PostgreSQL, locks its row until the transaction ends."""
     found = tx.one(_FIND_TO_CHANGE, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
 
@@ -123,12 +122,12 @@ def _update(names: tuple[str, ...]) -> Statement:
 
 
 def update(tx: Tx, workflow_id: str, **changes: Any) -> None:
-    """Sets the named columns."""
+    """Updates the given columns."""
     tx.run(_update(tuple(sorted(changes))), of_id=workflow_id, **changes)
 
 
 def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:
-    """By mode, the newest run of that version that passed."""
+    """The newest passed run of the version, by mode."""
     return dict(tx.all(_LADDER, workflow_id=workflow_id, version=version))
 
 
@@ -174,7 +173,7 @@ def _listed(found: tuple[Any, ...]) -> Listed:
 
 
 def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -> list[Listed]:
-    """One page of workflows, without their definitions."""
+    """Lists one page of workflows, without their definitions."""
     status = t.c.status == filters.status if filters.status else t.c.status != "archived"
     query = sa.select(*_COLUMNS, *_ABOUT_VERSION).select_from(_WITH_VERSION)
     query = _order(sort, query.where(*_conditions(filters), status)).limit(limit).offset(offset)
@@ -182,14 +181,14 @@ def list_page(tx: Tx, filters: Filters, *, sort: str, limit: int, offset: int) -
 
 
 def count_by_status(tx: Tx, filters: Filters) -> dict[str, int]:
-    """How many workflows there are of each status, whatever `filters.status` says."""
+    """Counts workflows by status, ignoring `filters.status`."""
     query = sa.select(t.c.status, sa.func.count()).select_from(_WITH_VERSION)
     query = query.where(*_conditions(filters)).group_by(t.c.status)
     return dict(tx.all(Statement(query)))
 
 
 def types_present(tx: Tx, filters: Filters) -> tuple[list[str], list[str]]:
-    """The trigger types and the connector types among those workflows."""
+    """The trigger types and connector types used by these workflows."""
     query = sa.select(v.c.trigger_type, v.c.connector_types).select_from(_WITH_VERSION)
     found = tx.all(Statement(query.where(*_conditions(filters), t.c.status != "archived").distinct()))
     connectors = {name for _, text in found for name in text.split()}

@@ -17,8 +17,8 @@ def upgrade() -> None:
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False, comment="verb and noun, like workflow.publish"),
-        sa.Column("subject", sa.Text(), nullable=False, comment="id of what was changed"),
+        sa.Column("action", sa.Text(), nullable=False, comment="noun and verb, like workflow.publish"),
+        sa.Column("subject", sa.Text(), nullable=False, comment="id of the changed object"),
         sa.Column("detail", sa.Text(), nullable=False, comment="JSON"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
@@ -27,10 +27,10 @@ def upgrade() -> None:
         "idempotency_keys",
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("request_hash", sa.Text(), nullable=False, comment="SHA-256 over method, path and body"),
+        sa.Column("request_hash", sa.Text(), nullable=False, comment="SHA-256 of method, path and body"),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column(
-            "response", sa.Text(), nullable=True, comment="the first answer's whole body; null when it bore a secret"
+            "response", sa.Text(), nullable=True, comment="body of the first response; null if it contained a secret"
         ),
         sa.Column("resource_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column(
-            "route", sa.Text(), nullable=False, comment="the template, like /v1/runs/{id}; empty when none matched"
+            "route", sa.Text(), nullable=False, comment="route template, like /v1/runs/{id}; empty if none matched"
         ),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=False),
@@ -59,7 +59,7 @@ def upgrade() -> None:
             "retention_days",
             sa.Integer(),
             nullable=True,
-            comment="days that ended runs are kept; null: as the setting says; 0: for ever",
+            comment="days to keep ended runs; null: the server's setting; 0: forever",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
     )
@@ -68,23 +68,23 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("wallet_id", sa.Text(), nullable=False),
         sa.Column("subject_id", sa.Text(), nullable=False, comment="the transaction or signature that it belongs to"),
-        sa.Column(
-            "measure", sa.Text(), nullable=False, comment="what is counted: an asset, usd, count, gas:eip155:1, gasUsd"
-        ),
+        sa.Column("measure", sa.Text(), nullable=False, comment="measure: an asset, usd, count, gas:eip155:1, gasUsd"),
         sa.Column("units", sa.Text(), nullable=False, comment="digits; US dollars in units of 1e-18"),
         sa.Column("state", sa.Text(), nullable=False, comment="open, settled, released"),
-        sa.Column("price", sa.Text(), nullable=True, comment="JSON of the price at that time"),
+        sa.Column("price", sa.Text(), nullable=True, comment="JSON of the price used"),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
-        sa.Column("settled_at", sa.BigInteger(), nullable=True, comment="never before that of an earlier position"),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True, comment="never before the time of an earlier position"),
         sa.Column(
             "position",
             sa.BigInteger(),
             nullable=True,
-            comment="rises by one with each settled one of the wallet and measure",
+            comment="increases by one with each settled row of the wallet and measure",
         ),
-        sa.Column("total", sa.Text(), nullable=True, comment="digits: units of all settled ones up to this position"),
+        sa.Column(
+            "total", sa.Text(), nullable=True, comment="digits: running total of settled units up to this position"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
-        comment="what counts against the limits of a wallet's policy: one row a transaction and measure",
+        comment="usage of a wallet's policy limits: one row per transaction and measure",
     )
     op.create_index(
         "ix_reservations_spent",
@@ -98,7 +98,7 @@ def upgrade() -> None:
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("workflow_id", sa.Text(), nullable=False, comment="empty for inline runs"),
         sa.Column(
-            "status", sa.Text(), nullable=False, comment="final statuses only; open ones are counted from their index"
+            "status", sa.Text(), nullable=False, comment="final statuses only; open runs are counted from their index"
         ),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column(
@@ -115,7 +115,7 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.Text(), nullable=True, comment="null for an inline run"),
         sa.Column("workflow_name", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=True),
-        sa.Column("definition", sa.Text(), nullable=True, comment="of an inline run; else see workflow_versions"),
+        sa.Column("definition", sa.Text(), nullable=True, comment="of an inline run; otherwise in workflow_versions"),
         sa.Column("mode", sa.Text(), nullable=False, comment="live, simulate, dust"),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("trigger_node_id", sa.Text(), nullable=False),
@@ -137,19 +137,19 @@ def upgrade() -> None:
             "passed",
             sa.Integer(),
             nullable=True,
-            comment="1 when nothing failed and nothing was assumed where it counts; a rung of the version's ladder",
+            comment="1 if nothing failed and nothing that matters was assumed; counts as a rehearsal of the version",
         ),
         sa.Column("nodes_executed", sa.Integer(), server_default="0", nullable=False),
         sa.Column("parent_pk", sa.BigInteger(), nullable=True, comment="the run that called this one"),
         sa.Column("parent_run_id", sa.Text(), nullable=True),
         sa.Column("parent_path", sa.Text(), nullable=True, comment="path of the call-workflow node"),
-        sa.Column("callers", sa.Text(), nullable=True, comment="JSON: {topPk, workflowIds, waits}, of a called run"),
-        sa.Column("error", sa.Text(), nullable=True, comment="JSON: the first failure that ended the run"),
+        sa.Column("callers", sa.Text(), nullable=True, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: the failure that ended the run"),
         sa.Column(
             "trace",
             sa.Text(),
             nullable=True,
-            comment="JSON: {parent, link}, W3C traceparents of the caller and of the run it retries",
+            comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run",
         ),
         sa.PrimaryKeyConstraint("pk", name=op.f("pk_runs")),
         sa.UniqueConstraint("org_id", "id", name=op.f("uq_runs_org_id_id")),
@@ -214,11 +214,13 @@ def upgrade() -> None:
         "table_cells",
         sa.Column("table_id", sa.Text(), nullable=False),
         sa.Column("layer", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False, comment="of the column"),
-        sa.Column("value", sa.LargeBinary(), nullable=False, comment="sorts as the value does; empty for null"),
+        sa.Column("name", sa.Text(), nullable=False, comment="column name"),
+        sa.Column(
+            "value", sa.LargeBinary(), nullable=False, comment="encoded so that it sorts like the value; empty for null"
+        ),
         sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("table_id", "layer", "name", "value", "key", name=op.f("pk_table_cells")),
-        comment="one for each value of a row that can be compared: what filters and sorting look at",
+        comment="one row per comparable value, used by filters and sorting",
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -232,7 +234,10 @@ def upgrade() -> None:
     op.create_table(
         "table_writes",
         sa.Column(
-            "write_key", sa.Text(), nullable=False, comment="one write per node path of a retry chain, whatever crashes"
+            "write_key",
+            sa.Text(),
+            nullable=False,
+            comment="one write per node path and retry chain, even across crashes",
         ),
         sa.Column("table_id", sa.Text(), nullable=False),
         sa.Column("run_pk", sa.BigInteger(), nullable=False),
@@ -246,7 +251,9 @@ def upgrade() -> None:
         "wallet_recipients",
         sa.Column("wallet_id", sa.Text(), nullable=False),
         sa.Column("address", sa.Text(), nullable=False, comment="lower case"),
-        sa.Column("first_seen_at", sa.BigInteger(), nullable=False, comment="named by a policy, or first asked for"),
+        sa.Column(
+            "first_seen_at", sa.BigInteger(), nullable=False, comment="when a policy named it, or first payment to it"
+        ),
         sa.PrimaryKeyConstraint("wallet_id", "address", name=op.f("pk_wallet_recipients")),
     )
     op.create_table(
@@ -267,18 +274,24 @@ def upgrade() -> None:
         sa.Column("org_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the key in hexadecimal"),
+        sa.Column("hash", sa.Text(), nullable=False, comment="hex SHA-256 of the key"),
         sa.Column("permissions", sa.Text(), nullable=False, comment="JSON list"),
         sa.Column(
-            "workflow_ids", sa.Text(), nullable=True, comment="JSON list: the key sees only these workflows; null: all"
+            "workflow_ids",
+            sa.Text(),
+            nullable=True,
+            comment="JSON list: the only workflows that the key can access; null: all",
         ),
         sa.Column(
-            "wallet_ids", sa.Text(), nullable=True, comment="JSON list: the key uses only these wallets; null: all"
+            "wallet_ids",
+            sa.Text(),
+            nullable=True,
+            comment="JSON list: the only wallets that the key can use; null: all",
         ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
-        sa.Column("last_used_at", sa.BigInteger(), nullable=True, comment="within about a minute"),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True, comment="accurate to about a minute"),
         sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_api_keys_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
@@ -294,13 +307,15 @@ def upgrade() -> None:
         sa.Column("workflow_name", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
-        sa.Column("approvers", sa.Text(), nullable=False, comment="JSON list of key ids; empty: whoever may decide"),
+        sa.Column(
+            "approvers", sa.Text(), nullable=False, comment="JSON list of key ids; empty: any key with the permission"
+        ),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False, comment="pending, approved, rejected, timed_out, cancelled"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("decided_at", sa.BigInteger(), nullable=True),
-        sa.Column("decided_by", sa.Text(), nullable=True, comment="id of the key, or link"),
+        sa.Column("decided_by", sa.Text(), nullable=True, comment='id of the key, or "link'),
         sa.Column("comment", sa.Text(), nullable=True),
         sa.Column(
             "binding",
@@ -312,7 +327,7 @@ def upgrade() -> None:
             "barred_key",
             sa.Text(),
             nullable=True,
-            comment="of a spend: id of the key that started the run, which cannot decide",
+            comment="of a spend: id of the key that started the run, which may not decide",
         ),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_approvals_run_pk")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
@@ -328,12 +343,12 @@ def upgrade() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("version", sa.Integer(), nullable=False, comment="rises with every change of its content"),
+        sa.Column("version", sa.Integer(), nullable=False, comment="increases with every change of its content"),
         sa.Column("moves_money", sa.Integer(), nullable=False),
         sa.Column("allowed_hosts", sa.Text(), nullable=False, comment="JSON list"),
-        sa.Column("masked", sa.Text(), nullable=False, comment="JSON of the data with every secret replaced"),
+        sa.Column("masked", sa.Text(), nullable=False, comment="JSON of the data with secrets masked"),
         sa.Column("sealed", sa.Text(), nullable=False, comment="the data"),
-        sa.Column("sealed_token", sa.Text(), nullable=True, comment="the access token in use"),
+        sa.Column("sealed_token", sa.Text(), nullable=True, comment="the current access token"),
         sa.Column("token_expires_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -356,18 +371,18 @@ def upgrade() -> None:
         "data_keys",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
-        sa.Column("master_id", sa.Text(), nullable=False, comment="which master key wraps it"),
+        sa.Column("master_id", sa.Text(), nullable=False, comment="id of the master key that wraps it"),
         sa.Column("wrapped", sa.Text(), nullable=False, comment="base64 of nonce, ciphertext and tag"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
             "retired_at",
             sa.BigInteger(),
             nullable=True,
-            comment="when another took its place; null for the one that seals",
+            comment="when it was replaced; null for the current key",
         ),
         sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name=op.f("fk_data_keys_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_data_keys")),
-        comment="the keys that seal an organisation's secrets, sealed themselves",
+        comment="data keys that encrypt an organisation's secrets, wrapped by the master key",
     )
     op.create_index("ix_data_keys_org_id", "data_keys", ["org_id"], unique=False)
     op.create_table(
@@ -388,11 +403,11 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("node_id", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("branch", sa.Text(), nullable=True, comment="the branch that its outcome takes"),
+        sa.Column("branch", sa.Text(), nullable=True, comment="branch taken by the result"),
         sa.Column("input", sa.Text(), nullable=True, comment="JSON: the resolved payload"),
         sa.Column("result", sa.Text(), nullable=True, comment="JSON"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable}"),
-        sa.Column("facts", sa.Text(), nullable=True, comment="JSON: what only the engine reads, e.g. a loop's items"),
+        sa.Column("facts", sa.Text(), nullable=True, comment="JSON: read only by the engine, e.g. a loop's items"),
         sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
         sa.Column("wake_at", sa.BigInteger(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
@@ -409,7 +424,9 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("definition", sa.Text(), nullable=False, comment="JSON: {primaryKey, columns}"),
         sa.Column("row_count", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("byte_count", sa.BigInteger(), server_default="0", nullable=False, comment="JSON of all rows"),
+        sa.Column(
+            "byte_count", sa.BigInteger(), server_default="0", nullable=False, comment="bytes of JSON of all rows"
+        ),
         sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -422,7 +439,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("run_pk", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="resolve or resume"),
-        sa.Column("path", sa.Text(), nullable=False, comment="of the execution that it is for"),
+        sa.Column("path", sa.Text(), nullable=False, comment="path of the execution that it is for"),
         sa.Column("data", sa.Text(), nullable=False, comment="JSON"),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_run_signals_run_pk")),
@@ -447,14 +464,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "simulation_forks",
-        sa.Column("top_pk", sa.BigInteger(), nullable=False, comment="the run at the root of all calls"),
+        sa.Column("top_pk", sa.BigInteger(), nullable=False, comment="the root run of all calls"),
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
-        sa.Column("steps", sa.Integer(), nullable=False, comment="transactions simulated so far; it never goes back"),
+        sa.Column("steps", sa.Integer(), nullable=False, comment="number of simulated transactions; never decreases"),
         sa.Column(
             "state",
             sa.Text(),
             nullable=False,
-            comment="JSON: the block that it stands on, and what was simulated on it",
+            comment="JSON: the fork block and what was simulated on it",
         ),
         sa.ForeignKeyConstraint(["top_pk"], ["runs.pk"], name=op.f("fk_simulation_forks_top_pk")),
         sa.PrimaryKeyConstraint("top_pk", "chain_id", name=op.f("pk_simulation_forks")),
@@ -468,16 +485,16 @@ def upgrade() -> None:
             "generation",
             sa.Integer(),
             nullable=False,
-            comment="from 1; a later one only after the one before came to nothing",
+            comment="from 1; the next one only after the previous had no effect",
         ),
         sa.Column("run_pk", sa.BigInteger(), nullable=False),
-        sa.Column("transactions", sa.Text(), nullable=False, comment="JSON list: ids in the order of the wishes"),
-        sa.Column("signatures", sa.Text(), nullable=False, comment="JSON list: ids in the order of the wishes"),
-        sa.Column("notes", sa.Text(), nullable=False, comment="JSON: what the action wants again at its end"),
+        sa.Column("transactions", sa.Text(), nullable=False, comment="JSON list: ids in the order of the intents"),
+        sa.Column("signatures", sa.Text(), nullable=False, comment="JSON list: ids in the order of the intents"),
+        sa.Column("notes", sa.Text(), nullable=False, comment="JSON: the action's notes, returned to it at the end"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_spends_run_pk")),
         sa.PrimaryKeyConstraint("org_id", "root_run_id", "path", "generation", name=op.f("pk_spends")),
-        comment="what a spend node wished for, as a whole",
+        comment="all intents of a spend node as one unit",
     )
     op.create_index("ix_spends_run_pk", "spends", ["run_pk"], unique=False)
     op.create_table(
@@ -487,16 +504,19 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("op", sa.Text(), nullable=False, comment="set, increment, manual_set, manual_reset"),
         sa.Column("scope", sa.Text(), nullable=False, comment="workflow or run"),
-        sa.Column("old_value", sa.Text(), nullable=True, comment="JSON; null when there was none"),
-        sa.Column("new_value", sa.Text(), nullable=True, comment="JSON; null when it was taken away"),
+        sa.Column("old_value", sa.Text(), nullable=True, comment="JSON; null if there was none"),
+        sa.Column("new_value", sa.Text(), nullable=True, comment="JSON; null if it was deleted"),
         sa.Column("run_pk", sa.BigInteger(), nullable=True),
         sa.Column("run_id", sa.Text(), nullable=True),
-        sa.Column("path", sa.Text(), nullable=True, comment="of the node that wrote"),
-        sa.Column("key_id", sa.Text(), nullable=True, comment="of a write by hand"),
+        sa.Column("path", sa.Text(), nullable=True, comment="path of the node that wrote"),
+        sa.Column("key_id", sa.Text(), nullable=True, comment="key that wrote by hand"),
         sa.Column("simulated", sa.Integer(), server_default="0", nullable=False),
         sa.Column("written_at", sa.BigInteger(), nullable=False),
         sa.Column(
-            "write_key", sa.Text(), nullable=True, comment="one write per node path of a retry chain, whatever crashes"
+            "write_key",
+            sa.Text(),
+            nullable=True,
+            comment="one write per node path and retry chain, even across crashes",
         ),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_variable_writes_run_pk")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_variable_writes")),
@@ -518,13 +538,11 @@ def upgrade() -> None:
             "held_address",
             sa.Text(),
             nullable=True,
-            comment="the address while this wallet can sign, else null: one key has one writer in the whole store",
+            comment="the address if this wallet can sign, else null: one wallet per key in the whole store",
         ),
         sa.Column("is_default", sa.Integer(), server_default="0", nullable=False),
-        sa.Column(
-            "signer", sa.Text(), nullable=True, comment="name of the remote signer or of the environment variable"
-        ),
-        sa.Column("sealed", sa.Text(), nullable=True, comment="of a local wallet: keystore and its password"),
+        sa.Column("signer", sa.Text(), nullable=True, comment="name of the remote signer or environment variable"),
+        sa.Column("sealed", sa.Text(), nullable=True, comment="of a local wallet: keystore and password"),
         sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -559,7 +577,7 @@ def upgrade() -> None:
         sa.Column("require_rehearsal", sa.Text(), server_default="none", nullable=False),
         sa.Column("concurrency", sa.Text(), nullable=True, comment="JSON: {max, key, onLimit}"),
         sa.Column("enforce_rehearsal", sa.Text(), nullable=True, comment="JSON: {tolerancePercent, maxAgeMs}"),
-        sa.Column("ui_metadata", sa.Text(), nullable=True, comment="JSON: layout of the editor"),
+        sa.Column("ui_metadata", sa.Text(), nullable=True, comment="JSON: editor layout"),
         sa.Column("owner", sa.Text(), nullable=False, comment="id of the key that created it"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -595,14 +613,12 @@ def upgrade() -> None:
         sa.Column("wallet_id", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False, comment="the API key that started the run"),
         sa.Column("chain_id", sa.BigInteger(), nullable=True),
-        sa.Column("request", sa.Text(), nullable=False, comment="JSON: the wish"),
+        sa.Column("request", sa.Text(), nullable=False, comment="JSON: the intent"),
         sa.Column("state", sa.Text(), nullable=False, comment="planned, signed, refused"),
         sa.Column("sealed", sa.Text(), nullable=True, comment="the signature"),
-        sa.Column(
-            "mark", sa.Text(), nullable=False, comment="random; stands for the signature in what is stored of runs"
-        ),
+        sa.Column("mark", sa.Text(), nullable=False, comment="random; replaces the signature in stored run data"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable, details}"),
-        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: what policy said, with its reasons"),
+        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: the policy's decision with its reasons"),
         sa.Column("approval_id", sa.Text(), nullable=True),
         sa.Column("planned_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
@@ -618,10 +634,10 @@ def upgrade() -> None:
     op.create_index("ix_signatures_run_pk", "signatures", ["run_pk"], unique=False)
     op.create_table(
         "stream_tokens",
-        sa.Column("hash", sa.Text(), nullable=False, comment="SHA-256 of the token in hexadecimal"),
+        sa.Column("hash", sa.Text(), nullable=False, comment="hex SHA-256 of the token"),
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.Text(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=False, comment="the path of the one stream it opens"),
+        sa.Column("stream", sa.Text(), nullable=False, comment="path of the stream that it opens"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("first_used_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_stream_tokens_key_id")),
@@ -631,10 +647,12 @@ def upgrade() -> None:
         "table_rows",
         sa.Column("table_id", sa.Text(), nullable=False),
         sa.Column(
-            "layer", sa.BigInteger(), nullable=False, comment="0: what is; else the pk of the simulation that sees it"
+            "layer", sa.BigInteger(), nullable=False, comment="0: live; else the pk of the simulation that sees it"
         ),
-        sa.Column("key", sa.LargeBinary(), nullable=False, comment="the primary key's value; sorts as it does"),
-        sa.Column("data", sa.Text(), nullable=True, comment="JSON object; null where a simulation has deleted the row"),
+        sa.Column(
+            "key", sa.LargeBinary(), nullable=False, comment="the primary key, encoded so that it sorts like the value"
+        ),
+        sa.Column("data", sa.Text(), nullable=True, comment="JSON object; null if a simulation deleted the row"),
         sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -659,7 +677,7 @@ def upgrade() -> None:
             "purpose",
             sa.Text(),
             nullable=False,
-            comment="intent, or fill: of a gap in the nonces, which belongs to no run",
+            comment="intent, or fill: fills a nonce gap and belongs to no run",
         ),
         sa.Column("run_pk", sa.BigInteger(), nullable=True),
         sa.Column("run_id", sa.Text(), nullable=True),
@@ -673,8 +691,8 @@ def upgrade() -> None:
         sa.Column("key_id", sa.Text(), nullable=True, comment="the API key that started the run"),
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
         sa.Column("sender", sa.Text(), nullable=False, comment="EIP-55 checksummed"),
-        sa.Column("nonce", sa.BigInteger(), nullable=True, comment="null until it is signed"),
-        sa.Column("intent", sa.Text(), nullable=False, comment="JSON: the unsigned wish"),
+        sa.Column("nonce", sa.BigInteger(), nullable=True, comment="null until signed"),
+        sa.Column("intent", sa.Text(), nullable=False, comment="JSON: the unsigned intent"),
         sa.Column(
             "state",
             sa.Text(),
@@ -682,28 +700,31 @@ def upgrade() -> None:
             comment="planned, signed, sent, mined, final, reverted, cancelled, displaced, refused",
         ),
         sa.Column(
-            "confirmations", sa.Integer(), nullable=False, comment="blocks, the first included, that make it final"
+            "confirmations",
+            sa.Integer(),
+            nullable=False,
+            comment="confirmations that make it final, including its block",
         ),
         sa.Column("gas_limit", sa.BigInteger(), nullable=True),
-        sa.Column("max_price", sa.Text(), nullable=True, comment="most that any attempt may bid for one unit of gas"),
+        sa.Column("max_price", sa.Text(), nullable=True, comment="maximum fee per gas of any attempt"),
         sa.Column(
             "outlay",
             sa.Text(),
             nullable=True,
-            comment="value and the most that its newest attempt may pay to the network",
+            comment="value plus the maximum network fee of the newest attempt",
         ),
-        sa.Column("hash", sa.Text(), nullable=True, comment="of the attempt that was mined, else the newest"),
+        sa.Column("hash", sa.Text(), nullable=True, comment="of the mined attempt, else the newest"),
         sa.Column("block_number", sa.BigInteger(), nullable=True),
         sa.Column("block_hash", sa.Text(), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="JSON"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: {code, message, retryable, details}"),
-        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: what policy said, with its reasons"),
+        sa.Column("verdict", sa.Text(), nullable=True, comment="JSON: the policy's decision with its reasons"),
         sa.Column("approval_id", sa.Text(), nullable=True),
         sa.Column(
             "refusal",
             sa.Text(),
             nullable=True,
-            comment="what a node last answered that did not take it; null when one took it",
+            comment="last error of an endpoint that rejected it; null once one accepted it",
         ),
         sa.Column("planned_at", sa.BigInteger(), nullable=False),
         sa.Column("signed_at", sa.BigInteger(), nullable=True),
@@ -714,7 +735,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_transactions_run_pk")),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_transactions_wallet_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transactions")),
-        comment="the life of one nonce, replacements included",
+        comment="one nonce, including replacements",
     )
     op.create_index("ix_transactions_chain", "transactions", ["org_id", "root_run_id", "path"], unique=False)
     op.create_index(
@@ -745,10 +766,10 @@ def upgrade() -> None:
             "definition",
             sa.Text(),
             nullable=True,
-            comment="JSON: declared for the workflow; null when only a definition declares it",
+            comment="JSON: declared for the workflow; null if only a definition declares it",
         ),
-        sa.Column("value", sa.Text(), nullable=True, comment="JSON; null when nothing was written yet"),
-        sa.Column("version", sa.Integer(), server_default="0", nullable=False, comment="writes so far"),
+        sa.Column("value", sa.Text(), nullable=True, comment="JSON; null if nothing was written yet"),
+        sa.Column("version", sa.Integer(), server_default="0", nullable=False, comment="number of writes"),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("last_run_id", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], name=op.f("fk_variables_workflow_id")),
@@ -763,35 +784,37 @@ def upgrade() -> None:
             "is_looser",
             sa.Integer(),
             nullable=False,
-            comment="1: it allows something that the one in force before did not",
+            comment="1 if it allows something that the previous policy did not",
         ),
         sa.Column("effective_at", sa.BigInteger(), nullable=False),
         sa.Column(
             "cancelled_at",
             sa.BigInteger(),
             nullable=True,
-            comment="when another version took its place before it came into force",
+            comment="when a newer version replaced it before it took effect",
         ),
         sa.Column("created_by", sa.Text(), nullable=False, comment="id of the key"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_wallet_policies_wallet_id")),
         sa.PrimaryKeyConstraint("wallet_id", "version", name=op.f("pk_wallet_policies")),
-        comment="in force is the highest version that is effective and not cancelled",
+        comment="the policy in force is the highest version that is effective and not cancelled",
     )
     op.create_table(
         "workflow_versions",
         sa.Column("workflow_id", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("definition", sa.Text(), nullable=False, comment="JSON, keys in the order that the caller gave"),
+        sa.Column("definition", sa.Text(), nullable=False, comment="JSON, keys in the caller's order"),
         sa.Column(
             "definition_hash",
             sa.Text(),
             nullable=False,
-            comment="SHA-256 of the canonical JSON: equal means no new version",
+            comment="SHA-256 of the canonical JSON; equal means no new version",
         ),
-        sa.Column("trigger_type", sa.Text(), nullable=False, comment="for the filter of the list"),
-        sa.Column("node_types", sa.Text(), nullable=False, comment="space-separated, with a space at both ends"),
-        sa.Column("connector_types", sa.Text(), nullable=False, comment="space-separated, with a space at both ends"),
+        sa.Column("trigger_type", sa.Text(), nullable=False, comment="for the list filter"),
+        sa.Column("node_types", sa.Text(), nullable=False, comment="space-separated, with leading and trailing space"),
+        sa.Column(
+            "connector_types", sa.Text(), nullable=False, comment="space-separated, with leading and trailing space"
+        ),
         sa.Column("node_count", sa.Integer(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -815,15 +838,15 @@ def upgrade() -> None:
         sa.Column("transaction_id", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False, comment="from 1"),
         sa.Column("kind", sa.Text(), nullable=False, comment="send, replace, cancel"),
-        sa.Column("raw", sa.Text(), nullable=False, comment="the signed bytes, on disk before they are sent"),
+        sa.Column("raw", sa.Text(), nullable=False, comment="signed bytes, stored before they are sent"),
         sa.Column("gas_limit", sa.BigInteger(), nullable=False),
         sa.Column("max_fee", sa.Text(), nullable=False),
         sa.Column("tip", sa.Text(), nullable=False),
         sa.Column("is_legacy", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("sent_at", sa.BigInteger(), nullable=True, comment="when a node first took it"),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True, comment="when an endpoint first accepted it"),
         sa.Column("tried_at", sa.BigInteger(), nullable=True, comment="when it was last sent"),
-        sa.Column("reply", sa.Text(), nullable=True, comment="what a node last answered"),
+        sa.Column("reply", sa.Text(), nullable=True, comment="last reply of an endpoint"),
         sa.ForeignKeyConstraint(
             ["transaction_id"], ["transactions.id"], name=op.f("fk_transaction_attempts_transaction_id")
         ),

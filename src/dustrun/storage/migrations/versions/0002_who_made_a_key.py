@@ -13,7 +13,9 @@ def upgrade() -> None:
     """Applies it. Of keys that there are, nobody knows who made them but the audit log, which is read here."""
     op.add_column(
         "api_keys",
-        sa.Column("created_by", sa.Text(), nullable=True, comment="the key that made it; null: the server's operator"),
+        sa.Column(
+            "created_by", sa.Text(), nullable=True, comment="the key that created it; null: the server's operator"
+        ),
     )
     op.execute(
         "UPDATE api_keys SET created_by = (SELECT MIN(audit.key_id) FROM audit"
