@@ -17,7 +17,7 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.services.outbox.deps import no_step
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.spend_request import SpendRequest, SpendStatus
+from dustrun.services.outbox.spend_status import SpendRequest, SpendStatus
 from dustrun.storage.db.tables import api_keys, events, runs
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil
 from testkit.composition import Composition, composed

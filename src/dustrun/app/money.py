@@ -15,7 +15,7 @@ from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.outbox.policy_check import SimulatedPolicy
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.dust_scaling import Duster
 from dustrun.services.preview.fund_needs import Funds

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dustrun.engine.run.run_context import RunContext, Superseded
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.outbox.spend_request import Outbox
+from dustrun.services.outbox.spend_status import Outbox
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs.journal import Batch, StaleFence
 

@@ -23,7 +23,7 @@ from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk.chain import WalletView
-from dustrun.services.outbox.spend_request import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
+from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 

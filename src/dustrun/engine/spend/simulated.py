@@ -22,9 +22,8 @@ from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import FeeRequest, price
-from dustrun.services.outbox.policy_check import denial
-from dustrun.services.outbox.simulated_policy import SimulatedPolicy
-from dustrun.services.outbox.spend_request import Failure
+from dustrun.services.outbox.policy_check import SimulatedPolicy, denial
+from dustrun.services.outbox.spend_status import Failure
 from dustrun.services.wallets.budget import with_fee
 from dustrun.settings import Settings
 

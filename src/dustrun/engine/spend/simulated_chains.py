@@ -21,7 +21,7 @@ from dustrun.engine.spend.simulated import Stage, Turn
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Chain
-from dustrun.services.outbox.simulated_policy import SimulatedPolicy
+from dustrun.services.outbox.policy_check import SimulatedPolicy
 from dustrun.services.prices import PriceBook
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings

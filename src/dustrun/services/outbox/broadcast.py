@@ -1,22 +1,33 @@
-"""Broadcasting what is on disk. No reply decides what becomes of a transaction: it is noted, and people see it."""
+"""Broadcasts what is on disk, again while it is not mined, with a higher bid when it is stuck.
+
+No reply of a node decides what becomes of a transaction: it is recorded, and people see it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from dustrun import clock
-from dustrun.chain.evm import Broadcast
+from dustrun.chain.evm import Broadcast, LiveChain
 from dustrun.core.money.transaction_state import TxState
-from dustrun.errors import Temporary, Uncertain
-from dustrun.services.outbox import events
+from dustrun.errors import DustrunError, Temporary, Uncertain
+from dustrun.services.outbox import events, nonce_gap, receipts, replacement, restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
+from dustrun.services.outbox.replacement import AtCeiling, Replaced
 from dustrun.services.outbox.sender_queue import bid_of
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 
+_SENDS_AT_ONCE = 20
+_AGAIN_AFTER_BLOCKS = 3
+_MOMENT_MS = 500
+_UNHEARD = ("not-sent", "unknown")
 _TAKEN = ("accepted", "known")
 _REFUSED = ("funds", "underpriced", "refused")
 _SILENT = ("nonce-too-low", "not-sent", "unknown")  # the receipts, or the next try, will tell
@@ -54,3 +65,120 @@ def _note(tx: Tx, transaction_id: str, attempt: AttemptRow, reply: Broadcast) ->
     row = replace(row, refusal=shown, updated_at=now)
     rows.save(tx, row)
     return events.note(tx, row, Step("delayed", {"reason": shown}))
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One transaction with its attempts, oldest first."""
+
+    row: TransactionRow
+    attempts: Sequence[AttemptRow]
+
+    @property
+    def nonce(self) -> int:
+        """Its nonce, which it has since it is signed."""
+        assert self.row.nonce is not None
+        return self.row.nonce
+
+    @property
+    def newest(self) -> AttemptRow:
+        """The attempt that is sent."""
+        return self.attempts[-1]
+
+
+class Rebroadcaster:
+    """What one chain's tracker sends again. `block_ms`: the usual time between two blocks; `every_ms`: how often the
+    tracker looks."""
+
+    def __init__(self, parts: OutboxDeps, block_ms: int, every_ms: int) -> None:
+        self._parts = parts
+        self._block_ms = block_ms
+        self._every_ms = every_ms
+        self._gaps: dict[tuple[str, int], float] = {}
+
+    async def push(
+        self, chain: LiveChain, left: Sequence[Tracked], used: Mapping[str, int], *, all_at_once: bool
+    ) -> None:
+        """Sends what is not sent, or not sent lately, and raises the bid of what is stuck: only the lowest open nonce
+        of a sender can be, those behind it wait for it. `all_at_once`: also what was sent lately."""
+        by_sender: dict[str, list[Tracked]] = defaultdict(list)
+        for one in left:
+            by_sender[one.row.sender].append(one)
+        for sender, waiting in by_sender.items():
+            lowest = min(waiting, key=lambda one: one.nonce)
+            if lowest.nonce == used[sender]:
+                self._gaps.pop((sender, used[sender]), None)
+                lowest = await self._mend_patiently(lowest)
+            else:
+                await self._mend_gap(chain, lowest, used[sender])
+            again = [lowest if one.row.id == lowest.row.id else one for one in waiting]
+            await self._send([one for one in again if all_at_once or self._is_due(one)])
+
+    def _is_due(self, one: Tracked) -> bool:
+        """Whoever commits an attempt sends it too; what was not tried a moment later was left by a crash."""
+        tried, reply = one.newest.tried_at, one.newest.reply or ""
+        since_ms = clock.now_ms() - (tried or one.newest.created_at)
+        if tried is None or reply.startswith(_UNHEARD):
+            return since_ms >= _MOMENT_MS
+        return since_ms >= self._again_ms
+
+    @property
+    def _again_ms(self) -> int:
+        return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
+
+    async def _send(self, due: Iterable[Tracked]) -> None:
+        """In the order of the nonces, some at once."""
+        turns = asyncio.Semaphore(_SENDS_AT_ONCE)
+
+        async def one_of(one: Tracked) -> None:
+            async with turns:
+                await send(self._parts, one.row, one.newest)
+
+        await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
+
+    async def _mend_patiently(self, one: Tracked) -> Tracked:
+        """`_mend`; what goes wrong with one sender's signer must not hold up the others."""
+        try:
+            return await self._mend(one)
+        except DustrunError as error:
+            await self._note_delay(one, f"Its bid could not be raised: {error.message}")
+            return one
+
+    async def _note_delay(self, one: Tracked, reason: str) -> None:
+        await self._parts.writer.write(
+            lambda tx: receipts.note_delay(tx, one.row.id, reason), self._parts.publisher.tell
+        )
+
+    async def _mend(self, one: Tracked) -> Tracked:
+        """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
+        last = one.newest
+        reply = last.reply or ""
+        if reply.startswith("funds"):
+            return one  # a higher bid would need more of what is missing
+        is_low = reply.startswith("underpriced")
+        waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
+        if waits_s < self._parts.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
+            return one
+        held = await restore_hold.why_not_raised(self._parts, one.row)
+        if held is not None:
+            await self._note_delay(one, held)
+            return one
+        found = await replacement.replace_attempt(self._parts, one.row, last, "replace")
+        if isinstance(found, Replaced):
+            return Tracked(found.row, [*one.attempts, found.attempt])
+        if isinstance(found, AtCeiling):
+            await self._note_delay(one, found.message)
+        return one
+
+    async def _mend_gap(self, chain: LiveChain, lowest: Tracked, used: int) -> None:
+        """Nothing of ours has the next nonce, so all that is behind it would wait for ever: somebody else's pending
+        transaction was counted and never came. After a while a transfer of nothing takes its place."""
+        place = (lowest.row.sender, used)
+        since = self._gaps.setdefault(place, clock.monotonic_s())
+        if clock.monotonic_s() - since < self._parts.settings.transaction_stuck_s:
+            return
+        self._gaps[place] = clock.monotonic_s()
+        filled = await nonce_gap.fill(self._parts, chain, lowest.row, used)
+        if filled is not None:
+            await send(self._parts, *filled)
+            del self._gaps[place]

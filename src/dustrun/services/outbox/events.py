@@ -12,6 +12,7 @@ from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.money.signatures import SignatureRow
 from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as run_rows
@@ -92,6 +93,47 @@ def _about(row: TransactionRow) -> dict[str, Any]:
     if row.nonce is not None:
         about["nonce"] = row.nonce
     return about
+
+
+def public(row: TransactionRow) -> dict[str, Any]:
+    """A transaction for people: the report of a run's effects is made of these."""
+    intent = loads_own(row.intent)
+    receipt = loads_own(row.receipt) if row.receipt is not None else None
+    return {
+        "id": row.id,
+        "item": row.item,
+        "generation": row.generation,
+        "status": row.state,
+        "chainId": row.chain_id,
+        "from": row.sender,
+        "to": intent["to"],
+        "value": intent["value"],
+        "about": intent["about"],
+        "method": intent["method"],
+        "movements": intent["movements"],
+        "nonce": row.nonce,
+        "hash": row.hash,
+        "fee": receipt["fee"] if receipt is not None else None,
+        "gasUsed": receipt["gasUsed"] if receipt is not None else None,
+        "gasPrice": receipt["gasPrice"] if receipt is not None else None,
+        "gasLimit": row.gas_limit,
+        "blockNumber": row.block_number,
+        "blockHash": row.block_hash,
+        "blockTime": receipt["blockTime"] if receipt is not None else None,
+        "walletId": row.wallet_id,
+        "plannedAt": row.planned_at,
+        "verdict": loads_own(row.verdict) if row.verdict is not None else None,
+        "error": loads_own(row.error) if row.error is not None else None,
+        **({"revert": receipt["revert"]} if receipt is not None and receipt["revert"] is not None else {}),
+    }
+
+
+def public_signature(row: SignatureRow) -> dict[str, Any]:
+    """A wish for a signature for people, without what was signed and without the signature."""
+    request = loads_own(row.request)
+    shown = {name: request[name] for name in ("item", "sign", "chainId", "about", "movements")}
+    verdict = loads_own(row.verdict) if row.verdict is not None else None
+    return {**shown, "status": row.state, "walletId": row.wallet_id, "verdict": verdict}
 
 
 class EventPublisher:

@@ -14,7 +14,7 @@ from dustrun.core.money.policy import Request
 from dustrun.core.money.transaction_state import gas_limit_of
 from dustrun.errors import Code, DustrunError, Invalid, Permanent
 from dustrun.sdk.chain import Fees
-from dustrun.services.outbox.spend_request import Failure
+from dustrun.services.outbox.spend_status import Failure
 
 INSUFFICIENT_FUNDS, REVERTED = "INSUFFICIENT_FUNDS", "REVERTED"
 PRICE_TOO_HIGH, GAS_LIMIT = "PRICE_TOO_HIGH", "GAS_LIMIT"

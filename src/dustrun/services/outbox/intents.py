@@ -13,8 +13,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Invalid, NotFound, Refused
 from dustrun.services.outbox import events, spend_status
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_request import SpendRequest
-from dustrun.services.outbox.spend_status import Stored
+from dustrun.services.outbox.spend_status import SpendRequest, Stored
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows

@@ -15,8 +15,7 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.services.outbox import events, policy_check, spend_status
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_request import Failure, SpendRequest
-from dustrun.services.outbox.spend_status import error_json, request_of
+from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json, request_of
 from dustrun.services.runs.approvals import APPROVED
 from dustrun.services.wallets import budget
 from dustrun.services.wallets.budget import Values

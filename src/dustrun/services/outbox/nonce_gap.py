@@ -9,7 +9,7 @@ from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Deny, Request
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState
 from dustrun.core.values.exact_json import dumps_text
-from dustrun.services.outbox import broadcast, policy_check, receipts
+from dustrun.services.outbox import policy_check, receipts
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.replacement import sign
 from dustrun.services.outbox.sender_queue import new_attempt
@@ -23,10 +23,12 @@ from dustrun.wallets.signer import UnsignedTransaction
 _logger = log.get(__name__)
 
 
-async def fill(parts: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int) -> bool:
-    """Fills one gap in front of a transaction; False when there is none any more."""
+async def fill(
+    parts: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int
+) -> tuple[TransactionRow, AttemptRow] | None:
+    """Signs what fills one gap in front of a transaction; None when there is no gap any more, or policy denies it."""
     if await chain.nonce(behind.sender, "pending") > nonce:
-        return False  # it waits in somebody's pool after all
+        return None  # it waits in somebody's pool after all
     await chain.verify(afresh=True)
     bid = await chain.fees()
     gas_limit = max(PLAIN_GAS, await chain.estimate_gas(behind.sender, behind.sender, 0, b""))
@@ -76,10 +78,9 @@ async def fill(parts: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonc
         reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
         await parts.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), parts.publisher.tell)
     if written is None:
-        return False
+        return None
     _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)
-    await broadcast.send(parts, row, attempt)
-    return True
+    return row, attempt
 
 
 def _row(behind: TransactionRow, unsigned: UnsignedTransaction, hash: str, rise: int) -> TransactionRow:

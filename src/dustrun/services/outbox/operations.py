@@ -18,8 +18,7 @@ from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.outbox import Transactions
 from dustrun.services.outbox.receipts import CANCELLED
 from dustrun.services.outbox.replacement import AtCeiling, Kind, Replaced, Replacement
-from dustrun.services.outbox.spend_request import Failure
-from dustrun.services.outbox.spend_status import error_json
+from dustrun.services.outbox.spend_status import Failure, error_json
 from dustrun.services.wallets import budget as reservations
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows

@@ -11,8 +11,8 @@ from dustrun.core.money.intent import Spend
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
 from dustrun.services.outbox import (
-    allowances,
     broadcast,
+    fees,
     intents,
     message_signatures,
     policy_check,
@@ -24,8 +24,7 @@ from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.sender_queue import SenderQueue
-from dustrun.services.outbox.spend_request import Failure, SpendRequest, SpendStatus
-from dustrun.services.outbox.spend_status import Stored
+from dustrun.services.outbox.spend_status import Failure, SpendRequest, SpendStatus, Stored
 from dustrun.services.outbox.tracker import Trackers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
@@ -169,12 +168,12 @@ class Transactions:
         if not await restore_hold.check(parts, row):
             self.followers.poke(row.chain_id)
             return None
-        looked = await allowances.check(parts, row, chain)
+        looked = await preflight.check_allowance(parts, row, chain)
         if looked is None:
             self.followers.poke(row.chain_id)
             return None
         ready = looked if isinstance(looked, Failure) else await preflight.prepare(parts, row, chain)
-        if isinstance(ready, Failure) and ready.code == preflight.INSUFFICIENT_FUNDS:
+        if isinstance(ready, Failure) and ready.code == fees.INSUFFICIENT_FUNDS:
             await self.followers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
             ready = await preflight.prepare(parts, row, chain)
         if isinstance(ready, Failure):

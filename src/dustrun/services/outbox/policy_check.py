@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Ask, Deny, Request, Verdict
+from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Request, Verdict
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
@@ -17,10 +17,10 @@ from dustrun.services.outbox import events
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_request import Failure, SpendRequest
-from dustrun.services.outbox.spend_status import error_json
+from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
 from dustrun.services.runs.approvals import APPROVED
-from dustrun.services.wallets.budget import Budget, Values
+from dustrun.services.wallets.budget import Budget, Earlier, Values
+from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows
@@ -266,3 +266,29 @@ def _calldata(data: bytes) -> str:
         return f"calldata 0x{data.hex()}"
     begin = f"0x{data[:_SHOWN_BYTES].hex()}"
     return f"{len(data)} bytes of calldata that begin with {begin} and have the hash {data_hash(data)}"
+
+
+class SimulatedPolicy:
+    """Judges simulated spends against the stored ones and what the same simulation has spent; reserves nothing."""
+
+    def __init__(self, database: Database, spending: Budget) -> None:
+        self._database = database
+        self._spending = spending
+
+    async def judge(
+        self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
+    ) -> tuple[Verdict, Counted]:
+        """The verdict, and what it counts against the next one of this simulation."""
+        values = await self._spending.values_of([request])
+        now = max(now_ms, clock.now_ms())
+        return await self._database.read(
+            lambda tx: self._spending.judge_simulated(
+                tx,
+                wallet_id=wallet_id,
+                policy=policy_of(tx, wallet_id, now),
+                request=request,
+                values=values,
+                now_ms=now,
+                earlier=tuple(earlier),
+            )
+        )

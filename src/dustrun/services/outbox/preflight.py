@@ -1,22 +1,33 @@
-"""All that is asked of chain, prices and policy before a nonce is taken: what fails here leaves no gap."""
+"""Everything that is asked of the chain, the prices and the policy before a nonce is taken: a failure leaves no gap.
+
+A dust test never lowers an allowance, also when another spend of the wallet sets it after the test has read it. Two
+approvals of the same token for the same spender are therefore not under way at once when one of them is dust: it waits
+until the chain has decided on the other, reads the allowance again, and is not signed when that is enough.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from dustrun.chain.evm import LiveChain
-from dustrun.core.money.intent import Intent
+from dustrun.core.evm.selectors import selector_of
+from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.policy import Request
-from dustrun.sdk.chain import Fees
+from dustrun.core.money.token_calls import APPROVE, implied_movement
+from dustrun.core.money.transaction_state import TxState
+from dustrun.sdk.chain import ChainCall, Fees
+from dustrun.services.outbox import restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, FeeRequest, Priced, price
-from dustrun.services.outbox.spend_request import Failure
-from dustrun.services.outbox.spend_status import intent_of
+from dustrun.services.outbox.events import Committed
+from dustrun.services.outbox.fees import FeeRequest, Priced, price
+from dustrun.services.outbox.spend_status import ALLOWANCE_MET, AWAITS_APPROVAL, Failure, intent_of
 from dustrun.services.wallets.budget import Values
+from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import TransactionRow
 
-__all__ = ["INSUFFICIENT_FUNDS", "Ready", "prepare"]
+NONE_SIGNED = -1
+_ALLOWANCE = bytes.fromhex("dd62ed3e")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +91,84 @@ async def prepare(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> R
     if isinstance(priced, Failure):
         return priced
     return Ready(row, priced, await parts.spending.values_of([priced.request]))
+
+
+async def check_allowance(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
+    """Up to which nonce the wallet's approvals are in what the chain says, when the approval may be signed; None when
+    it waits, which is on disk then; a failure when it would lower an allowance. `NONE_SIGNED` for what is no approval
+    of a dust test."""
+    wish = _set_by(row)
+    if wish is None:
+        return NONE_SIGNED
+
+    def query(tx: Tx) -> tuple[int, bool, int]:
+        highest = rows.highest_nonce(tx, row.chain_id, row.sender)
+        open_ones = (one for one in rows.list_followed(tx, row.chain_id) if one.sender == row.sender)
+        is_open = any(one.state != TxState.MINED and _touches(one, wish) for one in open_ones)
+        return NONE_SIGNED if highest is None else highest, is_open, _target(tx, row, wish)
+
+    up_to, is_open, target = await parts.database.read(query)
+    if is_open:
+        await parts.writer.write(lambda tx: _hold(tx, rows.get(tx, row.id)), parts.publisher.tell)
+        return None
+    allowance = await _allowance(chain, row.sender, wish)
+    return up_to if allowance < target else _met(allowance, wish)
+
+
+def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
+    """In the unit that signs: whether an approval waits, since another was signed after the allowance was read."""
+    wish = _set_by(ready.row)
+    if wish is None:
+        return False, None
+    newer = rows.list_above_nonce(tx, ready.row.chain_id, ready.row.sender, ready.approvals_up_to)
+    return (True, _hold(tx, ready.row)) if any(_touches(one, wish) for one in newer) else (False, None)
+
+
+def _set_by(row: TransactionRow) -> Movement | None:
+    """The approval that a dust test's transaction sets; None for every other transaction."""
+    if row.mode != "dust":
+        return None
+    intent = intent_of(row)
+    return _approval_of(intent) if selector_of(intent.data) == APPROVE else None
+
+
+def _approval_of(intent: Intent) -> Movement | None:
+    found = None if intent.to is None else implied_movement(intent.chain_id, intent.to, intent.data)
+    return found if found is not None and found.kind == "approve" else None
+
+
+def _touches(row: TransactionRow, wish: Movement) -> bool:
+    """Whether a transaction changes the same allowance."""
+    found = _approval_of(intent_of(row))
+    return found is not None and (found.asset, found.counterparty) == (wish.asset, wish.counterparty)
+
+
+def _target(tx: Tx, row: TransactionRow, wish: Movement) -> int:
+    """What the node makes of the allowance in the end: a reset to 0 is followed by more."""
+    assert row.root_run_id is not None
+    assert row.path is not None
+    of_node = rows.list_of_node(tx, row.org_id, row.root_run_id, row.path)
+    approvals = (_approval_of(intent_of(one)) for one in of_node if one.generation == row.generation)
+    same = [one for one in approvals if one is not None and one.counterparty == wish.counterparty]
+    return max((one.amount_units for one in same if one.asset == wish.asset), default=wish.amount_units)
+
+
+async def _allowance(chain: LiveChain, owner: str, wish: Movement) -> int:
+    assert wish.asset.token is not None
+    words = b"".join(bytes(12) + bytes.fromhex(who[2:]) for who in (owner, wish.counterparty))
+    return int.from_bytes((await chain.call(ChainCall(wish.asset.token, _ALLOWANCE + words)))[:32])
+
+
+def _hold(tx: Tx, row: TransactionRow) -> Committed | None:
+    if row.state != TxState.PLANNED:
+        return None
+    return restore_hold.note(tx, row, AWAITS_APPROVAL)
+
+
+def _met(allowance: int, wish: Movement) -> Failure:
+    message = (
+        f"{wish.counterparty} may take {allowance} base units of {wish.asset.key} by now, which another transaction of "
+        "the wallet allowed meanwhile; a dust test never lowers that, so nothing was signed. Tried again, it goes on "
+        "without an approval."
+    )
+    return Failure(ALLOWANCE_MET, message, retryable=True)

@@ -12,8 +12,7 @@ from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.services.outbox import events
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.spend_request import Failure
-from dustrun.services.outbox.spend_status import error_json
+from dustrun.services.outbox.spend_status import Failure, error_json
 from dustrun.services.wallets import budget
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows

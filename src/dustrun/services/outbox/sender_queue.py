@@ -16,11 +16,11 @@ from dustrun import clock
 from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Temporary, Uncertain
-from dustrun.services.outbox import allowances, events, policy_check
+from dustrun.services.outbox import events, policy_check, preflight
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
-from dustrun.services.outbox.spend_request import SpendRequest
+from dustrun.services.outbox.spend_status import SpendRequest
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
@@ -151,7 +151,7 @@ class SenderQueue:
         if not run_rows.goes_on(tx, waiter.order.run_pk):
             return None, None
         ready = replace(ready, row=row)
-        waits, told = allowances.hold_if_moved(tx, ready)
+        waits, told = preflight.hold_if_moved(tx, ready)
         if waits:
             return None, told
         verdict, told = policy_check.decide(tx, self._parts.spending, waiter.order, ready)

@@ -20,42 +20,17 @@ from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Block
-from dustrun.services.outbox import broadcast, nonce_gap, replacement, restore_hold
 from dustrun.services.outbox import receipts as receipt_notes
+from dustrun.services.outbox.broadcast import Rebroadcaster, Tracked
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.replacement import AtCeiling, Replaced
 from dustrun.services.outbox.spend_status import intent_of
 from dustrun.storage.money import transactions as rows
-from dustrun.storage.money.transactions import AttemptRow, TransactionRow
 
 _logger = log.get(__name__)
 _SHORTEST_MS, _LONGEST_MS = 100, 3_000
 _LONGEST_BACKOFF_MS = 30_000
-_SENDS_AT_ONCE = 20
 _MOST_RECEIPTS = 500
-_AGAIN_AFTER_BLOCKS = 3
 _DISPLACED_EVERY_S = 60.0
-_MOMENT_MS = 500
-_UNHEARD = ("not-sent", "unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """One transaction with its attempts, oldest first."""
-
-    row: TransactionRow
-    attempts: Sequence[AttemptRow]
-
-    @property
-    def nonce(self) -> int:
-        """Its nonce, which it has since it is signed."""
-        assert self.row.nonce is not None
-        return self.row.nonce
-
-    @property
-    def newest(self) -> AttemptRow:
-        """The attempt that is sent."""
-        return self.attempts[-1]
 
 
 @dataclass(slots=True)
@@ -74,7 +49,7 @@ class Tracker:
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
-        self._gaps: dict[tuple[str, int], float] = {}
+        self._rebroadcaster = Rebroadcaster(parts, self._block_ms, self._every_ms)
         self._displaced_at_s = -1e9
         self._has_displaced = False
         self._head: str | None = None
@@ -137,7 +112,7 @@ class Tracker:
                 await self._look_at_mined(chain, head, followed)
                 left = [one for one in followed if one.row.state != TxState.MINED]
                 left = await self._look_for_displaced(chain, head, left, used)
-                await self._push(chain, left, used)
+                await self._rebroadcaster.push(chain, left, used, all_at_once=self._is_first)
             self._is_first = False
             return bool(followed)
 
@@ -269,93 +244,6 @@ class Tracker:
         self._has_displaced = bool(displaced)
         for name, receipt in (await self._receipts(chain, displaced)).items():
             await self._write_mined(name, receipt)
-
-    # --- what is done about it ---
-
-    async def _push(self, chain: LiveChain, left: Sequence[Tracked], used: Mapping[str, int]) -> None:
-        """Sends what is not sent, or not sent lately, and raises the bid of what is stuck: only the lowest open nonce
-        of a sender can be, those behind it wait for it."""
-        by_sender: dict[str, list[Tracked]] = defaultdict(list)
-        for one in left:
-            by_sender[one.row.sender].append(one)
-        for sender, waiting in by_sender.items():
-            lowest = min(waiting, key=lambda one: one.nonce)
-            if lowest.nonce == used[sender]:
-                self._gaps.pop((sender, used[sender]), None)
-                lowest = await self._mend_patiently(lowest)
-            else:
-                await self._mend_gap(chain, lowest, used[sender])
-            again = [lowest if one.row.id == lowest.row.id else one for one in waiting]
-            await self._send([one for one in again if self._is_due(one)])
-
-    def _is_due(self, one: Tracked) -> bool:
-        """Whoever commits an attempt sends it too; what was not tried a moment later was left by a crash."""
-        tried, reply = one.newest.tried_at, one.newest.reply or ""
-        if self._is_first:
-            return True
-        since_ms = clock.now_ms() - (tried or one.newest.created_at)
-        if tried is None or reply.startswith(_UNHEARD):
-            return since_ms >= _MOMENT_MS
-        return since_ms >= self._again_ms
-
-    @property
-    def _again_ms(self) -> int:
-        return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
-
-    async def _send(self, due: Iterable[Tracked]) -> None:
-        """In the order of the nonces, some at once."""
-        turns = asyncio.Semaphore(_SENDS_AT_ONCE)
-
-        async def one_of(one: Tracked) -> None:
-            async with turns:
-                await broadcast.send(self._parts, one.row, one.newest)
-
-        await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
-
-    async def _mend_patiently(self, one: Tracked) -> Tracked:
-        """`_mend`; what goes wrong with one sender's signer must not hold up the others."""
-        try:
-            return await self._mend(one)
-        except DustrunError as error:
-            await self._note_delay(one, f"Its bid could not be raised: {error.message}")
-            return one
-
-    async def _note_delay(self, one: Tracked, reason: str) -> None:
-        await self._parts.writer.write(
-            lambda tx: receipt_notes.note_delay(tx, one.row.id, reason), self._parts.publisher.tell
-        )
-
-    async def _mend(self, one: Tracked) -> Tracked:
-        """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
-        last = one.newest
-        reply = last.reply or ""
-        if reply.startswith("funds"):
-            return one  # a higher bid would need more of what is missing
-        is_low = reply.startswith("underpriced")
-        waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
-        if waits_s < self._parts.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
-            return one
-        held = await restore_hold.why_not_raised(self._parts, one.row)
-        if held is not None:
-            await self._note_delay(one, held)
-            return one
-        found = await replacement.replace_attempt(self._parts, one.row, last, "replace")
-        if isinstance(found, Replaced):
-            return Tracked(found.row, [*one.attempts, found.attempt])
-        if isinstance(found, AtCeiling):
-            await self._note_delay(one, found.message)
-        return one
-
-    async def _mend_gap(self, chain: LiveChain, lowest: Tracked, used: int) -> None:
-        """Nothing of ours has the next nonce, so all that is behind it would wait for ever: somebody else's pending
-        transaction was counted and never came. After a while a transfer of nothing takes its place."""
-        place = (lowest.row.sender, used)
-        since = self._gaps.setdefault(place, clock.monotonic_s())
-        if clock.monotonic_s() - since < self._parts.settings.transaction_stuck_s:
-            return
-        self._gaps[place] = clock.monotonic_s()
-        if await nonce_gap.fill(self._parts, chain, lowest.row, used):
-            del self._gaps[place]
 
 
 def _senders(followed: Iterable[Tracked]) -> list[str]:

@@ -19,7 +19,7 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import ChainCall
-from dustrun.services.outbox.spend_request import SpendStatus
+from dustrun.services.outbox.spend_status import SpendStatus
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
