@@ -19,7 +19,7 @@ from dustrun.core.values.amounts import MAX_UINT256, Asset
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Price
 from dustrun.services.wallets import budget
-from dustrun.services.wallets.budget import Budget, Earlier, Valued, with_fee
+from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Valued, with_fee
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import reservations as table
@@ -77,18 +77,12 @@ class Ledger:
         self.rules = rules
         self.spending = Budget(Nobody())
 
+    def case(self, request: Request, now: int) -> SpendCase:
+        return SpendCase("wal_1", self.rules, request, PRICES, now)
+
     async def spend(self, subject: str, request: Request, now: int, **options: Any) -> Verdict:
         def unit(tx: Tx) -> Verdict:
-            return self.spending.judge_and_reserve(
-                tx,
-                wallet_id="wal_1",
-                policy=self.rules,
-                request=request,
-                values=PRICES,
-                subject_id=subject,
-                now_ms=now,
-                **options,
-            )
+            return self.spending.judge_and_reserve(tx, self.case(request, now), subject, **options)
 
         return await self.writer.write(unit)
 
@@ -213,9 +207,7 @@ async def test_a_replacement_reserves_the_fee_that_it_may_pay(store: tuple[Datab
     async def bid(max_fee: int) -> Verdict:
         request = send(1, max_fee=max_fee)
         return await ledger.writer.write(
-            lambda tx: ledger.spending.judge_replacement(
-                tx, wallet_id="wal_1", policy=rules, request=request, values=PRICES, subject_id="tx_1", now_ms=0
-            )
+            lambda tx: ledger.spending.judge_replacement(tx, ledger.case(request, 0), "tx_1")
         )
 
     assert isinstance(await bid(15 * 10**9), Allow)
@@ -260,12 +252,8 @@ async def test_a_simulation_sees_the_ledger_and_its_own_spends_and_reserves_noth
         verdict, counted = await ledger.database.read(
             lambda tx: ledger.spending.judge_simulated(
                 tx,
-                wallet_id="wal_1",
-                policy=ledger.rules,
-                request=send(ETHER // 4),
-                values=PRICES,
-                now_ms=now_ms,  # noqa: B023 - read at once
-                earlier=tuple(earlier),
+                ledger.case(send(ETHER // 4), now_ms),  # noqa: B023 - read at once
+                tuple(earlier),
             )
         )
         outcomes.append(verdict.outcome)

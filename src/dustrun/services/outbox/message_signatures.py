@@ -86,13 +86,10 @@ def _decide(
     tx: Tx, parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> tuple[Allow | None, Committed | None]:
     wish = request_of(row)
-    verdict = policy_check.judge(
+    verdict = parts.spending.judge_and_reserve(
         tx,
-        parts.spending,
-        wallet_id=row.wallet_id,
-        request=Request.of_signature(wish),
-        values=values,
-        subject_id=row.id,
+        policy_check.case_of(tx, row.wallet_id, Request.of_signature(wish), values),
+        row.id,
         is_approved=_is_approved(tx, row, wish, wallet),
         dust_run=policy_check.dust_run_of(tx, row),
     )

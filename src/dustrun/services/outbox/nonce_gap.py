@@ -56,16 +56,7 @@ async def fill(
     def unit(tx: Tx) -> AttemptRow | None:
         if rows.find_of_nonce(tx, row.chain_id, row.sender, nonce) is not None:
             return None
-        now = clock.now_ms()
-        verdict = parts.spending.judge_fill(
-            tx,
-            wallet_id=row.wallet_id,
-            policy=policy_check.policy_of(tx, row.wallet_id, now),
-            request=request,
-            values=values,
-            subject_id=row.id,
-            now_ms=now,
-        )
+        verdict = parts.spending.judge_fill(tx, policy_check.case_of(tx, row.wallet_id, request, values), row.id)
         if isinstance(verdict, Deny):
             denied.append(policy_check.denial(verdict).message)
             return None

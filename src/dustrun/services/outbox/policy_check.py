@@ -19,7 +19,7 @@ from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, error_json
 from dustrun.services.runs.approvals import APPROVED
-from dustrun.services.wallets.budget import Budget, Earlier, Values
+from dustrun.services.wallets.budget import Budget, Earlier, SpendCase, Values
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
@@ -41,30 +41,10 @@ def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
     return read_policy(row.document) if row is not None else None
 
 
-def judge(
-    tx: Tx,
-    spending: Budget,
-    *,
-    wallet_id: str,
-    request: Request,
-    values: Values,
-    subject_id: str,
-    is_approved: bool,
-    dust_run: str | None = None,
-) -> Verdict:
-    """The verdict; with `Allow` what it moves is reserved for `subject_id`. `dust_run`: as `dust_run_of` has it."""
+def case_of(tx: Tx, wallet_id: str, request: Request, values: Values) -> SpendCase:
+    """A spend under the wallet's policy in force."""
     now = clock.now_ms()
-    return spending.judge_and_reserve(
-        tx,
-        wallet_id=wallet_id,
-        policy=policy_of(tx, wallet_id, now),
-        request=request,
-        values=values,
-        subject_id=subject_id,
-        now_ms=now,
-        is_approved=is_approved,
-        dust_run=dust_run,
-    )
+    return SpendCase(wallet_id, policy_of(tx, wallet_id, now), request, values, now)
 
 
 def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
@@ -82,13 +62,9 @@ class Undone(Exception):
 
 async def may_allow(parts: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
     """Whether policy would allow it now; asked before a signer is, without reserving anything."""
-    now = clock.now_ms()
 
     def query(tx: Tx) -> Verdict:
-        policy = policy_of(tx, wallet_id, now)
-        return parts.spending.judge_simulated(
-            tx, wallet_id=wallet_id, policy=policy, request=request, values=values, now_ms=now
-        )[0]
+        return parts.spending.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
 
     return isinstance(await parts.database.read(query), Allow)
 
@@ -117,15 +93,10 @@ async def is_allowed(parts: OutboxDeps, order: SpendRequest, ready: Ready) -> bo
 
 def decide(tx: Tx, spending: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
     """The verdict on a planned wish: with `Allow` it is reserved; else the denial or the question is written."""
-    verdict = judge(
-        tx,
-        spending,
-        wallet_id=ready.row.wallet_id,
-        request=ready.request,
-        values=ready.values,
-        subject_id=ready.row.id,
-        is_approved=is_approved(tx, ready),
-        dust_run=dust_run_of(tx, ready.row),
+    row = ready.row
+    case = case_of(tx, row.wallet_id, ready.request, ready.values)
+    verdict = spending.judge_and_reserve(
+        tx, case, row.id, is_approved=is_approved(tx, ready), dust_run=dust_run_of(tx, row)
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, ready.row, denial(verdict), verdict)
@@ -281,14 +252,9 @@ class SimulatedPolicy:
         """The verdict, and what it counts against the next one of this simulation."""
         values = await self._spending.values_of([request])
         now = max(now_ms, clock.now_ms())
-        return await self._database.read(
-            lambda tx: self._spending.judge_simulated(
-                tx,
-                wallet_id=wallet_id,
-                policy=policy_of(tx, wallet_id, now),
-                request=request,
-                values=values,
-                now_ms=now,
-                earlier=tuple(earlier),
-            )
-        )
+
+        def query(tx: Tx) -> tuple[Verdict, Counted]:
+            case = SpendCase(wallet_id, policy_of(tx, wallet_id, now), request, values, now_ms)
+            return self._spending.judge_simulated(tx, case, tuple(earlier))
+
+        return await self._database.read(query)

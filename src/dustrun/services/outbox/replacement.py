@@ -104,16 +104,8 @@ def write_replacement(
     attempts = rows.list_attempts(tx, row.id)
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
-    now = clock.now_ms()
-    verdict = parts.spending.judge_replacement(
-        tx,
-        wallet_id=row.wallet_id,
-        policy=policy_check.policy_of(tx, row.wallet_id, now),
-        request=new.request,
-        values=new.values,
-        subject_id=row.id,
-        now_ms=now,
-    )
+    case = policy_check.case_of(tx, row.wallet_id, new.request, new.values)
+    verdict = parts.spending.judge_replacement(tx, case, row.id)
     if isinstance(verdict, Deny):
         return AtCeiling(policy_check.denial(verdict).message), None
     attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)

@@ -81,6 +81,19 @@ class Earlier:
 
 
 Values = Mapping[str, Valued]
+
+
+@dataclass(frozen=True, slots=True)
+class SpendCase:
+    """One spend of a wallet under the policy in force; `values` are those of `Budget.values_of`."""
+
+    wallet_id: str
+    policy: WalletPolicy | None
+    request: Request
+    values: Values
+    now_ms: int
+
+
 _CENT: Final = DustRules(Decimal("0.01"))
 _DUST_USD: Final = "dustUsd"
 _EVER_MS: Final = 2**62
@@ -107,17 +120,7 @@ class Budget:
             return None  # unknown, which the verdict says with its reason
 
     def judge_and_reserve(
-        self,
-        tx: Tx,
-        *,
-        wallet_id: str,
-        policy: WalletPolicy | None,
-        request: Request,
-        values: Values,
-        subject_id: str,
-        now_ms: int,
-        is_approved: bool = False,
-        dust_run: str | None = None,
+        self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False, dust_run: str | None = None
     ) -> Verdict:
         """The verdict, and with `Allow` the reservation of `subject_id` (a transaction's or signature's id).
 
@@ -125,7 +128,8 @@ class Budget:
         the hours of a new recipient begin with the first request. `dust_run` names the dust test that it belongs to:
         then the caps of dust tests are held too, whatever anybody scaled before.
         """
-        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, is_approved)
+        policy, request, now_ms = case.policy, case.request, case.now_ms
+        facts = _facts(tx, case, is_approved=is_approved)
         verdict = judge(policy, request, facts)
         dust_units = self._dust_units(count(request, facts.worths)) if dust_run is not None else 0
         if dust_run is not None and not isinstance(verdict, Deny):
@@ -133,12 +137,12 @@ class Budget:
             verdict = self._judge_dust(tx, dust_run, dust_units, whole) or verdict
         if policy is not None:
             named = {movement.counterparty.lower() for movement in paid(policy, request)}
-            rows.note_recipients(tx, wallet_id, named, now_ms)
+            rows.note_recipients(tx, case.wallet_id, named, now_ms)
         if isinstance(verdict, Allow):
             counted = count(request, facts.worths)
-            prices = {key: dumps_text(value.public()) for key, value in values.items()}
+            prices = {key: dumps_text(value.public()) for key, value in case.values.items()}
             rows.reserve(
-                tx, wallet_id=wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
+                tx, wallet_id=case.wallet_id, subject_id=subject_id, units=counted.units, prices=prices, at_ms=now_ms
             )
             if dust_run is not None:
                 units = {_DUST_USD: dust_units}
@@ -159,91 +163,54 @@ class Budget:
             return Deny((Reason("dust", refusal.message),))
         return None
 
-    def judge_simulated(
-        self,
-        tx: Tx,
-        *,
-        wallet_id: str,
-        policy: WalletPolicy | None,
-        request: Request,
-        values: Values,
-        now_ms: int,
-        earlier: Sequence[Earlier] = (),
-    ) -> tuple[Verdict, Counted]:
+    def judge_simulated(self, tx: Tx, case: SpendCase, earlier: Sequence[Earlier] = ()) -> tuple[Verdict, Counted]:
         """The verdict in a simulation: against the ledger and the run's own earlier simulated spends, reserving
         nothing; each counts for one window of the simulation's clock. The second value is what it counts, to be
         handed in as one of `earlier` next time."""
-        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        now_ms, facts = case.now_ms, _facts(tx, case)
         spent = {
             (measure, window_ms): units
             + sum(one.counted.units.get(measure, 0) for one in earlier if one.at_ms > now_ms - window_ms)
             for (measure, window_ms), units in facts.spent.items()
         }
-        verdict = judge(policy, request, Facts(now_ms, facts.worths, spent, facts.first_seen))
-        return verdict, Counted() if isinstance(verdict, Deny) else count(request, facts.worths)
+        verdict = judge(case.policy, case.request, Facts(now_ms, facts.worths, spent, facts.first_seen))
+        return verdict, Counted() if isinstance(verdict, Deny) else count(case.request, facts.worths)
 
-    def judge_replacement(
-        self,
-        tx: Tx,
-        *,
-        wallet_id: str,
-        policy: WalletPolicy | None,
-        request: Request,
-        values: Values,
-        subject_id: str,
-        now_ms: int,
-    ) -> Verdict:
+    def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
         """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
         Only ceilings and limits of fees are looked at: what it moves is reserved already."""
-        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
+        facts = _facts(tx, case)
         own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
         spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
-        verdict = _judge_fee(policy, request, replace(facts, spent=spent))
+        verdict = _judge_fee(case, replace(facts, spent=spent))
         if isinstance(verdict, Allow):
-            rows.change_open(tx, subject_id, _fees(request, facts))
+            rows.change_open(tx, subject_id, _fees(case.request, facts))
         return verdict
 
-    def judge_fill(
-        self,
-        tx: Tx,
-        *,
-        wallet_id: str,
-        policy: WalletPolicy | None,
-        request: Request,
-        values: Values,
-        subject_id: str,
-        now_ms: int,
-    ) -> Verdict:
+    def judge_fill(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
         """Whether a transfer of nothing that fills a gap may bid what `request` says; with `Allow` its fee is reserved,
         which is all that it moves."""
-        facts = self._facts(tx, wallet_id, policy, request, values, now_ms, False)
-        verdict = _judge_fee(policy, request, facts)
+        facts = _facts(tx, case)
+        verdict = _judge_fee(case, facts)
         if isinstance(verdict, Allow):
-            fees = _fees(request, facts)
-            rows.reserve(tx, wallet_id=wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=now_ms)
+            fees = _fees(case.request, facts)
+            rows.reserve(tx, wallet_id=case.wallet_id, subject_id=subject_id, units=fees, prices={}, at_ms=case.now_ms)
         return verdict
 
-    def _facts(
-        self,
-        tx: Tx,
-        wallet_id: str,
-        policy: WalletPolicy | None,
-        request: Request,
-        values: Values,
-        now_ms: int,
-        is_approved: bool,
-    ) -> Facts:
-        worths = {key: value.worth for key, value in values.items()}
-        if policy is None:
-            return Facts(now_ms, worths)
-        spent = {
-            (measure, window_ms): rows.spent_in_window(tx, wallet_id, measure, window_ms, now_ms)
-            for measure, window_ms in needs(policy)
-        }
-        seen: dict[str, int] = {}
-        if policy.new_recipient_hours:
-            seen = rows.first_seen(tx, wallet_id, {one.counterparty.lower() for one in paid(policy, request)})
-        return Facts(now_ms, worths, spent, seen, is_approved)
+
+def _facts(tx: Tx, case: SpendCase, *, is_approved: bool = False) -> Facts:
+    policy, now_ms = case.policy, case.now_ms
+    worths = {key: value.worth for key, value in case.values.items()}
+    if policy is None:
+        return Facts(now_ms, worths)
+    spent = {
+        (measure, window_ms): rows.spent_in_window(tx, case.wallet_id, measure, window_ms, now_ms)
+        for measure, window_ms in needs(policy)
+    }
+    seen: dict[str, int] = {}
+    if policy.new_recipient_hours:
+        seen = rows.first_seen(tx, case.wallet_id, {one.counterparty.lower() for one in paid(policy, case.request)})
+    return Facts(now_ms, worths, spent, seen, is_approved)
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
@@ -292,11 +259,11 @@ def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> Non
     rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
 
 
-def _judge_fee(policy: WalletPolicy | None, request: Request, facts: Facts) -> Verdict:
-    """What a policy says of a fee alone; without a policy it says what it says of everything."""
-    if policy is None:
-        return judge(None, request, facts)
-    denied = tuple(judge_fee(policy, request, facts))
+def _judge_fee(case: SpendCase, facts: Facts) -> Verdict:
+    """Judges the fee alone; without a policy everything is denied."""
+    if case.policy is None:
+        return judge(None, case.request, facts)
+    denied = tuple(judge_fee(case.policy, case.request, facts))
     return Deny(denied) if denied else Allow(())
 
 
