@@ -88,32 +88,32 @@ class Outbox:
         await self.ledger.plan(order, Spend(intents))
         return await self.ledger.advance(order)
 
-    async def stand(self, path: str = "pay") -> SpendStatus:
+    async def status(self, path: str = "pay") -> SpendStatus:
         """How a node's wishes stand."""
-        stand = await self.ledger.find(self.order(path))
-        assert stand is not None
-        return stand
+        status = await self.ledger.find(self.order(path))
+        assert status is not None
+        return status
 
     async def until(self, path: str, holds: Callable[[SpendStatus], bool], timeout_s: float = 10) -> SpendStatus:
         """A node's stand once something holds of it."""
-        stand = None
+        status = None
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    stand = await self.stand(path)
-                    if holds(stand):
-                        return stand
+                    status = await self.status(path)
+                    if holds(status):
+                        return status
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"it still stands so: {stand}") from None
+            raise AssertionError(f"it still stands so: {status}") from None
 
     async def settled(self, path: str, timeout_s: float = 10) -> SpendStatus:
         """A node's stand once it is settled."""
-        return await self.until(path, lambda stand: stand.status == "settled", timeout_s)
+        return await self.until(path, lambda status: status.status == "settled", timeout_s)
 
     async def state(self, path: str, state: str, timeout_s: float = 10) -> SpendStatus:
         """A node's stand once its only transaction is in a state."""
-        return await self.until(path, lambda stand: stand.transactions[0]["status"] == state, timeout_s)
+        return await self.until(path, lambda status: status.transactions[0]["status"] == state, timeout_s)
 
     async def events(self, path: str | None = None) -> list[str]:
         """The steps that the run's stream tells of a node."""
@@ -129,7 +129,7 @@ class Outbox:
 
     def reborn(self, on_step: Hook = no_step) -> Transactions:
         """Another life of the ledger over the same store, as after a crash; the one before is left as it is."""
-        self.ledger = Transactions(replace(self.ledger.parts, on_step=on_step))
+        self.ledger = Transactions(replace(self.ledger.deps, on_step=on_step))
         self.made.append(self.ledger)
         return self.ledger
 

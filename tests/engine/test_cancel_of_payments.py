@@ -41,7 +41,7 @@ class Canceller:
         self._composition = outbox.composition
         self._step = step
         ledger = outbox.ledger
-        ledger.parts = ledger.followers._parts = replace(ledger.parts, on_step=self)
+        ledger.deps = ledger.trackers._deps = replace(ledger.deps, on_step=self)
 
     def __call__(self, step: str) -> None:
         if step != self._step or self.at is not None or self.run_pk is None:

@@ -51,8 +51,8 @@ class Crash:
 
 async def _end(ledger: Transactions) -> None:
     """What a killed process leaves: nothing runs."""
-    ledger.followers._is_stopped = True
-    for task in [*ledger.followers._tasks.values(), *(lane._task for lane in ledger._lanes.values())]:
+    ledger.trackers._is_stopped = True
+    for task in [*ledger.trackers._tasks.values(), *(queue._task for queue in ledger._queues.values())]:
         if task is not None:
             task.cancel()
             with contextlib.suppress(Killed, asyncio.CancelledError):
@@ -93,7 +93,7 @@ async def test_killed_at_any_step_pays_exactly_once(tmp_path: Path, node: Anvil,
         await _pay_all(outbox, at_once=True)
         for number in range(_PAYMENTS):
             async with asyncio.timeout(10):
-                while (await outbox.stand(f"pay[{number}]")).status != "settled":
+                while (await outbox.status(f"pay[{number}]")).status != "settled":
                     node.mine()
                     await asyncio.sleep(0.05)
         assert {outbox.balance(address(number)) for number in range(_PAYMENTS)} == {5}
@@ -128,15 +128,15 @@ async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
         assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
         await _end(ledger)
         await outbox.reborn().start()
-        stands = [await outbox.pay(f"pay[{number}]", transfer(address(number), 5)) for number in range(_MANY)]
-        for number, stand in enumerate(stands):
-            while stand.status == "open":
+        statuses = [await outbox.pay(f"pay[{number}]", transfer(address(number), 5)) for number in range(_MANY)]
+        for number, status in enumerate(statuses):
+            while status.status == "open":
                 node.mine()
                 await asyncio.sleep(0.05)
-                stand = await outbox.stand(f"pay[{number}]")
-            stands[number] = stand
-        assert Counter(stand.status for stand in stands) == {"settled": _FIT, "failed": _MANY - _FIT}
-        assert {stand.failure.code for stand in stands if stand.failure is not None} == {"REFUSED"}
+                status = await outbox.status(f"pay[{number}]")
+            statuses[number] = status
+        assert Counter(status.status for status in statuses) == {"settled": _FIT, "failed": _MANY - _FIT}
+        assert {status.failure.code for status in statuses if status.failure is not None} == {"REFUSED"}
         paid = [outbox.balance(address(number)) for number in range(_MANY)]
         assert Counter(paid) == {5: _FIT, 0: _MANY - _FIT}
         assert outbox.nonce() == _FIT

@@ -25,10 +25,10 @@ async def test_signed_bytes_whose_commit_is_unknown_are_looked_up(
             await asyncio.to_thread(die)
         await asked
         async with asyncio.timeout(20):
-            while (stand := await outbox.ledger.advance(outbox.order("pay"))).status != "settled":
+            while (status := await outbox.ledger.advance(outbox.order("pay"))).status != "settled":
                 node.mine()
                 await asyncio.sleep(0.1)
-        assert stand.generation == 1
+        assert status.generation == 1
         assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
         told = await outbox.events("pay")
         assert (told.count("signed"), told[-1]) == (1, "confirmed")

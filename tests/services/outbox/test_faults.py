@@ -64,9 +64,9 @@ def first(lie: Lie, times: int = 1) -> Any:
 )
 async def test_no_reply_decides(behind: Outbox, proxy: ChainProxy, lie: Lie) -> None:
     proxy.rule = first(lie)
-    stand = await behind.pay("pay", transfer(address(1), 5))
-    assert stand.is_signed
-    while (await behind.stand("pay")).status != "settled":
+    status = await behind.pay("pay", transfer(address(1), 5))
+    assert status.is_signed
+    while (await behind.status("pay")).status != "settled":
         behind.node.mine()
         await asyncio.sleep(0.1)
     assert (behind.nonce(), behind.balance(address(1))) == (1, 5)
@@ -76,8 +76,8 @@ async def test_no_reply_decides(behind: Outbox, proxy: ChainProxy, lie: Lie) -> 
 
 async def test_refusal_is_shown_and_gone_when_the_node_takes_it(behind: Outbox, proxy: ChainProxy) -> None:
     proxy.rule = first(refusing(_FUNDS), times=2)
-    stand = await behind.pay("pay", transfer(address(1), 5))
-    assert stand.transactions[0]["status"] == "signed"
+    status = await behind.pay("pay", transfer(address(1), 5))
+    assert status.transactions[0]["status"] == "signed"
     found = (await behind.composition.owner.get("/v1/transactions")).data["items"][0]
     assert _FUNDS in found["waitsBecause"]
     await behind.state("pay", "sent")
@@ -90,30 +90,30 @@ async def test_wiped_mempool_is_filled_again_with_the_same_bytes(outbox: Outbox)
     paths = [f"pay[{number}]" for number in range(5)]
     for number, path in enumerate(paths):
         await outbox.pay(path, transfer(address(number), 5))
-    hashes = [(await outbox.stand(path)).transactions[0]["hash"] for path in paths]
+    hashes = [(await outbox.status(path)).transactions[0]["hash"] for path in paths]
     outbox.node.rpc("anvil_dropAllTransactions")
     async with asyncio.timeout(10):
         while int(outbox.node.rpc("txpool_status")["pending"], 16) < 5:
             await asyncio.sleep(0.05)
     outbox.node.mine(2)
-    stands = [await outbox.settled(path) for path in paths]
-    assert [stand.transactions[0]["hash"] for stand in stands] == hashes
+    statuses = [await outbox.settled(path) for path in paths]
+    assert [status.transactions[0]["hash"] for status in statuses] == hashes
     assert outbox.nonce() == 5
 
 
 async def test_reorged_receipt_goes_back_to_signed_and_is_sent_again(tmp_path: Path, node: Anvil) -> None:
     async with open_outbox(tmp_path, node, network={"confirmations": 3}) as outbox:
-        stand = await outbox.pay("pay", transfer(address(1), 5))
+        status = await outbox.pay("pay", transfer(address(1), 5))
         outbox.node.mine()
         await outbox.state("pay", "mined")
         outbox.node.reorg(1)
         assert outbox.balance(address(1)) == 0
-        await outbox.until("pay", lambda stand: stand.transactions[0]["status"] in ("signed", "sent"))
-        while (await outbox.stand("pay")).status != "settled":
+        await outbox.until("pay", lambda status: status.transactions[0]["status"] in ("signed", "sent"))
+        while (await outbox.status("pay")).status != "settled":
             outbox.node.mine()
             await asyncio.sleep(0.1)
-        again = await outbox.stand("pay")
-        assert again.transactions[0]["hash"] == stand.transactions[0]["hash"]
+        again = await outbox.status("pay")
+        assert again.transactions[0]["hash"] == status.transactions[0]["hash"]
         assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
         told = await outbox.events("pay")
         assert "reorged" in told
@@ -165,32 +165,32 @@ async def test_nonce_used_by_somebody_else_stops_and_asks(outbox: Outbox) -> Non
     _send_elsewhere(outbox, nonce=0)
     outbox.node.mine()
     async with asyncio.timeout(15):
-        while (stand := await outbox.stand("pay")).status != "displaced":
+        while (status := await outbox.status("pay")).status != "displaced":
             outbox.node.mine()
             await asyncio.sleep(0.2)
-    assert stand.is_signed
-    assert stand.failure is not None
-    assert stand.failure.code == "NONCE_DISPLACED"
+    assert status.is_signed
+    assert status.failure is not None
+    assert status.failure.code == "NONCE_DISPLACED"
     again = await outbox.pay("pay", transfer(address(1), 5))
     assert again.status == "displaced"
     assert outbox.balance(address(1)) == 0
-    given_up = await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    given_up = await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert given_up.data["status"] == "cancelled"
-    stand = await outbox.pay("pay", transfer(address(1), 5))
-    assert (stand.generation, stand.transactions[0]["nonce"]) == (2, 1)
+    status = await outbox.pay("pay", transfer(address(1), 5))
+    assert (status.generation, status.transactions[0]["nonce"]) == (2, 1)
 
 
 async def test_displaced_that_was_paid_after_all_goes_on(behind: Outbox, proxy: ChainProxy) -> None:
     """An endpoint that hides receipts looks like somebody else's use of the nonce."""
-    stand = await behind.pay("pay", transfer(address(1), 5))
-    hash = stand.transactions[0]["hash"]
+    status = await behind.pay("pay", transfer(address(1), 5))
+    hash = status.transactions[0]["hash"]
     proxy.hidden.add(hash)
     async with asyncio.timeout(15):
-        while (await behind.stand("pay")).status != "displaced":
+        while (await behind.status("pay")).status != "displaced":
             behind.node.mine()
             await asyncio.sleep(0.2)
     proxy.hidden.clear()
-    refused = await behind.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    refused = await behind.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert (refused.status, refused.code) == (409, 409_071)
     await behind.ledger.stop()
     await behind.reborn().start()
@@ -201,11 +201,11 @@ async def test_displaced_that_was_paid_after_all_goes_on(behind: Outbox, proxy: 
 async def test_gap_that_a_stranger_left_is_filled(tmp_path: Path, node: Anvil) -> None:
     async with open_outbox(tmp_path, node, transaction_stuck_s=0.5) as outbox:
         _send_elsewhere(outbox, nonce=0)  # counted as pending, so that ours is signed behind it
-        stand = await outbox.pay("pay", transfer(address(1), 5))
-        assert stand.transactions[0]["nonce"] == 1
+        status = await outbox.pay("pay", transfer(address(1), 5))
+        assert status.transactions[0]["nonce"] == 1
         node.rpc("anvil_dropAllTransactions")
         async with asyncio.timeout(15):
-            while (await outbox.stand("pay")).status != "settled":
+            while (await outbox.status("pay")).status != "settled":
                 node.mine()
                 await asyncio.sleep(0.2)
         assert (outbox.nonce(), outbox.balance(address(1)), outbox.balance(address(99))) == (2, 5, 0)
@@ -227,7 +227,7 @@ async def test_a_gap_is_not_filled_above_the_ceilings_of_the_policy(tmp_path: Pa
         assert [item["purpose"] for item in (await api.get("/v1/transactions")).data["items"]] == ["intent"]
         await api.put(f"{path}/policy", {"policy": ANYTHING})
         async with asyncio.timeout(15):
-            while (await outbox.stand("pay")).status != "settled":
+            while (await outbox.status("pay")).status != "settled":
                 node.mine()
                 await asyncio.sleep(0.1)
         query = sa.select(reservations.c.measure, reservations.c.state).where(reservations.c.measure.like("gas:%"))

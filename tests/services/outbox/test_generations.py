@@ -29,11 +29,11 @@ def call(to: str, item: str = "main", **more: Any) -> Intent:
 
 async def test_estimate_that_reverts_is_refused_without_a_nonce(outbox: Outbox) -> None:
     put_code(outbox, address(7), REVERTS)
-    stand = await outbox.pay("pay", call(address(7)))
-    assert stand.status == "failed"
-    assert stand.failure is not None
-    assert (stand.failure.code, stand.failure.retryable) == ("REVERTED", True)
-    assert stand.transactions[0]["nonce"] is None
+    status = await outbox.pay("pay", call(address(7)))
+    assert status.status == "failed"
+    assert status.failure is not None
+    assert (status.failure.code, status.failure.retryable) == ("REVERTED", True)
+    assert status.transactions[0]["nonce"] is None
     assert await outbox.events("pay") == ["planned", "refused"]
     other = await outbox.pay("other", transfer(address(1), 5))
     assert other.transactions[0]["nonce"] == 0
@@ -45,10 +45,10 @@ async def test_final_revert_lets_a_new_generation_be_paid(outbox: Outbox) -> Non
     await outbox.pay("pay", call(address(7)))
     put_switch(outbox, address(7), False)
     outbox.node.mine(2)
-    stand = await outbox.until("pay", lambda stand: stand.status == "failed")
-    assert stand.failure is not None
-    assert stand.failure.code == "REVERTED"
-    assert not stand.is_signed
+    status = await outbox.until("pay", lambda status: status.status == "failed")
+    assert status.failure is not None
+    assert status.failure.code == "REVERTED"
+    assert not status.is_signed
     again = await outbox.pay("pay", transfer(address(1), 5))
     assert (again.generation, again.transactions[0]["nonce"]) == (2, 1)
     outbox.node.mine(2)
@@ -69,22 +69,22 @@ async def test_item_that_was_paid_is_not_paid_by_the_next_generation(outbox: Out
     first = await outbox.pay("pay", transfer(address(1), 5, "a"), call(address(7), "b"))
     assert first.status == "open"
     outbox.node.mine(2)
-    stand = await outbox.until("pay", lambda stand: stand.status == "failed")
-    assert [transaction["status"] for transaction in stand.transactions] == ["final", "refused"]
+    status = await outbox.until("pay", lambda status: status.status == "failed")
+    assert [transaction["status"] for transaction in status.transactions] == ["final", "refused"]
     await outbox.pay("pay", transfer(address(1), 6, "a"), transfer(address(2), 5, "b"))
     outbox.node.mine(2)
-    stand = await outbox.settled("pay")
-    assert [intent.value_units for intent in stand.spend.intents] == [5, 5]
+    status = await outbox.settled("pay")
+    assert [intent.value_units for intent in status.spend.intents] == [5, 5]
     assert (outbox.balance(address(1)), outbox.balance(address(2)), outbox.nonce()) == (5, 5, 2)
 
 
 async def test_wish_after_another_waits_until_that_is_mined(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5, "a"), transfer(address(2), 5, "b", after=("a",)))
-    assert [transaction["status"] for transaction in stand.transactions] == ["sent", "planned"]
+    status = await outbox.pay("pay", transfer(address(1), 5, "a"), transfer(address(2), 5, "b", after=("a",)))
+    assert [transaction["status"] for transaction in status.transactions] == ["sent", "planned"]
     outbox.node.mine()
-    await outbox.until("pay", lambda stand: stand.transactions[0]["status"] == "mined")
-    stand = await outbox.ledger.advance(outbox.order("pay"))
-    assert stand.transactions[1]["status"] == "sent"
+    await outbox.until("pay", lambda status: status.transactions[0]["status"] == "mined")
+    status = await outbox.ledger.advance(outbox.order("pay"))
+    assert status.transactions[1]["status"] == "sent"
     outbox.node.mine(2)
     await outbox.settled("pay")
     assert outbox.nonce() == 2
@@ -100,8 +100,8 @@ async def test_retry_takes_over_what_is_not_signed_and_settles_what_is(outbox: O
     assert taken.spend.intents[0].to == address(1)
     late = await outbox.ledger.advance(order)
     assert late.transactions[0]["status"] == "planned"
-    stand = await outbox.ledger.advance(retry)
-    assert stand.transactions[0]["status"] == "sent"
+    status = await outbox.ledger.advance(retry)
+    assert status.transactions[0]["status"] == "sent"
     outbox.node.mine(2)
     await outbox.settled("pay")
     assert outbox.nonce() == 1
@@ -119,9 +119,9 @@ async def test_retry_is_409_while_a_transaction_is_open_and_keeps_what_landed(ou
     outbox.node.mine(2)
     await outbox.settled("pay")
     retried = (await api.post(f"/v1/runs/{outbox.run_id}/retry")).data["runId"]
-    stand = await outbox.ledger.find(outbox.order("pay", run_id=retried, run_pk=await _pk_of(outbox, retried)))
-    assert stand is not None
-    assert stand.status == "settled"
+    status = await outbox.ledger.find(outbox.order("pay", run_id=retried, run_pk=await _pk_of(outbox, retried)))
+    assert status is not None
+    assert status.status == "settled"
     # the run had ended before: its stream has nothing behind the end
     assert await outbox.events("pay") == ["planned", "simulated", "signed", "sent"]
 
@@ -133,19 +133,19 @@ async def test_failed_wishes_of_an_earlier_run_are_not_found_by_its_retry(outbox
     retry = outbox.order("pay", run_id=run_id, run_pk=await _pk_of(outbox, run_id))
     assert await outbox.ledger.find(outbox.order("pay")) is not None
     assert await outbox.ledger.find(retry) is None
-    stand = await outbox.ledger.plan(retry, Spend((transfer(address(1), 5),)))
-    assert stand.generation == 2
+    status = await outbox.ledger.plan(retry, Spend((transfer(address(1), 5),)))
+    assert status.generation == 2
 
 
 async def test_abandon_gives_up_what_is_not_signed_and_follows_what_is(outbox: Outbox) -> None:
     first = await outbox.pay("pay", transfer(address(1), 5, "a"), transfer(address(2), 5, "b", after=("a",)))
     assert first.is_signed
-    stand = await outbox.ledger.abandon(outbox.order("pay"))
-    assert stand is not None
-    assert (stand.status, stand.is_signed) == ("open", True)
+    status = await outbox.ledger.abandon(outbox.order("pay"))
+    assert status is not None
+    assert (status.status, status.is_signed) == ("open", True)
     outbox.node.mine(2)
-    stand = await outbox.until("pay", lambda stand: stand.status == "failed")
-    assert [transaction["status"] for transaction in stand.transactions] == ["final", "cancelled"]
+    status = await outbox.until("pay", lambda status: status.status == "failed")
+    assert [transaction["status"] for transaction in status.transactions] == ["final", "cancelled"]
     assert outbox.nonce(ALICE) == 1
     assert await outbox.ledger.abandon(outbox.order("never planned")) is None
 
@@ -154,15 +154,15 @@ async def test_run_that_is_cancelled_or_over_signs_nothing(outbox: Outbox) -> No
     order = outbox.order("pay")
     await outbox.ledger.plan(order, Spend((transfer(address(1), 5),)))
     await outbox.composition.owner.post(f"/v1/runs/{outbox.run_id}/cancel")
-    stand = await outbox.ledger.advance(order)
-    assert (stand.status, stand.is_signed, stand.transactions[0]["status"]) == ("open", False, "planned")
+    status = await outbox.ledger.advance(order)
+    assert (status.status, status.is_signed, status.transactions[0]["status"]) == ("open", False, "planned")
 
 
 async def test_too_little_for_value_and_gas_is_refused_before_a_nonce(outbox: Outbox) -> None:
     balance = outbox.balance(ALICE)
-    stand = await outbox.pay("pay", transfer(address(1), balance - 21_000))
-    assert stand.failure is not None
-    assert (stand.failure.code, stand.failure.retryable) == ("INSUFFICIENT_FUNDS", True)
+    status = await outbox.pay("pay", transfer(address(1), balance - 21_000))
+    assert status.failure is not None
+    assert (status.failure.code, status.failure.retryable) == ("INSUFFICIENT_FUNDS", True)
     half = await outbox.pay("half", transfer(address(1), balance // 2))
     assert half.is_signed
     other = await outbox.pay("other", transfer(address(2), balance // 2))

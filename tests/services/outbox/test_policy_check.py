@@ -37,15 +37,15 @@ async def on_both(tmp_path: Path, node: Anvil, store_url: str) -> AsyncIterator[
 async def test_fifty_at_once_against_one_limit_are_exactly_as_many_as_fit(on_both: Outbox) -> None:
     limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "107", "windowMs": _HOUR_MS}
     await put_policy(on_both, limits=[limit])
-    stands = await asyncio.gather(*(on_both.pay(f"pay[{n}]", transfer(address(n), 10)) for n in range(50)))
-    assert Counter(stand.status for stand in stands) == {"open": 10, "failed": 40}
+    statuses = await asyncio.gather(*(on_both.pay(f"pay[{n}]", transfer(address(n), 10)) for n in range(50)))
+    assert Counter(status.status for status in statuses) == {"open": 10, "failed": 40}
     on_both.node.mine(2)
-    paid = [n for n, stand in enumerate(stands) if stand.status == "open"]
+    paid = [n for n, status in enumerate(statuses) if status.status == "open"]
     for n in paid:
         await on_both.settled(f"pay[{n}]")
     assert on_both.nonce() == 10
-    assert sorted(stands[n].transactions[0]["nonce"] for n in paid) == list(range(10))
-    denied = next(stand for stand in stands if stand.status == "failed")
+    assert sorted(statuses[n].transactions[0]["nonce"] for n in paid) == list(range(10))
+    denied = next(status for status in statuses if status.status == "failed")
     assert denied.failure is not None
     assert denied.failure.code == "REFUSED"
     assert denied.failure.details[0]["field"] == "limits[0]"
@@ -54,12 +54,12 @@ async def test_fifty_at_once_against_one_limit_are_exactly_as_many_as_fit(on_bot
 async def test_limit_holds_over_reverts_and_cancels(outbox: Outbox) -> None:
     limit = {"asset": f"eip155:{CHAIN_ID}/native", "maxUnits": "10", "windowMs": _HOUR_MS}
     await put_policy(outbox, limits=[limit])
-    stand = await outbox.pay("pay", transfer(address(1), 10))
+    status = await outbox.pay("pay", transfer(address(1), 10))
     assert (await outbox.pay("more", transfer(address(2), 1))).status == "failed"
-    await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert (await outbox.pay("more[1]", transfer(address(2), 1))).status == "failed"
     outbox.node.mine(2)
-    await outbox.until("pay", lambda stand: stand.status == "failed")
+    await outbox.until("pay", lambda status: status.status == "failed")
     assert outbox.balance(address(1)) == 0
     assert (await outbox.pay("more[2]", transfer(address(2), 10))).status == "open"
 
@@ -80,9 +80,9 @@ async def _asked(outbox: Outbox) -> dict[str, Any]:
 @pytest.fixture
 async def asking(outbox: Outbox) -> Outbox:
     await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
-    stand = await outbox.pay("pay", transfer(address(1), 101))
-    assert (stand.status, stand.waits_for, stand.is_signed) == ("open", "approval", False)
-    assert stand.until is not None
+    status = await outbox.pay("pay", transfer(address(1), 101))
+    assert (status.status, status.waits_for, status.is_signed) == ("open", "approval", False)
+    assert status.until is not None
     return outbox
 
 
@@ -96,8 +96,8 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
     assert (refused.status, refused.code) == (403, 403_001)
     other = await asking.composition.client_with("approval:decide")
     assert (await other.post(f"/v1/approvals/{question['id']}/approve")).status == 200
-    stand = await asking.ledger.advance(asking.order("pay"))
-    assert stand.is_signed
+    status = await asking.ledger.advance(asking.order("pay"))
+    assert status.is_signed
     asking.node.mine(2)
     await asking.settled("pay")
     assert await asking.events("pay") == ["planned", "asked", "simulated", "signed", "sent", "mined", "confirmed"]
@@ -132,10 +132,10 @@ async def test_person_rejects(asking: Outbox) -> None:
     question = await _asked(asking)
     other = await asking.composition.client_with("approval:decide")
     assert (await other.post(f"/v1/approvals/{question['id']}/reject", {"comment": "too much"})).status == 200
-    stand = await asking.ledger.advance(asking.order("pay"))
-    assert stand.failure is not None
-    assert (stand.status, stand.failure.code) == ("failed", "REJECTED")
-    assert "too much" in stand.failure.message
+    status = await asking.ledger.advance(asking.order("pay"))
+    assert status.failure is not None
+    assert (status.status, status.failure.code) == ("failed", "REJECTED")
+    assert "too much" in status.failure.message
     assert asking.nonce() == 0
 
 
@@ -149,8 +149,8 @@ async def test_approval_fits_no_other_fee_ceiling(asking: Outbox) -> None:
 
     dearer = sa.update(transactions).values(max_price=str(10**15)).where(transactions.c.path == "pay")
     await asking.composition.execute(dearer)
-    stand = await asking.ledger.advance(asking.order("pay"))
-    assert (stand.status, stand.is_signed, stand.waits_for) == ("open", False, "approval")
+    status = await asking.ledger.advance(asking.order("pay"))
+    assert (status.status, status.is_signed, status.waits_for) == ("open", False, "approval")
     assert (await _asked(asking))["id"] != question["id"]
 
 
@@ -163,9 +163,9 @@ async def test_nobody_answers_in_time(asking: Outbox) -> None:
     other = await asking.composition.client_with("approval:decide")
     late = await other.post(f"/v1/approvals/{(await _asked(asking))['id']}/approve")
     assert (late.status, late.code) == (409, 409_009)
-    stand = await asking.ledger.advance(asking.order("pay"))
-    assert stand.failure is not None
-    assert (stand.status, stand.failure.code) == ("failed", "APPROVAL_EXPIRED")
+    status = await asking.ledger.advance(asking.order("pay"))
+    assert status.failure is not None
+    assert (status.status, status.failure.code) == ("failed", "APPROVAL_EXPIRED")
 
 
 # --- signatures ---
@@ -178,10 +178,10 @@ def _message(text: str = "hello") -> SignRequest:
 async def test_signature_is_judged_kept_sealed_and_shown_to_spenders_only(outbox: Outbox) -> None:
     order = outbox.order("sign")
     await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
-    stand = await outbox.ledger.advance(order)
-    assert stand.status == "settled"
-    assert stand.spent is not None
-    signature = stand.spent.signatures["login"]
+    status = await outbox.ledger.advance(order)
+    assert status.status == "settled"
+    assert status.spent is not None
+    signature = status.spent.signatures["login"]
     assert Account.recover_message(encode_defunct(text="hello"), signature=signature) == ALICE
     again = await outbox.ledger.advance(order)
     assert again.spent is not None
@@ -201,9 +201,9 @@ async def test_signature_that_policy_forbids_is_never_made(outbox: Outbox) -> No
     await put_policy(outbox, signatures={"messages": False, "typedData": "none"})
     order = outbox.order("sign")
     await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
-    stand = await outbox.ledger.advance(order)
-    assert stand.failure is not None
-    assert (stand.status, stand.failure.code) == ("failed", "REFUSED")
+    status = await outbox.ledger.advance(order)
+    assert status.failure is not None
+    assert (status.status, status.failure.code) == ("failed", "REFUSED")
     assert [event["status"] for event in await outbox.told("sign")] == ["refused"]
 
 

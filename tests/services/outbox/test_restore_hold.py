@@ -218,9 +218,9 @@ async def test_what_was_signed_in_the_backup_is_paid_once_and_stays_reserved(
 async def test_a_cancel_after_the_backup_is_not_outbid(tmp_path: Path, node: Anvil, target: tuple[str, Path]) -> None:
     """The restored server knows the payment and not its cancel, which waits in the pool."""
     async with open_outbox(tmp_path, node) as old:
-        stand = await old.pay("pay", transfer(address(1), 7))
+        status = await old.pay("pay", transfer(address(1), 7))
         await _restore(old, target, tmp_path)
-        name = stand.transactions[0]["id"]
+        name = status.transactions[0]["id"]
         assert (await old.composition.owner.post(f"/v1/transactions/{name}/cancel", {})).status == 200
         await old.ledger.stop()
         async with _served(old, target, tmp_path, transaction_stuck_s=0.2) as restored:

@@ -14,27 +14,27 @@ from testkit.chain.anvil import CHAIN_ID, Anvil
 
 
 async def test_cancel_takes_the_nonce_for_nothing(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5))
+    status = await outbox.pay("pay", transfer(address(1), 5))
     await outbox.pay("next", transfer(address(2), 5))
-    reply = await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    reply = await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert [attempt["kind"] for attempt in reply.data["attempts"]] == ["send", "cancel"]
     outbox.node.mine(2)
-    stand = await outbox.until("pay", lambda stand: stand.status == "failed")
-    assert stand.failure is not None
-    assert (stand.failure.code, stand.failure.retryable) == ("CANCELLED", True)
+    status = await outbox.until("pay", lambda status: status.status == "failed")
+    assert status.failure is not None
+    assert (status.failure.code, status.failure.retryable) == ("CANCELLED", True)
     await outbox.settled("next")
     assert (outbox.balance(address(1)), outbox.nonce()) == (0, 2)
     assert await outbox.events("pay") == [
         "planned", "simulated", "signed", "sent", "cancelling", "mined", "cancelled",
     ]  # fmt: skip
-    over = await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    over = await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert (over.status, over.code) == (409, 409_071)
 
 
 async def test_cancel_that_came_too_late_is_a_payment(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5))
-    raw = outbox.node.rpc("eth_getRawTransactionByHash", stand.transactions[0]["hash"])
-    await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    status = await outbox.pay("pay", transfer(address(1), 5))
+    raw = outbox.node.rpc("eth_getRawTransactionByHash", status.transactions[0]["hash"])
+    await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     outbox.node.rpc("anvil_dropAllTransactions")
     outbox.node.rpc("eth_sendRawTransaction", raw)
     outbox.node.mine(2)
@@ -43,8 +43,8 @@ async def test_cancel_that_came_too_late_is_a_payment(outbox: Outbox) -> None:
 
 
 async def test_speed_up_bids_an_eighth_more_up_to_what_it_may(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5))
-    api, path = outbox.composition.owner, f"/v1/transactions/{stand.transactions[0]['id']}"
+    status = await outbox.pay("pay", transfer(address(1), 5))
+    api, path = outbox.composition.owner, f"/v1/transactions/{status.transactions[0]['id']}"
     sped = (await api.post(f"{path}/speed-up", headers={"Idempotency-Key": "once"})).data
     again = (await api.post(f"{path}/speed-up", headers={"Idempotency-Key": "once"})).data
     assert sped == again
@@ -61,15 +61,15 @@ async def test_speed_up_bids_an_eighth_more_up_to_what_it_may(outbox: Outbox) ->
 
 
 async def test_list_get_and_attribution_show_what_the_key_reaches(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5))
+    status = await outbox.pay("pay", transfer(address(1), 5))
     await outbox.pay("other", transfer(address(2), 5))
-    api, hash = outbox.composition.owner, stand.transactions[0]["hash"]
+    api, hash = outbox.composition.owner, status.transactions[0]["hash"]
     items = (await api.get("/v1/transactions?status=sent&chainId=31337")).data["items"]
     assert [item["path"] for item in items] == ["other", "pay"]
     assert (await api.get(f"/v1/transactions?hash={hash}")).data["items"] == [items[1]]
     assert (await api.get("/v1/transactions?status=final")).data["items"] == []
     detail = (await api.get(f"/v1/transactions/{hash}")).data
-    assert detail["id"] == stand.transactions[0]["id"]
+    assert detail["id"] == status.transactions[0]["id"]
     assert detail["attempts"][0]["reply"].startswith(("accepted", "known"))
     found = (await api.post("/v1/runs/tx-attribution", {"txHashes": [hash, "0x" + "11" * 32]})).data
     assert list(found) == [hash]
@@ -93,34 +93,34 @@ async def test_restore_that_missed_nothing_goes_on_by_itself(outbox: Outbox) -> 
     outbox.node.mine(2)
     await outbox.settled("pay")
     await _restored(outbox)
-    stand = await outbox.pay("next", transfer(address(2), 5))
-    assert stand.is_signed
+    status = await outbox.pay("next", transfer(address(2), 5))
+    assert status.is_signed
 
 
 async def test_restored_store_behind_its_chain_holds_until_a_person_releases(outbox: Outbox) -> None:
     outbox.node.rpc("anvil_setNonce", ALICE, hex(3))
     await _restored(outbox)
-    stand = await outbox.pay("pay", transfer(address(1), 5))
-    assert (stand.status, stand.waits_for, stand.is_signed) == ("open", "release", False)
+    status = await outbox.pay("pay", transfer(address(1), 5))
+    assert (status.status, status.waits_for, status.is_signed) == ("open", "release", False)
     assert await outbox.events("pay") == ["planned", "held"]
     body = {"walletId": outbox.wallet_id, "chainId": CHAIN_ID}
     admin = outbox.composition.owner
     spender = await outbox.composition.client_with("wallet:spend", "transaction:write")
     assert (await spender.post("/v1/transactions/release", body)).status == 403
     assert (await admin.post("/v1/transactions/release", body)).data["released"] == 1
-    stand = await outbox.ledger.advance(outbox.order("pay"))
-    assert stand.transactions[0]["nonce"] == 3
+    status = await outbox.ledger.advance(outbox.order("pay"))
+    assert status.transactions[0]["nonce"] == 3
 
 
 async def test_restored_store_waits_for_its_own_open_transactions(outbox: Outbox) -> None:
     await outbox.pay("pay", transfer(address(1), 5))
     await _restored(outbox)
-    stand = await outbox.pay("next", transfer(address(2), 5))
-    assert (stand.waits_for, stand.is_signed) == ("release", False)
+    status = await outbox.pay("next", transfer(address(2), 5))
+    assert (status.waits_for, status.is_signed) == ("release", False)
     outbox.node.mine(2)
     await outbox.settled("pay")
-    stand = await outbox.ledger.advance(outbox.order("next"))
-    assert stand.is_signed
+    status = await outbox.ledger.advance(outbox.order("next"))
+    assert status.is_signed
 
 
 # --- starting and stopping ---
@@ -148,8 +148,8 @@ async def test_a_higher_bid_is_held_against_the_limits_of_fees(tmp_path: Path, n
     """One coin is a dollar: a transfer reserves 21,000 times its bid."""
     async with open_outbox(tmp_path, node, static_prices={f"eip155:{CHAIN_ID}/native": "1"}) as outbox:
         api = outbox.composition.owner
-        stand = await outbox.pay("pay", transfer(address(1), 5))
-        path = f"/v1/transactions/{stand.transactions[0]['id']}"
+        status = await outbox.pay("pay", transfer(address(1), 5))
+        path = f"/v1/transactions/{status.transactions[0]['id']}"
         bid = int((await api.get(path)).data["attempts"][0]["maxFeePerGas"])
         fee = Decimal(21_000 * bid) / 10**18
         windows: list[dict[str, int]] = [{}, {"windowMs": 3_600_000}]
@@ -168,11 +168,11 @@ async def test_a_higher_bid_is_held_against_the_limits_of_fees(tmp_path: Path, n
 
 async def test_a_cancelled_payment_is_still_promised_until_the_cancel_is_in(outbox: Outbox) -> None:
     """The payment may be the one that is included, and then there is nothing left for another."""
-    stand = await outbox.pay("pay", transfer(address(1), 9_000 * 10**18))
-    await outbox.composition.owner.post(f"/v1/transactions/{stand.transactions[0]['id']}/cancel")
+    status = await outbox.pay("pay", transfer(address(1), 9_000 * 10**18))
+    await outbox.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     again = await outbox.pay("again", transfer(address(2), 9_000 * 10**18))
     assert again.failure is not None
     assert again.failure.code == "INSUFFICIENT_FUNDS"
     outbox.node.mine(2)
-    await outbox.until("pay", lambda stand: stand.status == "failed")
+    await outbox.until("pay", lambda status: status.status == "failed")
     assert (await outbox.pay("then", transfer(address(2), 9_000 * 10**18))).status == "open"

@@ -43,9 +43,9 @@ async def _swap(served: Proxy, node: Anvil) -> None:
 
 async def _new(outbox: Outbox, path: str) -> str:
     """The code of a new payment's failure."""
-    stand = await outbox.pay(path, transfer(address(9), 5))
-    assert stand.failure is not None, stand
-    return stand.failure.code
+    status = await outbox.pay(path, transfer(address(9), 5))
+    assert status.failure is not None, status
+    return status.failure.code
 
 
 async def test_a_swapped_node_decides_nothing(tmp_path: Path, node: Anvil, other: Anvil) -> None:
@@ -66,15 +66,15 @@ async def test_a_swapped_node_decides_nothing(tmp_path: Path, node: Anvil, other
         await _swap(served, other)
         assert await _new(outbox, "wrong") == "CHAIN_MISMATCH"
         await asyncio.sleep(2)
-        assert [(await outbox.stand(path)).status for path in ("open", "mined", "sent")] == ["open"] * 3
-        states = [(await outbox.stand(path)).transactions[0]["status"] for path in ("mined", "sent")]
+        assert [(await outbox.status(path)).status for path in ("open", "mined", "sent")] == ["open"] * 3
+        states = [(await outbox.status(path)).transactions[0]["status"] for path in ("mined", "sent")]
         assert states == ["mined", "sent"]
         assert _web3(other).eth.get_transaction_count(Web3.to_checksum_address(ALICE)) == before
         assert _pool(other) == 0
         await _swap(served, node)
         for path in ("open", "mined", "sent"):
             async with asyncio.timeout(10):
-                while (await outbox.stand(path)).status != "settled":
+                while (await outbox.status(path)).status != "settled":
                     node.mine()
                     await asyncio.sleep(0.05)
         assert (await outbox.pay("right", transfer(address(5), 5))).is_signed

@@ -33,14 +33,14 @@ _REFUSED = ("funds", "underpriced", "refused")
 _SILENT = ("nonce-too-low", "not-sent", "unknown")  # the receipts, or the next try, will tell
 
 
-async def send(parts: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Broadcast:
+async def send(deps: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Broadcast:
     """Sends one attempt's bytes, as often as one likes, and notes the answer."""
-    parts.on_step("sending")
-    reply = await parts.chains.get(row.chain_id).broadcast(bytes.fromhex(attempt.raw[2:]))
-    parts.on_step("sent")
+    deps.on_step("sending")
+    reply = await deps.chains.get(row.chain_id).broadcast(bytes.fromhex(attempt.raw[2:]))
+    deps.on_step("sent")
     with contextlib.suppress(Temporary, Uncertain):  # it is sent, and sent again until that is known
-        await parts.writer.write(lambda tx: _note(tx, row.id, attempt, reply), parts.publisher.tell)
-    parts.on_step("noted")
+        await deps.writer.write(lambda tx: _note(tx, row.id, attempt, reply), deps.publisher.tell)
+    deps.on_step("noted")
     return reply
 
 
@@ -90,8 +90,8 @@ class Rebroadcaster:
     """What one chain's tracker sends again. `block_ms`: the usual time between two blocks; `every_ms`: how often the
     tracker looks."""
 
-    def __init__(self, parts: OutboxDeps, block_ms: int, every_ms: int) -> None:
-        self._parts = parts
+    def __init__(self, deps: OutboxDeps, block_ms: int, every_ms: int) -> None:
+        self._deps = deps
         self._block_ms = block_ms
         self._every_ms = every_ms
         self._gaps: dict[tuple[str, int], float] = {}
@@ -132,7 +132,7 @@ class Rebroadcaster:
 
         async def one_of(one: Tracked) -> None:
             async with turns:
-                await send(self._parts, one.row, one.newest)
+                await send(self._deps, one.row, one.newest)
 
         await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
 
@@ -145,9 +145,7 @@ class Rebroadcaster:
             return one
 
     async def _note_delay(self, one: Tracked, reason: str) -> None:
-        await self._parts.writer.write(
-            lambda tx: receipts.note_delay(tx, one.row.id, reason), self._parts.publisher.tell
-        )
+        await self._deps.writer.write(lambda tx: receipts.note_delay(tx, one.row.id, reason), self._deps.publisher.tell)
 
     async def _mend(self, one: Tracked) -> Tracked:
         """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
@@ -157,13 +155,13 @@ class Rebroadcaster:
             return one  # a higher bid would need more of what is missing
         is_low = reply.startswith("underpriced")
         waits_s = (clock.now_ms() - max(last.created_at, one.row.signed_at or 0)) / 1000
-        if waits_s < self._parts.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
+        if waits_s < self._deps.settings.transaction_stuck_s and not (is_low and waits_s * 1000 > self._every_ms):
             return one
-        held = await restore_hold.why_not_raised(self._parts, one.row)
+        held = await restore_hold.why_not_raised(self._deps, one.row)
         if held is not None:
             await self._note_delay(one, held)
             return one
-        found = await replacement.replace_attempt(self._parts, one.row, last, "replace")
+        found = await replacement.replace_attempt(self._deps, one.row, last, "replace")
         if isinstance(found, Replaced):
             return Tracked(found.row, [*one.attempts, found.attempt])
         if isinstance(found, AtCeiling):
@@ -175,10 +173,10 @@ class Rebroadcaster:
         transaction was counted and never came. After a while a transfer of nothing takes its place."""
         place = (lowest.row.sender, used)
         since = self._gaps.setdefault(place, clock.monotonic_s())
-        if clock.monotonic_s() - since < self._parts.settings.transaction_stuck_s:
+        if clock.monotonic_s() - since < self._deps.settings.transaction_stuck_s:
             return
         self._gaps[place] = clock.monotonic_s()
-        filled = await nonce_gap.fill(self._parts, chain, lowest.row, used)
+        filled = await nonce_gap.fill(self._deps, chain, lowest.row, used)
         if filled is not None:
-            await send(self._parts, *filled)
+            await send(self._deps, *filled)
             del self._gaps[place]

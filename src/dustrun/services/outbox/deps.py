@@ -32,6 +32,6 @@ class OutboxDeps:
     vault: Vault
     chains: Chains
     signers: Signers
-    spending: Budget
+    budget: Budget
     publisher: EventPublisher
     on_step: Steps = no_step

@@ -143,9 +143,9 @@ class EventPublisher:
         self._hub = hub
         self._wake = wake
 
-    def tell(self, *told: Committed | None) -> None:
+    def tell(self, *committed: Committed | None) -> None:
         """To be called in a write's `after`."""
-        for one in told:
+        for one in committed:
             if one is not None:
                 self._hub.publish(one, one.events)
                 if one.wakes:

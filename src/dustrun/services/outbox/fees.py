@@ -92,15 +92,15 @@ class Priced:
         return self.intent.value_units + self.request.gas_units
 
 
-async def price(chain: SpendChain, wish: FeeRequest, max_rise: int) -> Priced | Failure:
+async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
     """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
     simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
-    intent = wish.intent
-    gas_limit = await _gas_limit(chain, wish)
+    intent = request.intent
+    gas_limit = await _gas_limit(chain, request)
     if isinstance(gas_limit, Failure):
         return gas_limit
     bid = await chain.fees()
-    most = wish.max_price_units if wish.max_price_units is not None else bid.max_fee_units * max_rise
+    most = request.max_price_units if request.max_price_units is not None else bid.max_fee_units * max_rise
     if bid.expected_units > most:
         message = (
             f"Gas costs {bid.expected_units} base units now, and the node bids at most {most}: "
@@ -110,20 +110,20 @@ async def price(chain: SpendChain, wish: FeeRequest, max_rise: int) -> Priced | 
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
     priced = Priced(intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
-    return await _shortfall(chain, wish, priced) or priced
+    return await _shortfall(chain, request, priced) or priced
 
 
-async def _gas_limit(chain: SpendChain, wish: FeeRequest) -> int | Failure:
+async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
     """The limit that is set, when the transaction succeeds with it, or one by the estimate.
 
     What a contract does may depend on the gas that it gets, so the limit that is set is what it is tried with. Only
     when that fails is it asked what it would need: too low a limit is told apart from a revert."""
-    intent, limit = wish.intent, wish.intent.gas_limit or wish.gas_limit
-    estimate = await _estimate(chain, wish, limit)
+    intent, limit = request.intent, request.intent.gas_limit or request.gas_limit
+    estimate = await _estimate(chain, request, limit)
     if limit is None:
         return estimate if isinstance(estimate, Failure) else gas_limit_of(estimate, is_plain=not intent.data)
     if isinstance(estimate, Failure):
-        estimate = await _estimate(chain, wish, None)
+        estimate = await _estimate(chain, request, None)
     elif estimate <= limit:
         return limit
     if isinstance(estimate, Failure):
@@ -132,12 +132,12 @@ async def _gas_limit(chain: SpendChain, wish: FeeRequest) -> int | Failure:
     return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, and may use {limit}.")
 
 
-async def _estimate(chain: SpendChain, wish: FeeRequest, limit: int | None) -> int | Failure:
+async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -> int | Failure:
     """The gas that it takes with that limit, or why it does not succeed."""
-    intent = wish.intent
+    intent = request.intent
     try:
         return await chain.estimate_gas(
-            wish.sender, intent.to, intent.value_units, intent.data, errors=intent.errors, gas_limit=limit
+            request.sender, intent.to, intent.value_units, intent.data, errors=intent.errors, gas_limit=limit
         )
     except (Invalid, Permanent) as error:
         if error.code.name.startswith("SIM_"):
@@ -152,14 +152,14 @@ def _failure_of(error: DustrunError, intent: Intent) -> Failure:
     return Failure(REVERTED, f"{intent.about}: {error.message}", retryable=True, details=details)
 
 
-async def _shortfall(chain: SpendChain, wish: FeeRequest, priced: Priced) -> Failure | None:
+async def _shortfall(chain: SpendChain, request: FeeRequest, priced: Priced) -> Failure | None:
     """Whether the sender has too little for it, besides what it has signed for already."""
-    balance, promised = await chain.balance(wish.sender), wish.promised_units
+    balance, promised = await chain.balance(request.sender), request.promised_units
     if balance >= priced.most_units + promised:
         return None
     held = f", besides {promised} for what it has signed already" if promised else ""
     message = (
-        f"The wallet {wish.sender} has {balance} base units of {chain.network.native.symbol} and needs "
+        f"The wallet {request.sender} has {balance} base units of {chain.network.native.symbol} and needs "
         f"{priced.most_units} for the value and the most that the gas may cost{held}."
     )
     needs = {

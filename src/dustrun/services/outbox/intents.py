@@ -28,7 +28,7 @@ ConfirmationsOf = Callable[[int], int]
 
 def check(spend: Spend) -> None:
     """Raises `Invalid` for wishes that cannot be told apart, or that wait for each other or for nobody."""
-    items = [*(intent.item for intent in spend.intents), *(wish.item for wish in spend.signatures)]
+    items = [*(intent.item for intent in spend.intents), *(request.item for request in spend.signatures)]
     if len(items) != len(set(items)):
         raise Invalid(f"The wishes of a node need names of their own; these are {', '.join(items)}.")
     known: set[str] = set()
@@ -48,7 +48,7 @@ def plan(
         return _taken_over(tx, order, stored), []
     generation = stored.spend.generation + 1 if stored is not None else 1
     wallet = get_wallet(tx, order)
-    told: list[Committed | None] = []
+    committed: list[Committed | None] = []
     paid = {row.item: row.id for row in _all_of(tx, order) if row.state == TxState.FINAL}
     signed = {row.item: row.id for row in _signed_of(tx, order)}
     transactions = []
@@ -57,10 +57,12 @@ def plan(
         if found is None:
             row = _new_row(order, intent, wallet, generation, confirmations_of(intent.chain_id))
             rows.insert(tx, row)
-            told.append(events.note(tx, row, Step("planned", {"generation": generation})))
+            committed.append(events.note(tx, row, Step("planned", {"generation": generation})))
             found = row.id
         transactions.append(found)
-    signatures = [signed.get(wish.item) or _add_signature(tx, order, wish, generation) for wish in spend.signatures]
+    signatures = [
+        signed.get(request.item) or _add_signature(tx, order, request, generation) for request in spend.signatures
+    ]
     row_of_spend = SpendRow(
         org_id=order.org_id,
         root_run_id=order.root_run_id,
@@ -75,7 +77,7 @@ def plan(
     rows.insert_spend(tx, row_of_spend)
     found_all = spend_status.load_of(tx, order)
     assert found_all is not None
-    return found_all, told
+    return found_all, committed
 
 
 def get_wallet(tx: Tx, order: SpendRequest) -> WalletRow:
@@ -111,9 +113,9 @@ def _taken_over(tx: Tx, order: SpendRequest, stored: Stored) -> Stored:
         if row.state == TxState.PLANNED:
             moved = replace(row, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
             rows.save(tx, replace(moved, workflow_id=order.workflow_id, updated_at=clock.now_ms()))
-    for wish in stored.signatures:
-        if wish.state == "planned":
-            taken = replace(wish, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
+    for request in stored.signatures:
+        if request.state == "planned":
+            taken = replace(request, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
             signature_rows.save(tx, replace(taken, workflow_id=order.workflow_id))
     found = spend_status.load_of(tx, order)
     assert found is not None
@@ -151,23 +153,23 @@ def _new_row(
     )
 
 
-def _add_signature(tx: Tx, order: SpendRequest, wish: SignRequest, generation: int) -> str:
+def _add_signature(tx: Tx, order: SpendRequest, request: SignRequest, generation: int) -> str:
     row = SignatureRow(
         id=ids.new_id("sig"),
         org_id=order.org_id,
-        key=intent_key(order.org_id, order.root_run_id, order.path, wish.item, generation),
+        key=intent_key(order.org_id, order.root_run_id, order.path, request.item, generation),
         run_pk=order.run_pk,
         run_id=order.run_id,
         root_run_id=order.root_run_id,
         workflow_id=order.workflow_id,
         path=order.path,
-        item=wish.item,
+        item=request.item,
         generation=generation,
         mode=order.mode,
         wallet_id=order.wallet_id,
         key_id=order.key_id,
-        chain_id=wish.chain_id,
-        request=dumps_text(wish.public()),
+        chain_id=request.chain_id,
+        request=dumps_text(request.public()),
         state="planned",
         planned_at=clock.now_ms(),
         mark=ids.new_entropy(16).hex(),

@@ -28,75 +28,75 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.secrets.vault import Vault
 
 
-async def sign(parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
+async def sign(deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned wish, when policy lets it; the verdict and the signature are on disk together."""
-    wish = request_of(row)
-    values = await parts.spending.values_of([Request.of_signature(wish)])
-    if not await _is_allowed(parts, order, row, wallet, values):
+    request = request_of(row)
+    values = await deps.budget.values_of([Request.of_signature(request)])
+    if not await _is_allowed(deps, order, row, wallet, values):
         return
-    signer = parts.signers.signer_of(wallet)
-    if wish.kind == "message":
-        signature = await signer.sign_message(message_of(wish.payload))
+    signer = deps.signers.signer_of(wallet)
+    if request.kind == "message":
+        signature = await signer.sign_message(message_of(request.payload))
     else:
-        signature = await signer.sign_typed_data(_document(wish.payload))
-    await parts.vault.prepare()
+        signature = await signer.sign_typed_data(_document(request.payload))
+    await deps.vault.prepare()
 
     def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != order.run_pk or not run_rows.goes_on(tx, order.run_pk):
             return None
-        verdict, told = _decide(tx, parts, order, found, wallet, values)
+        verdict, committed = _decide(tx, deps, order, found, wallet, values)
         if verdict is None:
-            return told
+            return committed
         now = clock.now_ms()
-        sealed = parts.vault.seal(tx, row.org_id, rows.KIND, row.id, signature)
+        sealed = deps.vault.seal(tx, row.org_id, rows.KIND, row.id, signature)
         shown = dumps_text(verdict.public())
         rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
         budget.settle(tx, row.id, fee_units=None, at_ms=now)
-        return _tell(tx, found, wish, Step("signed", {}))
+        return _tell(tx, found, request, Step("signed", {}))
 
-    parts.on_step("signing a message")
-    await parts.writer.write(unit, parts.publisher.tell)
+    deps.on_step("signing a message")
+    await deps.writer.write(unit, deps.publisher.tell)
 
 
 async def _is_allowed(
-    parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+    deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
     """Whether it goes on to be signed: no signer is asked for what policy denies, or asks a person about."""
-    if await policy_check.may_allow(parts, row.wallet_id, Request.of_signature(request_of(row)), values):
+    if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row)), values):
         return True
 
     def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
         if found.state != "planned" or found.run_pk != order.run_pk:
             return None
-        verdict, told = _decide(tx, parts, order, found, wallet, values)
+        verdict, committed = _decide(tx, deps, order, found, wallet, values)
         if verdict is not None:
             raise policy_check.Undone
-        return told
+        return committed
 
     try:
-        await parts.writer.write(unit, parts.publisher.tell)
+        await deps.writer.write(unit, deps.publisher.tell)
     except policy_check.Undone:
         return True
     return False
 
 
 def _decide(
-    tx: Tx, parts: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+    tx: Tx, deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> tuple[Allow | None, Committed | None]:
-    wish = request_of(row)
-    verdict = parts.spending.judge_and_reserve(
+    request = request_of(row)
+    verdict = deps.budget.judge_and_reserve(
         tx,
-        policy_check.case_of(tx, row.wallet_id, Request.of_signature(wish), values),
+        policy_check.case_of(tx, row.wallet_id, Request.of_signature(request), values),
         row.id,
-        is_approved=_is_approved(tx, row, wish, wallet),
+        is_approved=_is_approved(tx, row, request, wallet),
         dust_run=policy_check.dust_run_of(tx, row),
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, replace(row, verdict=dumps_text(verdict.public())), policy_check.denial(verdict))
     if isinstance(verdict, Ask):
-        return None, _ask(tx, order, row, wish, wallet, verdict)
+        return None, _ask(tx, order, row, request, wallet, verdict)
     return verdict, None
 
 
@@ -131,28 +131,30 @@ def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
     return _tell(tx, row, request_of(row), Step("refused", {"error": error_json(failure)}))
 
 
-def _binding(wish: SignRequest, wallet: WalletRow) -> str:
+def _binding(request: SignRequest, wallet: WalletRow) -> str:
     """What a person approves of a signature: kind, signer and all that is signed."""
-    bound = [wish.kind, wish.chain_id, wallet.address, wish.payload]
+    bound = [request.kind, request.chain_id, wallet.address, request.payload]
     return hashlib.sha256(dumps_text(bound).encode()).hexdigest()
 
 
-def _is_approved(tx: Tx, row: SignatureRow, wish: SignRequest, wallet: WalletRow) -> bool:
+def _is_approved(tx: Tx, row: SignatureRow, request: SignRequest, wallet: WalletRow) -> bool:
     asked = approval_rows.find(tx, row.org_id, row.approval_id) if row.approval_id is not None else None
-    return asked is not None and asked.status == APPROVED and asked.binding == _binding(wish, wallet)
+    return asked is not None and asked.status == APPROVED and asked.binding == _binding(request, wallet)
 
 
 def _ask(
-    tx: Tx, order: SpendRequest, row: SignatureRow, wish: SignRequest, wallet: WalletRow, verdict: Ask
+    tx: Tx, order: SpendRequest, row: SignatureRow, request: SignRequest, wallet: WalletRow, verdict: Ask
 ) -> Committed | None:
     why = " ".join(reason.message for reason in verdict.reasons)
-    message = f"{wish.about} (a signature of {wallet.address}). {policy_check.tell_movements(wish.movements)}{why}"
-    question = policy_check.question_of(order, row.id, _binding(wish, wallet), message, clock.now_ms())
+    message = (
+        f"{request.about} (a signature of {wallet.address}). {policy_check.tell_movements(request.movements)}{why}"
+    )
+    question = policy_check.question_of(order, row.id, _binding(request, wallet), message, clock.now_ms())
     approval_rows.add(tx, question)
     rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
-    return _tell(tx, row, wish, Step("asked", {"approvalId": question.id, "message": message}))
+    return _tell(tx, row, request, Step("asked", {"approvalId": question.id, "message": message}))
 
 
-def _tell(tx: Tx, row: SignatureRow, wish: SignRequest, step: Step) -> Committed | None:
-    about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": wish.about}
+def _tell(tx: Tx, row: SignatureRow, request: SignRequest, step: Step) -> Committed | None:
+    about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": request.about}
     return events.write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, [step], wakes=False)

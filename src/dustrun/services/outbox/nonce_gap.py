@@ -24,7 +24,7 @@ _logger = log.get(__name__)
 
 
 async def fill(
-    parts: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int
+    deps: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int
 ) -> tuple[TransactionRow, AttemptRow] | None:
     """Signs what fills one gap in front of a transaction; None when there is no gap any more, or policy denies it."""
     if await chain.nonce(behind.sender, "pending") > nonce:
@@ -43,20 +43,20 @@ async def fill(
         tip_units=bid.tip_units,
         is_legacy=bid.is_legacy,
     )
-    wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, behind.org_id, behind.wallet_id))
+    wallet = await deps.database.read(lambda tx: wallet_rows.find(tx, behind.org_id, behind.wallet_id))
     assert wallet is not None
-    signed = await sign(parts, wallet, unsigned)
-    row = _row(behind, unsigned, signed.hash, parts.settings.transaction_max_fee_rise)
+    signed = await sign(deps, wallet, unsigned)
+    row = _row(behind, unsigned, signed.hash, deps.settings.transaction_max_fee_rise)
     attempt = new_attempt(row, 1, "send", unsigned, signed)
 
     request = Request.of_intent(intent_of(row), gas_limit=gas_limit, max_fee_units=bid.max_fee_units)
-    values = await parts.spending.values_of([request])
+    values = await deps.budget.values_of([request])
     denied: list[str] = []
 
     def unit(tx: Tx) -> AttemptRow | None:
         if rows.find_of_nonce(tx, row.chain_id, row.sender, nonce) is not None:
             return None
-        verdict = parts.spending.judge_fill(tx, policy_check.case_of(tx, row.wallet_id, request, values), row.id)
+        verdict = deps.budget.judge_fill(tx, policy_check.case_of(tx, row.wallet_id, request, values), row.id)
         if isinstance(verdict, Deny):
             denied.append(policy_check.denial(verdict).message)
             return None
@@ -64,10 +64,10 @@ async def fill(
         rows.insert_attempt(tx, attempt)
         return attempt
 
-    written = await parts.writer.write(unit)
+    written = await deps.writer.write(unit)
     if denied:
         reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
-        await parts.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), parts.publisher.tell)
+        await deps.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), deps.publisher.tell)
     if written is None:
         return None
     _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)

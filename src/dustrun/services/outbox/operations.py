@@ -63,14 +63,14 @@ class Operations:
 
     def __init__(self, ledger: Transactions) -> None:
         self.ledger = ledger
-        self._parts = ledger.parts
+        self._deps = ledger.deps
 
     # --- looking ---
 
     async def list_page(self, principal: Principal, filters: Filters, paging: Paging) -> Page[TransactionRow]:
         """The organisation's transactions that the key reaches, newest first."""
         reached = replace(filters, only_workflows=principal.workflow_ids, only_wallets=principal.wallet_ids)
-        found = await self._parts.database.read(
+        found = await self._deps.database.read(
             lambda tx: rows.list_page(tx, principal.org_id, reached, paging.peek, paging.offset)
         )
         return page_of(found, paging)
@@ -82,7 +82,7 @@ class Operations:
             row = _get(tx, principal, transaction_id)
             return Detail(row, rows.list_attempts(tx, row.id))
 
-        return await self._parts.database.read(query)
+        return await self._deps.database.read(query)
 
     async def attribute(self, principal: Principal, hashes: Sequence[str]) -> list[Attribution]:
         """Which run and node sent each hash; those that are not ours, or out of reach, are left out."""
@@ -95,11 +95,11 @@ class Operations:
                     found.append(Attribution(hash, row, run_rows.get(tx, row.run_pk)))
             return found
 
-        return await self._parts.database.read(query)
+        return await self._deps.database.read(query)
 
     async def list_signatures(self, principal: Principal, run_id: str | None, paging: Paging) -> Page[SignatureRow]:
         """The organisation's signatures that the key reaches, newest first, without what they say."""
-        found = await self._parts.database.read(
+        found = await self._deps.database.read(
             lambda tx: signature_rows.list_page(
                 tx,
                 principal.org_id,
@@ -124,10 +124,10 @@ class Operations:
                 return Opened(row, None)
             audit.record(tx, principal, "signature.read", row.id, walletId=row.wallet_id)
             return Opened(
-                row, "0x" + self._parts.vault.open(tx, row.org_id, signature_rows.KIND, row.id, row.sealed).hex()
+                row, "0x" + self._deps.vault.open(tx, row.org_id, signature_rows.KIND, row.id, row.sealed).hex()
             )
 
-        return await self._parts.writer.write(unit)
+        return await self._deps.writer.write(unit)
 
     # --- steering ---
 
@@ -155,38 +155,38 @@ class Operations:
         if state not in (TxState.PLANNED, TxState.DISPLACED):
             raise _not_open(detail.row, "it cannot be cancelled any more")
 
-        told: list[Committed | None] = []
+        committed: list[Committed | None] = []
 
         def unit(tx: Tx) -> Detail:
             row = _get(tx, principal, transaction_id)
             if row.state == TxState.PLANNED:
-                told.append(policy_check.give_up(tx, row, _BY_HAND, wakes=True))
+                committed.append(policy_check.give_up(tx, row, _BY_HAND, wakes=True))
             elif row.state == TxState.DISPLACED:
-                told.append(_give_up_displaced(tx, row))
+                committed.append(_give_up_displaced(tx, row))
             else:
                 raise _not_open(row, "it has moved on meanwhile")
             audit.record(tx, principal, "transaction.cancel", row.id, was=row.state)
             return Detail(rows.get(tx, row.id), detail.attempts)
 
-        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
+        return await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
 
     async def _look(self, detail: Detail) -> None:
         """Before a displaced transaction is given up: raises `Conflict` when it was paid after all."""
-        chain = self._parts.chains.get(detail.row.chain_id)
+        chain = self._deps.chains.get(detail.row.chain_id)
         receipts = await chain.receipts([attempt.hash for attempt in detail.attempts])
         if any(receipt is not None for receipt in receipts):
             raise _not_open(detail.row, "one of its attempts is on the chain after all; it goes on by itself")
 
     async def _replace(self, principal: Principal, detail: Detail, kind: Kind, ceiling: int | None) -> Detail:
-        signed = await replacement.sign_replacement(self._parts, detail.row, detail.attempts[-1], kind, ceiling)
+        signed = await replacement.sign_replacement(self._deps, detail.row, detail.attempts[-1], kind, ceiling)
         if isinstance(signed, AtCeiling):
             raise Conflict(signed.message, code=Code.TRANSACTION_AT_CEILING)
         new: Replacement = signed
-        told: list[Committed | None] = []
+        committed: list[Committed | None] = []
 
         def unit(tx: Tx) -> Detail:
-            found, one = replacement.write_replacement(tx, self._parts, new)
-            told.append(one)
+            found, one = replacement.write_replacement(tx, self._deps, new)
+            committed.append(one)
             if isinstance(found, AtCeiling):
                 raise Conflict(found.message, code=Code.TRANSACTION_AT_CEILING)
             if not isinstance(found, Replaced):
@@ -195,25 +195,25 @@ class Operations:
             audit.record(tx, principal, f"transaction.{verb}", found.row.id, hash=found.attempt.hash)
             return Detail(found.row, rows.list_attempts(tx, found.row.id))
 
-        done = await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
-        self.ledger.followers.poke(done.row.chain_id)
-        await broadcast.send(self._parts, done.row, done.attempts[-1])
+        done = await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
+        self.ledger.trackers.poke(done.row.chain_id)
+        await broadcast.send(self._deps, done.row, done.attempts[-1])
         return done
 
     async def release(self, principal: Principal, wallet_id: str, chain_id: int) -> dict[str, Any]:
         """A person says that a wallet's spends on a chain go on after a restore."""
 
-        told: list[Committed | None] = []
+        committed: list[Committed | None] = []
 
         def unit(tx: Tx) -> dict[str, Any]:
             wallet = wallet_rows.find(tx, principal.org_id, wallet_id)
             if wallet is None or not principal.may_use_wallet(wallet_id):
                 raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
-            told.extend(restore_hold.release(tx, principal.org_id, chain_id, wallet.address))
+            committed.extend(restore_hold.release(tx, principal.org_id, chain_id, wallet.address))
             audit.record(tx, principal, "wallet.release", wallet_id, chainId=chain_id)
-            return {"walletId": wallet_id, "chainId": chain_id, "released": len(told)}
+            return {"walletId": wallet_id, "chainId": chain_id, "released": len(committed)}
 
-        return await idempotency.write(self._parts.writer, unit, lambda _: self._parts.publisher.tell(*told))
+        return await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
 
 
 def _reaches(principal: Principal, row: TransactionRow) -> bool:

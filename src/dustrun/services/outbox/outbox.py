@@ -41,20 +41,20 @@ _RUN_CANCELLED = "The run was cancelled before it was signed."
 class Transactions:
     """The one writer of every nonce of this server's wallets."""
 
-    def __init__(self, parts: OutboxDeps) -> None:
-        self.parts = parts
-        self.followers = Trackers(parts)
-        self._lanes: dict[tuple[int, str], SenderQueue] = {}
+    def __init__(self, deps: OutboxDeps) -> None:
+        self.deps = deps
+        self.trackers = Trackers(deps)
+        self._queues: dict[tuple[int, str], SenderQueue] = {}
 
     async def start(self) -> None:
         """Recovers what an earlier life signed, and follows it."""
-        await self.followers.start()
+        await self.trackers.start()
 
     async def stop(self) -> None:
         """Signs nothing new; what is signed goes on at the next start."""
-        for lane in self._lanes.values():
-            await lane.stop()
-        await self.followers.stop()
+        for queue in self._queues.values():
+            await queue.stop()
+        await self.trackers.stop()
 
     # --- what the engine calls ---
 
@@ -66,12 +66,12 @@ class Transactions:
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             return intents.plan(tx, order, spend, needed.__getitem__)
 
-        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.publisher.tell(*done[1]))
-        self.parts.on_step("planned")
-        return await self._stand(stored)
+        stored, _ = await self.deps.writer.write(unit, lambda done: self.deps.publisher.tell(*done[1]))
+        self.deps.on_step("planned")
+        return await self._status(stored)
 
     def _confirmations(self, chain_id: int) -> int:
-        return self.parts.chains.get(chain_id).network.confirmations
+        return self.deps.chains.get(chain_id).network.confirmations
 
     async def find(self, order: SpendRequest) -> SpendStatus | None:
         """How the node's newest wishes stand; None when it has none, or only those of an earlier run of the retry
@@ -79,14 +79,14 @@ class Transactions:
         stored = await self._load(order)
         if stored is None or (stored.came_to_nothing and stored.spend.run_pk != order.run_pk):
             return None
-        return await self._stand(stored)
+        return await self._status(stored)
 
     async def advance(self, order: SpendRequest) -> SpendStatus:
         """Signs and sends what can be, and says how all stands."""
         stored = await self._load(order)
         assert stored is not None, "a node's wishes are planned before they are advanced"
         if any(row.run_pk != order.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
-            return await self._stand(stored)  # another run of the retry chain has them now
+            return await self._status(stored)  # another run of the retry chain has them now
         failure: Failure | None = None
         try:
             failure = await self._push_all(order, stored)
@@ -97,12 +97,12 @@ class Transactions:
         stored = await self._load(order)
         assert stored is not None
         stored = await self._give_up_rest(order, stored)
-        stand = await self._stand(stored)
-        if failure is not None and stand.status == "open" and not stand.is_signed:
-            return replace(stand, status="failed", failure=failure)
-        if failure is not None and stand.status == "open" and _has_planned(stored):
-            return replace(stand, until=stand.until or clock.now_ms() + _AGAIN_MS)
-        return stand
+        status = await self._status(stored)
+        if failure is not None and status.status == "open" and not status.is_signed:
+            return replace(status, status="failed", failure=failure)
+        if failure is not None and status.status == "open" and _has_planned(stored):
+            return replace(status, until=status.until or clock.now_ms() + _AGAIN_MS)
+        return status
 
     async def abandon(self, order: SpendRequest) -> SpendStatus | None:
         """Signs nothing, and gives up what is not signed yet; what is signed is followed to its end."""
@@ -110,31 +110,31 @@ class Transactions:
         if stored is None:
             return None
         stored = await self._change(order, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
-        return await self._stand(stored)
+        return await self._status(stored)
 
     def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
         """In the unit that ends a run: what it has not signed is given up, and no question about it stays open."""
         planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
-        told = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
+        committed = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
         why = Failure(policy_check.NOT_SIGNED, _RUN_ENDED)
-        return told + [
+        return committed + [
             message_signatures.refuse(tx, row, why) for row in signature_rows.list_planned_of_run(tx, run_pk)
         ]
 
-    def tell(self, told: list[Committed | None]) -> None:
+    def tell(self, committed: list[Committed | None]) -> None:
         """Readers of the run hear of it, after the commit."""
-        self.parts.publisher.tell(*told)
+        self.deps.publisher.tell(*committed)
 
     # --- inside ---
 
     async def _load(self, order: SpendRequest) -> Stored | None:
-        return await self.parts.database.read(lambda tx: spend_status.load_of(tx, order))
+        return await self.deps.database.read(lambda tx: spend_status.load_of(tx, order))
 
-    async def _stand(self, stored: Stored) -> SpendStatus:
+    async def _status(self, stored: Stored) -> SpendStatus:
         if stored.signatures:
-            plain = await self.parts.database.read(lambda tx: message_signatures.open_all(tx, self.parts.vault, stored))
+            plain = await self.deps.database.read(lambda tx: message_signatures.open_all(tx, self.deps.vault, stored))
             stored = replace(stored, plain=plain)
-        return spend_status.stand_of(stored)
+        return spend_status.status_of(stored)
 
     async def _push_all(self, order: SpendRequest, stored: Stored) -> Failure | None:
         """One step of every wish that can go on; the last failure that may pass."""
@@ -144,15 +144,15 @@ class Transactions:
         unsigned = [row for row in stored.signatures if row.state == "planned"]
         if not ready and not unsigned:
             return None
-        wallet = await self.parts.database.read(lambda tx: intents.get_wallet(tx, order))
+        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, order))
         for row in unsigned:
-            await restore_hold.check_signature(self.parts, row, wallet.address)
+            await restore_hold.check_signature(self.deps, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
-                await message_signatures.sign(self.parts, order, row, wallet)
+                await message_signatures.sign(self.deps, order, row, wallet)
         prepared = await asyncio.gather(*(self._prepare(order, row) for row in ready), return_exceptions=True)
         # Into the lane in the order of the wishes: nonces are theirs, and a simulation carries them out so too.
-        into_lane = (self._sign(order, one, wallet) for one in prepared if isinstance(one, Ready))
-        done = [*prepared, *await asyncio.gather(*into_lane, return_exceptions=True)]
+        queued = (self._sign(order, one, wallet) for one in prepared if isinstance(one, Ready))
+        done = [*prepared, *await asyncio.gather(*queued, return_exceptions=True)]
         errors = [error for error in done if isinstance(error, BaseException)]
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
@@ -160,41 +160,41 @@ class Transactions:
 
     async def _prepare(self, order: SpendRequest, row: TransactionRow) -> Ready | None:
         """Everything that is asked of a wish before it is signed; None when it is not to be signed now."""
-        parts = self.parts
+        deps = self.deps
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
             return None
-        chain = parts.chains.get(row.chain_id)
+        chain = deps.chains.get(row.chain_id)
         await chain.verify()
-        if not await restore_hold.check(parts, row):
-            self.followers.poke(row.chain_id)
+        if not await restore_hold.check(deps, row):
+            self.trackers.poke(row.chain_id)
             return None
-        looked = await preflight.check_allowance(parts, row, chain)
+        looked = await preflight.check_allowance(deps, row, chain)
         if looked is None:
-            self.followers.poke(row.chain_id)
+            self.trackers.poke(row.chain_id)
             return None
-        ready = looked if isinstance(looked, Failure) else await preflight.prepare(parts, row, chain)
+        ready = looked if isinstance(looked, Failure) else await preflight.prepare(deps, row, chain)
         if isinstance(ready, Failure) and ready.code == fees.INSUFFICIENT_FUNDS:
-            await self.followers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
-            ready = await preflight.prepare(parts, row, chain)
+            await self.trackers.of(row.chain_id).look()  # what is mined meanwhile is promised no longer
+            ready = await preflight.prepare(deps, row, chain)
         if isinstance(ready, Failure):
             failure = ready
-            await parts.writer.write(lambda tx: _refuse(tx, order, row.id, failure), parts.publisher.tell)
+            await deps.writer.write(lambda tx: _refuse(tx, order, row.id, failure), deps.publisher.tell)
             return None
         assert not isinstance(looked, Failure)
-        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(parts, order, ready) else None
+        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(deps, order, ready) else None
 
     async def _sign(self, order: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
         """Through the lane, then the broadcast."""
-        parts, row = self.parts, ready.row
-        lane = self._lanes.setdefault((row.chain_id, row.sender), SenderQueue(parts, row.chain_id, row.sender))
-        written = await lane.push(order, ready, wallet)
+        deps, row = self.deps, ready.row
+        queue = self._queues.setdefault((row.chain_id, row.sender), SenderQueue(deps, row.chain_id, row.sender))
+        written = await queue.push(order, ready, wallet)
         if written is not None:
-            self.followers.poke(row.chain_id)
-            await broadcast.send(parts, *written)
+            self.trackers.poke(row.chain_id)
+            await broadcast.send(deps, *written)
 
     async def _is_free(self, org_id: str, subject_id: str, approval_id: str | None, *, is_signature: bool) -> bool:
         """Whether a wish waits for nobody; one that a person refused, or nobody answered in time, is refused."""
-        standing = await self.parts.database.read(lambda tx: policy_check.standing_question(tx, org_id, approval_id))
+        standing = await self.deps.database.read(lambda tx: policy_check.standing_question(tx, org_id, approval_id))
         if isinstance(standing, bool):
             return not standing
         failure = standing
@@ -204,7 +204,7 @@ class Transactions:
                 return message_signatures.refuse(tx, signature_rows.get(tx, subject_id), failure)
             return policy_check.refuse(tx, rows.get(tx, subject_id), failure)
 
-        await self.parts.writer.write(unit, self.parts.publisher.tell)
+        await self.deps.writer.write(unit, self.deps.publisher.tell)
         return False
 
     async def _refuse_all(self, order: SpendRequest, error: DustrunError) -> Failure:
@@ -232,23 +232,23 @@ class Transactions:
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             stored = spend_status.load_of(tx, order)
             assert stored is not None
-            told: list[Committed | None] = []
+            committed: list[Committed | None] = []
             for row in stored.transactions:
                 if wanted(row) and row.run_pk == order.run_pk:
-                    told.append(
+                    committed.append(
                         policy_check.give_up(tx, row, message)
                         if failure is None
                         else policy_check.refuse(tx, row, failure)
                     )
-            for wish in stored.signatures:
-                if wish.state == "planned" and wish.run_pk == order.run_pk:
+            for signature in stored.signatures:
+                if signature.state == "planned" and signature.run_pk == order.run_pk:
                     why = failure or Failure(policy_check.NOT_SIGNED, message)
-                    told.append(message_signatures.refuse(tx, wish, why))
+                    committed.append(message_signatures.refuse(tx, signature, why))
             found = spend_status.load_of(tx, order)
             assert found is not None
-            return found, told
+            return found, committed
 
-        stored, _ = await self.parts.writer.write(unit, lambda done: self.parts.publisher.tell(*done[1]))
+        stored, _ = await self.deps.writer.write(unit, lambda done: self.deps.publisher.tell(*done[1]))
         return stored
 
 

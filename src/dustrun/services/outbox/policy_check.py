@@ -60,42 +60,42 @@ class Undone(Exception):
     """The unit was only to find out; nothing of it is kept."""
 
 
-async def may_allow(parts: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
+async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
     """Whether policy would allow it now; asked before a signer is, without reserving anything."""
 
     def query(tx: Tx) -> Verdict:
-        return parts.spending.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
+        return deps.budget.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
 
-    return isinstance(await parts.database.read(query), Allow)
+    return isinstance(await deps.database.read(query), Allow)
 
 
-async def is_allowed(parts: OutboxDeps, order: SpendRequest, ready: Ready) -> bool:
+async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> bool:
     """Whether it goes on to be signed. A denial, or a question to a person, is on disk; a permission is decided again
     in the unit that signs."""
-    if await may_allow(parts, ready.row.wallet_id, ready.request, ready.values):
+    if await may_allow(deps, ready.row.wallet_id, ready.request, ready.values):
         return True
 
     def unit(tx: Tx) -> Committed | None:
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
             return None
-        allowed, told = decide(tx, parts.spending, order, replace(ready, row=row))
+        allowed, committed = decide(tx, deps.budget, order, replace(ready, row=row))
         if allowed is not None:
             raise Undone
-        return told
+        return committed
 
     try:
-        await parts.writer.write(unit, parts.publisher.tell)
+        await deps.writer.write(unit, deps.publisher.tell)
     except Undone:
         return True
     return False
 
 
-def decide(tx: Tx, spending: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
+def decide(tx: Tx, budget: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
     """The verdict on a planned wish: with `Allow` it is reserved; else the denial or the question is written."""
     row = ready.row
     case = case_of(tx, row.wallet_id, ready.request, ready.values)
-    verdict = spending.judge_and_reserve(
+    verdict = budget.judge_and_reserve(
         tx, case, row.id, is_approved=is_approved(tx, ready), dust_run=dust_run_of(tx, row)
     )
     if isinstance(verdict, Deny):
@@ -220,13 +220,13 @@ def _message(ready: Ready, verdict: Ask) -> str:
 
 def tell_movements(movements: Iterable[Movement]) -> str:
     """What is moved, for the person who decides: whoever is named in a text may be named by others."""
-    told = [
+    shown = [
         f"It {'lets' if one.kind == 'approve' else 'sends'} {one.counterparty} "
         f"{'take ' if one.kind == 'approve' else ''}{one.amount_units} base units of {one.asset.key}. "
         for one in movements
     ]
-    rest = f"And {len(told) - _SHOWN_MOVEMENTS} more. " if len(told) > _SHOWN_MOVEMENTS else ""
-    return "".join(told[:_SHOWN_MOVEMENTS]) + rest
+    rest = f"And {len(shown) - _SHOWN_MOVEMENTS} more. " if len(shown) > _SHOWN_MOVEMENTS else ""
+    return "".join(shown[:_SHOWN_MOVEMENTS]) + rest
 
 
 def _calldata(data: bytes) -> str:
@@ -242,19 +242,19 @@ def _calldata(data: bytes) -> str:
 class SimulatedPolicy:
     """Judges simulated spends against the stored ones and what the same simulation has spent; reserves nothing."""
 
-    def __init__(self, database: Database, spending: Budget) -> None:
+    def __init__(self, database: Database, budget: Budget) -> None:
         self._database = database
-        self._spending = spending
+        self._budget = budget
 
     async def judge(
         self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
     ) -> tuple[Verdict, Counted]:
         """The verdict, and what it counts against the next one of this simulation."""
-        values = await self._spending.values_of([request])
+        values = await self._budget.values_of([request])
         now = max(now_ms, clock.now_ms())
 
         def query(tx: Tx) -> tuple[Verdict, Counted]:
             case = SpendCase(wallet_id, policy_of(tx, wallet_id, now), request, values, now_ms)
-            return self._spending.judge_simulated(tx, case, tuple(earlier))
+            return self._budget.judge_simulated(tx, case, tuple(earlier))
 
         return await self._database.read(query)

@@ -76,52 +76,52 @@ class Ready:
         return self.gas_limit * self.max_price_units
 
 
-async def prepare(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
+async def prepare(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
     """What is to be signed for a planned wish, or why it will not be; raises `Temporary` when nobody answers."""
     await chain.verify()
-    promised = await parts.database.read(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
-    wish = FeeRequest(
+    promised = await deps.database.read(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
+    request = FeeRequest(
         row.sender,
         intent_of(row),
         gas_limit=row.gas_limit,
         max_price_units=int(row.max_price) if row.max_price is not None else None,
         promised_units=promised,
     )
-    priced = await price(chain, wish, parts.settings.transaction_max_fee_rise)
+    priced = await price(chain, request, deps.settings.transaction_max_fee_rise)
     if isinstance(priced, Failure):
         return priced
-    return Ready(row, priced, await parts.spending.values_of([priced.request]))
+    return Ready(row, priced, await deps.budget.values_of([priced.request]))
 
 
-async def check_allowance(parts: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
+async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
     """Up to which nonce the wallet's approvals are in what the chain says, when the approval may be signed; None when
     it waits, which is on disk then; a failure when it would lower an allowance. `NONE_SIGNED` for what is no approval
     of a dust test."""
-    wish = _set_by(row)
-    if wish is None:
+    approval = _set_by(row)
+    if approval is None:
         return NONE_SIGNED
 
     def query(tx: Tx) -> tuple[int, bool, int]:
         highest = rows.highest_nonce(tx, row.chain_id, row.sender)
         open_ones = (one for one in rows.list_followed(tx, row.chain_id) if one.sender == row.sender)
-        is_open = any(one.state != TxState.MINED and _touches(one, wish) for one in open_ones)
-        return NONE_SIGNED if highest is None else highest, is_open, _target(tx, row, wish)
+        is_open = any(one.state != TxState.MINED and _touches(one, approval) for one in open_ones)
+        return NONE_SIGNED if highest is None else highest, is_open, _target(tx, row, approval)
 
-    up_to, is_open, target = await parts.database.read(query)
+    up_to, is_open, target = await deps.database.read(query)
     if is_open:
-        await parts.writer.write(lambda tx: _hold(tx, rows.get(tx, row.id)), parts.publisher.tell)
+        await deps.writer.write(lambda tx: _hold(tx, rows.get(tx, row.id)), deps.publisher.tell)
         return None
-    allowance = await _allowance(chain, row.sender, wish)
-    return up_to if allowance < target else _met(allowance, wish)
+    allowance = await _allowance(chain, row.sender, approval)
+    return up_to if allowance < target else _met(allowance, approval)
 
 
 def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
     """In the unit that signs: whether an approval waits, since another was signed after the allowance was read."""
-    wish = _set_by(ready.row)
-    if wish is None:
+    approval = _set_by(ready.row)
+    if approval is None:
         return False, None
     newer = rows.list_above_nonce(tx, ready.row.chain_id, ready.row.sender, ready.approvals_up_to)
-    return (True, _hold(tx, ready.row)) if any(_touches(one, wish) for one in newer) else (False, None)
+    return (True, _hold(tx, ready.row)) if any(_touches(one, approval) for one in newer) else (False, None)
 
 
 def _set_by(row: TransactionRow) -> Movement | None:
@@ -137,26 +137,26 @@ def _approval_of(intent: Intent) -> Movement | None:
     return found if found is not None and found.kind == "approve" else None
 
 
-def _touches(row: TransactionRow, wish: Movement) -> bool:
+def _touches(row: TransactionRow, approval: Movement) -> bool:
     """Whether a transaction changes the same allowance."""
     found = _approval_of(intent_of(row))
-    return found is not None and (found.asset, found.counterparty) == (wish.asset, wish.counterparty)
+    return found is not None and (found.asset, found.counterparty) == (approval.asset, approval.counterparty)
 
 
-def _target(tx: Tx, row: TransactionRow, wish: Movement) -> int:
+def _target(tx: Tx, row: TransactionRow, approval: Movement) -> int:
     """What the node makes of the allowance in the end: a reset to 0 is followed by more."""
     assert row.root_run_id is not None
     assert row.path is not None
     of_node = rows.list_of_node(tx, row.org_id, row.root_run_id, row.path)
     approvals = (_approval_of(intent_of(one)) for one in of_node if one.generation == row.generation)
-    same = [one for one in approvals if one is not None and one.counterparty == wish.counterparty]
-    return max((one.amount_units for one in same if one.asset == wish.asset), default=wish.amount_units)
+    same = [one for one in approvals if one is not None and one.counterparty == approval.counterparty]
+    return max((one.amount_units for one in same if one.asset == approval.asset), default=approval.amount_units)
 
 
-async def _allowance(chain: LiveChain, owner: str, wish: Movement) -> int:
-    assert wish.asset.token is not None
-    words = b"".join(bytes(12) + bytes.fromhex(who[2:]) for who in (owner, wish.counterparty))
-    return int.from_bytes((await chain.call(ChainCall(wish.asset.token, _ALLOWANCE + words)))[:32])
+async def _allowance(chain: LiveChain, owner: str, approval: Movement) -> int:
+    assert approval.asset.token is not None
+    words = b"".join(bytes(12) + bytes.fromhex(who[2:]) for who in (owner, approval.counterparty))
+    return int.from_bytes((await chain.call(ChainCall(approval.asset.token, _ALLOWANCE + words)))[:32])
 
 
 def _hold(tx: Tx, row: TransactionRow) -> Committed | None:
@@ -165,10 +165,10 @@ def _hold(tx: Tx, row: TransactionRow) -> Committed | None:
     return restore_hold.note(tx, row, AWAITS_APPROVAL)
 
 
-def _met(allowance: int, wish: Movement) -> Failure:
+def _met(allowance: int, approval: Movement) -> Failure:
     message = (
-        f"{wish.counterparty} may take {allowance} base units of {wish.asset.key} by now, which another transaction of "
-        "the wallet allowed meanwhile; a dust test never lowers that, so nothing was signed. Tried again, it goes on "
+        f"Another transaction of the wallet has allowed {approval.counterparty} to take {allowance} base units of "
+        f"{approval.asset.key}. A dust test never lowers an allowance, so nothing was signed. The next attempt goes on "
         "without an approval."
     )
     return Failure(ALLOWANCE_MET, message, retryable=True)

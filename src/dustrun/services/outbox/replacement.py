@@ -57,26 +57,26 @@ class Replacement:
 
 
 async def replace_attempt(
-    parts: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind
+    deps: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind
 ) -> Replaced | AtCeiling | None:
     """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile."""
-    signed = await sign_replacement(parts, row, last, kind)
+    signed = await sign_replacement(deps, row, last, kind)
     if isinstance(signed, AtCeiling):
         return signed
-    parts.on_step("replacing")
-    found, _ = await parts.writer.write(
-        lambda tx: write_replacement(tx, parts, signed), lambda done: parts.publisher.tell(done[1])
+    deps.on_step("replacing")
+    found, _ = await deps.writer.write(
+        lambda tx: write_replacement(tx, deps, signed), lambda done: deps.publisher.tell(done[1])
     )
-    parts.on_step("replaced")
+    deps.on_step("replaced")
     return found
 
 
 async def sign_replacement(
-    parts: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
+    deps: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
 ) -> Replacement | AtCeiling:
     """A new attempt above the last one. A cancelled transaction stays cancelled: what replaces its attempt cancels
     too. `ceiling` stands in place of what the transaction may bid at most."""
-    chain = parts.chains.get(row.chain_id)
+    chain = deps.chains.get(row.chain_id)
     market = await chain.fees()
     kind = "cancel" if last.kind == "cancel" else kind
     last_bid = (int(last.max_fee), int(last.tip))
@@ -88,16 +88,16 @@ async def sign_replacement(
     if kind == "cancel" and last.kind != "cancel":
         gas_limit = max(PLAIN_GAS, await chain.estimate_gas(row.sender, row.sender, 0, b""))
     unsigned = _unsigned(row, kind, gas_limit, Fees(*bid, bid[0], is_legacy=bool(last.is_legacy)))
-    wallet = await parts.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
+    wallet = await deps.database.read(lambda tx: wallet_rows.find(tx, row.org_id, row.wallet_id))
     assert wallet is not None
-    signed = await sign(parts, wallet, unsigned)
+    signed = await sign(deps, wallet, unsigned)
     intent = intent_of(row)
     request = _request(row, unsigned, await chain.data_fee(intent.to, intent.data))
-    return Replacement(row, last, kind, unsigned, signed, request, await parts.spending.values_of([request]), ceiling)
+    return Replacement(row, last, kind, unsigned, signed, request, await deps.budget.values_of([request]), ceiling)
 
 
 def write_replacement(
-    tx: Tx, parts: OutboxDeps, new: Replacement
+    tx: Tx, deps: OutboxDeps, new: Replacement
 ) -> tuple[Replaced | AtCeiling | None, Committed | None]:
     """Writes a new attempt, when the transaction is as it was and policy lets it bid so much."""
     row = rows.get(tx, new.row.id)
@@ -105,7 +105,7 @@ def write_replacement(
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
         return None, None
     case = policy_check.case_of(tx, row.wallet_id, new.request, new.values)
-    verdict = parts.spending.judge_replacement(tx, case, row.id)
+    verdict = deps.budget.judge_replacement(tx, case, row.id)
     if isinstance(verdict, Deny):
         return AtCeiling(policy_check.denial(verdict).message), None
     attempt = new_attempt(row, len(attempts) + 1, new.kind, new.unsigned, new.signed)
@@ -126,10 +126,10 @@ def write_replacement(
     return Replaced(changed, attempt), events.note(tx, changed, step)
 
 
-async def sign(parts: OutboxDeps, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
+async def sign(deps: OutboxDeps, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
     """Signs with a wallet's key; an archived wallet still signs for the nonces that it has begun."""
     held = replace(wallet, archived_at=None)
-    return await parts.signers.signer_of(held).sign_transaction(unsigned)
+    return await deps.signers.signer_of(held).sign_transaction(unsigned)
 
 
 def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> UnsignedTransaction:

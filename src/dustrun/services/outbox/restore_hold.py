@@ -66,34 +66,34 @@ def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -
     return _restore_of(tx, chain_id, sender) is not None and _is_of_backup(tx, run_pk)
 
 
-async def check(parts: OutboxDeps, row: TransactionRow) -> bool:
+async def check(deps: OutboxDeps, row: TransactionRow) -> bool:
     """Whether a planned wish may be signed; when not, why is on disk and told."""
     chain_id, sender = row.chain_id, row.sender
-    restored = await parts.database.read(lambda tx: _restore_of(tx, chain_id, sender))
+    restored = await deps.database.read(lambda tx: _restore_of(tx, chain_id, sender))
     if restored is None:
         return True
-    if await parts.database.read(lambda tx: _is_of_backup(tx, row.run_pk)):
+    if await deps.database.read(lambda tx: _is_of_backup(tx, row.run_pk)):
         reason = f"{_MAY_BE_PAID} {_LOOK}"
     else:
-        found = await _is_behind(parts, chain_id, sender, restored)
+        found = await _is_behind(deps, chain_id, sender, restored)
         if found is None:
             return True
         reason = found
-    await parts.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), parts.publisher.tell)
+    await deps.writer.write(lambda tx: note(tx, rows.get(tx, row.id), reason), deps.publisher.tell)
     return False
 
 
-async def _is_behind(parts: OutboxDeps, chain_id: int, sender: str, restored: str) -> str | None:
+async def _is_behind(deps: OutboxDeps, chain_id: int, sender: str, restored: str) -> str | None:
     """Why a spend that began after the restore has to wait; None when the chain is, or was, as the store expects."""
     seen = _seen_name(chain_id, sender)
-    if await parts.database.read(lambda tx: facts.find(tx, seen)) == restored:
+    if await deps.database.read(lambda tx: facts.find(tx, seen)) == restored:
         return None
-    chain = parts.chains.get(chain_id)
+    chain = deps.chains.get(chain_id)
     used, pending = await chain.nonce(sender, "latest"), await chain.nonce(sender, "pending")
-    highest = await parts.database.read(lambda tx: rows.highest_nonce(tx, chain_id, sender))
+    highest = await deps.database.read(lambda tx: rows.highest_nonce(tx, chain_id, sender))
     expected = 0 if highest is None else highest + 1
     if used == pending == expected:
-        await parts.writer.write(lambda tx: facts.put(tx, seen, restored))
+        await deps.writer.write(lambda tx: facts.put(tx, seen, restored))
         return None
     if max(used, pending) > expected:
         _logger.error("the chain is ahead of the restored store", chain_id=chain_id, sender=sender, used=used)
@@ -104,19 +104,19 @@ async def _is_behind(parts: OutboxDeps, chain_id: int, sender: str, restored: st
     return "The store comes from a backup or a copy: what was signed before has to reach the chain first."
 
 
-async def check_signature(parts: OutboxDeps, row: SignatureRow, sender: str) -> None:
+async def check_signature(deps: OutboxDeps, row: SignatureRow, sender: str) -> None:
     """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
-    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
+    if await deps.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
         raise Refused(
             "Its run was open in the backup or copy that this store comes from, and the server of that time may have "
             "signed it since. Make sure that no other server runs; a retry of the run signs it."
         )
 
 
-async def why_not_raised(parts: OutboxDeps, row: TransactionRow) -> str | None:
+async def why_not_raised(deps: OutboxDeps, row: TransactionRow) -> str | None:
     """Why the bid of a signed transaction is not raised by itself: a person may have cancelled it after the backup, and
     a higher bid would win over the cancel."""
-    if await parts.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
+    if await deps.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
         return (
             "The store comes from a backup or a copy: its bid is not raised by itself, since it may have been "
             "cancelled elsewhere since. Speed it up, or release the wallet's spends."
@@ -138,10 +138,10 @@ def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed |
     restored = facts.find(tx, RESTORED)
     if restored is not None:
         facts.put(tx, name_of(chain_id, sender), restored)
-    told = []
+    committed = []
     for row in rows.list_planned(tx, org_id, chain_id, sender):
         if row.refusal is not None:
             freed = replace(row, refusal=None, updated_at=clock.now_ms())
             rows.save(tx, freed)
-            told.append(events.note(tx, freed, Step("released", {}), wakes=True))
-    return told
+            committed.append(events.note(tx, freed, Step("released", {}), wakes=True))
+    return committed

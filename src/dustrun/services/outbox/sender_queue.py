@@ -60,8 +60,8 @@ Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Committed | None]
 class SenderQueue:
     """What one sender signs on one chain, one batch after the other."""
 
-    def __init__(self, parts: OutboxDeps, chain_id: int, sender: str) -> None:
-        self._parts = parts
+    def __init__(self, deps: OutboxDeps, chain_id: int, sender: str) -> None:
+        self._deps = deps
         self._chain_id = chain_id
         self._sender = sender
         self._queue: deque[Waiter] = deque()
@@ -96,20 +96,20 @@ class SenderQueue:
                     _fail(waiter, error)
 
     async def _sign(self, batch: Sequence[Waiter]) -> None:
-        chain = self._parts.chains.get(self._chain_id)
+        chain = self._deps.chains.get(self._chain_id)
         floor = await chain.nonce(self._sender, "pending")
         await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
-        highest = await self._parts.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
+        highest = await self._deps.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
         signed: list[Signed] = []
         for waiter in batch:
             one = await self._sign_one(waiter, nonce + len(signed))
             if one is not None:
                 signed.append(one)
-        self._parts.on_step("signed")
-        writes = [self._parts.writer.write(self._unit(one, floor), self._tell) for one in signed]
+        self._deps.on_step("signed")
+        writes = [self._deps.writer.write(self._unit(one, floor), self._tell) for one in signed]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
-        self._parts.on_step("committed")
+        self._deps.on_step("committed")
         for one, outcome in zip(signed, outcomes, strict=True):
             await self._answer(one, outcome)
 
@@ -127,14 +127,14 @@ class SenderQueue:
             is_legacy=ready.bid.is_legacy,
         )
         try:
-            signer = self._parts.signers.signer_of(waiter.wallet)
+            signer = self._deps.signers.signer_of(waiter.wallet)
             return Signed(waiter, unsigned, await signer.sign_transaction(unsigned))
         except Exception as error:
             _fail(waiter, error)
             return None
 
     def _tell(self, outcome: Outcome) -> None:
-        self._parts.publisher.tell(outcome[1])
+        self._deps.publisher.tell(outcome[1])
 
     def _unit(self, one: Signed, floor: int) -> Callable[[Tx], Outcome]:
         def unit(tx: Tx) -> Outcome:
@@ -151,12 +151,12 @@ class SenderQueue:
         if not run_rows.goes_on(tx, waiter.order.run_pk):
             return None, None
         ready = replace(ready, row=row)
-        waits, told = preflight.hold_if_moved(tx, ready)
+        waits, committed = preflight.hold_if_moved(tx, ready)
         if waits:
-            return None, told
-        verdict, told = policy_check.decide(tx, self._parts.spending, waiter.order, ready)
+            return None, committed
+        verdict, committed = policy_check.decide(tx, self._deps.budget, waiter.order, ready)
         if verdict is None:
-            return None, told
+            return None, committed
         highest = rows.highest_nonce(tx, self._chain_id, self._sender)
         if one.unsigned.nonce != max(floor, 0 if highest is None else highest + 1):
             raise NonceMoved
@@ -184,7 +184,7 @@ class SenderQueue:
             return (row, found[0]) if found else None
 
         try:
-            found = await self._parts.writer.write(unit)
+            found = await self._deps.writer.write(unit)
         except (Temporary, Uncertain) as error:
             _fail(waiter, Temporary(error.message))
             return
@@ -213,8 +213,8 @@ def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
     rows.save(tx, row)
     rows.insert_attempt(tx, attempt)
     estimated = Step("simulated", {"gasLimit": ready.gas_limit})
-    told = events.note(tx, row, estimated, Step("signed", bid_of(attempt)))
-    return (row, attempt), told
+    committed = events.note(tx, row, estimated, Step("signed", bid_of(attempt)))
+    return (row, attempt), committed
 
 
 def new_attempt(

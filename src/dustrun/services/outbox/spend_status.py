@@ -83,7 +83,7 @@ class SpendStatus:
     without one. `failed`: they came to nothing, and `failure` says why. `displaced`: a nonce was used by somebody
     else; a person decides, by a cancel of the transaction. `spend` is what is stored, which wins over a newer wish.
     `is_signed`: signed bytes exist whose end is not known, so the run must not end. `transactions` is for people.
-    `receipts` are what the chain said of those that came to an end, by item. `wished_signatures` are for people too,
+    `receipts` are what the chain said of those that came to an end, by item. `signature_requests` are for people too,
     and hold no signature.
     `signatures` are the opened ones, by their marks.
     """
@@ -98,7 +98,7 @@ class SpendStatus:
     is_signed: bool = False
     transactions: tuple[Mapping[str, Any], ...] = ()
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
-    wished_signatures: tuple[Mapping[str, Any], ...] = ()
+    signature_requests: tuple[Mapping[str, Any], ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -129,7 +129,7 @@ class Outbox(Protocol):
         """In the unit that ends a run: gives up what it has not signed. What it answers is for `tell`."""
         ...
 
-    def tell(self, told: list[Any]) -> None:
+    def tell(self, committed: list[Any]) -> None:
         """To be called once that unit is on disk."""
         ...
 
@@ -204,39 +204,39 @@ def spend_of(stored: Stored) -> Spend:
     return Spend(intents, signatures, loads_own(stored.spend.notes))
 
 
-def stand_of(stored: Stored) -> SpendStatus:
+def status_of(stored: Stored) -> SpendStatus:
     """How it stands."""
-    stand = SpendStatus(
+    status = SpendStatus(
         status="open",
         spend=spend_of(stored),
         generation=stored.spend.generation,
         is_signed=any(TxState(row.state) in UNSETTLED for row in stored.transactions),
         transactions=tuple(public(row) for row in stored.transactions),
-        wished_signatures=tuple(public_signature(row) for row in stored.signatures),
+        signature_requests=tuple(public_signature(row) for row in stored.signatures),
         signatures={row.mark: stored.plain[row.item] for row in stored.signatures if row.item in stored.plain},
     )
     states = {TxState(row.state) for row in stored.transactions}
     signs = {row.state for row in stored.signatures}
     if TxState.DISPLACED in states:
-        return replace(stand, status="displaced", waits_for="release", failure=_failure(stored.transactions))
+        return replace(status, status="displaced", waits_for="release", failure=_failure(stored.transactions))
     if states & FOLLOWED and (states & NOTHING_CAME or "refused" in signs):
-        return replace(stand, waits_for="receipts")  # the rest must come to its end first
+        return replace(status, waits_for="receipts")  # the rest must come to its end first
     if states & NOTHING_CAME or "refused" in signs:
         failure = _failure((*stored.transactions, *stored.signatures))
-        return replace(stand, status="failed", failure=failure, receipts=_receipts(stored))
+        return replace(status, status="failed", failure=failure, receipts=_receipts(stored))
     if states <= {TxState.FINAL} and signs <= {"signed"}:
-        return replace(stand, status="settled", spent=spent_of(stored), receipts=_receipts(stored))
+        return replace(status, status="settled", spent=spent_of(stored), receipts=_receipts(stored))
     if states & FOLLOWED:
-        return replace(stand, waits_for="receipts", until=_expiry(stored))
+        return replace(status, waits_for="receipts", until=_expiry(stored))
     until = _expiry(stored)
     if until is not None:
-        return replace(stand, waits_for="approval", until=until)
+        return replace(status, waits_for="approval", until=until)
     held = {row.refusal for row in stored.transactions if row.state == TxState.PLANNED and row.refusal is not None}
     if held == {AWAITS_APPROVAL}:
-        return replace(stand, waits_for="receipts", until=clock.now_ms() + _SOON_MS)
+        return replace(status, waits_for="receipts", until=clock.now_ms() + _SOON_MS)
     if held:
-        return replace(stand, waits_for="release", until=clock.now_ms() + _HELD_MS)
-    return stand
+        return replace(status, waits_for="release", until=clock.now_ms() + _HELD_MS)
+    return status
 
 
 def _expiry(stored: Stored) -> int | None:

@@ -43,13 +43,13 @@ class Suspicion:
 class Tracker:
     """The loop of one chain."""
 
-    def __init__(self, parts: OutboxDeps, chain_id: int) -> None:
-        self._parts = parts
+    def __init__(self, deps: OutboxDeps, chain_id: int) -> None:
+        self._deps = deps
         self._chain_id = chain_id
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._suspicions: dict[str, Suspicion] = defaultdict(Suspicion)
-        self._rebroadcaster = Rebroadcaster(parts, self._block_ms, self._every_ms)
+        self._rebroadcaster = Rebroadcaster(deps, self._block_ms, self._every_ms)
         self._displaced_at_s = -1e9
         self._has_displaced = False
         self._head: str | None = None
@@ -85,7 +85,7 @@ class Tracker:
     @property
     def _block_ms(self) -> int:
         """The usual time between two blocks, also of a chain that is no longer served."""
-        network = self._parts.chains.networks.get(self._chain_id)
+        network = self._deps.chains.networks.get(self._chain_id)
         return network.block_time_ms if network is not None else _LONGEST_MS
 
     @property
@@ -100,7 +100,7 @@ class Tracker:
     async def look(self) -> bool:
         """One look at everything that is open; False when nothing is."""
         async with self._looking:
-            chain = self._parts.chains.get(self._chain_id)
+            chain = self._deps.chains.get(self._chain_id)
             await chain.verify()  # another chain's receipts and nonces would decide wrongly
             await self._look_at_displaced(chain)
             followed = await self._load()
@@ -117,7 +117,7 @@ class Tracker:
             return bool(followed)
 
     async def _load(self) -> list[Tracked]:
-        found = await self._parts.database.read(
+        found = await self._deps.database.read(
             lambda tx: (rows.list_followed(tx, self._chain_id), rows.list_followed_attempts(tx, self._chain_id))
         )
         return [Tracked(row, found[1][row.id]) for row in found[0]]
@@ -139,7 +139,7 @@ class Tracker:
                 lost.append(one)
             elif head.number - block.number + 1 >= one.row.confirmations:
                 deep.append(one)
-        self._parts.on_step("finishing")
+        self._deps.on_step("finishing")
         await asyncio.gather(*(self._finish(chain, one) for one in deep))
         await self._look_again(chain, lost)
         self._seen |= {one.row.id for one in mined if one not in lost}
@@ -152,8 +152,8 @@ class Tracker:
         if not loads_own(row.receipt)["isSuccess"] and row.hash is not None:
             revert = await chain.explain(row.hash, intent_of(row).errors)
         block_hash = row.block_hash
-        await self._parts.writer.write(
-            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._parts.publisher.tell
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_final(tx, row.id, block_hash, revert), self._deps.publisher.tell
         )
 
     async def _look_again(self, chain: LiveChain, lost: Sequence[Tracked]) -> None:
@@ -176,22 +176,22 @@ class Tracker:
             await self._write_mined(row.id, receipt)
             return
         block_hash = row.block_hash
-        await self._parts.writer.write(
-            lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._parts.publisher.tell
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_reorged(tx, row.id, block_hash), self._deps.publisher.tell
         )
 
     async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Tracked], used: Mapping[str, int]) -> bool:
         """Those whose nonce is used: which attempt was it. Whether any receipt was found."""
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
-        self._parts.on_step("mining")
+        self._deps.on_step("mining")
         await asyncio.gather(*(self._write_mined(name, receipt) for name, receipt in receipts.items()))
-        self._parts.on_step("mined")
+        self._deps.on_step("mined")
         return bool(receipts)
 
     async def _write_mined(self, transaction_id: str, receipt: Receipt) -> None:
-        await self._parts.writer.write(
-            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._parts.publisher.tell
+        await self._deps.writer.write(
+            lambda tx: receipt_notes.note_mined(tx, transaction_id, receipt), self._deps.publisher.tell
         )
 
     async def _receipts(self, chain: LiveChain, asked: Sequence[Tracked]) -> dict[str, Receipt]:
@@ -231,7 +231,7 @@ class Tracker:
         self._suspicions.pop(row.id, None)
         self._has_displaced = True
         _logger.error("a nonce was used by somebody else", transaction_id=row.id, sender=row.sender, nonce=row.nonce)
-        await self._parts.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._parts.publisher.tell)
+        await self._deps.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._deps.publisher.tell)
 
     async def _look_at_displaced(self, chain: LiveChain) -> None:
         """What seemed displaced and has a receipt after all goes on: the endpoint did not know then."""
@@ -239,7 +239,7 @@ class Tracker:
             return
         self._displaced_at_s = clock.monotonic_s()
         self._has_displaced = False
-        found = await self._parts.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
+        found = await self._deps.database.read(lambda tx: rows.list_displaced(tx, self._chain_id))
         displaced = [Tracked(row, attempts) for row, attempts in found]
         self._has_displaced = bool(displaced)
         for name, receipt in (await self._receipts(chain, displaced)).items():
@@ -253,31 +253,31 @@ def _senders(followed: Iterable[Tracked]) -> list[str]:
 class Trackers:
     """The followers of all chains that have something open, each in a task of its own."""
 
-    def __init__(self, parts: OutboxDeps) -> None:
-        self._parts = parts
-        self._followers: dict[int, Tracker] = {}
+    def __init__(self, deps: OutboxDeps) -> None:
+        self._deps = deps
+        self._trackers: dict[int, Tracker] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
 
     async def start(self) -> None:
         """Goes on with everything that an earlier life of the server signed."""
-        for chain_id in await self._parts.database.read(rows.list_followed_chains):
+        for chain_id in await self._deps.database.read(rows.list_followed_chains):
             self.poke(chain_id)
 
     def of(self, chain_id: int) -> Tracker:
         """The follower of a chain."""
-        if chain_id not in self._followers:
-            self._followers[chain_id] = Tracker(self._parts, chain_id)
-        return self._followers[chain_id]
+        if chain_id not in self._trackers:
+            self._trackers[chain_id] = Tracker(self._deps, chain_id)
+        return self._trackers[chain_id]
 
     def poke(self, chain_id: int) -> None:
         """Something was signed or asked for on a chain."""
         if self._is_stopped:
             return
-        follower = self.of(chain_id)
+        tracker = self.of(chain_id)
         if chain_id not in self._tasks:
-            self._tasks[chain_id] = asyncio.get_running_loop().create_task(follower.work())
-        follower.poke()
+            self._tasks[chain_id] = asyncio.get_running_loop().create_task(tracker.work())
+        tracker.poke()
 
     async def stop(self) -> None:
         """Ends every loop; what is open goes on at the next start."""

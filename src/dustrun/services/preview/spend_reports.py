@@ -66,7 +66,7 @@ class SpendReports:
         async def code_of(chain_id: int, address: str) -> bytes:
             return await self._chain_of(chain_id).code(address)
 
-        return await self._told(shown, status.wished_signatures, code_of, {})
+        return await self._described(shown, status.signature_requests, code_of, {})
 
     async def simulated(
         self,
@@ -77,7 +77,9 @@ class SpendReports:
     ) -> Json:
         """Facts of wishes that were simulated; `code_of` reads the simulated chain, `recipients` is what the simulation
         has learnt of them, to which this adds."""
-        return await self._told([dict(transaction) for transaction in transactions], signatures, code_of, recipients)
+        return await self._described(
+            [dict(transaction) for transaction in transactions], signatures, code_of, recipients
+        )
 
     async def _measure(self, chain_id: int, mined: Sequence[tuple[str, Mined]]) -> list[Measure]:
         try:
@@ -85,7 +87,7 @@ class SpendReports:
         except DustrunError as error:  # the chain is served no longer
             return [Measure(failed=error.message) for _ in mined]
 
-    async def _told(
+    async def _described(
         self, shown: list[Json], signatures: Sequence[Mapping[str, Any]], code_of: CodeOf, recipients: Recipients
     ) -> Json:
         assets, _, _ = await asyncio.gather(
@@ -133,11 +135,11 @@ class SpendReports:
         keys = sorted(_keys_of(transactions))
         assets = [Asset.parse(key) for key in keys if Asset.is_key(key)]
         found = await asyncio.gather(*(self._asset(asset) for asset in assets))
-        told = {asset.key: shown for asset, shown in zip(assets, found, strict=True)}
+        described = {asset.key: shown for asset, shown in zip(assets, found, strict=True)}
         for key in keys:
             if not Asset.is_key(key):
-                told[key] = await self._piece(key)
-        return told
+                described[key] = await self._piece(key)
+        return described
 
     async def _asset(self, asset: Asset) -> Json:
         shown: Json = {"symbol": None, "decimals": None, "usd": None, "source": None}
