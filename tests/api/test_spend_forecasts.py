@@ -212,7 +212,7 @@ async def test_funds_are_compared_with_what_the_wallet_has(operations: Operation
     assert needs["pay", "gas"]["requiredAmount"] is not None
     assert (needs["swap", "node"]["symbol"], needs["swap", "node"]["requiredAmount"]) == ("DAI", str(2600 * ETHER))
     unresolved = {one["nodeId"]: one["unresolvedReason"] for one in found["unresolved"]}
-    assert unresolved == {"all": "it takes all there is", "late": "amount depends on a variable"}
+    assert unresolved == {"all": "it takes the whole balance", "late": "amount depends on a variable"}
 
 
 async def test_funds_of_a_definition_with_a_wallet_of_ones_choice(operations: Operations) -> None:

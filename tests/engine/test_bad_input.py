@@ -256,7 +256,7 @@ async def test_what_the_chain_or_the_policy_does_not_bear_takes_no_nonce(
     all_of_it = str(outbox.balance(ALICE))
     cases = [
         ("write-contract", blind, "REFUSED", "allowUnverifiedCalldata"),
-        ("write-contract", {**good["write-contract"], "gasLimit": 21_000}, "GAS_LIMIT", "may use 21000"),
+        ("write-contract", {**good["write-contract"], "gasLimit": 21_000}, "GAS_LIMIT", "its limit is 21000"),
         ("send-native", {**good["send-native"], "amount": all_of_it}, "INSUFFICIENT_FUNDS", "gas"),
         ("write-contract", {**good["write-contract"], "function": "transfer(address,uint256)"}, INVALID, "args"),
     ]

@@ -229,4 +229,4 @@ async def test_a_rule_holds_for_what_its_runs_call(studio: Studio) -> None:
 async def test_a_signature_is_never_rehearsed(studio: Studio) -> None:
     guarded = await Guarded.make(studio, {"sign": {"type": "sign-message", "payload": {"message": "x"}}})
     await guarded.simulate()
-    assert "never rehearsed" in (await guarded.refused("sign"))["message"]
+    assert "cannot be rehearsed" in (await guarded.refused("sign"))["message"]

@@ -303,8 +303,8 @@ async def test_a_gas_limit_is_tried_as_it_stands_in_both_modes(studio: Studio) -
 @pytest.mark.parametrize(
     ("function", "gas_limit", "code", "says"),
     [
-        ("count()", 21_000, "GAS_LIMIT", "may use 21000"),
-        ("count()", 21_500, "GAS_LIMIT", "may use 21500"),
+        ("count()", 21_000, "GAS_LIMIT", "its limit is 21000"),
+        ("count()", 21_500, "GAS_LIMIT", "its limit is 21500"),
         ("requireString()", 300_000, "REVERTED", "no way"),
         ("requireString()", 21_500, "REVERTED", "no way"),
     ],

@@ -162,7 +162,7 @@ async def test_a_unit_worth_more_than_the_cap_is_refused(shop: Shop) -> None:
     static = {"static_prices": {f"eip155:{CHAIN_ID}/erc20:{token}": "0.05"}}
     value, entry = await shop.only(send_erc20_token, payload, settings=static)
     assert value.amount == 1
-    assert "least there is" in entry.warnings[0]
+    assert "One base unit is the minimum" in entry.warnings[0]
 
 
 async def test_sources_that_disagree_are_told(shop: Shop) -> None:

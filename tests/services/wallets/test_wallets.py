@@ -67,7 +67,7 @@ async def test_what_is_imported_signs_as_that_key_also_after_a_restart(store_url
         wrong = await server.parts.money.wallets.find_signing(made["organizationId"], made["id"])
         assert wrong is not None
         server.parts.money.wallets._signers.forget(made["id"])
-        with pytest.raises(Permanent, match="not that of its address"):
+        with pytest.raises(Permanent, match="does not match its address"):
             await server.parts.money.wallets.signer_of(wrong).sign_transaction(unsigned)
 
 
@@ -238,7 +238,7 @@ async def test_wallets_that_cannot_sign_have_no_signer(server: Composition, owne
     watched = await make(owner, kind="watch", address=ADDRESS)
     assert await server.parts.money.wallets.find_view(watched["organizationId"], watched["id"]) is None
     row = await server.parts.money.wallets.get(_principal(watched), watched["id"])
-    with pytest.raises(Conflict, match="only watches"):
+    with pytest.raises(Conflict, match="is watch-only"):
         server.parts.money.wallets.signer_of(row)
 
 

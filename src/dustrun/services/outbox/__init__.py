@@ -1,1 +1,1 @@
-"""The outbox: every transaction of this server, from a node's wish to the receipt that counts, and never twice."""
+"""The outbox: every transaction of this server, from a node's intent to its final receipt, never sent twice."""

@@ -1,6 +1,6 @@
-"""Broadcasts what is on disk, again while it is not mined, with a higher bid when it is stuck.
+"""Broadcasts signed transactions from the store, rebroadcasts those not mined, and raises bids that are stuck.
 
-No reply of a node decides what becomes of a transaction: it is recorded, and people see it.
+No reply of a node decides what becomes of a transaction: it is recorded and shown to people.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SILENT = ("nonce-too-low", "not-sent", "unknown")  # the receipts, or the next 
 
 
 async def send(deps: OutboxDeps, row: TransactionRow, attempt: AttemptRow) -> Broadcast:
-    """Sends one attempt's bytes, as often as one likes, and notes the answer."""
+    """Broadcasts one attempt's bytes and records the reply. Safe to repeat."""
     deps.on_step("sending")
     reply = await deps.chains.get(row.chain_id).broadcast(bytes.fromhex(attempt.raw[2:]))
     deps.on_step("sent")
@@ -76,19 +76,19 @@ class Tracked:
 
     @property
     def nonce(self) -> int:
-        """Its nonce, which it has since it is signed."""
+        """Its nonce; set once it is signed."""
         assert self.row.nonce is not None
         return self.row.nonce
 
     @property
     def newest(self) -> AttemptRow:
-        """The attempt that is sent."""
+        """The attempt that is broadcast."""
         return self.attempts[-1]
 
 
 class Rebroadcaster:
-    """What one chain's tracker sends again. `block_ms`: the usual time between two blocks; `every_ms`: how often the
-    tracker looks."""
+    """What the tracker of one chain broadcasts again. `block_ms`: the usual time between two blocks; `every_ms`: how
+    often the tracker looks."""
 
     def __init__(self, deps: OutboxDeps, block_ms: int, every_ms: int) -> None:
         self._deps = deps
@@ -99,8 +99,8 @@ class Rebroadcaster:
     async def push(
         self, chain: LiveChain, left: Sequence[Tracked], used: Mapping[str, int], *, all_at_once: bool
     ) -> None:
-        """Sends what is not sent, or not sent lately, and raises the bid of what is stuck: only the lowest open nonce
-        of a sender can be, those behind it wait for it. `all_at_once`: also what was sent lately."""
+        """Broadcasts what was not sent lately, and raises the bid of what is stuck. Only a sender's lowest open nonce
+        can be stuck; the ones behind it wait for it. `all_at_once` also sends what was sent lately."""
         by_sender: dict[str, list[Tracked]] = defaultdict(list)
         for one in left:
             by_sender[one.row.sender].append(one)
@@ -115,7 +115,7 @@ class Rebroadcaster:
             await self._send([one for one in again if all_at_once or self._is_due(one)])
 
     def _is_due(self, one: Tracked) -> bool:
-        """Whoever commits an attempt sends it too; what was not tried a moment later was left by a crash."""
+        """Whoever commits an attempt also sends it. If it was not tried a moment later, a crash left it."""
         tried, reply = one.newest.tried_at, one.newest.reply or ""
         since_ms = clock.now_ms() - (tried or one.newest.created_at)
         if tried is None or reply.startswith(_UNHEARD):
@@ -127,7 +127,7 @@ class Rebroadcaster:
         return max(1_000, _AGAIN_AFTER_BLOCKS * self._block_ms)
 
     async def _send(self, due: Iterable[Tracked]) -> None:
-        """In the order of the nonces, some at once."""
+        """Broadcasts in the order of nonces, a limited number at once."""
         turns = asyncio.Semaphore(_SENDS_AT_ONCE)
 
         async def one_of(one: Tracked) -> None:
@@ -137,7 +137,7 @@ class Rebroadcaster:
         await asyncio.gather(*(one_of(one) for one in sorted(due, key=lambda one: one.nonce)))
 
     async def _mend_patiently(self, one: Tracked) -> Tracked:
-        """`_mend`; what goes wrong with one sender's signer must not hold up the others."""
+        """Like `_mend`, but a failure of one sender's signer does not hold up the others."""
         try:
             return await self._mend(one)
         except DustrunError as error:
@@ -148,7 +148,7 @@ class Rebroadcaster:
         await self._deps.writer.write(lambda tx: receipts.note_delay(tx, one.row.id, reason), self._deps.publisher.tell)
 
     async def _mend(self, one: Tracked) -> Tracked:
-        """Raises the bid of the next transaction of a sender when it is stuck, or when a node found it too low."""
+        """Raises the bid of a sender's next transaction if it is stuck or a node found it underpriced."""
         last = one.newest
         reply = last.reply or ""
         if reply.startswith("funds"):
@@ -169,8 +169,8 @@ class Rebroadcaster:
         return one
 
     async def _mend_gap(self, chain: LiveChain, lowest: Tracked, used: int) -> None:
-        """Nothing of ours has the next nonce, so all that is behind it would wait for ever: somebody else's pending
-        transaction was counted and never came. After a while a transfer of nothing takes its place."""
+        """Fills a nonce that none of our transactions has, after a while: all transactions behind it would wait for
+        ever. It arises when somebody else's pending transaction was counted and never mined."""
         place = (lowest.row.sender, used)
         since = self._gaps.setdefault(place, clock.monotonic_s())
         if clock.monotonic_s() - since < self._deps.settings.transaction_stuck_s:

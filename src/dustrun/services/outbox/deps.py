@@ -1,4 +1,4 @@
-"""What the parts of the outbox share."""
+"""What all modules of the outbox share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Steps = Callable[[str], None]
 
 
 def no_step(_: str) -> None:
-    """What is told of a step when nobody listens."""
+    """Ignores a step; used unless a test listens."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxDeps:
-    """What every part of the outbox shares. `on_step` hears the name of each step between two things that a crash
-    could part; it does nothing unless a proof listens."""
+    """The services behind the outbox. `on_step` receives the name of each step between two effects that a crash could
+    separate; only crash tests listen."""
 
     settings: Settings
     database: Database

@@ -1,5 +1,5 @@
-"""Every step of a transaction is told: an event on its run's stream and a signal for its node, in the unit that
-writes the step; after the commit the readers of the stream and the engine."""
+"""Records every step of a transaction as an event of its run and a signal for its node, in the unit that writes the
+step; publishes them after the commit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNAL = "transaction"
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What was written of a run and is to be told after the commit."""
+    """What was written for a run and is published after the commit."""
 
     pk: int
     id: str
@@ -35,15 +35,15 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a transaction or signature: the event's `status` and what else it says."""
+    """One step of a transaction or signature: the event's `status` and its other fields."""
 
     status: str
     data: Mapping[str, Any]
 
 
 def note(tx: Tx, row: TransactionRow, *steps: Step, wakes: bool = False) -> Committed | None:
-    """Writes the steps of a transaction as events of its run, and with `wakes` a signal for its node. None when
-    nobody is to be told: it belongs to no run, or the run has ended."""
+    """Writes the steps of a transaction as events of its run, and with `wakes` a signal for its node. None if it
+    belongs to no run, or the run has ended."""
     if row.run_pk is None or row.run_id is None or row.path is None:
         return None
     about = _about(row)
@@ -62,7 +62,7 @@ def write(
     *,
     wakes: bool,
 ) -> Committed | None:
-    """As `note`, of anything that a node at `path` does."""
+    """Like `note`, for anything that the node at `path` does."""
     now = clock.now_ms()
     head = {"nodeId": path.rpartition(".")[2], "path": path}
     written = [
@@ -96,7 +96,7 @@ def _about(row: TransactionRow) -> dict[str, Any]:
 
 
 def public(row: TransactionRow) -> dict[str, Any]:
-    """A transaction for people: the report of a run's effects is made of these."""
+    """A transaction as the API and the report of a run's effects show it."""
     intent = loads_own(row.intent)
     receipt = loads_own(row.receipt) if row.receipt is not None else None
     return {
@@ -129,7 +129,7 @@ def public(row: TransactionRow) -> dict[str, Any]:
 
 
 def public_signature(row: SignatureRow) -> dict[str, Any]:
-    """A wish for a signature for people, without what was signed and without the signature."""
+    """A signature request as the API shows it, without the signed content and the signature."""
     request = loads_own(row.request)
     shown = {name: request[name] for name in ("item", "sign", "chainId", "about", "movements")}
     verdict = loads_own(row.verdict) if row.verdict is not None else None
@@ -137,14 +137,14 @@ def public_signature(row: SignatureRow) -> dict[str, Any]:
 
 
 class EventPublisher:
-    """Tells readers and the engine what was committed; on the event loop, in commit order."""
+    """Publishes what was committed to stream readers and the engine; called on the event loop, in commit order."""
 
     def __init__(self, hub: Broadcaster, wake: Callable[[int], None]) -> None:
         self._hub = hub
         self._wake = wake
 
     def tell(self, *committed: Committed | None) -> None:
-        """To be called in a write's `after`."""
+        """Call this in a write's `after`."""
         for one in committed:
             if one is not None:
                 self._hub.publish(one, one.events)

@@ -1,5 +1,5 @@
-"""What a wish would cost now, and whether the chain and the sender's balance bear it: the same for a chain that is live
-and for one that is simulated."""
+"""What an intent would cost now, and whether the chain accepts it and the sender can pay; the same for live and
+simulated chains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRICE_TOO_HIGH, GAS_LIMIT = "PRICE_TOO_HIGH", "GAS_LIMIT"
 
 
 class SpendChain(Protocol):
-    """What is asked of a chain before something is spent on it."""
+    """What is read of a chain before a spend."""
 
     @property
     def network(self) -> Network:
@@ -37,16 +37,16 @@ class SpendChain(Protocol):
         errors: Sequence[Mapping[str, Any]] = (),
         gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take now, with `gas_limit` when it gets no more than that; raises `Permanent`
-        with the decoded reason when it would revert, `Invalid` when the sender lacks the value."""
+        """Gas that the transaction would use now, given at most `gas_limit` if set. Raises `Permanent` with the decoded
+        reason if it would revert, `Invalid` if the sender lacks the value."""
         ...
 
     async def fees(self) -> Fees:
-        """What to bid for gas now."""
+        """The bid for gas now."""
         ...
 
     async def data_fee(self, to: str | None, data: bytes) -> int:
-        """What an L2 charges beside the gas, in base units."""
+        """What an L2 charges besides the gas, in base units."""
         ...
 
     async def balance(self, address: str) -> int:
@@ -56,8 +56,8 @@ class SpendChain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeeRequest:
-    """Who wants to send what: with a gas limit and a ceiling of bids when they are set, and what the sender has
-    promised for what it signed before."""
+    """What a sender wants to send, its own gas limit and price ceiling if set, and the base units committed to
+    transactions that it signed before."""
 
     sender: str
     intent: Intent
@@ -68,7 +68,8 @@ class FeeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A wish that the chain would take: its gas limit, its bid, the most that a replacement may bid for one unit."""
+    """An intent that the chain would accept: its gas limit, its bid, and the most that a replacement may bid for a unit
+    of gas."""
 
     intent: Intent
     gas_limit: int
@@ -78,7 +79,7 @@ class Priced:
 
     @property
     def request(self) -> Request:
-        """What policy judges."""
+        """The spend as the policy judges it."""
         return Request.of_intent(
             self.intent,
             gas_limit=self.gas_limit,
@@ -88,13 +89,14 @@ class Priced:
 
     @property
     def most_units(self) -> int:
-        """The most that the sender's balance goes down by, in base units of the native coin."""
+        """The most by which the sender's balance goes down, in base units of the native coin."""
         return self.intent.value_units + self.request.gas_units
 
 
 async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced | Failure:
-    """What it would cost, or why it would not be taken; raises `Temporary` when nobody answers, and what ends a
-    simulation. `max_rise`: how many times the first bid a replacement may bid when nothing else says so."""
+    """Estimates the cost, or says why the chain would not accept it. Raises `Temporary` if no endpoint answers, and
+    whatever ends a simulation. `max_rise`: a replacement may bid this many times the first bid unless the intent sets a
+    ceiling."""
     intent = request.intent
     gas_limit = await _gas_limit(chain, request)
     if isinstance(gas_limit, Failure):
@@ -103,8 +105,8 @@ async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced
     most = request.max_price_units if request.max_price_units is not None else bid.max_fee_units * max_rise
     if bid.expected_units > most:
         message = (
-            f"Gas costs {bid.expected_units} base units now, and the node bids at most {most}: "
-            "wait until it is cheaper, or let it bid more."
+            f"Gas costs {bid.expected_units} base units now, and the node's maximum is {most}: "
+            "wait until gas is cheaper, or raise the maximum."
         )
         return Failure(PRICE_TOO_HIGH, message, retryable=True)
     if bid.max_fee_units > most:
@@ -114,10 +116,11 @@ async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced
 
 
 async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
-    """The limit that is set, when the transaction succeeds with it, or one by the estimate.
+    """The gas limit that is set, if the transaction succeeds with it; otherwise one from the estimate.
 
-    What a contract does may depend on the gas that it gets, so the limit that is set is what it is tried with. Only
-    when that fails is it asked what it would need: too low a limit is told apart from a revert."""
+    A contract's behaviour may depend on the gas it gets, so it is tried with the limit that is set. Only if that fails
+    is it estimated without one, which tells too low a limit from a revert.
+    """
     intent, limit = request.intent, request.intent.gas_limit or request.gas_limit
     estimate = await _estimate(chain, request, limit)
     if limit is None:
@@ -129,11 +132,11 @@ async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
     if isinstance(estimate, Failure):
         return estimate
     needs = f"{estimate} gas" if estimate > limit else "more gas"
-    return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, and may use {limit}.")
+    return Failure(GAS_LIMIT, f"{intent.about}: it needs {needs}, but its limit is {limit}.")
 
 
 async def _estimate(chain: SpendChain, request: FeeRequest, limit: int | None) -> int | Failure:
-    """The gas that it takes with that limit, or why it does not succeed."""
+    """Gas used under that limit, or why the transaction would fail."""
     intent = request.intent
     try:
         return await chain.estimate_gas(
@@ -153,14 +156,14 @@ def _failure_of(error: DustrunError, intent: Intent) -> Failure:
 
 
 async def _shortfall(chain: SpendChain, request: FeeRequest, priced: Priced) -> Failure | None:
-    """Whether the sender has too little for it, besides what it has signed for already."""
+    """A failure if the sender's balance does not cover it besides what it has signed before."""
     balance, promised = await chain.balance(request.sender), request.promised_units
     if balance >= priced.most_units + promised:
         return None
-    held = f", besides {promised} for what it has signed already" if promised else ""
+    held = f", besides {promised} for transactions that it has signed already" if promised else ""
     message = (
         f"The wallet {request.sender} has {balance} base units of {chain.network.native.symbol} and needs "
-        f"{priced.most_units} for the value and the most that the gas may cost{held}."
+        f"{priced.most_units} for the value and the maximum gas cost{held}."
     )
     needs = {
         "field": "value",

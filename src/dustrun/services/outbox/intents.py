@@ -1,5 +1,5 @@
-"""Storing what a node wishes for, in one unit, nothing signed: which generation it is, and what an earlier one has
-paid already, which is never paid again."""
+"""Stores a node's intents in one unit, nothing signed; decides their generation, and reuses what an earlier one has
+paid."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ConfirmationsOf = Callable[[int], int]
 
 
 def check(spend: Spend) -> None:
-    """Raises `Invalid` for wishes that cannot be told apart, or that wait for each other or for nobody."""
+    """Raises `Invalid` for intents with equal names, or that wait for each other or for nobody."""
     items = [*(intent.item for intent in spend.intents), *(request.item for request in spend.signatures)]
     if len(items) != len(set(items)):
-        raise Invalid(f"The wishes of a node need names of their own; these are {', '.join(items)}.")
+        raise Invalid(f"The intents of a node need distinct names; these are {', '.join(items)}.")
     known: set[str] = set()
     for intent in spend.intents:
         missing = [name for name in intent.after if name not in known]
         if missing:
-            raise Invalid(f'The wish "{intent.item}" comes after "{missing[0]}", which is not before it.')
+            raise Invalid(f'The intent "{intent.item}" comes after "{missing[0]}", which does not precede it.')
         known.add(intent.item)
 
 
 def plan(
     tx: Tx, order: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
 ) -> tuple[Stored, list[Committed | None]]:
-    """The stored wishes of a node: those that it has, when they have not come to nothing, else these."""
+    """The node's stored intents if they have not failed; otherwise stores these."""
     stored = spend_status.load_of(tx, order)
     if stored is not None and not stored.came_to_nothing:
         return _taken_over(tx, order, stored), []
@@ -81,12 +81,12 @@ def plan(
 
 
 def get_wallet(tx: Tx, order: SpendRequest) -> WalletRow:
-    """The wallet that spends; raises `NotFound` or `Refused` for one that cannot sign."""
+    """The wallet that spends; raises `NotFound`, or `Refused` if it cannot sign."""
     wallet = wallet_rows.find(tx, order.org_id, order.wallet_id)
     if wallet is None:
         raise NotFound(f'There is no wallet "{order.wallet_id}".')
     if not wallet.can_sign:
-        why = "is archived" if wallet.archived_at is not None else "is only watched: this server has no key for it"
+        why = "is archived" if wallet.archived_at is not None else "is watch-only: this server has no key for it"
         raise Refused(f'The wallet "{wallet.name}" {why}.')
     return wallet
 
@@ -101,7 +101,7 @@ def _signed_of(tx: Tx, order: SpendRequest) -> Sequence[SignatureRow]:
 
 
 def _taken_over(tx: Tx, order: SpendRequest, stored: Stored) -> Stored:
-    """What an earlier run of the retry chain left unsigned goes on in this one."""
+    """Moves to this run what an earlier run of the retry chain left unsigned."""
     if all(row.run_pk == order.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
         row.run_pk == order.run_pk or row.state != "planned" for row in stored.signatures
     ):

@@ -1,5 +1,5 @@
-"""Signatures other than transactions. They can move money too, so policy judges them alike, and they are kept sealed:
-what they say is for whoever may spend."""
+"""Signs messages and typed data. Such signatures can move money, so policy judges them like transactions, and they are
+stored sealed: only those who may spend can read them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dustrun.storage.secrets.vault import Vault
 
 
 async def sign(deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
-    """Signs a planned wish, when policy lets it; the verdict and the signature are on disk together."""
+    """Signs a planned request if policy allows it; verdict and signature are committed together."""
     request = request_of(row)
     values = await deps.budget.values_of([Request.of_signature(request)])
     if not await _is_allowed(deps, order, row, wallet, values):
@@ -62,7 +62,7 @@ async def sign(deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet:
 async def _is_allowed(
     deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
-    """Whether it goes on to be signed: no signer is asked for what policy denies, or asks a person about."""
+    """Whether policy lets it be signed; a signer is never asked for what policy denies or asks a person about."""
     if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row)), values):
         return True
 
@@ -118,12 +118,12 @@ def _document(payload: Any) -> Mapping[str, Any]:
 
 
 def open_all(tx: Tx, vault: Vault, stored: spend_status.Stored) -> dict[str, str]:
-    """The signatures of a node in the clear, 0x-hex, by item."""
+    """A node's signatures in the clear, 0x-hex, by item."""
     return {row.item: rows.opened(tx, vault, row) for row in stored.signatures if row.sealed is not None}
 
 
 def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
-    """Nothing is signed, for good."""
+    """Refuses a signature for good; nothing is signed."""
     now = clock.now_ms()
     rows.save(tx, replace(row, state="refused", error=dumps_text(error_json(failure)), finished_at=now))
     if row.approval_id is not None:
@@ -132,7 +132,7 @@ def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
 
 
 def _binding(request: SignRequest, wallet: WalletRow) -> str:
-    """What a person approves of a signature: kind, signer and all that is signed."""
+    """What a person's approval of a signature binds: its kind, the signer and all that is signed."""
     bound = [request.kind, request.chain_id, wallet.address, request.payload]
     return hashlib.sha256(dumps_text(bound).encode()).hexdigest()
 

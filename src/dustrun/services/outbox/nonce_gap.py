@@ -1,5 +1,5 @@
-"""A transfer of nothing to ourselves in a nonce that nobody uses, so that what is signed behind it can go on. Its fee
-is held against the wallet's policy like any other."""
+"""Fills a nonce gap with a zero-value self-transfer so that later transactions can be mined. Its fee counts against the
+wallet's policy like any other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _logger = log.get(__name__)
 async def fill(
     deps: OutboxDeps, chain: LiveChain, behind: TransactionRow, nonce: int
 ) -> tuple[TransactionRow, AttemptRow] | None:
-    """Signs what fills one gap in front of a transaction; None when there is no gap any more, or policy denies it."""
+    """Signs the transaction that fills the gap before `behind`; None if the gap is gone or policy denies the fee."""
     if await chain.nonce(behind.sender, "pending") > nonce:
         return None  # it waits in somebody's pool after all
     await chain.verify(afresh=True)
@@ -66,11 +66,11 @@ async def fill(
 
     written = await deps.writer.write(unit)
     if denied:
-        reason = f"The nonce {nonce} before it is unused and is not filled. {denied[0]}"
+        reason = f"The nonce {nonce} before it is unused and was not filled. {denied[0]}"
         await deps.writer.write(lambda tx: receipts.note_delay(tx, behind.id, reason), deps.publisher.tell)
     if written is None:
         return None
-    _logger.warning("a gap in the nonces is filled", sender=row.sender, chain_id=row.chain_id, nonce=nonce)
+    _logger.warning("filled a nonce gap", sender=row.sender, chain_id=row.chain_id, nonce=nonce)
     return row, attempt
 
 

@@ -1,4 +1,4 @@
-"""What people do with transactions: look at them, speed them up, cancel them, release what a restore holds."""
+"""What people do with transactions: list them, speed them up, cancel them, release what a restore holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.runs.runs import RunRow
 
 _BY_HAND = "A person cancelled it before it was signed."
-_GIVEN_UP = "A person looked at the chain and gave it up: its nonce went to another transaction."
+_GIVEN_UP = "A person checked the chain and cancelled it: another transaction used its nonce."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Which run and node sent a hash."""
+    """The run and node that sent a hash."""
 
     hash: str
     row: TransactionRow
@@ -52,7 +52,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A signature in the clear, for whoever may spend."""
+    """A signature in the clear, for those who may spend."""
 
     row: SignatureRow
     signature: str | None
@@ -68,7 +68,7 @@ class Operations:
     # --- looking ---
 
     async def list_page(self, principal: Principal, filters: Filters, paging: Paging) -> Page[TransactionRow]:
-        """The organisation's transactions that the key reaches, newest first."""
+        """The organisation's transactions that the key can reach, newest first."""
         reached = replace(filters, only_workflows=principal.workflow_ids, only_wallets=principal.wallet_ids)
         found = await self._deps.database.read(
             lambda tx: rows.list_page(tx, principal.org_id, reached, paging.peek, paging.offset)
@@ -76,7 +76,7 @@ class Operations:
         return page_of(found, paging)
 
     async def get(self, principal: Principal, transaction_id: str) -> Detail:
-        """One transaction with its attempts; also by the hash of one of them."""
+        """One transaction with its attempts, by its id or the hash of an attempt."""
 
         def query(tx: Tx) -> Detail:
             row = _get(tx, principal, transaction_id)
@@ -85,7 +85,7 @@ class Operations:
         return await self._deps.database.read(query)
 
     async def attribute(self, principal: Principal, hashes: Sequence[str]) -> list[Attribution]:
-        """Which run and node sent each hash; those that are not ours, or out of reach, are left out."""
+        """The run and node that sent each hash; unknown and unreachable ones are left out."""
 
         def query(tx: Tx) -> list[Attribution]:
             found = []
@@ -98,7 +98,7 @@ class Operations:
         return await self._deps.database.read(query)
 
     async def list_signatures(self, principal: Principal, run_id: str | None, paging: Paging) -> Page[SignatureRow]:
-        """The organisation's signatures that the key reaches, newest first, without what they say."""
+        """The organisation's signatures that the key can reach, newest first, without the signatures themselves."""
         found = await self._deps.database.read(
             lambda tx: signature_rows.list_page(
                 tx,
@@ -113,7 +113,7 @@ class Operations:
         return page_of(found, paging)
 
     async def open_signature(self, principal: Principal, signature_id: str) -> Opened:
-        """A signature with what it says; audited, since it can move money."""
+        """A signature in the clear; the read is audited, since a signature can move money."""
 
         def unit(tx: Tx) -> Opened:
             row = signature_rows.find(tx, principal.org_id, signature_id)
@@ -132,20 +132,19 @@ class Operations:
     # --- steering ---
 
     async def speed_up(self, principal: Principal, transaction_id: str, max_price_units: int | None) -> Detail:
-        """Bids more for a transaction that waits; with `max_price_units` it may bid up to so much for one unit of gas
-        from now on."""
+        """Raises the bid of a waiting transaction. `max_price_units` sets a new ceiling for a unit of gas."""
         detail = await self.get(principal, transaction_id)
         row = detail.row
         if row.state not in (TxState.SIGNED, TxState.SENT):
-            raise _not_open(row, "only one that is signed and not mined can be sped up")
+            raise _not_open(row, "only a signed transaction that is not mined yet can be sped up")
         if max_price_units is not None and row.approval_id is not None and max_price_units > int(row.max_price or 0):
-            message = f"A person approved it with at most {row.max_price} base units for one unit of gas."
+            message = f"A person approved it with a gas price of at most {row.max_price} base units."
             raise Conflict(message, code=Code.TRANSACTION_AT_CEILING)
         return await self._replace(principal, detail, "replace", max_price_units)
 
     async def cancel(self, principal: Principal, transaction_id: str) -> Detail:
-        """Gives up what is not signed; takes the nonce of what is signed for a transfer of nothing; for a displaced
-        one it is a person's word that it was not paid."""
+        """Gives up an unsigned transaction; replaces a signed one by a zero-value self-transfer. For a displaced one it
+        is a person's word that it was not paid."""
         detail = await self.get(principal, transaction_id)
         state = detail.row.state
         if state in (TxState.SIGNED, TxState.SENT):
@@ -164,18 +163,18 @@ class Operations:
             elif row.state == TxState.DISPLACED:
                 committed.append(_give_up_displaced(tx, row))
             else:
-                raise _not_open(row, "it has moved on meanwhile")
+                raise _not_open(row, "its status has changed in the meantime")
             audit.record(tx, principal, "transaction.cancel", row.id, was=row.state)
             return Detail(rows.get(tx, row.id), detail.attempts)
 
         return await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
 
     async def _look(self, detail: Detail) -> None:
-        """Before a displaced transaction is given up: raises `Conflict` when it was paid after all."""
+        """Raises `Conflict` if a displaced transaction was paid after all."""
         chain = self._deps.chains.get(detail.row.chain_id)
         receipts = await chain.receipts([attempt.hash for attempt in detail.attempts])
         if any(receipt is not None for receipt in receipts):
-            raise _not_open(detail.row, "one of its attempts is on the chain after all; it goes on by itself")
+            raise _not_open(detail.row, "one of its attempts was mined after all, and Dustrun goes on with it")
 
     async def _replace(self, principal: Principal, detail: Detail, kind: Kind, ceiling: int | None) -> Detail:
         signed = await replacement.sign_replacement(self._deps, detail.row, detail.attempts[-1], kind, ceiling)
@@ -190,7 +189,7 @@ class Operations:
             if isinstance(found, AtCeiling):
                 raise Conflict(found.message, code=Code.TRANSACTION_AT_CEILING)
             if not isinstance(found, Replaced):
-                raise _not_open(rows.get(tx, detail.row.id), "it has moved on meanwhile")
+                raise _not_open(rows.get(tx, detail.row.id), "its status has changed in the meantime")
             verb = "cancel" if kind == "cancel" else "speed-up"
             audit.record(tx, principal, f"transaction.{verb}", found.row.id, hash=found.attempt.hash)
             return Detail(found.row, rows.list_attempts(tx, found.row.id))
@@ -201,7 +200,7 @@ class Operations:
         return done
 
     async def release(self, principal: Principal, wallet_id: str, chain_id: int) -> dict[str, Any]:
-        """A person says that a wallet's spends on a chain go on after a restore."""
+        """Lets a wallet's spends on a chain go on after a restore."""
 
         committed: list[Committed | None] = []
 
@@ -221,7 +220,7 @@ def _reaches(principal: Principal, row: TransactionRow) -> bool:
 
 
 def _get(tx: Tx, principal: Principal, transaction_id: str) -> TransactionRow:
-    """A transaction that the key reaches, by its id or the hash of an attempt; raises `NotFound`."""
+    """A transaction that the key can reach, by its id or the hash of an attempt; raises `NotFound`."""
     if transaction_id.startswith("0x"):
         row = rows.find_by_hash(tx, principal.org_id, transaction_id.lower())
     else:
@@ -236,7 +235,8 @@ def _not_open(row: TransactionRow, why: str) -> Conflict:
 
 
 def _give_up_displaced(tx: Tx, row: TransactionRow) -> Committed | None:
-    """What was reserved for it counts as spent: nobody knows what the other transaction did."""
+    """Gives up a displaced transaction. Its reservation counts as spent: nobody knows what the other transaction
+    did."""
     now = clock.now_ms()
     error = error_json(Failure(CANCELLED, _GIVEN_UP, retryable=True))
     given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)

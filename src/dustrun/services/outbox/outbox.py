@@ -1,4 +1,4 @@
-"""The ledger of transactions as the engine calls it: plan, find, advance, abandon."""
+"""The outbox as the engine calls it: plan, find, advance, abandon."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from dustrun.storage.money.transactions import TransactionRow
 from dustrun.storage.money.wallets import WalletRow
 
 _AGAIN_MS = 2_000
-_OTHERS_FAILED = "Another wish of its node came to nothing, so it was not signed."
+_OTHERS_FAILED = "Another spend of its node failed, so it was not signed."
 _RUN_ENDED = "The run ended before it was signed."
 _RUN_CANCELLED = "The run was cancelled before it was signed."
 
 
 class Transactions:
-    """The one writer of every nonce of this server's wallets."""
+    """The only writer of nonces for this server's wallets."""
 
     def __init__(self, deps: OutboxDeps) -> None:
         self.deps = deps
@@ -47,11 +47,11 @@ class Transactions:
         self._queues: dict[tuple[int, str], SenderQueue] = {}
 
     async def start(self) -> None:
-        """Recovers what an earlier life signed, and follows it."""
+        """Takes up everything that an earlier process signed."""
         await self.trackers.start()
 
     async def stop(self) -> None:
-        """Signs nothing new; what is signed goes on at the next start."""
+        """Signs nothing new; the next start takes up what is signed."""
         for queue in self._queues.values():
             await queue.stop()
         await self.trackers.stop()
@@ -59,7 +59,7 @@ class Transactions:
     # --- what the engine calls ---
 
     async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
-        """Stores the wishes of a node, nothing signed; those that it has win while they have not come to nothing."""
+        """Stores a node's intents, nothing signed. Stored intents that have not failed win."""
         intents.check(spend)
         needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
 
@@ -74,15 +74,15 @@ class Transactions:
         return self.deps.chains.get(chain_id).network.confirmations
 
     async def find(self, order: SpendRequest) -> SpendStatus | None:
-        """How the node's newest wishes stand; None when it has none, or only those of an earlier run of the retry
-        chain that came to nothing."""
+        """The status of the node's newest intents; None without any, or if they failed in an earlier run of the retry
+        chain."""
         stored = await self._load(order)
         if stored is None or (stored.came_to_nothing and stored.spend.run_pk != order.run_pk):
             return None
         return await self._status(stored)
 
     async def advance(self, order: SpendRequest) -> SpendStatus:
-        """Signs and sends what can be, and says how all stands."""
+        """Signs and sends what it can, and returns the status."""
         stored = await self._load(order)
         assert stored is not None, "a node's wishes are planned before they are advanced"
         if any(row.run_pk != order.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
@@ -105,7 +105,7 @@ class Transactions:
         return status
 
     async def abandon(self, order: SpendRequest) -> SpendStatus | None:
-        """Signs nothing, and gives up what is not signed yet; what is signed is followed to its end."""
+        """Signs nothing, and cancels what is unsigned; signed transactions are tracked to their end."""
         stored = await self._load(order)
         if stored is None:
             return None
@@ -113,7 +113,7 @@ class Transactions:
         return await self._status(stored)
 
     def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
-        """In the unit that ends a run: what it has not signed is given up, and no question about it stays open."""
+        """In the unit that ends a run: cancels its unsigned intents and closes their approval questions."""
         planned = [row for row in rows.list_of_run(tx, org_id, run_pk) if row.state == TxState.PLANNED]
         committed = [policy_check.give_up(tx, row, _RUN_ENDED) for row in planned]
         why = Failure(policy_check.NOT_SIGNED, _RUN_ENDED)
@@ -122,7 +122,7 @@ class Transactions:
         ]
 
     def tell(self, committed: list[Committed | None]) -> None:
-        """Readers of the run hear of it, after the commit."""
+        """Publishes to the run's readers after the commit."""
         self.deps.publisher.tell(*committed)
 
     # --- inside ---
@@ -137,7 +137,8 @@ class Transactions:
         return spend_status.status_of(stored)
 
     async def _push_all(self, order: SpendRequest, stored: Stored) -> Failure | None:
-        """One step of every wish that can go on; the last failure that may pass."""
+        """Takes every intent that can go on one step further. Raises the first error, a permanent one before a
+        temporary one."""
         if stored.came_to_nothing or _has_failed(stored):
             return None
         ready = [row for row in stored.transactions if spend_status.is_ready(row, stored.transactions)]
@@ -159,7 +160,7 @@ class Transactions:
         return None
 
     async def _prepare(self, order: SpendRequest, row: TransactionRow) -> Ready | None:
-        """Everything that is asked of a wish before it is signed; None when it is not to be signed now."""
+        """Runs all checks before signing; None if the intent must not be signed now."""
         deps = self.deps
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
             return None
@@ -184,7 +185,7 @@ class Transactions:
         return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(deps, order, ready) else None
 
     async def _sign(self, order: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
-        """Through the lane, then the broadcast."""
+        """Signs through the sender's queue, then broadcasts."""
         deps, row = self.deps, ready.row
         queue = self._queues.setdefault((row.chain_id, row.sender), SenderQueue(deps, row.chain_id, row.sender))
         written = await queue.push(order, ready, wallet)
@@ -193,7 +194,7 @@ class Transactions:
             await broadcast.send(deps, *written)
 
     async def _is_free(self, org_id: str, subject_id: str, approval_id: str | None, *, is_signature: bool) -> bool:
-        """Whether a wish waits for nobody; one that a person refused, or nobody answered in time, is refused."""
+        """Whether nobody has to approve it any more; refuses it if a person rejected it or the question expired."""
         standing = await self.deps.database.read(lambda tx: policy_check.standing_question(tx, org_id, approval_id))
         if isinstance(standing, bool):
             return not standing
@@ -208,14 +209,14 @@ class Transactions:
         return False
 
     async def _refuse_all(self, order: SpendRequest, error: DustrunError) -> Failure:
-        """What cannot be signed at all (no such wallet, a signer that refuses, another chain) fails for good."""
+        """Refuses a node's intents for good (unknown wallet, refusing signer, wrong chain)."""
         code = "REFUSED" if isinstance(error, Refused) else error.code.name
         failure = Failure(code, error.message, details=tuple(error.public_details()))
         await self._change(order, lambda row: row.state == TxState.PLANNED, "", failure)
         return failure
 
     async def _give_up_rest(self, order: SpendRequest, stored: Stored) -> Stored:
-        """What is left unsigned of wishes of which one came to nothing."""
+        """Cancels the node's unsigned intents after one of them failed."""
         if not _has_failed(stored) or not _has_planned(stored):
             return stored
         return await self._change(order, lambda row: row.state == TxState.PLANNED, _OTHERS_FAILED)
@@ -227,7 +228,7 @@ class Transactions:
         message: str,
         failure: Failure | None = None,
     ) -> Stored:
-        """Gives up, or refuses, the unsigned wishes of a node."""
+        """Cancels or refuses a node's unsigned intents."""
 
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
             stored = spend_status.load_of(tx, order)

@@ -1,4 +1,4 @@
-"""Policy's word on a wish, in the unit that would sign it, and the question to a person that it may lead to."""
+"""Judges an intent by the wallet's policy in the unit that signs it, and asks a person if the policy says so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def case_of(tx: Tx, wallet_id: str, request: Request, values: Values) -> SpendCa
 
 
 def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
-    """The dust test that a spend belongs to, with its retries and the runs that it calls: its spends share one cap."""
+    """The dust test that a spend belongs to; its retries and the runs it calls share one cap."""
     if row.mode != "dust" or row.run_pk is None:
         return None
     callers = run_rows.get(tx, row.run_pk).callers
@@ -57,11 +57,11 @@ def dust_run_of(tx: Tx, row: TransactionRow | SignatureRow) -> str | None:
 
 
 class Undone(Exception):
-    """The unit was only to find out; nothing of it is kept."""
+    """Rolls back a unit that only had to find something out."""
 
 
 async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: Values) -> bool:
-    """Whether policy would allow it now; asked before a signer is, without reserving anything."""
+    """Whether policy would allow it now, reserving nothing; asked before a signer is."""
 
     def query(tx: Tx) -> Verdict:
         return deps.budget.judge_simulated(tx, case_of(tx, wallet_id, request, values))[0]
@@ -70,8 +70,8 @@ async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: 
 
 
 async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> bool:
-    """Whether it goes on to be signed. A denial, or a question to a person, is on disk; a permission is decided again
-    in the unit that signs."""
+    """Whether it may go on to be signed. A denial or a question is committed here; a permission is judged again in the
+    unit that signs."""
     if await may_allow(deps, ready.row.wallet_id, ready.request, ready.values):
         return True
 
@@ -92,7 +92,7 @@ async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> boo
 
 
 def decide(tx: Tx, budget: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
-    """The verdict on a planned wish: with `Allow` it is reserved; else the denial or the question is written."""
+    """Judges a planned intent: `Allow` reserves it; otherwise the denial or the question is written."""
     row = ready.row
     case = case_of(tx, row.wallet_id, ready.request, ready.values)
     verdict = budget.judge_and_reserve(
@@ -106,7 +106,7 @@ def decide(tx: Tx, budget: Budget, order: SpendRequest, ready: Ready) -> tuple[A
 
 
 def denial(verdict: Deny) -> Failure:
-    """Policy's no as a node shows it."""
+    """A policy's denial as the node's failure."""
     details = tuple({"field": reason.statement, "message": reason.message} for reason in verdict.reasons)
     first = verdict.reasons[0].message if verdict.reasons else "The wallet's policy does not allow it."
     more = f" (and {len(verdict.reasons) - 1} more reasons)" if len(verdict.reasons) > 1 else ""
@@ -114,7 +114,7 @@ def denial(verdict: Deny) -> Failure:
 
 
 def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | None = None) -> Committed | None:
-    """Nothing is signed for a planned wish, for good; a question about it is closed."""
+    """Refuses a planned intent for good and closes its question."""
     now = clock.now_ms()
     refused = replace(
         row,
@@ -131,7 +131,7 @@ def refuse(tx: Tx, row: TransactionRow, failure: Failure, verdict: Verdict | Non
 
 
 def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -> Committed | None:
-    """A planned wish that will not be signed any more, since the others of its node, or the run, came to nothing."""
+    """Cancels a planned intent because another one of its node failed, or the run ended."""
     now = clock.now_ms()
     error = error_json(Failure(NOT_SIGNED, message))
     given_up = replace(row, state=TxState.CANCELLED, error=dumps_text(error), finished_at=now, updated_at=now)
@@ -145,7 +145,7 @@ def give_up(tx: Tx, row: TransactionRow, message: str, *, wakes: bool = False) -
 
 
 def is_approved(tx: Tx, ready: Ready) -> bool:
-    """Whether a person has approved exactly this: the same transaction, with no more for the network."""
+    """Whether a person has approved exactly this transaction with at most this fee."""
     row = ready.row
     if row.approval_id is None:
         return False
@@ -154,7 +154,7 @@ def is_approved(tx: Tx, ready: Ready) -> bool:
 
 
 def ask(tx: Tx, order: SpendRequest, ready: Ready, verdict: Ask) -> Committed | None:
-    """Asks a person; the ceiling of its fee is fixed with it. Nothing is signed."""
+    """Asks a person to approve it, with a fixed fee ceiling. Nothing is signed."""
     now = clock.now_ms()
     fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
     binding = _binding(ready)
@@ -188,8 +188,8 @@ def question_of(order: SpendRequest, subject_id: str, binding: str, message: str
 
 
 def standing_question(tx: Tx, org_id: str, approval_id: str | None) -> Failure | bool:
-    """Whether a wish waits for its question: True while it does; a failure when a person said no or nobody answered
-    in time; False when it may go on, or nobody was asked."""
+    """True while the question is open; a failure if it was rejected or expired; False if it was approved or nobody was
+    asked."""
     asked = approval_rows.find(tx, org_id, approval_id) if approval_id is not None else None
     if asked is None or asked.status == APPROVED:
         return False
@@ -204,7 +204,7 @@ def standing_question(tx: Tx, org_id: str, approval_id: str | None) -> Failure |
 
 
 def _binding(ready: Ready) -> str:
-    """What is approved. The gas limit of the question stays, so that the ceiling of the fee is the same later."""
+    """What is approved. The question's gas limit stays, so that the fee ceiling is the same later."""
     return binding_of(ready.intent, ready.row.sender, ready.fee_ceiling_units)
 
 
@@ -219,7 +219,8 @@ def _message(ready: Ready, verdict: Ask) -> str:
 
 
 def tell_movements(movements: Iterable[Movement]) -> str:
-    """What is moved, for the person who decides: whoever is named in a text may be named by others."""
+    """What the spend moves, for the person who decides. Addresses, since the names in other texts may be chosen by
+    others."""
     shown = [
         f"It {'lets' if one.kind == 'approve' else 'sends'} {one.counterparty} "
         f"{'take ' if one.kind == 'approve' else ''}{one.amount_units} base units of {one.asset.key}. "
@@ -240,7 +241,7 @@ def _calldata(data: bytes) -> str:
 
 
 class SimulatedPolicy:
-    """Judges simulated spends against the stored ones and what the same simulation has spent; reserves nothing."""
+    """Judges simulated spends against the stored ones and those of the same simulation; reserves nothing."""
 
     def __init__(self, database: Database, budget: Budget) -> None:
         self._database = database
@@ -249,7 +250,7 @@ class SimulatedPolicy:
     async def judge(
         self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
     ) -> tuple[Verdict, Counted]:
-        """The verdict, and what it counts against the next one of this simulation."""
+        """The verdict, and what it counts against later spends of this simulation."""
         values = await self._budget.values_of([request])
         now = max(now_ms, clock.now_ms())
 

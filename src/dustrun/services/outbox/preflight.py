@@ -1,8 +1,8 @@
-"""Everything that is asked of the chain, the prices and the policy before a nonce is taken: a failure leaves no gap.
+"""Reads chain, prices and allowances before a nonce is taken, so that a failure leaves no nonce gap.
 
-A dust test never lowers an allowance, also when another spend of the wallet sets it after the test has read it. Two
-approvals of the same token for the same spender are therefore not under way at once when one of them is dust: it waits
-until the chain has decided on the other, reads the allowance again, and is not signed when that is enough.
+A dust test never lowers an allowance, even if another spend of the wallet raises it after the test has read it. Of two
+approvals of the same token for the same spender, one of them dust, only one is under way: the other waits until it is
+mined, reads the allowance again, and is not signed if that is enough.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _ALLOWANCE = bytes.fromhex("dd62ed3e")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A wish that may be signed: what it costs, what its assets are worth, and up to which nonce the wallet's approvals
-    were in the allowance that was read for it (`allowances`)."""
+    """An intent that may be signed: its cost, the value of its assets, and the newest nonce whose approvals the
+    allowance included when it was read."""
 
     row: TransactionRow
     priced: Priced
@@ -47,12 +47,12 @@ class Ready:
 
     @property
     def gas_limit(self) -> int:
-        """The most gas that it may use."""
+        """Its gas limit."""
         return self.priced.gas_limit
 
     @property
     def bid(self) -> Fees:
-        """What it bids for gas."""
+        """Its bid for gas."""
         return self.priced.bid
 
     @property
@@ -62,22 +62,22 @@ class Ready:
 
     @property
     def request(self) -> Request:
-        """What policy judges."""
+        """The spend as the policy judges it."""
         return self.priced.request
 
     @property
     def most_units(self) -> int:
-        """The most that the wallet's balance goes down by, in base units of the native coin."""
+        """The most by which the wallet's balance goes down, in base units of the native coin."""
         return self.priced.most_units
 
     @property
     def fee_ceiling_units(self) -> int:
-        """The most that any of its attempts may pay for gas."""
+        """The most that any attempt may pay for gas, in base units."""
         return self.gas_limit * self.max_price_units
 
 
 async def prepare(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Ready | Failure:
-    """What is to be signed for a planned wish, or why it will not be; raises `Temporary` when nobody answers."""
+    """Prices a planned intent, or says why it cannot be sent; raises `Temporary` if no endpoint answers."""
     await chain.verify()
     promised = await deps.database.read(lambda tx: rows.promised_units(tx, row.chain_id, row.sender))
     request = FeeRequest(
@@ -94,9 +94,8 @@ async def prepare(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> Re
 
 
 async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChain) -> int | Failure | None:
-    """Up to which nonce the wallet's approvals are in what the chain says, when the approval may be signed; None when
-    it waits, which is on disk then; a failure when it would lower an allowance. `NONE_SIGNED` for what is no approval
-    of a dust test."""
+    """Checks a dust test's approval: the newest nonce that the allowance includes if it may be signed; None if it has
+    to wait, which is committed; a failure if it would lower an allowance. `NONE_SIGNED` for anything else."""
     approval = _set_by(row)
     if approval is None:
         return NONE_SIGNED
@@ -116,7 +115,8 @@ async def check_allowance(deps: OutboxDeps, row: TransactionRow, chain: LiveChai
 
 
 def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
-    """In the unit that signs: whether an approval waits, since another was signed after the allowance was read."""
+    """In the unit that signs: whether an approval must wait because another one was signed after the allowance was
+    read."""
     approval = _set_by(ready.row)
     if approval is None:
         return False, None
@@ -125,7 +125,7 @@ def hold_if_moved(tx: Tx, ready: Ready) -> tuple[bool, Committed | None]:
 
 
 def _set_by(row: TransactionRow) -> Movement | None:
-    """The approval that a dust test's transaction sets; None for every other transaction."""
+    """The approval that a dust test's transaction makes; None for any other transaction."""
     if row.mode != "dust":
         return None
     intent = intent_of(row)
@@ -144,7 +144,7 @@ def _touches(row: TransactionRow, approval: Movement) -> bool:
 
 
 def _target(tx: Tx, row: TransactionRow, approval: Movement) -> int:
-    """What the node makes of the allowance in the end: a reset to 0 is followed by more."""
+    """The allowance that the node sets in the end: a reset to 0 is followed by another approval."""
     assert row.root_run_id is not None
     assert row.path is not None
     of_node = rows.list_of_node(tx, row.org_id, row.root_run_id, row.path)

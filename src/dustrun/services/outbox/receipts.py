@@ -1,5 +1,5 @@
-"""What a receipt, or the lack of one, makes of a transaction: each change in one unit with its reservation, its event
-and the signal for its node."""
+"""Records what a receipt, or its absence, means for a transaction: each change in one unit with its reservation, event
+and signal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEFORE_MINED = (TxState.SIGNED, TxState.SENT, TxState.MINED, TxState.DISPLACED)
 
 
 def note_mined(tx: Tx, transaction_id: str, receipt: Receipt) -> Committed | None:
-    """An attempt has a receipt, or one in another block than it had."""
+    """Records that an attempt was mined, or is now in another block."""
     row = rows.get(tx, transaction_id)
     if row.state not in _BEFORE_MINED or (row.state == TxState.MINED and row.block_hash == receipt.block_hash):
         return None
@@ -56,7 +56,7 @@ def _included(row: TransactionRow, receipt: Receipt) -> dict[str, object]:
 
 
 def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | None) -> Committed | None:
-    """The mined attempt lies deep enough in the canonical chain: this is how it ended, for good."""
+    """Records the final outcome once the mined attempt has enough confirmations."""
     row = rows.get(tx, transaction_id)
     if row.state != TxState.MINED or row.block_hash != block_hash or row.receipt is None:
         return None
@@ -79,7 +79,7 @@ def note_final(tx: Tx, transaction_id: str, block_hash: str, revert: object | No
         row = replace(row, receipt=dumps_text(receipt))
         reason = revert.get("text") if isinstance(revert, dict) else None
         about = loads_own(row.intent)["about"]
-        message = f"{about}: the transaction was included and reverted{f': {reason}' if reason else ''}."
+        message = f"{about}: the transaction was mined and reverted{f': {reason}' if reason else ''}."
         details = ({"field": "", "message": reason or "no reason", "revert": revert},) if revert is not None else ()
         return _end(tx, row, TxState.REVERTED, Failure(REVERTED, message, True, details), fee, shown)
     rows.save(tx, replace(row, state=TxState.FINAL))
@@ -96,8 +96,8 @@ def _end(
 
 
 def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | None:
-    """The block of its receipt is no longer part of the chain, and no attempt has another one: its bytes are sent
-    again. What it reserved stays reserved."""
+    """Records that a reorg removed the receipt and no attempt has another one: it is broadcast again, and stays
+    reserved."""
     row = rows.get(tx, transaction_id)
     if row.state != TxState.MINED or row.block_hash != block_hash:
         return None
@@ -117,15 +117,15 @@ def note_reorged(tx: Tx, transaction_id: str, block_hash: str) -> Committed | No
 
 
 def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
-    """Its nonce is used for good, and by none of its attempts: somebody else has the key, or the endpoint does not
-    tell everything. Signing anew could pay twice, so a person decides."""
+    """Records that the nonce is used for good by none of its attempts: somebody else has the key, or the endpoint is
+    incomplete. Signing anew could pay twice, so a person decides."""
     row = rows.get(tx, transaction_id)
     if row.state not in (TxState.SIGNED, TxState.SENT):
         return None
     message = (
-        f"The nonce {row.nonce} of {row.sender} on chain {row.chain_id} was used by another transaction than ours: "
-        "somebody else signs with this key, or the endpoint is not telling everything. Look at the chain; cancel this "
-        "transaction when you are sure that it was not paid."
+        f"The nonce {row.nonce} of {row.sender} on chain {row.chain_id} was used by a transaction that is not ours: "
+        "someone else signs with this key, or the endpoint's data is incomplete. Check the chain; cancel this "
+        "transaction once you are sure that it was not paid."
     )
     now = clock.now_ms()
     error = error_json(Failure(DISPLACED, message))
@@ -135,7 +135,7 @@ def note_displaced(tx: Tx, transaction_id: str) -> Committed | None:
 
 
 def note_delay(tx: Tx, transaction_id: str, reason: str) -> Committed | None:
-    """Why it does not go on, for people."""
+    """Records why it does not go on, for people."""
     row = rows.get(tx, transaction_id)
     if row.state not in (TxState.SIGNED, TxState.SENT) or row.refusal == reason:
         return None

@@ -1,5 +1,5 @@
-"""Another set of bytes for a nonce that is signed for already: a higher bid, or a transfer of nothing to ourselves that
-cancels it. At most one of all attempts of a nonce is ever included, so none of them can pay twice."""
+"""Signs a nonce again: with a higher bid, or as a zero-value self-transfer that cancels it. At most one attempt of a
+nonce is ever mined, so a replacement cannot pay twice."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _OPEN = (TxState.SIGNED, TxState.SENT)
 
 @dataclass(frozen=True, slots=True)
 class AtCeiling:
-    """It bids the most that it may already; `message` says whose limit that is."""
+    """Its bid is at its ceiling; `message` says whose limit that is."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The new attempt, on disk and not sent yet."""
+    """The new attempt, committed and not yet sent."""
 
     row: TransactionRow
     attempt: AttemptRow
@@ -44,7 +44,7 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A new attempt that is signed and not on disk yet; nobody has seen its bytes."""
+    """A new attempt that is signed and not committed; nobody has seen its bytes."""
 
     row: TransactionRow
     last: AttemptRow
@@ -59,7 +59,7 @@ class Replacement:
 async def replace_attempt(
     deps: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind
 ) -> Replaced | AtCeiling | None:
-    """Signs a new attempt above the last one and commits it; None when something else happened to it meanwhile."""
+    """Signs and commits an attempt with a higher bid; None if the transaction has changed in between."""
     signed = await sign_replacement(deps, row, last, kind)
     if isinstance(signed, AtCeiling):
         return signed
@@ -74,8 +74,8 @@ async def replace_attempt(
 async def sign_replacement(
     deps: OutboxDeps, row: TransactionRow, last: AttemptRow, kind: Kind, ceiling: int | None = None
 ) -> Replacement | AtCeiling:
-    """A new attempt above the last one. A cancelled transaction stays cancelled: what replaces its attempt cancels
-    too. `ceiling` stands in place of what the transaction may bid at most."""
+    """Signs an attempt with a higher bid. A cancelled transaction stays cancelled. `ceiling` overrides the
+    transaction's own."""
     chain = deps.chains.get(row.chain_id)
     market = await chain.fees()
     kind = "cancel" if last.kind == "cancel" else kind
@@ -83,7 +83,7 @@ async def sign_replacement(
     ceiling = int(row.max_price or 0) if ceiling is None else ceiling
     bid = next_bid(last_bid, (market.max_fee_units, market.tip_units), ceiling)
     if bid is None:
-        return AtCeiling(f"It bids {last.max_fee} base units for one unit of gas, and may bid at most {ceiling}.")
+        return AtCeiling(f"It bids {last.max_fee} base units for a unit of gas, and its maximum is {ceiling}.")
     gas_limit = last.gas_limit
     if kind == "cancel" and last.kind != "cancel":
         gas_limit = max(PLAIN_GAS, await chain.estimate_gas(row.sender, row.sender, 0, b""))
@@ -99,7 +99,7 @@ async def sign_replacement(
 def write_replacement(
     tx: Tx, deps: OutboxDeps, new: Replacement
 ) -> tuple[Replaced | AtCeiling | None, Committed | None]:
-    """Writes a new attempt, when the transaction is as it was and policy lets it bid so much."""
+    """Writes a new attempt if the transaction has not changed and policy allows the bid."""
     row = rows.get(tx, new.row.id)
     attempts = rows.list_attempts(tx, row.id)
     if row.state not in _OPEN or attempts[-1].hash != new.last.hash:
@@ -127,7 +127,7 @@ def write_replacement(
 
 
 async def sign(deps: OutboxDeps, wallet: WalletRow, unsigned: UnsignedTransaction) -> SignedTransaction:
-    """Signs with a wallet's key; an archived wallet still signs for the nonces that it has begun."""
+    """Signs with a wallet's key; an archived wallet still signs for nonces it has begun."""
     held = replace(wallet, archived_at=None)
     return await deps.signers.signer_of(held).sign_transaction(unsigned)
 
@@ -150,8 +150,8 @@ def _unsigned(row: TransactionRow, kind: Kind, gas_limit: int, bid: Fees) -> Uns
 
 
 def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units: int) -> Request:
-    """What policy looks at of a replacement: the same wish, with a higher bid. A cancel bids for its own small gas,
-    but the first attempt may still be the one that is included."""
+    """A replacement as the policy judges it: the same intent with a higher bid. A cancel needs little gas itself, but
+    the first attempt may still be mined."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
     return Request.of_intent(
         intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units, data_fee_units=data_fee_units

@@ -1,7 +1,7 @@
 """Holds spends after a restore from a backup, or in a copy of the store (`storage/backup/copy_detection.py`).
 
 Such a store may not know everything that it signed, and the server it comes from may still run. Spends of runs that
-were open at that time wait for a person. Spends of later runs wait until the chain's nonce is the one that the store
+were open then wait for a person. Spends of later runs wait until the chain's nonce equals the one that the store
 expects; if the chain is ahead, a person decides.
 """
 
@@ -25,27 +25,27 @@ from dustrun.storage.runs import runs as run_rows
 _logger = log.get(__name__)
 RESTORED = facts.RESTORED_AT
 _MAY_BE_PAID = (
-    "Its run was open in the backup or copy that this store comes from, and the server of that time may have paid it "
-    "since, or may pay it yet."
+    "Its run was open in the backup or copy that this store comes from, and the original server may have paid it "
+    "since, or may still pay it."
 )
 _LOOK = (
-    "Make sure that no other server runs, look at the chain, then release the wallet's spends, or cancel the run. (If "
-    "the store was only moved to another place, stop the server and say: dustrun moved)"
+    "Make sure that no other server runs, check the chain, then release the wallet's spends or cancel the run. (If you "
+    "only moved the store, stop the server and run: dustrun moved)"
 )
 
 
 def name_of(chain_id: int, sender: str) -> str:
-    """The fact that a person lets a sender's spends go on; its value is the restore that this is said of."""
+    """Name of the fact that a person released a sender's spends; its value is the restore that this applies to."""
     return f"spends_released/{chain_id}/{sender}"
 
 
 def _seen_name(chain_id: int, sender: str) -> str:
-    """The fact that the chain was once as the store expects; its value is the restore that this is said of."""
+    """Name of the fact that the chain's nonce was once as expected; its value is the restore that this applies to."""
     return f"chain_as_expected/{chain_id}/{sender}"
 
 
 def _restore_of(tx: Tx, chain_id: int | None, sender: str) -> str | None:
-    """The restore after which no person has released the sender's spends."""
+    """The latest restore, unless a person has released the sender's spends since."""
     restored = facts.find(tx, RESTORED)
     if restored is None or chain_id is None or facts.find(tx, name_of(chain_id, sender)) != restored:
         return restored
@@ -53,7 +53,7 @@ def _restore_of(tx: Tx, chain_id: int | None, sender: str) -> str | None:
 
 
 def _is_of_backup(tx: Tx, run_pk: int | None) -> bool:
-    """Whether a run, or the one at the root of its callers, was in the backup."""
+    """Whether a run, or the root of its callers, was in the backup."""
     newest = facts.find(tx, facts.RESTORED_RUNS)
     if newest is None or run_pk is None:
         return False
@@ -67,7 +67,7 @@ def _holds_back(tx: Tx, chain_id: int | None, sender: str, run_pk: int | None) -
 
 
 async def check(deps: OutboxDeps, row: TransactionRow) -> bool:
-    """Whether a planned wish may be signed; when not, why is on disk and told."""
+    """Whether a planned intent may be signed; if not, the reason is committed and published."""
     chain_id, sender = row.chain_id, row.sender
     restored = await deps.database.read(lambda tx: _restore_of(tx, chain_id, sender))
     if restored is None:
@@ -84,7 +84,7 @@ async def check(deps: OutboxDeps, row: TransactionRow) -> bool:
 
 
 async def _is_behind(deps: OutboxDeps, chain_id: int, sender: str, restored: str) -> str | None:
-    """Why a spend that began after the restore has to wait; None when the chain is, or was, as the store expects."""
+    """Why a spend that began after the restore has to wait; None if the chain is, or was, as the store expects."""
     seen = _seen_name(chain_id, sender)
     if await deps.database.read(lambda tx: facts.find(tx, seen)) == restored:
         return None
@@ -98,34 +98,34 @@ async def _is_behind(deps: OutboxDeps, chain_id: int, sender: str, restored: str
     if max(used, pending) > expected:
         _logger.error("the chain is ahead of the restored store", chain_id=chain_id, sender=sender, used=used)
         return (
-            f"The store comes from a backup or a copy, and the chain has seen {max(used, pending)} transactions of "
-            f"{sender} where the store knows {expected}: what is missing here may have been paid. {_LOOK}"
+            f"The store comes from a backup or a copy, and the chain has {max(used, pending)} transactions of "
+            f"{sender}, but the store knows {expected}: the missing ones may have been payments. {_LOOK}"
         )
-    return "The store comes from a backup or a copy: what was signed before has to reach the chain first."
+    return "The store comes from a backup or a copy: what it signed before must reach the chain first."
 
 
 async def check_signature(deps: OutboxDeps, row: SignatureRow, sender: str) -> None:
-    """Raises `Refused` for a signature that the server of the backup may have made too: no chain would tell."""
+    """Raises `Refused` for a signature that the backup's server may have made too: no chain would show it."""
     if await deps.database.read(lambda tx: _holds_back(tx, row.chain_id, sender, row.run_pk)):
         raise Refused(
-            "Its run was open in the backup or copy that this store comes from, and the server of that time may have "
+            "Its run was open in the backup or copy that this store comes from, and the original server may have "
             "signed it since. Make sure that no other server runs; a retry of the run signs it."
         )
 
 
 async def why_not_raised(deps: OutboxDeps, row: TransactionRow) -> str | None:
-    """Why the bid of a signed transaction is not raised by itself: a person may have cancelled it after the backup, and
-    a higher bid would win over the cancel."""
+    """Why the bid of a signed transaction is not raised automatically: a person may have cancelled it after the backup,
+    and a higher bid would win over the cancel."""
     if await deps.database.read(lambda tx: _holds_back(tx, row.chain_id, row.sender, row.run_pk)):
         return (
-            "The store comes from a backup or a copy: its bid is not raised by itself, since it may have been "
-            "cancelled elsewhere since. Speed it up, or release the wallet's spends."
+            "The store comes from a backup or a copy: its bid is not raised automatically, since the original "
+            "server may have cancelled it. Speed it up, or release the wallet's spends."
         )
     return None
 
 
 def note(tx: Tx, row: TransactionRow, reason: str) -> Committed | None:
-    """Why a planned wish is not signed now, for people."""
+    """Records why a planned intent is not signed now."""
     if row.refusal == reason:
         return None
     held = replace(row, refusal=reason, updated_at=clock.now_ms())
@@ -134,7 +134,7 @@ def note(tx: Tx, row: TransactionRow, reason: str) -> Committed | None:
 
 
 def release(tx: Tx, org_id: str, chain_id: int, sender: str) -> list[Committed | None]:
-    """A person says that a sender's spends may go on; wakes the nodes that wait for it."""
+    """Releases a sender's spends and wakes the nodes that wait for it."""
     restored = facts.find(tx, RESTORED)
     if restored is not None:
         facts.put(tx, name_of(chain_id, sender), restored)

@@ -1,8 +1,8 @@
-"""One lane per chain and sender: nonces, signing, and the one commit of intent, nonce, bytes and reservation.
+"""One queue per chain and sender: assigns nonces, signs, and commits intent, nonce, bytes and reservation together.
 
-Signing happens outside of any transaction, in the order of the nonces; then each transaction's unit judges policy,
-checks its nonce, and writes. A unit whose nonce has moved, because one before it was denied, discards its bytes, which
-nobody has seen, and signs again.
+Signing happens outside of any transaction, in nonce order; then each transaction's unit judges policy, checks its
+nonce, and writes. If an earlier one was denied and the nonce has moved, the unit discards its bytes, which nobody has
+seen, and signs again.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _BATCH = 100
 
 
 class NonceMoved(Exception):
-    """The nonce that was signed for is not the next one."""
+    """The signed nonce is not the next one any more."""
 
 
 @dataclass(slots=True)
 class Waiter:
-    """A wish in the lane; the future holds its row and attempt, or None when nothing was signed."""
+    """A queued intent; the future yields its row and attempt, or None if nothing was signed."""
 
     order: SpendRequest
     ready: Ready
@@ -47,7 +47,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A wish with its nonce and bytes, not on disk yet."""
+    """An intent with its nonce and bytes, not yet committed."""
 
     waiter: Waiter
     unsigned: UnsignedTransaction
@@ -58,7 +58,7 @@ Outcome = tuple[tuple[TransactionRow, AttemptRow] | None, Committed | None]
 
 
 class SenderQueue:
-    """What one sender signs on one chain, one batch after the other."""
+    """Signs for one sender on one chain, batch by batch."""
 
     def __init__(self, deps: OutboxDeps, chain_id: int, sender: str) -> None:
         self._deps = deps
@@ -70,8 +70,8 @@ class SenderQueue:
     async def push(
         self, order: SpendRequest, ready: Ready, wallet: WalletRow
     ) -> tuple[TransactionRow, AttemptRow] | None:
-        """Signs and commits; None when policy denied it or asks a person, which is on disk then, or when it is no
-        longer a planned wish. Raises `Temporary` when nothing was signed."""
+        """Signs and commits. None if policy denied it or asks a person, which is committed, or if it is not planned any
+        more. Raises `Temporary` if nothing was signed."""
         future = asyncio.get_running_loop().create_future()
         self._queue.append(Waiter(order, ready, wallet, future))
         if self._task is None or self._task.done():
@@ -79,7 +79,7 @@ class SenderQueue:
         return await asyncio.shield(future)
 
     async def stop(self) -> None:
-        """Lets the batch at hand be committed; what waits is not signed."""
+        """Commits the current batch; what waits is not signed."""
         for waiter in self._queue:
             _fail(waiter, Temporary("The server is stopping; nothing was signed.", retry_after_s=2))
         self._queue.clear()
@@ -143,7 +143,7 @@ class SenderQueue:
         return unit
 
     def _commit(self, tx: Tx, one: Signed, floor: int) -> Outcome:
-        """Intent, attempt, nonce and reservation together; raises `NonceMoved`, and then nothing of it is kept."""
+        """Writes intent, attempt, nonce and reservation together; raises `NonceMoved`, which rolls all of it back."""
         waiter, ready = one.waiter, one.waiter.ready
         row = rows.get(tx, ready.row.id)
         if row.state != TxState.PLANNED or row.run_pk != waiter.order.run_pk:
@@ -174,8 +174,8 @@ class SenderQueue:
             waiter.future.set_result(outcome[0])
 
     async def _look(self, one: Signed) -> None:
-        """After a commit of unknown outcome: whether these bytes are on disk. The writer's next transaction begins only
-        when that one is over, so what it sees is how it ended."""
+        """After a commit of unknown outcome: checks whether these bytes are in the store. The writer's next transaction
+        begins only when that one is over, so it sees how it ended."""
         waiter = one.waiter
 
         def unit(tx: Tx) -> tuple[TransactionRow, AttemptRow] | None:
@@ -220,7 +220,7 @@ def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
 def new_attempt(
     row: TransactionRow, number: int, kind: str, unsigned: UnsignedTransaction, signed: SignedTransaction
 ) -> AttemptRow:
-    """Signed bytes as they are stored."""
+    """Signed bytes as a row."""
     return AttemptRow(
         hash=signed.hash,
         transaction_id=row.id,
@@ -236,7 +236,7 @@ def new_attempt(
 
 
 def bid_of(attempt: AttemptRow) -> dict[str, str]:
-    """What an attempt bids for gas, for an event."""
+    """An attempt's bid for gas, for an event."""
     if attempt.is_legacy:
         return {"gasPrice": attempt.max_fee}
     return {"maxFeePerGas": attempt.max_fee, "maxPriorityFeePerGas": attempt.tip}

@@ -1,4 +1,4 @@
-"""What a node asks of the outbox, and how far its intents are: the seam between the engine and the outbox."""
+"""What a node asks of the outbox and the status it gets back: the port between the engine and the outbox."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from dustrun.storage.runs.approvals import PENDING, ApprovalRow
 
 Status = Literal["settled", "open", "failed", "displaced"]
 ALLOWANCE_MET = "ALLOWANCE_MET"
-"""The code of a dust test's approval that another transaction made unneeded: wished anew it comes without one."""
+"""Code of a dust test's approval that another transaction made unnecessary: the next attempt plans without one."""
 WaitsFor = Literal["receipts", "approval", "release"]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRequest:
-    """What the node says of one of its wishes alone."""
+    """What the node sets for one of its intents."""
 
     confirmations: int | None = None
     max_price_units: int | None = None
@@ -36,8 +36,8 @@ class ItemRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRequest:
-    """Who spends: the node of a run. `key_id` is the API key that started the run, `confirmations` the node's own
-    number, else the chain's counts; `max_price_units` is the most that it bids for one unit of gas."""
+    """The node of a run that spends. `key_id` is the API key that started the run, `confirmations` the node's own
+    number instead of the chain's, `max_price_units` the most that it bids for a unit of gas."""
 
     org_id: str
     run_pk: int
@@ -54,19 +54,19 @@ class SpendRequest:
     items: Mapping[str, ItemRequest] = field(default_factory=dict)
 
     def confirmations_of(self, item: str) -> int | None:
-        """The node's own number of confirmations for one wish."""
+        """The node's own number of confirmations for one intent."""
         own = self.items.get(item)
         return own.confirmations if own is not None and own.confirmations is not None else self.confirmations
 
     def max_price_of(self, item: str) -> int | None:
-        """The most that the node bids for one unit of gas of one wish."""
+        """The most that the node bids for a unit of gas of one intent."""
         own = self.items.get(item)
         return own.max_price_units if own is not None and own.max_price_units is not None else self.max_price_units
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why wishes came to nothing. `retryable`: another attempt of the node makes new ones and may fare better."""
+    """Why intents failed. `retryable`: another attempt of the node plans new ones and may succeed."""
 
     code: str
     message: str
@@ -76,16 +76,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SpendStatus:
-    """How the wishes of a node stand.
+    """The status of a node's intents.
 
-    `settled`: all are final and `spent` has what `finish` wants. `open`: something is under way; `waits_for` says
-    what, a signal of kind `transaction` comes when it has moved, and `until` (milliseconds) is when to look again
-    without one. `failed`: they came to nothing, and `failure` says why. `displaced`: a nonce was used by somebody
-    else; a person decides, by a cancel of the transaction. `spend` is what is stored, which wins over a newer wish.
-    `is_signed`: signed bytes exist whose end is not known, so the run must not end. `transactions` is for people.
-    `receipts` are what the chain said of those that came to an end, by item. `signature_requests` are for people too,
-    and hold no signature.
-    `signatures` are the opened ones, by their marks.
+    `settled`: all are final and `spent` has what `finish` needs. `open`: something is under way; `waits_for` says what,
+    a signal of kind `transaction` comes when it has moved, and `until` (milliseconds) is when to look again without
+    one. `failed`: `failure` says why. `displaced`: the nonce was used by another transaction; a person decides, by
+    cancelling. `spend` is what is stored, which wins over newer intents. `is_signed`: signed bytes of unknown outcome
+    exist, so the run must not end. `receipts` are those of finished intents, by item. `transactions` and
+    `signature_requests` are for display; `signatures` are the opened ones, by their marks.
     """
 
     status: Status
@@ -103,34 +101,35 @@ class SpendStatus:
 
 
 class Outbox(Protocol):
-    """What the engine calls."""
+    """The outbox as the engine calls it."""
 
     async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
-        """Stores the wishes of a node, nothing signed. When the node has some already that have not come to nothing,
-        those win. Raises `Invalid` for wishes that cannot be, `Temporary` when nothing was stored."""
+        """Stores a node's intents, nothing signed. Stored intents that have not failed win. Raises `Invalid` for
+        impossible intents, `Temporary` if nothing was stored."""
         ...
 
     async def find(self, order: SpendRequest) -> SpendStatus | None:
-        """How the node's newest wishes stand; None when it has none."""
+        """The status of the node's newest intents; None without any."""
         ...
 
     async def advance(self, order: SpendRequest) -> SpendStatus:
-        """Signs and sends what can be, and says how all stands. Safe to call at any time and after any crash.
+        """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash.
 
-        What may help later (no endpoint answers, the store is busy) is a `failed` that is `retryable`, with the code
-        `TEMPORARY`: the same wishes go on at the next call."""
+        What may pass (no endpoint answers, the store is busy) is `failed` and `retryable` with the code `TEMPORARY`:
+        the next call goes on with the same intents.
+        """
         ...
 
     async def abandon(self, order: SpendRequest) -> SpendStatus | None:
-        """As `advance`, for a node that is being cancelled: signs nothing, and gives up what is not signed yet."""
+        """Like `advance`, for a node that is being cancelled: signs nothing, and cancels what is unsigned."""
         ...
 
     def end(self, tx: Any, org_id: str, run_pk: int) -> list[Any]:
-        """In the unit that ends a run: gives up what it has not signed. What it answers is for `tell`."""
+        """In the unit that ends a run: cancels what it has not signed. Pass the result to `tell`."""
         ...
 
     def tell(self, committed: list[Any]) -> None:
-        """To be called once that unit is on disk."""
+        """Call this after that unit is committed."""
         ...
 
 
@@ -141,8 +140,8 @@ _HELD_MS, _SOON_MS = 10_000, 1_000
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The newest wishes of a node with all that became of them, in the order of the wishes. `plain` are the opened
-    signatures by item, `approvals` the questions by their ids."""
+    """A node's newest intents with their rows, in the order of the intents. `plain` are the opened signatures by item,
+    `approvals` the questions by id."""
 
     spend: SpendRow
     transactions: tuple[TransactionRow, ...]
@@ -152,7 +151,7 @@ class Stored:
 
     @property
     def came_to_nothing(self) -> bool:
-        """Whether something of it never will be, and nothing of it is under way: a new generation may be."""
+        """Whether one of them failed and none is under way, so that a new generation may begin."""
         states = [TxState(row.state) for row in self.transactions]
         if any(state in UNSETTLED for state in states):
             return False
@@ -160,7 +159,7 @@ class Stored:
 
 
 def load(tx: Tx, org_id: str, root_run_id: str, path: str) -> Stored | None:
-    """The newest wishes of a node, signatures sealed; None when it has none."""
+    """A node's newest intents, signatures sealed; None without any."""
     spend = rows.newest_spend(tx, org_id, root_run_id, path)
     if spend is None:
         return None
@@ -174,17 +173,17 @@ def load(tx: Tx, org_id: str, root_run_id: str, path: str) -> Stored | None:
 
 
 def load_of(tx: Tx, order: SpendRequest) -> Stored | None:
-    """`load` for the node of an order."""
+    """`load` for the node of a request."""
     return load(tx, order.org_id, order.root_run_id, order.path)
 
 
 def intent_of(row: TransactionRow) -> Intent:
-    """The unsigned wish."""
+    """The stored intent."""
     return Intent.of(loads_own(row.intent))
 
 
 def request_of(row: SignatureRow) -> SignRequest:
-    """The wish for a signature."""
+    """The stored signature request."""
     shown = loads_own(row.request)
     return SignRequest(
         item=shown["item"],
@@ -198,7 +197,7 @@ def request_of(row: SignatureRow) -> SignRequest:
 
 
 def spend_of(stored: Stored) -> Spend:
-    """The wishes as they are stored."""
+    """The intents and signature requests as stored."""
     intents = tuple(intent_of(row) for row in stored.transactions)
     signatures = tuple(request_of(row) for row in stored.signatures)
     return Spend(intents, signatures, loads_own(stored.spend.notes))
@@ -240,13 +239,13 @@ def status_of(stored: Stored) -> SpendStatus:
 
 
 def _expiry(stored: Stored) -> int | None:
-    """When the first open question of it runs out."""
+    """When the first open question expires."""
     open_ones = [row.expires_at for row in stored.approvals.values() if row.status == PENDING]
     return min(open_ones, default=None)
 
 
 def spent_of(stored: Stored) -> Spent:
-    """Receipts and signatures of wishes that are all final."""
+    """Receipts and signatures of intents that are all final."""
     receipts = tuple(read_receipt(row.item, loads_own(row.receipt or "null")) for row in stored.transactions)
     return Spent(receipts, dict(stored.plain))
 
@@ -257,14 +256,14 @@ def _receipts(stored: Stored) -> dict[str, Receipt]:
 
 
 def _failure(found: Iterable[TransactionRow | SignatureRow]) -> Failure:
-    """The first failure in the order of the wishes; what was only given up with the others comes last."""
+    """The first failure in the order of the intents; those cancelled only because of others come last."""
     failed = [failure_of(row.error) for row in found if row.error is not None]
     own = [failure for failure in failed if failure.code != "NOT_SIGNED"]
     return (own or failed)[0]
 
 
 def failure_of(text: str) -> Failure:
-    """A stored error."""
+    """A stored failure."""
     shown = loads_own(text)
     return Failure(shown["code"], shown["message"], shown["retryable"], tuple(shown.get("details", ())))
 
@@ -278,7 +277,7 @@ def error_json(failure: Failure) -> Json:
 
 
 def is_ready(row: TransactionRow, all_rows: Sequence[TransactionRow]) -> bool:
-    """Whether what it comes after is mined and succeeded, so that it may be estimated and signed."""
+    """Whether all that it comes after is mined and succeeded, so that it can be estimated and signed."""
     if row.state != TxState.PLANNED:
         return False
     by_item = {other.item: other for other in all_rows}

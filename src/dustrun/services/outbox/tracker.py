@@ -1,8 +1,8 @@
-"""Follows what is signed on one chain to its end. The first look of a process is its recovery.
+"""Tracks the signed transactions of one chain to their end. Its first look after a start is the recovery.
 
-Any attempt of a nonce may be the one that is included, so receipts of all of them are asked for, but only of nonces
-that the chain says are used. Decisions are made on blocks by their hash, so endpoints of different heights delay them
-and never falsify them.
+Any attempt of a nonce may be the one that is mined, so it asks for the receipts of all of them, but only for nonces
+that the chain says are used. It decides by block hash, so endpoints at different heights delay a decision and never
+falsify it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _DISPLACED_EVERY_S = 60.0
 
 @dataclass(slots=True)
 class Suspicion:
-    """A nonce that seems to be used by somebody else, and the blocks at which it seemed so."""
+    """A nonce that seems used by another transaction, and the heads at which it seemed so."""
 
     heads: set[str] = field(default_factory=set)
 
 
 class Tracker:
-    """The loop of one chain."""
+    """The loop that tracks one chain."""
 
     def __init__(self, deps: OutboxDeps, chain_id: int) -> None:
         self._deps = deps
@@ -57,11 +57,11 @@ class Tracker:
         self._is_first = True
 
     def poke(self) -> None:
-        """Something was signed or asked for: look now."""
+        """Looks now: something was signed or asked for."""
         self._wake.set()
 
     async def work(self) -> None:
-        """Looks as long as something is open, then waits to be poked; never ends by itself."""
+        """Looks while something is open, then waits for `poke`; never returns."""
         failures = 0
         while True:
             self._wake.clear()
@@ -78,9 +78,9 @@ class Tracker:
 
     def _log(self, error: Exception, failures: int) -> None:
         if not isinstance(error, DustrunError):
-            _logger.error("following a chain failed", chain_id=self._chain_id, exc_info=error)
+            _logger.error("tracking a chain failed", chain_id=self._chain_id, exc_info=error)
         elif failures in (0, 10):
-            _logger.warning("a chain could not be followed", chain_id=self._chain_id, error=error.message)
+            _logger.warning("a chain could not be tracked", chain_id=self._chain_id, error=error.message)
 
     @property
     def _block_ms(self) -> int:
@@ -94,11 +94,11 @@ class Tracker:
 
     @property
     def _idle_ms(self) -> int | None:
-        """When to look again while nothing is followed."""
+        """When to look again while nothing is tracked."""
         return int(_DISPLACED_EVERY_S * 1000) if self._has_displaced else None
 
     async def look(self) -> bool:
-        """One look at everything that is open; False when nothing is."""
+        """Looks once at everything open; False if nothing is."""
         async with self._looking:
             chain = self._deps.chains.get(self._chain_id)
             await chain.verify()  # another chain's receipts and nonces would decide wrongly
@@ -125,8 +125,8 @@ class Tracker:
     # --- what the chain says ---
 
     async def _look_at_mined(self, chain: LiveChain, head: Block, followed: Sequence[Tracked]) -> None:
-        """Those that have a receipt, once at each head: final when it is deep enough in the canonical chain; else, when
-        its block is no longer part of it, another receipt or none."""
+        """Checks mined transactions once per head: final with enough confirmations; if a reorg removed the block, looks
+        for another receipt."""
         if head.hash != self._head:
             self._head, self._seen = head.hash, set()
         mined = [one for one in followed if one.row.state == TxState.MINED and one.row.id not in self._seen]
@@ -181,7 +181,7 @@ class Tracker:
         )
 
     async def _look_for_receipts(self, chain: LiveChain, followed: Sequence[Tracked], used: Mapping[str, int]) -> bool:
-        """Those whose nonce is used: which attempt was it. Whether any receipt was found."""
+        """Finds which attempt used the nonce. Returns whether any receipt was found."""
         asked = [one for one in followed if one.row.state != TxState.MINED and one.nonce < used[one.row.sender]]
         receipts = await self._receipts(chain, asked)
         self._deps.on_step("mining")
@@ -195,7 +195,7 @@ class Tracker:
         )
 
     async def _receipts(self, chain: LiveChain, asked: Sequence[Tracked]) -> dict[str, Receipt]:
-        """The receipt of whichever attempt has one, by transaction."""
+        """The receipt of whichever attempt has one, by transaction id."""
         by_hash = {attempt.hash: one.row.id for one in asked for attempt in one.attempts}
         hashes = list(by_hash)
         found: dict[str, Receipt] = {}
@@ -209,8 +209,8 @@ class Tracker:
     async def _look_for_displaced(
         self, chain: LiveChain, head: Block, left: Sequence[Tracked], used: Mapping[str, int]
     ) -> list[Tracked]:
-        """Those whose nonce is used at the depth of their confirmations although no attempt has a receipt. It must
-        seem so at two different heads, as an endpoint may lag; the rest."""
+        """Marks transactions whose nonce is used deep enough although no attempt has a receipt. It must seem so at two
+        heads, as an endpoint may lag. Returns the others."""
         rest = []
         for one in left:
             if one.nonce >= used[one.row.sender]:
@@ -230,11 +230,13 @@ class Tracker:
         row = one.row
         self._suspicions.pop(row.id, None)
         self._has_displaced = True
-        _logger.error("a nonce was used by somebody else", transaction_id=row.id, sender=row.sender, nonce=row.nonce)
+        _logger.error(
+            "a nonce was used by another transaction", transaction_id=row.id, sender=row.sender, nonce=row.nonce
+        )
         await self._deps.writer.write(lambda tx: receipt_notes.note_displaced(tx, row.id), self._deps.publisher.tell)
 
     async def _look_at_displaced(self, chain: LiveChain) -> None:
-        """What seemed displaced and has a receipt after all goes on: the endpoint did not know then."""
+        """Takes up displaced transactions that have a receipt after all."""
         if clock.monotonic_s() - self._displaced_at_s < _DISPLACED_EVERY_S and not self._is_first:
             return
         self._displaced_at_s = clock.monotonic_s()
@@ -251,7 +253,7 @@ def _senders(followed: Iterable[Tracked]) -> list[str]:
 
 
 class Trackers:
-    """The followers of all chains that have something open, each in a task of its own."""
+    """The trackers of all chains with open transactions, each in its own task."""
 
     def __init__(self, deps: OutboxDeps) -> None:
         self._deps = deps
@@ -260,18 +262,18 @@ class Trackers:
         self._is_stopped = False
 
     async def start(self) -> None:
-        """Goes on with everything that an earlier life of the server signed."""
+        """Takes up everything that an earlier process signed."""
         for chain_id in await self._deps.database.read(rows.list_followed_chains):
             self.poke(chain_id)
 
     def of(self, chain_id: int) -> Tracker:
-        """The follower of a chain."""
+        """The tracker of a chain."""
         if chain_id not in self._trackers:
             self._trackers[chain_id] = Tracker(self._deps, chain_id)
         return self._trackers[chain_id]
 
     def poke(self, chain_id: int) -> None:
-        """Something was signed or asked for on a chain."""
+        """Looks at a chain now."""
         if self._is_stopped:
             return
         tracker = self.of(chain_id)
@@ -280,7 +282,7 @@ class Trackers:
         tracker.poke()
 
     async def stop(self) -> None:
-        """Ends every loop; what is open goes on at the next start."""
+        """Ends every loop; the next start takes up what is open."""
         self._is_stopped = True
         for task in self._tasks.values():
             task.cancel()

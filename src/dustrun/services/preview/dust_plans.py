@@ -1,5 +1,5 @@
-"""The plan of a dust test before any run: what each spend would use instead of its amount, what would be refused, what
-is not known yet, and what goes out unscaled."""
+"""Plans a dust test before any run: what each spend would use instead of its amount, what would be refused, what is
+still unknown, and what stays unscaled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BRANCHING = frozenset({"if", "switch", "for-each"})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a node: a refusal has a `code`, what is not known has none."""
+    """A finding about a node; a refusal has a `code`, an unknown value has none."""
 
     path: str
     node_id: str
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fee:
-    """What a node would pay to the network at the present price, by what such transactions usually take."""
+    """A node's network fee at the current price, by what such transactions usually cost."""
 
     chain_id: int
     gas: int
@@ -47,7 +47,7 @@ class Fee:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSpend:
-    """One passage through a node that spends, with the amounts that are known."""
+    """One execution of a node that spends, with its known amounts."""
 
     ahead: ForecastSpend
     entries: tuple[Entry, ...]
@@ -56,7 +56,7 @@ class PlannedSpend:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A node that changes something outside and is not scaled; `reads` are the scaled values that it looks at."""
+    """A node with effects outside that is not scaled; `reads` are the scaled values that it uses."""
 
     node_id: str
     type: str
@@ -65,7 +65,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A condition or a loop that looks at a scaled value, so that it may go another way than live."""
+    """A condition or loop that reads a scaled value, so that it may take another branch than live."""
 
     node_id: str
     type: str
@@ -90,7 +90,7 @@ class DustPlan:
     conditions: tuple[Reading, ...]
 
     def public(self) -> dict[str, Any]:
-        """As JSON: the answer of `dust-plan`, and what a dust test tells before its first signature."""
+        """As JSON: the answer of `dust-plan`, and what a dust test shows before its first signature."""
         return {
             "workflowId": self.forecast.workflow_id,
             "version": self.forecast.version,
@@ -119,7 +119,7 @@ class _Draft:
         self.usd_units = 0
 
     def note(self, seen: Forecast, error: DustrunError, field: str | None = None) -> None:
-        """An error of one amount: a refusal, or for now unknown."""
+        """Records an error of one amount: a refusal, or something that is unknown for now."""
         found = Finding(seen.path, seen.node.id, field, error.message, error.code.name)
         if isinstance(error, Invalid | Refused):
             self.refusals.append(found)
@@ -127,12 +127,12 @@ class _Draft:
             self.unknowns.append(replace(found, code=None))
 
     def unknown(self, seen: Forecast, field: str | None, why: str) -> None:
-        """Something that only the run will tell."""
+        """Records a value that only the run will know."""
         self.unknowns.append(Finding(seen.path, seen.node.id, field, why))
 
 
 class DustPlans:
-    """Makes plans. It reads chains and prices and changes nothing."""
+    """Makes dust plans. Reads chains and prices and changes nothing."""
 
     def __init__(self, forecasts: SpendForecasts, duster: Duster, prices: PriceBook, chain_of: ChainOf) -> None:
         self._forecasts = forecasts
@@ -141,12 +141,12 @@ class DustPlans:
         self._chain_of = chain_of
 
     async def plan(self, principal: Principal, workflow_id: str, version: int | None, given: Given) -> DustPlan:
-        """The plan of a version; raises `NotFound`, and `Invalid` when it does not validate."""
+        """The plan of a version; raises `NotFound`, or `Invalid` if it does not validate."""
         forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
         return await self.plan_of(principal, forecast, given)
 
     async def plan_of(self, principal: Principal, forecast: SpendForecast, given: Given) -> DustPlan:
-        """The plan of what validates."""
+        """The plan of a validated workflow."""
         draft = _Draft()
         for ahead in await self._forecasts.spends(principal, forecast, given):
             await self._spend(draft, ahead)
@@ -193,9 +193,7 @@ class DustPlans:
             draft.unknown(seen, "connector", ahead.no_wallet or "there is no wallet")
             return entries
         if not ahead.spots and not seen.unknowns:
-            draft.refusals.append(
-                Finding(seen.path, seen.node.id, None, "The input names no amount.", "DUST_UNSCALABLE")
-            )
+            draft.refusals.append(Finding(seen.path, seen.node.id, None, "The input has no amount.", "DUST_UNSCALABLE"))
         amount = seen.node.node.dust_amount
         override = None if amount is None else int(amount)
         for spot in ahead.spots:
@@ -214,7 +212,7 @@ class DustPlans:
         return entries
 
     async def _fee(self, ahead: ForecastSpend, amounts: int) -> Fee | None:
-        """None when the chain or its coin's price cannot be read: the plan stands without it."""
+        """The fee; None if the chain or its coin's price cannot be read."""
         spot = ahead.spots[0]
         try:
             chain = self._chain_of(int(spot.chain))
@@ -251,7 +249,7 @@ def _unknown_limit(value: Any) -> str | None:
 
 
 def _is_read(action: Action, seen: Forecast) -> bool:
-    """Whether the input, as far as it is known, makes it one that only looks."""
+    """Whether the known part of the input makes the node read-only."""
     if action.effect_of is None or seen.unknowns:
         return False
     try:
@@ -271,7 +269,7 @@ def _conditions(forecast: SpendForecast, readers: Mapping[str, list[tuple[str, s
 
 
 async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | None:
-    """Base units of a chain's coin in 1e-18 dollars, None when nobody prices it."""
+    """Base units of a chain's coin in 1e-18 dollars; None if no source prices it."""
     try:
         valued = await prices.value(Asset(chain_id))
     except DustrunError:

@@ -1,8 +1,5 @@
-"""Makes the amounts of a spend's input dust, for a node about to run and for a plan before any run.
-
-What is not declared is not touched: no number is looked for in calldata. A refusal is a `Refused` with one of the
-`DUST_…` codes and the field.
-"""
+"""Scales the amounts of a spend's input to dust, for a node about to run and for a plan. Only declared amounts are
+touched; calldata is never searched for numbers. A refusal is a `Refused` with a `DUST_…` code and the field."""
 
 from __future__ import annotations
 
@@ -36,7 +33,8 @@ ChainOf = Callable[[int], Chain]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one amount: a line of the plan. `limits` are least out and most in, from and to, by field."""
+    """The outcome for one amount: a line of the plan. `limits` are the minimum out and maximum in, before and after, by
+    field."""
 
     field: str
     direction: str
@@ -49,7 +47,7 @@ class Entry:
     warnings: tuple[str, ...]
 
     def public(self) -> dict[str, Any]:
-        """As JSON; amounts are texts."""
+        """As JSON; amounts are strings."""
         found: dict[str, Any] = {
             "field": self.field,
             "direction": self.direction,
@@ -78,7 +76,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """An input with its amounts made dust."""
+    """An input with its amounts scaled."""
 
     value: BaseModel
     entries: tuple[Entry, ...]
@@ -91,7 +89,7 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where amounts are made dust: the chains, the wallet's address, and what the node and the run say."""
+    """The context of scaling: the chains, the wallet's address, and what node and run set."""
 
     chain_of: ChainOf
     owner: str
@@ -100,14 +98,14 @@ class Scene:
 
 
 class Duster:
-    """Makes amounts dust by the prices of a book."""
+    """Scales amounts by the prices of a price book."""
 
     def __init__(self, prices: PriceBook, rules: DustRules) -> None:
         self._prices = prices
         self.rules = rules
 
     async def scale(self, action: Action, value: BaseModel, scene: Scene) -> Scaled:
-        """The input of a node with every declared amount made dust; raises `Refused` or `Temporary`."""
+        """A node's input with every declared amount scaled; raises `Refused` or `Temporary`."""
         wire = value.model_dump(by_alias=True)
         spots = scalable_spots(action, wire)
         changes: dict[Path, Any] = {}
@@ -120,7 +118,7 @@ class Duster:
         return Scaled(type(value).model_validate(replace_at(wire, changes)), tuple(entries))
 
     async def scale_spot(self, spot: Spot, scene: Scene) -> tuple[Entry, dict[Path, Any]]:
-        """One amount, and what to write into the input for it."""
+        """Scales one amount; returns its entry and the changes to the input."""
         chain, asset = locate(spot, scene.chain_of)
         original = await self._original(spot, chain, asset, scene.owner)
         survey = await self._survey(asset, is_needed=original != 0 and scene.override is None)
@@ -146,7 +144,7 @@ class Duster:
     async def _approval(
         self, spot: Spot, chain: Chain, asset: Asset, scene: Scene, found: _Found
     ) -> tuple[Entry, dict[Path, Any]]:
-        """An approval is sent only when it raises what may be taken: else the input asks for what is there already."""
+        """Plans an approval only if it raises the allowance; otherwise the input keeps the present one."""
         if asset.token is None or not isinstance(spot.recipient, str):
             raise DustRefusal("DUST_UNSCALABLE", "The approval names no token or spender.")
         data = bytes.fromhex(_ALLOWANCE + _word(scene.owner) + _word(spot.recipient))
@@ -155,11 +153,14 @@ class Duster:
         if units is not None:
             return _entry(spot, asset, found, {}, scene), {spot.amount_path: units}
         kept = replace(found, dusted=Dusted(found.dusted.original_units, 0, 0))
-        note = f"The spender may take {allowance} base units already; an approval never lowers that, so none is sent."
+        note = (
+            f"The spender may already take {allowance} base units; a dust test never lowers an allowance, so no "
+            "approval is sent."
+        )
         return _entry(spot, asset, kept, {}, scene, note), {spot.amount_path: allowance}
 
     async def _survey(self, asset: Asset, *, is_needed: bool) -> Survey | None:
-        """None when nobody prices the asset and it can be done without a price."""
+        """The price; None if no source has one and it can be done without."""
         try:
             return await self._prices.survey(asset)
         except Invalid as error:
@@ -170,7 +171,7 @@ class Duster:
             raise Refused(error.message, code=Code.DUST_UNPRICED, details=error.details) from None
 
     async def _original(self, spot: Spot, chain: Chain, asset: Asset, owner: str) -> int:
-        """The amount as an integer; `max` is all there is, or of an approval all there can be."""
+        """The amount as an integer; `max` is the balance, or for an approval the maximum."""
         if spot.amount == _MAX:
             if spot.movement.direction == "approve":
                 return MAX_UINT256
@@ -190,7 +191,7 @@ class _Found:
 
 
 def scalable_spots(action: Action, wire: Mapping[str, Any]) -> list[Spot]:
-    """The amounts of an input; raises `Refused` when it moves something that cannot be scaled."""
+    """The amounts of an input; raises `Refused` if it moves something that cannot be scaled."""
     check_scalable(action.type, action.funds_movement)
     spots = [spot for movement in action.funds_movement for spot in find_spots(movement, wire)]
     if not spots:
@@ -199,7 +200,7 @@ def scalable_spots(action: Action, wire: Mapping[str, Any]) -> list[Spot]:
 
 
 def check_scalable(type: str, movements: Sequence[FundsMovement]) -> None:
-    """Raises `Refused` for an action whose amounts nobody can find."""
+    """Raises `Refused` for an action whose amounts cannot be found."""
     if not movements:
         raise _unscalable(f'The action "{type}" declares no amount')
     if any(not movement.scales or movement.amount_field is None for movement in movements):
@@ -269,9 +270,9 @@ def _entry(
     if scene.override is not None:
         warnings.append("The amount is the node's own (dustAmount), not one cent's worth.")
     if found.price is None and found.dusted.original_units:
-        warnings.append("Nobody prices the asset; against the caps it counts as one dust_usd.")
+        warnings.append("No price source covers the asset; it counts as one dust_usd against the caps.")
     if found.dusted.units == 1 and found.dusted.is_scaled:
-        warnings.append("One base unit is the least there is; it may be worth more than the target.")
+        warnings.append("One base unit is the minimum; it may be worth more than the target.")
     return Entry(
         spot.field,
         spot.movement.direction,

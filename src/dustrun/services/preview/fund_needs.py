@@ -1,4 +1,4 @@
-"""What each wallet needs for one run of a workflow, per chain and token and for gas, against what it has."""
+"""What each wallet needs for one run of a workflow, per chain and token and for gas, compared with its balance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX: Final = "max"
 
 @dataclass(frozen=True, slots=True)
 class Coin:
-    """An asset for people."""
+    """An asset with its symbol and decimals."""
 
     asset: Asset
     symbol: str
@@ -39,8 +39,8 @@ class Coin:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one node takes from one wallet. `units` None: not known, `why` says so. `source` is `node` for what is
-    moved and `gas` for the network's fee."""
+    """What one node takes from one wallet. `units` is None if unknown, and `why` says why. `source` is `node` for what
+    is moved, `gas` for the network fee."""
 
     node_id: str
     node_name: str
@@ -55,7 +55,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a wallet has of one asset, and all that this run takes of it. `usd_units` in 1e-18 dollars."""
+    """A wallet's balance of one asset, and all that this run takes of it. `usd_units` in 1e-18 dollars."""
 
     units: int
     usd_units: int | None
@@ -63,18 +63,18 @@ class Holding:
 
     @property
     def is_insufficient(self) -> bool:
-        """Whether the run would run out of it."""
+        """Whether the balance is too small for the run."""
         return self.units < self.needed_units
 
     @property
     def is_low(self) -> bool:
-        """Whether it is enough for this run and not for another one like it."""
+        """Whether it is enough for this run but not for a second one."""
         return not self.is_insufficient and self.units < 2 * self.needed_units
 
 
 @dataclass(frozen=True, slots=True)
 class FundNeeds:
-    """All needs with what is there; `is_complete` when every balance could be read."""
+    """All needs with the balances; `is_complete` if every balance could be read."""
 
     forecast: SpendForecast
     needs: tuple[tuple[Need, Holding | None], ...]
@@ -82,7 +82,7 @@ class FundNeeds:
 
 
 class Funds:
-    """Compares what workflows take with what wallets have. It reads chains and changes nothing."""
+    """Compares what workflows take with what wallets have. Reads chains and changes nothing."""
 
     def __init__(self, forecasts: SpendForecasts, prices: PriceBook, chain_of: ChainOf) -> None:
         self._forecasts = forecasts
@@ -90,12 +90,12 @@ class Funds:
         self._chain_of = chain_of
 
     async def of_workflow(self, principal: Principal, workflow_id: str, version: int | None) -> FundNeeds:
-        """Of a version; raises `NotFound`, and `Invalid` when it does not validate."""
+        """The needs of a version; raises `NotFound`, or `Invalid` if it does not validate."""
         forecast = await self._forecasts.of_workflow(principal, workflow_id, version)
         return await self._analyze(principal, forecast, None)
 
     async def of_definition(self, principal: Principal, document: Any, default_address: str | None) -> FundNeeds:
-        """Of a definition that is not stored; `default_address` stands for nodes that name no wallet."""
+        """The needs of a definition that is not stored; `default_address` stands in for nodes that name no wallet."""
         if default_address is not None:
             try:
                 default_address = read_address(default_address)
@@ -115,11 +115,11 @@ class Funds:
         return FundNeeds(forecast, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
 
     async def _needs_of(self, ahead: ForecastSpend) -> list[Need]:
-        """What one passage takes: of each asset that leaves the wallet, and for gas."""
+        """What one execution takes: of each asset that leaves the wallet, and for gas."""
         spots = ahead.spots
         needs = [await self._need(ahead, spot) for spot in spots if spot.movement.direction == "send"]
         if not spots and (ahead.action.funds_movement == () or not ahead.seen.unknowns):
-            needs.append(_unresolved(ahead, "what it moves is not declared by the action"))
+            needs.append(_unresolved(ahead, "the action does not declare what it moves"))
         elif not spots:
             needs += [_unresolved(ahead, f"{field} {why}") for field, why in ahead.seen.unknowns]
         if ahead.seen.repeats is not None:
@@ -140,7 +140,7 @@ class Funds:
             coin = await self._coin(chain, asset)
             need = _need(ahead, "node", chain.network, coin)
             if spot.amount == _MAX:
-                return replace(need, why="it takes all there is")
+                return replace(need, why="it takes the whole balance")
             return replace(need, units=read_amount(spot))
         except DustrunError as error:
             return _unresolved(ahead, error.message)
@@ -158,7 +158,7 @@ class Funds:
         return replace(need, units=units, why=need.why or ahead.seen.repeats)
 
     async def _coin(self, chain: Chain, asset: Asset) -> Coin:
-        """Symbol and decimals: of the network's file, else of the contract."""
+        """Symbol and decimals, from the network's file or else from the contract."""
         if asset.token is None:
             return Coin(asset, chain.network.native.symbol, chain.network.native.decimals)
         decimals = await self._prices.decimals(asset)
@@ -170,7 +170,7 @@ class Funds:
         return Coin(asset, symbol or f"{asset.token[:6]}…{asset.token[-4:]}", decimals)
 
     async def _holdings(self, needs: Sequence[Need]) -> Mapping[tuple[str, Asset] | None, Holding]:
-        """What the wallets have of what they need, by wallet and asset; what cannot be read is left out."""
+        """The balances of needed assets, by wallet and asset; unreadable ones are left out."""
         totals: dict[tuple[str, Asset], int] = {}
         coins: dict[tuple[str, Asset], Coin] = {}
         for need in needs:
@@ -203,8 +203,8 @@ async def read_balance(chain: Chain, asset: Asset, holder: str) -> int:
 
 
 def _paid_side(ahead: ForecastSpend, spot: Spot) -> Spot:
-    """An amount that is wanted is paid for with the asset of the movement that names what is given: at most the limit,
-    and without a limit only the quote knows."""
+    """Who pays for an amount that is bought: the asset that is given, at most its limit; without a limit only the quote
+    tells."""
     given: FundsMovement | None = next(
         (one for one in ahead.action.funds_movement if one.min_out_field is not None), None
     )
@@ -232,7 +232,7 @@ def _key(need: Need) -> tuple[str, Asset] | None:
 
 
 def _text(data: bytes) -> str | None:
-    """A symbol: a string, or bytes32 as early tokens have it."""
+    """A symbol: a string, or bytes32 as early tokens return it."""
     if len(data) >= 96:
         length = int.from_bytes(data[32:64])
         raw = data[64 : 64 + min(length, 64)]

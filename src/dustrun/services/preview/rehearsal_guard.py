@@ -1,6 +1,6 @@
 """Holds live spends to what a passed simulation of the same version and payload has shown (`enforceRehearsal`).
 
-A workflow's rule holds for the runs that its runs call, too: their spends are looked for in what the simulation called
+A workflow's rule also holds for the runs that its runs call: their spends are looked up in what the simulation called
 at the same place.
 """
 
@@ -28,7 +28,8 @@ from dustrun.storage.workflows import workflows as workflow_rows
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A run with a rule: the spending run itself, or one that called it. `calls` are the paths of the calls between."""
+    """A run with a rule: the spending run itself, or one of its callers. `calls` are the paths of the calls in
+    between."""
 
     run: RunRow
     rule: Mapping[str, Any]
@@ -37,7 +38,7 @@ class _Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What the newest matching simulation did at one node. `problem`: why it says nothing of it."""
+    """What the newest matching simulation did at one node. `problem` says why it is not usable."""
 
     run_id: str
     started_at: int
@@ -46,13 +47,13 @@ class _Shown:
 
 
 class RehearsalGuard:
-    """Compares wishes with the rehearsal before anything is signed."""
+    """Compares intents with the rehearsal before anything is signed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
-        """Raises `Refused` when a workflow asks for the guard and the wishes go beyond their rehearsal."""
+        """Raises `Refused` if a workflow uses the guard and the intents go beyond its rehearsal."""
         if facts.mode is not Mode.LIVE or (facts.workflow_id is None and facts.caller is None):
             return
         for bound, shown in await self._database.read(lambda tx: _look(tx, facts, path)):
@@ -61,7 +62,7 @@ class RehearsalGuard:
             if not found and shown is not None:
                 found = rehearsal_guard.differences(spend.intents, shown.intents, tolerance)
             if spend.signatures:
-                found.append("signatures are never rehearsed")
+                found.append("signatures cannot be rehearsed")
             if found:
                 raise _refused(bound, shown, path, found)
 
@@ -69,8 +70,8 @@ class RehearsalGuard:
 def _refused(bound: _Bound, shown: _Shown | None, path: str, found: list[str]) -> Refused:
     run = f" ({shown.run_id})" if shown is not None else ""
     return Refused(
-        f'enforceRehearsal of "{bound.run.workflow_name}": this goes beyond the newest passed simulation{run} of '
-        f"version {bound.run.version} with this payload: {found[0]}. Simulate again, look at its effects, then run.",
+        f'enforceRehearsal of "{bound.run.workflow_name}": this spend goes beyond the newest passed simulation{run} of '
+        f"version {bound.run.version} with this payload: {found[0]}. Simulate again, check its effects, then run.",
         details=[Problem(path, text) for text in found],
     )
 
@@ -80,7 +81,7 @@ def _look(tx: Tx, facts: RunFacts, path: str) -> list[tuple[_Bound, _Shown | Non
 
 
 def _bounds(tx: Tx, facts: RunFacts) -> list[_Bound]:
-    """Every run up the calls whose workflow has a rule."""
+    """The run and all its callers whose workflow has a rule."""
     found: list[_Bound] = []
     run, calls = run_rows.get(tx, facts.pk), tuple[str, ...]()
     while True:
@@ -111,16 +112,16 @@ def _find(tx: Tx, bound: _Bound, facts: RunFacts, path: str) -> _Shown | None:
 
 
 def _other(called: RunRow | None, facts: RunFacts) -> str | None:
-    """Why a run that was called in the simulation says nothing of the one that is called now."""
+    """Why a run called in the simulation is not comparable with the one called now."""
     if called is None:
-        return "it called no workflow at this place"
+        return "it called no workflow here"
     if (called.workflow_id, called.version) != (facts.workflow_id, facts.version):
         return f"it called version {called.version} of {called.workflow_id}, not version {facts.version}"
     return None
 
 
 def _unfit(shown: _Shown | None, rule: Mapping[str, Any]) -> list[str]:
-    """Why the simulation cannot be compared with at all."""
+    """Why the simulation is not usable at all."""
     if shown is None:
         return ["there is no passed simulation of this version with this payload"]
     if shown.problem is not None:
@@ -128,5 +129,5 @@ def _unfit(shown: _Shown | None, rule: Mapping[str, Any]) -> list[str]:
     most = rule.get("maxAgeMs")
     age = clock.now_ms() - shown.started_at
     if most is not None and age > most:
-        return [f"the newest one is {age // 1000} s old, at most {most // 1000} s are allowed (maxAgeMs)"]
+        return [f"the newest one is {age // 1000} s old, and at most {most // 1000} s are allowed (maxAgeMs)"]
     return []

@@ -1,4 +1,4 @@
-"""A workflow looked at before it runs: its spends with what is known of their inputs, and the wallets behind them."""
+"""Forecasts a workflow's spends before it runs: what is known of their inputs, and their wallets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpendForecast:
 
 @dataclass(frozen=True, slots=True)
 class ForecastSpend:
-    """One passage through a node that spends. Without a wallet, `no_wallet` says why."""
+    """One execution of a node that spends. Without a wallet, `no_wallet` says why."""
 
     seen: Forecast
     action: Action
@@ -55,8 +55,8 @@ class SpendForecasts:
         self._wallets = wallets
 
     async def of_workflow(self, principal: Principal, workflow_id: str, version: int | None) -> SpendForecast:
-        """A version of a workflow: the asked one, else the draft, else the live one. Raises `NotFound`, and `Invalid`
-        when it does not validate."""
+        """A version of a workflow: the given one, else the draft, else the live one. Raises `NotFound`, or `Invalid` if
+        it does not validate."""
 
         def query(tx: Tx) -> tuple[int, str]:
             row = get_workflow(tx, principal, workflow_id)
@@ -68,11 +68,11 @@ class SpendForecasts:
         return SpendForecast(kept.runnable(), workflow_id, number)
 
     def of_definition(self, document: Any) -> SpendForecast:
-        """A definition that is not stored; raises `Invalid` when it does not validate."""
+        """A definition that is not stored; raises `Invalid` if it does not validate."""
         return SpendForecast(self._programs.compile(document).runnable())
 
     async def spends(self, principal: Principal, forecast: SpendForecast, given: Given) -> list[ForecastSpend]:
-        """Every passage through a node that spends, as far as it is known."""
+        """Every execution of a node that spends, as far as it is known."""
         nodes = forecast.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
         wallets: dict[str | None, tuple[WalletView | None, str | None]] = {}
@@ -95,13 +95,13 @@ class SpendForecasts:
 
 
 def _defaults(action: Action) -> dict[str, Any]:
-    """What fields have that the payload leaves out, by wire name."""
+    """Defaults of fields that the payload leaves out, by wire name."""
     fields = action.input.model_fields
     return {info.alias or name: info.get_default() for name, info in fields.items() if not info.is_required()}
 
 
 def unknown_in(spot: Spot) -> str | None:
-    """Why an amount cannot be told before the run, None when amount, chain and token are known."""
+    """Why an amount is unknown before the run; None if amount, chain and token are known."""
     for value in (spot.amount, spot.chain, spot.token):
         if isinstance(value, Unknown):
             return value.why

@@ -1,5 +1,5 @@
-"""What people are told of a node's transactions: what each moved and changed, the assets with symbol and worth, and
-what a warning may be made of. Facts that are found once, when the node is done, and kept with it."""
+"""What the report of effects shows of a node's transactions: what each moved and changed, assets with symbol and value,
+and what warnings are made of. Found once, when the node is done, and stored with it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from dustrun.storage.money import reservations
 Json = dict[str, Any]
 CodeOf = Callable[[int, str], Awaitable[bytes]]
 Recipients = dict[str, dict[str, int | None]]
-"""Since when, in milliseconds, each wallet has known whom it pays; null: never."""
+"""Since when, in milliseconds, each wallet has known its recipients; null for never."""
 _SYMBOL: Final = bytes.fromhex("95d89b41")  # symbol()
 _MAX_KEPT: Final = 10_000
 _logger = log.get(__name__)
 
 
 class SpendReports:
-    """Facts for the report of effects, of transactions that were sent or simulated."""
+    """Finds the facts of sent and simulated transactions for the report of effects."""
 
     def __init__(
         self, database: Database, chain_of: Callable[[int], LiveChain], prices: PriceBook, settings: Settings
@@ -51,8 +51,8 @@ class SpendReports:
         }
 
     async def sent(self, status: SpendStatus) -> Json:
-        """Facts of wishes that came to an end: balances are read around their blocks, events decoded. What an endpoint
-        cannot tell is said to be unknown, because a report must not fail."""
+        """Facts of finished intents: balances read around their blocks, decoded events. What an endpoint cannot tell is
+        shown as unknown, because a report must not fail."""
         shown, receipts = [dict(transaction) for transaction in status.transactions], status.receipts
         intents = {intent.item: intent for intent in status.spend.intents}
         happened = [one for one in shown if one["status"] == "final" and one["item"] in receipts]
@@ -75,8 +75,8 @@ class SpendReports:
         code_of: CodeOf,
         recipients: Recipients,
     ) -> Json:
-        """Facts of wishes that were simulated; `code_of` reads the simulated chain, `recipients` is what the simulation
-        has learnt of them, to which this adds."""
+        """Facts of simulated intents. `code_of` reads the simulated chain; `recipients`, what the simulation knows of
+        recipients, is extended."""
         return await self._described(
             [dict(transaction) for transaction in transactions], signatures, code_of, recipients
         )
@@ -99,7 +99,7 @@ class SpendReports:
         return facts | ({"signatures": [dict(one) for one in signatures]} if signatures else {})
 
     async def _note_code(self, shown: Iterable[Json], code_of: CodeOf) -> None:
-        """Marks calls of addresses that hold no contract: they succeed and do nothing."""
+        """Marks calls to addresses without a contract: they succeed and do nothing."""
         calls: dict[tuple[int, str], list[Json]] = {}
         for one in shown:
             if one.get("method") and one["to"] is not None:
@@ -111,7 +111,7 @@ class SpendReports:
                     one["noCode"] = True
 
     async def _note_recipients(self, shown: Iterable[Json], recipients: Recipients) -> None:
-        """Marks whom a wallet had never paid, nor its policy named, before this."""
+        """Marks recipients that the wallet had never paid and its policy did not name."""
         for one in shown:
             since, wallet_id = one.pop("plannedAt", None), one.get("walletId")
             paid = sorted({m["counterparty"] for m in one.get("movements", ()) if _is_payment(one, m)})
@@ -130,8 +130,8 @@ class SpendReports:
         return {who: found.get(key) for key, who in by_key.items()}
 
     async def _assets(self, transactions: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
-        """`{key: {symbol, decimals, usd, source, ageMs}}` of every asset that the transactions name; what is not
-        known is null."""
+        """`{key: {symbol, decimals, usd, source, ageMs}}` of every asset that the transactions name; unknown values are
+        null."""
         keys = sorted(_keys_of(transactions))
         assets = [Asset.parse(key) for key in keys if Asset.is_key(key)]
         found = await asyncio.gather(*(self._asset(asset) for asset in assets))
@@ -153,7 +153,7 @@ class SpendReports:
         return shown
 
     async def _piece(self, key: str) -> Json:
-        """A single piece of an ERC-721 or ERC-1155: it has no decimals and no price."""
+        """A single token of an ERC-721 or ERC-1155 contract: without decimals and price."""
         chain, _, rest = key.partition("/")
         collection = Asset(int(chain.removeprefix("eip155:")), rest.partition(":")[2].partition("/")[0])
         shown: Json = {"symbol": None, "decimals": 0, "usd": None, "source": None}
@@ -180,8 +180,8 @@ def _mined(intent: Intent, receipt: Receipt) -> Mined:
 
 
 def _measured(found: Measure, mined: Mined) -> Json:
-    """What a transaction's facts say of its block. The numbers are those of the whole block, gas included: the report
-    makes a transaction's own of them."""
+    """A transaction's facts about its block. Numbers are those of the whole block, gas included; the report derives the
+    transaction's own."""
     receipt, events = mined.receipt, decode_events(mined.receipt.logs, mined.intent.events)
     shown: Json = {"events": [dict(event) for event in events], "measured": found.failed is None}
     if receipt.contract_address is not None:
@@ -200,7 +200,7 @@ def _measured(found: Measure, mined: Mined) -> Json:
 
 
 def _is_payment(transaction: Mapping[str, Any], movement: Mapping[str, Any]) -> bool:
-    """Whether it goes to somebody, and not into the contract that is called."""
+    """Whether it goes to somebody other than the called contract."""
     to = str(transaction.get("to") or "").lower()
     into_call = transaction.get("method") is not None and movement["counterparty"].lower() == to
     return movement["kind"] == "send" and not into_call
@@ -214,7 +214,7 @@ async def _code(code_of: CodeOf, chain_id: int, address: str) -> bytes | None:
 
 
 def _keys_of(transactions: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The assets that transactions move, change or approve, and the coins that their gas is paid in."""
+    """The assets that transactions move, change or approve, and the coins that pay for their gas."""
     keys: set[str] = set()
     for transaction in transactions:
         if isinstance(transaction["chainId"], int):

@@ -1,8 +1,8 @@
-"""The ledger of a wallet's policy: judging and reserving in one transaction, settling and releasing afterwards.
+"""The budget of a wallet's policy: judges and reserves in one transaction, settles and releases later.
 
-`judge_and_reserve` runs inside the unit that writes the intent, its nonce and its signed bytes: units run one after
-another, so with limit L and equal amounts A exactly floor(L / A) succeed. What it needs from outside, the worths, is
-gathered before with `worths_of`.
+`judge_and_reserve` runs inside the unit that writes the intent, its nonce and its signed bytes. Units run one after
+another, so with limit L and equal amounts A exactly floor(L / A) succeed. Prices are read before the unit, by
+`values_of`.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from dustrun.storage.money.reservations import ReservationRow
 
 @dataclass(frozen=True, slots=True)
 class Valued:
-    """A price with the digits of the asset that it is for."""
+    """A price with the decimals of its asset."""
 
     price: Price
     decimals: int
 
     @property
     def worth(self) -> Worth:
-        """As the policy counts."""
+        """The value as the policy counts it."""
         return Worth(self.price.usd, self.decimals)
 
     def public(self) -> dict[str, Any]:
-        """As JSON; the price is a text."""
+        """As JSON; the price is a string."""
         price = self.price
         return {
             "usd": f"{price.usd:f}",
@@ -65,10 +65,10 @@ class Valued:
 
 
 class Valuer(Protocol):
-    """Who knows what an asset is worth and how many digits it has."""
+    """Knows the price and the decimals of an asset."""
 
     async def value(self, asset: Asset) -> Valued:
-        """Raises `Invalid` when nobody prices it, `Temporary` when a source or chain does not answer."""
+        """Raises `Invalid` if no source prices it, `Temporary` if a source or chain does not answer."""
         ...
 
 
@@ -100,15 +100,15 @@ _EVER_MS: Final = 2**62
 
 
 class Budget:
-    """What wallets have spent, held against their policies."""
+    """Judges what wallets spend by their policies."""
 
     def __init__(self, valuer: Valuer, dust: DustRules = _CENT) -> None:
         self._valuer = valuer
         self._dust = dust
 
     async def values_of(self, requests: Iterable[Request]) -> dict[str, Valued]:
-        """What the assets of some requests are worth now, by key; what nobody prices is left out, and the policy
-        decides on that. To be called before the unit: it asks chains and price sources."""
+        """The current values of the requests' assets, by key. Unpriced assets are left out; the policy decides about
+        those. Call it before the unit: it reads chains and price sources."""
         assets = sorted({asset for request in requests for asset in request.assets}, key=lambda asset: asset.key)
         found = await asyncio.gather(*(self._find_value(asset) for asset in assets))
         return {canonical(asset): value for asset, value in zip(assets, found, strict=True) if value is not None}
@@ -122,11 +122,11 @@ class Budget:
     def judge_and_reserve(
         self, tx: Tx, case: SpendCase, subject_id: str, *, is_approved: bool = False, dust_run: str | None = None
     ) -> Verdict:
-        """The verdict, and with `Allow` the reservation of `subject_id` (a transaction's or signature's id).
+        """The verdict; `Allow` also reserves for `subject_id` (the id of a transaction or signature).
 
-        It raises nothing for a denial, so that the unit can keep the verdict and the recipients that were asked for:
-        the hours of a new recipient begin with the first request. `dust_run` names the dust test that it belongs to:
-        then the caps of dust tests are held too, whatever anybody scaled before.
+        A denial raises nothing, so that the unit can keep the verdict and the recipients asked for: the waiting hours
+        of a new recipient begin with the first request. `dust_run` names the dust test that the spend belongs to; its
+        caps then apply too, whatever was scaled before.
         """
         policy, request, now_ms = case.policy, case.request, case.now_ms
         facts = _facts(tx, case, is_approved=is_approved)
@@ -150,11 +150,12 @@ class Budget:
         return verdict
 
     def _dust_units(self, counted: Counted) -> int:
-        """What is moved in 1e-18 dollars; what nobody prices counts as one target."""
+        """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""
         return counted.units.get(USD, 0) + len(counted.unpriced) * self._dust.target
 
     def _judge_dust(self, tx: Tx, dust_run: str, units: int, whole: int) -> Deny | None:
-        """`whole` is with the approval of a swap, which counts once, with the swap, and is dust all the same."""
+        """Checks the caps of a dust test. `whole` includes a swap's approval, which is counted with the swap but must
+        be dust too."""
         spent = rows.spent_in_window(tx, dust_run, _DUST_USD, _EVER_MS, 0)
         try:
             check_caps(self._dust, whole, 0)
@@ -164,9 +165,9 @@ class Budget:
         return None
 
     def judge_simulated(self, tx: Tx, case: SpendCase, earlier: Sequence[Earlier] = ()) -> tuple[Verdict, Counted]:
-        """The verdict in a simulation: against the ledger and the run's own earlier simulated spends, reserving
-        nothing; each counts for one window of the simulation's clock. The second value is what it counts, to be
-        handed in as one of `earlier` next time."""
+        """The verdict in a simulation, against stored spends and the simulation's own earlier ones; reserves nothing.
+        An earlier spend counts for one window of the simulation's clock. The second value is what this one counts; pass
+        it in `earlier` next time."""
         now_ms, facts = case.now_ms, _facts(tx, case)
         spent = {
             (measure, window_ms): units
@@ -177,8 +178,8 @@ class Budget:
         return verdict, Counted() if isinstance(verdict, Deny) else count(case.request, facts.worths)
 
     def judge_replacement(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
-        """Whether a replacement may bid what `request` says; with `Allow` the open reservation holds the new fee.
-        Only ceilings and limits of fees are looked at: what it moves is reserved already."""
+        """Whether a replacement may bid this much; `Allow` puts the new fee into the open reservation. Only fee
+        ceilings and fee limits are checked: what it moves is reserved already."""
         facts = _facts(tx, case)
         own = {row.measure: row.units for row in rows.list_of_subject(tx, subject_id) if row.state == rows.OPEN}
         spent = {need: units - own.get(need[0], 0) for need, units in facts.spent.items()}
@@ -188,8 +189,8 @@ class Budget:
         return verdict
 
     def judge_fill(self, tx: Tx, case: SpendCase, subject_id: str) -> Verdict:
-        """Whether a transfer of nothing that fills a gap may bid what `request` says; with `Allow` its fee is reserved,
-        which is all that it moves."""
+        """Whether the transaction that fills a nonce gap may bid this much; `Allow` reserves its fee, the only thing it
+        spends."""
         facts = _facts(tx, case)
         verdict = _judge_fee(case, facts)
         if isinstance(verdict, Allow):
@@ -214,14 +215,14 @@ def _facts(tx: Tx, case: SpendCase, *, is_approved: bool = False) -> Facts:
 
 
 def settle(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
-    """The transaction is final: what it moved counts for one window from now, with the fee that it really paid.
-    `fee_units` None: a signature, or a fee that is not known, which counts as reserved."""
+    """Settles a final transaction: what it moved counts for one window from now, with the fee really paid. `fee_units`
+    is None for a signature or an unknown fee, which counts as reserved."""
     found = rows.list_of_subject(tx, subject_id)
     rows.settle(tx, found, _paid_fee(found, fee_units), at_ms)
 
 
 def release(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> None:
-    """Nothing was moved for good: a final revert, or our own cancel is final. The network's fee stays counted."""
+    """Releases a reservation of which nothing was moved: a final revert or cancel. The network fee stays counted."""
     found = rows.list_of_subject(tx, subject_id)
     fees = [row for row in found if is_gas(row.measure)]
     rows.settle(tx, fees, _paid_fee(found, fee_units), at_ms)
@@ -229,7 +230,7 @@ def release(tx: Tx, subject_id: str, *, fee_units: int | None, at_ms: int) -> No
 
 
 def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, int]:
-    """The gas measures with what was really paid; US dollars in proportion, rounded up."""
+    """The gas measures with the fee really paid; US dollars in proportion, rounded up."""
     if fee_units is None:
         return {}
     fees: dict[str, int] = {}
@@ -243,7 +244,7 @@ def _paid_fee(found: list[ReservationRow], fee_units: int | None) -> dict[str, i
 
 
 def with_fee(counted: Counted, fee_units: int) -> Counted:
-    """What a simulated transaction counts once it is final: the fee that it paid, as `settle` counts it."""
+    """What a final simulated transaction counts: with the fee that it paid, as `settle` counts it."""
     reserved = next((measure for measure in counted.units if measure.startswith("gas:")), None)
     if reserved is None:
         return counted
@@ -254,7 +255,7 @@ def with_fee(counted: Counted, fee_units: int) -> Counted:
 
 
 def note_policy(tx: Tx, wallet_id: str, policy: WalletPolicy, at_ms: int) -> None:
-    """To be called in the unit that stores a policy: whom it names is known to the wallet from now on."""
+    """Marks the recipients that a policy names as known to the wallet. Call it in the unit that stores the policy."""
     named = {entry.rpartition(":")[2].lower() for entry in policy.recipients}
     rows.note_recipients(tx, wallet_id, named - {"*"}, at_ms)
 

@@ -1,4 +1,4 @@
-"""What a wallet has on the chains, and what its policy's limits count as spent."""
+"""A wallet's balances on its chains, and how much of its policy's limits is used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ServedChains(Protocol):
 
     @property
     def networks(self) -> Mapping[int, Network]:
-        """All that are known."""
+        """All known chains by id."""
         ...
 
     def is_served(self, chain_id: int) -> bool:
@@ -38,13 +38,13 @@ class ServedChains(Protocol):
         ...
 
     def get(self, chain_id: int) -> Chain:
-        """One of them; raises `Invalid`."""
+        """One chain; raises `Invalid`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an address has of one asset."""
+    """The balance of one asset."""
 
     asset: Asset
     symbol: str
@@ -63,7 +63,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ChainBalances:
-    """What an address has on one chain; what is missing is named in `failures`."""
+    """The balances on one chain; `failures` names what is missing."""
 
     network: Network
     balances: tuple[Balance, ...]
@@ -72,7 +72,7 @@ class ChainBalances:
 
 @dataclass(frozen=True, slots=True)
 class Balances:
-    """What a wallet has, as read between `at_ms` and now."""
+    """A wallet's balances, read between `at_ms` and now."""
 
     wallet_id: str
     address: str
@@ -103,8 +103,8 @@ class WalletFunds:
         self._chains = chains
 
     async def balances(self, principal: Principal, wallet_id: str, chain_ids: Sequence[int] | None) -> Balances:
-        """Native coin and known tokens on the named chains, else on every one that is served. Raises `Invalid` for a
-        chain that is not served; a chain or token that does not answer is named in the result."""
+        """Balances of the native coin and known tokens on the named chains, by default on every served one. Raises
+        `Invalid` for a chain that is not served; a chain or token that does not answer is named in the result."""
         wallet = await self._database.read(lambda tx: get_wallet(tx, principal, wallet_id))
         if chain_ids is None:
             chain_ids = [chain_id for chain_id in sorted(self._chains.networks) if self._chains.is_served(chain_id)]
@@ -114,7 +114,7 @@ class WalletFunds:
         return Balances(wallet.id, wallet.address, at_ms, tuple(found))
 
     async def spending(self, principal: Principal, wallet_id: str) -> list[Spent]:
-        """How much of each limit over a window is used, by the policy in force and the ledger."""
+        """How much of each windowed limit of the policy in force is used."""
 
         def query(tx: Tx) -> list[Spent]:
             wallet, now = get_wallet(tx, principal, wallet_id), clock.now_ms()
@@ -136,7 +136,7 @@ def _spent(tx: Tx, wallet_id: str, limit: Limit, window_ms: int, now: int) -> Sp
 
 
 def _ceiling(limit: Limit) -> tuple[str, int]:
-    """What a limit counts, and how much of it at most."""
+    """What a limit counts, and its maximum."""
     if limit.asset is not None:
         return limit.asset, int(limit.max_units or 0)
     if limit.max_count is not None:
@@ -145,7 +145,7 @@ def _ceiling(limit: Limit) -> tuple[str, int]:
 
 
 async def _read(chain: Chain, address: str) -> ChainBalances:
-    """Never raises for what the chain does: the failure stands in the place of what is missing."""
+    """Never raises for a chain's failure; the result names it instead."""
     try:
         async with asyncio.timeout(_CHAIN_WITHIN_S):
             return await _read_whole(chain, address)
@@ -169,7 +169,7 @@ async def _read_whole(chain: Chain, address: str) -> ChainBalances:
             asset = Asset(network.chain_id, token.address)
             balances.append(Balance(asset, token.symbol, token.decimals, int.from_bytes(answer.data, "big")))
         else:
-            message = f"{token.symbol} does not tell the balance: its contract returned no number."
+            message = f"{token.symbol} does not return its balance: the contract returned no number."
             failures.append(Failure(token.address, int(Permanent.default_code), message))
     return ChainBalances(network, tuple(balances), tuple(failures))
 

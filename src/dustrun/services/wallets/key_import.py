@@ -1,4 +1,4 @@
-"""Keys as callers bring them: read off the event loop, and never repeated in what is said about them."""
+"""Reads keys that callers import, off the event loop; no error repeats any part of a key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of_mnemonic(words: str, passphrase: str, path: str | None) -> Read:
 
 
 def of_keystore(document: Mapping[str, Any], password: str) -> Read:
-    """Opens a keystore; what it asks of memory and time is checked before anything is computed."""
+    """Opens a keystore; its cost in memory and time is checked first."""
     keystore = Keystore(document)
     return lambda: keystore.decrypt(password.encode())
 

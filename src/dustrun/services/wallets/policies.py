@@ -1,5 +1,5 @@
-"""Policies of wallets: reading and changing them. What tightens works at once; what loosens needs `wallet:admin` and
-may come into force later."""
+"""Reads and changes wallet policies. Tightening takes effect at once; loosening needs `wallet:admin` and may take
+effect later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FURTHEST_MS: Final = 366 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """The version in force, and the one that will come into force, if any. `newest` is the highest version."""
+    """The policy in force, and the one that will come into force, if any. `newest` is the highest version."""
 
     in_force: PolicyRow
     pending: PolicyRow | None
@@ -37,7 +37,7 @@ class Policies:
 
 
 class WalletPolicies:
-    """The use cases of policies. `least_delay_ms` is how long every loosening waits."""
+    """The use cases of policies. `least_delay_ms` is the minimum delay of a loosening."""
 
     def __init__(self, database: Database, writer: Writer, least_delay_ms: int) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class WalletPolicies:
         self._least_delay_ms = least_delay_ms
 
     async def get(self, principal: Principal, wallet_id: str) -> Policies:
-        """The policy of a wallet; raises `NotFound`."""
+        """A wallet's policy; raises `NotFound`."""
 
         def query(tx: Tx) -> Policies:
             get_wallet(tx, principal, wallet_id)
@@ -71,11 +71,9 @@ class WalletPolicies:
         expected_version: int | None,
         effective_at: int | None,
     ) -> Policies:
-        """Stores a policy as the next version, which also cancels one that waits to come into force.
-
-        Raises `Conflict` when `expected_version` is not the newest, `Forbidden` for a loosening without
-        `wallet:admin`, and `Invalid` for an instant that cannot be.
-        """
+        """Stores a policy as the next version; cancels one that waits to come into force. Raises `Conflict` if
+        `expected_version` is not the newest, `Forbidden` for a loosening without `wallet:admin`, and `Invalid` for an
+        impossible instant."""
         document = exact_json.dumps_text(policy.model_dump(mode="json", by_alias=True))
 
         def unit(tx: Tx) -> Policies:
@@ -118,7 +116,7 @@ class WalletPolicies:
         """When a change comes into force."""
         if not looser:
             if wanted is not None and wanted > now:
-                raise _invalid("effectiveAt", "must be absent: this policy loosens nothing, so it works at once")
+                raise _invalid("effectiveAt", "must be absent: this policy loosens nothing, so it takes effect at once")
             return now
         if not principal.may("wallet:admin"):
             listed = ", ".join(_names(looser))

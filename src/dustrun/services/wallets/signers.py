@@ -1,7 +1,5 @@
-"""Which signer a wallet has: a key of our own out of the vault, one of an environment variable, or a signer elsewhere.
-
-Keys leave the vault here only, and go to the keyring and to an export.
-"""
+"""Makes a wallet's signer: a key from the vault, one from an environment variable, or a remote signer. Keys leave the
+vault only here, for the keyring and for an export."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ _MOST_WAITING: Final = 8
 
 
 class Signers:
-    """Makes signers, and holds what they share: unlocked keys and connections to signers elsewhere."""
+    """Makes signers, and holds what they share: unlocked keys and connections to remote signers."""
 
     def __init__(
         self, database: Database, vault: Vault, settings: Settings, environment: Mapping[str, str] | None = None
@@ -53,10 +51,10 @@ class Signers:
         self._waiting = 0
 
     def signer_of(self, wallet: WalletRow) -> Signer:
-        """The signer of a wallet; raises `Conflict` for one that cannot sign, `Permanent` when the operator took its
-        signer away. Nothing is unlocked yet."""
+        """A wallet's signer; raises `Conflict` if the wallet cannot sign, `Permanent` if the operator has removed its
+        signer. Unlocks nothing yet."""
         if not wallet.can_sign:
-            state = "is archived" if wallet.archived_at is not None else "only watches its address"
+            state = "is archived" if wallet.archived_at is not None else "is watch-only"
             raise Conflict(f'The wallet "{wallet.name}" {state}; it signs nothing.', code=Code.WALLET_CANNOT_SIGN)
         if wallet.kind == REMOTE:
             return RemoteSigner(wallet.address, self.remote(wallet.org_id, wallet.signer or ""))
@@ -66,8 +64,7 @@ class Signers:
         return await self._keyring.key(wallet.id, functools.partial(self.unlock, wallet))
 
     async def unlock(self, wallet: WalletRow) -> SecretKey:
-        """The key of a local wallet or of an environment variable, which must be that of the wallet's address. Whoever
-        asked wipes it."""
+        """The key of a local or environment wallet; it must match the wallet's address. The caller wipes it."""
         if wallet.kind == ENV:
             key = self.variable(wallet.org_id, wallet.signer or "")
         elif wallet.kind == LOCAL and wallet.sealed is not None:
@@ -77,28 +74,28 @@ class Signers:
             raise Conflict("This server does not hold the key of that wallet.", code=Code.WALLET_CANNOT_SIGN)
         if key.address() != wallet.address:
             key.wipe()
-            raise Permanent(f'The key of the wallet "{wallet.name}" is not that of its address; it signs nothing.')
+            raise Permanent(f'The key of the wallet "{wallet.name}" does not match its address; it signs nothing.')
         return key
 
     async def prepare(self) -> None:
-        """To be awaited before a unit that calls `seal`."""
+        """Await this before a unit that calls `seal`."""
         await self._vault.prepare()
 
     def seal(self, tx: Tx, org_id: str, wallet_id: str, key: SecretKey, address: str) -> str:
-        """What is stored of a key: its keystore under a random password, both sealed by the vault.
-
-        The vault is what protects it. The keystore inside keeps the bare key out of what a rotation of the vault's keys
-        has in memory, and its MAC and address tell a damaged key before it signs.
-        """
+        """A key as it is stored: a keystore under a random password, both sealed by the vault, which is what protects
+        it. The keystore keeps the bare key out of memory when the vault's keys are rotated, and its MAC and address
+        reveal a damaged key before it signs."""
         password = ids.new_entropy(_PASSWORD_BYTES)
         inner = keystore.encrypt_lightly(key, password, address)
         text = exact_json.dumps({"keystore": inner, "password": password.hex()})
         return self._vault.seal(tx, org_id, KIND, wallet_id, text)
 
     async def slowly(self, work: Callable[[], T]) -> T:
-        """Runs what derives a key from a person's password, one at a time in a thread; raises `TooMany`."""
+        """Derives a key from a person's password, one at a time in a thread; raises `TooMany`."""
         if self._waiting >= _MOST_WAITING:
-            raise TooMany("Too many keystores are being opened or made; send again in some seconds.", retry_after_s=5)
+            raise TooMany(
+                "Too many keystores are being opened or created; try again in a few seconds.", retry_after_s=5
+            )
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._slow, work)
@@ -106,14 +103,15 @@ class Signers:
             self._waiting -= 1
 
     def remote(self, org_id: str, name: str) -> Remote:
-        """A signer that the operator allowed for the organisation; raises `Invalid` that names those there are."""
+        """A remote signer that the operator allows for the organisation; raises `Invalid` that names the allowed
+        ones."""
         allowed = {remote.name: remote for owner, remote in self._remotes if owner in ("", org_id)}
         if name not in allowed:
             raise _not_allowed("remote signer", name, list(allowed), "remote_signers")
         return allowed[name]
 
     def variable(self, org_id: str, name: str) -> SecretKey:
-        """The key in an environment variable that the operator allowed for the organisation; raises `Invalid`."""
+        """The key in an environment variable that the operator allows for the organisation; raises `Invalid`."""
         allowed = [variable for owner, variable in self._variables if owner in ("", org_id)]
         if name not in allowed:
             raise _not_allowed("environment variable", name, allowed, "env_signers")
@@ -137,7 +135,7 @@ def _open(text: bytes) -> SecretKey:
 
 
 def _apart(entry: str) -> tuple[str, str]:
-    """`org_…/NAME` as organisation and name; without one, everybody's: ''."""
+    """Splits `org_…/NAME` into organisation and name; without an organisation it is for all: ''."""
     org_id, _, name = entry.rpartition("/")
     return org_id, name
 

@@ -1,5 +1,5 @@
-"""Wallets: making, importing, exporting, renaming and archiving them. No key leaves through here but in an export,
-which is encrypted under the caller's own password and audited."""
+"""Creates, imports, exports, renames and archives wallets. A key leaves only in an export, encrypted under the caller's
+password and audited."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LISTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class NewWallet:
-    """What a wallet shall be called, and whether it becomes the default."""
+    """The name of a new wallet, and whether it becomes the default."""
 
     name: str
     description: str | None = None
@@ -59,12 +59,12 @@ class Wallets:
         return self._signers.signer_of(wallet)
 
     async def find_view(self, org_id: str, wallet_id: str | None) -> WalletView | None:
-        """What an action may know of a wallet that can sign; without an id, of the organisation's default."""
+        """A wallet that can sign, as actions see it; without an id the organisation's default."""
         row = await self.find_signing(org_id, wallet_id)
         return None if row is None else WalletView(row.id, row.name, row.address)
 
     async def find_signing(self, org_id: str, wallet_id: str | None) -> WalletRow | None:
-        """The wallet, or the default one, when it can sign."""
+        """The wallet, or the default one, if it can sign."""
 
         def query(tx: Tx) -> WalletRow | None:
             return rows.find_default(tx, org_id) if wallet_id is None else rows.find(tx, org_id, wallet_id)
@@ -73,13 +73,12 @@ class Wallets:
         return row if row is not None and row.can_sign else None
 
     async def create(self, principal: Principal, new: NewWallet) -> WalletRow:
-        """A wallet with a fresh key of our own."""
+        """Creates a wallet with a new key."""
         principal.need_every_wallet("make wallets")
         return await self._add_key(principal, new, _new_key(), "wallet.create")
 
     async def add_key(self, principal: Principal, new: NewWallet, read: Callable[[], SecretKey]) -> WalletRow:
-        """A wallet with a key that the caller brings; `read` works it out, off the event loop. Raises `Conflict` for
-        a key that a wallet holds already."""
+        """Imports a key; `read` derives it off the event loop. Raises `Conflict` if a wallet already holds that key."""
         principal.need_every_wallet("import wallets")
         return await self._add_key(principal, new, await self._signers.slowly(read), "wallet.import")
 
@@ -96,7 +95,7 @@ class Wallets:
             key.wipe()
 
     async def add_remote(self, principal: Principal, new: NewWallet, signer: str, address: str | None) -> WalletRow:
-        """A wallet whose key a signer elsewhere holds; it must say that it has the address, or have one only."""
+        """Creates a wallet whose key a remote signer holds; the signer must have the address, or exactly one."""
         principal.need_every_wallet("make wallets")
         principal.need("wallet:admin")
         known = await self._signers.remote(principal.org_id, signer).addresses()
@@ -108,7 +107,7 @@ class Wallets:
         return await self._insert(principal, new, _row(principal, new, REMOTE, address, signer), "wallet.create")
 
     async def add_variable(self, principal: Principal, new: NewWallet, name: str) -> WalletRow:
-        """A wallet whose key is in an environment variable of the server; for development."""
+        """Creates a wallet whose key is in an environment variable of the server; for development."""
         principal.need_every_wallet("make wallets")
         principal.need("wallet:admin")
         key = self._signers.variable(principal.org_id, name)
@@ -117,10 +116,10 @@ class Wallets:
         return await self._insert(principal, new, row, "wallet.create")
 
     async def watch(self, principal: Principal, new: NewWallet, address: str) -> WalletRow:
-        """A wallet that signs nothing: its balances are shown."""
+        """Creates a watch-only wallet, which shows balances and signs nothing."""
         principal.need_every_wallet("make wallets")
         if new.is_default:
-            raise _invalid("isDefault", "must be false: a wallet that only watches signs nothing")
+            raise _invalid("isDefault", "must be false: a watch-only wallet signs nothing")
         return await self._insert(principal, new, _row(principal, new, WATCH, address), "wallet.create")
 
     async def _insert(
@@ -143,11 +142,11 @@ class Wallets:
         return await idempotency.write(self._writer, unit, creates=("walletId", row.id))
 
     async def get(self, principal: Principal, wallet_id: str) -> WalletRow:
-        """One wallet; raises `NotFound`, also for one that the key does not reach."""
+        """One wallet; raises `NotFound`, also if the key cannot reach it."""
         return await self._database.read(lambda tx: get_wallet(tx, principal, wallet_id))
 
     async def list_page(self, principal: Principal, paging: Paging, *, with_archived: bool) -> Page[WalletRow]:
-        """The wallets that the key reaches, the default first, then newest first."""
+        """The wallets that the key can reach, the default first, then newest first."""
 
         def query(tx: Tx) -> list[WalletRow]:
             if principal.wallet_ids is not None:
@@ -163,7 +162,7 @@ class Wallets:
     async def rename(
         self, principal: Principal, wallet_id: str, *, name: str | None, description: str | None
     ) -> WalletRow:
-        """Changes the name or the description; what is None stays."""
+        """Changes name or description; None keeps a value."""
 
         def unit(tx: Tx) -> WalletRow:
             row = _get_open(tx, principal, wallet_id)
@@ -176,13 +175,13 @@ class Wallets:
         return await idempotency.write(self._writer, unit)
 
     async def make_default(self, principal: Principal, wallet_id: str) -> WalletRow:
-        """Makes it the wallet of nodes that name none; raises `Conflict` for one that cannot sign."""
-        principal.need_every_wallet("say which wallet is the default")
+        """Makes it the wallet of nodes that name none; raises `Conflict` if it cannot sign."""
+        principal.need_every_wallet("choose the default wallet")
 
         def unit(tx: Tx) -> WalletRow:
             row = _get_open(tx, principal, wallet_id)
             if not row.can_sign:
-                message = f'The wallet "{row.name}" only watches its address; it cannot be the default.'
+                message = f'The wallet "{row.name}" is watch-only; it cannot be the default.'
                 raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
             if not row.is_default:
                 rows.make_default(tx, row.org_id, row.id, at_ms=clock.now_ms())
@@ -192,10 +191,10 @@ class Wallets:
         return await idempotency.write(self._writer, unit)
 
     async def export(self, principal: Principal, wallet_id: str, password: str) -> Exported:
-        """The key of a wallet that this server holds, as a keystore under the caller's password."""
+        """Exports the key of a wallet that this server holds, as a keystore under the caller's password."""
         row = await self.get(principal, wallet_id)
         if row.kind != LOCAL:
-            message = f'The server does not hold the key of the wallet "{row.name}"; there is nothing to export.'
+            message = f'The server does not hold the key of the wallet "{row.name}"; it cannot be exported.'
             raise Conflict(message, code=Code.WALLET_CANNOT_SIGN)
         key = await self._signers.unlock(row)
         try:
@@ -210,8 +209,8 @@ class Wallets:
         return await idempotency.write(self._writer, unit)
 
     async def archive(self, principal: Principal, wallet_id: str, *, force: bool) -> WalletRow:
-        """Ends a wallet. Raises `Conflict` for the default one, while it has open transactions, and, unless `force`,
-        while workflows name it; says which."""
+        """Archives a wallet. Raises `Conflict` for the default one, if it has open transactions, and, without `force`,
+        if workflows name it."""
 
         def unit(tx: Tx) -> WalletRow:
             row = get_wallet(tx, principal, wallet_id)
@@ -253,7 +252,7 @@ def _row(principal: Principal, new: NewWallet, kind: str, address: str, signer: 
 
 
 def first_policy(wallet: WalletRow) -> PolicyRow:
-    """The policy of a new wallet: empty, so that it denies everything."""
+    """The policy of a new wallet: empty, which denies everything."""
     return PolicyRow(
         wallet_id=wallet.id,
         version=1,
@@ -266,7 +265,7 @@ def first_policy(wallet: WalletRow) -> PolicyRow:
 
 
 def get_wallet(tx: Tx, principal: Principal, wallet_id: str) -> WalletRow:
-    """A wallet that the key reaches, archived ones too; raises `NotFound`."""
+    """A wallet that the key can reach, also an archived one; raises `NotFound`."""
     row = rows.find(tx, principal.org_id, wallet_id) if principal.may_use_wallet(wallet_id) else None
     if row is None:
         raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
@@ -284,7 +283,7 @@ def _check_free(tx: Tx, row: WalletRow) -> None:
     same = rows.find_same(tx, row.org_id, row.address)
     if same is not None:
         found = {"field": "address", "message": f'the wallet "{same.name}" has it', "id": same.id}
-        raise Conflict("A wallet has that address already.", code=Code.WALLET_ADDRESS_TAKEN, details=[found])
+        raise Conflict("A wallet already has that address.", code=Code.WALLET_ADDRESS_TAKEN, details=[found])
     if row.held_address is not None and rows.find_holder(tx, row.held_address) is not None:
         raise Conflict(
             "A wallet of another organisation of this server signs with that key. Two writers of one key would take "
@@ -301,7 +300,7 @@ def _check_unused(tx: Tx, row: WalletRow, *, force: bool) -> None:
     still = rows.list_open(tx, row.id, limit=_LISTED)
     if still:
         details = [{"field": "transactions", "message": "is not over", "id": found} for found in still]
-        message = f'The wallet "{row.name}" has open transactions or signatures; wait for them, or cancel them.'
+        message = f'The wallet "{row.name}" has open transactions or signatures; wait for them or cancel them.'
         raise Conflict(message, code=Code.WALLET_IN_USE, details=details)
     users = [] if force else rows.list_users(tx, row.org_id, row.id, limit=_LISTED)
     if users:
