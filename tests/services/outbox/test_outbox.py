@@ -15,24 +15,24 @@ NO_BATCHES = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message":
 
 
 async def test_transfer_is_planned_signed_sent_mined_and_confirmed(outbox: Outbox) -> None:
-    stand = await outbox.pay("pay", transfer(address(1), 5))
-    assert (stand.status, stand.waits_for, stand.is_signed) == ("open", "receipts", True)
-    assert stand.transactions[0]["status"] == "sent"
+    status = await outbox.pay("pay", transfer(address(1), 5))
+    assert (status.status, status.waits_for, status.is_signed) == ("open", "receipts", True)
+    assert status.transactions[0]["status"] == "sent"
     outbox.node.mine()
     await outbox.state("pay", "mined")
     assert outbox.balance(address(1)) == 5
     outbox.node.mine()
-    stand = await outbox.settled("pay")
-    assert stand.spent is not None
-    receipt = stand.spent.receipts[0]
+    status = await outbox.settled("pay")
+    assert status.spent is not None
+    receipt = status.spent.receipts[0]
     assert (receipt.item, receipt.is_success, receipt.gas_used) == ("main", True, 21_000)
     assert await outbox.events("pay") == ["planned", "simulated", "signed", "sent", "mined", "confirmed"]
-    assert not stand.is_signed
+    assert not status.is_signed
 
 
 async def test_same_order_twice_pays_once(outbox: Outbox) -> None:
-    stands = await asyncio.gather(*(outbox.pay("pay", transfer(address(1), 5)) for _ in range(5)))
-    assert len({stand.transactions[0]["id"] for stand in stands}) == 1
+    statuses = await asyncio.gather(*(outbox.pay("pay", transfer(address(1), 5)) for _ in range(5)))
+    assert len({status.transactions[0]["id"] for status in statuses}) == 1
     outbox.node.mine(3)
     await outbox.settled("pay")
     again = await outbox.pay("pay", transfer(address(1), 7))
@@ -70,7 +70,7 @@ async def test_two_hundred_at_once_get_consecutive_nonces(outbox: Outbox) -> Non
     paths = [f"pay[{number}]" for number in range(200)]
     await asyncio.gather(*(outbox.pay(path, transfer(address(number), 5)) for number, path in enumerate(paths)))
     outbox.node.mine(2)
-    stands = [await outbox.settled(path) for path in paths]
-    assert sorted(stand.transactions[0]["nonce"] for stand in stands) == list(range(200))
+    statuses = [await outbox.settled(path) for path in paths]
+    assert sorted(status.transactions[0]["nonce"] for status in statuses) == list(range(200))
     assert {outbox.balance(address(number)) for number in range(200)} == {5}
     assert outbox.nonce(ALICE) == 200
