@@ -145,7 +145,7 @@ async def test_a_chain_of_another_id_is_refused_before_signing(world: World) -> 
 
 async def test_another_genesis_of_the_same_id_is_refused(world: World, anvil: Anvil) -> None:
     async with chain_of(world, anvil.url, changes={"genesis_hash": f"0x{'ab' * 32}"}) as chain:
-        with pytest.raises(Permanent, match="another chain of the same id"):
+        with pytest.raises(Permanent, match="another chain with the same id"):
             await chain.verify()
     genesis = anvil.rpc("eth_getBlockByNumber", "0x0", False)["hash"]
     async with chain_of(world, down(), anvil.url, changes={"genesis_hash": genesis}) as chain:

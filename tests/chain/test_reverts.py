@@ -27,13 +27,13 @@ def data_of(anvil: Anvil, to: str, data: bytes) -> bytes:
         ("panicAssert", (), "panic", "an assert failed (panic 0x01)"),
         ("panicOverflow", (), "panic", "an arithmetic overflow or underflow (panic 0x11)"),
         ("panicDivision", (0,), "panic", "a division by zero (panic 0x12)"),
-        ("panicEnum", (9,), "panic", "a value that its enum has not (panic 0x21)"),
+        ("panicEnum", (9,), "panic", "a value outside of its enum (panic 0x21)"),
         ("panicPop", (), "panic", "pop of an empty array (panic 0x31)"),
         ("panicIndex", (), "panic", "an array index out of bounds (panic 0x32)"),
         ("custom", (), "custom", "Custom(code 7, why because)"),
         ("empty", (), "empty", "it gives no reason"),
-        ("unknown", (), "unknown", "an error that no known ABI names, 0xdeadbeef"),
-        ("broken", (), "unknown", "an error that no known ABI names, 0x08c379a0"),
+        ("unknown", (), "unknown", "an error of an unknown ABI, 0xdeadbeef"),
+        ("broken", (), "unknown", "an error of an unknown ABI, 0x08c379a0"),
     ],
 )
 def test_each_way_to_revert_is_told(

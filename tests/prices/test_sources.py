@@ -124,7 +124,7 @@ async def test_the_age_of_a_feed_is_counted_to_the_heartbeat(market: Market) -> 
         (("set", -5), "answers -5"),
         (("setAt", 2500 * 10**8, 0), "has not answered"),
         (("setStale", 1), "has not answered"),
-        (("setDecimals", 18), "has 18 decimals, the network's file says 8"),
+        (("setDecimals", 18), "has 18 decimals, the network file says 8"),
     ],
 )
 async def test_a_feed_that_answers_nonsense_is_not_used(market: Market, call: tuple[Any, ...], why: str) -> None:
@@ -137,8 +137,8 @@ async def test_what_is_no_feed_is_named(market: Market) -> None:
     feed = market.network.feeds[0].model_copy(update={"address": market.witness.addresses["multicall"]})
     nobody = feed.model_copy(update={"address": RICH})
     dex = market.network.dex.model_copy(update={"v2_factory": None, "v3_factory": None})
-    assert "does not tell its decimals" in (await refusal(market.book(feeds=(feed,), dex=dex), COIN))
-    assert "does not tell its decimals" in (await refusal(market.book(feeds=(nobody,), dex=dex), COIN))
+    assert "does not report its decimals" in (await refusal(market.book(feeds=(feed,), dex=dex), COIN))
+    assert "does not report its decimals" in (await refusal(market.book(feeds=(nobody,), dex=dex), COIN))
 
 
 async def test_feeds_of_an_l2_wait_for_the_sequencer(market: Market) -> None:

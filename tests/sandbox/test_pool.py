@@ -179,7 +179,7 @@ async def strange(tmp_path: Path) -> AsyncIterator[WorkerScript]:
 )
 async def test_answer_that_is_nonsense_ends_the_process(strange: WorkerScript, answer: str) -> None:
     script = strange(f"frame(b'{{}}'); os.read(0, 9); {answer}; time.sleep(9)")
-    with pytest.raises(Permanent, match="answered nonsense and was replaced"):
+    with pytest.raises(Permanent, match="gave a malformed answer and was replaced"):
         await script.run("return 1", None)
     assert script.sandbox.pids == frozenset()
 

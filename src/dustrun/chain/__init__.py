@@ -1,1 +1,1 @@
-"""The EVM chains: the one JSON-RPC client, the networks, fees, simulation."""
+"""EVM chains: the JSON-RPC client, networks, fees, simulation."""

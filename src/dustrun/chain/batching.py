@@ -1,4 +1,4 @@
-"""Reads that are asked in the same moment go out together, as one batch: a tenth of the cost for each."""
+"""Coalesces JSON-RPC reads of one event-loop tick into a batch, at a tenth of the cost per read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any, Final
 from dustrun.chain.failures import may_pass
 from dustrun.chain.rpc import MAX_BATCH, Request, RpcError
 
-_KEPT: Final[set[asyncio.Task[None]]] = set()  # the loop itself holds tasks only weakly
+_KEPT: Final[set[asyncio.Task[None]]] = set()  # the loop holds tasks only weakly
 Alone = Callable[[Request], Awaitable[Any]]
 All = Callable[[Sequence[Request]], Awaitable[list[Any]]]
 _Asked = tuple[Request, "asyncio.Future[Any]"]
 
 
 class Batching:
-    """Collects requests until the loop turns. What the batch could not settle (an endpoint that takes no batches, a
-    block that it has not) is asked again alone, where other endpoints are tried."""
+    """Collects requests until the next loop tick. What the batch could not settle (an endpoint without batches, an
+    unknown block) is sent again alone, where other endpoints are tried.
+    """
 
     def __init__(self, alone: Alone, all: All) -> None:
         self._alone = alone
@@ -25,7 +26,7 @@ class Batching:
         self._waiting: list[_Asked] = []
 
     async def call(self, request: Request) -> Any:
-        """The result of one request; raises as the request alone would."""
+        """The result of one request; raises like the request alone."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((request, future))
@@ -46,10 +47,10 @@ class Batching:
         await asyncio.gather(*(self._ask_alone(request, future) for request, future in asked))
 
     async def _settle_at_once(self, asked: Sequence[_Asked]) -> Sequence[_Asked]:
-        """Asks for all by one batch; gives those that are still to be asked alone."""
+        """Sends all in one batch; returns those that must be sent alone."""
         try:
             answers = await self._all([request for request, _ in asked])
-        except RpcError:  # it takes no batches
+        except RpcError:  # it does not support batches
             return asked
         except Exception as error:
             answers = [error] * len(asked)
@@ -69,7 +70,7 @@ class Batching:
 
 
 def _tell(future: asyncio.Future[Any], answer: Any) -> None:
-    if future.done():  # whoever asked has gone
+    if future.done():  # the caller has gone
         return
     if isinstance(answer, Exception):
         future.set_exception(answer)

@@ -1,4 +1,4 @@
-"""All chains of this server: one `LiveChain` each, made when it is first asked for, over one HTTP session."""
+"""All chains of this server: one `LiveChain` each, created on first use, over one HTTP session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEEPALIVE_S: Final = 15.0
 
 
 class Chains:
-    """The chains that are known, and those that are served: an endpoint is configured for them."""
+    """The known chains, and those that are served: an endpoint is configured for them."""
 
     def __init__(self, networks: Mapping[int, Network], settings: Settings) -> None:
         self.networks = networks
@@ -30,15 +30,15 @@ class Chains:
 
     @classmethod
     def of(cls, settings: Settings) -> Chains:
-        """The chains of the settings; raises `NetworkFileError` for a file or endpoint that cannot be used."""
+        """Builds the chains of the settings; raises `NetworkFileError` for an unusable file or endpoint."""
         return cls(load_networks(settings.networks_dir, settings.chain_endpoints), settings)
 
     def network(self, wanted: int | str) -> Network:
-        """A chain's description by id or name; raises `Invalid` with near matches."""
+        """A network by id or name; raises `Invalid` with similar names."""
         return get_network(self.networks, wanted)
 
     def get(self, chain_id: int) -> LiveChain:
-        """One chain; raises `Invalid` when it is unknown or no endpoint of it is configured. Needs a running loop."""
+        """One chain; raises `Invalid` if it is unknown or has no configured endpoint. Needs a running loop."""
         if chain_id not in self._live:
             network = self.network(chain_id)
             if not network.endpoints:
@@ -70,7 +70,7 @@ class Chains:
         return [Endpoint(Rpc(url, self._session, **options)) for url in network.endpoints]
 
     def is_served(self, chain_id: int) -> bool:
-        """Whether an endpoint of it is configured."""
+        """Whether an endpoint is configured for it."""
         return chain_id in self.networks and bool(self.networks[chain_id].endpoints)
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The endpoints of one chain: which is asked, when one is left alone, and whose word on the height is believed.
+"""The endpoints of one chain: selection, back-off, and a check of their reported heights.
 
-Reads go to the first usable endpoint and on to the next when an exchange fails. A transaction is sent once: it goes on
-only where it certainly did not arrive.
+Reads go to the first usable endpoint and fall back to the next when an exchange fails. A transaction is sent once:
+another endpoint is tried only if it certainly did not arrive.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from dustrun.errors import Code, Permanent, Temporary
 T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 30.0
-_ROUNDS: Final = 3  # how often all endpoints are tried before a read gives up
-_MAX_WAIT_S: Final = 2.0  # how long a read waits for an endpoint that is left alone
+_ROUNDS: Final = 3  # rounds over all endpoints before a read gives up
+_MAX_WAIT_S: Final = 2.0  # seconds that a read waits for a resting endpoint
 _AGREE_EVERY_S: Final = 10.0
 _HEIGHT_WITHIN_S: Final = 2.0  # reads wait for it
 _STALE_S: Final = 60
-_KNOWN_S: Final = 2.0  # how long it is believed that an endpoint serves the chain that it said
+_KNOWN_S: Final = 2.0  # seconds for which a verified chain id is trusted
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One endpoint and what is known of it. `chain_id` and `genesis` None: not asked yet, or not told; `height`: its
-    newest block when it was last asked; `abilities` is filled by `probe.py`."""
+    """One endpoint and its state. `chain_id` and `genesis` None: unknown; `height`: its newest block when last asked;
+    `abilities` is filled by `probe.py`.
+    """
 
     rpc: Rpc
     failures: int = 0
@@ -49,20 +50,20 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """What may be shown of its URL."""
+        """The host, which may be displayed."""
         return self.rpc.host
 
     @property
     def is_resting(self) -> bool:
-        """Whether it is left alone for now."""
+        """Whether it is backing off."""
         return clock.monotonic_s() < self.rest_until_s
 
     def worked(self) -> None:
-        """An exchange with it succeeded."""
+        """An exchange succeeded."""
         self.failures, self.rest_until_s, self.reason = 0, 0.0, None
 
     def failed(self, down: EndpointDown) -> None:
-        """An exchange failed: it is left alone, each time for longer, and says anew which chain it serves."""
+        """An exchange failed: backs off exponentially, and verifies the chain id again afterwards."""
         self.failures += 1
         self.chain_id = self.genesis = None
         self.reason = down.reason
@@ -97,7 +98,7 @@ class Endpoints:
     _batching: Batching = field(init=False)
 
     def __post_init__(self) -> None:
-        """Reads of the same moment go together."""
+        """Coalesces concurrent reads."""
         self._batching = Batching(self._alone, self._all)
 
     async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
@@ -113,7 +114,7 @@ class Endpoints:
         return await self.read(lambda rpc: rpc.batch(requests), "batch")
 
     async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
-        """The results of many reads from one endpoint; an `RpcError` stands in its place."""
+        """The results of many reads from one endpoint; a failed one is an `RpcError`."""
         if len(requests) == 1:
             return [await self._one(requests[0], timeout_s)]
         return await self.read(lambda rpc: rpc.batch(requests, timeout_s), "batch")
@@ -125,8 +126,9 @@ class Endpoints:
             return error
 
     async def read(self, ask: Callable[[Rpc], Awaitable[T]], what: str, among: Sequence[Endpoint] | None = None) -> T:
-        """What the first endpoint that answers says. An answer that another endpoint may know better (a block that it
-        has not, a method that it lacks) is only believed when none does."""
+        """The first usable answer. An answer that another endpoint may know better (an unknown block, a missing method)
+        counts only if none does.
+        """
         said: RpcError | None = None
         for turn in range(_ROUNDS):
             for endpoint in await self._usable(among):
@@ -156,7 +158,7 @@ class Endpoints:
         return [endpoint for endpoint in usable if endpoint.outlier is None] or usable
 
     async def _wait(self, among: Sequence[Endpoint] | None) -> bool:
-        """Waits until the first of them may be asked again; False when that takes too long."""
+        """Waits until one of them may be asked again; False if that takes too long."""
         soonest_s = min(endpoint.rest_until_s for endpoint in (self.all if among is None else among))
         wait_s = max(0.0, soonest_s - clock.monotonic_s())
         if wait_s > _MAX_WAIT_S:
@@ -173,8 +175,9 @@ class Endpoints:
         )
 
     async def send(self, method: str, *params: Any) -> Any:
-        """The result of a request that changes something: asked of one endpoint after the other only while it
-        certainly did not arrive. Raises `RpcError`, or `EndpointDown` with `sent` True when nobody knows."""
+        """Sends a request that changes state: another endpoint is tried only if it certainly did not arrive. Raises
+        `RpcError`, or `EndpointDown` with `sent` True when the outcome is unknown.
+        """
         for endpoint in await self._usable(None):
             try:
                 answer = await endpoint.rpc.call(Request(method, params))
@@ -191,8 +194,9 @@ class Endpoints:
         raise EndpointDown(self._unreachable(method).message, sent=False)
 
     async def agree(self) -> None:
-        """Asks all endpoints for their newest block, every few seconds, and marks those that are far from the others:
-        they are not asked for anything while others are there. With one endpoint there is nothing to compare."""
+        """Asks all endpoints for their newest block every few seconds, and excludes outliers while others are usable.
+        With one endpoint there is nothing to compare.
+        """
         if len(self.all) < 2 or clock.monotonic_s() - self._agreed_at_s < _AGREE_EVERY_S:
             return
         async with self._agreeing:
@@ -203,12 +207,13 @@ class Endpoints:
             self._agreed_at_s = clock.monotonic_s()
 
     async def verify(self, *, afresh: bool = False) -> None:
-        """Makes sure that the endpoints serve this network: chain id, and the first block, which is the network's or
-        else the one that was seen first. Asked every few seconds, as a node can be swapped behind its URL, and now
-        with `afresh`; raises `NotThisChain` when one does not, `Temporary` when none answers."""
+        """Checks that the endpoints serve this network: chain id and genesis block (the network's, or the first one
+        seen). Repeated every few seconds, since a node can be swapped behind its URL, and at once with `afresh`; raises
+        `NotThisChain` for a mismatch, `Temporary` when none answers.
+        """
         since_s = clock.monotonic_s() - (0.0 if afresh else _KNOWN_S)
         waiting = [one for one in self.all if one.chain_id is None or one.identified_at_s < since_s]
-        if any(endpoint.chain_id is not None for endpoint in self.all):  # then one that is down need not be waited for
+        if any(endpoint.chain_id is not None for endpoint in self.all):  # so an endpoint that is down is not waited for
             waiting = [endpoint for endpoint in waiting if not endpoint.is_resting]
         await asyncio.gather(*map(_ask_identity, waiting))
         if not any(endpoint.chain_id is not None for endpoint in self.all):
@@ -219,10 +224,10 @@ class Endpoints:
 
 
 def mark_outliers(endpoints: Sequence[Endpoint], block_time_ms: int) -> None:
-    """Marks whose height differs from that of the others by more than 5 seconds' worth of blocks.
+    """Marks endpoints whose height differs from the median by more than 5 seconds' worth of blocks.
 
-    The lower median is believed: with two endpoints the lower, which makes confirmations come later and never too
-    early. One that stands still for a minute while another goes on is out before that.
+    The lower median counts: with two endpoints the lower height, so that confirmations may come late but never early.
+    An endpoint that stalls for a minute while another advances is excluded before that.
     """
     known = [endpoint for endpoint in endpoints if endpoint.height is not None]
     for endpoint in endpoints:
@@ -231,7 +236,7 @@ def mark_outliers(endpoints: Sequence[Endpoint], block_time_ms: int) -> None:
         return
     stale_s = max(_STALE_S, 20 * block_time_ms // 1000)
     latest_s = clock.now_ms() // 1000 + stale_s
-    # a head of the far future is a lie, unless all say so (a development chain whose time was moved on)
+    # A head far in the future is false, unless all agree (a development chain with a shifted clock).
     sane = [endpoint for endpoint in known if endpoint.head_time <= latest_s] or known
     newest = max(endpoint.head_time for endpoint in sane)
     sane = [endpoint for endpoint in sane if newest - endpoint.head_time <= stale_s]
@@ -253,7 +258,7 @@ async def _ask_height(endpoint: Endpoint, network: Network) -> None:
     except EndpointDown as down:
         endpoint.failed(down)
     except (RpcError, TypeError, KeyError, ValueError):
-        endpoint.failed(EndpointDown("it does not say its newest block", sent=True))
+        endpoint.failed(EndpointDown("it does not report its newest block", sent=True))
 
 
 async def _ask_identity(endpoint: Endpoint) -> None:
@@ -266,11 +271,11 @@ async def _ask_identity(endpoint: Endpoint) -> None:
     except EndpointDown as down:
         endpoint.failed(down)
     except (RpcError, TypeError, KeyError, ValueError):
-        endpoint.failed(EndpointDown("it does not say which chain it serves", sent=True))
+        endpoint.failed(EndpointDown("it does not report its chain id", sent=True))
 
 
 async def _first_block_of(endpoint: Endpoint) -> str | None:
-    """The hash of block 0; None of a pruned node, which has it no more."""
+    """The hash of block 0; None from a pruned node."""
     try:
         first = await endpoint.rpc.call(Request("eth_getBlockByNumber", ("0x0", False)))
     except RpcError:
@@ -282,16 +287,16 @@ def _check_identity(endpoint: Endpoint, network: Network, seen: str | None) -> N
     if endpoint.chain_id is not None and endpoint.chain_id != network.chain_id:
         raise NotThisChain(
             f"The endpoint {endpoint.host} of {network.name} serves chain {endpoint.chain_id} instead of "
-            f"{network.chain_id}: nothing is signed until its URL is put right."
+            f"{network.chain_id}: nothing is signed until its URL is corrected."
         )
     if endpoint.genesis is not None and network.genesis_hash not in (None, endpoint.genesis):
         raise NotThisChain(
-            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, which is not "
-            f"{network.genesis_hash}: it serves another chain of the same id. Nothing is signed."
+            f"The endpoint {endpoint.host} of {network.name} has genesis block {endpoint.genesis} instead of "
+            f"{network.genesis_hash}: it serves another chain with the same id. Nothing is signed."
         )
     if network.genesis_hash is None and endpoint.genesis is not None and seen not in (None, endpoint.genesis):
         raise NotThisChain(
-            f"The endpoint {endpoint.host} of {network.name} has the first block {endpoint.genesis}, and {seen} was "
-            "seen before: it serves another chain of the same id. Nothing is signed until that one is back, or the "
-            "server is started anew."
+            f"The endpoint {endpoint.host} of {network.name} has genesis block {endpoint.genesis}, but {seen} was "
+            "seen before: it serves another chain with the same id. Nothing is signed until that one is back, or the "
+            "server is restarted."
         )

@@ -1,4 +1,4 @@
-"""A live EVM chain: what actions read, and what the ledger of transactions asks for."""
+"""A live EVM chain: the reads of actions and of the outbox."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ _OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """What became of a broadcast, by the endpoint's word, which never decides: only receipts do. `not-sent` is
-    certain; `unknown` had no answer."""
+    """The result of a broadcast as the endpoint reports it; only receipts decide. `not-sent` is certain; `unknown` had
+    no answer.
+    """
 
     outcome: BroadcastOutcome
     hash: str
@@ -63,12 +64,13 @@ class LiveChain:
         return self._network
 
     async def verify(self, *, afresh: bool = False) -> None:
-        """Makes sure that every endpoint serves this chain (id and genesis); raises `Permanent` (`CHAIN_MISMATCH`)
-        when one does not; then that its head is of now, raises `Temporary` when it is not. To be awaited before
-        anything is signed; with `afresh` each endpoint is asked now, else every few seconds."""
+        """Checks every endpoint's chain id and genesis, raising `Permanent` (`CHAIN_MISMATCH`); then that the head's
+        time is current, raising `Temporary`. Must be awaited before anything is signed; with `afresh` endpoints are
+        asked now, otherwise every few seconds.
+        """
         async with self._verifying:
             await self.endpoints.verify(afresh=afresh)
-        if not self.network.is_local:  # whose time may be moved at will, and which may mine when it is asked to
+        if not self.network.is_local:  # development chains may shift their clock, and mine on demand
             _check_time(self.network, (await self.block()).time)
 
     async def block(self) -> Block:
@@ -88,15 +90,16 @@ class LiveChain:
         return None if answer is None else wire.block(answer)
 
     async def call(self, call: ChainCall, at: str = "latest") -> bytes:
-        """What a call returns at a block (tag, number or hash); raises `Permanent` with the decoded reason when it
-        reverts."""
+        """The return data of a call at a block (tag, number or hash); raises `Permanent` with the decoded reason when
+        it reverts.
+        """
         try:
             return wire.data(await self.endpoints.call("eth_call", wire.call_fields(call), _at(at)))
         except RpcError as error:
             raise to_error(error, f"The call of {call.to}") from None
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Many calls on the same block; a revert fails its own call only."""
+        """Many calls at the same block; a revert fails its own call only."""
         return await multicall.call_many(self.endpoints, self._network, calls)
 
     async def balance(self, address: str, at: str = "latest") -> int:
@@ -108,16 +111,17 @@ class LiveChain:
         return wire.data(await self._read("eth_getCode", address, "latest"))
 
     async def nonce(self, address: str, tag: NonceTag = "pending") -> int:
-        """How many transactions of the address there are up to a tag; `pending` counts those that wait."""
+        """The transaction count of an address at a tag; `pending` includes waiting ones."""
         return wire.quantity(await self._read("eth_getTransactionCount", address, tag))
 
     async def nonce_at(self, address: str, number: int) -> int:
-        """How many transactions of the address there are up to a block of that height."""
+        """The transaction count of an address at a block height."""
         return wire.quantity(await self._read("eth_getTransactionCount", address, hex(number)))
 
     async def fees(self) -> Fees:
-        """What to bid for gas now. Of several endpoints the median counts, of two the lower: one alone cannot have any
-        fee paid that it likes."""
+        """Current fees to bid. The median of several endpoints, the lower of two: no single endpoint can inflate a
+        fee.
+        """
         asked = fees.GAS_PRICE if self._network.fee_model == "legacy" else fees.HISTORY
         if len(self.endpoints.all) > 1:
             bids = [bid for one in await ask_several(self.endpoints, asked) if (bid := self._find_bid(one))]
@@ -140,8 +144,9 @@ class LiveChain:
             return None
 
     async def data_fee(self, to: str | None, data: bytes) -> int:
-        """What the L2 charges beside the gas of a transaction, in base units; 0 on other chains. Arbitrum's is gas,
-        which `estimate_gas` counts."""
+        """The L2's data fee of a transaction, in base units; 0 on other chains. Arbitrum's is gas, which `estimate_gas`
+        includes.
+        """
         if self._network.data_fee != "op-stack":
             return 0
         asked = fees.data_fee_call(self._network, to, data)
@@ -157,10 +162,10 @@ class LiveChain:
         errors: Sequence[Mapping[str, Any]] = (),
         gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take in this block or the next, whichever is more: what a contract does once a
-        block or a second is cheap in the block that did it. With `gas_limit` when it gets no more than that (nodes may
-        pass over one below 21,000); raises `Permanent` with the decoded reason when it would revert, `Invalid` when the
-        sender lacks the value."""
+        """The gas estimate for this block or the next, whichever is higher: what a contract does once per block or
+        second is cheap within the block that did it. `gas_limit` caps it (nodes may ignore one below 21,000); raises
+        `Permanent` with the decoded reason when it would revert, `Invalid` when the sender lacks the value.
+        """
         fields = {"from": sender, "value": hex(value_units), "data": wire.hexed(data)}
         if to is not None:
             fields["to"] = to
@@ -175,7 +180,7 @@ class LiveChain:
             raise to_error(error, "The transaction", errors) from None
 
     async def _estimate_after(self, head: Block, fields: Mapping[str, str]) -> int:
-        """The same in the next block; 0 of an endpoint that does not estimate for another block than its newest."""
+        """The estimate for the next block; 0 if the endpoint estimates for its newest block only."""
         later_s = max(1, self._network.block_time_ms // 1000)
         ahead = {"number": hex(head.number + 1), "time": hex(head.time + later_s)}
         try:
@@ -186,7 +191,7 @@ class LiveChain:
             raise
 
     async def broadcast(self, raw: bytes) -> Broadcast:
-        """Sends signed bytes, once; never raises, because nothing that an endpoint says of it decides."""
+        """Sends signed bytes once; never raises, since an endpoint's answer decides nothing."""
         own_hash = wire.hexed(keccak256(raw))
         try:
             answer = await self.endpoints.send("eth_sendRawTransaction", wire.hexed(raw))
@@ -195,11 +200,11 @@ class LiveChain:
         except EndpointDown as down:
             return Broadcast("unknown" if down.sent else "not-sent", own_hash, down.reason)
         if answer != own_hash:
-            return Broadcast("unknown", own_hash, "the endpoint answered another hash than that of the bytes")
+            return Broadcast("unknown", own_hash, "the endpoint returned a hash other than that of the signed bytes")
         return Broadcast("accepted", own_hash)
 
     async def receipt(self, hash: str, item: str = "") -> Receipt | None:
-        """The receipt of a mined transaction; None while there is none."""
+        """The receipt of an included transaction; None while there is none."""
         answer = await self._read("eth_getTransactionReceipt", hash)
         return await self._receipt_of(hash, answer, item)
 
@@ -210,7 +215,7 @@ class LiveChain:
         return [await self._receipt_of(hash, answer) for hash, answer in zip(hashes, answers, strict=True)]
 
     async def _receipt_of(self, hash: str, answer: Any, item: str = "") -> Receipt | None:
-        """The receipt in an answer, when it is in a block; that of another transaction is no answer."""
+        """The receipt of an answer if it has a block; a receipt of another transaction is rejected."""
         if answer is None or answer.get("blockHash") is None:
             return None
         if str(answer.get("transactionHash")).lower() != hash.lower():
@@ -218,7 +223,7 @@ class LiveChain:
         return wire.receipt(answer, item, await self._time_of(answer["blockHash"]))
 
     async def block_receipts(self, block_hash: str) -> list[Receipt] | None:
-        """The receipts of all transactions of a block; None when no endpoint knows the block."""
+        """The receipts of all transactions of a block; None when no endpoint knows it."""
         block = await self._read("eth_getBlockByHash", block_hash, False)
         if block is None:
             return None
@@ -255,9 +260,9 @@ class LiveChain:
         return None if sent is None else wire.transaction(sent, mined, wire.quantity(head))
 
     async def explain(self, hash: str, errors: Sequence[Mapping[str, Any]] = ()) -> Mapping[str, Any] | None:
-        """Why a mined transaction reverted, as nodes keep no reasons: by its trace where there are traces, else by a
-        run on the state before its block, else on that after it, which knows what others did first. None when none of
-        them tells."""
+        """Why an included transaction reverted, since nodes do not keep reasons: from its trace, else by a call at the
+        state before its block, else after it. None when none of them tells.
+        """
         sent = await self._read("eth_getTransactionByHash", hash)
         if sent is None or sent.get("blockNumber") is None:
             return None
@@ -275,7 +280,7 @@ class LiveChain:
         return None
 
     async def _traced_revert(self, hash: str) -> bytes | None:
-        """What a transaction returned when it reverted; None when the endpoint has no traces, or it says nothing."""
+        """The return data of a reverted transaction by its trace; None without traces."""
         try:
             trace = await self.endpoints.call("debug_traceTransaction", hash, _REVERT_TRACER)
         except (RpcError, Temporary):
@@ -313,18 +318,18 @@ def _reason(data: bytes, errors: Sequence[Mapping[str, Any]], message: str | Non
 
 
 def _at(block: str) -> Any:
-    """A block of a call: a hash goes as EIP-1898 has it, so that no other block can answer."""
+    """The block parameter of a call; a hash is passed as in EIP-1898, so that no other block can answer."""
     return {"blockHash": block} if len(block) == 66 else block
 
 
 def _check_time(network: Network, head_s: int) -> None:
-    """A height that is made up is told by its time: with one endpoint there is no other to compare it with."""
+    """Detects a false height by the block's time, since a single endpoint cannot be compared with others."""
     ahead_s = head_s - clock.now_ms() // 1000
     if -_OLDEST_HEAD_S <= ahead_s <= _NEWEST_HEAD_S:
         return
     where = f"{ahead_s} s in the future" if ahead_s > 0 else f"{-ahead_s} s in the past"
     raise Temporary(
-        f"The newest block that the endpoints of {network.name} (chain {network.chain_id}) name lies {where}, so their "
-        "height is not believed and nothing is signed. Look at `chain_endpoints`.",
+        f"The newest block that the endpoints of {network.name} (chain {network.chain_id}) report is {where}, so "
+        "nothing is signed. Check `chain_endpoints`.",
         code=Code.CHAIN_UNREACHABLE,
     )

@@ -1,4 +1,4 @@
-"""What a node's error means: nodes differ in codes and words, so both are looked at, once, here."""
+"""Classifies a node's error by code and wording, which differ between nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dustrun.errors import Code, DustrunError, Invalid, Permanent, Temporary
 
 
 class Kind(StrEnum):
-    """What kind of refusal a node's error is."""
+    """The category of a node's error."""
 
     REVERTED = "reverted"
     FUNDS = "funds"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-# In this order: the first that fits names the kind. The words are those of geth, erigon, Nethermind, Besu, reth, anvil.
+# The first match wins. Wordings of geth, erigon, Nethermind, Besu, reth and anvil.
 _WORDS: Final = (
     (Kind.ALREADY_KNOWN, r"already known|already imported|alreadyknown|known transaction|already exists in|in mempool"),
     (Kind.UNDERPRICED, r"underpriced|replacement.*(gas|fee|price)|fee too low|feetoolow|(max fee|fee cap).*less than"),
@@ -70,17 +70,17 @@ def kind_of(error: RpcError) -> Kind:
 
 
 def may_pass(error: RpcError) -> bool:
-    """Whether another endpoint, or the same one later, may answer the same read otherwise."""
+    """Whether a retry, here or at another endpoint, may give another answer to the same read."""
     return kind_of(error) in (Kind.NO_METHOD, Kind.NO_STATE, Kind.BUSY)
 
 
 def to_error(error: RpcError, what: str, abi_errors: Sequence[Mapping[str, Any]] = ()) -> DustrunError:
-    """A node's error as ours; `what` was asked, like `Estimating gas of "swap"`."""
+    """Converts a node's error; `what` was asked, like `Estimating gas of "swap"`."""
     kind = kind_of(error)
     if kind is Kind.REVERTED:
         return reverted(error.data or b"", what, abi_errors, error.message)
     if kind is Kind.FUNDS:
-        message = f"{what}: the sender has not enough native coin for the value and the gas ({error.message})."
+        message = f"{what}: the sender has too little native coin for the value and the gas ({error.message})."
         return Invalid(message, code=Code.FUNDS_INSUFFICIENT)
     if may_pass(error):
         return Temporary(f"{what}: {error.message}.", code=Code.CHAIN_UNREACHABLE)

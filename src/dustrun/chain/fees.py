@@ -1,4 +1,4 @@
-"""What to bid for gas, and what an L2 charges for data on its L1. Live and simulated chains use the same."""
+"""Fees to bid, and the L1 data fee of an L2. Live and simulated chains share them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _L1_GAS: Final = parse_function(
     "gasEstimateL1Component(address to, bool contractCreation, bytes data) view "
     "returns (uint64 gasEstimateForL1, uint256 baseFee, uint256 l1BaseFeeEstimate)"
 )
-# What a signed transaction has besides its calldata: fields and signature, which do not compress.
+# Size of the fields and signature of a signed transaction besides its calldata, incompressible.
 _ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
 
 
 def from_history(history: Mapping[str, Any]) -> Fees:
-    """EIP-1559 by `eth_feeHistory(5, latest, [50])`: twice the next block's base fee and the median tip, so that the
-    bid holds for six full blocks in a row."""
+    """EIP-1559 from `eth_feeHistory(5, latest, [50])`: twice the next base fee plus the median tip, which covers six
+    full blocks in a row.
+    """
     base = wire.quantity(history["baseFeePerGas"][-1])
     tip = _median([wire.quantity(row[0]) for row in history.get("reward") or () if row])
     return bid(base, tip)
@@ -54,7 +55,7 @@ def _median(values: Sequence[int]) -> int:
 
 
 def data_fee_call(network: Network, to: str | None, data: bytes) -> tuple[str, bytes] | None:
-    """Where and what to ask for a transaction's data fee; None on a chain that charges none."""
+    """The call that returns a transaction's data fee; None on a chain without one."""
     if network.data_fee == "op-stack":
         return OP_STACK_ORACLE, _L1_FEE.encode(wire.hexed(_ENVELOPE + data))
     if network.data_fee == "arbitrum":
@@ -63,8 +64,9 @@ def data_fee_call(network: Network, to: str | None, data: bytes) -> tuple[str, b
 
 
 def read_data_fee(network: Network, answer: bytes) -> int:
-    """The fee in the answer to `data_fee_call`. On Arbitrum it is gas that the estimate of a live transaction holds
-    already; a simulation, which does not run there, adds it."""
+    """Decodes the answer to `data_fee_call`. On Arbitrum it is gas that a live estimate includes already; a simulation
+    adds it.
+    """
     if network.data_fee == "op-stack":
         return int(_L1_FEE.decode_result(answer)[0])
     gas, base_fee, _ = _L1_GAS.decode_result(answer)

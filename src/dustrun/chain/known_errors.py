@@ -1,7 +1,7 @@
-"""Errors of contracts that many others are made of, by their signatures: a revert is named without the contract's ABI.
+"""Signatures of common contract errors, so that a revert can be named without the contract's ABI.
 
 ERC-6093 (tokens), EIP-2612 and OpenZeppelin Contracts 5 (access, proxies, cryptography, …), Permit2, Uniswap's routers
-and V4. Short reasons of older contracts that say nothing by themselves are told in words.
+and V4. Cryptic short reasons of older contracts are explained in words.
 """
 
 from __future__ import annotations

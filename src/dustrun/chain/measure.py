@@ -1,7 +1,7 @@
-"""What transactions really changed: balances read at the block before theirs and at their own, approvals after it.
+"""Measures what transactions changed: balances at the parent block and at their own, approvals after it.
 
-One batch of requests for each block, also for several runs. A node cannot read within a block, so what others did in
-the same block to the same balances is in the numbers; whom that concerns is told (`others`).
+One batch of requests per block, shared by runs. A node cannot read within a block, so changes by others in the same
+block are included; `others` reports them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A wish with its receipt, which is a success."""
+    """An intent with its successful receipt."""
 
     intent: Intent
     receipt: Receipt
@@ -39,11 +39,10 @@ class Mined:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What one transaction's block changed, gas included, among all that the transaction may have touched.
+    """The changes of one transaction's block, gas included, limited to what the transaction may have touched.
 
-    `changes` are `(address, asset, units)`; `unchanged` are those that were read and stayed. `others` are the pairs
-    that another transaction of the block may have changed too, with that transaction's hash. `failed` says why there
-    are no numbers.
+    `changes` are `(address, asset, units)`; `unchanged` were read and stayed equal. `others` maps pairs that another
+    transaction of the block may have changed to its hash. `failed` says why there are no numbers.
     """
 
     changes: tuple[tuple[str, str, int], ...] = ()
@@ -56,7 +55,7 @@ class Measure:
 
 @dataclass(slots=True)
 class _Block:
-    """What is to be read around one block."""
+    """What to read around one block."""
 
     number: int
     hash: str
@@ -86,8 +85,7 @@ class _Facts:
 
 
 class _Gathering:
-    """Reads around one block for several runs. Hundreds of payments may share a block; each alone would read the whole
-    block again."""
+    """Coalesces reads around one block for several runs: hundreds of payments may share a block."""
 
     def __init__(self, number: int, hash: str) -> None:
         self.task: asyncio.Task[_Facts] | None = None
@@ -138,17 +136,17 @@ _OPEN: Final[WeakKeyDictionary[LiveChain, dict[str, _Gathering]]] = WeakKeyDicti
 
 
 class _Unmeasured(Exception):
-    """There are no numbers; the text says why."""
+    """There are no numbers; the message says why."""
 
 
 async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined]) -> list[Measure]:
-    """One for each, in their order; never raises for what the endpoints do."""
+    """One measure per transaction, in order; never raises because of an endpoint."""
     blocks: dict[str, _Block] = {}
-    approved: list[str] = []  # what an earlier one approved is read again after each later one
+    approved: list[str] = []  # an earlier approval is read again after each later transaction
     for one in sorted(mined, key=lambda one: one.receipt.block_number):
         receipt = one.receipt
         block = blocks.setdefault(str(receipt.block_hash), _Block(receipt.block_number, str(receipt.block_hash)))
-        emitters = {log.address for log in receipt.logs}  # who moves native coin seldom does so without a word
+        emitters = {log.address for log in receipt.logs}  # native coin seldom moves without an event
         found = touched(one.intent, sender, receipt.logs, emitters, receipt.contract_address, (), approved)
         approved += [approval.key() for approval in found.approvals]
         block.mined.append(one)

@@ -1,4 +1,4 @@
-"""Many calls on one block: through the chain's Multicall3 contract in one call, else as a batch at one block."""
+"""Many calls at one block: one Multicall3 call if the chain has it, else a batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def call_many(endpoints: Endpoints, network: Network, calls: Sequence[Chai
 
 
 async def _aggregate(endpoints: Endpoints, contract: str, calls: Sequence[ChainCall]) -> list[CallResult] | None:
-    """None when there is no such contract, or all calls together are too much for one."""
+    """None if there is no Multicall3, or the calls are too much for one."""
     function = parse_function(_AGGREGATE)
     asked = function.encode([[call.to, True, wire.hexed(call.data)] for call in calls])
     try:
@@ -47,7 +47,7 @@ async def _aggregate(endpoints: Endpoints, contract: str, calls: Sequence[ChainC
 
 
 async def _batch(endpoints: Endpoints, calls: Sequence[ChainCall]) -> list[CallResult]:
-    """All at the number of the present head, so that a block that comes in between does not part them."""
+    """All at the current head's number, so that a new block cannot separate them."""
     try:
         at = await endpoints.call("eth_blockNumber")
         answers = await endpoints.batch([Request("eth_call", (wire.call_fields(call), at)) for call in calls])

@@ -1,4 +1,4 @@
-"""The chains that the server knows: the JSON files beside this one, and an operator's own, which add or override."""
+"""Loads network definitions: the JSON files of this package, and the operator's own, which add or override."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _FOLDER: Final = Path(__file__).parent / "networks"
 
 
 class NetworkFileError(Invalid):
-    """A file that describes a chain cannot be used; the message names it and the field."""
+    """An unusable network file; the message names the file and the field."""
 
 
 def load_networks(own_folder: Path | None, endpoints: Mapping[int, Sequence[str]]) -> dict[int, Network]:
-    """All known chains by id. A file in `own_folder` of a known chain need only hold `chainId` and what differs;
-    `endpoints` of the settings stand in place of those in files. Raises `NetworkFileError`."""
+    """All networks by id. A file in `own_folder` for a known chain needs only `chainId` and what differs; `endpoints`
+    of the settings replace those of files. Raises `NetworkFileError`.
+    """
     described: dict[int, tuple[Path, dict[str, Any]]] = {}
     for path, fields in _read_folders(own_folder):
         chain_id = fields.get("chainId")
@@ -46,7 +47,7 @@ def _read_folders(own_folder: Path | None) -> Iterator[tuple[Path, dict[str, Any
     folders = [_FOLDER] if own_folder is None else [_FOLDER, own_folder.expanduser()]
     for folder in folders:
         if not folder.is_dir():
-            raise NetworkFileError(f"networks_dir: {folder} is no folder")
+            raise NetworkFileError(f"networks_dir: {folder} is not a folder")
         for path in sorted(folder.glob("*.json")):
             try:
                 fields = json.loads(path.read_text(encoding="utf-8"))
@@ -70,7 +71,7 @@ def _network(path: Path, fields: Mapping[str, Any]) -> Network:
     for field, address in _addresses(network):
         try:
             if read_address(address) != address:
-                raise ValueError(f'"{address}" needs its EIP-55 capitals: {read_address(address)}')
+                raise ValueError(f'"{address}" needs its EIP-55 checksum: {read_address(address)}')
         except ValueError as error:
             raise NetworkFileError(f"{path}: {field}: {error}") from None
     return network
@@ -101,7 +102,7 @@ def _check_names(networks: Iterable[Network]) -> None:
 
 
 def get_network(networks: Mapping[int, Network], wanted: int | str) -> Network:
-    """A chain by its id, short name or name; raises `Invalid` that names near matches."""
+    """A network by id, short name or name; raises `Invalid` with similar names."""
     for network in networks.values():
         if str(wanted).casefold() in (str(network.chain_id), network.short_name, network.name.casefold()):
             return network

@@ -1,4 +1,4 @@
-"""What an endpoint can do beyond the common methods: found out by asking, once an hour, and kept with the endpoint."""
+"""Detects what an endpoint supports beyond the common methods; checked once an hour and stored with the endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEPT_S: Final = 3600.0
 _SENDER: Final = "0x00000000000000000000000000000000d0570001"
 _TARGET: Final = "0x00000000000000000000000000000000d0570002"
 _FORTY_TWO: Final = "0x602a60005260206000f3"  # returns 42
-_PAYS: Final = "0x600060006000600060013261fffff100"  # sends one unit to whoever started the transaction
+_PAYS: Final = "0x600060006000600060013261fffff100"  # sends one unit to the transaction's origin
 _CREATES: Final = "0x600160005360016000f3"  # creates a contract whose code is 01
 _WORD_42: Final = f"0x{42:064x}"
 _NATIVE_LOG: Final = "0xeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
@@ -24,7 +24,7 @@ _FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What one endpoint offers; a method that answers wrongly counts as missing."""
+    """Supported features of one endpoint; a method that answers wrongly counts as missing."""
 
     simulate_v1: bool = False
     simulate_creation: bool = False
@@ -47,7 +47,7 @@ class Abilities:
 
 
 async def abilities_of(endpoint: Endpoint) -> Abilities:
-    """What the endpoint offers; raises `EndpointDown` when it does not answer."""
+    """The endpoint's features; raises `EndpointDown` when it does not answer."""
     known: Abilities | None = endpoint.abilities
     if known is None or clock.monotonic_s() - endpoint.abilities_at_s > _KEPT_S:
         endpoint.abilities = known = await _ask(endpoint)
@@ -56,7 +56,7 @@ async def abilities_of(endpoint: Endpoint) -> Abilities:
 
 
 async def able(endpoints: Endpoints, wanted: Callable[[Abilities], bool]) -> list[Endpoint]:
-    """The endpoints that offer something, best first; those that do not answer now are passed over."""
+    """The endpoints with a feature, best first; unreachable ones are skipped."""
     found = []
     await endpoints.agree()
     for endpoint in endpoints.all:

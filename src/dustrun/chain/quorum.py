@@ -1,4 +1,4 @@
-"""What several endpoints say to one question: for what one of them could make up at our cost."""
+"""Asks up to three healthy endpoints (2 s limit), so that one cannot inflate a fee."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
 
 _MOST: Final = 3
-_WITHIN_S: Final = 2.0  # whoever is slower than that is not waited for
+_WITHIN_S: Final = 2.0  # seconds; slower endpoints are ignored
 
 
 async def ask_several(endpoints: Endpoints, request: Request) -> list[Any]:
-    """The answers of the best endpoints, in their order; who does not answer is left out."""
+    """The answers of the best endpoints, in order; endpoints without an answer are left out."""
     await endpoints.agree()
     usable = [one for one in endpoints.all if not one.is_resting and one.outlier is None]
     answers = await asyncio.gather(*(_ask(endpoint, request) for endpoint in usable[:_MOST]))

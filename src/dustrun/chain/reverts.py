@@ -1,4 +1,4 @@
-"""Why a call reverted: Error(string), Panic(uint256), custom errors by their ABI or by well-known signatures."""
+"""Decodes reverts: Error(string), Panic(uint256), custom errors by ABI or well-known signature."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ CODE_RESERVED: Final = "the contract's code begins with 0xef, which is reserved"
 _SAID: Final = ((re.compile(TOO_LARGE, re.I), CODE_TOO_LARGE), (re.compile(RESERVED, re.I), CODE_RESERVED))
 # https://docs.soliditylang.org/en/latest/control-structures.html#panic-via-assert-and-error-via-require
 _PANICS: Final = {
-    0x00: "a panic that the compiler put in",
+    0x00: "a compiler-inserted panic",
     0x01: "an assert failed",
     0x11: "an arithmetic overflow or underflow",
     0x12: "a division by zero",
-    0x21: "a value that its enum has not",
-    0x22: "broken bytes in the storage",
+    0x21: "a value outside of its enum",
+    0x22: "corrupt bytes in storage",
     0x31: "pop of an empty array",
     0x32: "an array index out of bounds",
     0x41: "too much memory",
-    0x51: "a call of a function variable that was never set",
+    0x51: "a call of an uninitialised function variable",
 }
 
 
 def decode(data: bytes, abi_errors: Sequence[Mapping[str, Any]] = (), message: str | None = None) -> Reason:
-    """The reason as JSON: `kind` (`error`, `panic`, `custom`, `unknown`, `empty`), `text` for people; a custom error
-    has `name` and `args`, raw `data` stands with all but the empty. `message` is what the node said."""
+    """The reason as JSON: `kind` (`error`, `panic`, `custom`, `unknown`, `empty`) and `text`; a custom error has `name`
+    and `args`; all but `empty` have the raw `data`. `message` is the node's message.
+    """
     if not data:
         return {"kind": "empty", "text": _said(message)}
     reason = _error(data) or _panic(data) or _custom(data, abi_errors)
     if reason is None:
-        reason = {"kind": "unknown", "text": f"an error that no known ABI names, 0x{data[:4].hex()}"}
+        reason = {"kind": "unknown", "text": f"an error of an unknown ABI, 0x{data[:4].hex()}"}
     return {**reason, "data": f"0x{data[:_MAX_SHOWN].hex()}"}
 
 
 def _said(message: str | None) -> str:
-    """Nodes say of a revert without data just that; of other ends (out of gas, a bad instruction) what it was."""
+    """The node's message unless it only says that the call reverted; other failures (out of gas, a bad instruction) are
+    named.
+    """
     text = (message or "").removeprefix("VM Exception while processing transaction: ").strip()
     for words, meaning in _SAID:
         if words.search(text):
@@ -108,7 +111,7 @@ def _brief(value: Any) -> str:
 
 
 def _declared(abi_errors: Iterable[Mapping[str, Any]]) -> list[Function]:
-    """The errors of an ABI; one that cannot be read is passed over, for it would hide why the call failed."""
+    """The errors of an ABI; an unparsable one is skipped, since it would hide why the call failed."""
     found = []
     for entry in abi_errors:
         try:

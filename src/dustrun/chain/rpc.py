@@ -1,7 +1,7 @@
-"""One JSON-RPC endpoint over HTTP: requests, batches, limits, and what a broken exchange means.
+"""One JSON-RPC endpoint over HTTP: requests, batches, limits, errors.
 
-What the node answers with `error` is an `RpcError`; that the exchange itself failed is an `EndpointDown`. URLs may
-hold secrets, so neither of them names more than the endpoint's host.
+An `error` answer of the node is an `RpcError`; a failed exchange is an `EndpointDown`. URLs may contain secrets, so
+neither names more than the endpoint's host.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Request:
 
 
 class RpcError(Exception):
-    """The node's own answer that it did not do it. `data` is a revert's data where the node sent some."""
+    """The node answered with an error. `data` is the revert data if the node sent it."""
 
     def __init__(self, code: int, message: str, data: bytes | None = None) -> None:
         super().__init__(f"{message} ({code})")
@@ -42,8 +42,7 @@ class RpcError(Exception):
 
 
 class EndpointDown(Exception):
-    """The exchange failed. `sent`: the request may have arrived; `wait_s`: how long the endpoint asks to be left
-    alone."""
+    """The exchange failed. `sent`: the request may have arrived; `wait_s`: the back-off that the endpoint asks for."""
 
     def __init__(self, reason: str, *, sent: bool, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -53,7 +52,7 @@ class EndpointDown(Exception):
 
 
 class Pace:
-    """At most `per_second` requests a second with a burst of as many; 0 is no limit."""
+    """Rate limit: `per_second` requests with an equal burst; 0 is unlimited."""
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
@@ -61,7 +60,7 @@ class Pace:
         self._at_s = clock.monotonic_s()
 
     async def take(self, requests: int) -> None:
-        """Waits for the turn of so many requests; those asked first go first."""
+        """Waits for the turn of this many requests; first come, first served."""
         if self._per_second == 0:
             return
         now_s = clock.monotonic_s()
@@ -73,14 +72,14 @@ class Pace:
 
 
 def host_of(url: str) -> str:
-    """What may be shown of an endpoint's URL: its host and port."""
+    """Host and port of an endpoint's URL, which may be displayed."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.hostname}{port}"
 
 
 class Rpc:
-    """The exchanges with one endpoint. `timeout_s` bounds one exchange, `max_bytes` its decoded answer."""
+    """Exchanges with one endpoint. `timeout_s` limits one exchange, `max_bytes` its decoded answer."""
 
     def __init__(
         self, url: str, session: aiohttp.ClientSession, *, per_second: int, timeout_s: float, max_bytes: int
@@ -97,12 +96,13 @@ class Rpc:
         document = {"jsonrpc": "2.0", "id": 1, "method": request.method, "params": request.params}
         answer = await self._exchange(document, 1, timeout_s)
         if not isinstance(answer, dict):
-            raise EndpointDown("its answer is no JSON-RPC response", sent=True)
+            raise EndpointDown("its answer is not a JSON-RPC response", sent=True)
         return _result(answer)
 
     async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
-        """The results of many requests in as few exchanges as may be; what the node refused is an `RpcError` in its
-        place. Raises `EndpointDown` when an exchange fails."""
+        """The results of many requests in few exchanges; a rejected one is an `RpcError`. Raises `EndpointDown` when an
+        exchange fails.
+        """
         found: list[Any] = []
         for start in range(0, len(requests), MAX_BATCH):
             found += await self._batch(requests[start : start + MAX_BATCH], timeout_s)
@@ -114,10 +114,10 @@ class Rpc:
             for place, request in enumerate(requests)
         ]
         answers = await self._exchange(documents, len(requests), timeout_s)
-        if isinstance(answers, dict):  # one error for all, for example that batches are not taken
+        if isinstance(answers, dict):  # one error for all, for example if batches are not supported
             _result(answers)
         if not isinstance(answers, list) or len(answers) != len(requests):
-            raise EndpointDown("its answer does not fit the batch", sent=True)
+            raise EndpointDown("its answer does not match the batch", sent=True)
         return _in_order(answers, len(requests))
 
     async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
@@ -146,7 +146,7 @@ class Rpc:
 
 
 def _read(response: aiohttp.ClientResponse, body: bytes) -> Any:
-    """Nodes answer errors with HTTP 200, 400 or 500: what the body says counts, if it says something."""
+    """Nodes return errors with HTTP 200, 400 or 500: a valid body counts more than the status."""
     if response.status == 429:
         raise EndpointDown("it limits our rate", sent=False, wait_s=_wait_s(response))
     try:
@@ -154,7 +154,7 @@ def _read(response: aiohttp.ClientResponse, body: bytes) -> Any:
     except JsonError as error:
         if response.status != 200:
             raise EndpointDown(f"HTTP status {response.status}", sent=True) from None
-        raise EndpointDown(f"its answer is no JSON: {error}", sent=True) from None
+        raise EndpointDown(f"its answer is not JSON: {error}", sent=True) from None
     if response.status != 200 and not _is_response(answer):
         raise EndpointDown(f"HTTP status {response.status}", sent=True)
     return answer
@@ -181,7 +181,7 @@ def _result(answer: dict[str, Any]) -> Any:
 
 def _error_of(error: Any) -> RpcError | EndpointDown:
     if not isinstance(error, dict):
-        return EndpointDown("its answer has an error of no known form", sent=True)
+        return EndpointDown("its answer has an error of unknown form", sent=True)
     code, message = error.get("code"), str(error.get("message") or "error without a message")[:500]
     if not isinstance(code, int):
         return EndpointDown("its answer has an error without a code", sent=True)
@@ -209,7 +209,7 @@ def _in_order(answers: list[Any], count: int) -> list[Any]:
     for answer in answers:
         place = answer.get("id") if isinstance(answer, dict) else None
         if not isinstance(place, int) or not 0 <= place < count or place in seen:
-            raise EndpointDown("its answers do not fit the requests of the batch", sent=True)
+            raise EndpointDown("its answers do not match the requests of the batch", sent=True)
         seen.add(place)
         try:
             found[place] = _result(answer)

@@ -1,4 +1,4 @@
-"""The forms of JSON-RPC: quantities and data as hex, blocks, receipts and transactions as ours."""
+"""JSON-RPC formats: hex quantities and data, blocks, receipts and transactions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.sdk.chain import Block, ChainCall, ChainTransaction
 
 
 def quantity(value: Any) -> int:
-    """A `0x…` number; raises `Temporary` for anything else, as an endpoint that answers so is broken."""
+    """Parses a `0x…` number; raises `Temporary` for anything else, since the endpoint is broken."""
     try:
         return int(value, 16)
     except (TypeError, ValueError):
@@ -28,8 +28,8 @@ def data(value: Any) -> bytes:
 
 
 def malformed(what: str) -> Temporary:
-    """The error for an answer of another form than the method has."""
-    return Temporary(f"An endpoint answered something else where {what} belongs.", code=Code.CHAIN_UNREACHABLE)
+    """The error for a malformed answer."""
+    return Temporary(f"An endpoint returned a malformed answer for {what}.", code=Code.CHAIN_UNREACHABLE)
 
 
 def hexed(value: bytes) -> str:

@@ -1,4 +1,4 @@
-"""One request and its answer over the wire, and what a failure means: certainly not done, or nobody knows."""
+"""One HTTP exchange, and what a failure means: certainly not done, or unknown."""
 
 from __future__ import annotations
 

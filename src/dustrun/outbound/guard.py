@@ -1,4 +1,4 @@
-"""May a node connect to this address: the public internet yes, anything else only if `outbound_allow` lists it."""
+"""Decides which addresses nodes may connect to: the public internet, and exceptions in `outbound_allow`."""
 
 from __future__ import annotations
 

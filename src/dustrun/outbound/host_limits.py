@@ -1,4 +1,4 @@
-"""Not more than so many requests to one host at once; the others wait."""
+"""Limits concurrent requests per host; the others wait."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a token is worth in US dollars; one file a source."""
+"""Token prices in US dollars; one file per source."""

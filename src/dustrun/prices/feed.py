@@ -66,15 +66,15 @@ def _decode(address: str, result: CallResult) -> list[int]:
 def _check_decimals(feed: Feed, result: CallResult) -> None:
     found = int.from_bytes(result.data[:32]) if result.is_success and len(result.data) >= 32 else None
     if found is None:
-        raise PriceFault(f"the feed {feed.address} does not tell its decimals")
+        raise PriceFault(f"the feed {feed.address} does not report its decimals")
     if found != feed.decimals:
-        raise PriceFault(f"the feed {feed.address} has {found} decimals, the network's file says {feed.decimals}")
+        raise PriceFault(f"the feed {feed.address} has {found} decimals, the network file says {feed.decimals}")
 
 
 def _check_round(feed: Feed, result: CallResult, now_s: int) -> tuple[int, int]:
     number, answer, _, updated_at, answered_in = _decode(feed.address, result)
     if answer <= 0:
-        raise PriceFault(f"the feed {feed.address} answers {answer}, which is no price")
+        raise PriceFault(f"the feed {feed.address} answers {answer}, which is not a price")
     if updated_at == 0 or answered_in < number:
         raise PriceFault(f"the feed {feed.address} has not answered its round {number}")
     age_s = now_s - updated_at

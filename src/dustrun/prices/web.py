@@ -62,7 +62,7 @@ class WebPrices:
         try:
             return exact_json.loads(response.body)
         except JsonError as error:
-            raise PriceFault(f"the HTTP source answers what is no JSON: {error}") from None
+            raise PriceFault(f"the HTTP source's answer is not JSON: {error}") from None
 
 
 def _names(question: Question) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Why a script gave no value, as errors that name what to change."""
+"""Errors of scripts, with what to change."""
 
 from __future__ import annotations
 
@@ -105,4 +105,4 @@ def died(status: int | None, limits: Limits, time_ms: int) -> DustrunError:
 
 def nonsense() -> Permanent:
     """The error of an answer that no worker of ours gives."""
-    return Permanent("The script's process answered nonsense and was replaced.", code=Code.INTERNAL)
+    return Permanent("The script's process gave a malformed answer and was replaced.", code=Code.INTERNAL)

@@ -1,4 +1,4 @@
-"""All that a file of `actions/` or `triggers/` may import, besides the pure core."""
+"""Everything that modules of `actions/` or `triggers/` may import, besides the pure core."""
 
 from dustrun.sdk.action import Action, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult

@@ -1,4 +1,4 @@
-"""What an action sees of a chain: reads only. Live and simulated chains implement the same."""
+"""The read-only view of a chain for actions. Live and simulated chains implement the same protocol."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """What to bid for one unit of gas, in base units: `max_fee` and `tip`, or the same price twice on a legacy chain
-    (`is_legacy`). `expected_units` is what one would pay now."""
+    """Fees to bid per unit of gas, in base units: `max_fee` and `tip`, or the same price twice on a legacy chain
+    (`is_legacy`). `expected_units` is the price expected now.
+    """
 
     max_fee_units: int
     tip_units: int
@@ -35,8 +36,9 @@ class Fees:
 
 @dataclass(frozen=True, slots=True)
 class ChainCall:
-    """A contract call that changes nothing. With a `sender` it is tried on its behalf, as the transaction that follows
-    would run; `is_view`: it is asked for what it tells, and no transaction follows."""
+    """A contract call without a transaction. With a `sender` it is simulated as that wallet's next transaction;
+    `is_view`: it only reads, and no transaction follows.
+    """
 
     to: str
     data: bytes
@@ -47,7 +49,7 @@ class ChainCall:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a call came to: `data` is what it returned, or the revert's data with `is_success` False."""
+    """The result of a call: `data` is the return data, or the revert data with `is_success` False."""
 
     is_success: bool
     data: bytes
@@ -55,7 +57,7 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True)
 class ChainTransaction:
-    """A transaction that the chain knows; `block_number` None while it waits."""
+    """A transaction known to the chain; `block_number` None while it is pending."""
 
     hash: str
     sender: str
@@ -100,7 +102,7 @@ class Chain(Protocol):
         ...
 
     async def fees(self) -> Fees:
-        """What to bid for gas now."""
+        """Current fees to bid."""
         ...
 
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
@@ -110,7 +112,7 @@ class Chain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """What an action may know of the wallet that spends."""
+    """What an action may know about the wallet that spends."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""What a node does to the world; the modes (simulate, dust, live) hang on it and on nothing else."""
+"""What a node does to the world; the modes (simulate, dust, live) depend on it alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Effect(enum.StrEnum):
-    """`pure` computes · `read` looks · `write` changes something that is not money · `spend` moves value or signs."""
+    """`pure` computes · `read` reads · `write` changes something other than money · `spend` moves value or signs."""
 
     PURE = "pure"
     READ = "read"

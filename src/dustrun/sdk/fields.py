@@ -1,4 +1,4 @@
-"""The base of every `Input`, `Output` and `Config`, and hints that the editor, docs and masking read."""
+"""The base of every `Input`, `Output` and `Config`, and hints for the editor, docs and masking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads that need not wait for one another: asked in the same moment, they go out together."""
+"""Concurrent reads: coalesced into one request where possible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def side_by_side(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awa
 
 
 async def side_by_side(*reads: Awaitable[Any]) -> tuple[Any, ...]:
-    """What each comes to. Of several that fail the first of the list is told, as if they had been asked in turn."""
+    """The results in order. If several fail, the first failure of the list is raised, as in sequence."""
     found = await asyncio.gather(*reads, return_exceptions=True)
     for one in found:
         if isinstance(one, BaseException):

@@ -1,4 +1,4 @@
-"""What types of connectors that speak OAuth 2 share: the client, and the request for a token."""
+"""Shared by OAuth 2 connector types: the client, and the token request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error of an action whose input does not fit the world that it found."""
+"""Errors of actions whose input does not fit the state of the outside world."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ def read_key(text: str) -> SecretKey:
     if len(digits) != 2 * KEY_BYTES:
         raise ValueError(f"must have {2 * KEY_BYTES} hexadecimal digits, 0x before them or not; it has {len(digits)}")
     if re.fullmatch(r"[0-9a-fA-F]+", digits) is None:
-        raise ValueError("must have hexadecimal digits only (0 to 9, a to f)")
+        raise ValueError("must contain only hexadecimal digits (0 to 9, a to f)")
     return key_of_number(int(digits, 16))
 
 
 def key_of_number(number: int) -> SecretKey:
     """The key that is that number; raises `ValueError` outside of the curve's range."""
     if not 0 < number < CURVE_ORDER:
-        raise ValueError("must be from 1 to the order of secp256k1 less 1; this number is no key")
+        raise ValueError("must be from 1 to the order of secp256k1 less 1; this number is not a key")
     return SecretKey(number.to_bytes(KEY_BYTES, "big"))
 
 
@@ -104,6 +104,6 @@ def _strangers(words: Sequence[str], lists: Sequence[_Language]) -> str:
     likeliest = max(lists, key=lambda language: (sum(word in language.positions for word in words), language.name))
     at = [str(index) for index, word in enumerate(words, 1) if word not in likeliest.positions]
     if len(at) == len(words):
-        return "none of its words is in a list of BIP-39"
+        return "none of its words is in a BIP-39 list"
     which = f"word {at[0]} is" if len(at) == 1 else f"words {', '.join(at[:_MOST_LISTED])} are"
     return f"{which} not in the {likeliest.name} list of BIP-39; check the spelling"

@@ -27,7 +27,7 @@ def decode(data: bytes) -> Any:
     """The one item that `data` is, lists as Python lists; raises `ValueError` for anything but its one encoding."""
     item, end = _decode(data, 0, len(data), 0)
     if end != len(data):
-        raise ValueError("something follows the item")
+        raise ValueError("trailing bytes after the item")
     return item
 
 
@@ -51,7 +51,7 @@ def _decode(data: bytes, at: int, end: int, depth: int) -> tuple[Any, int]:
     start, length = _extent(data, at, end, first - base)
     stop = start + length
     if stop > end:
-        raise ValueError("an item is cut off")
+        raise ValueError("an item is truncated")
     if base == 0x80:
         if length == 1 and data[start] < 0x80:
             raise ValueError("a byte is not in its shortest form")

@@ -65,7 +65,7 @@ def _signature_of(raw: bytes, unsigned: UnsignedTransaction) -> tuple[int, int, 
 
 def _integer(item: Any) -> int:
     if not isinstance(item, bytes) or len(item) > 32:
-        raise ValueError("a part of the signature is no integer")
+        raise ValueError("a part of the signature is not an integer")
     return int.from_bytes(item, "big")
 
 

@@ -116,7 +116,7 @@ async def test_a_fork_whose_block_is_gone_ends(strategy: Any, world: World, anvi
         sim = SimChain(chain, strategy=strategy)
         await sim.send(ALICE, pay(BOB, 1))
         gone[0] = True
-        with pytest.raises(Permanent, match="start it anew") as raised:
+        with pytest.raises(Permanent, match="start a new one,") as raised:
             await sim.send(ALICE, pay(BOB, 1))
     assert raised.value.code is Code.SIM_FORK_LOST
 
@@ -140,7 +140,7 @@ async def test_the_best_strategy_is_taken_and_what_is_missing_is_told(world: Wor
             await sim.close()
     assert chosen == ["simulate-v1", "trace-call", "local-fork"]
     async with proxy(anvil.url, twist=lacks) as node, chain_of(world, node.url) as chain:
-        with pytest.raises(Permanent, match="name an anvil binary in `fork_binary`") as raised:
+        with pytest.raises(Permanent, match="set an anvil binary in `fork_binary`,") as raised:
             await SimChain(chain).block()
     assert raised.value.code is Code.SIM_UNAVAILABLE
 

@@ -41,7 +41,7 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
         ("DATABASE_URL", "mysql://root:s3cret@host/x", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
         ("DATABASE_URL", "postgresql://u:s3cret@host:port/x", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
         ("DATABASE_URL", "s3cret", "DUSTRUN_DATABASE_URL: Must be like postgresql://"),
-        ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is no folder"),
+        ("NETWORKS_DIR", "/no/such/folder", "networks_dir: /no/such/folder is not a folder"),
         ("CHAIN_ENDPOINTS", "{s3cret", "A setting must be JSON"),
         ("CHAIN_ENDPOINTS", '{"1": ["ftp://s3cret"]}', "The endpoints of chain 1 must be http:// or https:// URLs"),
         ("CHAIN_ENDPOINTS", '{"4": ["http://s3cret"]}', "chain_endpoints: 4: no file describes that chain"),

@@ -60,7 +60,7 @@ def check_lost(run: Run) -> None:
     assert error(run, "after")["code"] == "SIM_FORK_LOST", told(run)
     assert (run["status"], run["error"]["code"]) == ("failure", "SIM_FORK_LOST")
     (fork,) = run["simulationForks"]
-    for part in (fork["blockHash"], "start it anew"):
+    for part in (fork["blockHash"], "start a new one,"):
         assert part in run["error"]["message"]
     assert run["executionState"].get("never", {}).get("status") != "success"
 

@@ -1,4 +1,4 @@
-"""Simulated chains: transactions on the state they would really meet, none of which leaves the server."""
+"""Simulated chains: transactions on real chain state, none of which leaves the server."""
 
 from dustrun.chain.simulate.chain import SimChain
 from dustrun.chain.simulate.result import SimResult

@@ -1,7 +1,7 @@
-"""A simulated chain: reads as a live one has them, and transactions that each see what the earlier ones left.
+"""A simulated chain: reads like a live one, and transactions that each see the effects of earlier ones.
 
-The base block is pinned at the first touch. Every transaction gets a block of its own, a second or more after the one
-before. Nothing is signed, no nonce is taken, nothing is broadcast.
+The base block is pinned on first use. Every transaction gets its own block, at least a second after the previous one.
+Nothing is signed or broadcast, and no nonce is used up.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fe
 
 
 class SimChain:
-    """The simulated counterpart of a live chain. `strategy` None: the best that its endpoints offer. `fork_binary` is
-    the anvil that `local-fork` runs. `state` goes on where `to_json` left off."""
+    """The simulated counterpart of a live chain. `strategy` None: the best that its endpoints support. `fork_binary` is
+    the anvil binary of `local-fork`. `state` resumes from `to_json`.
+    """
 
     def __init__(
         self,
@@ -60,16 +61,16 @@ class SimChain:
 
     @property
     def changes(self) -> int:
-        """Rises with everything that `to_json` would tell; 0 before the first touch."""
+        """Increases with every change of `to_json`; 0 before first use."""
         return 0 if self._fork is None else self._fork.changes
 
     @property
     def strategy(self) -> str | None:
-        """How it simulates; None before the first touch."""
+        """The simulation strategy; None before first use."""
         return None if self._fork is None else self._fork.strategy
 
     def to_json(self) -> dict[str, Any] | None:
-        """The whole state as JSON; None before the first touch."""
+        """The whole state as JSON; None before first use."""
         return None if self._fork is None else self._fork.public()
 
     def to_text(self) -> str:
@@ -78,7 +79,7 @@ class SimChain:
         return self._fork.text()
 
     def describe(self) -> dict[str, Any] | None:
-        """Chain, block and strategy, for the run's `simulationForks`; None before the first touch."""
+        """Chain, block and strategy, for the run's `simulationForks`; None before first use."""
         if self._fork is None:
             return None
         return {
@@ -89,13 +90,13 @@ class SimChain:
         }
 
     def advance(self, seconds: int) -> None:
-        """Moves the chain's clock on, for a wait; before the first touch the present is as good."""
+        """Advances the chain's clock, for a wait; before first use it does nothing."""
         if self._fork is not None and seconds > 0:
             self._fork.waited_s += seconds
             self._fork.changes += 1
 
     async def close(self) -> None:
-        """Ends what it holds; the state can still be taken."""
+        """Releases its resources; the state can still be read."""
         self._reads.close()
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
@@ -118,8 +119,9 @@ class SimChain:
         return result.data
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Many calls on the newest state. One that is tried for a wallet alone is looked at as its transaction, which
-        mostly follows; what does not succeed so is asked as a plain read, which tells why."""
+        """Many calls at the newest state. A single call on behalf of a wallet is run as the transaction that usually
+        follows; if it fails, it is repeated as a plain read, which tells why.
+        """
         fork, simulator = await self._opened()
         if len(calls) == 1 and calls[0].sender is not None and not calls[0].is_view:
             tried = await self._try(fork, simulator, calls[0], calls[0].sender)
@@ -152,7 +154,7 @@ class SimChain:
         return Sending(self._live, fork, simulator, checksum(sender), intent, events, reverts_stay)
 
     async def balance(self, address: str) -> int:
-        """Native balance in base units, less what an L2 would have charged for data."""
+        """Native balance in base units, minus the data fees that an L2 would have charged."""
         fork, simulator = await self._opened()
         units = await self._reads.native(fork, simulator, checksum(address))
         return max(0, units - fork.owed.get(checksum(address), 0))
@@ -180,8 +182,9 @@ class SimChain:
         errors: Sequence[Mapping[str, Any]] = (),
         gas_limit: int | None = None,
     ) -> int:
-        """Gas that the transaction would take on the newest state, with `gas_limit` when it gets no more than that;
-        raises `Permanent` with the decoded reason when it would revert, `Invalid` when the sender lacks the value."""
+        """The gas estimate at the newest state, capped by `gas_limit`; raises `Permanent` with the decoded reason when
+        it would revert, `Invalid` when the sender lacks the value.
+        """
         intent = Intent(
             "", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors), gas_limit=gas_limit
         )
@@ -211,13 +214,14 @@ class SimChain:
         events: Sequence[Mapping[str, Any]] = (),
         reverts_stay: bool = False,
     ) -> SimResult:
-        """Carries a wish out. One that reverts leaves nothing behind, as its estimate would keep it from being sent;
-        with `reverts_stay` it burns its nonce and gas, as one that was sent would. `events` are ABI entries that name
-        the contracts' events. Raises `Temporary` and, when the pinned block is gone, `Permanent`."""
+        """Executes an intent. A reverting one has no effect, because its estimate would prevent it from being sent;
+        with `reverts_stay` it uses its nonce and gas, like one that was sent. `events` are ABI entries of the
+        contracts' events. Raises `Temporary` and, when the pinned block is gone, `Permanent`.
+        """
         async with self._turn:
             fork, simulator = await self._opened()
             if len(fork.steps) >= MAX_STEPS:
-                raise Invalid(f"A simulation has at most {MAX_STEPS} transactions on a chain.")
+                raise Invalid(f"A simulation is limited to {MAX_STEPS} transactions per chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
             ahead = self._reads.ahead(_called(intent))
             result, survey = await sending.run(self._looks, ahead.wanted)
@@ -234,7 +238,7 @@ class SimChain:
             except asyncio.CancelledError:
                 if not opening.cancelled():
                     raise
-                raise Temporary("The simulation was closed before it had begun.") from None
+                raise Temporary("The simulation was closed before it started.") from None
         return self._fork, self._simulator
 
     async def _open(self) -> None:

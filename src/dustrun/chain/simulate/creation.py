@@ -1,4 +1,4 @@
-"""Creating contracts: where they will be, what it costs, and what no node would create."""
+"""Contract creation: addresses, gas, and creations that nodes reject."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
 
 
 def fault_of(runtime: bytes) -> str | None:
-    """Why a creation that left this code fails; None when it does not. Nodes say so where they create by themselves."""
+    """Why a creation with this code fails; None when it does not. Nodes that create contracts report it themselves."""
     if len(runtime) > MAX_CODE:
         return CODE_TOO_LARGE
     return CODE_RESERVED if runtime[:1] == _RESERVED else None
 
 
 def refusal_of(init_code: bytes) -> str | None:
-    """Why no node takes a creation; None when it does."""
+    """Why nodes reject a creation; None when they accept it."""
     if len(init_code) > MAX_INIT_CODE:
-        return f"the init code has {len(init_code)} bytes, {MAX_INIT_CODE} are allowed"
+        return f"the init code has {len(init_code)} bytes; at most {MAX_INIT_CODE} are allowed"
     return None

@@ -1,4 +1,4 @@
-"""Where a simulated chain stands: the pinned block, the fees of that moment, and the transactions so far, as JSON."""
+"""The state of a simulated chain as JSON: the pinned block, its fees, and the transactions so far."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _MOST_GAS: Final = 30_000_000  # nodes bound what one simulated call may use
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A transaction that was carried out: it stands in block `number` at `time`. `creates` is the address of the
-    contract that it creates, `runtime` that contract's code where the node cannot create by itself."""
+    """An executed transaction in block `number` at `time`. `creates` is the address of a created contract, `runtime`
+    its code if the node cannot create contracts.
+    """
 
     sender: str
     to: str | None
@@ -69,9 +70,10 @@ class Step:
 
 @dataclass(slots=True)
 class Fork:
-    """The pinned block and what was simulated on it. `owed` are fees by address that the node cannot charge (an L2's
-    data fee, the difference of a creation), `waited_s` is how far the clock was moved since the last step, `nonces`
-    are those of the pinned block, as far as they were needed."""
+    """The pinned block and the transactions on it. `owed` are fees by address that the node cannot charge (an L2's data
+    fee, the extra cost of a creation), `waited_s` is how far the clock was advanced since the last step, `nonces` are
+    those of the pinned block that were needed.
+    """
 
     number: int
     hash: str
@@ -160,8 +162,9 @@ class Fork:
 
 
 async def pin(live: LiveChain) -> Fork:
-    """Takes the chain's head and the fees of now. The chain's clock starts at the present when its head is older, as
-    the next block would."""
+    """Pins the chain's head and current fees. The clock starts at the present if the head is older, as the next block
+    would.
+    """
     is_legacy = live.network.fee_model == "legacy"
     asked = [Request("eth_getBlockByNumber", ("latest", False)), fees.GAS_PRICE if is_legacy else fees.HISTORY]
     try:

@@ -1,4 +1,4 @@
-"""What looks at transactions saw on the newest state: whoever asks the same again on it hears it without a request."""
+"""Caches dry-run results for the current fork state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Reads of a simulated chain: each is asked once on a state, and the plain ones of before are asked again, all in one
-request, as soon as a transaction has made another state. Actions mostly look at what earlier ones looked at."""
+"""Cached reads of a simulated chain: each read is made once per state. After a transaction, recent plain reads are
+prefetched for the new state in one request, since actions mostly repeat earlier reads.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +55,9 @@ Key = ChainCall | NativeOf | CodeOf
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """What is asked of a new state before anybody wants it: what was asked last, the newest first. `words` are those
-    of the calls that return one word: they are asked by one call, together with native balances."""
+    """What to prefetch for a new state: the most recent reads, newest first. `words` are calls that return one word;
+    they share one call with the native balances.
+    """
 
     calls: Sequence[ChainCall] = ()
     words: Sequence[ChainCall] = ()
@@ -87,7 +89,7 @@ class Prefetch:
         return [call for call in self.calls if call not in words]
 
     def answers(self, survey: Survey) -> dict[Key, Any]:
-        """What was answered; what failed is asked again by whoever wants it, who then hears why."""
+        """The answers; failed ones are omitted and asked again on demand, which reports the reason."""
         count = len(self.natives)
         words = zip(self.words, survey.words[count:], strict=True)
         return {
@@ -109,7 +111,7 @@ class _Round:
 
 
 class Reads:
-    """What is known of the newest state. A state is named by `Fork.changes`, which rises with whatever changes it."""
+    """The known reads of the newest state. A state is identified by `Fork.changes`."""
 
     def __init__(self) -> None:
         self._moment = -1

@@ -1,4 +1,4 @@
-"""What became of a simulated transaction."""
+"""Results of simulated transactions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one call came to on the node: `moved` are the addresses that native coin moved between, `diff` is what it
-    changes in the state, where the node tells."""
+    """The outcome of one call on the node: `moved` are the addresses that native coin passed through, `diff` is the
+    state diff if the node reports it.
+    """
 
     is_success: bool
     gas_used: int
@@ -30,14 +31,14 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look saw: the outcome of a transaction free of charge, and its sender's native balance before it."""
+    """A dry run: the outcome without fees, and the sender's native balance before it."""
 
     ran: Ran
     units: int
 
 
 class Rejected(Permanent):
-    """The node would not take the transaction: it lacks funds or gas."""
+    """The node would reject the transaction: it lacks funds or gas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ class SimResult:
         if self.unseen_units:
             units, where = abs(self.unseen_units), "went to" if self.unseen_units > 0 else "came from"
             message = (
-                f"{units} base units of native coin {where} an address that is not seen here: the node does not tell "
-                "of all transfers, those of a contract that destroys itself for instance."
+                f"{units} base units of native coin {where} an unknown address: the node does not report all "
+                "transfers, for example those of a self-destructing contract."
             )
             shown["warnings"] = [{"code": "BALANCES_UNREAD", "message": message}]
         return shown

@@ -1,4 +1,4 @@
-"""One transaction on its way through a simulation: looked at, checked, measured, kept."""
+"""One transaction through a simulation: dry run, checks, measurement, commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLAIN_GAS: Final = 21_000
 
 
 class Sending:
-    """One transaction on its way through a simulation."""
+    """The steps of simulating one transaction."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How transactions are simulated on an endpoint: what every way offers, and which one is taken."""
+"""The interface of simulation strategies, and the choice between them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Simulator(Protocol):
         ...
 
     async def close(self) -> None:
-        """Gives back what it holds."""
+        """Releases its resources."""
         ...
 
 
@@ -70,8 +70,9 @@ def _offers(strategy: Strategy, abilities: Abilities) -> bool:
 async def choose(
     endpoints: Endpoints, wanted: Strategy | None, has_binary: bool
 ) -> tuple[Strategy, list[Endpoint], bool]:
-    """The best strategy that some endpoint offers (or the wanted one), those endpoints, and whether their nodes create
-    contracts in a simulation. Raises `Permanent` (`SIM_UNAVAILABLE`) that says what would make one possible."""
+    """The best strategy that an endpoint supports (or the wanted one), those endpoints, and whether their nodes create
+    contracts in a simulation. Raises `Permanent` (`SIM_UNAVAILABLE`) that says how to make one possible.
+    """
     for strategy in STRATEGIES if wanted is None else (wanted,):
         if strategy == "local-fork":
             if has_binary:
@@ -85,8 +86,8 @@ async def choose(
     await endpoints.call("eth_chainId")  # nothing answers at all: that is what is to be told
     which = "This simulation" if wanted is None else f"The strategy {wanted}"
     raise Permanent(
-        f"{which} is not possible on {endpoints.network.name}: no endpoint offers eth_simulateV1 with transfers, nor "
-        "debug_traceCall and eth_call with state overrides. Add an endpoint that does, or name an anvil binary in "
+        f"{which} is not possible on {endpoints.network.name}: no endpoint supports eth_simulateV1 with transfers, "
+        "nor debug_traceCall and eth_call with state overrides. Add an endpoint that does, or set an anvil binary in "
         "`fork_binary`, which forks the chain on this machine.",
         code=Code.SIM_UNAVAILABLE,
     )

@@ -1,6 +1,6 @@
-"""Which balances and approvals a transaction may have touched, how they are read, and what has changed.
+"""Which balances and approvals a transaction may have touched, how to read them, and what changed.
 
-Logs only say where to look: sums of Transfer events lie about wrapped coins, fees on transfer and rebasing tokens.
+Logs only say where to look: sums of Transfer events are wrong for wrapped coins, fees on transfer and rebasing tokens.
 """
 
 from __future__ import annotations

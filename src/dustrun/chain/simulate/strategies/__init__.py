@@ -1,1 +1,1 @@
-"""How a dry run is executed on a node: `eth_simulateV1`, `debug_traceCall`, or a local fork."""
+"""Ways to execute a simulation on a node: `eth_simulateV1`, `debug_traceCall`, or a local fork."""

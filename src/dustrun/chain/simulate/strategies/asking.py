@@ -1,4 +1,4 @@
-"""Requests of a simulation: answered by an endpoint that has the pinned block, or nobody has it any more."""
+"""Requests of a simulation, answered by an endpoint that has the pinned block."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def simulation_error(
 def fork_lost(fork: Fork, name: str) -> Permanent:
     """No endpoint has the block that a simulation stands on."""
     return Permanent(
-        f"The simulation stands on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more (a "
-        "reorganisation, a restarted or a pruned node): start it anew, or add an endpoint that keeps old state.",
+        f"The simulation is based on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more (a "
+        "reorganisation, or a restarted or pruned node): start a new one, or add an endpoint that keeps old state.",
         code=Code.SIM_FORK_LOST,
     )

@@ -1,7 +1,7 @@
-"""A child node that forks the far one at the pinned block, for endpoints that offer plain reads only.
+"""A child node that forks the remote chain at the pinned block, for endpoints with plain reads only.
 
-The child asks its upstream through a relay of ours on 127.0.0.1, so that it reaches all endpoints with their health
-and pace, their URLs stay off its command line, and nothing but reads gets through.
+The child reads upstream through a local relay on 127.0.0.1: so it uses all endpoints with their back-off and rate
+limits, their URLs stay off its command line, and only reads pass.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LocalFork:
 
         if not os.access(binary, os.X_OK):
             raise Permanent(
-                f"The binary of `fork_binary` cannot be started: {binary} is no program.", code=Code.SIM_UNAVAILABLE
+                f"The binary of `fork_binary` cannot be started: {binary} is not a program.", code=Code.SIM_UNAVAILABLE
             )
         relay = Relay(endpoints, fork)
         upstream = await relay.start()
@@ -125,7 +125,7 @@ class LocalFork:
         except TimeoutError:
             said.append(f"no address within {_READY_WITHIN_S:g} s")
         told = " ".join(said[-5:])[-500:]
-        raise Permanent(f"The binary of `fork_binary` does not serve: {told}.", code=Code.SIM_UNAVAILABLE)
+        raise Permanent(f"The binary of `fork_binary` does not work: {told}.", code=Code.SIM_UNAVAILABLE)
 
     async def close(self) -> None:
         """Ends the child and the relay."""

@@ -1,4 +1,4 @@
-"""A small HTTP server on 127.0.0.1 that passes a child node's reads on to a chain's endpoints, and nothing else."""
+"""A small HTTP server on 127.0.0.1 that relays a child node's reads, and nothing else, to a chain's endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`eth_simulateV1`: every request runs the earlier transactions again, each in its block, and then what is new."""
+"""`eth_simulateV1`: every request replays the earlier transactions, each in its block, and then the new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`debug_traceCall`: the state that earlier transactions left is carried along as overrides, made from state diffs."""
+"""`debug_traceCall`: the state after earlier transactions is passed as overrides, built from state diffs."""
 
 from __future__ import annotations
 
