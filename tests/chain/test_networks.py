@@ -60,10 +60,10 @@ def test_an_operator_adds_and_overrides(tmp_path: Path) -> None:
     ("fields", "words"),
     [
         ({**OWN, "confirmations": 0}, "confirmations: Must be greater"),
-        ({**OWN, "gas": 1}, "gas: There is no such field here"),
+        ({**OWN, "gas": 1}, "gas: Unknown field"),
         ({**OWN, "shortName": "base"}, "8453 and 4242 have the same shortName 'base'"),
         ({**OWN, "wrappedNative": "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"}, "wrapped_native: .*needs its EIP-55"),
-        ({**OWN, "multicall3": "0xcA11bde05977b3631167028862bE2a173976cA11"}, "multicall3: the capitals of"),
+        ({**OWN, "multicall3": "0xcA11bde05977b3631167028862bE2a173976cA11"}, "multicall3: the checksum of"),
         ({**OWN, "endpoints": ["s3cret"]}, "endpoints.0: must be an http:// or https:// URL$"),
         ({"name": "No id"}, "chainId: must be the number"),
     ],
@@ -74,7 +74,7 @@ def test_a_bad_file_is_named_with_its_field(tmp_path: Path, fields: dict[str, An
 
 
 def test_a_folder_or_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NetworkFileError, match="no-such-folder is no folder"):
+    with pytest.raises(NetworkFileError, match="no-such-folder is not a folder"):
         load_networks(tmp_path / "no-such-folder", {})
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(NetworkFileError, match=r"broken\.json: "):
