@@ -172,5 +172,5 @@ async def test_a_binary_that_does_not_serve_is_told(chain: LiveChain, tmp_path: 
     with pytest.raises(Permanent, match="cannot be started") as raised:
         await SimChain(chain, strategy="local-fork", fork_binary=tmp_path / "none").block()
     assert raised.value.code is Code.SIM_UNAVAILABLE
-    with pytest.raises(Permanent, match="does not serve"):
+    with pytest.raises(Permanent, match="does not work"):
         await SimChain(chain, strategy="local-fork", fork_binary=Path("/bin/false")).block()
