@@ -200,6 +200,7 @@ async def test_pinned_result_makes_a_simulation_pass_and_reads_run_for_real(benc
     assert "s3" not in names
 
 
+@pytest.mark.both_stores
 async def test_dust_run_says_that_nothing_was_scaled_and_heeds_the_nodes(bench: Bench) -> None:
     run = await bench.run({"a": trial(name="q1", children=["b"]), "b": trial(name="q2", dust="skip")}, dustTest=True)
     report = (await bench.api.get(f"/v1/runs/{run['id']}/effects")).data

@@ -173,6 +173,7 @@ async def test_write_of_an_inline_run_lives_in_the_run(bench: Bench) -> None:
     assert await bench.composition.rows(sa.select(variables)) == []
 
 
+@pytest.mark.both_stores
 async def test_dust_run_writes_unless_the_node_says_otherwise(bench: Bench) -> None:
     flow = await Flow.make(bench, {"a": add("n"), "b": add("m", dust="skip")})
     run = await flow.run(dustTest=True)
