@@ -265,7 +265,7 @@ async def test_an_http_source_is_asked_by_url_and_path(market: Market) -> None:
         ('{"usd": {"a": 1}}', "no price above zero"),
         ('{"eur": 1}', 'nothing at "usd"'),
         ("[1]", 'nothing at "usd"'),
-        ("<html>", "no JSON"),
+        ("<html>", "not JSON"),
     ],
 )
 async def test_an_http_source_that_answers_nonsense_is_not_used(market: Market, body: str, why: str) -> None:
