@@ -1,4 +1,4 @@
-"""The outbox of a composed server over a real anvil: wishes go in past the engine, a run that waits has the events."""
+"""The outbox of a composed server over a real anvil: intents bypass the engine, and a waiting run has their events."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def address(number: int) -> str:
 
 
 def transfer(to: str, units: int, item: str = "main", **more: Any) -> Intent:
-    """A wish to send native coin."""
+    """An intent to send native coin."""
     moved = (Movement("send", NATIVE, units, to),)
     return Intent(item, CHAIN_ID, to, units, b"", moved, f"Send {units} wei to {to}", **more)
 
 
 @dataclass(slots=True)
 class Outbox:
-    """A ledger, its chain, and the run that its events go to."""
+    """An outbox, its chain, and the run that has its events."""
 
     composition: Composition
     node: Anvil
-    ledger: Transactions
+    outbox: Transactions
     wallet_id: str
     key_id: str
     run_id: str
@@ -66,7 +66,7 @@ class Outbox:
     org_id: str
     made: list[Transactions] = field(default_factory=list)
 
-    def order(self, path: str = "pay", **more: Any) -> SpendRequest:
+    def request(self, path: str = "pay", **more: Any) -> SpendRequest:
         """A node of the waiting run."""
         given: dict[str, Any] = {
             "org_id": self.org_id,
@@ -84,18 +84,18 @@ class Outbox:
 
     async def pay(self, path: str, *intents: Intent, **more: Any) -> SpendStatus:
         """Plans and advances once."""
-        order = self.order(path, **more)
-        await self.ledger.plan(order, Spend(intents))
-        return await self.ledger.advance(order)
+        request = self.request(path, **more)
+        await self.outbox.plan(request, Spend(intents))
+        return await self.outbox.advance(request)
 
     async def status(self, path: str = "pay") -> SpendStatus:
-        """How a node's wishes stand."""
-        status = await self.ledger.find(self.order(path))
+        """The status of a node's intents."""
+        status = await self.outbox.find(self.request(path))
         assert status is not None
         return status
 
     async def until(self, path: str, holds: Callable[[SpendStatus], bool], timeout_s: float = 10) -> SpendStatus:
-        """A node's stand once something holds of it."""
+        """A node's status, as soon as `holds` is true of it."""
         status = None
         try:
             async with asyncio.timeout(timeout_s):
@@ -105,21 +105,21 @@ class Outbox:
                         return status
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"it still stands so: {status}") from None
+            raise AssertionError(f"its last status: {status}") from None
 
     async def settled(self, path: str, timeout_s: float = 10) -> SpendStatus:
-        """A node's stand once it is settled."""
+        """A node's status, as soon as it is settled."""
         return await self.until(path, lambda status: status.status == "settled", timeout_s)
 
     async def state(self, path: str, state: str, timeout_s: float = 10) -> SpendStatus:
-        """A node's stand once its only transaction is in a state."""
+        """A node's status, as soon as its only transaction has a state."""
         return await self.until(path, lambda status: status.transactions[0]["status"] == state, timeout_s)
 
     async def events(self, path: str | None = None) -> list[str]:
         """The steps that the run's stream tells of a node."""
-        return [event["status"] for event in await self.told(path)]
+        return [event["status"] for event in await self.transaction_events(path)]
 
-    async def told(self, path: str | None = None) -> list[dict[str, Any]]:
+    async def transaction_events(self, path: str | None = None) -> list[dict[str, Any]]:
         """The events of type `transaction`, of one node or of all; checks the numbering of all events."""
         query = sa.select(events.c.seq, events.c.type, events.c.data).where(events.c.run_pk == self.run_pk)
         rows = await self.composition.rows(query.order_by(events.c.seq))
@@ -128,10 +128,10 @@ class Outbox:
         return [event for event in found if path in (None, event["path"])]
 
     def reborn(self, on_step: Hook = no_step) -> Transactions:
-        """Another life of the ledger over the same store, as after a crash; the one before is left as it is."""
-        self.ledger = Transactions(replace(self.ledger.deps, on_step=on_step))
-        self.made.append(self.ledger)
-        return self.ledger
+        """A new outbox over the same store, as after a crash; the old one is left as it is."""
+        self.outbox = Transactions(replace(self.outbox.deps, on_step=on_step))
+        self.made.append(self.outbox)
+        return self.outbox
 
     def balance(self, of: str) -> int:
         """Native coin, by the node's own word."""
@@ -181,8 +181,8 @@ async def open_outbox(
         run = (await api.post("/v1/runs", {"definition": {"nodes": _WAITS}})).data["runId"]
         rows = await composition.rows(sa.select(runs.c.pk, runs.c.org_id).where(runs.c.id == run))
         keys = await composition.rows(sa.select(api_keys.c.id))
-        ledger = composition.parts.money.operations.ledger
-        outbox = Outbox(composition, node, ledger, wallet["id"], keys[0][0], run, rows[0][0], rows[0][1])
+        transactions = composition.parts.money.operations.outbox
+        outbox = Outbox(composition, node, transactions, wallet["id"], keys[0][0], run, rows[0][0], rows[0][1])
         try:
             yield outbox
         finally:

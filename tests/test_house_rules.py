@@ -155,7 +155,7 @@ def test_patched_production_code_is_found(tmp_path: Path, text: str, fault: str)
 @pytest.mark.parametrize("word", sorted(words.NAMES))
 def test_private_word_in_a_name_is_found(tmp_path: Path, word: str) -> None:
     text = f"from x import a{word}b, under{word}\nclass Big{word.capitalize()}s: ...\ndef test_it_stands(): ...\n"
-    found = words.no_private_words(tree(tmp_path, {"src/dustrun/a.py": text}), {})
+    found = words.no_private_words(tree(tmp_path, {"src/dustrun/a.py": text}))
     assert faults(found) == [f'src/dustrun/a.py:2: "{word}" is a private word']
 
 
@@ -167,17 +167,11 @@ def test_private_word_in_prose_is_found(tmp_path: Path, word: str) -> None:
         "docs/page.md": f"One\n\nTwo {word}es\n",
         "README.md": f"{word}ed\n",
     }
-    found = words.no_private_words(tree(tmp_path, files), {})
+    found = words.no_private_words(tree(tmp_path, files))
     assert faults(found) == [
         f'{place}: "{word}" is a private word'
         for place in ("src/dustrun/a.py:1", "tests/b.py:1", "docs/page.md:3", "README.md:1")
     ]
-
-
-def test_private_word_that_is_gone_leaves_the_list(tmp_path: Path) -> None:
-    files = {"src/dustrun/core/a.py": "veil = 1\n", "src/dustrun/core/b.py": "desk = 1\n"}
-    still = {"veil": frozenset({"src/dustrun/core", "src/dustrun/engine"}), "desk": frozenset({"src/dustrun/core"})}
-    assert faults(words.no_private_words(tree(tmp_path, files), still)) == ['src/dustrun/engine: "veil" is gone']
 
 
 @pytest.mark.parametrize("name", ["together", "unveil", "errands", "take_up_desks"])

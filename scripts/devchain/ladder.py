@@ -62,13 +62,13 @@ def _climb(server: Server, client: Client, chain: DevChain, demo: Demo) -> tuple
             break
         reports.append({"status": events[-1]["status"], **client.get(f"/v1/runs/{run_id}/effects")})
         balances.append(_treasury(chain, demo))
-        print(f"  {_told(events)}  {run_id}", flush=True)
+        print(f"  {_summary(events)}  {run_id}", flush=True)
         if status != 0:
             break
     return reports, balances
 
 
-def _told(events: list[dict[str, Any]]) -> str:
+def _summary(events: list[dict[str, Any]]) -> str:
     """How the run ended, and why."""
     ended: dict[str, Any] = next((event for event in reversed(events) if event["type"] == "run_finished"), {})
     error = ended.get("error") or {}
@@ -83,8 +83,11 @@ def _treasury(chain: DevChain, demo: Demo) -> int:
 
 def _prove(balances: list[int], notices: int) -> int:
     """What the outside world says: a simulation moved nothing, the others did; two notices came."""
-    told = [format_units(balance, 6) for balance in balances]
-    print(f"\nWhat the chain says: the treasury had {told[0]} USDC, and {told[1]} after the dry run,")
-    print(f"{told[2]} after the dust, {told[3]} in the end. The price source got {notices} notices.\n", flush=True)
+    balance_texts = [format_units(balance, 6) for balance in balances]
+    print(f"\nWhat the chain says: the treasury had {balance_texts[0]} USDC, and {balance_texts[1]} after the dry run,")
+    print(
+        f"{balance_texts[2]} after the dust, {balance_texts[3]} in the end. The price source got {notices} notices.\n",
+        flush=True,
+    )
     start, simulated, dust, live = balances
     return 0 if start == simulated < dust < live and notices == 2 else 1

@@ -54,47 +54,14 @@ FILES = frozenset(
 )
 """Names of modules that said nothing of what is in them."""
 
-STILL: dict[str, frozenset[str]] = {
-    "lane": frozenset({"src/dustrun/services", "tests/services"}),
-    "stand": frozenset({"src/dustrun/services"}),
-    "wish": frozenset(
-        {
-            "CHANGELOG.md",
-            "docs/decisions",
-            "docs/guides",
-            "src/dustrun/api",
-            "src/dustrun/chain",
-            "src/dustrun/sdk",
-            "src/dustrun/services",
-            "testkit/chain",
-            "testkit/own_actions",
-            "tests",
-            "tests/actions",
-            "tests/chain",
-            "tests/core",
-            "tests/engine",
-            "tests/sdk",
-            "tests/services",
-        }
-    ),
-}
-"""Where a word still is. It shrinks: an entry that is no longer needed is a finding."""
-
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ENDINGS = ("", "s", "es", "ed", "ing")
 
 
-def no_private_words(tree: Tree, still: Mapping[str, frozenset[str]] = STILL) -> Iterator[Finding]:
+def no_private_words(tree: Tree) -> Iterator[Finding]:
     """No private word in the names of code, in comments and docstrings, in pages."""
-    seen: set[tuple[str, str]] = set()
     for place, word, mend in _all_words(tree):
-        area = _area(place)
-        seen.add((word, area))
-        if area not in still.get(word, ()):
-            yield Finding(place, f'"{word}" is a private word', f"Say {mend}, or what it is here")
-    for word, areas in still.items():
-        for area in sorted(area for area in areas if (word, area) not in seen):
-            yield Finding(area, f'"{word}" is gone', "Delete its entry in STILL of scripts/house/words.py")
+        yield Finding(place, f'"{word}" is a private word', f"Say {mend}, or what it is here")
 
 
 def no_private_file_names(tree: Tree) -> Iterator[Finding]:
@@ -137,12 +104,6 @@ def _among(parts: Iterable[str], words: Mapping[str, tuple[str, str]], place: st
 
 def _parts(name: str) -> list[str]:
     return [part.lower() for part in _PART.findall(name)]
-
-
-def _area(place: str) -> str:
-    """The first folders of a path: what one person mends at a time."""
-    parts = place.partition(":")[0].split("/")[:-1]
-    return "/".join(parts[: 3 if parts[:1] == ["src"] else 2]) or place.partition(":")[0]
 
 
 def _forms(words: Mapping[str, str]) -> dict[str, tuple[str, str]]:

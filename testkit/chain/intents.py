@@ -1,4 +1,4 @@
-"""Wishes as actions would make them."""
+"""Intents as actions would return them."""
 
 from __future__ import annotations
 

@@ -44,14 +44,14 @@ async def conclude(value: Input, spend: Spend, spent: Spent, ctx: Context) -> Ou
     example_output={"amount": 1},
 )
 async def spoilt(value: Input, ctx: Context) -> Spend:
-    """Wishes to send native coin, or has a defect."""
+    """Sends native coin, or has a defect."""
     if value.fails == "run":
         raise RuntimeError("a defect of the author")
     recipients = [value.recipient] if value.then is None else [value.recipient, value.then]
-    return Spend(tuple(wish(value, f"{place}", to) for place, to in enumerate(recipients)))
+    return Spend(tuple(intent(value, f"{place}", to) for place, to in enumerate(recipients)))
 
 
-def wish(value: Input, item: str, to: str) -> Intent:
+def intent(value: Input, item: str, to: str) -> Intent:
     """One transfer."""
     moved = (Movement("send", Asset(value.chain_id), value.amount, to),)
     return Intent(item, value.chain_id, to, value.amount, b"", moved, f"Send {value.amount} wei to {to}")

@@ -31,7 +31,7 @@ class Watch:
         self.witness = witness
 
     async def mined(self, receipt: Any, item: str = "a", value: int = 0, data: bytes = b"") -> Mined:
-        """A transaction of the witness as a node's wish."""
+        """A transaction of the witness as a node's intent."""
         found = await self.chain.receipt(receipt["transactionHash"].to_0x_hex())
         assert found is not None
         to = checksum(receipt["to"])

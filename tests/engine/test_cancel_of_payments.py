@@ -40,8 +40,8 @@ class Canceller:
         self.at: str | None = None
         self._composition = outbox.composition
         self._step = step
-        ledger = outbox.ledger
-        ledger.deps = ledger.trackers._deps = replace(ledger.deps, on_step=self)
+        transactions = outbox.outbox
+        transactions.deps = transactions.trackers._deps = replace(transactions.deps, on_step=self)
 
     def __call__(self, step: str) -> None:
         if step != self._step or self.at is not None or self.run_pk is None:

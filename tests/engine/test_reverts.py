@@ -51,7 +51,7 @@ async def test_a_revert_is_told_before_it_is_signed_and_tried_again(studio: Stud
     nodes = {"spend": {**make(studio.witness.addresses), "retry": {"maxAttempts": 2, "backoffMs": 1}}}
     nonce = studio.outbox.nonce()
     simulated = await studio.simulate(nodes)
-    if case != "token paused":  # the token's own answer is asked for before anything is wished
+    if case != "token paused":  # the action asks the token before it returns an intent
         shown = (await studio.effects(simulated))["transactions"]
         assert [(one["status"], says in one["revert"]["text"]) for one in shown] == [("rejected", True)] * 2
     for run in (simulated, await studio.bench.run(nodes)):

@@ -388,9 +388,9 @@ async def test_a_signed_permit_is_told_like_an_approval(operations: Operations) 
     permit = {"token": operations.witness.addresses["usdc"], "version": "1", "spender": CAROL}
     for body, status in (({"simulate": True}, "notSigned"), ({}, "signed")):
         report = await operations.effects(await operations.example("permit", {**permit, "amount": str(MAX)}, **body))
-        (wish,) = report["signatures"]
-        assert (wish["path"], wish["sign"], wish["status"]) == ("sign", "typed-data", status)
-        (moved,) = wish["movements"]
+        (signature,) = report["signatures"]
+        assert (signature["path"], signature["sign"], signature["status"]) == ("sign", "typed-data", status)
+        (moved,) = signature["movements"]
         assert (moved["kind"], moved["counterparty"], moved["amount"]) == ("approve", CAROL, str(MAX))
         assert codes(report) == ["UNLIMITED_APPROVAL"]
         assert [verdict["path"] for verdict in report["policyVerdicts"]] == ["sign"]

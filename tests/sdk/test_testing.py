@@ -25,10 +25,10 @@ from dustrun.sdk.testing import (
     Logged,
     Progress,
     ScriptCall,
+    intents,
     json_response,
     perform,
     text_response,
-    wishes,
 )
 from dustrun.sdk.testing_chain import WALLET, Answer, FakeChain, FakePrices, succeed
 
@@ -97,7 +97,7 @@ async def test_scripts_are_answered_in_order_and_no_further() -> None:
 
 
 async def pay(input: Input, ctx: Context) -> Spend:
-    """Wishes one transfer."""
+    """Asks for one transfer."""
     moved = (Movement("send", Asset(1), 5, PAYEE),)
     return Spend((Intent("pay", 1, PAYEE, 5, b"", moved, "Pay"),), notes={"symbol": input.symbol})
 
@@ -120,14 +120,14 @@ async def test_a_spend_is_planned_carried_out_and_finished() -> None:
 
     result = await perform(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET), carry_out=carry_out)
     assert result == {"usd": f"ETH pay 0x{1:064x}"}
-    assert seen == [await wishes(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET))]
+    assert seen == [await intents(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET))]
     with pytest.raises(AssertionError, match="needs carry_out"):
         await perform(payment, {"symbol": "ETH"})
 
 
-async def test_wishes_are_those_of_a_spend_only() -> None:
+async def test_intents_are_those_of_a_spend_only() -> None:
     with pytest.raises(AssertionError, match="not a Spend"):
-        await wishes(price, {"symbol": "ETH"}, FakeContext(responses=[text_response("1")]))
+        await intents(price, {"symbol": "ETH"}, FakeContext(responses=[text_response("1")]))
 
 
 async def test_a_fake_chain_answers_what_it_was_given() -> None:

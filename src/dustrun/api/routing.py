@@ -123,11 +123,11 @@ class Route(APIRoute):
             return
         unknown = [name for name in request.query_params if name not in self._known_query]
         if unknown:
-            told = [
+            problems = [
                 Problem(name[:80], f"There is no such parameter here.{_meant(name, self._known_query)}")
                 for name in unknown
             ]
-            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=told[:100])
+            raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems[:100])
 
 
 def _query_of(dependant: Dependant) -> Iterator[str]:

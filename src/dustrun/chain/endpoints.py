@@ -167,9 +167,9 @@ class Endpoints:
         return True
 
     def _unreachable(self, what: str, among: Sequence[Endpoint] | None = None) -> Temporary:
-        told = "; ".join(f"{e.host}: {e.reason or e.outlier}" for e in (self.all if among is None else among))
+        reasons = "; ".join(f"{e.host}: {e.reason or e.outlier}" for e in (self.all if among is None else among))
         return Temporary(
-            f"No endpoint of {self.network.name} answers {what} ({told}).",
+            f"No endpoint of {self.network.name} answers {what} ({reasons}).",
             code=Code.CHAIN_UNREACHABLE,
             retry_after_s=_MAX_WAIT_S,
         )

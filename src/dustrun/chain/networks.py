@@ -109,10 +109,10 @@ def get_network(networks: Mapping[int, Network], wanted: int | str) -> Network:
     names = {name: network for network in networks.values() for name in (network.short_name, str(network.chain_id))}
     near = [names[name] for name in difflib.get_close_matches(str(wanted).casefold(), names, n=3)]
     shown = near or list(networks.values())
-    told = ", ".join(f"{network.chain_id} ({network.name})" for network in dict.fromkeys(shown))
-    asked = "Did you mean" if near else "Known are"
+    listed = ", ".join(f"{network.chain_id} ({network.name})" for network in dict.fromkeys(shown))
+    asked = "Did you mean" if near else "Known chains:"
     message = (
-        f'The server knows no chain "{wanted}". {asked} {told}{"?" if near else "."} An operator adds chains by '
+        f'There is no chain "{wanted}". {asked} {listed}{"?" if near else "."} An operator adds chains by '
         "files in `networks_dir`."
     )
     raise Invalid(message, code=Code.CHAIN_UNKNOWN, details=[Problem("chainId", message)])

@@ -70,8 +70,8 @@ def _error(data: bytes) -> Reason | None:
     if values is None:
         return None
     text = values[0]
-    told = f"{text} ({REASONS[text]})" if text in REASONS else text
-    return {"kind": "error", "text": told, "reason": text}
+    shown = f"{text} ({REASONS[text]})" if text in REASONS else text
+    return {"kind": "error", "text": shown, "reason": text}
 
 
 def _panic(data: bytes) -> Reason | None:
@@ -99,8 +99,8 @@ def _custom(data: bytes, abi_errors: Sequence[Mapping[str, Any]]) -> Reason | No
             args = show_all(error.inputs, decode_values(error.inputs, data[4:]))
         except AbiFault:
             continue
-        told = ", ".join(f"{name} {_brief(value)}" for name, value in args.items())
-        text = f"{error.name}({told})"
+        shown = ", ".join(f"{name} {_brief(value)}" for name, value in args.items())
+        text = f"{error.name}({shown})"
         return {"kind": "custom", "text": text, "name": error.name, "args": args}
     return None
 

@@ -92,7 +92,7 @@ def action(
     out, for a simulation. `host_of(input)` names the outside host, for the limit per host. A pure action may be a
     plain function; all others are coroutines. `run` returns an `output` model.
 
-    A `spend` action has no signer: its `run` only reads and returns a `Spend` of wishes; `funds_movement` says where
+    A `spend` action has no signer: its `run` only reads and returns a `Spend` of intents; `funds_movement` says where
     its input names what it moves; `finish(input, spend, spent, ctx)` makes the `output` of the receipts, when they
     are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there, perhaps only
     for some inputs; always so for `spend`.

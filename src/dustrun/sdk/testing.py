@@ -256,7 +256,7 @@ def text_response(
 
 
 CarryOut = Callable[[Spend], Spent | Awaitable[Spent]]
-"""What makes wishes come true: a test's own node and signer, or `testing_chain.succeed`."""
+"""Executes intents: a test's own node and signer, or `testing_chain.succeed`."""
 
 
 async def perform(
@@ -268,14 +268,14 @@ async def perform(
 ) -> dict[str, Any]:
     """Runs an action as the engine does: fills templates from `roots`, checks the input, returns the node's result.
 
-    The wishes of a `spend` action go to `carry_out`, stored and read again, and what came of them to its `finish`.
+    The intents of a `spend` action are stored, read again and passed to `carry_out`; its result goes to `finish`.
     Raises `pydantic.ValidationError` for an input that the engine refuses, and whatever the action raises.
     """
     reach = ctx if ctx is not None else FakeContext()
     input, output = await _run(action, payload, reach, roots)
     if action.finish is not None:
         if carry_out is None:
-            raise AssertionError("a spend action needs carry_out, which makes its wishes come true")
+            raise AssertionError("a spend action needs carry_out, which executes its intents")
         spend = _stored(_spend_of(output))
         spent = carry_out(spend)
         output = await action.finish(input, spend, await spent if inspect.isawaitable(spent) else spent, reach)
@@ -284,10 +284,10 @@ async def perform(
     return output.model_dump(by_alias=True)
 
 
-async def wishes(
+async def intents(
     action: Action, payload: Mapping[str, Any], ctx: Context, roots: Mapping[str, Any] | None = None
 ) -> Spend:
-    """What a `spend` action wishes for, without any of it happening."""
+    """The `Spend` that an action returns; nothing is executed."""
     _, output = await _run(action, payload, ctx, roots)
     return _spend_of(output)
 
@@ -308,6 +308,6 @@ def _spend_of(output: Any) -> Spend:
 
 
 def _stored(spend: Spend) -> Spend:
-    """The wishes as another life of the server reads them."""
-    intents = tuple(Intent.of(loads(dumps(intent.public()))) for intent in spend.intents)
-    return Spend(intents, spend.signatures, loads(dumps(dict(spend.notes))))
+    """The intents as a restarted server reads them from the store."""
+    stored = tuple(Intent.of(loads(dumps(intent.public()))) for intent in spend.intents)
+    return Spend(stored, spend.signatures, loads(dumps(dict(spend.notes))))

@@ -110,7 +110,7 @@ def _bytes_of(answer: int | bytes | str) -> bytes:
 
 
 def succeed(spend: Spend) -> Spent:
-    """As if every wish had come true, in blocks without events: for tests that look at wishes and not at what came."""
+    """Successful receipts without events for every intent: for tests of what an action asks for, not of its outcome."""
     receipts = tuple(
         Receipt(
             item=intent.item,

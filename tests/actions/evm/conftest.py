@@ -12,7 +12,7 @@ from actions.evm.node_wallet import NodeWallet
 from dustrun.chain.chains import Chains
 from dustrun.core.money.intent import Spend
 from dustrun.sdk import Action
-from dustrun.sdk.testing import FakeContext, perform, wishes
+from dustrun.sdk.testing import FakeContext, intents, perform
 from dustrun.settings import Settings
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.chain.contracts import Witness, World
@@ -35,8 +35,8 @@ class Scene:
         return await perform(action, {"chainId": CHAIN_ID, **payload}, self.ctx, carry_out=self.wallet.carry_out)
 
     async def plan(self, action: Action, **payload: Any) -> Spend:
-        """What an action wishes for."""
-        return await wishes(action, {"chainId": CHAIN_ID, **payload}, self.ctx)
+        """The intents of an action."""
+        return await intents(action, {"chainId": CHAIN_ID, **payload}, self.ctx)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Makes wishes come true on a node: signs with a development key, sends, and hands back real receipts.
+"""Executes intents on a node: signs with a development key, sends, and hands back real receipts.
 
-It stands in for the ledger, so that an action's test needs neither store nor server.
+It replaces the outbox, so that an action's test needs neither store nor server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NodeWallet:
         self._key = KEYS[number]
 
     def carry_out(self, spend: Spend) -> Spent:
-        """One transaction a wish, in order; each must succeed."""
+        """One transaction per intent, in order; each must succeed."""
         self.seen.append(spend)
         receipts = tuple(self._send(intent) for intent in spend.intents)
         return Spent(receipts, {request.item: self._sign(request) for request in spend.signatures})

@@ -43,7 +43,7 @@ async def test_native_coin_goes_too(scene: Scene) -> None:
     assert (result["token"], result["symbol"]) == ("native", "ETH")
 
 
-async def test_wishes_are_known_by_key_or_place(scene: Scene) -> None:
+async def test_intents_are_known_by_key_or_place(scene: Scene) -> None:
     asked = rows((CAROL, 5), (DAVE, 7, "invoice-17"))
     spend = await scene.plan(batch_transfer, token="usdc", rows=asked)
     assert [intent.item for intent in spend.intents] == ["row[0]", "row:invoice-17"]

@@ -65,7 +65,7 @@ async def test_a_recipient_that_pulls_more_shows_in_what_left(scene: Scene) -> N
     assert (result["amount"], result["amountSent"], result["amountReceived"]) == ("100", "200", "200")
 
 
-async def test_its_wish_says_all(scene: Scene) -> None:
+async def test_its_intent_says_all(scene: Scene) -> None:
     spend = await scene.plan(send_erc20_token, token="USDC", recipient=CAROL, amount="5")
     (intent,) = spend.intents
     assert Intent.of(intent.public()) == intent

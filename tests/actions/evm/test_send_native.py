@@ -37,7 +37,7 @@ async def test_it_pays_and_says_what_it_cost(scene: Scene) -> None:
     }
 
 
-async def test_its_wish_says_all(scene: Scene) -> None:
+async def test_its_intent_says_all(scene: Scene) -> None:
     spend = await scene.plan(send_native, recipient=CAROL, amount="7")
     assert spend.intents == (
         Intent(

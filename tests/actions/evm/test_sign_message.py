@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from actions.evm.conftest import Scene
 from dustrun.actions.evm.sign_message import sign_message
-from dustrun.sdk.testing import perform, wishes
+from dustrun.sdk.testing import intents, perform
 
 
 async def sign(scene: Scene, **payload: Any) -> dict[str, Any]:
@@ -32,10 +32,10 @@ async def test_bytes_are_signed_as_bytes(scene: Scene) -> None:
 
 
 async def test_text_can_be_read_and_bytes_cannot(scene: Scene) -> None:
-    (text,) = (await wishes(sign_message, {"message": "hello"}, scene.ctx)).signatures
+    (text,) = (await intents(sign_message, {"message": "hello"}, scene.ctx)).signatures
     assert (text.payload, text.is_decoded, text.movements, text.chain_id) == ("0x68656c6c6f", True, (), None)
     assert text.about == "Sign the message 'hello'"
-    (blind,) = (await wishes(sign_message, {"message": "0x" + "12" * 32, "encoding": "hex"}, scene.ctx)).signatures
+    (blind,) = (await intents(sign_message, {"message": "0x" + "12" * 32, "encoding": "hex"}, scene.ctx)).signatures
     assert not blind.is_decoded
 
 

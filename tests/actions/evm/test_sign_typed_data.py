@@ -12,7 +12,7 @@ from dustrun.actions.evm.sign_typed_data import sign_typed_data
 from dustrun.core.money.intent import Movement
 from dustrun.core.values.amounts import Asset
 from dustrun.errors import Invalid
-from dustrun.sdk.testing import perform, wishes
+from dustrun.sdk.testing import intents, perform
 from testkit.chain.anvil import ACCOUNTS
 
 ME, CAROL = ACCOUNTS[1], ACCOUNTS[2]
@@ -52,19 +52,19 @@ async def test_a_permit_is_taken_by_its_token(scene: Scene) -> None:
 
 
 async def test_a_permit_counts_as_an_approval(scene: Scene) -> None:
-    (wish,) = (await wishes(sign_typed_data, {"typedData": permit(scene)}, scene.ctx)).signatures
-    assert wish.movements == (Movement("approve", Asset(31337, scene["usdc"]), 25_000_000, CAROL),)
-    assert (wish.kind, wish.chain_id, wish.is_decoded) == ("typed-data", 31337, True)
-    assert wish.about == f"Let {CAROL} spend the token {scene['usdc']}"
+    (request,) = (await intents(sign_typed_data, {"typedData": permit(scene)}, scene.ctx)).signatures
+    assert request.movements == (Movement("approve", Asset(31337, scene["usdc"]), 25_000_000, CAROL),)
+    assert (request.kind, request.chain_id, request.is_decoded) == ("typed-data", 31337, True)
+    assert request.about == f"Let {CAROL} spend the token {scene['usdc']}"
 
 
 async def test_an_unknown_type_is_not_understood(scene: Scene) -> None:
     document = permit(scene)
     document["types"]["Permit"] = [*PERMIT, {"name": "tip", "type": "uint256"}]
     document["message"]["tip"] = 1
-    (wish,) = (await wishes(sign_typed_data, {"typedData": document}, scene.ctx)).signatures
-    assert (wish.is_decoded, wish.movements) == (False, ())
-    assert "unknown effect" in wish.about
+    (request,) = (await intents(sign_typed_data, {"typedData": document}, scene.ctx)).signatures
+    assert (request.is_decoded, request.movements) == (False, ())
+    assert "unknown effect" in request.about
 
 
 @pytest.mark.parametrize(

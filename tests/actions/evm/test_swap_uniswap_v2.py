@@ -109,7 +109,7 @@ async def test_the_quote_and_the_limit_are_those_of_the_router(scene: Scene) -> 
     assert swap.about.startswith("Swap 1 ETH for at least 24")
 
 
-async def test_its_approval_is_a_wish_of_its_own_and_counts_once(scene: Scene) -> None:
+async def test_its_approval_is_a_intent_of_its_own_and_counts_once(scene: Scene) -> None:
     spend = await scene.plan(
         swap_uniswap_v2, tokenIn="usdc", tokenOut="native", amountIn=str(USDC), recipient=CAROL, slippageBps=100
     )

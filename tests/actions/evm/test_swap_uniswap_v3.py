@@ -121,7 +121,7 @@ async def test_the_best_fee_is_the_one_that_the_quoter_says(scene: Scene) -> Non
     assert swap.method == "exactInput((bytes,address,uint256,uint256,uint256))"
 
 
-async def test_its_approval_is_a_wish_of_its_own(scene: Scene) -> None:
+async def test_its_approval_is_a_intent_of_its_own(scene: Scene) -> None:
     spend = await scene.plan(swap_uniswap_v3, tokenIn="usdc", tokenOut="native", amountIn=str(USDC))
     approve, swap = spend.intents
     router, asset = scene["v3_router"], Asset(31337, scene["usdc"])

@@ -27,7 +27,7 @@ async def test_max_is_the_whole_token_balance(scene: Scene) -> None:
         await scene.plan(unwrap_native, amount="max")
 
 
-async def test_its_wish_says_all(scene: Scene) -> None:
+async def test_its_intent_says_all(scene: Scene) -> None:
     (intent,) = (await scene.plan(unwrap_native, amount="5")).intents
     assert intent.movements == (Movement("send", Asset(31337, scene["weth"]), 5, scene["weth"]),)
     assert (intent.value_units, intent.data) == (0, scene.witness.data("weth", "withdraw", 5))

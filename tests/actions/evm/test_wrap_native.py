@@ -25,7 +25,7 @@ async def test_max_leaves_the_fee(scene: Scene) -> None:
     assert int(result["amount"]) > 8_000 * ETHER
 
 
-async def test_its_wish_says_all(scene: Scene) -> None:
+async def test_its_intent_says_all(scene: Scene) -> None:
     (intent,) = (await scene.plan(wrap_native, amount="5")).intents
     assert intent.movements == (Movement("send", Asset(31337), 5, scene["weth"]),)
     assert (intent.to, intent.value_units, intent.data) == (scene["weth"], 5, scene.witness.data("weth", "deposit"))

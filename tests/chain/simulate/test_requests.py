@@ -26,22 +26,22 @@ async def watched(watched: Watched) -> Watched:
     return watched
 
 
-def tried(wish: Intent, sender: str = ALICE) -> ChainCall:
-    """The call that a wish makes, tried for its wallet."""
-    assert wish.to is not None
-    return ChainCall(wish.to, wish.data, sender, wish.value_units)
+def tried(intent: Intent, sender: str = ALICE) -> ChainCall:
+    """The call that an intent makes, tried for its wallet."""
+    assert intent.to is not None
+    return ChainCall(intent.to, intent.data, sender, intent.value_units)
 
 
 async def test_a_try_an_estimate_and_the_transaction_look_once(watched: Watched, witness: Witness) -> None:
     sim, counted = watched
-    for wish in (call(witness, "weth", "deposit", value=5), pay(BOB, 7), call(witness, "weth", "transfer", BOB, 3)):
-        assert wish.to is not None
+    for intent in (call(witness, "weth", "deposit", value=5), pay(BOB, 7), call(witness, "weth", "transfer", BOB, 3)):
+        assert intent.to is not None
         before = counted.requests
-        await sim.call(tried(wish))
+        await sim.call(tried(intent))
         assert counted.requests == before + 1
-        await sim.estimate_gas(ALICE, wish.to, wish.value_units, wish.data)
+        await sim.estimate_gas(ALICE, intent.to, intent.value_units, intent.data)
         assert counted.requests == before + 1
-        assert (await sim.send(ALICE, wish)).is_success
+        assert (await sim.send(ALICE, intent)).is_success
         assert counted.requests == before + 2
 
 
@@ -49,10 +49,10 @@ async def test_what_was_read_before_a_transaction_comes_along_with_it(watched: W
     sim, counted = watched
     had = await seen(sim, witness)
     for round in range(1, 4):
-        wish = call(witness, "weth", "deposit", value=5)
-        await sim.call(tried(wish))
+        intent = call(witness, "weth", "deposit", value=5)
+        await sim.call(tried(intent))
         before = counted.requests
-        result = await sim.send(ALICE, wish)
+        result = await sim.send(ALICE, intent)
         assert result.receipt is not None
         now = await seen(sim, witness)
         await asyncio.sleep(0.05)  # nothing is asked behind it either
@@ -185,13 +185,13 @@ async def test_a_try_tells_what_a_plain_read_tells(watched: Watched, witness: Wi
 async def test_a_try_that_fails_tells_why_and_changes_nothing(watched: Watched, witness: Witness) -> None:
     sim, _ = watched
     had = await sim.balance(ALICE)
-    wish = call(witness, "zoo", "requireString")
+    intent = call(witness, "zoo", "requireString")
     for _ in range(2):
         with pytest.raises(Permanent, match="no way"):
-            await sim.call(tried(wish))
+            await sim.call(tried(intent))
         with pytest.raises(Permanent, match="no way"):
-            await sim.estimate_gas(ALICE, str(wish.to), 0, wish.data)
-        assert (await sim.send(ALICE, wish)).status == "reverted"
+            await sim.estimate_gas(ALICE, str(intent.to), 0, intent.data)
+        assert (await sim.send(ALICE, intent)).status == "reverted"
     with pytest.raises((Invalid, Permanent)):
         await sim.call(tried(pay(BOB, had + 1)))
     assert await sim.balance(ALICE) == had

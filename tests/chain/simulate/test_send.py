@@ -128,14 +128,14 @@ async def test_a_gas_limit_counts_although_an_estimate_saw_the_call_without(
     sim: SimChain, witness: Witness, world: World
 ) -> None:
     await sim.send(ALICE, call(witness, "reentrant", "approve", world["greedy"], 1000))
-    wish = call(witness, "reentrant", "transfer", world["greedy"], 1, gas_limit=2_000_000)
-    assert wish.to is not None
-    await sim.estimate_gas(ALICE, wish.to, 0, wish.data)
-    result = await sim.send(ALICE, wish)
+    intent = call(witness, "reentrant", "transfer", world["greedy"], 1, gas_limit=2_000_000)
+    assert intent.to is not None
+    await sim.estimate_gas(ALICE, intent.to, 0, intent.data)
+    result = await sim.send(ALICE, intent)
     assert result.is_success
     assert result.receipt is not None
     witness.send("reentrant", "approve", world["greedy"], 1000, sender=ALICE)
-    fields: Any = {"from": ALICE, "to": wish.to, "data": wish.data, "gas": 2_000_000}
+    fields: Any = {"from": ALICE, "to": intent.to, "data": intent.data, "gas": 2_000_000}
     real = witness.web3.eth.wait_for_transaction_receipt(witness.web3.eth.send_transaction(fields))
     assert (len(result.receipt.logs), result.receipt.gas_used) == (len(real["logs"]), real["gasUsed"])
 

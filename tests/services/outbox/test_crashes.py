@@ -1,4 +1,4 @@
-"""The ledger ends between any two of its steps; another life finds everything paid exactly once."""
+"""The outbox is killed between any two of its steps; after the restart everything is paid exactly once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 class Crash:
-    """Ends a life of the ledger at the n-th passage of a step; afterwards nothing of it moves."""
+    """Kills the outbox at the n-th passage of a step; afterwards nothing of it moves."""
 
     def __init__(self, step: str, passage: int) -> None:
         self.seen: Counter[str] = Counter()
@@ -49,10 +49,10 @@ class Crash:
             raise Killed
 
 
-async def _end(ledger: Transactions) -> None:
+async def _end(revived: Transactions) -> None:
     """What a killed process leaves: nothing runs."""
-    ledger.trackers._is_stopped = True
-    for task in [*ledger.trackers._tasks.values(), *(queue._task for queue in ledger._queues.values())]:
+    revived.trackers._is_stopped = True
+    for task in [*revived.trackers._tasks.values(), *(queue._task for queue in revived._queues.values())]:
         if task is not None:
             task.cancel()
             with contextlib.suppress(Killed, asyncio.CancelledError):
@@ -66,7 +66,7 @@ async def _pay(outbox: Outbox, number: int, within_s: float = 0.7) -> None:
 
 
 async def _pay_all(outbox: Outbox, *, at_once: bool) -> None:
-    """At once they share one batch of their lane, else each has its own."""
+    """At once they share one batch of their queue, else each has its own."""
     if at_once:
         await asyncio.gather(*(_pay(outbox, number) for number in range(_PAYMENTS)))
         return
@@ -77,9 +77,9 @@ async def _pay_all(outbox: Outbox, *, at_once: bool) -> None:
 @pytest.mark.parametrize(("step", "passage"), [(step, (1, 3)[place % 2]) for place, step in enumerate(STEPS)])
 async def test_killed_at_any_step_pays_exactly_once(tmp_path: Path, node: Anvil, step: str, passage: int) -> None:
     async with open_outbox(tmp_path, node, transaction_stuck_s=0.3) as outbox:
-        await outbox.ledger.stop()
+        await outbox.outbox.stop()
         crash = Crash(step, passage)
-        ledger = outbox.reborn(crash)
+        revived = outbox.reborn(crash)
         await _pay_all(outbox, at_once=passage == 1)
         for _ in range(20):
             if crash.is_over:
@@ -88,7 +88,7 @@ async def test_killed_at_any_step_pays_exactly_once(tmp_path: Path, node: Anvil,
                 node.mine()
             await asyncio.sleep(0.1)
         assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
-        await _end(ledger)
+        await _end(revived)
         await outbox.reborn().start()
         await _pay_all(outbox, at_once=True)
         for number in range(_PAYMENTS):
@@ -109,13 +109,13 @@ _PASSAGES = dict.fromkeys(STEPS[:9], 1) | {"planned": 20, "signed": 2, "sending"
 async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
     tmp_path: Path, node: Anvil, step: str, passage: int
 ) -> None:
-    """Fifty spends of 5 against a limit of 37: seven succeed, over two lives of the ledger."""
+    """Fifty spends of 5 against a limit of 37: seven succeed, over a restart of the outbox."""
     async with open_outbox(tmp_path, node, transaction_stuck_s=60) as outbox:
         path = f"/v1/wallets/{outbox.wallet_id}/policy"
         await outbox.composition.owner.put(path, {"policy": {**ANYTHING, "limits": [_LIMIT]}})
-        await outbox.ledger.stop()
+        await outbox.outbox.stop()
         crash = Crash(step, passage)
-        ledger = outbox.reborn(crash)
+        revived = outbox.reborn(crash)
         # the first is signed alone: all at once may be signed together, and then nobody passes that step twice
         paying = [asyncio.create_task(_pay(outbox, 0, within_s=20))]
         while not (crash.is_over or crash.seen["signed"] or paying[0].done()):
@@ -130,7 +130,7 @@ async def test_a_limit_holds_to_the_unit_wherever_it_is_killed(
             task.cancel()
         await asyncio.gather(*paying, return_exceptions=True)
         assert crash.is_over, f"{step} was passed {crash.seen[step]} times only"
-        await _end(ledger)
+        await _end(revived)
         await outbox.reborn().start()
         statuses = [await outbox.pay(f"pay[{number}]", transfer(address(number), 5)) for number in range(_MANY)]
         for number, status in enumerate(statuses):

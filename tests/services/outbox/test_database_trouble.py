@@ -19,17 +19,17 @@ async def test_signed_bytes_whose_commit_is_unknown_are_looked_up(
 ) -> None:
     url = cluster.fresh()
     async with open_outbox(tmp_path, node, url) as outbox:
-        await outbox.ledger.plan(outbox.order("pay"), Spend((transfer(address(1), 5),)))
+        await outbox.outbox.plan(outbox.request("pay"), Spend((transfer(address(1), 5),)))
         with cluster.commits_that_die(url, "transaction_attempts", keeping=keeping) as die:
-            asked = asyncio.create_task(outbox.ledger.advance(outbox.order("pay")))
+            asked = asyncio.create_task(outbox.outbox.advance(outbox.request("pay")))
             await asyncio.to_thread(die)
         await asked
         async with asyncio.timeout(20):
-            while (status := await outbox.ledger.advance(outbox.order("pay"))).status != "settled":
+            while (status := await outbox.outbox.advance(outbox.request("pay"))).status != "settled":
                 node.mine()
                 await asyncio.sleep(0.1)
         assert status.generation == 1
         assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
-        told = await outbox.events("pay")
-        assert (told.count("signed"), told[-1]) == (1, "confirmed")
+        steps = await outbox.events("pay")
+        assert (steps.count("signed"), steps[-1]) == (1, "confirmed")
     cluster.drop(url)

@@ -70,8 +70,8 @@ async def test_no_reply_decides(behind: Outbox, proxy: ChainProxy, lie: Lie) -> 
         behind.node.mine()
         await asyncio.sleep(0.1)
     assert (behind.nonce(), behind.balance(address(1))) == (1, 5)
-    told = await behind.events("pay")
-    assert (told[:3], told[-1]) == (["planned", "simulated", "signed"], "confirmed")
+    steps = await behind.events("pay")
+    assert (steps[:3], steps[-1]) == (["planned", "simulated", "signed"], "confirmed")
 
 
 async def test_refusal_is_shown_and_gone_when_the_node_takes_it(behind: Outbox, proxy: ChainProxy) -> None:
@@ -115,9 +115,9 @@ async def test_reorged_receipt_goes_back_to_signed_and_is_sent_again(tmp_path: P
         again = await outbox.status("pay")
         assert again.transactions[0]["hash"] == status.transactions[0]["hash"]
         assert (outbox.nonce(), outbox.balance(address(1))) == (1, 5)
-        told = await outbox.events("pay")
-        assert "reorged" in told
-        assert told[-1] == "confirmed"
+        steps = await outbox.events("pay")
+        assert "reorged" in steps
+        assert steps[-1] == "confirmed"
 
 
 async def test_stuck_lowest_nonce_bids_more_and_the_others_wait(tmp_path: Path, node: Anvil) -> None:
@@ -192,7 +192,7 @@ async def test_displaced_that_was_paid_after_all_goes_on(behind: Outbox, proxy: 
     proxy.hidden.clear()
     refused = await behind.composition.owner.post(f"/v1/transactions/{status.transactions[0]['id']}/cancel")
     assert (refused.status, refused.code) == (409, 409_071)
-    await behind.ledger.stop()
+    await behind.outbox.stop()
     await behind.reborn().start()
     await behind.settled("pay")
     assert behind.balance(address(1)) == 5

@@ -1,4 +1,4 @@
-"""Wishes over attempts and retries: never paid twice, paid anew only after nothing came of them."""
+"""Intents over attempts and retries: never paid twice, and paid again only after they failed."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ async def test_final_revert_lets_a_new_generation_be_paid(outbox: Outbox) -> Non
     assert outbox.nonce() == 2
 
 
-async def test_open_generation_wins_over_newer_wishes(outbox: Outbox) -> None:
-    order = outbox.order("pay")
-    await outbox.ledger.plan(order, Spend((transfer(address(1), 5),), notes={"quote": "1"}))
-    again = await outbox.ledger.plan(order, Spend((transfer(address(2), 9),), notes={"quote": "2"}))
+async def test_open_generation_wins_over_newer_intents(outbox: Outbox) -> None:
+    request = outbox.request("pay")
+    await outbox.outbox.plan(request, Spend((transfer(address(1), 5),), notes={"quote": "1"}))
+    again = await outbox.outbox.plan(request, Spend((transfer(address(2), 9),), notes={"quote": "2"}))
     assert again.spend.intents[0].to == address(1)
     assert again.spend.notes == {"quote": "1"}
 
@@ -78,12 +78,12 @@ async def test_item_that_was_paid_is_not_paid_by_the_next_generation(outbox: Out
     assert (outbox.balance(address(1)), outbox.balance(address(2)), outbox.nonce()) == (5, 5, 2)
 
 
-async def test_wish_after_another_waits_until_that_is_mined(outbox: Outbox) -> None:
+async def test_intent_after_another_waits_until_that_is_mined(outbox: Outbox) -> None:
     status = await outbox.pay("pay", transfer(address(1), 5, "a"), transfer(address(2), 5, "b", after=("a",)))
     assert [transaction["status"] for transaction in status.transactions] == ["sent", "planned"]
     outbox.node.mine()
     await outbox.until("pay", lambda status: status.transactions[0]["status"] == "mined")
-    status = await outbox.ledger.advance(outbox.order("pay"))
+    status = await outbox.outbox.advance(outbox.request("pay"))
     assert status.transactions[1]["status"] == "sent"
     outbox.node.mine(2)
     await outbox.settled("pay")
@@ -91,16 +91,16 @@ async def test_wish_after_another_waits_until_that_is_mined(outbox: Outbox) -> N
 
 
 async def test_retry_takes_over_what_is_not_signed_and_settles_what_is(outbox: Outbox) -> None:
-    order = outbox.order("pay")
-    await outbox.ledger.plan(order, Spend((transfer(address(1), 5),)))
+    request = outbox.request("pay")
+    await outbox.outbox.plan(request, Spend((transfer(address(1), 5),)))
     run_id = (await outbox.composition.owner.post("/v1/runs", _WAITING)).data["runId"]
     run_pk = await _pk_of(outbox, run_id)
-    retry = outbox.order("pay", run_id=run_id, run_pk=run_pk)
-    taken = await outbox.ledger.plan(retry, Spend((transfer(address(2), 5),)))
+    retry = outbox.request("pay", run_id=run_id, run_pk=run_pk)
+    taken = await outbox.outbox.plan(retry, Spend((transfer(address(2), 5),)))
     assert taken.spend.intents[0].to == address(1)
-    late = await outbox.ledger.advance(order)
+    late = await outbox.outbox.advance(request)
     assert late.transactions[0]["status"] == "planned"
-    status = await outbox.ledger.advance(retry)
+    status = await outbox.outbox.advance(retry)
     assert status.transactions[0]["status"] == "sent"
     outbox.node.mine(2)
     await outbox.settled("pay")
@@ -119,42 +119,42 @@ async def test_retry_is_409_while_a_transaction_is_open_and_keeps_what_landed(ou
     outbox.node.mine(2)
     await outbox.settled("pay")
     retried = (await api.post(f"/v1/runs/{outbox.run_id}/retry")).data["runId"]
-    status = await outbox.ledger.find(outbox.order("pay", run_id=retried, run_pk=await _pk_of(outbox, retried)))
+    status = await outbox.outbox.find(outbox.request("pay", run_id=retried, run_pk=await _pk_of(outbox, retried)))
     assert status is not None
     assert status.status == "settled"
     # the run had ended before: its stream has nothing behind the end
     assert await outbox.events("pay") == ["planned", "simulated", "signed", "sent"]
 
 
-async def test_failed_wishes_of_an_earlier_run_are_not_found_by_its_retry(outbox: Outbox) -> None:
+async def test_failed_intents_of_an_earlier_run_are_not_found_by_its_retry(outbox: Outbox) -> None:
     put_code(outbox, address(7), REVERTS)
     await outbox.pay("pay", call(address(7)))
     run_id = (await outbox.composition.owner.post("/v1/runs", _WAITING)).data["runId"]
-    retry = outbox.order("pay", run_id=run_id, run_pk=await _pk_of(outbox, run_id))
-    assert await outbox.ledger.find(outbox.order("pay")) is not None
-    assert await outbox.ledger.find(retry) is None
-    status = await outbox.ledger.plan(retry, Spend((transfer(address(1), 5),)))
+    retry = outbox.request("pay", run_id=run_id, run_pk=await _pk_of(outbox, run_id))
+    assert await outbox.outbox.find(outbox.request("pay")) is not None
+    assert await outbox.outbox.find(retry) is None
+    status = await outbox.outbox.plan(retry, Spend((transfer(address(1), 5),)))
     assert status.generation == 2
 
 
 async def test_abandon_gives_up_what_is_not_signed_and_follows_what_is(outbox: Outbox) -> None:
     first = await outbox.pay("pay", transfer(address(1), 5, "a"), transfer(address(2), 5, "b", after=("a",)))
     assert first.is_signed
-    status = await outbox.ledger.abandon(outbox.order("pay"))
+    status = await outbox.outbox.abandon(outbox.request("pay"))
     assert status is not None
     assert (status.status, status.is_signed) == ("open", True)
     outbox.node.mine(2)
     status = await outbox.until("pay", lambda status: status.status == "failed")
     assert [transaction["status"] for transaction in status.transactions] == ["final", "cancelled"]
     assert outbox.nonce(ALICE) == 1
-    assert await outbox.ledger.abandon(outbox.order("never planned")) is None
+    assert await outbox.outbox.abandon(outbox.request("never planned")) is None
 
 
 async def test_run_that_is_cancelled_or_over_signs_nothing(outbox: Outbox) -> None:
-    order = outbox.order("pay")
-    await outbox.ledger.plan(order, Spend((transfer(address(1), 5),)))
+    request = outbox.request("pay")
+    await outbox.outbox.plan(request, Spend((transfer(address(1), 5),)))
     await outbox.composition.owner.post(f"/v1/runs/{outbox.run_id}/cancel")
-    status = await outbox.ledger.advance(order)
+    status = await outbox.outbox.advance(request)
     assert (status.status, status.is_signed, status.transactions[0]["status"]) == ("open", False, "planned")
 
 

@@ -96,7 +96,7 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
     assert (refused.status, refused.code) == (403, 403_001)
     other = await asking.composition.client_with("approval:decide")
     assert (await other.post(f"/v1/approvals/{question['id']}/approve")).status == 200
-    status = await asking.ledger.advance(asking.order("pay"))
+    status = await asking.outbox.advance(asking.request("pay"))
     assert status.is_signed
     asking.node.mine(2)
     await asking.settled("pay")
@@ -104,18 +104,18 @@ async def test_person_approves_the_exact_transaction(asking: Outbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "text"),
     [
         (b"\xab\xcd\xef\x01", "calldata 0xabcdef01,"),
         (bytes(600), f"that begin with 0x{'00' * 512} and have the hash 0x"),
     ],
     ids=["short", "long"],
 )
-async def test_a_person_sees_the_calldata_that_is_decided(outbox: Outbox, data: bytes, told: str) -> None:
+async def test_a_person_sees_the_calldata_that_is_decided(outbox: Outbox, data: bytes, text: str) -> None:
     """What a method's arguments are is not in its name."""
     await put_policy(outbox, approvalAbove={"assets": {f"eip155:{CHAIN_ID}/native": "100"}})
     await outbox.pay("pay", replace(transfer(address(1), 101), data=data, is_decoded=False))
-    assert told in (await _asked(outbox))["message"]
+    assert text in (await _asked(outbox))["message"]
 
 
 async def test_a_key_that_is_limited_to_other_wallets_decides_nothing(asking: Outbox) -> None:
@@ -132,7 +132,7 @@ async def test_person_rejects(asking: Outbox) -> None:
     question = await _asked(asking)
     other = await asking.composition.client_with("approval:decide")
     assert (await other.post(f"/v1/approvals/{question['id']}/reject", {"comment": "too much"})).status == 200
-    status = await asking.ledger.advance(asking.order("pay"))
+    status = await asking.outbox.advance(asking.request("pay"))
     assert status.failure is not None
     assert (status.status, status.failure.code) == ("failed", "REJECTED")
     assert "too much" in status.failure.message
@@ -149,7 +149,7 @@ async def test_approval_fits_no_other_fee_ceiling(asking: Outbox) -> None:
 
     dearer = sa.update(transactions).values(max_price=str(10**15)).where(transactions.c.path == "pay")
     await asking.composition.execute(dearer)
-    status = await asking.ledger.advance(asking.order("pay"))
+    status = await asking.outbox.advance(asking.request("pay"))
     assert (status.status, status.is_signed, status.waits_for) == ("open", False, "approval")
     assert (await _asked(asking))["id"] != question["id"]
 
@@ -163,7 +163,7 @@ async def test_nobody_answers_in_time(asking: Outbox) -> None:
     other = await asking.composition.client_with("approval:decide")
     late = await other.post(f"/v1/approvals/{(await _asked(asking))['id']}/approve")
     assert (late.status, late.code) == (409, 409_009)
-    status = await asking.ledger.advance(asking.order("pay"))
+    status = await asking.outbox.advance(asking.request("pay"))
     assert status.failure is not None
     assert (status.status, status.failure.code) == ("failed", "APPROVAL_EXPIRED")
 
@@ -176,20 +176,20 @@ def _message(text: str = "hello") -> SignRequest:
 
 
 async def test_signature_is_judged_kept_sealed_and_shown_to_spenders_only(outbox: Outbox) -> None:
-    order = outbox.order("sign")
-    await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
-    status = await outbox.ledger.advance(order)
+    request = outbox.request("sign")
+    await outbox.outbox.plan(request, Spend(signatures=(_message(),)))
+    status = await outbox.outbox.advance(request)
     assert status.status == "settled"
     assert status.spent is not None
     signature = status.spent.signatures["login"]
     assert Account.recover_message(encode_defunct(text="hello"), signature=signature) == ALICE
-    again = await outbox.ledger.advance(order)
+    again = await outbox.outbox.advance(request)
     assert again.spent is not None
     assert again.spent.signatures["login"] == signature
-    told = await outbox.told("sign")
-    assert [event["status"] for event in told] == ["signed"]
-    assert signature[2:] not in str(told)
-    signature_id = told[0]["signatureId"]
+    noted = await outbox.transaction_events("sign")
+    assert [event["status"] for event in noted] == ["signed"]
+    assert signature[2:] not in str(noted)
+    signature_id = noted[0]["signatureId"]
     shown = (await outbox.composition.owner.get(f"/v1/signatures/{signature_id}")).data
     assert shown["signature"] == signature
     reader = await outbox.composition.client_with("transaction:read", "run:read", "wallet:read")
@@ -199,12 +199,12 @@ async def test_signature_is_judged_kept_sealed_and_shown_to_spenders_only(outbox
 
 async def test_signature_that_policy_forbids_is_never_made(outbox: Outbox) -> None:
     await put_policy(outbox, signatures={"messages": False, "typedData": "none"})
-    order = outbox.order("sign")
-    await outbox.ledger.plan(order, Spend(signatures=(_message(),)))
-    status = await outbox.ledger.advance(order)
+    request = outbox.request("sign")
+    await outbox.outbox.plan(request, Spend(signatures=(_message(),)))
+    status = await outbox.outbox.advance(request)
     assert status.failure is not None
     assert (status.status, status.failure.code) == ("failed", "REFUSED")
-    assert [event["status"] for event in await outbox.told("sign")] == ["refused"]
+    assert [event["status"] for event in await outbox.transaction_events("sign")] == ["refused"]
 
 
 async def test_who_starts_a_run_does_not_approve_by_a_key_that_it_makes(outbox: Outbox) -> None:

@@ -197,7 +197,7 @@ async def test_what_was_signed_in_the_backup_is_paid_once_and_stays_reserved(
         await old.pay("pay", transfer(address(1), 7))
         await _restore(old, target, tmp_path)
         if state == "not broadcast":
-            await old.ledger.stop()
+            await old.outbox.stop()
             node.rpc("anvil_dropAllTransactions")
         elif state == "mined":
             node.mine()
@@ -222,7 +222,7 @@ async def test_a_cancel_after_the_backup_is_not_outbid(tmp_path: Path, node: Anv
         await _restore(old, target, tmp_path)
         name = status.transactions[0]["id"]
         assert (await old.composition.owner.post(f"/v1/transactions/{name}/cancel", {})).status == 200
-        await old.ledger.stop()
+        await old.outbox.stop()
         async with _served(old, target, tmp_path, transaction_stuck_s=0.2) as restored:
             async with asyncio.timeout(20):
                 while "its bid is not raised" not in ((await _transactions(restored))[0]["waitsBecause"] or ""):

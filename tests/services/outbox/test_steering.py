@@ -108,7 +108,7 @@ async def test_restored_store_behind_its_chain_holds_until_a_person_releases(out
     spender = await outbox.composition.client_with("wallet:spend", "transaction:write")
     assert (await spender.post("/v1/transactions/release", body)).status == 403
     assert (await admin.post("/v1/transactions/release", body)).data["released"] == 1
-    status = await outbox.ledger.advance(outbox.order("pay"))
+    status = await outbox.outbox.advance(outbox.request("pay"))
     assert status.transactions[0]["nonce"] == 3
 
 
@@ -119,7 +119,7 @@ async def test_restored_store_waits_for_its_own_open_transactions(outbox: Outbox
     assert (status.waits_for, status.is_signed) == ("release", False)
     outbox.node.mine(2)
     await outbox.settled("pay")
-    status = await outbox.ledger.advance(outbox.order("next"))
+    status = await outbox.outbox.advance(outbox.request("next"))
     assert status.is_signed
 
 

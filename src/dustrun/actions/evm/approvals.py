@@ -34,7 +34,7 @@ class Approval:
     def intent(self, item: str, amount_units: int, after: tuple[str, ...] = ()) -> Intent:
         """The intent to approve an amount."""
         call = self.call(amount_units)
-        told = f"any amount of {self.coin.symbol}" if amount_units == MAX_UINT256 else self.coin.tell(amount_units)
+        amount = f"any amount of {self.coin.symbol}" if amount_units == MAX_UINT256 else self.coin.tell(amount_units)
         return Intent(
             item=item,
             chain_id=self.coin.chain_id,
@@ -42,7 +42,7 @@ class Approval:
             value_units=0,
             data=call.data,
             movements=(Movement("approve", self.coin.asset, amount_units, self.spender, self.of_swap),),
-            about=f"Let {self.spender} spend {told}",
+            about=f"Let {self.spender} spend {amount}",
             method=erc20.APPROVE.signature,
             after=after,
             errors=erc20.ERRORS,

@@ -96,8 +96,8 @@ async def _read_facts(chain: Chain, address: str, field: str) -> Coin:
         raise refuse(await _why_no_token(chain, address), field)
     known = find_known(chain.network, address)
     if known is not None and known.decimals != units:
-        told = f"the network file says {known.decimals} decimals for {known.symbol}, the contract says {units}"
-        raise refuse(f"{told}: {address} is not the token that the file describes", field)
+        text = f"the network file says {known.decimals} decimals for {known.symbol}, the contract says {units}"
+        raise refuse(f"{text}: {address} is not the token that the file describes", field)
     shown = erc20.read_text(symbol) or (known.symbol if known else f"{address[:6]}…{address[-4:]}")
     return Coin(chain.network.chain_id, address, shown, units, erc20.read_text(name))
 

@@ -80,8 +80,8 @@ def show_result(function: Function, data: bytes, field: str = "function") -> tup
     try:
         values = function.decode_result(data)
     except AbiFault as fault:
-        told = f"the return data of {function.signature} does not match its signature: {fault.message}"
-        raise refuse(told, field) from None
+        text = f"the return data of {function.signature} does not match its signature: {fault.message}"
+        raise refuse(text, field) from None
     named = show_all(function.outputs, values)
     if len(values) == 1:
         return show(function.outputs[0], values[0]), named

@@ -68,8 +68,8 @@ def convert_to_units(input: Input, ctx: Context) -> Output:
     whole, _, fraction = _digits(input.amount).partition(".")
     kept, lost = fraction[: input.decimals], fraction[input.decimals :].strip("0")
     if lost and input.rounding == "none":
-        told = f"{input.amount} has more than {input.decimals} digits after the decimal point"
-        raise refuse(f'{told}; round it, or set rounding to "down" or "up"', "amount")
+        text = f"{input.amount} has more than {input.decimals} digits after the decimal point"
+        raise refuse(f'{text}; round it, or set rounding to "down" or "up"', "amount")
     units = int(whole + kept.ljust(input.decimals, "0")) + (1 if lost and input.rounding == "up" else 0)
     if units > MAX_UINT256:
         raise refuse(f"{input.amount} with {input.decimals} decimals is more than 2**256 - 1 base units", "amount")

@@ -59,8 +59,8 @@ async def get_price(input: Input, ctx: Context) -> Output:
     coin = await read_coin(ctx.chain(input.chain_id), input.token, "token")
     price = await ctx.prices.price(coin.asset)
     if input.max_age_ms is not None and price.age_ms > input.max_age_ms:
-        told = f"The price of {coin.symbol} ({price.source}) is {price.age_ms} ms old"
-        raise Temporary(f"{told}, older than maxAgeMs ({input.max_age_ms}).")
+        text = f"The price of {coin.symbol} ({price.source}) is {price.age_ms} ms old"
+        raise Temporary(f"{text}, older than maxAgeMs ({input.max_age_ms}).")
     return Output(
         token=coin.address,
         symbol=coin.symbol,

@@ -56,8 +56,8 @@ async def get_token_info(input: Input, ctx: Context) -> Output:
     chain = ctx.chain(input.chain_id)
     coin = await read_token(chain, input.token, "token")
     (answer,) = await chain.call_many([ChainCall(coin.address, erc20.TOTAL_SUPPLY.encode())])
-    is_told = answer.is_success and len(answer.data) == 32
-    supply = int.from_bytes(answer.data, "big") if is_told else None
+    is_known = answer.is_success and len(answer.data) == 32
+    supply = int.from_bytes(answer.data, "big") if is_known else None
     return Output(
         token=coin.address,
         name=coin.name,

@@ -50,8 +50,8 @@ def _digest(document: dict[str, Any]) -> bytes:
     except Invalid as error:
         found = [item for item in error.details if isinstance(item, Problem)]
         problems = [Problem(f"payload.typedData.{item.field}", item.message) for item in found]
-        told = f"typedData.{found[0].field} {found[0].message}" if found else error.message
-        raise Invalid(f"{told}.", code=Code.ACTION_INPUT_INVALID, details=problems) from None
+        text = f"typedData.{found[0].field} {found[0].message}" if found else error.message
+        raise Invalid(f"{text}.", code=Code.ACTION_INPUT_INVALID, details=problems) from None
 
 
 def _chain_of(input: Input) -> int | None:
@@ -60,8 +60,8 @@ def _chain_of(input: Input) -> int | None:
         return None
     chain_id = int(stated, 16) if isinstance(stated, str) and stated.startswith("0x") else int(stated)
     if input.chain_id not in (None, chain_id):
-        told = f"the document is for chain {chain_id}, the node expects {input.chain_id}"
-        raise refuse(told, "typedData.domain.chainId")
+        text = f"the document is for chain {chain_id}, the node expects {input.chain_id}"
+        raise refuse(text, "typedData.domain.chainId")
     return chain_id
 
 
@@ -134,8 +134,8 @@ async def sign_typed_data(input: Input, ctx: Context) -> Spend:
     understood = permits.understand(input.typed_data)
     wallet = ctx.wallet.address
     if understood is not None and understood.signer not in (None, wallet):
-        told = f"the document must be signed by {understood.signer}; the node's wallet is {wallet}"
-        raise refuse(told, "typedData.message")
+        text = f"the document must be signed by {understood.signer}; the node's wallet is {wallet}"
+        raise refuse(text, "typedData.message")
     request = SignRequest(
         item=SIGN,
         kind="typed-data",

@@ -52,8 +52,8 @@ def make_deal(order: Order, input: SwapFields, quote: Quote) -> Deal:
     if input.amount_in_max is not None:
         most = input.amount_in_max
     if quote.amount_in > most:
-        told = f"the pools now take {order.coin_in.tell(quote.amount_in)}, more than {order.coin_in.tell(most)}"
-        raise refuse(told, "amountInMax")
+        text = f"the pools now take {order.coin_in.tell(quote.amount_in)}, more than {order.coin_in.tell(most)}"
+        raise refuse(text, "amountInMax")
     return Deal(quote, most, quote.amount_out)
 
 
@@ -64,8 +64,8 @@ def _least_out(order: Order, input: SwapFields, quote: Quote) -> int:
     if input.amount_out_min is not None:
         least = input.amount_out_min
     if quote.amount_out < least:
-        told = f"the pools now give {order.coin_out.tell(quote.amount_out)}, less than {order.coin_out.tell(least)}"
-        raise refuse(told, "amountOutMin")
+        text = f"the pools now give {order.coin_out.tell(quote.amount_out)}, less than {order.coin_out.tell(least)}"
+        raise refuse(text, "amountOutMin")
     return least
 
 
@@ -73,6 +73,6 @@ def _check_impact(order: Order, input: SwapFields, quote: Quote) -> None:
     impact = quote.impact_bps
     if impact is not None and impact > input.max_price_impact_bps:
         given, got = order.coin_in.tell(quote.amount_in), order.coin_out.tell(quote.amount_out)
-        told = f"{given} would bring {got}: it moves the price by {impact} basis points"
-        told = f"{told}, more than {input.max_price_impact_bps}; swap less, or set maxPriceImpactBps"
-        raise refuse(told, "amountIn" if order.amount_in is not None else "amountOut")
+        text = f"{given} would bring {got}: it moves the price by {impact} basis points"
+        text = f"{text}, more than {input.max_price_impact_bps}; swap less, or set maxPriceImpactBps"
+        raise refuse(text, "amountIn" if order.amount_in is not None else "amountOut")

@@ -160,8 +160,8 @@ async def read_order(ctx: Context, input: SwapFields, router: str | None) -> Ord
         amount_out=input.amount_out,
     )
     if order.token_in == order.token_out:
-        told = f"{coin_in.symbol} and {coin_out.symbol} are the same" if coin_in.token == coin_out.token else None
-        raise refuse(told or "native and wrapped coin cannot be swapped: use wrap-native or unwrap-native", "tokenOut")
+        text = f"{coin_in.symbol} and {coin_out.symbol} are the same" if coin_in.token == coin_out.token else None
+        raise refuse(text or "native and wrapped coin cannot be swapped: use wrap-native or unwrap-native", "tokenOut")
     if recipient != wallet:
         await check_recipient(chain, coin_out, recipient)
     return order

@@ -74,10 +74,10 @@ async def _quote(order: Order, input: Input) -> Quote:
     answers = await order.chain.call_many(
         [ChainCall(order.router, function.encode(part, route)) for route, part in asked]
     )
-    told = [_amounts(function, answer) for answer in answers]
+    amounts = [_amounts(function, answer) for answer in answers]
     found = [
         Quote(whole[0], whole[-1], tuple(route), (small[0], small[-1]) if small else None)
-        for route, whole, small in zip(routes, told[::2], told[1::2], strict=True)
+        for route, whole, small in zip(routes, amounts[::2], amounts[1::2], strict=True)
         if whole
     ]
     if not found:

@@ -102,10 +102,10 @@ async def _quote(order: Order, input: Input) -> tuple[Quote, _Route]:
     part = small_part(amount)
     asked = [(route.path(is_exact_in=is_in), units) for route in routes for units in (amount, part)]
     calls = [ChainCall(quoter, function.encode(path, units)) for path, units in asked]
-    told = [_amount(function, answer) for answer in await order.chain.call_many(calls)]
+    answered = [_amount(function, answer) for answer in await order.chain.call_many(calls)]
     found = [
         (_as_quote(route, is_in, (amount, whole), (part, small)), route)
-        for route, whole, small in zip(routes, told[::2], told[1::2], strict=True)
+        for route, whole, small in zip(routes, answered[::2], answered[1::2], strict=True)
         if whole is not None
     ]
     if not found:
@@ -122,11 +122,11 @@ def _amount(function: Function, answer: CallResult) -> int | None:
 
 def _as_quote(route: _Route, is_in: bool, whole: tuple[int, int], small: tuple[int, int | None]) -> Quote:
     """Orders the given and the quoted amount as (in, out)."""
-    (asked, told), (small_asked, small_told) = whole, small
-    given, got = (asked, told) if is_in else (told, asked)
-    if small_told is None:
+    (asked, answered), (small_asked, small_answered) = whole, small
+    given, got = (asked, answered) if is_in else (answered, asked)
+    if small_answered is None:
         return Quote(given, got, route.tokens)
-    return Quote(given, got, route.tokens, (small_asked, small_told) if is_in else (small_told, small_asked))
+    return Quote(given, got, route.tokens, (small_asked, small_answered) if is_in else (small_answered, small_asked))
 
 
 def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]:

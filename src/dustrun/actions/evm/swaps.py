@@ -11,7 +11,7 @@ from dustrun.actions.evm.coins import Coin, read_balance
 from dustrun.actions.evm.receipts import name_of, transaction_facts
 from dustrun.actions.evm.swap_limits import Deal
 from dustrun.actions.evm.swap_order import Order, SwapFields, SwapOutput
-from dustrun.actions.evm.wrapping import told_amount
+from dustrun.actions.evm.wrapping import event_amount
 from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
 from dustrun.core.values.amounts import MAX_UINT256
 from dustrun.errors import Permanent
@@ -26,8 +26,8 @@ SWAP: Final = "swap"
 def no_pool(order: Order, exchange: str) -> Exception:
     """The error when no pool can do the swap."""
     pair = f"{order.coin_in.symbol} and {order.coin_out.symbol}"
-    told = f"no pool of {exchange} on {order.chain.network.name} can swap this amount of {pair}"
-    return refuse(f"{told}; check tokens and amount, or set intermediate tokens (via)", "tokenOut")
+    text = f"no pool of {exchange} on {order.chain.network.name} can swap this amount of {pair}"
+    return refuse(f"{text}; check tokens and amount, or set intermediate tokens (via)", "tokenOut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, c
     counterparty = order.router if ends_at_wallet else order.recipient
     given = order.coin_in.tell(deal.max_in)
     got = order.coin_out.tell(deal.min_out)
-    told = f"Swap {given} for at least {got}" if order.amount_in else f"Swap at most {given} for {got}"
+    text = f"Swap {given} for at least {got}" if order.amount_in else f"Swap at most {given} for {got}"
     whose = "" if ends_at_wallet else f" for {order.recipient}"
     swap = Intent(
         item=SWAP,
@@ -76,7 +76,7 @@ async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, c
         value_units=call.value_units,
         data=call.data,
         movements=(Movement("send", order.coin_in.asset, deal.max_in, counterparty),),
-        about=f"{told}{whose} on {order.chain.network.name}",
+        about=f"{text}{whose} on {order.chain.network.name}",
         method=method,
         after=tuple(intent.item for intent in approvals[-1:]),
         errors=erc20.ERRORS,
@@ -141,12 +141,12 @@ def _given(chain: Chain, receipt: Receipt, coin: Coin, router: str, wallet: str)
     if coin.token is not None:
         back = erc20.total(receipt.logs, coin.token, recipient=wallet)
         return erc20.total(receipt.logs, coin.token, sender=wallet) - back
-    return told_amount(receipt, str(chain.network.wrapped_native), erc20.DEPOSITED, router)
+    return event_amount(receipt, str(chain.network.wrapped_native), erc20.DEPOSITED, router)
 
 
 async def _got(chain: Chain, receipt: Receipt, coin: Coin, notes: Any) -> int:
     if coin.token is None:
-        return told_amount(receipt, str(chain.network.wrapped_native), erc20.WITHDRAWN, notes["router"])
+        return event_amount(receipt, str(chain.network.wrapped_native), erc20.WITHDRAWN, notes["router"])
     got = erc20.total(receipt.logs, coin.token, recipient=notes["recipient"])
     if got == 0:  # a token without events: only the recipient's balance change is left
         got = await read_balance(chain, coin, notes["recipient"]) - int(notes["recipientHad"])

@@ -12,7 +12,7 @@ from dustrun.actions.evm import erc20
 from dustrun.actions.evm.coins import read_balance
 from dustrun.actions.evm.fields import MAX, Amount, ChainId
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
-from dustrun.actions.evm.wrapping import read_pair, told_amount
+from dustrun.actions.evm.wrapping import event_amount, read_pair
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainCall
@@ -39,7 +39,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     """Builds the output from the contract's event."""
     chain, receipt = ctx.chain(input.chain_id), spent.receipts[0]
     pair = await read_pair(chain)
-    amount = told_amount(receipt, pair.wrapped.address, erc20.WITHDRAWN, ctx.wallet.address)
+    amount = event_amount(receipt, pair.wrapped.address, erc20.WITHDRAWN, ctx.wallet.address)
     return Output(
         **transaction_facts(receipt, chain.network),
         token=pair.wrapped.address,

@@ -68,7 +68,7 @@ def _settle(found: ChainTransaction | None, input: Input, hash: str, needed: int
     )
 
 
-def _told(found: ChainTransaction | None, needed: int) -> str:
+def _status(found: ChainTransaction | None, needed: int) -> str:
     if found is None:
         return "is not known to the chain"
     if found.block_number is None:
@@ -102,7 +102,7 @@ async def wait_for_confirmations(input: Input, ctx: Context) -> Output:
     hash = input.hash.lower()
     needed = input.confirmations or chain.network.confirmations
     step_ms = min(max(chain.network.block_time_ms, _SHORTEST_MS), _LONGEST_MS)
-    told = ""
+    status = ""
     for attempt in range(1 + input.poll_ms // step_ms):
         if attempt:
             await asyncio.sleep(step_ms / 1000)
@@ -110,7 +110,7 @@ async def wait_for_confirmations(input: Input, ctx: Context) -> Output:
         result = _settle(found, input, hash, needed)
         if result is not None:
             return result
-        if (now := _told(found, needed)) != told:
-            told = now
-            ctx.progress(f"The transaction {told}.")
-    raise Temporary(f"The transaction {hash} {told} so far.", retry_after_s=step_ms / 1000)
+        if (now := _status(found, needed)) != status:
+            status = now
+            ctx.progress(f"The transaction {status}.")
+    raise Temporary(f"The transaction {hash} {status} so far.", retry_after_s=step_ms / 1000)

@@ -12,7 +12,7 @@ from dustrun.actions.evm import erc20
 from dustrun.actions.evm.fields import MAX, Amount, ChainId
 from dustrun.actions.evm.gas import fee_reserve
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
-from dustrun.actions.evm.wrapping import read_pair, told_amount
+from dustrun.actions.evm.wrapping import event_amount, read_pair
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.chain import ChainCall
@@ -43,7 +43,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
     """Builds the output from the contract's event."""
     chain, receipt = ctx.chain(input.chain_id), spent.receipts[0]
     wrapped = (await read_pair(chain)).wrapped
-    amount = told_amount(receipt, wrapped.address, erc20.DEPOSITED, ctx.wallet.address)
+    amount = event_amount(receipt, wrapped.address, erc20.DEPOSITED, ctx.wallet.address)
     return Output(
         **transaction_facts(receipt, chain.network),
         token=wrapped.address,

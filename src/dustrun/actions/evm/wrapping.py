@@ -27,7 +27,7 @@ async def read_pair(chain: Chain, field: str = "chainId") -> Pair:
     return Pair(native_coin(chain), await read_token(chain, address, field))
 
 
-def told_amount(receipt: Receipt, contract: str, event: Event, party: str) -> int:
+def event_amount(receipt: Receipt, contract: str, event: Event, party: str) -> int:
     """The amount in the contract's events for one address."""
     found = [event.find(log.topics, log.data) for log in receipt.logs if log.address == contract]
     return sum(values["value"] for values in found if values is not None and party in values.values())

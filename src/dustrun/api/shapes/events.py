@@ -73,7 +73,7 @@ class TransactionStep(RunEvent):
     node_id: str
     path: str
     status: str
-    item: str = Field(description="Which of the node's wishes.")
+    item: str = Field(description="Which of the node's intents.")
     about: str
     chain_id: int | None
     transaction_id: str | None = None

@@ -40,7 +40,7 @@ class ReleaseAnswer(Fields):
 
     wallet_id: str
     chain_id: int
-    released: int = Field(description="Wishes that waited for it.")
+    released: int = Field(description="Intents that waited for it and may be signed now.")
 
 
 class AttributionBody(Fields):
@@ -85,13 +85,13 @@ class TransactionItem(Fields):
     id: str = Field(examples=["tx_01m88epxderkr5agxgsj378kvb"])
     status: TxState
     purpose: Literal["intent", "fill"] = Field(
-        description="`intent`: a node's wish. `fill`: a transfer of nothing that fills a gap in the nonces."
+        description="`intent`: a node's spend. `fill`: a zero-value self-transfer that fills a nonce gap."
     )
     run_id: str | None
     workflow_id: str | None
     node_id: str | None
     path: str | None
-    item: str = Field(description="Which of the node's wishes.")
+    item: str = Field(description="Which of the node's intents.")
     generation: int = Field(description="Rises with each new try after one that came to nothing.")
     mode: Literal["live", "dust"]
     wallet_id: str
@@ -117,7 +117,7 @@ class TransactionItem(Fields):
 class TransactionAnswer(TransactionItem):
     """A transaction with all that is known of it."""
 
-    intent: Json = Field(description="The whole unsigned wish.")
+    intent: Json = Field(description="The complete unsigned intent.")
     gas_limit: int | None
     max_price: str | None = Field(description="The most that any attempt may bid for one unit of gas.")
     verdict: Json | None = Field(description="What the wallet's policy said, with its reasons.")

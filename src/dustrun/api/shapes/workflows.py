@@ -45,7 +45,7 @@ class Concurrency(Fields):
 
 
 class RehearsalGuard(Fields):
-    """Live runs may spend only what a rehearsal has shown: before anything is signed, each wish is compared with the
+    """Live runs may spend only what a rehearsal has shown: before anything is signed, each intent is compared with the
     newest passed simulation of the same version and payload, by node path and item."""
 
     tolerance_percent: Annotated[Decimal, WithJsonSchema({"type": "number"}, mode="serialization")] = Field(

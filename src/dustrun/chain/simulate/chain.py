@@ -267,7 +267,7 @@ class SimChain:
 
 
 def _called(intent: Intent) -> list[str]:
-    """The contract that a wish calls, and those that it lets take something."""
+    """The contract that an intent calls, and the spenders that it approves."""
     if intent.to is None or not intent.data:
         return []
     spenders = [movement.counterparty for movement in intent.movements if movement.kind == "approve"]

@@ -47,7 +47,7 @@ class SimResult:
     has no receipt). `changes` are read from balances before and after, without the fee; `approvals` are what is left
     of every approval that was touched; `unread` counts balances that were too many to read; `unseen_units` of native
     coin went to an address that nothing named, or came from one when it is below 0; `returned` is what the function
-    returned, by name or place, when the wish says of what types that is."""
+    returned, by name or place, if the intent declares its types."""
 
     sender: str
     status: str

@@ -87,10 +87,10 @@ def _announce(address: str, settings: Settings) -> None:
 def _misset(found: Any, known: Sequence[str]) -> dict[str, str]:
     """One line that says what is wrong with a setting, named by its environment variable."""
     place = [str(part) for part in found["loc"]]
-    told = explain(found["type"], found["msg"])
+    message = explain(found["type"], found["msg"])
     if found["type"] == "extra_forbidden" and len(place) == 1:
-        told = f"There is no such setting. {meant(place[0], known) or ''}".rstrip()
-    return {"field": f"DUSTRUN_{'.'.join(place).upper()}", "message": told}
+        message = f"There is no such setting. {meant(place[0], known) or ''}".rstrip()
+    return {"field": f"DUSTRUN_{'.'.join(place).upper()}", "message": message}
 
 
 def read_settings(flags: dict[str, Any]) -> Settings:

@@ -30,9 +30,9 @@ def doctor(
 
     findings = checkups.local()
     if not offline:
-        told = checkups.remote(server, key)
-        findings += told
-        if all(finding.state != "bad" for finding in told):
+        remote_findings = checkups.remote(server, key)
+        findings += remote_findings
+        if all(finding.state != "bad" for finding in remote_findings):
             findings += checkups.chains(server, key)
     if as_json:
         output.write_json([asdict(finding) for finding in findings])

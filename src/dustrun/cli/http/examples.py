@@ -107,18 +107,18 @@ OF: dict[str, tuple[str, ...]] = {
 def put(app: typer.Typer, words: str = "") -> None:
     """Adds the examples to each command's help and joins its docstring's lines, so that the terminal wraps them."""
     if not words:
-        app.info.epilog = _told("")
+        app.info.epilog = _example_of("")
     for command in app.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__.replace("_", "-")
         command.help = _flowing(inspect.getdoc(command.callback) or "")
-        command.epilog = _told(f"{words} {name}".strip())
+        command.epilog = _example_of(f"{words} {name}".strip())
     for group in app.registered_groups:
         if group.typer_instance is not None:
             put(group.typer_instance, f"{words} {group.name}".strip())
 
 
-def _told(words: str) -> str | None:
+def _example_of(words: str) -> str | None:
     shown = [line.replace("[", r"\[") for line in OF.get(words, ())]
     return "\n\n".join(["For example:", *shown]) if shown else None
 

@@ -49,8 +49,8 @@ def draw(effects: Json) -> list[RenderableType]:
 
 def _signed(signatures: Iterable[Json], names: Names, is_simulated: bool) -> list[RenderableType]:
     """Lists the signatures that others may use."""
-    told = [names.inside(f"{one['path']}: {one['about']}{_refused(one)}") for one in signatures]
-    return _lines("Would sign" if is_simulated else "Signed", told)
+    lines = [names.inside(f"{one['path']}: {one['about']}{_refused(one)}") for one in signatures]
+    return _lines("Would sign" if is_simulated else "Signed", lines)
 
 
 def _refused(signature: Json) -> str:
@@ -71,8 +71,8 @@ def _transactions(transactions: list[Json], names: Names, is_simulated: bool) ->
     table.add_column("what it does", header_style="dim", overflow="fold", ratio=3)
     table.add_column("worth", header_style="dim", justify="right", no_wrap=True)
     table.add_column("fee", header_style="dim", justify="right", no_wrap=True)
-    told = "if it were sent" if is_simulated else "outcome"
-    table.add_column(told, header_style="dim", overflow="fold", ratio=2)
+    text = "if it were sent" if is_simulated else "outcome"
+    table.add_column(text, header_style="dim", overflow="fold", ratio=2)
     for number, transaction in enumerate(transactions, 1):
         what = Text(names.inside(transaction["about"]))
         if transaction.get("assumed"):
@@ -101,16 +101,16 @@ def _fee(transaction: Json) -> str:
 
 def outcome(transaction: Json, names: Names) -> Text:
     """A transaction's outcome, or its expected outcome in a simulation."""
-    told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
+    text, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
     if transaction["status"] == "reverted" and not transaction.get("hash"):
-        told = "would revert"
+        text = "would revert"
     revert, error = transaction.get("revert") or {}, transaction.get("error") or {}
     why = revert.get("text") or transaction.get("rejected") or error.get("message")
     if why:
-        told += f": {names.inside(why)}"
+        text += f": {names.inside(why)}"
     if transaction.get("hash"):
-        told += f" {short_hash(transaction['hash'])}"
-    return Text(told, style=style)
+        text += f" {short_hash(transaction['hash'])}"
+    return Text(text, style=style)
 
 
 def _changes(changes: list[Json], names: Names) -> Table:
@@ -124,12 +124,12 @@ def _changes(changes: list[Json], names: Names) -> Table:
     for change in sorted(changes, key=lambda change: (not names.is_own(change["address"]), change["address"])):
         who = change["address"]
         is_own, is_loss = names.is_own(who), str(change["amount"]).startswith("-")
-        told = "" if who in seen else _who(who, names)
+        text = "" if who in seen else _who(who, names)
         seen.add(who)
         style = ("red" if is_loss else "green") if is_own else ""
         remark = "includes other transactions in its block" if change.get("shared") else ""
         worth = "" if change.get("usd") is None else usd(change["usd"])
-        table.add_row(Text(told, style="bold" if is_own else ""), Text(signed(change), style=style), worth, remark)
+        table.add_row(Text(text, style="bold" if is_own else ""), Text(signed(change), style=style), worth, remark)
     return table
 
 
@@ -161,9 +161,9 @@ def _verdict(item: Json, names: Names) -> str:
 def _scaled(entry: Json, assets: Json) -> str:
     coin = (assets.get(entry["asset"]) or {}).get("symbol") or short(entry["asset"].rpartition(":")[2])
     price = entry.get("price") or {}
-    told = f"{entry['path']}: {entry['field']} {entry['originalFormatted']} becomes {entry['dustFormatted']} {coin}"
+    text = f"{entry['path']}: {entry['field']} {entry['originalFormatted']} becomes {entry['dustFormatted']} {coin}"
     worth = "" if entry.get("usd") is None else f" ({usd(entry['usd'])}, price by {price.get('source', 'the node')})"
-    return f"{told}{worth}"
+    return f"{text}{worth}"
 
 
 def _table(title: str) -> Table:
@@ -171,5 +171,5 @@ def _table(title: str) -> Table:
 
 
 def _lines(title: str, items: Iterable[str], style: str = "") -> list[RenderableType]:
-    told = [Text(f"  {item}") for item in items]
-    return [Text(), Text(title, style=f"bold {style}"), *told] if told else []
+    lines = [Text(f"  {item}") for item in items]
+    return [Text(), Text(title, style=f"bold {style}"), *lines] if lines else []

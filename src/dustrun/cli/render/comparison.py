@@ -31,8 +31,8 @@ def draw(found: Json) -> list[RenderableType]:
     if found["estimates"]:
         drawn += [Text(), _estimates(found)]
     if found["notes"]:
-        told = (f"{one['path']}: {one['message']}" if one["path"] else one["message"] for one in found["notes"])
-        drawn += [Text(), Text("Notes", style="bold cyan"), *_listed(told, names)]
+        texts = (f"{one['path']}: {one['message']}" if one["path"] else one["message"] for one in found["notes"])
+        drawn += [Text(), Text("Notes", style="bold cyan"), *_listed(texts, names)]
     return drawn
 
 
@@ -74,8 +74,8 @@ def _differences(differences: list[Json], labels: tuple[str, str], names: Names)
         shown = [one for one in own if one["kind"] != "detail"]
         shown += details[: _DETAILS if shown else 2 * _DETAILS]
         for number, one in enumerate(shown):
-            told = [_cell(names.inside(one["shown"][name] or ""), one["kind"]) for name in _CELLS]
-            table.add_row(Text("" if number else str(path), style="bold"), *told)
+            texts = [_cell(names.inside(one["shown"][name] or ""), one["kind"]) for name in _CELLS]
+            table.add_row(Text("" if number else str(path), style="bold"), *texts)
         hidden = len(own) - len(shown)
         if hidden:
             table.add_row("", Text(f"and {hidden} more; --json shows all", style="dim"))

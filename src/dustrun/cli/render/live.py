@@ -60,8 +60,8 @@ def _add(tree: Tree, branch: Branch) -> None:
             _add(drawn, child)
     if hidden:
         counts = Counter(_worst(child) for child in inside if child.label in hidden)
-        told = ", ".join(f"{number} {status}" for status, number in counts.items())
-        drawn.add(Text(f"… and {len(hidden)} more: {told}", style="dim"))
+        text = ", ".join(f"{number} {status}" for status, number in counts.items())
+        drawn.add(Text(f"… and {len(hidden)} more: {text}", style="dim"))
 
 
 def _hidden(inside: list[Branch]) -> set[str]:

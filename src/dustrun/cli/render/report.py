@@ -21,10 +21,10 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
     parts = [chain_report.dust(effects)]
     if effects.get("requests") or not chain:
         parts.append(_requests(effects.get("requests") or [], is_simulated))
-    told = "would be made" if is_simulated else "made"
+    text = "would be made" if is_simulated else "made"
     parts += [
-        _section(f"Table changes {told}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
-        _section(f"Variables {told}", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold"),
+        _section(f"Table changes {text}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
+        _section(f"Variables {text}", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold"),
         _note((effects.get("dust") or {}).get("note")),
         _section("Assumed", [_assumed(item) for item in effects.get("assumed") or []], "cyan"),
         _section("Uncertain", list(effects.get("uncertain") or []), "yellow"),
@@ -84,8 +84,8 @@ def _request(item: Mapping[str, Any]) -> str:
     if not isinstance(request, Mapping) or "url" not in request:
         return f"{item['path']}: {compact(request, 200)}"
     body = request.get("body")
-    told = "" if body is None else f"  {compact(body, 120)}"
-    return f"{item['path']}: {request.get('method', 'GET')} {request['url']}{told}"
+    text = "" if body is None else f"  {compact(body, 120)}"
+    return f"{item['path']}: {request.get('method', 'GET')} {request['url']}{text}"
 
 
 def _warning(item: Any) -> str:

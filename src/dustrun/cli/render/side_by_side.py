@@ -57,8 +57,8 @@ def draw(reports: Sequence[Json], called: Mapping[str, str] | None = None) -> li
         table.add_row("" if line.path == previous else line.path, line.label, *cells)
         previous = line.path
     table.add_section()
-    for label, told, style in _sums(reports, names):
-        table.add_row("", label, *(Text(text, style=style) if text else _NOTHING for text in told))
+    for label, texts, style in _sums(reports, names):
+        table.add_row("", label, *(Text(text, style=style) if text else _NOTHING for text in texts))
     return [table, *_warnings(reports, names)]
 
 
@@ -95,8 +95,8 @@ def _lines(reports: Sequence[Json], names: Names) -> Iterable[_Line]:
 def _tell_transaction(lines: _Lines, place: int, transaction: Json, names: Names) -> None:
     """Adds a transaction's payments; if it did not succeed, its outcome takes the place of the amounts."""
     path, item = str(transaction["path"]), transaction["item"]
-    told, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
-    outcome = None if transaction["status"] in _MOVED else Text(told, style=style)
+    text, style = STATES.get(transaction["status"], (str(transaction["status"]), ""))
+    outcome = None if transaction["status"] in _MOVED else Text(text, style=style)
     moves = list(_moves(transaction, names))
     for key, label, amount in moves:
         lines.put(place, path, (item, key), label, outcome.copy() if outcome is not None else _amount(amount))
@@ -151,8 +151,8 @@ def _sums(reports: Sequence[Json], names: Names) -> list[tuple[str, list[str], s
         ("warnings", lambda report: _paths(report.get("warnings")), "yellow"),
         ("policy", _policy, ""),
     ]
-    told = [(label, [tell(report) for report in reports], style) for label, tell, style in ways]
-    return [line for line in told if line[0] not in ("is uncertain", "policy") or any(line[1])]
+    lines = [(label, [tell(report) for report in reports], style) for label, tell, style in ways]
+    return [line for line in lines if line[0] not in ("is uncertain", "policy") or any(line[1])]
 
 
 def _paths(items: Any) -> str:
@@ -190,9 +190,9 @@ def _warnings(reports: Sequence[Json], names: Names) -> list[RenderableType]:
     modes: dict[str, dict[str, None]] = {}
     for report in reports:
         for item in report.get("warnings") or ():
-            told = f"{item.get('path', 'the run')}: {item.get('message', item.get('code', ''))}"
-            modes.setdefault(names.inside(told), {})[str(report.get("mode"))] = None
-    return [Text(f"Warning ({', '.join(found)}): {told}", style="yellow") for told, found in modes.items()]
+            text = f"{item.get('path', 'the run')}: {item.get('message', item.get('code', ''))}"
+            modes.setdefault(names.inside(text), {})[str(report.get("mode"))] = None
+    return [Text(f"Warning ({', '.join(found)}): {text}", style="yellow") for text, found in modes.items()]
 
 
 def _amount(item: Json) -> Text:

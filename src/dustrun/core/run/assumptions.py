@@ -96,6 +96,6 @@ def _failed(execution: Execution) -> Json:
 
 
 def _hangs(one: Mapping[str, Any]) -> Json:
-    told = ", ".join(f'"{name}"' for name in one["dependsOn"])
-    mend = f" Pin a result of {told}." if told else " Pin its result."
+    names = ", ".join(f'"{name}"' for name in one["dependsOn"])
+    mend = f" Pin a result of {names}." if names else " Pin its result."
     return {"code": "ASSUMED", "path": one["path"], "message": f"{one['why'][0].upper()}{one['why'][1:]}.{mend}"}

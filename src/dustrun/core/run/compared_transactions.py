@@ -51,17 +51,17 @@ def _lonely(before: Json | None, after: Json | None, found: Findings) -> None:
     only = before or after
     assert only is not None
     sides = (before and before["status"], after and after["status"])
-    told = (sides[0] or "not there", sides[1] or "not there")
-    found.differ(only["path"], "transaction", only["about"], sides, kind="course", told=told, item=only["item"])
+    shown = (sides[0] or "not there", sides[1] or "not there")
+    found.differ(only["path"], "transaction", only["about"], sides, kind="course", texts=shown, item=only["item"])
 
 
 def _transaction(before: Json, after: Json, found: Findings) -> None:
     path, item = before["path"], before["item"]
     states = [_state(transaction) for transaction in (before, after)]
     if states[0] != states[1]:
-        told = (f"{states[0]}{_why(before)}", f"{states[1]}{_why(after)}")
+        shown = (f"{states[0]}{_why(before)}", f"{states[1]}{_why(after)}")
         sides = (before["status"], after["status"])
-        found.differ(path, "outcome", before["about"], sides, kind="course", told=told, item=item)
+        found.differ(path, "outcome", before["about"], sides, kind="course", texts=shown, item=item)
     for name, what in _FIELDS.items():
         sides = (before.get(name), after.get(name))
         if _plain(sides[0]) != _plain(sides[1]):
@@ -122,9 +122,9 @@ def _events(before: Json, after: Json, found: Findings) -> None:
                     sides = (value, now["args"][name])
                     found.differ(before["path"], f"{where}.{name}", what, sides, item=before["item"])
         elif was != now:
-            told = (_event(was), _event(now))
-            if told[0] != told[1]:
-                found.differ(before["path"], where, named, (was, now), told=told, item=before["item"])
+            shown = (_event(was), _event(now))
+            if shown[0] != shown[1]:
+                found.differ(before["path"], where, named, (was, now), texts=shown, item=before["item"])
 
 
 def _is_of_a_kind(one: Json, other: Json) -> bool:
@@ -140,8 +140,8 @@ def _event(event: Json | None) -> str:
         return "none"
     if "name" not in event:
         return brief(f"{event['address']} {' '.join(event['topics'])} {event['data']}")
-    told = ", ".join(f"{name} {value}" for name, value in event["args"].items())
-    return f"{event['name']}({told}) of {event['address']}"
+    shown = ", ".join(f"{name} {value}" for name, value in event["args"].items())
+    return f"{event['name']}({shown}) of {event['address']}"
 
 
 def _left_approved(before: Json, after: Json, found: Findings) -> None:
@@ -212,8 +212,8 @@ def _changes(path: str, some: Sequence[Group], others: Sequence[Group], found: F
             message = f"The balance of {who} in {asset} was read in one of the runs only, so it was not compared."
             found.note("NOT_WATCHED", message, path)
         elif was != now and pair in disturbed:  # another party's transaction or ours: it cannot be known
-            told = found.tell_amounts(f"The balance of {who} changes", was, now, asset)
-            found.note("OTHERS_IN_BLOCK", f"{told} Other transactions of the same block are included.", path)
+            shown = found.tell_amounts(f"The balance of {who} changes", was, now, asset)
+            found.note("OTHERS_IN_BLOCK", f"{shown} Other transactions of the same block are included.", path)
         elif was != now:
             more = {"address": who, "difference": str(now - was)}
             found.differ_amount(path, "balanceChanges", f"balance of {who}", was, now, asset, **more)

@@ -49,8 +49,8 @@ def _about_runs(left: Side, right: Side, found: Findings) -> None:
         found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
     for where, was, now in differences_of(left.payload, right.payload, (_own(left), _own(right)), of_spend=False):
         name = where.lstrip(".") or "payload"
-        told = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
-        found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {told}.")
+        shown = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
+        found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {shown}.")
 
 
 def _paths(left: Side, right: Side) -> list[str]:
@@ -69,8 +69,8 @@ def _own(side: Side) -> Own:
 def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[Own, Own], found: Findings) -> None:
     if one is None or other is None:
         states = [None if side is None else side.status.value for side in (one, other)]
-        told = (states[0] or "did not run", states[1] or "did not run")
-        found.differ(path, "status", "status", (states[0], states[1]), kind="course", told=told)
+        shown = (states[0] or "did not run", states[1] or "did not run")
+        found.differ(path, "status", "status", (states[0], states[1]), kind="course", texts=shown)
         return
     if one.status is not other.status:
         found.differ(path, "status", "status", (one.status.value, other.status.value), kind="course")
@@ -78,8 +78,8 @@ def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[
         found.differ(path, "branch", "branch taken", (one.branch, other.branch), kind="course")
     errors = (one.error or {}), (other.error or {})
     if errors[0].get("code") != errors[1].get("code"):
-        told = (_told_error(errors[0]), _told_error(errors[1]))
-        found.differ(path, "error", "error", (one.error, other.error), kind="course", told=told)
+        shown = (_shown_error(errors[0]), _shown_error(errors[1]))
+        found.differ(path, "error", "error", (one.error, other.error), kind="course", texts=shown)
     _requests(path, one, other, own, found)
 
 
@@ -104,5 +104,5 @@ def _requests(path: str, one: Execution, other: Execution, own: tuple[Own, Own],
         found.differ(path, f"request{where}", f"request {where.lstrip('.')}".rstrip(), (was, now))
 
 
-def _told_error(error: Json) -> str:
+def _shown_error(error: Json) -> str:
     return f"{error.get('code')}: {error.get('message')}" if error else "none"

@@ -58,12 +58,12 @@ class Findings:
         sides: tuple[Any, Any],
         *,
         kind: Kind = "detail",
-        told: tuple[str, str] | None = None,
+        texts: tuple[str, str] | None = None,
         change: str | None = None,
         **more: Any,
     ) -> None:
-        """Adds a difference of `what`; `told` are both sides in words, `change` the difference between them."""
-        left, right = told or (brief(sides[0]), brief(sides[1]))
+        """Adds a difference of `what`; `texts` are both sides in words, `change` the difference between them."""
+        left, right = texts or (brief(sides[0]), brief(sides[1]))
         between = f" ({change})" if change else ""
         message = f"{what}: {left} in {self.labels[0]}, {right} in {self.labels[1]}{between}."
         found = {"path": path, "field": field, "kind": kind, "left": sides[0], "right": sides[1], **more}
@@ -72,20 +72,20 @@ class Findings:
 
     def differ_amount(self, path: str, field: str, what: str, was: int, now: int, asset: str, **more: Any) -> None:
         """Adds a difference of two amounts of an asset."""
-        told, change = self._tell(was, now, asset)
+        texts, change = self._tell(was, now, asset)
         sides = (str(was), str(now))
-        self.differ(path, field, what, sides, kind="money", told=told, change=change, asset=asset, **more)
+        self.differ(path, field, what, sides, kind="money", texts=texts, change=change, asset=asset, **more)
 
     def tell_amounts(self, what: str, was: int, now: int, asset: str) -> str:
         """Two amounts in a sentence."""
-        told, change = self._tell(was, now, asset)
-        return f"{what}: {told[0]} in {self.labels[0]}, {told[1]} in {self.labels[1]} ({change})."
+        texts, change = self._tell(was, now, asset)
+        return f"{what}: {texts[0]} in {self.labels[0]}, {texts[1]} in {self.labels[1]} ({change})."
 
     def _tell(self, was: int, now: int, asset: str) -> tuple[tuple[str, str], str]:
         known = self.assets.get(asset, {})
         change = tell_amount(now - was, asset, known)
-        told = (tell_amount(was, asset, known), tell_amount(now, asset, known))
-        return told, f"+{change}" if now > was else change
+        texts = (tell_amount(was, asset, known), tell_amount(now, asset, known))
+        return texts, f"+{change}" if now > was else change
 
     def note(self, code: str, message: str, path: str | None = None) -> None:
         """Adds a note that is not a difference."""

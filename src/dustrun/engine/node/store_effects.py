@@ -95,7 +95,7 @@ async def run_patiently(
 
 
 async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition, variables: Variables) -> Outcome:
-    order = VariableRequest(
+    request = VariableRequest(
         name=effect.name,
         op=effect.op,
         value=effect.value,
@@ -105,7 +105,7 @@ async def _write(effect: VariableWrite, facts: RunFacts, definition: Definition,
         assumed=effect.assumed,
         at=effect.at,
     )
-    written = await variables.write_for(facts, definition, order)
+    written = await variables.write_for(facts, definition, request)
     shown = {
         "name": effect.name,
         "op": effect.op,

@@ -98,7 +98,7 @@ class Committer:
 
     def _wake_others(self, batch: Batch) -> None:
         """Wakes the caller of an ended run, and cancels called runs whose caller no longer waits."""
-        if batch.ending is not None and batch.ending.told is not None:
-            self._run.engine.wake(batch.ending.told.caller_pk)
+        if batch.ending is not None and batch.ending.child_result is not None:
+            self._run.engine.wake(batch.ending.child_result.caller_pk)
         for pk in batch.waits.cancelled if batch.waits is not None else ():
             self._run.engine.cancel(pk)

@@ -83,8 +83,8 @@ class Results:
         most = self._run.deps.settings.max_result_bytes
         if len(text) > most or len(text.encode()) > most:
             size = len(text.encode())
-            told = f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
-            self._settle_failure(execution, Failed("LIMIT", told, facts=outcome.facts))
+            message = f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
+            self._settle_failure(execution, Failed("LIMIT", message, facts=outcome.facts))
             return
         execution.status = outcome.status
         execution.result = outcome.result

@@ -20,7 +20,7 @@ from dustrun.engine.run.signals import Signals
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
 from dustrun.storage.runs.journal import Ending
-from dustrun.storage.runs.waits import Told
+from dustrun.storage.runs.waits import ChildResult
 
 N = NodeStatus
 
@@ -216,21 +216,21 @@ class Runner:
         if self._run.mode.reports_passed:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        told = self._told(answer.status, passed, error)
+        child_result = self._child_result(answer.status, passed, error)
         calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
         self._inputs.observer.ended(answer.status, now, error)
-        self.recorder.batch.ending = Ending(answer.status, now, passed, error, told, calls)
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error, child_result, calls)
         if calls:
             self._results.beside()
 
-    def _told(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> Told | None:
+    def _child_result(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> ChildResult | None:
         """Result to signal to the waiting parent run; None if it does not wait."""
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
         ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.now()}
-        data = signal_outcomes.told(self.facts.id, self._run.program, self._run.journal, ending)
-        return Told(caller.pk, caller.path, dumps_text(self._run.redaction.value(data)))
+        data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, ending)
+        return ChildResult(caller.pk, caller.path, dumps_text(self._run.redaction.value(data)))
 
 
 def _may_spend(node: ProgramNode) -> bool:

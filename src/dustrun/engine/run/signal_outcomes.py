@@ -56,7 +56,7 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
     return Failed(code, f"The called run {answer['runId']} {ended}{why}", details=details, facts=facts)
 
 
-def told(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
+def child_result(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
     """The signal of a called run to its caller: how it ended, and the results of its last nodes."""
     results = _leaves(program, journal)
     only = next(iter(results.values())) if len(results) == 1 else None

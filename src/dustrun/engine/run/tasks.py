@@ -236,12 +236,12 @@ class Tasks:
         self._dust_plan_logged = True
         first = next(job.start for job in self.jobs if job.is_followed)
         payload = self._run.journal.by_path[self._run.facts.trigger_node_id].result["body"]
-        told: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}
+        event: dict[str, Any] = {"level": "info", "message": _DUST_PLAN}
         try:
             async with asyncio.timeout(_PLAN_WITHIN_S):
-                told["data"] = {
+                event["data"] = {
                     "dustPlan": await self._inputs.spend.live.dust_plan(self._run.facts, self._run.program, payload)
                 }
         except TimeoutError:
-            told |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
-        self._inputs.emit_now(first)("log", told)
+            event |= {"level": "warning", "message": f"Dust test: no plan could be made within {_PLAN_WITHIN_S} s."}
+        self._inputs.emit_now(first)("log", event)

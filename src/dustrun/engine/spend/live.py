@@ -98,15 +98,15 @@ class LiveSpend:
     ) -> Outcome:
         """One step, as far as possible without waiting. After a cancel nothing new is signed."""
         try:
-            order = self._order(job, facts, context.wallet)
-            status = await self._step(job, facts, order, context, is_cancelled)
+            request = self._request(job, facts, context.wallet)
+            status = await self._step(job, facts, request, context, is_cancelled)
             if status is None or (is_cancelled() and status.status == "failed" and not status.is_signed):
                 return Interrupted("The run was cancelled before this node spent anything.")
             return await self._outcome(job, status, context, is_cancelled())
         except DustrunError as error:
             return of_error(error)
 
-    def _order(self, job: Job, facts: RunFacts, wallet: WalletView) -> SpendRequest:
+    def _request(self, job: Job, facts: RunFacts, wallet: WalletView) -> SpendRequest:
         return SpendRequest(
             org_id=facts.org_id,
             run_pk=facts.pk,
@@ -122,23 +122,23 @@ class LiveSpend:
         )
 
     async def _step(
-        self, job: Job, facts: RunFacts, order: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
+        self, job: Job, facts: RunFacts, request: SpendRequest, context: NodeContext, is_cancelled: Callable[[], bool]
     ) -> SpendStatus | None:
         if is_cancelled():
-            return await self.outbox.abandon(order)
-        status = await self.outbox.find(order)
+            return await self.outbox.abandon(request)
+        status = await self.outbox.find(request)
         given = job.input
         if status is None or _may_plan_anew(status, _attempt(job, facts)):
             spend = await self._plan_spend(job, facts, context)
             if is_cancelled():
-                return await self.outbox.abandon(order)
-            await self.outbox.plan(order, spend)
-        status = await self.outbox.advance(order)
+                return await self.outbox.abandon(request)
+            await self.outbox.plan(request, spend)
+        status = await self.outbox.advance(request)
         if not job.is_dust or not _is_met(status) or is_cancelled():
             return status
         job.input = given
-        await self.outbox.plan(order, await self._plan_spend(job, facts, context))  # without the approval
-        return await self.outbox.advance(order)
+        await self.outbox.plan(request, await self._plan_spend(job, facts, context))  # without the approval
+        return await self.outbox.advance(request)
 
     async def _plan_spend(self, job: Job, facts: RunFacts, context: NodeContext) -> Spend:
         """The action's spend, with the input that it was planned from."""
@@ -208,7 +208,7 @@ class LiveSpend:
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
         """The outcome of a step that a bug interrupted: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-        status = await self.outbox.find(self._order(job, facts, context.wallet))
+        status = await self.outbox.find(self._request(job, facts, context.wallet))
         if status is None or not status.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SimulationDeps:
     """What a turn uses of its simulation: chains, policy and reports."""
 
     simulation: SimulationState
@@ -46,12 +46,12 @@ class Stage:
     settings: Settings
 
 
-class Turn:
+class SimulatedSpend:
     """One attempt of one node on the simulated chains. `job.shown` always holds what it has done so far."""
 
-    def __init__(self, stage: Stage, job: Job, run_id: str, context: NodeContext) -> None:
-        self._stage = stage
-        self._simulation = stage.simulation
+    def __init__(self, deps: SimulationDeps, job: Job, run_id: str, context: NodeContext) -> None:
+        self._deps = deps
+        self._simulation = deps.simulation
         self._job = job
         self._context = context
         self._wallet: WalletView = context.wallet
@@ -63,18 +63,18 @@ class Turn:
         """Executes the attempt."""
         if _needs_signature(self._job.resolved):
             return await self._unsigned()
-        timeout_ms = self._job.node.node.timeout_ms or self._stage.settings.default_timeout_ms
+        timeout_ms = self._job.node.node.timeout_ms or self._deps.settings.default_timeout_ms
         spend = await plan_spend(self._job, self._context, timeout_ms)
         receipts: list[Receipt] = []
         for intent in spend.intents:
             done = await self._carry_out(intent)
             if isinstance(done, Failure):
-                return as_failed(done, await self.told())
+                return as_failed(done, await self.facts())
             receipts.append(done)
         for request in spend.signatures:
             judged = await self._judge(Request.of_signature(request), self._note_signature(request))
             if isinstance(judged, Failure):
-                return as_failed(judged, await self.told())
+                return as_failed(judged, await self.facts())
             self._simulation.count(self._wallet.id, self._context.now_ms, judged)
         outcome = await self._conclude(spend, receipts)
         self._simulation.let_go(
@@ -108,7 +108,7 @@ class Turn:
             }
         )
         note = {"simulation": why}
-        return Settled(self._job.action.example_output, assumed=True, facts=await self.told(), note=note)
+        return Settled(self._job.action.example_output, assumed=True, facts=await self.facts(), note=note)
 
     async def _carry_out(self, intent: Intent) -> Receipt | Failure:
         """One intent: its cost, the policy's verdict, then its effect. An intent that an earlier attempt executed is
@@ -117,11 +117,11 @@ class Turn:
         if earlier is not None:
             self._shown.append(earlier["shown"])
             return _as_kept(intent, earlier)
-        sim = await self._stage.sim(intent.chain_id)
+        sim = await self._deps.sim(intent.chain_id)
         await set_clock(sim, self._context.now_ms)
         shown = _shown_intent(intent, self._wallet)
         priced = await price(
-            sim, FeeRequest(self._wallet.address, intent), self._stage.settings.transaction_max_fee_rise
+            sim, FeeRequest(self._wallet.address, intent), self._deps.settings.transaction_max_fee_rise
         )
         if isinstance(priced, Failure):
             error = {"code": priced.code, "message": priced.message}
@@ -150,7 +150,7 @@ class Turn:
         through."""
         earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
-        verdict, counted = await self._stage.policy.judge(self._wallet.id, request, now_ms, earlier)
+        verdict, counted = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier)
         shown["verdict"] = verdict.public()
         return denial(verdict) if isinstance(verdict, Deny) else counted
 
@@ -163,9 +163,9 @@ class Turn:
                 self._job.input, spend, Spent(tuple(receipts), signatures), self._context
             )
         except ValidationError as error:
-            return Failed("RESULT", f"The result could not be made: {error}", facts=await self.told())
+            return Failed("RESULT", f"The result could not be made: {error}", facts=await self.facts())
         assumed = self._job.assumed or bool(signatures)
-        return Settled(output.model_dump(by_alias=True), assumed=assumed, facts=await self.told())
+        return Settled(output.model_dump(by_alias=True), assumed=assumed, facts=await self.facts())
 
     def _show(self, shown: Json, **more: Any) -> None:
         if self._job.assumed:
@@ -173,19 +173,19 @@ class Turn:
         self._shown.append({**shown, **more})
         self._context.tell("transaction", _brief(self._shown[-1]))
 
-    async def told(self) -> Json:
+    async def facts(self) -> Json:
         """The facts of the execution, for the report of effects."""
-        told = await self._stage.reports.simulated(
+        facts = await self._deps.reports.simulated(
             self._shown, self._signatures, self._code, self._simulation.recipients
         )
-        return told | ASSUMED_INPUT if self._job.assumed else told
+        return facts | ASSUMED_INPUT if self._job.assumed else facts
 
     async def _code(self, chain_id: int, address: str) -> bytes:
-        return await (await self._stage.sim(chain_id)).code(address)
+        return await (await self._deps.sim(chain_id)).code(address)
 
 
 def _needs_signature(resolved: Any) -> bool:
-    """Whether the placeholder of a signature stands in an input."""
+    """Whether the placeholder of a signature occurs in an input."""
     text = dumps_text(resolved).lower()
     return any(placeholder in text for placeholder in _PLACEHOLDERS)
 

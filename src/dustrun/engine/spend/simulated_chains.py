@@ -17,7 +17,7 @@ from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Outcome, of_error
 from dustrun.engine.spend.live import Reports
 from dustrun.engine.spend.shared_chain import SharedChain, set_clock
-from dustrun.engine.spend.simulated import Stage, Turn
+from dustrun.engine.spend.simulated import SimulatedSpend, SimulationDeps
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Chain
@@ -90,7 +90,7 @@ class SimulatedChains:
     def forks(self, facts: RunFacts) -> list[Fork]:
         """The state of the chains that changed since the last call, to be stored with the run's next batch."""
         simulation = self._kept.get(facts.top_pk)
-        return [] if simulation is None else simulation.untold(facts.top_pk)
+        return [] if simulation is None else simulation.unrecorded(facts.top_pk)
 
     async def end(self, facts: RunFacts) -> None:
         """The run has ended: frees the chains when no other run of the simulation continues."""
@@ -113,7 +113,7 @@ class SimulatedChains:
             assert simulation.stored is not None
             state = simulation.stored.get(chain_id)
             sim = simulation.chains[chain_id] = self._make(chain_id, loads_own(state) if state is not None else None)
-            simulation.told[chain_id] = sim.changes
+            simulation.recorded[chain_id] = sim.changes
         return simulation.chains[chain_id]
 
     def _held(self, facts: RunFacts) -> SimulationState:
@@ -132,17 +132,17 @@ class SimulatedChains:
     async def carry_out(self, job: Job, facts: RunFacts, context: NodeContext) -> Outcome:
         """Executes a node that spends; its failure is the one it would have live."""
         simulation = await self._of(facts)
-        async with simulation.turn:
-            stage = Stage(
+        async with simulation.lock:
+            deps = SimulationDeps(
                 simulation, lambda chain_id: self.sim(facts, chain_id), self._policy, self._reports, self._settings
             )
-            turn = Turn(stage, job, facts.id, context)
+            spend = SimulatedSpend(deps, job, facts.id, context)
             try:
-                return await turn.run()
+                return await spend.run()
             except DustrunError as error:
                 outcome = of_error(error)
                 if isinstance(outcome, Failed):
-                    outcome.facts = await turn.told()
+                    outcome.facts = await spend.facts()
                 return outcome
 
     async def close(self) -> None:

@@ -26,10 +26,10 @@ class SimulationState:
     as it was looked up."""
 
     runs: set[int] = field(default_factory=set)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     chains: dict[int, SimChain] = field(default_factory=dict)
     stored: dict[int, str] | None = None
-    told: dict[int, int] = field(default_factory=dict)
+    recorded: dict[int, int] = field(default_factory=dict)
     spent: dict[str, list[Earlier]] = field(default_factory=dict)
     done: dict[str, dict[str, Json]] = field(default_factory=dict)
     changes: int = 0
@@ -59,15 +59,15 @@ class SimulationState:
         if self.done.pop(key, None) is not None:
             self.changes += 1
 
-    def untold(self, top_pk: int) -> list[Fork]:
+    def unrecorded(self, top_pk: int) -> list[Fork]:
         """The rows that changed since the last call."""
         found = []
         for chain_id, sim in self.chains.items():
-            if sim.changes > self.told.get(chain_id, 0):
-                self.told[chain_id] = sim.changes
+            if sim.changes > self.recorded.get(chain_id, 0):
+                self.recorded[chain_id] = sim.changes
                 found.append(Fork(top_pk, chain_id, sim.changes, sim.to_text()))
-        if self.changes > self.told.get(_WALLETS, 0):
-            self.told[_WALLETS] = self.changes
+        if self.changes > self.recorded.get(_WALLETS, 0):
+            self.recorded[_WALLETS] = self.changes
             found.append(Fork(top_pk, _WALLETS, self.changes, self._wallets()))
         return found
 
@@ -87,7 +87,7 @@ class SimulationState:
         for row in rows:
             if row.chain_id == _WALLETS:
                 shown = loads_own(row.state)
-                self.changes = self.told[_WALLETS] = row.steps
+                self.changes = self.recorded[_WALLETS] = row.steps
                 self.done = shown["done"]
                 self.spent = {
                     wallet_id: [_read(one) for one in earlier] for wallet_id, earlier in shown["spent"].items()

@@ -168,13 +168,13 @@ class Connectors:
                 sealed = self._vault.seal(tx, old.org_id, DATA, old.id, _plain(data))
             row = replace(fresh, sealed=sealed)
             rows.update(tx, row)
-            told = [name for name in _PARTS if getattr(change, name) is not None]
+            changed = [name for name in _PARTS if getattr(change, name) is not None]
             audit.record(
                 tx,
                 principal,
                 "connector.update",
                 old.id,
-                changed=told,
+                changed=changed,
                 allowedHosts=hosts,
                 movesMoney=bool(row.moves_money),
             )

@@ -110,27 +110,27 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
     return seen
 
 
-def write(tx: Tx, facts: RunFacts, definition: Definition, order: VariableRequest, most_bytes: int) -> Written:
+def write(tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int) -> Written:
     """Performs a node's write; raises `Invalid` if the value does not match the variable's type or limits."""
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
-    done = rows.find_write(tx, order.key)
+    done = rows.find_write(tx, request.key)
     if done is not None:
         return Written(done.scope, _loaded(done.old_value), _loaded(done.new_value))
     workflow_id = facts.workflow_id or ""
-    kept = rows.find(tx, workflow_id, order.name) if workflow_id else None
-    defined = _declared(definition, [kept] if kept is not None else []).get(order.name)
-    lifetime = variables.lifetime_of(defined, order.scope)
+    kept = rows.find(tx, workflow_id, request.name) if workflow_id else None
+    defined = _declared(definition, [kept] if kept is not None else []).get(request.name)
+    lifetime = variables.lifetime_of(defined, request.scope)
     scope = WORKFLOW if lifetime == variables.PERSIST and workflow_id else RUN
-    old = _stored(tx, facts, scope, kept, order.name)
+    old = _stored(tx, facts, scope, kept, request.name)
     default = defined.default if defined is not None else None
-    value = _new_value(order, default if old is None else loads(old), defined)
+    value = _new_value(request, default if old is None else loads(old), defined)
     text = mask_links(dumps_text(value))
     if len(text) > most_bytes:
         raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
-    _store(tx, facts, scope, kept, order, text)
+    _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
-    rows.add_write(tx, _history(facts, scope, order, previous, text))
+    rows.add_write(tx, _history(facts, scope, request, previous, text))
     return Written(scope, _loaded(previous), loads(text))
 
 
@@ -150,44 +150,44 @@ def _stored(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, name:
     return kept.value if kept is not None else None
 
 
-def _new_value(order: VariableRequest, before: Any, defined: VariableDef | None) -> Any:
-    if order.op == "set":
-        value = order.value
+def _new_value(request: VariableRequest, before: Any, defined: VariableDef | None) -> Any:
+    if request.op == "set":
+        value = request.value
     else:
         try:
-            value = variables.incremented(before, order.value)
+            value = variables.incremented(before, request.value)
         except ValueError as error:
-            raise Invalid(f'The variable "{order.name}": {error}.') from None
-    wrong = variables.misfit(defined, order.name, value)
+            raise Invalid(f'The variable "{request.name}": {error}.') from None
+    wrong = variables.misfit(defined, request.name, value)
     if wrong is not None:
         raise Invalid(wrong)
     return value
 
 
-def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, order: VariableRequest, text: str) -> None:
+def _store(tx: Tx, facts: RunFacts, scope: str, kept: VariableRow | None, request: VariableRequest, text: str) -> None:
     workflow_id = facts.workflow_id or ""
     if scope == WORKFLOW and facts.mode is not Mode.SIMULATE:
-        row = kept or VariableRow(workflow_id, order.name, None, None, 0, 0, None)
+        row = kept or VariableRow(workflow_id, request.name, None, None, 0, 0, None)
         rows.put(tx, replace(row, value=text, version=row.version + 1, updated_at=clock.now_ms(), last_run_id=facts.id))
         return
     owner_pk = facts.pk if scope == RUN else facts.top_pk
-    rows.hold(tx, owner_pk, workflow_id, Held(scope, order.name, text, order.assumed))
+    rows.hold(tx, owner_pk, workflow_id, Held(scope, request.name, text, request.assumed))
 
 
-def _history(facts: RunFacts, scope: str, order: VariableRequest, old: str | None, new: str) -> WriteRow:
+def _history(facts: RunFacts, scope: str, request: VariableRequest, old: str | None, new: str) -> WriteRow:
     return WriteRow(
         workflow_id=facts.workflow_id or "",
-        name=order.name,
-        op=order.op,
+        name=request.name,
+        op=request.op,
         scope=scope,
         old_value=old,
         new_value=new,
         run_pk=facts.pk,
         run_id=facts.id,
-        path=order.path,
+        path=request.path,
         simulated=int(facts.mode is Mode.SIMULATE),
-        written_at=order.at,
-        write_key=order.key,
+        written_at=request.at,
+        write_key=request.key,
     )
 
 
@@ -205,9 +205,9 @@ class Variables:
         """Every variable as a run sees it now."""
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
-    async def write_for(self, facts: RunFacts, definition: Definition, order: VariableRequest) -> Written:
+    async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> Written:
         """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
-        return await self._writer.write(lambda tx: write(tx, facts, definition, order, self._most_bytes))
+        return await self._writer.write(lambda tx: write(tx, facts, definition, request, self._most_bytes))
 
     # --- for people ---
 

@@ -59,21 +59,21 @@ class Retention:
         for row in await self._database.read(organizations.list_all):
             days = self.days_of(row)
             if days:
-                total += await self._doom(row.id, clock.now_ms() - days * _DAY_MS)
+                total += await self._hide(row.id, clock.now_ms() - days * _DAY_MS)
         while await self._step(lambda tx: retention.purge(tx, _ROWS_IN_STEP)):
             pass
         if total:
             _logger.info("old runs deleted", runs=total)
         return total
 
-    async def _doom(self, org_id: str, before: int) -> int:
-        doomed, after = 0, 0
+    async def _hide(self, org_id: str, before: int) -> int:
+        hidden, after = 0, 0
         while True:
-            unit = partial(retention.doom, org_id=org_id, before=before, after=after, count=_RUNS_IN_STEP)
+            unit = partial(retention.hide, org_id=org_id, before=before, after=after, count=_RUNS_IN_STEP)
             step = await self._step(unit)
-            doomed += step.doomed
+            hidden += step.hidden
             if step.after is None:
-                return doomed
+                return hidden
             after = step.after
 
     async def _step(self, unit: Callable[[Tx], T]) -> T:

@@ -40,70 +40,71 @@ def check(spend: Spend) -> None:
 
 
 def plan(
-    tx: Tx, order: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
+    tx: Tx, request: SpendRequest, spend: Spend, confirmations_of: ConfirmationsOf
 ) -> tuple[Stored, list[Committed | None]]:
     """The node's stored intents if they have not failed; otherwise stores these."""
-    stored = spend_status.load_of(tx, order)
+    stored = spend_status.load_of(tx, request)
     if stored is not None and not stored.came_to_nothing:
-        return _taken_over(tx, order, stored), []
+        return _taken_over(tx, request, stored), []
     generation = stored.spend.generation + 1 if stored is not None else 1
-    wallet = get_wallet(tx, order)
+    wallet = get_wallet(tx, request)
     committed: list[Committed | None] = []
-    paid = {row.item: row.id for row in _all_of(tx, order) if row.state == TxState.FINAL}
-    signed = {row.item: row.id for row in _signed_of(tx, order)}
+    paid = {row.item: row.id for row in _all_of(tx, request) if row.state == TxState.FINAL}
+    signed = {row.item: row.id for row in _signed_of(tx, request)}
     transactions = []
     for intent in spend.intents:
         found = paid.get(intent.item)
         if found is None:
-            row = _new_row(order, intent, wallet, generation, confirmations_of(intent.chain_id))
+            row = _new_row(request, intent, wallet, generation, confirmations_of(intent.chain_id))
             rows.insert(tx, row)
             committed.append(events.note(tx, row, Step("planned", {"generation": generation})))
             found = row.id
         transactions.append(found)
     signatures = [
-        signed.get(request.item) or _add_signature(tx, order, request, generation) for request in spend.signatures
+        signed.get(sign_request.item) or _add_signature(tx, request, sign_request, generation)
+        for sign_request in spend.signatures
     ]
     row_of_spend = SpendRow(
-        org_id=order.org_id,
-        root_run_id=order.root_run_id,
-        path=order.path,
+        org_id=request.org_id,
+        root_run_id=request.root_run_id,
+        path=request.path,
         generation=generation,
-        run_pk=order.run_pk,
+        run_pk=request.run_pk,
         transactions=dumps_text(transactions),
         signatures=dumps_text(signatures),
         notes=dumps_text(dict(spend.notes)),
         created_at=clock.now_ms(),
     )
     rows.insert_spend(tx, row_of_spend)
-    found_all = spend_status.load_of(tx, order)
+    found_all = spend_status.load_of(tx, request)
     assert found_all is not None
     return found_all, committed
 
 
-def get_wallet(tx: Tx, order: SpendRequest) -> WalletRow:
+def get_wallet(tx: Tx, request: SpendRequest) -> WalletRow:
     """The wallet that spends; raises `NotFound`, or `Refused` if it cannot sign."""
-    wallet = wallet_rows.find(tx, order.org_id, order.wallet_id)
+    wallet = wallet_rows.find(tx, request.org_id, request.wallet_id)
     if wallet is None:
-        raise NotFound(f'There is no wallet "{order.wallet_id}".')
+        raise NotFound(f'There is no wallet "{request.wallet_id}".')
     if not wallet.can_sign:
         why = "is archived" if wallet.archived_at is not None else "is watch-only: this server has no key for it"
         raise Refused(f'The wallet "{wallet.name}" {why}.')
     return wallet
 
 
-def _all_of(tx: Tx, order: SpendRequest) -> Sequence[TransactionRow]:
-    return rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
+def _all_of(tx: Tx, request: SpendRequest) -> Sequence[TransactionRow]:
+    return rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
 
 
-def _signed_of(tx: Tx, order: SpendRequest) -> Sequence[SignatureRow]:
-    found = signature_rows.list_of_node(tx, order.org_id, order.root_run_id, order.path)
+def _signed_of(tx: Tx, request: SpendRequest) -> Sequence[SignatureRow]:
+    found = signature_rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
     return [row for row in found if row.state == "signed"]
 
 
-def _taken_over(tx: Tx, order: SpendRequest, stored: Stored) -> Stored:
+def _taken_over(tx: Tx, request: SpendRequest, stored: Stored) -> Stored:
     """Moves to this run what an earlier run of the retry chain left unsigned."""
-    if all(row.run_pk == order.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
-        row.run_pk == order.run_pk or row.state != "planned" for row in stored.signatures
+    if all(row.run_pk == request.run_pk or row.state != TxState.PLANNED for row in stored.transactions) and all(
+        row.run_pk == request.run_pk or row.state != "planned" for row in stored.signatures
     ):
         return stored
     # No approval comes along: who had started that run could not decide, who started this one may have.
@@ -111,65 +112,67 @@ def _taken_over(tx: Tx, order: SpendRequest, stored: Stored) -> Stored:
         approval_rows.close(tx, asked, "cancelled", clock.now_ms())
     for row in stored.transactions:
         if row.state == TxState.PLANNED:
-            moved = replace(row, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
-            rows.save(tx, replace(moved, workflow_id=order.workflow_id, updated_at=clock.now_ms()))
-    for request in stored.signatures:
-        if request.state == "planned":
-            taken = replace(request, run_pk=order.run_pk, run_id=order.run_id, key_id=order.key_id, approval_id=None)
-            signature_rows.save(tx, replace(taken, workflow_id=order.workflow_id))
-    found = spend_status.load_of(tx, order)
+            moved = replace(row, run_pk=request.run_pk, run_id=request.run_id, key_id=request.key_id, approval_id=None)
+            rows.save(tx, replace(moved, workflow_id=request.workflow_id, updated_at=clock.now_ms()))
+    for signature in stored.signatures:
+        if signature.state == "planned":
+            taken = replace(
+                signature, run_pk=request.run_pk, run_id=request.run_id, key_id=request.key_id, approval_id=None
+            )
+            signature_rows.save(tx, replace(taken, workflow_id=request.workflow_id))
+    found = spend_status.load_of(tx, request)
     assert found is not None
     return found
 
 
 def _new_row(
-    order: SpendRequest, intent: Intent, wallet: WalletRow, generation: int, confirmations: int
+    request: SpendRequest, intent: Intent, wallet: WalletRow, generation: int, confirmations: int
 ) -> TransactionRow:
     now = clock.now_ms()
-    own_price = order.max_price_of(intent.item)
+    own_price = request.max_price_of(intent.item)
     return TransactionRow(
         id=ids.new_id("tx"),
-        org_id=order.org_id,
-        key=intent_key(order.org_id, order.root_run_id, order.path, intent.item, generation),
+        org_id=request.org_id,
+        key=intent_key(request.org_id, request.root_run_id, request.path, intent.item, generation),
         purpose="intent",
-        run_pk=order.run_pk,
-        run_id=order.run_id,
-        root_run_id=order.root_run_id,
-        workflow_id=order.workflow_id,
-        path=order.path,
+        run_pk=request.run_pk,
+        run_id=request.run_id,
+        root_run_id=request.root_run_id,
+        workflow_id=request.workflow_id,
+        path=request.path,
         item=intent.item,
         generation=generation,
-        mode=order.mode,
+        mode=request.mode,
         wallet_id=wallet.id,
-        key_id=order.key_id,
+        key_id=request.key_id,
         chain_id=intent.chain_id,
         sender=wallet.address,
         intent=dumps_text(intent.public()),
         state=TxState.PLANNED,
-        confirmations=order.confirmations_of(intent.item) or confirmations,
+        confirmations=request.confirmations_of(intent.item) or confirmations,
         max_price=str(own_price) if own_price is not None else None,
         planned_at=now,
         updated_at=now,
     )
 
 
-def _add_signature(tx: Tx, order: SpendRequest, request: SignRequest, generation: int) -> str:
+def _add_signature(tx: Tx, request: SpendRequest, sign_request: SignRequest, generation: int) -> str:
     row = SignatureRow(
         id=ids.new_id("sig"),
-        org_id=order.org_id,
-        key=intent_key(order.org_id, order.root_run_id, order.path, request.item, generation),
-        run_pk=order.run_pk,
-        run_id=order.run_id,
-        root_run_id=order.root_run_id,
-        workflow_id=order.workflow_id,
-        path=order.path,
-        item=request.item,
+        org_id=request.org_id,
+        key=intent_key(request.org_id, request.root_run_id, request.path, sign_request.item, generation),
+        run_pk=request.run_pk,
+        run_id=request.run_id,
+        root_run_id=request.root_run_id,
+        workflow_id=request.workflow_id,
+        path=request.path,
+        item=sign_request.item,
         generation=generation,
-        mode=order.mode,
-        wallet_id=order.wallet_id,
-        key_id=order.key_id,
-        chain_id=request.chain_id,
-        request=dumps_text(request.public()),
+        mode=request.mode,
+        wallet_id=request.wallet_id,
+        key_id=request.key_id,
+        chain_id=sign_request.chain_id,
+        request=dumps_text(sign_request.public()),
         state="planned",
         planned_at=clock.now_ms(),
         mark=ids.new_entropy(16).hex(),

@@ -28,24 +28,24 @@ from dustrun.storage.runs import runs as run_rows
 from dustrun.storage.secrets.vault import Vault
 
 
-async def sign(deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
+async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned request if policy allows it; verdict and signature are committed together."""
-    request = request_of(row)
-    values = await deps.budget.values_of([Request.of_signature(request)])
-    if not await _is_allowed(deps, order, row, wallet, values):
+    sign_request = request_of(row)
+    values = await deps.budget.values_of([Request.of_signature(sign_request)])
+    if not await _is_allowed(deps, request, row, wallet, values):
         return
     signer = deps.signers.signer_of(wallet)
-    if request.kind == "message":
-        signature = await signer.sign_message(message_of(request.payload))
+    if sign_request.kind == "message":
+        signature = await signer.sign_message(message_of(sign_request.payload))
     else:
-        signature = await signer.sign_typed_data(_document(request.payload))
+        signature = await signer.sign_typed_data(_document(sign_request.payload))
     await deps.vault.prepare()
 
     def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
-        if found.state != "planned" or found.run_pk != order.run_pk or not run_rows.goes_on(tx, order.run_pk):
+        if found.state != "planned" or found.run_pk != request.run_pk or not run_rows.goes_on(tx, request.run_pk):
             return None
-        verdict, committed = _decide(tx, deps, order, found, wallet, values)
+        verdict, committed = _decide(tx, deps, request, found, wallet, values)
         if verdict is None:
             return committed
         now = clock.now_ms()
@@ -53,14 +53,14 @@ async def sign(deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet:
         shown = dumps_text(verdict.public())
         rows.save(tx, replace(found, state="signed", sealed=sealed, verdict=shown, finished_at=now))
         budget.settle(tx, row.id, fee_units=None, at_ms=now)
-        return _tell(tx, found, request, Step("signed", {}))
+        return _tell(tx, found, sign_request, Step("signed", {}))
 
     deps.on_step("signing a message")
     await deps.writer.write(unit, deps.publisher.tell)
 
 
 async def _is_allowed(
-    deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+    deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
     """Whether policy lets it be signed; a signer is never asked for what policy denies or asks a person about."""
     if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row)), values):
@@ -68,9 +68,9 @@ async def _is_allowed(
 
     def unit(tx: Tx) -> Committed | None:
         found = rows.get(tx, row.id)
-        if found.state != "planned" or found.run_pk != order.run_pk:
+        if found.state != "planned" or found.run_pk != request.run_pk:
             return None
-        verdict, committed = _decide(tx, deps, order, found, wallet, values)
+        verdict, committed = _decide(tx, deps, request, found, wallet, values)
         if verdict is not None:
             raise policy_check.Undone
         return committed
@@ -83,20 +83,20 @@ async def _is_allowed(
 
 
 def _decide(
-    tx: Tx, deps: OutboxDeps, order: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
+    tx: Tx, deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> tuple[Allow | None, Committed | None]:
-    request = request_of(row)
+    sign_request = request_of(row)
     verdict = deps.budget.judge_and_reserve(
         tx,
-        policy_check.case_of(tx, row.wallet_id, Request.of_signature(request), values),
+        policy_check.case_of(tx, row.wallet_id, Request.of_signature(sign_request), values),
         row.id,
-        is_approved=_is_approved(tx, row, request, wallet),
+        is_approved=_is_approved(tx, row, sign_request, wallet),
         dust_run=policy_check.dust_run_of(tx, row),
     )
     if isinstance(verdict, Deny):
         return None, refuse(tx, replace(row, verdict=dumps_text(verdict.public())), policy_check.denial(verdict))
     if isinstance(verdict, Ask):
-        return None, _ask(tx, order, row, request, wallet, verdict)
+        return None, _ask(tx, request, row, sign_request, wallet, verdict)
     return verdict, None
 
 
@@ -131,30 +131,29 @@ def refuse(tx: Tx, row: SignatureRow, failure: Failure) -> Committed | None:
     return _tell(tx, row, request_of(row), Step("refused", {"error": error_json(failure)}))
 
 
-def _binding(request: SignRequest, wallet: WalletRow) -> str:
+def _binding(sign_request: SignRequest, wallet: WalletRow) -> str:
     """What a person's approval of a signature binds: its kind, the signer and all that is signed."""
-    bound = [request.kind, request.chain_id, wallet.address, request.payload]
+    bound = [sign_request.kind, sign_request.chain_id, wallet.address, sign_request.payload]
     return hashlib.sha256(dumps_text(bound).encode()).hexdigest()
 
 
-def _is_approved(tx: Tx, row: SignatureRow, request: SignRequest, wallet: WalletRow) -> bool:
+def _is_approved(tx: Tx, row: SignatureRow, sign_request: SignRequest, wallet: WalletRow) -> bool:
     asked = approval_rows.find(tx, row.org_id, row.approval_id) if row.approval_id is not None else None
-    return asked is not None and asked.status == APPROVED and asked.binding == _binding(request, wallet)
+    return asked is not None and asked.status == APPROVED and asked.binding == _binding(sign_request, wallet)
 
 
 def _ask(
-    tx: Tx, order: SpendRequest, row: SignatureRow, request: SignRequest, wallet: WalletRow, verdict: Ask
+    tx: Tx, request: SpendRequest, row: SignatureRow, sign_request: SignRequest, wallet: WalletRow, verdict: Ask
 ) -> Committed | None:
     why = " ".join(reason.message for reason in verdict.reasons)
-    message = (
-        f"{request.about} (a signature of {wallet.address}). {policy_check.tell_movements(request.movements)}{why}"
-    )
-    question = policy_check.question_of(order, row.id, _binding(request, wallet), message, clock.now_ms())
+    movements = policy_check.tell_movements(sign_request.movements)
+    message = f"{sign_request.about} (a signature of {wallet.address}). {movements}{why}"
+    question = policy_check.question_of(request, row.id, _binding(sign_request, wallet), message, clock.now_ms())
     approval_rows.add(tx, question)
     rows.save(tx, replace(row, approval_id=question.id, verdict=dumps_text(verdict.public())))
-    return _tell(tx, row, request, Step("asked", {"approvalId": question.id, "message": message}))
+    return _tell(tx, row, sign_request, Step("asked", {"approvalId": question.id, "message": message}))
 
 
-def _tell(tx: Tx, row: SignatureRow, request: SignRequest, step: Step) -> Committed | None:
-    about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": request.about}
+def _tell(tx: Tx, row: SignatureRow, sign_request: SignRequest, step: Step) -> Committed | None:
+    about = {"signatureId": row.id, "item": row.item, "chainId": row.chain_id, "about": sign_request.about}
     return events.write(tx, row.org_id, row.run_pk, row.run_id, row.workflow_id, row.path, about, [step], wakes=False)

@@ -61,9 +61,9 @@ class Opened:
 class Operations:
     """The use cases of transactions."""
 
-    def __init__(self, ledger: Transactions) -> None:
-        self.ledger = ledger
-        self._deps = ledger.deps
+    def __init__(self, outbox: Transactions) -> None:
+        self.outbox = outbox
+        self._deps = outbox.deps
 
     # --- looking ---
 
@@ -195,7 +195,7 @@ class Operations:
             return Detail(found.row, rows.list_attempts(tx, found.row.id))
 
         done = await idempotency.write(self._deps.writer, unit, lambda _: self._deps.publisher.tell(*committed))
-        self.ledger.trackers.poke(done.row.chain_id)
+        self.outbox.trackers.poke(done.row.chain_id)
         await broadcast.send(self._deps, done.row, done.attempts[-1])
         return done
 

@@ -58,13 +58,13 @@ class Transactions:
 
     # --- what the engine calls ---
 
-    async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
+    async def plan(self, request: SpendRequest, spend: Spend) -> SpendStatus:
         """Stores a node's intents, nothing signed. Stored intents that have not failed win."""
         intents.check(spend)
         needed = {intent.chain_id: self._confirmations(intent.chain_id) for intent in spend.intents}
 
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
-            return intents.plan(tx, order, spend, needed.__getitem__)
+            return intents.plan(tx, request, spend, needed.__getitem__)
 
         stored, _ = await self.deps.writer.write(unit, lambda done: self.deps.publisher.tell(*done[1]))
         self.deps.on_step("planned")
@@ -73,30 +73,30 @@ class Transactions:
     def _confirmations(self, chain_id: int) -> int:
         return self.deps.chains.get(chain_id).network.confirmations
 
-    async def find(self, order: SpendRequest) -> SpendStatus | None:
+    async def find(self, request: SpendRequest) -> SpendStatus | None:
         """The status of the node's newest intents; None without any, or if they failed in an earlier run of the retry
         chain."""
-        stored = await self._load(order)
-        if stored is None or (stored.came_to_nothing and stored.spend.run_pk != order.run_pk):
+        stored = await self._load(request)
+        if stored is None or (stored.came_to_nothing and stored.spend.run_pk != request.run_pk):
             return None
         return await self._status(stored)
 
-    async def advance(self, order: SpendRequest) -> SpendStatus:
+    async def advance(self, request: SpendRequest) -> SpendStatus:
         """Signs and sends what it can, and returns the status."""
-        stored = await self._load(order)
-        assert stored is not None, "a node's wishes are planned before they are advanced"
-        if any(row.run_pk != order.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
+        stored = await self._load(request)
+        assert stored is not None, "a node's intents are planned before they are advanced"
+        if any(row.run_pk != request.run_pk and row.state == TxState.PLANNED for row in stored.transactions):
             return await self._status(stored)  # another run of the retry chain has them now
         failure: Failure | None = None
         try:
-            failure = await self._push_all(order, stored)
+            failure = await self._push_all(request, stored)
         except (Temporary, Uncertain) as error:
             failure = Failure("TEMPORARY", error.message, retryable=True)
         except DustrunError as error:
-            failure = await self._refuse_all(order, error)
-        stored = await self._load(order)
+            failure = await self._refuse_all(request, error)
+        stored = await self._load(request)
         assert stored is not None
-        stored = await self._give_up_rest(order, stored)
+        stored = await self._give_up_rest(request, stored)
         status = await self._status(stored)
         if failure is not None and status.status == "open" and not status.is_signed:
             return replace(status, status="failed", failure=failure)
@@ -104,12 +104,12 @@ class Transactions:
             return replace(status, until=status.until or clock.now_ms() + _AGAIN_MS)
         return status
 
-    async def abandon(self, order: SpendRequest) -> SpendStatus | None:
+    async def abandon(self, request: SpendRequest) -> SpendStatus | None:
         """Signs nothing, and cancels what is unsigned; signed transactions are tracked to their end."""
-        stored = await self._load(order)
+        stored = await self._load(request)
         if stored is None:
             return None
-        stored = await self._change(order, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
+        stored = await self._change(request, lambda row: row.state == TxState.PLANNED, _RUN_CANCELLED)
         return await self._status(stored)
 
     def end(self, tx: Tx, org_id: str, run_pk: int) -> list[Committed | None]:
@@ -127,8 +127,8 @@ class Transactions:
 
     # --- inside ---
 
-    async def _load(self, order: SpendRequest) -> Stored | None:
-        return await self.deps.database.read(lambda tx: spend_status.load_of(tx, order))
+    async def _load(self, request: SpendRequest) -> Stored | None:
+        return await self.deps.database.read(lambda tx: spend_status.load_of(tx, request))
 
     async def _status(self, stored: Stored) -> SpendStatus:
         if stored.signatures:
@@ -136,7 +136,7 @@ class Transactions:
             stored = replace(stored, plain=plain)
         return spend_status.status_of(stored)
 
-    async def _push_all(self, order: SpendRequest, stored: Stored) -> Failure | None:
+    async def _push_all(self, request: SpendRequest, stored: Stored) -> Failure | None:
         """Takes every intent that can go on one step further. Raises the first error, a permanent one before a
         temporary one."""
         if stored.came_to_nothing or _has_failed(stored):
@@ -145,21 +145,21 @@ class Transactions:
         unsigned = [row for row in stored.signatures if row.state == "planned"]
         if not ready and not unsigned:
             return None
-        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, order))
+        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, request))
         for row in unsigned:
             await restore_hold.check_signature(self.deps, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
-                await message_signatures.sign(self.deps, order, row, wallet)
-        prepared = await asyncio.gather(*(self._prepare(order, row) for row in ready), return_exceptions=True)
-        # Into the lane in the order of the wishes: nonces are theirs, and a simulation carries them out so too.
-        queued = (self._sign(order, one, wallet) for one in prepared if isinstance(one, Ready))
+                await message_signatures.sign(self.deps, request, row, wallet)
+        prepared = await asyncio.gather(*(self._prepare(request, row) for row in ready), return_exceptions=True)
+        # Queued in the intents' order, since nonces follow it; a simulation uses the same order.
+        queued = (self._sign(request, one, wallet) for one in prepared if isinstance(one, Ready))
         done = [*prepared, *await asyncio.gather(*queued, return_exceptions=True)]
         errors = [error for error in done if isinstance(error, BaseException)]
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
         return None
 
-    async def _prepare(self, order: SpendRequest, row: TransactionRow) -> Ready | None:
+    async def _prepare(self, request: SpendRequest, row: TransactionRow) -> Ready | None:
         """Runs all checks before signing; None if the intent must not be signed now."""
         deps = self.deps
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
@@ -179,26 +179,26 @@ class Transactions:
             ready = await preflight.prepare(deps, row, chain)
         if isinstance(ready, Failure):
             failure = ready
-            await deps.writer.write(lambda tx: _refuse(tx, order, row.id, failure), deps.publisher.tell)
+            await deps.writer.write(lambda tx: _refuse(tx, request, row.id, failure), deps.publisher.tell)
             return None
         assert not isinstance(looked, Failure)
-        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(deps, order, ready) else None
+        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(deps, request, ready) else None
 
-    async def _sign(self, order: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
+    async def _sign(self, request: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
         """Signs through the sender's queue, then broadcasts."""
         deps, row = self.deps, ready.row
         queue = self._queues.setdefault((row.chain_id, row.sender), SenderQueue(deps, row.chain_id, row.sender))
-        written = await queue.push(order, ready, wallet)
+        written = await queue.push(request, ready, wallet)
         if written is not None:
             self.trackers.poke(row.chain_id)
             await broadcast.send(deps, *written)
 
     async def _is_free(self, org_id: str, subject_id: str, approval_id: str | None, *, is_signature: bool) -> bool:
         """Whether nobody has to approve it any more; refuses it if a person rejected it or the question expired."""
-        standing = await self.deps.database.read(lambda tx: policy_check.standing_question(tx, org_id, approval_id))
-        if isinstance(standing, bool):
-            return not standing
-        failure = standing
+        question = await self.deps.database.read(lambda tx: policy_check.question_status(tx, org_id, approval_id))
+        if isinstance(question, bool):
+            return not question
+        failure = question
 
         def unit(tx: Tx) -> Committed | None:
             if is_signature:
@@ -208,22 +208,22 @@ class Transactions:
         await self.deps.writer.write(unit, self.deps.publisher.tell)
         return False
 
-    async def _refuse_all(self, order: SpendRequest, error: DustrunError) -> Failure:
+    async def _refuse_all(self, request: SpendRequest, error: DustrunError) -> Failure:
         """Refuses a node's intents for good (unknown wallet, refusing signer, wrong chain)."""
         code = "REFUSED" if isinstance(error, Refused) else error.code.name
         failure = Failure(code, error.message, details=tuple(error.public_details()))
-        await self._change(order, lambda row: row.state == TxState.PLANNED, "", failure)
+        await self._change(request, lambda row: row.state == TxState.PLANNED, "", failure)
         return failure
 
-    async def _give_up_rest(self, order: SpendRequest, stored: Stored) -> Stored:
+    async def _give_up_rest(self, request: SpendRequest, stored: Stored) -> Stored:
         """Cancels the node's unsigned intents after one of them failed."""
         if not _has_failed(stored) or not _has_planned(stored):
             return stored
-        return await self._change(order, lambda row: row.state == TxState.PLANNED, _OTHERS_FAILED)
+        return await self._change(request, lambda row: row.state == TxState.PLANNED, _OTHERS_FAILED)
 
     async def _change(
         self,
-        order: SpendRequest,
+        request: SpendRequest,
         wanted: Callable[[TransactionRow], bool],
         message: str,
         failure: Failure | None = None,
@@ -231,21 +231,21 @@ class Transactions:
         """Cancels or refuses a node's unsigned intents."""
 
         def unit(tx: Tx) -> tuple[Stored, list[Committed | None]]:
-            stored = spend_status.load_of(tx, order)
+            stored = spend_status.load_of(tx, request)
             assert stored is not None
             committed: list[Committed | None] = []
             for row in stored.transactions:
-                if wanted(row) and row.run_pk == order.run_pk:
+                if wanted(row) and row.run_pk == request.run_pk:
                     committed.append(
                         policy_check.give_up(tx, row, message)
                         if failure is None
                         else policy_check.refuse(tx, row, failure)
                     )
             for signature in stored.signatures:
-                if signature.state == "planned" and signature.run_pk == order.run_pk:
+                if signature.state == "planned" and signature.run_pk == request.run_pk:
                     why = failure or Failure(policy_check.NOT_SIGNED, message)
                     committed.append(message_signatures.refuse(tx, signature, why))
-            found = spend_status.load_of(tx, order)
+            found = spend_status.load_of(tx, request)
             assert found is not None
             return found, committed
 
@@ -253,9 +253,9 @@ class Transactions:
         return stored
 
 
-def _refuse(tx: Tx, order: SpendRequest, transaction_id: str, failure: Failure) -> Committed | None:
+def _refuse(tx: Tx, request: SpendRequest, transaction_id: str, failure: Failure) -> Committed | None:
     row = rows.get(tx, transaction_id)
-    if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
+    if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
         return None
     return policy_check.refuse(tx, row, failure)
 

@@ -69,7 +69,7 @@ async def may_allow(deps: OutboxDeps, wallet_id: str, request: Request, values: 
     return isinstance(await deps.database.read(query), Allow)
 
 
-async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> bool:
+async def is_allowed(deps: OutboxDeps, request: SpendRequest, ready: Ready) -> bool:
     """Whether it may go on to be signed. A denial or a question is committed here; a permission is judged again in the
     unit that signs."""
     if await may_allow(deps, ready.row.wallet_id, ready.request, ready.values):
@@ -77,9 +77,9 @@ async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> boo
 
     def unit(tx: Tx) -> Committed | None:
         row = rows.get(tx, ready.row.id)
-        if row.state != TxState.PLANNED or row.run_pk != order.run_pk:
+        if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
             return None
-        allowed, committed = decide(tx, deps.budget, order, replace(ready, row=row))
+        allowed, committed = decide(tx, deps.budget, request, replace(ready, row=row))
         if allowed is not None:
             raise Undone
         return committed
@@ -91,7 +91,7 @@ async def is_allowed(deps: OutboxDeps, order: SpendRequest, ready: Ready) -> boo
     return False
 
 
-def decide(tx: Tx, budget: Budget, order: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
+def decide(tx: Tx, budget: Budget, request: SpendRequest, ready: Ready) -> tuple[Allow | None, Committed | None]:
     """Judges a planned intent: `Allow` reserves it; otherwise the denial or the question is written."""
     row = ready.row
     case = case_of(tx, row.wallet_id, ready.request, ready.values)
@@ -101,7 +101,7 @@ def decide(tx: Tx, budget: Budget, order: SpendRequest, ready: Ready) -> tuple[A
     if isinstance(verdict, Deny):
         return None, refuse(tx, ready.row, denial(verdict), verdict)
     if isinstance(verdict, Ask):
-        return None, ask(tx, order, ready, verdict)
+        return None, ask(tx, request, ready, verdict)
     return verdict, None
 
 
@@ -153,41 +153,41 @@ def is_approved(tx: Tx, ready: Ready) -> bool:
     return asked is not None and asked.status == APPROVED and asked.binding == _binding(ready)
 
 
-def ask(tx: Tx, order: SpendRequest, ready: Ready, verdict: Ask) -> Committed | None:
+def ask(tx: Tx, request: SpendRequest, ready: Ready, verdict: Ask) -> Committed | None:
     """Asks a person to approve it, with a fixed fee ceiling. Nothing is signed."""
     now = clock.now_ms()
     fixed = replace(ready.row, max_price=str(ready.max_price_units), gas_limit=ready.gas_limit)
     binding = _binding(ready)
-    question = question_of(order, fixed.id, binding, _message(ready, verdict), now)
+    question = question_of(request, fixed.id, binding, _message(ready, verdict), now)
     approval_rows.add(tx, question)
     asking = replace(fixed, approval_id=question.id, verdict=dumps_text(verdict.public()), updated_at=now)
     rows.save(tx, asking)
     return events.note(tx, asking, Step("asked", {"approvalId": question.id, "message": question.message}))
 
 
-def question_of(order: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
+def question_of(request: SpendRequest, subject_id: str, binding: str, message: str, now: int) -> ApprovalRow:
     """The question whether exactly this may be signed."""
-    digest = hashlib.sha256(f"{subject_id}\n{binding}\n{order.run_pk}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{subject_id}\n{binding}\n{request.run_pk}".encode()).hexdigest()
     return ApprovalRow(
         id=f"apr_{digest[:26]}",
-        org_id=order.org_id,
-        run_pk=order.run_pk,
-        run_id=order.run_id,
-        workflow_id=order.workflow_id,
-        workflow_name=order.workflow_name,
-        path=order.path,
+        org_id=request.org_id,
+        run_pk=request.run_pk,
+        run_id=request.run_id,
+        workflow_id=request.workflow_id,
+        workflow_name=request.workflow_name,
+        path=request.path,
         message=message,
         approvers="[]",
-        mode=order.mode,
+        mode=request.mode,
         status=PENDING,
         created_at=now,
         expires_at=now + APPROVAL_MS,
         binding=binding,
-        barred_key=order.key_id,
+        barred_key=request.key_id,
     )
 
 
-def standing_question(tx: Tx, org_id: str, approval_id: str | None) -> Failure | bool:
+def question_status(tx: Tx, org_id: str, approval_id: str | None) -> Failure | bool:
     """True while the question is open; a failure if it was rejected or expired; False if it was approved or nobody was
     asked."""
     asked = approval_rows.find(tx, org_id, approval_id) if approval_id is not None else None

@@ -42,7 +42,7 @@ class Ready:
 
     @property
     def intent(self) -> Intent:
-        """The wish."""
+        """The stored intent."""
         return self.priced.intent
 
     @property

@@ -36,10 +36,10 @@ class NonceMoved(Exception):
 
 
 @dataclass(slots=True)
-class Waiter:
+class QueuedTransaction:
     """A queued intent; the future yields its row and attempt, or None if nothing was signed."""
 
-    order: SpendRequest
+    request: SpendRequest
     ready: Ready
     wallet: WalletRow
     future: asyncio.Future[tuple[TransactionRow, AttemptRow] | None]
@@ -49,7 +49,7 @@ class Waiter:
 class Signed:
     """An intent with its nonce and bytes, not yet committed."""
 
-    waiter: Waiter
+    queued: QueuedTransaction
     unsigned: UnsignedTransaction
     signed: SignedTransaction
 
@@ -64,24 +64,24 @@ class SenderQueue:
         self._deps = deps
         self._chain_id = chain_id
         self._sender = sender
-        self._queue: deque[Waiter] = deque()
+        self._queue: deque[QueuedTransaction] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def push(
-        self, order: SpendRequest, ready: Ready, wallet: WalletRow
+        self, request: SpendRequest, ready: Ready, wallet: WalletRow
     ) -> tuple[TransactionRow, AttemptRow] | None:
         """Signs and commits. None if policy denied it or asks a person, which is committed, or if it is not planned any
         more. Raises `Temporary` if nothing was signed."""
         future = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiter(order, ready, wallet, future))
+        self._queue.append(QueuedTransaction(request, ready, wallet, future))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
         return await asyncio.shield(future)
 
     async def stop(self) -> None:
         """Commits the current batch; what waits is not signed."""
-        for waiter in self._queue:
-            _fail(waiter, Temporary("The server is stopping; nothing was signed.", retry_after_s=2))
+        for queued in self._queue:
+            _fail(queued, Temporary("The server is stopping; nothing was signed.", retry_after_s=2))
         self._queue.clear()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
@@ -92,18 +92,18 @@ class SenderQueue:
             try:
                 await self._sign(batch)
             except Exception as error:
-                for waiter in batch:
-                    _fail(waiter, error)
+                for queued in batch:
+                    _fail(queued, error)
 
-    async def _sign(self, batch: Sequence[Waiter]) -> None:
+    async def _sign(self, batch: Sequence[QueuedTransaction]) -> None:
         chain = self._deps.chains.get(self._chain_id)
         floor = await chain.nonce(self._sender, "pending")
         await chain.verify(afresh=True)  # the floor may be the word of a node that was swapped a moment ago
         highest = await self._deps.database.read(lambda tx: rows.highest_nonce(tx, self._chain_id, self._sender))
         nonce = max(floor, 0 if highest is None else highest + 1)
         signed: list[Signed] = []
-        for waiter in batch:
-            one = await self._sign_one(waiter, nonce + len(signed))
+        for queued in batch:
+            one = await self._sign_one(queued, nonce + len(signed))
             if one is not None:
                 signed.append(one)
         self._deps.on_step("signed")
@@ -113,8 +113,8 @@ class SenderQueue:
         for one, outcome in zip(signed, outcomes, strict=True):
             await self._answer(one, outcome)
 
-    async def _sign_one(self, waiter: Waiter, nonce: int) -> Signed | None:
-        ready = waiter.ready
+    async def _sign_one(self, queued: QueuedTransaction, nonce: int) -> Signed | None:
+        ready = queued.ready
         unsigned = UnsignedTransaction(
             chain_id=self._chain_id,
             nonce=nonce,
@@ -127,10 +127,10 @@ class SenderQueue:
             is_legacy=ready.bid.is_legacy,
         )
         try:
-            signer = self._deps.signers.signer_of(waiter.wallet)
-            return Signed(waiter, unsigned, await signer.sign_transaction(unsigned))
+            signer = self._deps.signers.signer_of(queued.wallet)
+            return Signed(queued, unsigned, await signer.sign_transaction(unsigned))
         except Exception as error:
-            _fail(waiter, error)
+            _fail(queued, error)
             return None
 
     def _tell(self, outcome: Outcome) -> None:
@@ -144,17 +144,17 @@ class SenderQueue:
 
     def _commit(self, tx: Tx, one: Signed, floor: int) -> Outcome:
         """Writes intent, attempt, nonce and reservation together; raises `NonceMoved`, which rolls all of it back."""
-        waiter, ready = one.waiter, one.waiter.ready
+        queued, ready = one.queued, one.queued.ready
         row = rows.get(tx, ready.row.id)
-        if row.state != TxState.PLANNED or row.run_pk != waiter.order.run_pk:
+        if row.state != TxState.PLANNED or row.run_pk != queued.request.run_pk:
             return None, None
-        if not run_rows.goes_on(tx, waiter.order.run_pk):
+        if not run_rows.goes_on(tx, queued.request.run_pk):
             return None, None
         ready = replace(ready, row=row)
         waits, committed = preflight.hold_if_moved(tx, ready)
         if waits:
             return None, committed
-        verdict, committed = policy_check.decide(tx, self._deps.budget, waiter.order, ready)
+        verdict, committed = policy_check.decide(tx, self._deps.budget, queued.request, ready)
         if verdict is None:
             return None, committed
         highest = rows.highest_nonce(tx, self._chain_id, self._sender)
@@ -163,35 +163,35 @@ class SenderQueue:
         return _write(tx, one, ready, dumps_text(verdict.public()))
 
     async def _answer(self, one: Signed, outcome: Outcome | BaseException) -> None:
-        waiter = one.waiter
+        queued = one.queued
         if isinstance(outcome, NonceMoved):
-            self._queue.append(waiter)
+            self._queue.append(queued)
         elif isinstance(outcome, Uncertain):
             await self._look(one)
         elif isinstance(outcome, BaseException):
-            _fail(waiter, outcome)
-        elif not waiter.future.done():
-            waiter.future.set_result(outcome[0])
+            _fail(queued, outcome)
+        elif not queued.future.done():
+            queued.future.set_result(outcome[0])
 
     async def _look(self, one: Signed) -> None:
         """After a commit of unknown outcome: checks whether these bytes are in the store. The writer's next transaction
         begins only when that one is over, so it sees how it ended."""
-        waiter = one.waiter
+        queued = one.queued
 
         def unit(tx: Tx) -> tuple[TransactionRow, AttemptRow] | None:
-            row = rows.get(tx, waiter.ready.row.id)
+            row = rows.get(tx, queued.ready.row.id)
             found = [attempt for attempt in rows.list_attempts(tx, row.id) if attempt.hash == one.signed.hash]
             return (row, found[0]) if found else None
 
         try:
             found = await self._deps.writer.write(unit)
         except (Temporary, Uncertain) as error:
-            _fail(waiter, Temporary(error.message))
+            _fail(queued, Temporary(error.message))
             return
         if found is None:
-            self._queue.append(waiter)
-        elif not waiter.future.done():
-            waiter.future.set_result(found)
+            self._queue.append(queued)
+        elif not queued.future.done():
+            queued.future.set_result(found)
 
 
 def _write(tx: Tx, one: Signed, ready: Ready, verdict: str) -> Outcome:
@@ -242,7 +242,7 @@ def bid_of(attempt: AttemptRow) -> dict[str, str]:
     return {"maxFeePerGas": attempt.max_fee, "maxPriorityFeePerGas": attempt.tip}
 
 
-def _fail(waiter: Waiter, error: BaseException) -> None:
-    if not waiter.future.done():
-        waiter.future.set_exception(error)
-        waiter.future.exception()  # whoever waited may be gone
+def _fail(queued: QueuedTransaction, error: BaseException) -> None:
+    if not queued.future.done():
+        queued.future.set_exception(error)
+        queued.future.exception()  # whoever waited may be gone

@@ -103,16 +103,16 @@ class SpendStatus:
 class Outbox(Protocol):
     """The outbox as the engine calls it."""
 
-    async def plan(self, order: SpendRequest, spend: Spend) -> SpendStatus:
+    async def plan(self, request: SpendRequest, spend: Spend) -> SpendStatus:
         """Stores a node's intents, nothing signed. Stored intents that have not failed win. Raises `Invalid` for
         impossible intents, `Temporary` if nothing was stored."""
         ...
 
-    async def find(self, order: SpendRequest) -> SpendStatus | None:
+    async def find(self, request: SpendRequest) -> SpendStatus | None:
         """The status of the node's newest intents; None without any."""
         ...
 
-    async def advance(self, order: SpendRequest) -> SpendStatus:
+    async def advance(self, request: SpendRequest) -> SpendStatus:
         """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash.
 
         What may pass (no endpoint answers, the store is busy) is `failed` and `retryable` with the code `TEMPORARY`:
@@ -120,7 +120,7 @@ class Outbox(Protocol):
         """
         ...
 
-    async def abandon(self, order: SpendRequest) -> SpendStatus | None:
+    async def abandon(self, request: SpendRequest) -> SpendStatus | None:
         """Like `advance`, for a node that is being cancelled: signs nothing, and cancels what is unsigned."""
         ...
 
@@ -172,9 +172,9 @@ def load(tx: Tx, org_id: str, root_run_id: str, path: str) -> Stored | None:
     return Stored(spend, chosen, signed, {name: row for name, row in found.items() if row is not None}, {})
 
 
-def load_of(tx: Tx, order: SpendRequest) -> Stored | None:
+def load_of(tx: Tx, request: SpendRequest) -> Stored | None:
     """`load` for the node of a request."""
-    return load(tx, order.org_id, order.root_run_id, order.path)
+    return load(tx, request.org_id, request.root_run_id, request.path)
 
 
 def intent_of(row: TransactionRow) -> Intent:
@@ -204,7 +204,7 @@ def spend_of(stored: Stored) -> Spend:
 
 
 def status_of(stored: Stored) -> SpendStatus:
-    """How it stands."""
+    """Builds the node's `SpendStatus` from its stored intents and receipts."""
     status = SpendStatus(
         status="open",
         spend=spend_of(stored),

@@ -75,15 +75,15 @@ class RunReports:
             "passed": passed,
             "notPassed": why,
             **report,
-            "chains": self._told_chains(report, run),
+            "chains": self._report_chains(report, run),
             "names": await self._names(principal, report),
         }
 
-    def _told_chains(self, report: Json, run: Run) -> list[Json]:
-        """The chains of the transactions, and the block that a simulation stands on."""
+    def _report_chains(self, report: Json, run: Run) -> list[Json]:
+        """The chains of the transactions, and the block that a simulation is pinned to."""
         forks = {fork.chain_id: loads_own(fork.state) for fork in run.forks}
         found = sorted({t["chainId"] for t in report["transactions"] if isinstance(t["chainId"], int)})
-        told = []
+        chains = []
         for chain_id in found:
             network = self._chains.networks.get(chain_id)
             one: Json = {"chainId": chain_id, "name": network.name if network is not None else f"chain {chain_id}"}
@@ -91,8 +91,8 @@ class RunReports:
             one["explorer"] = network.explorer if network is not None else None
             if chain_id in forks:
                 one["simulatedOn"] = {"blockNumber": forks[chain_id]["number"], "strategy": forks[chain_id]["strategy"]}
-            told.append(one)
-        return told
+            chains.append(one)
+        return chains
 
     async def _names(self, principal: Principal, report: Json) -> dict[str, Json]:
         """What the addresses of a report are called: the organisation's wallets and contracts that chains' files

@@ -145,9 +145,9 @@ class Writer:
         self.units += len(done)
         self._tell(_answer, done, failed)
 
-    def _tell(self, told: Callable[..., None], *values: Any) -> None:
+    def _tell(self, callback: Callable[..., None], *values: Any) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(told, *values)
+        self._loop.call_soon_threadsafe(callback, *values)
 
     def _execute(self, group: list[_Waiter]) -> tuple[list[_Waiter], list[tuple[_Waiter, Exception]]]:
         tx = self._begin()

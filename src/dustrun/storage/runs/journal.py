@@ -22,7 +22,7 @@ from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, execut
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
 from dustrun.storage.runs.forks import Fork
-from dustrun.storage.runs.waits import Told, Waits
+from dustrun.storage.runs.waits import ChildResult, Waits
 
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
 
@@ -51,7 +51,7 @@ class Ending:
     at: int
     passed: bool
     error: dict[str, Any] | None = None
-    told: Told | None = None
+    child_result: ChildResult | None = None
     calls: bool = False
 
 
@@ -215,8 +215,8 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
         raise StaleFence
     if batch.ending is not None:
         tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
-        if batch.ending.told is not None:
-            wait_rows.tell(tx, batch.ending.told, batch.ending.at)
+        if batch.ending.child_result is not None:
+            wait_rows.report_to_caller(tx, batch.ending.child_result, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
             batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
     write_executions(tx, run_pk, batch)

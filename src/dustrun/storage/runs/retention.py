@@ -1,6 +1,6 @@
 """Deletes old runs with all their rows, in steps that keep the writer responsive.
 
-A run is first hidden (`doom`): its row moves to no organisation. Then its rows are deleted in batches (`purge`). A
+A run is first hidden (`hide`): its row moves to no organisation. Then its rows are deleted in batches (`purge`). A
 crash
 in between leaves hidden rows, which the next sweep deletes.
 """
@@ -32,7 +32,7 @@ from dustrun.storage.db.tables import (
 )
 
 _BigInt = sa.BigInteger
-DOOMED = ""
+HIDDEN = ""
 """The organisation id of hidden runs that are about to be deleted."""
 KEEPING = tuple(metadata.tables[name] for name in ("spends", "transactions", "signatures"))
 """Money tables: a run that they reference is kept complete, as proof of what was spent."""
@@ -75,11 +75,11 @@ _NEWEST = [
     Statement(sa.select(runs.c.pk).order_by(runs.c.pk.desc()).limit(1)),
     Statement(sa.select(activity.c.run_pk).order_by(activity.c.id.desc()).limit(1)),
 ]
-_IN_LEDGER = [Statement(sa.select(table.c.run_pk).where(table.c.run_pk == b("the_pk")).limit(1)) for table in KEEPING]
-_DOOM = Statement(
+_HAS_SPENT = [Statement(sa.select(table.c.run_pk).where(table.c.run_pk == b("the_pk")).limit(1)) for table in KEEPING]
+_HIDE = Statement(
     sa.update(runs)
     .where(runs.c.pk == b("the_pk"))
-    .values(org_id=DOOMED, id=b("as_id"), root_run_id=b("as_id"), source_run_id=sa.null(), passed=sa.null())
+    .values(org_id=HIDDEN, id=b("as_id"), root_run_id=b("as_id"), source_run_id=sa.null(), passed=sa.null())
 )
 _UNCOUNT = Statement(
     sa.text(
@@ -88,8 +88,8 @@ _UNCOUNT = Statement(
         " AND mode = (SELECT mode FROM runs WHERE pk = :the_pk) AND bucket = :bucket"
     )
 )
-_FIRST_DOOMED = Statement(
-    sa.select(runs.c.pk).where(runs.c.org_id == DOOMED).order_by(runs.c.pk.desc()).limit(b("count", type_=sa.Integer))
+_FIRST_HIDDEN = Statement(
+    sa.select(runs.c.pk).where(runs.c.org_id == HIDDEN).order_by(runs.c.pk.desc()).limit(b("count", type_=sa.Integer))
 )
 _first_events = (
     sa.select(events.c.seq).where(events.c.run_pk == b("the_pk")).order_by(events.c.seq).limit(_PIECE).subquery()
@@ -161,10 +161,10 @@ class Step:
     """A step's result: where the next step starts (None: the organisation is done), and how many runs it hid."""
 
     after: int | None
-    doomed: int
+    hidden: int
 
 
-def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
+def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
     """Hides those of the organisation's next runs that ended before a time and that nothing needs.
 
     A run is needed while a run of its retry chain or one that it called is open or newer; while its caller exists,
@@ -173,11 +173,11 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
     """
     rows = tx.all(_LIST, org_id=org_id, after=after, count=count)
     newest = {row[0] for statement in _NEWEST if (row := tx.one(statement)) is not None}
-    doomed = 0
+    hidden = 0
     for pk, run_id, root, parent_pk, started_at, finished_at, status, workflow_id in rows:
         after = pk
         if started_at >= before:
-            return Step(None, doomed)
+            return Step(None, hidden)
         if (
             pk in newest
             or finished_at is None
@@ -185,7 +185,7 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
             or _is_needed(tx, org_id, pk, root or run_id, parent_pk, before)
         ):
             continue
-        tx.run(_DOOM, the_pk=pk, as_id=f"run_{pk}")
+        tx.run(_HIDE, the_pk=pk, as_id=f"run_{pk}")
         tx.run(
             _UNCOUNT,
             org_id=org_id,
@@ -194,8 +194,8 @@ def doom(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
             the_pk=pk,
             bucket=pk // COUNTED_TOGETHER,
         )
-        doomed += 1
-    return Step(after if len(rows) == count else None, doomed)
+        hidden += 1
+    return Step(after if len(rows) == count else None, hidden)
 
 
 def _is_needed(tx: Tx, org_id: str, pk: int, root: str, parent_pk: int | None, before: int) -> bool:
@@ -205,12 +205,12 @@ def _is_needed(tx: Tx, org_id: str, pk: int, root: str, parent_pk: int | None, b
         return True
     if tx.one(_YOUNG_BELOW, the_pk=pk, before=before) is not None:
         return True
-    return any(tx.one(statement, the_pk=pk) is not None for statement in _IN_LEDGER)
+    return any(tx.one(statement, the_pk=pk) is not None for statement in _HAS_SPENT)
 
 
 def purge(tx: Tx, budget: int) -> bool:
     """Deletes about `budget` rows of hidden runs; False if nothing is left to delete."""
-    found = tx.all(_FIRST_DOOMED, count=budget // 10 + 1)
+    found = tx.all(_FIRST_HIDDEN, count=budget // 10 + 1)
     for (pk,) in found:
         for statement in (_DELETE_EVENTS, _DELETE_EXECUTIONS):
             while budget > 0 and (gone := tx.run(statement, the_pk=pk)):

@@ -24,7 +24,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ChildResult:
     """The result that a called run reports to its caller."""
 
     caller_pk: int
@@ -81,10 +81,10 @@ def write(tx: Tx, run_pk: int, waits: Waits, now: int) -> bool:
     return True
 
 
-def tell(tx: Tx, told: Told, now: int) -> None:
+def report_to_caller(tx: Tx, result: ChildResult, now: int) -> None:
     """Inserts a called run's result as an answer for its caller, if the caller is still open."""
-    if tx.one(_IS_OPEN, the_pk=told.caller_pk) is not None:
-        run_rows.add_signal(tx, told.caller_pk, "child", told.path, told.data, now)
+    if tx.one(_IS_OPEN, the_pk=result.caller_pk) is not None:
+        run_rows.add_signal(tx, result.caller_pk, "child", result.path, result.data, now)
 
 
 def cancel_called(tx: Tx, run_pk: int, now: int) -> list[int]:

@@ -60,8 +60,8 @@ class Codes:
         self._seen |= {address: (keccak256(code), code) for address, code in found.items()}
         hashes = answers[-1] if plan.known else b""
         for place, (address, (hash, code)) in enumerate(plan.known.items()):
-            told = hashes[32 * place : 32 * place + 32]
-            if told == hash or (not code and told == _NO_ACCOUNT):
+            answered = hashes[32 * place : 32 * place + 32]
+            if answered == hash or (not code and answered == _NO_ACCOUNT):
                 found[address] = code
         return [found.get(address) for address in plan.addresses]
 

@@ -124,8 +124,8 @@ class LocalFork:
                         return f"http://{text.removeprefix('Listening on ')}"
         except TimeoutError:
             said.append(f"no address within {_READY_WITHIN_S:g} s")
-        told = " ".join(said[-5:])[-500:]
-        raise Permanent(f"The binary of `fork_binary` does not work: {told}.", code=Code.SIM_UNAVAILABLE)
+        output = " ".join(said[-5:])[-500:]
+        raise Permanent(f"The binary of `fork_binary` does not work: {output}.", code=Code.SIM_UNAVAILABLE)
 
     async def close(self) -> None:
         """Ends the child and the relay."""
