@@ -145,7 +145,7 @@ async def test_a_first_that_wakes_after_the_second_took_over_signs_nothing_and_e
         run_ids += [await api.start(workflow, number) for number in range(_MANY, _MANY + 3)]
         os.kill(pid, signal.SIGCONT)
         assert await first.wait_end(20) != 0
-        assert "Another server has taken this store over" in first.log_tail()
+        assert "Another server took over this store" in first.log_tail()
         assert await _ended(api, run_ids) == {"success"}
         await api.close()
         _assert_paid_once(node, _MANY + 3)

@@ -69,7 +69,7 @@ def test_a_transaction_is_listed_sped_up_and_cancelled(tmp_path: Path) -> None:
             assert do.run("tx", "list", "--wallet", "alice").stdout.split("\t")[:2] == [sent["id"], "sent"]
             sped = do.json("tx", "speed-up", sent["hash"])
             assert [attempt["kind"] for attempt in sped["attempts"]] == ["send", "replace"]
-            with pytest.raises(CliError, match="may bid at most"):
+            with pytest.raises(CliError, match="its maximum is 1"):
                 do.run("tx", "speed-up", sent["id"], "--max-fee", "1")
             assert "cancel" in do.run("tx", "cancel", sent["id"]).stdout
             node.mine()

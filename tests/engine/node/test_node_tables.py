@@ -158,7 +158,7 @@ BAD_NODES = [
     ({**write(rows={"id": "c"}), "payload": {"table": "nobody", "rows": {"id": "c"}}}, "no table"),
     (write(mode="update", where={}, values={"n": 1}), "at least one condition"),
     (write(mode="update", where={"id": "a"}, values={"id": "z"}), "cannot be changed"),
-    (read(where={"nope": 1}), "no column"),
+    (read(where={"nope": 1}), "where.nope is not a column of the table"),
     (read(sort="nope"), "is not a sortable column"),
 ]
 
