@@ -173,6 +173,7 @@ async def test_simulation_sends_nothing_and_marks_what_it_assumed(bench: Bench) 
     report = (await bench.api.get(f"/v1/runs/{run['id']}/effects")).data
     assert report["requests"] == [
         {
+            "runId": run["id"],
             "nodeId": "a",
             "path": "a",
             "attempt": 1,

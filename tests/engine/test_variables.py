@@ -132,6 +132,7 @@ async def test_simulation_writes_to_an_overlay_that_it_reads_back(bench: Bench) 
     report = (await bench.api.get(f"/v1/runs/{run['id']}/effects")).data["variableWrites"]
     assert report == [
         {
+            "runId": run["id"],
             "nodeId": "a",
             "path": "a",
             "name": "n",

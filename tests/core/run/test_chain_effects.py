@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.run import chain_effects
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.amounts import MAX_UINT256
 
@@ -33,9 +33,19 @@ def _transaction(**fields: Any) -> dict[str, Any]:
     }
 
 
-def _execution(path: str, *transactions: dict[str, Any], assumed: bool = False) -> Execution:
+def _execution(path: str, *transactions: dict[str, Any], assumed: bool = False) -> ReportedExecution:
     facts = {"transactions": list(transactions), "assets": ASSETS}
-    return Execution(path, path, 1, NodeStatus.SUCCESS, facts=facts, assumed=assumed, started_at=1, finished_at=2)
+    return ReportedExecution(
+        path,
+        path,
+        1,
+        NodeStatus.SUCCESS,
+        facts=facts,
+        assumed=assumed,
+        started_at=1,
+        finished_at=2,
+        run_id=f"run_{path}",
+    )
 
 
 def _change(address: str, asset: str, delta: int) -> dict[str, Any]:
@@ -98,5 +108,5 @@ def test_a_transaction_on_assumed_values_says_so() -> None:
     )
     assert report["transactions"][0]["assumed"] is True
     assert report["policyVerdicts"] == [
-        {"nodeId": "a", "path": "a", "item": "send", "outcome": "deny", "reasons": ["no"]}
+        {"runId": "run_a", "nodeId": "a", "path": "a", "item": "send", "outcome": "deny", "reasons": ["no"]}
     ]

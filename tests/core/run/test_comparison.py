@@ -7,7 +7,7 @@ from typing import Any
 from dustrun.core.run import chain_effects
 from dustrun.core.run.comparison import compare
 from dustrun.core.run.findings import Side
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 
 ME, SHOP, BANK = (f"0x{byte * 20}" for byte in ("a1", "b2", "c3"))
@@ -51,7 +51,7 @@ def sent(item: str, units: int, block: dict[str, int], *, others: tuple[str, ...
 def side(mode: str, *transactions: Json, result: Any = None, version: int | None = 1, **fields: Any) -> Side:
     """A run of one node."""
     facts = {"transactions": list(transactions), "assets": ASSETS} if transactions else None
-    execution = Execution("pay", "pay", 1, NodeStatus.SUCCESS, result=result, facts=facts, started_at=1)
+    execution = ReportedExecution("pay", "pay", 1, NodeStatus.SUCCESS, result=result, facts=facts, started_at=1)
     for name, value in fields.items():
         setattr(execution, name, value)
     return Side({"pay": execution}, chain_effects.fold([execution]), list(transactions), mode, version)

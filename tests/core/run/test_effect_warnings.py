@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dustrun.core.run import chain_effects
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.amounts import MAX_UINT256
 
@@ -31,7 +31,7 @@ def warned(*transactions: Json, age_ms: int = 0, **limits: Any) -> list[tuple[st
     }
     most = {"valueUsd": "1000", "slippagePercent": "3", "priceAgeS": 3600, **limits}
     facts = {"transactions": list(transactions), "assets": assets, "limits": most}
-    report = chain_effects.fold([Execution("pay", "pay", 1, NodeStatus.SUCCESS, facts=facts, started_at=1)])
+    report = chain_effects.fold([ReportedExecution("pay", "pay", 1, NodeStatus.SUCCESS, facts=facts, started_at=1)])
     assert all(warning["nodeId"] == warning["path"] == "pay" for warning in report["warnings"])
     return [(warning["code"], warning["transaction"]) for warning in report["warnings"]]
 

@@ -345,7 +345,8 @@ async def get_run(
 
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
 async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
-    """Get what the run changed, or would change: requests, transactions, assumed values, warnings."""
+    """Get what the run and the runs that it called changed, or would change: requests, transactions, assumed values,
+    warnings."""
     return await call.parts.run_reports.effects(call.principal, run_id)
 
 

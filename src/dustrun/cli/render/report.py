@@ -20,7 +20,7 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
     chain = chain_report.draw(effects)
     parts = [chain_report.dust(effects)]
     if effects.get("requests") or not chain:
-        parts.append(_requests(effects.get("requests") or [], is_simulated))
+        parts.append(_requests(effects.get("requests") or [], is_simulated, _is_whole(effects)))
     text = "would be made" if is_simulated else "made"
     parts += [
         _section(f"Table changes {text}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
@@ -32,7 +32,8 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
         _section("Not passed because", [names.inside(_reason(item)) for item in effects.get("notPassed") or []], "red"),
     ]
     head = _head(effects)
-    shown = [part for part in (head, chain, *parts) if part]
+    called = _section("Called runs", _called(effects), "yellow")
+    shown = [part for part in (head, chain, *parts, called, _earlier(effects)) if part]
     return [line for number, part in enumerate(shown) for line in ([Text(), *part] if number and chain else part)]
 
 
@@ -56,6 +57,29 @@ def _head(effects: Mapping[str, Any]) -> list[RenderableType]:
     return lines
 
 
+def _called(effects: Mapping[str, Any]) -> list[str]:
+    """The called runs of which the report does not have everything."""
+    told = []
+    for child in effects.get("children") or ():
+        if child.get("isOpen"):
+            told.append(f"{child['path']}: run {child['runId']} has not ended; this is what it did so far")
+        elif child.get("isShown") is False:
+            told.append(f"{child['path']}: what run {child['runId']} did is not in this report")
+    return told
+
+
+def _earlier(effects: Mapping[str, Any]) -> list[RenderableType]:
+    """What the earlier runs of a retry chain did; it is not in the sums of this run."""
+    earlier = effects.get("earlier")
+    if not earlier:
+        return []
+    title = f"Earlier runs of this retry chain ({', '.join(earlier['runIds'])})"
+    apart = {"mode": effects.get("mode"), "names": effects.get("names"), **earlier}
+    chain = chain_report.draw(apart)
+    requests = _requests(earlier["requests"], False) if earlier["requests"] or not chain else []
+    return [Text(title, style="bold cyan"), *chain, *requests]
+
+
 def _note(note: str | None) -> list[RenderableType]:
     return [Text(f"Dust: {note}")] if note else []
 
@@ -69,9 +93,15 @@ def _reason(item: Mapping[str, Any]) -> str:
     return f"{item['path']}: {item['message']}" if item.get("path") else str(item["message"])
 
 
-def _requests(requests: list[Mapping[str, Any]], is_simulated: bool) -> list[RenderableType]:
+def _is_whole(effects: Mapping[str, Any]) -> bool:
+    """Whether the report has all that called runs did so far."""
+    return bool((effects.get("called") or {}).get("isComplete", True))
+
+
+def _requests(requests: list[Mapping[str, Any]], is_simulated: bool, is_whole: bool = True) -> list[RenderableType]:
     if not requests:
-        return [Text("Nothing would be sent." if is_simulated else "Nothing was sent.")]
+        told = "Nothing would be sent" if is_simulated else "Nothing was sent"
+        return [Text(f"{told}." if is_whole else f"{told} by the runs that this report covers.")]
     sent = [item for item in requests if item.get("sent")]
     kept = [item for item in requests if not item.get("sent")]
     lines = _section("Went out", [_request(item) for item in sent], "bold")
@@ -91,7 +121,8 @@ def _request(item: Mapping[str, Any]) -> str:
 def _warning(item: Any) -> str:
     if not isinstance(item, Mapping):
         return str(item)
-    return f"{item.get('path', '')}: {item.get('message', item.get('code', ''))}"
+    message = str(item.get("message", item.get("code", "")))
+    return f"{item['path']}: {message}" if item.get("path") else message
 
 
 def _section(title: str, items: list[str], style: str) -> list[RenderableType]:

@@ -156,7 +156,7 @@ def _sums(reports: Sequence[Json], names: Names) -> list[tuple[str, list[str], s
 
 
 def _paths(items: Any) -> str:
-    return ", ".join(dict.fromkeys(str(item.get("path", "the run")) for item in items or ()))
+    return ", ".join(dict.fromkeys(str(item.get("path") or "the run") for item in items or ()))
 
 
 def _fees(report: Json) -> str:
@@ -190,7 +190,7 @@ def _warnings(reports: Sequence[Json], names: Names) -> list[RenderableType]:
     modes: dict[str, dict[str, None]] = {}
     for report in reports:
         for item in report.get("warnings") or ():
-            text = f"{item.get('path', 'the run')}: {item.get('message', item.get('code', ''))}"
+            text = f"{item.get('path') or 'the run'}: {item.get('message', item.get('code', ''))}"
             modes.setdefault(names.inside(text), {})[str(report.get("mode"))] = None
     return [Text(f"Warning ({', '.join(found)}): {text}", style="yellow") for text, found in modes.items()]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dustrun.core.run.journal import Execution
-from dustrun.core.run.state import Mode, NodeStatus, RunStatus
+from dustrun.core.run.journal import ReportedExecution
+from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
@@ -33,7 +33,7 @@ def _node_of(root: str, path: Sequence[Any]) -> str | None:
 
 
 def list_assumed(
-    executions: Iterable[Execution], nodes: Mapping[str, Node], specs: Specs, references: References
+    executions: Iterable[ReportedExecution], nodes: Mapping[str, Node], specs: Specs, references: References
 ) -> list[Json]:
     """Every result that rests on an assumed value: `source` says where it came from, `dependsOn` through which nodes,
     `decides` what important part depends on it, so that the simulation does not pass.
@@ -45,19 +45,19 @@ def list_assumed(
     ]
 
 
-def _assumed(execution: Execution, nodes: Mapping[str, Node], specs: Specs, depends_on: list[str]) -> Json:
+def _assumed(execution: ReportedExecution, nodes: Mapping[str, Node], specs: Specs, depends_on: list[str]) -> Json:
     source, why = _source(execution, nodes[execution.node_id], specs)
-    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "source": source, "why": why}
+    shown: Json = {**execution.place, "source": source, "why": why}
     return shown | {"dependsOn": depends_on, "decides": decides(execution)}
 
 
-def decides(execution: Execution) -> bool:
+def decides(execution: ReportedExecution) -> bool:
     """Which important part depends on an assumed value: a taken branch, a called run, a spend."""
     facts = execution.facts or {}
     return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
 
 
-def _source(execution: Execution, node: Node, specs: Specs) -> tuple[str, str]:
+def _source(execution: ReportedExecution, node: Node, specs: Specs) -> tuple[str, str]:
     facts, spec = execution.facts or {}, specs.get(node.type)
     if "child" in facts:
         return "child", "the called run rests on assumed values, or did not pass"
@@ -75,21 +75,20 @@ def _source(execution: Execution, node: Node, specs: Specs) -> tuple[str, str]:
 
 
 def why_not_passed(
-    mode: Mode, status: str, passed: bool | None, executions: Iterable[Execution], assumed: Iterable[Mapping[str, Any]]
+    path: str, status: str, executions: Iterable[ReportedExecution], assumed: Iterable[Mapping[str, Any]]
 ) -> list[Json]:
-    """Why a finished rehearsal did not pass; empty if it passed, and for a live run."""
-    if mode is Mode.LIVE or passed is None or passed:
-        return []
+    """Why one finished rehearsal did not pass; `path` is that of its call, empty for the reported run."""
     reasons: list[Json] = []
     if status != RunStatus.SUCCESS.value:
-        reasons.append({"code": "RUN_STATUS", "path": None, "message": f'The run ended as "{status}".'})
+        which = "The called run" if path else "The run"
+        reasons.append({"code": "RUN_STATUS", "path": path or None, "message": f'{which} ended as "{status}".'})
         newest = {execution.path: execution for execution in executions}
         reasons += [_failed(one) for one in newest.values() if one.status in _SKIPPED_OVER and one.error is not None]
     reasons += [_hangs(one) for one in assumed if one["decides"]]
     return reasons
 
 
-def _failed(execution: Execution) -> Json:
+def _failed(execution: ReportedExecution) -> Json:
     error = execution.error or {}
     message = f"{error.get('code')}: {error.get('message')}"
     return {"code": "NODE_FAILED", "path": execution.path, "message": message}

@@ -7,14 +7,14 @@ each asset at that time (`{key: {symbol, decimals, usd, source, ageMs}}`), and `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
 from dustrun.core.run import balances
 from dustrun.core.run.balances import Group
 from dustrun.core.run.effect_warnings import Limits, warn, warn_of_signatures
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 from dustrun.core.values.amounts import format_units
 
@@ -24,13 +24,15 @@ _CENT_PARTS = Decimal("0.000001")
 _INNER = ("block", "newRecipients", "noCode", "plannedAt")
 
 
-def fold(executions: Iterable[Execution]) -> Json:
-    """Builds the chain part of the report from executions in start order."""
+def fold(executions: Iterable[ReportedExecution], apart: Collection[str] = ()) -> Json:
+    """Builds the chain part of the report from executions in start order. `apart` are the ids of transactions that
+    belong to earlier runs of the retry chain and are left out.
+    """
     executions = list(executions)
     spending = [execution for execution in executions if _spends(execution)]
     known = _known_assets(executions)
     signatures = _signatures(executions, known)
-    facts = raw(spending)
+    facts = [found for found in raw(spending) if found[1].get("id") not in apart]
     groups = balances.group([transaction for _, transaction in facts])
     by_place = {place: found for found in groups for place in found.members}
     shown = [
@@ -44,7 +46,7 @@ def fold(executions: Iterable[Execution]) -> Json:
         "balanceChanges": _balance_changes(groups, known),
         "approvals": _approvals(shown),
         "policyVerdicts": [
-            {"nodeId": t["nodeId"], "path": t["path"], "item": t["item"], **t["verdict"]}
+            {**{name: t[name] for name in ("runId", "nodeId", "path", "item")}, **t["verdict"]}
             for t in (*shown, *signatures)
             if t.get("verdict")
         ],
@@ -56,15 +58,15 @@ def fold(executions: Iterable[Execution]) -> Json:
     }
 
 
-def _spends(execution: Execution) -> bool:
+def _spends(execution: ReportedExecution) -> bool:
     return bool(execution.facts and execution.facts.get("transactions"))
 
 
-def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, Any]]]:
+def raw(executions: Iterable[ReportedExecution]) -> list[tuple[ReportedExecution, Mapping[str, Any]]]:
     """Each transaction with its node, as its newest attempt reports it: one that is pending or done when an attempt
     ends belongs to the next attempt too.
     """
-    found: dict[Any, tuple[Execution, Mapping[str, Any]]] = {}
+    found: dict[Any, tuple[ReportedExecution, Mapping[str, Any]]] = {}
     for execution in filter(_spends, executions):
         for place, transaction in enumerate((execution.facts or {})["transactions"]):
             key = transaction.get("id") or _simulated_key(execution, transaction, place)
@@ -74,19 +76,18 @@ def raw(executions: Iterable[Execution]) -> list[tuple[Execution, Mapping[str, A
     return list(found.values())
 
 
-def _simulated_key(execution: Execution, transaction: Mapping[str, Any], place: int) -> tuple[Any, ...]:
+def _simulated_key(execution: ReportedExecution, transaction: Mapping[str, Any], place: int) -> tuple[Any, ...]:
     """A simulated transaction has its own block; one that failed has none and belongs to its attempt alone."""
     if transaction["status"] == "simulated" and transaction.get("blockNumber") is not None:
         return (execution.path, transaction["item"], transaction["chainId"], transaction["blockNumber"])
-    return (execution.path, execution.attempt, place)
+    return (execution.run_id, execution.path, execution.attempt, place)
 
 
-def _signatures(executions: Iterable[Execution], known: Mapping[str, Json]) -> list[Json]:
+def _signatures(executions: Iterable[ReportedExecution], known: Mapping[str, Json]) -> list[Json]:
     """The signatures that were made, or would be, for others to use."""
     return [
         {
-            "nodeId": execution.node_id,
-            "path": execution.path,
+            **execution.place,
             **signature,
             "movements": [{**m, **amount(int(m["amount"]), m["asset"], known)} for m in signature["movements"]],
         }
@@ -109,7 +110,7 @@ def _sum_usd(amounts: Iterable[Mapping[str, Any]]) -> str | None:
     return None if None in worths else f"{sum((Decimal(worth) for worth in worths), Decimal(0)):f}"
 
 
-def _known_assets(executions: Iterable[Execution]) -> dict[str, Json]:
+def _known_assets(executions: Iterable[ReportedExecution]) -> dict[str, Json]:
     known: dict[str, Json] = {}
     for execution in executions:
         known.update((execution.facts or {}).get("assets", {}))
@@ -129,10 +130,10 @@ def amount(units: int, key: str, known: Mapping[str, Json]) -> Json:
 
 
 def _transaction(
-    execution: Execution, transaction: Mapping[str, Any], group: Group | None, known: Mapping[str, Json]
+    execution: ReportedExecution, transaction: Mapping[str, Any], group: Group | None, known: Mapping[str, Json]
 ) -> Json:
     plain = {name: value for name, value in transaction.items() if name not in _INNER}
-    shown: Json = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt, **plain}
+    shown: Json = {**execution.place, "attempt": execution.attempt, **plain}
     shown["movements"] = [
         {**movement, **amount(int(movement["amount"]), movement["asset"], known)}
         for movement in transaction.get("movements", ())

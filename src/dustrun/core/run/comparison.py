@@ -11,7 +11,7 @@ from typing import Any
 from dustrun.core.run.compared_transactions import compare_balances, compare_transactions
 from dustrun.core.run.findings import Findings, Side, brief
 from dustrun.core.run.journal import Execution
-from dustrun.core.run.value_differences import Own, differences_of
+from dustrun.core.run.value_differences import Own, differences_of, roles_in
 
 Json = dict[str, Any]
 
@@ -21,14 +21,14 @@ def compare(left: Side, right: Side) -> Json:
     transaction; `notes` say what was not compared, and why.
     """
     found = Findings.of(left, right)
-    _about_runs(left, right, found)
     own = _own(left), _own(right)
+    _about_runs(left, right, own, found)
     triggers = left.triggers | right.triggers
     for path in _paths(left, right):
         if path not in triggers:  # trigger results differ by time and by the payload, which is reported
             one, other = left.executions.get(path), right.executions.get(path)
             _node(path, one, other, own, found)
-            if one is not None and other is not None and one.node_id not in left.delays | right.delays:
+            if one is not None and other is not None and path not in left.delays | right.delays:
                 _results(path, one, other, own, found)  # the result of a delay is only its time
     pairs = compare_transactions(left, right, found)
     compare_balances(left, right, pairs, found)
@@ -41,13 +41,13 @@ def compare(left: Side, right: Side) -> Json:
     }
 
 
-def _about_runs(left: Side, right: Side, found: Findings) -> None:
+def _about_runs(left: Side, right: Side, own: tuple[Own, Own], found: Findings) -> None:
     if left.version != right.version:
         versions = f"{left.version or 'inline'} and {right.version or 'inline'}"
         found.note("VERSIONS", f"The runs are of different versions of the workflow: {versions}.")
     if left.mode != right.mode and "dust" in (left.mode, right.mode):
         found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
-    for where, was, now in differences_of(left.payload, right.payload, (_own(left), _own(right)), of_spend=False):
+    for where, was, now in differences_of(left.payload, right.payload, own, of_spend=False):
         name = where.lstrip(".") or "payload"
         shown = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
         found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {shown}.")
@@ -63,7 +63,17 @@ def _paths(left: Side, right: Side) -> list[str]:
 
 def _own(side: Side) -> Own:
     hashes = {str(facts[name]) for facts in side.facts for name in ("hash", "blockHash") if facts.get(name)}
-    return Own(frozenset(hashes) | side.ids, side.mode == "simulate")
+    roles: dict[Any, set[str]] = {}
+    for path, execution in side.executions.items():
+        is_spend = "transactions" in (execution.facts or {})
+        if is_spend or path in side.delays:
+            for value, place in roles_in(path, execution.result, of_spend=is_spend):
+                roles.setdefault(value, set()).add(place)
+    return Own(
+        frozenset(hashes) | side.ids,
+        side.mode == "simulate",
+        {value: frozenset(places) for value, places in roles.items()},
+    )
 
 
 def _node(path: str, one: Execution | None, other: Execution | None, own: tuple[Own, Own], found: Findings) -> None:

@@ -44,7 +44,7 @@ def warn(
     found: list[Json] = []
     said: set[tuple[str, str]] = set()  # a warning about the whole run is given once, at its first transaction
     for place, (facts, transaction) in enumerate(zip(raw, shown, strict=True)):
-        about = {name: transaction[name] for name in ("nodeId", "path", "item")}
+        about = {name: transaction[name] for name in ("runId", "nodeId", "path", "item")}
         about["transaction"] = place
         for code, message, once in _of_one(facts, transaction, by_place.get(place), known, limits):
             if (code, once) not in said:
@@ -59,7 +59,7 @@ def warn_of_signatures(signatures: Iterable[Mapping[str, Any]]) -> list[Json]:
     return [
         {
             "code": "UNLIMITED_APPROVAL",
-            **{name: signature[name] for name in ("nodeId", "path", "item")},
+            **{name: signature[name] for name in ("runId", "nodeId", "path", "item")},
             "message": f"A signature lets {m['counterparty']} spend any amount of {m.get('symbol') or m['asset']}.",
         }
         for signature in signatures

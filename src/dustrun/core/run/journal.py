@@ -37,6 +37,24 @@ class Execution:
         return self.status in NODE_SETTLED
 
 
+@dataclass(slots=True)
+class ReportedExecution(Execution):
+    """An execution in a report. `run_id` carried it out; `path` begins with the calls that lead there from the reported
+    run: `monthly/pay` is the node `pay` of the run that `monthly` called.
+    """
+
+    run_id: str = ""
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where it happened, as every entry of a report says it."""
+        return {"runId": self.run_id, "nodeId": self.node_id, "path": self.path}
+
+
+KEPT_FROM = "keptFrom"
+"""Fact of a result that a retry kept: the run that carried it out."""
+
+
 def frame_of(path: str) -> str:
     """The loop-item prefix of a path, dot included: `each[3].` of `each[3].pay`, empty at the top."""
     return path[: path.rfind(".") + 1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 _MOST = 50
@@ -25,12 +28,48 @@ _OF_TRANSACTION = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Own:
-    """Ids and hashes that only this run has, as strings. `is_simulated`: its hashes are null."""
+    """What only this run has: ids and hashes, which may stand inside other text, and `roles`, the values of results
+    that say where, when and at what fee something happened, each with its places (node path and field). `is_simulated`:
+    its hashes are null.
+    """
 
     texts: frozenset[str]
     is_simulated: bool
+    roles: Mapping[Any, frozenset[str]] = field(default_factory=dict)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        """Finds the ids and hashes in text, the longest first."""
+        longest = sorted(self.texts, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest))) if longest else None
+
+    def roles_of(self, value: Any) -> frozenset[str]:
+        """The places of a value; none for one that is no number, text or null."""
+        return self.roles.get(value, frozenset()) if isinstance(value, str | int | Decimal | None) else frozenset()
+
+
+def roles_in(path: str, result: Any, *, of_spend: bool) -> Iterator[tuple[Any, str]]:
+    """(value, place) of the values in a result that no two runs share; `of_spend` as in `differences_of`, else all."""
+    for where, value in _leaves(result, ""):
+        if not of_spend or _name(where) in _OF_TRANSACTION:
+            yield value, f"{path}{where}"
+
+
+def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{where}.{name}")
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{where}[{place}]")
+    else:
+        yield where, value
+
+
+def _name(where: str) -> str:
+    return where.rpartition(".")[2].partition("[")[0]
 
 
 def differences_of(left: Any, right: Any, own: tuple[Own, Own], *, of_spend: bool) -> list[tuple[str, Any, Any]]:
@@ -40,8 +79,7 @@ def differences_of(left: Any, right: Any, own: tuple[Own, Own], *, of_spend: boo
     found = []
     for entry in _walk(left, right, ""):
         where, before, after = entry
-        name = where.rpartition(".")[2].partition("[")[0]
-        if not (of_spend and name in _OF_TRANSACTION) and not _is_own(before, after, *own):
+        if not (of_spend and _name(where) in _OF_TRANSACTION) and not _is_own(before, after, *own):
             found.append(entry)
         if len(found) == _MOST:
             break
@@ -60,8 +98,10 @@ def _walk(left: Any, right: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _is_own(left: Any, right: Any, own_left: Own, own_right: Own) -> bool:
-    """Whether two values differ only in ids and hashes; a simulation has null instead of a hash."""
-    if _without(left, own_left) == _without(right, own_right):
+    """Whether two values differ only in ids and hashes, or tell the same of the same node; a simulation has null
+    instead of a hash.
+    """
+    if _without(left, own_left) == _without(right, own_right) or own_left.roles_of(left) & own_right.roles_of(right):
         return True
     sides = ((left, own_left, right, own_right), (right, own_right, left, own_left))
     return any(
@@ -71,11 +111,5 @@ def _is_own(left: Any, right: Any, own_left: Own, own_right: Own) -> bool:
 
 
 def _without(value: Any, own: Own) -> Any:
-    """Removes the run's own ids from a string; where a simulation had none, the placeholder that also stands for
-    null.
-    """
-    if not isinstance(value, str):
-        return value
-    for text in sorted(own.texts, key=len, reverse=True):
-        value = value.replace(text, "null")
-    return value
+    """Replaces the run's own ids in a string by the placeholder that also stands for the null of a simulation."""
+    return own.pattern.sub("null", value) if isinstance(value, str) and own.pattern is not None else value

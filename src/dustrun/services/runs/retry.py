@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dustrun import clock, ids
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import KEPT_FROM, Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.program import Program
@@ -34,7 +34,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
     )
     batch = first_batch(facts, program, payload)
     for execution in executions if facts.mode is not Mode.SIMULATE else ():
-        kept = _kept(execution, program)
+        kept = _kept(execution, old.id)
         if kept is not None:
             batch.added[(kept.path, 1)] = kept
     request = RunRequest(payload=payload, prop_values=facts.prop_values, source="retry")
@@ -43,8 +43,8 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
     )
 
 
-def _kept(execution: Execution, program: Program) -> Execution | None:
-    """What a retry keeps of an execution: its result, or the items of an unfinished loop."""
+def _kept(execution: Execution, run_id: str) -> Execution | None:
+    """What a retry keeps of an execution of a run: its result and who had it, or the items of an unfinished loop."""
     kept = Execution(
         path=execution.path,
         node_id=execution.node_id,
@@ -60,6 +60,7 @@ def _kept(execution: Execution, program: Program) -> Execution | None:
     )
     # What was skipped is decided anew: it may have come after what failed, and now succeeds.
     if execution.status is NodeStatus.SUCCESS and not (execution.facts and "stop" in execution.facts):
+        kept.facts = {KEPT_FROM: run_id, **(execution.facts or {})}
         return kept
     if execution.facts is not None and "items" in execution.facts:
         kept.status, kept.result, kept.branch, kept.finished_at = NodeStatus.RUNNING, None, None, None

@@ -6,7 +6,7 @@ Events get their sequence numbers from the run's row, whoever writes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -145,21 +145,9 @@ _COUNT_END = Statement(
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
-_COLUMNS = (
-    executions.c.path,
-    executions.c.node_id,
-    executions.c.attempt,
-    executions.c.status,
-    executions.c.branch,
-    executions.c.input,
-    executions.c.result,
-    executions.c.error,
-    executions.c.facts,
-    executions.c.assumed,
-    executions.c.wake_at,
-    executions.c.started_at,
-    executions.c.finished_at,
-)
+COLUMNS = tuple(field.name for field in fields(Execution))
+"""The columns that `execution_of` reads, in order."""
+_COLUMNS = [executions.c[name] for name in COLUMNS]
 _LIST = Statement(
     sa.select(*_COLUMNS).where(executions.c.run_pk == b("run_pk")).order_by(executions.c.path, executions.c.attempt)
 )
