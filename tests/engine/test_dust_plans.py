@@ -132,8 +132,8 @@ async def test_a_called_run_tells_its_own_plan(studio: Studio) -> None:
     ("function", "argument", "why"),
     [
         ("setAt", (10**8, 0), "heartbeat"),
-        ("set", (-1,), "no price"),
-        ("set", (0,), "no price"),
+        ("set", (-1,), "which is not a price"),
+        ("set", (0,), "which is not a price"),
         ("setDecimals", (18,), "decimals"),
         ("setStale", (1,), "round"),
     ],

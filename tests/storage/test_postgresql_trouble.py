@@ -95,7 +95,7 @@ async def test_the_lock_is_the_writers(cluster: Cluster, parts: tuple[str, Datab
         ProcessLock(other, tmp_path).take()
     cluster.kill_connections(url)
     ProcessLock(other, tmp_path).take()
-    with pytest.raises(Temporary, match="another session"):
+    with pytest.raises(Temporary, match="Another session holds the store"):
         await writer.write(_add("a"))
     other.close_writer()
     async with asyncio.timeout(10):

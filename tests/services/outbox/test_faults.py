@@ -154,7 +154,7 @@ async def test_bid_stops_at_the_nodes_maximum_and_says_so(tmp_path: Path, node: 
         await asyncio.sleep(0.5)
         assert (await outbox.events("pay")).count("delayed") == 1
         found = (await outbox.composition.owner.get("/v1/transactions")).data["items"][0]
-        assert "may bid at most" in found["waitsBecause"]
+        assert "and its maximum is" in found["waitsBecause"]
         detail = (await outbox.composition.owner.get(f"/v1/transactions/{found['id']}")).data
         assert all(int(attempt["maxFeePerGas"]) <= first_bid for attempt in detail["attempts"])
 
