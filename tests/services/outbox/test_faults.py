@@ -222,7 +222,7 @@ async def test_a_gap_is_not_filled_above_the_ceilings_of_the_policy(tmp_path: Pa
         await api.put(f"{path}/policy", {"policy": {**ANYTHING, "gas": [{"maxFeePerGas": "1"}]}})
         node.rpc("anvil_dropAllTransactions")
         async with asyncio.timeout(15):
-            while "is not filled" not in str((await api.get("/v1/transactions")).data["items"][0]["waitsBecause"]):
+            while "was not filled" not in str((await api.get("/v1/transactions")).data["items"][0]["waitsBecause"]):
                 await asyncio.sleep(0.05)
         assert [item["purpose"] for item in (await api.get("/v1/transactions")).data["items"]] == ["intent"]
         await api.put(f"{path}/policy", {"policy": ANYTHING})
