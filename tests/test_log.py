@@ -24,6 +24,18 @@ class Full(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
+def test_a_token_that_names_an_asset_is_shown() -> None:
+    usdc = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+    shown = {"token": usdc, "tokenIn": "native", "tokenOut": "USDC", "tokens": [usdc, "DAI"], "tokenId": 7,
+             "buy_token": "{{ $trigger.token }}", "rows": [{"token": None}]}  # fmt: skip
+    assert log.mask_value(shown) == shown
+    hidden = {"token": "abc", "access_token": usdc, "botToken": usdc, "tokens": [usdc, "s3cret-of-mine"],
+              "token_url_secret": "X1", "tokenIn": {"value": "x"}, "sessionToken": "USDC"}  # fmt: skip
+    assert log.mask_value(hidden) == dict.fromkeys(hidden, "***")
+    assert log.mask_text(f"GET /price?token={usdc}&vs=1") == f"GET /price?token={usdc}&vs=1"
+    assert log.mask_text("GET /price?token=0xabc&vs=1") == "GET /price?token=***&vs=1"
+
+
 def test_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", cast(TextIO, Full()))
     log.set_up(as_json=True)

@@ -26,7 +26,11 @@ _SECRET_NAMES = re.compile(r"(authorization|token|secret|password|api[_-]?key|pr
 _SECRET_SHAPES = re.compile(r"\b(sk|st|whsec)_[A-Za-z0-9]{20,}\b")
 _LINK = "dlk_"
 _LINK_TOKEN = re.compile(r"dlk_[0-9a-f]{64}")
-_SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=[^&\s\"']+")
+_TOKEN_NAME = re.compile(
+    r"((from|to|in|out|input|output|buy|sell|fee|gas|base|quote)[_-]?)?tokens?([_-]?(in|out|address|id|[ab01]))?", re.I
+)
+_ASSET = re.compile(r"0x[0-9a-fA-F]{40}|native|[A-Z][A-Z0-9.]{1,10}|[0-9]{1,6}|\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
+_SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=(?!0x[0-9a-f]{40}\b)[^&\s\"']+")
 
 
 def mask_text(text: str) -> str:
@@ -46,7 +50,7 @@ def mask_value(value: Any) -> Any:
 
 
 def _mask_value(name: str, value: Any) -> Any:
-    if _SECRET_NAMES.search(name):
+    if _SECRET_NAMES.search(name) and not _is_asset(name, value):
         return _MASK
     if isinstance(value, str):
         hide = _hidden.get()
@@ -56,6 +60,17 @@ def _mask_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_mask_value("", item) for item in value]
     return value
+
+
+def _is_asset(name: str, value: Any) -> bool:
+    """Whether a field like `token` or `tokenIn` names an asset: its value is an address, a symbol, a short number or
+    one expression."""
+    if _TOKEN_NAME.fullmatch(name) is None:
+        return False
+    items = value if isinstance(value, list | tuple) else [value]
+    return all(
+        item is None or (isinstance(item, str | int) and _ASSET.fullmatch(str(item)) is not None) for item in items
+    )
 
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039 - never mutated

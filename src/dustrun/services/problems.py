@@ -14,6 +14,7 @@ from dustrun.errors import Problem
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
 _MAX_PROBLEMS = 100
+_NOT_OF_PATH = ("[key]", "[text]", "[rule]")
 _MAX_NAME = 80
 
 
@@ -21,7 +22,7 @@ def field_path(location: Sequence[Any]) -> str:
     """Formats a location like `("nodes", "a", "children", 0)` as `nodes.a.children[0]`."""
     path = ""
     for part in location:
-        if part == "[key]":
+        if part in _NOT_OF_PATH:
             continue
         if isinstance(part, int):
             path += f"[{part}]"

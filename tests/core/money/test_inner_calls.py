@@ -9,10 +9,9 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from core.money.policy.test_judge import BOB, COIN, EVE, ROUTER, TOKEN, USDC, WORTHS, call_data, deciding, rules
-from dustrun.core.evm.selectors import read_selector
-from dustrun.core.money.inner_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls, unreadable
+from dustrun.core.money.inner_calls import MAX_CALLS, InnerCall, Unread, implied_movements, inner_calls
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Facts, Request, count, is_looser, judge
+from dustrun.core.money.policy import Allow, Facts, Request, count, judge
 
 _LISTS = {
     "multicall(bytes[])": "bytes[]",
@@ -133,14 +132,3 @@ def test_native_coin_that_a_call_within_pays_goes_to_recipients_only() -> None:
     paying = request(data, Movement("send", COIN, 3, ROUTER), value=3)
     assert deciding(rules(recipients=[BOB]), paying) == ["recipients"]
     assert isinstance(judge(rules(recipients=[EVE]), paying, Facts(0, WORTHS)), Allow)
-
-
-@pytest.mark.parametrize("signature", unreadable().values())
-def test_a_method_that_carries_out_unreadable_calls_is_named_or_denied(signature: str) -> None:
-    data = bytes.fromhex(read_selector(signature)[2:]) + bytes(64)
-    assert deciding(rules(), request(data)) == ["methods"]
-    assert deciding(rules(), request(multicall(data))) == ["methods"]
-    named = rules(methods=["*", signature])
-    assert isinstance(judge(named, request(data), Facts(0, WORTHS)), Allow)
-    assert is_looser(rules(), named)
-    assert not is_looser(named, rules())

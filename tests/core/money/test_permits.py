@@ -180,7 +180,7 @@ KNOWN = {
                 "buyTokenBalance": "erc20",
             },
         ),
-        (send(102, COW),),
+        (send(102, OWNER),),
         None,
     ),
     "1inch": (
@@ -228,7 +228,7 @@ KNOWN = {
                 "counter": 0,
             },
         ),
-        (send(9, SEAPORT), send(1, SEAPORT, OTHER)),
+        (send(9, OWNER), send(1, OWNER, OTHER)),
         OWNER,
     ),
 }
@@ -237,7 +237,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_known_document_says_what_it_moves(name: str) -> None:
     given, movements, signer = KNOWN[name]
-    understood = permits.understand(given)
+    understood = permits.understand(given, OWNER)
     assert understood is not None
     assert (understood.movements, understood.signer) == (movements, signer)
     assert typed_data.digest_of(given) == digest_of_witness(given), "it is the document that others would sign"
@@ -252,7 +252,7 @@ def digest_of_witness(given: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("name", [name for name in KNOWN if name.startswith(("permit2", "cow", "1inch", "seaport"))])
 def test_another_contract_is_not_understood(name: str) -> None:
     given, _, _ = KNOWN[name]
-    assert permits.understand({**given, "domain": {**given["domain"], "verifyingContract": SPENDER}}) is None
+    assert permits.understand({**given, "domain": {**given["domain"], "verifyingContract": SPENDER}}, OWNER) is None
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -260,17 +260,27 @@ def test_another_contract_is_not_understood(name: str) -> None:
 def test_a_document_for_nobody_is_not_understood(name: str, left_out: str) -> None:
     given, _, _ = KNOWN[name]
     domain = {key: value for key, value in given["domain"].items() if key != left_out}
-    assert permits.understand({**given, "domain": domain}) is None
+    assert permits.understand({**given, "domain": domain}, OWNER) is None
+
+
+def test_an_order_of_items_that_pays_others_too_counts_as_paid_to_the_exchange() -> None:
+    given, _, _ = KNOWN["seaport"]
+    for recipients in ([], [SPENDER], [OWNER, SPENDER]):
+        paid = [{**item(0, ZERO, 1, 1), "recipient": recipient} for recipient in recipients]
+        message = {**given["message"], "consideration": paid}
+        understood = permits.understand({**given, "message": message}, OWNER)
+        assert understood is not None
+        assert understood.movements == (send(9, SEAPORT), send(1, SEAPORT, OTHER))
 
 
 def test_a_known_name_with_another_shape_is_not_understood() -> None:
     types = {"Permit": "address owner,address spender,uint256 value,uint256 nonce,uint256 deadline,uint256 more"}
     message = {"owner": OWNER, "spender": SPENDER, "value": 1, "nonce": 0, "deadline": 1, "more": 1}
-    assert permits.understand(document(TOKEN, types, message)) is None
+    assert permits.understand(document(TOKEN, types, message), OWNER) is None
 
 
 def test_a_witness_without_an_amount_is_not_understood() -> None:
     given, _, _ = KNOWN["permit2-witness"]
     types = {**given["types"], "TokenPermissions": fields("address token")}
     message = {**given["message"], "permitted": {"token": TOKEN}}
-    assert permits.understand({**given, "types": types, "message": message}) is None
+    assert permits.understand({**given, "types": types, "message": message}, OWNER) is None

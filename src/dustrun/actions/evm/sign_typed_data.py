@@ -131,8 +131,8 @@ async def sign_typed_data(input: Input, ctx: Context) -> Spend:
     """Decodes what the document allows, then returns one signature request."""
     _digest(input.typed_data)
     chain_id = _chain_of(input)
-    understood = permits.understand(input.typed_data)
     wallet = ctx.wallet.address
+    understood = permits.understand(input.typed_data, wallet)
     if understood is not None and understood.signer not in (None, wallet):
         text = f"the document must be signed by {understood.signer}; the node's wallet is {wallet}"
         raise refuse(text, "typedData.message")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,28 +53,11 @@ _OF_OTHERS: Final = (
     "aggregate3Value((address to, bool allowFailure, uint256 value, bytes data)[] calls)",
 )
 """Multicall3 and its predecessors."""
-_UNREADABLE: Final = (
-    "execute(bytes,bytes[])",  # Universal Router
-    "execute(bytes,bytes[],uint256)",
-    "execute(address,bytes)",
-    "execute(address,uint256,bytes)",  # smart accounts
-    "execute(bytes32,bytes)",
-    "executeBatch(address[],bytes[])",
-    "executeBatch(address[],uint256[],bytes[])",
-    "executeBatch((address,uint256,bytes)[])",
-    "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",  # Safe
-    "execTransactionFromModule(address,uint256,bytes,uint8)",
-    "multiSend(bytes)",
-    "cook(uint8[],uint256[],bytes[])",  # BentoBox
-)
 
 
-@functools.cache
-def unreadable() -> Mapping[str, str]:
-    """Methods, by selector, that execute programs of their own format; "*" does not allow them, a policy must name
-    them.
-    """
-    return {read_selector(signature): signature for signature in _UNREADABLE}
+def is_readable(selector: str) -> bool:
+    """Whether a method's nested calls are decoded and judged one by one."""
+    return selector in _by_selector(_OF_ITSELF) or selector in _by_selector(_OF_OTHERS)
 
 
 def inner_calls(to: str, data: bytes) -> list[InnerCall]:

@@ -39,6 +39,11 @@ class _Document:
     chain_id: int
     contract: str
     message: Mapping[str, Any]
+    wallet: str
+
+    def receiver(self, named: str) -> str:
+        """Who gets what an order buys: the zero address means the order's maker."""
+        return self.wallet if named == ZERO_ADDRESS else named
 
     def asset(self, token: Any) -> Asset:
         """A token on the document's chain."""
@@ -52,9 +57,9 @@ class _Document:
 _Reader = Callable[[_Document], Understood]
 
 
-def understand(document: Mapping[str, Any]) -> Understood | None:
-    """What a valid document (one that `typed_data.digest_of` accepts) lets others move; None for an unknown type, or a
-    domain without chain and contract.
+def understand(document: Mapping[str, Any], wallet: str) -> Understood | None:
+    """What a valid document (one that `typed_data.digest_of` accepts) lets others move if `wallet` signs it; None for
+    an unknown type, or a domain without chain and contract.
     """
     domain = document["domain"]
     if "chainId" not in domain or "verifyingContract" not in domain:
@@ -66,7 +71,7 @@ def understand(document: Mapping[str, Any]) -> Understood | None:
     contract = read_address(domain["verifyingContract"])
     if reader is None or (contracts is not None and contract not in contracts):
         return None
-    return reader(_Document(_number(domain["chainId"]), contract, document["message"]))
+    return reader(_Document(_number(domain["chainId"]), contract, document["message"], read_address(wallet)))
 
 
 def _number(value: Any) -> int:
@@ -120,8 +125,7 @@ def _cow_order(document: _Document) -> Understood:
     message = document.message
     receiver = read_address(message["receiver"])
     amount = _number(message["sellAmount"]) + _number(message["feeAmount"])
-    to = document.contract if receiver == ZERO_ADDRESS else receiver
-    send = Movement("send", document.asset(message["sellToken"]), amount, to)
+    send = Movement("send", document.asset(message["sellToken"]), amount, document.receiver(receiver))
     return Understood((send,), None, f"CoW order: sell {amount} of {message['sellToken']}")
 
 
@@ -129,8 +133,7 @@ def _one_inch_order(document: _Document) -> Understood:
     message = document.message
     receiver = read_address(message["receiver"])
     amount = _number(message["makingAmount"])
-    to = document.contract if receiver == ZERO_ADDRESS else receiver
-    send = Movement("send", document.asset(message["makerAsset"]), amount, to)
+    send = Movement("send", document.asset(message["makerAsset"]), amount, document.receiver(receiver))
     about = f"1inch order: sell {amount} of {message['makerAsset']}"
     return Understood((send,), read_address(message["maker"]), about)
 
@@ -138,12 +141,14 @@ def _one_inch_order(document: _Document) -> Understood:
 def _seaport_order(document: _Document) -> Understood:
     message = document.message
     offer = message["offer"]
+    recipients = {read_address(item["recipient"]) for item in message["consideration"]}
+    to = document.wallet if recipients == {document.wallet} else document.contract
     moves = [
         Movement(
             "send",
             Asset(document.chain_id, None if _number(item["itemType"]) == 0 else read_address(item["token"])),
             max(_number(item["startAmount"]), _number(item["endAmount"])),
-            document.contract,
+            to,
         )
         for item in offer
     ]

@@ -46,12 +46,15 @@ _SIGNATURES: Final = (
     "exactOutput((bytes path, address payee, uint256 deadline, uint256 wanted, uint256 units) params)",
     "exactOutput((bytes path, address payee, uint256 wanted, uint256 units) params)",
     "pull(address token, uint256 units)",
+    "unwrapWETH9(uint256 least)",  # SwapRouter02: to the caller
     "unwrapWETH9(uint256 least, address payee)",
     "unwrapWETH9WithFee(uint256 least, address payee, uint256 bips, address payee2)",
+    "sweepToken(address left, uint256 least)",
     "sweepToken(address left, uint256 least, address payee)",
     "sweepTokenWithFee(address left, uint256 least, address payee, uint256 bips, address payee2)",
 )
 _ADDRESS_BYTES: Final = 20
+_SWEEPS: Final = ("unwrapWETH9", "sweepToken")
 
 
 @functools.cache
@@ -95,19 +98,95 @@ def router_movements(call: Call) -> list[Movement]:
     return found + [Movement("send", asset, 0, payee) for payee in (payees[1:] if found else payees)]
 
 
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """An output that no call takes to the wallet: whom `method` pays, and to whom later calls sweep enough of it."""
+
+    method: str
+    payee: str
+    swept_to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A router call as far as payees matter: what it promises at least, and the token that it pays out or sweeps."""
+
+    function: Function
+    payee: str | None
+    least: int
+    token: str | None
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it only moves what the router holds."""
+        return self.function.name.startswith(_SWEEPS)
+
+
+def unclaimed(to: str, data: bytes, sender: str | None) -> list[Unclaimed]:
+    """The outputs that a call leaves with the router or at an address that routers read as a code (0x0, 0x1, 0x2: what
+    they mean differs from router to router), unless a later call of the same transaction takes at least the promised
+    amount, and more than nothing, to the wallet. Raises `Unread`.
+    """
+    calls = [InnerCall(to, 0, data), *inner_calls(to, data)]
+    steps = [(call.to, step) for call in calls if (step := _step(call)) is not None]
+    found = []
+    for place, (router, step) in enumerate(steps):
+        if step.payee not in _nobody(router):
+            continue
+        later = [other for at, other in steps[place + 1 :] if at.lower() == router.lower() and other.sweeps]
+        payees = [_swept_to(other, step, sender) for other in later] if not step.sweeps else []
+        swept = tuple(payee for payee in payees if payee is not None and payee not in _nobody(router))
+        if sender is None or checksum(sender) not in swept:
+            found.append(Unclaimed(step.function.signature, step.payee or "", swept))
+    return found
+
+
+def _swept_to(sweep: _Step, swap: _Step, sender: str | None) -> str | None:
+    """Whom a sweep pays, if it takes what a swap promised. Without a promise any amount above nothing will do."""
+    is_of_it = sweep.token is None or swap.token is None or sweep.token == swap.token
+    if not is_of_it or sweep.least < max(1, swap.least):
+        return None
+    return sweep.payee if sweep.payee is not None else sender and checksum(sender)
+
+
+def _nobody(router: str) -> set[str]:
+    return {checksum(router), *(checksum(f"0x{number:040x}") for number in range(3))}
+
+
+def _step(call: InnerCall) -> _Step | None:
+    found = _values_of(call)
+    if found is None:
+        return None
+    function, values = found
+    token = values.get("left") or values.get("out")
+    path = values.get("path")
+    if path and function.name.startswith("exact"):
+        token = _token_at(path, is_last=function.name != "exactOutput")
+    elif path:
+        token = str(path[-1])
+    return _Step(function, values.get("payee"), values.get("least") or values.get("wanted") or 0, token)
+
+
 def _calls_of(call: Call) -> Iterator[InnerCall]:
     yield InnerCall(call.to, 0, call.data)
     yield from (inner for inner in inner_calls(call.to, call.data) if inner.to.lower() == call.to.lower())
 
 
-def _read(call: InnerCall) -> _Use | None:
+def _values_of(call: InnerCall) -> tuple[Function, dict[str, Any]] | None:
     function = _methods().get(selector_of(call.data) or "")
     if function is None:
         return None
     try:
-        values = _named(function, call.data)
+        return function, _named(function, call.data)
     except AbiFault as fault:
         raise Unread(f"its arguments do not match {function.signature}: {fault.message}") from None
+
+
+def _read(call: InnerCall) -> _Use | None:
+    found = _values_of(call)
+    if found is None:
+        return None
+    function, values = found
     payees = tuple(values[name] for name in ("payee", "payee2") if name in values)
     return _Use(tuple(_pulls(function, values)), payees)
 
@@ -132,8 +211,13 @@ def _first(function: Function, path: Any) -> str | None:
     """The input token: V2 has a list, V3 packed bytes, in reverse order when the output amount is exact."""
     if isinstance(path, list):
         return str(path[0]) if path else None
+    return _token_at(path, is_last=function.name == "exactOutput")
+
+
+def _token_at(path: Any, *, is_last: bool) -> str | None:
+    """The first or last token of V3's packed bytes."""
     packed = bytes.fromhex(path[2:]) if path else b""
     if len(packed) < _ADDRESS_BYTES:
         return None
-    found = packed[-_ADDRESS_BYTES:] if function.name == "exactOutput" else packed[:_ADDRESS_BYTES]
+    found = packed[-_ADDRESS_BYTES:] if is_last else packed[:_ADDRESS_BYTES]
     return checksum(f"0x{found.hex()}")

@@ -72,7 +72,9 @@ class SimulatedSpend:
                 return as_failed(done, await self.facts())
             receipts.append(done)
         for request in spend.signatures:
-            judged = await self._judge(Request.of_signature(request), self._note_signature(request))
+            judged = await self._judge(
+                Request.of_signature(request, self._wallet.address), self._note_signature(request)
+            )
             if isinstance(judged, Failure):
                 return as_failed(judged, await self.facts())
             self._simulation.count(self._wallet.id, self._context.now_ms, judged)

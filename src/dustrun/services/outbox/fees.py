@@ -71,6 +71,7 @@ class Priced:
     """An intent that the chain would accept: its gas limit, its bid, and the most that a replacement may bid for a unit
     of gas."""
 
+    sender: str
     intent: Intent
     gas_limit: int
     bid: Fees
@@ -82,6 +83,7 @@ class Priced:
         """The spend as the policy judges it."""
         return Request.of_intent(
             self.intent,
+            self.sender,
             gas_limit=self.gas_limit,
             max_fee_units=self.bid.max_fee_units,
             data_fee_units=self.data_fee_units,
@@ -111,7 +113,7 @@ async def price(chain: SpendChain, request: FeeRequest, max_rise: int) -> Priced
         return Failure(PRICE_TOO_HIGH, message, retryable=True)
     if bid.max_fee_units > most:
         bid = Fees(most, min(bid.tip_units, most), bid.expected_units, bid.is_legacy)
-    priced = Priced(intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
+    priced = Priced(request.sender, intent, gas_limit, bid, most, await chain.data_fee(intent.to, intent.data))
     return await _shortfall(chain, request, priced) or priced
 
 

@@ -31,7 +31,7 @@ from dustrun.storage.secrets.vault import Vault
 async def sign(deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow) -> None:
     """Signs a planned request if policy allows it; verdict and signature are committed together."""
     sign_request = request_of(row)
-    values = await deps.budget.values_of([Request.of_signature(sign_request)])
+    values = await deps.budget.values_of([Request.of_signature(sign_request, wallet.address)])
     if not await _is_allowed(deps, request, row, wallet, values):
         return
     signer = deps.signers.signer_of(wallet)
@@ -63,7 +63,7 @@ async def _is_allowed(
     deps: OutboxDeps, request: SpendRequest, row: SignatureRow, wallet: WalletRow, values: Values
 ) -> bool:
     """Whether policy lets it be signed; a signer is never asked for what policy denies or asks a person about."""
-    if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row)), values):
+    if await policy_check.may_allow(deps, row.wallet_id, Request.of_signature(request_of(row), wallet.address), values):
         return True
 
     def unit(tx: Tx) -> Committed | None:
@@ -88,7 +88,7 @@ def _decide(
     sign_request = request_of(row)
     verdict = deps.budget.judge_and_reserve(
         tx,
-        policy_check.case_of(tx, row.wallet_id, Request.of_signature(sign_request), values),
+        policy_check.case_of(tx, row.wallet_id, Request.of_signature(sign_request, wallet.address), values),
         row.id,
         is_approved=_is_approved(tx, row, sign_request, wallet),
         dust_run=policy_check.dust_run_of(tx, row),

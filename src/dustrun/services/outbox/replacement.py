@@ -154,5 +154,9 @@ def _request(row: TransactionRow, unsigned: UnsignedTransaction, data_fee_units:
     the first attempt may still be mined."""
     gas_limit = max(unsigned.gas_limit, row.gas_limit or 0)
     return Request.of_intent(
-        intent_of(row), gas_limit=gas_limit, max_fee_units=unsigned.max_fee_units, data_fee_units=data_fee_units
+        intent_of(row),
+        row.sender,
+        gas_limit=gas_limit,
+        max_fee_units=unsigned.max_fee_units,
+        data_fee_units=data_fee_units,
     )

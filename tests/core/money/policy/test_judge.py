@@ -31,7 +31,7 @@ from dustrun.core.money.policy.counting import USD_UNIT, asked
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import MAX_UINT256, Asset
 
-BOB, EVE, ROUTER, TOKEN = (checksum("0x" + digits * 20) for digits in ("b0", "e5", "70", "c3"))
+BOB, EVE, ROUTER, TOKEN, ME = (checksum("0x" + digits * 20) for digits in ("b0", "e5", "70", "c3", "a1"))
 COIN, USDC = Asset(1), Asset(1, TOKEN)
 HOUR = 3_600_000
 WORTHS = {COIN.key: Worth(Decimal(2500), 18), USDC.key: Worth(Decimal(1), 6)}
@@ -81,7 +81,7 @@ def call(signature: str = "deposit(uint256)", to: str = ROUTER, **options: Any) 
 def permit(*, known: bool = True, units: int = 10**6, kind: Any = "typed-data", chain: int | None = 1) -> Request:
     """A signature."""
     movements = (Movement("approve", USDC, units, ROUTER),) if known else ()
-    return Request.of_signature(SignRequest("sign", kind, chain, {}, movements, "about", is_decoded=known))
+    return Request.of_signature(SignRequest("sign", kind, chain, {}, movements, "about", is_decoded=known), ME)
 
 
 def deciding(policy: WalletPolicy | None, request: Request, **facts: Any) -> list[str]:
@@ -150,7 +150,8 @@ def test_a_verdict_names_what_allows_it() -> None:
         ({}, replace(pay(), value_units=10**18 + 1), ["default"]),
         ({}, transfer(1000, declared=999), ["default"]),
         ({}, replace(transfer(), movements=()), ["default"]),
-        ({}, replace(call(), data=call_data("setApprovalForAll(address,bool)", EVE, 1), method=None), ["default"]),
+        ({}, replace(call(), data=call_data("setApprovalForAll(address,bool)", EVE, 1), method=None),
+         ["default", "methods"]),
         ({}, replace(call(), data=call_data("transferFrom(address,address,uint256)", BOB, EVE, 9), method=None),
          ["default"]),
     ],
@@ -249,7 +250,7 @@ def test_a_piece_declared_as_one_counts_as_the_number_in_its_calldata() -> None:
 
 def test_of_intent_and_its_fee() -> None:
     intent = Intent("send", 1, BOB, 5, b"", (Movement("send", COIN, 5, BOB),), "about")
-    request = Request.of_intent(intent, gas_limit=21_000, max_fee_units=3, data_fee_units=11)
+    request = Request.of_intent(intent, ME, gas_limit=21_000, max_fee_units=3, data_fee_units=11)
     assert request.gas_units == 63_011
     counted = count(request, WORTHS)
     assert counted.units == {

@@ -39,13 +39,23 @@ def _check_decimals(name: str, decimals: int) -> None:
 )
 def to_units(meter: Meter, x: Number | str, decimals: int) -> int:
     _check_decimals("toUnits", decimals)
-    units = WIDE.scaleb(Decimal(_amount("toUnits", x)), decimals)
-    if units != units.to_integral_value():
+    exact = WIDE.scaleb(Decimal(_amount("toUnits", x)), decimals)
+    if exact != exact.to_integral_value():
         raise Fault(
             "value", (f"toUnits(): the amount has more than {decimals} digits after the decimal point; round it first")
         )
-    meter.bits(int(units).bit_length())
-    return int(units)
+    meter.bits(int(exact).bit_length())
+    return int(exact)
+
+
+@money.function(
+    "units(x: number|string, decimals: int) -> int",
+    "The same as `toUnits`, in the short form of a policy's conditions.",
+    "units('5', 6)",
+    "5000000",
+)
+def units(meter: Meter, x: Number | str, decimals: int) -> int:
+    return to_units(meter, x, decimals)  # type: ignore[no-any-return]
 
 
 @money.function(
@@ -56,10 +66,10 @@ def to_units(meter: Meter, x: Number | str, decimals: int) -> int:
 )
 def from_units(meter: Meter, x: int | str, decimals: int) -> Decimal:
     _check_decimals("fromUnits", decimals)
-    units = _amount("fromUnits", x)
-    if not isinstance(units, int):
+    whole = _amount("fromUnits", x)
+    if not isinstance(whole, int):
         raise Fault("value", "fromUnits(): base units must be a whole number")
-    return arithmetic.trimmed(WIDE.scaleb(Decimal(units), -decimals))
+    return arithmetic.trimmed(WIDE.scaleb(Decimal(whole), -decimals))
 
 
 @money.function("percent(x: number, p: number) -> number", "p percent of x, exact.", "percent(200, 2.5)", "5.0")

@@ -38,7 +38,7 @@ class Request:
     """The request to judge: a transaction with the maximum fee it may pay, or a signature.
 
     `gas_limit`, `max_fee_units` (per unit of gas) and `data_fee_units` are the ceiling that may later be signed without
-    another verdict; all are 0 for a signature.
+    another verdict; all are 0 for a signature. `sender` is the wallet's address; None is no wallet's.
     """
 
     kind: Literal["transaction", "message", "typed-data"]
@@ -52,9 +52,12 @@ class Request:
     gas_limit: int = 0
     max_fee_units: int = 0
     data_fee_units: int = 0
+    sender: str | None = None
 
     @classmethod
-    def of_intent(cls, intent: Intent, *, gas_limit: int, max_fee_units: int, data_fee_units: int = 0) -> Request:
+    def of_intent(
+        cls, intent: Intent, sender: str, *, gas_limit: int, max_fee_units: int, data_fee_units: int = 0
+    ) -> Request:
         """The request of an intent."""
         return cls(
             "transaction",
@@ -68,12 +71,22 @@ class Request:
             gas_limit,
             max_fee_units,
             data_fee_units,
+            sender,
         )
 
     @classmethod
-    def of_signature(cls, request: SignRequest) -> Request:
+    def of_signature(cls, request: SignRequest, sender: str) -> Request:
         """The request of a signature."""
-        return cls(request.kind, request.chain_id, None, 0, b"", request.movements, is_decoded=request.is_decoded)
+        return cls(
+            request.kind,
+            request.chain_id,
+            None,
+            0,
+            b"",
+            request.movements,
+            is_decoded=request.is_decoded,
+            sender=sender,
+        )
 
     @property
     def gas_units(self) -> int:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dustrun.core.evm.selectors import read_selector
+from dustrun.core.money.policy.conditions import MAX_LENGTH, Condition, compile_condition, read_method
 from dustrun.core.values import exact_json
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.fields import Fields
 
 HOUR_MS = 3_600_000
 MAX_WINDOW_MS = 30 * 24 * HOUR_MS
+_MAX_CONDITIONS = 20
 _ASSET = re.compile(r"(eip155:[1-9][0-9]{0,18})/(native|\*|erc20:(0x[0-9a-fA-F]{40}))")
 _ACCOUNT = re.compile(r"(?:(eip155:[1-9][0-9]{0,18}):)?(\*|0x[0-9a-fA-F]{40})")
 
@@ -116,6 +128,52 @@ class SignatureRules(Fields):
     )
 
 
+class MethodRule(Fields):
+    """A method that may be called only with arguments that fulfil a condition."""
+
+    method: str = Field(
+        max_length=1000,
+        description="The whole signature; with names of its parameters where the condition uses them.",
+        examples=["withdraw(address asset, uint256 amount, address to)"],
+    )
+    where: str = Field(
+        min_length=1,
+        max_length=MAX_LENGTH,
+        description="An expression over the decoded arguments (by name, or `args[0]`), `wallet`, `value` (the coin "
+        "sent, in base units) and `chain`; it can use `units()`. Anything but true denies, also what cannot be "
+        "evaluated.",
+        examples=["to == wallet && amount <= units('5', 6)"],
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, method: str) -> str:
+        read_method(method)
+        return method
+
+    @field_validator("where")
+    @classmethod
+    def _check_where(cls, where: str, info: ValidationInfo) -> str:
+        if "method" in info.data:
+            compile_condition(info.data["method"], where)
+        return where
+
+    @property
+    def condition(self) -> Condition:
+        """The compiled condition."""
+        return compile_condition(self.method, self.where)
+
+
+def _form_of(entry: object) -> str:
+    return "[rule]" if isinstance(entry, dict | MethodRule) else "[text]"
+
+
+MethodEntry = Annotated[
+    Annotated[Method, Tag("[text]")] | Annotated[MethodRule, Tag("[rule]")],
+    Discriminator(_form_of),
+]
+
+
 class WalletPolicy(Fields):
     """What a wallet may do. An empty list allows nothing, `*` in a list allows everything."""
 
@@ -137,11 +195,13 @@ class WalletPolicy(Fields):
             "token in `assets` need no entry for the token."
         ),
     )
-    methods: tuple[Method, ...] = Field(
+    methods: tuple[MethodEntry, ...] = Field(
         (),
         max_length=1000,
         description=(
-            "Methods that may be called there: a signature like `deposit(uint256)`, or a selector like `0xb6b55f25`."
+            "Methods that may be called there: a signature like `deposit(uint256)`, a selector like `0xb6b55f25`, or a "
+            "method with a condition on its arguments. `*` allows neither executors, nor grants, nor what gives to "
+            "others than the wallet."
         ),
     )
     limits: tuple[Limit, ...] = Field((), max_length=200, description="Limits; all of them apply.")
@@ -170,6 +230,13 @@ class WalletPolicy(Fields):
             "first asked to pay it."
         ),
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> WalletPolicy:
+        counts = Counter(rule.condition.selector for rule in self.methods if isinstance(rule, MethodRule))
+        if any(count > _MAX_CONDITIONS for count in counts.values()):
+            raise ValueError(f"methods: one method may have at most {_MAX_CONDITIONS} conditions")
+        return self
 
 
 @lru_cache(maxsize=256)

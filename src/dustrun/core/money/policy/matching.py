@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dustrun.core.evm.selectors import read_selector
-from dustrun.core.money.inner_calls import unreadable
+from dustrun.core.money.policy.document import MethodRule
+from dustrun.core.money.policy.special_methods import is_special
 from dustrun.core.values.amounts import Asset
 
 
@@ -27,11 +28,14 @@ def find_account(entries: Iterable[str], chain_id: int | None, address: str) -> 
     return next((entry for entry in entries if entry.lower() in allowed), None)
 
 
-def find_method(entries: Iterable[str], selector: str) -> str | None:
-    """The entry that allows a selector; a named entry wins over `*`."""
-    listed = tuple(entries)
-    named = next((entry for entry in listed if entry != "*" and read_selector(entry) == selector), None)
-    return named or next((entry for entry in listed if entry == "*"), None)
+def named_methods(entries: Iterable[str | MethodRule], selector: str) -> list[str | MethodRule]:
+    """The entries, other than `*`, that name a selector."""
+    return [entry for entry in entries if entry != "*" and selector_of_entry(entry) == selector]
+
+
+def selector_of_entry(entry: str | MethodRule) -> str:
+    """The selector that an entry other than `*` names."""
+    return entry.condition.selector if isinstance(entry, MethodRule) else read_selector(entry)
 
 
 def asset_covers(wide: str, narrow: str) -> bool:
@@ -49,10 +53,14 @@ def account_covers(wide: str, narrow: str) -> bool:
     return bool(chain) and wide in (address, f"{chain}:*") and address != "*"
 
 
-def method_covers(wide: str, narrow: str) -> bool:
-    """Whether `wide` allows every method that `narrow` allows."""
+def method_covers(wide: str | MethodRule, narrow: str | MethodRule) -> bool:
+    """Whether `wide` allows every call that `narrow` allows."""
     if wide == "*":
-        return narrow == "*" or read_selector(narrow) not in unreadable()
-    if narrow == "*":
+        return narrow == "*" or not is_special(_signature_of(narrow))
+    if narrow == "*" or selector_of_entry(wide) != selector_of_entry(narrow):
         return False
-    return read_selector(wide) == read_selector(narrow)
+    return not isinstance(wide, MethodRule) or wide == narrow
+
+
+def _signature_of(entry: str | MethodRule) -> str:
+    return entry.condition.function.signature if isinstance(entry, MethodRule) else entry

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dustrun.core.evm.selectors import read_selector, selector_of
-from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls, unreadable
+from dustrun.core.money.inner_calls import InnerCall, Unread, inner_calls
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy.counting import Request, canonical, implied_of, is_same
 from dustrun.core.money.policy.document import WalletPolicy
-from dustrun.core.money.policy.matching import find_account, find_asset, find_method, names_chain
+from dustrun.core.money.policy.matching import find_account, find_asset, names_chain
+from dustrun.core.money.policy.methods import judge_conditions, judge_method
 from dustrun.core.money.policy.verdict import Reason
+from dustrun.core.money.router_calls import unclaimed
 from dustrun.core.money.token_calls import OF_TOKENS, TRANSFER_FROM
 from dustrun.core.values.amounts import Asset
 
@@ -67,9 +69,13 @@ def _call(policy: WalletPolicy, request: Request, allowed: list[Reason]) -> Iter
         yield Reason("allowUnverifiedCalldata", "The calldata does not decode with a known ABI, so it is not verified.")
     if request.method is not None and not _is_named(request.method, selector):
         yield Reason("methods", f'The calldata begins with {selector}, which is not "{request.method}".')
-    if not _is_of_token(request, selector):
-        yield from _listed_call(policy, request, request.to, selector, allowed)
-        yield from _inner_calls(policy, request, request.to, allowed)
+    call = InnerCall(request.to, request.value_units, request.data)
+    if _is_of_token(request, selector):
+        yield from judge_conditions(policy, request, call, request.method)
+        return
+    yield from _listed_call(policy, request, call, allowed)
+    yield from _inner_calls(policy, request, request.to, allowed)
+    yield from _router_payees(policy, request, request.to)
 
 
 def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[Reason]) -> Iterator[Reason]:
@@ -85,8 +91,10 @@ def _inner_calls(policy: WalletPolicy, request: Request, to: str, allowed: list[
             yield Reason("methods", f"A nested call of {call.to} has fewer than four bytes, so it names no method.")
         elif selector is None:
             yield from _inner_payment(policy, request, call)
-        elif not _is_whole_token_call(call.data, call.value_units):
-            yield from _listed_call(policy, request, call.to, selector, allowed, within=True)
+        elif _is_whole_token_call(call.data, call.value_units):
+            yield from judge_conditions(policy, request, call, None)
+        else:
+            yield from _listed_call(policy, request, call, allowed, within=True)
 
 
 def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> Iterator[Reason]:
@@ -94,22 +102,36 @@ def _inner_payment(policy: WalletPolicy, request: Request, call: InnerCall) -> I
         yield Reason("recipients", f"{call.to}, which a nested call pays, is not among the allowed recipients.")
 
 
+def _router_payees(policy: WalletPolicy, request: Request, to: str) -> Iterator[Reason]:
+    """What a swap leaves with the router or an empty address belongs to whoever takes it first."""
+    try:
+        left = unclaimed(to, request.data, request.sender)
+    except Unread as fault:
+        yield Reason("recipients", f"The calls of the router cannot be decoded: {fault}.")
+        return
+    for use in left:
+        if any(find_account(policy.recipients, request.chain_id, payee) is not None for payee in use.swept_to):
+            continue
+        message = (
+            f"{use.method} pays {use.payee}, which is not the wallet, and no later call in the same transaction takes "
+            "at least the promised amount from the router to the wallet."
+        )
+        yield Reason("recipients", message)
+
+
 def _listed_call(
-    policy: WalletPolicy, request: Request, to: str, selector: str, allowed: list[Reason], *, within: bool = False
+    policy: WalletPolicy, request: Request, call: InnerCall, allowed: list[Reason], *, within: bool = False
 ) -> Iterator[Reason]:
-    shown = (None if within else request.method) or unreadable().get(selector, selector)
-    if find_account(policy.contracts, request.chain_id, to) is None:
-        yield Reason("contracts", f"The contract {to} is not among the allowed contracts.")
+    if find_account(policy.contracts, request.chain_id, call.to) is None:
+        yield Reason("contracts", f"The contract {call.to} is not among the allowed contracts.")
     else:
-        allowed.append(Reason("contracts", f"The contract {to} may be called."))
-    found = find_method(policy.methods, selector)
-    if found is None:
-        yield Reason("methods", f'The method "{shown}" ({selector}) is not among the allowed methods.')
-    elif found == "*" and selector in unreadable():
-        message = f'"{shown}" executes calls that cannot be decoded, so "*" does not allow it: list it by name.'
-        yield Reason("methods", message)
-    else:
-        allowed.append(Reason("methods", f'The method "{shown}" is allowed.'))
+        allowed.append(Reason("contracts", f"The contract {call.to} may be called."))
+    method = None if within or not _is_method(request.method, call.data) else request.method
+    yield from judge_method(policy, request, call, method, allowed)
+
+
+def _is_method(method: str | None, data: bytes) -> bool:
+    return method is not None and _is_named(method, selector_of(data) or "")
 
 
 def _is_named(method: str, selector: str) -> bool:
@@ -177,6 +199,8 @@ def _movement(policy: WalletPolicy, request: Request, movement: Movement, allowe
         return  # value sent to a new contract is judged by allowDeploy
     elif find_account(policy.recipients, movement.asset.chain_id, who) is not None:
         allowed.append(Reason("recipients", f"{who} may be paid."))
+    elif _is_own_order(request, movement):
+        allowed.append(Reason("recipients", "The order pays the wallet itself."))
     elif not _is_paid_by_call(policy, request, movement):
         yield Reason("recipients", f"{who} is not among the allowed recipients.")
 
@@ -200,6 +224,12 @@ def _is_paid_by_call(policy: WalletPolicy, request: Request, movement: Movement)
     return find_account(policy.contracts, request.chain_id, request.to) is not None
 
 
+def _is_own_order(request: Request, movement: Movement) -> bool:
+    """Whether a signed order has the wallet itself as receiver: what it gives away still counts in full."""
+    is_wallet = request.sender is not None and movement.counterparty.lower() == request.sender.lower()
+    return is_wallet and request.kind == "typed-data"
+
+
 def is_endless(units: int) -> bool:
     """Whether an approval is unlimited: the maximum of a common integer width, or close to it."""
     return units in _ENDLESS or units >= 2**159
@@ -208,4 +238,8 @@ def is_endless(units: int) -> bool:
 def paid(policy: WalletPolicy, request: Request) -> list[Movement]:
     """The sends to third parties, not into the called contract."""
     sends = (movement for movement in request.movements if movement.kind == "send")
-    return [movement for movement in sends if not _is_paid_by_call(policy, request, movement)]
+    return [
+        movement
+        for movement in sends
+        if not _is_paid_by_call(policy, request, movement) and not _is_own_order(request, movement)
+    ]
