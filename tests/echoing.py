@@ -19,6 +19,7 @@ from aiohttp import web
 class Echo:
     """The running system: what it was sent, and what its provider does."""
 
+    host: str = "127.0.0.1"
     port: int = 0
     seen: list[web.Request] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -32,7 +33,7 @@ class Echo:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def credentials(self) -> list[str | None]:
@@ -117,15 +118,15 @@ async def _sent(request: web.Request) -> str:
 
 
 @asynccontextmanager
-async def echoing() -> AsyncIterator[Echo]:
+async def echoing(host: str = "127.0.0.1") -> AsyncIterator[Echo]:
     """The system, on a free port."""
-    echo = Echo()
+    echo = Echo(host)
     app = web.Application()
     for name in ("echo", "fail", "binary", "hang", "guarded", "redirect", "token", "no_token"):
         app.router.add_route("*", f"/{name}", getattr(echo, name))
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
     echo.port = runner.addresses[0][1]
     try:

@@ -24,6 +24,7 @@ from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Code, Invalid, NotFound
 from dustrun.sdk import Action, Effect, Trigger
 from dustrun.sdk.connector import Connector
+from dustrun.sdk.fields import hinted_fields
 
 Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -227,7 +228,13 @@ def load(actions_dir: Path | None = None) -> Catalog:
     for action in actions_found.values():
         takes = (each for name in action.connector for each in (attaching if name == "http" else (name,)))
         required = bool(action.connector) and not action.connector_optional
-        specs[action.type] = replace(specs[action.type], connectors=tuple(takes), connector_required=required)
+        specs[action.type] = replace(
+            specs[action.type],
+            connectors=tuple(takes),
+            connector_required=required,
+            connector_instead_of=action.connector_instead_of,
+            url_fields=hinted_fields(action.input, "x-url"),
+        )
     return Catalog(actions_found, triggers_found, connectors_found, specs)
 
 

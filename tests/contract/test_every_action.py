@@ -160,10 +160,15 @@ def test_it_refuses_fields_that_it_does_not_know(action: Action) -> None:
     assert [error["type"] for error in caught.value.errors()] == ["extra_forbidden"]
 
 
+def _lacks_what_replaces_it(action: Action) -> bool:
+    replaced_by = action.connector_instead_of
+    return replaced_by is not None and replaced_by not in action.example_input
+
+
 @every_action
 def test_its_example_is_a_valid_node(action: Action) -> None:
     example: dict[str, Any] = {"type": action.type, "payload": action.example_input}
-    if action.connector and not action.connector_optional:
+    if action.connector and (not action.connector_optional or _lacks_what_replaces_it(action)):
         example["connector"] = {"type": action.connector[0], "id": "conn_0123456789abcdefghjkmnpqrs"}
     definition = {"nodes": {"root": {"type": "manual", "children": ["example"]}, "example": example}}
     assert check(Definition.model_validate(definition), CATALOG.specs()) == []

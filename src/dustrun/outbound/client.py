@@ -10,18 +10,21 @@ from typing import Final
 
 import aiohttp
 
-from dustrun import metrics
-from dustrun.errors import Permanent
+from dustrun import clock, metrics
+from dustrun.errors import Invalid, Permanent
 from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
 from dustrun.outbound.guard import Guard, refuse
 from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.redirect import Hop, follow, keeps_request, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
-from dustrun.outbound.target import parse
+from dustrun.outbound.target import Target, parse
 from dustrun.sdk.context import HttpRequest, HttpResponse
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+_LOOKUP_S: Final = 2.0
+_CHECK_HOLDS_S: Final = 10.0
+_MOST_CHECKED: Final = 1000
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # They say how the message is framed or where it goes, which is decided here.
@@ -44,7 +47,8 @@ class OutboundClient:
         self, allow: Sequence[str], max_bytes: int, per_host: int, *, resolver: Resolver | None = None
     ) -> None:
         self._guard = Guard.of(allow)
-        self._resolver = resolver or SystemResolver()
+        self._names = GuardedResolver(resolver or SystemResolver(), self._guard)
+        self._checked: dict[tuple[str, int], tuple[float, str | None]] = {}
         self._max_bytes = max_bytes
         self._turns = HostLimits(per_host)
         self._reusing: aiohttp.ClientSession | None = None
@@ -52,9 +56,8 @@ class OutboundClient:
 
     async def start(self) -> None:
         """Opens the client in the running event loop."""
-        resolver = GuardedResolver(self._resolver, self._guard)
-        self._reusing = make_session(resolver, reuse=True)
-        self._fresh = make_session(resolver, reuse=False)
+        self._reusing = make_session(self._names, reuse=True)
+        self._fresh = make_session(self._names, reuse=False)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -69,6 +72,36 @@ class OutboundClient:
             answer = await self._request(request)
             seen.outcome = f"{answer.status // 100}xx"
             return answer
+
+    async def check(self, request: HttpRequest) -> None:
+        """Raises what `request` would raise before it sends: about its method, headers, address and credential. A name
+        that cannot be resolved now passes."""
+        hop = _first_hop(request)
+        await self._authorized(hop, request)
+        if hop.target.address is None:
+            await self._check_name(hop.target)
+
+    async def _check_name(self, target: Target) -> None:
+        """Sends ask the resolver at each new connection; checks of one name soon after each other ask it once."""
+        now, place = clock.monotonic_s(), (target.host, target.port)
+        until, refusal = self._checked.get(place, (0.0, None))
+        if until <= now:
+            refusal = await self._refusal_of(target)
+            if len(self._checked) >= _MOST_CHECKED:
+                self._checked.clear()
+            self._checked[place] = (now + _CHECK_HOLDS_S, refusal)
+        if refusal is not None:
+            raise refuse(refusal)
+
+    async def _refusal_of(self, target: Target) -> str | None:
+        try:
+            async with asyncio.timeout(_LOOKUP_S):
+                await self._names.resolve(target.host, target.port)
+        except Invalid as error:
+            return error.message
+        except (OSError, TimeoutError):
+            pass  # it may resolve when the run is live
+        return None
 
     async def _request(self, request: HttpRequest) -> HttpResponse:
         hop = _first_hop(request)
@@ -95,9 +128,7 @@ class OutboundClient:
 
     async def _send(self, hop: Hop, request: HttpRequest, progress: Progress) -> HttpResponse:
         target = hop.target
-        if target.address is not None:
-            self._guard.check(target.host, target.address, target.port)
-        sent = await _authorized(hop, request)
+        sent = await self._authorized(hop, request)
         session = self._session(progress.safe)
         limit = min(request.max_bytes or self._max_bytes, self._max_bytes)
         async with (
@@ -108,6 +139,22 @@ class OutboundClient:
             is_followed = request.max_redirects > 0 and location(response.status, headers) is not None
             body = b"" if is_followed else await read_body(response, limit, target.host)
             return HttpResponse(response.status, headers, body, str(target.url))
+
+    async def _authorized(self, hop: Hop, request: HttpRequest) -> Hop:
+        """The hop as it goes out, with the credential on it. The hop itself has none, so that no next one inherits it.
+        Names are checked when they are resolved."""
+        target = hop.target
+        if target.address is not None:
+            self._guard.check(target.host, target.address, target.port)
+        if request.authorize is None:
+            return hop
+        sent = await request.authorize(HttpRequest(hop.method, str(target.url), hop.headers, hop.body))
+        for name, value in sent.headers.items():
+            _check_header(name, value)
+        goes_to = parse(sent.url)
+        if goes_to.origin != target.origin:
+            raise refuse("A credential may not change where a request goes.")
+        return replace(hop, target=goes_to, headers=dict(sent.headers))
 
     def _session(self, safe: bool) -> aiohttp.ClientSession:
         """A kept connection may be closed by the other side just as it is used again. Then a request that changes
@@ -125,19 +172,6 @@ def _first_hop(request: HttpRequest) -> Hop:
     for name, value in request.headers.items():
         _check_header(name, value)
     return Hop(method, parse(request.url), dict(request.headers), request.body)
-
-
-async def _authorized(hop: Hop, request: HttpRequest) -> Hop:
-    """The hop as it goes out, with the credential on it. The hop itself has none, so that no next one inherits it."""
-    if request.authorize is None:
-        return hop
-    sent = await request.authorize(HttpRequest(hop.method, str(hop.target.url), hop.headers, hop.body))
-    for name, value in sent.headers.items():
-        _check_header(name, value)
-    target = parse(sent.url)
-    if target.origin != hop.target.origin:
-        raise refuse("A credential may not change where a request goes.")
-    return replace(hop, target=target, headers=dict(sent.headers))
 
 
 def _check_header(name: str, value: str) -> None:

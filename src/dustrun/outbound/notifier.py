@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -12,13 +13,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
+from dustrun import clock
+from dustrun.errors import DustrunError, Invalid, Permanent, Temporary, Uncertain
 from dustrun.outbound.guard import Guard, refuse
 from dustrun.sdk.notice import Notice
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}://")
 _AT_ONCE: Final = 2
 _START_S: Final = 20.0
+_CHECK_HOLDS_S: Final = 60.0
+_MOST_CHECKED: Final = 100
 _MOST_BYTES: Final = 65_536
 _TOO_MANY: Final = 429
 
@@ -32,9 +36,33 @@ class GuardedNotifier:
         self._start_s = start_s
         self._allow = list(allow)
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._checked: dict[bytes, tuple[float, Invalid | None]] = {}
 
     async def send(self, address: str, notice: Notice) -> str:
         """Sends one message; raises as `sdk.notice.Notifier` says."""
+        answer = await self._ask(address, notice, is_check=False)
+        error = _refusal(answer) or _failure(answer)
+        if error is not None:
+            raise error
+        return str(answer["service"])
+
+    async def check(self, address: str, notice: Notice) -> None:
+        """Raises what `send` would raise before it connects to the service. Checks of one address soon after each
+        other start one process."""
+        now, key = clock.monotonic_s(), hashlib.sha256(f"{notice.format}\n{address}".encode()).digest()
+        until, refusal = self._checked.get(key, (0.0, None))
+        if until <= now:
+            try:
+                refusal = _refusal(await self._ask(address, notice, is_check=True))
+            except Uncertain:
+                return  # the service only prepares the message for too long: nothing is refused
+            if len(self._checked) >= _MOST_CHECKED:
+                self._checked.clear()
+            self._checked[key] = (now + _CHECK_HOLDS_S, refusal)
+        if refusal is not None:
+            raise refuse(refusal.message)
+
+    async def _ask(self, address: str, notice: Notice, *, is_check: bool) -> dict[str, Any]:
         if _SCHEME.match(address) is None:
             raise refuse("The address of the service must be a URL like slack://…; it is not shown here.")
         order = {
@@ -44,13 +72,10 @@ class GuardedNotifier:
             "format": notice.format,
             "kind": notice.kind,
             "allow": self._allow,
+            "isCheck": is_check,
         }
         async with self._turns:
-            answer = await _ask(json.dumps(order).encode(), notice.timeout_s + self._start_s)
-        error = _failure(answer)
-        if error is not None:
-            raise error
-        return str(answer["service"])
+            return await _ask(json.dumps(order).encode(), notice.timeout_s + self._start_s)
 
 
 async def _ask(order: bytes, timeout_s: float) -> dict[str, Any]:
@@ -95,10 +120,13 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
+def _refusal(answer: dict[str, Any]) -> Invalid | None:
+    """Why the message may not go out; None if it may."""
+    return refuse(str(answer["refused"])) if answer.get("refused") else None
+
+
 def _failure(answer: dict[str, Any]) -> DustrunError | None:
     """The error that an answer of the process stands for; None when the message was taken."""
-    if answer.get("refused"):
-        return refuse(str(answer["refused"]))
     if answer.get("done"):
         return None
     status = answer.get("status")

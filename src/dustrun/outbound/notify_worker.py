@@ -34,7 +34,8 @@ _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Watch:
     """The audit hook, and what it has seen."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, *, is_check: bool = False) -> None:
+        self._is_check = is_check
         self.refused: str | None = None
         self.sent = False
         self.status: int | None = None
@@ -76,6 +77,8 @@ class Watch:
             self._guard.check(self._names.get(target[0], target[0]), address, target[1])
         except DustrunError as error:
             self._refuse(error.message)
+        if self._is_check:
+            raise PermissionError("Only a check: nothing is sent")
 
     def _check_open(self, path: Any, _mode: Any, flags: Any) -> None:
         if isinstance(path, int):
@@ -143,7 +146,7 @@ def _send(order: dict[str, Any]) -> dict[str, Any]:
     if not _speaks_http_or_smtp(known[scheme]):
         return {"refused": f'The service "{scheme}" does not speak HTTP or SMTP; it cannot be used here.'}
     asset = apprise.AppriseAsset(secure_logging=True, async_mode=False)
-    watch = Watch(Guard.of(order["allow"]))
+    watch = Watch(Guard.of(order["allow"]), is_check=order["isCheck"])
     watch.arm()
     service = apprise.Apprise.instantiate(order["address"], asset=asset, suppress_exceptions=True)
     if service is None:

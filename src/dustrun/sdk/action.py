@@ -42,6 +42,8 @@ class Action:
     connector: tuple[str, ...] = ()
     connector_optional: bool = False
     inside: bool = False
+    sends_by_context: bool = False
+    connector_instead_of: str | None = None
     type: str = ""
     family: str = ""
     summary: str = ""
@@ -83,6 +85,8 @@ def action(
     connector: str | Sequence[str] = (),
     connector_optional: bool = False,
     inside: bool = False,
+    sends_by_context: bool = False,
+    connector_instead_of: str | None = None,
     tags: Sequence[str] = (),
 ) -> Callable[[Run], Action]:
     """Declares an action.
@@ -99,6 +103,11 @@ def action(
 
     `connector`: the types of connectors that a node of it takes, or `http` for every type that puts its credential on
     HTTP requests; a node must have one unless `connector_optional`.
+
+    `connector_instead_of`: the input field that a node gives when it has no connector; it needs one of the two.
+
+    `sends_by_context`: nothing goes out but by `ctx.http` and `ctx.notify`. A simulation then runs a write up to its
+    first request, and fails where a live run would before it sends.
 
     `inside`: what it writes stays in the server's own store, where a simulation has a layer of its own; so a simulation
     carries it out.
@@ -126,6 +135,8 @@ def action(
             connector=(connector,) if isinstance(connector, str) else tuple(connector),
             connector_optional=connector_optional,
             inside=inside,
+            sends_by_context=sends_by_context,
+            connector_instead_of=connector_instead_of,
             tags=tuple(tags),
             raw_fields=hinted_fields(input, "x-raw"),
             secret_fields=hinted_fields(input, "x-secret"),

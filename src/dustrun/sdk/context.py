@@ -59,6 +59,14 @@ class Http(Protocol):
         ...
 
 
+class CheckingHttp(Http, Protocol):
+    """A client that can also do all but send."""
+
+    async def check(self, request: HttpRequest) -> None:
+        """Raises what `request` would raise before it sends; a name without an address may have one later."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
     """What a script returned, as exact JSON, and the lines it logged."""

@@ -27,3 +27,11 @@ class Notifier(Protocol):
     async def send(self, address: str, notice: Notice) -> str:
         """Sends one message to the service behind an address like `slack://…` and returns the service's name."""
         ...
+
+
+class CheckingNotifier(Notifier, Protocol):
+    """A notifier that can also do all but send."""
+
+    async def check(self, address: str, notice: Notice) -> None:
+        """Raises what `send` would raise before it connects to the service."""
+        ...

@@ -45,7 +45,9 @@ class Input(Fields):
     method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = Field(
         "GET", description="The method."
     )
-    url: str = Field(description="An http or https URL.", min_length=1, max_length=8192)
+    url: str = Field(
+        description="An http or https URL.", min_length=1, max_length=8192, json_schema_extra={"x-url": True}
+    )
     headers: dict[str, Scalar] = Field({}, description="Headers; null omits one.")
     query: dict[str, Scalar | list[Scalar]] = Field(
         {}, description="Query parameters, added to those of the URL; a list repeats its name, null omits it."
@@ -180,6 +182,7 @@ def _preview(input: Input) -> dict[str, Any]:
     host_of=_host_of,
     connector="http",
     connector_optional=True,
+    sends_by_context=True,
     tags=("http", "rest", "api"),
 )
 async def http_request(input: Input, ctx: Context) -> Output:

@@ -36,7 +36,9 @@ _PREVIEW_ID = "(the key of this node in this run)"
 class Input(Fields):
     """The message."""
 
-    url: str = Field(description="An http or https URL.", min_length=1, max_length=8192)
+    url: str = Field(
+        description="An http or https URL.", min_length=1, max_length=8192, json_schema_extra={"x-url": True}
+    )
     data: Any = Field(None, description="The event data, as JSON.")
     type: str | None = Field(
         None,
@@ -132,6 +134,8 @@ def _host_of(input: Input) -> str | None:
     host_of=_host_of,
     connector="webhook-secret",
     connector_optional=True,
+    connector_instead_of="secret",
+    sends_by_context=True,
     tags=("http", "webhook", "signature"),
 )
 async def send_webhook(input: Input, ctx: Context) -> Output:

@@ -44,6 +44,7 @@ def _preview(input: Input) -> dict[str, Any]:
     example_input={"title": "Price alert", "body": "ETH is at {{$trigger.body.usd}} USD.", "kind": "warning"},
     example_output={"service": "Slack"},
     connector="apprise",
+    sends_by_context=True,
     preview=_preview,
     tags=("messages", "slack", "discord", "telegram", "email"),
 )

@@ -62,6 +62,9 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
     takes = ", ".join(f'"{name}"' for name in spec.connectors)
     if given is None and spec.connector_required:
         yield problem("connector_missing", node_id, "connector", f"This action needs a connector of type {takes}.")
+    elif given is None and spec.connector_instead_of and node.payload.get(spec.connector_instead_of) is None:
+        message = f"This action needs a connector of type {takes}, or payload.{spec.connector_instead_of}."
+        yield problem("connector_missing", node_id, "connector", message)
     elif given is not None and spec.connectors and given not in spec.connectors:
         message = f'This action takes no connector of type "{given}", only {takes}.{near(given, spec.connectors)}'
         yield problem("connector_type", node_id, "connector.type", message)

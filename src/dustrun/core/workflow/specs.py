@@ -14,7 +14,8 @@ from pydantic import BaseModel
 class NodeSpec:
     """`kind` is `trigger`, `action` or `control`; `branches(payload)` lists the branches its children may name, None
     when it does not branch; `result_fields` are the known names of its result, None when open; `connectors` are the
-    accepted connector types.
+    accepted connector types; `connector_instead_of` is the field that a node without one gives; `url_fields` hold the
+    addresses to which a connector's credential is sent.
     """
 
     type: str
@@ -26,6 +27,8 @@ class NodeSpec:
     raw_fields: frozenset[str] = frozenset()
     connectors: tuple[str, ...] = ()
     connector_required: bool = False
+    connector_instead_of: str | None = None
+    url_fields: frozenset[str] = frozenset()
 
 
 Specs = Mapping[str, NodeSpec]

@@ -62,6 +62,7 @@ class NodeContext:
         "_idempotency_key",
         "_inside",
         "_make_script",
+        "_notifier",
         "_now_ms",
         "_reach",
         "notes",
@@ -81,6 +82,7 @@ class NodeContext:
         self._reach: Reach | None = None
         self._connection: Connection | None = None
         self._inside = inside
+        self._notifier: Notifier | None = None
         self.notes = Notes()
         self._http = http
         self._make_script = script
@@ -109,6 +111,10 @@ class NodeContext:
         """Sets the connector, and wraps events so that the connectors' secrets are masked, before the action runs."""
         self._connection, self._http, self._emit = connection, http, emit(self._emit)
 
+    def rehearse(self, http: Http, notifier: Notifier) -> None:
+        """Sets what stops the action before it sends, before the action runs."""
+        self._http, self._notifier = http, notifier
+
     @property
     def tables(self) -> Tables:
         """The organisation's managed tables."""
@@ -117,7 +123,7 @@ class NodeContext:
     @property
     def notify(self) -> Notifier:
         """Sends messages through messaging services."""
-        return self._offered.notifier
+        return self._notifier or self._offered.notifier
 
     @property
     def _offered(self) -> Inside:

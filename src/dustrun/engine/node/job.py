@@ -19,9 +19,11 @@ ASSUMED_INPUT: Final = {"assumedInput": True}
 
 
 class Carrier(enum.Enum):
-    """What carries an attempt out: the action itself, the outbox, or a simulated chain."""
+    """What carries an attempt out: the action itself, the action up to where it would send, the outbox, or a simulated
+    chain."""
 
     ACTION = "action"
+    REHEARSAL = "rehearsal"
     OUTBOX = "outbox"
     SIMULATION = "simulation"
 
@@ -58,6 +60,11 @@ class Job:
     def is_outside(self) -> bool:
         """Whether it changes something outside, so that its start must be on disk first."""
         return self.effect in OUTSIDE
+
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether an attempt that is cut off may have changed something outside."""
+        return self.is_outside and self.carrier in (Carrier.ACTION, Carrier.OUTBOX)
 
 
 def request_facts(job: Job, *, sent: bool) -> dict[str, Any] | None:

@@ -116,14 +116,14 @@ class SimulateMode(RunMode):
         return node.is_pinned
 
     def carry(self, job: Job) -> Outcome | None:
-        """The pinned result, a simulated spend, or for a write the action's example, marked as assumed."""
+        """The pinned result, a simulated spend, or a write that stops before it sends."""
         node = job.node.node
         if node.is_pinned:
             return Settled(node.pinned, facts=request_facts(job, sent=False), note={"pinned": True})
         if job.effect is Effect.SPEND:
             job.carrier = Carrier.SIMULATION
         elif job.is_outside and not job.action.inside:
-            return Settled(job.action.example_output, assumed=True, facts=request_facts(job, sent=False))
+            job.carrier = Carrier.REHEARSAL
         return None
 
 

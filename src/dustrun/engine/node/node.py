@@ -20,6 +20,7 @@ from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import OUTSIDE, Carrier, Job, request_facts
 from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Unknown, of_error
+from dustrun.engine.node.rehearsal import BeforeSending
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.errors import DustrunError
@@ -27,6 +28,7 @@ from dustrun.sdk import Action, Effect
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
+_ASSUMED = "The input rests on an assumed result: pin the results of the nodes that it uses if a live run differs."
 
 
 def prepare(
@@ -102,23 +104,35 @@ def run_pure(job: Job, context: NodeContext) -> Outcome:
 
 
 async def run(job: Job, context: NodeContext) -> Outcome:
-    """Runs an action; the caller enforces the time limit."""
+    """Runs an action, in a rehearsal up to where it would send; the caller enforces the time limit."""
+    is_rehearsed = job.carrier is Carrier.REHEARSAL
+    if is_rehearsed and not job.action.sends_by_context:
+        return _unsent(job)
     try:
         value = job.action.run(job.input, context)
         return _settle(job, await value if job.action.is_async else value, context)
+    except BeforeSending:
+        return _unsent(job)
     except DustrunError as error:
         outcome = of_error(error)
         if isinstance(outcome, Failed | Unknown):
             outcome.facts = request_facts(job, sent=isinstance(outcome, Unknown))
+        if isinstance(outcome, Failed) and is_rehearsed and job.assumed:
+            outcome.message = f"{outcome.message} {_ASSUMED}"
         return outcome
     except Exception as error:
         return defect(job, error)
 
 
+def _unsent(job: Job) -> Settled:
+    """The outcome of a rehearsed write: the action's example stands for the answer that nobody gave."""
+    return Settled(job.action.example_output, assumed=True, facts=request_facts(job, sent=False))
+
+
 def timed_out(job: Job, timeout_ms: int) -> Outcome:
     """The outcome of an attempt that exceeded its time limit."""
     message = f"No answer within {timeout_ms} ms (timeoutMs of the node, setting default_timeout_ms)."
-    if job.is_outside and job.carrier is not Carrier.SIMULATION:
+    if job.may_have_happened:
         return Unknown(f"{message} It may have happened.", request_facts(job, sent=True))
     return Failed("TIMEOUT", message, retryable=True, facts=job.simulated_facts)
 
@@ -126,14 +140,18 @@ def timed_out(job: Job, timeout_ms: int) -> Outcome:
 def _settle(job: Job, value: Any, context: NodeContext) -> Settled:
     result = value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value
     notes = context.notes
-    return Settled(result, assumed=job.assumed or notes.assumed, facts=notes.facts or request_facts(job, sent=True))
+    return Settled(
+        result,
+        assumed=job.assumed or notes.assumed,
+        facts=notes.facts or request_facts(job, sent=job.may_have_happened),
+    )
 
 
 def defect(job: Job, error: Exception) -> Outcome:
     """The outcome of an attempt that raised an unexpected exception: a bug in Dustrun or in the action."""
     _logger.error("action failed unexpectedly", action=job.action.type, path=job.start.path, exc_info=error)
     message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-    if job.is_outside and job.carrier is not Carrier.SIMULATION:
+    if job.may_have_happened:
         return Unknown(f"{message} It may have happened.", request_facts(job, sent=True))
     return Failed("INTERNAL", message, facts=job.simulated_facts)
 

@@ -15,11 +15,13 @@ from dustrun.core.text.masking import Mask
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
-from dustrun.engine.node.job import Job
+from dustrun.engine.node.job import Carrier, Job
 from dustrun.engine.node.mode import RunMode
 from dustrun.engine.node.outcome import Failed, Outcome, Settled, Suspended, Unknown, of_error
+from dustrun.engine.node.rehearsal import RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
-from dustrun.sdk.context import Http, HttpRequest, HttpResponse
+from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
+from dustrun.sdk.notice import CheckingNotifier
 from dustrun.services.connectors.connections import WALLET, Connections, Opened
 from dustrun.services.runs.engine_port import RunFacts
 
@@ -41,9 +43,14 @@ class Secrets:
         self._mask = Mask()
         self._are_known = not self._references
 
-    async def carry_out(self, job: Job, context: NodeContext, http: Http) -> Outcome:
+    async def carry_out(
+        self, job: Job, context: NodeContext, http: CheckingHttp, notifier: CheckingNotifier
+    ) -> Outcome:
         """Runs a node's action with its connector, and masks the outcome."""
+        is_rehearsed = job.carrier is Carrier.REHEARSAL
         if not self._references:
+            if is_rehearsed:
+                context.rehearse(RehearsalHttp(http), RehearsalNotifier(notifier))
             return await nodes.run(job, context)
         try:
             await self._learn()
@@ -52,8 +59,10 @@ class Secrets:
             return self.masked(of_error(error))
         if opened is not None and opened.connection.moves_money and self._mode.refuses_connector(job):
             return _refused(opened)
-        masked = MaskedHttp(http, self._mask, opened)
-        context.connect(opened.connection if opened else None, masked, self._masking)
+        connection = opened.connection if opened else None
+        context.connect(connection, MaskedHttp(http, self._mask, opened), self._masking)
+        if is_rehearsed:
+            context.rehearse(RehearsalHttp(http, opened), RehearsalNotifier(notifier))
         return self.masked(await nodes.run(job, context))
 
     async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -17,8 +17,8 @@ from dustrun.engine.node.mode import RunMode, mode_of
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.traces import Traces
 from dustrun.engine.spend.deps import SpendDeps
-from dustrun.sdk.context import Http
-from dustrun.sdk.notice import Notifier
+from dustrun.sdk.context import CheckingHttp
+from dustrun.sdk.notice import CheckingNotifier
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.data.managed_tables import Tables
 from dustrun.services.data.variables import Variables
@@ -41,7 +41,7 @@ class EngineDeps:
     database: Database
     writer: Writer
     hub: Broadcaster
-    http: Http
+    http: CheckingHttp
     scripts: Scripts
     env: Mapping[str, str]
     variables: Variables
@@ -49,7 +49,7 @@ class EngineDeps:
     connections: Connections
     called_runs: CalledRuns
     tables: Tables
-    notifier: Notifier
+    notifier: CheckingNotifier
     vault: Vault
     spend: SpendDeps | None = None
     """None: the server has no chains."""

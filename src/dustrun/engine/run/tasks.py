@@ -58,8 +58,7 @@ class Tasks:
     def may_begin_at_once(self) -> bool:
         """Whether nothing that is about to begin changes anything outside: its start need not be on disk first, because
         recovery simply repeats it."""
-        inside = (not job.is_outside or job.carrier is Carrier.SIMULATION for job in self.jobs)
-        return bool(self.jobs) and not self.store_effects and all(inside)
+        return bool(self.jobs) and not self.store_effects and not any(job.may_have_happened for job in self.jobs)
 
     def interrupt(self) -> None:
         """Cancels running actions, but not spends: the outbox stores every step of them."""
@@ -165,8 +164,7 @@ class Tasks:
             if path in self._late:
                 outcome = nodes.timed_out(job, timeout_ms)
             elif self._run.state.is_cancelling:
-                is_real = job.is_outside and job.carrier is not Carrier.SIMULATION
-                may = " What it had begun may have happened." if is_real else ""
+                may = " What it had begun may have happened." if job.may_have_happened else ""
                 outcome = Interrupted(f"The run was cancelled while this node ran.{may}", job.simulated_facts)
             else:
                 raise
@@ -183,7 +181,7 @@ class Tasks:
 
     async def _carried(self, job: Job, context: NodeContext) -> Outcome:
         if job.carrier is not Carrier.SIMULATION:
-            return await self._secrets.carry_out(job, context, self._run.deps.http)
+            return await self._secrets.carry_out(job, context, self._run.deps.http, self._run.deps.notifier)
         simulated_chains = self._inputs.spend.simulated_chains
         return await self._secrets.cover(context, lambda: simulated_chains.carry_out(job, self._run.facts, context))
 

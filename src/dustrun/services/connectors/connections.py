@@ -13,7 +13,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.errors import Code, Invalid, Refused
 from dustrun.sdk.connector import Connector, with_header
-from dustrun.sdk.context import Connection, Http, HttpRequest
+from dustrun.sdk.context import CheckingHttp, Connection, HttpRequest
 from dustrun.services.connectors.oauth_tokens import DATA, Tokens
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
@@ -22,6 +22,7 @@ from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
 
+_PLACEHOLDER = "rehearsal"
 WALLET = "wallet"
 """The reference type that names a wallet instead of a connector."""
 
@@ -41,10 +42,18 @@ class Opened:
         """Adds the credential to a request; raises `Refused` for a host outside allowedHosts."""
         self._check_host(request.url)
         if self.type.kind == "token":
-            token = await self.tokens.get(self.row, self.type)
-            sent = with_header(request, "Authorization", f"Bearer {token}")
-        else:
-            sent = self.type.run(self.connection.data, request)
+            return self._marked(request, _bearer(request, await self.tokens.get(self.row, self.type)))
+        return self._marked(request, self.type.run(self.connection.data, request))
+
+    async def rehearse(self, request: HttpRequest) -> HttpRequest:
+        """As `authorize`, but asks nobody for a token: it only checks that one could be asked for."""
+        if self.type.kind != "token":
+            return await self.authorize(request)
+        self._check_host(request.url)
+        await self.tokens.check(self.row, self.type)
+        return _bearer(request, _PLACEHOLDER)
+
+    def _marked(self, request: HttpRequest, sent: HttpRequest) -> HttpRequest:
         fresh = [value for name, value in sent.headers.items() if request.headers.get(name) != value]
         self.mask.add(part for value in fresh for part in (value, value.rpartition(" ")[2]))
         return sent
@@ -72,10 +81,14 @@ class Opened:
         return await self.tokens.get(self.row, self.type) if self.type.kind == "token" else None
 
 
+def _bearer(request: HttpRequest, token: str) -> HttpRequest:
+    return with_header(request, "Authorization", f"Bearer {token}")
+
+
 class Connections:
     """Decrypts and opens stored connectors."""
 
-    def __init__(self, database: Database, writer: Writer, vault: Vault, catalog: Catalog, http: Http) -> None:
+    def __init__(self, database: Database, writer: Writer, vault: Vault, catalog: Catalog, http: CheckingHttp) -> None:
         self._database = database
         self._vault = vault
         self._catalog = catalog

@@ -12,7 +12,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.errors import Permanent, Temporary, Uncertain
 from dustrun.sdk.connector import Connector
-from dustrun.sdk.context import Http, HttpRequest, HttpResponse
+from dustrun.sdk.context import CheckingHttp, HttpRequest, HttpResponse
 from dustrun.storage.data import connectors as rows
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
@@ -50,7 +50,7 @@ class _Granted:
 class Tokens:
     """The access tokens of all OAuth 2 connectors in this process."""
 
-    def __init__(self, database: Database, writer: Writer, vault: Vault, http: Http) -> None:
+    def __init__(self, database: Database, writer: Writer, vault: Vault, http: CheckingHttp) -> None:
         self._database = database
         self._writer = writer
         self._vault = vault
@@ -69,6 +69,12 @@ class Tokens:
             flight.add_done_callback(lambda done: self._landed(row.id, done))
         # a node that times out must not cancel the request for the others, nor lose a refresh token in transit
         return (await asyncio.shield(flight)).value
+
+    async def check(self, row: ConnectorRow, type_: Connector) -> None:
+        """Raises if no token is there and the guard refuses the provider that would be asked for one."""
+        _, data, stored = await self._database.read(lambda tx: self._read(tx, row.org_id, row.id, type_))
+        if stored is None or _is_due(stored):
+            await self._http.check(type_.run(data))
 
     def _landed(self, connector_id: str, flight: asyncio.Task[Token]) -> None:
         self._flights.pop(connector_id, None)

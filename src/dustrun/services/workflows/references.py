@@ -1,31 +1,62 @@
-"""Checks that the wallets and connectors that a definition refers to exist."""
+"""Checks that the wallets and connectors that a definition refers to exist and may be used as it uses them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any, Final
 
-from dustrun.core.workflow.definition import UNBOUND, ConnectorReference, Definition
-from dustrun.errors import Problem
+from dustrun.core.text.hosts import is_allowed, parse_rule
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import UNBOUND, ConnectorReference, Definition, Node
+from dustrun.core.workflow.specs import NodeSpec, Specs
+from dustrun.errors import Invalid, Problem
+from dustrun.outbound.target import parse
 from dustrun.services.connectors.connections import WALLET
 from dustrun.storage.data import connectors
+from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import wallets
 
+# The part of a URL before its path, without a template: what says where a request goes.
+_ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
 
-async def find_problems(database: Database, org_id: str, definition: Definition) -> list[Problem]:
-    """Returns a problem for every node whose wallet or connector is missing, archived or of another type."""
+
+async def find_problems(database: Database, org_id: str, definition: Definition, specs: Specs) -> list[Problem]:
+    """Returns a problem for every node whose wallet or connector is missing, archived or of another type, or whose
+    constant address is none to which the connector's credential may be sent."""
+    addresses = [one for node_id, node in definition.nodes.items() for one in _check_addresses(node_id, node, specs)]
     named = any(node.connector for node in definition.nodes.values())
-    return await database.read(lambda tx: list(_check(tx, org_id, definition))) if named else []
+    return addresses + (await database.read(lambda tx: list(_check(tx, org_id, definition, specs))) if named else [])
 
 
-def _check(tx: Tx, org_id: str, definition: Definition) -> Iterator[Problem]:
+def _check_addresses(node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+    for field, origin in _origins(node, specs.get(node.type)):
+        try:
+            parse(origin)
+        except Invalid as error:
+            yield Problem(f"nodes.{node_id}.payload.{field}", error.message, "url_invalid", node_id)
+
+
+def _origins(node: Node, spec: NodeSpec | None) -> Iterator[tuple[str, str]]:
+    """The URL fields of a node whose origin is constant, each with its origin."""
+    for field in sorted(spec.url_fields) if spec is not None else ():
+        value: Any = node.payload.get(field)
+        found = _ORIGIN.match(value) if isinstance(value, str) else None
+        if found is not None:
+            yield field, found[0]
+
+
+def _check(tx: Tx, org_id: str, definition: Definition, specs: Specs) -> Iterator[Problem]:
     for node_id, node in definition.nodes.items():
         reference = node.connector
         if reference is None or reference.id.startswith(UNBOUND):
             continue
-        check = _check_wallet if reference.type == WALLET else _check_connector
-        yield from check(tx, org_id, node_id, reference)
+        if reference.type == WALLET:
+            yield from _check_wallet(tx, org_id, node_id, reference)
+        else:
+            yield from _check_connector(tx, org_id, node_id, node, specs)
 
 
 def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReference) -> Iterator[Problem]:
@@ -39,7 +70,9 @@ def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReferen
         yield Problem(field, message, "archived_wallet", node_id)
 
 
-def _check_connector(tx: Tx, org_id: str, node_id: str, reference: ConnectorReference) -> Iterator[Problem]:
+def _check_connector(tx: Tx, org_id: str, node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+    reference = node.connector
+    assert reference is not None
     row = connectors.find(tx, org_id, reference.id)
     field = f"nodes.{node_id}.connector"
     if row is None:
@@ -48,3 +81,21 @@ def _check_connector(tx: Tx, org_id: str, node_id: str, reference: ConnectorRefe
     elif row.type != reference.type:
         message = f'The connector "{row.name}" is of type "{row.type}".'
         yield Problem(f"{field}.type", message, "connector_type", node_id)
+    else:
+        yield from _check_hosts(row, node_id, node, specs)
+
+
+def _check_hosts(row: ConnectorRow, node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
+    """A type that puts nothing on requests has no allowedHosts."""
+    hosts = exact_json.loads(row.allowed_hosts)
+    for field, origin in _origins(node, specs.get(node.type)) if hosts else ():
+        try:
+            target = parse(origin)
+        except Invalid:
+            continue  # told already
+        if not is_allowed([parse_rule(entry) for entry in hosts], target.url.scheme, target.host, target.port):
+            message = (
+                f'The credential of connector "{row.name}" may not be sent to {origin}: its allowedHosts are '
+                f"{', '.join(hosts)}."
+            )
+            yield Problem(f"nodes.{node_id}.payload.{field}", message, "connector_host", node_id)

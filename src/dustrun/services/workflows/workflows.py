@@ -172,8 +172,9 @@ class Workflows:
 
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
-        found = await asyncio.to_thread(validate.check, definition, self._catalog.specs())
-        return [*found, *await references.find_problems(self._database, principal.org_id, definition)]
+        specs = self._catalog.specs()
+        found = await asyncio.to_thread(validate.check, definition, specs)
+        return [*found, *await references.find_problems(self._database, principal.org_id, definition, specs)]
 
     # --- changing ---
 
