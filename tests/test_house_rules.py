@@ -36,19 +36,10 @@ def faults(found: Iterator[Finding]) -> list[str]:
 def test_constructor_with_eight_arguments_is_found(tmp_path: Path) -> None:
     files = {
         "src/dustrun/a.py": f"class Small:\n    {FEW}\nclass Large:\n    {MANY}\n",
-        "src/dustrun/b.py": f"class Known:\n    {MANY}\nclass Other:\n    {MANY.replace('__init__', 'made')}\n",
+        "src/dustrun/b.py": f"class Other:\n    {MANY.replace('__init__', 'made')}\n",
     }
-    found = code.constructors(tree(tmp_path, files), {"src/dustrun/b.py Known": 8})
+    found = code.constructors(tree(tmp_path, files))
     assert faults(found) == ["src/dustrun/a.py:4: the constructor of Large has 8 arguments of 7"]
-
-
-def test_constructor_that_became_small_leaves_the_list(tmp_path: Path) -> None:
-    files = {"src/dustrun/a.py": f"class Small:\n    {FEW}\n"}
-    found = code.constructors(tree(tmp_path, files), {"src/dustrun/a.py Small": 9, "src/dustrun/gone.py Gone": 8})
-    assert faults(found) == [
-        "src/dustrun/a.py Small: its constructor is small now",
-        "src/dustrun/gone.py Gone: its constructor is small now",
-    ]
 
 
 @pytest.mark.parametrize("annotation", ["Any", "Any | None", "None | Any"])
@@ -94,13 +85,8 @@ def test_folder_with_sixteen_files_is_found(tmp_path: Path) -> None:
         "src/dustrun/actions/evm/send.py": entry,
         **{f"src/dustrun/api/routes/m{number}.py": "" for number in range(20)},
         **{f"src/dustrun/large/m{number}.py": "" for number in range(16)},
-        **{f"src/dustrun/known/m{number}.py": "" for number in range(17)},
     }
-    known = {"src/dustrun/known": 17, "src/dustrun/full": 18}
-    assert faults(folders.small_folders(tree(tmp_path, files), known)) == [
-        "src/dustrun/large: 16 files of 15",
-        "src/dustrun/full: it is small now",
-    ]
+    assert faults(folders.small_folders(tree(tmp_path, files))) == ["src/dustrun/large: 16 files of 15"]
 
 
 def test_folder_of_tests_without_its_room_is_found(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from house.tree import PACKAGE, Finding, Module, Tree, imports
 
@@ -11,9 +11,6 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 MAX_ARGUMENTS = 7
 # Only an __init__ that is written out counts: a dataclass holds fields, its constructor is their list.
-LARGER = {
-    "src/dustrun/sdk/testing.py FakeContext": 9,
-}
 
 MAX_ROUTE_STATEMENTS = 15
 ROUTES = f"{PACKAGE}/api/routes"
@@ -24,18 +21,13 @@ MONEY = ("dustrun.services.outbox", "dustrun.services.wallets", "dustrun.wallets
 PARTS = f"{PACKAGE}/api/parts.py"
 
 
-def constructors(tree: Tree, larger: Mapping[str, int] = LARGER) -> Iterator[Finding]:
-    """A constructor has at most seven arguments; `larger` names those that still have more, and shrinks."""
-    seen = set()
+def constructors(tree: Tree) -> Iterator[Finding]:
+    """A constructor has at most seven arguments."""
     for module in tree.modules(PACKAGE):
         for owner, init in _constructors(module):
-            name, count = f"{module.path} {owner}", _arguments(init)
-            seen |= {name} if count > MAX_ARGUMENTS else set()
-            if count > larger.get(name, MAX_ARGUMENTS):
+            if (count := _arguments(init)) > MAX_ARGUMENTS:
                 mend = "Hand in one object that holds what belongs together"
                 yield Finding(module.at(init), f"the constructor of {owner} has {count} arguments of 7", mend)
-    for name in sorted(set(larger) - seen):
-        yield Finding(name, "its constructor is small now", "Delete its entry in LARGER of scripts/house/code.py")
 
 
 def _constructors(module: Module) -> Iterator[tuple[str, Function]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from house.tree import PACKAGE, Finding, Module, Tree
 
 MAX_FILES = 15
-LARGER = {"src/dustrun/services/outbox": 20}
 # Where every file is one entry of a catalogue that a folder walk reads; `actions` has files beside its entries.
 CATALOGUES = ("api/routes", "connectors", "core/expression/functions", "storage/migrations/versions", "triggers")
 
@@ -19,14 +18,12 @@ SUITES = frozenset({"contract", "crash", "e2e", "properties", "replay", "secrecy
 PROVED_BY = {"app": "tests/test_up.py", "connectors": "tests/contract/test_every_connector.py"}
 
 
-def small_folders(tree: Tree, larger: Mapping[str, int] = LARGER) -> Iterator[Finding]:
-    """A folder has at most fifteen files besides the entries of a catalogue; `larger` names those that have more."""
+def small_folders(tree: Tree) -> Iterator[Finding]:
+    """A folder has at most fifteen files besides the entries of a catalogue."""
     count = Counter(module.folder for module in tree.modules(PACKAGE) if not _is_entry(module))
     for folder, files in sorted(count.items()):
-        if files > larger.get(folder, MAX_FILES):
+        if files > MAX_FILES:
             yield Finding(folder, f"{files} files of {MAX_FILES}", "Make rooms that are named for what they do")
-    for folder in sorted(name for name in larger if count[name] <= MAX_FILES):
-        yield Finding(folder, "it is small now", "Delete its entry in LARGER of scripts/house/folders.py")
 
 
 def _is_entry(module: Module) -> bool:

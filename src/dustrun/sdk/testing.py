@@ -136,7 +136,10 @@ class FakeNotifier:
 
 class FakeContext:
     """A `ctx` that keeps what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
-    `notify.sent`."""
+    `notify.sent`.
+
+    `idempotency_key` and `now_ms` (the node's start, milliseconds UTC) are constants; a test may assign others.
+    """
 
     def __init__(
         self,
@@ -148,8 +151,6 @@ class FakeContext:
         wallet: WalletView | None = None,
         connection: Connection | None = None,
         tables: Iterable[Iterable[dict[str, Any]]] = (),
-        idempotency_key: str = KEY,
-        now_ms: int = NOW_MS,
     ) -> None:
         self.logs: list[Logged] = []
         self.reports: list[Progress] = []
@@ -161,8 +162,8 @@ class FakeContext:
         self._connection = connection
         self._tables = FakeTables(tables)
         self._notifier = FakeNotifier()
-        self._idempotency_key = idempotency_key
-        self._now_ms = now_ms
+        self.idempotency_key = KEY
+        self.now_ms = NOW_MS
 
     @property
     def http(self) -> FakeHttp:
@@ -210,16 +211,6 @@ class FakeContext:
         if self._wallet is None:
             raise AssertionError("the test gave no wallet")
         return self._wallet
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt of the node."""
-        return self._idempotency_key
-
-    @property
-    def now_ms(self) -> int:
-        """The node's start in milliseconds since the epoch."""
-        return self._now_ms
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
         """Keeps the line in `logs`."""

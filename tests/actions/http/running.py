@@ -22,7 +22,9 @@ class FakeContext(testing.FakeContext):
     def __init__(
         self, http: Http, *, idempotency_key: str = KEY, now_ms: int = NOW_MS, connection: Connection | None = None
     ) -> None:
-        super().__init__(idempotency_key=idempotency_key, now_ms=now_ms, connection=connection)
+        super().__init__(connection=connection)
+        self.idempotency_key = idempotency_key
+        self.now_ms = now_ms
         self._real = http
 
     @property

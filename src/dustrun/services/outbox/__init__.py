@@ -1,1 +1,1 @@
-"""The outbox: every transaction of this server, from a node's intent to its final receipt, never sent twice."""
+"""The outbox: plans, signs, sends and tracks each transaction, from a node's intent to its final receipt."""

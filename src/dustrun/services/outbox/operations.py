@@ -13,12 +13,13 @@ from dustrun.errors import Code, Conflict, NotFound
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.outbox import broadcast, events, policy_check, replacement, restore_hold
+from dustrun.services.outbox import events, policy_check, restore_hold
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.receipts import CANCELLED
-from dustrun.services.outbox.replacement import AtCeiling, Kind, Replaced, Replacement
 from dustrun.services.outbox.spend_status import Failure, error_json
+from dustrun.services.outbox.tracking import broadcast, replacement
+from dustrun.services.outbox.tracking.receipts import CANCELLED
+from dustrun.services.outbox.tracking.replacement import AtCeiling, Kind, Replaced, Replacement
 from dustrun.services.wallets import budget as reservations
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows

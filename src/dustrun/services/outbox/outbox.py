@@ -11,7 +11,6 @@ from dustrun.core.money.intent import Spend
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
 from dustrun.services.outbox import (
-    broadcast,
     fees,
     intents,
     message_signatures,
@@ -25,7 +24,8 @@ from dustrun.services.outbox.events import Committed
 from dustrun.services.outbox.preflight import Ready
 from dustrun.services.outbox.sender_queue import SenderQueue
 from dustrun.services.outbox.spend_status import Failure, SpendRequest, SpendStatus, Stored
-from dustrun.services.outbox.tracker import Trackers
+from dustrun.services.outbox.tracking import broadcast
+from dustrun.services.outbox.tracking.tracker import Trackers
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import signatures as signature_rows
 from dustrun.storage.money import transactions as rows

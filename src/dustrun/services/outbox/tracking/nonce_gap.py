@@ -9,11 +9,12 @@ from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Deny, Request
 from dustrun.core.money.transaction_state import PLAIN_GAS, TxState
 from dustrun.core.values.exact_json import dumps_text
-from dustrun.services.outbox import policy_check, receipts
+from dustrun.services.outbox import policy_check
 from dustrun.services.outbox.deps import OutboxDeps
-from dustrun.services.outbox.replacement import sign
 from dustrun.services.outbox.sender_queue import new_attempt
 from dustrun.services.outbox.spend_status import intent_of
+from dustrun.services.outbox.tracking import receipts
+from dustrun.services.outbox.tracking.replacement import sign
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money import wallets as wallet_rows

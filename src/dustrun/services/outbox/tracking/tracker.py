@@ -20,10 +20,10 @@ from dustrun.core.money.transaction_state import TxState
 from dustrun.core.values.exact_json import loads_own
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import Block
-from dustrun.services.outbox import receipts as receipt_notes
-from dustrun.services.outbox.broadcast import Rebroadcaster, Tracked
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.spend_status import intent_of
+from dustrun.services.outbox.tracking import receipts as receipt_notes
+from dustrun.services.outbox.tracking.broadcast import Rebroadcaster, Tracked
 from dustrun.storage.money import transactions as rows
 
 _logger = log.get(__name__)

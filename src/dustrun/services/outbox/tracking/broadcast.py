@@ -15,11 +15,12 @@ from dustrun import clock
 from dustrun.chain.evm import Broadcast, LiveChain
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Temporary, Uncertain
-from dustrun.services.outbox import events, nonce_gap, receipts, replacement, restore_hold
+from dustrun.services.outbox import events, restore_hold
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import Committed, Step
-from dustrun.services.outbox.replacement import AtCeiling, Replaced
 from dustrun.services.outbox.sender_queue import bid_of
+from dustrun.services.outbox.tracking import nonce_gap, receipts, replacement
+from dustrun.services.outbox.tracking.replacement import AtCeiling, Replaced
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as rows
 from dustrun.storage.money.transactions import AttemptRow, TransactionRow
