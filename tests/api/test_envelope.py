@@ -30,7 +30,7 @@ async def test_an_unknown_route_and_a_wrong_method(owner: Client) -> None:
     assert (wrong.status, wrong.code) == (405, 405001)
     assert (wrong.response.headers["allow"], wrong.body["message"]) == (
         "GET, POST",
-        "There is no PATCH /v1/workflows; this route takes GET, POST.",
+        "There is no PATCH /v1/workflows; this route accepts GET, POST.",
     )
 
 
@@ -66,7 +66,7 @@ async def test_a_run_call_tells_the_field_that_was_meant(owner: Client) -> None:
 
 async def test_what_is_no_time_and_no_run_id_is_told_what_one_is(owner: Client) -> None:
     since = await owner.get("/v1/runs?since=yesterday")
-    assert since.body["details"][0]["message"].startswith("Must be a time of RFC 3339")
+    assert since.body["details"][0]["message"].startswith("Must be an RFC 3339 time")
     stream = await owner.get("/v1/runs/17/stream")
     assert "run_ and 1 to 64" in stream.body["message"]
 
@@ -74,8 +74,8 @@ async def test_what_is_no_time_and_no_run_id_is_told_what_one_is(owner: Client) 
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("staus=draft", 'There is no such parameter here. Did you mean "status"?'),
-        ("page=2", "There is no such parameter here. There are: "),
+        ("staus=draft", 'There is no such parameter. Did you mean "status"?'),
+        ("page=2", "There is no such parameter. Known parameters: "),
     ],
 )
 async def test_a_misspelt_filter_is_no_filter(owner: Client, query: str, told: str) -> None:

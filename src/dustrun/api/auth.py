@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: the bearer key, the permission, the rate, in that order."""
+"""Authentication and authorisation: the bearer key, the rate limit, then the permission."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bearer_of(scope: MutableMapping[str, Any]) -> str | None:
 
 
 async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Principal:
-    """The caller behind the bearer key; raises `Unauthenticated`."""
+    """Returns the caller of the bearer key; raises `Unauthenticated`."""
     key = bearer_of(scope)
     if key is None:
         raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
@@ -38,7 +38,7 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
 
 
 async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) -> Principal:
-    """`authenticate`, then one token of the key's rate, then the permission."""
+    """Authenticates, takes one token of the key's rate limit, and checks the permission."""
     principal = await authenticate(parts, scope)
     parts.access.limiter.take(principal.key_id)
     if permission != ANY_KEY:
@@ -47,6 +47,6 @@ async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) 
 
 
 def principal_of(scope: MutableMapping[str, Any]) -> Principal | None:
-    """The caller that `authenticate` found for this request, if it did."""
+    """The caller that `authenticate` found for this request, if any."""
     found: Principal | None = scope.get(_PRINCIPAL)
     return found

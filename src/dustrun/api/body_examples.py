@@ -1,4 +1,4 @@
-"""An example body for each operation that takes one: what the OpenAPI document shows, and tests hold to the models."""
+"""An example body per operation: shown in the OpenAPI document, and validated against the models by a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interactive documentation at `/docs`: Swagger UI, served from an installed package, never from a CDN."""
+"""The interactive documentation at `/docs`: Swagger UI, served from an installed package, not from a CDN."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _read(name: str) -> bytes:
 
 
 def asset(name: str) -> Response:
-    """A script or style sheet of the page."""
+    """Serves a script or style sheet of the page."""
     if name not in _ASSETS:
         raise HTTPException(404)
     return Response(_read(name), media_type=_ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})

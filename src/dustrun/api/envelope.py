@@ -1,4 +1,4 @@
-"""The one shape of every answer: `{"code", "message", "data" or "details", "requestId"}`."""
+"""The envelope of every answer: `{"code", "message", "data" or "details", "requestId"}`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MUST_RETRY_AFTER = frozenset({429, 503})
 
 
 def put_request_id(scope: MutableMapping[str, Any], request_id: str) -> None:
-    """Attaches the id to one request."""
+    """Stores the id in the request's scope."""
     scope[_REQUEST_ID] = request_id
 
 
@@ -35,23 +35,23 @@ class Answered(Response):
 
 
 def success_body(data: Any, request_id: str) -> bytes:
-    """The envelope of a success."""
+    """The envelope of a successful answer."""
     return hide_bytes(dumps_wire({"code": 200, "message": "success", "data": data, "requestId": request_id}))
 
 
 def success(data: Any, request_id: str, status: int = 200) -> Response:
-    """The answer of a success."""
+    """A successful answer."""
     return Answered(success_body(data, request_id), status)
 
 
 def failure_body(error: DustrunError, request_id: str) -> bytes:
-    """The envelope of a failure."""
+    """The envelope of an error."""
     shown = {"code": int(error.code), "message": error.message, "details": error.public_details()}
     return hide_bytes(dumps_wire({**shown, "requestId": request_id}))
 
 
 def failure(error: DustrunError, request_id: str, headers: dict[str, str] | None = None) -> Response:
-    """The answer of a failure; 429 and 503 always carry `Retry-After`, 401 the scheme."""
+    """An error answer; 429 and 503 always have `Retry-After`, 401 has the authentication scheme."""
     status = error.code.status
     sent = dict(headers or {})
     if status in _MUST_RETRY_AFTER:

@@ -1,4 +1,4 @@
-"""Whatever a route raises, as a failure of ours; unknown things are defects and show nothing of themselves."""
+"""Translates any exception of a route into an error answer; unexpected ones are logged and not shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dustrun.services.problems import problems_of
 _logger = log.get(__name__)
 _OUTSIDE_BODY = frozenset({"path", "query", "header", "cookie"})
 _BY_STATUS = {
-    404: (Code.ROUTE_UNKNOWN, "No such route."),
+    404: (Code.ROUTE_UNKNOWN, "There is no such route."),
     405: (Code.METHOD_NOT_ALLOWED, "The route does not allow this method."),
     413: (Code.BODY_TOO_LARGE, "The request body is larger than the limit."),
     415: (Code.CONTENT_TYPE_UNSUPPORTED, "The body must be application/json."),
@@ -31,8 +31,8 @@ def _of_request(error: RequestValidationError, body: Any) -> DustrunError:
 
 
 def as_failure(error: Exception, request_id: str, body: Any = None) -> DustrunError:
-    """Any exception as the failure that the caller sees; defects go to the log with the request's id. `body` is the
-    model of the route's body."""
+    """Translates an exception into the failure that the caller sees; unexpected ones are logged with the request id.
+    `body` is the model of the route's body."""
     if isinstance(error, DustrunError) and error.code != Code.INTERNAL:
         if error.code.status == 500:
             _logger.error("request failed", request_id=request_id, error=error.message)
@@ -47,4 +47,4 @@ def as_failure(error: Exception, request_id: str, body: Any = None) -> DustrunEr
     if isinstance(error, HTTPException) and 400 <= error.status_code < 500:
         return Invalid(str(error.detail))
     _logger.error("request failed", request_id=request_id, exc_info=error)
-    return Bug("A defect of the server; quote the request id to its operator.")
+    return Bug("Internal server error. Give the request id to the server's operator.")

@@ -1,4 +1,4 @@
-"""The text of `/metrics`, in the exposition format of Prometheus: the instruments, and gauges read when asked."""
+"""The text of `/metrics` in the Prometheus exposition format: instruments, and gauges that are read on request."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class _Instruments(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        """Every instrument as a family of Prometheus."""
-        info = GaugeMetricFamily("dustrun_info", "The version that runs.", labels=["version"])
+        """Yields every instrument as a Prometheus metric family."""
+        info = GaugeMetricFamily("dustrun_info", "Version of the running server.", labels=["version"])
         info.add_metric([dustrun.__version__], 1)
         yield info
         for name, (help, value) in self._gauges.items():
@@ -51,7 +51,7 @@ def _distributed(histogram: metrics.Histogram) -> Metric:
 
 
 def render(gauges: Gauges) -> bytes:
-    """The whole text."""
+    """Renders all metrics as text."""
     registry = CollectorRegistry()
     registry.register(_Instruments(gauges))
     ProcessCollector(registry=registry)

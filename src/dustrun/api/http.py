@@ -1,4 +1,4 @@
-"""uvicorn's reading of HTTP, with our envelope for what it cannot read and a limit on how much head it keeps."""
+"""uvicorn's HTTP protocol, plus our envelope for malformed requests and a limit on the size of a request's head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dustrun.errors import Code, Invalid
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEAD_LIMIT = 65_536
-"""Bytes of address and headers; the parser alone would keep any number. What comes with the first piece is let pass."""
+"""Maximum bytes of request line and headers, since the parser has no limit. The first chunk is not checked."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -25,13 +25,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._head: int | None = None
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request starts."""
         super().on_message_begin()
         self._messages += 1
         self._head = 0
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """Its head is complete."""
         self._head = None
         super().on_headers_complete()
         is_new = self.cycle is not None and self.cycle.transport is self.transport
@@ -39,7 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.transport = _Answering(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes came: of this head, unless another one began in them."""
+        """Counts received bytes towards the current head, unless they started another request."""
         before = self._messages
         super().data_received(data)
         if self._head is None or self._messages != before or self.transport.is_closing():
@@ -49,9 +49,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what cannot be read, and hangs up."""
+        """Answers a malformed request, and closes the connection."""
         request_id = ids.new_id("req")
-        says = f"The request is no HTTP that the server reads, or its head is larger than {HEAD_LIMIT} bytes."
+        says = f"The request is not valid HTTP, or its head is larger than {HEAD_LIMIT} bytes."
         body = failure_body(Invalid(says, code=Code.REQUEST_UNREADABLE), request_id)
         head = (
             "HTTP/1.1 400 Bad Request",
@@ -65,8 +65,8 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Answering(asyncio.Transport):
-    """The connection as one answer writes to it: the head waits for the first piece of the body, as ASGI wants it, so
-    that both leave in one call of the system. Measured: a twentieth of the run call's processor time."""
+    """The connection as one answer writes to it: the head waits for the first piece of the body, so that one system
+    call sends both. Measured: saves 5% of the run call's CPU time."""
 
     __slots__ = ("_has_begun", "_head", "_transport")
 
@@ -76,7 +76,7 @@ class _Answering(asyncio.Transport):
         self._has_begun = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Writes a piece of the answer, or keeps its head for the piece that follows."""
+        """Writes a piece of the answer, or keeps the head until the next piece."""
         if self._has_begun or data == _GO_ON:
             self._transport.write(data)
         elif self._head is None:
@@ -86,12 +86,12 @@ class _Answering(asyncio.Transport):
             self._transport.write(self._head + data)
 
     def close(self) -> None:
-        """Hangs up; a head without a body goes out first."""
+        """Closes the connection; a head without a body is sent first."""
         if self._head is not None and not self._has_begun:
             self._has_begun = True
             self._transport.write(self._head)
         self._transport.close()
 
     def is_closing(self) -> bool:
-        """Whether the connection is closed or about to be."""
+        """Whether the connection is closed or closing."""
         return self._transport.is_closing()

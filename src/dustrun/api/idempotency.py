@@ -1,4 +1,4 @@
-"""The `Idempotency-Key` header: reading it, and replaying the answer that its first request got."""
+"""The `Idempotency-Key` header: parses it, and replays the answer of the first request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 def pending(
     parts: Parts, scope: MutableMapping[str, Any], principal: Principal, body: bytes, *, secret: bool = False
 ) -> Pending | None:
-    """The request's key with the hash of method, path, query, body and what the caller may do; None without a key.
+    """The request's key with a hash of method, path, query, body and the caller's rights; None without a key.
 
-    What the caller may do: the answer is looked up before the handler asks for limits, and a key that is limited must
-    not read what another one was answered.
+    The rights are included because the answer is looked up before the handler checks limits, and a limited key must not
+    read the answer to another one.
 
-    The hash of a `secret` body holds the caller's API key too, which the store does not know: a password cannot be
-    found by hashing guesses.
+    The hash of a `secret` body also includes the caller's API key, which the store does not contain, so that a password
+    cannot be found by hashing guesses.
     """
     headers = dict(scope["headers"])
     if b"idempotency-key" not in headers:
@@ -56,28 +56,29 @@ def _pending(parts: Parts, scope: MutableMapping[str, Any], principal: Principal
 
 
 async def find(parts: Parts, request: Pending) -> Response | None:
-    """The first answer again, when there was one; raises `Conflict` when the key cannot be replayed."""
+    """Returns the first answer again, if there is one; raises `Conflict` if the key cannot be replayed."""
     stored = await idempotency.find(parts.database, request)
     return None if stored is None else _replay(stored, request)
 
 
 async def replay(parts: Parts, request: Pending) -> Response:
-    """After `Duplicate`: the answer of the request that won."""
+    """After `Duplicate`: returns the answer of the request that was first."""
     response = await find(parts, request)
     if response is None:
-        raise Temporary("The request that holds this Idempotency-Key did not finish; nothing was started.")
+        raise Temporary("Another request with this Idempotency-Key has not finished; nothing was started.")
     return response
 
 
 def _replay(stored: StoredAnswer, request: Pending) -> Response:
     if stored.request_hash != request.request_hash:
         raise Conflict(
-            "This Idempotency-Key was used with another request, or by a key that may do other things. Use a new one.",
+            "This Idempotency-Key was already used for a different request, or by an API key with other "
+            "rights. Use a new one.",
             code=Code.IDEMPOTENCY_KEY_REUSED,
         )
     if stored.response is None:
         raise Conflict(
-            "The first answer bore a secret and was not stored.",
+            "The first answer contained a secret and was not stored.",
             code=Code.IDEMPOTENCY_NOT_STORED,
             details=[{"field": "id", "message": "created by the first request", "id": stored.resource_id}],
         )

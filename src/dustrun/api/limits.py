@@ -1,4 +1,4 @@
-"""Limits on what a caller may send: requests a second and key, bytes of a body, kind of a body."""
+"""Limits on requests: requests per second and key, body size, and content type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BURST_FACTOR = 2
 
 
 class RateLimiter:
-    """A token bucket per key: `per_second` tokens a second, a burst of twice that; 0 lets everything pass."""
+    """A token bucket per key: `per_second` tokens per second, with a burst of twice that; 0 means no limit."""
 
     def __init__(self, per_second: int) -> None:
         self._rate = float(per_second)
@@ -25,7 +25,7 @@ class RateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, key_id: str) -> None:
-        """Takes one token of the key, or raises `TooMany` with the wait."""
+        """Takes one token of the key, or raises `TooMany` with the time to wait."""
         if not self._rate:
             return
         now = clock.monotonic_s()
@@ -50,7 +50,7 @@ def _too_large(limit: int) -> DustrunError:
 
 
 async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    """The whole body, counted while it arrives: `Content-Length` may lie or be absent."""
+    """Reads the body, counting bytes as they arrive, since `Content-Length` may be wrong or absent."""
     declared = _header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -59,7 +59,7 @@ async def read_body(scope: MutableMapping[str, Any], receive: Receive, limit: in
     while True:
         message: Message = await receive()
         if message["type"] == "http.disconnect":
-            raise Invalid("The connection closed before the whole body arrived.")
+            raise Invalid("The connection was closed before the complete body arrived.")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
@@ -87,7 +87,7 @@ def check_content_type(scope: MutableMapping[str, Any]) -> None:
 
 
 async def read_json(scope: MutableMapping[str, Any], receive: Receive, limit: int) -> tuple[bytes, Any]:
-    """The body's bytes and its document, decoded exactly; an absent or blank body is `(b"", None)`."""
+    """Reads the body's bytes and its document, decoded exactly; an absent or blank body is `(b"", None)`."""
     body = await read_body(scope, receive, limit)
     if not body.strip():
         return b"", None

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: FastAPI's, with our envelopes, refusals, security scheme, and the bare routes added."""
+"""The OpenAPI 3.1 document: FastAPI's, plus our envelopes, error codes, security scheme and bare routes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,29 @@ _WITH_KEY = (Code.KEY_INVALID, Code.RATE_LIMITED)
 _WITH_BODY = (Code.BODY_INVALID, Code.BODY_TOO_LARGE, Code.CONTENT_TYPE_UNSUPPORTED)
 _WRITTEN = (Code.OUTCOME_UNKNOWN,)
 _REQUEST_ID = {"X-Request-ID": {"description": "The same as `requestId`.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds to wait before the next request.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key and body within 24 hours replays the first answer; another body, or a key that may do "
-    "other things, is answered 409.",
+    "description": (
+        "The same key and body within 24 hours return the first answer again. A different body, or an API key "
+        "with other rights, is answered 409."
+    ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _DESCRIPTION = """Workflows that move money and call APIs, on your own machine.
 
-Every answer is an envelope. A failure's `code` is its HTTP status followed by three digits."""
+Every answer is an envelope. An error's `code` is the HTTP status followed by three digits."""
 
 
 class Envelope(BaseModel, Generic[T]):
-    """The envelope of a success."""
+    """The envelope of a successful answer."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -48,7 +55,7 @@ class Envelope(BaseModel, Generic[T]):
 
 
 class Detail(BaseModel):
-    """One finding about one field."""
+    """One problem of one field."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
@@ -57,13 +64,13 @@ class Detail(BaseModel):
 
 
 class Failure(BaseModel):
-    """The envelope of a failure."""
+    """The envelope of an error."""
 
     model_config = ConfigDict(defer_build=True)
 
     code: int = Field(description="The HTTP status followed by a three-digit serial.", examples=[400001])
     message: str = Field(description="What went wrong.")
-    details: list[Detail] = Field(description="Findings by field.")
+    details: list[Detail] = Field(description="Problems by field.")
     request_id: str = Field(alias="requestId", description="Also in the header `X-Request-ID`.", examples=["req_01"])
 
 
@@ -73,7 +80,7 @@ def envelope_of(answers: Any) -> Any:
 
 
 def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Code]:
-    """Every code that a route may answer."""
+    """Every error code of a route."""
     found = {*refusals, *_ALWAYS}
     if permission != PUBLIC:
         found |= {*_WITH_KEY, Code.PERMISSION_MISSING}
@@ -132,7 +139,7 @@ def _failure_response(status: int, codes: Sequence[Code]) -> dict[str, Any]:
 
 
 class Document:
-    """Collects what FastAPI cannot see, and makes the whole document."""
+    """Collects what FastAPI cannot know, and builds the complete document."""
 
     def __init__(self) -> None:
         self._operations: list[tuple[str, str, dict[str, Any]]] = []
@@ -140,7 +147,8 @@ class Document:
         self._describing: list[Callable[[], None]] = []
 
     def later(self, describe: Callable[[], None]) -> None:
-        """Calls a function that adds to the document when it is first built: a start need not wait for it."""
+        """Registers a function that adds to the document when it is first built, so that start-up need not wait for
+        it."""
         self._describing.append(describe)
 
     def add(self, path: str, method: str, operation: Mapping[str, Any]) -> None:
@@ -153,7 +161,7 @@ class Document:
         self._schemas[name] = dict(schema)
 
     def build(self, app: FastAPI) -> dict[str, Any]:
-        """The whole document. Not to be called by two at once."""
+        """Builds the complete document. Not safe for concurrent calls."""
         while self._describing:
             self._describing.pop(0)()
         routes = [route.documented() if hasattr(route, "documented") else route for route in app.routes]
@@ -180,8 +188,8 @@ def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _finish(method: str, operation: dict[str, Any]) -> None:
-    """What is put on every operation alike: security, the example of its body, the replay header; and no 422, which we
-    never answer."""
+    """Adds to an operation what all have: security, the example of its body, the replay header. Removes 422, which is
+    never answered."""
     operation.get("responses", {}).pop("422", None)
     is_public = operation.get("x-permission", PUBLIC) == PUBLIC
     operation["security"] = [] if is_public else [{"bearer": []}]
@@ -199,11 +207,11 @@ add_schema = document.add_schema
 
 
 def add_model(model: type[BaseModel]) -> None:
-    """Adds a model's schema, for a bare route to refer to."""
+    """Adds a model's schema, so that a bare route can refer to it."""
     for name, schema in _definitions_of(model).items():
         add_schema(name, schema)
 
 
 def as_response(built: Mapping[str, Any]) -> Response:
-    """The document itself, without an envelope, as OpenAPI wants it."""
+    """The document itself, without an envelope."""
     return Response(exact_json.dumps(built), media_type="application/json")

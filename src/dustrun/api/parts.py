@@ -1,4 +1,4 @@
-"""The services behind the routes, grouped by domain; the composition root fills them in."""
+"""The services that routes use, grouped by domain and created by the composition root."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SCOPE_KEY = "dustrun.parts"
 
 @dataclass(slots=True)
 class ServerStatus:
-    """Whether the server takes work, and the gauges of `/metrics`."""
+    """Readiness of the server, and the gauges of `/metrics`."""
 
     gauges: Callable[[], Gauges]
     is_ready: bool = False
@@ -50,7 +50,7 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessParts:
-    """Callers: their organisations, keys, rates and recorded requests."""
+    """Organisations, API keys, rate limits and recorded requests."""
 
     organizations: Organizations
     keys: Keys
@@ -61,7 +61,7 @@ class AccessParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyParts:
-    """Chains, wallets and what they spend."""
+    """Chains, wallets and spending."""
 
     chains: Chains
     wallets: Wallets
@@ -84,7 +84,7 @@ class DataParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitParts:
-    """What ends the wait of a node."""
+    """Services that end a node's wait."""
 
     approvals: Approvals
     resumes: Resumes
@@ -112,7 +112,7 @@ class Parts:
 
     @functools.cached_property
     def public_actions(self) -> list[dict[str, Any]]:
-        """All actions and control nodes; built once, since the catalogue never changes while the server runs."""
+        """All actions and control nodes; built once, since the catalogue does not change while the server runs."""
         return self.catalog.public_actions()
 
     @functools.cached_property
@@ -127,11 +127,11 @@ class Parts:
 
 
 def put_parts(scope: MutableMapping[str, Any], parts: Parts) -> None:
-    """Attaches the parts to one request."""
+    """Stores the parts in the request's scope."""
     scope[_SCOPE_KEY] = parts
 
 
 def parts_of(scope: MutableMapping[str, Any]) -> Parts:
-    """The parts behind one request."""
+    """The parts of one request."""
     parts: Parts = scope[_SCOPE_KEY]
     return parts

@@ -1,7 +1,7 @@
-"""Declaring a route once: path, permission, body, answer and refusals; the rest follows from that.
+"""Declares a route once: path, permission, body, answer and error codes.
 
-Before the handler runs: the caller is authenticated, the permission and the rate checked, the body read within its
-limit and decoded exactly, and a repeated Idempotency-Key answered. After it: the result is shaped into the envelope.
+Before the handler runs, the caller is authenticated, permission and rate are checked, the body is read within its limit
+and decoded exactly, and a repeated Idempotency-Key is answered. Afterwards the result is put into the envelope.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOBODY = Principal(key_id="", org_id="", permissions=frozenset())
 
 @dataclass(slots=True)
 class Calling:
-    """One request, as a handler sees it."""
+    """One request, as its handler sees it."""
 
     parts: Parts
     principal: Principal
@@ -50,8 +50,8 @@ class Calling:
     pending: Pending | None = None
 
     def answer_around(self, wrap: Callable[[Any], Any]) -> None:
-        """For a handler that answers more than the result of the unit that it writes: an answer that is stored with
-        that unit is shaped from `wrap(result)`."""
+        """For a handler whose answer is more than the result of its write: the answer stored for replay is shaped from
+        `wrap(result)`."""
         if self.pending is not None and self.pending.answer is not None:
             shape = self.pending.answer
             self.pending.answer = lambda result: shape(wrap(result))
@@ -65,7 +65,7 @@ Call = Annotated[Calling, Depends(_calling)]
 
 
 class _ReadRequest(Request):
-    """A request whose body was read and decoded before FastAPI looks at it."""
+    """A request whose body was read and decoded before FastAPI uses it."""
 
     def __init__(self, request: Request, body: bytes, document: Any) -> None:
         super().__init__(request.scope, request.receive)
@@ -118,14 +118,14 @@ class Route(APIRoute):
         return list(_query_of(self.dependant))
 
     def _check_query(self, request: Request) -> None:
-        """A filter that is misspelt would be no filter. Links are let be: what carries them may add to them."""
+        """Rejects unknown query parameters, since a misspelt filter would not filter. Signed links are exempt: mail
+        programs may add parameters."""
         if not request.scope["query_string"] or self.admit_by_link is not None or not self.path.startswith("/v1/"):
             return
         unknown = [name for name in request.query_params if name not in self._known_query]
         if unknown:
             problems = [
-                Problem(name[:80], f"There is no such parameter here.{_meant(name, self._known_query)}")
-                for name in unknown
+                Problem(name[:80], f"There is no such parameter.{_meant(name, self._known_query)}") for name in unknown
             ]
             raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=problems[:100])
 
@@ -137,7 +137,9 @@ def _query_of(dependant: Dependant) -> Iterator[str]:
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    return near(name[:80], known) or (f" There are: {', '.join(known)}." if known else " This route has none.")
+    return near(name[:80], known) or (
+        f" Known parameters: {', '.join(known)}." if known else " This route has no parameters."
+    )
 
 
 async def _answer_once(call: Calling, answer: Callable[[], Awaitable[Response]]) -> Response:
@@ -166,14 +168,14 @@ async def _answer_once(call: Calling, answer: Callable[[], Awaitable[Response]])
 
 
 async def _record_alone(call: Calling, pending: Pending, response: Response) -> None:
-    """For a call that wrote nothing: its answer is still the one that the key replays."""
+    """For a call that wrote nothing: stores its answer for replay as well."""
     pending.answer = lambda _: Answer(status=response.status_code, body=bytes(response.body))
     await call.parts.writer.write(once(lambda _: None, pending))
 
 
 def _build_bodies(handler: Callable[..., Any]) -> None:
-    """Models are built at first use, but those of bodies before FastAPI makes their adapters: only then does it
-    silence pydantic about aliases that mean nothing to an adapter."""
+    """Builds body models before FastAPI makes their adapters; only then does it suppress pydantic's warning about
+    aliases. All other models are built at first use."""
     for annotation in get_type_hints(handler).values():
         if isinstance(annotation, type) and issubclass(annotation, Fields):
             annotation.model_config["defer_build"] = False
@@ -195,7 +197,7 @@ def _shaped(result: Any, call: Calling, shape: Shape, secret: bool) -> Answer:
 
 
 def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bool) -> Callable[..., Any]:
-    """The handler with its result put into the envelope, or the answer that its own transaction stored."""
+    """Wraps the handler: puts its result into the envelope, or sends the answer that its transaction stored."""
 
     @functools.wraps(handler)
     async def endpoint(*args: Any, **values: Any) -> Response:
@@ -213,7 +215,7 @@ def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bo
 
 
 class _Bare:
-    """An ASGI function that Starlette routes to as it is, without a `Request` around it."""
+    """An ASGI function that Starlette calls directly, without a `Request`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -223,7 +225,7 @@ class _Bare:
 
 
 class RawRoute(StarletteRoute):
-    """A route past FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
+    """A route that bypasses FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
 
     def __init__(self, path: str, app: ASGIApp, *, methods: Sequence[str], permission: str) -> None:
         super().__init__(path, _Bare(app), methods=list(methods))
@@ -231,7 +233,7 @@ class RawRoute(StarletteRoute):
 
 
 class Routes:
-    """The routes of one file. `router` is what the server collects."""
+    """The routes of one file. The server collects `router`."""
 
     def __init__(self, tag: str) -> None:
         self.router = APIRouter()
@@ -289,8 +291,8 @@ class Routes:
         return self._add("GET", path, **options)
 
     def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
-        """Declares a POST route; with `secret` its answer is never stored for a replay, with `secret_body` what
-        is stored to recognise a repeated request tells nothing of a body that could be guessed."""
+        """Declares a POST route. With `secret`, its answer is never stored for replay; with `secret_body`, the stored
+        hash of the request does not allow guessing the body."""
         return self._add("POST", path, **options)
 
     def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:

@@ -1,6 +1,6 @@
-"""The ASGI application: collects the routes, and stands in front of them.
+"""The ASGI application: collects the routes, and wraps them.
 
-In front means: a request id, the parts, one translation of every exception into our envelope, and the access log.
+The wrapper adds the request id and the parts, translates exceptions into our envelope, and writes the access log.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from dustrun.api.parts import Parts, put_parts
 from dustrun.errors import Code, DustrunError, Invalid
 
 _logger = log.get("dustrun.access")
-_REQUESTS = metrics.counter("dustrun_http_requests", "Requests that were answered.", "method", "route", "status")
-_SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer; streams are left out.", "method", "route")
+_REQUESTS = metrics.counter("dustrun_http_requests", "Answered requests.", "method", "route", "status")
+_SECONDS = metrics.histogram("dustrun_http_request_seconds", "Time to answer, without streams.", "method", "route")
 _ROUTE = "dustrun.route"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9_-]{1,128}$")
@@ -40,7 +40,7 @@ _SECRET_PATH = re.compile(r"^(/v1/webhooks/)[^/]+")
 
 
 def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
-    """The routes of every file in `api/routes`: FastAPI's, and the bare ones."""
+    """The routes of every file in `api/routes`: FastAPI routes and bare ones."""
     framed: list[BaseRoute] = []
     bare: list[BaseRoute] = []
     for found in sorted(pkgutil.iter_modules(routes.__path__), key=lambda module: module.name):
@@ -52,7 +52,7 @@ def discover() -> tuple[list[BaseRoute], list[BaseRoute]]:
 
 
 def create_app(parts: Parts, lifespan: Lifespan[FastAPI] | None = None) -> Front:
-    """The whole API over its parts."""
+    """Creates the API from its parts."""
     framed, bare = discover()
     app = FastAPI(
         openapi_url=None,
@@ -76,17 +76,17 @@ async def _answer_failure(request: Request, error: Exception) -> Response:
 
 
 def _misrouted(request: Request, status: int) -> Response:
-    """No such path, or a path without this method: says what there is instead."""
+    """Answers an unknown path or method, and names what exists."""
     asked = f"{request.method} {request.scope['path']}"[:200]
     if status == 404:
-        message = f"There is no route {asked}; GET /openapi.json lists all, and /docs shows them."
+        message = f"There is no route {asked}; see GET /openapi.json or /docs for all routes."
         return _failure_of(DustrunError(message, code=Code.ROUTE_UNKNOWN), request.scope)
     methods: set[str] = set()
     for route in request.app.router.routes:
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     allowed = ", ".join(sorted(methods))
-    error = DustrunError(f"There is no {asked}; this route takes {allowed}.", code=Code.METHOD_NOT_ALLOWED)
+    error = DustrunError(f"There is no {asked}; this route accepts {allowed}.", code=Code.METHOD_NOT_ALLOWED)
     return failure(error, request_id(request.scope), {"Allow": allowed})
 
 
@@ -117,7 +117,7 @@ def _document_routes(app: FastAPI) -> list[BaseRoute]:
 
 
 class _Translating:
-    """Turns what a route raised into a failure, unless an answer has begun."""
+    """Answers an exception of a route with an error, unless the answer has already started."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -142,7 +142,7 @@ class _Translating:
 
 
 class Front:
-    """What every request passes first."""
+    """The outermost ASGI layer of every request."""
 
     def __init__(self, app: FastAPI, bare: Sequence[BaseRoute], parts: Parts) -> None:
         self.app = app
@@ -151,7 +151,7 @@ class Front:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """Every route, each with its `permission`."""
+        """All routes, each with its `permission`."""
         return list(self.app.router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +185,7 @@ class Front:
             self._note(scope, found, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        """Counts a request, notes it for its key, and logs it."""
+        """Counts a request, records it for its key, and logs it."""
         route = str(scope.get(_ROUTE) or getattr(scope.get("route"), "path", ""))
         method = scope["method"] if scope["method"] in _METHODS else "other"
         _REQUESTS.add(method, route, str(status))
@@ -198,7 +198,7 @@ class Front:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
-            raise Invalid("The address holds a NUL character.", code=Code.PARAMETER_INVALID)
+            raise Invalid("The URL contains a NUL character.", code=Code.PARAMETER_INVALID)
         for route in self._bare:
             match, child = route.matches(scope)
             if match is Match.FULL:
@@ -210,7 +210,7 @@ class Front:
 
 
 def _request_id_of(scope: Scope) -> str:
-    """The caller's id when it is well-formed, else a fresh one."""
+    """The caller's request id if it is well-formed, otherwise a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             kept: str = value.decode("ascii")

@@ -1,4 +1,4 @@
-"""uvicorn as Dustrun runs it: our HTTP protocol, and a shutdown that open streams cannot delay."""
+"""uvicorn with our HTTP protocol, and a shutdown that open streams cannot delay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dustrun.settings import Settings
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Binds the configured address; port 0 takes a free one."""
+    """Binds the configured address; port 0 means any free port."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,7 +25,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], None]) -> WebServer:
-    """uvicorn over the application; `begin_stop()` is called first when it is told to stop."""
+    """Makes a uvicorn server for the application; it calls `begin_stop()` first when it stops."""
     config = uvicorn.Config(
         app,
         http=HttpProtocol,
@@ -41,10 +41,10 @@ def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], N
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn that drops streams first when it stops: an open one would block its graceful shutdown.
+    """A uvicorn server that ends streams first when it stops: an open stream would block the graceful shutdown.
 
-    When it has stopped, uvicorn would send itself the signal once more. That would end the process before running
-    nodes have had their grace period, so that an ordinary restart would leave their effects uncertain."""
+    After shutdown uvicorn would raise the signal again. That would end the process before running nodes have had their
+    grace period, and an ordinary restart would leave their effects uncertain."""
 
     def __init__(self, config: uvicorn.Config, begin_stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -59,13 +59,13 @@ class WebServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handles signals while it serves, and keeps none to raise later."""
+        """Handles signals while it serves, and raises none afterwards."""
         with super().capture_signals():
             yield
             self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops. A connection whose reader takes nothing is aborted; it would use up the whole grace period."""
+        """Stops. Aborts connections whose client reads nothing, since they would use up the grace period."""
         for connection in list(self.server_state.connections):
             flow, transport = getattr(connection, "flow", None), getattr(connection, "transport", None)
             if flow is not None and flow.write_paused and transport is not None:
@@ -73,12 +73,12 @@ class WebServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def give_way(self) -> None:
-        """Stops because another server works on the store: what this one has in memory is out of date."""
+        """Stops because another server uses the store: this server's memory is out of date."""
         self.has_given_way = True
         self._begin_stop()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Ends streams and refuses runs first, so that callers turn to the next server; then stops."""
+        """Ends streams and refuses new runs, so that callers move to the next server; then stops."""
         self._begin_stop()
         super().handle_exit(sig, frame)

@@ -1,6 +1,6 @@
-"""Server-Sent Events (WHATWG HTML section 9.2) as plain ASGI: catch up from the table, then from memory.
+"""Server-Sent Events (WHATWG HTML section 9.2) as plain ASGI: past events from the table, new ones from memory.
 
-A slow reader never slows a run: what does not fit its small buffer is read from the table again.
+A slow reader never slows a run: events that do not fit into its small buffer are read from the table again.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _HEADERS = [
 
 
 def frame(run_id: str, event: Event) -> bytes:
-    """One event of one run as it goes over the wire."""
+    """Encodes one event of one run as a frame."""
     rest = f",{event.data[1:]}" if event.data != "{}" else "}"
     head = f'{{"type":"{event.type}","seq":{event.seq},"runId":"{run_id}","at":"{clock.to_rfc3339(event.at)}"'
     return hide(f"id: {event.seq}\nevent: {event.type}\ndata: {head}{rest}\n\n").encode()
 
 
 def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
-    """The reader's place: header `Last-Event-ID`, or `?lastEventId=` for a first connection; None without one."""
+    """The reader's cursor: header `Last-Event-ID`, or `?lastEventId=` for a first connection; None without one."""
     text = query.get("lastEventId")
     for name, value in scope["headers"]:
         if name == b"last-event-id" and value:
@@ -46,9 +46,9 @@ def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
     if text is None or text == "":
         return None
     if not text.isdecimal() or len(text) > 18:
-        message = "must be the id of an event of this stream: a whole number"
+        message = "must be the id of an event of this stream, a whole number"
         raise Invalid(
-            "The place in the stream is not valid.",
+            "The event id is not valid.",
             code=Code.PARAMETER_INVALID,
             details=[Problem("Last-Event-ID", message)],
         )
@@ -56,7 +56,7 @@ def last_event_id(scope: Scope, query: dict[str, str]) -> int | None:
 
 
 class Connection:
-    """One open stream: sends frames, and notices when the reader is gone, its key has ended, or the server stops."""
+    """One open stream: sends frames, and notices if the reader disconnects, its key expires, or the server stops."""
 
     def __init__(
         self, receive: Receive, send: Send, streams: Streams, principal: Principal, subscription: Subscription[Any]
@@ -71,7 +71,7 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more can be sent."""
+        """Whether the stream has ended."""
         return self._gone or not self._streams.may_go_on(self._principal)
 
     async def begin(self) -> None:
@@ -87,11 +87,11 @@ class Connection:
         self._subscription.wake()
 
     async def write(self, body: bytes) -> None:
-        """Sends bytes; waits while the reader is slow."""
+        """Sends bytes; waits if the reader is slow."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def write_all(self, frames: Iterable[bytes]) -> None:
-        """Sends frames in pieces near `PIECE` bytes: no more than that is buffered for a slow reader."""
+        """Sends frames in pieces of about `PIECE` bytes, so that no more is buffered for a slow reader."""
         piece = bytearray()
         for encoded in frames:
             piece += encoded
@@ -104,14 +104,14 @@ class Connection:
             await self.write(bytes(piece))
 
     async def wait(self) -> bool:
-        """Waits for news; sends a heartbeat, and answers False, when there are none for a while."""
+        """Waits for new events; after a quiet interval sends a heartbeat and returns False."""
         news = await self._subscription.wait(self._streams.patience_s(self._principal))
         if not news and not self.is_over:
             await self.write(HEARTBEAT)
         return news
 
     async def close(self) -> None:
-        """Ends the answer."""
+        """Ends the stream."""
         if self._watch is not None:
             self._watch.cancel()
         if not self._gone:
@@ -119,7 +119,7 @@ class Connection:
 
 
 async def answer_no_content(send: Send) -> None:
-    """204: there is nothing after the reader's place and never will be; an `EventSource` stops."""
+    """Answers 204: there will be no event after the cursor, and an `EventSource` stops reconnecting."""
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -127,7 +127,8 @@ async def answer_no_content(send: Send) -> None:
 async def stream_run(
     streams: Streams, principal: Principal, run_id: str, after: int, receive: Receive, send: Send
 ) -> None:
-    """The events of one run after a place, from the table and then as they are committed, to the run's end."""
+    """Streams the events of one run after a cursor to the run's end, first from the table and then as they are
+    committed."""
     org_id = principal.org_id
     subscription = streams.hub.watch_run(org_id, run_id)
     connection = Connection(receive, send, streams, principal, subscription)
@@ -159,7 +160,7 @@ async def stream_run(
 async def _wait_for_run(
     streams: Streams, connection: Connection, subscription: Subscription[Event], principal: Principal, run_id: str
 ) -> StreamedRun | None:
-    """The run once it exists and the key reaches it; None when the wait is over."""
+    """The run, as soon as it exists and the key may read it; None if the wait timed out."""
     end_at = clock.monotonic_s() + streams.settings.stream_wait_s
     while not connection.is_over and clock.monotonic_s() < end_at:
         if subscription.run_pk is not None and principal.workflow_ids is None:
@@ -174,7 +175,7 @@ async def _wait_for_run(
 async def _events_of(
     streams: Streams, connection: Connection, subscription: Subscription[Event], run: StreamedRun, after: int
 ) -> AsyncIterator[Sequence[Event]]:
-    """Events in order without gaps: from memory when it goes on exactly here, else from the table."""
+    """Events in order without gaps: from memory if it continues exactly at the cursor, otherwise from the table."""
     pages = streams.events_of(run.pk)
     from_table = not (subscription.entries and subscription.entries[0].seq <= after + 1)
     while not connection.is_over:
@@ -204,7 +205,7 @@ async def stream_activity(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Starts, waits and ends of many runs, in commit order, from now on or after a cursor."""
+    """Streams starts, waits and ends of many runs in commit order, from now or after a cursor."""
     workflow_ids = _reachable(principal, workflow_ids)
     org_id = principal.org_id
     subscription = streams.hub.watch_activity(org_id)
@@ -220,7 +221,7 @@ async def stream_activity(
 
 
 def _reachable(principal: Principal, workflow_ids: Sequence[str] | None) -> Sequence[str] | None:
-    """What the key reaches of the wanted workflows; those that it does not show nothing."""
+    """The requested workflows that the key may read; others are ignored."""
     reached = principal.workflow_ids
     if reached is None:
         return workflow_ids
@@ -236,8 +237,8 @@ async def _activity_of(
     workflow_ids: Sequence[str] | None,
     after: int,
 ) -> AsyncIterator[Sequence[Activity]]:
-    """Entries in commit order: from the table until it is caught up, then from memory; from the table again after a
-    quiet time, because another process may have written."""
+    """Entries in commit order: from the table until caught up, then from memory; after a quiet interval from the table
+    again, because another process may have written."""
     from_table = True
     while not connection.is_over:
         if from_table or subscription.lost:

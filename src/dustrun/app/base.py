@@ -26,7 +26,7 @@ from dustrun.storage.secrets.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Opened once for a server; `open_base` says what closes it."""
+    """Services that are opened once per server and closed by the stack given to `open_base`."""
 
     settings: Settings
     database: Database
@@ -45,7 +45,7 @@ class Base:
 
 
 async def open_base(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Base:
-    """Opens what has to be closed; the stack closes it in reverse order."""
+    """Opens the base services; the stack closes them in reverse order."""
     chains, vault = Chains.of(settings), Vault(settings.master_key_file)
     vault.unlock(database)
     catalog = load_catalog(settings.actions_dir)

@@ -1,4 +1,4 @@
-"""The composition root: settings → parts → server. Starts every part and stops it in reverse order."""
+"""The composition root: builds the server from its settings, starts every part, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from dustrun.storage.db.writer import Writer
 
 @dataclass(slots=True)
 class Server:
-    """A composed server: the ASGI application and what runs beside it. `begin_stop()` refuses new work."""
+    """A composed server: the ASGI application and its background services. `begin_stop()` refuses new work."""
 
     app: Front
     settings: Settings
@@ -98,7 +98,7 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
 
 
 async def _run(server: Server, parts: Parts, money: Money, stack: contextlib.AsyncExitStack) -> None:
-    """Starts what runs beside the API. It stops in this order: engine, simulated chains, outbox, upkeep."""
+    """Starts the background services. They stop in this order: engine, simulated chains, outbox, upkeep."""
     upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
     stack.push_async_callback(upkeep.stop)
     stack.push_async_callback(money.outbox.stop)
@@ -145,12 +145,12 @@ def _runs(base: Base, engine: Engine, workflow_cache: WorkflowCache, creation: R
 
 
 def _gauges(engine: EmbeddedEngine, writer: Writer, sandbox: Sandbox, simulated_chains: SimulatedChains) -> Gauges:
-    """How much the server holds at this moment."""
+    """Current values of the gauges, with their help texts."""
     return {
-        "dustrun_runs_running": ("Runs that advance now.", engine.advancing),
-        "dustrun_runs_queued": ("Runs that wait for their turn.", engine.queued),
-        "dustrun_runs_waiting": ("Runs that wait for a time or an answer.", engine.waiting),
-        "dustrun_simulations_held": ("Simulations whose chains are in memory.", len(simulated_chains)),
+        "dustrun_runs_running": ("Runs that are executing.", engine.advancing),
+        "dustrun_runs_queued": ("Runs that are queued.", engine.queued),
+        "dustrun_runs_waiting": ("Runs that wait until a time or for an answer.", engine.waiting),
+        "dustrun_simulations_held": ("Simulations with chains in memory.", len(simulated_chains)),
         "dustrun_writer_queue": ("Units of work that wait for the next commit.", writer.backlog),
-        "dustrun_sandbox_processes": ("Processes of scripts.", len(sandbox.pids)),
+        "dustrun_sandbox_processes": ("Script processes.", len(sandbox.pids)),
     }

@@ -19,8 +19,8 @@ from dustrun.storage.secrets.process_hardening import shield_process
 
 
 def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM. Calls `ready(address, path of the owner key made at the first start)` once it
-    answers."""
+    """Serves until SIGINT or SIGTERM. Once the server answers, calls `ready` with its address and, at the first start,
+    the path of the new owner key."""
     log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
     shield_process()
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -44,7 +44,7 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
 
 
 def _spare_the_collector() -> None:
-    """Exempts from garbage collection what start-up made: it lives as long as the process.
+    """Exempts the objects made at start-up from garbage collection: they live as long as the process.
 
     Measured: saves a tenth of the run call's processor time and a seventh of the start's."""
     gc.freeze()

@@ -1,4 +1,4 @@
-"""`/v1/approvals`: what waits for a person."""
+"""`/v1/approvals`: questions that wait for a person's decision."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _REFUSALS = [Code.APPROVAL_UNKNOWN, Code.APPROVAL_DECIDED]
 
 
 class DecideBody(Fields):
-    """A word on the decision."""
+    """The decision's comment."""
 
-    comment: Comment | None = Field(None, description="Why; the node's result shows it.")
+    comment: Comment | None = Field(None, description="Reason, shown in the node's result.")
 
 
 class ApprovalAnswer(Fields):
-    """A question to a person and what became of it."""
+    """A question to a person, and the decision."""
 
     id: str = Field(examples=["apr_0f3a9c1b2d4e5f60718293a4b5"])
     run_id: str
@@ -42,7 +42,7 @@ class ApprovalAnswer(Fields):
     node_id: str
     path: str = Field(description="The node's path; it names loop items.")
     message: str
-    approvers: list[str] = Field(description="Ids of the keys that may decide; empty: whoever holds the permission.")
+    approvers: list[str] = Field(description="Ids of the keys that may decide; empty: every key with the permission.")
     mode: Mode
     status: Status
     created_at: Time
@@ -51,7 +51,7 @@ class ApprovalAnswer(Fields):
     decided_by: str | None = Field(description="Id of the key, or `link`.")
     comment: str | None
     binding: str | None = Field(
-        description="Of a spend: SHA-256 over chain, from, to, value, calldata and fee ceiling: what is approved."
+        description="For a spend: SHA-256 over what is approved (chain, from, to, value, calldata and fee ceiling)."
     )
 
 
@@ -83,10 +83,10 @@ async def list_approvals(
     statuses: Annotated[
         list[Status] | None,
         Commas,
-        Query(alias="status", description=f"Statuses, {ANY_OF}; without it the open ones."),
+        Query(alias="status", description=f"Statuses, {ANY_OF}; default: the open ones."),
     ] = None,
 ) -> Page[ApprovalRow]:
-    """List what waits for a person, newest first."""
+    """List approval questions, newest first."""
     wanted = statuses if statuses is not None else ["pending"]
     return await call.parts.waits.approvals.list_page(call.principal, wanted, paging)
 
@@ -99,7 +99,7 @@ async def list_approvals(
     refusals=_REFUSALS,
 )
 async def approve_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
-    """Say yes; the node goes on with its `approved` children."""
+    """Approve; the node continues with its `approved` children."""
     comment = body.comment if body is not None else None
     return await call.parts.waits.approvals.decide(call.principal, approval_id, APPROVED, comment)
 
@@ -112,6 +112,6 @@ async def approve_approval(call: Call, approval_id: ApprovalId, body: DecideBody
     refusals=_REFUSALS,
 )
 async def reject_approval(call: Call, approval_id: ApprovalId, body: DecideBody | None = None) -> ApprovalRow:
-    """Say no; the node goes on with its `rejected` children."""
+    """Reject; the node continues with its `rejected` children."""
     comment = body.comment if body is not None else None
     return await call.parts.waits.approvals.decide(call.principal, approval_id, REJECTED, comment)

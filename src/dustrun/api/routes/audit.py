@@ -1,4 +1,4 @@
-"""`/v1/audit`: who changed what."""
+"""`/v1/audit`: the audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = routes.router
 
 
 class AuditAnswer(Fields):
-    """One change."""
+    """One audited change."""
 
     id: int
     key_id: str
@@ -44,11 +44,11 @@ def _audit(row: AuditRow) -> dict[str, Any]:
 async def list_audit_entries(
     call: Call,
     paging: Paged,
-    api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only those made with this key.")] = None,
+    api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only changes made with this key.")] = None,
 ) -> Page[AuditRow]:
-    """List what was changed and with which key, newest first.
+    """List audited changes with the keys that made them, newest first.
 
-    A key that is limited to some workflows sees what was changed with itself.
+    A key that is limited to some workflows sees only its own changes.
     """
     own = call.principal.key_id if call.principal.workflow_ids is not None else None
     if own is not None and api_key_id not in (None, own):

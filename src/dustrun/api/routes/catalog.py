@@ -1,4 +1,4 @@
-"""`/v1/actions`, `/v1/triggers`, `/v1/connector-types`: the public catalogue of what a node can be."""
+"""`/v1/actions`, `/v1/triggers`, `/v1/connector-types`: the public catalogue of node and connector types."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from dustrun.errors import Code
 routes = Routes("Catalogue")
 router = routes.router
 
-Tags = Annotated[list[str] | None, Query(description="Only what has all of these; repeated or separated by commas.")]
-Search = Annotated[str | None, Query(max_length=256, description="Words to find in type, summary, text and tags.")]
+Tags = Annotated[list[str] | None, Query(description="Only those with all of these tags; repeated or comma-separated.")]
+Search = Annotated[
+    str | None, Query(max_length=256, description="Words to search for in type, summary, description and tags.")
+]
 Summary = Annotated[bool, Query(description="Leave out schemas and examples.")]
-Type = Annotated[str, Path(description="Type of the node.", examples=["http-request"])]
+Type = Annotated[str, Path(description="The node type.", examples=["http-request"])]
 
 
 class NodeTypeAnswer(Fields):
-    """One type of node; with `summary=true` without its schemas and examples."""
+    """One node type; with `summary=true`, without schemas and examples."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="What a node names as its `type`.")
-    kind: str = Field(description="`action` or `control`; of a trigger how it fires.")
+    type: str = Field(description="Value of a node's `type`.")
+    kind: str = Field(description="`action` or `control`; for a trigger, how it fires.")
     name: str = Field(description="Display name.")
     summary: str
     tags: list[str]
@@ -41,28 +43,30 @@ class NodeTypeAnswer(Fields):
 class ActionAnswer(NodeTypeAnswer):
     """An action or control node."""
 
-    category: str = Field(description="Family of the action.")
+    category: str = Field(description="Category of the action.")
     effect: str = Field(description="`pure`, `read`, `write`, `spend` or `control`.")
-    idempotent: bool = Field(description="Whether doing it twice with one key equals doing it once.")
-    funds_movement: list[Any] = Field(description="What moves, and which fields say how much.")
+    idempotent: bool = Field(
+        description="Whether executing it twice with the same idempotency key has the effect of executing it once."
+    )
+    funds_movement: list[Any] = Field(description="What it moves, and which fields hold the amounts.")
     requires_gas: bool
     connectors: list[str] = Field(
-        description="Types of connectors that a node may have; `http` is every type that goes onto HTTP requests."
+        description="Connector types that a node may use; `http` means every type that authenticates HTTP requests."
     )
-    connector_required: bool = Field(description="Whether a node must have one.")
+    connector_required: bool = Field(description="Whether a node must name one.")
 
 
 class ConnectorTypeAnswer(Fields):
-    """One type of connectors: what its `data` holds and how it is used."""
+    """One connector type: the schema of its `data`, and how it is used."""
 
-    type: str = Field(description="What a connector names as its `type`.")
+    type: str = Field(description="Value of a connector's `type`.")
     name: str = Field(description="Display name.")
     summary: str
     description: str
     tags: list[str]
-    attaches_to_http: bool = Field(description="Whether its credential is put on the HTTP requests of a node.")
-    moves_money: bool = Field(description="Whether what it opens can move money, unless a connector says otherwise.")
-    secret_fields: list[str] = Field(description="Fields of `data` that are sealed and never answered.")
+    attaches_to_http: bool = Field(description="Whether its credential is added to a node's HTTP requests.")
+    moves_money: bool = Field(description="Whether its credential can move money. A connector may override this.")
+    secret_fields: list[str] = Field(description="Fields of `data` that are encrypted and never returned.")
     data_schema: dict[str, Any] = Field(description="JSON Schema of a connector's `data`.")
     example_data: dict[str, Any]
 
@@ -138,7 +142,7 @@ async def get_trigger(call: Call, type: Type, summary: Summary = False) -> dict[
 
 @routes.get("/v1/connector-types", permission=PUBLIC, answers=list[ConnectorTypeAnswer], shape=_named_all)
 async def list_connector_types(call: Call, tags: Tags = None, q: Search = None) -> list[dict[str, Any]]:
-    """List the types of connectors."""
+    """List the connector types."""
     return _matching(call.parts.public_connectors, tags, q)
 
 
@@ -150,7 +154,7 @@ async def list_connector_types(call: Call, tags: Tags = None, q: Search = None) 
     refusals=[Code.TYPE_UNKNOWN],
 )
 async def get_connector_type(
-    call: Call, type: Annotated[str, Path(description="Type of the connector.", examples=["http-bearer"])]
+    call: Call, type: Annotated[str, Path(description="The connector type.", examples=["http-bearer"])]
 ) -> dict[str, Any]:
-    """Get one type of connectors."""
+    """Get one connector type."""
     return call.parts.catalog.public_connector(type)

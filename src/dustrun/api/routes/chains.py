@@ -1,4 +1,4 @@
-"""`/v1/chains`: which chains the server knows, and how it reaches them."""
+"""`/v1/chains`: the configured chains, and the health of their endpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dustrun.services.chains import ChainStatus, ChainView, EndpointStatus
 routes = Routes("Chains")
 router = routes.router
 
-ChainId = Annotated[int, Path(alias="chainId", ge=1, le=2**53 - 1, description="As EIP-155 has it.", examples=[1])]
+ChainId = Annotated[int, Path(alias="chainId", ge=1, le=2**53 - 1, description="EIP-155 chain id.", examples=[1])]
 
 
 class ChainAnswer(Fields):
@@ -28,13 +28,13 @@ class ChainAnswer(Fields):
     chain_id: int
     name: str
     short_name: str
-    is_testnet: bool = Field(description="Whether its coins are worthless.")
-    is_local: bool = Field(description="A development chain on the server's machine.")
-    is_served: bool = Field(description="Whether the operator has named an endpoint of it.")
+    is_testnet: bool = Field(description="Whether it is a test network, whose coins are worthless.")
+    is_local: bool = Field(description="Whether it is a development chain on the server's machine.")
+    is_served: bool = Field(description="Whether an endpoint is configured.")
     native: NativeAsset
     explorer: str | None = Field(description="Base URL of a block explorer.")
     fee_model: str = Field(description="`eip1559` or `legacy`.")
-    data_fee: str | None = Field(description="How an L2 charges for data on its L1: `op-stack` or `arbitrum`.")
+    data_fee: str | None = Field(description="How an L2 charges for L1 data: `op-stack` or `arbitrum`.")
     block_time_ms: int = Field(description="Usual time between two blocks.")
     confirmations: int = Field(description="Confirmations after which a receipt is final, counting its own block.")
     wrapped_native: str | None
@@ -46,7 +46,7 @@ class ChainAnswer(Fields):
 
 
 class AbilitiesAnswer(Fields):
-    """What an endpoint offers beyond the common methods."""
+    """Optional methods that an endpoint supports."""
 
     simulate_v1: bool
     simulate_creation: bool
@@ -57,13 +57,13 @@ class AbilitiesAnswer(Fields):
 
 
 class EndpointAnswer(Fields):
-    """One endpoint; of its URL, which may hold a secret, only the host."""
+    """One endpoint; only the host of its URL, which may contain a secret."""
 
     host: str
     is_usable: bool
     problem: str | None
-    height: int | None = Field(description="Its newest block when endpoints were last compared.")
-    chain_id: int | None = Field(description="The chain that it says it serves; null when it was not reached.")
+    height: int | None = Field(description="Its newest block at the last comparison of endpoints.")
+    chain_id: int | None = Field(description="The chain id that it reports; null if it was not reached.")
     abilities: AbilitiesAnswer | None
 
 
@@ -76,7 +76,7 @@ class HeadAnswer(Fields):
 
 
 class FeesAnswer(Fields):
-    """What a transaction would bid for one unit of gas now, in base units."""
+    """The current bid per gas of a transaction, in base units."""
 
     max_fee: str
     tip: str
@@ -84,14 +84,14 @@ class FeesAnswer(Fields):
 
 
 class ChainStatusAnswer(Fields):
-    """How a chain is reached now."""
+    """Current health of a chain."""
 
     chain_id: int
     name: str
-    problem: str | None = Field(description="Why nothing can be signed on it; null when all is well.")
+    problem: str | None = Field(description="Why nothing can be signed on it; null if healthy.")
     block: HeadAnswer | None
     fees: FeesAnswer | None
-    simulation_strategies: list[str] = Field(description="Ways to simulate on it, best first.")
+    simulation_strategies: list[str] = Field(description="Available simulation strategies, best first.")
     endpoints: list[EndpointAnswer]
 
 
@@ -129,7 +129,7 @@ def _status(status: ChainStatus) -> dict[str, Any]:
 
 @routes.get("/v1/chains", permission=PUBLIC, answers=list[ChainAnswer], shape=_shapes)
 async def list_chains(call: Call) -> list[ChainView]:
-    """List the chains that the server knows."""
+    """List the configured chains."""
     return service.list_chains(call.parts.money.chains)
 
 
@@ -147,9 +147,9 @@ async def get_chain(call: Call, chain_id: ChainId) -> ChainView:
     refusals=[Code.CHAIN_UNKNOWN, Code.CHAIN_NOT_SERVED],
 )
 async def get_chain_status(call: Call, chain_id: ChainId) -> ChainStatus:
-    """Ask a chain's endpoints how they are.
+    """Check a chain's endpoints.
 
-    Asks each endpoint now: which chain it serves, its newest block, and what it offers for simulations.
+    Asks each endpoint for its chain id, its newest block, and the methods that simulations use.
     """
     has_binary = call.parts.settings.fork_binary is not None
     return await service.get_status(call.parts.money.chains, chain_id, has_binary)

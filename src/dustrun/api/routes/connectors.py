@@ -1,4 +1,4 @@
-"""`/v1/connectors`: stored credentials for outside systems. Secrets go in and never come out."""
+"""`/v1/connectors`: stored credentials for other systems. Secrets are write-only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = routes.router
 Data = Annotated[
     dict[str, Any],
     Field(
-        description="What the type's `dataSchema` asks for. Its secret fields are sealed and never answered.",
+        description="Data as the type's `dataSchema` requires. Secret fields are encrypted and never returned.",
         examples=[{"token": "tok_0123456789"}],
     ),
 ]
@@ -30,8 +30,10 @@ Hosts = Annotated[
     list[Annotated[Text, Field(max_length=300)]],
     Field(
         max_length=MAX_HOSTS,
-        description="Where the credential may be sent: `api.example.com`, `*.example.com`, with `:port` for another "
-        "port than 443, with `http://` before it where the connection is not encrypted.",
+        description=(
+            "Hosts that may receive the credential: `api.example.com` or `*.example.com`, with `:port` for a port "
+            "other than 443, and with `http://` for an unencrypted connection."
+        ),
         examples=[["api.example.com"]],
     ),
 ]
@@ -46,30 +48,30 @@ class CreateConnector(Fields):
     data: Data
     allowed_hosts: Hosts = Field(default_factory=list)
     moves_money: bool | None = Field(
-        None, description="Whether what it opens can move money: a dust test then refuses writes with it."
+        None, description="Whether its credential can move money; a dust test then refuses to write with it."
     )
 
 
 class UpdateConnector(Fields):
-    """What is to change; what is left out stays."""
+    """Fields to change; absent fields stay as they are."""
 
     name: Name | None = Field(None, description="Display name.")
     description: Description | None = Field(None, description="Free text.")
     data: Data | None = Field(
-        None, description="The whole new data; a secret field that is left out, or sent as `•••`, keeps its value."
+        None, description="The complete new data; a secret field that is absent or `•••` keeps its value."
     )
     allowed_hosts: Hosts | None = Field(
-        None, description="The whole new list. To add a host, give the secrets of `data` again."
+        None, description="The complete new list. To add a host, send the secrets of `data` again."
     )
-    moves_money: bool | None = Field(None, description="Whether what it opens can move money.")
-    expected_version: Version | None = Field(None, description="409 unless the connector is at this version.")
+    moves_money: bool | None = Field(None, description="Whether its credential can move money.")
+    expected_version: Version | None = Field(None, description="Answers 409 unless the connector has this version.")
 
 
 class ConnectorTest(Fields):
-    """What to ask."""
+    """Options of a connector test."""
 
     url: Text | None = Field(
-        None, max_length=2048, description="An address of `allowedHosts`; without it the `testUrl` of the data."
+        None, max_length=2048, description="A URL within `allowedHosts`. Default: the `testUrl` of the data."
     )
 
 
@@ -80,20 +82,20 @@ class ConnectorAnswer(Fields):
     type: str
     name: str
     description: str | None
-    masked_data: dict[str, Any] = Field(description="The data with `•••` in place of every secret.")
+    masked_data: dict[str, Any] = Field(description="The data, with `•••` in place of every secret.")
     allowed_hosts: list[str]
     moves_money: bool
-    version: int = Field(description="Rises with every change.")
+    version: int = Field(description="Increases with every change.")
     created_at: Time
     updated_at: Time
 
 
 class ConnectorTestAnswer(Fields):
-    """What the test came to."""
+    """Result of a connector test."""
 
     ok: bool
     message: str
-    status: int | None = Field(description="What the address answered.")
+    status: int | None = Field(description="HTTP status of the answer.")
 
 
 def _connector(row: ConnectorRow) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _tested(tested: Tested) -> dict[str, Any]:
 async def list_connectors(
     call: Call,
     paging: Paged,
-    type: Annotated[Text | None, Query(max_length=128, description="Only those of this type.")] = None,
+    type: Annotated[Text | None, Query(max_length=128, description="Only connectors of this type.")] = None,
 ) -> Page[ConnectorRow]:
     """List the organisation's connectors, newest first."""
     return await call.parts.data.connectors.list_page(call.principal, type, paging)
@@ -141,7 +143,8 @@ async def list_connectors(
 async def create_connector(call: Call, body: CreateConnector) -> ConnectorRow:
     """Store a connector.
 
-    The secrets of `data` are sealed before they reach the disk; no answer, event, log or record ever holds them.
+    The secrets of `data` are encrypted before they are stored; they never appear in an answer, event, log or audit
+    record.
     """
     return await call.parts.data.connectors.create(
         call.principal,
@@ -176,9 +179,9 @@ async def get_connector(call: Call, id: str) -> ConnectorRow:
     refusals=[Code.CONNECTOR_UNKNOWN, Code.VERSION_MOVED, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
 )
 async def update_connector(call: Call, id: str, body: UpdateConnector) -> ConnectorRow:
-    """Change a connector; runs use the change from their next node on.
+    """Change a connector; running workflows use the change from their next node on.
 
-    A change that lets the credential go to a new place (another host, another token endpoint) needs the secrets again.
+    A change that sends the credential to a new place (another host, another token endpoint) requires the secrets again.
     """
     change = Change(
         name=body.name,
@@ -201,7 +204,7 @@ async def update_connector(call: Call, id: str, body: UpdateConnector) -> Connec
 async def delete_connector(
     call: Call,
     id: str,
-    force: Annotated[bool, Query(description="Delete it although workflows use it; their nodes then fail.")] = False,
+    force: Annotated[bool, Query(description="Delete it even if workflows use it; their nodes will fail.")] = False,
 ) -> ConnectorRow:
     """Delete a connector and its secrets."""
     return await call.parts.data.connectors.delete(call.principal, id, force=force)
@@ -215,8 +218,8 @@ async def delete_connector(
     refusals=[Code.CONNECTOR_UNKNOWN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
 )
 async def try_connector(call: Call, id: str, body: ConnectorTest | None = None) -> Tested:
-    """Try a connector: a GET with its credential, or a token asked for.
+    """Test a connector: send a GET with its credential, or request a token.
 
-    The answer is 200 also when the credential was not accepted; `ok` says which.
+    The answer is 200 even if the credential was rejected; see `ok`.
     """
     return await call.parts.data.connectors.test(call.principal, id, body.url if body else None)

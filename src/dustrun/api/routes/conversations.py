@@ -25,16 +25,16 @@ _UNKNOWN = [Code.CONVERSATION_UNKNOWN]
 
 
 class CreateConversation(Fields):
-    """What a new conversation has."""
+    """A new conversation."""
 
     title: Title = Field("", description="Display name.", examples=["Build a price alert"])
 
 
 class CreateMessage(Fields):
-    """What a new message says."""
+    """A new message."""
 
-    role: Role = Field(description="Who speaks.", examples=["user"])
-    content: Text = Field(description="What is said.", examples=["Run it once a day."])
+    role: Role = Field(description="Who wrote it.", examples=["user"])
+    content: Text = Field(description="Text of the message.", examples=["Run it once a day."])
 
 
 class ConversationAnswer(Fields):
@@ -48,7 +48,7 @@ class ConversationAnswer(Fields):
 
 
 class MessageAnswer(Fields):
-    """A message and the runs that it launched."""
+    """A message, and the runs that it started."""
 
     id: str
     conversation_id: str
@@ -82,7 +82,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 @routes.post("/v1/conversations", permission="chat:write", answers=ConversationAnswer, shape=_conversation)
 async def create_conversation(call: Call, body: CreateConversation | None = None) -> ConversationRow:
-    """Start a conversation."""
+    """Create a conversation."""
     return await call.parts.data.conversations.create(call.principal, body.title if body else "")
 
 
@@ -93,7 +93,7 @@ async def create_conversation(call: Call, body: CreateConversation | None = None
     shape=page_shape(_conversation),
 )
 async def list_conversations(call: Call, paging: Paged) -> Page[ConversationRow]:
-    """List conversations, the last used first."""
+    """List conversations, most recently used first."""
     return await call.parts.data.conversations.list_page(call.principal, paging)
 
 
@@ -119,7 +119,7 @@ async def get_conversation(call: Call, id: str) -> ConversationRow:
 async def create_message(call: Call, id: str, body: CreateMessage) -> Message:
     """Add a message to a conversation.
 
-    A run started with this message's id as `chatMessageId` then shows in `runIds`.
+    Runs started with this message's id as `chatMessageId` are listed in `runIds`.
     """
     return await call.parts.data.conversations.add_message(call.principal, id, body.role, body.content)
 
@@ -144,5 +144,5 @@ async def list_messages(call: Call, id: str, paging: Paged) -> Page[Message]:
     refusals=[*_UNKNOWN, Code.MESSAGE_UNKNOWN],
 )
 async def get_message(call: Call, id: str, message_id: MessageId) -> Message:
-    """Get one message with the runs that it launched."""
+    """Get one message with the runs that it started."""
     return await call.parts.data.conversations.get_message(call.principal, id, message_id)

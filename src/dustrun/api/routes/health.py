@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: whether the process lives, and whether it takes work."""
+"""`/healthz` and `/readyz`: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ router = routes.router
 
 
 class Health(Fields):
-    """How the process is."""
+    """State of the process."""
 
     status: Literal["ok", "ready"]
 
 
 @routes.get("/healthz", permission=PUBLIC, answers=Health)
 async def get_health(call: Call) -> dict[str, str]:
-    """Tell that the process lives."""
+    """Check liveness: the process answers."""
     return {"status": "ok"}
 
 
 @routes.get("/readyz", permission=PUBLIC, answers=Health)
 async def get_readiness(call: Call) -> dict[str, str]:
-    """Tell that the server takes work; 503 while it starts or stops."""
+    """Check readiness: 503 while the server starts or stops."""
     if not call.parts.status.is_ready:
         raise Temporary("The server is not ready.", retry_after_s=1)
     return {"status": "ready"}

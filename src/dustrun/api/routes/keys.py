@@ -1,4 +1,4 @@
-"""`/v1/api-keys`: making, listing and revoking keys, and the requests made with them."""
+"""`/v1/api-keys`: API keys, and the requests made with them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ WalletId = Annotated[str, StringConstraints(pattern=r"^wal_[a-z0-9]{26}$")]
 
 
 class CreateKey(Fields):
-    """What a new key is called and may do: a list of permissions, or a preset as `scope`."""
+    """A new key: its name, and its permissions as a list or as a preset in `scope`."""
 
     name: Name = Field(description="Label.", examples=["ci"])
     description: Description | None = Field(None, description="Free text.")
     permissions: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
-        None, description="What the key may do.", examples=[["workflow:read", "workflow:execute"]]
+        None, description="Permissions of the key.", examples=[["workflow:read", "workflow:execute"]]
     )
-    scope: Literal["read", "read-write"] | None = Field(None, description="A preset; never holds `wallet:spend`.")
-    expires_at: Instant | None = Field(None, description="When the key ends; never after the key that makes it.")
+    scope: Literal["read", "read-write"] | None = Field(
+        None, description="A preset of permissions; no preset includes `wallet:spend`."
+    )
+    expires_at: Instant | None = Field(None, description="When the key expires; no later than the key that creates it.")
 
     workflow_ids: Annotated[list[WorkflowId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
-        None, description="The key sees and touches only these workflows and their runs; without it, all."
+        None, description="Limits the key to these workflows and their runs. Default: all."
     )
     wallet_ids: Annotated[list[WalletId], Field(min_length=1, max_length=_MOST_IDS)] | None = Field(
-        None, description="The key uses only these wallets; without it, all."
+        None, description="Limits the key to these wallets. Default: all."
     )
 
     @model_validator(mode="after")
@@ -63,25 +65,25 @@ class KeyAnswer(Fields):
     created_at: Time
     expires_at: Time | None
     revoked_at: Time | None
-    last_used_at: Time | None = Field(description="Within about a minute.")
-    created_by: str | None = Field(description="Id of the key that made it; null: the server's operator.")
+    last_used_at: Time | None = Field(description="Accurate to about a minute.")
+    created_by: str | None = Field(description="Id of the key that created it; null: the server's operator.")
 
 
 class NewKeyAnswer(KeyAnswer):
-    """A key just made."""
+    """A new key."""
 
-    key: str = Field(description="The key itself, shown this once.")
+    key: str = Field(description="The key itself, shown only once.")
 
 
 class RequestAnswer(Fields):
-    """One request that was made with a key."""
+    """One request made with a key."""
 
     id: int
     key_id: str
     at: Time
     method: str
-    route: str = Field(description="The template of its path, like `/v1/runs/{id}`; empty when no route matched.")
-    status: int = Field(description="HTTP status of the answer; 0 when the caller left before it.")
+    route: str = Field(description="Template of its path, like `/v1/runs/{id}`; empty if no route matched.")
+    status: int = Field(description="HTTP status of the answer; 0 if the caller disconnected first.")
     request_id: str
 
 
@@ -130,10 +132,10 @@ def _end_of(body: CreateKey) -> int | None:
 
 @routes.post("/v1/api-keys", permission="key:write", answers=NewKeyAnswer, shape=_new_key, secret=True)
 async def create_key(call: Call, body: CreateKey) -> NewKey:
-    """Make an API key.
+    """Create an API key.
 
-    The answer is the only place where the key ever appears. No key can make a stronger or a longer-lived one, nor one
-    that reaches more; one that is limited to some workflows or wallets passes its limits on.
+    The key is shown only in this answer. A key cannot create one with more permissions, a longer life or wider access;
+    the new key inherits limits to workflows and wallets.
     """
     permissions = body.permissions or sorted(PRESETS[body.scope or "read"])
     return await call.parts.access.keys.create(
@@ -159,12 +161,12 @@ async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
 async def list_key_requests(
     call: Call,
     paging: Paged,
-    api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only those made with this key.")] = None,
+    api_key_id: Annotated[str | None, Query(alias="apiKeyId", description="Only requests made with this key.")] = None,
 ) -> Page[tuple[int, RequestRow]]:
-    """List the requests that were made with keys, newest first.
+    """List requests made with keys, newest first.
 
-    A request is listed about a second after it was answered. The settings `request_audit_rows` and
-    `request_audit_days` say how many are kept.
+    A request is listed about a second after it was answered. The settings `request_audit_rows` and `request_audit_days`
+    limit how many are kept.
     """
     return await call.parts.access.usage.list_page(call.principal, key_id=api_key_id, paging=paging)
 
@@ -185,6 +187,6 @@ async def get_key(call: Call, id: str) -> KeyRow:
 async def revoke_key(call: Call, id: str) -> KeyRow:
     """Revoke an API key; it takes effect at once.
 
-    The organisation's last key that administers it without end or limit stays.
+    The organisation's last unlimited administrator key without an expiry cannot be revoked.
     """
     return await call.parts.access.keys.revoke(call.principal, id)

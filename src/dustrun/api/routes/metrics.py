@@ -1,4 +1,4 @@
-"""`/metrics`: what the server counts and measures, for Prometheus."""
+"""`/metrics`: metrics in the Prometheus format."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ def _describe() -> None:
         {
             "tags": ["Health"],
             "operationId": "get_metrics",
-            "summary": "Get counters and measurements for Prometheus.",
-            "description": "Of the whole server, not of one organisation. With the setting `metrics_public` no key is "
-            "needed.",
+            "summary": "Get metrics in the Prometheus format.",
+            "description": (
+                "Metrics of the whole server, not of one organisation. With the setting `metrics_public`, no key "
+                "is needed."
+            ),
             "x-permission": PERMISSION,
             "responses": responses,
         },

@@ -1,4 +1,4 @@
-"""`/v1/organizations`: the caller's own, and new ones made by an administrator."""
+"""`/v1/organizations`: the caller's organisation; administrators can create others."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ router = routes.router
 
 
 class CreateOrganization(Fields):
-    """What a new organisation is called."""
+    """A new organisation."""
 
     name: Name = Field(description="Display name.", examples=["Treasury"])
 
 
 class UpdateOrganization(Fields):
-    """What an organisation changes of itself."""
+    """Settings of an organisation."""
 
     retention_days: Annotated[int, Field(strict=True, ge=0, le=36_500)] | None = Field(
-        description="Days that ended runs are kept; 0: for ever; null: as the server's setting says.", examples=[90]
+        description="Days to keep ended runs. 0: forever; null: the server's setting.", examples=[90]
     )
 
 
@@ -39,14 +39,14 @@ class OrganizationAnswer(Fields):
     id: str
     name: str
     created_at: Time
-    retention_days: int | None = Field(description="Days that ended runs are kept; null: as the setting says.")
+    retention_days: int | None = Field(description="Days to keep ended runs; null: the server's setting.")
 
 
 class NewOrganizationAnswer(OrganizationAnswer):
-    """An organisation just made."""
+    """A new organisation."""
 
     owner_key_id: str
-    owner_key: str = Field(description="The owner's API key, shown this once.")
+    owner_key: str = Field(description="The owner's API key, shown only once.")
 
 
 def _organization(row: OrganizationRow) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _new_organization(new: NewOrganization) -> dict[str, Any]:
     shape=page_shape(_organization),
 )
 async def list_organizations(call: Call, paging: Paged) -> Page[OrganizationRow]:
-    """List the organisations of the key: its own one."""
+    """List the key's organisations: exactly one."""
     own = await call.parts.access.organizations.get_own(call.principal)
     return page_of([own][paging.offset :], paging)
 
@@ -94,10 +94,10 @@ async def get_organization(call: Call, id: str) -> OrganizationRow:
     refusals=[Code.ORGANIZATION_UNKNOWN],
 )
 async def update_organization(call: Call, id: str, body: UpdateOrganization) -> OrganizationRow:
-    """Say how long the organisation's ended runs are kept.
+    """Set how long the organisation's ended runs are kept.
 
-    Older ones are deleted with their events within the hour, for good: except those that moved money, that are called
-    by or retried in a run that is open or younger, or that called one.
+    Older runs are permanently deleted with their events within the hour. Exceptions: runs that moved money, and runs
+    linked to an open or newer run by a call or a retry.
     """
     await call.parts.access.organizations.get(call.principal, id)
     return await call.parts.access.retention.set_days(call.principal, body.retention_days)
@@ -111,8 +111,8 @@ async def update_organization(call: Call, id: str, body: UpdateOrganization) -> 
     secret=True,
 )
 async def create_organization(call: Call, body: CreateOrganization) -> NewOrganization:
-    """Make an organisation and its owner key.
+    """Create an organisation and its owner key.
 
-    The answer is the only place where the owner key ever appears.
+    The owner key is shown only in this answer.
     """
     return await call.parts.access.organizations.create(call.principal, body.name)

@@ -1,4 +1,4 @@
-"""`/v1/runs/{id}/nodes/{nodeId}/resume`: waking what waits, by a signed link or by a key."""
+"""`/v1/runs/{id}/nodes/{nodeId}/resume`: resumes a waiting node, by a signed link or with a key."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ NodeId = Annotated[
 
 
 class ResumeBody(Fields):
-    """What the waiting node receives."""
+    """Data for the waiting node."""
 
     data: dict[str, Any] = Field(
         default_factory=dict,
-        description="The `triggerResult` of a `wait`; of an `approve`: `decision` (`approved` or `rejected`) and, "
-        "if you like, `comment`.",
+        description=(
+            "The `triggerResult` of a `wait`; of an `approve`: `decision` (`approved` or `rejected`) and "
+            "optionally `comment`."
+        ),
         examples=[{"decision": "approved"}],
     )
     for_each_context: ForEachContext | None = Field(
-        None, description="Which loop iteration is meant, when `nodeId` is an id inside of loops."
+        None, description="The loop iteration, if `nodeId` is the id of a node in a loop."
     )
 
 
 class ResumeAnswer(Fields):
-    """What became of it."""
+    """Result of the resume."""
 
     action: str = Field(description="`resumed` or `skipped`.", examples=["resumed"])
-    reason: str | None = Field(description="Why it was skipped, or that it is kept until the node waits.")
+    reason: str | None = Field(description="Why it was skipped, or that it is stored until the node waits.")
 
 
 def _by_link(request: Request) -> Principal | None:
@@ -80,14 +82,14 @@ async def resume_node(
     run_id: RunId,
     node_id: NodeId,
     body: ResumeBody | None = None,
-    token: Annotated[str | None, Query(description="Of the signed link; instead of a key.", max_length=100)] = None,
-    org: Annotated[str | None, Query(description="Of the signed link.", max_length=100)] = None,
+    token: Annotated[str | None, Query(description="Token of the signed link; replaces a key.", max_length=100)] = None,
+    org: Annotated[str | None, Query(description="Organisation of the signed link.", max_length=100)] = None,
 ) -> Resumed:
-    """Wake a `wait`, or decide an `approve`.
+    """Resume a `wait` node, or decide an `approve` node.
 
-    Admitted are a key with `workflow:execute` (for an `approve` also `approval:decide`), and, without a key, the signed
-    link of `{{$run.resumeUrl('<nodeId>')}}`. A node is resumed once; a resume that comes before its node waits is kept
-    and applied when the wait begins."""
+    Needs a key with `workflow:execute` (for an `approve` node also `approval:decide`), or the signed link of
+    `{{$run.resumeUrl('<nodeId>')}}`. A node is resumed once. A resume that arrives before its node waits is stored, and
+    applied when the wait begins."""
     found = body or ResumeBody()
     context = found.for_each_context
     stack = [(level.parent_node_id, level.index) for level in context.stack] if context is not None else None

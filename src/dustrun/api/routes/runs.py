@@ -1,4 +1,4 @@
-"""`/v1/workflows/{id}/run` and `/v1/runs`: starting, reading and steering runs."""
+"""`/v1/workflows/{id}/run` and `/v1/runs`: starts, reads and controls runs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _SYNC_S = 60.0
 
 
 def parse_body(document: Any) -> RunBody:
-    """The body of a run call; absent, `null` and `{}` mean the same."""
+    """Parses the body of a run call; absent, `null` and `{}` mean the same."""
     if document is None:
         return RunBody()
     try:
@@ -78,7 +78,7 @@ def parse_body(document: Any) -> RunBody:
 
 
 def request_of(body: RunBody, trace: dict[str, str] | None = None) -> RunRequest:
-    """The body as the service takes it."""
+    """Converts the body for the service."""
     return RunRequest(
         payload=body.payload,
         version=body.version,
@@ -93,7 +93,7 @@ def request_of(body: RunBody, trace: dict[str, str] | None = None) -> RunRequest
 
 
 def trace_of(parts: Parts, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
-    """The span that the caller names in `traceparent`, where traces are on."""
+    """The caller's span from `traceparent`, if tracing is on."""
     if parts.settings.otlp_endpoint is None:
         return None
     sent = next((value.decode("latin-1") for name, value in headers if name == b"traceparent"), None)
@@ -118,7 +118,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
 async def _run_once(
     pending: Pending, workflow_id: str, document: Any, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """The run call under an Idempotency-Key."""
+    """The run call with an Idempotency-Key."""
     parts, found = parts_of(scope), request_id(scope)
     principal = await admit(parts, scope, "workflow:execute")
     response = await idempotency.find(parts, pending)
@@ -150,9 +150,11 @@ def _describe_run_call() -> None:
             "tags": ["Runs"],
             "operationId": "run_workflow",
             "summary": "Run a workflow now.",
-            "description": "Works on draft, active and paused workflows; neither counts against `maxRuns` nor heeds a "
-            "cooldown. The answer comes when the run and its first event are on disk, before the run ends. Choose the "
-            "`runId` to open its stream first.",
+            "description": (
+                "Works for draft, active and paused workflows; `maxRuns` and the cooldown do not apply. The "
+                "answer is sent once the run and its first event are stored, before the run ends. To open the "
+                "stream first, choose the `runId`."
+            ),
             "x-permission": "workflow:execute",
             "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
             "requestBody": {
@@ -161,9 +163,9 @@ def _describe_run_call() -> None:
                     "application/json": {
                         "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
                         "examples": {
-                            "plain": {"summary": "Live, with the draft if there is one", "value": {}},
+                            "plain": {"summary": "A live run of the draft, or of the live version", "value": {}},
                             "simulate": {
-                                "summary": "A dry run under an id of your own",
+                                "summary": "A dry run with your own id",
                                 "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
                             },
                         },
@@ -197,7 +199,7 @@ def _created(created: Created) -> dict[str, Any]:
     example={"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
-    """Run a definition that is not saved."""
+    """Run a definition without saving it."""
     return await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
 
 
@@ -208,10 +210,10 @@ async def run_inline(call: Call, body: InlineBody) -> Created:
     refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
 )
 async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
-    """Run a definition that is not saved and wait for its end, at most 60 seconds and 20 nodes.
+    """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.
 
-    A run that has not ended by then goes on; its `status` says so, and its stream shows the rest. The same request once
-    more under its Idempotency-Key is answered at once with the `runId`, as `running`; read the run for its end."""
+    A run that has not ended by then continues; see its `status` and stream. Repeating the request with the same
+    Idempotency-Key returns the `runId` at once, as `running`; read the run for its result."""
     runs = call.parts.runs
     runs.check_sync(body.definition)
     if call.pending is not None:
@@ -270,7 +272,7 @@ async def list_runs(
     statuses: Statuses = None,
     modes: Modes = None,
     since: Since = None,
-    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
+    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only runs of this workflow.")] = None,
 ) -> Page[Any]:
     """List the organisation's runs, newest first."""
     return await _page(call, _filters(statuses, modes, since, workflow_id), paging)
@@ -325,7 +327,7 @@ async def count_runs(
     call: Call,
     modes: Modes = None,
     since: Since = None,
-    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only of this workflow.")] = None,
+    workflow_id: Annotated[str | None, Query(alias="workflowId", description="Only runs of this workflow.")] = None,
 ) -> dict[str, int]:
     """Count the organisation's runs by status."""
     return await call.parts.runs.count(call.principal, _filters(None, modes, since, workflow_id))
@@ -335,18 +337,20 @@ async def count_runs(
 async def get_run(
     call: Call,
     run_id: RunId,
-    summary: Annotated[bool, Query(description="Leave out state and definition.")] = False,
-    node_ids: Annotated[str | None, Query(alias="nodeIds", description="Only these nodes, comma-separated.")] = None,
+    summary: Annotated[bool, Query(description="Omit state and definition.")] = False,
+    node_ids: Annotated[
+        str | None, Query(alias="nodeIds", description="Only these nodes; comma-separated ids.")
+    ] = None,
 ) -> dict[str, Any]:
-    """Get one run, whole, slim, or limited to some nodes."""
+    """Get one run: complete, slim, or limited to some nodes."""
     wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
     return shapes.run_shape(await call.parts.runs.get(call.principal, run_id, slim=summary), wanted)
 
 
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
 async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
-    """Get what the run and the runs that it called changed, or would change: requests, transactions, assumed values,
-    warnings."""
+    """Get the effects of a run and of the runs that it called, or those that a simulation would have: requests,
+    transactions, assumed values, warnings."""
     return await call.parts.run_reports.effects(call.principal, run_id)
 
 
@@ -359,7 +363,7 @@ async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
 async def compare_runs(
     call: Call, run_id: RunId, other_id: Annotated[str, Path(alias="otherId", description="Id of the other run.")]
 ) -> dict[str, Any]:
-    """Compare two runs of a workflow, e.g. the rehearsal and the real one."""
+    """Compare two runs of a workflow, e.g. a rehearsal and the live run."""
     left, right, compared = await call.parts.run_reports.compare(call.principal, run_id, other_id)
     return {"left": shapes.list_item(left.row), "right": shapes.list_item(right.row), **compared}
 
@@ -375,7 +379,7 @@ async def compare_runs(
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_OPEN],
 )
 async def cancel_run(call: Call, run_id: RunId) -> Run:
-    """Ask a running or waiting run to end: nothing new starts, what can be interrupted is."""
+    """Cancel a run: no new node starts, and interruptible nodes are interrupted."""
     return await call.parts.runs.cancel(call.principal, run_id)
 
 
@@ -387,7 +391,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID],
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
-    """Run it again with the same mode, version and payload; what succeeded is kept."""
+    """Retry a run with the same mode, version and payload; results of succeeded nodes are kept."""
     return await call.parts.starts.retry(call.principal, run_id)
 
 
@@ -399,7 +403,7 @@ async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) ->
     refusals=[Code.RUN_UNKNOWN, Code.NODE_UNKNOWN, Code.NODE_NOT_UNCERTAIN],
 )
 async def resolve_node(call: Call, run_id: RunId, node_id: NodeId, body: ResolveBody) -> Any:
-    """Answer for a node in `uncertain`: it happened (with this result), or it is done again."""
+    """Resolve an `uncertain` node: its effect happened (with this result), or execute it again."""
     path = _path_of(node_id, body)
     return await call.parts.runs.resolve(call.principal, run_id, path, body.outcome, body.result)
 
@@ -409,7 +413,7 @@ def _path_of(node_id: str, body: ResolveBody) -> str:
         return node_id
     if "[" in node_id:
         problem = Problem("forEachContext", "give either a path or forEachContext, not both")
-        raise Invalid("The node is named twice.", details=[problem])
+        raise Invalid("The node is identified twice.", details=[problem])
     frame = ""
     for position in body.for_each_context.stack:
         frame = item_frame(frame + position.parent_node_id, position.index)

@@ -1,4 +1,4 @@
-"""`/v1/schemas/…`: the JSON Schemas of the documents that people write, from the models that validate them."""
+"""`/v1/schemas/…`: JSON Schemas of the documents that people write, generated from the models that validate them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = routes.router
 
 
 class SchemaDocument(JSONResponse):
-    """A JSON Schema, by its own media type."""
+    """A JSON Schema, with its own media type."""
 
     media_type = "application/schema+json"
 
@@ -38,7 +38,7 @@ def _document(name: str, model: type[BaseModel]) -> bytes:
 async def get_definition_schema(call: Call) -> Response:
     """Get the JSON Schema of a workflow definition.
 
-    The document itself, without an envelope, so that editors can point at it.
+    The answer is the schema without an envelope, so that editors can refer to its URL.
     """
     return Response(_document("definition", Definition), media_type=SchemaDocument.media_type)
 
@@ -47,6 +47,6 @@ async def get_definition_schema(call: Call) -> Response:
 async def get_wallet_policy_schema(call: Call) -> Response:
     """Get the JSON Schema of a wallet's policy.
 
-    The document itself, without an envelope, so that editors can point at it.
+    The answer is the schema without an envelope, so that editors can refer to its URL.
     """
     return Response(_document("wallet-policy", WalletPolicy), media_type=SchemaDocument.media_type)

@@ -1,4 +1,4 @@
-"""`/v1/workflows/{id}/dust-plan` and `/analyze-funds`: what a run would do and need, before there is one."""
+"""`/v1/workflows/{id}/dust-plan` and `/analyze-funds`: forecasts of a run's spends, without running it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ routes = Routes("Workflows")
 router = routes.router
 
 WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", max_length=128)]
-Version = Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="By default the draft, else the live one.")]
+Version = Annotated[
+    int | None, Query(ge=1, le=MAX_INTEGER, description="Default: the draft, or the live version if there is no draft.")
+]
 _UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN, Code.DEFINITION_INVALID]
 
 
@@ -33,9 +35,8 @@ _UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN, Code.DEFINITION_INVALID
 async def plan_dust(call: Call, id: WorkflowId, body: shapes.DustPlanBody) -> DustPlan:
     """Plan a dust test without running anything.
 
-    For every amount that is known before the run: what a dust test would use instead, by which price. Listed beside:
-    what would be refused and why, what only the run will tell, every write that goes out unscaled, and every condition
-    that looks at a scaled value.
+    For every amount known before the run: the dust amount and the price used. Also lists refusals with reasons, amounts
+    known only during the run, writes that are not scaled, and conditions that read a scaled value.
     """
     given = Given(body.payload, body.prop_values)
     return await call.parts.money.dust_plans.plan(call.principal, id, body.version, given)
@@ -49,9 +50,9 @@ async def plan_dust(call: Call, id: WorkflowId, body: shapes.DustPlanBody) -> Du
     refusals=_UNKNOWN,
 )
 async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = None) -> FundNeeds:
-    """Tell what the wallets need for one run, against what they have.
+    """Compare the wallets' balances with what one run needs.
 
-    Per node, chain and token, and for gas by what is usual. What is not known before the run is listed with the reason.
+    Per node, chain and token, with a gas estimate. Needs that are not known before the run are listed with the reason.
     """
     return await call.parts.money.fund_needs.of_workflow(call.principal, id, version)
 
@@ -64,6 +65,6 @@ async def analyze_workflow_funds(call: Call, id: WorkflowId, version: Version = 
     refusals=[Code.DEFINITION_INVALID],
 )
 async def analyze_definition_funds(call: Call, body: shapes.AnalyzeFundsBody) -> FundNeeds:
-    """Tell what the wallets would need for one run of a definition that is not stored."""
+    """Compare the wallets' balances with what one run of an unsaved definition needs."""
     document = document_of(body.definition)
     return await call.parts.money.fund_needs.of_definition(call.principal, document, body.default_wallet_address)

@@ -1,4 +1,4 @@
-"""Streams of events, and the tokens that let a browser open one."""
+"""Event streams, and the tokens with which a browser opens one."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _MOST_IDS = 24
 
 
 class StreamTokenBody(Fields):
-    """Which stream the token is for."""
+    """The stream that the token opens."""
 
     stream: str = Field(description="Path of the stream.", max_length=256, examples=["/v1/runs/run_order-17/stream"])
 
 
 class StreamTokenAnswer(Fields):
-    """A token, shown once."""
+    """A token, shown only once."""
 
     token: str
     stream: str
     url: str = Field(description="The stream's path with the token in it.")
-    use_before: Time = Field(description="It must be first used before this instant.")
+    use_before: Time = Field(description="The token must be used for the first time before then.")
 
 
 def _token(token: NewToken) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _token(token: NewToken) -> dict[str, Any]:
 async def create_stream_token(call: Call, body: StreamTokenBody) -> NewToken:
     """Create a token for one stream, sent as `?token=`, for clients that cannot set headers such as `EventSource`.
 
-    First used within 60 seconds, it stays good for reconnects until an hour after the run's end."""
+    It must be used within 60 seconds, and then remains valid for reconnects until one hour after the run's end."""
     return await call.parts.streams.make_token(call.principal, body.stream)
 
 
@@ -65,7 +65,7 @@ def _query(scope: Scope) -> dict[str, str]:
 
 
 async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principal:
-    """The caller of a stream: a bearer key, or a token of this very stream."""
+    """Authenticates the caller of a stream by a bearer key or by a token of this stream."""
     token = query.get("token")
     if token is not None and bearer_of(scope) is None:
         principal: Principal = await parts.streams.use_token(token, scope["path"])
@@ -81,7 +81,7 @@ async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
     run_id = scope["path_params"]["id"]
     if not _RUN_ID.fullmatch(run_id):
         raise NotFound(
-            f'"{run_id[:80]}" cannot be the id of a run: that is run_ and 1 to 64 of A-Z a-z 0-9 _ -.',
+            f'"{run_id[:80]}" is not a valid run id: run_ and 1 to 64 of A-Z a-z 0-9 _ -.',
             code=Code.RUN_UNKNOWN,
         )
     after = sse.last_event_id(scope, query) or 0
@@ -99,12 +99,12 @@ async def stream_workflow(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /v1/workflow-runs/stream?ids=`; ids that the caller cannot read show nothing."""
+    """`GET /v1/workflow-runs/stream?ids=`; workflows that the caller cannot read are ignored."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     wanted = [part.strip() for part in query.get("ids", "").split(",") if part.strip()]
     if not 1 <= len(wanted) <= _MOST_IDS:
-        problem = Problem("ids", f"must name 1 to {_MOST_IDS} workflows, separated by commas")
+        problem = Problem("ids", f"must contain 1 to {_MOST_IDS} workflow ids, separated by commas")
         raise Invalid("The list of workflows is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
     after = sse.last_event_id(scope, query)
     await sse.stream_activity(parts.streams, principal, wanted, after, receive, send)
@@ -135,13 +135,13 @@ _PLACE = [
     {
         "name": "lastEventId",
         "in": "query",
-        "description": "The same, where no header can be set.",
+        "description": "The same, for clients that cannot set headers.",
         "schema": {"type": "integer", "minimum": 0, "maximum": 2**53},
     },
     {
         "name": "token",
         "in": "query",
-        "description": "A stream token instead of a key.",
+        "description": "A stream token; replaces a key.",
         "schema": {"type": "string"},
     },
 ]
@@ -156,24 +156,24 @@ _IDS = {
 
 
 _ABOUT_ONE = (
-    "Every event carries `id:`, its number in the run, from 1 without gaps; a reconnect with `Last-Event-ID` goes on "
-    "after it. Before the run exists the stream waits for it, at most 10 minutes. After `run_finished` comes "
-    "`event: end`."
+    "Every event has an `id:`, its number in the run, from 1 without gaps; a reconnect with `Last-Event-ID` continues "
+    "after it. If the run does not exist yet, the stream waits for it up to 10 minutes. `event: end` follows "
+    "`run_finished`."
 )
 _ABOUT_MANY = (
-    "Events are `run_started`, `run_waiting`, `run_resumed` and `run_finished`, from now on; `id:` is a place that "
-    "only this stream understands. It has no end."
+    "Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this "
+    "stream. The stream does not end."
 )
 
 
 def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any]], refusals: list[Code]) -> None:
     responses = responses_of("GET", "run:stream", refusals)
     responses[200] = {
-        "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` its place.",
+        "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` the cursor.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
     if path == "/v1/runs/{id}/stream":
-        responses[204] = {"description": "The run has ended and nothing comes after that place."}
+        responses[204] = {"description": "The run has ended; there are no events after the cursor."}
     openapi.add(
         path,
         "get",
@@ -195,28 +195,28 @@ def _describe() -> None:
     _document(
         "/v1/runs/{id}/stream",
         "stream_run",
-        "Stream the events of one run, from the first; may be opened before the run exists.",
+        "Stream the events of one run from the first one. The stream may be opened before the run exists.",
         [_ID],
         [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
     )
     _document(
         "/v1/workflows/{id}/runs/stream",
         "stream_workflow_runs",
-        "Stream starts, waits and ends of one workflow's runs.",
+        "Stream when runs of one workflow start, wait, resume and end.",
         [_ID],
         [Code.WORKFLOW_UNKNOWN],
     )
     _document(
         "/v1/workflow-runs/stream",
         "stream_workflows",
-        "Stream starts, waits and ends of the runs of up to 24 workflows.",
+        "Stream when runs of up to 24 workflows start, wait, resume and end.",
         [_IDS],
         [],
     )
     _document(
         "/v1/activity/stream",
         "stream_activity",
-        "Stream starts, waits and ends of all runs of the organisation.",
+        "Stream when any run of the organisation starts, waits, resumes or ends.",
         [],
         [],
     )

@@ -1,4 +1,4 @@
-"""`/v1/tables/{id}/rows`: the rows of a managed table, read and changed by hand."""
+"""`/v1/tables/{id}/rows`: reads and changes rows of a managed table."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class AddRows(Fields):
     """Rows to add."""
 
     rows: list[dict[str, Any]] = Field(
-        description="Columns and values; at most 1000 rows.", examples=[[{"id": "ord_1", "amount": "12.50"}]]
+        description="Rows as objects of column and value; at most 1000.",
+        examples=[[{"id": "ord_1", "amount": "12.50"}]],
     )
     mode: Literal["insert", "upsert"] = Field(
-        "insert", description="Whether a row that is there refuses the call, or is changed."
+        "insert", description="`insert` fails if a row exists; `upsert` updates it."
     )
 
 
@@ -39,30 +40,30 @@ class ChangeRows(Fields):
     """Rows to change."""
 
     where: dict[str, Any] = Field(
-        description='Columns and what they must be, like `{"status": "open", "amount": {"$gte": "10"}}`.',
+        description='Conditions by column, like `{"status": "open", "amount": {"$gte": "10"}}`.',
         examples=[{"id": "ord_1"}],
     )
-    values: dict[str, Any] = Field(description="Columns and their new values.", examples=[{"amount": "13"}])
+    values: dict[str, Any] = Field(description="New values by column.", examples=[{"amount": "13"}])
 
 
 class DeleteRows(Fields):
     """Rows to delete."""
 
-    where: dict[str, Any] = Field(description="Columns and what they must be.", examples=[{"id": "ord_1"}])
+    where: dict[str, Any] = Field(description="Conditions by column.", examples=[{"id": "ord_1"}])
 
 
 class RowAnswer(Fields):
     """A row."""
 
-    values: dict[str, Any] = Field(description="Columns and values.")
+    values: dict[str, Any] = Field(description="Values by column.")
     created_at: Time
     updated_at: Time
 
 
 class WrittenAnswer(Fields):
-    """What was changed."""
+    """Result of a change."""
 
-    keys: list[Any] = Field(description="Primary keys of the rows, in their order.")
+    keys: list[Any] = Field(description="Primary keys of the rows, in order.")
     inserted: int
     updated: int
     deleted: int
@@ -113,16 +114,16 @@ async def list_rows(
         str | None,
         Query(
             max_length=16_384,
-            description="A JSON object of columns and what they must be: a value, or `{operator: value}` with `$eq`, "
+            description="A JSON object of conditions by column: a value, or `{operator: value}` with `$eq`, "
             "`$ne`, `$gt`, `$gte`, `$lt`, `$lte` or `$in`.",
             examples=['{"status":"open"}'],
         ),
     ] = None,
     sort: Annotated[
-        str | None, Query(max_length=64, description="Column to sort by, `-` before it from the largest.")
+        str | None, Query(max_length=64, description="Column to sort by; prefix `-` for descending order.")
     ] = None,
 ) -> Page[Kept]:
-    """List the rows that a filter finds, by primary key unless `sort` says otherwise."""
+    """List the rows that match a filter, ordered by primary key or by `sort`."""
     return await call.parts.data.tables.list_rows(call.principal, table_id, _where(where), sort, paging)
 
 
@@ -134,7 +135,7 @@ async def list_rows(
     refusals=[*_REFUSALS, Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
 )
 async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten:
-    """Insert rows, or upsert them: all or none."""
+    """Insert or upsert rows, all or none."""
     return await call.parts.data.tables.change(call.principal, TableChange(table_id, body.mode, tuple(body.rows)))
 
 
@@ -146,7 +147,7 @@ async def add_rows(call: Call, table_id: TableId, body: AddRows) -> TableWritten
     refusals=[*_REFUSALS, Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
 )
 async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableWritten:
-    """Give new values to the rows that a filter finds, at most 1000: all or none."""
+    """Update the rows that match a filter, all or none; at most 1000."""
     wanted = TableChange(table_id, "update", where=body.where, values=body.values)
     return await call.parts.data.tables.change(call.principal, wanted)
 
@@ -159,7 +160,7 @@ async def change_rows(call: Call, table_id: TableId, body: ChangeRows) -> TableW
     refusals=_REFUSALS,
 )
 async def delete_rows(call: Call, table_id: TableId, body: DeleteRows) -> TableWritten:
-    """Delete the rows that a filter finds, at most 1000: all or none."""
+    """Delete the rows that match a filter, all or none; at most 1000."""
     return await call.parts.data.tables.change(call.principal, TableChange(table_id, "delete", where=body.where))
 
 

@@ -1,4 +1,4 @@
-"""`/v1/tables`: managed tables, what their columns are, and their rows as a file."""
+"""`/v1/tables`: managed tables, their columns, and export of their rows."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ TableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
 
 
 class CreateTable(Schema):
-    """What a new table is."""
+    """A new table."""
 
     name: TableName = Field(
-        description="A small letter, then small letters, digits, _ or -; nodes name the table so.", examples=["orders"]
+        description=(
+            "A lowercase letter, then lowercase letters, digits, _ or -. Nodes refer to the table by this name."
+        ),
+        examples=["orders"],
     )
     description: Description = Field("", description="Free text.")
 
@@ -38,23 +41,23 @@ class TableAnswer(Fields):
     id: str
     name: str
     description: str
-    primary_key: str = Field(description="The column that tells rows apart.")
-    columns: list[Column] = Field(description="The columns; the primary key among them.")
+    primary_key: str = Field(description="Name of the primary key column.")
+    columns: list[Column] = Field(description="The columns, including the primary key.")
     row_count: int
-    byte_count: int = Field(description="JSON of all rows, in bytes.")
+    byte_count: int = Field(description="Size of all rows as JSON, in bytes.")
     created_by: str = Field(description="Id of the key.")
     created_at: Time
     updated_at: Time
 
 
 class ExportAnswer(Fields):
-    """A part of a table as a file."""
+    """Part of a table, exported."""
 
     file_name: str
     content_type: str
     content: str
-    rows: int = Field(description="How many rows it holds.")
-    has_more: bool = Field(description="Whether there are more; ask again with an `offset` that is `rows` higher.")
+    rows: int = Field(description="Number of exported rows.")
+    has_more: bool = Field(description="Whether there are more; continue with an `offset` increased by `rows`.")
 
 
 def _shape(table: Table) -> dict[str, Any]:
@@ -91,14 +94,14 @@ def _export_shape(exported: Exported) -> dict[str, Any]:
     refusals=[Code.TABLE_VALUE_TAKEN, Code.TABLE_LIMIT],
 )
 async def create_table(call: Call, body: CreateTable) -> Table:
-    """Make a table. Its columns do not change afterwards."""
+    """Create a table. Its columns cannot be changed later."""
     schema = Schema(primary_key=body.primary_key, columns=body.columns)
     return await call.parts.data.tables.create(call.principal, body.name, body.description, schema)
 
 
 @routes.get("/v1/tables", permission="table:read", answers=PageAnswer[TableAnswer], shape=page_shape(_shape))
 async def list_tables(call: Call, paging: Paged) -> Page[Table]:
-    """List the tables by name."""
+    """List the tables, ordered by name."""
     return await call.parts.data.tables.list_page(call.principal, paging)
 
 
@@ -114,7 +117,7 @@ async def get_table(call: Call, table_id: TableId) -> Table:
     "/v1/tables/{id}", permission="table:write", answers=TableAnswer, shape=_shape, refusals=[Code.TABLE_UNKNOWN]
 )
 async def delete_table(call: Call, table_id: TableId) -> Table:
-    """Delete a table with all its rows. Nodes that name it fail from then on."""
+    """Delete a table with all its rows. Nodes that use it will fail."""
     return await call.parts.data.tables.delete(call.principal, table_id)
 
 
@@ -128,8 +131,8 @@ async def delete_table(call: Call, table_id: TableId) -> Table:
 async def export_table(
     call: Call,
     table_id: TableId,
-    format: Annotated[Literal["csv", "jsonl"], Query(description="CSV, or one JSON object a line.")] = "csv",
-    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Rows to skip.")] = 0,
+    format: Annotated[Literal["csv", "jsonl"], Query(description="CSV, or one JSON object per line.")] = "csv",
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Number of rows to skip.")] = 0,
 ) -> Exported:
-    """Get up to 10,000 rows as the text of a file, by primary key."""
+    """Export up to 10,000 rows as text, ordered by primary key."""
     return await call.parts.data.tables.export(call.principal, table_id, format, offset)

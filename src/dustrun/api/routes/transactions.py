@@ -1,4 +1,4 @@
-"""`/v1/transactions`: what was signed and sent, what became of it, and steering what waits."""
+"""`/v1/transactions`: transactions and signatures, and operations on pending ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ routes = Routes("Transactions")
 router = routes.router
 
 TransactionId = Annotated[
-    str, Path(alias="id", description="Id of the transaction, or the hash of one of its attempts.", max_length=128)
+    str, Path(alias="id", description="Id of the transaction, or hash of one of its attempts.", max_length=128)
 ]
 States = Annotated[list[TxState] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
 _ID = 128
@@ -48,11 +48,17 @@ async def list_transactions(
     call: Call,
     paging: Paged,
     states: States = None,
-    chain_id: Annotated[int | None, Query(alias="chainId", ge=1, le=2**63 - 1, description="One chain.")] = None,
-    wallet_id: Annotated[str | None, Query(alias="walletId", max_length=_ID, description="One wallet.")] = None,
-    workflow_id: Annotated[str | None, Query(alias="workflowId", max_length=_ID, description="One workflow.")] = None,
+    chain_id: Annotated[
+        int | None, Query(alias="chainId", ge=1, le=2**63 - 1, description="Only transactions on this chain.")
+    ] = None,
+    wallet_id: Annotated[
+        str | None, Query(alias="walletId", max_length=_ID, description="Only transactions of this wallet.")
+    ] = None,
+    workflow_id: Annotated[
+        str | None, Query(alias="workflowId", max_length=_ID, description="Only transactions of this workflow.")
+    ] = None,
     run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
-    hash: Annotated[str | None, Query(max_length=_ID, description="The hash of any attempt.")] = None,
+    hash: Annotated[str | None, Query(max_length=_ID, description="Hash of any attempt.")] = None,
 ) -> Page[TransactionRow]:
     """List transactions, newest first."""
     filters = Filters(
@@ -86,10 +92,10 @@ async def get_transaction(call: Call, id: TransactionId) -> Detail:
     refusals=_STEERING,
 )
 async def speed_up_transaction(call: Call, id: TransactionId, body: shapes.SpeedUpBody | None = None) -> Detail:
-    """Bid more for a transaction that waits.
+    """Increase the bid of a pending transaction.
 
-    A new attempt with the same nonce, an eighth above the last one and at least the market's price. At most one of a
-    transaction's attempts is ever included.
+    Signs a new attempt with the same nonce, at least 12.5% above the last bid and at least at the market price. At most
+    one attempt of a transaction can be included.
     """
     most = int(body.max_fee_per_gas) if body is not None and body.max_fee_per_gas is not None else None
     return await call.parts.money.operations.speed_up(call.principal, id, most)
@@ -105,9 +111,9 @@ async def speed_up_transaction(call: Call, id: TransactionId, body: shapes.Speed
 async def cancel_transaction(call: Call, id: TransactionId) -> Detail:
     """Cancel a transaction.
 
-    What is not signed is given up. What is signed is followed by an attempt that sends nothing to the wallet itself
-    with the same nonce: whichever of them is included decides. For a `displaced` one this is a person's word that it
-    was not paid; it is refused when an attempt has a receipt after all.
+    An unsigned one is dropped. For a signed one, a zero-value self-transfer with the same nonce is sent; whichever
+    attempt is included decides the outcome. For a `displaced` one, this states that it was not paid; it is refused if
+    an attempt has a receipt.
     """
     return await call.parts.money.operations.cancel(call.principal, id)
 
@@ -119,9 +125,9 @@ async def cancel_transaction(call: Call, id: TransactionId) -> Detail:
     refusals=[Code.WALLET_UNKNOWN],
 )
 async def release_spends(call: Call, body: shapes.ReleaseBody) -> dict[str, Any]:
-    """Let a wallet spend again on a chain after the store came out of a backup.
+    """Let a wallet spend again on a chain after a restore from a backup.
 
-    Only when you have looked at the chain: what was paid after the backup is unknown here and could be paid again.
+    Check the chain first: payments made after the backup are unknown to this server and could be made again.
     """
     return await call.parts.money.operations.release(call.principal, body.wallet_id, body.chain_id)
 
@@ -133,7 +139,7 @@ async def release_spends(call: Call, body: shapes.ReleaseBody) -> dict[str, Any]
     refusals=[],
 )
 async def attribute_transactions(call: Call, body: shapes.AttributionBody) -> dict[str, Any]:
-    """Tell which run and node sent each hash; those that none did are left out."""
+    """Find the run and node behind each transaction hash; unknown hashes are omitted."""
     found = await call.parts.money.operations.attribute(call.principal, body.tx_hashes)
     return {one.hash: await _attribution(call, one) for one in found}
 
@@ -167,7 +173,7 @@ async def list_signatures(
     paging: Paged,
     run_id: Annotated[str | None, Query(alias="runId", max_length=_ID, description="One run.")] = None,
 ) -> Page[SignatureRow]:
-    """List what wallets signed that is no transaction, newest first, without the signatures themselves."""
+    """List signatures of messages and typed data, newest first, without the signatures themselves."""
     return await call.parts.money.operations.list_signatures(call.principal, run_id, paging)
 
 
@@ -181,8 +187,8 @@ async def list_signatures(
 async def get_signature(
     call: Call, id: Annotated[str, Path(description="Id of the signature.", max_length=_ID)]
 ) -> Opened:
-    """Get a signature in the clear.
+    """Get a signature in plain text.
 
-    It can move money, so it is shown nowhere else, and reading it is audited.
+    A signature can move money, so it is shown only here, and reading it is audited.
     """
     return await call.parts.money.operations.open_signature(call.principal, id)

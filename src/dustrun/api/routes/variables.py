@@ -1,4 +1,4 @@
-"""`/v1/workflows/{id}/variables`: what a workflow keeps between its runs, and who wrote it."""
+"""`/v1/workflows/{id}/variables`: variables of a workflow, and the history of their writes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ _UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VARIABLE_UNKNOWN]
 
 
 class DeclareVariable(Fields):
-    """How a variable is declared."""
+    """The declaration of a variable."""
 
-    name: str | None = Field(None, description="The same as in the path, or left out.")
+    name: str | None = Field(None, description="If given, the same name as in the path.")
     type: Kind = Field("any", description="Type of its values.", examples=["number"])
     default: Any = Field(None, description="Value before the first write.")
     description: str | None = Field(None, max_length=2000, description="Free text.")
-    lifetime: Literal["persist", "reset"] = Field("persist", description="Kept between runs, or reset by each.")
+    lifetime: Literal["persist", "reset"] = Field(
+        "persist", description="Whether the value is kept between runs or reset by each run."
+    )
 
 
 class SetVariable(Fields):
-    """A value set by hand."""
+    """A value to set."""
 
     value: Any = Field(description="The new value.", examples=[42])
 
@@ -48,13 +50,13 @@ class VariableAnswer(Fields):
 
     name: str
     definition: dict[str, Any] | None = Field(
-        alias="def", description="How it is declared; null for one that was only written."
+        alias="def", description="The declaration; null if it was written without one."
     )
-    value: Any = Field(description="What the next run sees: the value, else the default.")
-    has_value: bool = Field(description="Whether a value was written.")
-    version: int = Field(description="Writes so far.")
+    value: Any = Field(description="Value that the next run starts with: the stored one, or the default.")
+    has_value: bool = Field(description="Whether a value is stored.")
+    version: int = Field(description="Number of writes.")
     updated_at: Time | None
-    last_run_id: str | None = Field(description="The run that wrote last; null when it was written by hand.")
+    last_run_id: str | None = Field(description="The run of the last write; null if it was set through the API.")
 
 
 class VariablesAnswer(Fields):
@@ -64,19 +66,19 @@ class VariablesAnswer(Fields):
 
 
 class WriteAnswer(Fields):
-    """One write."""
+    """One write of a variable."""
 
     id: int
     workflow_id: str = Field(description="Empty for an inline run.")
     name: str
     op: Literal["set", "increment", "manual_set", "manual_reset"]
-    scope: Literal["workflow", "run"] = Field(description="Kept with the workflow, or only within the run.")
+    scope: Literal["workflow", "run"] = Field(description="Whether it was written to the workflow or only to the run.")
     old_value: Any
     new_value: Any
     run_id: str | None
     written_by_node: str | None = Field(description="Path of the node.")
-    written_by_key: str | None = Field(description="Id of the key, for a write by hand.")
-    simulated: bool = Field(description="Written to the overlay of a simulation only.")
+    written_by_key: str | None = Field(description="Id of the key, for a write through the API.")
+    simulated: bool = Field(description="Whether it was written only to a simulation.")
     written_at: Time
 
 
@@ -125,7 +127,7 @@ _writes_shape = page_shape(_write_shape)
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
 async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
-    """List every variable that is declared or was written, with its value, by name."""
+    """List all declared or written variables with their values, ordered by name."""
     return await call.parts.data.variables.list_all(call.principal, workflow_id)
 
 
@@ -137,11 +139,11 @@ async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
 )
 async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body: DeclareVariable) -> Variable:
-    """Declare a variable for the workflow, whatever its version, or declare it anew.
+    """Declare or redeclare a variable for all versions of the workflow.
 
-    A variable that the definition itself declares is changed there: 409."""
+    Answers 409 for a variable that the definition declares: change it there."""
     if body.name is not None and body.name != name:
-        raise Invalid("The variable is named twice.", details=[Problem("name", f'must be "{name}", as in the path')])
+        raise Invalid("The variable has two names.", details=[Problem("name", f'must be "{name}", as in the path')])
     try:
         defined = VariableDef.model_validate({**body.model_dump(by_alias=True, exclude_unset=True), "name": name})
     except ValueError:
@@ -158,7 +160,7 @@ async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body
     refusals=[*_UNKNOWN, Code.STATE_CONFLICT],
 )
 async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Variable:
-    """Delete a variable with its value; its history stays."""
+    """Delete a variable and its value; its history is kept."""
     return await call.parts.data.variables.remove(call.principal, workflow_id, name)
 
 
@@ -170,7 +172,7 @@ async def delete_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Va
     refusals=[*_UNKNOWN, Code.VARIABLE_INVALID, Code.STATE_CONFLICT],
 )
 async def set_variable(call: Call, workflow_id: WorkflowId, name: Name, body: SetVariable) -> Variable:
-    """Set a value by hand."""
+    """Set a variable."""
     return await call.parts.data.variables.set_value(call.principal, workflow_id, name, body.value)
 
 
@@ -194,7 +196,7 @@ async def reset_variable(call: Call, workflow_id: WorkflowId, name: Name) -> Var
     refusals=_UNKNOWN,
 )
 async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name, paging: Paged) -> Page[WriteRow]:
-    """List the writes of one variable, newest first; simulated ones are not among them."""
+    """List the writes of one variable, newest first, without simulated ones."""
     return await call.parts.data.variables.history(call.principal, workflow_id, name, paging)
 
 
@@ -206,5 +208,5 @@ async def list_variable_history(call: Call, workflow_id: WorkflowId, name: Name,
     refusals=[Code.RUN_UNKNOWN],
 )
 async def list_variable_writes(call: Call, run_id: RunId, paging: Paged) -> Page[WriteRow]:
-    """List the writes of one run, oldest first, simulated ones included."""
+    """List the writes of one run, oldest first, including simulated ones."""
     return await call.parts.data.variables.writes_of(call.principal, run_id, paging)

@@ -21,19 +21,19 @@ _UNKNOWN = [Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN]
 
 
 class VersionPage(PageAnswer[VersionAnswer]):
-    """A page of versions; `currentVersion` is the draft, else the live one."""
+    """A page of versions; `currentVersion` is the draft, or the live version if there is no draft."""
 
     current_version: int
 
 
 class VersionCount(Fields):
-    """How many versions there are."""
+    """Number of versions."""
 
     count: int
 
 
 class Change(Fields):
-    """One value that differs; a side where it is absent is left out."""
+    """One value that differs; a side without the value is absent."""
 
     path: str
     before: Any = None
@@ -41,14 +41,14 @@ class Change(Fields):
 
 
 class NodeChange(Fields):
-    """What differs in one node."""
+    """Differences in one node."""
 
     node_id: str
     changes: list[Change]
 
 
 class VersionDiff(Fields):
-    """What differs between two versions."""
+    """Differences between two versions."""
 
     earlier: int = Field(alias="from")
     later: int = Field(alias="to")
@@ -105,8 +105,8 @@ async def diff_versions(
     id: str,
     number: Number,
     against: Annotated[
-        int | None, Query(ge=1, le=MAX_INTEGER, description="The earlier version; by default the one before.")
+        int | None, Query(ge=1, le=MAX_INTEGER, description="The earlier version. Default: the previous one.")
     ] = None,
 ) -> dict[str, Any]:
-    """Show what differs between two versions: nodes added, removed, and changed by path."""
+    """Compare two versions: nodes added, removed, and changed, by path."""
     return await call.parts.versions.diff(call.principal, id, number, against)

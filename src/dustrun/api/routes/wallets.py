@@ -1,4 +1,4 @@
-"""`/v1/wallets`: who signs, what it may do, what it has and what it has spent."""
+"""`/v1/wallets`: wallets, their policies, balances and usage of limits."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _MOST_CHAINS = 50
     refusals=[Code.WALLET_ADDRESS_TAKEN, Code.UPSTREAM_FAILED, Code.VAULT_LOCKED],
 )
 async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
-    """Make a wallet.
+    """Create a wallet.
 
-    Its policy is empty: it denies every spend until `PUT /v1/wallets/{id}/policy` says what it may do. The kinds
+    Its policy is empty and denies every spend until you set one with `PUT /v1/wallets/{id}/policy`. The kinds
     `remote` and `env` need `wallet:admin`.
     """
     wallets = call.parts.money.wallets
@@ -58,10 +58,10 @@ async def create_wallet(call: Call, body: shapes.CreateWallet) -> WalletRow:
     secret_body=True,
 )
 async def import_wallet(call: Call, body: shapes.ImportWallet) -> WalletRow:
-    """Make a wallet with a key that you bring.
+    """Import a wallet with your own key.
 
-    The key is sealed at once and never part of an answer, a log or an event. A key that a wallet of this server holds
-    already is refused.
+    The key is encrypted at once and never appears in an answer, log or event. A key that this server already holds is
+    refused.
     """
     new = NewWallet(body.name, body.description, body.is_default)
     return await call.parts.money.wallets.add_key(call.principal, new, _key_of(body))
@@ -83,9 +83,9 @@ def _key_of(body: shapes.ImportWallet) -> key_import.Read:
 async def list_wallets(
     call: Call,
     paging: Paged,
-    archived: Annotated[bool, Query(description="Whether archived ones are listed too.")] = False,
+    archived: Annotated[bool, Query(description="Whether to include archived wallets.")] = False,
 ) -> Page[WalletRow]:
-    """List wallets: the default first, then newest first."""
+    """List wallets: the default one, then newest first."""
     return await call.parts.money.wallets.list_page(call.principal, paging, with_archived=archived)
 
 
@@ -121,7 +121,7 @@ async def update_wallet(call: Call, id: WalletId, body: shapes.ChangeWallet) -> 
     refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN],
 )
 async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
-    """Make it the wallet of nodes that name none."""
+    """Make it the default wallet, which nodes that name none use."""
     return await call.parts.money.wallets.make_default(call.principal, id)
 
 
@@ -137,7 +137,7 @@ async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
 async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> Exported:
     """Export a wallet's key as a keystore under your password.
 
-    Only of wallets whose key this server holds. The export is audited.
+    Possible only for wallets whose key this server stores. The export is audited.
     """
     return await call.parts.money.wallets.export(call.principal, id, body.password.get_secret_value())
 
@@ -152,12 +152,12 @@ async def export_wallet(call: Call, id: WalletId, body: shapes.ExportWallet) -> 
 async def archive_wallet(
     call: Call,
     id: WalletId,
-    force: Annotated[bool, Query(description="Also while workflows name it.")] = False,
+    force: Annotated[bool, Query(description="Archive it even if workflows use it.")] = False,
 ) -> WalletRow:
     """Archive a wallet.
 
-    The default one and one with open transactions are refused; workflows that name it are listed, and `force` archives
-    it all the same. Its key stays sealed, and can still be exported.
+    The default wallet and wallets with open transactions cannot be archived. If workflows use it, the call is refused
+    and lists them, unless `force` is set. Its key stays encrypted, and can still be exported.
     """
     return await call.parts.money.wallets.archive(call.principal, id, force=force)
 
@@ -170,7 +170,7 @@ async def archive_wallet(
     refusals=_UNKNOWN,
 )
 async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
-    """Get the policy in force, and the one that waits to come into force."""
+    """Get the policy in force, and the pending one."""
     return await call.parts.money.wallet_policies.get(call.principal, id)
 
 
@@ -182,10 +182,10 @@ async def get_wallet_policy(call: Call, id: WalletId) -> Policies:
     refusals=[*_UNKNOWN, Code.POLICY_VERSION_MOVED, Code.WALLET_CANNOT_SIGN],
 )
 async def set_wallet_policy(call: Call, id: WalletId, body: shapes.PutPolicy) -> Policies:
-    """Say what a wallet may do.
+    """Set a wallet's policy.
 
-    What tightens works at once. What loosens anything needs `wallet:admin` and takes effect at `effectiveAt`, not
-    earlier than the setting `policy_delay_s` allows. A new version cancels one that still waits.
+    A stricter policy takes effect at once. One that loosens anything needs `wallet:admin` and takes effect at
+    `effectiveAt`, but not before the delay of the setting `policy_delay_s`. A new version cancels a pending one.
     """
     return await call.parts.money.wallet_policies.put(
         call.principal,
@@ -220,12 +220,12 @@ async def get_wallet_balances(
     id: WalletId,
     chain_ids: Annotated[
         str | None,
-        Query(alias="chainIds", description="Chains, comma-separated; without it, every one that is served."),
+        Query(alias="chainIds", description="Chain ids, comma-separated. Default: all configured chains."),
     ] = None,
 ) -> Balances:
-    """Get what a wallet has: native coins and known tokens.
+    """Get a wallet's balances of native coins and known tokens.
 
-    A chain or a token that does not answer is named under `failures`, and `isComplete` is false.
+    Chains and tokens that could not be read are listed in `failures`, and `isComplete` is false.
     """
     wanted = None if chain_ids is None else _read_chains(chain_ids)
     return await call.parts.money.wallet_funds.balances(call.principal, id, wanted)
@@ -239,9 +239,9 @@ async def get_wallet_balances(
     refusals=_UNKNOWN,
 )
 async def get_wallet_spending(call: Call, id: WalletId) -> tuple[str, list[Spent]]:
-    """Get how much of each limit over a window is used.
+    """Get the usage of each window limit.
 
-    Transactions that are still open count in full.
+    Open transactions count in full.
     """
     return id, await call.parts.money.wallet_funds.spending(call.principal, id)
 
@@ -251,6 +251,6 @@ def _read_chains(text: str) -> list[int]:
     if not 0 < len(parts) <= _MOST_CHAINS or not all(
         part.isascii() and part.isdigit() and len(part) < 19 for part in parts
     ):
-        problem = Problem("chainIds", f"must be 1 to {_MOST_CHAINS} ids of chains, comma-separated, like 1,8453")
+        problem = Problem("chainIds", f"must be 1 to {_MOST_CHAINS} chain ids, comma-separated, like 1,8453")
         raise Invalid("A parameter is not valid.", code=Code.PARAMETER_INVALID, details=[problem])
     return [int(part) for part in parts]

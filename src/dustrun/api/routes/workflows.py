@@ -1,4 +1,4 @@
-"""`/v1/workflows`: making, changing and reading workflows, and their life."""
+"""`/v1/workflows`: workflows and their life cycle."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ router = routes.router
 _MAX_FILTERS = 50
 _PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal")
 
-Search = Annotated[str | None, Query(max_length=256, description="Part of the name or description.")]
-TriggerType = Annotated[str | None, Query(max_length=128, description="Type of the trigger.")]
-Types = Annotated[list[str] | None, Query(description="Any of these; repeated or separated by commas.")]
-Owner = Annotated[str, Query(pattern="^(yours|org|public)$", description="`yours`: made by this key.")]
+Search = Annotated[str | None, Query(max_length=256, description="Text in the name or description.")]
+TriggerType = Annotated[str | None, Query(max_length=128, description="Trigger type.")]
+Types = Annotated[list[str] | None, Query(description="Any of these; repeated or comma-separated.")]
+Owner = Annotated[str, Query(pattern="^(yours|org|public)$", description="`yours`: created by this key.")]
 
 
 def _listed(name: str, values: list[str] | None) -> tuple[str, ...]:
@@ -84,8 +84,10 @@ def _filters(
 Filtered = Annotated[Filters, Depends(_filters)]
 
 
-Version = Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="By default the draft, else the live one.")]
-Format = Annotated[str, Query(pattern="^(json|yaml)$", description="json or yaml.")]
+Version = Annotated[
+    int | None, Query(ge=1, le=MAX_INTEGER, description="Default: the draft, or the live version if there is no draft.")
+]
+Format = Annotated[str, Query(pattern="^(json|yaml)$", description="`json` or `yaml`.")]
 
 
 def _concurrency(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
@@ -97,7 +99,7 @@ def _guard(body: CreateWorkflow | UpdateWorkflow) -> dict[str, Any] | None:
 
 
 def _changes(body: UpdateWorkflow) -> dict[str, Any]:
-    """The columns that the body names."""
+    """The columns that the body sets."""
     given = body.model_fields_set
     changes = {name: getattr(body, name) for name in _PLAIN if name in given}
     if "concurrency" in given:
@@ -113,8 +115,8 @@ def _changes(body: UpdateWorkflow) -> dict[str, Any]:
 async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     """Create a workflow.
 
-    It starts as a draft with version 1. A draft may be half-finished: it must have the shape of a definition, and is
-    validated fully when it is published or run.
+    It starts as a draft with version 1. A draft may be incomplete: it must have the shape of a definition, and is fully
+    validated when it is published or run.
     """
     return await call.parts.workflows.create(call.principal, _new(body))
 
@@ -142,12 +144,12 @@ def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
     refusals=[Code.DEFINITION_INVALID],
 )
 async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
-    """Make a draft of an exported file.
+    """Import an exported file as a draft.
 
-    Nothing is executed, armed or published. What the file's definition needs from outside (connectors, wallets,
-    other workflows, secrets) is bound by `bindings` or listed in `toBind`; node types that this server lacks and
-    everything else that validation finds is listed in `problems`, and must be mended before the draft can be published
-    or run. A file that cannot be read is refused with 400001, a definition without the shape of one with 400228.
+    Nothing is executed or published, and no trigger is started. References of the definition (connectors, wallets,
+    other workflows, secrets) are bound by `bindings` or listed in `toBind`. Unknown node types and other validation
+    errors are listed in `problems`; fix them before you publish or run the draft. An unreadable file is refused with
+    400001, a malformed definition with 400228.
     """
     own_id = ids.new_id("wf")
     read = await asyncio.to_thread(import_export.read, body.content, body.bindings, own_id)
@@ -167,10 +169,10 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN],
 )
 async def export_workflow(call: Call, id: str, format: Format = "json", version: Version = None) -> Exported:
-    """Export a version as one portable file.
+    """Export a version as one file.
 
-    `content` is the file's text. Connectors, wallets, workflows and secrets are replaced by `unbound:` names and listed
-    in the file's `references`.
+    `content` is the file's text. Connectors, wallets, workflows and secrets are replaced by `unbound:` names, which the
+    file lists in `references`.
     """
     workflow = await call.parts.workflows.get_at(call.principal, id, version)
     return import_export.export(workflow, format, call.parts.catalog.specs())
@@ -186,7 +188,7 @@ async def list_workflows(
     call: Call,
     filters: Filtered,
     paging: Paged,
-    status: Annotated[Status | None, Query(description="Without it, all but the archived ones.")] = None,
+    status: Annotated[Status | None, Query(description="Default: all except archived ones.")] = None,
     sort: Annotated[str, Query(pattern="^(updatedAt|createdAt|name|runs):(asc|desc)$")] = "updatedAt:desc",
 ) -> Page[Listed]:
     """List workflows, without their definitions."""
@@ -203,7 +205,7 @@ async def count_workflows(call: Call, filters: Filtered) -> Counts:
 async def validate_workflow(call: Call, body: ValidateWorkflow) -> list[Problem]:
     """Validate an unsaved definition.
 
-    A definition with problems is a success of this call: `valid` is false and `errors` lists all of them.
+    The call succeeds even if the definition has problems: `valid` is then false, and `errors` lists all of them.
     """
     problems = await call.parts.workflows.validate(call.principal, body.definition)
     if "name" in body.model_fields_set and not (isinstance(body.name, str) and 1 <= len(body.name) <= 255):
@@ -219,7 +221,7 @@ async def validate_workflow(call: Call, body: ValidateWorkflow) -> list[Problem]
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
 async def get_workflow(call: Call, id: str) -> Workflow:
-    """Get a workflow with its draft, else its live version."""
+    """Get a workflow with its draft, or its live version if there is no draft."""
     return await call.parts.workflows.get(call.principal, id)
 
 
@@ -258,7 +260,7 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
     """Change a workflow.
 
     A definition that differs from the current one becomes a new draft version; an equal one (as canonical JSON) does
-    not. What the body leaves out stays as it is.
+    not. Absent fields stay as they are.
     """
     return await call.parts.workflows.update(
         call.principal,
@@ -277,7 +279,7 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
 )
 async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
-    """Set the editor's layout in place, without a new version."""
+    """Set the editor's layout, without a new version."""
     return await call.parts.workflows.set_ui_metadata(
         call.principal, id, body.ui_metadata, body.expected_current_version
     )
@@ -297,9 +299,9 @@ async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
     ],
 )
 async def publish_workflow(call: Call, id: str, body: PublishWorkflow | None = None) -> Workflow:
-    """Make the draft live.
+    """Publish the draft.
 
-    The draft must validate fully, and have passed the rehearsal that the workflow's `requireRehearsal` asks for.
+    The draft must be valid, and must have passed the rehearsal that `requireRehearsal` demands.
     """
     expected = body.expected_version if body else None
     return await call.parts.workflows.publish(call.principal, id, expected)
@@ -316,7 +318,7 @@ _LIFE = [Code.WORKFLOW_UNKNOWN, Code.STATE_CONFLICT]
     refusals=_LIFE,
 )
 async def pause_workflow(call: Call, id: str) -> Workflow:
-    """Stop the triggers of an active workflow and keep everything."""
+    """Pause an active workflow: its triggers stop, nothing is deleted."""
     return await call.parts.workflows.pause(call.principal, id)
 
 
@@ -328,7 +330,7 @@ async def pause_workflow(call: Call, id: str) -> Workflow:
     refusals=_LIFE,
 )
 async def resume_workflow(call: Call, id: str) -> Workflow:
-    """Arm the triggers of a paused workflow again."""
+    """Activate a paused workflow: its triggers start again."""
     return await call.parts.workflows.resume(call.principal, id)
 
 
@@ -364,7 +366,7 @@ async def rollback_workflow(call: Call, id: str, body: RollbackWorkflow) -> Work
     refusals=[Code.WORKFLOW_UNKNOWN],
 )
 async def archive_workflow(call: Call, id: str) -> Workflow:
-    """Archive a workflow; doing it again changes nothing."""
+    """Archive a workflow; archiving it again changes nothing."""
     return await call.parts.workflows.archive(call.principal, id)
 
 
@@ -376,7 +378,7 @@ async def archive_workflow(call: Call, id: str) -> Workflow:
     refusals=_LIFE,
 )
 async def unarchive_workflow(call: Call, id: str) -> Workflow:
-    """Bring an archived workflow back as a draft."""
+    """Restore an archived workflow as a draft."""
     return await call.parts.workflows.unarchive(call.principal, id)
 
 
@@ -390,6 +392,6 @@ async def unarchive_workflow(call: Call, id: str) -> Workflow:
 async def refill_workflow(call: Call, id: str, body: RefillWorkflow) -> Workflow:
     """Set how many runs triggers may still start.
 
-    A workflow that was paused as `max_runs_exhausted` goes active again.
+    A workflow that was paused with `max_runs_exhausted` becomes active again.
     """
     return await call.parts.workflows.refill(call.principal, id, body.remain_runs)

@@ -1,1 +1,1 @@
-"""What goes over the wire: bodies that come in, answers that go out, one file per noun."""
+"""Request and response models, one file per resource."""

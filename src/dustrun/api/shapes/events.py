@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 class RunEvent(BaseModel):
-    """What every event has. `seq` counts from 1 without gaps and is also the `id:` of the frame."""
+    """Fields of every event. `seq` counts from 1 without gaps and is also the frame's `id:`."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
@@ -25,7 +25,7 @@ class RunEvent(BaseModel):
 
 
 class RunStarted(RunEvent):
-    """The run is on disk."""
+    """The run was stored."""
 
     workflow_id: str | None
     workflow_name: str
@@ -34,11 +34,11 @@ class RunStarted(RunEvent):
     trigger_node_id: str
     trigger_source: str
     node_count: int
-    dust: Json | None = Field(None, description="Of a dust run: which amounts are scaled.")
+    dust: Json | None = Field(None, description="In a dust run: which amounts are scaled.")
 
 
 class NodeEvent(RunEvent):
-    """Something about one node. `path` names loop items: `each[3].pay`."""
+    """An event of one node. `path` names loop items: `each[3].pay`."""
 
     node_id: str
     path: str
@@ -46,13 +46,13 @@ class NodeEvent(RunEvent):
 
 
 class NodeStarted(NodeEvent):
-    """An attempt began."""
+    """An attempt started."""
 
     node_type: str
 
 
 class NodeOutcome(NodeEvent):
-    """What an attempt came to."""
+    """An attempt ended."""
 
     status: str
     result: Any = None
@@ -60,15 +60,17 @@ class NodeOutcome(NodeEvent):
     result_bytes: int | None = None
     error: Json | None = None
     branch: str | None = None
-    assumed: bool = Field(False, description="Neither executed nor pinned, or made from something assumed.")
+    assumed: bool = Field(
+        False, description="The result was assumed, or computed from an assumed one, rather than executed or pinned."
+    )
     wake_at: Time | None = None
 
 
 class TransactionStep(RunEvent):
-    """A step of a transaction or signature. `status`: `planned`, `simulated`, `asked` (a person is asked), `refused`
-    (nothing is signed), `held` and `released` (after a restore), `signed`, `sent`, `delayed` (an endpoint does not take
-    it, or its bid cannot be raised), `replaced`, `cancelling`, `mined`, `reorged`, `confirmed`, `reverted`,
-    `cancelled`, `displaced` (its nonce went to somebody else's)."""
+    """A step of a transaction or signature. `status`: `planned`, `simulated`, `asked` (waits for a person's approval),
+    `refused` (nothing is signed), `held` and `released` (after a restore), `signed`, `sent`, `delayed` (an endpoint
+    rejects it, or its bid cannot be raised), `replaced`, `cancelling`, `mined`, `reorged`, `confirmed`, `reverted`,
+    `cancelled`, `displaced` (another transaction used its nonce)."""
 
     node_id: str
     path: str
@@ -77,7 +79,7 @@ class TransactionStep(RunEvent):
     about: str
     chain_id: int | None
     transaction_id: str | None = None
-    signature_id: str | None = Field(None, description="Of a signature, which is never shown itself.")
+    signature_id: str | None = Field(None, description="Id of a signature; the signature itself is never in an event.")
     from_: str | None = Field(None, alias="from")
     to: str | None = None
     value: str | None = Field(None, description="Base units of the native coin.")
@@ -88,7 +90,7 @@ class TransactionStep(RunEvent):
     gas_price: str | None = None
     max_fee_per_gas: str | None = None
     max_priority_fee_per_gas: str | None = None
-    replaces: str | None = Field(None, description="Hash of the attempt before.")
+    replaces: str | None = Field(None, description="Hash of the previous attempt.")
     block_number: int | None = None
     block_hash: str | None = None
     is_success: bool | None = None
@@ -103,7 +105,7 @@ class TransactionStep(RunEvent):
 
 
 class NodeSaid(RunEvent):
-    """A node tells how far it is, or logs something."""
+    """A node reports progress or logs a line."""
 
     node_id: str
     path: str
@@ -114,22 +116,22 @@ class NodeSaid(RunEvent):
 
 
 class RunWaiting(RunEvent):
-    """Nothing runs; the run goes on at `until`, or when someone answers."""
+    """Nothing is executing; the run continues at `until` or when it gets an answer."""
 
     until: Time | None
     nodes: list[str]
 
 
 class RunResumed(RunEvent):
-    """The run goes on."""
+    """The run continues."""
 
 
 class RunFinished(RunEvent):
-    """The run has ended; the last event."""
+    """The run has ended. This is its last event."""
 
     status: RunStatus
     mode: Mode
-    passed: bool | None = Field(None, description="Of a rehearsal: it satisfies `requireRehearsal`.")
+    passed: bool | None = Field(None, description="Of a rehearsal: whether it satisfies `requireRehearsal`.")
     error: Json | None = None
 
 
@@ -154,7 +156,7 @@ NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for k
 
 
 def schemas() -> dict[str, Json]:
-    """One JSON Schema per event type, by its name in the document."""
+    """One JSON Schema per event type, by its component name."""
     found = {}
     for kind, model in _MODELS.items():
         schema = model.model_json_schema(by_alias=True)

@@ -1,4 +1,4 @@
-"""Runs on the wire."""
+"""Request and response models of runs."""
 
 from __future__ import annotations
 
@@ -22,43 +22,48 @@ Json = dict[str, Any]
 
 
 class RunBody(Fields):
-    """What a caller says of a run. Every field is optional; so is the body."""
+    """Options of a run call. Every field is optional, and so is the body."""
 
-    payload: Json = Field(default_factory=dict, description="What the trigger hands to the graph.")
-    version: Version | None = Field(None, description="Run exactly this version; else the draft, else the live one.")
+    payload: Json = Field(default_factory=dict, description="Payload of the trigger, available as `$trigger.body`.")
+    version: Version | None = Field(
+        None, description="Version to run. Default: the draft, or the live version if there is no draft."
+    )
     run_id: str | None = Field(
         None,
-        description="Your own id: `run_` and 1 to 64 of `[A-Za-z0-9_-]`, unique in the organisation. Lets you open "
-        "the stream first.",
+        description=(
+            "Your own id: `run_` and 1 to 64 of `[A-Za-z0-9_-]`, unique in the organisation. With it you can open "
+            "the stream before the run starts."
+        ),
         examples=["run_order-17"],
     )
-    simulate: bool = Field(False, strict=True, description="Dry run: nothing leaves the machine except reads.")
-    dust_test: bool = Field(False, strict=True, description="Real run with amounts of about 0.01 USD.")
-    chat_message_id: Text | None = Field(None, description="The assistant's message that launched this run.")
-    trigger_node_id: str | None = Field(None, description="Which trigger counts as fired.")
+    simulate: bool = Field(False, strict=True, description="Dry run: only reads leave the machine.")
+    dust_test: bool = Field(False, strict=True, description="Real run with amounts scaled to about 0.01 USD.")
+    chat_message_id: Text | None = Field(None, description="Id of the conversation message that started this run.")
+    trigger_node_id: str | None = Field(None, description="Id of the trigger node to start from.")
     prop_values: Json = Field(default_factory=dict, description="Values for `{{$props.key}}`.")
 
 
 class InlineBody(RunBody):
-    """A definition that is run and not saved."""
+    """A definition to run without saving it."""
 
-    definition: Json = Field(description="The whole graph; its node `root` must be of type `manual`.")
+    definition: Json = Field(description="The complete graph; its node `root` must have the type `manual`.")
 
 
 class RetryBody(Fields):
-    """Nothing: a retry is of the run's own mode, version and payload. A field that is not heeded could move money."""
+    """No fields: a retry uses the run's own mode, version and payload. Unknown fields are rejected, since ignoring one
+    could move money."""
 
 
 class ResolveBody(Fields):
-    """A person's answer for a node of which nobody knows whether its effect happened."""
+    """A person's answer for an `uncertain` node: whether its effect happened."""
 
     outcome: str = Field(
-        description="`happened`, or `notHappened`: then it is done again.",
+        description="`happened`, or `notHappened` to execute the node again.",
         pattern="^(happened|notHappened)$",
         examples=["happened"],
     )
-    result: Any = Field(None, description="What the node's result is to be when it happened.")
-    for_each_context: ForEachContext | None = Field(None, description="Which loop iteration is meant.")
+    result: Any = Field(None, description="The node's result, for `happened`.")
+    for_each_context: ForEachContext | None = Field(None, description="The loop iteration, if the node is in a loop.")
 
 
 class LoopPosition(Fields):
@@ -70,19 +75,19 @@ class LoopPosition(Fields):
 
 
 class ForEachContext(Fields):
-    """Where in the loops a node lies, outermost first."""
+    """The loop iterations that contain the node, outermost first."""
 
     stack: list[LoopPosition] = Field(max_length=10)
 
 
 class RunIdAnswer(Fields):
-    """The id of a run that is on disk."""
+    """Id of a stored run."""
 
     run_id: str = Field(examples=["run_01k9w3x7q2c4v6b8n0m1a2s3d4"])
 
 
 class NodeAnswer(Fields):
-    """What became of one node."""
+    """Execution of one node."""
 
     status: NodeStatus
     type: str
@@ -96,7 +101,7 @@ class NodeAnswer(Fields):
     started_at: Time | None = None
     finished_at: Time | None = None
     attempts: list[Json] = Field(default_factory=list, description="Earlier attempts, oldest first.")
-    iterations: list[dict[str, Any]] | None = Field(None, description="Of a loop: a map of nodes per item.")
+    iterations: list[dict[str, Any]] | None = Field(None, description="For a loop: a map of nodes per item.")
 
 
 class RunListItem(Fields):
@@ -133,16 +138,18 @@ class RunAnswer(RunListItem):
 
     payload: Json
     prop_values: Json
-    simulation_mode: str | None = Field(None, description="How its transactions were simulated; null without any.")
+    simulation_mode: str | None = Field(
+        None, description="How its transactions were simulated; null if there were none."
+    )
     simulation_forks: list[Json] = Field(
-        default_factory=list, description="The block of each chain that a simulation stands on, and how it simulates."
+        default_factory=list, description="For each simulated chain: the block it is pinned to, and the strategy."
     )
     execution_state: dict[str, NodeAnswer] | None = None
     workflow_definition: Json | None = None
 
 
 class SyncAnswer(Fields):
-    """A run that was waited for."""
+    """A run and, if it ended in time, its result."""
 
     run_id: str
     status: RunStatus
@@ -193,7 +200,7 @@ def list_item(row: RunRow) -> Json:
 
 
 def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
-    """A whole run, or without state and definition when they were not read."""
+    """A complete run; without state and definition if they were not read."""
     row = run.row
     forks = [_fork(fork) for fork in run.forks]
     shaped = {
@@ -210,7 +217,7 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
 
 
 def _fork(fork: Fork) -> Json:
-    """A simulated chain: the block that it stands on, and how it simulates. Runs that share it show the same id."""
+    """A simulated chain: the block it is pinned to, and the strategy. Runs that share it show the same id."""
     state = loads(fork.state)
     digest = hashlib.sha256(f"{fork.top_pk} {fork.chain_id} {state['hash']}".encode()).hexdigest()
     return {
@@ -224,7 +231,7 @@ def _fork(fork: Fork) -> Json:
 
 
 def execution_state(run: Run, node_ids: frozenset[str] | None = None) -> Json:
-    """What became of each node, by node id; nodes inside loops are found in the loop's `iterations`."""
+    """Executions by node id; nodes inside loops are in the loop's `iterations`."""
     assert run.definition is not None
     nodes = run.definition.nodes
     latest = newest(run.executions)
@@ -244,7 +251,7 @@ def execution_state(run: Run, node_ids: frozenset[str] | None = None) -> Json:
 
 
 def _by_loop(latest: dict[str, Execution]) -> dict[str, dict[int, list[Execution]]]:
-    """Executions by the loop path and item that they lie in directly."""
+    """Executions by the loop path and item that directly contain them."""
     inside: dict[str, dict[int, list[Execution]]] = {}
     for execution in latest.values():
         frame = execution.path[: execution.path.rfind(".") + 1]

@@ -1,4 +1,4 @@
-"""What goes over the wire of looks ahead: dust plans and needed funds."""
+"""Request and response models of spend forecasts: dust plans and needed funds."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from dustrun.services.preview.fund_needs import FundNeeds, Holding, Need
 
 
 class DustPlanBody(Fields):
-    """What the run would be started with."""
+    """The start of the forecast run."""
 
-    version: int | None = Field(None, ge=1, le=2**31 - 1, description="By default the draft, else the live one.")
-    payload: dict[str, Any] | None = Field(
-        None, description="The trigger's payload; without it what hangs on it is unknown."
+    version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Default: the draft, or the live version if there is no draft."
     )
-    prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for its `{{$props.key}}`.")
+    payload: dict[str, Any] | None = Field(
+        None, description="The trigger's payload; without it, amounts that depend on it are unknown."
+    )
+    prop_values: dict[str, Any] = Field(default_factory=dict, description="Values for `{{$props.key}}`.")
 
 
 class DustPrice(Fields):
-    """The price that an amount was scaled by."""
+    """The price used to scale an amount."""
 
-    usd: str = Field(description="US dollars of a whole one.")
+    usd: str = Field(description="US dollars per whole coin.")
     source: str
     at_ms: int
     age_ms: int
 
 
 class ScaledLimit(Fields):
-    """A limit that was scaled with its amount, in base units."""
+    """A limit scaled with its amount, in base units."""
 
     from_: str = Field(alias="from")
     to: str
 
 
 class DustEntry(Fields):
-    """One amount and what a dust test uses instead."""
+    """One amount, and what a dust test uses instead."""
 
-    field: str = Field(description="Where the amount stands in the payload.")
+    field: str = Field(description="Path of the amount in the payload.")
     direction: Literal["send", "approve"]
     asset: str = Field(description="Like `eip155:1/native`.")
     chain_id: int
@@ -52,54 +54,54 @@ class DustEntry(Fields):
     original_formatted: str
     dust: str = Field(description="Base units.")
     dust_formatted: str
-    usd: str | None = Field(description="What the dust is worth; null when nobody prices it.")
+    usd: str | None = Field(description="Value of the dust in US dollars; null without a price.")
     price: DustPrice | None
-    limits: dict[str, ScaledLimit] = Field(description="Least out and most in, by field.")
+    limits: dict[str, ScaledLimit] = Field(description="Scaled limits (minimum out, maximum in) by field.")
     warnings: list[str]
 
 
 class PlannedFee(Fields):
-    """What the network would take, by what such transactions usually take."""
+    """The network fee, estimated from typical transactions of this kind."""
 
     chain_id: int
     gas: str
-    fee: str = Field(description="Base units of the chain's coin, at the present price.")
+    fee: str = Field(description="Base units of the native coin, at the current gas price.")
     usd: str | None
 
 
 class DustSpend(Fields):
-    """A node that spends; one in a loop is there once per item."""
+    """A node that spends; a node in a loop is listed once per item."""
 
     path: str
     node_id: str
     type: str
     wallet_id: str | None
     wallet_address: str | None
-    repeats: str | None = Field(description="Why nobody knows how often it happens; null: once.")
+    repeats: str | None = Field(description="Why the number of executions is unknown; null: exactly one.")
     entries: list[DustEntry]
     fee: PlannedFee | None
 
 
 class PlanFinding(Fields):
-    """Something about a node."""
+    """A finding about a node."""
 
     path: str
     node_id: str
     field: str | None
     message: str
-    code: str | None = Field(description="Of a refusal: the code's name, like `DUST_UNPRICED`.")
+    code: str | None = Field(description="For a refusal: the name of its code, like `DUST_UNPRICED`.")
 
 
 class UnscaledWrite(Fields):
-    """A node that changes something outside and goes out unscaled."""
+    """A node with an external effect that a dust test does not scale."""
 
     node_id: str
     type: str
-    reads: list[str] = Field(description="Scaled values that it looks at.")
+    reads: list[str] = Field(description="Scaled values that it reads.")
 
 
 class ScaledReading(Fields):
-    """A condition that looks at a scaled value, so that it may go another way than live."""
+    """A condition that reads a scaled value, so it may take another branch than live."""
 
     node_id: str
     type: str
@@ -108,24 +110,24 @@ class ScaledReading(Fields):
 
 
 class DustPlanAnswer(Fields):
-    """What a dust test would do."""
+    """The plan of a dust test."""
 
-    workflow_id: str | None = Field(description="Null of a run whose definition is not stored.")
+    workflow_id: str | None = Field(description="Null for a definition that is not stored.")
     version: int | None
-    dust_usd: str = Field(description="US dollars that one amount is made worth.")
+    dust_usd: str = Field(description="US dollars to which each amount is scaled.")
     spend_cap_usd: str
     run_cap_usd: str
-    total_usd: str = Field(description="What the known amounts are worth together.")
+    total_usd: str = Field(description="Total value of the known amounts in US dollars.")
     spends: list[DustSpend]
-    skipped: list[str] = Field(description="Paths of nodes that say `dust: skip`.")
+    skipped: list[str] = Field(description="Paths of nodes with `dust: skip`.")
     refusals: list[PlanFinding]
-    unknowns: list[PlanFinding] = Field(description="What only the run will tell.")
+    unknowns: list[PlanFinding] = Field(description="Amounts that are known only during the run.")
     writes: list[UnscaledWrite]
     conditions: list[ScaledReading]
 
 
 def dust_plan(plan: DustPlan) -> dict[str, Any]:
-    """The plan as an answer."""
+    """Shapes a dust plan."""
     return plan.public()
 
 
@@ -134,40 +136,40 @@ class AnalyzeFundsBody(Fields):
 
     definition: Definition
     default_wallet_address: str | None = Field(
-        None, max_length=100, description="Wallet of nodes that name none; else the organisation's default."
+        None, max_length=100, description="Wallet for nodes that name none. Default: the organisation's default wallet."
     )
 
 
 class FundsBalance(Fields):
-    """What a wallet has of what it needs."""
+    """One asset of a wallet: balance and need."""
 
     amount: str = Field(description="Base units.")
-    amount_usd: str | None = Field(description="US dollars, exact; null when nobody prices it.")
+    amount_usd: str | None = Field(description="US dollars, exact; null without a price.")
     chain_id: int
     decimals: int
-    is_insufficient: bool = Field(description="Whether the run would run out of it, all its needs taken together.")
-    is_low: bool = Field(description="Whether it is enough for this run and not for another one like it.")
+    is_insufficient: bool = Field(description="Whether the balance is less than all needs of the run together.")
+    is_low: bool = Field(description="Whether the balance is enough for this run but not for a second one.")
     symbol: str
-    token_address: str | None = Field(description="Null for the chain's coin.")
+    token_address: str | None = Field(description="Null for the native coin.")
     wallet_address: str
 
 
 class RequirementAnswer(Fields):
-    """What one node takes from one wallet."""
+    """One node's need from one wallet."""
 
     node_id: str
     node_name: str
     node_type: str
-    source: Literal["node", "gas"] = Field(description="`gas` is the network's fee, by what is usual.")
+    source: Literal["node", "gas"] = Field(description="`gas` is the estimated network fee.")
     reason: str
     wallet_address: str | None
     chain_id: int | None
     chain_name: str | None
-    token_address: str | None = Field(description="Null for the chain's coin.")
+    token_address: str | None = Field(description="Null for the native coin.")
     is_native: bool | None
     symbol: str | None
     decimals: int | None
-    required_amount: str | None = Field(description="Base units; null when it is not known.")
+    required_amount: str | None = Field(description="Base units; null if unknown.")
     amount_is_human_readable: bool = Field(description="Always false: amounts are base units.")
     unresolved: bool
     unresolved_reason: str | None
@@ -175,17 +177,17 @@ class RequirementAnswer(Fields):
 
 
 class FundsAnswer(Fields):
-    """What the wallets need for one run."""
+    """Needs of all wallets for one run."""
 
     workflow_id: str | None = Field(description="Null for a definition that is not stored.")
     workflow_version: int | None
     balances_fetched: bool = Field(description="Whether every balance could be read.")
     requirements: list[RequirementAnswer]
-    unresolved: list[RequirementAnswer] = Field(description="Those whose amount is not known, and why.")
+    unresolved: list[RequirementAnswer] = Field(description="Needs with an unknown amount, and why.")
 
 
 def fund_needs(found: FundNeeds) -> dict[str, Any]:
-    """The needs as an answer."""
+    """Shapes the needs."""
     shown = [(need, _requirement(need, held)) for need, held in found.needs]
     return {
         "workflowId": found.forecast.workflow_id,
@@ -203,7 +205,7 @@ def _requirement(need: Need, held: Holding | None) -> dict[str, Any]:
         "nodeName": need.node_name,
         "nodeType": need.node_type,
         "source": need.source,
-        "reason": "the network's fee" if need.source == "gas" else "what the node moves",
+        "reason": "the network fee" if need.source == "gas" else "what the node moves",
         "walletAddress": need.wallet_address,
         "chainId": network.chain_id if network is not None else None,
         "chainName": network.name if network is not None else None,

@@ -1,4 +1,4 @@
-"""Transactions, their attempts and signatures on the wire."""
+"""Request and response models of transactions, attempts and signatures."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Json = dict[str, Any]
 
 
 class SpeedUpBody(Fields):
-    """How much more may be bid."""
+    """A new ceiling for the bid."""
 
     max_fee_per_gas: Units | None = Field(
         None,
-        description="The most that it may bid for one unit of gas from now on, in base units; without it, as before.",
+        description="New maximum price per gas, in base units; if absent, the maximum does not change.",
     )
 
 
 class ReleaseBody(Fields):
-    """Whose spends go on."""
+    """The wallet and chain to release."""
 
     wallet_id: str = Field(description="The wallet.", max_length=64)
     chain_id: int = Field(description="The chain.", ge=1, le=2**63 - 1, strict=True)
 
 
 class ReleaseAnswer(Fields):
-    """What was released."""
+    """Result of a release."""
 
     wallet_id: str
     chain_id: int
@@ -44,13 +44,13 @@ class ReleaseAnswer(Fields):
 
 
 class AttributionBody(Fields):
-    """Hashes to be looked up."""
+    """Transaction hashes to look up."""
 
     tx_hashes: Annotated[list[Hash], Field(min_length=1, max_length=100)] = Field(description="Hashes, at most 100.")
 
 
 class AttributionAnswer(Fields):
-    """The run and node that sent a transaction."""
+    """The run and node behind a transaction."""
 
     tx_hash: str
     transaction_id: str
@@ -74,13 +74,13 @@ class AttemptAnswer(Fields):
     max_fee_per_gas: str = Field(description="The gas price on a chain without EIP-1559.")
     max_priority_fee_per_gas: str
     created_at: Time
-    sent_at: Time | None = Field(description="When an endpoint first took it.")
-    tried_at: Time | None = Field(description="When it was last sent.")
-    reply: str | None = Field(description="What an endpoint last answered; it never decides what becomes of it.")
+    sent_at: Time | None = Field(description="When an endpoint first accepted it.")
+    tried_at: Time | None = Field(description="When it was last broadcast.")
+    reply: str | None = Field(description="Last answer of an endpoint; informational only.")
 
 
 class TransactionItem(Fields):
-    """A transaction: the life of one nonce, replacements included."""
+    """A transaction: one nonce with all its attempts."""
 
     id: str = Field(examples=["tx_01m88epxderkr5agxgsj378kvb"])
     status: TxState
@@ -92,7 +92,7 @@ class TransactionItem(Fields):
     node_id: str | None
     path: str | None
     item: str = Field(description="Which of the node's intents.")
-    generation: int = Field(description="Rises with each new try after one that came to nothing.")
+    generation: int = Field(description="Starts at 1; increases when a failed intent is planned again.")
     mode: Literal["live", "dust"]
     wallet_id: str
     chain_id: int
@@ -101,12 +101,12 @@ class TransactionItem(Fields):
     value: str = Field(description="Base units of the native coin.")
     about: str
     nonce: int | None
-    hash: str | None = Field(description="Of the attempt that was included, else of the newest.")
+    hash: str | None = Field(description="Hash of the included attempt, or of the newest one.")
     block_number: int | None
     confirmations_needed: int
-    fee: str | None = Field(description="What was paid to the network, in base units of the native coin.")
+    fee: str | None = Field(description="Network fee paid, in base units of the native coin.")
     error: Json | None
-    waits_because: str | None = Field(description="Why it does not go on, as an endpoint or the ledger says.")
+    waits_because: str | None = Field(description="Why it is waiting, as reported by an endpoint or the outbox.")
     approval_id: str | None
     planned_at: Time
     signed_at: Time | None
@@ -115,18 +115,18 @@ class TransactionItem(Fields):
 
 
 class TransactionAnswer(TransactionItem):
-    """A transaction with all that is known of it."""
+    """A transaction with its intent, attempts and receipt."""
 
     intent: Json = Field(description="The complete unsigned intent.")
     gas_limit: int | None
-    max_price: str | None = Field(description="The most that any attempt may bid for one unit of gas.")
-    verdict: Json | None = Field(description="What the wallet's policy said, with its reasons.")
+    max_price: str | None = Field(description="Maximum price per gas of any attempt, in base units.")
+    verdict: Json | None = Field(description="Verdict of the wallet's policy, with reasons.")
     receipt: Json | None
     attempts: list[AttemptAnswer]
 
 
 class SignatureItem(Fields):
-    """A signature, without what it says."""
+    """A signature's record, without the signature itself."""
 
     id: str = Field(examples=["sig_01m88epxderkr5agxgsj378kvb"])
     status: Literal["planned", "signed", "refused"]
@@ -143,9 +143,9 @@ class SignatureItem(Fields):
 
 
 class SignatureAnswer(SignatureItem):
-    """A signature in the clear. Whoever reads it can use it."""
+    """A signature in plain text. Anybody who reads it can use it."""
 
-    signature: str | None = Field(description="65 bytes, 0x-hex; null when nothing is signed.")
+    signature: str | None = Field(description="65 bytes, 0x-hex; null if nothing was signed.")
 
 
 def item(row: TransactionRow) -> Json:
@@ -185,7 +185,7 @@ def item(row: TransactionRow) -> Json:
 
 
 def detail(found: Detail) -> Json:
-    """A whole transaction."""
+    """A complete transaction."""
     row = found.row
     return {
         **item(row),
@@ -233,5 +233,5 @@ def signature_item(row: SignatureRow) -> Json:
 
 
 def signature(found: Opened) -> Json:
-    """A signature in the clear."""
+    """A signature in plain text."""
     return {**signature_item(found.row), "signature": found.signature}

@@ -1,4 +1,4 @@
-"""Wallets and their policies, balances and spending on the wire."""
+"""Request and response models of wallets, policies, balances and spending."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dustrun.storage.money.wallets import PolicyRow, WalletRow
 Kind = Literal["local", "remote", "env", "watch"]
 _EMPTY_POLICY_HINT = (
     "The wallet's policy is empty, so it denies every spend. "
-    "Say what the wallet may do with PUT /v1/wallets/{id}/policy, or `dustrun wallet policy {id} --set policy.json`."
+    "Set a policy with PUT /v1/wallets/{id}/policy, or `dustrun wallet policy {id} --set policy.json`."
 )
-_WATCH_HINT = "The wallet only watches its address; it signs nothing."
+_WATCH_HINT = "The wallet is watch-only: it cannot sign."
 
 
 def _address(text: str) -> str:
@@ -41,44 +41,52 @@ Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
 
 
 class CreateWallet(Fields):
-    """A new wallet. `local`: a fresh key that this server holds. `remote`, `env`: the key is elsewhere. `watch`: no key
-    at all."""
+    """A new wallet. `local`: a new key, stored by this server. `remote`, `env`: the key is stored elsewhere. `watch`:
+    no key."""
 
     name: Name = Field(description="Label.", examples=["treasury"])
     description: Description | None = Field(None, description="Free text.")
-    kind: Kind = Field("local", description="Who holds the key.")
+    kind: Kind = Field("local", description="Where the key is stored.")
     signer: Annotated[Text, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        None, description="Of `remote`: name of the signer; of `env`: name of the variable. The operator allows them."
+        None,
+        description=(
+            "For `remote`: name of the signer. For `env`: name of the environment variable. The operator must allow it."
+        ),
     )
     address: Address | None = Field(
-        None, description="Of `watch`: the address; of `remote`: which of the signer's, needed when it has several."
+        None,
+        description=("For `watch`: the address. For `remote`: the address to use, required if the signer has several."),
     )
-    is_default: bool = Field(False, description="Whether nodes that name no wallet use it; the first one always.")
+    is_default: bool = Field(
+        False, description=("Whether nodes that name no wallet use it. The first wallet is always the default.")
+    )
 
     @model_validator(mode="after")
     def _check(self) -> CreateWallet:
         if (self.signer is not None) != (self.kind in ("remote", "env")):
-            raise ValueError("signer belongs to the kinds remote and env, which need it")
+            raise ValueError("signer is required for the kinds remote and env, and not allowed for others")
         if self.address is not None and self.kind not in ("remote", "watch"):
-            raise ValueError("address belongs to the kinds remote and watch")
+            raise ValueError("address is allowed only for the kinds remote and watch")
         if self.address is None and self.kind == "watch":
-            raise ValueError("a wallet of the kind watch needs an address")
+            raise ValueError("address is required for the kind watch")
         return self
 
 
 class ImportWallet(Fields):
-    """A wallet out of exactly one of `privateKey`, `mnemonic` and `keystore`."""
+    """A wallet to import: exactly one of `privateKey`, `mnemonic` and `keystore`."""
 
     name: Name = Field(description="Label.", examples=["treasury"])
     description: Description | None = Field(None, description="Free text.")
-    is_default: bool = Field(False, description="Whether nodes that name no wallet use it; the first one always.")
-    private_key: Secret | None = Field(None, description="64 hexadecimal digits, 0x before them or not.")
-    mnemonic: Secret | None = Field(None, description="12 to 24 words of BIP-39.")
+    is_default: bool = Field(
+        False, description=("Whether nodes that name no wallet use it. The first wallet is always the default.")
+    )
+    private_key: Secret | None = Field(None, description="64 hexadecimal digits, with or without 0x.")
+    mnemonic: Secret | None = Field(None, description="BIP-39 mnemonic of 12 to 24 words.")
     passphrase: SecretStr | None = Field(None, max_length=4096, description="BIP-39 passphrase of the mnemonic.")
     path: Annotated[Text, StringConstraints(max_length=200)] | None = Field(
         None, description="Derivation path of the mnemonic.", examples=["m/44'/60'/0'/0/0"]
     )
-    keystore: dict[str, Any] | None = Field(None, description="A keystore of version 3.", repr=False)
+    keystore: dict[str, Any] | None = Field(None, description="A version 3 keystore.", repr=False)
     password: SecretStr | None = Field(None, max_length=4096, description="Password of the keystore.")
 
     @model_validator(mode="after")
@@ -86,68 +94,72 @@ class ImportWallet(Fields):
         if sum(given is not None for given in (self.private_key, self.mnemonic, self.keystore)) != 1:
             raise ValueError("give exactly one of privateKey, mnemonic and keystore")
         if (self.keystore is None) != (self.password is None):
-            raise ValueError("keystore and password belong together")
+            raise ValueError("keystore and password must be given together")
         if self.mnemonic is None and (self.path is not None or self.passphrase is not None):
-            raise ValueError("path and passphrase belong to a mnemonic")
+            raise ValueError("path and passphrase are allowed only with a mnemonic")
         return self
 
 
 class ChangeWallet(Fields):
-    """What is to change; what is left out stays."""
+    """Fields to change; absent fields stay as they are."""
 
     name: Name | None = Field(None, description="Label.")
     description: Description | None = Field(None, description="Free text.")
 
 
 class ExportWallet(Fields):
-    """Under which password the key leaves."""
+    """The password of the exported keystore."""
 
-    password: SecretStr = Field(min_length=8, max_length=1024, description="Of the keystore to be made.")
+    password: SecretStr = Field(min_length=8, max_length=1024, description="Password of the new keystore.")
 
 
 class WalletAnswer(Fields):
-    """A wallet. Its key is never part of an answer."""
+    """A wallet. No answer contains its key."""
 
     id: str
     organization_id: str
     name: str
     description: str | None
     kind: Kind
-    address: str = Field(description="EIP-55 checksummed.")
+    address: str = Field(description="With the EIP-55 checksum.")
     signer: str | None = Field(description="Name of the remote signer or of the environment variable.")
     is_default: bool
-    can_sign: bool = Field(description="False for one that only watches, or is archived.")
+    can_sign: bool = Field(description="False if it is watch-only or archived.")
     created_at: Time
     updated_at: Time
     archived_at: Time | None
 
 
 class NewWalletAnswer(WalletAnswer):
-    """A wallet just made."""
+    """A new wallet."""
 
     hint: str = Field(description="What to do next.")
 
 
 class ExportAnswer(Fields):
-    """A key under the caller's password."""
+    """A key, encrypted with the caller's password."""
 
     id: str
     address: str
-    keystore: dict[str, Any] = Field(description="Version 3, which wallets and nodes import.")
+    keystore: dict[str, Any] = Field(description="Version 3 keystore, as wallets and nodes import it.")
 
 
 class PutPolicy(Fields):
-    """A whole policy; it takes the place of the one before."""
+    """A complete policy; replaces the previous one."""
 
     policy: WalletPolicy = Field(description="What the wallet may do.")
-    expected_version: Version | None = Field(None, description="The `newestVersion` that the caller has read.")
+    expected_version: Version | None = Field(None, description="The `newestVersion` that you last read.")
     effective_at: Instant | None = Field(
-        None, description="When a loosening shall take effect; not earlier than the server's `policy_delay_s`."
+        None,
+        description=(
+            "When the change takes effect if it loosens the policy; no earlier than after the server's "
+            "`policy_delay_s`."
+        ),
     )
 
 
 class PendingPolicyAnswer(Fields):
-    """A policy that waits to come into force."""
+    """A policy that is not in force yet."""
 
     version: int
     policy: WalletPolicy
@@ -155,11 +167,11 @@ class PendingPolicyAnswer(Fields):
 
 
 class PolicyAnswer(Fields):
-    """The policy in force, and the one that waits, if any."""
+    """The policy in force, and the pending one, if any."""
 
     wallet_id: str
     version: int
-    newest_version: int = Field(description="For `expectedVersion`.")
+    newest_version: int = Field(description="Value for `expectedVersion`.")
     policy: WalletPolicy
     effective_at: Time
     pending: PendingPolicyAnswer | None
@@ -171,16 +183,16 @@ class PolicyVersionAnswer(Fields):
     wallet_id: str
     version: int
     policy: WalletPolicy
-    is_looser: bool = Field(description="Whether it allowed something that the one in force before did not.")
+    is_looser: bool = Field(description="Whether it allows something that the previous policy did not.")
     effective_at: Time
-    cancelled_at: Time | None = Field(description="When another one took its place before it came into force.")
+    cancelled_at: Time | None = Field(description="When it was superseded before it came into force.")
     is_pending: bool
     created_by: str = Field(description="Id of the key.")
     created_at: Time
 
 
 class BalanceAnswer(Fields):
-    """What the wallet has of one asset."""
+    """Balance of one asset."""
 
     asset: str = Field(examples=["eip155:1/native"])
     token: str | None = Field(description="Address of the token; null for the native coin.")
@@ -191,15 +203,15 @@ class BalanceAnswer(Fields):
 
 
 class FailureAnswer(Fields):
-    """What could not be read."""
+    """A balance that could not be read."""
 
-    token: str | None = Field(description="The token; null for the whole chain.")
+    token: str | None = Field(description="The token; null if the whole chain could not be read.")
     code: int
     message: str
 
 
 class ChainBalancesAnswer(Fields):
-    """What the wallet has on one chain."""
+    """Balances on one chain."""
 
     chain_id: int
     name: str
@@ -208,27 +220,27 @@ class ChainBalancesAnswer(Fields):
 
 
 class BalancesAnswer(Fields):
-    """What the wallet has."""
+    """Balances of the wallet."""
 
     wallet_id: str
     address: str
     at: Time
-    is_complete: bool = Field(description="False when `failures` of a chain name what is missing.")
+    is_complete: bool = Field(description="False if a chain has `failures`.")
     chains: list[ChainBalancesAnswer]
 
 
 class SpentAnswer(Fields):
-    """How much of one limit is used."""
+    """Usage of one limit."""
 
     measure: str = Field(description="An asset, `usd`, `gasUsd` or `count`.")
     window_ms: int
-    spent: str = Field(description="Base units of the asset, US dollars, or a number; open transactions count.")
+    spent: str = Field(description="Base units of the asset, US dollars, or a count. Open transactions are included.")
     max: str
     remaining: str
 
 
 class SpendingAnswer(Fields):
-    """The limits over windows of the policy in force."""
+    """Usage of the window limits of the policy in force."""
 
     wallet_id: str
     items: list[SpentAnswer]
@@ -253,18 +265,18 @@ def wallet(row: WalletRow) -> dict[str, Any]:
 
 
 def new_wallet(row: WalletRow) -> dict[str, Any]:
-    """A wallet just made, with what to do next."""
+    """A new wallet, with the next step."""
     hint = _EMPTY_POLICY_HINT.replace("{id}", row.id) if row.can_sign else _WATCH_HINT
     return {**wallet(row), "hint": hint}
 
 
 def exported(found: Exported) -> dict[str, Any]:
-    """A key under the caller's password."""
+    """A key, encrypted with the caller's password."""
     return {"id": found.wallet.id, "address": found.wallet.address, "keystore": found.keystore}
 
 
 def policies(found: Policies) -> dict[str, Any]:
-    """The policy in force and the one that waits."""
+    """The policy in force and the pending one."""
     pending = None
     if found.pending is not None:
         pending = {"version": found.pending.version, **_document(found.pending)}
@@ -296,7 +308,7 @@ def _document(row: PolicyRow) -> dict[str, Any]:
 
 
 def balances(found: Balances) -> dict[str, Any]:
-    """What a wallet has."""
+    """A wallet's balances."""
     return {
         "walletId": found.wallet_id,
         "address": found.address,
@@ -331,7 +343,7 @@ def _failure(found: Failure) -> dict[str, Any]:
 
 
 def spent(found: Spent) -> dict[str, Any]:
-    """How much of a limit is used."""
+    """Usage of a limit."""
     return {
         "measure": found.measure,
         "windowMs": found.window_ms,

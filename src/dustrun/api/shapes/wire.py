@@ -1,4 +1,4 @@
-"""Kinds of values and the page, as every noun uses them on the wire."""
+"""Field types and the page model that all resources share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_OFFSET = 10_000_000
 
 
 def _without_nul(text: str) -> str:
-    """PostgreSQL cannot store NUL in text, and nobody means it."""
+    """Rejects NUL: PostgreSQL cannot store it in text."""
     if "\x00" in text:
         raise ValueError("must not contain a NUL character")
     return text
 
 
-_NO_INSTANT = "must be a time of RFC 3339 with `Z` or an offset, like 2026-01-31T12:00:00Z"
+_NO_INSTANT = "must be an RFC 3339 time with `Z` or an offset, like 2026-01-31T12:00:00Z"
 
 
 def _instant(text: str) -> str:
@@ -34,7 +34,7 @@ def _instant(text: str) -> str:
 
 
 def moment_ms(text: str) -> int:
-    """An RFC 3339 instant with its offset as milliseconds since the epoch; raises `ValueError`."""
+    """Milliseconds since the epoch of an RFC 3339 time; raises `ValueError`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -45,15 +45,15 @@ def moment_ms(text: str) -> int:
 
 
 def _split(values: Any) -> Any:
-    """The parts of each text between commas."""
+    """Splits each text at its commas."""
     if not isinstance(values, list):
         return values
     return [part.strip() for value in values for part in str(value).split(",") if part.strip()]
 
 
 Commas = BeforeValidator(_split)
-"""For a list in the address: repeated, separated by commas, or both."""
-ANY_OF = "any of them; repeated or separated by commas"
+"""A list in the query: repeated, comma-separated, or both."""
+ANY_OF = "any of them; repeated or comma-separated"
 Text = Annotated[str, AfterValidator(_without_nul)]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=255)]
 Description = Annotated[Text, StringConstraints(max_length=2000)]
@@ -63,8 +63,8 @@ Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds.", examples
 
 
 def _paging(
-    limit: Annotated[int, Query(ge=1, le=100, description="Size of the page.")] = 20,
-    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Items to skip.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=100, description="Number of items per page.")] = 20,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Number of items to skip.")] = 0,
 ) -> Paging:
     return Paging(limit, offset)
 
@@ -73,7 +73,7 @@ Paged = Annotated[Paging, Depends(_paging)]
 
 
 class PageAnswer(Fields, Generic[T]):
-    """One part of a list."""
+    """One page of a list."""
 
     items: list[T]
     limit: int
@@ -82,12 +82,12 @@ class PageAnswer(Fields, Generic[T]):
 
 
 def time(ms: int | None) -> str | None:
-    """An instant on the wire."""
+    """Formats milliseconds since the epoch."""
     return None if ms is None else clock.to_rfc3339(ms)
 
 
 def page_shape(shape: Callable[[Any], dict[str, Any]]) -> Callable[[Page[Any]], dict[str, Any]]:
-    """The shape of a page of what `shape` shapes."""
+    """Makes a function that shapes a page; `shape` shapes its items."""
 
     def shaped(page: Page[Any]) -> dict[str, Any]:
         items = [shape(item) for item in page.items]

@@ -1,4 +1,4 @@
-"""Workflows and versions on the wire."""
+"""Request and response models of workflows and versions."""
 
 from __future__ import annotations
 
@@ -35,99 +35,111 @@ EXAMPLE_DEFINITION = {
 
 
 class Concurrency(Fields):
-    """How many runs of one workflow advance at once."""
+    """How many runs of a workflow execute at once."""
 
-    max: Annotated[int, Field(strict=True, ge=1, le=10_000)] = Field(description="Runs at once.")
+    max: Annotated[int, Field(strict=True, ge=1, le=10_000)] = Field(description="Maximum number of runs at once.")
     key: Annotated[Text, StringConstraints(max_length=1000)] | None = Field(
         None, description="An expression; runs with the same value share the limit."
     )
-    on_limit: Literal["queue", "skip", "cancel-oldest"] = Field("queue", description="What becomes of one more.")
+    on_limit: Literal["queue", "skip", "cancel-oldest"] = Field(
+        "queue", description="What happens to a run above the limit."
+    )
 
 
 class RehearsalGuard(Fields):
-    """Live runs may spend only what a rehearsal has shown: before anything is signed, each intent is compared with the
-    newest passed simulation of the same version and payload, by node path and item."""
+    """Live runs may spend only what a rehearsal showed: before signing, each intent is compared with the newest passed
+    simulation of the same version and payload, by node path and item."""
 
     tolerance_percent: Annotated[Decimal, WithJsonSchema({"type": "number"}, mode="serialization")] = Field(
         Decimal(0),
         ge=0,
         le=1000,
         max_digits=12,
-        description="How much more than simulated an amount may be, in percent.",
+        description="How much an amount may exceed the simulated one, in percent.",
     )
-    max_age_ms: int | None = Field(None, ge=1000, strict=True, description="Oldest simulation that counts; null: any.")
+    max_age_ms: int | None = Field(
+        None, ge=1000, strict=True, description="Maximum age of the simulation; null: no maximum."
+    )
 
 
 class CreateWorkflow(Fields):
-    """What a new workflow is made of."""
+    """A new workflow."""
 
     name: Name = Field(description="Display name.", examples=["Tell the price"])
     description: Description = Field(description="Free text.", examples=["Looks up a price and logs it."])
-    definition: Definition = Field(description="The graph.", examples=[EXAMPLE_DEFINITION])
-    max_runs: MaxRuns | None = Field(None, description="Cap on runs that triggers start.")
-    cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
-    require_rehearsal: Rehearsal = Field("none", description="Which rehearsal a version must pass to be published.")
+    definition: Definition = Field(description="The definition.", examples=[EXAMPLE_DEFINITION])
+    max_runs: MaxRuns | None = Field(None, description="Maximum number of runs that triggers start.")
+    cooldown_ms: CooldownMs | None = Field(None, description="Minimum time between runs that triggers start.")
+    require_rehearsal: Rehearsal = Field(
+        "none", description="Rehearsal that a version must pass before it is published."
+    )
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
-    enforce_rehearsal: RehearsalGuard | None = Field(None, description="Bind live spends to a passed simulation.")
-    ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
+    enforce_rehearsal: RehearsalGuard | None = Field(
+        None, description="Limits live spends to those of a passed simulation."
+    )
+    ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
 
 
 class UpdateWorkflow(Fields):
-    """What to change; what is left out stays, and `null` clears what may be absent."""
+    """Fields to change; absent fields stay as they are, and `null` clears optional ones."""
 
-    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+    expected_current_version: Version | None = Field(None, description="Answers 409 unless this is the current value.")
     name: Name = Field(_ABSENT, description="Display name.")
     description: Description = Field(_ABSENT, description="Free text.")
-    definition: Definition = Field(_ABSENT, description="The graph; a changed one becomes a new draft version.")
-    max_runs: MaxRuns | None = Field(None, description="Cap on runs that triggers start.")
-    cooldown_ms: CooldownMs | None = Field(None, description="Least time between runs that triggers start.")
-    require_rehearsal: Rehearsal = Field(_ABSENT, description="Which rehearsal publishing needs.")
+    definition: Definition = Field(_ABSENT, description="The definition; a changed one becomes a new draft version.")
+    max_runs: MaxRuns | None = Field(None, description="Maximum number of runs that triggers start.")
+    cooldown_ms: CooldownMs | None = Field(None, description="Minimum time between runs that triggers start.")
+    require_rehearsal: Rehearsal = Field(
+        _ABSENT, description="Rehearsal that a version must pass before it is published."
+    )
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
-    enforce_rehearsal: RehearsalGuard | None = Field(None, description="Bind live spends to a passed simulation.")
-    ui_metadata: dict[str, Any] | None = Field(None, description="Layout of the editor.")
+    enforce_rehearsal: RehearsalGuard | None = Field(
+        None, description="Limits live spends to those of a passed simulation."
+    )
+    ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
 
 
 class PublishWorkflow(Fields):
-    """Options of publishing."""
+    """Options for publishing."""
 
-    expected_version: Version | None = Field(None, description="Answer 409 unless this is the draft's version.")
+    expected_version: Version | None = Field(None, description="Answers 409 unless this is the draft's version.")
 
 
 class RollbackWorkflow(Fields):
-    """Which version to copy."""
+    """The version to copy."""
 
     target_version: Version = Field(description="The version to copy into a new draft.", examples=[1])
-    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+    expected_current_version: Version | None = Field(None, description="Answers 409 unless this is the current value.")
 
 
 class RefillWorkflow(Fields):
-    """The new counter."""
+    """The new value of the counter."""
 
-    remain_runs: MaxRuns = Field(description="Runs that triggers may still start.", examples=[100])
+    remain_runs: MaxRuns = Field(description="Number of runs that triggers may still start.", examples=[100])
 
 
 class SetUiMetadata(Fields):
     """The editor's layout."""
 
     ui_metadata: dict[str, Any] = Field(description="Positions, notes, comments.", examples=[{"zoom": 1}])
-    expected_current_version: Version | None = Field(None, description="Answer 409 unless this is current.")
+    expected_current_version: Version | None = Field(None, description="Answers 409 unless this is the current value.")
 
 
 class ValidateWorkflow(Fields):
-    """An unsaved definition; anything may stand there, problems are the answer."""
+    """An unsaved definition of any shape; the answer lists its problems."""
 
-    definition: Any = Field(description="The graph.", examples=[EXAMPLE_DEFINITION])
-    name: Any = Field(None, description="A name to check too.", examples=["Tell the price"])
+    definition: Any = Field(description="The definition.", examples=[EXAMPLE_DEFINITION])
+    name: Any = Field(None, description="A name to check as well.", examples=["Tell the price"])
 
 
 class ImportWorkflow(Fields):
     """A file to import."""
 
-    content: Text = Field(description="The file's text, JSON or YAML, as an export gave it.")
-    name: Name | None = Field(None, description="Another name than the file's.")
+    content: Text = Field(description="The file's text (JSON or YAML), as exported.")
+    name: Name | None = Field(None, description="Name of the new workflow. Default: the name in the file.")
     bindings: dict[str, Text] = Field(
         default_factory=dict,
-        description="What to put for the file's references, by their names.",
+        description="Values for the file's references, by their names.",
         examples=[{"connector-1": "conn_01k9w3x7q2c4v6b8n0m1a2s3d4"}],
     )
 
@@ -141,7 +153,7 @@ class ExportAnswer(Fields):
 
 
 class Ladder(Fields):
-    """By mode, the newest run of this version that passed."""
+    """The newest passed run of this version, by mode."""
 
     simulate: str | None
     dust: str | None
@@ -211,7 +223,7 @@ class VersionAnswer(Fields):
 
 
 class WorkflowCounts(Fields):
-    """Totals by status; `total` is what a list without a status shows, so without the archived ones."""
+    """Totals by status. `total` does not include archived workflows, like a list without a status."""
 
     draft: int
     active: int
@@ -223,7 +235,7 @@ class WorkflowCounts(Fields):
 
 
 class ValidationItem(Fields):
-    """One finding about a definition."""
+    """One problem of a definition."""
 
     code: str
     type: Literal["name", "nodes", "root", "connectivity", "pattern", "variable"]
@@ -233,7 +245,7 @@ class ValidationItem(Fields):
 
 
 class ValidationAnswer(Fields):
-    """Whether a definition can run; warnings do not prevent it."""
+    """Whether a definition can run. Warnings do not prevent it."""
 
     valid: bool
     errors: list[ValidationItem]
@@ -241,7 +253,7 @@ class ValidationAnswer(Fields):
 
 
 class ImportAnswer(Fields):
-    """What an import made, and what is left to do before it can run."""
+    """The imported workflow, and what must be done before it can run."""
 
     workflow: WorkflowAnswer
     to_bind: list[Reference]
@@ -286,7 +298,7 @@ def _json(text: str | None) -> Any:
 
 
 def workflow_shape(workflow: Workflow) -> dict[str, Any]:
-    """A workflow on the wire."""
+    """Shapes a workflow."""
     row, version = workflow.row, workflow.version
     return {
         **_row_shape(row, version.version),
@@ -300,7 +312,7 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
 
 
 def listed_shape(item: Listed) -> dict[str, Any]:
-    """A workflow in a list, on the wire."""
+    """Shapes a workflow for a list."""
     return {
         **_row_shape(item.row, item.row.current_version),
         "type": item.trigger_type,
@@ -312,7 +324,7 @@ def listed_shape(item: Listed) -> dict[str, Any]:
 
 
 def version_shape(row: WorkflowRow, version: VersionRow) -> dict[str, Any]:
-    """One version on the wire."""
+    """Shapes a version."""
     return {
         **_content_shape(version),
         "id": row.id,
@@ -329,7 +341,7 @@ def version_shape(row: WorkflowRow, version: VersionRow) -> dict[str, Any]:
 
 
 def counts_shape(counts: Counts) -> dict[str, Any]:
-    """Totals on the wire."""
+    """Shapes totals."""
     by_status = {name: counts.by_status.get(name, 0) for name in ("draft", "active", "paused", "archived")}
     return {
         **by_status,
@@ -361,19 +373,19 @@ def _finding_shape(problem: Problem) -> dict[str, Any]:
 
 
 def validation_shape(problems: list[Problem]) -> dict[str, Any]:
-    """The findings on the wire."""
+    """Shapes problems."""
     errors = [_finding_shape(problem) for problem in problems if problem.severity == "error"]
     warnings = [_finding_shape(problem) for problem in problems if problem.severity != "error"]
     return {"valid": not errors, "errors": errors, "warnings": warnings}
 
 
 def exported_shape(exported: Exported) -> dict[str, Any]:
-    """A file on the wire."""
+    """Shapes a file."""
     return {"format": exported.format, "fileName": exported.file_name, "content": exported.content}
 
 
 def imported_shape(imported: Imported) -> dict[str, Any]:
-    """An import on the wire."""
+    """Shapes an import."""
     found = validation_shape(imported.problems)
     return {
         "workflow": workflow_shape(imported.workflow),

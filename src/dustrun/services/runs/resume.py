@@ -57,7 +57,7 @@ class Resumes:
     def principal_of(self, token: str, org_id: str, run_id: str, path: str) -> Principal:
         """The principal of a valid link; raises `Unauthenticated`."""
         if not self._links.is_good(token, org_id, run_id, path):
-            raise Unauthenticated("The link's token is not one of this node.", code=Code.LINK_INVALID)
+            raise Unauthenticated("The link's token does not belong to this node.", code=Code.LINK_INVALID)
         return Principal(BY_LINK, org_id, frozenset())
 
     async def resume(
