@@ -90,9 +90,5 @@ def test_a_chain_is_found_by_id_and_names_and_near_ones_are_told() -> None:
     with pytest.raises(Invalid, match=r"Did you mean 1 \(Ethereum\)\?") as raised:
         get_network(networks, "etherum")
     assert raised.value.code is Code.CHAIN_UNKNOWN
-<<<<<<< HEAD
-    with pytest.raises(Invalid, match="Known chains: 1 "):
-=======
     with pytest.raises(Invalid, match="Known chains"):
->>>>>>> 04b0c6f (Rewrite the texts of API and composition in plain English)
         get_network(networks, 999_999)

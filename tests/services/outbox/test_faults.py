@@ -154,11 +154,7 @@ async def test_bid_stops_at_the_nodes_maximum_and_says_so(tmp_path: Path, node: 
         await asyncio.sleep(0.5)
         assert (await outbox.events("pay")).count("delayed") == 1
         found = (await outbox.composition.owner.get("/v1/transactions")).data["items"][0]
-<<<<<<< HEAD
         assert "and its maximum is" in found["waitsBecause"]
-=======
-        assert "its maximum is" in found["waitsBecause"]
->>>>>>> 04b0c6f (Rewrite the texts of API and composition in plain English)
         detail = (await outbox.composition.owner.get(f"/v1/transactions/{found['id']}")).data
         assert all(int(attempt["maxFeePerGas"]) <= first_bid for attempt in detail["attempts"])
 
