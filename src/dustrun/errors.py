@@ -99,7 +99,14 @@ class Code(enum.IntEnum):
         "The first response contained a secret and was not stored; `details` has the id.",
     )
     APPROVAL_DECIDED = 409009, "The approval is no longer open."
-    REHEARSAL_MISSING = 409010, "Publishing requires a passed rehearsal of exactly this version."
+    REHEARSAL_MISSING = (
+        409010,
+        "A spending node of the version, or of what it calls, lacks the rehearsal that the workflow requires.",
+    )
+    VERSION_NOT_ACCEPTED = (
+        409011,
+        "Whoever wrote the version may not spend what it spends, and nobody who may has accepted it.",
+    )
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
     WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."

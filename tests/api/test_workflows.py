@@ -39,6 +39,7 @@ async def test_create_makes_a_draft_with_version_1(owner: Client) -> None:
         "uiMetadata": {"zoom": 1},
         "concurrency": None,
         "enforceRehearsal": None,
+        "acceptances": 0,
         "pausedReason": None,
         "hasDraft": True,
         "hasLiveVersion": False,

@@ -59,6 +59,7 @@ BY_OPERATION: dict[str, Any] = {
         "bindings": {},
     },
     "plan_dust": {"payload": {"limitUsdc": "200"}},
+    "accept_version": {"expectedDigest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
     "publish_workflow": {"expectedVersion": 3},
     "refill_workflow": {"remainRuns": 100},
     "reject_approval": {"comment": "Not to this address"},

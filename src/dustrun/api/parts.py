@@ -30,6 +30,7 @@ from dustrun.services.streaming.streams import Streams
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets
+from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.settings import Settings
@@ -101,6 +102,7 @@ class Parts:
     status: ServerStatus
     access: AccessParts
     workflows: Workflows
+    acceptances: Acceptances
     versions: Versions
     runs: Runs
     starts: Starts

@@ -24,6 +24,7 @@ from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
+from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 
@@ -45,7 +46,8 @@ def make_parts(
         catalog=base.catalog,
         status=status,
         access=_access(base, streams),
-        workflows=Workflows(base.database, base.writer, base.catalog),
+        workflows=Workflows(base.database, base.writer, base.catalog, base.gate),
+        acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
         versions=Versions(base.database),
         runs=runs,
         starts=starts,

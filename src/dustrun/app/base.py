@@ -18,6 +18,7 @@ from dustrun.services.runs.resume_links import ResumeLinks, secret_of
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.wallets.signers import Signers
 from dustrun.services.workflows.compiled import CompiledWorkflows
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.writer import Writer
@@ -39,6 +40,7 @@ class Base:
     hub: Broadcaster
     catalog: Catalog
     programs: CompiledWorkflows
+    gate: SpendGate
     connections: Connections
     links: ResumeLinks
     traces: Traces | None
@@ -65,7 +67,8 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
     hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
     opened = (settings, database, writer, vault, signers, chains, http, sandbox, hub, catalog, programs)
-    return Base(*opened, connections, links, traces)
+    gate = SpendGate(catalog.specs())
+    return Base(*opened, gate, connections, links, traces)
 
 
 def _open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:

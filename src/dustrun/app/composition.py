@@ -70,7 +70,8 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
 async def _start(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Server:
     base = await open_base(settings, database, stack)
     owner_key_path = await ensure_owner(database, base.writer, settings.data_dir)
-    relay, creation, workflow_cache = WakeRelay(), RunCreation(base.writer, base.hub), WorkflowCache(database)
+    relay, workflow_cache = WakeRelay(), WorkflowCache(database)
+    creation = RunCreation(base.writer, base.hub, base.gate)
     data, money = make_data(base), make_money(base, EventPublisher(base.hub, relay.wake))
     called_runs = _called_runs(base, workflow_cache, creation)
     engine = relay.engine = EmbeddedEngine(_engine_deps(base, data, money, called_runs), base.programs)

@@ -73,6 +73,29 @@ def test_the_difference_between_versions_is_told(server: Served, save: Any) -> N
     assert text == "Version 1 → 1: equal\n"
 
 
+def test_a_version_by_another_author_is_accepted_after_its_difference_is_shown(server: Served, save: Any) -> None:
+    pay, more = (
+        {"type": "send-native", "payload": {"chainId": 1, "recipient": f"0x{'11' * 20}", "amount": amount}}
+        for amount in ("1", "9")
+    )
+    made = server.json("workflow", "create", save({"name": "Pays", "definition": flow(pay=pay)}))
+    writer = server.dustrun("keys", "create", "writer", "-p", "workflow:create", "-p", "workflow:read").stdout.strip()
+    copied = server.json("workflow", "create", save({"name": "Copy", "definition": flow(pay=more)}), "--key", writer)
+    shown = server.dustrun("workflow", "ladder", "Copy").stdout
+    assert ("send-native" in shown, "Version 1: not accepted, 1 missing" in shown) == (True, True)
+    asked = server.dustrun("workflow", "accept", "Copy")
+    assert (asked.returncode != 0, f"+ {copied['id']} pay (send-native, default wallet):" in asked.stdout) == (
+        True,
+        True,
+    )
+    refused = server.dustrun("workflow", "accept", "Copy", "--yes", "--key", writer)
+    assert (refused.returncode != 0, "wallet:spend" in refused.stderr) == (True, True)
+    accepted = server.json("workflow", "accept", "Copy", "--yes")
+    assert (accepted["accepted"], accepted["needed"], len(accepted["acceptedBy"])) == (True, 1, 1)
+    own = server.json("workflow", "ladder", made["id"])
+    assert (own["acceptance"]["accepted"], own["acceptance"]["needed"], own["rehearsed"]) == (True, 0, True)
+
+
 def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     file = save({"name": "Greeting", "description": "Says hello.", "definition": HELLO})
     assert server.json("workflow", "validate", file)["valid"] is True

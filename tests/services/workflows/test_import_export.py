@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
+from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import import_export
 from dustrun.services.workflows.versions import hash_of, make_version
 from dustrun.services.workflows.workflows import Workflow
 from services.workflows.test_workflows import ROW
 
+BY = Principal("key_1", "org_1", frozenset(["workflow:create"]))
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
     ["yes", "1e3", "2026-01-31", "a: b", "{{$now}}", "wf_01k9w3x7q2c4v6b8n0m1a2s3d4", "~", "\n", "0x1F"]
 )
@@ -25,7 +27,7 @@ _values = st.recursive(
 
 
 def _workflow(definition: Definition) -> Workflow:
-    return Workflow(ROW, make_version(ROW.id, 1, definition, "key_1"), {})
+    return Workflow(ROW, make_version(ROW.id, 1, definition, BY), {})
 
 
 @given(payload=st.dictionaries(_texts, _values, max_size=3), format_=st.sampled_from(["json", "yaml"]))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustrun.core.workflow.definition import Definition
+from dustrun.services.access.principal import Principal
 from dustrun.services.workflows.versions import differences, hash_of, make_version
 
 values = st.recursive(
@@ -18,6 +19,7 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
+BY = Principal("key_1", "org_1", frozenset(["workflow:create"]))
 payloads = st.dictionaries(st.text("ab", min_size=1, max_size=2), values, max_size=3)
 
 
@@ -34,9 +36,9 @@ def test_a_version_keeps_the_authors_document_and_what_lists_need() -> None:
         "triggerNodeIds": ["root"],
     }
     definition = Definition.model_validate(document)
-    version = make_version("wf_1", 4, definition, "key_1")
+    version = make_version("wf_1", 4, definition, BY)
     assert (version.trigger_type, version.node_types, version.connector_types) == ("cron", " cron log ", " slack ")
-    assert (version.node_count, version.version) == (2, 4)
+    assert (version.node_count, version.version, version.author_wallets) == (2, 4, None)
     assert version.definition == (
         '{"nodes":{"root":{"type":"cron","children":["b"]},'
         '"b":{"type":"log","connector":{"type":"slack","id":"c"},"pinned":null}},"triggerNodeIds":["root"]}'

@@ -28,6 +28,7 @@ ROW = WorkflowRow(
     require_rehearsal="none",
     concurrency=None,
     enforce_rehearsal=None,
+    acceptances=0,
     ui_metadata=None,
     owner="key_1",
     created_at=1,

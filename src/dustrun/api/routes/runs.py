@@ -59,7 +59,15 @@ _STARTING = [
     Code.TRIGGER_NODE_UNKNOWN,
     Code.DEFINITION_INVALID,
 ]
-_RUN_CALL = [*_STARTING, Code.WORKFLOW_ARCHIVED, Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN, Code.STATE_CONFLICT]
+_GATE = [Code.REHEARSAL_MISSING, Code.VERSION_NOT_ACCEPTED]
+_RUN_CALL = [
+    *_STARTING,
+    *_GATE,
+    Code.WORKFLOW_ARCHIVED,
+    Code.WORKFLOW_UNKNOWN,
+    Code.VERSION_UNKNOWN,
+    Code.STATE_CONFLICT,
+]
 _SYNC_S = 60.0
 
 
@@ -388,7 +396,7 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
     permission="workflow:execute",
     answers=RunIdAnswer,
     shape=_created,
-    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID],
+    refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID, *_GATE],
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
     """Retry a run with the same mode, version and payload; results of succeeded nodes are kept."""

@@ -8,10 +8,18 @@ from fastapi import Path, Query
 from pydantic import Field
 
 from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.acceptance import (
+    AcceptanceAnswer,
+    AcceptVersion,
+    LadderAnswer,
+    acceptance_shape,
+    ladder_shape,
+)
 from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import VersionAnswer, version_shape
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code
+from dustrun.services.workflows.acceptance import AcceptanceStatus, Ladder
 
 routes = Routes("Versions")
 router = routes.router
@@ -110,3 +118,44 @@ async def diff_versions(
 ) -> dict[str, Any]:
     """Compare two versions: nodes added, removed, and changed, by path."""
     return await call.parts.versions.diff(call.principal, id, number, against)
+
+
+@routes.get(
+    "/v1/workflows/{id}/ladder",
+    permission="workflow:read",
+    answers=LadderAnswer,
+    shape=ladder_shape,
+    refusals=_UNKNOWN,
+)
+async def get_ladder(
+    call: Call,
+    id: str,
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="By default the draft, else the live one.")
+    ] = None,
+) -> Ladder:
+    """Show which spends of a version, and of what it calls, were rehearsed, and whether the version is accepted.
+
+    Only what a passed run of exactly these definitions carried out counts: `digest` stands for them. Skipped, pinned
+    and unreached spends are null.
+    """
+    return await call.parts.acceptances.ladder(call.principal, id, version)
+
+
+@routes.post(
+    "/v1/workflows/{id}/versions/{number}/accept",
+    permission="wallet:spend",
+    answers=AcceptanceAnswer,
+    shape=acceptance_shape,
+    refusals=[*_UNKNOWN, Code.VERSION_MOVED],
+)
+async def accept_version(call: Call, id: str, number: Number, body: AcceptVersion | None = None) -> AcceptanceStatus:
+    """Accept what a version can spend.
+
+    A version whose author may not spend from its wallets can be simulated, but not published, and neither run nor
+    tested with dust, until a key that may accepts it. The acceptance holds for the definitions that the version and
+    its calls have now: if a called workflow changes, it is asked for again. The author cannot accept. The answer shows
+    what the version can spend that the last accepted one could not.
+    """
+    expected = body.expected_digest if body else None
+    return await call.parts.acceptances.accept(call.principal, id, number, expected)

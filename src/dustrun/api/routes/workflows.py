@@ -46,7 +46,7 @@ routes = Routes("Workflows")
 router = routes.router
 
 _MAX_FILTERS = 50
-_PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal")
+_PLAIN = ("name", "description", "max_runs", "cooldown_ms", "require_rehearsal", "acceptances")
 
 Search = Annotated[str | None, Query(max_length=256, description="Text in the name or description.")]
 TriggerType = Annotated[str | None, Query(max_length=128, description="Trigger type.")]
@@ -130,6 +130,7 @@ def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
         max_runs=body.max_runs,
         cooldown_ms=body.cooldown_ms,
         require_rehearsal=body.require_rehearsal,
+        acceptances=body.acceptances,
         concurrency=_concurrency(body),
         enforce_rehearsal=_guard(body),
         ui_metadata=body.ui_metadata,
@@ -260,7 +261,8 @@ async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow
     """Change a workflow.
 
     A definition that differs from the current one becomes a new draft version; an equal one (as canonical JSON) does
-    not. Absent fields stay as they are.
+    not. Absent fields stay as they are. Loosening `requireRehearsal`, `enforceRehearsal` or `acceptances` needs
+    `wallet:spend` on the wallets that the workflow reaches, and `wallet:admin` too while `acceptances` is set.
     """
     return await call.parts.workflows.update(
         call.principal,
@@ -296,12 +298,14 @@ async def set_ui_metadata(call: Call, id: str, body: SetUiMetadata) -> Workflow:
         Code.VERSION_MOVED,
         Code.STATE_CONFLICT,
         Code.REHEARSAL_MISSING,
+        Code.VERSION_NOT_ACCEPTED,
     ],
 )
 async def publish_workflow(call: Call, id: str, body: PublishWorkflow | None = None) -> Workflow:
     """Publish the draft.
 
-    The draft must be valid, and must have passed the rehearsal that `requireRehearsal` demands.
+    The draft must be valid, be accepted if its author may not spend what it spends, and have the rehearsals that
+    `requireRehearsal` demands.
     """
     expected = body.expected_version if body else None
     return await call.parts.workflows.publish(call.principal, id, expected)

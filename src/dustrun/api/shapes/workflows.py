@@ -20,6 +20,7 @@ from dustrun.storage.workflows.workflows import Listed, WorkflowRow
 
 MaxRuns = Annotated[int, Field(strict=True, ge=1, le=99_999)]
 CooldownMs = Annotated[int, Field(strict=True, ge=1000, le=10**12)]
+Needed = Annotated[int, Field(strict=True, ge=0, le=10)]
 _ABSENT: Any = None  # the default of what may be left out but may not be null
 Status = Literal["draft", "active", "paused", "archived"]
 Rehearsal = Literal["none", "simulate", "dust"]
@@ -70,12 +71,13 @@ class CreateWorkflow(Fields):
     definition: Definition = Field(description="The definition.", examples=[EXAMPLE_DEFINITION])
     max_runs: MaxRuns | None = Field(None, description="Maximum number of runs that triggers start.")
     cooldown_ms: CooldownMs | None = Field(None, description="Minimum time between runs that triggers start.")
-    require_rehearsal: Rehearsal = Field(
-        "none", description="Rehearsal that a version must pass before it is published."
-    )
+    require_rehearsal: Rehearsal = Field("none", description="Rehearsal that every spend needs before a live run.")
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
     enforce_rehearsal: RehearsalGuard | None = Field(
         None, description="Limits live spends to those of a passed simulation."
+    )
+    acceptances: Needed = Field(
+        0, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
 
@@ -89,12 +91,13 @@ class UpdateWorkflow(Fields):
     definition: Definition = Field(_ABSENT, description="The definition; a changed one becomes a new draft version.")
     max_runs: MaxRuns | None = Field(None, description="Maximum number of runs that triggers start.")
     cooldown_ms: CooldownMs | None = Field(None, description="Minimum time between runs that triggers start.")
-    require_rehearsal: Rehearsal = Field(
-        _ABSENT, description="Rehearsal that a version must pass before it is published."
-    )
+    require_rehearsal: Rehearsal = Field(_ABSENT, description="Rehearsal that every spend needs before a live run.")
     concurrency: Concurrency | None = Field(None, description="Limit on concurrent runs.")
     enforce_rehearsal: RehearsalGuard | None = Field(
         None, description="Limits live spends to those of a passed simulation."
+    )
+    acceptances: Needed = Field(
+        _ABSENT, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
 
@@ -194,6 +197,7 @@ class WorkflowAnswer(WorkflowSummary):
     ui_metadata: dict[str, Any] | None
     concurrency: Concurrency | None
     enforce_rehearsal: RehearsalGuard | None
+    acceptances: int
     ladder: Ladder
 
 
@@ -307,6 +311,7 @@ def workflow_shape(workflow: Workflow) -> dict[str, Any]:
         "uiMetadata": _json(row.ui_metadata),
         "concurrency": _json(row.concurrency),
         "enforceRehearsal": _json(row.enforce_rehearsal),
+        "acceptances": row.acceptances,
         "ladder": {mode.value: workflow.ladder.get(mode) for mode in (Mode.SIMULATE, Mode.DUST, Mode.LIVE)},
     }
 

@@ -13,8 +13,8 @@ from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
 from dustrun.cli.render import output
+from dustrun.cli.render.acceptance import show_changes, show_differences, show_ladder, show_status
 from dustrun.cli.render.tables import gap, show_one, show_page, table
-from dustrun.core.values import exact_json
 
 app = typer.Typer(no_args_is_help=True, help="Create, validate and publish workflows.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
@@ -207,6 +207,52 @@ def _bindings(given: list[str]) -> dict[str, str]:
 
 
 @app.command()
+def ladder(
+    workflow: Workflow,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version; default: the draft, else the live version.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show when each spend of a version was last rehearsed, and whether the version is accepted."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/workflows/{segment(workflow_id(client, workflow))}/ladder", version=version)
+    if as_json:
+        output.write_json(found)
+    else:
+        show_ladder(found)
+
+
+@app.command()
+def accept(
+    workflow: Workflow,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Version; default: the draft, else the live version.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Accept what a version can spend, after its difference from the last accepted version is shown."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}"
+    status = client.get(f"{path}/ladder", version=version)["acceptance"]
+    if not as_json:
+        show_differences(status)
+    if not yes:
+        typer.confirm(f"Accept version {status['version']}?", abort=True, err=True)
+    body = {"expectedDigest": status["digest"]}
+    found = client.post(f"{path}/versions/{status['version']}/accept", body)
+    if as_json:
+        output.write_json(found)
+    else:
+        show_status(found)
+
+
+@app.command()
 def diff(
     workflow: Workflow,
     version: Annotated[
@@ -237,16 +283,10 @@ def _tell_differences(found: dict[str, Any]) -> None:
             output.say(f"{sign} {node_id}")
     for node in found["nodesChanged"]:
         output.say(f"~ {node['nodeId']}")
-        _tell_changes(node["changes"])
+        show_changes(node["changes"])
     if found["otherChanges"]:
         output.say("~ beside the nodes")
-        _tell_changes(found["otherChanges"])
-
-
-def _tell_changes(changes: list[dict[str, Any]]) -> None:
-    for change in changes:
-        before, after = (exact_json.dumps_text(change[side]) if side in change else "–" for side in ("before", "after"))
-        output.say(f"    {change['path']}: {before} → {after}")
+        show_changes(found["otherChanges"])
 
 
 def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:

@@ -33,20 +33,22 @@ class ProgramNode:
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled definition. `wallets`: the wallets that its spending nodes name; None is the organisation's default
-    wallet.
+    wallet. `calls`: whether a node calls another workflow.
     """
 
     definition: Definition
     graph: graphs.Graph
     nodes: Mapping[str, ProgramNode]
     wallets: frozenset[str | None] = frozenset()
+    calls: bool = False
 
 
 def compile_program(definition: Definition, specs: Specs) -> Program:
     """Compiles a definition in which `validate.check` found no error."""
     graph = graphs.build(definition, specs)
     nodes = {node_id: _compile_node(node_id, node, specs[node.type]) for node_id, node in definition.nodes.items()}
-    return Program(definition, graph, nodes, _wallets_of(nodes.values()))
+    calls = any(node.type == "call-workflow" for node in definition.nodes.values())
+    return Program(definition, graph, nodes, _wallets_of(nodes.values()), calls)
 
 
 def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:

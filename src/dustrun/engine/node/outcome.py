@@ -108,7 +108,7 @@ def of_error(error: DustrunError) -> Outcome:
     if isinstance(error, Uncertain):
         return Unknown(error.message)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
-    code = error.code.name if error.code.name.startswith(("DUST_", "SIM_")) else code
+    code = error.code.name if error.code.name.startswith(("DUST_", "SIM_", "REHEARSAL_", "VERSION_NOT_")) else code
     is_revert = error.code is Code.CALL_REVERTED  # depends on chain state, which may differ at the next attempt
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
     details = error.public_details() or None

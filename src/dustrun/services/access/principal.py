@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dustrun.core.values import exact_json
 from dustrun.errors import Code, Forbidden, NotFound
 
 PERMISSIONS = frozenset(
@@ -40,6 +41,8 @@ PERMISSIONS = frozenset(
     ]
 )
 
+ALL_WALLETS = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -69,6 +72,14 @@ class Principal:
         """The key's rights as text: equal for keys with equal rights."""
         named = (self.permissions, self.workflow_ids, self.wallet_ids)
         return repr([None if names is None else sorted(names) for names in named])
+
+    @property
+    def spendable(self) -> str | None:
+        """What the key may spend from, as stored with what it writes: None nothing, `*` every wallet, else a JSON
+        list."""
+        if not self.may("wallet:spend"):
+            return None
+        return ALL_WALLETS if self.wallet_ids is None else exact_json.dumps_text(sorted(self.wallet_ids))
 
     def may_use_workflow(self, workflow_id: str | None) -> bool:
         """Whether the key can access a workflow and its runs; None stands for inline runs."""

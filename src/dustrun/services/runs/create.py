@@ -13,6 +13,7 @@ from dustrun.services.runs import start_request, start_rows
 from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
 from dustrun.services.runs.start_request import Concurrency, Prepared
 from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import runs as rows
@@ -22,9 +23,11 @@ from dustrun.storage.runs.journal import Batch
 class RunCreation:
     """Turns prepared runs into `NewRun`s, which write themselves when an engine takes them."""
 
-    def __init__(self, writer: Writer, hub: Broadcaster) -> None:
+    def __init__(self, writer: Writer, hub: Broadcaster, gate: SpendGate) -> None:
         self._writer = writer
         self._hub = hub
+        self.gate = gate
+        """Decides whether a run may begin."""
 
     def new_run(self, prepared: Prepared, concurrency: Concurrency | None, *, is_call: bool = False) -> NewRun:
         """A run ready for `Engine.submit`; `is_call`: a node starts it, so the current request's Idempotency-Key is

@@ -20,6 +20,7 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start_request import Concurrency, Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -70,11 +71,13 @@ class Starts:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
         await self._check_spending(principal, program, is_simulated=request.simulate)
+        closure = await self._admit(principal.org_id, mode_of(request), program, snapshot.id, version)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         batch = start_request.first_batch(facts, program, payload)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
+        prepared.closure = closure
         return await self._submit(prepared, snapshot.concurrency)
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:
@@ -104,6 +107,9 @@ class Starts:
         await self._check_spending(principal, program, is_simulated=old.row.mode == Mode.SIMULATE.value)
         prepared = await self._database.read(lambda tx: self._retry_of(tx, old.row, program, principal.key_id))
         prepared.must_be_closed = old.row.root_run_id
+        prepared.closure = await self._admit(
+            old.row.org_id, prepared.facts.mode, program, old.row.workflow_id, old.row.version
+        )
         if self.is_traced:
             source = trace.of_run(old.row.org_id, old.row.id, loads(old.row.trace) if old.row.trace else None)
             prepared.facts.trace = {"link": source.traceparent()}
@@ -121,6 +127,21 @@ class Starts:
     async def _check_spending(self, principal: Principal, program: Program, *, is_simulated: bool) -> None:
         if program.wallets and not is_simulated:
             await self._database.read(lambda tx: check_spending(tx, principal, program))
+
+    async def _admit(
+        self, org_id: str, mode: Mode, program: Program, workflow_id: str | None, version: int | None
+    ) -> str | None:
+        """The digest of what the run can reach, if that can spend; raises `Conflict` when it may not in that mode. An
+        inline run has no author but its caller, and what it calls is judged at the call."""
+        if workflow_id is None or version is None or not (program.wallets or program.calls):
+            return None
+
+        def query(tx: Tx) -> str | None:
+            lookup = Lookup(tx, org_id)
+            workflow = lookup.find(workflow_id)
+            return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
+
+        return await self._database.read(query)
 
     async def _submit(self, prepared: Prepared, concurrency: Concurrency | None) -> Created:
         if not self._engine.has_room():
@@ -145,7 +166,7 @@ def facts_of(
         workflow_id=snapshot.id if snapshot is not None else None,
         workflow_name=snapshot.name if snapshot is not None else "",
         version=version,
-        mode=Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE,
+        mode=mode_of(request),
         trigger_node_id=trigger_id,
         trigger_source=request.source,
         prop_values=request.prop_values,
@@ -155,6 +176,11 @@ def facts_of(
         started_at=clock.now_ms(),
         triggered_by=principal.key_id,
     )
+
+
+def mode_of(request: RunRequest) -> Mode:
+    """The mode that a request asks for."""
+    return Mode.SIMULATE if request.simulate else Mode.DUST if request.dust_test else Mode.LIVE
 
 
 def check_spending(tx: Tx, principal: Principal, program: Program) -> None:

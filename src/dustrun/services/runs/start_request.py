@@ -67,11 +67,14 @@ class WorkflowSnapshot:
     draft_version: int | None
     live_version: int | None
     concurrency: Concurrency | None
+    require_rehearsal: str
+    acceptances: int
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A run that is ready to be created. `must_be_closed`: the root of a retry chain that must have no open run."""
+    """A run that is ready to be created. `must_be_closed`: the root of a retry chain that must have no open run;
+    `closure`: the digest of all that it can run, if that can spend."""
 
     facts: RunFacts
     program: Program
@@ -83,6 +86,7 @@ class Prepared:
     definition: str | None = None
     source_run_id: str | None = None
     must_be_closed: str | None = None
+    closure: str | None = None
 
 
 class KeyRoots:
@@ -113,6 +117,8 @@ def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
         row.draft_version,
         row.live_version,
         concurrency,
+        row.require_rehearsal,
+        row.acceptances,
     )
 
 

@@ -77,6 +77,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "started_at": facts.started_at,
         "cancel_requested_at": None,
         "nodes_executed": batch.executed,
+        "closure": prepared.closure,
         "trace": dumps_text(facts.trace) if facts.trace else None,
         **_caller(facts.caller),
     }

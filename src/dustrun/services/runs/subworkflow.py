@@ -18,6 +18,7 @@ from dustrun.services.runs.engine_port import Child, ChildCall, Created, NewRun,
 from dustrun.services.runs.start import check_spending, facts_of
 from dustrun.services.runs.start_request import Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.database import Database
@@ -73,6 +74,7 @@ class CalledRuns:
             raise NotFound(f'The workflow "{snapshot.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
         by = await self._database.read(lambda tx: _caller_of(tx, parent, snapshot, program))
+        closure = await self._admit(parent, program, snapshot.id, version)
         request = self._request(parent, call, run_id)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
@@ -83,6 +85,7 @@ class CalledRuns:
         facts.secrets.update(parent.secrets)
         batch = start_request.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
         prepared = Prepared(facts, program, batch, payload, request, by, snapshot=snapshot)
+        prepared.closure = closure
         if not request.simulate:
             prepared.must_be_closed = facts.root_run_id
         try:
@@ -92,6 +95,26 @@ class CalledRuns:
                 raise Temporary(f"What this node called before has not come to its end. {error.message}") from error
             raise
         return Child(created.pk, created.run_id, snapshot.id)
+
+    async def _admit(self, parent: RunFacts, program: Program, workflow_id: str, version: int) -> str | None:
+        """The digest of what the called run can reach, if that can spend; raises `Refused` unless it and every run
+        that led to it may spend with what is called now."""
+        if not (program.wallets or program.calls):
+            return None
+        gate = self._creation.gate
+
+        def query(tx: Tx) -> str | None:
+            lookup = Lookup(tx, parent.org_id)
+            workflow = lookup.find(workflow_id)
+            digest = gate.admit(lookup, parent.mode, workflow, version) if workflow is not None else None
+            if digest is not None and parent.mode is not Mode.SIMULATE:
+                gate.check_callers(lookup, parent.mode, parent.pk, (workflow_id, version))
+            return digest
+
+        try:
+            return await self._database.read(query)
+        except Conflict as error:
+            raise Refused(error.message, code=error.code, details=error.details) from error
 
     def _request(self, parent: RunFacts, call: ChildCall, run_id: str) -> RunRequest:
         return RunRequest(

@@ -103,6 +103,7 @@ def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
         "requireRehearsal": row.require_rehearsal if row.require_rehearsal != "none" else None,
         "concurrency": None if row.concurrency is None else exact_json.loads(row.concurrency),
         "enforceRehearsal": None if row.enforce_rehearsal is None else exact_json.loads(row.enforce_rehearsal),
+        "acceptances": row.acceptances or None,
         "uiMetadata": None if row.ui_metadata is None else exact_json.loads(row.ui_metadata),
     }
     document |= {name: value for name, value in optional.items() if value is not None}

@@ -34,8 +34,8 @@ def _spaced(names: set[str]) -> str:
     return f" {' '.join(sorted(names))} " if names else ""
 
 
-def make_version(workflow_id: str, number: int, definition: Definition, by: str) -> VersionRow:
-    """Builds a version row, including the columns that lists and filters use."""
+def make_version(workflow_id: str, number: int, definition: Definition, by: Principal) -> VersionRow:
+    """Builds a version row, including what lists and filters use and what its author may spend from."""
     document = document_of(definition)
     nodes = definition.nodes
     first = nodes.get(definition.trigger_node_ids[0])
@@ -48,8 +48,9 @@ def make_version(workflow_id: str, number: int, definition: Definition, by: str)
         node_types=_spaced({node.type for node in nodes.values()}),
         connector_types=_spaced({node.connector.type for node in nodes.values() if node.connector}),
         node_count=len(nodes),
-        created_by=by,
+        created_by=by.key_id,
         created_at=clock.now_ms(),
+        author_wallets=by.spendable,
     )
 
 
@@ -121,7 +122,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         node_id: changes
         for node_id in after
         if node_id in before
-        if (changes := _changes(before[node_id], after[node_id]))
+        if (changes := changes_between(before[node_id], after[node_id]))
     }
     rest_before = {name: value for name, value in old.items() if name != "nodes"}
     rest_after = {name: value for name, value in new.items() if name != "nodes"}
@@ -129,11 +130,12 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         "nodesAdded": [node_id for node_id in after if node_id not in before],
         "nodesRemoved": [node_id for node_id in before if node_id not in after],
         "nodesChanged": [{"nodeId": node_id, "changes": changes} for node_id, changes in changed.items()],
-        "otherChanges": _changes(rest_before, rest_after),
+        "otherChanges": changes_between(rest_before, rest_after),
     }
 
 
-def _changes(before: Any, after: Any) -> list[dict[str, Any]]:
+def changes_between(before: Any, after: Any) -> list[dict[str, Any]]:
+    """What differs between two values, by path."""
     return list(_walk(before, after, ""))
 
 

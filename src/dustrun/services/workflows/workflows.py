@@ -25,6 +25,8 @@ from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import problems_of
 from dustrun.services.workflows import references
+from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.transitions import (
     ACTIVE,
     DRAFT,
@@ -72,6 +74,7 @@ class NewWorkflow:
     require_rehearsal: str = "none"
     concurrency: dict[str, Any] | None = None
     enforce_rehearsal: dict[str, Any] | None = None
+    acceptances: int = 0
     ui_metadata: dict[str, Any] | None = None
     id: str | None = None
 
@@ -98,10 +101,11 @@ def definition_of(version: VersionRow) -> Definition:
 class Workflows:
     """Use cases of workflows."""
 
-    def __init__(self, database: Database, writer: Writer, catalog: Any) -> None:
+    def __init__(self, database: Database, writer: Writer, catalog: Any, gate: SpendGate) -> None:
         self._database = database
         self._writer = writer
         self._catalog = catalog
+        self._gate = gate
 
     # --- reading ---
 
@@ -185,7 +189,7 @@ class Workflows:
 
         def unit(tx: Tx) -> Workflow:
             rows.insert(tx, row)
-            version_rows.insert(tx, make_version(row.id, 1, new.definition, principal.key_id))
+            version_rows.insert(tx, make_version(row.id, 1, new.definition, principal))
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
@@ -202,7 +206,7 @@ class Workflows:
     ) -> Workflow:
         """Updates the given fields; a definition that differs from the current one becomes a new draft version."""
 
-        content = make_version(workflow_id, 0, definition, principal.key_id) if definition is not None else None
+        content = make_version(workflow_id, 0, definition, principal) if definition is not None else None
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
@@ -210,6 +214,7 @@ class Workflows:
             wanted = dict(changes)
             if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
                 wanted |= decide_max_runs(row, wanted["max_runs"])
+            self._gate.check_loosening(Lookup(tx, row.org_id), principal, row, wanted)
             if content is not None:
                 wanted |= _new_draft(tx, row, content)
             return wanted
@@ -224,22 +229,35 @@ class Workflows:
             need_version(row, expected, row.current_version, "expectedCurrentVersion")
             old = get_version(tx, row, target)
             by_caller = replace(
-                old, created_by=principal.key_id, created_at=clock.now_ms(), published_at=None, published_by=None
+                old,
+                created_by=principal.key_id,
+                created_at=clock.now_ms(),
+                published_at=None,
+                published_by=None,
+                author_wallets=principal.spendable,
             )
             return _new_draft(tx, row, by_caller)
 
         return await self._change(principal, workflow_id, "workflow.rollback", decide, targetVersion=target)
 
     async def publish(self, principal: Principal, workflow_id: str, expected: int | None) -> Workflow:
-        """Publishes the draft if it is valid and has the rehearsal that the workflow requires."""
+        """Publishes the draft if it is valid, accepted, and has the rehearsals that the workflow requires."""
         checked = await self._checked_draft(principal, workflow_id, expected)
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
-            _need_publishable(tx, row, expected, checked)
+            self._need_publishable(tx, row, expected, checked)
             version_rows.mark_published(tx, row.id, checked, at_ms=clock.now_ms(), by=principal.key_id)
             return {"status": ACTIVE, "paused_reason": None, "live_version": checked, "draft_version": None}
 
         return await self._change(principal, workflow_id, "workflow.publish", decide, version=checked)
+
+    def _need_publishable(self, tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
+        """Again, on the row of the transaction: the draft may have moved since it was validated."""
+        draft_to_publish(row, expected)
+        need_version(row, checked, row.draft_version, "expectedVersion")
+        lookup = Lookup(tx, row.org_id)
+        if self._gate.admit(lookup, Mode.LIVE, row, checked) is None:
+            _need_rung(tx, row, checked)
 
     async def _checked_draft(self, principal: Principal, workflow_id: str, expected: int | None) -> int:
         """Validates the draft outside any transaction and returns its number; raises `Invalid` with every problem."""
@@ -346,6 +364,7 @@ def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
         require_rehearsal=new.require_rehearsal,
         concurrency=json_text(new.concurrency),
         enforce_rehearsal=json_text(new.enforce_rehearsal),
+        acceptances=new.acceptances,
         ui_metadata=json_text(new.ui_metadata),
         owner=principal.key_id,
         created_at=now,
@@ -362,17 +381,15 @@ def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
     return {"latest_version": number, "draft_version": number}
 
 
-def _need_publishable(tx: Tx, row: WorkflowRow, expected: int | None, checked: int) -> None:
-    """Checks again in the transaction that the draft is the validated one and has its rehearsal."""
-    draft_to_publish(row, expected)
-    need_version(row, checked, row.draft_version, "expectedVersion")
+def _need_rung(tx: Tx, row: WorkflowRow, version: int) -> None:
+    """A version that cannot spend has passed as a whole, or has not."""
     wanted = row.require_rehearsal
-    if wanted != "none" and wanted not in rows.ladder(tx, row.id, checked):
+    if wanted != "none" and wanted not in rows.ladder(tx, row.id, version):
         flag = "dustTest" if wanted == Mode.DUST.value else "simulate"
         raise Conflict(
-            f'Publishing requires a passed run of version {checked} in mode "{wanted}" (requireRehearsal): start '
+            f'Publishing requires a passed run of version {version} in mode "{wanted}" (requireRehearsal): start '
             "one with "
-            f'POST /v1/workflows/{row.id}/run {{"{flag}": true, "version": {checked}}}, then publish.',
+            f'POST /v1/workflows/{row.id}/run {{"{flag}": true, "version": {version}}}, then publish.',
             code=Code.REHEARSAL_MISSING,
-            details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {checked}')],
+            details=[Problem("requireRehearsal", f'no passed run in mode "{wanted}" of version {version}')],
         )

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -69,6 +70,7 @@ workflows = Table(
     Column("require_rehearsal", Text, nullable=False, server_default="none"),
     Column("concurrency", Text, comment="JSON: {max, key, onLimit}"),
     Column("enforce_rehearsal", Text, comment="JSON: {tolerancePercent, maxAgeMs}"),
+    Column("acceptances", Integer, nullable=False, server_default="0", comment="how many must accept each version"),
     Column("ui_metadata", Text, comment="JSON: editor layout"),
     Column("owner", Text, nullable=False, comment="id of the key that created it"),
     Column("created_at", BigInteger, nullable=False),
@@ -93,6 +95,19 @@ workflow_versions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("published_at", BigInteger),
     Column("published_by", Text),
+    Column("author_wallets", Text, comment="what its author could spend from: null: nothing; *: all; else JSON list"),
+)
+
+version_acceptances = Table(
+    "version_acceptances",
+    metadata,
+    Column("workflow_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", Text, primary_key=True, comment="of the version's closure as it was accepted"),
+    Column("key_id", Text, primary_key=True),
+    Column("members", Text, nullable=False, comment="JSON: [workflow, version] of everything in that closure"),
+    Column("accepted_at", BigInteger, nullable=False),
+    ForeignKeyConstraint(["workflow_id", "version"], ["workflow_versions.workflow_id", "workflow_versions.version"]),
 )
 
 runs = Table(
@@ -133,6 +148,7 @@ runs = Table(
     Column("parent_path", Text, comment="path of the call-workflow node"),
     Column("callers", Text, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
     Column("error", Text, comment="JSON: the failure that ended the run"),
+    Column("closure", Text, comment="digest of its closure, if that can spend"),
     Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),

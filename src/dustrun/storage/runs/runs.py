@@ -52,6 +52,7 @@ class RunRow:
     parent_path: str | None = None
     callers: str | None = None
     trace: str | None = None
+    closure: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]

@@ -13,7 +13,8 @@ from dustrun.storage.db.tables import workflow_versions as t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRow:
-    """One version; `definition` is exact JSON text, the types are space-separated with a space at both ends."""
+    """One version; `definition` is exact JSON text, the types are space-separated with a space at both ends.
+    `author_wallets`: None when its author could spend from none, `*` from all, else a JSON list of wallets."""
 
     workflow_id: str
     version: int
@@ -27,6 +28,7 @@ class VersionRow:
     created_at: int
     published_at: int | None = None
     published_by: str | None = None
+    author_wallets: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(VersionRow))

@@ -33,6 +33,7 @@ class WorkflowRow:
     require_rehearsal: str
     concurrency: str | None
     enforce_rehearsal: str | None
+    acceptances: int
     ui_metadata: str | None
     owner: str
     created_at: int

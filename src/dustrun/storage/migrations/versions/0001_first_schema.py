@@ -145,6 +145,7 @@ def upgrade() -> None:
         sa.Column("parent_path", sa.Text(), nullable=True, comment="path of the call-workflow node"),
         sa.Column("callers", sa.Text(), nullable=True, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: the failure that ended the run"),
+        sa.Column("closure", sa.Text(), nullable=True, comment="digest of its closure, if that can spend"),
         sa.Column(
             "trace",
             sa.Text(),
@@ -577,6 +578,13 @@ def upgrade() -> None:
         sa.Column("require_rehearsal", sa.Text(), server_default="none", nullable=False),
         sa.Column("concurrency", sa.Text(), nullable=True, comment="JSON: {max, key, onLimit}"),
         sa.Column("enforce_rehearsal", sa.Text(), nullable=True, comment="JSON: {tolerancePercent, maxAgeMs}"),
+        sa.Column(
+            "acceptances",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="how many must accept each version",
+        ),
         sa.Column("ui_metadata", sa.Text(), nullable=True, comment="JSON: editor layout"),
         sa.Column("owner", sa.Text(), nullable=False, comment="id of the key that created it"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -820,8 +828,31 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("published_at", sa.BigInteger(), nullable=True),
         sa.Column("published_by", sa.Text(), nullable=True),
+        sa.Column(
+            "author_wallets",
+            sa.Text(),
+            nullable=True,
+            comment="what its author could spend from: null: nothing; *: all; else JSON list",
+        ),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], name=op.f("fk_workflow_versions_workflow_id")),
         sa.PrimaryKeyConstraint("workflow_id", "version", name=op.f("pk_workflow_versions")),
+    )
+    op.create_table(
+        "version_acceptances",
+        sa.Column("workflow_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False, comment="of the version's closure as it was accepted"),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column(
+            "members", sa.Text(), nullable=False, comment="JSON: [workflow, version] of everything in that closure"
+        ),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["workflow_id", "version"],
+            ["workflow_versions.workflow_id", "workflow_versions.version"],
+            name=op.f("fk_version_acceptances_workflow_id"),
+        ),
+        sa.PrimaryKeyConstraint("workflow_id", "version", "digest", "key_id", name=op.f("pk_version_acceptances")),
     )
     op.create_table(
         "message_runs",

@@ -1,0 +1,259 @@
+"""What a version needs before it may spend: the rehearsals that its workflow requires, and the acceptance of somebody
+who may spend from its wallets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.core.run.state import Mode
+from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.specs import Specs
+from dustrun.errors import Code, Conflict, Forbidden, Problem
+from dustrun.services.access.api_keys import permissions_of
+from dustrun.services.access.principal import ALL_WALLETS, Principal
+from dustrun.services.workflows.closure import Closure, Closures, Lookup, Member, SpendNode
+from dustrun.storage.access import keys as key_rows
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import rehearsals
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.workflows import acceptances
+from dustrun.storage.workflows.acceptances import AcceptanceRow
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+Place = tuple[str, str, str]
+"""A spending node: workflow, hash of its definition, id."""
+
+_KEPT = 10_000
+_FLAGS = {Mode.SIMULATE.value: "simulate", Mode.DUST.value: "dustTest"}
+_STRICTNESS = {"none": 0, "simulate": 1, "dust": 2}
+_CARRIED_OUT = frozenset(["simulated", "final"])
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """When and how a node last really spent."""
+
+    run_id: str
+    path: str
+    at: int | None
+
+
+class SpendGate:
+    """Decides whether a version may spend. Only what was found to be rehearsed is remembered: it stays so."""
+
+    def __init__(self, specs: Specs) -> None:
+        self.closures = Closures(specs)
+        self._rehearsed: dict[tuple[str, str, str], None] = {}
+
+    def admit(self, lookup: Lookup, mode: Mode, workflow: WorkflowRow, version: int) -> str | None:
+        """The digest of a version that is about to run, None if it cannot spend; raises `Conflict` when it may not
+        run in that mode. A simulation always may."""
+        closure = self.closures.resolve(lookup, workflow, version)
+        if closure is None or not closure.can_spend:
+            return None
+        if mode is not Mode.SIMULATE:
+            self.check_accepted(lookup, closure)
+        if mode is Mode.LIVE:
+            self.check_rehearsed(lookup.tx, closure, workflow.require_rehearsal)
+        return closure.digest
+
+    def check_callers(self, lookup: Lookup, mode: Mode, parent_pk: int, called: tuple[str, int]) -> None:
+        """Raises `Conflict` unless everything that led to a call may still spend with what it calls now: a called
+        workflow may have been edited since the run began."""
+        pk: int | None = parent_pk
+        while pk is not None:
+            run = run_rows.get(lookup.tx, pk)
+            workflow = lookup.find(run.workflow_id) if run.workflow_id is not None else None
+            if workflow is not None and run.version is not None:
+                self.admit(lookup, mode, workflow, run.version)
+                self._check_computed(lookup, mode, (workflow, run.version), called)
+            pk = run.parent_pk
+
+    def _check_computed(
+        self, lookup: Lookup, mode: Mode, caller: tuple[WorkflowRow, int], called: tuple[str, int]
+    ) -> None:
+        """A call that computes its workflow is in no closure, so the called version is judged by its own rehearsals."""
+        wanted, closure = caller[0].require_rehearsal, self.closures.resolve(lookup, *caller)
+        if mode is not Mode.LIVE or closure is None or any(member.key == called for member in closure.members):
+            return
+        workflow = lookup.find(called[0])
+        inner = self.closures.resolve(lookup, workflow, called[1]) if workflow is not None else None
+        if inner is not None and inner.can_spend:
+            self.check_rehearsed(lookup.tx, inner, wanted)
+
+    # --- rehearsals ---
+
+    def check_rehearsed(self, tx: Tx, closure: Closure, wanted: str) -> None:
+        """Raises `Conflict` unless passed runs in the wanted mode carried out every spending node of the closure."""
+        known = (closure.root.workflow.id, closure.digest, wanted)
+        if wanted == "none" or known in self._rehearsed:
+            return
+        carried = self.carried_out(tx, closure, wanted)
+        missing = [(member, node) for member, node in closure.spends() if place_of(member, node) not in carried]
+        if missing:
+            raise _unrehearsed(closure, wanted, missing)
+        if len(self._rehearsed) >= _KEPT:
+            self._rehearsed.clear()
+        self._rehearsed[known] = None
+
+    def carried_out(self, tx: Tx, closure: Closure, mode: str) -> dict[Place, Carried]:
+        """By spending node, where a passed run of this closure last carried it out, in that mode."""
+        missing = {place_of(member, node) for member, node in closure.spends()}
+        found: dict[Place, Carried] = {}
+        root = closure.root.workflow.id
+        for pk in rehearsals.list_passed(tx, root, closure.digest, mode) if missing else ():
+            found |= dict(self._carried_by(tx, pk, missing - found.keys()))
+            if len(found) == len(missing):
+                break
+        return found
+
+    def _carried_by(self, tx: Tx, run_pk: int, missing: set[Place]) -> Iterator[tuple[Place, Carried]]:
+        for run in rehearsals.list_called(tx, run_pk):
+            if run.workflow_id is None or run.version is None:
+                continue
+            content = self.closures.find(tx, run.workflow_id, run.version)
+            for place in missing:
+                if content is not None and place[:2] == (run.workflow_id, content.hash):
+                    for done in rehearsals.list_done(tx, run.pk, place[2]):
+                        if has_spent(done.facts):
+                            yield place, Carried(run.id, done.path, done.at)
+
+    # --- acceptance ---
+
+    def check_accepted(self, lookup: Lookup, closure: Closure) -> None:
+        """Raises `Conflict` unless every version of the closure that can reach a spend is accepted."""
+        for member in closure.members:
+            own = self.closures.resolve(lookup, member.workflow, member.version)
+            if own is None or not own.can_spend:
+                continue
+            lacking = self.needed(lookup, own) - len(self.accepted_by(lookup, own))
+            if lacking > 0:
+                raise _unaccepted(member, lacking)
+
+    def needed(self, lookup: Lookup, closure: Closure) -> int:
+        """How many must accept a version: as many as its workflow says, and one if its author may not spend."""
+        author = closure.root.content.author_wallets
+        own = 0 if covers(lookup, author, closure) else 1
+        return max(own, closure.root.workflow.acceptances) if closure.can_spend else 0
+
+    def accepted_by(self, lookup: Lookup, closure: Closure) -> list[AcceptanceRow]:
+        """The acceptances of a closure that count: none of its author's, none twice."""
+        hands = [closure.root.content.created_by]
+        found: list[AcceptanceRow] = []
+        for row in acceptances.list_of(lookup.tx, *closure.root.key, closure.digest):
+            if not any(is_same_hand(lookup, row.key_id, hand) for hand in hands):
+                hands.append(row.key_id)
+                found.append(row)
+        return found
+
+    def check_loosening(
+        self, lookup: Lookup, principal: Principal, row: WorkflowRow, changes: Mapping[str, Any]
+    ) -> None:
+        """Raises `Forbidden` when the changes loosen the workflow's guards and the caller may not spend from every
+        wallet that the workflow reaches."""
+        loosened = list(_loosened(row, changes))
+        if not loosened:
+            return
+        doing = f"Loosening {', '.join(loosened)}"
+        if row.acceptances > 0 and not principal.may("wallet:admin"):
+            raise Forbidden(f'{doing} of a workflow with `acceptances` needs the permission "wallet:admin".')
+        if not principal.may("wallet:spend"):
+            raise Forbidden(f'{doing} needs the permission "wallet:spend": it decides what is spent.')
+        for version in {row.current_version, row.live_version or row.current_version}:
+            closure = self.closures.resolve(lookup, row, version)
+            if closure is not None and not covers(lookup, principal.spendable, closure):
+                raise Forbidden(f"{doing} needs a key that may spend from every wallet of version {version}.")
+
+
+def has_spent(facts: Mapping[str, Any]) -> bool:
+    """Whether an execution really carried a spend out: a transaction on a chain or a fork, or a signature that the
+    policy let through. A pinned or skipped node has neither."""
+    transactions = facts.get("transactions") or ()
+    return any(one["status"] in _CARRIED_OUT for one in transactions) or bool(facts.get("signatures"))
+
+
+def place_of(member: Member, node: SpendNode) -> Place:
+    """What identifies a spending node across versions with the same definition."""
+    return member.workflow.id, member.content.hash, node.node_id
+
+
+def covers(lookup: Lookup, wallets: str | None, closure: Closure) -> bool:
+    """Whether the wallets include every one that the closure spends from."""
+    if wallets is None or wallets == ALL_WALLETS:
+        return wallets is not None
+    if closure.calls_any:
+        return False
+    named = {node.wallet_id or run_rows.find_default_wallet(lookup.tx, lookup.org_id) for _, node in closure.spends()}
+    return named - {None} <= set(loads(wallets))
+
+
+def is_same_hand(lookup: Lookup, key_id: str, other: str) -> bool:
+    """Whether two keys are one person's as far as anybody can tell: the same, or one made the other. A key that an
+    administrator made is somebody else's, since administrators make everybody's keys."""
+    return key_id == other or _made(lookup, other, key_id) or _made(lookup, key_id, other)
+
+
+def _made(lookup: Lookup, maker: str, key_id: str) -> bool:
+    row = key_rows.find(lookup.tx, lookup.org_id, maker)
+    if row is None or "admin" in permissions_of(row):
+        return False
+    return key_rows.descends(lookup.tx, lookup.org_id, key_id, maker)
+
+
+def _loosened(row: WorkflowRow, changes: Mapping[str, Any]) -> Iterator[str]:
+    """The guards that the changes weaken."""
+    rehearsal = changes.get("require_rehearsal", row.require_rehearsal)
+    if _STRICTNESS[rehearsal] < _STRICTNESS[row.require_rehearsal]:
+        yield "`requireRehearsal`"
+    enforced = changes.get("enforce_rehearsal", row.enforce_rehearsal)
+    if row.enforce_rehearsal is not None and _is_looser(enforced, loads(row.enforce_rehearsal)):
+        yield "`enforceRehearsal`"
+    if changes.get("acceptances", row.acceptances) < row.acceptances:
+        yield "`acceptances`"
+
+
+def _is_looser(new_text: str | None, old: Mapping[str, Any]) -> bool:
+    if new_text is None:
+        return True
+    new = loads(new_text)
+    if new["tolerancePercent"] > old["tolerancePercent"]:
+        return True
+    oldest, before = new.get("maxAgeMs"), old.get("maxAgeMs")
+    return before is not None and (oldest is None or oldest > before)
+
+
+def _unrehearsed(closure: Closure, wanted: str, missing: list[tuple[Member, SpendNode]]) -> Conflict:
+    workflow, version = closure.root.workflow, closure.root.version
+    names = ", ".join(f'"{node.node_id}" of {_name(member)}' for member, node in missing[:5])
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    flag = _FLAGS[wanted]
+    return Conflict(
+        f'requireRehearsal of "{workflow.name}": no passed run in mode "{wanted}" carried out {names}{more} with '
+        "exactly these definitions. Skipped, pinned and unreached spends do not count. With a payload that reaches "
+        f'them, start POST /v1/workflows/{workflow.id}/run {{"{flag}": true, "version": {version}}}; '
+        f"GET /v1/workflows/{workflow.id}/ladder?version={version} shows what is missing.",
+        code=Code.REHEARSAL_MISSING,
+        details=[_lack(member, node, wanted) for member, node in missing],
+    )
+
+
+def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
+    message = f'{_name(member)}: not carried out by a passed run in mode "{wanted}"'
+    return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
+
+
+def _unaccepted(member: Member, lacking: int) -> Conflict:
+    path = f"/v1/workflows/{member.workflow.id}/versions/{member.version}/accept"
+    who = "one more key" if lacking == 1 else f"{lacking} more keys"
+    return Conflict(
+        f"{_name(member)} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
+        f"than its author's. POST {path} accepts it as it is now, with the workflows that it calls.",
+        code=Code.VERSION_NOT_ACCEPTED,
+        details=[Problem("version", f"not accepted; missing acceptances: {lacking}")],
+    )
+
+
+def _name(member: Member) -> str:
+    return f'version {member.version} of "{member.workflow.name}" ({member.workflow.id})'

@@ -1,0 +1,61 @@
+"""Rows of acceptances: who accepted which version, and what it could reach then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import version_acceptances as t
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceRow:
+    """One acceptance; `members` is JSON: the workflow and version of everything in the accepted closure."""
+
+    workflow_id: str
+    version: int
+    digest: str
+    key_id: str
+    members: str
+    accepted_at: int
+
+
+_NAMES = tuple(field.name for field in fields(AcceptanceRow))
+_COLUMNS = [t.c[name] for name in _NAMES]
+_INSERT = Statement(sa.insert(t))
+_LIST = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.workflow_id == sa.bindparam("workflow_id"))
+    .order_by(t.c.version.desc(), t.c.accepted_at.desc(), t.c.key_id)
+)
+_LIST_OF = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.workflow_id == sa.bindparam("workflow_id"),
+        t.c.version == sa.bindparam("version"),
+        t.c.digest == sa.bindparam("digest"),
+    )
+    .order_by(t.c.accepted_at, t.c.key_id)
+)
+
+
+def _row(found: tuple[Any, ...]) -> AcceptanceRow:
+    return AcceptanceRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: AcceptanceRow) -> None:
+    """Adds an acceptance."""
+    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def list_of(tx: Tx, workflow_id: str, version: int, digest: str) -> list[AcceptanceRow]:
+    """The acceptances of a version with exactly that closure, oldest first."""
+    return [_row(found) for found in tx.all(_LIST_OF, workflow_id=workflow_id, version=version, digest=digest)]
+
+
+def list_all(tx: Tx, workflow_id: str) -> list[AcceptanceRow]:
+    """Every acceptance of the workflow, newest version first."""
+    return [_row(found) for found in tx.all(_LIST, workflow_id=workflow_id)]
