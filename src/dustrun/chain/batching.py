@@ -26,7 +26,7 @@ class Batching:
         self._waiting: list[_Asked] = []
 
     async def call(self, request: Request) -> Any:
-        """The result of one request; raises like the request alone."""
+        """The result of one request; raises `RpcError` or `Temporary` as if it was sent alone."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((request, future))
@@ -50,7 +50,7 @@ class Batching:
         """Sends all in one batch; returns those that must be sent alone."""
         try:
             answers = await self._all([request for request, _ in asked])
-        except RpcError:  # it does not support batches
+        except RpcError:  # the endpoint does not support batches
             return asked
         except Exception as error:
             answers = [error] * len(asked)
@@ -70,7 +70,7 @@ class Batching:
 
 
 def _tell(future: asyncio.Future[Any], answer: Any) -> None:
-    if future.done():  # the caller has gone
+    if future.done():  # the caller was cancelled
         return
     if isinstance(answer, Exception):
         future.set_exception(answer)

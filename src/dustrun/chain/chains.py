@@ -20,7 +20,7 @@ _KEEPALIVE_S: Final = 15.0
 
 
 class Chains:
-    """The known chains, and those that are served: an endpoint is configured for them."""
+    """The known networks, and a `LiveChain` for each that has a configured endpoint."""
 
     def __init__(self, networks: Mapping[int, Network], settings: Settings) -> None:
         self.networks = networks
@@ -74,7 +74,7 @@ class Chains:
         return chain_id in self.networks and bool(self.networks[chain_id].endpoints)
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes all connections to endpoints."""
         self._live.clear()
         if self._session is not None:
             await self._session.close()

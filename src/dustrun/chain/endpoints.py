@@ -24,15 +24,15 @@ _LONGEST_PAUSE_S: Final = 30.0
 _ROUNDS: Final = 3  # rounds over all endpoints before a read gives up
 _MAX_WAIT_S: Final = 2.0  # seconds that a read waits for a resting endpoint
 _AGREE_EVERY_S: Final = 10.0
-_HEIGHT_WITHIN_S: Final = 2.0  # reads wait for it
+_HEIGHT_WITHIN_S: Final = 2.0  # seconds; reads wait for the heights
 _STALE_S: Final = 60
 _KNOWN_S: Final = 2.0  # seconds for which a verified chain id is trusted
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One endpoint and its state. `chain_id` and `genesis` None: unknown; `height`: its newest block when last asked;
-    `abilities` is filled by `probe.py`.
+    """One endpoint and its state. `chain_id` and `genesis` are None while unknown; `height` is its newest block when
+    last asked, `head_time` that block's time in seconds; `probe.py` sets `abilities`.
     """
 
     rpc: Rpc
@@ -50,7 +50,7 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The host, which may be displayed."""
+        """Host and port, which may be displayed; the URL may contain a secret."""
         return self.rpc.host
 
     @property
@@ -59,11 +59,11 @@ class Endpoint:
         return clock.monotonic_s() < self.rest_until_s
 
     def worked(self) -> None:
-        """An exchange succeeded."""
+        """Records a successful exchange, which ends the back-off."""
         self.failures, self.rest_until_s, self.reason = 0, 0.0, None
 
     def failed(self, down: EndpointDown) -> None:
-        """An exchange failed: backs off exponentially, and verifies the chain id again afterwards."""
+        """Records a failed exchange: backs off exponentially, then verifies the chain id again."""
         self.failures += 1
         self.chain_id = self.genesis = None
         self.reason = down.reason
@@ -71,7 +71,7 @@ class Endpoint:
         self.rest_until_s = clock.monotonic_s() + (down.wait_s or pause_s)
 
     def public(self) -> dict[str, Any]:
-        """Its health, without its URL."""
+        """Its health as JSON, without its URL."""
         return {
             "host": self.host,
             "isUsable": not self.is_resting and self.outlier is None,
@@ -81,14 +81,14 @@ class Endpoint:
 
 
 class NotThisChain(Permanent):
-    """An endpoint serves another chain."""
+    """An endpoint serves a chain other than the configured one."""
 
     default_code = Code.CHAIN_MISMATCH
 
 
 @dataclass(slots=True)
 class Endpoints:
-    """All endpoints of a network, best first."""
+    """All endpoints of a network, in order of preference."""
 
     network: Network
     all: list[Endpoint]
@@ -98,7 +98,7 @@ class Endpoints:
     _batching: Batching = field(init=False)
 
     def __post_init__(self) -> None:
-        """Coalesces concurrent reads."""
+        """Sets up the coalescing of concurrent reads."""
         self._batching = Batching(self._alone, self._all)
 
     async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
@@ -213,7 +213,7 @@ class Endpoints:
         """
         since_s = clock.monotonic_s() - (0.0 if afresh else _KNOWN_S)
         waiting = [one for one in self.all if one.chain_id is None or one.identified_at_s < since_s]
-        if any(endpoint.chain_id is not None for endpoint in self.all):  # so an endpoint that is down is not waited for
+        if any(endpoint.chain_id is not None for endpoint in self.all):  # do not wait for endpoints that are down
             waiting = [endpoint for endpoint in waiting if not endpoint.is_resting]
         await asyncio.gather(*map(_ask_identity, waiting))
         if not any(endpoint.chain_id is not None for endpoint in self.all):
@@ -236,7 +236,7 @@ def mark_outliers(endpoints: Sequence[Endpoint], block_time_ms: int) -> None:
         return
     stale_s = max(_STALE_S, 20 * block_time_ms // 1000)
     latest_s = clock.now_ms() // 1000 + stale_s
-    # A head far in the future is false, unless all agree (a development chain with a shifted clock).
+    # A head far in the future is wrong, unless all agree (a development chain with a shifted clock).
     sane = [endpoint for endpoint in known if endpoint.head_time <= latest_s] or known
     newest = max(endpoint.head_time for endpoint in sane)
     sane = [endpoint for endpoint in sane if newest - endpoint.head_time <= stale_s]

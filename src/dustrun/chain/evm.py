@@ -1,4 +1,4 @@
-"""A live EVM chain: the reads of actions and of the outbox."""
+"""A live EVM chain: reads for actions and the outbox, and broadcasts."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _OUTCOMES: Final[dict[Kind, BroadcastOutcome]] = {
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """The result of a broadcast as the endpoint reports it; only receipts decide. `not-sent` is certain; `unknown` had
-    no answer.
+    """The result of a broadcast as reported by the endpoint, which proves nothing: only receipts do. `not-sent` is
+    certain, `unknown` means that there was no usable answer.
     """
 
     outcome: BroadcastOutcome
@@ -49,7 +49,7 @@ class Broadcast:
 
 
 class LiveChain:
-    """One chain through its endpoints. Reads raise `Temporary` when none answers."""
+    """One chain through its endpoints. All reads raise `Temporary` when none answers."""
 
     def __init__(self, network: Network, endpoints: Endpoints) -> None:
         self._network = network
@@ -60,7 +60,7 @@ class LiveChain:
 
     @property
     def network(self) -> Network:
-        """The chain's description."""
+        """The definition of the network."""
         return self._network
 
     async def verify(self, *, afresh: bool = False) -> None:
@@ -74,7 +74,7 @@ class LiveChain:
             _check_time(self.network, (await self.block()).time)
 
     async def block(self) -> Block:
-        """The head."""
+        """The newest block."""
         return wire.block(await self._read("eth_getBlockByNumber", "latest", False))
 
     async def find_block(self, at: int | str) -> Block | None:
@@ -107,11 +107,11 @@ class LiveChain:
         return wire.quantity(await self._read("eth_getBalance", address, _at(at)))
 
     async def code(self, address: str) -> bytes:
-        """The contract's code."""
+        """The contract's code; empty for a plain account."""
         return wire.data(await self._read("eth_getCode", address, "latest"))
 
     async def nonce(self, address: str, tag: NonceTag = "pending") -> int:
-        """The transaction count of an address at a tag; `pending` includes waiting ones."""
+        """The transaction count of an address at a tag; `pending` includes transactions in the mempool."""
         return wire.quantity(await self._read("eth_getTransactionCount", address, tag))
 
     async def nonce_at(self, address: str, number: int) -> int:
@@ -119,8 +119,8 @@ class LiveChain:
         return wire.quantity(await self._read("eth_getTransactionCount", address, hex(number)))
 
     async def fees(self) -> Fees:
-        """Current fees to bid. The median of several endpoints, the lower of two: no single endpoint can inflate a
-        fee.
+        """Current fees to bid: the median of up to three endpoints, of two the lower, so that no single endpoint can
+        inflate a fee.
         """
         asked = fees.GAS_PRICE if self._network.fee_model == "legacy" else fees.HISTORY
         if len(self.endpoints.all) > 1:
@@ -180,7 +180,7 @@ class LiveChain:
             raise to_error(error, "The transaction", errors) from None
 
     async def _estimate_after(self, head: Block, fields: Mapping[str, str]) -> int:
-        """The estimate for the next block; 0 if the endpoint estimates for its newest block only."""
+        """The estimate for the next block; 0 if the endpoint does not support block overrides."""
         later_s = max(1, self._network.block_time_ms // 1000)
         ahead = {"number": hex(head.number + 1), "time": hex(head.time + later_s)}
         try:
@@ -191,7 +191,7 @@ class LiveChain:
             raise
 
     async def broadcast(self, raw: bytes) -> Broadcast:
-        """Sends signed bytes once; never raises, since an endpoint's answer decides nothing."""
+        """Sends signed bytes once. Never raises: an endpoint's answer does not prove the outcome."""
         own_hash = wire.hexed(keccak256(raw))
         try:
             answer = await self.endpoints.send("eth_sendRawTransaction", wire.hexed(raw))
@@ -204,7 +204,7 @@ class LiveChain:
         return Broadcast("accepted", own_hash)
 
     async def receipt(self, hash: str, item: str = "") -> Receipt | None:
-        """The receipt of an included transaction; None while there is none."""
+        """The receipt of an included transaction; None until it is included."""
         answer = await self._read("eth_getTransactionReceipt", hash)
         return await self._receipt_of(hash, answer, item)
 
@@ -231,7 +231,7 @@ class LiveChain:
         try:
             answers = await self.endpoints.call("eth_getBlockReceipts", block_hash)
         except RpcError:
-            answers = None  # the method is missing, or takes no hash
+            answers = None  # the method is missing or does not accept a block hash
         if answers is None or any(answer.get("blockHash") != block_hash for answer in answers):
             asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in block["transactions"]]
             answers = [self._unwrapped(answer) for answer in await self.endpoints.batch(asked)] if asked else []
@@ -261,7 +261,7 @@ class LiveChain:
 
     async def explain(self, hash: str, errors: Sequence[Mapping[str, Any]] = ()) -> Mapping[str, Any] | None:
         """Why an included transaction reverted, since nodes do not keep reasons: from its trace, else by a call at the
-        state before its block, else after it. None when none of them tells.
+        state before its block, else after it. None if the reason cannot be determined.
         """
         sent = await self._read("eth_getTransactionByHash", hash)
         if sent is None or sent.get("blockNumber") is None:
@@ -280,7 +280,7 @@ class LiveChain:
         return None
 
     async def _traced_revert(self, hash: str) -> bytes | None:
-        """The return data of a reverted transaction by its trace; None without traces."""
+        """The revert data from the transaction's trace; None if the endpoint has no traces."""
         try:
             trace = await self.endpoints.call("debug_traceTransaction", hash, _REVERT_TRACER)
         except (RpcError, Temporary):

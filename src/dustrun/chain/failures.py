@@ -1,4 +1,4 @@
-"""Classifies a node's error by code and wording, which differ between nodes."""
+"""Classifies node errors by code and message, which differ between implementations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-# The first match wins. Wordings of geth, erigon, Nethermind, Besu, reth and anvil.
+# The first match wins. Messages of geth, erigon, Nethermind, Besu, reth and anvil.
 _WORDS: Final = (
     (Kind.ALREADY_KNOWN, r"already known|already imported|alreadyknown|known transaction|already exists in|in mempool"),
     (Kind.UNDERPRICED, r"underpriced|replacement.*(gas|fee|price)|fee too low|feetoolow|(max fee|fee cap).*less than"),
@@ -61,7 +61,7 @@ _CODES: Final = {
 
 
 def kind_of(error: RpcError) -> Kind:
-    """The kind of a node's error."""
+    """The category of an error; `Kind.OTHER` if unrecognised."""
     if error.code in _CODES:
         return _CODES[error.code]
     if error.data is not None and len(error.data) >= 4:

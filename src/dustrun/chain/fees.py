@@ -17,14 +17,14 @@ GAS_PRICE: Final = Request("eth_gasPrice")
 LEAST_TIP_UNITS: Final = 1
 # https://docs.optimism.io/op-stack/transactions/fees: the predeploy prices the bytes of an unsigned transaction
 OP_STACK_ORACLE: Final = "0x420000000000000000000000000000000000000F"
-# https://docs.arbitrum.io/build-decentralized-apps/nodeinterface/reference: no contract, the node answers it
+# https://docs.arbitrum.io/build-decentralized-apps/nodeinterface/reference: not a contract, the node itself answers
 ARBITRUM_NODE_INTERFACE: Final = "0x00000000000000000000000000000000000000C8"
 _L1_FEE: Final = parse_function("getL1Fee(bytes data) view returns (uint256)")
 _L1_GAS: Final = parse_function(
     "gasEstimateL1Component(address to, bool contractCreation, bytes data) view "
     "returns (uint64 gasEstimateForL1, uint256 baseFee, uint256 l1BaseFeeEstimate)"
 )
-# Size of the fields and signature of a signed transaction besides its calldata, incompressible.
+# Stands for the fields and signature beside the calldata: incompressible bytes of the same length.
 _ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
 
 
@@ -64,8 +64,8 @@ def data_fee_call(network: Network, to: str | None, data: bytes) -> tuple[str, b
 
 
 def read_data_fee(network: Network, answer: bytes) -> int:
-    """Decodes the answer to `data_fee_call`. On Arbitrum it is gas that a live estimate includes already; a simulation
-    adds it.
+    """Decodes the answer to `data_fee_call`, in base units. On Arbitrum a live gas estimate already includes it; a
+    simulation adds it.
     """
     if network.data_fee == "op-stack":
         return int(_L1_FEE.decode_result(answer)[0])

@@ -111,7 +111,7 @@ ETHTransferFailed()
 """
 
 REASONS: Final = {
-    "K": "the Uniswap V2 pair would lose (its product K falls)",
+    "K": "the Uniswap V2 pair would lose value (its product K decreases)",
     "LOK": "the Uniswap V3 pool is locked: it was called from within itself, or not initialised",
     "AS": "the amount of the Uniswap V3 swap is zero",
     "SPL": "the Uniswap V3 price limit is on the wrong side of the price",

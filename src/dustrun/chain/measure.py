@@ -1,7 +1,7 @@
-"""Measures what transactions changed: balances at the parent block and at their own, approvals after it.
+"""Measures what transactions changed: balances at their parent block and at their own block, approvals after it.
 
-One batch of requests per block, shared by runs. A node cannot read within a block, so changes by others in the same
-block are included; `others` reports them.
+One batch of requests per block, shared by concurrent runs. Nodes cannot read state within a block, so changes by other
+transactions of the block are included; `others` reports them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ class Mined:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """The changes of one transaction's block, gas included, limited to what the transaction may have touched.
+    """Balance changes over one transaction's block, fees included, limited to what the transaction may have touched.
 
-    `changes` are `(address, asset, units)`; `unchanged` were read and stayed equal. `others` maps pairs that another
-    transaction of the block may have changed to its hash. `failed` says why there are no numbers.
+    `changes` are `(address, asset, base units)`; `unchanged` are pairs that were read and stayed equal. `others` are
+    `(address, asset, hash)`: another transaction of the block may have changed the pair. `left_out` counts balances
+    over the read limit. `failed` says why nothing could be measured.
     """
 
     changes: tuple[tuple[str, str, int], ...] = ()
@@ -55,7 +56,7 @@ class Measure:
 
 @dataclass(slots=True)
 class _Block:
-    """What to read around one block."""
+    """One block and the balances to read before and after it."""
 
     number: int
     hash: str
@@ -64,18 +65,18 @@ class _Block:
 
     @property
     def holdings(self) -> list[Holding]:
-        """Of all its transactions, each once."""
+        """Balances touched by any of its transactions, without duplicates."""
         return list(dict.fromkeys(holding for found in self.touched for holding in found.holdings))
 
     @property
     def approvals(self) -> list[Approval]:
-        """Of all its transactions, each once."""
+        """Approvals touched by any of its transactions, without duplicates."""
         return list(dict.fromkeys(approval for found in self.touched for approval in found.approvals))
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What was read around one block."""
+    """The block, and the words read before and after it; `left` are approvals after it."""
 
     block: Json
     before: Mapping[Holding, int | None]
@@ -85,7 +86,7 @@ class _Facts:
 
 
 class _Gathering:
-    """Coalesces reads around one block for several runs: hundreds of payments may share a block."""
+    """Coalesces the reads of several runs for one block: hundreds of payments may share it."""
 
     def __init__(self, number: int, hash: str) -> None:
         self.task: asyncio.Task[_Facts] | None = None
@@ -95,17 +96,17 @@ class _Gathering:
         self._approvals: dict[Approval, None] = {}
 
     def has_room_for(self, block: _Block) -> bool:
-        """Whether one request still does with another run's reads."""
+        """Whether the reads of another run still fit into the request."""
         others = len(self._holdings) + len(self._approvals)
         return others + len(block.holdings) + len(block.approvals) <= _MOST_ADDRESSES
 
     def add(self, block: _Block) -> None:
-        """Adds what a run wants to know."""
+        """Adds the reads of a run."""
         self._holdings.update(dict.fromkeys(block.holdings))
         self._approvals.update(dict.fromkeys(block.approvals))
 
     async def ask(self, chain: LiveChain, opened: dict[str, _Gathering]) -> _Facts:
-        """Waits a moment for others, then asks."""
+        """Waits 10 ms for other runs, then reads. Raises `_Unmeasured` or `Temporary`."""
         await asyncio.sleep(_GATHER_S)
         if opened.get(self._hash) is self:
             del opened[self._hash]
@@ -136,13 +137,13 @@ _OPEN: Final[WeakKeyDictionary[LiveChain, dict[str, _Gathering]]] = WeakKeyDicti
 
 
 class _Unmeasured(Exception):
-    """There are no numbers; the message says why."""
+    """The block cannot be measured; the message says why."""
 
 
 async def measure(chain: LiveChain, sender: str, mined: Sequence[Mined]) -> list[Measure]:
-    """One measure per transaction, in order; never raises because of an endpoint."""
+    """One measure per transaction, in order. A failure of an endpoint is reported in `failed`, not raised."""
     blocks: dict[str, _Block] = {}
-    approved: list[str] = []  # an earlier approval is read again after each later transaction
+    approved: list[str] = []  # approvals are read again after each later transaction
     for one in sorted(mined, key=lambda one: one.receipt.block_number):
         receipt = one.receipt
         block = blocks.setdefault(str(receipt.block_hash), _Block(receipt.block_number, str(receipt.block_hash)))
@@ -171,7 +172,7 @@ async def _measure_block(chain: LiveChain, block: _Block) -> list[Measure]:
     except DustrunError as error:
         why = error.message
     except (KeyError, TypeError, ValueError, AttributeError):
-        why = f"an endpoint answered something else where the block {block.number} belongs"
+        why = f"an endpoint returned a malformed answer for block {block.number}"
     return [Measure(failed=why) for _ in block.mined]
 
 
@@ -188,7 +189,7 @@ async def _read(chain: LiveChain, block: _Block) -> list[Measure]:
 
 
 async def _gathered(chain: LiveChain, block: _Block) -> _Facts:
-    """What is asked around a block: by one batch for all who ask in the same moment."""
+    """The reads of a block, coalesced with those of concurrent runs."""
     opened = _OPEN.setdefault(chain, {})
     gathering = opened.get(block.hash)
     if gathering is None or not gathering.has_room_for(block):
@@ -206,15 +207,17 @@ def _of_one(
     others: Mapping[tuple[str, str], str],
     chain_id: int,
 ) -> Measure:
-    """The part of a block's numbers that a transaction may have to do with."""
-    assets = {holding.asset(chain_id) for holding in found.holdings if holding.who is None}  # NFTs: whoever has them
+    """The changes of a block that one transaction may have caused."""
+    assets = {
+        holding.asset(chain_id) for holding in found.holdings if holding.who is None
+    }  # ERC-721 tokens of any owner
     pairs = {(holding.who, holding.asset(chain_id)) for holding in found.holdings if holding.who is not None}
     mine = {pair: units for pair, units in changed.items() if pair in pairs or pair[1] in assets}
     words = [(approval, left[approval]) for approval in found.approvals]
     return Measure(
         changes=tuple((who, asset, units) for (who, asset), units in mine.items()),
         unchanged=tuple(sorted((who, asset) for who, asset in pairs if (who, asset) not in mine)),
-        approvals=tuple(approval.shown(chain_id, word) for approval, word in words if word is not None),
+        approvals=tuple(approval.public(chain_id, word) for approval, word in words if word is not None),
         others=tuple((*pair, others[pair]) for pair in mine if pair in others),
         left_out=found.left_out,
     )
@@ -244,24 +247,24 @@ def _logs(block_hash: str, holdings: Sequence[Holding]) -> list[Request]:
 def _check(number: int, hash: str, its_own: Any, parent: Any) -> None:
     for answer in (its_own, parent):
         if isinstance(answer, RpcError):
-            raise _Unmeasured(f"the endpoint does not give the block {number}: {answer.message}")
+            raise _Unmeasured(f"the endpoint cannot return block {number}: {answer.message}")
     if not isinstance(its_own, dict) or not isinstance(parent, dict) or its_own.get("parentHash") != parent.get("hash"):
-        raise _Unmeasured(f"the endpoint does not know the block {number} ({hash}) any more")
+        raise _Unmeasured(f"the endpoint no longer has block {number} ({hash})")
 
 
 def _words(answer: Any, count: int, number: int) -> list[int | None]:
     if isinstance(answer, RpcError):
-        raise _Unmeasured(f"the endpoint does not read the state of block {number}: {answer.message}")
+        raise _Unmeasured(f"the endpoint cannot read the state of block {number}: {answer.message}")
     data = wire.data(answer)
     if len(data) != 64 * count:
-        raise _Unmeasured(f"the endpoint did not read the balances at block {number}: it takes no state overrides")
+        raise _Unmeasured(f"the endpoint cannot read balances at block {number}: it does not support state overrides")
     return prober.decode(data, count)
 
 
 def _others(
     block: _Block, its_own: Json, logs: Iterable[Any], changed: Iterable[tuple[str, str]], chain_id: int
 ) -> dict[tuple[str, str], str]:
-    """Which changes other transactions of the block may have a part in: its hash, or `unknown`."""
+    """Pairs that another transaction of the block may have changed, with its hash or `unknown`."""
     ours = {str(one.receipt.hash) for one in block.mined}
     transactions = [entry for entry in its_own.get("transactions", ()) if entry.get("hash") not in ours]
     if not transactions:

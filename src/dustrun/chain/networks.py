@@ -65,7 +65,7 @@ def _network(path: Path, fields: Mapping[str, Any]) -> Network:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise NetworkFileError(f"{path}: {where}: {explain(first['type'], first['msg'])}") from None
-    for place, url in enumerate(network.endpoints):  # not shown: it may hold a secret
+    for place, url in enumerate(network.endpoints):  # not shown in the message: it may contain a secret
         if not url.startswith(("http://", "https://")):
             raise NetworkFileError(f"{path}: endpoints.{place}: must be an http:// or https:// URL")
     for field, address in _addresses(network):

@@ -1,4 +1,4 @@
-"""Detects what an endpoint supports beyond the common methods; checked once an hour and stored with the endpoint."""
+"""Detects optional features of an endpoint, once an hour; the result is stored with the endpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """Supported features of one endpoint; a method that answers wrongly counts as missing."""
+    """Supported features of one endpoint; a method that returns a wrong result counts as unsupported."""
 
     simulate_v1: bool = False
     simulate_creation: bool = False
@@ -69,7 +69,7 @@ async def able(endpoints: Endpoints, wanted: Callable[[Abilities], bool]) -> lis
 
 
 def _simulation(call: dict[str, Any], code: str) -> Request:
-    """One call in `eth_simulateV1`, from a sender that has a little, with `code` at the target."""
+    """A simulated call of a target with this `code`, from a sender with a small balance."""
     state = {_SENDER: {"balance": "0xffff"}, _TARGET: {"code": code, "balance": "0xffff"}}
     fields = {"from": _SENDER, "gas": "0x186a0", **_FREE, **call}
     blocks = [{"stateOverrides": state, "calls": [fields]}]
@@ -98,7 +98,7 @@ async def _ask(endpoint: Endpoint) -> Abilities:
     asked = _requests()
     try:
         answers = await endpoint.rpc.batch(asked)
-    except RpcError:  # it takes no batches
+    except RpcError:  # the endpoint does not support batches
         answers = [await _one(endpoint, request) for request in asked]
     again = [place for place, answer in enumerate(answers) if _is_busy(answer)]
     for place in again:
@@ -129,7 +129,7 @@ def _is_busy(answer: Any) -> bool:
 
 
 def _simulated(answer: Any) -> Any:
-    """The one call of a simulation; None when there was none."""
+    """The result of the simulated call; None for any other answer."""
     try:
         return answer[0]["calls"][0]
     except (TypeError, KeyError, IndexError):

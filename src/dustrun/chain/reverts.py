@@ -49,9 +49,7 @@ def decode(data: bytes, abi_errors: Sequence[Mapping[str, Any]] = (), message: s
 
 
 def _said(message: str | None) -> str:
-    """The node's message unless it only says that the call reverted; other failures (out of gas, a bad instruction) are
-    named.
-    """
+    """The node's message, for example "out of gas", unless it only says that the call reverted."""
     text = (message or "").removeprefix("VM Exception while processing transaction: ").strip()
     for words, meaning in _SAID:
         if words.search(text):
@@ -99,13 +97,13 @@ def _custom(data: bytes, abi_errors: Sequence[Mapping[str, Any]]) -> Reason | No
             args = show_all(error.inputs, decode_values(error.inputs, data[4:]))
         except AbiFault:
             continue
-        shown = ", ".join(f"{name} {_brief(value)}" for name, value in args.items())
+        shown = ", ".join(f"{name} {_truncate(value)}" for name, value in args.items())
         text = f"{error.name}({shown})"
         return {"kind": "custom", "text": text, "name": error.name, "args": args}
     return None
 
 
-def _brief(value: Any) -> str:
+def _truncate(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 100 else f"{text[:97]}…"
 

@@ -25,7 +25,7 @@ _RATE_LIMITED: Final = frozenset({429, -32005, -32097})  # -32005 by EIP-1474
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of a method."""
+    """A JSON-RPC method with its parameters."""
 
     method: str
     params: tuple[Any, ...] = ()
@@ -60,7 +60,7 @@ class Pace:
         self._at_s = clock.monotonic_s()
 
     async def take(self, requests: int) -> None:
-        """Waits for the turn of this many requests; first come, first served."""
+        """Waits until this many requests may be sent; first come, first served."""
         if self._per_second == 0:
             return
         now_s = clock.monotonic_s()
@@ -148,7 +148,7 @@ class Rpc:
 def _read(response: aiohttp.ClientResponse, body: bytes) -> Any:
     """Nodes return errors with HTTP 200, 400 or 500: a valid body counts more than the status."""
     if response.status == 429:
-        raise EndpointDown("it limits our rate", sent=False, wait_s=_wait_s(response))
+        raise EndpointDown("rate limit reached", sent=False, wait_s=_wait_s(response))
     try:
         answer = loads_own(body)
     except JsonError as error:
@@ -181,17 +181,17 @@ def _result(answer: dict[str, Any]) -> Any:
 
 def _error_of(error: Any) -> RpcError | EndpointDown:
     if not isinstance(error, dict):
-        return EndpointDown("its answer has an error of unknown form", sent=True)
+        return EndpointDown("its answer has a malformed error", sent=True)
     code, message = error.get("code"), str(error.get("message") or "error without a message")[:500]
     if not isinstance(code, int):
         return EndpointDown("its answer has an error without a code", sent=True)
     if code in _RATE_LIMITED:
-        return EndpointDown("it limits our rate", sent=False)
+        return EndpointDown("rate limit reached", sent=False)
     return RpcError(code, message, _data_of(error.get("data"), message))
 
 
 def _data_of(data: Any, message: str) -> bytes | None:
-    """A revert's data: geth and anvil send hex; Nethermind hex, or hex after `Reverted `; some an object of it."""
+    """The revert data: hex (geth, anvil, Nethermind), hex after `Reverted ` (Nethermind), or an object with it."""
     if isinstance(data, dict):
         data = data.get("data") or data.get("result")
     if not isinstance(data, str):

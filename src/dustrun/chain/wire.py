@@ -20,7 +20,7 @@ def quantity(value: Any) -> int:
 
 
 def data(value: Any) -> bytes:
-    """`0x…` bytes."""
+    """Parses `0x…` bytes; raises `Temporary` for anything else."""
     try:
         return bytes.fromhex(value.removeprefix("0x"))
     except (AttributeError, ValueError):
@@ -28,7 +28,7 @@ def data(value: Any) -> bytes:
 
 
 def malformed(what: str) -> Temporary:
-    """The error for a malformed answer."""
+    """The `Temporary` error for a malformed answer."""
     return Temporary(f"An endpoint returned a malformed answer for {what}.", code=Code.CHAIN_UNREACHABLE)
 
 
@@ -38,7 +38,7 @@ def hexed(value: bytes) -> str:
 
 
 def call_fields(call: ChainCall) -> dict[str, Any]:
-    """A call as `eth_call` takes it."""
+    """The call object of `eth_call`."""
     fields: dict[str, Any] = {"to": call.to, "data": hexed(call.data)}
     if call.sender is not None:
         fields["from"] = call.sender
@@ -48,7 +48,7 @@ def call_fields(call: ChainCall) -> dict[str, Any]:
 
 
 def block(answer: Any) -> Block:
-    """A block of `eth_getBlockBy…`."""
+    """Parses the result of `eth_getBlockBy…`."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("hash"), str):
         raise malformed("a block")
     fee = answer.get("baseFeePerGas")
@@ -61,24 +61,24 @@ def block(answer: Any) -> Block:
 
 
 def log(answer: Mapping[str, Any], index: int) -> Log:
-    """One event of a receipt; `index` is its place in the transaction."""
+    """Parses one event; `index` is its position in the transaction."""
     topics = tuple(data(topic) for topic in answer["topics"])
     return Log(checksum(answer["address"]), topics, data(answer.get("data") or "0x"), index)
 
 
 def logs(answer: Mapping[str, Any]) -> tuple[Log, ...]:
-    """The events of a receipt in their order."""
+    """Parses the events of a receipt, in order."""
     return tuple(log(entry, place) for place, entry in enumerate(answer.get("logs") or ()))
 
 
 def fee_units(answer: Mapping[str, Any]) -> int:
-    """The whole fee of a receipt: gas, and on the OP stack the fee for data on L1, which is charged beside it."""
+    """The total fee in base units: gas, plus the L1 data fee on the OP stack."""
     gas = quantity(answer["gasUsed"]) * quantity(answer.get("effectiveGasPrice") or "0x0")
     return gas + quantity(answer.get("l1Fee") or "0x0")
 
 
 def receipt(answer: Mapping[str, Any], item: str, block_time: int) -> Receipt:
-    """A transaction's receipt; a very old one, which has `root` in place of `status`, counts as a success."""
+    """Parses a receipt; one from before EIP-658, which has `root` instead of `status`, counts as a success."""
     try:
         if answer.get("root") is None and answer.get("status") is None:
             raise KeyError("status")
@@ -101,7 +101,7 @@ def receipt(answer: Mapping[str, Any], item: str, block_time: int) -> Receipt:
 
 
 def transaction(sent: Mapping[str, Any], mined: Mapping[str, Any] | None, head: int) -> ChainTransaction:
-    """A transaction with its receipt, seen from a head of that height."""
+    """Combines a transaction with its receipt, if it has one; `head` is the current height."""
     number = None if mined is None else quantity(mined["blockNumber"])
     try:
         return ChainTransaction(

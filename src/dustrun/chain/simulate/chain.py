@@ -15,8 +15,8 @@ from dustrun.chain.endpoints import Endpoint
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
+from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
-from dustrun.chain.simulate.read_cache import ReadCache
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
 from dustrun.chain.simulate.sending import Sending
@@ -32,8 +32,8 @@ from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fe
 
 
 class SimChain:
-    """The simulated counterpart of a live chain. `strategy` None: the best that its endpoints support. `fork_binary` is
-    the anvil binary of `local-fork`. `state` resumes from `to_json`.
+    """The simulated counterpart of a live chain. `strategy` None selects the best one that the endpoints support;
+    `fork_binary` is the anvil binary of `local-fork`; `state` (from `to_json`) resumes a simulation.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class SimChain:
         self._fork = None if state is None else Fork.of(state)
         self._simulator: Simulator | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._send_lock = asyncio.Lock()
         self._reads = Reads()
-        self._looks = ReadCache()
+        self._dry_runs = DryRunCache()
 
     @property
     def network(self) -> Network:
-        """The chain's description."""
+        """The definition of the network."""
         return self._live.network
 
     @property
     def changes(self) -> int:
-        """Increases with every change of `to_json`; 0 before first use."""
+        """Version of the state: increases whenever `to_json` changes; 0 before first use."""
         return 0 if self._fork is None else self._fork.changes
 
     @property
@@ -74,7 +74,7 @@ class SimChain:
         return None if self._fork is None else self._fork.public()
 
     def to_text(self) -> str:
-        """`to_json` as text; only after the first touch."""
+        """`to_json` as text; must not be called before first use."""
         assert self._fork is not None
         return self._fork.text()
 
@@ -90,13 +90,13 @@ class SimChain:
         }
 
     def advance(self, seconds: int) -> None:
-        """Advances the chain's clock, for a wait; before first use it does nothing."""
+        """Advances the simulated clock; does nothing before first use."""
         if self._fork is not None and seconds > 0:
             self._fork.waited_s += seconds
             self._fork.changes += 1
 
     async def close(self) -> None:
-        """Releases its resources; the state can still be read."""
+        """Stops child processes and pending reads; `to_json` still works."""
         self._reads.close()
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
@@ -106,21 +106,21 @@ class SimChain:
             self._simulator = None
 
     async def block(self) -> Block:
-        """The newest simulated block, under the hash of the pinned one."""
+        """The newest simulated block; its hash is that of the pinned block."""
         fork, _ = await self._opened()
         base = None if fork.fees.is_legacy else fork.base_fee_units
         return Block(fork.head_number, fork.hash, fork.now, base)
 
     async def call(self, call: ChainCall) -> bytes:
-        """What a call returns; raises `Permanent` with the decoded reason when it reverts."""
+        """The return data of a call; raises `Permanent` with the decoded reason when it reverts."""
         result = (await self.call_many([call]))[0]
         if not result.is_success:
             raise reverted(result.data, f"The call of {call.to}")
         return result.data
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Many calls at the newest state. A single call on behalf of a wallet is run as the transaction that usually
-        follows; if it fails, it is repeated as a plain read, which tells why.
+        """Many calls at the newest state. A single call with a sender runs as the transaction that usually follows, so
+        that its result can be reused; if it fails, it is repeated as a plain read, which reports the reason.
         """
         fork, simulator = await self._opened()
         if len(calls) == 1 and calls[0].sender is not None and not calls[0].is_view:
@@ -130,17 +130,17 @@ class SimChain:
         return await self._reads.calls(fork, simulator, calls) if calls else []
 
     async def _try(self, fork: Fork, simulator: Simulator, call: ChainCall, sender: str) -> CallResult | None:
-        """What a call would come to as the next transaction; None when it would fail."""
+        """The result of a call run as the next transaction; None if that would fail."""
         intent = Intent("", self.network.chain_id, call.to, call.value_units, call.data, (), "")
         self._reads.use(fork, simulator)
-        moment = fork.changes
+        version = fork.changes
         try:
-            looked = (await self._sending(fork, simulator, sender, intent).look(self._looks))[1]
+            dry_run = (await self._sending(fork, simulator, sender, intent).dry_run(self._dry_runs))[1]
         except Rejected:
             return None
-        if fork.changes == moment:
-            self._reads.tell_native(fork, simulator, checksum(sender), looked.units)
-        return CallResult(True, looked.ran.data) if looked.ran.is_success else None
+        if fork.changes == version:
+            self._reads.note_native(fork, simulator, checksum(sender), dry_run.units)
+        return CallResult(True, dry_run.outcome.data) if dry_run.outcome.is_success else None
 
     def _sending(
         self,
@@ -160,17 +160,17 @@ class SimChain:
         return max(0, units - fork.owed.get(checksum(address), 0))
 
     async def code(self, address: str) -> bytes:
-        """The contract's code."""
+        """The contract's code; empty for a plain account."""
         fork, simulator = await self._opened()
         return await self._reads.code(fork, simulator, checksum(address))
 
     async def fees(self) -> Fees:
-        """What one bids at the pinned block."""
+        """Fees to bid, as of the pinned block."""
         fork, _ = await self._opened()
         return fork.fees
 
     async def data_fee(self, to: str | None, data: bytes) -> int:
-        """What an L2 charges for data beside the gas, in base units."""
+        """The L2's data fee of a transaction in base units; 0 on other chains."""
         return await self._live.data_fee(to, data)
 
     async def estimate_gas(
@@ -188,22 +188,22 @@ class SimChain:
         intent = Intent(
             "", self.network.chain_id, to, value_units, data, (), "", errors=tuple(errors), gas_limit=gas_limit
         )
-        async with self._turn:
+        async with self._send_lock:
             fork, simulator = await self._opened()
             try:
-                step, looked = await self._sending(fork, simulator, sender, intent).look(self._looks)
+                step, dry_run = await self._sending(fork, simulator, sender, intent).dry_run(self._dry_runs)
             except Rejected as rejected:
                 raise Invalid(f"The transaction: {rejected.message}", code=Code.FUNDS_INSUFFICIENT) from None
-            self._reads.tell_native(fork, simulator, checksum(sender), looked.units)
-        ran = looked.ran
-        if not ran.is_success:
-            raise reverted(ran.data, "The transaction", errors, ran.message)
+            self._reads.note_native(fork, simulator, checksum(sender), dry_run.units)
+        outcome = dry_run.outcome
+        if not outcome.is_success:
+            raise reverted(outcome.data, "The transaction", errors, outcome.message)
         if step.creates is not None and not simulator.creates:
-            return creation_gas(ran.gas_used, data, ran.data)
-        return ran.gas_used
+            return creation_gas(outcome.gas_used, data, outcome.data)
+        return outcome.gas_used
 
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
-        """A real transaction by its hash."""
+        """A real transaction by its hash; simulated ones have none."""
         return await self._live.find_transaction(hash)
 
     async def send(
@@ -218,14 +218,14 @@ class SimChain:
         with `reverts_stay` it uses its nonce and gas, like one that was sent. `events` are ABI entries of the
         contracts' events. Raises `Temporary` and, when the pinned block is gone, `Permanent`.
         """
-        async with self._turn:
+        async with self._send_lock:
             fork, simulator = await self._opened()
             if len(fork.steps) >= MAX_STEPS:
                 raise Invalid(f"A simulation is limited to {MAX_STEPS} transactions per chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
-            ahead = self._reads.ahead(_called(intent))
-            result, survey = await sending.run(self._looks, ahead.wanted)
-            self._reads.turn(fork, simulator, None if survey is None else ahead.answers(survey))
+            prefetch = self._reads.plan_prefetch(_called(intent))
+            result, batch_result = await sending.run(self._dry_runs, prefetch.batch)
+            self._reads.advance(fork, simulator, None if batch_result is None else prefetch.answers(batch_result))
             return result
 
     async def _opened(self) -> tuple[Fork, Simulator]:
@@ -234,7 +234,7 @@ class SimChain:
                 self._opening = asyncio.create_task(self._open())
             opening = self._opening
             try:
-                await asyncio.shield(opening)  # all who wait go on in the same moment, and ask together
+                await asyncio.shield(opening)  # all waiters resume in the same tick, so that their reads coalesce
             except asyncio.CancelledError:
                 if not opening.cancelled():
                     raise
@@ -242,7 +242,7 @@ class SimChain:
         return self._fork, self._simulator
 
     async def _open(self) -> None:
-        """Pins the block while it finds out what the endpoints offer."""
+        """Pins the block and, concurrently, probes what the endpoints support."""
         wanted: Any = self._wanted if self._fork is None else self._fork.strategy
         choosing = choose(self._live.endpoints, wanted, self._binary is not None)
         if self._fork is None:

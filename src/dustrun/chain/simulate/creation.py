@@ -16,7 +16,7 @@ _RESERVED: Final = b"\xef"  # EIP-3541
 
 
 def contract_address(sender: str, nonce: int) -> str:
-    """The address of the contract that a transaction creates: the hash of RLP (sender, nonce)."""
+    """The address of a created contract: the last 20 bytes of keccak256(RLP([sender, nonce]))."""
     counted = nonce.to_bytes((nonce.bit_length() + 7) // 8)
     if not nonce:
         encoded = b"\x80"
@@ -29,7 +29,7 @@ def contract_address(sender: str, nonce: int) -> str:
 
 
 def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
-    """Gas of a creation, from the gas of calling its init code at the future address."""
+    """Gas of a creation; `call_gas` was used by calling its init code at the future address."""
     zeros = init_code.count(0)
     calldata = 4 * zeros + 16 * (len(init_code) - zeros)
     words = (len(init_code) + 31) // 32
@@ -37,14 +37,14 @@ def creation_gas(call_gas: int, init_code: bytes, runtime: bytes) -> int:
 
 
 def fault_of(runtime: bytes) -> str | None:
-    """Why a creation with this code fails; None when it does not. Nodes that create contracts report it themselves."""
+    """Why a creation that returns this code fails; None if it does not. Needed only for emulated creations."""
     if len(runtime) > MAX_CODE:
         return CODE_TOO_LARGE
     return CODE_RESERVED if runtime[:1] == _RESERVED else None
 
 
 def refusal_of(init_code: bytes) -> str | None:
-    """Why nodes reject a creation; None when they accept it."""
+    """Why nodes reject this init code before executing it; None if they accept it."""
     if len(init_code) > MAX_INIT_CODE:
         return f"the init code has {len(init_code)} bytes; at most {MAX_INIT_CODE} are allowed"
     return None

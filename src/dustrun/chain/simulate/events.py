@@ -1,5 +1,5 @@
-"""Events by ABI: keyed by topic and number of indexed arguments, as ERC-20 and ERC-721 share the topic of Transfer; and
-what functions return."""
+"""Decodes events and return values. Events are keyed by topic and number of indexed arguments, since ERC-20 and ERC-721
+share the topic of Transfer."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ _Key = tuple[bytes, int]
 
 
 def decode_events(logs: Sequence[Log], abi_events: Sequence[Mapping[str, Any]] = ()) -> tuple[dict[str, Any], ...]:
-    """Each event as JSON: with `name` and `args` when an ABI fits, always with its raw `topics` and `data`."""
+    """Each event as JSON with raw `topics` and `data`, and `name` and `args` if an ABI entry matches."""
     declared = _declared(abi_events)
     return tuple(_decode(log, declared) for log in logs)
 
 
 def decode_returned(data: bytes, params: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What a function returned, by name or place; None when the bytes are not its declared results, or it has none."""
+    """Return values by name or position; None if `data` does not decode as `params`, or there are none."""
     try:
         read = read_json_params(params)
         return show_all(read, decode(read, data)) if read else None
@@ -89,7 +89,7 @@ def _decode(log: Log, declared: Mapping[_Key, list[Event]]) -> dict[str, Any]:
 
 
 def _args(event: Event, log: Log) -> dict[str, Any] | None:
-    """The arguments by name; of an indexed text or list only the hash is there. None when the data does not fit."""
+    """The arguments by name, or None if the data does not match. Indexed dynamic types are shown as their hash."""
     topics = iter(log.topics[1:])
     plain = [param for param in event.inputs if not param.indexed]
     try:

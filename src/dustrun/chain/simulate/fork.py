@@ -15,14 +15,14 @@ from dustrun.core.values.addresses import checksum
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.sdk.chain import Fees
 
-MAX_STEPS: Final = 250  # eth_simulateV1 takes 256 blocks at most
-_MOST_GAS: Final = 30_000_000  # nodes bound what one simulated call may use
+MAX_STEPS: Final = 250  # eth_simulateV1 accepts at most 256 blocks
+_MOST_GAS: Final = 30_000_000  # nodes cap the gas of a simulated call
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An executed transaction in block `number` at `time`. `creates` is the address of a created contract, `runtime`
-    its code if the node cannot create contracts.
+    """An executed transaction in block `number` at `time` (seconds). `creates` is the address of a created contract,
+    `runtime` its code if the node cannot create contracts.
     """
 
     sender: str
@@ -37,7 +37,7 @@ class Step:
     runtime: bytes | None = None
 
     def public(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; amounts are decimal strings of base units."""
         return {
             "sender": self.sender,
             "to": self.to,
@@ -53,7 +53,7 @@ class Step:
 
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> Step:
-        """From `public()`."""
+        """Parses `public()`."""
         return cls(
             shown["sender"],
             shown["to"],
@@ -70,9 +70,9 @@ class Step:
 
 @dataclass(slots=True)
 class Fork:
-    """The pinned block and the transactions on it. `owed` are fees by address that the node cannot charge (an L2's data
-    fee, the extra cost of a creation), `waited_s` is how far the clock was advanced since the last step, `nonces` are
-    those of the pinned block that were needed.
+    """The pinned block and the transactions on top of it. `owed` are fees by address that the node cannot charge (an
+    L2's data fee, the extra cost of a creation), `waited_s` is how far the clock was advanced since the last step,
+    `nonces` are cached nonces at the pinned block. `changes` is the version of the state.
     """
 
     number: int
@@ -80,7 +80,7 @@ class Fork:
     time: int
     gas_limit: int
     fees: Fees
-    producer: str | None = None  # who gets the fees of simulated blocks
+    producer: str | None = None  # receives the fees of simulated blocks
     strategy: str | None = None
     steps: list[Step] = field(default_factory=list)
     waited_s: int = 0
@@ -89,7 +89,7 @@ class Fork:
     watched: dict[str, None] = field(default_factory=dict)  # keys of `touched.Holding`, in order
     approved: dict[str, None] = field(default_factory=dict)  # keys of `touched.Approval`
     changes: int = 1
-    _written: list[str] = field(default_factory=list, repr=False, compare=False)  # the first steps as JSON
+    _written: list[str] = field(default_factory=list, repr=False, compare=False)  # JSON of the steps serialised so far
 
     @property
     def head_number(self) -> int:
@@ -98,26 +98,26 @@ class Fork:
 
     @property
     def base_fee_units(self) -> int:
-        """The base fee that is expected of the block after the pinned one; 0 on a chain without."""
+        """Expected base fee of the block after the pinned one, in base units; 0 without EIP-1559."""
         return 0 if self.fees.is_legacy else max(0, self.fees.expected_units - self.fees.tip_units)
 
     def sent_by(self, sender: str) -> int:
-        """How many transactions of an address were carried out."""
+        """Number of simulated transactions of an address."""
         return sum(step.sender == sender for step in self.steps)
 
     @property
     def now(self) -> int:
-        """The chain's time in seconds."""
+        """The simulated time, in seconds since the epoch."""
         return (self.steps[-1].time if self.steps else self.time) + self.waited_s
 
     def text(self) -> str:
-        """`public()` as text; each step is written once, since the whole is stored after every one."""
+        """`public()` as text. Each step is serialised only once, since the state is stored after every step."""
         for step in self.steps[len(self._written) :]:
             self._written.append(dumps_text(step.public()))
         return f'{dumps_text(self._frame())[:-1]},"steps":[{",".join(self._written)}]}}'
 
     def public(self) -> dict[str, Any]:
-        """As JSON, whole."""
+        """As JSON, including all steps."""
         return {**self._frame(), "steps": [step.public() for step in self.steps]}
 
     def _frame(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Fork:
 
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> Fork:
-        """From `public()`."""
+        """Parses `public()`."""
         return cls(
             number=shown["number"],
             hash=shown["hash"],
@@ -162,8 +162,8 @@ class Fork:
 
 
 async def pin(live: LiveChain) -> Fork:
-    """Pins the chain's head and current fees. The clock starts at the present if the head is older, as the next block
-    would.
+    """Pins the chain's head and current fees. If the head is old, simulated time starts now, like the next block's.
+    Raises `Temporary` when no endpoint answers.
     """
     is_legacy = live.network.fee_model == "legacy"
     asked = [Request("eth_getBlockByNumber", ("latest", False)), fees.GAS_PRICE if is_legacy else fees.HISTORY]

@@ -1,4 +1,4 @@
-"""Reads of many balances by one call: code put at a scratch address for the length of one request (`Prober.sol`)."""
+"""Reads many balances in one call, by code placed at a scratch address through a state override (`Prober.sol`)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _MOST_GAS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One read: a call of `target` that returns one word, or with `target` None the native balance of the address
-    that `data` ends with."""
+    """A one-word read: a call of `target`, or with `target` None the native balance of the address in the last 20 bytes
+    of `data`."""
 
     target: str | None
     data: bytes
 
 
 def native(address: str) -> Ask:
-    """The native balance of an address."""
+    """A read of an address's native balance in base units."""
     return Ask(None, word_of(address))
 
 
 def word_of(address: str) -> bytes:
-    """An address as a word."""
+    """An address as a left-padded 32-byte word."""
     return bytes(12) + bytes.fromhex(address[2:])
 
 
@@ -46,7 +46,7 @@ def encode(asks: Sequence[Ask]) -> bytes:
 
 
 def decode(answer: bytes, count: int) -> list[int | None]:
-    """The words in their order; None where there was no answer of one word."""
+    """The words in order; None where the call failed or did not return exactly one word."""
     if len(answer) != 64 * count:
         return [None] * count
     words = [int.from_bytes(answer[place : place + 32]) for place in range(0, len(answer), 32)]
@@ -54,5 +54,5 @@ def decode(answer: bytes, count: int) -> list[int | None]:
 
 
 def gas_of(count: int) -> int:
-    """Gas to give to so many asks."""
+    """Gas limit for a call with `count` reads."""
     return min(_GAS + _GAS_EACH * count, _MOST_GAS)

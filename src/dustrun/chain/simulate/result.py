@@ -15,9 +15,9 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """The outcome of one call on the node: `moved` are the addresses that native coin passed through, `diff` is the
-    state diff if the node reports it.
+class CallOutcome:
+    """The outcome of one call on the node: `data` is the return or revert data, `moved` are the addresses that sent or
+    received native coin, `diff` is the state diff if the node reports it.
     """
 
     is_success: bool
@@ -30,24 +30,23 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A dry run: the outcome without fees, and the sender's native balance before it."""
+class DryRun:
+    """The outcome without fees, and `units`, the sender's native balance before it."""
 
-    ran: Ran
+    outcome: CallOutcome
     units: int
 
 
 class Rejected(Permanent):
-    """The node would reject the transaction: it lacks funds or gas."""
+    """The node would reject the transaction, for lack of funds or gas."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimResult:
-    """A simulated transaction: `status` is `success`, `reverted` or `rejected` (a node would have refused it, so it
-    has no receipt). `changes` are read from balances before and after, without the fee; `approvals` are what is left
-    of every approval that was touched; `unread` counts balances that were too many to read; `unseen_units` of native
-    coin went to an address that nothing named, or came from one when it is below 0; `returned` is what the function
-    returned, by name or place, if the intent declares its types."""
+    """A simulated transaction. `status`: `success`, `reverted`, or `rejected` (nodes would not accept it, so it has no
+    receipt). `changes`: balance differences without the fee; `approvals`: remaining amounts of touched approvals;
+    `unread`: number of balances over the read limit; `unseen_units`: native coin that went to an unknown address, or
+    came from one if negative; `returned`: decoded return values by name or position, if the intent declares types."""
 
     sender: str
     status: str
@@ -64,21 +63,21 @@ class SimResult:
 
     @property
     def is_success(self) -> bool:
-        """Whether it was carried out and did not revert."""
+        """Whether it was executed and did not revert."""
         return self.status == "success"
 
     @property
     def revert(self) -> Mapping[str, Any] | None:
-        """Why it reverted."""
+        """The decoded revert reason; None if it did not revert."""
         return None if self.receipt is None else self.receipt.revert
 
     @property
     def reason(self) -> str | None:
-        """Why it failed, for people; None when it did not."""
+        """Why it failed, as text for people; None on success."""
         return self.rejected if self.revert is None else str(self.revert["text"])
 
     def public(self) -> Json:
-        """As JSON, in the form that a run's report folds (`core/run/chain_effects.py`)."""
+        """As JSON, in the form that `core/run/chain_effects.py` aggregates into the run's report."""
         shown: Json = {
             "status": "simulated" if self.is_success else self.status,
             "from": self.sender,
@@ -121,8 +120,8 @@ class SimResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be read by one request: calls, words, and the codes of addresses."""
+class ReadBatch:
+    """Reads for one request: calls, one-word reads (`asks`), and the code of `addresses`."""
 
     calls: Sequence[ChainCall] = ()
     asks: Sequence[Ask] = ()
@@ -133,8 +132,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The answers to what was wanted, in its order; None for what has to be asked by itself."""
+class BatchResult:
+    """Answers to a `ReadBatch` in its order; None for a read that has to be repeated alone."""
 
     results: Sequence[CallResult] = ()
     words: Sequence[int | None] = ()
@@ -143,10 +142,10 @@ class Survey:
 
 @dataclass(slots=True)
 class Measured:
-    """What the node said in the second round: the run itself, the words read before and after it, and what was wanted
-    of the state that it leaves when it stays, where that came along."""
+    """A transaction with its gas limit and fee: the outcome, the words read before and after it, and the answers to the
+    extra reads at the state after it (None if the simulator did not read them)."""
 
-    ran: Ran
+    outcome: CallOutcome
     before: Sequence[int | None] = field(default_factory=list)
     after: Sequence[int | None] = field(default_factory=list)
-    survey: Survey | None = None
+    batch_result: BatchResult | None = None

@@ -14,10 +14,10 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.reverts import decode as decode_revert
 from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate.creation import contract_address, creation_gas, fault_of, refusal_of
+from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.events import decode_events, decode_returned
 from dustrun.chain.simulate.fork import Fork, Step
-from dustrun.chain.simulate.read_cache import ReadCache
-from dustrun.chain.simulate.result import Looked, Measured, Ran, Rejected, SimResult, Survey, Wanted
+from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch, Rejected, SimResult
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator
@@ -51,49 +51,54 @@ class Sending:
         self._events = events
         self._reverts_stay = reverts_stay
 
-    async def look(self, looks: ReadCache) -> tuple[Step, Looked]:
-        """The step without a price and what it comes to; from `looks` when somebody looked at it on the same state.
-        With a gas limit it may come to something else."""
+    async def dry_run(self, cache: DryRunCache) -> tuple[Step, DryRun]:
+        """Runs the transaction without fees; taken from `cache` if it already ran on the same state. Raises `Rejected`.
+        The outcome may differ once a gas limit is set."""
         step = await self._first_step()
-        moment, looked = self._fork.changes, looks.find(self._fork, step)
-        if looked is None:
-            looked = await self._with_less_gas(step, await self._simulator.look(self._fork, step))
-            looked = replace(looked, ran=self._as_node(step, looked.ran))
-            looks.keep(moment, step, looked)
-        return step, looked
+        version, dry_run = self._fork.changes, cache.find(self._fork, step)
+        if dry_run is None:
+            dry_run = await self._with_gas_limit(step, await self._simulator.dry_run(self._fork, step))
+            dry_run = replace(dry_run, outcome=self._as_node_reports(step, dry_run.outcome))
+            cache.keep(version, step, dry_run)
+        return step, dry_run
 
-    def _as_node(self, step: Step, ran: Ran) -> Ran:
-        """Init code that was called in place of a creation may return what no node takes for a contract's code."""
-        if step.creates is None or self._simulator.creates or not ran.is_success:
-            return ran
-        fault = fault_of(ran.data)
-        return ran if fault is None else Ran(False, ran.gas_used, b"", message=fault)
+    def _as_node_reports(self, step: Step, outcome: CallOutcome) -> CallOutcome:
+        """Fails an emulated creation whose returned code nodes would reject."""
+        if step.creates is None or self._simulator.creates or not outcome.is_success:
+            return outcome
+        fault = fault_of(outcome.data)
+        return outcome if fault is None else CallOutcome(False, outcome.gas_used, b"", message=fault)
 
-    async def _with_less_gas(self, step: Step, looked: Looked) -> Looked:
-        """What burns all that it gets, as a failing inner call may, is looked at with a limit as an estimate would
-        find it: the least that does, and a quarter more."""
-        ran = looked.ran
-        if step.gas or step.creates is not None or not ran.is_success or 2 * ran.gas_used < self._fork.gas_limit:
-            return looked
-        too_low, enough = _PLAIN_GAS, ran.gas_used
+    async def _with_gas_limit(self, step: Step, dry_run: DryRun) -> DryRun:
+        """Repeats a run that used most of the block's gas (a failing inner call burns all it gets) with the least gas
+        that succeeds, found by bisection, plus a quarter."""
+        outcome = dry_run.outcome
+        if (
+            step.gas
+            or step.creates is not None
+            or not outcome.is_success
+            or 2 * outcome.gas_used < self._fork.gas_limit
+        ):
+            return dry_run
+        too_low, enough = _PLAIN_GAS, outcome.gas_used
         while enough - too_low > enough // 64:
             middle = (too_low + enough) // 2
-            if (await self._simulator.look(self._fork, replace(step, gas=middle))).ran.is_success:
+            if (await self._simulator.dry_run(self._fork, replace(step, gas=middle))).outcome.is_success:
                 enough = middle
             else:
                 too_low = middle
-        return await self._simulator.look(self._fork, replace(step, gas=enough + enough // 4))
+        return await self._simulator.dry_run(self._fork, replace(step, gas=enough + enough // 4))
 
-    async def run(self, looks: ReadCache, wanted: Wanted) -> tuple[SimResult, Survey | None]:
-        """Looks at it free of charge, checks that its sender can pay, then measures and keeps it. What is `wanted` of
-        the state that it leaves may come along; None when it did not, or when nothing was kept."""
+    async def run(self, cache: DryRunCache, reads: ReadBatch) -> tuple[SimResult, BatchResult | None]:
+        """Dry run, check funds, measure, commit. The second value answers `reads` at the state after the transaction;
+        None if the simulator did not read them or nothing was committed."""
         try:
-            step, looked = await self.look(looks)
-            step = self._bounded(step, looked.ran)
+            step, dry_run = await self.dry_run(cache)
+            step = self._bounded(step, dry_run.outcome)
             data_fee = await self._data_fee()
-            await self._check_funds(step, looked.units, data_fee)
-            found = self._touched(step, looked.ran)
-            measured = await self._measure(step, looked, found, wanted)
+            await self._check_funds(step, dry_run.units, data_fee)
+            found = self._touched(step, dry_run.outcome)
+            measured = await self._measure(step, dry_run, found, reads)
         except Rejected as rejected:
             gas = self._intent.gas_limit or 0
             return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message), None
@@ -101,16 +106,16 @@ class Sending:
         result = self._result(step, measured, found, data_fee)
         if result.is_success or self._reverts_stay:
             await self._keep(step, measured, found, result, data_fee)
-            return result, measured.survey
+            return result, measured.batch_result
         return result, None
 
-    async def _measure(self, step: Step, looked: Looked, found: Touched, wanted: Wanted) -> Measured:
+    async def _measure(self, step: Step, dry_run: DryRun, found: Touched, reads: ReadBatch) -> Measured:
         before, after = found.asks_before(), found.asks_after()
-        measuring = self._simulator.measure(self._fork, step, looked, before, after, wanted)
+        measuring = self._simulator.measure(self._fork, step, dry_run, before, after, reads)
         is_known = self._sender in self._fork.nonces
-        if is_known or not isinstance(self._simulator, TraceCall) or not looked.ran.is_success:
+        if is_known or not isinstance(self._simulator, TraceCall) or not dry_run.outcome.is_success:
             return await measuring
-        return (await asyncio.gather(measuring, self._nonce()))[0]  # which what is kept counts on from
+        return (await asyncio.gather(measuring, self._nonce()))[0]  # the committed state counts on from it
 
     async def _first_step(self) -> Step:
         network, fork = self._live.network, self._fork
@@ -124,7 +129,7 @@ class Sending:
         if creates is not None and gas and not self._simulator.creates:
             gas -= creation_gas(0, self._intent.data, b"")
             if gas < _PLAIN_GAS:
-                raise Rejected("the gas does not do for a creation")
+                raise Rejected("the gas limit is too low for a contract creation")
         slot_s = max(1, network.block_time_ms // 1000)
         return Step(
             sender=self._sender,
@@ -139,7 +144,7 @@ class Sending:
         )
 
     async def _nonce(self) -> int:
-        """The sender's nonce: that of the pinned block and what was simulated since."""
+        """The sender's nonce at the pinned block plus its simulated transactions."""
         known = self._fork.nonces.get(self._sender)
         if known is None:
             asked = Request("eth_getTransactionCount", (self._sender, {"blockHash": self._fork.hash}))
@@ -150,15 +155,15 @@ class Sending:
             self._fork.nonces[self._sender] = known
         return known + self._fork.sent_by(self._sender)
 
-    def _bounded(self, step: Step, looked: Ran) -> Step:
-        """The step with a gas limit: without one a node takes the whole block's, which few can pay. Refunds are a
-        fifth at most, so a quarter more than what was used always does."""
+    def _bounded(self, step: Step, dry_run: CallOutcome) -> Step:
+        """Sets a gas limit: without one nodes assume the block's, which few senders can pay. Refunds are at most a
+        fifth of the gas, so a quarter more than was used is always enough."""
         runtime = None
-        if step.creates is not None and not self._simulator.creates and looked.is_success:
-            runtime = looked.data
-        is_plain = not step.data and step.to is not None and looked.gas_used == _PLAIN_GAS
-        gas = step.gas or (_PLAIN_GAS if is_plain else looked.gas_used * 5 // 4 + 30_000)
-        if not looked.is_success and not step.gas:
+        if step.creates is not None and not self._simulator.creates and dry_run.is_success:
+            runtime = dry_run.data
+        is_plain = not step.data and step.to is not None and dry_run.gas_used == _PLAIN_GAS
+        gas = step.gas or (_PLAIN_GAS if is_plain else dry_run.gas_used * 5 // 4 + 30_000)
+        if not dry_run.is_success and not step.gas:
             gas = min(gas, self._fork.gas_limit)
         return replace(step, gas=gas, runtime=runtime)
 
@@ -169,7 +174,7 @@ class Sending:
         return bids.read_data_fee(self._live.network, await self._live.call(ChainCall(*asked)))
 
     async def _check_funds(self, step: Step, units: int, data_fee: int) -> None:
-        """As a node and the ledger check: value, and the gas limit at the most that is bid, and the L2's fee."""
+        """Raises `Rejected` if the balance is below value + gas limit × max fee + L2 data fee, like a node."""
         fork, gas = self._fork, self._gas_limit(step)
         has = units - fork.owed.get(self._sender, 0)
         needs = step.value_units + gas * fork.fees.max_fee_units + data_fee
@@ -181,41 +186,43 @@ class Sending:
             )
 
     def _gas_limit(self, step: Step) -> int:
-        """The limit that the transaction would have: that of a call of init code is less than a creation's."""
+        """The gas limit of the real transaction; an emulated creation runs with less."""
         if step.creates is None or self._simulator.creates:
             return step.gas
         return self._intent.gas_limit or creation_gas(step.gas, step.data, step.runtime or b"") * 5 // 4
 
-    def _touched(self, step: Step, looked: Ran) -> Touched:
+    def _touched(self, step: Step, dry_run: CallOutcome) -> Touched:
         fork = self._fork
-        return touched(self._intent, self._sender, looked.logs, looked.moved, step.creates, fork.watched, fork.approved)
+        return touched(
+            self._intent, self._sender, dry_run.logs, dry_run.moved, step.creates, fork.watched, fork.approved
+        )
 
     def _as_created(self, step: Step, measured: Measured) -> Measured:
-        """Where init code was called in place of a creation: the gas that a creation takes."""
+        """Corrects the gas of an emulated creation to that of a real one."""
         if step.runtime is None:
-            return replace(measured, ran=self._as_node(step, measured.ran))
-        gas = creation_gas(measured.ran.gas_used, step.data, step.runtime)
-        return _with_ran(measured, gas_used=gas)
+            return replace(measured, outcome=self._as_node_reports(step, measured.outcome))
+        gas = creation_gas(measured.outcome.gas_used, step.data, step.runtime)
+        return _with_outcome(measured, gas_used=gas)
 
     def _result(self, step: Step, measured: Measured, found: Touched, data_fee: int) -> SimResult:
-        ran, fork, chain_id = measured.ran, self._fork, self._live.network.chain_id
-        charged = self._charged(step, ran)
-        reason = None if ran.is_success else decode_revert(ran.data, self._intent.errors, ran.message)
+        outcome, fork, chain_id = measured.outcome, self._fork, self._live.network.chain_id
+        charged = self._charged(step, outcome)
+        reason = None if outcome.is_success else decode_revert(outcome.data, self._intent.errors, outcome.message)
         receipt = Receipt(
             item=self._intent.item,
-            is_success=ran.is_success,
+            is_success=outcome.is_success,
             block_number=step.number,
             block_hash=None,
             block_time=step.time,
-            gas_used=ran.gas_used,
+            gas_used=outcome.gas_used,
             gas_price_units=step.price_units,
-            fee_units=ran.gas_used * step.price_units + data_fee,
-            logs=ran.logs,
-            contract_address=step.creates if ran.is_success else None,
-            return_data=ran.data if ran.is_success else None,
+            fee_units=outcome.gas_used * step.price_units + data_fee,
+            logs=outcome.logs,
+            contract_address=step.creates if outcome.is_success else None,
+            return_data=outcome.data if outcome.is_success else None,
             revert=reason,
         )
-        if not ran.is_success:
+        if not outcome.is_success:
             return SimResult(
                 self._sender, "reverted", receipt, self._gas_limit(step), max_fee_units=fork.fees.max_fee_units
             )
@@ -231,10 +238,10 @@ class Sending:
             receipt=receipt,
             gas_limit=self._gas_limit(step),
             changes=changes,
-            events=decode_events(ran.logs, self._events),
-            returned=decode_returned(ran.data, self._intent.returns),
+            events=decode_events(outcome.logs, self._events),
+            returned=decode_returned(outcome.data, self._intent.returns),
             approvals=tuple(
-                approval.shown(chain_id, word)
+                approval.public(chain_id, word)
                 for approval, word in zip(found.approvals, left, strict=False)
                 if word is not None
             ),
@@ -243,11 +250,11 @@ class Sending:
             max_fee_units=fork.fees.max_fee_units,
         )
 
-    def _charged(self, step: Step, ran: Ran) -> int:
-        """What the node took from the sender's balance between the two reads."""
+    def _charged(self, step: Step, outcome: CallOutcome) -> int:
+        """Fee in base units that the node charged the sender between the two balance reads."""
         if isinstance(self._simulator, TraceCall):
             return 0
-        gas = ran.gas_used
+        gas = outcome.gas_used
         if step.runtime is not None:
             gas -= creation_gas(0, step.data, step.runtime)
         return gas * step.price_units
@@ -275,6 +282,6 @@ class Sending:
         fork.changes += 1
 
 
-def _with_ran(measured: Measured, **fields: Any) -> Measured:
-    """The same with another outcome of the run."""
-    return replace(measured, ran=replace(measured.ran, **fields))
+def _with_outcome(measured: Measured, **fields: Any) -> Measured:
+    """A copy with fields of its outcome replaced."""
+    return replace(measured, outcome=replace(measured.outcome, **fields))

@@ -9,7 +9,7 @@ from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import Abilities, able
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Survey, Wanted
+from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
 from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -18,42 +18,42 @@ STRATEGIES: Final[tuple[Strategy, ...]] = ("simulate-v1", "trace-call", "local-f
 
 
 class Simulator(Protocol):
-    """One way to carry transactions out on the state that a fork's earlier ones left. Raises `Temporary` when no
-    endpoint answers, `Permanent` (`SIM_FORK_LOST`) when none has the pinned block."""
+    """Executes transactions on the state after a fork's earlier ones. Every method raises `Temporary` when no endpoint
+    answers, `Permanent` (`SIM_FORK_LOST`) when none has the pinned block."""
 
     creates: bool
-    """Whether the node creates contracts by itself."""
+    """Whether the node can create contracts; otherwise creations are emulated by calling the init code."""
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Calls on the newest state, in its block."""
+        """Results of calls at the newest block."""
         ...
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
-        """Words on the newest state."""
+        """One-word reads at the newest block; None where no single word was returned."""
         ...
 
     async def code(self, fork: Fork, address: str) -> bytes:
-        """The code of an address on the newest state."""
+        """The code of an address at the newest block."""
         ...
 
-    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
-        """Calls, words and codes on the newest state by one request."""
+    async def read_batch(self, fork: Fork, reads: ReadBatch) -> BatchResult:
+        """All reads at the newest block in one request."""
         ...
 
-    async def look(self, fork: Fork, step: Step) -> Looked:
-        """The first round: the step free of charge, and its sender's balance before it. Raises `Rejected`."""
+    async def dry_run(self, fork: Fork, step: Step) -> DryRun:
+        """The step without fees, and its sender's balance before it. Raises `Rejected`."""
         ...
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
+        self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
     ) -> Measured:
-        """The second round: the step as it will stand, and words before and after it. What is `wanted` of the state
-        that the step leaves may come along. Raises `Rejected`."""
+        """The step with its gas limit and fee, and words `before` and `after` it. `reads` at the state after it are
+        optional: the simulator may leave them out. Raises `Rejected`."""
         ...
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
-        """The step stays: it is appended to the fork by the caller. `owner_units` is the sender's native balance
-        after it, fee not charged."""
+        """Commits the step, which the caller appends to the fork. `owner_units`: the sender's native balance after it,
+        before its fee."""
         ...
 
     async def close(self) -> None:
@@ -70,8 +70,8 @@ def _offers(strategy: Strategy, abilities: Abilities) -> bool:
 async def choose(
     endpoints: Endpoints, wanted: Strategy | None, has_binary: bool
 ) -> tuple[Strategy, list[Endpoint], bool]:
-    """The best strategy that an endpoint supports (or the wanted one), those endpoints, and whether their nodes create
-    contracts in a simulation. Raises `Permanent` (`SIM_UNAVAILABLE`) that says how to make one possible.
+    """The best strategy that an endpoint supports (or the `wanted` one), the endpoints that support it, and whether
+    they can create contracts. Raises `Permanent` (`SIM_UNAVAILABLE`), which says how to enable one.
     """
     for strategy in STRATEGIES if wanted is None else (wanted,):
         if strategy == "local-fork":
@@ -83,7 +83,7 @@ async def choose(
         if found:
             creating = [endpoint for endpoint in found if endpoint.abilities.simulate_creation]
             return strategy, creating or found, bool(creating)
-    await endpoints.call("eth_chainId")  # nothing answers at all: that is what is to be told
+    await endpoints.call("eth_chainId")  # if no endpoint answers at all, report that instead
     which = "This simulation" if wanted is None else f"The strategy {wanted}"
     raise Permanent(
         f"{which} is not possible on {endpoints.network.name}: no endpoint supports eth_simulateV1 with transfers, "

@@ -31,20 +31,20 @@ _OWNER_OF: Final = bytes.fromhex("6352211e")  # ownerOf(uint256)
 _ALLOWANCE: Final = bytes.fromhex("dd62ed3e")  # allowance(address,address)
 _GET_APPROVED: Final = bytes.fromhex("081812fc")  # getApproved(uint256)
 _IS_APPROVED_FOR_ALL: Final = bytes.fromhex("e985e9c5")  # isApprovedForAll(address,address)
-_cached = lru_cache(4096)  # the same ones are looked at after every transaction
+_cached = lru_cache(4096)  # the same keys are read after every transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What may have changed: native coin (`token` None) or a token of an address, an id of an ERC-1155 of an address,
-    or with `who` None the owner of an ERC-721's id."""
+    """A balance that may have changed: native coin (`token` None), an ERC-20 token, or an ERC-1155 `id` of the address
+    `who`; with `who` None, the owner of the ERC-721 token `id`."""
 
     token: str | None
     who: str | None
     id: int | None = None
 
     def ask(self) -> Ask:
-        """How it is read."""
+        """The read that returns the balance in base units, or the owner as a word."""
         if self.token is None:
             return native(self.who or ZERO_ADDRESS)
         if self.who is None:
@@ -54,7 +54,7 @@ class Holding:
         return Ask(self.token, _BALANCE_OF + word_of(self.who))
 
     def asset(self, chain_id: int) -> str:
-        """The asset in the manner of CAIP-19."""
+        """The asset key, modelled on CAIP-19, like `eip155:1/erc20:0x…`."""
         if self.token is None:
             return f"eip155:{chain_id}/native"
         if self.id is None:
@@ -62,13 +62,13 @@ class Holding:
         return f"eip155:{chain_id}/{'erc721' if self.who is None else 'erc1155'}:{self.token}/{self.id}"
 
     def key(self) -> str:
-        """As text, for the list of what is watched."""
+        """The text form stored in `Fork.watched`."""
         return f"{self.token or '-'} {self.who or '-'} {'-' if self.id is None else self.id}"
 
     @staticmethod
     @_cached
     def of(key: str) -> Holding:
-        """From `key()`."""
+        """Parses `key()`."""
         token, who, id = key.split(" ")
         return Holding(
             None if token == "-" else token,  # noqa: S105
@@ -79,7 +79,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who may take what of whom: an ERC-20's allowance, with `id` an ERC-721's approval, with `is_all` everything."""
+    """An ERC-20 allowance; with `id` the approval of one ERC-721 token, with `is_all` of a whole collection."""
 
     token: str
     owner: str
@@ -88,15 +88,15 @@ class Approval:
     is_all: bool = False
 
     def ask(self) -> Ask:
-        """How it is read."""
+        """The read of the allowance or approval; `public` interprets its word."""
         if self.is_all:
             return Ask(self.token, _IS_APPROVED_FOR_ALL + word_of(self.owner) + word_of(self.spender))
         if self.id is not None:
             return Ask(self.token, _GET_APPROVED + self.id.to_bytes(32))
         return Ask(self.token, _ALLOWANCE + word_of(self.owner) + word_of(self.spender))
 
-    def shown(self, chain_id: int, word: int) -> dict[str, Any]:
-        """As JSON, with the amount left: of an id 1 or 0, of everything the largest number or 0."""
+    def public(self, chain_id: int, word: int) -> dict[str, Any]:
+        """As JSON with the remaining amount: base units, 1 or 0 for an `id`, MAX_UINT256 or 0 for `is_all`."""
         asset, amount = f"erc20:{self.token}", word
         if self.is_all:
             asset, amount = f"erc721:{self.token}", MAX_UINT256 if word else 0
@@ -110,7 +110,7 @@ class Approval:
         }
 
     def key(self) -> str:
-        """As text, for the list of those that are watched."""
+        """The text form stored in `Fork.approved`."""
         return (
             f"{self.token} {self.owner} {self.spender} {'all' if self.is_all else '-' if self.id is None else self.id}"
         )
@@ -118,25 +118,25 @@ class Approval:
     @staticmethod
     @_cached
     def of(key: str) -> Approval:
-        """From `key()`."""
+        """Parses `key()`."""
         token, owner, spender, id = key.split(" ")
         return Approval(token, owner, spender, None if id in ("-", "all") else int(id), id == "all")
 
 
 @dataclass(slots=True)
 class Touched:
-    """What is to be read before and after, and what after only; `left_out` were too many."""
+    """`holdings` are read before and after the transaction, `approvals` only after; `left_out` exceeded the limit."""
 
     holdings: list[Holding] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
     left_out: int = 0
 
     def asks_before(self) -> list[Ask]:
-        """What is read before."""
+        """Reads before the transaction."""
         return [holding.ask() for holding in self.holdings]
 
     def asks_after(self) -> list[Ask]:
-        """What is read after."""
+        """Reads after the transaction: the same ones, then the approvals."""
         return [*self.asks_before(), *(approval.ask() for approval in self.approvals)]
 
 
@@ -149,11 +149,11 @@ def touched(
     watched: Iterable[str],
     approved: Iterable[str],
 ) -> Touched:
-    """All that a transaction may have touched, the surest first. `watched` and `approved` are keys of what earlier
-    ones touched: a rebasing token changes balances without a word."""
+    """Everything that a transaction may have touched, most certain first. `watched` and `approved` are keys touched by
+    earlier transactions: a rebasing token changes balances without events."""
     holdings = dict.fromkeys(_holdings(intent, sender, logs, moved, creates))
     holdings.update(dict.fromkeys(Holding.of(key) for key in list(watched)[-_WATCHED_ASKS:]))
-    collections = {log.address for log in logs if _is_nft_transfer(log)}  # their ids say it, not how many one has
+    collections = {log.address for log in logs if _is_nft_transfer(log)}  # read by id, not by balance
     wanted = [holding for holding in holdings if holding.id is not None or holding.token not in collections]
     tokens = {log.address for log in logs} | {intent.to}
     approvals = dict.fromkeys(_approvals(intent, sender, logs))
@@ -173,11 +173,11 @@ def _holdings(
             yield Holding(None, address)
     for movement in intent.movements:
         yield Holding(movement.asset.token, sender)
-        if intent.to is not None:  # what is created has an address of its own, which no movement knows
+        if intent.to is not None:  # movements do not know the address of a created contract
             yield Holding(movement.asset.token, checksum(movement.counterparty))
     if intent.to is not None and intent.data:
-        yield Holding(intent.to, sender)  # answers nothing when `to` is no token
-        for who in _named(intent.data):  # who is paid by a dying contract, or by a token without events
+        yield Holding(intent.to, sender)  # reverts if `to` is not a token
+        for who in _named(intent.data):  # paid by a self-destructing contract, or by a token without events
             yield Holding(None, who)
             yield Holding(intent.to, who)
     if intent.to is None:
@@ -206,28 +206,28 @@ def _is_nft_transfer(log: Log) -> bool:
 
 
 def _addresses(log: Log) -> Iterator[str]:
-    """Addresses that an event names in its topics; of an old token's Transfer, which indexes nothing, in its data."""
+    """Addresses in the topics of an event, or in its data if it is a Transfer without indexed fields (old tokens)."""
     words = list(log.topics[1:])
     if len(log.topics) == 1 and log.topics[0] in (TRANSFER, APPROVAL) and len(log.data) == 96:
         words = [log.data[:32], log.data[32:64]]
-    is_sure = log.topics[:1] in ((TRANSFER,), (APPROVAL,))  # else a small number is hardly an address
+    is_sure = log.topics[:1] in ((TRANSFER,), (APPROVAL,))  # elsewhere a small number is probably not an address
     for word in words:
         if len(word) == 32 and not any(word[:12]) and (is_sure or int.from_bytes(word) > 0xFFFF):
             yield address_of_word(word)
 
 
 def _named(data: bytes) -> list[str]:
-    """Addresses among the arguments of a call."""
+    """Words of calldata that look like addresses."""
     words = (data[place : place + 32] for place in range(4, min(len(data), 4 + 32 * _WORDS_LOOKED_AT), 32))
-    return list(dict.fromkeys(address_of_word(word) for word in words if _is_like_an_address(word)))[:_NAMED]
+    return list(dict.fromkeys(address_of_word(word) for word in words if _looks_like_address(word)))[:_NAMED]
 
 
 def _arguments(init_code: bytes) -> bytes:
-    """The end of what creates a contract: its arguments are the last words of it, the code is before them."""
+    """The last words of creation bytecode, where the constructor arguments follow the code."""
     return init_code[len(init_code) % 32 :][-32 * _ARGUMENTS :]
 
 
-def _is_like_an_address(word: bytes) -> bool:
+def _looks_like_address(word: bytes) -> bool:
     return len(word) == 32 and not any(word[:12]) and int.from_bytes(word) > 2**80
 
 
@@ -247,7 +247,7 @@ def _approvals(intent: Intent, sender: str, logs: Sequence[Log]) -> Iterator[App
             yield Approval(checksum(movement.asset.token), sender, checksum(movement.counterparty))
     for log in logs:
         if _is_payment(log, sender) and intent.to not in (None, log.address):
-            yield Approval(log.address, sender, str(intent.to))  # what the called contract may take of it still
+            yield Approval(log.address, sender, str(intent.to))  # the allowance that the called contract still has
         if len(log.topics) not in (3, 4) or log.topics[0] not in (APPROVAL, APPROVAL_FOR_ALL):
             continue
         owner, spender = address_of_word(log.topics[1]), address_of_word(log.topics[2])
@@ -261,7 +261,7 @@ def _approvals(intent: Intent, sender: str, logs: Sequence[Log]) -> Iterator[App
 
 
 def _is_payment(log: Log, sender: str) -> bool:
-    """Whether it is an ERC-20's transfer out of the sender's account."""
+    """Whether the event is an ERC-20 transfer from the sender."""
     return len(log.topics) == 3 and log.topics[0] == TRANSFER and address_of_word(log.topics[1]) == sender
 
 
@@ -272,7 +272,8 @@ def changes_of(
     chain_id: int,
     fees: Mapping[str, int],
 ) -> tuple[BalanceChange, ...]:
-    """What changed; `fees` are what the node charged by address, less what it gave them of it: that does not count."""
+    """Non-zero balance changes in base units. `fees` are the fees that the node charged each address (negative for the
+    block producer); they are excluded."""
     found: list[BalanceChange] = []
     for holding, was, now in zip(holdings, before, after, strict=False):
         asset = holding.asset(chain_id)
@@ -281,7 +282,7 @@ def changes_of(
             continue
         if was is None and now is None:
             continue
-        delta = (now or 0) - (was or 0)  # a token that was just created had no balances before
+        delta = (now or 0) - (was or 0)  # a token created by this transaction had no balances before
         if holding.token is None:
             delta += fees.get(holding.who, 0)
         if delta:
@@ -290,7 +291,7 @@ def changes_of(
 
 
 def _new_owner(asset: str, was: int | None, now: int | None) -> list[BalanceChange]:
-    """An id that went from one owner to another: minted when it had none, burnt when it has none."""
+    """Transfer of an ERC-721 token; no previous owner means minted, no new one burnt."""
     if was == now:
         return []
     sides = ((was, -1), (now, 1))

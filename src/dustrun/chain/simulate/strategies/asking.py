@@ -1,4 +1,4 @@
-"""Requests of a simulation, answered by an endpoint that has the pinned block."""
+"""Batched reads of a simulation, sent to an endpoint that has the pinned block."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dustrun.errors import Code, Permanent, Temporary
 async def ask_all(
     endpoints: Endpoints, requests: Sequence[Request], fork: Fork, among: Sequence[Endpoint] | None = None
 ) -> list[Any]:
-    """The results of many reads, all by one endpoint; an `RpcError` stands in its place. One that lacks the block is
-    passed over, since another may have it."""
+    """The results of many reads from one endpoint, an `RpcError` for a failed one. Tries the next endpoint if one lacks
+    the block."""
 
     async def ask(rpc: Rpc) -> list[Any]:
         answers = await rpc.batch(requests)
@@ -35,13 +35,13 @@ async def ask_all(
 def simulation_error(
     error: RpcError, fork: Fork, endpoints: Endpoints, among: Sequence[Endpoint] | None = None
 ) -> Exception:
-    """A node refuses a whole request for one transaction without funds; a block that is gone ends the simulation, but
-    not while an endpoint that may have it does not answer."""
+    """Converts a node's error. Missing funds or gas fail the whole request, so they become `Rejected`. A missing block
+    is `Permanent`, or `Temporary` while an endpoint that may have it does not answer."""
     kind, name = kind_of(error), endpoints.network.name
     if kind is Kind.FUNDS:
-        return Rejected(f"the sender has not enough native coin for the value and the gas ({error.message})")
+        return Rejected(f"the sender has too little native coin for value and gas ({error.message})")
     if kind is Kind.GAS:
-        return Rejected(f"the gas does not do ({error.message})")
+        return Rejected(f"the gas limit is too low ({error.message})")
     if kind is Kind.NO_STATE:
         resting = [endpoint.host for endpoint in (endpoints.all if among is None else among) if endpoint.is_resting]
         if resting:
@@ -52,7 +52,7 @@ def simulation_error(
 
 
 def fork_lost(fork: Fork, name: str) -> Permanent:
-    """No endpoint has the block that a simulation stands on."""
+    """The error when no endpoint has the pinned block any more."""
     return Permanent(
         f"The simulation is based on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more (a "
         "reorganisation, or a restarted or pruned node): start a new one, or add an endpoint that keeps old state.",

@@ -1,5 +1,5 @@
-"""Reads of contracts' code in a simulated block: whole the first time, from then on its hash, which is enough to know
-that it is the same. A code has up to 24 KB, and is looked at after every transaction."""
+"""Reads contract code in a simulated block: in full once, afterwards only its hash, to detect changes. Code has up to
+24 KB and is read after every transaction."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ _ZERO: Final = f"0x{'0' * 40}"
 _READER: Final = "0x00000000000000000000000000000000D0570012"
 _READS: Final = "0x600035803b8060006000843c6000f3"  # returns the code of the address in its calldata
 _HASHER: Final = "0x00000000000000000000000000000000D0570013"
-_HASHES: Final = "0x60005b3681101560155780353f81526020016002565b6000f3"  # EXTCODEHASH of each word of its calldata
+_HASHES: Final = (
+    "0x60005b3681101560155780353f81526020016002565b6000f3"  # returns EXTCODEHASH of each address in its calldata
+)
 CODE_STATE: Final = {_READER: {"code": _READS}, _HASHER: {"code": _HASHES}}
 _NO_ACCOUNT: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the codes of some addresses are asked: those seen for the first time whole, one call each; then the hashes
-    of the others by one call."""
+    """Calls that read the code of addresses: one call per unknown address, then one for the hashes of all known ones
+    (`known`: hash and code by address)."""
 
     addresses: Sequence[str]
     known: dict[str, tuple[bytes, bytes]]
 
     @property
     def new(self) -> list[str]:
-        """Those that are read whole."""
+        """Addresses whose code is read in full."""
         return [address for address in dict.fromkeys(self.addresses) if address not in self.known]
 
     @property
     def calls(self) -> list[Json]:
-        """The calls of a block with `CODE_STATE`."""
+        """The calls, for a block with the overrides `CODE_STATE`."""
         whole = [code_call(address) for address in self.new]
         if not self.known:
             return whole
@@ -45,17 +47,17 @@ class Plan:
 
 
 class Codes:
-    """The codes that were read, by address, each with its hash."""
+    """Cache of code and its hash by address."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[bytes, bytes]] = {}
 
     def plan(self, addresses: Sequence[str]) -> Plan:
-        """How to ask for some codes."""
+        """Calls that read the code of `addresses`."""
         return Plan(addresses, {address: self._seen[address] for address in addresses if address in self._seen})
 
     def read(self, plan: Plan, answers: Sequence[bytes]) -> list[bytes | None]:
-        """The codes from what the calls of a plan returned; None where one is no longer what it was."""
+        """The code per address from the return data of a plan's calls; None where it changed and must be read again."""
         found: dict[str, bytes] = dict(zip(plan.new, answers, strict=False))
         self._seen |= {address: (keccak256(code), code) for address, code in found.items()}
         hashes = answers[-1] if plan.known else b""
@@ -67,5 +69,5 @@ class Codes:
 
 
 def code_call(address: str) -> Json:
-    """The call that returns the whole code of an address."""
+    """A call that returns the code of an address, for a block with `CODE_STATE`."""
     return {"from": _ZERO, "to": _READER, "data": wire.hexed(word_of(address))}

@@ -1,7 +1,7 @@
-"""A child node that forks the remote chain at the pinned block, for endpoints with plain reads only.
+"""Runs a child node (anvil) that forks the chain at the pinned block, for endpoints that support only plain reads.
 
-The child reads upstream through a local relay on 127.0.0.1: so it uses all endpoints with their back-off and rate
-limits, their URLs stay off its command line, and only reads pass.
+The child reads through a relay on 127.0.0.1, so that it uses all endpoints with back-off and rate limits, their URLs do
+not appear on its command line, and it cannot send transactions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dustrun.chain.probe import abilities_of
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Survey, Wanted
+from dustrun.chain.simulate.result import BatchResult, DryRun, Measured, ReadBatch
 from dustrun.chain.simulate.strategies.asking import fork_lost
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
@@ -30,7 +30,7 @@ from dustrun.sdk.chain import CallResult, ChainCall
 if TYPE_CHECKING:
     from dustrun.chain.simulate.strategies.relay import Relay
 
-# The child ends with this process, whatever ends that: the shell's input closes then.
+# The child is killed when this process ends for any reason: the shell's standard input is closed then.
 _KEEPER: Final = """
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -60,13 +60,13 @@ class LocalFork:
 
     @classmethod
     async def open(cls, binary: Path, endpoints: Endpoints, fork: Fork) -> LocalFork:
-        """Starts the child and makes sure that it stands on the pinned block. Raises `Permanent` when the binary
-        does not serve or the block is gone."""
+        """Starts the child and checks that it forked the pinned block. Raises `Permanent` if the binary does not start
+        or the block is gone."""
         from dustrun.chain.simulate.strategies.relay import Relay  # slow import: a web server
 
         if not os.access(binary, os.X_OK):
             raise Permanent(
-                f"The binary of `fork_binary` cannot be started: {binary} is not a program.", code=Code.SIM_UNAVAILABLE
+                f"The binary of `fork_binary` cannot be started: {binary} is not executable.", code=Code.SIM_UNAVAILABLE
             )
         relay = Relay(endpoints, fork)
         upstream = await relay.start()
@@ -111,24 +111,24 @@ class LocalFork:
         self._inner = SimulateV1(own, [child], self.creates)
 
     async def _address(self) -> str:
-        """Where the child listens, from what it prints; raises `Permanent` when it ends before that."""
+        """The child's URL, parsed from its output; raises `Permanent` if it ends or times out before it prints one."""
         assert self._process.stdout is not None
-        said: list[str] = []
+        printed: list[str] = []
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
                 async for line in self._process.stdout:
                     text = line.decode(errors="replace").strip()
-                    said.append(text)
+                    printed.append(text)
                     if text.startswith("Listening on "):
                         self._drain = asyncio.create_task(_drain(self._process.stdout))
                         return f"http://{text.removeprefix('Listening on ')}"
         except TimeoutError:
-            said.append(f"no address within {_READY_WITHIN_S:g} s")
-        output = " ".join(said[-5:])[-500:]
+            printed.append(f"no address within {_READY_WITHIN_S:g} s")
+        output = " ".join(printed[-5:])[-500:]
         raise Permanent(f"The binary of `fork_binary` does not work: {output}.", code=Code.SIM_UNAVAILABLE)
 
     async def close(self) -> None:
-        """Ends the child and the relay."""
+        """Stops the child, by SIGKILL after 3 s, and the relay."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         if self._process.returncode is None:
@@ -149,36 +149,36 @@ class LocalFork:
         return self._inner
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Calls on the newest state."""
+        """As `SimulateV1.read`, on the child."""
         return await self._chain.read(fork, calls)
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
-        """Words on the newest state."""
+        """As `SimulateV1.probe`, on the child."""
         return await self._chain.probe(fork, asks)
 
     async def code(self, fork: Fork, address: str) -> bytes:
-        """The code of an address."""
+        """As `SimulateV1.code`, on the child."""
         return await self._chain.code(fork, address)
 
-    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
-        """Calls, words and codes by one request."""
-        return await self._chain.survey(fork, wanted)
+    async def read_batch(self, fork: Fork, reads: ReadBatch) -> BatchResult:
+        """As `SimulateV1.read_batch`, on the child."""
+        return await self._chain.read_batch(fork, reads)
 
-    async def look(self, fork: Fork, step: Step) -> Looked:
-        """The first round."""
-        return await self._chain.look(fork, step)
+    async def dry_run(self, fork: Fork, step: Step) -> DryRun:
+        """As `SimulateV1.dry_run`, on the child."""
+        return await self._chain.dry_run(fork, step)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
+        self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
     ) -> Measured:
-        """The second round."""
-        return await self._chain.measure(fork, step, looked, before, after, wanted)
+        """As `SimulateV1.measure`, on the child."""
+        return await self._chain.measure(fork, step, dry_run, before, after, reads)
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
-        """Nothing to do."""
+        """Does nothing: every request replays the fork's steps."""
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:
-    """Reads what the child goes on to print, so that it never waits for us."""
+    """Discards the child's output, so that it never blocks on a full pipe."""
     while await stream.read(65_536):
         pass

@@ -1,4 +1,4 @@
-"""A small HTTP server on 127.0.0.1 that relays a child node's reads, and nothing else, to a chain's endpoints."""
+"""An HTTP server on 127.0.0.1 that forwards read methods, and no others, from a child node to the endpoints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 
 
 class Relay:
-    """Serves until stopped."""
+    """Reads at the pinned block are forwarded by its hash, so that a reorganised chain cannot answer them."""
 
     def __init__(self, endpoints: Endpoints, fork: Fork) -> None:
         self._endpoints = endpoints
@@ -49,13 +49,13 @@ class Relay:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
     async def start(self) -> str:
-        """Begins to listen on a free port; gives its URL."""
+        """Listens on a free port and returns the URL."""
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
-        """Stops to listen."""
+        """Stops listening."""
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ class Relay:
         return web.Response(body=dumps(answers), content_type="application/json")
 
     async def _ask(self, method: str, params: list[Any]) -> Any:
-        """The child names its block by number; by its hash no other block can answer, whatever became of the chain."""
+        """Replaces the pinned block's number, which the child sends, by its hash."""
         if method == "eth_getBlockByNumber" and params and params[0] == self._number:
             return await self._endpoints.call("eth_getBlockByHash", self._hash, *params[1:])
         if method in _AT_A_BLOCK and params and params[-1] == self._number:
@@ -82,7 +82,7 @@ class Relay:
         answer: Json = {"jsonrpc": "2.0", "id": known.get("id")}
         method, params = known.get("method"), known.get("params") or []
         if method not in READS or not isinstance(params, list):
-            return answer | {"error": {"code": -32601, "message": "only reads of the state are passed on"}}
+            return answer | {"error": {"code": -32601, "message": "only reads are forwarded"}}
         try:
             return answer | {"result": await self._ask(method, params)}
         except RpcError as error:

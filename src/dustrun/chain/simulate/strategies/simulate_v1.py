@@ -1,4 +1,4 @@
-"""`eth_simulateV1`: every request replays the earlier transactions, each in its block, and then the new one."""
+"""`eth_simulateV1`: every request replays all earlier transactions, one block each, before the new one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Ran, Survey, Wanted
+from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.codes import CODE_STATE, Codes, Plan, code_call
 from dustrun.core.money.intent import Log
 from dustrun.core.values.addresses import address_of_word
 from dustrun.sdk.chain import CallResult, ChainCall
 
-NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # logs of native transfers have this address
+NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # pseudo address of native transfers in logs
 _PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
 Json = dict[str, Any]
 
 
 class SimulateV1:
-    """On endpoints that offer it. `creates`: they create contracts in a simulation; otherwise a contract's init code
-    is put at its future address and called."""
+    """Simulates on the endpoints `among`. `creates`: they can create contracts; otherwise a creation is emulated by
+    placing the init code at the contract's future address and calling it."""
 
     def __init__(self, endpoints: Endpoints, among: Sequence[Endpoint], creates: bool) -> None:
         self.creates = creates
@@ -34,14 +34,14 @@ class SimulateV1:
         self._among = among
         self._is_legacy = endpoints.network.fee_model == "legacy"
         self._codes = Codes()
-        self._prefix: list[Json] = []  # the blocks of the fork's steps, made once
+        self._prefix: list[Json] = []  # request blocks of the fork's steps
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Calls in the newest block, after its transaction."""
+        """Results of calls in the newest block, after its transaction."""
         if not fork.steps and not fork.waited_s:
             return await self._read_pinned(fork, calls)
         found: list[CallResult] = []
-        for start in range(0, len(calls), 25):  # the gas of a block is shared
+        for start in range(0, len(calls), 25):  # the calls share the block gas limit
             part = calls[start : start + 25]
             share = hex(fork.gas_limit // 2 // len(part))
             fields = [{**wire.call_fields(call), "gas": share} for call in part]
@@ -55,69 +55,69 @@ class SimulateV1:
         return [read_result(answer) for answer in answers]
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
-        """Words on the newest state."""
+        """One-word reads at the newest state; None where no single word was returned."""
         answers = await self._at_head(fork, [_probe(asks)], _PROBER_STATE)
-        return prober.decode(_ran(answers[0]).data, len(asks))
+        return prober.decode(_outcome(answers[0]).data, len(asks))
 
     async def code(self, fork: Fork, address: str) -> bytes:
-        """The code of an address: that of a contract which the run created, else the chain's."""
+        """The code of an address, including contracts created by emulation."""
         runtime = _runtime_of(fork, address)
         if runtime is not None:
             return runtime
         answers = await self._at_head(fork, [code_call(address)], CODE_STATE)
-        return _ran(answers[0]).data
+        return _outcome(answers[0]).data
 
-    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
-        """Calls, words and codes in the newest block, after its transaction, by one request."""
-        plan = self._codes.plan(wanted.addresses)
-        answers = await self._at_head(fork, _survey_calls(fork, wanted, plan), _PROBER_STATE | CODE_STATE)
-        return self._surveyed(fork, wanted, plan, answers)
+    async def read_batch(self, fork: Fork, reads: ReadBatch) -> BatchResult:
+        """All reads in the newest block, after its transaction, in one request."""
+        plan = self._codes.plan(reads.addresses)
+        answers = await self._at_head(fork, _batch_calls(fork, reads, plan), _PROBER_STATE | CODE_STATE)
+        return self._batch_result(fork, reads, plan, answers)
 
-    async def look(self, fork: Fork, step: Step) -> Looked:
-        """The step free of charge, after a look at the balance."""
+    async def dry_run(self, fork: Fork, step: Step) -> DryRun:
+        """The step without fees, after a read of its sender's balance. Raises `Rejected`."""
         asks = [prober.native(step.sender)]
         fields = self._bare_call(step)
         fields.pop("gas", None)
         if step.gas:
             fields["gas"] = hex(step.gas)
         block = self._block(step, [_probe(asks), fields], _PROBER_STATE)
-        probed, ran = (await self._run(fork, [block], traces=True))[0]
-        units = prober.decode(_ran(probed).data, 1)[0]
-        return Looked(_ran(ran), units or 0)
+        probed, outcome = (await self._run(fork, [block], traces=True))[0]
+        units = prober.decode(_outcome(probed).data, 1)[0]
+        return DryRun(_outcome(outcome), units or 0)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
+        self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
     ) -> Measured:
-        """The step between two reads of balances, and what is wanted after them, in the block that it is read in
-        later too; those of a contract that it creates in our way need a block more, in which its code stands."""
+        """The step between two probes, followed by `reads` in the same block if its gas allows. After an emulated
+        creation the second probe needs another block, in which the created code is in place. Raises `Rejected`."""
         calls = [_probe(before), self._call(step), _probe(after)]
         more: list[Json] = []
-        plan = self._codes.plan(wanted.addresses)
+        plan = self._codes.plan(reads.addresses)
         if step.runtime is None:
-            asked = _survey_calls(fork, wanted, plan) if wanted and _has_room(fork, step, before, after, wanted) else []
+            asked = _batch_calls(fork, reads, plan) if reads and _has_room(fork, step, before, after, reads) else []
             state = _PROBER_STATE | CODE_STATE if asked else _PROBER_STATE
             answers = (await self._run(fork, [self._block(step, [*calls, *asked], state)]))[0]
-            first, ran, last, *more = answers
+            first, outcome, last, *more = answers
         else:
             later = _header(step.number + 1, step.time + 1)
             later |= {"calls": calls[2:], "stateOverrides": _runtime_state(step)}
             blocks = [self._block(step, calls[:2], _PROBER_STATE), later]
-            (first, ran), (last,) = await self._run(fork, blocks)
+            (first, outcome), (last,) = await self._run(fork, blocks)
         return Measured(
-            _ran(ran),
-            prober.decode(_ran(first).data, len(before)),
-            prober.decode(_ran(last).data, len(after)),
-            self._surveyed(fork, wanted, plan, more) if more else None,
+            _outcome(outcome),
+            prober.decode(_outcome(first).data, len(before)),
+            prober.decode(_outcome(last).data, len(after)),
+            self._batch_result(fork, reads, plan, more) if more else None,
         )
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
-        """Nothing to do: the step is in the fork and runs again with the next request."""
+        """Does nothing: every request replays the fork's steps."""
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing: the endpoints belong to the live chain."""
 
     def _call(self, step: Step) -> Json:
-        """The step with its price: base fee and tip together, as the block has no base fee."""
+        """The step with its gas price: base fee and tip in one, since simulated blocks have no base fee."""
         price = hex(step.price_units)
         if self._is_legacy:
             return self._bare_call(step) | {"gasPrice": price}
@@ -134,7 +134,7 @@ class SimulateV1:
         return fields | {"to": step.creates}
 
     def _block(self, step: Step, calls: Sequence[Json], state: Mapping[str, Any]) -> Json:
-        """The block of a step; with `calls` of one's own around it."""
+        """A step's block that contains `calls`, with state overrides."""
         block = _header(step.number, step.time) | {"calls": list(calls)}
         overrides = dict(state)
         if step.to is None and not self.creates and step.creates is not None:
@@ -144,13 +144,13 @@ class SimulateV1:
         return block
 
     def _blocks(self, fork: Fork) -> list[Json]:
-        """The blocks of all steps so far."""
+        """The blocks of all committed steps."""
         for step in fork.steps[len(self._prefix) :]:
             self._prefix.append(self._block(step, [self._call(step)], {}))
         return [dict(block) for block in self._prefix]
 
     async def _at_head(self, fork: Fork, calls: list[Json], state: Mapping[str, Any]) -> list[Json]:
-        """Calls in the newest block after its transaction, or in one of their own when the clock was moved on."""
+        """Calls in the newest block after its transaction, or in a new block if the clock was advanced."""
         blocks = self._blocks(fork)
         last = fork.steps[-1] if fork.steps else None
         if last is None or fork.waited_s or last.runtime is not None:
@@ -168,7 +168,7 @@ class SimulateV1:
         return (await self._request(fork, blocks, traces=traces))[-len(new) :]
 
     async def _request(self, fork: Fork, blocks: Sequence[Json], *, traces: bool = False) -> list[list[Json]]:
-        """What the calls of each block come to; `traces`: with logs of whom native coin passed through."""
+        """The call results of each block; `traces` adds native transfers to the logs."""
         asked = {"blockStateCalls": blocks, "traceTransfers": traces, "validation": False}
         request = Request("eth_simulateV1", (asked, {"blockHash": fork.hash}))
         try:
@@ -180,34 +180,34 @@ class SimulateV1:
         except (TypeError, KeyError):
             raise wire.malformed("simulated blocks") from None
 
-    def _surveyed(self, fork: Fork, wanted: Wanted, plan: Plan, answers: Sequence[Json]) -> Survey:
-        count = len(wanted.calls)
+    def _batch_result(self, fork: Fork, reads: ReadBatch, plan: Plan, answers: Sequence[Json]) -> BatchResult:
+        count = len(reads.calls)
         results = [_call_result(answer) for answer in answers[:count]]
-        words = prober.decode(_ran(answers[count]).data, len(wanted.asks))
-        read = self._codes.read(plan, [_ran(answer).data for answer in answers[count + 1 :]])
-        runtimes = [_runtime_of(fork, address) for address in wanted.addresses]
-        return Survey(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
+        words = prober.decode(_outcome(answers[count]).data, len(reads.asks))
+        read = self._codes.read(plan, [_outcome(answer).data for answer in answers[count + 1 :]])
+        runtimes = [_runtime_of(fork, address) for address in reads.addresses]
+        return BatchResult(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
 
 
-def _survey_calls(fork: Fork, wanted: Wanted, plan: Plan) -> list[Json]:
-    share = hex(fork.gas_limit // 2 // max(1, len(wanted.calls)))
-    fields = [{**wire.call_fields(call), "gas": share} for call in wanted.calls]
-    return [*fields, _probe(wanted.asks), *plan.calls]
+def _batch_calls(fork: Fork, reads: ReadBatch, plan: Plan) -> list[Json]:
+    share = hex(fork.gas_limit // 2 // max(1, len(reads.calls)))
+    fields = [{**wire.call_fields(call), "gas": share} for call in reads.calls]
+    return [*fields, _probe(reads.asks), *plan.calls]
 
 
-def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted) -> bool:
-    """Whether the block bears it all, so that reads which may wait never cost the transaction its answer."""
-    probes = sum(prober.gas_of(len(asks)) for asks in (before, after, wanted.asks))
+def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch) -> bool:
+    """Whether the optional reads fit into the block's gas limit beside the transaction."""
+    probes = sum(prober.gas_of(len(asks)) for asks in (before, after, reads.asks))
     return step.gas + probes + fork.gas_limit // 2 <= fork.gas_limit
 
 
 def _runtime_of(fork: Fork, address: str) -> bytes | None:
-    """The code of a contract that the run created where the node creates nothing."""
+    """The code of a contract that was created by emulation; None for any other address."""
     return next((step.runtime for step in fork.steps if step.creates == address and step.runtime is not None), None)
 
 
 def _header(number: int, time: int) -> Json:
-    """A block without base fee: the price of a step is all that it pays."""
+    """Block overrides with base fee 0, so that a step pays exactly its own gas price."""
     return {"blockOverrides": {"number": hex(number), "time": hex(time), "baseFeePerGas": "0x0"}}
 
 
@@ -216,7 +216,7 @@ def _runtime_state(step: Step) -> Json:
 
 
 def _with_runtimes(fork: Fork, blocks: list[Json], creates: bool) -> list[Json]:
-    """Puts the code of each created contract into the block after the one that ran its init code."""
+    """Adds the code of each emulated creation to the overrides of the following block."""
     if creates:
         return blocks
     for place, step in enumerate(fork.steps):
@@ -235,8 +235,8 @@ def _probe(asks: Sequence[Ask]) -> Json:
     }
 
 
-def _ran(answer: Mapping[str, Any]) -> Ran:
-    """One call of a simulation; native transfers, which stand among the logs, apart."""
+def _outcome(answer: Mapping[str, Any]) -> CallOutcome:
+    """Parses one simulated call; native transfers are separated from the logs. Raises `Temporary` if malformed."""
     try:
         entries = answer.get("logs") or ()
         logs = [entry for entry in entries if str(entry["address"]).lower() != NATIVE.lower()]
@@ -254,7 +254,9 @@ def _ran(answer: Mapping[str, Any]) -> Ran:
     except (KeyError, TypeError, AttributeError):
         raise wire.malformed("a simulated call") from None
     message = None if is_success else str(error.get("message") or "")
-    return Ran(is_success, gas, returned, found if is_success else (), tuple(moved) if is_success else (), message)
+    return CallOutcome(
+        is_success, gas, returned, found if is_success else (), tuple(moved) if is_success else (), message
+    )
 
 
 def _hex(value: Any) -> str:
@@ -262,12 +264,12 @@ def _hex(value: Any) -> str:
 
 
 def _call_result(answer: Mapping[str, Any]) -> CallResult:
-    ran = _ran(answer)
-    return CallResult(ran.is_success, ran.data)
+    outcome = _outcome(answer)
+    return CallResult(outcome.is_success, outcome.data)
 
 
 def read_result(answer: Any) -> CallResult:
-    """What an `eth_call` came to."""
+    """The result of an `eth_call`; raises for errors other than a revert or a lack of gas."""
     if not isinstance(answer, RpcError):
         return CallResult(True, wire.data(answer))
     if kind_of(answer) in (Kind.REVERTED, Kind.GAS):

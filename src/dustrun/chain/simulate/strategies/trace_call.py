@@ -14,7 +14,7 @@ from dustrun.chain.rpc import Request, RpcError
 from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
-from dustrun.chain.simulate.result import Looked, Measured, Ran, Survey, Wanted
+from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.simulate_v1 import read_result
 from dustrun.core.money.intent import Log
@@ -29,78 +29,80 @@ _DIFF_TRACER: Final = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": 
 
 
 class TraceCall:
-    """On endpoints that trace. A transaction takes two requests: its traces, then the balances around it."""
+    """Simulates on the endpoints `among`. A transaction takes two requests: its traces, then the balances around it."""
 
     creates = True
 
     def __init__(self, endpoints: Endpoints, among: Sequence[Endpoint]) -> None:
         self._endpoints = endpoints
         self._among = among
-        self._state: Json = {}  # overrides that stand for all steps kept so far
-        self._pinned: dict[str, bytes] = {}  # codes on the pinned block
+        self._state: Json = {}  # state overrides with the effects of all committed steps
+        self._pinned: dict[str, bytes] = {}  # code at the pinned block, by address
         self._kept = 0
         self._catching_up = asyncio.Lock()
 
     async def read(self, fork: Fork, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Calls on the newest state, in its block."""
+        """Results of calls at the newest state."""
         await self._catch_up(fork)
-        at = _moment(fork.head_number, fork.now) if fork.steps or fork.waited_s else None
+        at = _block_overrides(fork.head_number, fork.now) if fork.steps or fork.waited_s else None
         fields = [wire.call_fields(call) for call in calls]
         answers = await self._batch(fork, [_eth_call(fork, each, self._state, at) for each in fields])
         return [read_result(answer) for answer in answers]
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
-        """Words on the newest state."""
+        """One-word reads at the newest state; None where no single word was returned."""
         await self._catch_up(fork)
-        at = _moment(fork.head_number, fork.now)
+        at = _block_overrides(fork.head_number, fork.now)
         answer = (await self._batch(fork, [self._probe(fork, asks, self._state, at)]))[0]
         return _words(answer, len(asks))
 
     async def code(self, fork: Fork, address: str) -> bytes:
-        """The code of an address on the newest state."""
-        return (await self.survey(fork, Wanted(addresses=(address,)))).codes[0] or b""
+        """The code of an address at the newest state."""
+        return (await self.read_batch(fork, ReadBatch(addresses=(address,)))).codes[0] or b""
 
-    async def survey(self, fork: Fork, wanted: Wanted) -> Survey:
-        """Calls, words and codes on the newest state by one batch."""
+    async def read_batch(self, fork: Fork, reads: ReadBatch) -> BatchResult:
+        """All reads at the newest state in one batch."""
         await self._catch_up(fork)
-        at, state = _moment(fork.head_number, fork.now), self._state
-        new = self._unread(wanted, state)
-        requests = self._survey_requests(fork, wanted, new, state, at if fork.steps or fork.waited_s else None)
+        at, state = _block_overrides(fork.head_number, fork.now), self._state
+        new = self._unknown_codes(reads, state)
+        requests = self._batch_requests(fork, reads, new, state, at if fork.steps or fork.waited_s else None)
         answers = await self._batch(fork, requests) if requests else []
-        return self._surveyed(fork, wanted, new, state, answers)
+        return self._batch_result(fork, reads, new, state, answers)
 
-    def _unread(self, wanted: Wanted, state: Json) -> list[str]:
-        """Addresses whose code neither a transaction has changed nor was read on the pinned block before."""
-        return [each for each in wanted.addresses if _code_in(state, each) is None and each not in self._pinned]
+    def _unknown_codes(self, reads: ReadBatch, state: Json) -> list[str]:
+        """Addresses whose code is neither in the overrides nor cached from the pinned block."""
+        return [each for each in reads.addresses if _code_in(state, each) is None and each not in self._pinned]
 
-    def _survey_requests(
-        self, fork: Fork, wanted: Wanted, new: Sequence[str], state: Json, at: Json | None
+    def _batch_requests(
+        self, fork: Fork, reads: ReadBatch, new: Sequence[str], state: Json, at: Json | None
     ) -> list[Request]:
-        """`new` are the addresses whose code is asked; `at` None: calls stand in the pinned block itself."""
-        requests = [_eth_call(fork, wire.call_fields(call), state, at) for call in wanted.calls]
-        now = at or _moment(fork.head_number, fork.now)
-        requests += [self._probe(fork, wanted.asks, state, now)] if wanted.asks else []
+        """`new` are the addresses whose code is read; with `at` None, calls run in the pinned block itself."""
+        requests = [_eth_call(fork, wire.call_fields(call), state, at) for call in reads.calls]
+        now = at or _block_overrides(fork.head_number, fork.now)
+        requests += [self._probe(fork, reads.asks, state, now)] if reads.asks else []
         return [*requests, *(Request("eth_getCode", (address, {"blockHash": fork.hash})) for address in new)]
 
-    def _surveyed(self, fork: Fork, wanted: Wanted, new: Sequence[str], state: Json, answers: Sequence[Any]) -> Survey:
-        count = len(wanted.calls)
+    def _batch_result(
+        self, fork: Fork, reads: ReadBatch, new: Sequence[str], state: Json, answers: Sequence[Any]
+    ) -> BatchResult:
+        count = len(reads.calls)
         results = [read_result(answer) for answer in answers[:count]]
-        words = _words(answers[count], len(wanted.asks)) if wanted.asks else []
-        for address, answer in zip(new, answers[count + bool(wanted.asks) :], strict=True):
+        words = _words(answers[count], len(reads.asks)) if reads.asks else []
+        for address, answer in zip(new, answers[count + bool(reads.asks) :], strict=True):
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, fork, self._endpoints, self._among)
             self._pinned[address] = wire.data(answer)
-        changed = [(address, _code_in(state, address)) for address in wanted.addresses]
+        changed = [(address, _code_in(state, address)) for address in reads.addresses]
         codes = [self._pinned[address] if code is None else wire.data(code) for address, code in changed]
-        return Survey(results, words, codes)
+        return BatchResult(results, words, codes)
 
-    async def look(self, fork: Fork, step: Step) -> Looked:
-        """The step's calls, logs and state diff, and its sender's balance before it."""
+    async def dry_run(self, fork: Fork, step: Step) -> DryRun:
+        """The step's outcome with its state diff, and its sender's balance before it. Raises `Rejected`."""
         await self._catch_up(fork)
-        return await self._look(fork, step)
+        return await self._dry_run(fork, step)
 
-    async def _look(self, fork: Fork, step: Step) -> Looked:
-        at = _moment(step.number, step.time)
+    async def _dry_run(self, fork: Fork, step: Step) -> DryRun:
+        at = _block_overrides(step.number, step.time)
         fields = _fields(step)
         options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": hex(fork.base_fee_units)}}
         block = {"blockHash": fork.hash}
@@ -113,58 +115,57 @@ class TraceCall:
         for answer in (traced, changed):
             if isinstance(answer, RpcError):
                 raise simulation_error(answer, fork, self._endpoints, self._among)
-        ran = _ran(traced)
-        return Looked(replace(ran, diff=changed) if ran.is_success else ran, _words(probed, 1)[0] or 0)
+        outcome = _outcome(traced)
+        return DryRun(replace(outcome, diff=changed) if outcome.is_success else outcome, _words(probed, 1)[0] or 0)
 
     async def measure(
-        self, fork: Fork, step: Step, looked: Looked, before: Sequence[Ask], after: Sequence[Ask], wanted: Wanted
+        self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
     ) -> Measured:
-        """Balances on the state before and on that after the traced step, which `look` has run; and what is wanted of
-        the latter once its fee is paid."""
-        at = _moment(step.number, step.time)
-        then = merged(self._state, looked.ran.diff)
+        """Probes the state before and after the step that `dry_run` traced; `reads` see the state after its fee."""
+        at = _block_overrides(step.number, step.time)
+        then = merged(self._state, dry_run.outcome.diff)
         requests = [self._probe(fork, before, self._state, at), self._probe(fork, after, then, at)]
         more: list[Request] = []
-        if wanted and looked.ran.is_success and step.runtime is None:
+        if reads and dry_run.outcome.is_success and step.runtime is None:
             owner = step.sender.lower()
-            left = _balance_in(then, owner, looked.units)
-            paid = {**then, owner: {**then.get(owner, {}), "balance": hex(_after_fee(left, looked.ran, step))}}
-            new = self._unread(wanted, paid)
-            more = self._survey_requests(fork, wanted, new, paid, at)
+            left = _balance_in(then, owner, dry_run.units)
+            paid = {**then, owner: {**then.get(owner, {}), "balance": hex(_after_fee(left, dry_run.outcome, step))}}
+            new = self._unknown_codes(reads, paid)
+            more = self._batch_requests(fork, reads, new, paid, at)
         first, last, *answers = await self._batch(fork, [*requests, *more])
-        measured = Measured(looked.ran, _words(first, len(before)), _words(last, len(after)))
+        measured = Measured(dry_run.outcome, _words(first, len(before)), _words(last, len(after)))
         if more and measured.after and measured.after[0] == left:
-            with suppress(DustrunError):  # whoever wants it asks again and hears why
-                measured.survey = self._surveyed(fork, wanted, new, paid, answers)
+            with suppress(DustrunError):  # the read is repeated on demand, which reports the error
+                measured.batch_result = self._batch_result(fork, reads, new, paid, answers)
         return measured
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
-        """Merges the diff, counts the nonce on, and takes the fee from the sender."""
-        self._state = merged(self._state, measured.ran.diff)
+        """Merges the state diff into the overrides, increases the nonce, and charges the fee to the sender."""
+        self._state = merged(self._state, measured.outcome.diff)
         sender = self._state.setdefault(step.sender.lower(), {})
         sender["nonce"] = hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)
         if owner_units is not None:
-            sender["balance"] = hex(_after_fee(owner_units, measured.ran, step))
+            sender["balance"] = hex(_after_fee(owner_units, measured.outcome, step))
         self._kept += 1
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing: the endpoints belong to the live chain."""
 
     async def _catch_up(self, fork: Fork) -> None:
-        """Carries the steps out again that the overrides do not hold yet: the fork was read from its JSON."""
+        """Replays the steps that the overrides do not contain yet, after the fork was restored from JSON."""
         if self._kept == len(fork.steps):
             return
-        async with self._catching_up:  # reads and looks that go out at once do not carry them out twice
-            await self._carry_out_again(fork)
+        async with self._catching_up:  # concurrent requests replay the steps once
+            await self._replay(fork)
 
-    async def _carry_out_again(self, fork: Fork) -> None:
+    async def _replay(self, fork: Fork) -> None:
         for place in range(self._kept, len(fork.steps)):
             step = fork.steps[place]
             so_far = Fork(fork.number, fork.hash, fork.time, fork.gas_limit, fork.fees, steps=fork.steps[:place])
             so_far.nonces = fork.nonces
             asks = [prober.native(step.sender)]
-            looked = await self._look(so_far, step)
-            measured = await self.measure(so_far, step, looked, asks, asks, Wanted())
+            dry_run = await self._dry_run(so_far, step)
+            measured = await self.measure(so_far, step, dry_run, asks, asks, ReadBatch())
             await self.keep(so_far, step, measured, measured.after[0])
 
     def _probe(self, fork: Fork, asks: Sequence[Ask], state: Mapping[str, Any], at: Json) -> Request:
@@ -195,16 +196,16 @@ def _code_in(state: Json, address: str) -> Any:
 
 
 def _balance_in(state: Json, owner: str, units: int) -> int:
-    """An account's native balance; `units` when nothing has changed it."""
+    """An account's native balance in the overrides; `units` if they do not contain it."""
     changed = state.get(owner, {}).get("balance")
     return units if changed is None else int(changed, 16)
 
 
-def _after_fee(units: int, ran: Ran, step: Step) -> int:
-    return max(0, units - ran.gas_used * step.price_units)
+def _after_fee(units: int, outcome: CallOutcome, step: Step) -> int:
+    return max(0, units - outcome.gas_used * step.price_units)
 
 
-def _moment(number: int, time: int) -> Json:
+def _block_overrides(number: int, time: int) -> Json:
     return {"number": hex(number), "time": hex(time)}
 
 
@@ -221,8 +222,8 @@ def _words(answer: Any, count: int) -> list[int | None]:
     return [None] * count if isinstance(answer, RpcError) else prober.decode(wire.data(answer), count)
 
 
-def _ran(trace: Mapping[str, Any]) -> Ran:
-    """A call trace as one outcome: logs in the order in which they were emitted, those of reverted calls left out."""
+def _outcome(trace: Mapping[str, Any]) -> CallOutcome:
+    """Converts a call trace: logs in order of emission, without those of reverted calls."""
     logs: list[tuple[int, Mapping[str, Any]]] = []
     moved: list[str] = []
     try:
@@ -233,7 +234,7 @@ def _ran(trace: Mapping[str, Any]) -> Ran:
         found: tuple[Log, ...] = tuple(wire.log(entry, place) for place, entry in enumerate(ordered))
         gas = wire.quantity(trace["gasUsed"])
         message = None if is_success else str(trace.get("error"))
-        return Ran(is_success, gas, wire.data(trace.get("output") or "0x"), found, tuple(moved), message)
+        return CallOutcome(is_success, gas, wire.data(trace.get("output") or "0x"), found, tuple(moved), message)
     except (KeyError, TypeError, AttributeError):
         raise wire.malformed("a trace") from None
 
@@ -251,8 +252,8 @@ def _walk(frame: Mapping[str, Any], logs: list[tuple[int, Mapping[str, Any]]], m
 
 
 def merged(state: Mapping[str, Any], diff: Mapping[str, Any]) -> Json:
-    """Overrides with a state diff on top. A slot that became zero is missing in `post`; an account that is only in
-    `pre` was destroyed."""
+    """Applies a state diff to overrides. A slot missing in `post` became zero; an account missing in `post` was
+    destroyed."""
     pre, post = diff.get("pre") or {}, diff.get("post") or {}
     found = {address: _copied(account) for address, account in state.items()}
     for name in {*pre, *post}:
