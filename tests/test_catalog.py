@@ -135,7 +135,7 @@ def test_a_file_of_ones_own_is_an_action(tmp_path: Path) -> None:
         ("log", FILE, 'Two files provide the type "log"; the second is "log.py".'),
         ("if", FILE, 'Two files provide the type "if"; the second is "if.py".'),
         ("manual", FILE, 'Two files provide the type "manual"; the second is "manual.py".'),
-        ("Say Hello", FILE, 'The file "Say Hello.py" cannot be a type: name it in lower case'),
+        ("Say Hello", FILE, 'The file "Say Hello.py" has a name that cannot be a type: use lower case'),
         ("twice", f"{FILE}\n\nother = action(**EXAMPLE)(lambda input, ctx: None)", "declares 2 actions"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, text: st
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match=r"The setting actions_dir names .*, which is no folder"):
+    with pytest.raises(Invalid, match=r"The setting actions_dir names .*, which is not a folder"):
         catalog.load(tmp_path / "no")
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: every action, trigger, connector type and control node, found by walking folders and entry points."""
+"""The catalogue of actions, triggers, connector types and control nodes, discovered in packages and entry points."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything that a node can be."""
+    """All node types and connector types."""
 
     actions: Mapping[str, Action]
     triggers: Mapping[str, Trigger]
@@ -40,15 +40,15 @@ class Catalog:
     _specs: Mapping[str, NodeSpec]
 
     def specs(self) -> Specs:
-        """What validation and the planner must know of every type."""
+        """The node types, as validation and the planner need them."""
         return self._specs
 
     def public_actions(self, *, summary: bool = False) -> list[dict[str, Any]]:
-        """Every action and control node as the API shows it, by type."""
+        """All actions and control nodes as API objects, sorted by type."""
         return [self.public_action(kind, summary=summary) for kind in sorted({*self.actions, *CONTROL})]
 
     def public_action(self, kind: str, *, summary: bool = False) -> dict[str, Any]:
-        """One action or control node as the API shows it; `summary` leaves out schemas and examples."""
+        """One action or control node as an API object; `summary` omits schemas and examples. Raises `NotFound`."""
         if kind in CONTROL:
             return _public_control(kind, summary)
         if kind not in self.actions:
@@ -56,11 +56,11 @@ class Catalog:
         return _public_action(self.actions[kind], summary)
 
     def public_triggers(self, *, summary: bool = False) -> list[dict[str, Any]]:
-        """Every trigger as the API shows it, by type."""
+        """All triggers as API objects, sorted by type."""
         return [self.public_trigger(kind, summary=summary) for kind in sorted(self.triggers)]
 
     def public_trigger(self, kind: str, *, summary: bool = False) -> dict[str, Any]:
-        """One trigger as the API shows it."""
+        """One trigger as an API object; raises `NotFound`."""
         if kind not in self.triggers:
             raise self._unknown(kind, "trigger", set(self.triggers))
         trigger = self.triggers[kind]
@@ -77,17 +77,17 @@ class Catalog:
         return shown
 
     def connector(self, kind: str) -> Connector:
-        """One type of connectors; raises `NotFound` with near matches."""
+        """One connector type; raises `NotFound` with similar names."""
         if kind not in self.connectors:
             raise self._unknown(kind, "connector type", set(self.connectors))
         return self.connectors[kind]
 
     def public_connectors(self) -> list[dict[str, Any]]:
-        """Every type of connectors as the API shows it, by type."""
+        """All connector types as API objects, sorted by type."""
         return [self.public_connector(kind) for kind in sorted(self.connectors)]
 
     def public_connector(self, kind: str) -> dict[str, Any]:
-        """One type of connectors as the API shows it."""
+        """One connector type as an API object; raises `NotFound`."""
         return _public_connector(self.connector(kind))
 
     @staticmethod
@@ -164,7 +164,7 @@ def _public_control(kind: str, summary: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file that may declare something, and how a person finds it."""
+    """A module that may declare a type."""
 
     name: str
     family: str
@@ -173,23 +173,25 @@ class _Found:
 
     @property
     def type(self) -> str:
-        """The type that it provides: its name in kebab case."""
+        """The type it provides: the module name in kebab case."""
         return self.name.replace("_", "-")
 
     def declared(self) -> list[Declared]:
-        """What it declares itself; what it imported from another file is that file's."""
+        """The declarations of this module, without imported ones. Raises `Invalid` unless there is exactly one."""
         values = [value for value in vars(self.module).values() if isinstance(value, Declared)]
         own = [value for value in values if _module_of(value) == self.module.__name__]
         if len(own) > 1:
-            raise Invalid(f"The file {_place(self.module)} declares {len(own)} actions or triggers; write one a file.")
+            raise Invalid(
+                f"The file {_place(self.module)} declares {len(own)} actions or triggers; put each into its own file."
+            )
         if not own and self.must_declare:
             raise Invalid(
                 f"The file {_place(self.module)} declares no action or trigger. "
-                'A file whose name begins with "_" is passed over.'
+                'Files whose names begin with "_" are ignored.'
             )
         if own and _TYPE.fullmatch(self.type) is None:
             raise Invalid(
-                f"The file {_place(self.module)} cannot be a type: name it in lower case with underscores, "
+                f"The file {_place(self.module)} has a name that cannot be a type: use lower case and underscores, "
                 "like send_message.py."
             )
         return own
@@ -204,9 +206,9 @@ def _place(module: ModuleType) -> str:
 
 
 def load(actions_dir: Path | None = None) -> Catalog:
-    """Finds everything: this package's files, installed entry points, and the operator's own folder.
+    """Loads the types of this package, of installed entry points, and of the operator's folder.
 
-    Raises `Invalid` that names the file which cannot be loaded or takes a type that is taken.
+    Raises `Invalid`, which names the file, if one cannot be loaded or its type already exists.
     """
     actions_found: dict[str, Action] = {}
     triggers_found: dict[str, Trigger] = {}
@@ -244,7 +246,7 @@ def _find(actions_dir: Path | None) -> Iterator[_Found]:
             if not info.ispkg:
                 *_, family, name = info.name.split(".")
                 yield _Found(name, family, importlib.import_module(info.name))
-    installed = entry_points()  # which looks at every package that is installed
+    installed = entry_points()  # slow: scans every installed package
     for group in ("dustrun.actions", "dustrun.triggers", "dustrun.connectors"):
         for entry in installed.select(group=group):
             yield _Found(entry.module.rpartition(".")[2], entry.name, _load_entry(entry), must_declare=True)
@@ -254,7 +256,7 @@ def _find(actions_dir: Path | None) -> Iterator[_Found]:
 
 def _find_own(folder: Path) -> Iterator[_Found]:
     if not folder.is_dir():
-        raise Invalid(f'The setting actions_dir names "{folder}", which is no folder.')
+        raise Invalid(f'The setting actions_dir names "{folder}", which is not a folder.')
     for path in sorted(folder.glob("*.py")):
         if not path.stem.startswith("_"):
             yield _Found(path.stem, "own", _load_file(path), must_declare=True)
@@ -275,7 +277,7 @@ def _load_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic looks annotations up there
+    sys.modules[name] = module  # pydantic resolves annotations through it
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -114,14 +114,14 @@ payment = action(effect=Effect.SPEND, input=Input, output=Output, example_input=
 async def test_a_spend_is_planned_carried_out_and_finished() -> None:
     seen: list[Spend] = []
 
-    def carry_out(spend: Spend) -> Spent:
+    def execute(spend: Spend) -> Spent:
         seen.append(spend)
         return succeed(spend)
 
-    result = await perform(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET), carry_out=carry_out)
+    result = await perform(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET), execute=execute)
     assert result == {"usd": f"ETH pay 0x{1:064x}"}
     assert seen == [await intents(payment, {"symbol": "ETH"}, FakeContext(wallet=WALLET))]
-    with pytest.raises(AssertionError, match="needs carry_out"):
+    with pytest.raises(AssertionError, match="needs `execute`"):
         await perform(payment, {"symbol": "ETH"})
 
 

@@ -1,1 +1,1 @@
-"""Types of connectors, one a file."""
+"""Connector types, one per file."""

@@ -1,8 +1,8 @@
 """A messaging service, by its Apprise URL.
 
-One URL says which service, where, and with which credentials: `slack://…`, `discord://…`, `tgram://…`, `mailtos://…`
-and a hundred more, listed at https://github.com/caronc/apprise/wiki. The whole URL is secret. The action `notify` uses
-it.
+The URL contains the service, the destination and the credentials: `slack://…`, `discord://…`, `tgram://…`,
+`mailtos://…` and about a hundred more, see https://github.com/caronc/apprise/wiki. The whole URL is secret. It is used
+by the action `notify`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.connector import secret_connector
 from dustrun.sdk.fields import Fields, secret
 
-# Schemes of Apprise that run a program, write a file or speak to this machine's desktop instead of a service.
+# Apprise schemes that run a program, write a file or notify the local desktop.
 _LOCAL = frozenset({"dbus", "gnome", "kde", "glib", "macosx", "windows", "syslog", "rsyslog", "exec"})
 
 
 class Data(Fields):
-    """The service."""
+    """The Apprise URL."""
 
     url: str = secret(
         description="The service's Apprise URL.",
@@ -28,8 +28,8 @@ class Data(Fields):
 
 @secret_connector(data=Data, example={"url": "slack://TokenA/TokenB/TokenC/#treasury"}, tags=["notify"])
 def apprise(data: Data) -> None:
-    """Refuses a URL that leads to no outside service."""
+    """Raises `Invalid` for a URL of a local service."""
     scheme = data.url.partition("://")[0].lower()
     if scheme in _LOCAL:
-        message = f'"{scheme}" speaks to this machine and to no service; choose a service from the list of Apprise'
-        raise Invalid("The URL is not usable.", code=Code.BODY_INVALID, details=[Problem("data.url", message)])
+        message = f'"{scheme}" is local to this machine; choose a service from the list of Apprise'
+        raise Invalid("The URL cannot be used.", code=Code.BODY_INVALID, details=[Problem("data.url", message)])

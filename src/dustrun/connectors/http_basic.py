@@ -15,9 +15,9 @@ from dustrun.sdk.fields import secret
 
 
 class Data(HttpData):
-    """The user and the password."""
+    """The user name and password."""
 
-    username: str = Field(description="User name; it holds no colon.", max_length=1024, pattern=r"^[^\x00-\x1f\x7f:]*$")
+    username: str = Field(description="User name, without a colon.", max_length=1024, pattern=r"^[^\x00-\x1f\x7f:]*$")
     password: str = secret(description="Password.", min_length=1, max_length=16_384, pattern=r"^[^\x00-\x1f\x7f]+$")
 
 
@@ -27,6 +27,6 @@ class Data(HttpData):
     tags=["http"],
 )
 def http_basic(data: Data, request: HttpRequest) -> HttpRequest:
-    """Puts both into the header Authorization."""
+    """Sets the header Authorization."""
     pair = base64.b64encode(f"{data.username}:{data.password}".encode()).decode()
     return with_header(request, "Authorization", f"Basic {pair}")

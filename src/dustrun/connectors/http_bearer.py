@@ -1,6 +1,6 @@
 """A bearer token for HTTP requests.
 
-Sends `Authorization: Bearer <token>`: what most APIs call an API key, personal access token or bot token.
+Sends `Authorization: Bearer <token>`, for what APIs call an API key, personal access token or bot token.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ class Data(HttpData):
 
 @http_connector(data=Data, example={"token": "tok_0123456789", "testUrl": "https://api.example.com/me"}, tags=["http"])
 def http_bearer(data: Data, request: HttpRequest) -> HttpRequest:
-    """Puts the token into the header Authorization."""
+    """Sets the header Authorization."""
     return with_header(request, "Authorization", f"Bearer {data.token}")

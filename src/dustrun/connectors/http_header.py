@@ -1,6 +1,6 @@
 """A secret in a header of your choice.
 
-For APIs that want their key in a header of their own, such as `X-API-Key`.
+For APIs that expect their key in a custom header, such as `X-API-Key`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dustrun.sdk import HttpRequest
 from dustrun.sdk.connector import HttpData, http_connector, with_header
 from dustrun.sdk.fields import secret
 
-# They say how a message is framed or where it goes, which the server decides.
+# Framing and routing headers, which the server sets.
 _NOT_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
 
@@ -30,7 +30,7 @@ class Data(HttpData):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name.lower() in _NOT_OURS:
-            raise ValueError(f'the header "{name}" is set by the server and can carry no credential')
+            raise ValueError(f'the header "{name}" is set by the server and cannot carry a credential')
         return name
 
 
@@ -40,5 +40,5 @@ class Data(HttpData):
     tags=["http"],
 )
 def http_header(data: Data, request: HttpRequest) -> HttpRequest:
-    """Puts the value into the header."""
+    """Sets the header."""
     return with_header(request, data.name, data.value)

@@ -1,7 +1,7 @@
 """A secret in the query of the URL.
 
-For APIs that want their key as a query parameter, such as `?api_key=…`. Prefer a header where the API takes one: URLs
-end up in the other side's logs. In yours they do not: the parameter is added as the request is sent.
+For APIs that expect their key as a query parameter, such as `?api_key=…`. Prefer a header if the API accepts one, since
+URLs appear in the logs of the API's servers. Dustrun does not log the parameter: it is added when the request is sent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Data(HttpData):
     tags=["http"],
 )
 def http_query(data: Data, request: HttpRequest) -> HttpRequest:
-    """Adds the parameter, in place of one of that name."""
+    """Sets the parameter, replacing any of the same name."""
     parts = urlsplit(request.url)
     name = quote(data.name, safe="")
     kept = [part for part in parts.query.split("&") if part and part.partition("=")[0] not in (name, data.name)]

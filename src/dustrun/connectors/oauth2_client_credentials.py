@@ -1,7 +1,7 @@
-"""OAuth 2 between machines: a client's id and secret give an access token.
+"""OAuth 2 between machines (client credentials grant): a client ID and secret are exchanged for access tokens.
 
-The server asks `tokenUrl` for a token (RFC 6749 §4.4), keeps it sealed until shortly before it ends, and sends it as a
-bearer token. Several nodes that need one at once share one request.
+The server requests a token from `tokenUrl` (RFC 6749 §4.4), stores it encrypted until shortly before it expires, and
+sends it as a bearer token. Nodes that need a token at the same time share one request.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dustrun.sdk.oauth import SECRET, TokenData, token_request
 
 
 class Data(TokenData):
-    """The client."""
+    """The client, its secret and the audience."""
 
     client_secret: str = secret(description="The client's secret.", **SECRET)
-    audience: str | None = Field(None, description="Audience, where the provider wants one.", max_length=2048)
+    audience: str | None = Field(None, description="Audience, if the provider requires one.", max_length=2048)
 
 
 @token_connector(
@@ -32,5 +32,5 @@ class Data(TokenData):
     tags=["http", "oauth2"],
 )
 def oauth2_client_credentials(data: Data) -> HttpRequest:
-    """The request for an access token."""
+    """Builds the token request."""
     return token_request(data, data.client_secret, grant_type="client_credentials", audience=data.audience)

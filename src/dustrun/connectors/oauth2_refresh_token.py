@@ -1,8 +1,8 @@
-"""OAuth 2 on behalf of a person: a refresh token gives access tokens.
+"""OAuth 2 on behalf of a person: a refresh token is exchanged for access tokens.
 
-Get the refresh token once from the provider's consent page, then the server asks `tokenUrl` for access tokens
-(RFC 6749 §6) and sends them as bearer tokens. A provider that hands out a new refresh token each time is followed: the
-new one is stored before the access token that came with it is used.
+Get the refresh token once through the provider's consent page. The server then requests access tokens from `tokenUrl`
+(RFC 6749 §6) and sends them as bearer tokens. If the provider rotates refresh tokens, the new one is stored before the
+access token that came with it is used.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class Data(TokenData):
     tags=["http", "oauth2"],
 )
 def oauth2_refresh_token(data: Data) -> HttpRequest:
-    """The request for an access token."""
+    """Builds the token request."""
     return token_request(data, data.client_secret, grant_type="refresh_token", refresh_token=data.refresh_token)

@@ -1,6 +1,6 @@
 """The secret that signs webhooks (Standard Webhooks).
 
-The action `send-webhook` signs with it, and the receiver verifies with the same secret.
+The action `send-webhook` signs with it; the receiver verifies the signature with the same secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dustrun.sdk.fields import Fields, secret
 class Data(Fields):
     """The secret."""
 
-    secret: str = secret(description="`whsec_` and base64 of 24 to 64 bytes.", min_length=8, max_length=200)
+    secret: str = secret(description="`whsec_` followed by 24 to 64 bytes in base64.", min_length=8, max_length=200)
 
     @field_validator("secret")
     @classmethod
@@ -28,4 +28,4 @@ class Data(Fields):
     data=Data, example={"secret": "whsec_ZXhhbXBsZSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcw"}, tags=["http", "webhook"]
 )
 def webhook_secret(data: Data) -> None:
-    """The form is all that can be checked: only a receiver knows whether it is the right one."""
+    """Checks nothing more than the model: only a receiver knows whether the secret is right."""

@@ -1,4 +1,4 @@
-"""Everything that modules of `actions/` or `triggers/` may import, besides the pure core."""
+"""The API for actions, triggers and connectors. They may import only this and the pure core."""
 
 from dustrun.sdk.action import Action, action
 from dustrun.sdk.context import Connection, Context, HttpRequest, HttpResponse, Script, ScriptResult

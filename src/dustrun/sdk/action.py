@@ -19,7 +19,7 @@ Finish = Callable[[Any, Any, Any, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a node can do. `type` and `family` come from the file's path when it is discovered."""
+    """One action. `type` and `family` are set from the file's path when it is discovered."""
 
     run: Run
     effect: Effect
@@ -54,11 +54,11 @@ class Action:
         return self.effect_of(value) if self.effect_of else self.effect
 
     def wants_wallet(self, value: Any) -> bool:
-        """Whether `ctx.wallet` must be there for one resolved input."""
+        """Whether one resolved input needs `ctx.wallet`."""
         return self.needs_wallet(value) if callable(self.needs_wallet) else self.needs_wallet
 
     def is_idempotent(self, recorded_input: dict[str, Any] | None) -> bool:
-        """Whether doing it again with the same idempotency key equals doing it once, for one recorded input."""
+        """Whether repeating it with the same idempotency key and this recorded input has no further effect."""
         if self.idempotent_of is None or recorded_input is None:
             return self.idempotent
         try:
@@ -92,29 +92,28 @@ def action(
     """Declares an action.
 
     `effect` is the strongest one it can have; `effect_of(input)` narrows it for one resolved input. `idempotent`:
-    doing it twice with the same `ctx.idempotency_key` equals doing it once. `preview(input)` builds what would go
-    out, for a simulation. `host_of(input)` names the outside host, for the limit per host. A pure action may be a
-    plain function; all others are coroutines. `run` returns an `output` model.
+    repeating it with the same `ctx.idempotency_key` has no further effect. `preview(input)` returns the outgoing
+    request that a simulation shows. `host_of(input)` returns the external host, for the limit per host. A pure action
+    may be a plain function; all others are coroutines. The function returns an `output` model.
 
-    A `spend` action has no signer: its `run` only reads and returns a `Spend` of intents; `funds_movement` says where
-    its input names what it moves; `finish(input, spend, spent, ctx)` makes the `output` of the receipts, when they
-    are final, perhaps in another life of the server. `needs_wallet`: `ctx.wallet` is there, perhaps only
-    for some inputs; always so for `spend`.
+    A `spend` action cannot sign: its function only reads, and returns a `Spend` of intents. `funds_movement` names the
+    input fields with the amounts that it moves. `finish(input, spend, spent, ctx)` builds the `output` once the
+    receipts are final, possibly after a restart. `needs_wallet`: `ctx.wallet` is available, or a function that decides
+    it per input; always true for `spend`.
 
-    `connector`: the types of connectors that a node of it takes, or `http` for every type that puts its credential on
-    HTTP requests; a node must have one unless `connector_optional`.
+    `connector`: the connector types that a node accepts, or `http` for every type that adds a credential to HTTP
+    requests. A node must have one unless `connector_optional`.
 
-    `connector_instead_of`: the input field that a node gives when it has no connector; it needs one of the two.
+    `connector_instead_of`: the input field that replaces the connector; a node must have one of the two.
 
-    `sends_by_context`: nothing goes out but by `ctx.http` and `ctx.notify`. A simulation then runs a write up to its
+    `sends_by_context`: it sends only through `ctx.http` and `ctx.notify`. A simulation then runs a write up to its
     first request, and fails where a live run would before it sends.
 
-    `inside`: what it writes stays in the server's own store, where a simulation has a layer of its own; so a simulation
-    carries it out.
+    `inside`: it writes only to the server's own store, which a simulation overlays; so a simulation executes it.
     """
 
     if (effect is Effect.SPEND) != (finish is not None):
-        raise TypeError("a spend action, and no other, has a finish")
+        raise TypeError("only a spend action has a finish function, and it must have one")
 
     def declare(run: Run) -> Action:
         return Action(

@@ -14,7 +14,7 @@ from dustrun.core.values.amounts import Asset
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block's head; `time` in seconds since the epoch, `base_fee_units` None on a chain without EIP-1559."""
+    """A block header; `time` in seconds since the epoch, `base_fee_units` None without EIP-1559."""
 
     number: int
     hash: str
@@ -78,19 +78,19 @@ class Chain(Protocol):
 
     @property
     def network(self) -> Network:
-        """The chain's description."""
+        """The definition of the network."""
         ...
 
     async def block(self) -> Block:
-        """The head, or the block that a simulation stands on."""
+        """The newest block; in a simulation the newest simulated one."""
         ...
 
     async def call(self, call: ChainCall) -> bytes:
-        """What a call returns; raises `Permanent` with the decoded reason when it reverts."""
+        """The return data of a call; raises `Permanent` with the decoded reason when it reverts."""
         ...
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """Many calls on the same block in as few requests as the endpoint allows; a revert fails its own call only."""
+        """Many calls at the same block, in as few requests as possible; a revert fails only its own call."""
         ...
 
     async def balance(self, address: str) -> int:
@@ -112,7 +112,7 @@ class Chain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """What an action may know about the wallet that spends."""
+    """The wallet's address and name, without access to its key."""
 
     id: str
     name: str
@@ -131,7 +131,7 @@ class Price:
 
 
 class Prices(Protocol):
-    """What tokens are worth."""
+    """Token prices in US dollars."""
 
     async def price(self, asset: Asset) -> Price:
         """The best price; raises `Invalid` (code text `UNPRICED`) when no source knows the asset."""

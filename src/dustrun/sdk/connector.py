@@ -1,14 +1,14 @@
-"""The contract of a connector: stored credentials for an outside system, one type a file of `connectors/`.
+"""The contract of a connector: stored credentials for an external system, one type per file of `connectors/`.
 
-The file's name in kebab case is the type, its docstring what people read of it. Three kinds:
+The file name in kebab case is the type; its docstring is the documentation. There are three kinds:
 
-- `@http_connector`: a function `attach(data, request)` that returns the request with the credential on it;
-- `@token_connector`: a function `ask(data)` that returns the request for an access token (OAuth 2); the server sends
-  it, keeps the token sealed, and attaches it as a bearer token;
-- `@secret_connector`: a function `check(data)` that raises `Invalid` for data that cannot work; nothing is attached,
-  the action that uses it reads `ctx.connection.data`.
+- `@http_connector`: `attach(data, request)` returns the request with the credential added;
+- `@token_connector`: `ask(data)` returns the request for an access token (OAuth 2); the server sends it, stores the
+  token encrypted, and adds it to requests as a bearer token;
+- `@secret_connector`: `check(data)` raises `Invalid` for unusable data; the credential is not added to requests, the
+  action reads `ctx.connection.data`.
 
-Fields of `data` that are secret are declared with `secret()`: they are sealed, never answered, and masked by value
+Secret fields of `data` are declared with `secret()`: they are stored encrypted, never returned, and masked by value
 wherever a run might show them.
 """
 
@@ -31,7 +31,7 @@ MASK = "•••"
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """One type of connectors. `type` comes from the file's name when it is discovered."""
+    """One connector type. `type` is set from the file name when it is discovered."""
 
     kind: Kind
     data: type[BaseModel]
@@ -45,7 +45,7 @@ class Connector:
 
     @property
     def attaches(self) -> bool:
-        """Whether it puts a credential on HTTP requests."""
+        """Whether it adds a credential to HTTP requests."""
         return self.kind != "secret"
 
     @property
@@ -54,8 +54,8 @@ class Connector:
         return hinted_fields(self.data, "x-secret")
 
     def data_schema(self) -> dict[str, Any]:
-        """The JSON Schema of data that is accepted: a secret is long enough to be masked. The model alone takes less,
-        so that what was stored before goes on working."""
+        """The JSON Schema of new data, whose secrets must be long enough to be masked. The model itself accepts shorter
+        ones, so that data stored earlier stays valid."""
         schema = self.data.model_json_schema(by_alias=True)
         for name in self.secret_fields:
             shown = schema["properties"][name]
@@ -65,31 +65,31 @@ class Connector:
         return schema
 
     def masked(self, data: BaseModel) -> dict[str, Any]:
-        """The data as anyone may see it."""
+        """The data with its secrets masked."""
         shown = data.model_dump(by_alias=True, exclude_none=True)
         return {name: MASK if name in self.secret_fields else value for name, value in shown.items()}
 
     def secrets(self, data: BaseModel) -> list[str]:
-        """The secret texts in the data."""
+        """The values of the secret fields."""
         shown = data.model_dump(by_alias=True)
         return [str(shown[name]) for name in sorted(self.secret_fields) if shown.get(name)]
 
 
 class HttpData(Fields):
-    """What connectors for HTTP have in common."""
+    """Base of the data of connectors for HTTP."""
 
     test_url: str | None = Field(
         None,
         max_length=2048,
         pattern=r"^https?://\S+$",
-        description="An address that answers 2xx to a GET with this credential; the test call asks it.",
+        description="A URL that answers a GET with this credential with 2xx; the connector test requests it.",
     )
 
 
 def http_connector(
     *, data: type[HttpData], example: dict[str, Any], moves_money: bool = False, tags: Sequence[str] = ()
 ) -> Callable[[Callable[[Any, HttpRequest], HttpRequest]], Connector]:
-    """Declares a type whose `attach(data, request)` returns the request with the credential on it."""
+    """Declares a type whose `attach(data, request)` returns the request with the credential added."""
 
     def declare(attach: Callable[[Any, HttpRequest], HttpRequest]) -> Connector:
         return Connector("http", data, attach, example, moves_money, tuple(tags))
@@ -100,8 +100,8 @@ def http_connector(
 def token_connector(
     *, data: type[HttpData], example: dict[str, Any], moves_money: bool = False, tags: Sequence[str] = ()
 ) -> Callable[[Callable[[Any], HttpRequest]], Connector]:
-    """Declares a type whose `ask(data)` returns the request for an access token as OAuth 2 answers it (RFC 6749 §5.1).
-    `data.refresh_token`, when there is one, is replaced by the one that an answer brings."""
+    """Declares a type whose `ask(data)` returns the request for an access token (response as in RFC 6749 §5.1). If the
+    response contains a new refresh token, it replaces `data.refresh_token`."""
 
     def declare(ask: Callable[[Any], HttpRequest]) -> Connector:
         return Connector("token", data, ask, example, moves_money, tuple(tags))
@@ -112,7 +112,7 @@ def token_connector(
 def secret_connector(
     *, data: type[BaseModel], example: dict[str, Any], moves_money: bool = False, tags: Sequence[str] = ()
 ) -> Callable[[Callable[[Any], None]], Connector]:
-    """Declares a type that an action reads by `ctx.connection`; `check(data)` raises `Invalid`."""
+    """Declares a type that actions read through `ctx.connection`; `check(data)` raises `Invalid` for unusable data."""
 
     def declare(check: Callable[[Any], None]) -> Connector:
         return Connector("secret", data, check, example, moves_money, tuple(tags))
@@ -121,6 +121,6 @@ def secret_connector(
 
 
 def with_header(request: HttpRequest, name: str, value: str) -> HttpRequest:
-    """The request with a header, in place of one of that name."""
+    """The request with a header set, replacing one with that name in any case."""
     kept = {given: text for given, text in request.headers.items() if given.lower() != name.lower()}
     return replace(request, headers={**kept, name: value})

@@ -1,4 +1,4 @@
-"""What a running action may reach: the world through `ctx`, and nothing else."""
+"""The services that a running action may use, all through `ctx`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dustrun.sdk.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One outgoing request. `body` is sent as it is; `timeout_s` covers the whole exchange, redirects included.
-    `safe`: it only looks, so that sending it again does no harm; without it, GET, HEAD and OPTIONS are safe."""
+    """One outgoing request. `body` is sent unchanged; `timeout_s` covers the whole exchange, including redirects.
+    `safe`: it may be repeated without harm; None means that GET, HEAD and OPTIONS are safe."""
 
     method: str
     url: str
@@ -25,13 +25,13 @@ class HttpRequest:
     max_bytes: int | None = None
     safe: bool | None = None
     authorize: Callable[[HttpRequest], Awaitable[HttpRequest]] | None = field(default=None, repr=False, compare=False)
-    """Set by the server: puts a connector's credential on each request of a chain of redirects as it is sent, or
-    raises `Refused` for a host that is not the connector's."""
+    """Set by the server: adds a connector's credential to each request of a redirect chain, or raises `Refused` for a
+    host that the connector does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An opened connector. `data` is an instance of its type's data model; keep it out of results and messages."""
+    """A decrypted connector. `data` is an instance of its type's model; keep it out of results and messages."""
 
     id: str
     type: str
@@ -42,7 +42,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer of any status; header names are lower case, `url` is the last one of a chain of redirects."""
+    """A response of any status; header names are lower case, `url` is the last one of the redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,8 +51,8 @@ class HttpResponse:
 
 
 class Http(Protocol):
-    """The one way out. Raises `Invalid` (bad or forbidden address), `Temporary` (certainly not sent),
-    `Uncertain` (sent, no answer) or `Permanent`."""
+    """The guarded HTTP client. Raises `Invalid` (malformed or forbidden address), `Temporary` (certainly not sent),
+    `Uncertain` (sent, outcome unknown) or `Permanent`."""
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Sends one request, following redirects as the request allows."""
@@ -76,31 +76,32 @@ class ScriptResult:
 
 
 class Script(Protocol):
-    """JavaScript in a separate, limited process. The same code and input give the same answer: its clock stands at
-    the node's start and its chance comes from the node. Raises `Invalid` (the script or a limit) or `Temporary`."""
+    """Runs JavaScript in a separate process with limits. It is deterministic: the clock is fixed at the node's start
+    and random numbers are seeded by the node. Raises `Invalid` (script error or limit) or `Temporary`."""
 
     async def run(self, code: str, input: Any, timeout_ms: int | None = None) -> ScriptResult:
-        """Runs the body of an async function of `input`; `timeout_ms` can only lower the server's time limit."""
+        """Runs `code` as the body of an async function with the parameter `input`; `timeout_ms` can only lower the
+        server's time limit."""
         ...
 
 
 class Context(Protocol):
-    """Handed to an action with its input."""
+    """The second argument of every action."""
 
     @property
     def http(self) -> Http:
-        """Guarded HTTP client."""
+        """The guarded HTTP client."""
         ...
 
     @property
     def script(self) -> Script:
-        """Runs JavaScript in the sandbox."""
+        """The JavaScript sandbox."""
         ...
 
     @property
     def connection(self) -> Connection:
-        """The node's connector, opened; raises `Invalid` when the node has none. For actions that declare `connector`
-        of a type that attaches nothing itself: a credential for HTTP is put on the requests of `ctx.http` unasked."""
+        """The node's connector, decrypted; raises `Invalid` if the node has none. Only needed for `@secret_connector`
+        types: other credentials are added to the requests of `ctx.http` automatically."""
         ...
 
     @property
@@ -110,17 +111,17 @@ class Context(Protocol):
 
     @property
     def notify(self) -> Notifier:
-        """Hands messages to messaging services."""
+        """Sends messages through messaging services."""
         ...
 
     def chain(self, chain_id: int) -> Chain:
-        """Reads of one chain; in a simulation they see what earlier nodes did there. Raises `Invalid` for a chain
-        that the server does not know."""
+        """Read access to one chain; in a simulation it includes the effects of earlier nodes. Raises `Invalid` for a
+        chain that the server does not know."""
         ...
 
     @property
     def prices(self) -> Prices:
-        """What tokens are worth in US dollars."""
+        """Token prices in US dollars."""
         ...
 
     @property
@@ -131,12 +132,13 @@ class Context(Protocol):
 
     @property
     def idempotency_key(self) -> str:
-        """Stable for this node of this run over attempts and restarts; send it to whoever takes one."""
+        """Stable for this node of this run across attempts and restarts; send it to APIs that support idempotency
+        keys."""
         ...
 
     @property
     def now_ms(self) -> int:
-        """The node's start in milliseconds since the epoch, on the simulated clock in a simulation."""
+        """The node's start in milliseconds since the epoch; in a simulation on the simulated clock."""
         ...
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What a node does to the world; the modes (simulate, dust, live) depend on it alone."""
+"""The effect of a node on the outside world, which decides what the modes (simulate, dust, live) do with it."""
 
 from __future__ import annotations
 

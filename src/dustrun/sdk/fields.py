@@ -12,13 +12,13 @@ __all__ = ["Fields", "hinted_fields", "raw", "secret"]
 
 
 def raw(default: Any = ..., *, description: str, **options: Any) -> Any:
-    """A field whose text is never read as a template (code, templates of another language)."""
+    """A field whose text is never parsed as a template (code, templates of another language)."""
     return Field(default, description=description, json_schema_extra={"x-raw": True}, **options)
 
 
 def secret(default: Any = ..., *, description: str, **options: Any) -> Any:
-    """A secret field: left out of `repr`, marked in the schema. Of a connector it is sealed, never answered, and masked
-    by value in what a run shows; elsewhere the mark is a hint to exports and editors."""
+    """A secret field: omitted from `repr` and marked in the schema. In a connector it is stored encrypted, never
+    returned, and masked by value in runs; elsewhere the mark is only a hint for exports and editors."""
     return Field(default, description=description, repr=False, json_schema_extra={"x-secret": True}, **options)
 
 

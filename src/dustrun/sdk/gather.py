@@ -25,7 +25,7 @@ async def side_by_side(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awa
 
 
 async def side_by_side(*reads: Awaitable[Any]) -> tuple[Any, ...]:
-    """The results in order. If several fail, the first failure of the list is raised, as in sequence."""
+    """The results in order. If several fail, raises the first failure in the order of the arguments."""
     found = await asyncio.gather(*reads, return_exceptions=True)
     for one in found:
         if isinstance(one, BaseException):

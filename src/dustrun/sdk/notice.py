@@ -1,4 +1,4 @@
-"""What an action says to people through a messaging service."""
+"""Messages to people through a messaging service."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Notice:
 
 
 class Notifier(Protocol):
-    """Hands messages to services. Raises `Invalid` (bad or forbidden address), `Temporary` (certainly not sent),
-    `Uncertain` (begun, and nobody knows) or `Permanent`; no error holds the address, which is a secret."""
+    """Sends messages through services. Raises `Invalid` (malformed or forbidden address), `Temporary` (certainly not
+    sent), `Uncertain` (started, outcome unknown) or `Permanent`; no error contains the address, which is a secret."""
 
     async def send(self, address: str, notice: Notice) -> str:
         """Sends one message to the service behind an address like `slack://…` and returns the service's name."""

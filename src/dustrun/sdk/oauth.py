@@ -17,7 +17,7 @@ _MAX_BYTES: Final = 65_536
 
 
 class TokenData(HttpData):
-    """The client as every grant needs it."""
+    """OAuth 2 client data that every grant needs."""
 
     token_url: str = Field(
         description="The provider's token endpoint; the client's secret is sent there.",
@@ -25,7 +25,7 @@ class TokenData(HttpData):
         pattern=r"^https?://\S+$",
         json_schema_extra={"x-destination": True},
     )
-    client_id: str = Field(description="The client's id.", min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+$")
+    client_id: str = Field(description="The client ID.", min_length=1, max_length=1024, pattern=r"^[\x21-\x7e]+$")
     client_auth: Literal["header", "body"] = Field(
         "header", description="Where the client's secret goes: the header Authorization, or the form."
     )
@@ -33,7 +33,7 @@ class TokenData(HttpData):
 
 
 def token_request(data: TokenData, client_secret: str | None, **form: str | None) -> HttpRequest:
-    """The request for an access token (RFC 6749 §2.3.1, §4.4.2, §6); fields that are None are left out."""
+    """The token request (RFC 6749 §2.3.1, §4.4.2, §6); form fields that are None are omitted."""
     fields = {name: value for name, value in {**form, "scope": data.scope}.items() if value is not None}
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     if client_secret is not None and data.client_auth == "header":
@@ -51,5 +51,5 @@ def token_request(data: TokenData, client_secret: str | None, **form: str | None
         timeout_s=_TIMEOUT_S,
         max_redirects=0,
         max_bytes=_MAX_BYTES,
-        safe=True,  # asked again it gives another token, which does no harm
+        safe=True,  # a repeated request only issues another token
     )

@@ -6,13 +6,13 @@ from dustrun.errors import Code, Invalid, Problem
 
 
 def refuse(message: str, field: str) -> Invalid:
-    """What to raise for it; `field` is the field of the payload to look at, like `rows[3].amount`."""
+    """The error to raise; `field` is the path of the payload field, like `rows[3].amount`."""
     return _invalid(message, field, Code.ACTION_INPUT_INVALID)
 
 
 def refuse_small(message: str, field: str) -> Invalid:
-    """What to raise for an amount that is too small for the venue, with its minimum where it is known: a dust test then
-    ends with `DUST_BELOW_MINIMUM`."""
+    """The error for an amount below the venue's minimum, which `message` names if it is known; a dust test then ends
+    with `DUST_BELOW_MINIMUM`."""
     return _invalid(message, field, Code.AMOUNT_BELOW_MINIMUM)
 
 

@@ -1,4 +1,4 @@
-"""What an action sees of the managed tables: rows by filter, and changes that happen once."""
+"""Access to the managed tables: queries, and changes that are applied once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Mode = Literal["insert", "upsert", "update", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class TableQuery:
-    """Which rows of a table are wanted. `where` like `{"status": "open", "amount": {"$gte": "10.5"}}`; `sort` is a
-    column, with `-` before it from the largest."""
+    """A query of one table. `where` is a filter like `{"status": "open", "amount": {"$gte": "10.5"}}`; `sort` is a
+    column, descending with a leading `-`."""
 
     table: str
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class TableQuery:
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """The rows found; `has_more`: there are others behind them."""
+    """The rows found; `has_more`: more rows match than were returned."""
 
     rows: list[dict[str, Any]]
     has_more: bool
@@ -31,7 +31,8 @@ class TableRows:
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """What is to be changed: `rows` are inserted or upserted; the rows that `where` finds get `values`, or go."""
+    """A change of one table: inserts or upserts `rows`, or updates the rows matching `where` with `values`, or deletes
+    them."""
 
     table: str
     mode: Mode
@@ -42,7 +43,7 @@ class TableChange:
 
 @dataclass(frozen=True, slots=True)
 class TableWritten:
-    """What was changed; `keys` are the primary keys of the rows, in their order."""
+    """The result of a change; `keys` are the primary keys of the rows, in order."""
 
     keys: list[Any]
     inserted: int = 0
@@ -51,13 +52,13 @@ class TableWritten:
 
 
 class Tables(Protocol):
-    """The organisation's tables. In a simulation writes go to an overlay that only this run sees. Raises `NotFound`
-    (no such table), `Invalid` (rows or filter do not fit) or `Conflict` (a value is taken, a limit is reached)."""
+    """The organisation's tables. In a simulation, writes go to an overlay that only this run sees. Raises `NotFound`
+    (no such table), `Invalid` (rows or filter do not match the columns) or `Conflict` (duplicate key or a limit)."""
 
     async def read(self, query: TableQuery) -> TableRows:
-        """The rows that a query finds."""
+        """Rows that match the query."""
         ...
 
     async def write(self, change: TableChange) -> TableWritten:
-        """Changes rows, once for this node of this run over attempts and restarts."""
+        """Applies a change once for this node of this run, across attempts and restarts."""
         ...

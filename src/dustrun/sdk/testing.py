@@ -1,4 +1,4 @@
-"""Fakes for the tests of actions, shipped so that authors of plugins need no server, network or sandbox.
+"""Fakes for testing actions without a server, network or sandbox.
 
     from dustrun.sdk.testing import FakeContext, json_response, perform
 
@@ -7,8 +7,8 @@
         assert await perform(my_action, {"symbol": "ETH"}, ctx) == {"usd": 2000}
         assert ctx.http.requests[0].url == "https://api.example.com/price?symbol=ETH"
 
-Nothing here is imported by the server. The fakes keep the contract of `dustrun.sdk.Context`, which the type checker
-proves, and answer only what a test scripted: an action that asks for more fails the test instead of hanging it.
+The server does not import this module. The fakes implement `dustrun.sdk.Context`, which the type checker verifies, and
+return only what the test scripted: an action that asks for more fails the test.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from dustrun.sdk.notice import Notice
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
 
 NOW_MS: Final = 1_769_860_800_000
-"""2026-01-31T12:00:00Z: where the clock of a fake stands unless a test says otherwise."""
+"""2026-01-31T12:00:00Z, the default clock of a fake."""
 
 KEY: Final = "dustrun-0123456789abcdef0123456789abcdef01234567"
-"""The idempotency key of a fake unless a test says otherwise; as long as a real one."""
+"""The default idempotency key of a fake; as long as a real one."""
 
 Answer = HttpResponse | Exception | Callable[[HttpRequest], HttpResponse]
-"""What a request comes to: a response, an error to raise, or a function of the request."""
+"""Scripted result of a request: a response, an error to raise, or a function of the request."""
 
 ScriptAnswer = ScriptResult | Exception | Callable[[str, Any], ScriptResult]
-"""What a script comes to: a result, an error to raise, or a function of code and input."""
+"""Scripted result of a script: a result, an error to raise, or a function of code and input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One line that the action wrote into the run's log."""
+    """One log entry of the action."""
 
     message: str
     level: str = "info"
@@ -51,7 +51,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One report of progress."""
+    """One progress report of the action."""
 
     message: str
     percent: int | None = None
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall:
-    """One script that the action ran."""
+    """One script run by the action."""
 
     code: str
     input: Any
@@ -67,14 +67,14 @@ class ScriptCall:
 
 
 class FakeHttp:
-    """Answers requests in the scripted order and keeps them in `requests`."""
+    """Returns the scripted answers in order and records the requests in `requests`."""
 
     def __init__(self, answers: Iterable[Answer] = ()) -> None:
         self.requests: list[HttpRequest] = []
         self._answers = list(answers)
 
     async def request(self, request: HttpRequest) -> HttpResponse:
-        """The next answer; an `AssertionError` when the test scripted none."""
+        """The next scripted answer; raises `AssertionError` if there is none."""
         self.requests.append(request)
         if not self._answers:
             raise AssertionError(f"no answer is scripted for {request.method} {request.url}")
@@ -85,14 +85,14 @@ class FakeHttp:
 
 
 class FakeScript:
-    """Answers scripts in the scripted order and keeps them in `calls`; it runs no JavaScript."""
+    """Returns the scripted answers in order and records the scripts in `calls`; runs no JavaScript."""
 
     def __init__(self, answers: Iterable[ScriptAnswer] = ()) -> None:
         self.calls: list[ScriptCall] = []
         self._answers = list(answers)
 
     async def run(self, code: str, input: Any, timeout_ms: int | None = None) -> ScriptResult:
-        """The next answer; an `AssertionError` when the test scripted none."""
+        """The next scripted answer; raises `AssertionError` if there is none."""
         self.calls.append(ScriptCall(code, input, timeout_ms))
         if not self._answers:
             raise AssertionError(f"no answer is scripted for the script {code[:60]!r}")
@@ -103,7 +103,7 @@ class FakeScript:
 
 
 class FakeTables:
-    """Answers queries in the scripted order, and with no rows after that; keeps `queries` and `changes`."""
+    """Returns the scripted rows in order, then no rows; records `queries` and `changes`."""
 
     def __init__(self, answers: Iterable[Iterable[dict[str, Any]]] = ()) -> None:
         self.queries: list[TableQuery] = []
@@ -111,31 +111,31 @@ class FakeTables:
         self._answers = [list(rows) for rows in answers]
 
     async def read(self, query: TableQuery) -> TableRows:
-        """The next answer, whatever is asked."""
+        """The next scripted rows, whatever the query."""
         self.queries.append(query)
         found = self._answers.pop(0) if self._answers else []
         return TableRows(found[: query.limit], len(found) > query.limit)
 
     async def write(self, change: TableChange) -> TableWritten:
-        """As if every row were new, or every filter found nothing."""
+        """Records the change; every row counts as new, and filters match nothing."""
         self.changes.append(change)
         return TableWritten([row.get("id") for row in change.rows], inserted=len(change.rows))
 
 
 class FakeNotifier:
-    """Keeps what was sent, as (address, notice)."""
+    """Records messages in `sent` as (address, notice)."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, Notice]] = []
 
     async def send(self, address: str, notice: Notice) -> str:
-        """Sends nothing; the name of the service is the scheme of its address."""
+        """Records the message; returns the scheme of the address as the service name."""
         self.sent.append((address, notice))
         return address.partition(":")[0]
 
 
 class FakeContext:
-    """A `ctx` that keeps what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
+    """A `ctx` that records what the action does: `logs`, `reports`, `http.requests`, `script.calls`, `tables.changes`,
     `notify.sent`.
 
     `idempotency_key` and `now_ms` (the node's start, milliseconds UTC) are constants; a test may assign others.
@@ -167,7 +167,7 @@ class FakeContext:
 
     @property
     def http(self) -> FakeHttp:
-        """The scripted way out."""
+        """The scripted HTTP client."""
         return self._http
 
     @property
@@ -177,7 +177,7 @@ class FakeContext:
 
     @property
     def connection(self) -> Connection:
-        """The connector that the test handed over; `Invalid` without one, as for a node that names none."""
+        """The test's connector; raises `Invalid` without one, like for a node without a connector."""
         if self._connection is None:
             raise Invalid("The node has no connector.")
         return self._connection
@@ -189,64 +189,64 @@ class FakeContext:
 
     @property
     def notify(self) -> FakeNotifier:
-        """Keeps the messages."""
+        """The recording notifier."""
         return self._notifier
 
     def chain(self, chain_id: int) -> Chain:
-        """The chain that the test handed over: there is no fake one."""
+        """The test's chain; raises `AssertionError` without one."""
         if chain_id not in self._chains:
             raise AssertionError(f"the test gave no chain {chain_id}")
         return self._chains[chain_id]
 
     @property
     def prices(self) -> Prices:
-        """The prices that the test handed over."""
+        """The test's prices; raises `AssertionError` without any."""
         if self._prices is None:
             raise AssertionError("the test gave no prices")
         return self._prices
 
     @property
     def wallet(self) -> WalletView:
-        """The wallet that the test handed over."""
+        """The test's wallet; raises `AssertionError` without one."""
         if self._wallet is None:
             raise AssertionError("the test gave no wallet")
         return self._wallet
 
     def log(self, message: str, *, level: str = "info", data: Any = None) -> None:
-        """Keeps the line in `logs`."""
+        """Records the entry in `logs`."""
         self.logs.append(Logged(message, level, data))
 
     def progress(self, message: str, *, percent: int | None = None) -> None:
-        """Keeps the report in `reports`."""
+        """Records the report in `reports`."""
         self.reports.append(Progress(message, percent))
 
 
 @dataclass(frozen=True, slots=True)
 class FakeRoots:
-    """What templates see, by root: `FakeRoots({"$trigger": {"body": {"usd": 2000}}})`."""
+    """The roots that templates see: `FakeRoots({"$trigger": {"body": {"usd": 2000}}})`."""
 
     values: Mapping[str, Any]
 
     def root(self, name: str) -> Any:
-        """The value of a root; `KeyError` when the test gave none."""
+        """The value of a root; raises `KeyError` if the test gave none."""
         return self.values[name]
 
 
 def json_response(
     value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None, url: str = "https://api.example.com/"
 ) -> HttpResponse:
-    """An answer with a JSON body, numbers exact."""
+    """A response with a JSON body; numbers stay exact."""
     return HttpResponse(status, {"content-type": "application/json", **(headers or {})}, dumps(value), url)
 
 
 def text_response(
     text: str, status: int = 200, *, content_type: str = "text/plain; charset=utf-8", url: str = "https://example.com/"
 ) -> HttpResponse:
-    """An answer with a text body."""
+    """A response with a text body."""
     return HttpResponse(status, {"content-type": content_type}, text.encode(), url)
 
 
-CarryOut = Callable[[Spend], Spent | Awaitable[Spent]]
+Execute = Callable[[Spend], Spent | Awaitable[Spent]]
 """Executes intents: a test's own node and signer, or `testing_chain.succeed`."""
 
 
@@ -255,20 +255,20 @@ async def perform(
     payload: Mapping[str, Any],
     ctx: Context | None = None,
     roots: Mapping[str, Any] | None = None,
-    carry_out: CarryOut | None = None,
+    execute: Execute | None = None,
 ) -> dict[str, Any]:
     """Runs an action as the engine does: fills templates from `roots`, checks the input, returns the node's result.
 
-    The intents of a `spend` action are stored, read again and passed to `carry_out`; its result goes to `finish`.
+    The intents of a `spend` action are stored, read again and passed to `execute`; its result goes to `finish`.
     Raises `pydantic.ValidationError` for an input that the engine refuses, and whatever the action raises.
     """
     reach = ctx if ctx is not None else FakeContext()
     input, output = await _run(action, payload, reach, roots)
     if action.finish is not None:
-        if carry_out is None:
-            raise AssertionError("a spend action needs carry_out, which executes its intents")
+        if execute is None:
+            raise AssertionError("a spend action needs `execute`, which executes its intents")
         spend = _stored(_spend_of(output))
-        spent = carry_out(spend)
+        spent = execute(spend)
         output = await action.finish(input, spend, await spent if inspect.isawaitable(spent) else spent, reach)
     if not isinstance(output, action.output):
         raise AssertionError(f"the action returned {type(output).__name__}, not its declared output")

@@ -1,4 +1,4 @@
-"""A chain that answers what a test says, for authors who have no node at hand. Real nodes tell more; prefer them.
+"""A scripted chain for tests without a node. Prefer a real development node, which finds more mistakes.
 
 chain = FakeChain(network, calls={(TOKEN, "decimals()"): 6, (TOKEN, "balanceOf(address)"): 10**9})
 ctx = FakeContext(chains={1: chain}, wallet=FakeWallet())
@@ -18,14 +18,14 @@ from dustrun.errors import Permanent
 from dustrun.sdk.chain import Block, CallResult, Chain, ChainCall, ChainTransaction, Fees, Price, Prices, WalletView
 
 WALLET: Final = WalletView("wal_00000000000000000000000000", "test", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-"""The wallet of a fake unless a test says otherwise."""
+"""The default wallet address of a fake."""
 
 Answer = int | bytes | str | Exception
-"""What a call returns: a word, bytes, an address as a word, or an error to raise."""
+"""Scripted result of a call: a word, bytes, an address (as a word), or an error to raise."""
 
 
 class FakeChain:
-    """Knows the contracts of `calls`, by (address, signature), and nothing else; their other functions revert."""
+    """Has the contracts of `calls`, keyed by (address, signature); all other functions of them revert."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class FakeChain:
 
     @property
     def network(self) -> Network:
-        """As the test gave it."""
+        """The test's network."""
         return self._network
 
     async def block(self) -> Block:
-        """As the test gave it."""
+        """The test's block, else block 1."""
         return self._block
 
     async def call(self, call: ChainCall) -> bytes:
-        """The answer for the called function; a plain account answers with nothing."""
+        """The scripted result of the called function; empty for a plain account."""
         answer = self._calls.get((call.to, call.data[:4]))
         if isinstance(answer, Exception):
             raise answer
@@ -64,7 +64,7 @@ class FakeChain:
         return _bytes_of(answer if answer is not None else b"")
 
     async def call_many(self, calls: Sequence[ChainCall]) -> list[CallResult]:
-        """The answers one by one."""
+        """The scripted results, in order."""
         return [await self._try(call) for call in calls]
 
     async def _try(self, call: ChainCall) -> CallResult:
@@ -74,30 +74,30 @@ class FakeChain:
             return CallResult(False, b"")
 
     async def balance(self, address: str) -> int:
-        """As the test gave it, else 0."""
+        """The test's balance in base units, else 0."""
         return self._balances.get(address, 0)
 
     async def code(self, address: str) -> bytes:
-        """Something for the contracts that the test gave, nothing for all others."""
+        """A placeholder for the contracts in `calls`; empty for all other addresses."""
         return b"\xfe" if any(to == address for to, _ in self._calls) else b""
 
     async def fees(self) -> Fees:
-        """As the test gave them."""
+        """The test's fees, else a default."""
         return self._fees
 
     async def find_transaction(self, hash: str) -> ChainTransaction | None:
-        """As the test gave it."""
+        """The test's transaction; None if there is none."""
         return self._transactions.get(hash)
 
 
 class FakePrices:
-    """The same price for everything, or an error for everything."""
+    """The same price, or the same error, for every asset."""
 
     def __init__(self, usd: Decimal | Exception = Decimal("2500")) -> None:
         self._usd = usd
 
     async def price(self, asset: Asset) -> Price:
-        """As the test gave it."""
+        """The test's price; raises the test's error."""
         if isinstance(self._usd, Exception):
             raise self._usd
         return Price(self._usd, "static", 1_769_860_800_000, 0)
@@ -110,7 +110,7 @@ def _bytes_of(answer: int | bytes | str) -> bytes:
 
 
 def succeed(spend: Spend) -> Spent:
-    """Successful receipts without events for every intent: for tests of what an action asks for, not of its outcome."""
+    """Successful receipts without events for every intent, for tests that only check the intents."""
     receipts = tuple(
         Receipt(
             item=intent.item,
@@ -131,4 +131,4 @@ def succeed(spend: Spend) -> Spent:
 
 
 _kept: tuple[type[Chain], type[Prices]] = (FakeChain, FakePrices)
-"""The type checker's proof that the fakes keep the contract."""
+"""Lets the type checker verify that the fakes implement the protocols."""

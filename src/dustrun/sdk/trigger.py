@@ -1,4 +1,4 @@
-"""The contract of a trigger: what starts a run. Today one kind, `manual`; the others come with the trigger host."""
+"""The contract of a trigger, which starts runs. `manual` is the only kind so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One way a run starts. `type` comes from the file's name when it is discovered."""
+    """One trigger type. `type` is set from the file name when it is discovered."""
 
     kind: str
     config: type[BaseModel]
@@ -31,7 +31,7 @@ def manual(
     example_config: dict[str, Any],
     example_output: dict[str, Any],
 ) -> Callable[[Callable[[Any, Any], Any]], Trigger]:
-    """Declares a trigger that a caller fires: `accept(config, payload)` gives the payload or raises `Invalid`."""
+    """Declares a trigger fired by a caller: `accept(config, payload)` returns the payload or raises `Invalid`."""
 
     def declare(accept: Callable[[Any, Any], Any]) -> Trigger:
         return Trigger(

@@ -1,1 +1,1 @@
-"""Triggers, one a file."""
+"""Trigger types, one per file."""

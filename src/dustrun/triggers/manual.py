@@ -1,7 +1,7 @@
-"""Starts a run when someone asks for it: the API, the command line, the editor.
+"""Starts a run on request, through the API, the command line or the editor.
 
-Use it for everything that a person or a program starts. With `inputSchema` the payload is checked first. Numbers are
-exact, `pattern` is RE2, `format` only describes, and references stay within the schema.
+Use it for runs started by a person or a program. With `inputSchema` the payload is validated first. Numbers are exact,
+`pattern` is RE2, `format` is not checked, and references must stay within the schema.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dustrun.sdk import Fields, manual
 
 
 class Config(Fields):
-    """What the payload must look like."""
+    """Validation of the payload."""
 
     input_schema: dict[str, Any] | None = Field(
-        None, description="JSON Schema (2020-12) that the payload must satisfy; none accepts every object."
+        None, description="JSON Schema (2020-12) of the payload; without it, every object is accepted."
     )
 
     @field_validator("input_schema")
@@ -34,12 +34,12 @@ class Config(Fields):
 
     @functools.cached_property
     def compiled(self) -> PayloadCheck | None:
-        """The schema ready for use, made at the first run; None when everything is accepted."""
+        """The compiled schema, built at the first run; None if everything is accepted."""
         return PayloadCheck(self.input_schema) if self.input_schema else None
 
 
 class Output(Fields):
-    """The event: the payload's own keys, and these."""
+    """The keys of the payload, and these."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -47,7 +47,7 @@ class Output(Fields):
     headers: dict[str, str] = Field(description="Headers of the request, for a webhook.")
     query: dict[str, str] = Field(description="Query of the request, for a webhook.")
     source: str = Field(description="What started the run.")
-    triggered_at: str = Field(description="When, RFC 3339.")
+    triggered_at: str = Field(description="Start time, RFC 3339.")
 
 
 @manual(
@@ -64,7 +64,7 @@ class Output(Fields):
     },
 )
 def accept(config: Config, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload, if the schema takes it."""
+    """Returns the payload; raises `Invalid` if it does not match the schema."""
     if config.compiled is not None:
         config.compiled.check(payload)
     return payload

@@ -32,7 +32,7 @@ class Scene:
 
     async def do(self, action: Action, **payload: Any) -> dict[str, Any]:
         """Carries an action out, whole."""
-        return await perform(action, {"chainId": CHAIN_ID, **payload}, self.ctx, carry_out=self.wallet.carry_out)
+        return await perform(action, {"chainId": CHAIN_ID, **payload}, self.ctx, execute=self.wallet.execute)
 
     async def plan(self, action: Action, **payload: Any) -> Spend:
         """The intents of an action."""

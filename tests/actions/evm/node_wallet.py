@@ -27,7 +27,7 @@ class NodeWallet:
         self.seen: list[Spend] = []
         self._key = KEYS[number]
 
-    def carry_out(self, spend: Spend) -> Spent:
+    def execute(self, spend: Spend) -> Spent:
         """One transaction per intent, in order; each must succeed."""
         self.seen.append(spend)
         receipts = tuple(self._send(intent) for intent in spend.intents)

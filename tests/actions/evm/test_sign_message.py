@@ -13,7 +13,7 @@ from dustrun.sdk.testing import intents, perform
 
 
 async def sign(scene: Scene, **payload: Any) -> dict[str, Any]:
-    return await perform(sign_message, payload, scene.ctx, carry_out=scene.wallet.carry_out)
+    return await perform(sign_message, payload, scene.ctx, execute=scene.wallet.execute)
 
 
 @pytest.mark.parametrize("text", ["log me in", "Grüße, 世界", "0xdeadbeef", " ", "a" * 5000])

@@ -36,7 +36,7 @@ def permit(scene: Scene, **message: Any) -> dict[str, Any]:
 
 async def sign(scene: Scene, document: Any, **payload: Any) -> dict[str, Any]:
     asked = {"typedData": document, **payload}
-    return await perform(sign_typed_data, asked, scene.ctx, carry_out=scene.wallet.carry_out)
+    return await perform(sign_typed_data, asked, scene.ctx, execute=scene.wallet.execute)
 
 
 async def test_a_permit_is_taken_by_its_token(scene: Scene) -> None:
