@@ -133,7 +133,7 @@ class Proof:
         return made
 
     def _chain(self) -> Json:
-        """What would have moved: height, nonces, and what waits for a block."""
+        """What a broadcast would change: height, nonces, and pending transactions."""
         web3 = self._witness.web3
         nonces = {ACCOUNTS[place]: self._witness.nonce(ACCOUNTS[place]) for place in _WALLETS}
         return {"height": web3.eth.block_number, "nonces": nonces, "waiting": self._node.rpc("txpool_status")}

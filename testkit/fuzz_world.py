@@ -190,7 +190,7 @@ class World:
         return self._sender
 
     def transaction(self) -> str:
-        """A transaction that was sent and waits for a block, which nobody makes."""
+        """A pending transaction; no block is mined."""
         run_id = self.run(self.spending())
         for _ in range(500):
             found = self.call("GET", f"/v1/transactions?runId={run_id}&status=sent")["items"]

@@ -148,7 +148,7 @@ async def test_feeds_of_an_l2_wait_for_the_sequencer(market: Market) -> None:
     market.witness.send("sequencer", "setAt", 1, now - 10_000)
     assert "is down" in await refusal(book, COIN)
     market.witness.send("sequencer", "setAt", 0, now)
-    assert "feeds need an hour" in await refusal(book, COIN)
+    assert "its feeds are used after an hour" in await refusal(book, COIN)
     market.node.mine(1, 3700)
     assert (await book.price(COIN)).usd == 2500
 
@@ -295,7 +295,7 @@ async def test_a_private_address_is_asked_only_when_the_operator_allows_it(marke
     )
     market.opened.append(chains)
     book = PriceBook.of(Settings(**BARE, price_url="http://127.0.0.1:9/"), chains.get, closed)
-    assert "cannot be asked" in await refusal(book, COIN)
+    assert "cannot be used" in await refusal(book, COIN)
     await closed.close()
 
 

@@ -186,7 +186,7 @@ async def test_answer_that_is_nonsense_ends_the_process(strange: WorkerScript, a
 
 async def test_value_that_is_no_json_is_an_error(strange: WorkerScript) -> None:
     script = strange("frame(b'{}'); os.read(0, 9); frame(b'{\"ok\":true,\"logs\":[]}'); frame(b'{'); time.sleep(9)")
-    with pytest.raises(Invalid, match="cannot be kept"):
+    with pytest.raises(Invalid, match="cannot be stored"):
         await script.run("return 1", None)
 
 

@@ -18,7 +18,7 @@ from dustrun.wallets.local import digest_of_message, join_signature
 from dustrun.wallets.secp256k1 import CURVE_ORDER, SecretKey, find_signer
 from dustrun.wallets.signer import UnsignedTransaction
 
-WRONG = "differs|number of fields|of type 2|key of the wallet|shortest form|truncated|missing|trailing|not an integer"
+WRONG = "differs|number of fields|of type 2|wallet's key|shortest form|truncated|missing|trailing|not an integer"
 keys = st.integers(1, CURVE_ORDER - 1).map(lambda number: number.to_bytes(32, "big"))
 units = st.integers(0, 2**256 - 1) | st.integers(0, 300)
 addresses = st.binary(min_size=20, max_size=20).map(lambda raw: checksum("0x" + raw.hex()))
@@ -78,7 +78,7 @@ def test_another_transaction_does_not_pass(
     with pytest.raises(ValueError, match=WRONG):
         transaction.check_signed(signed.raw, unsigned, address)
     if other != key:
-        with pytest.raises(ValueError, match="key of the wallet"):
+        with pytest.raises(ValueError, match="wallet's key"):
             transaction.check_signed(transaction.sign(unsigned, SecretKey(other)).raw, unsigned, address)
 
 

@@ -1,1 +1,1 @@
-"""The one HTTP client: guard, timeouts, size limits."""
+"""The HTTP client of all nodes, with an address guard, timeouts and size limits."""

@@ -1,4 +1,4 @@
-"""The one HTTP client: every request of every node goes out here, checked at each hop."""
+"""The HTTP client for all requests of nodes; every hop of a redirect chain is checked."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _CHECK_HOLDS_S: Final = 10.0
 _MOST_CHECKED: Final = 1000
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# They say how the message is framed or where it goes, which is decided here.
+# Framing and routing headers, which the client sets itself.
 _OURS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "keep-alive"}
 )
 
 
 _WATCH = metrics.Watch(
-    metrics.counter("dustrun_outbound_requests", "Requests that went out, or were refused.", "method", "outcome"),
-    metrics.histogram("dustrun_outbound_seconds", "How long outgoing requests took, redirects included."),
+    metrics.counter("dustrun_outbound_requests", "Outgoing requests, sent or refused.", "method", "outcome"),
+    metrics.histogram("dustrun_outbound_seconds", "Duration of outgoing requests, including redirects."),
 )
 
 
 class OutboundClient:
-    """The `ctx.http` of every node. `allow` are the exceptions of the guard, `max_bytes` bounds one decoded answer,
-    `per_host` the requests to one host at once. `resolver` answers for names; the system's without."""
+    """The `ctx.http` of every node. `allow` are exceptions of the guard, `max_bytes` limits a decoded response body,
+    `per_host` limits concurrent requests to one host. `resolver` defaults to the operating system's."""
 
     def __init__(
         self, allow: Sequence[str], max_bytes: int, per_host: int, *, resolver: Resolver | None = None
@@ -55,19 +55,19 @@ class OutboundClient:
         self._fresh: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Opens the client in the running event loop."""
+        """Opens the connection pools; needs a running event loop."""
         self._reusing = make_session(self._names, reuse=True)
         self._fresh = make_session(self._names, reuse=False)
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes all connections."""
         for session in (self._reusing, self._fresh):
             if session is not None:
                 await session.close()
         self._reusing = self._fresh = None
 
     async def request(self, request: HttpRequest) -> HttpResponse:
-        """Sends one request, once; follows redirects as it allows. Raises as `sdk.context.Http` says."""
+        """Sends a request once and follows redirects; raises like `sdk.context.Http`."""
         with _WATCH.of(request.method.upper() if request.method.upper() in _METHODS else "other") as seen:
             answer = await self._request(request)
             seen.outcome = f"{answer.status // 100}xx"
@@ -141,8 +141,8 @@ class OutboundClient:
             return HttpResponse(response.status, headers, body, str(target.url))
 
     async def _authorized(self, hop: Hop, request: HttpRequest) -> Hop:
-        """The hop as it goes out, with the credential on it. The hop itself has none, so that no next one inherits it.
-        Names are checked when they are resolved."""
+        """The hop with the credential added; `hop` itself stays without, so that the next hop does not inherit it.
+        Addresses are checked here, names when they are resolved."""
         target = hop.target
         if target.address is not None:
             self._guard.check(target.host, target.address, target.port)
@@ -157,8 +157,8 @@ class OutboundClient:
         return replace(hop, target=goes_to, headers=dict(sent.headers))
 
     def _session(self, safe: bool) -> aiohttp.ClientSession:
-        """A kept connection may be closed by the other side just as it is used again. Then a request that changes
-        something would be uncertain for no reason, so each of those gets a connection of its own."""
+        """Requests that are not `safe` use a new connection: a reused one may be closed by the peer at that moment,
+        which would make the outcome of the request uncertain without need."""
         session = self._reusing if safe else self._fresh
         if session is None:
             raise RuntimeError("the client is not started")
@@ -180,7 +180,7 @@ def _check_header(name: str, value: str) -> None:
     if name.lower() in _OURS or name.lower().startswith("proxy-con"):
         raise refuse(f'The header "{name}" is set by the server and cannot be given.')
     if _NOT_IN_VALUE.search(value):
-        raise refuse(f'The value of the header "{name}" holds a control character.')
+        raise refuse(f'The value of the header "{name}" contains a control character.')
 
 
 def _joined(response: aiohttp.ClientResponse) -> Mapping[str, str]:
@@ -192,5 +192,5 @@ def _joined(response: aiohttp.ClientResponse) -> Mapping[str, str]:
 
 
 def _storable(value: str) -> str:
-    """aiohttp carries bytes that are no UTF-8 as lone surrogates, which no JSON store takes."""
+    """Replaces lone surrogates, by which aiohttp represents invalid UTF-8: they cannot be stored as JSON."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""One HTTP exchange, and what a failure means: certainly not done, or unknown."""
+"""One HTTP exchange; classifies failures as certainly not sent or outcome unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
 from dustrun.outbound.target import Target
 
 _USER_AGENT: Final = "dustrun"
-# Below the 5 s after which common servers close an idle connection: one that they close first breaks a request.
+# Below the 5 s after which common servers close idle connections, which would break a request sent just then.
 _KEEPALIVE_S: Final = 4.0
 _LARGE_BODY: Final = 65_536
 _UNLIMITED: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
@@ -26,7 +26,7 @@ _UNLIMITED: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=No
 
 @dataclass(slots=True)
 class Progress:
-    """How far a request has come over all its hops; decides what its failure means."""
+    """Progress of a request over all its hops, which decides how a failure is classified."""
 
     method: str
     safe: bool
@@ -34,15 +34,15 @@ class Progress:
     sent: bool = False
 
     def failure(self, what: str) -> DustrunError:
-        """The error for a request that broke: `Temporary` when it was not sent or only looks, else `Uncertain`."""
+        """The error for a failed request: `Temporary` if it was not sent or is safe to repeat, else `Uncertain`."""
         message = f'{self.method} to "{self.host}": {what}.'
         if self.sent and not self.safe:
-            return Uncertain(f"{message} The request had gone out, so it may have happened.")
+            return Uncertain(f"{message} The request had been sent, so it may have been processed.")
         return Temporary(message)
 
 
 class _Broken(Exception):
-    """A connection broke under a request. Not an aiohttp error, so that aiohttp does not send it a second time."""
+    """The connection broke during a request. Not an aiohttp error, since aiohttp would retry the request."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -59,9 +59,9 @@ async def _mark_sent(_session: Any, context: SimpleNamespace, _event: Any) -> No
 
 
 def make_session(resolver: AbstractResolver, *, reuse: bool) -> aiohttp.ClientSession:
-    """A session without cookies, proxies and redirects; `reuse` keeps connections open between requests."""
+    """A session without cookies, proxies and redirects; `reuse` keeps connections open for later requests."""
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_mark_sent)  # called just before the first byte is written
+    trace.on_request_headers_sent.append(_mark_sent)  # called right before the first byte is written
     kept_s = _KEEPALIVE_S if reuse else None
     connector = aiohttp.TCPConnector(resolver=resolver, limit=0, force_close=not reuse, keepalive_timeout=kept_s)
     return aiohttp.ClientSession(
@@ -85,7 +85,7 @@ async def exchange(
     body: bytes | None,
     progress: Progress,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Sends one request; inside, the answer's status and headers are there and its body can be read."""
+    """Sends one request; inside the context, status and headers are available and the body can be read."""
     try:
         async with session.request(
             method,
@@ -101,7 +101,7 @@ async def exchange(
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body is written in parts, so that the event loop is not held up."""
+    """Wraps a large body so that it is written in parts, which keeps the event loop responsive."""
     return body if body is None or len(body) < _LARGE_BODY else io.BytesIO(body)
 
 
@@ -115,19 +115,19 @@ def _translate(error: Exception, progress: Progress) -> DustrunError:
     if isinstance(error, aiohttp.ClientConnectorError):
         return progress.failure(f"no connection could be made{_reason(error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return progress.failure("the answer broke off or cannot be decoded")
+        return progress.failure("the response was cut off or cannot be decoded")
     if isinstance(error, aiohttp.ClientResponseError):
-        return progress.failure("the answer is not valid HTTP")
-    return progress.failure("the connection broke before the answer was complete")
+        return progress.failure("the response is not valid HTTP")
+    return progress.failure("the connection broke before the response was complete")
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
-    """The system's words alone: the error's own name the address behind the name."""
+    """The system's error text only: aiohttp's message would reveal the resolved address."""
     return f" ({os.strerror(error.errno)})" if error.errno else ""
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:
-    """The decoded body; raises `Permanent` as soon as it is larger than `limit` bytes, and reads no further."""
+    """The decoded body; stops reading and raises `Permanent` once it exceeds `limit` bytes."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

@@ -18,12 +18,12 @@ SETTING = "the setting outbound_allow (DUSTRUN_OUTBOUND_ALLOW)"
 
 
 def refuse(message: str) -> Invalid:
-    """The error for an address that is malformed or that may not be reached."""
+    """The error for a malformed or forbidden address."""
     return Invalid(message, code=Code.ACTION_INPUT_INVALID)
 
 
 def parse_address(text: str) -> Address | None:
-    """The address that `text` spells in the one usual way; None for anything else, a name or another spelling."""
+    """Parses an IP address in its canonical spelling; None for names and any other spelling."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -31,21 +31,21 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_name(host: str) -> bool:
-    """Whether it is a host name in lower-case ASCII. One that ends in a number never is: resolvers read `127.1`,
-    `0x7f.1` and `2130706433` as addresses."""
+    """Whether it is a host name in lower-case ASCII. Names whose last label is a number are rejected, since resolvers
+    read `127.1`, `0x7f.1` and `2130706433` as addresses."""
     return _NAME.fullmatch(host) is not None and _NUMBER.fullmatch(host.rsplit(".", 1)[-1]) is None
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The exceptions, parsed. `names` and `networks` hold a port, or None for every port."""
+    """The parsed exceptions; a port of None in `names` or `networks` means every port."""
 
     names: frozenset[tuple[str, int | None]] = frozenset()
     networks: tuple[tuple[Network, int | None], ...] = ()
 
     @classmethod
     def of(cls, entries: Sequence[str]) -> Guard:
-        """Reads entries like `db.internal`, `10.0.0.0/8`, `10.1.2.3:8080`, `[fd00::1]:80`; raises `Invalid`."""
+        """Parses entries like `db.internal`, `10.0.0.0/8`, `10.1.2.3:8080`, `[fd00::1]:80`; raises `Invalid`."""
         names: set[tuple[str, int | None]] = set()
         networks: list[tuple[Network, int | None]] = []
         for entry in entries:
@@ -102,6 +102,6 @@ def _network(host: str) -> Network | None:
 
 def _bad_entry(entry: str) -> Invalid:
     return refuse(
-        f'The entry "{entry}" of {SETTING} is neither a host, an address, a network such as 10.0.0.0/8, '
-        "host:port nor [v6]:port."
+        f'The entry "{entry}" of {SETTING} is not a host, an address, a network such as 10.0.0.0/8, '
+        "host:port or [v6]:port."
     )

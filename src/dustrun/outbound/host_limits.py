@@ -1,4 +1,4 @@
-"""Limits concurrent requests per host; the others wait."""
+"""Limits concurrent requests per host; further ones wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Queue:
 
 
 class HostLimits:
-    """One queue a host, dropped when nobody is in it."""
+    """One semaphore per host, removed when unused."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -23,7 +23,7 @@ class HostLimits:
 
     @asynccontextmanager
     async def of(self, host: str) -> AsyncIterator[None]:
-        """Waits for a turn and holds it."""
+        """Waits for a free slot of the host and holds it inside the context."""
         queue = self._queues.setdefault(host, _Queue(asyncio.Semaphore(self._limit)))
         queue.users += 1
         try:

@@ -1,7 +1,7 @@
-"""Which addresses are part of the public internet: the special-purpose networks, each by a name that people read.
+"""Special-purpose networks, which are not part of the public internet, each with a name for messages.
 
-Source: the IANA registries of special-purpose addresses (RFC 6890), read by hand. `ipaddress.is_global` is not used
-for the decision because its answers change between Python releases; a test holds this table against it.
+Source: the IANA special-purpose address registries (RFC 6890). `ipaddress.is_global` is not used because its answers
+change between Python releases; a test compares this table with it.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ _PUBLIC_V6: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 OPENED_BY_NAME: Final = frozenset({"private", "loopback", "shared (CGNAT)"})
-"""The kinds that naming a host opens. The others hold nothing that a host's name should lead to, least of all the
-credentials behind a metadata address, so they need their address or network written out."""
+"""Kinds that an exception by host name allows. All others, such as metadata addresses, which serve credentials, must be
+listed by address or network."""
 
 
 def plain(address: Address) -> Address:
-    """The IPv4 address that an IPv4-mapped or NAT64 address stands for, else the address itself without a zone."""
+    """The IPv4 address embedded in an IPv4-mapped or NAT64 address, else the address without its zone."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -77,7 +77,7 @@ def plain(address: Address) -> Address:
 
 
 def special_kind(address: Address) -> str | None:
-    """What makes an address no part of the public internet; None for a public one."""
+    """The kind of a special-purpose address; None for a public one."""
     address = plain(address)
     if isinstance(address, ipaddress.IPv4Address):
         return next((kind for network, kind in _V4 if address in network), None)

@@ -1,4 +1,4 @@
-"""Messages to people through `apprise`, each in a process of its own (`notify_worker.py`) that is killed in time."""
+"""Sends messages through `apprise`, each in a separate process (`notify_worker.py`) with a timeout."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _TOO_MANY: Final = 429
 
 
 class GuardedNotifier:
-    """The `ctx.notify` of every node. `allow` are the exceptions of the guard, as for HTTP; `start_s` is how long the
-    process may take to start, on top of the message's own time."""
+    """The `ctx.notify` of every node. `allow` are exceptions of the guard, as for HTTP; `start_s` is the time in
+    seconds that the process may take to start, in addition to the message's timeout."""
 
     def __init__(self, allow: Sequence[str], *, start_s: float = _START_S) -> None:
         Guard.of(allow)
@@ -39,7 +39,7 @@ class GuardedNotifier:
         self._checked: dict[bytes, tuple[float, Invalid | None]] = {}
 
     async def send(self, address: str, notice: Notice) -> str:
-        """Sends one message; raises as `sdk.notice.Notifier` says."""
+        """Sends one message; raises like `sdk.notice.Notifier`."""
         answer = await self._ask(address, notice, is_check=False)
         error = _refusal(answer) or _failure(answer)
         if error is not None:
@@ -97,7 +97,9 @@ async def _ask(order: bytes, timeout_s: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
             said, _ = await child.communicate(order)
     except TimeoutError:
-        raise Uncertain(f"The service did not take the message within {timeout_s:g} s; it may have.") from None
+        raise Uncertain(
+            f"The service did not accept the message within {timeout_s:g} s; it may still have been sent."
+        ) from None
     finally:
         await _end(child)
     return _read(said)
@@ -109,7 +111,7 @@ def _read(said: bytes) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise Uncertain("The process that sends messages ended without an answer; the message may have gone out.")
+        raise Uncertain("The process that sends messages ended without an answer; the message may have been sent.")
     return answer
 
 
@@ -126,14 +128,14 @@ def _refusal(answer: dict[str, Any]) -> Invalid | None:
 
 
 def _failure(answer: dict[str, Any]) -> DustrunError | None:
-    """The error that an answer of the process stands for; None when the message was taken."""
+    """Converts the answer of the process to an error; None if the message was accepted."""
     if answer.get("done"):
         return None
     status = answer.get("status")
     if status == _TOO_MANY:
-        return Temporary("The service says that it gets too many messages (429).")
+        return Temporary("The service limits the rate of messages (429).")
     if status is not None and status >= 300:
-        return Permanent(f"The service did not take the message: it answered {status}.")
+        return Permanent(f"The service did not accept the message: it answered {status}.")
     if answer.get("sent"):
-        return Uncertain("The service gave no clear answer; the message may have gone out.")
+        return Uncertain("The service gave no clear answer; the message may have been sent.")
     return Temporary("No connection to the service could be made.")

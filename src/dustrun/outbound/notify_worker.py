@@ -1,11 +1,12 @@
-"""A process that hands one message to `apprise`, and can do nothing else; started by `outbound/notifier.py`.
+"""A process that sends one message through `apprise`; started by `outbound/notifier.py`.
 
-apprise opens connections of its own, past the outbound client, and some of its services are programs or files of this
-machine. So it runs apart, behind an audit hook that it cannot take off: connections only to addresses that the guard
-allows, over TCP; no processes, no files but Python's own for reading. Only services that speak HTTP or SMTP are taken,
-redirects are not followed, proxies of the environment are not used.
+apprise opens its own connections, bypassing the outbound client, and some of its services run programs or write files
+on this machine. It therefore runs in a separate process behind an audit hook that cannot be removed: only TCP
+connections to addresses that the guard allows, no child processes, no files except Python's own for reading. Only
+services over HTTP or SMTP are accepted; redirects and proxies of the environment are ignored.
 
-It reads one JSON object from its input and writes one to its output; the address is a secret and is never written.
+It reads one JSON object from standard input and writes one to standard output; the address is a secret and is never
+written.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Watch:
-    """The audit hook, and what it has seen."""
+    """The audit hook, and what it observed."""
 
     def __init__(self, guard: Guard, *, is_check: bool = False) -> None:
         self._is_check = is_check
@@ -44,12 +45,12 @@ class Watch:
         self._readable = tuple({os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, *_library())})
 
     def arm(self) -> None:
-        """From here on, for good."""
+        """Installs the hook permanently."""
         _patch(self)
         sys.addaudithook(self._hear)
 
     def knows(self, host: str, addresses: list[str]) -> None:
-        """A name was resolved."""
+        """Records the resolved addresses of a host, to which connections are then allowed if the guard permits them."""
         self._names.update(dict.fromkeys(addresses, host))
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -100,7 +101,7 @@ def _library() -> list[str]:
 
 
 def _patch(watch: Watch) -> None:
-    """How HTTP, SMTP and names are used here, in this process alone."""
+    """Patches the HTTP, SMTP and DNS functions of this process."""
     import smtplib
 
     import requests
@@ -139,7 +140,7 @@ def _send(order: dict[str, Any]) -> dict[str, Any]:
     from apprise.manager_plugins import NotificationManager
 
     known: Any = NotificationManager()  # type: ignore[no-untyped-call]
-    schemes = set(known.schemas())  # loads every service while files may still be read
+    schemes = set(known.schemas())  # loads every service before files become unreadable
     scheme = str(order["address"]).partition(":")[0].lower()
     if scheme not in schemes:
         return {"refused": f'There is no service "{scheme[:40]}"; see the list of apprise.'}
@@ -150,7 +151,7 @@ def _send(order: dict[str, Any]) -> dict[str, Any]:
     watch.arm()
     service = apprise.Apprise.instantiate(order["address"], asset=asset, suppress_exceptions=True)
     if service is None:
-        return {"refused": watch.refused or f'The address is none that the service "{scheme}" understands.'}
+        return {"refused": watch.refused or f'The address is not valid for the service "{scheme}".'}
     done = False
     try:
         done = service.notify(
@@ -169,11 +170,11 @@ def _seen(watch: Watch) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One message."""
+    """Reads one order from standard input, sends it, and writes the result to standard output."""
     logging.disable(logging.CRITICAL)
     order = json.loads(sys.stdin.buffer.read())
     out = os.dup(1)
-    os.dup2(2, 1)  # what a service prints is not an answer
+    os.dup2(2, 1)  # output of a service must not mix with the answer
     answer = json.dumps(_send(order)).encode()
     os.write(out, answer)
     os._exit(0)

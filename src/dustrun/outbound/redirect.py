@@ -1,4 +1,4 @@
-"""What is asked next when an answer points elsewhere (RFC 9110 section 15.4, as browsers do it)."""
+"""Follows redirects (RFC 9110 section 15.4, with the method changes of browsers)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One request of a chain of redirects."""
+    """One request of a redirect chain."""
 
     method: str
     target: Target
@@ -27,17 +27,17 @@ class Hop:
 
 
 def location(status: int, headers: Mapping[str, str]) -> str | None:
-    """Where a redirect points; None for any other answer."""
+    """The URL that a redirect response points to; None for any other response."""
     return headers.get("location") if status in _STATUSES else None
 
 
 def keeps_request(status: int) -> bool:
-    """Whether the answer says that the request was not done here and must be sent again as it is."""
+    """Whether the status requires the request to be repeated unchanged (307, 308)."""
     return status in _KEEPS_REQUEST
 
 
 def follow(hop: Hop, status: int, where: str) -> Hop:
-    """The next request. Credentials never cross the border of an origin; raises `Invalid` for a bad address."""
+    """The next request. Credentials are dropped when the origin changes. Raises `Invalid` for a malformed URL."""
     target = parse(urljoin(str(hop.target.url), where))
     following = replace(hop, target=target)
     if not keeps_request(status) and (hop.method == "POST" or (status == 303 and hop.method != "HEAD")):

@@ -1,4 +1,4 @@
-"""Names to addresses, checked in between: the connection is made to exactly the answer that the guard saw."""
+"""Name resolution with the guard: connections are made only to addresses that it checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dustrun.outbound.networks import Address
 
 
 class Resolver(Protocol):
-    """Who answers for a name."""
+    """Resolves host names."""
 
     async def resolve(self, host: str) -> Sequence[str]:
         """The addresses of a name, best first; raises `OSError` when there are none."""
@@ -34,8 +34,8 @@ class SystemResolver:
 
 
 class GuardedResolver(AbstractResolver):
-    """What the connector asks. It connects to what this returns, without asking again, so a name whose answer
-    changes between check and use (DNS rebinding) gains nothing."""
+    """The resolver of aiohttp's connector, which connects to the returned addresses without resolving again. This
+    prevents DNS rebinding between check and use."""
 
     def __init__(self, inner: Resolver, guard: Guard) -> None:
         self._inner = inner
@@ -44,7 +44,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The allowed ones of a name's addresses; raises `Invalid` when none is, `OSError` when it has none."""
+        """The allowed addresses of a name; raises `Invalid` if none is allowed, `OSError` if it has none."""
         answers = [ipaddress.ip_address(text) for text in await self._inner.resolve(host)]
         if not answers:
             raise OSError(f"{host} has no address")
@@ -65,7 +65,7 @@ class GuardedResolver(AbstractResolver):
         return allowed, refusal
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Does nothing; required by aiohttp."""
 
 
 def _result(host: str, address: Address, port: int) -> ResolveResult:

@@ -1,4 +1,4 @@
-"""Reads a URL strictly. What comes out is what is checked, resolved, connected to and written into the request."""
+"""Strict URL parsing. The same result is checked, resolved, connected to and written into the request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dustrun.outbound.networks import Address
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AUTHORITY = re.compile(r"\A[A-Za-z]+://([^/?#]*)")
-# A URL of nothing but such characters goes out as it was written: re-quoting would break one that is signed.
+# A URL with only these characters is sent unchanged: quoting it again would break signed URLs.
 _VERBATIM = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 MAX_CHARS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one request goes. `address` is set when the URL names an IP address instead of a host name."""
+    """The destination of one request. `address` is set if the URL contains an IP address instead of a host name."""
 
     url: URL
     host: str
@@ -30,12 +30,12 @@ class Target:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: the border that credentials do not cross."""
+        """Scheme, host and port; credentials are sent only to the same origin."""
         return self.url.scheme, self.host, self.port
 
 
 def parse(text: str) -> Target:
-    """The target of an http(s) URL; raises `Invalid` for any other and for every trick of spelling."""
+    """Parses an http(s) URL; raises `Invalid` for other schemes and for ambiguous spellings."""
     url = _read(text)
     if url.scheme not in ("http", "https"):
         raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
@@ -58,14 +58,14 @@ def _read(text: str) -> URL:
     if len(text) > MAX_CHARS:
         raise refuse(f"The URL has {len(text)} characters; at most {MAX_CHARS} are accepted.")
     if _CONTROL.search(text):
-        raise refuse(f"The URL {_shown(text)} holds a control character.")
+        raise refuse(f"The URL {_shown(text)} contains a control character.")
     authority = _AUTHORITY.match(text)
     if authority is None:
         raise refuse(f'The URL {_shown(text)} must start with "http://" or "https://".')
     _check_authority(authority[1])
     try:
         url = URL(text, encoded=_VERBATIM.fullmatch(text) is not None)
-        _ = url.port  # a URL that is taken verbatim is only parsed when a part is asked for
+        _ = url.port  # yarl parses a verbatim URL lazily
         return url
     except ValueError as error:
         raise refuse(f"The URL {_shown(text)} is not valid: {error}") from None
@@ -73,12 +73,14 @@ def _read(text: str) -> URL:
 
 def _check_authority(authority: str) -> None:
     if "@" in authority:
-        raise refuse("The URL names a user before the host; send credentials in a header such as Authorization.")
+        raise refuse(
+            "The URL contains a user name before the host; send credentials in a header such as Authorization."
+        )
     if "\\" in authority or "%" in authority or " " in authority:
-        raise refuse(f'The host "{authority[:100]}" is not valid: it holds a backslash, a percent sign or a space.')
+        raise refuse(f'The host "{authority[:100]}" is not valid: it contains a backslash, a percent sign or a space.')
 
 
 def _shown(text: str) -> str:
-    """A URL for a message: without query and credentials, which may be secret."""
+    """The URL for a message, without query and credentials, which may be secret."""
     bare = re.sub(r"//[^/?#]*@", "//", text).partition("?")[0].partition("#")[0]
     return f'"{bare[:200]}"'

@@ -1,1 +1,1 @@
-"""Token prices in US dollars; one file per source."""
+"""Token prices in US dollars, one file per source."""

@@ -1,7 +1,7 @@
-"""Price feeds on the chain in the manner of Chainlink's AggregatorV3Interface, as the network's file lists them.
+"""On-chain price feeds with Chainlink's AggregatorV3Interface, as listed in the network file.
 
-An answer is used when it is above zero, was updated within the feed's heartbeat, belongs to its own round, and has the
-decimals that the file says; on an L2 also only while the sequencer is up, and an hour after it came back.
+An answer is used if it is positive, was updated within the feed's heartbeat, belongs to the current round, and has the
+decimals of the network file. On an L2 the sequencer must also have been up for an hour.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from dustrun.sdk.chain import CallResult, ChainCall, Price
 _ROUND: Final = parse_function("latestRoundData() view returns (uint80, int256, uint256, uint256, uint80)")
 _DECIMALS: Final = parse_function("decimals() view returns (uint8)")
 _GRACE_S: Final = 3600
-_AHEAD_S: Final = 300  # how far a feed's clock may be before ours
+_AHEAD_S: Final = 300  # how far a feed's clock may be ahead of ours
 
 
 class FeedPrices:
-    """The feeds of all networks."""
+    """Prices from the feeds of all networks."""
 
     name = "feed"
 
     async def price(self, question: Question) -> Price | None:
-        """The answer of the asset's feed, or of what stands for the asset."""
+        """The price of the asset's feed, or of the feed of its wrapped or native form; raises `PriceFault`."""
         feed = _find_feed(question)
         if feed is None:
             return None
@@ -81,15 +81,18 @@ def _check_round(feed: Feed, result: CallResult, now_s: int) -> tuple[int, int]:
     if age_s > feed.heartbeat_s:
         raise PriceFault(f"the feed {feed.address} is {age_s} s old, over its heartbeat of {feed.heartbeat_s} s")
     if age_s < -_AHEAD_S:
-        raise PriceFault(f"the feed {feed.address} claims to be from {-age_s} s ahead")
+        raise PriceFault(f"the feed {feed.address} has a time {-age_s} s in the future")
     return answer, updated_at
 
 
 def _check_sequencer(network: Network, result: CallResult, now_s: int) -> None:
-    """Answer 0 means up, since `startedAt`; prices wait an hour after it came back, as Chainlink advises."""
+    """Raises `PriceFault` unless the sequencer has been up for an hour, as Chainlink recommends. Answer 0 means up,
+    `startedAt` is the time of the last change."""
     assert network.sequencer_feed is not None
     _, is_down, started_at, _, _ = _decode(network.sequencer_feed, result)
     if is_down or started_at == 0:
-        raise PriceFault(f"the sequencer of {network.name} is down, so its feeds may be old")
+        raise PriceFault(f"the sequencer of {network.name} is down, so its feeds may be stale")
     if now_s - started_at <= _GRACE_S:
-        raise PriceFault(f"the sequencer of {network.name} came back {now_s - started_at} s ago; feeds need an hour")
+        raise PriceFault(
+            f"the sequencer of {network.name} restarted {now_s - started_at} s ago; its feeds are used after an hour"
+        )

@@ -1,4 +1,4 @@
-"""What the two sources of exchange pools share: tokens that are priced without pools, and the floor of liquidity."""
+"""Shared by the Uniswap sources: tokens that are priced without pools, and the minimum liquidity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_ANCHORS = 8
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A token on the other side of a pool, with its own price."""
+    """The token on the other side of a pool, with its price in US dollars."""
 
     token: str
     decimals: int
@@ -27,7 +27,7 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool's price: whole anchor tokens for one whole token, and how much of the anchor stands behind it."""
+    """A pool: its price, in whole anchor tokens per whole token, and its reserve of the anchor."""
 
     address: str
     anchor: Anchor
@@ -36,19 +36,19 @@ class Pool:
 
     @property
     def liquidity_usd(self) -> Fraction:
-        """What the anchor's side of the pool is worth."""
+        """The value of the anchor's side of the pool in US dollars."""
         worth: Fraction = Fraction(self.anchor.price.usd) * self.anchor_units / 10**self.anchor.decimals
         return worth
 
 
 class Anchors:
-    """The wrapped coin and the known tokens, as far as a source that needs no pool prices them."""
+    """The wrapped native token and the known tokens that a source other than pools prices."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
 
     async def of(self, question: Question) -> list[Anchor]:
-        """Those of the asset's chain, the asset itself left out."""
+        """The anchors of the asset's chain, without the asset itself."""
         network, own = question.network, (token_of(question) or "").lower()
         known = [(network.wrapped_native, network.native.decimals)] if network.wrapped_native else []
         listed = [*known, *((token.address, token.decimals) for token in network.tokens)]
@@ -62,19 +62,19 @@ class Anchors:
             try:
                 price = await source.price(about)
             except (PriceFault, Temporary):
-                continue  # an anchor without a price is none; the asset itself may have another
+                continue  # skip an anchor without a price; others may have one
             if price is not None:
                 return Anchor(token, decimals, price)
         return None
 
 
 def token_of(question: Question) -> str | None:
-    """The token that pools hold: the wrapped form of the coin."""
+    """The token that pools contain: for native coin its wrapped form; None if the chain has none."""
     return question.asset.token or question.network.wrapped_native
 
 
 def best_price(question: Question, source: str, pools: Sequence[Pool], floor_usd: Decimal) -> Price | None:
-    """The price of the deepest pool; None without a pool. Raises `PriceFault` when the deepest is below the floor."""
+    """The price of the deepest pool; None without a pool. Raises `PriceFault` if it is below `floor_usd`."""
     if not pools:
         return None
     deepest = max(pools, key=lambda pool: (pool.liquidity_usd, pool.address))
@@ -85,6 +85,6 @@ def best_price(question: Question, source: str, pools: Sequence[Pool], floor_usd
         )
     usd = decimal_of(deepest.rate * Fraction(deepest.anchor.price.usd))
     if usd <= 0:
-        raise PriceFault(f"the pool {deepest.address} gives nothing for the asset")
+        raise PriceFault(f"the pool {deepest.address} returns nothing for the asset")
     detail = {"pool": deepest.address, "against": deepest.anchor.token, "anchorSource": deepest.anchor.price.source}
     return Price(usd, source, question.now_ms, deepest.anchor.price.age_ms, detail)

@@ -1,4 +1,4 @@
-"""What every price source is: asked about one asset of one chain, it knows its price, does not, or says why not."""
+"""The interface of price sources: a source returns an asset's price, nothing, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ROUNDED = Context(prec=40)
 
 
 class PriceFault(Exception):
-    """The source knows the asset, but what it says cannot be used; the text says why, for people."""
+    """The source has the asset but its answer cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One asset, the chain that it is on, and the time there: the later of the head's and ours, the head's alone on a
-    development chain, which may live in another time."""
+    """An asset, its chain, and the current time in milliseconds: the later of the newest block's and ours; on a
+    development chain, whose clock may be shifted, the block's."""
 
     asset: Asset
     chain: Chain
@@ -30,30 +30,30 @@ class Question:
 
     @property
     def network(self) -> Network:
-        """The chain's description."""
+        """The definition of the network."""
         return self.chain.network
 
 
 class Source(Protocol):
-    """One place that prices come from."""
+    """A price source."""
 
     @property
     def name(self) -> str:
-        """As `Price.source` has it."""
+        """The value of `Price.source`."""
         ...
 
     async def price(self, question: Question) -> Price | None:
-        """None when it knows nothing of the asset; raises `PriceFault`, or `Temporary` when it cannot be reached."""
+        """The price; None if it does not cover the asset. Raises `PriceFault`, or `Temporary` if it is unreachable."""
         ...
 
 
 def decimal_of(exact: Fraction) -> Decimal:
-    """A price as a decimal of 40 digits, rounded where the fraction has more."""
+    """The fraction rounded to 40 significant digits."""
     return _ROUNDED.divide(Decimal(exact.numerator), Decimal(exact.denominator))
 
 
 def same_worth(network: Network, asset: Asset) -> tuple[Asset, ...]:
-    """The asset, and the one that stands for it one to one: the coin and its wrapped form."""
+    """The asset, and its wrapped or native form, which has the same value."""
     wrapped = network.wrapped_native
     if wrapped is None:
         return (asset,)

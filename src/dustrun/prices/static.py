@@ -1,4 +1,4 @@
-"""Prices that the operator set (setting `static_prices`), which win over every other source."""
+"""Prices set by the operator (setting `static_prices`), which take precedence over all other sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dustrun.sdk.chain import Price
 
 
 class StaticPrices:
-    """US dollars by asset key."""
+    """The operator's prices in US dollars, by asset key."""
 
     name = "static"
 
@@ -20,7 +20,7 @@ class StaticPrices:
         self._prices = {_canonical(Asset.parse(key)): Decimal(usd) for key, usd in prices.items()}
 
     async def price(self, question: Question) -> Price | None:
-        """What was set for the asset or for what stands for it."""
+        """The price set for the asset or for its wrapped or native form."""
         for asset in same_worth(question.network, question.asset):
             usd = self._prices.get(_canonical(asset))
             if usd is not None:
@@ -29,8 +29,8 @@ class StaticPrices:
 
 
 class NominalPrices:
-    """What the coin of a test network counts as when nobody prices it (setting `test_coin_usd`, 0: nothing is known),
-    so that limits and dust work there as on the real one. Tokens of test networks have their pools, or no price."""
+    """A nominal price for the native coin of test networks (setting `test_coin_usd`; 0 disables it), so that limits and
+    dust work as on a main network. Tokens of test networks are priced by pools or not at all."""
 
     name = "nominal"
 
@@ -38,7 +38,7 @@ class NominalPrices:
         self._usd = Decimal(usd) if usd is not None and Decimal(usd) else None
 
     async def price(self, question: Question) -> Price | None:
-        """Only for the coin, bare or wrapped."""
+        """The nominal price of the native coin or its wrapped form; None for anything else."""
         is_coin = any(asset.token is None for asset in same_worth(question.network, question.asset))
         if self._usd is None or not question.network.is_testnet or not is_coin:
             return None

@@ -1,7 +1,7 @@
-"""The mid price of Uniswap V2 pools against a token that has a price of its own.
+"""The mid price of Uniswap V2 pools against a token with a known price.
 
-The reserves are read, not a quote: a quote has the pool's fee in it and bends with its size. Anybody can move a pool
-for a moment, so the price only counts with enough on the other side (setting `dex_min_liquidity_usd`).
+It is computed from the reserves: a quote would include the pool's fee and depend on the amount. Since anybody can move
+a pool's price temporarily, pools need a minimum liquidity (setting `dex_min_liquidity_usd`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RESERVES: Final = parse_function("getReserves() view returns (uint112, uint112,
 
 
 class UniswapV2Prices:
-    """The pools of each network's V2 factory."""
+    """Prices from the pools of each network's V2 factory."""
 
     name = "uniswap-v2"
 
@@ -31,7 +31,7 @@ class UniswapV2Prices:
         self._floor_usd = floor_usd
 
     async def price(self, question: Question) -> Price | None:
-        """Of the deepest pool."""
+        """The price of the deepest pool; raises `PriceFault` if its liquidity is too low."""
         factory, token = question.network.dex.v2_factory, token_of(question)
         if factory is None or token is None:
             return None
@@ -57,7 +57,7 @@ def _pair(answer: CallResult) -> str | None:
 
 
 def _pool(pair: str, anchor: Anchor, token: str, decimals: int, answer: CallResult) -> Pool | None:
-    """None for an empty pool, and for what is no pair."""
+    """The pool at `pair`; None if it is empty or not a pair."""
     if not answer.is_success:
         return None
     try:

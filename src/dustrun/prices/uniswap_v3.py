@@ -1,7 +1,7 @@
-"""The present price of Uniswap V3 pools against a token that has a price of its own.
+"""The current price of Uniswap V3 pools against a token with a known price.
 
-What stands behind the price is what is in range: the anchor's side of the liquidity at the present tick, and never more
-than the pool holds of the anchor.
+A pool's liquidity is the anchor's side of the liquidity in range at the current tick, at most the pool's balance of the
+anchor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Q96: Final = 1 << 96
 
 
 class UniswapV3Prices:
-    """The pools of each network's V3 factory."""
+    """Prices from the pools of each network's V3 factory."""
 
     name = "uniswap-v3"
 
@@ -36,7 +36,7 @@ class UniswapV3Prices:
         self._floor_usd = floor_usd
 
     async def price(self, question: Question) -> Price | None:
-        """Of the deepest pool."""
+        """The price of the deepest pool; raises `PriceFault` if its liquidity is too low."""
         factory, token = question.network.dex.v3_factory, token_of(question)
         if factory is None or token is None:
             return None
@@ -65,7 +65,7 @@ def _facts_of(pool: str, anchor: Anchor) -> list[ChainCall]:
 
 
 def _first(function: Function, answer: CallResult) -> int:
-    """The first number that a function returned; 0 when it did not answer, which stands for an empty pool."""
+    """The first number that a function returned; 0, as for an empty pool, if the call failed."""
     if not answer.is_success:
         return 0
     try:
@@ -75,12 +75,12 @@ def _first(function: Function, answer: CallResult) -> int:
 
 
 def _pool(pool: str, anchor: Anchor, token: str, decimals: int, facts: Sequence[CallResult]) -> Pool | None:
-    """With s = sqrt(token1 / token0): in range there are liquidity / s of token0 and liquidity × s of token1."""
+    """The pool; with s = sqrt(token1 / token0), in range are liquidity / s of token0 and liquidity × s of token1."""
     root = _first(_SLOT0, facts[0])
     liquidity, held = _first(_LIQUIDITY, facts[1]), _first(_BALANCE_OF, facts[2])
     if root == 0 or liquidity == 0:
         return None
-    ratio = Fraction(root * root, _Q96 * _Q96)  # base units of token1 for one of token0
+    ratio = Fraction(root * root, _Q96 * _Q96)  # base units of token1 per base unit of token0
     if int(token, 16) < int(anchor.token, 16):
         units, in_range = ratio, liquidity * root // _Q96
     else:

@@ -1,5 +1,5 @@
-"""Prices over HTTP from a source of the operator's choice: a URL and a path into its JSON (settings `price_url` and
-`price_path`), in which `{chainId}`, `{address}` and `{symbol}` stand for the asset's."""
+"""Prices over HTTP from a source configured by the operator: a URL and a path into its JSON response (settings
+`price_url` and `price_path`), with the placeholders `{chainId}`, `{address}` and `{symbol}`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dustrun.sdk.context import Http, HttpRequest
 _TIMEOUT_S: Final = 10.0
 _MAX_BYTES: Final = 1_048_576
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
-"""A price as text. Python reads more: `1_5` as 15."""
+"""A price as text. Stricter than `Decimal`, which reads `1_5` as 15."""
 _ZERO: Final = "0x" + "0" * 40
 
 
@@ -34,7 +34,7 @@ class WebPrices:
         self._path = path
 
     async def price(self, question: Question) -> Price | None:
-        """None when no source is set, when it answers 404, and when the URL needs a symbol that nobody knows."""
+        """The price; None if no source is configured, it answers 404, or the URL needs an unknown symbol."""
         names = _names(question)
         if self._url is None or ("{symbol}" in self._url + self._path and names["symbol"] is None):
             return None
@@ -52,7 +52,7 @@ class WebPrices:
         except Temporary:
             raise
         except DustrunError as error:
-            raise PriceFault(f"the HTTP source cannot be asked: {error.message}") from None
+            raise PriceFault(f"the HTTP source cannot be used: {error.message}") from None
         if response.status == 404:
             return None
         if response.status in (408, 425, 429) or response.status >= 500:
@@ -82,7 +82,7 @@ def _fill(template: str, names: dict[str, str]) -> str:
 
 
 def _read(body: Any, steps: list[str]) -> Decimal:
-    """The number at the end of the steps: names of objects, in whatever capitals, or indices of lists."""
+    """The number at the path `steps`: keys of objects (case-insensitive) or indices of lists. Raises `PriceFault`."""
     shown = ".".join(steps)
     for step in steps:
         if isinstance(body, dict):
@@ -106,5 +106,5 @@ def _is_number(value: Any) -> bool:
 def _number(value: Any, shown: str) -> Decimal:
     number = Decimal(value) if _is_number(value) else None
     if number is None or not number.is_finite() or number <= 0 or not -60 < number.adjusted() < 40:
-        raise PriceFault(f'the HTTP source has no price above zero at "{shown}" (price_path)')
+        raise PriceFault(f'the HTTP source has no positive price at "{shown}" (price_path)')
     return number

@@ -1,4 +1,4 @@
-"""User code in a separate, limited, network-less process."""
+"""Runs user code in a separate process with limits and without network."""
 
 from dustrun.sandbox.limits import Limits
 from dustrun.sandbox.sandbox import BoundScript, Sandbox

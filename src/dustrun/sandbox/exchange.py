@@ -1,13 +1,13 @@
-"""Values on their way into a script and out of it: exact, although JavaScript's numbers are binary floats.
+"""Converts values for scripts and back exactly, although JavaScript's numbers are binary floats.
 
 | Number | In JavaScript |
 |---|---|
 | an integer up to 2^53 - 1, or a decimal equal to one (`2.0`) | number |
 | a larger integer | BigInt |
-| a fraction that a double prints back digit by digit (`0.1`) | number |
-| any other fraction | string of its digits |
+| a fraction that a double represents with the same digits (`0.1`) | number |
+| any other fraction | string of digits |
 
-Integers that become BigInt leave a 0 in the JSON text and travel beside it as path and digits.
+Integers that become BigInt are 0 in the JSON text and are passed separately as path and digits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BigIntegers = list[tuple[list[str | int], str]]
 
 
 def encode_input(value: Any) -> tuple[bytes, BigIntegers]:
-    """The JSON text for the script and its big integers. Raises `ValueError` on what JSON cannot hold."""
+    """The JSON text for the script and its big integers. Raises `ValueError` for values that JSON cannot represent."""
     exact_json.refuse_deep(value)
     try:
         return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER), []
@@ -41,7 +41,7 @@ def encode_input(value: Any) -> tuple[bytes, BigIntegers]:
 def decode_value(text: bytes) -> Any:
     """The value a script returned. Raises `exact_json.JsonError`.
 
-    Fractions come from doubles; QuickJS prints some with a digit too many, so each gets its shortest text here.
+    Fractions come from doubles, some of which QuickJS prints with an extra digit: they get their shortest text here.
     """
     value = exact_json.loads(text)
     return _shortest(value) if b"." in text or b"e-" in text else value
@@ -58,7 +58,7 @@ def _shortest(value: Any) -> Any:
 
 
 class _Plain:
-    """Copies a value with numbers as JavaScript can hold them."""
+    """Copies a value with its numbers converted for JavaScript."""
 
     def __init__(self, bigints: BigIntegers) -> None:
         self._bigints = bigints

@@ -1,4 +1,4 @@
-"""Errors of scripts, with what to change."""
+"""Errors of scripts, which say how to fix them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, 
 
 
 def invalid(message: str, logs: list[str] | None = None, field: str = "code", line: int | None = None) -> Invalid:
-    """An error in the script or its use that its author can mend."""
+    """An error that the author of the script can fix."""
     details: list[Problem | dict[str, Any]] = [Problem(field, message)]
     if line is not None:
         details.append({"line": line})
@@ -29,7 +29,7 @@ def invalid(message: str, logs: list[str] | None = None, field: str = "code", li
 
 
 def over_limit(limit: str, limits: Limits, time_ms: int, logs: list[str] | None = None) -> Invalid:
-    """The error of a limit: `time`, `memory` or `output`."""
+    """The error for an exceeded limit: `time`, `memory` or `output`."""
     if limit == "time":
         lowered = time_ms < limits.time_ms
         change = "raise the time limit of this call" if lowered else "the setting `sandbox_time_ms` raises the limit"
@@ -48,7 +48,7 @@ def over_limit(limit: str, limits: Limits, time_ms: int, logs: list[str] | None 
 
 
 def input_too_large(size: int, limits: Limits) -> Invalid:
-    """The error of a job that would fill the script's memory before it starts."""
+    """The error for code and input that do not fit into the script's memory."""
     return invalid(
         f"Code and input have {size} bytes; with the setting `sandbox_memory_mb` at {limits.memory_mb} "
         f"at most {limits.input_bytes} can be passed.",
@@ -57,7 +57,7 @@ def input_too_large(size: int, limits: Limits) -> Invalid:
 
 
 def thrown(head: dict[str, Any], code: str) -> Invalid:
-    """The error of a script that does not parse, or that threw."""
+    """The error for a script with a syntax error or an uncaught exception."""
     error, logs = head["error"], head["logs"]
     syntax = error["phase"] == "compile"
     line = _line(_PARSER if syntax else _FRAME, error["stack"], code.count("\n") + 1)
@@ -68,7 +68,7 @@ def thrown(head: dict[str, Any], code: str) -> Invalid:
 
 
 def thrown_null(limits: Limits, logs: list[str]) -> Invalid:
-    """The error of a thrown `null`: QuickJS throws it, too, when too little memory is left to make an error."""
+    """The error for a thrown `null`, which QuickJS also throws when it has too little memory to create an error."""
     return invalid(
         f"The script threw null, or needed more than {limits.memory_mb} MiB of memory, which can look the same; "
         "the setting `sandbox_memory_mb` raises the limit.",
@@ -77,7 +77,7 @@ def thrown_null(limits: Limits, logs: list[str]) -> Invalid:
 
 
 def _line(frames: re.Pattern[str], stack: str, lines: int) -> int | None:
-    """The line of the innermost place in the user's code; the driver's own frames lie further out."""
+    """The line of the innermost stack frame in the user's code; the driver's frames are further out."""
     for found in frames.finditer(stack):
         line = int(found.group(1)) - _LINES_BEFORE_CODE
         if line >= 1:
@@ -86,23 +86,23 @@ def _line(frames: re.Pattern[str], stack: str, lines: int) -> int | None:
 
 
 def died(status: int | None, limits: Limits, time_ms: int) -> DustrunError:
-    """The error of a process that ended before it answered, from its exit status."""
+    """The error for a process that ended before it answered, derived from its exit status."""
     number = -status if status is not None and status < 0 else None
     if number in _TIME_SIGNALS:
         return over_limit("time", limits, time_ms)
     if number in _CRASH_SIGNALS:
         name = signal.Signals(number).name
-        # QuickJS itself may crash, rather than throw, when an allocation of its own fails at the limit of memory.
+        # QuickJS may crash instead of throwing when one of its own allocations fails at the memory limit.
         return invalid(
             f"The script crashed its own process ({name}): too deep a nesting, numbers far too large, or more than "
             f"{limits.memory_mb} MiB of memory, which the setting `sandbox_memory_mb` raises."
         )
     if number == getattr(signal, "SIGSYS", None) and number is not None:
-        return Permanent("The script's process did what the sandbox forbids and was killed.", code=Code.INTERNAL)
+        return Permanent("The script's process made a forbidden system call and was killed.", code=Code.INTERNAL)
     how = f"signal {number}" if number is not None else f"exit status {status}"
     return Temporary(f"The script's process ended before it answered ({how}); the script left no trace.")
 
 
 def nonsense() -> Permanent:
-    """The error of an answer that no worker of ours gives."""
+    """The error for an answer that the worker never sends, so the process is compromised."""
     return Permanent("The script's process gave a malformed answer and was replaced.", code=Code.INTERNAL)

@@ -1,4 +1,5 @@
-"""Who runs next when all slots are taken: organisations take turns, so that one with many scripts delays itself."""
+"""Fair queueing when all slots are taken: organisations take turns, so that one with many scripts delays only
+itself."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections import deque
 
 
 class FairSlots:
-    """A counting lock with one queue for each organisation, served in rotation. For one event loop."""
+    """A semaphore with one queue per organisation, served round-robin. For one event loop."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
@@ -28,7 +29,7 @@ class FairSlots:
             raise
 
     def release(self) -> None:
-        """Gives a slot back; the next organisation's oldest wait ends."""
+        """Releases a slot to the oldest waiter of the next organisation."""
         self._free += 1
         while self._free and self._queues:
             turn = self._next_turn()

@@ -1,7 +1,7 @@
-"""Warm processes, so that a call costs about a millisecond, and a bound on how many scripts run at once.
+"""A pool of warm processes, so that a call costs about a millisecond; limits how many scripts run concurrently.
 
-A process serves one organisation for life and goes back to the pool only after a clean call: what a script might
-break in its process, it breaks for nobody else.
+A process serves one organisation for its whole life and returns to the pool only after a clean call, so that a script
+cannot affect other organisations through its process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ START_ATTEMPTS = 3
 
 
 class Pool:
-    """Starts processes at first use, keeps the clean ones, ends the others."""
+    """Starts processes on demand, keeps the clean ones and kills the others."""
 
     def __init__(self, limits: Limits, command: Callable[[], Sequence[str]]) -> None:
         self._limits = limits
@@ -32,11 +32,12 @@ class Pool:
 
     @property
     def live(self) -> frozenset[Process]:
-        """The processes that have not been told to end."""
+        """The processes that were not killed."""
         return frozenset(self._live)
 
     async def acquire(self, tenant: str) -> Process:
-        """A process that is ready for a job of this organisation; waits while all slots are taken."""
+        """A process that is ready for a job of this organisation; waits while all slots are taken. Raises
+        `Temporary`."""
         await self._turns.acquire(tenant)
         try:
             return await self._take(tenant)
@@ -45,7 +46,7 @@ class Pool:
             raise
 
     def release(self, process: Process, *, clean: bool) -> None:
-        """Gives a process back; `clean` says that its answer was complete and well-formed."""
+        """Returns a process to the pool; `clean` means that its answer was complete and well-formed."""
         self._turns.release()
         worn = process.calls >= MAX_CALLS or process.busy_s >= self._limits.life_busy_s
         if clean and not worn and not self._stopped:
@@ -54,7 +55,7 @@ class Pool:
             self._end(process)
 
     async def stop(self) -> None:
-        """Kills all processes and waits for their end; calls under way fail."""
+        """Kills all processes and waits for their end; running calls fail."""
         self._stopped = True
         self._idle.clear()
         for process in self.live:
@@ -77,7 +78,7 @@ class Pool:
         raise Temporary(f"The sandbox cannot start a process: {why}.")
 
     def _find_idle(self, tenant: str) -> Process | None:
-        """The latest process of this organisation, which has the warmest caches; buries the dead on the way."""
+        """The most recently used idle process of this organisation; removes dead ones."""
         for process in reversed(self._idle[:]):
             if not process.alive:
                 self._idle.remove(process)
@@ -90,7 +91,7 @@ class Pool:
     async def _start(self) -> Process:
         if self._stopped:
             raise Temporary("The sandbox is stopping.")
-        # As many may idle as may run: organisations that take turns need not start anew each time.
+        # As many processes may idle as may run, so that organisations that take turns reuse them.
         if len(self._live) >= 2 * self._limits.processes and self._idle:
             self._end(self._idle.pop(0))
         try:
@@ -101,7 +102,7 @@ class Pool:
         return process
 
     async def _becomes_ready(self, process: Process) -> str | None:
-        """None when it can take a job, else why it was ended."""
+        """None if it can take a job, else why it was killed."""
         ready = False
         try:
             await process.ready()
@@ -110,7 +111,7 @@ class Pool:
         except Broken as error:
             return str(error)
         except TooSlow:
-            return "it does not get ready"
+            return "it did not become ready in time"
         finally:
             if not ready:
                 self._end(process)

@@ -1,7 +1,7 @@
-"""One sandbox process: started with nothing of ours but two pipes, spoken to in frames, killed without mercy.
+"""One sandbox process: it inherits only two pipes, exchanges frames, and is killed on any deviation.
 
-A frame is four bytes of length, most significant first, and that many bytes. Nothing that a process says is trusted:
-lengths are bounded, the wall clock runs, and any deviation is an end.
+A frame is a four-byte big-endian length followed by that many bytes. Output of the process is not trusted: lengths are
+limited, the wall-clock time is limited, and any malformed answer kills it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _WORKER = Path(__file__).parent / "worker"
 
 
 class Broken(Exception):
-    """The process ended, or its answer is not one."""
+    """The process ended, or its answer is malformed."""
 
 
 class TooSlow(Exception):
-    """The wall clock ran out."""
+    """The wall-clock limit was exceeded."""
 
 
 def command(limits: Limits) -> tuple[str, ...]:
-    """The worker's command line: isolated, without installed packages except the one engine file."""
+    """The worker's command line: isolated mode, no installed packages except the engine's file. Raises `Temporary`."""
     spec = importlib.util.find_spec("_quickjs")
     if spec is None or spec.origin is None:
         raise Temporary("The sandbox has no JavaScript engine: the package `quickjs` is not installed.")
@@ -46,7 +46,7 @@ def command(limits: Limits) -> tuple[str, ...]:
 
 
 class Process:
-    """One process and what the pool remembers of it."""
+    """One process, with what the pool records about it."""
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdin is not None
@@ -61,7 +61,8 @@ class Process:
 
     @classmethod
     async def start(cls, argv: Sequence[str]) -> Process:
-        """Executes a fresh process: empty environment, no descriptors but its pipes, own session, no folder."""
+        """Starts a process with an empty environment, only its pipes as descriptors, and its own session; raises
+        `OSError`."""
         child = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.PIPE,
@@ -77,22 +78,22 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also that of its group."""
+        """The process id, which is also the process group id."""
         return self._child.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended, as far as is known."""
+        """Whether no end of the process was noticed."""
         return self._child.returncode is None
 
     async def ready(self) -> None:
-        """Waits until it can take a job. Raises `Broken` with what it says, or `TooSlow`."""
+        """Waits until it can take a job. Raises `Broken` with its message, or `TooSlow`."""
         within = AGAIN_S if self.calls else START_S
         said = await self._within(within, self._read_frame(MAX_HEAD_BYTES))
         try:
             found = orjson.loads(said)
         except orjson.JSONDecodeError:
-            raise Broken("it answered nonsense") from None
+            raise Broken("its answer is malformed") from None
         if not isinstance(found, dict) or "fatal" in found:
             raise Broken(str(found)[:300])
         self.layers = found.get("layers", self.layers)
@@ -119,7 +120,7 @@ class Process:
         try:
             length = int.from_bytes(await self._stdout.readexactly(4), "big")
             if length > most:
-                raise Broken("it answered nonsense")
+                raise Broken("its answer is malformed")
             return await self._stdout.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionResetError):
             raise Broken("it ended") from None
@@ -132,7 +133,7 @@ class Process:
             raise TooSlow from None
 
     def kill(self) -> None:
-        """Kills the process and everything in its group, now."""
+        """Kills the process group."""
         if not self.alive:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -142,7 +143,7 @@ class Process:
                 self._child.kill()
 
     async def ended(self) -> int:
-        """Kills it unless it is ending by itself; returns the exit status, negative for a signal."""
+        """Waits for its end, and kills it if necessary; returns the exit status, negative for a signal."""
         self.kill()
         self._stdin.close()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Runs scripts: a job out of code and input, an exact value or a clear error out of the answer."""
+"""Runs scripts: builds a job from code and input, and an exact value or an error from the answer."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from dustrun.sdk.context import ScriptResult
 
 _ENGINE_LIMITS = {
     "out of memory": "memory",
-    "[an error that cannot be shown]": "memory",  # so little was left that not even the message could be made
+    "[an error that cannot be shown]": "memory",  # too little memory was left to build the message
     "interrupted": "time",
 }
-"""Messages of QuickJS's `InternalError`. A script can throw the same and only misleads its own author."""
+"""Messages of QuickJS's `InternalError`. A script can throw the same, but misleads only its own author."""
 
 
 _WATCH = metrics.Watch(
-    metrics.counter("dustrun_sandbox_scripts", "Scripts that were run.", "outcome"),
-    metrics.histogram("dustrun_sandbox_seconds", "How long scripts took, with the wait for a process."),
+    metrics.counter("dustrun_sandbox_scripts", "Scripts that ran.", "outcome"),
+    metrics.histogram("dustrun_sandbox_seconds", "Duration of scripts, including the wait for a process."),
 )
 
 
 class Sandbox:
-    """The part that owns the processes. It starts them at first use; `stop` ends them."""
+    """Owns the pool of processes, which start at first use; `stop` ends them."""
 
     def __init__(self, limits: Limits, worker: Callable[[], Sequence[str]] | None = None) -> None:
         self.limits = limits
@@ -45,21 +45,21 @@ class Sandbox:
         return frozenset(process.pid for process in self._pool.live)
 
     def script(self, *, tenant: str, now_ms: int, seed: str) -> BoundScript:
-        """What one node gets as `ctx.script`: its organisation, its clock, and its chance from `seed`."""
+        """The `ctx.script` of one node, with its organisation, a fixed clock, and random numbers from `seed`."""
         return BoundScript(self, tenant, now_ms, seed)
 
     async def describe(self) -> dict[str, str]:
-        """Each protective layer of this machine: `active`, or why not. Starts a process when none has run yet."""
+        """Each protection layer with `active` or the reason why it is not. Starts a process if none has run yet."""
         process = await self._pool.acquire("")
         self._pool.release(process, clean=False)
         return dict(process.layers)
 
     async def stop(self) -> None:
-        """Ends all processes; scripts under way fail as `Temporary`."""
+        """Ends all processes; running scripts fail with `Temporary`."""
         await self._pool.stop()
 
     async def run(self, job: Job, tenant: str) -> ScriptResult:
-        """Runs one job. Raises `Invalid` for the script's faults and limits, `Temporary` if its process was lost."""
+        """Runs one job. Raises `Invalid` for script errors and exceeded limits, `Temporary` if its process was lost."""
         with _WATCH.of():
             return await self._run(job, tenant)
 
@@ -113,7 +113,7 @@ class Job:
     seed: str
 
     def frames(self, limits: Limits) -> tuple[bytes, bytes, bytes]:
-        """Set-up, code and input as the worker reads them. Raises `Invalid` on what cannot be passed."""
+        """The three frames of a job: set-up, code and input. Raises `Invalid` for values that cannot be passed."""
         try:
             text, bigints = encode_input(self.input)
         except (ValueError, TypeError) as error:
@@ -143,17 +143,17 @@ class Job:
 
 
 def _code_bytes(code: str) -> bytes:
-    """The code as UTF-8; the engine reads it up to the first NUL, so one inside would hide the rest."""
+    """The code as UTF-8. A NUL is rejected because the engine stops reading there."""
     if "\0" in code:
-        raise failure.invalid("The code holds a NUL character; write it as \\0 in a string.")
+        raise failure.invalid("The code contains a NUL character; write it as \\0 in a string.")
     try:
         return code.encode()
     except UnicodeEncodeError:
-        raise failure.invalid("The code holds half of a surrogate pair.") from None
+        raise failure.invalid("The code contains a lone surrogate, which has no UTF-8 encoding.") from None
 
 
 def _read_head(text: bytes) -> dict[str, Any]:
-    """The answer's head, or `Permanent` when a script managed to make its process say something else."""
+    """Parses the answer's head; raises `Permanent` if it is malformed, since the script then controls the process."""
     try:
         head = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -185,9 +185,7 @@ def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> Scr
     if "limit" in head:
         raise failure.over_limit(head["limit"], limits, job.time_ms)
     if "pending" in head:
-        raise failure.invalid(
-            "The script waits for a promise that nothing will settle: there are no timers and no I/O."
-        )
+        raise failure.invalid("The script awaits a promise that never settles: there are no timers and no I/O.")
     if "error" in head:
         limit = _ENGINE_LIMITS.get(head["error"]["message"])
         if limit is not None and head["error"]["name"] == "InternalError":
@@ -200,7 +198,7 @@ def _result(head: dict[str, Any], value: bytes, job: Job, limits: Limits) -> Scr
     try:
         return ScriptResult(decode_value(value), tuple(logs))
     except exact_json.JsonError as error:
-        raise failure.invalid(f"The script's value cannot be kept: {error}.", logs) from None
+        raise failure.invalid(f"The script's return value cannot be stored: {error}.", logs) from None
 
 
 def _refused(refused: dict[str, str], logs: list[str], job: Job, limits: Limits) -> Exception:

@@ -99,7 +99,7 @@ class PriceBook:
     async def decimals(self, asset: Asset) -> int:
         """The asset's decimals, cached as long as its price, because a token can change them.
 
-        Raises `Invalid` if it is not a token or the network's file has other decimals."""
+        Raises `Invalid` if it is not a token or the network file has different decimals."""
         if asset.token is None:
             return self._chain_of(asset.chain_id).network.native.decimals
         return await self._once("decimals", asset, self._read_decimals)

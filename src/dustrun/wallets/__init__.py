@@ -1,1 +1,1 @@
-"""Signers of wallets. Nothing else signs, and only services reach them."""
+"""Signers of wallets. Nothing else signs, and only services may import this package."""

@@ -1,6 +1,6 @@
-"""Private keys as people bring them: hexadecimal, or words of BIP-39 with a path of BIP-32.
+"""Parses private keys in hexadecimal, and BIP-39 mnemonics with a BIP-32 path.
 
-No message ever holds a part of what was given; a bad word is named by its position.
+Messages never contain a part of the input; a wrong word is named by its position.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _MOST_LISTED: Final = 24
 
 
 def read_key(text: str) -> SecretKey:
-    """A private key in hexadecimal; raises `ValueError` that says what is wrong with it."""
+    """Parses a private key in hexadecimal; raises `ValueError`, which says what is wrong."""
     digits = text.strip()
     digits = digits[2:] if digits[:2] in ("0x", "0X") else digits
     if len(digits) != 2 * KEY_BYTES:
-        raise ValueError(f"must have {2 * KEY_BYTES} hexadecimal digits, 0x before them or not; it has {len(digits)}")
+        raise ValueError(f"must have {2 * KEY_BYTES} hexadecimal digits, optionally after 0x; it has {len(digits)}")
     if re.fullmatch(r"[0-9a-fA-F]+", digits) is None:
         raise ValueError("must contain only hexadecimal digits (0 to 9, a to f)")
     return key_of_number(int(digits, 16))
 
 
 def key_of_number(number: int) -> SecretKey:
-    """The key that is that number; raises `ValueError` outside of the curve's range."""
+    """The key with this number; raises `ValueError` outside the curve's range."""
     if not 0 < number < CURVE_ORDER:
-        raise ValueError("must be from 1 to the order of secp256k1 less 1; this number is not a key")
+        raise ValueError("must be from 1 to the order of secp256k1 minus 1; this number is not a key")
     return SecretKey(number.to_bytes(KEY_BYTES, "big"))
 
 
 def check_path(path: str) -> str:
-    """A derivation path; raises `ValueError`."""
+    """Validates and normalises a derivation path; raises `ValueError`."""
     if _PATH.fullmatch(path) is None:
         raise ValueError(f"must be a path like {DEFAULT_PATH}: m, then 1 to 10 numbers, each with ' when hardened")
     if any(int(part.rstrip("'")) >= 1 << 31 for part in path.split("/")[1:]):
@@ -47,9 +47,9 @@ def check_path(path: str) -> str:
 
 
 def derive_key(words: str, passphrase: str, path: str) -> SecretKey:
-    """The key of a mnemonic at a path. Takes some milliseconds, the first time half a second: not for the event loop.
+    """Derives the key of a mnemonic at a path. Takes milliseconds, half a second at first use: not for the event loop.
 
-    Raises `ValueError` that names no word.
+    Raises `ValueError`, which contains no word of the mnemonic.
     """
     mnemonics, key_from_seed = _derivation()
     seed = mnemonics.to_seed(_checked(words), passphrase)
@@ -57,7 +57,8 @@ def derive_key(words: str, passphrase: str, path: str) -> SecretKey:
 
 
 def _derivation() -> tuple[Any, Any]:
-    """What derives keys. Its import lets Python recurse so deep that nested JSON ends the process: that is undone."""
+    """Imports the derivation functions and restores the recursion limit, which the import raises so high that deeply
+    nested JSON would crash the process."""
     limit = sys.getrecursionlimit()
     try:
         from eth_account.hdaccount import key_from_seed  # slow import
@@ -68,7 +69,7 @@ def _derivation() -> tuple[Any, Any]:
 
 
 def _checked(text: str) -> str:
-    """The words as BIP-39 hashes them."""
+    """The normalised mnemonic; raises `ValueError` for a wrong word, count or checksum."""
     words = unicodedata.normalize("NFKD", text).lower().split()
     if len(words) not in _COUNTS:
         raise ValueError(f"must have 12, 15, 18, 21 or 24 words; it has {len(words)}")
@@ -79,14 +80,14 @@ def _checked(text: str) -> str:
     joined = " ".join(words)
     if not any(language.mnemonic.is_mnemonic_valid(joined) for language in languages):
         raise ValueError(
-            "all words are of the list, but their checksum is wrong: a word is mistyped as another one of the list, or "
-            "two have changed places"
+            "all words are in the list, but the checksum is wrong: a word was mistaken for another one of the list, or "
+            "two words are swapped"
         )
     return joined
 
 
 class _Language:
-    """One list of words of BIP-39."""
+    """One BIP-39 word list."""
 
     def __init__(self, mnemonic: Any, name: str) -> None:
         self.mnemonic = mnemonic
@@ -100,7 +101,7 @@ def _lists() -> list[_Language]:
 
 
 def _strangers(words: Sequence[str], lists: Sequence[_Language]) -> str:
-    """Where the words are that the likeliest list does not have."""
+    """Names the positions of words that are missing in the most likely list."""
     likeliest = max(lists, key=lambda language: (sum(word in language.positions for word in words), language.name))
     at = [str(index) for index, word in enumerate(words, 1) if word not in likeliest.positions]
     if len(at) == len(words):

@@ -1,7 +1,7 @@
-"""Keystores: a private key under a password, in the format (version 3) that wallets and nodes of the chain exchange.
+"""Keystores: a private key encrypted with a password, in the Web3 Secret Storage format, version 3.
 
-Scrypt and PBKDF2 make each guess of a person's password dear. Its parameters come with the file, so they are checked
-before anything is computed: scrypt takes 128 * n * r bytes of memory.
+Scrypt or PBKDF2 makes guessing a password expensive. The parameters come from the file, so they are checked before
+anything is computed: scrypt needs 128 * n * r bytes of memory.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from dustrun.wallets.secp256k1 import KEY_BYTES, SecretKey
 
 _DERIVED: Final = 32
 _MOST_MEMORY: Final = 1 << 28  # n = 262144, r = 8: what geth and most others write
-_MOST_WORK: Final = 1 << 31  # 128 * n * r * p: some seconds
+_MOST_WORK: Final = 1 << 31  # 128 * n * r * p: a few seconds
 _MOST_ROUNDS: Final = 10_000_000
 _EXPORT_N: Final = 1 << 17  # OWASP's choice for scrypt with r = 8, p = 1: 128 MiB, a third of a second
 _HEX: Final = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})+)")
 
 
 def encrypt(key: SecretKey, password: str, address: str) -> dict[str, Any]:
-    """The keystore of a key under a person's password. Slow and large on purpose: not for the event loop."""
+    """Encrypts a key with a person's password. Deliberately slow and memory-hard: not for the event loop."""
     salt = ids.new_entropy(32)
     params = {"dklen": _DERIVED, "n": _EXPORT_N, "r": 8, "p": 1, "salt": salt.hex()}
     return _document(key, _scrypt(password.encode(), salt, _EXPORT_N, 8, 1), "scrypt", params, address)
 
 
 def encrypt_lightly(key: SecretKey, password: bytes, address: str) -> dict[str, Any]:
-    """The keystore of a key under a random password of 256 bits.
+    """Encrypts a key with a random 256-bit password; raises `ValueError` for another length.
 
-    One round of PBKDF2 is right here: stretching makes guesses of weak passwords dear, and nobody guesses 256 random
-    bits. Scrypt would cost 256 MiB and most of a second for each unlocking, and give nothing.
+    One round of PBKDF2 is enough: key stretching protects weak passwords, and 256 random bits cannot be guessed. Scrypt
+    would cost 256 MiB and most of a second per unlock without benefit.
     """
     if len(password) < 32:
         raise ValueError("a password for light encryption must be 32 random bytes")
@@ -65,13 +65,13 @@ def _document(key: SecretKey, derived: bytes, kdf: str, params: dict[str, Any], 
 
 
 class Keystore:
-    """A keystore that was read and found sound; nothing has been computed yet."""
+    """A parsed and validated keystore, not yet decrypted."""
 
     def __init__(self, document: Any) -> None:
-        """Raises `Invalid` that names each bad field under `keystore`."""
+        """Raises `Invalid`, which names the wrong field under `keystore`."""
         top = _lower(_object(document, "keystore"))
         if top.get("version") != 3:
-            raise _invalid("keystore.version", "must be 3; other versions hold other kinds of keys")
+            raise _invalid("keystore.version", "must be 3; other versions are not supported")
         crypto = _lower(_object(top.get("crypto"), "keystore.crypto"))
         if crypto.get("cipher") != "aes-128-ctr":
             raise _invalid("keystore.crypto.cipher", 'must be "aes-128-ctr"')
@@ -95,7 +95,7 @@ class Keystore:
                 mebi = 128 * n * r >> 20
                 raise _invalid(
                     "keystore.crypto.kdfparams",
-                    f"asks for {mebi} MiB of memory and {p} passes; at most {_MOST_MEMORY >> 20} MiB, and "
+                    f"requires {mebi} MiB of memory and {p} passes; at most {_MOST_MEMORY >> 20} MiB, and "
                     f"{_MOST_WORK >> 20} MiB over all passes, are computed here. Encrypt the key again with less "
                     "(n 262144, r 8, p 1), or import the key itself",
                 )
@@ -114,14 +114,15 @@ class Keystore:
         return value
 
     def decrypt(self, password: bytes) -> SecretKey:
-        """The key; takes up to seconds and 256 MiB: not for the event loop. Raises `Invalid` for a wrong password."""
+        """Decrypts the key. Takes up to seconds and 256 MiB: not for the event loop. Raises `Invalid` for a wrong
+        password."""
         derived = self._derive(password)
         if not hmac.compare_digest(keccak256(derived[16:] + self._sealed), self._mac):
             raise _invalid("password", "does not open the keystore")
         try:
             key = SecretKey(_aes_ctr(derived[:16], self._iv, self._sealed))
         except ValueError:
-            raise _invalid("keystore.crypto.ciphertext", "holds no key of secp256k1") from None
+            raise _invalid("keystore.crypto.ciphertext", "does not contain a secp256k1 key") from None
         named = self._address.lower().removeprefix("0x") if isinstance(self._address, str) else None
         if named and named != key.address()[2:].lower():
             key.wipe()
@@ -146,7 +147,7 @@ def _aes_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
 
 
 def _lower(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Old programs write `Crypto`; names are taken in any capitals."""
+    """The object with lower-case names, since old programs write `Crypto`."""
     return {str(name).lower(): value for name, value in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Signing with a key that this server holds itself."""
+"""Signing with keys stored on this server."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Unlock = Callable[[], Awaitable[SecretKey]]
 
 
 def digest_of_message(message: bytes) -> bytes:
-    """What is signed of a message: EIP-191, version 0x45."""
+    """The 32-byte digest of a message (EIP-191, version 0x45)."""
     return keccak256(b"\x19Ethereum Signed Message:\n" + str(len(message)).encode() + message)
 
 
 def join_signature(r: int, s: int, parity: int) -> bytes:
-    """A signature as wallets hand it out: r, s, v with v 27 or 28."""
+    """The 65 bytes r, s, v of a signature, with v 27 or 28."""
     return r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([27 + parity])
 
 
 class Keyring:
-    """Keys that were unlocked: few, for a short time, and wiped when that is over. One is unlocked at a time, so that
-    the work and memory of unlocking are bounded however many wallets sign at once."""
+    """Cache of at most `most` unlocked keys, each for `keep_s` seconds, then wiped. Keys are unlocked one at a time,
+    which bounds the CPU and memory used when many wallets sign at once."""
 
     def __init__(self, keep_s: float, most: int = 64) -> None:
         self._keep_s = keep_s
@@ -39,7 +39,8 @@ class Keyring:
         self._turn = asyncio.Lock()
 
     async def key(self, wallet_id: str, unlock: Unlock) -> SecretKey:
-        """The wallet's key. It may be wiped at the caller's next `await`: sign first."""
+        """The wallet's key, unlocked if necessary. It may be wiped at the caller's next `await`, so sign before
+        that."""
         kept = self._kept.get(wallet_id)
         if kept is not None:
             return kept[0]
@@ -59,18 +60,18 @@ class Keyring:
 
     def _expire(self) -> None:
         now = clock.monotonic_s()
-        # all are kept equally long, so the oldest come first
+        # all keys have the same lifetime, so the oldest come first
         while self._kept and next(iter(self._kept.values()))[1] <= now:
             self._kept.popitem(last=False)[1][0].wipe()
 
     def forget(self, wallet_id: str) -> None:
-        """Wipes a wallet's key now."""
+        """Wipes a wallet's key immediately."""
         kept = self._kept.pop(wallet_id, None)
         if kept is not None:
             kept[0].wipe()
 
     def close(self) -> None:
-        """Wipes every key."""
+        """Wipes all keys."""
         while self._kept:
             self._kept.popitem()[1][0].wipe()
 
@@ -79,7 +80,7 @@ class Keyring:
 
 
 class LocalSigner:
-    """Signs with a key out of the keyring."""
+    """Signs with a key of the keyring."""
 
     def __init__(self, address: str, borrow: Unlock) -> None:
         self._address = address
@@ -87,33 +88,33 @@ class LocalSigner:
 
     @property
     def address(self) -> str:
-        """The address, checksummed."""
+        """The EIP-55 checksummed address."""
         return self._address
 
     async def sign_transaction(self, unsigned: UnsignedTransaction) -> SignedTransaction:
-        """Signs on the event loop: about a tenth of a millisecond, less than a change of threads costs."""
+        """Signs on the event loop, since it takes only about 0.1 ms, less than switching threads."""
         return transaction.sign(unsigned, await self._borrow())
 
     async def sign_message(self, message: bytes) -> bytes:
-        """Signs a message."""
+        """The 65 bytes r, s, v over the message with the EIP-191 prefix."""
         digest = digest_of_message(message)
         return join_signature(*(await self._borrow()).sign(digest))
 
     async def sign_typed_data(self, document: Mapping[str, Any]) -> bytes:
-        """Signs a document, which is hashed in a thread: a large one takes its time."""
+        """Signs an EIP-712 document, which is hashed in a thread because large ones take long."""
         digest = await asyncio.to_thread(typed_data.digest_of, document)
         return join_signature(*(await self._borrow()).sign(digest))
 
 
 def key_of_variable(name: str, environment: Mapping[str, str]) -> SecretKey:
-    """The key that an environment variable holds; raises `Permanent` that does not show it."""
+    """The key in an environment variable; raises `Permanent`, which does not show its value."""
     text = environment.get(name)
     if not text:
-        raise Permanent(f'The environment variable "{name}" is not set in the server; set it and start again.')
+        raise Permanent(f'The environment variable "{name}" is not set in the server; set it and restart the server.')
     try:
         return SecretKey(bytes.fromhex(text.strip().removeprefix("0x")))
     except ValueError:
         message = (
-            f'The environment variable "{name}" holds no private key: 64 hexadecimal digits, 0x before them or not.'
+            f'The environment variable "{name}" must contain a private key: 64 hexadecimal digits, optionally after 0x.'
         )
         raise Permanent(message) from None

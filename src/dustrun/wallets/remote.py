@@ -1,7 +1,7 @@
-"""Signing by a signer elsewhere, over JSON-RPC in the manner of web3signer and clef.
+"""Signing by a remote signer over JSON-RPC (web3signer, clef).
 
-What comes back is never trusted: a transaction must be, byte for byte, the one that was asked for with a signature of
-the wallet's address, and a signature must recover to that address.
+Answers are not trusted: a transaction must equal the requested one byte for byte apart from its signature, and every
+signature must recover to the wallet's address.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Failed(Exception):
 
 
 class Remote:
-    """One signer elsewhere, by the name that its operator gave it. Its URL may hold a password and is never shown."""
+    """One remote signer, under the name set by the operator. Its URL may contain a password and is never shown."""
 
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self.name = name
@@ -46,17 +46,17 @@ class Remote:
         self._session: aiohttp.ClientSession | None = None
 
     async def addresses(self) -> list[str]:
-        """The addresses that it signs for, checksummed."""
+        """The checksummed addresses that it signs for; raises `Temporary` or `Permanent`."""
         found = await self.ask([("eth_accounts", []), ("account_list", [])])
         try:
             return [read_address(address) for address in found]
         except (TypeError, ValueError):
-            raise self._odd("its list of addresses is none") from None
+            raise self._odd("its list of addresses is malformed") from None
 
     async def ask(self, calls: list[Call], *, on_any_failure: bool = False) -> Any:
-        """The result of the first call that it knows; the others are other spellings of the same.
+        """The result of the first of `calls` that the signer supports; they are variants of the same request.
 
-        `on_any_failure`: signers disagree so much on how the parameters look that any failure leads to the next one.
+        `on_any_failure`: try the next variant after any error, since signers differ in the form of the parameters.
         """
         first: _Failed | None = None
         for method, parameters in calls:
@@ -71,11 +71,11 @@ class Remote:
         raise Permanent(f'The remote signer "{self.name}" will not sign: {message or "it gives no reason"}')
 
     async def _call(self, method: str, parameters: list[Any]) -> Any:
-        # as on our own wire: numbers that other readers of JSON would round leave as texts
+        # numbers that other JSON parsers would round are sent as strings
         request = exact_json.dumps_wire({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
         answer = await self._exchange(request)
         if not isinstance(answer, dict):
-            raise self._odd("its answer is not of JSON-RPC")
+            raise self._odd("its answer is not a JSON-RPC response")
         error = answer.get("error")
         if error is not None:
             code = error.get("code") if isinstance(error, dict) else None
@@ -93,7 +93,7 @@ class Remote:
         except TimeoutError:
             raise Temporary(f'The remote signer "{self.name}" did not answer in time.') from None
         except (aiohttp.ClientError, OSError) as error:
-            reason = type(error).__name__  # the text of the error may hold the URL
+            reason = type(error).__name__  # the message of the error may contain the URL
             raise Temporary(f'The remote signer "{self.name}" cannot be reached ({reason}).') from None
         if response.status >= 500 or response.status == 429:
             raise Temporary(f'The remote signer "{self.name}" answered {response.status}.')
@@ -110,10 +110,10 @@ class Remote:
         return self._session
 
     def _odd(self, what: str) -> Permanent:
-        return Permanent(f'The remote signer "{self.name}" does not speak as it should: {what}.')
+        return Permanent(f'The remote signer "{self.name}" violates the protocol: {what}.')
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes all connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -127,11 +127,11 @@ class RemoteSigner:
 
     @property
     def address(self) -> str:
-        """The address, checksummed."""
+        """The EIP-55 checksummed address."""
         return self._address
 
     async def sign_transaction(self, unsigned: UnsignedTransaction) -> SignedTransaction:
-        """Has a transaction signed, and checks every byte of it."""
+        """Requests the signature of a transaction and checks every byte of the result."""
         fields = _as_rpc(unsigned, self._address)
         found = await self._remote.ask([("eth_signTransaction", [fields]), ("account_signTransaction", [fields])])
         if isinstance(found, dict):
@@ -143,7 +143,7 @@ class RemoteSigner:
             raise self._disagrees(f"transaction: {error}") from None
 
     async def sign_message(self, message: bytes) -> bytes:
-        """Has a message signed."""
+        """Requests the signature of a message and checks it."""
         data = "0x" + message.hex()
         calls: list[Call] = [
             ("eth_sign", [self._address, data]),
@@ -152,11 +152,11 @@ class RemoteSigner:
         return self._checked(digest_of_message(message), await self._remote.ask(calls))
 
     async def sign_typed_data(self, document: Mapping[str, Any]) -> bytes:
-        """Has a document signed."""
+        """Requests the signature of an EIP-712 document and checks it."""
         digest = await asyncio.to_thread(typed_data.digest_of, document)
         plain = dict(document)
         calls: list[Call] = [
-            # web3signer takes the document as a text, the others as it is
+            # web3signer expects the document as a string, others as an object
             ("eth_signTypedData", [self._address, exact_json.dumps_wire(plain).decode()]),
             ("eth_signTypedData_v4", [self._address, plain]),
             ("account_signTypedData", [self._address, plain]),
@@ -166,7 +166,7 @@ class RemoteSigner:
     def _checked(self, digest: bytes, found: Any) -> bytes:
         signature = self._bytes(found)
         if len(signature) != 65:
-            raise self._disagrees("signature: it has no 65 bytes")
+            raise self._disagrees("signature: it does not have 65 bytes")
         r, s, v = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"), signature[64]
         parity = v - 27 if v >= 27 else v
         if find_signer(digest, r, s, parity) != self._address:
@@ -179,17 +179,17 @@ class RemoteSigner:
                 return bytes.fromhex(found[2:])
         except ValueError:
             pass
-        raise self._disagrees("result: it is not 0x and hexadecimal digits")
+        raise self._disagrees("result: it is not 0x followed by hexadecimal digits")
 
     def _disagrees(self, what: str) -> Refused:
         message = (
-            f'The remote signer "{self._remote.name}" returned another {what}. It was thrown away, nothing was sent.'
+            f'The remote signer "{self._remote.name}" returned another {what}. It was discarded; nothing was sent.'
         )
         return Refused(message, code=Code.SIGNER_DISAGREES)
 
 
 def _as_rpc(unsigned: UnsignedTransaction, address: str) -> dict[str, Any]:
-    """The fields as JSON-RPC names them; quantities as hexadecimal."""
+    """The transaction object of JSON-RPC, with quantities in hexadecimal."""
     fields: dict[str, Any] = {
         "from": address,
         "chainId": hex(unsigned.chain_id),

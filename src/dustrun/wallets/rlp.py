@@ -1,4 +1,4 @@
-"""RLP, the encoding of transactions: byte strings and lists of them, each in one way only."""
+"""RLP, the encoding of transactions: byte strings and nested lists, with exactly one encoding each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = bytes | Sequence[Any]
 
 
 def encode(item: Item) -> bytes:
-    """A byte string, or a list of items."""
+    """Encodes a byte string or a list of items."""
     if isinstance(item, bytes):
         if len(item) == 1 and item[0] < 0x80:
             return item
@@ -19,12 +19,12 @@ def encode(item: Item) -> bytes:
 
 
 def encode_integer(value: int) -> bytes:
-    """An integer as the byte string that stands for it: big-endian without zeros before it."""
+    """Encodes an integer as a big-endian byte string without leading zeros."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def decode(data: bytes) -> Any:
-    """The one item that `data` is, lists as Python lists; raises `ValueError` for anything but its one encoding."""
+    """Decodes exactly one item, lists as Python lists; raises `ValueError` unless it is the canonical encoding."""
     item, end = _decode(data, 0, len(data), 0)
     if end != len(data):
         raise ValueError("trailing bytes after the item")
@@ -43,7 +43,7 @@ def _head(length: int, base: int) -> bytes:
 
 def _decode(data: bytes, at: int, end: int, depth: int) -> tuple[Any, int]:
     if at >= end or depth > _DEEPEST:
-        raise ValueError("an item is missing, or they nest too deep")
+        raise ValueError("an item is missing, or items are nested too deeply")
     first = data[at]
     if first < 0x80:
         return data[at : at + 1], at + 1
@@ -64,7 +64,7 @@ def _decode(data: bytes, at: int, end: int, depth: int) -> tuple[Any, int]:
 
 
 def _extent(data: bytes, at: int, end: int, short: int) -> tuple[int, int]:
-    """Where an item begins, and its length."""
+    """Offset and length of an item's content."""
     if short < 56:
         return at + 1, short
     start = at + 1 + short - 55

@@ -1,8 +1,8 @@
-"""Signatures of Ethereum over 32-byte digests, by libsecp256k1, with keys in memory that can be wiped.
+"""Ethereum signatures over 32-byte digests by libsecp256k1, with keys in memory that can be wiped.
 
-coincurve's own `PrivateKey` copies the key into immutable bytes and computes the public key each time; its binding of
-the C library takes the key from a buffer of ours instead. The nonce is that of RFC 6979 and s is low (EIP-2), as in
-every other library of the chain, so signatures are equal byte for byte.
+coincurve's `PrivateKey` copies the key into immutable bytes and recomputes the public key; its C binding, used here,
+reads the key from our buffer. The nonce follows RFC 6979 and s is low (EIP-2), so signatures equal those of other
+Ethereum libraries byte for byte.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ _HALF_ORDER: Final = CURVE_ORDER // 2
 
 
 class SecretKey:
-    """A private key in memory that is overwritten by `wipe`. It shows nothing of itself."""
+    """A private key in memory that `wipe` overwrites; its `repr` does not reveal it."""
 
     __slots__ = ("_bytes",)
 
     def __init__(self, key: bytes | bytearray) -> None:
         if len(key) != KEY_BYTES or not 0 < int.from_bytes(key, "big") < CURVE_ORDER:
-            raise ValueError("must be 32 bytes, from 1 to the order of secp256k1 less 1")
+            raise ValueError("must be 32 bytes, from 1 to the order of secp256k1 minus 1")
         self._bytes = bytearray(key)
 
     def reveal(self) -> bytes:
-        """The key itself, as a copy that nobody can wipe: only for sealing and exporting."""
+        """A copy of the key, which cannot be wiped: only for encryption and export."""
         return bytes(self._bytes)
 
     def wipe(self) -> None:
-        """Overwrites the key; signing with it fails from now on."""
+        """Overwrites the key with zeros; signing then raises `Bug`."""
         self._bytes[:] = bytes(KEY_BYTES)
 
     def sign(self, digest: bytes) -> tuple[int, int, int]:
-        """r, s and the parity (0 or 1) of a recoverable signature over a digest of 32 bytes."""
+        """r, s and the parity (0 or 1) of a recoverable signature over a 32-byte digest."""
         ffi, lib, context = _library()
         signature = ffi.new("secp256k1_ecdsa_recoverable_signature *")
         key = ffi.from_buffer(self._bytes)
         if len(digest) != 32 or not lib.secp256k1_ecdsa_sign_recoverable(
             context, signature, digest, key, ffi.NULL, ffi.NULL
         ):
-            raise Bug("A digest could not be signed: the key was wiped, or the digest has no 32 bytes.")
+            raise Bug("A digest could not be signed: the key was wiped, or the digest is not 32 bytes long.")
         compact, parity = ffi.new("unsigned char[64]"), ffi.new("int *")
         lib.secp256k1_ecdsa_recoverable_signature_serialize_compact(context, compact, parity, signature)
         both = bytes(ffi.buffer(compact, 64))
         return int.from_bytes(both[:32], "big"), int.from_bytes(both[32:], "big"), int(parity[0])
 
     def address(self) -> str:
-        """The address of the key, checksummed."""
+        """The EIP-55 checksummed address of the key."""
         ffi, lib, context = _library()
         public = ffi.new("secp256k1_pubkey *")
         if not lib.secp256k1_ec_pubkey_create(context, public, ffi.from_buffer(self._bytes)):
@@ -62,7 +62,7 @@ class SecretKey:
 
 
 def find_signer(digest: bytes, r: int, s: int, parity: int) -> str | None:
-    """The address that signed a digest; None for a signature that is none, or whose s is high (EIP-2)."""
+    """The address that signed a digest; None for an invalid signature or a high s (EIP-2)."""
     if parity not in (0, 1) or not 0 < r < CURVE_ORDER or not 0 < s <= _HALF_ORDER:
         return None
     ffi, lib, context = _library()

@@ -1,4 +1,4 @@
-"""What signs for a wallet, whatever holds its key: this server, a signer elsewhere, or a key service."""
+"""The interface of signers, wherever the key is: on this server, in a remote signer, or in a key service."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 class UnsignedTransaction:
     """A transaction to be signed; amounts in base units of the native coin.
 
-    `to` None creates a contract. With `is_legacy` it is one of EIP-155 and `max_fee_units` its gas price; else one of
-    EIP-1559 with an empty access list.
+    `to` None creates a contract. With `is_legacy` it is an EIP-155 transaction whose gas price is `max_fee_units`, else
+    an EIP-1559 transaction with an empty access list.
     """
 
     chain_id: int
@@ -28,28 +28,27 @@ class UnsignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """The bytes to broadcast, and their hash (0x-hex) by which the chain will know them."""
+    """The bytes to broadcast, and the transaction hash (0x-hex)."""
 
     raw: bytes
     hash: str
 
 
 class Signer(Protocol):
-    """Signs for one address. Every method checks what it hands out: a signature of another key or of other content
-    is never returned.
+    """Signs for one address. Every method verifies its result: a signature of another key or of other content is never
+    returned.
 
-    Raises `Temporary` when what holds the key does not answer, so that nothing was signed that anybody has;
-    `Permanent` when it will not sign; `Refused` (403040) when it signed something else; `Invalid` for content that
-    cannot be signed.
+    Raises `Temporary` if the signer does not answer (no signature was obtained), `Permanent` if it refuses to sign,
+    `Refused` (403040) if it signed something else, `Invalid` for content that cannot be signed.
     """
 
     @property
     def address(self) -> str:
-        """The address, EIP-55 checksummed."""
+        """The EIP-55 checksummed address."""
         ...
 
     async def sign_transaction(self, unsigned: UnsignedTransaction) -> SignedTransaction:
-        """Signs a transaction."""
+        """The signed transaction."""
         ...
 
     async def sign_message(self, message: bytes) -> bytes:

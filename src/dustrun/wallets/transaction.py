@@ -1,6 +1,6 @@
-"""Transactions as bytes: what is signed, what is broadcast, and whether a signer returned what it was asked for.
+"""Serialises transactions for signing and broadcast, and checks transactions returned by remote signers.
 
-EIP-1559 (type 2, EIP-2718 envelope) and legacy ones with the chain's id (EIP-155).
+Supports EIP-1559 (type 2, EIP-2718 envelope) and legacy transactions with a chain id (EIP-155).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_NONCE: Final = (1 << 64) - 2  # EIP-2681
 
 
 def digest_of(unsigned: UnsignedTransaction) -> bytes:
-    """The 32 bytes that are signed."""
+    """The 32-byte digest to sign."""
     fields = _fields(unsigned)
     if unsigned.is_legacy:
         return keccak256(rlp.encode([*fields, rlp.encode_integer(unsigned.chain_id), b"", b""]))
@@ -27,7 +27,7 @@ def digest_of(unsigned: UnsignedTransaction) -> bytes:
 
 
 def assemble(unsigned: UnsignedTransaction, r: int, s: int, parity: int) -> SignedTransaction:
-    """The transaction with its signature."""
+    """The transaction with its signature, ready to broadcast."""
     v = parity + 35 + 2 * unsigned.chain_id if unsigned.is_legacy else parity
     body = rlp.encode([*_fields(unsigned), *map(rlp.encode_integer, (v, r, s))])
     raw = body if unsigned.is_legacy else _TYPE + body
@@ -35,18 +35,18 @@ def assemble(unsigned: UnsignedTransaction, r: int, s: int, parity: int) -> Sign
 
 
 def sign(unsigned: UnsignedTransaction, key: SecretKey) -> SignedTransaction:
-    """Signs with a key."""
+    """Signs a transaction with a key."""
     return assemble(unsigned, *key.sign(digest_of(unsigned)))
 
 
 def check_signed(raw: bytes, unsigned: UnsignedTransaction, address: str) -> SignedTransaction:
-    """What somebody else signed, when it is exactly `unsigned`, signed by `address`; raises `ValueError`."""
+    """Parses a signed transaction; raises `ValueError` unless it is exactly `unsigned`, signed by `address`."""
     r, s, parity = _signature_of(raw, unsigned)
     signed = assemble(unsigned, r, s, parity)
     if signed.raw != raw:
-        raise ValueError("a field differs from what was asked for")
+        raise ValueError("a field differs from the request")
     if find_signer(digest_of(unsigned), r, s, parity) != address:
-        raise ValueError("it is not signed by the key of the wallet")
+        raise ValueError("it is not signed by the wallet's key")
     return signed
 
 
@@ -58,7 +58,7 @@ def _signature_of(raw: bytes, unsigned: UnsignedTransaction) -> tuple[int, int, 
         body = raw[1:]
     items = rlp.decode(body)
     if not isinstance(items, list) or len(items) != len(_fields(unsigned)) + 3:
-        raise ValueError("it has another number of fields")
+        raise ValueError("it has a wrong number of fields")
     v, r, s = (_integer(item) for item in items[-3:])
     return r, s, v - 35 - 2 * unsigned.chain_id if unsigned.is_legacy else v
 
@@ -70,7 +70,7 @@ def _integer(item: Any) -> int:
 
 
 def _fields(unsigned: UnsignedTransaction) -> list[Any]:
-    """The fields before the signature, in their order on the wire."""
+    """The fields before the signature, in wire order."""
     _check(unsigned)
     number = rlp.encode_integer
     to = b"" if unsigned.to is None else bytes.fromhex(unsigned.to[2:])
@@ -82,7 +82,7 @@ def _fields(unsigned: UnsignedTransaction) -> list[Any]:
 
 
 def _check(unsigned: UnsignedTransaction) -> None:
-    """Callers validate what people give; what is out of range here is a defect, and must not be signed."""
+    """Raises `Bug` for a field out of range: callers validate user input, so it is a defect and must not be signed."""
     amounts = (unsigned.value_units, unsigned.gas_limit, unsigned.max_fee_units, unsigned.tip_units)
     is_sound = (
         all(0 <= amount <= MAX_UINT256 for amount in amounts)
@@ -92,4 +92,4 @@ def _check(unsigned: UnsignedTransaction) -> None:
         and (unsigned.to is None or len(unsigned.to) == 42)
     )
     if not is_sound:
-        raise Bug("A transaction with a field out of its range was to be signed.")
+        raise Bug("A transaction to be signed has a field out of range.")

@@ -1,1 +1,1 @@
-"""What runs inside the sandbox process: standard library and QuickJS only, nothing of the server."""
+"""The code of the sandbox process. Imports only the standard library and QuickJS, nothing of the server."""

@@ -1,8 +1,8 @@
-"""The sandbox process: reads a job from its input, runs it in a fresh QuickJS, writes the answer, and starts over.
+"""The sandbox process: reads jobs from standard input, runs each in a new QuickJS context, and writes the answer.
 
-Started as `python -I -S <this folder> <quickjs extension> <memory bytes> <cpu seconds>`; see `sandbox/process.py`
-for the protocol: frames of four bytes of length and that many bytes. A job is three frames (limits and set-up,
-code, input), an answer two (head, value). Before each job the process says in one frame that it is ready.
+Started as `python -I -S <this folder> <quickjs extension> <memory bytes> <cpu seconds>`. For the frames see
+`sandbox/process.py`. A job is three frames (limits and set-up, code, input), an answer two (head, value). Before each
+job the process sends one frame to signal that it is ready.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class _TimeUp(Exception):
-    """The script used up its processor time."""
+    """The script exceeded its CPU time."""
 
 
 def _read_exact(count: int) -> bytes:
@@ -55,7 +55,7 @@ def _write_frames(*frames: bytes) -> None:
 
 
 def _load_engine(path: str) -> Any:
-    """QuickJS from the file of its extension, so that no folder of installed packages is on this process's path."""
+    """Loads QuickJS from its extension file, so that installed packages are not on the import path."""
     loader = importlib.machinery.ExtensionFileLoader("_quickjs", path)
     spec = importlib.util.spec_from_loader("_quickjs", loader)
     assert spec is not None
@@ -65,7 +65,7 @@ def _load_engine(path: str) -> Any:
 
 
 class _Call:
-    """One job in one context that nothing else has used or will use."""
+    """One job in its own QuickJS context."""
 
     def __init__(self, engine: Any, driver: str) -> None:
         self.context = engine.Context()
@@ -92,7 +92,7 @@ class _Call:
         outcome = self._limited(self.start, code, source, setup)
         while self._limited(self.context.execute_pending_job):
             pass
-        # A script that filled its memory still has to be reported.
+        # Reporting a script that filled its memory needs some more.
         self.context.set_memory_limit(memory_bytes + REPORT_BYTES)
         head = self._limited(outcome, "head")
         if head is None:
@@ -101,7 +101,7 @@ class _Call:
         return head.encode(), b"" if value is None else value.encode()
 
     def _limited(self, function: Any, *args: str) -> Any:
-        """Calls into QuickJS with the rest of the time; its errors that the driver cannot catch become ours."""
+        """Calls into QuickJS with the remaining time; converts errors that the driver cannot catch."""
         remaining = self.deadline - time.process_time()
         if remaining <= 0:
             raise _TimeUp
@@ -119,12 +119,12 @@ def _serve(engine: Any, driver: str, layers: jail.Layers) -> None:
     _write_frames(json.dumps({"layers": layers}).encode())
     while True:
         setup, code, source = _read_frame(), _read_frame(), _read_frame()
-        # Regular expressions and big numbers never ask QuickJS's time limit; the kernel's timer kills them.
+        # Regular expressions and BigInt operations do not check QuickJS's time limit; the kernel's timer kills them.
         signal.setitimer(signal.ITIMER_PROF, json.loads(setup)["limits"]["cpuMs"] / 1000 + CPU_GRACE_S)
         answer = call.run(setup, code, source)
         _write_frames(*answer)
         signal.setitimer(signal.ITIMER_PROF, CLEANING_CPU_S)
-        # Taking the old context down may crash after a hostile script: the next job is only sent after this frame.
+        # Destroying the context may crash after a hostile script; the next job is sent only after the ready frame.
         del call
         call = _Call(engine, driver)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -132,9 +132,9 @@ def _serve(engine: Any, driver: str, layers: jail.Layers) -> None:
 
 
 def main() -> None:
-    """Prepares everything, locks the process up, serves jobs until its input ends."""
+    """Loads the engine, locks down the process, and serves jobs until its input ends."""
     try:
-        # Without this the first local time would open the machine's time zone file; it also makes time uniform.
+        # Otherwise the first use of local time would open the time zone file; it also makes results uniform.
         os.environ["TZ"] = "UTC0"
         time.tzset()
         time.localtime()
@@ -150,7 +150,7 @@ def main() -> None:
     try:
         _serve(engine, driver, layers)
     except BaseException:
-        # Printing a traceback is a write that the filter punishes; the exit status tells enough.
+        # The seccomp filter kills the process if it writes a traceback; the exit status is enough.
         os._exit(EXIT_FAILED)
 
 

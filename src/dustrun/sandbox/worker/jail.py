@@ -1,7 +1,7 @@
-"""Takes from this process everything that a script never needs; each layer tells whether it is active.
+"""Drops all privileges of this process that scripts do not need; each layer reports whether it is active.
 
-Runs after all imports: from here on no file can be opened. A layer that the machine lacks is reported, not fatal,
-because the engine itself offers scripts no files, network or processes; the layers hold if the engine is broken into.
+Runs after all imports, since no file can be opened afterwards. A layer that the machine does not support is reported
+but not fatal: the engine itself gives scripts no files, network or processes; the layers contain an exploit of it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Layers = dict[str, str]
 
 
 class _Unavailable(Exception):
-    """The machine does not offer this layer; the message says why."""
+    """The machine does not support this layer; the message says why."""
 
 
 def close(memory_bytes: int, cpu_seconds: int) -> Layers:
-    """Locks this process up for good and says of each layer `active` or why not."""
+    """Locks down this process permanently; returns `active` or the reason why not for each layer."""
     layers: Layers = {}
     linux = sys.platform == "linux"
     libc = ctypes.CDLL(None, use_errno=True) if linux else None
@@ -87,14 +87,14 @@ def _unshare(libc: ctypes.CDLL) -> None:
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Empties all sets; a fresh user namespace would otherwise come with every capability inside itself."""
+    """Clears all capability sets; a new user namespace otherwise grants every capability within itself."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     none = (ctypes.c_uint32 * 6)()
     _check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 
 
 def _landlock(libc: ctypes.CDLL) -> None:
-    """A rule set that handles every access to files and allows none (landlock(7), first ABI)."""
+    """A rule set that handles all file access rights and allows none (landlock(7), ABI version 1)."""
     handled = ctypes.c_uint64(_LANDLOCK_ALL_FILE_ACCESS)
     size = ctypes.c_size_t(ctypes.sizeof(handled))
     rules = _check(libc.syscall(_LANDLOCK_CREATE, ctypes.byref(handled), size, 0), "landlock")
@@ -112,7 +112,7 @@ def _filter_calls(libc: ctypes.CDLL) -> None:
 
 
 def _limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
-    """Hard limits. The address space counts from what the interpreter itself has mapped by now."""
+    """Sets hard limits. The address space limit is added to what the interpreter has already mapped."""
     limits = {
         "RLIMIT_CORE": 0,
         "RLIMIT_CPU": cpu_seconds,
@@ -129,7 +129,7 @@ def _limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
         kind = getattr(resource, name, None)
         if kind is not None:
             _lower(kind, value)
-    # Python ignores this signal, which would turn the kill for exceeding RLIMIT_FSIZE into a mere error.
+    # Python ignores this signal by default, so that exceeding RLIMIT_FSIZE would not kill the process.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 

@@ -1,8 +1,8 @@
-"""A kernel filter that leaves this process the system calls of pure computation and kills it on any other.
+"""A seccomp filter that allows only the system calls of pure computation and kills the process on any other.
 
-Kept: reading its input pipe, writing its output pipe, memory that is not executable, clocks, its own timer, exit.
-Gone with all others: socket, open, exec, fork, clone, kill, ptrace, prctl. Sources: seccomp(2), linux/filter.h,
-linux/audit.h and the system call tables of the two architectures.
+Allowed: reading the input pipe, writing the output pipe, non-executable memory, clocks, the process's own timer, exit.
+Forbidden: all others, such as socket, open, exec, fork, clone, kill, ptrace, prctl. Sources: seccomp(2),
+linux/filter.h, linux/audit.h and the system call tables of the two architectures.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _STDIN, _STDOUT = 0, 1
 
 
 class Unsupported(Exception):
-    """The architecture has no table here, or the kernel refuses filters."""
+    """The architecture is unknown, or the kernel does not accept filters."""
 
 
 @dataclass(frozen=True)
 class _Machine:
-    """One architecture: its audit number and its numbers of the calls that stay."""
+    """One architecture: its audit number and the numbers of the allowed system calls."""
 
     audit: int
     read: int
     write: int
     maps: tuple[int, ...]
-    """mmap, mprotect: allowed when the third argument does not ask for executable memory."""
+    """mmap, mprotect: allowed unless the third argument requests executable memory."""
     free: tuple[int, ...]
     """munmap mremap brk madvise futex exit exit_group clock_gettime clock_getres rt_sigreturn rt_sigprocmask
     rt_sigaction setitimer getrandom restart_syscall sched_yield getrusage times gettimeofday."""
@@ -63,7 +63,7 @@ class _Program(ctypes.Structure):
 
 
 def install(libc: ctypes.CDLL) -> None:
-    """Installs the filter for good; `PR_SET_NO_NEW_PRIVS` must be set. Raises `Unsupported`."""
+    """Installs the filter permanently; requires `PR_SET_NO_NEW_PRIVS`. Raises `Unsupported`."""
     machine = _MACHINES.get(platform.machine())
     if machine is None or sys.byteorder != "little" or struct.calcsize("P") != 8:
         raise Unsupported(f"no table of system calls for {platform.machine()!r}")
@@ -94,7 +94,8 @@ def _assemble(machine: _Machine) -> bytes:
 
 
 def _allow_with_argument(number: int, argument: int, test: int, operand: int, *, allow_when: bool) -> list[bytes]:
-    """Allows one call if a test of its argument's low half gives `allow_when`, else kills; skips other calls."""
+    """Allows a system call if a test of the low half of an argument gives `allow_when`, else kills; skips other
+    calls."""
     verdicts = (_ALLOW, _KILL) if allow_when else (_KILL, _ALLOW)
     return [
         _instruction(_JUMP_EQUAL, number, 0, 4),
