@@ -1,14 +1,42 @@
-"""Shared by wrapping and unwrapping: the WETH-like contract of a chain, and the amount."""
+"""Shared by `wrap-native` and `unwrap-native`: the WETH-like contract of a chain, the intent and the output."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import Field
 
 from dustrun.actions.evm.coins import Coin, native_coin, read_token
-from dustrun.core.evm.abi import Event
-from dustrun.core.money.intent import Receipt
-from dustrun.sdk.chain import Chain
+from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
+from dustrun.core.evm.abi import Event, Function
+from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
+from dustrun.sdk import Context
+from dustrun.sdk.action import Finish
+from dustrun.sdk.chain import Chain, ChainCall
 from dustrun.sdk.refusal import refuse
+
+EXAMPLE_OUTPUT: Final = {
+    "hash": "0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+    "blockNumber": 21000000,
+    "gasUsed": "45038",
+    "fee": "900760000000000",
+    "feeFormatted": "0.00090076",
+    "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+    "token": "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2",
+    "amount": "1000000000000000000",
+    "amountFormatted": "1",
+}
+
+
+class Output(TransactionFields):
+    """The result."""
+
+    token: str = Field(description="Address of the wrapped token.")
+    symbol: str = Field(description="Symbol of the token or coin received.")
+    amount: str = Field(description="Amount converted, in base units, from the contract's event.")
+    amount_formatted: str = Field(description="Amount converted, in whole units.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +53,42 @@ async def read_pair(chain: Chain, field: str = "chainId") -> Pair:
     if address is None:
         raise refuse(f"{chain.network.name} has no wrapped native token in its file (wrappedNative)", field)
     return Pair(native_coin(chain), await read_token(chain, address, field))
+
+
+async def plan_conversion(
+    chain: Chain, paid: Coin, amount: int, call: ChainCall, function: Function, item: str, about: str
+) -> Spend:
+    """Simulates the call, then returns its intent, which pays `amount` base units of `paid` to the contract."""
+    await chain.call(call)
+    intent = Intent(
+        item=item,
+        chain_id=chain.network.chain_id,
+        to=call.to,
+        value_units=call.value_units,
+        data=call.data,
+        movements=(Movement("send", paid.asset, amount, call.to),),
+        about=about,
+        method=function.signature,
+    )
+    return Spend((intent,))
+
+
+def finish_with(event: Event, received: Callable[[Pair], Coin]) -> Finish:
+    """A `finish` that reads the converted amount from the contract's `event`; `received` selects the coin received."""
+
+    async def finish(input: Any, spend: Spend, spent: Spent, ctx: Context) -> Output:
+        chain, receipt = ctx.chain(input.chain_id), spent.receipts[0]
+        pair = await read_pair(chain)
+        coin, amount = received(pair), event_amount(receipt, pair.wrapped.address, event, ctx.wallet.address)
+        return Output(
+            **transaction_facts(receipt, chain.network),
+            token=pair.wrapped.address,
+            symbol=coin.symbol,
+            amount=str(amount),
+            amount_formatted=coin.format(amount),
+        )
+
+    return finish
 
 
 def event_amount(receipt: Receipt, contract: str, event: Event, party: str) -> int:
