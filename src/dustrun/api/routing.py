@@ -25,7 +25,7 @@ from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
-from dustrun.core.validate import near
+from dustrun.core.validate import suggest
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
@@ -137,7 +137,7 @@ def _query_of(dependant: Dependant) -> Iterator[str]:
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    return near(name[:80], known) or (
+    return suggest(name[:80], known) or (
         f" Known parameters: {', '.join(known)}." if known else " This route has no parameters."
     )
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from dustrun.core.text.wording import explain
-from dustrun.core.validate import near
+from dustrun.core.validate import suggest
 from dustrun.errors import Problem
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
@@ -43,7 +43,7 @@ def problems_of(errors: Sequence[Any], *, skip: int = 0, whole: str = "body", mo
 def _problem(error: Any, location: Sequence[Any], whole: str, model: Any) -> Problem:
     message = explain(error["type"], error["msg"])
     if error["type"] == "extra_forbidden" and location:
-        message += near(str(location[-1])[:_MAX_NAME], _names_beside(model, location))
+        message += suggest(str(location[-1])[:_MAX_NAME], _names_beside(model, location))
     return Problem(field_path(location) or whole, message, code=str(error["type"]), node_id=_node_of(location))
 
 

@@ -53,7 +53,9 @@ def test_elements_are_counted() -> None:
 
 
 def test_blocks_are_set_apart_when_asked() -> None:
-    assert balance("<tr><td>1<td>2</tr><b>x</b>", apart=True)[0] == "<tr><td>1</td>\n<td>2</td>\n</tr>\n<b>x</b>"
+    assert (
+        balance("<tr><td>1<td>2</tr><b>x</b>", separate_blocks=True)[0] == "<tr><td>1</td>\n<td>2</td>\n</tr>\n<b>x</b>"
+    )
 
 
 def test_nesting_ends_at_the_limit() -> None:

@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from dustrun.actions.data._threads import apart
+from dustrun.actions.data._threads import run_in_thread
 
 
 async def test_short_work_is_done_at_once_and_long_work_in_a_thread() -> None:
     here = threading.get_ident()
-    assert await apart(lambda _: threading.get_ident(), 10) == here
-    assert await apart(lambda _: threading.get_ident(), 100_000) != here
+    assert await run_in_thread(lambda _: threading.get_ident(), 10) == here
+    assert await run_in_thread(lambda _: threading.get_ident(), 100_000) != here
 
 
 async def test_work_that_is_no_longer_waited_for_is_told() -> None:
@@ -25,5 +25,5 @@ async def test_work_that_is_no_longer_waited_for_is_told() -> None:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await apart(work, 100_000)
+            await run_in_thread(work, 100_000)
     assert await asyncio.to_thread(told.wait, 10)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dustrun.catalog import load
 from dustrun.core import validate
-from dustrun.core.validate import MAX_PROBLEMS, check, field_path, near, seen_location
+from dustrun.core.validate import MAX_PROBLEMS, check, field_path, seen_location, suggest
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import compile_program
 from dustrun.errors import Problem
@@ -550,9 +550,9 @@ def test_a_place_is_one_that_people_can_follow(
 
 
 def test_near_names_at_most_two_and_each_once() -> None:
-    assert near("lgo", ["log", "log", "if"]) == ' Did you mean "log"?'
-    assert near("sum", ["sub", "sun", "suma"]).count('"') == 4
-    assert near("sum", []) == ""
+    assert suggest("lgo", ["log", "log", "if"]) == ' Did you mean "log"?'
+    assert suggest("sum", ["sub", "sun", "suma"]).count('"') == 4
+    assert suggest("sum", []) == ""
 
 
 names = st.sampled_from(["root", "a", "b", "c", "each", "nope"])

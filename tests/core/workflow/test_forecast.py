@@ -7,7 +7,7 @@ from typing import Any
 from dustrun import catalog
 from dustrun.core.money.movements import Unknown
 from dustrun.core.workflow.definition import Definition
-from dustrun.core.workflow.forecast import MAX_ITEMS, Forecast, Given, find_readers, foresee
+from dustrun.core.workflow.forecast import MAX_ITEMS, Forecast, Given, find_readers, forecast_nodes
 from dustrun.core.workflow.program import Program, compile_program
 
 _SPECS = catalog.load(None).specs()
@@ -25,7 +25,7 @@ def log(message: Any, **fields: Any) -> dict[str, Any]:
 
 
 def seen(of: Program, given: Given = Given(), node_id: str = "say") -> list[Forecast]:  # noqa: B008 (frozen)
-    return foresee(of, given, [node_id])
+    return forecast_nodes(of, given, [node_id])
 
 
 def data(found: Forecast) -> Any:

@@ -12,10 +12,10 @@ _SMALL: Final = 4096
 T = TypeVar("T")
 
 # A separate pool: work that continues after its node was cancelled must not delay DNS look-ups and the like.
-_THREADS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="apart")
+_THREADS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="text-work")
 
 
-async def apart(work: Callable[[threading.Event], T], chars: int) -> T:
+async def run_in_thread(work: Callable[[threading.Event], T], chars: int) -> T:
     """The result of `work`. It receives an event that is set when nobody waits for it any longer."""
     stop = threading.Event()
     if chars <= _SMALL:

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dustrun.actions.data.items import ITEM, MISSING, FieldPath, need, parse_path, reach, refuse
-from dustrun.core.expression.runtime.fault import Fault, near
+from dustrun.core.expression.runtime.fault import Fault, suggest
 from dustrun.core.expression.runtime.limits import Limits, Meter
 from dustrun.core.workflow.condition import OPERATORS
 from dustrun.sdk import Context, Effect, Fields, action
@@ -109,7 +109,7 @@ def _check(condition: Any, where: str, level: int) -> None:
 
 def _check_comparison(left: str, right: Any, where: str) -> None:
     if left.startswith("$") and left != ITEM and not left.startswith((f"{ITEM}.", f"{ITEM}[")):
-        raise ValueError(f'"{left}" at {where} is not a field{near(left, _CONNECTIVES)}')
+        raise ValueError(f'"{left}" at {where} is not a field{suggest(left, _CONNECTIVES)}')
     if "{{" in left:
         raise ValueError(f'the left side "{left}" is a template; write the path of a field of the item')
     parse_path(left)
@@ -117,14 +117,14 @@ def _check_comparison(left: str, right: Any, where: str) -> None:
         raise ValueError(f'"{where}" must be followed by an object of operators like {{"$eq": 1}}')
     for operator in right:
         if operator not in OPERATORS:
-            raise ValueError(f'"{operator}" at {where} is not an operator{near(operator, OPERATORS)}')
+            raise ValueError(f'"{operator}" at {where} is not an operator{suggest(operator, OPERATORS)}')
 
 
 class _Dropped(Exception):
     """The item lacks the field and is left out."""
 
 
-class _Sieve:
+class _Filter:
     """Applies one condition to many items, within one evaluation budget."""
 
     def __init__(self, input: Input) -> None:
@@ -132,25 +132,25 @@ class _Sieve:
         self._lenient = input.on_missing == "drop"
         self._meter = Meter(_LIMITS)
 
-    def keeps(self, item: Any, number: int) -> bool:
+    def matches(self, item: Any, number: int) -> bool:
         """Whether an item satisfies the condition."""
         try:
-            return self._holds(self._test, item, number)
+            return self._matches(self._test, item, number)
         except _Dropped:
             return False
         except Fault as fault:
             message = f"it takes more than {_LIMITS.steps} comparisons" if fault.kind == "limit" else fault.message
             raise refuse(f"Item {number}: {message}", "array") from None
 
-    def _holds(self, condition: Mapping[str, Any], item: Any, number: int) -> bool:
-        return all(self._entry(left, right, item, number) for left, right in condition.items())
+    def _matches(self, condition: Mapping[str, Any], item: Any, number: int) -> bool:
+        return all(self._matches_entry(left, right, item, number) for left, right in condition.items())
 
-    def _entry(self, left: str, right: Any, item: Any, number: int) -> bool:
+    def _matches_entry(self, left: str, right: Any, item: Any, number: int) -> bool:
         self._meter.charge(1)
         if left == "$and":
-            return all(self._holds(part, item, number) for part in right)
+            return all(self._matches(part, item, number) for part in right)
         if left == "$or":
-            return any(self._holds(part, item, number) for part in right)
+            return any(self._matches(part, item, number) for part in right)
         return all(self._compare(left, operator, value, item, number) for operator, value in right.items())
 
     def _compare(self, left: str, operator: str, right: Any, item: Any, number: int) -> bool:
@@ -178,6 +178,6 @@ class _Sieve:
 )
 def filter_items(input: Input, ctx: Context) -> Output:
     """Applies the condition to every item."""
-    sieve = _Sieve(input)
-    kept = [item for number, item in enumerate(input.array) if sieve.keeps(item, number)]
+    matcher = _Filter(input)
+    kept = [item for number, item in enumerate(input.array) if matcher.matches(item, number)]
     return Output(items=kept, count=len(kept))

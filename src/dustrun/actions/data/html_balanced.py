@@ -87,12 +87,12 @@ class End:
 Token = Start | End | str
 
 
-def balance(source: str, *, apart: bool = False) -> tuple[str, int]:
+def balance(source: str, *, separate_blocks: bool = False) -> tuple[str, int]:
     """The page with every element closed, and its number of elements; raises `TooDeep`.
 
-    `apart` adds a line break after every block, so that the texts of two cells do not run together.
+    `separate_blocks` adds a line break after every block, so that the texts of two cells do not run together.
     """
-    writer = _Writer(apart)
+    writer = _Writer(separate_blocks)
     for token in _tokens(source):
         if isinstance(token, str):
             writer.text(token)
@@ -166,9 +166,9 @@ def _attributes(source: str, place: int) -> tuple[str, int]:
 
 
 class _Writer:
-    def __init__(self, apart: bool) -> None:
+    def __init__(self, separate_blocks: bool) -> None:
         self.count = 0
-        self._apart = apart
+        self._separate_blocks = separate_blocks
         self._open: list[str] = []
         self._formatting = 0
         self._written: list[str] = []
@@ -234,5 +234,5 @@ class _Writer:
         del self._open[place:]
 
     def _break(self, name: str) -> None:
-        if self._apart and name in _BLOCKS:
+        if self._separate_blocks and name in _BLOCKS:
             self._written.append("\n")

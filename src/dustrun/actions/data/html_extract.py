@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data._threads import apart
+from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.html_balanced import MOST_LEVELS, TooDeep, balance
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
@@ -86,7 +86,7 @@ def _check_selector(selector: str) -> None:
 
 def _tidied(input: Input) -> str:
     try:
-        page, count = balance(input.html, apart=input.take == "text" and input.collapse)
+        page, count = balance(input.html, separate_blocks=input.take == "text" and input.collapse)
     except TooDeep:
         raise refuse(f"The page is nested deeper than {MOST_LEVELS} elements", "html") from None
     most = _MOST_ELEMENTS_COSTLY if _COSTLY.search(input.selector) else _MOST_ELEMENTS
@@ -133,7 +133,7 @@ def _taken(input: Input, node: Any) -> str | None:
 )
 async def html_extract(input: Input, ctx: Context) -> Output:
     """Normalises the page, then runs the selector."""
-    return await apart(lambda stop: _extract(input, stop), len(input.html))
+    return await run_in_thread(lambda stop: _extract(input, stop), len(input.html))
 
 
 def _extract(input: Input, stop: threading.Event) -> Output:

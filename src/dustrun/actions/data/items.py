@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
-from dustrun.core.expression.runtime.fault import near
+from dustrun.core.expression.runtime.fault import suggest
 from dustrun.core.expression.runtime.operators import is_number
 from dustrun.sdk.refusal import refuse as refuse
 
@@ -89,7 +89,7 @@ def need(item: Any, number: int, field: str) -> Any:
     """The field of an item; raises `Invalid` when it is missing."""
     value = reach(item, parse_path(field))
     if value is MISSING:
-        hint = near(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is not an object"
+        hint = suggest(field, [str(key) for key in item]) if isinstance(item, dict) else "; it is not an object"
         raise refuse(f'Item {number} has no "{field}"{hint}', "array")
     return value
 

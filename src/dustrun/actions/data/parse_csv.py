@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from dustrun.actions.data._threads import apart
+from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import number_of, refuse
 from dustrun.sdk import Context, Effect, Fields, action
 
@@ -93,7 +93,7 @@ def _row(input: Input, columns: list[str], line: int, cells: list[str]) -> Any:
 )
 async def parse_csv(input: Input, ctx: Context) -> Output:
     """Parses line by line."""
-    return await apart(lambda stop: _read(input, stop), len(input.text))
+    return await run_in_thread(lambda stop: _read(input, stop), len(input.text))
 
 
 def _read(input: Input, stop: threading.Event) -> Output:

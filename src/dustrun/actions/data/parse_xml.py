@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from dustrun.actions.data._threads import apart
+from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
 
@@ -47,7 +47,7 @@ class Output(Fields):
 )
 async def parse_xml(input: Input, ctx: Context) -> Output:
     """Parses without external access or entity expansion."""
-    return await apart(lambda _: _parse(input), len(input.text))
+    return await run_in_thread(lambda _: _parse(input), len(input.text))
 
 
 def _parse(input: Input) -> Output:

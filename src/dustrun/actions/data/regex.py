@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data._threads import apart
+from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.fields import raw
@@ -136,7 +136,9 @@ async def regex(input: Input, ctx: Context) -> Output:
     size = input.compiled().programsize
     if size * len(input.text) > _MOST_STEPS:
         raise refuse(f"The pattern is too large for a text of {len(input.text)} characters", "pattern")
-    return await apart(lambda stop: _OPERATIONS[input.operation](input, stop), len(input.text) * (1 + size // 100))
+    return await run_in_thread(
+        lambda stop: _OPERATIONS[input.operation](input, stop), len(input.text) * (1 + size // 100)
+    )
 
 
 def _found(input: Input, stop: threading.Event) -> Iterator[Any]:

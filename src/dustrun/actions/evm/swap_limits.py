@@ -30,7 +30,7 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Deal:
+class SwapLimits:
     """A quote and the limits passed to the router."""
 
     quote: Quote
@@ -43,18 +43,18 @@ def small_part(amount: int) -> int:
     return max(1, amount // 1000)
 
 
-def make_deal(order: Order, input: SwapFields, quote: Quote) -> Deal:
+def compute_limits(order: Order, input: SwapFields, quote: Quote) -> SwapLimits:
     """The limits: those of the input, otherwise quote and slippage; raises `Invalid` if the quote exceeds them."""
     _check_impact(order, input, quote)
     if order.amount_in is not None:
-        return Deal(quote, order.amount_in, _least_out(order, input, quote))
+        return SwapLimits(quote, order.amount_in, _least_out(order, input, quote))
     most = -(-quote.amount_in * (_BPS + input.slippage_bps) // _BPS)
     if input.amount_in_max is not None:
         most = input.amount_in_max
     if quote.amount_in > most:
         text = f"the pools now take {order.coin_in.tell(quote.amount_in)}, more than {order.coin_in.tell(most)}"
         raise refuse(text, "amountInMax")
-    return Deal(quote, most, quote.amount_out)
+    return SwapLimits(quote, most, quote.amount_out)
 
 
 def _least_out(order: Order, input: SwapFields, quote: Quote) -> int:

@@ -18,9 +18,9 @@ from typing import Final
 from pydantic import Field
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
+from dustrun.actions.evm.swap_limits import Quote, SwapLimits, compute_limits, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
-from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_purse
+from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_swap_balances
 from dustrun.core.evm.abi import Function
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Spend, Spent
@@ -92,17 +92,17 @@ def _amounts(function: Function, answer: CallResult) -> list[int]:
     return list(function.decode_result(answer.data)[0]) if answer.is_success and answer.data else []
 
 
-def _call(order: Order, deal: Deal) -> tuple[ChainCall, Function]:
-    tail = (list(deal.quote.route), order.recipient, order.deadline)
+def _call(order: Order, limits: SwapLimits) -> tuple[ChainCall, Function]:
+    tail = (list(limits.quote.route), order.recipient, order.deadline)
     is_exact_in = order.amount_in is not None
     if order.coin_in.token is None:
         function = _NATIVE_IN if is_exact_in else _EXACT_FOR_NATIVE
-        return ChainCall(order.router, function.encode(deal.min_out, *tail), order.wallet, deal.max_in), function
+        return ChainCall(order.router, function.encode(limits.min_out, *tail), order.wallet, limits.max_in), function
     if order.coin_out.token is None:
         function = _NATIVE_OUT if is_exact_in else _EXACT_NATIVE
     else:
         function = _TOKENS if is_exact_in else _EXACT_TOKENS
-    amounts = (deal.max_in, deal.min_out) if is_exact_in else (deal.min_out, deal.max_in)
+    amounts = (limits.max_in, limits.min_out) if is_exact_in else (limits.min_out, limits.max_in)
     return ChainCall(order.router, function.encode(*amounts, *tail), order.wallet), function
 
 
@@ -151,7 +151,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def swap_uniswap_v2(input: Input, ctx: Context) -> Spend:
     """Quotes, then returns the intents of the swap and, if needed, its approval."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v2_router)
-    quote, purse = await side_by_side(_quote(order, input), read_purse(order))
-    deal = make_deal(order, input, quote)
-    call, function = _call(order, deal)
-    return await plan_swap(order, deal, purse, input, call, function.signature)
+    quote, balances = await side_by_side(_quote(order, input), read_swap_balances(order))
+    limits = compute_limits(order, input, quote)
+    call, function = _call(order, limits)
+    return await plan_swap(order, limits, balances, input, call, function.signature)

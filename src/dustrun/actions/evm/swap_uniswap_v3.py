@@ -21,9 +21,9 @@ from typing import Final, Self
 from pydantic import Field, model_validator
 
 from dustrun.actions.evm.coins import read_token
-from dustrun.actions.evm.swap_limits import Deal, Quote, make_deal, small_part
+from dustrun.actions.evm.swap_limits import Quote, SwapLimits, compute_limits, small_part
 from dustrun.actions.evm.swap_order import FUNDS, Order, SwapFields, SwapOutput, read_order
-from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_purse
+from dustrun.actions.evm.swaps import finish_swap, no_pool, plan_swap, read_swap_balances
 from dustrun.core.evm.abi import Function
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.money.intent import Spend, Spent
@@ -129,7 +129,7 @@ def _as_quote(route: _Route, is_in: bool, whole: tuple[int, int], small: tuple[i
     return Quote(given, got, route.tokens, (small_asked, small_answered) if is_in else (small_answered, small_asked))
 
 
-def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]:
+def _call(order: Order, limits: SwapLimits, route: _Route) -> tuple[ChainCall, Function]:
     """One router call, or a multicall if native coin must be unwrapped or refunded."""
     kind = order.chain.network.dex.v3_router_kind
     is_in, is_native_out = order.amount_in is not None, order.coin_out.token is None
@@ -137,14 +137,14 @@ def _call(order: Order, deal: Deal, route: _Route) -> tuple[ChainCall, Function]
     name, tail = ("exactInput", _TAIL_IN) if is_in else ("exactOutput", _TAIL_OUT)
     function = parse_function(f"{name}{_HEAD} {deadline}{tail}")
     to = _ROUTER_ITSELF[kind] if is_native_out else order.recipient
-    amounts = (deal.max_in, deal.min_out) if is_in else (deal.min_out, deal.max_in)
+    amounts = (limits.max_in, limits.min_out) if is_in else (limits.min_out, limits.max_in)
     times = (order.deadline,) if kind == "swap-router" else ()
     calls = [function.encode([route.path(is_exact_in=is_in), to, *times, *amounts])]
     if is_native_out:
-        calls.append(_UNWRAP.encode(deal.min_out, order.recipient))
+        calls.append(_UNWRAP.encode(limits.min_out, order.recipient))
     if order.coin_in.token is None and not is_in:
         calls.append(_REFUND.encode())
-    value = deal.max_in if order.coin_in.token is None else 0
+    value = limits.max_in if order.coin_in.token is None else 0
     if kind == "swap-router" and len(calls) == 1:
         return ChainCall(order.router, calls[0], order.wallet, value), function
     data, outer = _batching(calls, times or (order.deadline,), kind)
@@ -208,8 +208,8 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
 async def swap_uniswap_v3(input: Input, ctx: Context) -> Spend:
     """Quotes, then returns the intents of the swap and, if needed, its approval."""
     order = await read_order(ctx, input, ctx.chain(input.chain_id).network.dex.v3_router)
-    (quote, route), purse = await side_by_side(_quote(order, input), read_purse(order))
-    deal = make_deal(order, input, quote)
-    call, function = _call(order, deal, route)
-    spend = await plan_swap(order, deal, purse, input, call, function.signature)
+    (quote, route), balances = await side_by_side(_quote(order, input), read_swap_balances(order))
+    limits = compute_limits(order, input, quote)
+    call, function = _call(order, limits, route)
+    spend = await plan_swap(order, limits, balances, input, call, function.signature)
     return Spend(spend.intents, notes={**spend.notes, "fees": list(route.fees)})

@@ -9,7 +9,7 @@ from dustrun.actions.evm import erc20
 from dustrun.actions.evm.approvals import Approval, plan_approval, read_allowance
 from dustrun.actions.evm.coins import Coin, read_balance
 from dustrun.actions.evm.receipts import name_of, transaction_facts
-from dustrun.actions.evm.swap_limits import Deal
+from dustrun.actions.evm.swap_limits import SwapLimits
 from dustrun.actions.evm.swap_order import Order, SwapFields, SwapOutput
 from dustrun.actions.evm.wrapping import event_amount
 from dustrun.core.money.intent import Intent, Movement, Receipt, Spend, Spent
@@ -31,7 +31,7 @@ def no_pool(order: Order, exchange: str) -> Exception:
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
+class SwapBalances:
     """Balances before a swap: the wallet's input token and its allowance for the router, and the recipient's output
     token. Native coin needs no allowance.
     """
@@ -41,7 +41,7 @@ class Purse:
     recipient_had: int
 
 
-async def read_purse(order: Order) -> Purse:
+async def read_swap_balances(order: Order) -> SwapBalances:
     """Reads the balances before the swap."""
     chain = order.chain
     balance, allowance, had = await side_by_side(
@@ -49,7 +49,7 @@ async def read_purse(order: Order) -> Purse:
         _allowance(order),
         read_balance(chain, order.coin_out, order.recipient),
     )
-    return Purse(balance, allowance, had)
+    return SwapBalances(balance, allowance, had)
 
 
 async def _allowance(order: Order) -> int:
@@ -57,16 +57,18 @@ async def _allowance(order: Order) -> int:
     return 0 if token is None else await read_allowance(order.chain, token, order.wallet, order.router)
 
 
-async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, call: ChainCall, method: str) -> Spend:
+async def plan_swap(
+    order: Order, limits: SwapLimits, balances: SwapBalances, input: SwapFields, call: ChainCall, method: str
+) -> Spend:
     """The intents: the approval if the allowance is too small, followed by the swap."""
-    _check_balance(order, deal, purse.balance, input)
-    approvals = await _approvals(order, deal, purse.allowance, input)
+    _check_balance(order, limits, balances.balance, input)
+    approvals = await _approvals(order, limits, balances.allowance, input)
     if not approvals:
         await order.chain.call(call)
     ends_at_wallet = order.recipient == order.wallet
     counterparty = order.router if ends_at_wallet else order.recipient
-    given = order.coin_in.tell(deal.max_in)
-    got = order.coin_out.tell(deal.min_out)
+    given = order.coin_in.tell(limits.max_in)
+    got = order.coin_out.tell(limits.min_out)
     text = f"Swap {given} for at least {got}" if order.amount_in else f"Swap at most {given} for {got}"
     whose = "" if ends_at_wallet else f" for {order.recipient}"
     swap = Intent(
@@ -75,7 +77,7 @@ async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, c
         to=call.to,
         value_units=call.value_units,
         data=call.data,
-        movements=(Movement("send", order.coin_in.asset, deal.max_in, counterparty),),
+        movements=(Movement("send", order.coin_in.asset, limits.max_in, counterparty),),
         about=f"{text}{whose} on {order.chain.network.name}",
         method=method,
         after=tuple(intent.item for intent in approvals[-1:]),
@@ -86,26 +88,26 @@ async def plan_swap(order: Order, deal: Deal, purse: Purse, input: SwapFields, c
         "out": order.coin_out.note(),
         "router": order.router,
         "recipient": order.recipient,
-        "recipientHad": str(purse.recipient_had),
-        "quotedIn": str(deal.quote.amount_in),
-        "quotedOut": str(deal.quote.amount_out),
-        "impactBps": deal.quote.impact_bps,
-        "route": list(deal.quote.route),
+        "recipientHad": str(balances.recipient_had),
+        "quotedIn": str(limits.quote.amount_in),
+        "quotedOut": str(limits.quote.amount_out),
+        "impactBps": limits.quote.impact_bps,
+        "route": list(limits.quote.route),
     }
     return Spend((*approvals, swap), notes=notes)
 
 
-def _check_balance(order: Order, deal: Deal, balance: int, input: SwapFields) -> None:
-    if deal.max_in > balance:
+def _check_balance(order: Order, limits: SwapLimits, balance: int, input: SwapFields) -> None:
+    if limits.max_in > balance:
         coin, field = order.coin_in, "amountIn" if input.amount_in is not None else "amountOut"
-        needs = f"the swap may take {coin.tell(deal.max_in)}"
+        needs = f"the swap may take {coin.tell(limits.max_in)}"
         raise refuse(f"the wallet {order.wallet} has {coin.tell(balance)}, {needs}", field)
 
 
-async def _approvals(order: Order, deal: Deal, allowance: int, input: SwapFields) -> tuple[Intent, ...]:
-    if order.coin_in.token is None or allowance >= deal.max_in:
+async def _approvals(order: Order, limits: SwapLimits, allowance: int, input: SwapFields) -> tuple[Intent, ...]:
+    if order.coin_in.token is None or allowance >= limits.max_in:
         return ()
-    amount = deal.max_in if input.approval == "exact" else MAX_UINT256
+    amount = limits.max_in if input.approval == "exact" else MAX_UINT256
     approval = Approval(order.coin_in, order.wallet, order.router, amount, of_swap=True)
     return await plan_approval(order.chain, approval, allowance, "tokenIn")
 

@@ -15,12 +15,12 @@ from dustrun.core.expression.references import constant_key
 from dustrun.core.expression.runtime import access, operators
 from dustrun.core.expression.runtime.arithmetic import negate
 from dustrun.core.expression.runtime.border import to_json
-from dustrun.core.expression.runtime.fault import Fault, near
+from dustrun.core.expression.runtime.fault import Fault, suggest
 from dustrun.core.expression.runtime.frame import Frame, Run, Take
 from dustrun.core.expression.runtime.operators import NO, OPERATORS
 from dustrun.core.expression.runtime.values import Function, Lazy, kind, map_key
 from dustrun.core.expression.syntax import tree
-from dustrun.core.expression.syntax.printer import brief, step_text
+from dustrun.core.expression.syntax.printer import short_text, step_text
 from dustrun.core.expression.syntax.tree import Node
 from dustrun.core.expression.typenames import TYPES, qualified_type
 
@@ -162,10 +162,10 @@ class Compiler:
             if node.operator == "!":
                 if isinstance(value, bool):
                     return not value
-                raise Fault("type", f"! needs a bool; {brief(node.operand)} is a {kind(value)}", offset=at)
+                raise Fault("type", f"! needs a bool; {short_text(node.operand)} is a {kind(value)}", offset=at)
             if operators.is_number(value):
                 return negate(frame.meter, value)
-            raise Fault("type", f"- needs a number; {brief(node.operand)} is a {kind(value)}", offset=at)
+            raise Fault("type", f"- needs a number; {short_text(node.operand)} is a {kind(value)}", offset=at)
 
         return run
 
@@ -201,7 +201,7 @@ class Compiler:
                 return then(frame)
             if value is False:
                 return otherwise(frame)
-            message = f"the condition of ? must be a bool; {brief(node.condition)} is a {kind(value)}"
+            message = f"the condition of ? must be a bool; {short_text(node.condition)} is a {kind(value)}"
             raise Fault("type", message, offset=node.at)
 
         return run
@@ -246,21 +246,21 @@ def _take_constant(key: str, whole: Callable[[], str], before: Callable[[], str]
 
 
 def _path_text(node: tree.Member, steps: int) -> str:
-    return brief(node.start) + "".join(step_text(step) for step in node.steps[:steps])
+    return short_text(node.start) + "".join(step_text(step) for step in node.steps[:steps])
 
 
 def unknown_function(name: str, at: int) -> Fault:
     """The fault for an unknown function name."""
     known = [*FUNCTIONS, *macros.NAMES]
-    return Fault("syntax", f'there is no function "{name}"', offset=at, hint=lambda: near(name, known))
+    return Fault("syntax", f'there is no function "{name}"', offset=at, hint=lambda: suggest(name, known))
 
 
 def _unfit(node: tree.Chain, number: int, left: Any, right: Any) -> Fault:
     """The fault for incompatible operand types; never quotes the values, which may be secret."""
     operator, right_node = node.rest[number]
-    left_text = brief(node.first) if number == 0 else "the value so far"
+    left_text = short_text(node.first) if number == 0 else "the value so far"
     verb = OPERATORS[operator][0]
-    message = f"cannot {verb} {left_text} ({kind(left)}) and {brief(right_node)} ({kind(right)}) with {operator}"
+    message = f"cannot {verb} {left_text} ({kind(left)}) and {short_text(right_node)} ({kind(right)}) with {operator}"
     if {kind(left), kind(right)} in ({"string", "int"}, {"string", "decimal"}):
         message += "; use int() or dec() to turn text into a number, string() to turn a number into text"
     return Fault("type", message, offset=node.at)

@@ -7,7 +7,7 @@ from typing import Any
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.frame import Frame, Run
 from dustrun.core.expression.runtime.values import kind
-from dustrun.core.expression.syntax.printer import brief
+from dustrun.core.expression.syntax.printer import short_text
 from dustrun.core.expression.syntax.tree import Logic
 
 
@@ -19,7 +19,7 @@ def absorb(fault: Fault) -> Fault:
 
 
 def _not_bool(node: Logic, number: int, value: Any) -> Fault:
-    text = brief(node.parts[number])
+    text = short_text(node.parts[number])
     return Fault("type", f"{node.operator} needs bools; {text} is a {kind(value)}", offset=node.at)
 
 

@@ -11,7 +11,7 @@ from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.frame import Frame, Run, Take
 from dustrun.core.expression.runtime.values import Lazy, from_key, kind, map_key, read_all
 from dustrun.core.expression.syntax import tree
-from dustrun.core.expression.syntax.printer import brief
+from dustrun.core.expression.syntax.printer import short_text
 
 if TYPE_CHECKING:
     from dustrun.core.expression.compile import Compiler
@@ -97,7 +97,7 @@ class Loop:
         if value is True or value is False:
             return bool(value)
         body = self.nodes[0]
-        raise Fault("type", f"{self.step.name}() needs a bool; {brief(body)} is a {kind(value)}", offset=body.at)
+        raise Fault("type", f"{self.step.name}() needs a bool; {short_text(body)} is a {kind(value)}", offset=body.at)
 
 
 def _decide(loop: Loop, deciding: bool) -> Take:

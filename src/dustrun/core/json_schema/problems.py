@@ -63,10 +63,10 @@ def _enum(error: Any) -> str:
 
 
 def _unknown(error: Any) -> str:
-    from dustrun.core.validate import near  # slow import
+    from dustrun.core.validate import suggest  # slow import
 
     known = error.schema.get("properties", ())
-    return f"Unknown field.{near(str(error.path[-1]), known)}"
+    return f"Unknown field.{suggest(str(error.path[-1]), known)}"
 
 
 def _bound(words: str) -> Callable[[Any], str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dustrun.core.run import balances
 from dustrun.core.run.balances import Group, Pair
-from dustrun.core.run.findings import Findings, Side, brief
+from dustrun.core.run.findings import Findings, Side, short_text
 
 Json = dict[str, Any]
 Match = tuple[int | None, int | None]
@@ -139,7 +139,7 @@ def _event(event: Json | None) -> str:
     if event is None:
         return "none"
     if "name" not in event:
-        return brief(f"{event['address']} {' '.join(event['topics'])} {event['data']}")
+        return short_text(f"{event['address']} {' '.join(event['topics'])} {event['data']}")
     shown = ", ".join(f"{name} {value}" for name, value in event["args"].items())
     return f"{event['name']}({shown}) of {event['address']}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.run.compared_transactions import compare_balances, compare_transactions
-from dustrun.core.run.findings import Findings, Side, brief
+from dustrun.core.run.findings import Findings, Side, short_text
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.value_differences import Own, differences_of, roles_in
 
@@ -49,7 +49,7 @@ def _about_runs(left: Side, right: Side, own: tuple[Own, Own], found: Findings) 
         found.note("DUST", "One of the runs spent dust: its amounts are smaller by design.")
     for where, was, now in differences_of(left.payload, right.payload, own, of_spend=False):
         name = where.lstrip(".") or "payload"
-        shown = f"{brief(was)} in {found.labels[0]}, {brief(now)} in {found.labels[1]}"
+        shown = f"{short_text(was)} in {found.labels[0]}, {short_text(now)} in {found.labels[1]}"
         found.note("PAYLOAD", f"The runs were started with different payloads: {name} is {shown}.")
 
 

@@ -63,7 +63,7 @@ class Findings:
         **more: Any,
     ) -> None:
         """Adds a difference of `what`; `texts` are both sides in words, `change` the difference between them."""
-        left, right = texts or (brief(sides[0]), brief(sides[1]))
+        left, right = texts or (short_text(sides[0]), short_text(sides[1]))
         between = f" ({change})" if change else ""
         message = f"{what}: {left} in {self.labels[0]}, {right} in {self.labels[1]}{between}."
         found = {"path": path, "field": field, "kind": kind, "left": sides[0], "right": sides[1], **more}
@@ -92,7 +92,7 @@ class Findings:
         self.notes.append({"code": code, "path": path, "message": message})
 
 
-def brief(value: Any) -> str:
+def short_text(value: Any) -> str:
     """A value, shortened for a sentence."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

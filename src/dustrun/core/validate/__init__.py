@@ -2,6 +2,6 @@
 
 from dustrun.core.validate.references import check_reference
 from dustrun.core.validate.whole import MAX_PROBLEMS, check
-from dustrun.core.validate.words import field_path, near, seen_location
+from dustrun.core.validate.words import field_path, seen_location, suggest
 
-__all__ = ["MAX_PROBLEMS", "check", "check_reference", "field_path", "near", "seen_location"]
+__all__ = ["MAX_PROBLEMS", "check", "check_reference", "field_path", "seen_location", "suggest"]

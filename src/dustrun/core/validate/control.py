@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import ValidationError
 
 from dustrun.core.text.wording import explain
-from dustrun.core.validate.words import field_path, near, problem
+from dustrun.core.validate.words import field_path, problem, suggest
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.control import CONTROL, RESUMABLE
 from dustrun.core.workflow.definition import Node
@@ -54,7 +54,7 @@ def _check_awaited(node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
     spec = specs.get(kind)
     if spec is None or spec.kind != "trigger" or kind != "manual":
         known = [name for name, found in specs.items() if found.kind == "trigger" and name == "manual"]
-        message = f'A wait cannot wait for "{kind}", only for: {", ".join(known)}.{near(kind, known)}'
+        message = f'A wait cannot wait for "{kind}", only for: {", ".join(known)}.{suggest(kind, known)}'
         yield problem("trigger_not_awaitable", node_id, "payload.triggerType", message)
         return
     config = node.payload.get("triggerConfig")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dustrun.core.validate.words import near, problem
+from dustrun.core.validate.words import problem, suggest
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.graph import ERROR_BRANCH, TOP
@@ -18,7 +18,7 @@ def check_triggers(definition: Definition, specs: Specs) -> Iterator[Problem]:
         field = f"triggerNodeIds[{position}]"
         node = definition.nodes.get(node_id)
         if node is None:
-            hint = near(node_id, definition.nodes)
+            hint = suggest(node_id, definition.nodes)
             yield Problem(field, f'There is no node "{node_id}".{hint}', "unknown_trigger_node")
             continue
         spec = specs.get(node.type)
@@ -39,7 +39,7 @@ def check_links(definition: Definition) -> Iterator[Problem]:
             for position, target in enumerate(targets):
                 field = f"{name}[{position}]"
                 if target not in nodes:
-                    message = f'There is no node "{target}".{near(target, nodes)}'
+                    message = f'There is no node "{target}".{suggest(target, nodes)}'
                     yield problem("unknown_child", node_id, field, message)
                 elif target in named:
                     yield problem("duplicate_child", node_id, field, f'"{target}" is listed twice.')

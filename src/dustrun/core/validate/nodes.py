@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dustrun.core.text.wording import explain
-from dustrun.core.validate.words import field_path, has, near, problem, seen_location
+from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
 from dustrun.core.workflow.definition import UNBOUND, Definition, Node
 from dustrun.core.workflow.program import split_payload
 from dustrun.core.workflow.specs import NodeSpec, Specs
@@ -22,7 +22,7 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         yield from _check_bound(node_id, node)
         spec = specs.get(node.type)
         if spec is None:
-            message = f'There is no node type "{node.type}".{near(node.type, specs)} See GET /v1/actions.'
+            message = f'There is no node type "{node.type}".{suggest(node.type, specs)} See GET /v1/actions.'
             yield problem("unknown_type", node_id, "type", message)
             continue
         if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
@@ -66,7 +66,7 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
         message = f"This action needs a connector of type {takes}, or payload.{spec.connector_instead_of}."
         yield problem("connector_missing", node_id, "connector", message)
     elif given is not None and spec.connectors and given not in spec.connectors:
-        message = f'This action takes no connector of type "{given}", only {takes}.{near(given, spec.connectors)}'
+        message = f'This action takes no connector of type "{given}", only {takes}.{suggest(given, spec.connectors)}'
         yield problem("connector_type", node_id, "connector.type", message)
     elif given is not None and not spec.connectors:
         message = f'A node of type "{node.type}" uses no connector; remove it.'
@@ -88,7 +88,7 @@ def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem
             where = field_path(seen_location(node.payload, location, kind))
             message = explain(kind, found["msg"])
             if kind == "extra_forbidden":
-                message += near(str(location[-1]), _field_names(spec))
+                message += suggest(str(location[-1]), _field_names(spec))
             yield problem("payload_invalid", node_id, f"payload.{where}" if where else "payload", message)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dustrun.core.expression import ExpressionError, Reference, compile_value, find_errors
-from dustrun.core.validate.words import near, problem
+from dustrun.core.validate.words import problem, suggest
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import find_condition_errors, parse_condition
 from dustrun.core.workflow.control import RESUMABLE
@@ -112,7 +112,7 @@ def check_reference(
         message = f'"{root}" exists only inside {"a loop" if _LOOP_ROOTS[root] == 1 else "two loops"}{where}.'
         yield problem("reference_outside_loop", node_id, field, message)
     elif root == "$for" and path and path[0] not in graph.loops_around(node_id):
-        around = near(str(path[0]), graph.loops_around(node_id))
+        around = suggest(str(path[0]), graph.loops_around(node_id))
         yield problem(
             "reference_outside_loop", node_id, field, (f'There is no enclosing loop "{path[0]}"{where}.{around}')
         )
@@ -122,7 +122,7 @@ def check_reference(
     elif root in graph.nodes and root != "root":
         yield from _check_node_reference(node_id, field, root, path, reference, graph, specs)
     elif root not in ROOTS and root != "root":
-        message = f'"{root}" is neither a root nor a node{where}.{near(root, [*ROOTS, *graph.nodes])}'
+        message = f'"{root}" is neither a root nor a node{where}.{suggest(root, [*ROOTS, *graph.nodes])}'
         yield problem("unknown_root", node_id, field, message)
 
 
@@ -137,7 +137,9 @@ def _check_node_reference(
 ) -> Iterator[Problem]:
     where = f" (line {reference.line}, column {reference.column})"
     if target not in graph.nodes:
-        yield problem("unknown_node", node_id, field, f'There is no node "{target}"{where}.{near(target, graph.nodes)}')
+        yield problem(
+            "unknown_node", node_id, field, f'There is no node "{target}"{where}.{suggest(target, graph.nodes)}'
+        )
         return
     if target not in graph.ancestors(node_id):
         message = f'"{target}" cannot have run before "{node_id}"{where}. Make it an ancestor.'
@@ -150,7 +152,7 @@ def _check_node_reference(
     spec = specs.get(graph.nodes[target].type)
     known = spec.result_fields if spec is not None else None
     if known and len(path) > 1 and path[0] == "result" and path[1] not in known and not reference.guarded:
-        message = f'The result of "{target}" has no "{path[1]}"{where}.{near(str(path[1]), known)}'
+        message = f'The result of "{target}" has no "{path[1]}"{where}.{suggest(str(path[1]), known)}'
         severity = "warning" if target in graph.triggers else "error"
         yield problem("unknown_result_field", node_id, field, message, severity)
 
@@ -163,7 +165,7 @@ def _check_links_to_waits(node_id: str, node: Node, graph: graphs.Graph) -> Iter
             found = graph.nodes.get(target)
             waits = [name for name, other in graph.nodes.items() if other.type in RESUMABLE]
             if found is None or found.type not in RESUMABLE:
-                message = f'resumeUrl: "{target}" is not a `wait` or `approve` node.{near(target, waits)}'
+                message = f'resumeUrl: "{target}" is not a `wait` or `approve` node.{suggest(target, waits)}'
                 yield problem("resume_url_unknown", node_id, field, message)
             elif not set(graph.loops_around(target)) <= set(graph.loops_around(node_id)):
                 message = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dustrun.core.validate.nodes import holds_template
-from dustrun.core.validate.words import near, problem
+from dustrun.core.validate.words import problem, suggest
 from dustrun.core.workflow import variables
 from dustrun.core.workflow.definition import Definition, Node, VariableDef
 from dustrun.errors import Problem
@@ -30,7 +30,7 @@ def check_variable_node(node_id: str, node: Node, declared: Mapping[str, Variabl
     name, scope = node.payload["name"], node.payload.get("scope")
     defined = declared.get(name)
     if defined is None:
-        hint = near(name, declared)
+        hint = suggest(name, declared)
         message = f'The variable "{name}" is not declared in variableDefs, so it may have any type.{hint}'
         yield problem("variable_undeclared", node_id, "payload.name", message, "warning")
         return

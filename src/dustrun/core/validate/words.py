@@ -10,7 +10,7 @@ from typing import Any
 from dustrun.errors import Problem
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """A hint like ` Did you mean "log"?`, or empty; compares the first thousand of `known`."""
     names = list(dict.fromkeys(itertools.islice(known, 1000)))
     begun = [other for other in names if len(name) >= 3 and other.startswith(name)]

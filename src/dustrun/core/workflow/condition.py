@@ -13,7 +13,7 @@ from typing import Any
 
 from dustrun.core.expression import CompiledValue, ExpressionError, ExpressionErrors, Limits, Reference, Roots
 from dustrun.core.expression.payload import compile_value
-from dustrun.core.expression.runtime.fault import Fault, Kind, near
+from dustrun.core.expression.runtime.fault import Fault, Kind, suggest
 from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Meter
 from dustrun.core.expression.runtime.operators import is_number, same
 from dustrun.core.expression.runtime.values import kind
@@ -185,7 +185,7 @@ class _Reader:
         for operator, right in value.items():
             inner = f"{field}.{operator}"
             if operator not in OPERATORS:
-                self.fail(inner, f'"{operator}" is not an operator{near(operator, OPERATORS)}')
+                self.fail(inner, f'"{operator}" is not an operator{suggest(operator, OPERATORS)}')
                 continue
             sides = self._side(left, field, operator in _EXISTENCE), self._side(right, inner, False)
             tests.append(_comparison(operator, *sides, inner))

@@ -74,14 +74,14 @@ class _Roots:
         return self._names[name]
 
 
-def foresee(program: Program, given: Given, node_ids: Iterable[str]) -> list[Forecast]:
+def forecast_nodes(program: Program, given: Given, node_ids: Iterable[str]) -> list[Forecast]:
     """Forecasts the executions of some nodes, in the order of the ids and of the loop items."""
-    seer = _Forecaster(program, given)
+    forecaster = _Forecaster(program, given)
     found = []
     for node_id in node_ids:
         node = program.nodes[node_id]
-        for frame in seer.frames(program.graph.scope_of[node_id]):
-            wire = seer.fill(node.node.payload, frame, node.spec.raw_fields)
+        for frame in forecaster.frames(program.graph.scope_of[node_id]):
+            wire = forecaster.fill(node.node.payload, frame, node.spec.raw_fields)
             found.append(Forecast(node, frame.indices, wire, frame.repeats))
     return found
 
@@ -198,7 +198,7 @@ def find_readers(program: Program, sources: Iterable[str]) -> dict[str, list[tup
             loops = _loops_around(program, node_id)
             places = [place for place in _references(node) if _reads(place[1], nodes, variables, loops)]
             if places and node_id not in found:
-                found[node_id] = [(where, _shown(reference)) for where, reference in places]
+                found[node_id] = [(where, _reference_text(reference)) for where, reference in places]
                 is_growing = True
                 nodes.add(node_id)
                 if node.node.type == "set-variable" and isinstance(node.node.payload.get("name"), str):
@@ -234,5 +234,5 @@ def _reads(reference: Reference, nodes: set[str], variables: set[str], loops: li
     return reference.root in nodes
 
 
-def _shown(reference: Reference) -> str:
+def _reference_text(reference: Reference) -> str:
     return show_path((reference.root, *reference.path))

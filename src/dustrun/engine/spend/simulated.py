@@ -173,7 +173,7 @@ class SimulatedSpend:
         if self._job.assumed:
             more["assumed"] = True
         self._shown.append({**shown, **more})
-        self._context.tell("transaction", _brief(self._shown[-1]))
+        self._context.tell("transaction", _event_of(self._shown[-1]))
 
     async def facts(self) -> Json:
         """The facts of the execution, for the report of effects."""
@@ -207,7 +207,7 @@ def _shown_intent(intent: Intent, wallet: WalletView) -> Json:
     return {**{name: public[name] for name in names}, **about}
 
 
-def _brief(shown: Json) -> Json:
+def _event_of(shown: Json) -> Json:
     """The event of a simulated transaction."""
     names = ("item", "chainId", "from", "to", "value", "about", "gasLimit", "gasUsed", "fee", "blockNumber", "error")
     return {"status": _STEPS[shown["status"]]} | {name: shown[name] for name in names if shown.get(name) is not None}

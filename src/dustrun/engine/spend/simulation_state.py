@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class SimulationState:
-    """`told`: the number of changes of each chain handed to the recorder. `spent`: what each wallet has spent. `done`:
+    """`recorded`: the state version of each chain handed to the recorder. `spent`: what each wallet has spent. `done`:
     executed intents of nodes that then failed, by node and item, so that the next attempt does not repeat them. `runs`:
     the unfinished runs. `now_ms`: the clock of its prices. `recipients`: since when each wallet has paid whom, as far
     as it was looked up."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dustrun import clock, ids
-from dustrun.core.validate import near
+from dustrun.core.validate import suggest
 from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services.access import audit, idempotency
@@ -244,7 +244,7 @@ def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
 
 def _check_known(permissions: Sequence[str]) -> None:
     problems = [
-        Problem(f"permissions[{index}]", f'"{name}" is not a permission.{near(name, PERMISSIONS)}')
+        Problem(f"permissions[{index}]", f'"{name}" is not a permission.{suggest(name, PERMISSIONS)}')
         for index, name in enumerate(permissions)
         if name not in PERMISSIONS
     ]

@@ -13,7 +13,7 @@ from dustrun.core.money.movements import Unknown
 from dustrun.core.money.policy.counting import Worth
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.amounts import Asset, format_units
-from dustrun.core.workflow.forecast import Forecast, Given, find_readers, foresee
+from dustrun.core.workflow.forecast import Forecast, Given, find_readers, forecast_nodes
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.sdk import Action, Effect
 from dustrun.services.access.principal import Principal
@@ -231,7 +231,7 @@ class DustPlans:
             node_id for node_id, node in nodes.items() if node.spec.effect == "write" and node.spec.kind == "action"
         ]
         found: dict[str, Write] = {}
-        for seen in foresee(forecast.program, given, wanted):
+        for seen in forecast_nodes(forecast.program, given, wanted):
             node, action = seen.node, self._forecasts.catalog.actions[seen.node.node.type]
             if node.node.dust == "skip" or node.id in found or _is_read(action, seen):
                 continue

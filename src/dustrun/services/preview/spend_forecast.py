@@ -8,7 +8,7 @@ from typing import Any
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.values.exact_json import loads
-from dustrun.core.workflow.forecast import Forecast, Given, foresee
+from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
 from dustrun.sdk import Action
 from dustrun.sdk.chain import WalletView
@@ -77,7 +77,7 @@ class SpendForecasts:
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
         wallets: dict[str | None, tuple[WalletView | None, str | None]] = {}
         found = []
-        for seen in foresee(forecast.program, given, wanted):
+        for seen in forecast_nodes(forecast.program, given, wanted):
             connector = seen.node.node.connector
             wallet_id = connector.id if connector is not None else None
             if wallet_id not in wallets:

@@ -11,7 +11,7 @@ from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
-from dustrun.core.validate import near
+from dustrun.core.validate import suggest
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Invalid, Problem, Refused
@@ -167,7 +167,9 @@ def trigger_of(compiled: Compiled, request: RunRequest) -> str:
         nodes = compiled.definition.nodes
         return next((node_id for node_id in triggers if nodes[node_id].type == "manual"), triggers[0])
     if wanted not in triggers:
-        message = f'"{wanted}" names no trigger of this version; it has: {", ".join(triggers)}.{near(wanted, triggers)}'
+        message = (
+            f'"{wanted}" names no trigger of this version; it has: {", ".join(triggers)}.{suggest(wanted, triggers)}'
+        )
         raise Invalid(message, code=Code.TRIGGER_NODE_UNKNOWN, details=[Problem("triggerNodeId", message)])
     return wanted
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from dustrun.core.expression.runtime.fault import Fault, near
+from dustrun.core.expression.runtime.fault import Fault, suggest
 from dustrun.core.expression.runtime.frame import Frame
 from dustrun.core.expression.runtime.values import Lazy, key_text, kind, map_key
 
@@ -63,5 +63,5 @@ def _take_item(value: list[Any], key: Any, whole: Text, before: Text, at: int) -
 def missing(whole: Text, before: Text, key: Any, keys: Iterable[str], at: int) -> Fault:
     """The fault of a missing map key; similar names are computed only if the message is read."""
     path = whole()
-    hint = (lambda: near(key, keys)) if isinstance(key, str) else None
+    hint = (lambda: suggest(key, keys)) if isinstance(key, str) else None
     return Fault("missing", f"{path} is missing: {before()} has no such key", path=path, offset=at, hint=hint)

@@ -89,7 +89,7 @@ def line_and_column(source: str, offset: int) -> tuple[int, int]:
     return before.count("\n") + 1, offset - before.rfind("\n")
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str]) -> str:
     """A hint with similar names when `name` is not in `names`; empty when none is similar."""
     known = [known for known, _ in zip(names, range(MAX_NAMES_COMPARED), strict=False) if len(known) <= 100]
     found = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.6)

@@ -19,7 +19,7 @@ def to_text(node: Node) -> str:
     return _write(node)[0]
 
 
-def brief(node: Node, width: int = 60) -> str:
+def short_text(node: Node, width: int = 60) -> str:
     """An expression for a message, truncated when long."""
     text = to_text(node)
     return text if len(text) <= width else text[: width - 1] + "…"
