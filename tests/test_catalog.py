@@ -130,7 +130,7 @@ def test_a_file_of_ones_own_is_an_action(tmp_path: Path) -> None:
         ("broken", "def (", 'The action file "broken.py" cannot be loaded: SyntaxError: invalid syntax (line 1)'),
         ("absent", "import no_such_module_here", "ModuleNotFoundError: No module named 'no_such_module_here'"),
         ("wrong", "1 / 0", 'The action file "wrong.py" cannot be loaded: ZeroDivisionError: division by zero'),
-        ("empty", "", 'The file "empty.py" declares no action or trigger. A file whose name begins with "_"'),
+        ("empty", "", 'The file "empty.py" declares no action or trigger. Files whose names begin with "_"'),
         ("borrowed", "from dustrun.actions.data.log import log", 'The file "borrowed.py" declares no action'),
         ("log", FILE, 'Two files provide the type "log"; the second is "log.py".'),
         ("if", FILE, 'Two files provide the type "if"; the second is "if.py".'),

@@ -95,7 +95,7 @@ async def test_guard_holds_for_every_address_that_is_connected_to() -> None:
         ("mqtt://127.0.0.1/topic", "does not speak HTTP or SMTP"),
         ("exec://id", 'no service "exec"'),
         ("file:///etc/passwd", 'no service "file"'),
-        ("slack://half", "none that the service"),
+        ("slack://half", "not valid for the service"),
         ("workflows://host:443/workflow/signature?template=/etc/passwd", "names a file of this machine"),
         ("not an address", "must be a URL"),
     ],

@@ -257,12 +257,12 @@ async def test_an_http_source_is_asked_by_url_and_path(market: Market) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ('{"usd": 0}', "no price above zero"),
-        ('{"usd": "-1"}', "no price above zero"),
-        ('{"usd": "NaN"}', "no price above zero"),
-        ('{"usd": "1_5"}', "no price above zero"),
-        ('{"usd": true}', "no price above zero"),
-        ('{"usd": {"a": 1}}', "no price above zero"),
+        ('{"usd": 0}', "no positive price"),
+        ('{"usd": "-1"}', "no positive price"),
+        ('{"usd": "NaN"}', "no positive price"),
+        ('{"usd": "1_5"}', "no positive price"),
+        ('{"usd": true}', "no positive price"),
+        ('{"usd": {"a": 1}}', "no positive price"),
         ('{"eur": 1}', 'nothing at "usd"'),
         ("[1]", 'nothing at "usd"'),
         ("<html>", "not JSON"),

@@ -24,7 +24,7 @@ _L1_GAS: Final = parse_function(
     "gasEstimateL1Component(address to, bool contractCreation, bytes data) view "
     "returns (uint64 gasEstimateForL1, uint256 baseFee, uint256 l1BaseFeeEstimate)"
 )
-# Stands for the fields and signature beside the calldata: incompressible bytes of the same length.
+# Incompressible bytes in place of the fields and signature around the calldata, of the same length.
 _ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
 
 

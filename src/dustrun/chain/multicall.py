@@ -23,7 +23,7 @@ _AGGREGATE: Final = (
 
 
 async def call_many(endpoints: Endpoints, network: Network, calls: Sequence[ChainCall]) -> list[CallResult]:
-    """What each call comes to, in their order."""
+    """The results of calls at one block, in order; a revert fails only its own call."""
     if not calls:
         return []
     is_plain = all(call.sender is None and not call.value_units for call in calls)
@@ -35,7 +35,7 @@ async def call_many(endpoints: Endpoints, network: Network, calls: Sequence[Chai
 
 
 async def _aggregate(endpoints: Endpoints, contract: str, calls: Sequence[ChainCall]) -> list[CallResult] | None:
-    """None if there is no Multicall3, or the calls are too much for one."""
+    """The results by one Multicall3 call; None if there is no contract or the calls exceed its limits."""
     function = parse_function(_AGGREGATE)
     asked = function.encode([[call.to, True, wire.hexed(call.data)] for call in calls])
     try:

@@ -69,7 +69,7 @@ class CheckingHttp(Http, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """What a script returned, as exact JSON, and the lines it logged."""
+    """The return value of a script, as exact JSON, and the lines that it logged."""
 
     value: Any
     logs: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class Input(Fields):
     input=Input,
     output=Output,
     example_input={"chainId": 1, "amount": "1000000000000000000"},
-    example_output={**EXAMPLE_OUTPUT, "symbol": "WETH"},
+    example_output=EXAMPLE_OUTPUT,
     funds_movement=[FundsMovement("send", "amount")],
     finish=finish_with(erc20.DEPOSITED, lambda pair: pair.wrapped),
     tags=("evm", "weth"),

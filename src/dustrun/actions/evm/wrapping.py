@@ -25,6 +25,7 @@ EXAMPLE_OUTPUT: Final = {
     "feeFormatted": "0.00090076",
     "explorerUrl": "https://etherscan.io/tx/0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
     "token": "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2",
+    "symbol": "WETH",
     "amount": "1000000000000000000",
     "amountFormatted": "1",
 }

@@ -52,7 +52,7 @@ def simulation_error(
 
 
 def fork_lost(fork: Fork, name: str) -> Permanent:
-    """The error when no endpoint has the pinned block any more."""
+    """The error if no endpoint still has the pinned block."""
     return Permanent(
         f"The simulation is based on block {fork.number} ({fork.hash}) of {name}, which no endpoint has any more (a "
         "reorganisation, or a restarted or pruned node): start a new one, or add an endpoint that keeps old state.",

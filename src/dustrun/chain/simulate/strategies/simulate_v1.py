@@ -196,7 +196,7 @@ def _batch_calls(fork: Fork, reads: ReadBatch, plan: Plan) -> list[Json]:
 
 
 def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch) -> bool:
-    """Whether the optional reads fit into the block's gas limit beside the transaction."""
+    """Whether the optional reads fit into the block's gas limit together with the transaction."""
     probes = sum(prober.gas_of(len(asks)) for asks in (before, after, reads.asks))
     return step.gas + probes + fork.gas_limit // 2 <= fork.gas_limit
 
