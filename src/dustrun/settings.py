@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     rate_limit_per_second: int = Field(
         1000, ge=0, description="Requests per second and API key, with bursts of twice that; 0 = no limit."
     )
+    wrong_keys_per_second: int = Field(
+        5,
+        ge=0,
+        description="Requests per second and address with API keys that are not valid, with bursts of twenty times "
+        "that; 0 = no limit. Keys that were valid before are never held up.",
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body in bytes.")
     idempotency_hours: int = Field(
         24, ge=1, description="Hours for which an Idempotency-Key replays its first response."

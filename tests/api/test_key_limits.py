@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from dustrun import clock
 from dustrun.api import sse
+from dustrun.api.limits import WrongKeys
+from dustrun.errors import TooMany
 from dustrun.services.access.api_keys import principal_of
 from dustrun.storage.access import keys as key_rows
 from dustrun.storage.db.tables import runs
@@ -255,5 +257,107 @@ async def test_the_last_key_that_administers_stays(server: Composition) -> None:
     reply = await server.owner.delete(f"/v1/api-keys/{own}")
     assert (reply.code, "Create another one first" in reply.body["message"]) == (409020, True)
     second = (await server.owner.post("/v1/api-keys", {"name": "second", "permissions": ["admin"]})).data
-    assert (await server.owner.delete(f"/v1/api-keys/{own}")).data["revokedAt"] is not None
+    assert (await server.owner.delete(f"/v1/api-keys/{own}")).code == 409020, "the second one was made by it"
+    assert (await server.owner.delete(f"/v1/api-keys/{own}?keepMade=true")).data["revokedAt"] is not None
     assert (await server.client(second["key"]).delete(f"/v1/api-keys/{second['id']}")).code == 409020
+
+
+async def test_a_key_is_revoked_with_those_that_it_made(server: Composition) -> None:
+    async def made_by(maker: Client, *permissions: str, **more: Any) -> tuple[str, Client]:
+        body = {"name": "k", "permissions": list(permissions), **more}
+        made = (await maker.post("/v1/api-keys", body)).data
+        return made["id"], server.client(made["key"])
+
+    top_id, top = await made_by(server.owner, "admin")
+    middle_id, middle = await made_by(top, "key:write", "key:read", "workflow:read")
+    _, low = await made_by(middle, "workflow:read")
+    beside_id, beside = await made_by(server.owner, "workflow:read")
+    for client in (top, middle, low, beside):
+        assert (await client.get("/v1/workflows")).status == 200
+    reply = await middle.delete(f"/v1/api-keys/{top_id}")
+    assert (reply.code, '"admin"' in reply.body["message"]) == (403001, True), "it has more permissions"
+    assert (await middle.delete(f"/v1/api-keys/{beside_id}?keepMade=true")).code == 403001
+    assert (await server.owner.delete(f"/v1/api-keys/{top_id}")).status == 200
+    assert [(await client.get("/v1/workflows")).status for client in (top, middle, low, beside)] == [401, 401, 401, 200]
+    audited = (await server.owner.get("/v1/audit?limit=3")).data["items"]
+    assert {item["action"] for item in audited} == {"key.revoke"}
+    assert sorted(item["subject"] for item in audited if item["detail"] == {"madeBy": top_id}) != []
+    assert middle_id in {item["subject"] for item in audited}
+    kept_id, kept = await made_by(server.owner, "admin")
+    _, child = await made_by(kept, "workflow:read")
+    assert (await server.owner.delete(f"/v1/api-keys/{kept_id}?keepMade=true")).status == 200
+    assert [(await client.get("/v1/workflows")).status for client in (kept, child)] == [401, 200]
+    assert (await server.owner.delete(f"/v1/api-keys/{kept_id}")).status == 200
+    assert (await child.get("/v1/workflows")).status == 401, "asked again without keepMade"
+
+
+async def test_a_limited_key_neither_sees_nor_touches_a_wider_one(server: Composition) -> None:
+    own, other = await server.owner.create_workflow(), await server.owner.create_workflow(name="other")
+    limited = await _limited(server, own["id"], "key:read", "key:write", "workflow:read")
+    me = next(k["id"] for k in (await server.owner.get("/v1/api-keys")).data["items"] if k["name"] == "limited")
+    limits: list[dict[str, Any]] = [
+        {"permissions": ["workflow:read"]},
+        {"permissions": ["workflow:read"], "workflowIds": [own["id"], other["id"]]},
+        {"permissions": ["workflow:execute"], "workflowIds": [own["id"]]},
+    ]
+    wider = [(await server.owner.post("/v1/api-keys", {"name": "w", **body})).data["id"] for body in limits]
+    narrow = {"name": "n", "permissions": ["workflow:read"], "workflowIds": [own["id"]]}
+    within = (await server.owner.post("/v1/api-keys", narrow)).data["id"]
+    assert [key["id"] for key in (await limited.get("/v1/api-keys")).data["items"]] == [within, me]
+    assert [key["id"] for key in (await limited.get("/v1/api-keys?limit=1&offset=1")).data["items"]] == [me]
+    for key_id in wider:
+        for method in ("GET", "DELETE"):
+            assert (await limited.send(method, f"/v1/api-keys/{key_id}")).code == 404011
+        assert (await limited.get(f"/v1/api-keys/requests?apiKeyId={key_id}")).data["items"] == []
+        assert (await limited.get(f"/v1/audit?apiKeyId={key_id}")).data["items"] == []
+    await server.parts.access.usage.flush()
+    assert {item["keyId"] for item in (await limited.get("/v1/api-keys/requests?limit=100")).data["items"]} == {me}
+    assert (await limited.delete(f"/v1/api-keys/{within}")).status == 200
+    assert (await server.owner.get(f"/v1/api-keys/{wider[0]}")).data["revokedAt"] is None
+
+
+async def test_what_is_of_the_whole_server_needs_its_operator(server: Composition) -> None:
+    admin = await server.client_with("admin")
+    stranger = await server.other_owner()
+    for client in (admin, stranger):
+        assert (await client.get("/metrics")).code == 403001
+        assert (await client.post("/v1/organizations", {"name": "n"})).code == 403001
+        for permission in ("operator", "metrics:read"):
+            assert (await client.post("/v1/api-keys", {"name": "k", "permissions": [permission]})).code == 403001
+    operator = await server.client_with("operator")
+    assert (await operator.http.get("/metrics")).status_code == 200
+    assert (await operator.post("/v1/organizations", {"name": "n"})).status == 200
+    assert (await operator.get("/v1/workflows")).code == 403001
+
+
+async def test_wrong_keys_of_an_address_are_slowed_down_and_good_ones_are_not(tmp_path: Path) -> None:
+    async with composed(tmp_path, wrong_keys_per_second=1) as server:
+        fresh = server.client((await server.owner.post("/v1/api-keys", {"name": "k", "scope": "read"})).data["key"])
+        assert (await server.owner.get("/v1/workflows")).status == 200
+        wrong = [await server.client(f"sk_{number:040d}").get("/v1/workflows") for number in range(30)]
+        statuses = [reply.status for reply in wrong]
+        assert statuses == sorted(statuses)
+        assert 20 <= statuses.count(401) <= 25
+        assert {reply.code for reply in wrong[25:]} == {429001}
+        server.parts.access.keys._cache.clear()
+        assert (await server.owner.get("/v1/workflows")).status == 200, "it was good before"
+        assert (await fresh.get("/v1/workflows")).status == 429, "nobody knows it yet"
+        assert (await server.client(None).get("/v1/workflows")).status == 401
+
+
+def test_an_address_counts_by_its_network() -> None:
+    found = WrongKeys(1)
+    for number in range(20):
+        found.check(f"2001:db8::{number:x}", "hash")
+    for address in ("2001:db8::ffff", "2001:db8::1%eth0"):
+        with pytest.raises(TooMany):
+            found.check(address, "hash")
+    found.check("2001:db8:0:1::1", "hash")
+    found.check("192.0.2.1", "hash")
+    for _ in range(50):
+        found.was_good("192.0.2.2", "good")
+        found.check("192.0.2.2", "good")
+    found.was_wrong("good")
+    for number in range(20_500):
+        found.check(f"10.0.{number // 256}.{number % 256}", "hash")
+    assert len(found._limiter._buckets) <= 10_001

@@ -24,9 +24,11 @@ _LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_")
 _LIMITED_PATHS = (
     *(f"/v1/{noun}/{{id}}" for noun in ("workflows", "runs", "wallets", "transactions", "signatures", "approvals")),
     "/v1/transactions/release",
+    "/v1/api-keys/{id}",
 )
-"""What is named there is of a workflow or wallet."""
+"""What is named there is of a workflow or wallet, or is a wider key."""
 _FORBIDDEN = {
+    "get_metrics",
     "create_organization",
     "update_organization",
     "run_inline",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from dustrun import log
+from dustrun import ids, log
 from dustrun.api.parts import Parts
 from dustrun.errors import Unauthenticated
 from dustrun.services.access.principal import Principal
@@ -29,11 +29,21 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
     key = bearer_of(scope)
     if key is None:
         raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
-    principal = parts.access.keys.find_cached(key) or await parts.access.keys.find(key)
-    if principal is None:
-        raise Unauthenticated("The API key is not valid.")
+    principal = parts.access.keys.find_cached(key) or await _look_up(parts, scope, key)
     scope[_PRINCIPAL] = principal
     log.bind(org_id=principal.org_id)
+    return principal
+
+
+async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> Principal:
+    wrong_keys, key_hash = parts.access.wrong_keys, ids.secret_hash(key)
+    address = (scope.get("client") or ("",))[0]
+    wrong_keys.check(address, key_hash)
+    principal = await parts.access.keys.find(key)
+    if principal is None:
+        wrong_keys.was_wrong(key_hash)
+        raise Unauthenticated("The API key is not valid.")
+    wrong_keys.was_good(address, key_hash)
     return principal
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from dustrun.api.limits import RateLimiter
+from dustrun.api.limits import RateLimiter, WrongKeys
 from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
 from dustrun.services.access.api_keys import Keys
@@ -56,6 +56,7 @@ class AccessParts:
     organizations: Organizations
     keys: Keys
     limiter: RateLimiter
+    wrong_keys: WrongKeys
     usage: Usage
     retention: Retention
 

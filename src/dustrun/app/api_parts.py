@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dustrun.api.limits import RateLimiter
+from dustrun.api.limits import RateLimiter, WrongKeys
 from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, WaitParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
@@ -66,6 +66,7 @@ def _access(base: Base, streams: Streams) -> AccessParts:
         organizations=Organizations(base.database, base.writer),
         keys=keys,
         limiter=RateLimiter(base.settings.rate_limit_per_second),
+        wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),
         retention=Retention(base.database, base.writer, base.settings.retention_days),
     )

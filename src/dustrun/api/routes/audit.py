@@ -48,9 +48,9 @@ async def list_audit_entries(
 ) -> Page[AuditRow]:
     """List audited changes with the keys that made them, newest first.
 
-    A key that is limited to some workflows sees only its own changes.
+    A key that is limited to some workflows or wallets sees only its own changes.
     """
-    own = call.principal.key_id if call.principal.workflow_ids is not None else None
+    own = call.principal.key_id if call.principal.is_limited else None
     if own is not None and api_key_id not in (None, own):
         return Page([], paging.limit, paging.offset, False)
     return await audit.list_page(call.parts.database, call.principal, key_id=own or api_key_id, paging=paging)

@@ -151,7 +151,10 @@ async def create_key(call: Call, body: CreateKey) -> NewKey:
 
 @routes.get("/v1/api-keys", permission="key:read", answers=PageAnswer[KeyAnswer], shape=page_shape(_key))
 async def list_keys(call: Call, paging: Paged) -> Page[KeyRow]:
-    """List API keys, newest first."""
+    """List API keys, newest first.
+
+    A key that is limited to some workflows or wallets sees those that are no wider than itself.
+    """
     return await call.parts.access.keys.list_page(call.principal, paging)
 
 
@@ -184,9 +187,15 @@ async def get_key(call: Call, id: str) -> KeyRow:
     shape=_key,
     refusals=[Code.KEY_UNKNOWN, Code.KEY_LAST_ADMIN],
 )
-async def revoke_key(call: Call, id: str) -> KeyRow:
-    """Revoke an API key; it takes effect at once.
+async def revoke_key(
+    call: Call,
+    id: str,
+    keep_made: Annotated[
+        bool, Query(alias="keepMade", description="Leave the keys that it made; for an unlimited administrator.")
+    ] = False,
+) -> KeyRow:
+    """Revoke an API key and every key that it made, directly or through others; it takes effect at once.
 
     The organisation's last unlimited administrator key without an expiry cannot be revoked.
     """
-    return await call.parts.access.keys.revoke(call.principal, id)
+    return await call.parts.access.keys.revoke(call.principal, id, keep_made=keep_made)

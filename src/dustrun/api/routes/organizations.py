@@ -1,4 +1,4 @@
-"""`/v1/organizations`: the caller's organisation; administrators can create others."""
+"""`/v1/organizations`: the caller's organisation; the server's operator can create others."""
 
 from __future__ import annotations
 
@@ -105,13 +105,14 @@ async def update_organization(call: Call, id: str, body: UpdateOrganization) -> 
 
 @routes.post(
     "/v1/organizations",
-    permission="admin",
+    permission="operator",
     answers=NewOrganizationAnswer,
     shape=_new_organization,
     secret=True,
 )
 async def create_organization(call: Call, body: CreateOrganization) -> NewOrganization:
-    """Create an organisation and its owner key.
+    """Create an organisation and its owner key, which administers the organisation but not the server.
+
 
     The owner key is shown only in this answer.
     """

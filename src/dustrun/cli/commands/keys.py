@@ -92,9 +92,16 @@ def show_key(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, ke
 
 
 @app.command()
-def revoke(key_id: KeyId, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
-    """Revoke an API key, immediately and permanently."""
-    found = client_of(server, key).call("DELETE", f"/v1/api-keys/{segment(key_id)}")
+def revoke(
+    key_id: KeyId,
+    keep_made: Annotated[bool, typer.Option("--keep-made", help="Leave the keys that it made.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Revoke an API key and the keys that it made, immediately and permanently."""
+    path = f"/v1/api-keys/{segment(key_id)}" + ("?keepMade=true" if keep_made else "")
+    found = client_of(server, key).call("DELETE", path)
     if as_json:
         output.write_json(found)
     else:

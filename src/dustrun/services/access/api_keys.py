@@ -15,7 +15,7 @@ from dustrun.core.values import exact_json
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
-from dustrun.services.access.principal import PERMISSIONS, Principal
+from dustrun.services.access.principal import OF_THE_SERVER, PERMISSIONS, Principal
 from dustrun.storage.access import keys as rows
 from dustrun.storage.access import organizations
 from dustrun.storage.access.keys import KeyRow
@@ -32,10 +32,10 @@ _KEY = re.compile(r"sk_[0-9A-Za-z]{40}")
 _CACHE_S = 5.0
 _CACHE_MAX = 10_000
 
-# Metrics cover the whole server, not one organisation, so no preset includes them either.
-READ = frozenset(name for name in PERMISSIONS - {"metrics:read"} if name.endswith(":read")) | {"run:stream"}
+# No preset includes what concerns the whole server.
+READ = frozenset(name for name in PERMISSIONS - OF_THE_SERVER if name.endswith(":read")) | {"run:stream"}
 # Permissions that move money, approve spends or create keys must be named; no preset includes them.
-READ_WRITE = PERMISSIONS - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "metrics:read", "admin"}
+READ_WRITE = PERMISSIONS - OF_THE_SERVER - {"wallet:spend", "wallet:admin", "approval:decide", "key:write", "admin"}
 PRESETS = {"read": READ, "read-write": READ_WRITE}
 
 
@@ -204,41 +204,77 @@ class Keys:
         return await idempotency.write(self._writer, unit)
 
     async def get(self, principal: Principal, key_id: str) -> KeyRow:
-        """A key of the organisation; raises `NotFound`."""
-        return await self._database.read(lambda tx: _get(tx, principal, key_id))
+        """A key of the organisation; raises `NotFound`, also to a limited key for one that is wider than itself."""
+        return await self._database.read(lambda tx: _get_seen(tx, principal, key_id))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[KeyRow]:
-        """Lists the organisation's keys, newest first."""
+        """Lists the organisation's keys, newest first; to a limited key those that are no wider than itself."""
+        if principal.is_limited:
+            every = await self._database.read(lambda tx: rows.list_all(tx, principal.org_id))
+            seen = [row for row in every if _sees(principal, row)]
+            return page_of(seen[paging.offset : paging.offset + paging.peek], paging)
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
         )
         return page_of(found, paging)
 
-    async def revoke(self, principal: Principal, key_id: str) -> KeyRow:
-        """Revokes a key immediately; idempotent. Raises `NotFound`, or `Conflict` for the organisation's last
-        administrator
-        key."""
+    async def revoke(self, principal: Principal, key_id: str, *, keep_made: bool = False) -> KeyRow:
+        """Revokes a key and the keys that it made, directly or through others, immediately; idempotent.
 
-        def unit(tx: Tx) -> KeyRow:
-            row = _get(tx, principal, key_id)
-            if row.revoked_at is None:
-                _check_not_last(tx, row)
-                rows.revoke(tx, key_id, at_ms=clock.now_ms())
-                audit.record(tx, principal, "key.revoke", key_id)
-            return _get(tx, principal, key_id)
+        `keep_made`: only the key itself, for an unlimited administrator. Raises `NotFound`, `Forbidden` for a key with
+        permissions that the caller lacks, or `Conflict` if the organisation would be left without an administrator."""
+        if keep_made:
+            principal.need("admin")
+            principal.need_no_limits("revoke a key without those that it made")
 
-        return await self._writer.write(unit, self._forget)
+        def unit(tx: Tx) -> list[KeyRow]:
+            row = _get_seen(tx, principal, key_id)
+            _check_may_revoke(principal, row)
+            made = [] if keep_made else rows.list_made(tx, principal.org_id, key_id)
+            good = [one for one in (row, *made) if one.revoked_at is None]
+            _check_admin_stays(tx, principal.org_id, good)
+            for one in good:
+                rows.revoke(tx, one.id, at_ms=clock.now_ms())
+                detail = {} if one.id == key_id else {"madeBy": key_id}
+                audit.record(tx, principal, "key.revoke", one.id, **detail)
+            return [_get(tx, principal, one.id) for one in (row, *(one for one in good if one.id != key_id))]
 
-    def _forget(self, row: KeyRow) -> None:
+        revoked = await self._writer.write(unit, self._forget_all)
+        return revoked[0]
+
+    def _forget_all(self, revoked: Sequence[KeyRow]) -> None:
         self._revocations += 1
-        self._cache.pop(row.hash, None)
-        self.on_revoked(row.id)
+        for row in revoked:
+            self._cache.pop(row.hash, None)
+            self.on_revoked(row.id)
+
+
+def _sees(principal: Principal, row: KeyRow) -> bool:
+    return not principal.is_limited or row.id == principal.key_id or principal_of(row).is_within(principal)
+
+
+def _get_seen(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
+    row = _get(tx, principal, key_id)
+    if not _sees(principal, row):
+        raise _unknown(key_id)
+    return row
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f'There is no API key "{key_id}".', code=Code.KEY_UNKNOWN)
+
+
+def _check_may_revoke(principal: Principal, row: KeyRow) -> None:
+    beyond = sorted(name for name in permissions_of(row) if not principal.may(name))
+    if beyond and row.id != principal.key_id:
+        names = ", ".join(f'"{name}"' for name in beyond)
+        raise Forbidden(f"A key can revoke only keys with permissions that it has itself; it lacks {names}.")
 
 
 def _get(tx: Tx, principal: Principal, key_id: str) -> KeyRow:
     row = rows.find(tx, principal.org_id, key_id)
     if row is None:
-        raise NotFound(f'There is no API key "{key_id}".', code=Code.KEY_UNKNOWN)
+        raise _unknown(key_id)
     return row
 
 
@@ -293,14 +329,17 @@ def _administers(row: KeyRow) -> bool:
     return unlimited and "admin" in permissions_of(row)
 
 
-def _check_not_last(tx: Tx, row: KeyRow) -> None:
-    if not _administers(row):
+def _check_admin_stays(tx: Tx, org_id: str, revoked: Sequence[KeyRow]) -> None:
+    """Raises `Conflict` if these are the organisation's last keys that administer it."""
+    gone = {row.id for row in revoked if _administers(row)}
+    if not gone:
         return
-    good = rows.list_good(tx, row.org_id, now_ms=clock.now_ms())
-    if not any(_administers(other) for other in good if other.id != row.id):
+    good = rows.list_good(tx, org_id, now_ms=clock.now_ms())
+    if not any(_administers(other) for other in good if other.id not in gone):
         raise Conflict(
-            'This is the organisation\'s last unlimited "admin" key without expiry; without it nobody could create '
-            "keys. Create another one first, then revoke this one with it.",
+            'This would revoke the organisation\'s last unlimited "admin" key without expiry; without it nobody could '
+            "create keys. Create another one first, then revoke this one with it; keepMade=true leaves the keys that "
+            "this one made.",
             code=Code.KEY_LAST_ADMIN,
         )
 
@@ -327,7 +366,7 @@ async def ensure_owner(database: Database, writer: Writer, data_dir: Path) -> Pa
     path = data_dir / OWNER_FILE
     secret = _read_secret(path) or _write_secret(path, ids.new_secret("sk"))
     owner_of_all = OrganizationRow(ids.new_id("org"), "Default", clock.now_ms())
-    new = make_key(owner_of_all.id, "owner", ["admin"], secret=secret)
+    new = make_key(owner_of_all.id, "owner", ["admin", "operator"], secret=secret)
 
     def unit(tx: Tx) -> bool:
         if organizations.exist(tx):

@@ -38,15 +38,18 @@ PERMISSIONS = frozenset(
         "chat:read",
         "chat:write",
         "admin",
+        "operator",
     ]
 )
+OF_THE_SERVER = frozenset(["metrics:read", "operator"])
+"""Permissions over the whole server, not one organisation: `admin` does not include them, `operator` does."""
 
 ALL_WALLETS = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The authenticated caller. The permission `admin` includes all others.
+    """The authenticated caller. The permission `admin` includes all others within the organisation.
 
     `workflow_ids` and `wallet_ids` limit what the key can access; None means no limit. `expires_at` is in
     milliseconds."""
@@ -60,7 +63,8 @@ class Principal:
 
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
-        return permission in self.permissions or "admin" in self.permissions
+        includes_it = "operator" if permission in OF_THE_SERVER else "admin"
+        return permission in self.permissions or includes_it in self.permissions
 
     def need(self, permission: str) -> None:
         """Raises `Forbidden` without the permission."""
@@ -90,6 +94,19 @@ class Principal:
         if not self.may_use_workflow(workflow_id):
             raise NotFound(f'There is no workflow "{workflow_id}".', code=Code.WORKFLOW_UNKNOWN)
 
+    def is_within(self, other: Principal) -> bool:
+        """Whether these rights are no wider than another's: permissions, workflows and wallets."""
+        return (
+            all(map(other.may, self.permissions))
+            and _is_narrower(self.workflow_ids, other.workflow_ids)
+            and _is_narrower(self.wallet_ids, other.wallet_ids)
+        )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the key is limited to some workflows or wallets."""
+        return self.workflow_ids is not None or self.wallet_ids is not None
+
     def may_use_wallet(self, wallet_id: str) -> bool:
         """Whether the key can access a wallet."""
         return self.wallet_ids is None or wallet_id in self.wallet_ids
@@ -108,3 +125,7 @@ class Principal:
         """Raises `Forbidden` if the key is limited to some workflows or wallets."""
         self.need_every_workflow(doing)
         self.need_every_wallet(doing)
+
+
+def _is_narrower(ids: frozenset[str] | None, than: frozenset[str] | None) -> bool:
+    return than is None or (ids is not None and ids <= than)

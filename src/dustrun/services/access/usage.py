@@ -99,9 +99,13 @@ class Usage:
     async def list_page(
         self, principal: Principal, *, key_id: str | None, paging: Paging
     ) -> Page[tuple[int, RequestRow]]:
-        """Lists the organisation's requests, newest first, optionally of one key; new requests appear with about a
-        second's
-        delay."""
+        """Lists the organisation's requests, newest first, optionally of one key; to a limited key its own.
+
+        New requests appear with about a second's delay."""
+        if principal.is_limited:
+            if key_id not in (None, principal.key_id):
+                return Page([], paging.limit, paging.offset, False)
+            key_id = principal.key_id
         found = await self._database.read(
             lambda tx: rows.list_page(tx, principal.org_id, key_id=key_id, limit=paging.peek, offset=paging.offset)
         )

@@ -69,6 +69,9 @@ _PAGE = Statement(
 )
 
 
+_ALL = Statement(sa.select(*_COLUMNS).where(t.c.org_id == sa.bindparam("org_id")).order_by(t.c.id.desc()))
+
+
 def _row(found: tuple[Any, ...]) -> KeyRow:
     return KeyRow(**dict(zip(_NAMES, found, strict=True)))
 
@@ -107,6 +110,26 @@ def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
 def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:
     """Lists the organisation's valid keys, with row locks on PostgreSQL."""
     return [_row(found) for found in tx.all(_LIST_GOOD, org_id=org_id, now=now_ms)]
+
+
+def list_all(tx: Tx, org_id: str) -> list[KeyRow]:
+    """Lists all keys of the organisation, newest first."""
+    return [_row(found) for found in tx.all(_ALL, org_id=org_id)]
+
+
+def list_made(tx: Tx, org_id: str, key_id: str) -> list[KeyRow]:
+    """Lists the keys that a key made, directly or through other keys."""
+    made: dict[str, list[KeyRow]] = {}
+    for row in list_all(tx, org_id):
+        if row.created_by is not None:
+            made.setdefault(row.created_by, []).append(row)
+    found: list[KeyRow] = []
+    open_ids = [key_id]
+    while open_ids:
+        children = made.pop(open_ids.pop(), [])
+        found += children
+        open_ids += [child.id for child in children]
+    return found
 
 
 def note_use(tx: Tx, used: Mapping[str, int]) -> None:
