@@ -78,6 +78,15 @@ def _grow(
             node["loopBody"] = [inner for inner in body if inner not in parented]
 
 
+def with_whiles(rng: random.Random, definition: Definition) -> Definition:
+    """The definition with some of its loops as `while` loops."""
+    document = definition.model_dump(by_alias=True, exclude_unset=True)
+    for node in document["nodes"].values():
+        if node["type"] == "for-each" and rng.random() < 0.4:
+            node["payload"] = {"while": "true", "concurrency": 1, "onItemError": node["payload"]["onItemError"]}
+    return Definition.model_validate(document)
+
+
 BRANCHES = {"if": ["then", "else"], "wait": ["resumed", "timed_out"]}
 
 
@@ -107,8 +116,9 @@ class Naive:
         return random_outcome(random.Random(f"{self.seed}:{path}"), self.graph, node_id)
 
     def items(self, path: str) -> int:
-        """The scripted number of a loop's items."""
-        return random.Random(f"{self.seed}:items:{path}").randint(0, 3)
+        """The scripted number of a loop's items; a `while` has at least one."""
+        count = random.Random(f"{self.seed}:items:{path}").randint(0, 3)
+        return max(1, count) if "while" in self.graph.nodes[path.rpartition(".")[2]].payload else count
 
     def run(self) -> RunStatus:
         """The whole run."""

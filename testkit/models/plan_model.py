@@ -7,7 +7,7 @@ import random
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.plan import Busy, Done, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import NodeStatus, RunStatus
-from testkit.models.graphs import Naive, graph_of, random_definition
+from testkit.models.graphs import Naive, graph_of, random_definition, with_whiles
 
 N = NodeStatus
 
@@ -67,8 +67,20 @@ class Driver:
             self.executions[path] = Execution(path, node_id, 1, N.SKIPPED)
         for path in ready.closed:
             self.settle(path, self.plan.loop(path).outcome, None)
+        for path in ready.asked:
+            self.decide(path)
         for start in ready.starts:
             self.begin(start)
+
+    def decide(self, path: str) -> None:
+        """The test of a `while`."""
+        facts = self.executions[path].facts
+        assert facts is not None
+        if len(facts["items"]) < self.naive.items(path):
+            facts["items"].append(0)
+            self.plan.grew(path)
+        else:
+            self.plan.ended(path)
 
     def begin(self, start: Start) -> None:
         self.plan.started(start)
@@ -80,12 +92,13 @@ class Driver:
             count = self.naive.items(start.path)
             payload = self.naive.graph.nodes[start.node_id].payload
             facts = {
-                "items": [0] * count,
+                "items": [0] if "while" in payload else [0] * count,
                 "concurrency": payload["concurrency"],
                 "onItemError": payload["onItemError"],
+                "mostItems": 100 if "while" in payload else None,
             }
             self.executions[start.path].facts = facts
-            self.plan.opened(start.path, count, payload["concurrency"], payload["onItemError"])
+            self.plan.opened_by(start.path, facts)
         elif not start.wake and (self.type_of(start.path) == "wait" or self.rng.random() < 0.15):
             self.put_down(start)
         else:
@@ -128,7 +141,7 @@ class Driver:
 def check_orders(seed: int, restarts: float) -> None:
     """The planner and the naive interpreter agree about every node, whatever ends first."""
     rng = random.Random(seed)
-    graph = graph_of(random_definition(rng, failing=False))
+    graph = graph_of(with_whiles(rng, random_definition(rng, failing=False)))
     naive = Naive(graph, seed)
     expected = naive.run()
     driver = Driver(naive, rng, restarts=restarts)
@@ -139,7 +152,7 @@ def check_orders(seed: int, restarts: float) -> None:
 def check_failures(seed: int) -> bool:
     """One run in which failures end their frames; whether the run itself failed."""
     rng = random.Random(seed)
-    naive = Naive(graph_of(random_definition(rng, failing=True)), seed)
+    naive = Naive(graph_of(with_whiles(rng, random_definition(rng, failing=True))), seed)
     driver = Driver(naive, rng, restarts=0.05)
     status = driver.run()
     ended = [
@@ -168,7 +181,7 @@ def _assert_nothing_ran_behind(naive: Naive, driver: Driver, failed: Execution) 
 def check_cancel(seed: int) -> None:
     """A run that is cancelled at some moment begins nothing more."""
     rng = random.Random(seed)
-    naive = Naive(graph_of(random_definition(rng, failing=True)), seed)
+    naive = Naive(graph_of(with_whiles(rng, random_definition(rng, failing=True))), seed)
     driver = Driver(naive, rng, restarts=0.0)
     for _ in range(rng.randint(0, 8)):
         answer = driver.plan.next(driver.now, 3)

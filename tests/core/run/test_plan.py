@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dustrun.core.run.journal import Execution
 from dustrun.core.run.plan import Busy, Done, Holds, Plan, Ready, Start, Waiting
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Definition
@@ -142,6 +143,32 @@ def test_loop_item_error_policies() -> None:
             plan.settled("each[1].x", N.SUCCESS)
         assert plan.next(0) == Ready(closed=("each",))
         assert plan.loop("each").outcome is outcome
+
+
+def test_while_asks_after_each_iteration_and_after_a_restart() -> None:
+    loop = {"type": "for-each", "payload": {"while": "true"}, "loopBody": ["x"], "children": ["z"]}
+    plan = _plan(root=_root("each"), each=loop, x=_step(), z=_step())
+    _starts(plan)
+    plan.opened("each", 1, 1, "fail", grows=True)
+    assert _starts(plan) == ["each[0].x"]
+    plan.settled("each[0].x", N.SUCCESS)
+    assert plan.next(0) == Ready(asked=("each",))
+    assert plan.next(0) == Busy()
+    plan.grew("each")
+    assert _starts(plan) == ["each[1].x"]
+    facts = {"items": [None, None], "concurrency": 1, "onItemError": "fail", "mostItems": 5}
+    kept = [
+        Execution("root", "root", 1, N.SUCCESS),
+        Execution("each", "each", 1, N.RUNNING, facts=facts),
+        *(Execution(f"each[{index}].x", "x", 1, N.SUCCESS) for index in range(2)),
+    ]
+    again = _plan(root=_root("each"), each=loop, x=_step(), z=_step())
+    assert again.restore(kept) == []
+    assert again.next(0) == Ready(asked=("each",))
+    again.ended("each")
+    assert again.next(0) == Ready(closed=("each",))
+    again.settled("each", again.loop("each").outcome)
+    assert _starts(again) == ["z"]
 
 
 def test_empty_loop_closes_at_once() -> None:

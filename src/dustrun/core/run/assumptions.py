@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dustrun.core.run.journal import ReportedExecution
+from dustrun.core.run.journal import Execution, ReportedExecution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 
 Json = dict[str, Any]
+_DECISIVE = frozenset({"child", "assumedInput", "assumedEnd"})
 References = Mapping[str, Sequence[str]]
 _SKIPPED_OVER = (NodeStatus.FAILURE, NodeStatus.PARTIAL, NodeStatus.UNCERTAIN, NodeStatus.CANCELLED)
 
@@ -21,7 +22,9 @@ def references_of(program: Program) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for node_id, node in program.nodes.items():
         tests = [reference for _, test in node.choices for reference in test.references]
-        named = [_node_of(one.root, one.path) for one in (*(r for _, r in node.payload.references), *tests)]
+        repeated = node.repeat.references if node.repeat is not None else []
+        given = (r for _, r in (*node.payload.references, *repeated))
+        named = [_node_of(one.root, one.path) for one in (*given, *tests)]
         found[node_id] = sorted({name for name in named if name is not None and name in program.nodes})
     return found
 
@@ -51,10 +54,10 @@ def _assumed(execution: ReportedExecution, nodes: Mapping[str, Node], specs: Spe
     return shown | {"dependsOn": depends_on, "decides": decides(execution)}
 
 
-def decides(execution: ReportedExecution) -> bool:
-    """Which important part depends on an assumed value: a taken branch, a called run, a spend."""
+def decides(execution: Execution) -> bool:
+    """Whether an important part depends on an assumed value: a taken branch, a called run, a spend, a loop's end."""
     facts = execution.facts or {}
-    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
+    return execution.assumed and (execution.branch is not None or not facts.keys().isdisjoint(_DECISIVE))
 
 
 def _source(execution: ReportedExecution, node: Node, specs: Specs) -> tuple[str, str]:
@@ -65,6 +68,8 @@ def _source(execution: ReportedExecution, node: Node, specs: Specs) -> tuple[str
         return "example", "not sent: the result is the action's example"
     if node.type in ("wait", "approve") and execution.branch is not None:
         return "example", "nobody answers a simulation: it continued with an example"
+    if "assumedEnd" in facts:
+        return "branch", "whether the loop goes on depends on an assumed value; it ended here"
     if execution.branch is not None:
         return "branch", "the taken branch depends on an assumed value"
     if "assumedInput" in facts:

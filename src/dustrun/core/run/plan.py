@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dustrun.core.run.journal import Execution, frame_of, item_frame
 from dustrun.core.run.state import NodeStatus, RunStatus
@@ -40,14 +40,15 @@ class Start(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Work to do now: nodes to start, nodes to skip, loops whose items have all ended, and suspended nodes that the
-    run's end cuts off.
+    """Work to do now: nodes to start, nodes to skip, loops whose items have all ended, suspended nodes that the run's
+    end cuts off, and `while` loops whose iteration has ended, so that their test decides (`grew` or `ended`).
     """
 
     starts: tuple[Start, ...] = ()
     skipped: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     cut_off: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Loop:
-    """A `for-each` node whose items are open."""
+    """A `for-each` node whose items are open; `grows`: a `while`, whose items come one by one."""
 
     count: int
     concurrency: int
@@ -98,6 +99,7 @@ class Loop:
     following: int = 0
     running: int = 0
     halted: bool = False
+    grows: bool = False
     statuses: list[NodeStatus] = field(default_factory=list)
 
     @property
@@ -119,6 +121,7 @@ class Plan:
         self._ready: deque[Start] = deque()
         self._skipped: list[str] = []
         self._closed: list[str] = []
+        self._asked: list[str] = []
         self._running: set[str] = set()
         self._waits: dict[str, tuple[int | None, Start, Holds]] = {}
         self._timers: list[tuple[int, str]] = []
@@ -161,12 +164,28 @@ class Plan:
         self._follow(frame, node_id, status, branch)
         self._close_if_done(frame)
 
-    def opened(self, path: str, count: int, concurrency: int, on_item_error: str) -> None:
+    def opened(self, path: str, count: int, concurrency: int, on_item_error: str, *, grows: bool = False) -> None:
         """A loop's items are known; it settles after `closed` has reported it."""
         self._running.discard(path)
         self._waits.pop(path, None)
-        self._loops[path] = Loop(count, concurrency, on_item_error)
+        self._loops[path] = Loop(count, concurrency, on_item_error, grows=grows)
         self._open_items(path)
+
+    def grew(self, path: str) -> None:
+        """The test of a `while` holds: one more iteration."""
+        self._running.discard(path)
+        self._loops[path].count += 1
+        self._open_items(path)
+
+    def ended(self, path: str) -> None:
+        """The test of a `while` does not hold: its iterations have all ended."""
+        self._running.discard(path)
+        self._closed.append(path)
+
+    def opened_by(self, path: str, facts: Mapping[str, Any]) -> None:
+        """`opened`, by the facts of the loop's execution."""
+        grows = facts.get("mostItems") is not None
+        self.opened(path, len(facts["items"]), facts["concurrency"], facts["onItemError"], grows=grows)
 
     def loop(self, path: str) -> Loop:
         """The item outcomes of an open loop."""
@@ -191,7 +210,7 @@ class Plan:
         self._wake_due(now)
         if self._ending and (cut_off := self._cut_off()):
             return Ready(cut_off=cut_off)
-        if (self._ready and room > 0) or self._skipped or self._closed:
+        if (self._ready and room > 0) or self._skipped or self._closed or self._asked:
             return self._take_ready(room)
         if self._running or self._ready:
             return Busy()
@@ -260,7 +279,7 @@ class Plan:
             self.waits(attempt, None, Holds.FAILURE)
         elif execution.facts is not None and "items" in execution.facts:
             facts = execution.facts
-            self.opened(start.path, len(facts["items"]), facts["concurrency"], facts["onItemError"])
+            self.opened_by(start.path, facts)
 
     # --- internals ---
 
@@ -373,7 +392,8 @@ class Plan:
             if frame.active == 0:
                 self._end_item(frame)
         if loop.running == 0 and (loop.halted or loop.following == loop.count):
-            self._closed.append(path)
+            is_over = loop.halted or not loop.grows or self._ends(parent)
+            (self._closed if is_over else self._asked).append(path)
 
     def _close_if_done(self, frame: Frame) -> None:
         if frame.loop_path is None or frame.active > 0:
@@ -402,9 +422,10 @@ class Plan:
 
     def _take_ready(self, room: int) -> Ready:
         starts = tuple([self._ready.popleft() for _ in range(min(room, len(self._ready)))])
-        ready = Ready(starts, tuple(self._skipped), tuple(self._closed))
-        self._skipped.clear()
-        self._closed.clear()
+        ready = Ready(starts, tuple(self._skipped), tuple(self._closed), asked=tuple(self._asked))
+        self._running.update(self._asked)  # the run is not done before the test has decided
+        for told in (self._skipped, self._closed, self._asked):
+            told.clear()
         return ready
 
     def _cut_off(self) -> tuple[str, ...]:

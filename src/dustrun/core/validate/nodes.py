@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dustrun.core.text.wording import explain
 from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
 from dustrun.core.workflow.definition import UNBOUND, Definition, Node
-from dustrun.core.workflow.program import split_payload
+from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Problem
 
@@ -77,7 +77,7 @@ def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem
     """Checks what is constant: fields with a template are checked when it is resolved. Tests of `if` and `switch`, and
     settings of triggers, are parsed as they are, never resolved.
     """
-    is_resolved = spec.kind != "trigger" and bool(node.payload) and split_payload(node)[0] is node.payload
+    is_resolved = spec.kind != "trigger" and node.type not in TESTS_ONLY
     try:
         spec.payload.model_validate(node.payload)
     except ValidationError as error:

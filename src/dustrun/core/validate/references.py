@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dustrun.core.expression import ExpressionError, Reference, compile_value, find_errors
@@ -57,13 +57,14 @@ def check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs)
 
 
 def _check_tests(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    in_body = node.type == "for-each"
     for field, read in _tests_of(node):
         errors, references = read()
         for error in errors:
             inner = getattr(error, "field", None)
             yield _expression_problem(node_id, f"{field}.{inner}" if inner else field, error)
         for reference in references:
-            yield from check_reference(node_id, field, reference, graph, specs)
+            yield from check_reference(node_id, field, reference, graph, specs, in_body=in_body)
 
 
 def _tests_of(node: Node) -> Iterator[tuple[str, Read]]:
@@ -72,6 +73,9 @@ def _tests_of(node: Node) -> Iterator[tuple[str, Read]]:
         yield "payload.expression", _reader(payload["expression"])
     elif node.type == "if" and isinstance(payload.get("condition"), Mapping):
         yield "payload.condition", _condition_reader(payload["condition"])
+    if node.type == "for-each":
+        yield "payload.while", _reader(payload["while"])
+        yield "payload.next", _value_reader(payload.get("next"))
     cases = payload.get("cases") if node.type == "switch" else None
     for position, case in enumerate(cases if isinstance(cases, list | tuple) else ()):
         if isinstance(case, Mapping) and isinstance(case.get("expression"), str):
@@ -84,6 +88,14 @@ def _reader(text: str) -> Read:
             return (), parse_test(text).references
         except ExpressionError as error:
             return (error,), ()
+
+    return read
+
+
+def _value_reader(value: Any) -> Read:
+    def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
+        errors = find_errors(value, frozenset())
+        return (errors, ()) if errors else ((), [one for _, one in compile_value(value, frozenset()).references])
 
     return read
 
@@ -101,26 +113,30 @@ def _expression_problem(node_id: str, field: str, error: ExpressionError) -> Pro
 
 
 def check_reference(
-    node_id: str, field: str, reference: Reference, graph: graphs.Graph, specs: Specs
+    node_id: str, field: str, reference: Reference, graph: graphs.Graph, specs: Specs, *, in_body: bool = False
 ) -> Iterator[Problem]:
-    """The problem of one reference of a node, as far as it can be known before the run."""
+    """The problem of one reference of a node, as far as it can be known before the run. `in_body`: it is evaluated at
+    the end of an iteration of this loop."""
+    around = (node_id, *graph.loops_around(node_id)) if in_body else graph.loops_around(node_id)
+    body = graph.scopes[node_id].node_ids if in_body and node_id in graph.scopes else ()
     root, path = reference.root, reference.path
     where = f" (line {reference.line}, column {reference.column})"
     if root == "root" and "root" not in graph.nodes:
         return
-    if root in _LOOP_ROOTS and len(graph.loops_around(node_id)) < _LOOP_ROOTS[root]:
+    if root in _LOOP_ROOTS and len(around) < _LOOP_ROOTS[root]:
         message = f'"{root}" exists only inside {"a loop" if _LOOP_ROOTS[root] == 1 else "two loops"}{where}.'
         yield problem("reference_outside_loop", node_id, field, message)
-    elif root == "$for" and path and path[0] not in graph.loops_around(node_id):
-        around = suggest(str(path[0]), graph.loops_around(node_id))
+    elif root == "$for" and path and path[0] not in around:
+        hint = suggest(str(path[0]), around)
         yield problem(
-            "reference_outside_loop", node_id, field, (f'There is no enclosing loop "{path[0]}"{where}.{around}')
+            "reference_outside_loop", node_id, field, (f'There is no enclosing loop "{path[0]}"{where}.{hint}')
         )
     elif root == "$nodes":
         if path:
-            yield from _check_node_reference(node_id, field, str(path[0]), path[1:], reference, graph, specs)
+            target, inner = str(path[0]), path[1:]
+            yield from _check_node_reference(node_id, field, target, inner, reference, graph, specs, body)
     elif root in graph.nodes and root != "root":
-        yield from _check_node_reference(node_id, field, root, path, reference, graph, specs)
+        yield from _check_node_reference(node_id, field, root, path, reference, graph, specs, body)
     elif root not in ROOTS and root != "root":
         message = f'"{root}" is neither a root nor a node{where}.{suggest(root, [*ROOTS, *graph.nodes])}'
         yield problem("unknown_root", node_id, field, message)
@@ -134,6 +150,7 @@ def _check_node_reference(
     reference: Reference,
     graph: graphs.Graph,
     specs: Specs,
+    body: Sequence[str] = (),
 ) -> Iterator[Problem]:
     where = f" (line {reference.line}, column {reference.column})"
     if target not in graph.nodes:
@@ -141,7 +158,7 @@ def _check_node_reference(
             "unknown_node", node_id, field, f'There is no node "{target}"{where}.{suggest(target, graph.nodes)}'
         )
         return
-    if target not in graph.ancestors(node_id):
+    if target not in graph.ancestors(node_id) and target not in body:
         message = f'"{target}" cannot have run before "{node_id}"{where}. Make it an ancestor.'
         yield problem("reference_not_before", node_id, field, message)
         return

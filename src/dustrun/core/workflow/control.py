@@ -57,14 +57,36 @@ class SwitchPayload(Fields):
 
 
 class ForEachPayload(Fields):
-    """Runs the loop body once per item."""
+    """Runs the loop body once per item, or again while a test holds."""
 
-    array: Any = Field(description="The items: a list, or an expression that returns one.")
+    array: Any = Field(None, description="The items: a list, or an expression that returns one.")
+    while_: str | None = Field(
+        None,
+        alias="while",
+        description="Instead of `array`: a test at the end of each iteration, in it; true: another follows.",
+    )
+    first: Any = Field(None, description="With `while`: `$item` of the first iteration.")
+    next: Any = Field(
+        None, description="With `while`: `$item` of the next iteration, evaluated at the end of each one inside it."
+    )
     concurrency: int = Field(1, ge=1, le=50, description="How many items run concurrently.")
     on_item_error: Literal["fail", "continue", "stop"] = Field(
         "fail", description="`fail` fails the loop, `continue` goes on, `stop` starts no further item."
     )
-    max_items: int | None = Field(None, ge=1, description="Fail on longer lists; at most the setting max_loop_items.")
+    max_items: int | None = Field(
+        None, ge=1, description="Fail on longer lists and on more iterations; at most the setting max_loop_items."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ForEachPayload:
+        given = self.model_fields_set
+        if ("array" in given) == (self.while_ is not None):
+            raise ValueError("give exactly one of `array` and `while`")
+        if self.while_ is None and given & {"first", "next"}:
+            raise ValueError("`first` and `next` require `while`")
+        if self.while_ is not None and self.concurrency != 1:
+            raise ValueError("the iterations of a `while` run one after the other: leave out `concurrency`")
+        return self
 
 
 class DelayPayload(Fields):
@@ -236,7 +258,7 @@ DOCS: Mapping[str, ControlDoc] = {
         {"branch": "large"},
     ),
     "for-each": ControlDoc(
-        "Runs its loop body once per item of a list, optionally several at once.",
+        "Runs its loop body once per item of a list, optionally several at once, or again while a test holds.",
         {"array": "{{$trigger.body.rows}}", "concurrency": 5},
         {
             "iterations": [{"index": 0, "status": "success", "results": {}}],

@@ -208,7 +208,8 @@ def find_readers(program: Program, sources: Iterable[str]) -> dict[str, list[tup
 
 def _references(node: ProgramNode) -> list[tuple[str, Reference]]:
     tests = [(name, reference) for name, test in node.choices for reference in test.references]
-    return [*node.payload.references, *tests]
+    repeated = node.repeat.references if node.repeat is not None else []
+    return [*node.payload.references, *tests, *repeated]
 
 
 def _loops_around(program: Program, node_id: str) -> list[str]:

@@ -6,13 +6,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dustrun.core.expression import CompiledValue, Template, compile_value, parse_expression
+from dustrun.core.expression import CompiledValue, Reference, Template, compile_value, parse_expression
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import Condition, parse_condition
 from dustrun.core.workflow.definition import Definition, Node
 from dustrun.core.workflow.specs import NodeSpec, Specs
 
+TESTS_ONLY = frozenset({"if", "switch"})
+"""Node types whose payload is tests."""
+_REPEATED = frozenset({"while", "next"})
 _NOTHING: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The part of a `while` loop's payload that is evaluated at the end of each iteration, inside it. `source` is that
+    part as written."""
+
+    test: Template
+    following: CompiledValue
+    source: Mapping[str, Any]
+
+    @property
+    def references(self) -> list[tuple[str, Reference]]:
+        """(field, reference) of everything that it refers to."""
+        tested = [("while", reference) for reference in self.test.references]
+        return [*tested, *(("next", reference) for _, reference in self.following.references)]
+
+    @property
+    def reads_variables(self) -> bool:
+        """Whether it refers to `$vars`, which must be loaded before."""
+        return any(reference.root == "$vars" for _, reference in self.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +52,7 @@ class ProgramNode:
     choices: tuple[tuple[str, Condition | Template], ...] = ()
     fallback: str | None = None
     reads_variables: bool = False
+    repeat: Repeat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +82,27 @@ def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:
 
 
 def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:
-    payload = compile_value(split_payload(node)[0], spec.raw_fields)
+    templates, tests = split_payload(node)
+    payload = compile_value(templates, spec.raw_fields)
     choices, fallback = choices_of(node)
     roots = {reference.root for _, reference in payload.references}
     roots.update(reference.root for _, test in choices for reference in test.references)
     reads_variables = "$vars" in roots or node.type == "get-variable"
-    return ProgramNode(node_id, node, spec, payload, choices, fallback, reads_variables)
+    repeat = _repeat(tests) if node.type == "for-each" and tests else None
+    return ProgramNode(node_id, node, spec, payload, choices, fallback, reads_variables, repeat)
+
+
+def _repeat(tests: Mapping[str, Any]) -> Repeat:
+    return Repeat(parse_test(tests["while"]), compile_value(tests.get("next")), tests)
 
 
 def split_payload(node: Node) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Splits a payload into the part with templates and the part with tests, which have a syntax of their own."""
-    if node.type == "if":
+    if node.type in TESTS_ONLY:
         return _NOTHING, node.payload
-    if node.type == "switch":
-        return _NOTHING, node.payload
+    if node.type == "for-each" and isinstance(node.payload.get("while"), str):
+        tests = {name: value for name, value in node.payload.items() if name in _REPEATED}
+        return {name: value for name, value in node.payload.items() if name not in _REPEATED}, tests
     return node.payload, _NOTHING
 
 

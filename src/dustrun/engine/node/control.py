@@ -95,10 +95,13 @@ def _stop(scene: Scene) -> Outcome:
 
 def _for_each(scene: Scene) -> Outcome:
     payload, settings = scene.payload, scene.settings
+    most = min(payload.max_items or settings.max_loop_items, settings.max_loop_items)
+    if scene.node.repeat is not None:
+        first = [scene.roots.masked(payload.first)]
+        return Opened(first, 1, payload.on_item_error, assumed=scene.roots.assumed, most_items=most)
     items = payload.array
     if not isinstance(items, list):
         return Failed("INVALID_INPUT", f'"array" is {_kind(items)}; a for-each needs a list.')
-    most = min(payload.max_items or settings.max_loop_items, settings.max_loop_items)
     if len(items) > most:
         message = f"The loop has {len(items)} items, at most {most} are allowed (maxItems, setting max_loop_items)."
         return Failed("LIMIT", message)

@@ -38,19 +38,21 @@ def prepare(
     try:
         resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}
         if node.spec.kind == "control":
+            resolved = {**resolved, **node.repeat.source} if node.repeat is not None else resolved
             payload = None if node.choices else node.spec.payload.model_validate(resolved)
             scene = control.Scene(start, node, payload, roots, mode, now, settings, catalog)
             return resolved, control.carry_out(scene)
         return resolved, _prepare_action(start, node, roots, mode, resolved, catalog)
     except ExpressionError as error:
-        return None, _expression_failure(error)
+        return None, expression_failure(error)
     except ValidationError as error:
         return resolved, _input_failure(error)
     except DustrunError as error:
         return resolved, of_error(error)
 
 
-def _expression_failure(error: ExpressionError) -> Failed:
+def expression_failure(error: ExpressionError) -> Failed:
+    """The failure of a node whose expression cannot be evaluated."""
     field = getattr(error, "field", None)
     details = [{"field": f"payload.{field}", "message": error.message}] if field else None
     return Failed("EXPRESSION", str(error), details=details)

@@ -77,12 +77,13 @@ class Question:
 
 @dataclass(slots=True)
 class Opened:
-    """A loop evaluated its items."""
+    """A loop evaluated its items; `most_items`: of a `while`, which begins with one, how many there may be."""
 
     items: list[Any]
     concurrency: int
     on_item_error: str
     assumed: bool = False
+    most_items: int | None = None
 
 
 @dataclass(slots=True)

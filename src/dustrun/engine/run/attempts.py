@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from dustrun.core.run.journal import Execution, enclosing, frame_of
+from dustrun.core.expression import ExpressionError
+from dustrun.core.run.journal import Execution, enclosing, frame_of, item_frame
 from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.workflow.program import ProgramNode
+from dustrun.core.workflow.program import ProgramNode, Repeat
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown
@@ -30,7 +33,7 @@ class Attempts:
     def __init__(
         self, run: RunContext, committer: Committer, inputs: NodeInputs, results: Results, tasks: Tasks
     ) -> None:
-        self.deferred: list[tuple[Start, bool]] = []
+        self.deferred: list[Callable[[], None]] = []
         self._run = run
         self._committer = committer
         self._inputs = inputs
@@ -47,7 +50,7 @@ class Attempts:
         elif kept is not None and kept.attempt == start.attempt:
             self._take_kept(start, kept)
         elif self._run.program.nodes[start.node_id].reads_variables:
-            self.deferred.append((start, False))
+            self.deferred.append(partial(self._attempt, start))
         else:
             self._attempt(start)
 
@@ -57,8 +60,7 @@ class Attempts:
             self._run.plan.settled(start.path, kept.status, kept.branch)
         else:
             assert kept.facts is not None
-            loop = kept.facts
-            self._run.plan.opened(start.path, len(loop["items"]), loop["concurrency"], loop["onItemError"])
+            self._run.plan.opened_by(start.path, kept.facts)
 
     async def begin_deferred(self) -> None:
         """Reads the variables, and begins the attempts deferred for them."""
@@ -66,11 +68,41 @@ class Attempts:
         self._inputs.variables = await self._committer.patiently(
             lambda: self._run.deps.variables.read_for(self._run.facts, self._run.program.definition)
         )
-        for start, again in deferred:
-            if again:
-                self._attempt_again(start)
-            else:
-                self._attempt(start)
+        for go_on in deferred:
+            go_on()
+
+    def decide_loop(self, path: str) -> None:
+        """An iteration of a `while` has ended: its test, evaluated inside that iteration, decides."""
+        repeat = self._repeat_of(path)
+        if repeat.reads_variables:
+            self.deferred.append(partial(self._decide_loop, path, repeat))
+        else:
+            self._decide_loop(path, repeat)
+
+    def _repeat_of(self, path: str) -> Repeat:
+        repeat = self._run.program.nodes[self._run.journal.by_path[path].node_id].repeat
+        assert repeat is not None, "only a `while` is asked"
+        return repeat
+
+    def _decide_loop(self, path: str, repeat: Repeat) -> None:
+        facts = self._run.journal.by_path[path].facts
+        assert facts is not None
+        roots = self._inputs.roots(item_frame(path, len(facts["items"]) - 1), self._run.state.now())
+        try:
+            goes_on = repeat.test.evaluate(roots)
+            item = repeat.following.evaluate(roots) if goes_on is True else None
+        except ExpressionError as error:
+            self._results.fail_loop(path, replace(nodes.expression_failure(error), facts=facts))
+            return
+        if not isinstance(goes_on, bool):
+            message = "The test of the loop (`while`) gives neither true nor false."
+            self._results.fail_loop(path, Failed("INVALID_INPUT", message, facts=facts))
+        elif roots.assumed:
+            self._results.end_assumed_loop(path)
+        elif goes_on:
+            self._results.grow_loop(path, roots.masked(item))
+        else:
+            self._run.plan.ended(path)
 
     def _attempt(self, start: Start) -> None:
         """Begins an attempt; pure and control nodes settle here."""
@@ -140,7 +172,7 @@ class Attempts:
                 )
                 return
         if node.reads_variables:
-            self.deferred.append((start, True))
+            self.deferred.append(partial(self._attempt_again, start))
         else:
             self._attempt_again(start)
 
@@ -170,7 +202,7 @@ class Attempts:
         if execution.facts is None or "spend" not in execution.facts:
             node = self._run.program.nodes[start.node_id]
             if node.reads_variables:
-                self.deferred.append((start, True))
+                self.deferred.append(partial(self._attempt_again, start))
             else:
                 self._attempt_again(start)
             return

@@ -6,13 +6,14 @@ from typing import Any
 
 from dustrun import ids, log
 from dustrun.core.run import retry
+from dustrun.core.run.assumptions import decides
 from dustrun.core.run.journal import Execution, frame_of
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown
 from dustrun.engine.run import loops
-from dustrun.engine.run.run_context import RunContext, counts_as_assumed
+from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import Code
 from dustrun.services.runs.approvals import new_row
 from dustrun.storage.runs.waits import Closed, Waits
@@ -45,9 +46,11 @@ class Results:
                 "concurrency": outcome.concurrency,
                 "onItemError": outcome.on_item_error,
             }
+            if outcome.most_items is not None:
+                execution.facts["mostItems"] = outcome.most_items
             execution.assumed = outcome.assumed
             self._run.recorder.changed(execution)
-            self._run.plan.opened(start.path, len(outcome.items), outcome.concurrency, outcome.on_item_error)
+            self._run.plan.opened_by(start.path, execution.facts)
         else:
             execution.facts = outcome.facts or execution.facts
             self.cut_off(start.path, outcome.message)
@@ -96,7 +99,7 @@ class Results:
         if outcome.facts and "clock" in outcome.facts:
             self._run.state.simulated_now = max(self._run.state.simulated_now, outcome.facts["clock"])
         self.kept_bytes += len(text)
-        if counts_as_assumed(execution):
+        if decides(execution):
             self._run.state.is_assumed = True
         if outcome.expired:
             self.beside().expired.append(execution.path)
@@ -153,7 +156,7 @@ class Results:
         execution.finished_at = self._run.state.now()
         on_error = self._run.program.nodes[execution.node_id].node.on_error
         execution.branch = "error" if on_error == "branch" else None
-        if counts_as_assumed(execution):
+        if decides(execution):
             self._run.state.is_assumed = True
         if execution.error["code"] == Code.SIM_FORK_LOST.name:
             self._note_error(execution, execution.error)
@@ -218,6 +221,30 @@ class Results:
             return
         settled = Settled(found.result, status=status, assumed=found.assumed, facts=execution.facts)
         self.succeed(execution, settled, found.text)
+
+    def grow_loop(self, path: str, item: Any) -> None:
+        """The test of a `while` holds: the next iteration, with its item, unless that is one too many."""
+        execution = self._run.journal.by_path[path]
+        assert execution.facts is not None
+        items, most = execution.facts["items"], execution.facts["mostItems"]
+        if len(items) >= most:
+            message = f"The test still holds after {most} iterations (maxItems, setting max_loop_items)."
+            self.fail_loop(path, Failed("LIMIT", message, facts=execution.facts))
+            return
+        items.append(item)
+        self._run.recorder.changed(execution)
+        self._run.plan.grew(path)
+
+    def end_assumed_loop(self, path: str) -> None:
+        """The test of a `while` rests on an assumed value: the loop ends, and the rehearsal has not passed."""
+        execution = self._run.journal.by_path[path]
+        execution.assumed, execution.facts = True, {**(execution.facts or {}), "assumedEnd": True}
+        self._run.state.is_assumed = True
+        self._run.plan.ended(path)
+
+    def fail_loop(self, path: str, outcome: Failed) -> None:
+        """A `while` cannot go on."""
+        self._settle_failure(self._run.journal.by_path[path], outcome)
 
     def beside(self) -> Waits:
         """Writes of the next batch to other tables than this run's journal."""

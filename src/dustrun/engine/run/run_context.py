@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.catalog import Catalog
-from dustrun.core.run.journal import Execution, Journal
+from dustrun.core.run.assumptions import decides
+from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
 from dustrun.core.text.redaction import Redaction
 from dustrun.core.workflow.program import Program
@@ -107,15 +108,9 @@ def _state_of(facts: RunFacts, journal: Journal) -> RunState:
     return RunState(
         mode_of(facts.mode),
         is_cancelling=facts.cancel_requested_at is not None,
-        is_assumed=any(map(counts_as_assumed, executions)),
+        is_assumed=any(map(decides, executions)),
         simulated_now=max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0),
     )
-
-
-def counts_as_assumed(execution: Execution) -> bool:
-    """Whether a branch, a called run or a spend of this execution depends on an assumed value."""
-    facts = execution.facts or {}
-    return execution.assumed and (execution.branch is not None or "child" in facts or "assumedInput" in facts)
 
 
 class Superseded(Exception):

@@ -169,6 +169,8 @@ class Runner:
                 self._results.skip(path)
             for path in answer.closed:
                 self._results.close_loop(path)
+            for path in answer.asked:
+                self.attempts.decide_loop(path)
             for start in answer.starts:
                 self.attempts.begin(start)
         return None
