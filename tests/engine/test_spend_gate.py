@@ -162,6 +162,21 @@ async def test_spends_that_were_not_carried_out_do_not_count(studio: Studio) -> 
     await three.passes(payload={"rows": [1]})
 
 
+async def test_a_retried_dust_test_counts_only_for_the_closure_of_its_whole_chain(studio: Studio) -> None:
+    """What a retry keeps was carried out together with what was called then."""
+    called = await Gated.make(studio, {"broken": {"type": "http-request", "payload": {"url": "http://127.0.0.1:9/"}}})
+    first = await Gated.make(studio, {"pay": pay(5, "call"), "call": calls(called.id)}, requireRehearsal="dust")
+    broken = await studio.run(first.id, dustTest=True)
+    assert broken["status"] == "failure"
+    await called.edit({"say": say("Nothing to do.")})
+    again = await studio.api.post(f"/v1/runs/{broken['id']}/retry")
+    retried = await studio.bench.ended(again.data["runId"])
+    assert (retried["status"], retried["passed"]) == ("success", True), told(retried)
+    assert await first.refused() == ["nodes.pay"]
+    await first.passes(dustTest=True)
+    await first.passes()
+
+
 async def test_calls_are_judged_again_when_they_begin(studio: Studio) -> None:
     """A child that is edited while its caller waits, a call that computes its workflow, a call of an inline run."""
     child = await Gated.make(studio, {"pay": pay(5)}, requireRehearsal="simulate")
@@ -199,6 +214,18 @@ async def test_what_others_wrote_spends_only_once_it_is_accepted(studio: Studio)
         assert (await writer.put(f"/v1/workflows/{flow.id}", body)).status == 403
     assert (await writer.put(f"/v1/workflows/{flow.id}", {"requireRehearsal": "dust"})).status == 200
     assert (await studio.api.put(f"/v1/workflows/{flow.id}", {"requireRehearsal": "none"})).status == 200
+
+    guard = {"tolerancePercent": 1, "maxAgeMs": 60_000}
+    for by, enforced, code in (
+        (writer, guard, 200),
+        (writer, {**guard, "tolerancePercent": 2}, 403),
+        (writer, {"tolerancePercent": 1}, 403),
+        (writer, None, 403),
+        (writer, {"tolerancePercent": 0, "maxAgeMs": 50_000}, 200),
+        (studio.api, None, 200),
+    ):
+        changed = await by.put(f"/v1/workflows/{flow.id}", {"enforceRehearsal": enforced})
+        assert changed.status == code, (enforced, changed.body)
 
     assert await Gated(studio, flow.id, writer).edit({"pay": pay(9, to=address(2))}) == 2
     assert await flow.refused(ACCEPTANCE) == ["version"]
@@ -271,6 +298,11 @@ async def test_an_acceptance_holds_for_what_was_called_then(studio: Studio) -> N
     await Gated(studio, mine.id, limited).edit({"pay": pay(1)})
     assert await mine.refused(ACCEPTANCE) == ["version"]
     assert await mine.accept(limited, 2) == (403, 403001)
+    body = {"name": "one", "permissions": permissions, "workflowIds": [parent.id]}
+    narrow = make.client((await studio.api.post("/v1/api-keys", body)).data["key"])
+    assert await parent.accept(narrow, 1) == (403, 403001)
+    seen = (await narrow.get(f"/v1/workflows/{parent.id}/ladder")).data
+    assert (seen["nodes"], seen["acceptance"]["differences"]["changed"]) == ([], [])
     assert await child.accept(limited, 3) == (403, 403001)
 
 
@@ -282,6 +314,9 @@ async def test_four_eyes_are_two_people(studio: Studio) -> None:
     flow = Gated(studio, (await author.create_workflow(define({"pay": pay(1)}), acceptances=2))["id"])
     assert await flow.refused(ACCEPTANCE) == ["version"]
     assert await flow.accept(author, 1) == (403, 403001)
+    file = (await author.get(f"/v1/workflows/{flow.id}/export")).data["content"]
+    imported = (await author.post("/v1/workflows/import", {"content": file})).data["workflow"]
+    assert (imported["acceptances"], imported["id"] != flow.id) == (2, True)
     made = await author.post("/v1/api-keys", {"name": "puppet", "permissions": permissions})
     assert await flow.accept(make.client(made.data["key"]), 1) == (403, 403001)
     for by in (second, second):

@@ -145,7 +145,7 @@ def ladder_shape(ladder: Ladder) -> dict[str, Any]:
                 "type": node.type,
                 **{mode: _rung(found.get(spend_gate.place_of(member, node))) for mode, found in ladder.carried.items()},
             }
-            for member, node in closure.spends()
+            for member, node in ladder.spends()
         ],
         "acceptance": acceptance_shape(ladder.status),
     }

@@ -4,7 +4,7 @@ accepted version could not."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dustrun import clock
@@ -15,7 +15,7 @@ from dustrun.errors import Code, Conflict, Forbidden, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows import spend_gate
-from dustrun.services.workflows.closure import Closure, Lookup, spends
+from dustrun.services.workflows.closure import Closure, Lookup, Member, SpendNode, spends
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.versions import changes_between, get_version, get_workflow
 from dustrun.storage.db.database import Database
@@ -60,10 +60,15 @@ class AcceptanceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """A version's status and, by spending node and mode, where it was last carried out."""
+    """A version's status and, by spending node and mode, where it was last carried out; `principal` is who asks."""
 
     status: AcceptanceStatus
     carried: Mapping[str, Mapping[spend_gate.Place, spend_gate.Carried]]
+    principal: Principal
+
+    def spends(self) -> Iterator[tuple[Member, SpendNode]]:
+        """The spending nodes of the workflows that the caller can access."""
+        return (one for one in self.status.closure.spends() if self.principal.may_use_workflow(one[0].workflow.id))
 
     @property
     def is_rehearsed(self) -> bool:
@@ -90,7 +95,7 @@ class Acceptances:
             row = get_workflow(tx, principal, workflow_id)
             lookup, closure = self._closure(tx, row, version or row.current_version)
             carried = {mode: self._gate.carried_out(tx, closure, mode) for mode in _MODES}
-            return Ladder(self._status(lookup, closure), carried)
+            return Ladder(_visible(principal, self._status(lookup, closure)), carried, principal)
 
         return await self._database.read(query)
 
@@ -100,6 +105,7 @@ class Acceptances:
         """Accepts a version as it resolves now. Raises `Forbidden` for its author and for a key that may not spend from
         every wallet it reaches, and `Conflict` when its digest is not the expected one."""
         principal.need("wallet:spend")
+        principal.need("workflow:read")
 
         def unit(tx: Tx) -> AcceptanceStatus:
             get_workflow(tx, principal, workflow_id)
@@ -161,8 +167,19 @@ def _check(lookup: Lookup, principal: Principal, closure: Closure, expected: str
         )
     if spend_gate.is_same_hand(lookup, principal.key_id, closure.root.content.created_by):
         raise Forbidden("The author of a version cannot accept it, nor can a key that the author made; another must.")
+    if not all(principal.may_use_workflow(member.workflow.id) for member in closure.members):
+        raise Forbidden("The key is limited to some workflows (workflowIds); the version calls others.")
     if not spend_gate.covers(lookup, principal.spendable, closure):
         raise Forbidden("The key is limited to some wallets (walletIds); the version can spend from others.")
+
+
+def _visible(principal: Principal, status: AcceptanceStatus) -> AcceptanceStatus:
+    """Without nodes of workflows that the caller cannot access."""
+    differences = {
+        name: [one for one in found if principal.may_use_workflow(one["workflowId"])]
+        for name, found in status.differences.items()
+    }
+    return replace(status, differences=differences)
 
 
 def _acceptance(principal: Principal, closure: Closure) -> AcceptanceRow:

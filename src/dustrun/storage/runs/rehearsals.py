@@ -13,9 +13,28 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import executions, runs
 
 _IS_PASSED = runs.c.passed == sa.literal_column("1")  # a literal, so that SQLite uses the partial index
+_earlier = runs.alias("earlier")
+# A retry keeps what earlier runs of its chain did: all of them must have begun with the same closure.
+_KEEPS_OTHERS = sa.and_(
+    runs.c.source_run_id.is_not(None),
+    sa.exists().where(
+        _earlier.c.org_id == runs.c.org_id,
+        sa.or_(
+            _earlier.c.id == runs.c.root_run_id,
+            sa.and_(_earlier.c.root_run_id == runs.c.root_run_id, _earlier.c.source_run_id.is_not(None)),
+        ),
+        _earlier.c.closure.is_distinct_from(runs.c.closure),
+    ),
+)
 _LIST_PASSED = Statement(
     sa.select(runs.c.pk)
-    .where(runs.c.workflow_id == b("workflow_id"), runs.c.closure == b("digest"), runs.c.mode == b("mode"), _IS_PASSED)
+    .where(
+        runs.c.workflow_id == b("workflow_id"),
+        runs.c.closure == b("digest"),
+        runs.c.mode == b("mode"),
+        _IS_PASSED,
+        ~_KEEPS_OTHERS,
+    )
     .order_by(runs.c.pk.desc())
 )
 _TREE = sa.select(runs.c.pk).where(runs.c.pk == b("the_pk")).cte("tree", recursive=True)
