@@ -125,9 +125,19 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(oper
     assert [(found["nodeId"], found["field"], found["message"]) for found in plan["unknowns"]] == [
         ("back", "amount", 'depends on the result of "swap"')
     ]
-    assert plan["writes"] == [{"nodeId": "post", "type": "http-request", "reads": ["swap.result.amountOut"]}]
+    place = {"workflowId": workflow_id}
+    assert plan["writes"] == [
+        {**place, "path": "post", "nodeId": "post", "type": "http-request", "reads": ["swap.result.amountOut"]}
+    ]
     assert plan["conditions"] == [
-        {"nodeId": "check", "type": "if", "field": "then", "reads": "$nodes.swap.result.amountOut"}
+        {
+            **place,
+            "path": "check",
+            "nodeId": "check",
+            "type": "if",
+            "field": "then",
+            "reads": "$nodes.swap.result.amountOut",
+        }
     ]
     assert (plan["dustUsd"], plan["spendCapUsd"], plan["runCapUsd"], plan["version"]) == ("0.01", "0.05", "1", 1)
     assert 0.02 <= float(plan["totalUsd"]) < 0.0201

@@ -57,10 +57,12 @@ def _called(report: Json) -> dict[str, str]:
 
 async def _three_levels(studio: Studio) -> str:
     """Top pays and calls the middle one for each of two items; the middle calls the bottom, which pays one coin."""
-    bottom = await studio.workflow({"pay": pay(ETHER, "note"), "note": put("paid", 1)})
-    middle = await studio.workflow({"low": call(bottom)})
+    bottom = await studio.workflow({"pay": pay("{{$trigger.units}}", "note"), "note": put("paid", 1)})
+    middle = await studio.workflow({"low": call(bottom, payload={"payload": {"units": "{{$trigger.units}}"}})})
     each = {"type": "for-each", "payload": {"array": [1, 2]}, "loopBody": ["mid"]}
-    return await studio.workflow({"own": pay(5, "each"), "each": each, "mid": call(middle)})
+    return await studio.workflow(
+        {"own": pay(5, "each"), "each": each, "mid": call(middle, payload={"payload": {"units": str(ETHER)}})}
+    )
 
 
 PATHS = ["own", "each[0].mid/low/pay", "each[1].mid/low/pay"]
@@ -103,6 +105,41 @@ async def test_everything_that_called_runs_do_is_in_the_callers_report(studio: S
     compared = (await studio.api.get(f"/v1/runs/{done['simulate']['id']}/compare/{done['live']['id']}")).data
     assert ([one["message"] for one in compared["differences"]], compared["verdict"]) == ([], "same")
     assert [one["path"] for one in compared["estimates"]] == PATHS
+
+
+async def test_plans_and_needed_funds_are_told_through_calls(studio: Studio) -> None:
+    top = await _three_levels(studio)
+    plan = (await studio.api.post(f"/v1/workflows/{top}/dust-plan", {})).data
+    assert [(one["path"], one["entries"][0]["original"]) for one in plan["spends"]] == [
+        ("own", "5"),
+        ("mid[0]/low/pay", str(ETHER)),
+        ("mid[1]/low/pay", str(ETHER)),
+    ]
+    assert float(plan["totalUsd"]) == pytest.approx(0.02, rel=0.01)
+    assert (plan["unknowns"], plan["refusals"]) == ([], [])
+    funds = (await studio.api.get(f"/v1/workflows/{top}/analyze-funds")).data
+    needed = {(one["path"], one["source"]): one["requiredAmount"] for one in funds["requirements"]}
+    assert {path: units for (path, source), units in needed.items() if source == "node"} == {
+        "own": "5",
+        "mid[0]/low/pay": str(ETHER),
+        "mid[1]/low/pay": str(ETHER),
+    }
+    assert {path for path, source in needed if source == "gas"} == {"own", "mid[0]/low/pay", "mid[1]/low/pay"}
+    blind = await studio.workflow({"which": call("{{$trigger.which}}"), "self": call("wf_none"), "all": call(top)})
+    plan = (await studio.api.post(f"/v1/workflows/{blind}/dust-plan", {"payload": {"which": top}})).data
+    paths = ("own", "mid[0]/low/pay", "mid[1]/low/pay")
+    assert [one["path"] for one in plan["spends"]] == [f"{at}/{path}" for at in ("which", "all") for path in paths]
+    assert [(one["path"], one["field"]) for one in plan["unknowns"]] == [("self", "workflowId")]
+    plan = (await studio.api.post(f"/v1/workflows/{blind}/dust-plan", {})).data
+    assert [one["path"] for one in plan["unknowns"]] == ["which", "self"]
+    assert "payload" in plan["unknowns"][0]["message"]
+    made = await studio.api.post(
+        "/v1/api-keys", {"name": "limited", "permissions": ["workflow:read"], "workflowIds": [blind]}
+    )
+    limited = studio.outbox.composition.client(made.data["key"])
+    hidden = (await limited.get(f"/v1/workflows/{blind}/analyze-funds")).data
+    assert hidden["requirements"] == []
+    assert [one["path"] for one in hidden["unresolved"]] == ["which", "self", "all"]
 
 
 async def test_why_a_called_simulation_did_not_pass_is_told_by_the_caller(bench: Bench) -> None:

@@ -72,7 +72,8 @@ class PlannedFee(Fields):
 class DustSpend(Fields):
     """A node that spends; a node in a loop is listed once per item."""
 
-    path: str
+    path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
+    workflow_id: str | None = Field(description="The workflow of the node; null if it is not stored.")
     node_id: str
     type: str
     wallet_id: str | None
@@ -95,6 +96,8 @@ class PlanFinding(Fields):
 class UnscaledWrite(Fields):
     """A node with an external effect that a dust test does not scale."""
 
+    path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
+    workflow_id: str | None = Field(description="The workflow of the node; null if it is not stored.")
     node_id: str
     type: str
     reads: list[str] = Field(description="Scaled values that it reads.")
@@ -103,6 +106,8 @@ class UnscaledWrite(Fields):
 class ScaledReading(Fields):
     """A condition that reads a scaled value, so it may take another branch than live."""
 
+    path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
+    workflow_id: str | None = Field(description="The workflow of the node; null if it is not stored.")
     node_id: str
     type: str
     field: str
@@ -157,6 +162,8 @@ class FundsBalance(Fields):
 class RequirementAnswer(Fields):
     """One node's need from one wallet."""
 
+    path: str = Field(description="Through calls: `monthly/pay` is `pay` of the workflow that `monthly` calls.")
+    workflow_id: str | None = Field(description="The workflow of the node; null if it is not stored.")
     node_id: str
     node_name: str
     node_type: str
@@ -201,6 +208,8 @@ def fund_needs(found: FundNeeds) -> dict[str, Any]:
 def _requirement(need: Need, held: Holding | None) -> dict[str, Any]:
     coin, network = need.coin, need.network
     return {
+        "path": need.path,
+        "workflowId": need.workflow_id,
         "nodeId": need.node_id,
         "nodeName": need.node_name,
         "nodeType": need.node_type,

@@ -37,18 +37,21 @@ class Given:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """One execution of a node: its payload with `Unknown` for unknown values, and the enclosing loop indices, outermost
-    first. `repeats` says why the number of executions is unknown, None when it runs once.
+    first. `repeats` says why the number of executions is unknown, None when it runs once. `within` is the path of the
+    call through which the node is reached, empty for the workflow itself.
     """
 
     node: ProgramNode
     indices: tuple[int, ...]
     wire: Mapping[str, Any]
     repeats: str | None
+    within: str = ""
 
     @property
     def path(self) -> str:
-        """The node with its loop indices, for display: `each[3].pay` is `pay[3]` here."""
-        return self.node.id + "".join(f"[{index}]" for index in self.indices)
+        """The node with its loop indices, for display: `each[3].pay` is `pay[3]`, and `call/pay[3]` in a called one."""
+        name = self.node.id + "".join(f"[{index}]" for index in self.indices)
+        return f"{self.within}/{name}" if self.within else name
 
     @property
     def unknowns(self) -> list[tuple[str, str]]:
@@ -145,7 +148,10 @@ class _Forecaster:
         try:
             template: Template = parse_template(text)
             missing = next((one for one in template.references if one.root not in names), None)
-            return template.evaluate(roots) if missing is None else Unknown(self._why(missing))
+            if missing is not None:
+                return Unknown(self._why(missing))
+            unknown = next((found for one in template.references for found in _unknown_in(names, one)), None)
+            return template.evaluate(roots) if unknown is None else unknown
         except ExpressionError as error:
             return Unknown(f"cannot be evaluated: {error.message}")
 
@@ -163,6 +169,17 @@ class _Forecaster:
 
     def _triggers(self) -> tuple[str, ...]:
         return self._program.graph.triggers
+
+
+def _unknown_in(names: Mapping[str, Any], reference: Reference) -> Iterator[Unknown]:
+    """The unknown values that a reference reads: a caller may know a payload only in part."""
+    value: Any = names[reference.root]
+    for step in reference.path:
+        try:
+            value = value[step]
+        except (TypeError, LookupError):  # what there is so far decides
+            break
+    yield from (found for _, found in _unknown_at(value, ()))
 
 
 def _names_of(given: Given) -> dict[str, Any]:

@@ -3,7 +3,7 @@ still unknown, and what stays unscaled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +13,19 @@ from dustrun.core.money.movements import Unknown
 from dustrun.core.money.policy.counting import Worth
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.amounts import Asset, format_units
-from dustrun.core.workflow.forecast import Forecast, Given, find_readers, forecast_nodes
+from dustrun.core.workflow.forecast import Forecast, Given, find_readers
 from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.sdk import Action, Effect
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, Duster, Entry, Scene, check_scalable
-from dustrun.services.preview.spend_forecast import ForecastSpend, SpendForecast, SpendForecasts, unknown_in
+from dustrun.services.preview.spend_forecast import (
+    Closure,
+    ForecastSpend,
+    Scope,
+    SpendForecast,
+    SpendForecasts,
+    unknown_in,
+)
 from dustrun.services.prices import PriceBook
 
 _BRANCHING = frozenset({"if", "switch", "for-each"})
@@ -61,6 +68,8 @@ class Write:
     node_id: str
     type: str
     reads: tuple[str, ...]
+    path: str
+    workflow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ class Reading:
     type: str
     field: str
     reads: str
+    path: str
+    workflow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +113,14 @@ class DustPlan:
             "skipped": list(self.skipped),
             "refusals": [_show_finding(found) for found in self.refusals],
             "unknowns": [_show_finding(found) for found in self.unknowns],
-            "writes": [{"nodeId": one.node_id, "type": one.type, "reads": list(one.reads)} for one in self.writes],
+            "writes": [
+                {"path": one.path, "workflowId": one.workflow_id, "nodeId": one.node_id, "type": one.type}
+                | {"reads": list(one.reads)}
+                for one in self.writes
+            ],
             "conditions": [
-                {"nodeId": one.node_id, "type": one.type, "field": one.field, "reads": one.reads}
+                {"path": one.path, "workflowId": one.workflow_id, "nodeId": one.node_id, "type": one.type}
+                | {"field": one.field, "reads": one.reads}
                 for one in self.conditions
             ],
         }
@@ -147,12 +163,25 @@ class DustPlans:
 
     async def plan_of(self, principal: Principal, forecast: SpendForecast, given: Given) -> DustPlan:
         """The plan of a validated workflow."""
-        draft = _Draft()
-        for ahead in await self._forecasts.spends(principal, forecast, given):
-            await self._spend(draft, ahead)
-        scaled = {spend.ahead.seen.node.id for spend in draft.spends} | {one.node_id for one in draft.unknowns}
-        readers = find_readers(forecast.program, scaled)
-        writes, rules = self._writes(draft, forecast, given, readers), self._duster.rules
+        draft, rules = _Draft(), self._duster.rules
+        closure = await self._forecasts.closure(principal, forecast, given)
+        scaled: dict[str, set[str]] = {}
+        for scope in closure.scopes:
+            first_spend, first_unknown = len(draft.spends), len(draft.unknowns)
+            for ahead in await self._forecasts.spends(principal, scope):
+                await self._spend(draft, ahead)
+            scaled[scope.path] = {spend.ahead.seen.node.id for spend in draft.spends[first_spend:]}
+            scaled[scope.path] |= {one.node_id for one in draft.unknowns[first_unknown:]}
+        for _, call, why in closure.unknown:
+            draft.unknown(call, "workflowId", why)
+        _note_calls(closure, scaled)
+        writes: dict[tuple[str | None, str], Write] = {}
+        conditions: dict[tuple[str | None, str, str, str], Reading] = {}
+        for scope in closure.scopes:
+            readers = find_readers(scope.program, scaled[scope.path])
+            self._writes(draft, scope, readers, writes)
+            for one in _conditions(scope, readers):
+                conditions.setdefault((scope.workflow_id, one.node_id, one.field, one.reads), one)
         return DustPlan(
             forecast,
             rules.target,
@@ -163,8 +192,8 @@ class DustPlans:
             tuple(draft.skipped),
             tuple(draft.refusals),
             tuple(draft.unknowns),
-            writes,
-            _conditions(forecast, readers),
+            tuple(writes.values()),
+            tuple(conditions.values()),
         )
 
     async def _spend(self, draft: _Draft, ahead: ForecastSpend) -> None:
@@ -224,24 +253,33 @@ class DustPlans:
         return Fee(chain.network.chain_id, gas, units, await usd_of_coin(self._prices, chain.network.chain_id, units))
 
     def _writes(
-        self, draft: _Draft, forecast: SpendForecast, given: Given, readers: Mapping[str, list[tuple[str, str]]]
-    ) -> tuple[Write, ...]:
-        nodes = forecast.program.nodes
-        wanted = [
-            node_id for node_id, node in nodes.items() if node.spec.effect == "write" and node.spec.kind == "action"
-        ]
-        found: dict[str, Write] = {}
-        for seen in forecast_nodes(forecast.program, given, wanted):
+        self,
+        draft: _Draft,
+        scope: Scope,
+        readers: Mapping[str, list[tuple[str, str]]],
+        found: dict[tuple[str | None, str], Write],
+    ) -> None:
+        """Adds the writes of one workflow to `found`, each node once."""
+        nodes = scope.program.nodes
+        wanted = [name for name, node in nodes.items() if node.spec.effect == "write" and node.spec.kind == "action"]
+        for seen in scope.forecast_nodes(wanted):
             node, action = seen.node, self._forecasts.catalog.actions[seen.node.node.type]
-            if node.node.dust == "skip" or node.id in found or _is_read(action, seen):
+            key = (scope.workflow_id, node.id)
+            if node.node.dust == "skip" or key in found or _is_read(action, seen):
                 continue
             if node.node.dust == "refuse":
                 message = 'The node says dust: "refuse": it does not run in a dust test.'
                 draft.refusals.append(Finding(seen.path, node.id, None, message, "REFUSED"))
                 continue
             reads = tuple(dict.fromkeys(what for _, what in readers.get(node.id, ())))
-            found[node.id] = Write(node.id, node.node.type, reads)
-        return tuple(found.values())
+            found[key] = Write(node.id, node.node.type, reads, seen.path, scope.workflow_id)
+
+
+def _note_calls(closure: Closure, scaled: dict[str, set[str]]) -> None:
+    """Counts a call as scaled when what it calls is: its result may have those values."""
+    for scope in reversed(closure.scopes):
+        if scope.caller is not None and scope.call is not None and scaled[scope.path]:
+            scaled[scope.caller.path].add(scope.call.node.id)
 
 
 def _unknown_limit(value: Any) -> str | None:
@@ -258,14 +296,14 @@ def _is_read(action: Action, seen: Forecast) -> bool:
         return False
 
 
-def _conditions(forecast: SpendForecast, readers: Mapping[str, list[tuple[str, str]]]) -> tuple[Reading, ...]:
-    nodes = forecast.program.nodes
-    return tuple(
-        Reading(node_id, nodes[node_id].node.type, field, what)
-        for node_id, places in readers.items()
-        if nodes[node_id].node.type in _BRANCHING
-        for field, what in places
-    )
+def _conditions(scope: Scope, readers: Mapping[str, list[tuple[str, str]]]) -> Iterator[Reading]:
+    """The conditions and loops of one workflow that read scaled values."""
+    nodes = scope.program.nodes
+    for node_id, places in readers.items():
+        if nodes[node_id].node.type in _BRANCHING:
+            path = f"{scope.path}/{node_id}" if scope.path else node_id
+            for field, what in places:
+                yield Reading(node_id, nodes[node_id].node.type, field, what, path, scope.workflow_id)
 
 
 async def usd_of_coin(prices: PriceBook, chain_id: int, units: int) -> int | None:
@@ -281,6 +319,7 @@ def _show_spend(spend: PlannedSpend) -> dict[str, Any]:
     seen, wallet = spend.ahead.seen, spend.ahead.wallet
     return {
         "path": seen.path,
+        "workflowId": spend.ahead.workflow_id,
         "nodeId": seen.node.id,
         "type": seen.node.node.type,
         "walletId": wallet.id if wallet is not None else None,

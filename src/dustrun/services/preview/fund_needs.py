@@ -15,12 +15,12 @@ from dustrun.core.money.tokens import find_known
 from dustrun.core.money.typical_gas import typical_gas
 from dustrun.core.values.addresses import read_address
 from dustrun.core.values.amounts import Asset
-from dustrun.core.workflow.forecast import Given
+from dustrun.core.workflow.forecast import Forecast, Given
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.sdk.chain import Chain, ChainCall, WalletView
 from dustrun.services.access.principal import Principal
 from dustrun.services.preview.dust_scaling import ChainOf, locate, read_amount
-from dustrun.services.preview.spend_forecast import ForecastSpend, SpendForecast, SpendForecasts, unknown_in
+from dustrun.services.preview.spend_forecast import ForecastSpend, Scope, SpendForecast, SpendForecasts, unknown_in
 from dustrun.services.prices import PriceBook
 
 _BALANCE_OF: Final = "70a08231"
@@ -42,6 +42,8 @@ class Need:
     """What one node takes from one wallet. `units` is None if unknown, and `why` says why. `source` is `node` for what
     is moved, `gas` for the network fee."""
 
+    path: str
+    workflow_id: str | None
     node_id: str
     node_name: str
     node_type: str
@@ -106,10 +108,13 @@ class Funds:
 
     async def _analyze(self, principal: Principal, forecast: SpendForecast, default_address: str | None) -> FundNeeds:
         needs: list[Need] = []
-        for ahead in await self._forecasts.spends(principal, forecast, Given()):
-            if default_address is not None and ahead.seen.node.node.connector is None:
-                ahead = replace(ahead, wallet=WalletView("", "", default_address), no_wallet=None)
-            needs += await self._needs_of(ahead)
+        closure = await self._forecasts.closure(principal, forecast, Given())
+        for scope in closure.scopes:
+            for ahead in await self._forecasts.spends(principal, scope):
+                if default_address is not None and ahead.seen.node.node.connector is None:
+                    ahead = replace(ahead, wallet=WalletView("", "", default_address), no_wallet=None)
+                needs += await self._needs_of(ahead)
+        needs += [_unknown_call(scope, call, why) for scope, call, why in closure.unknown]
         holdings = await self._holdings(needs)
         pairs = tuple((need, holdings.get(_key(need))) for need in needs)
         return FundNeeds(forecast, pairs, all(held is not None for need, held in pairs if _key(need) is not None))
@@ -222,7 +227,15 @@ def _unresolved(ahead: ForecastSpend, why: str | None, source: str = "node") -> 
     node = ahead.seen.node
     address = ahead.wallet.address if ahead.wallet is not None else None
     name = node.node.title_override or node.id
-    return Need(node.id, name, node.node.type, source, address, None, None, None, why)
+    place = (ahead.seen.path, ahead.workflow_id, node.id, name, node.node.type)
+    return Need(*place, source, address, None, None, None, why)
+
+
+def _unknown_call(scope: Scope, call: Forecast, why: str) -> Need:
+    """A call that could not be followed: what it takes is not known."""
+    node = call.node
+    name = node.node.title_override or node.id
+    return Need(call.path, scope.workflow_id, node.id, name, node.node.type, "node", None, None, None, None, why)
 
 
 def _key(need: Need) -> tuple[str, Asset] | None:

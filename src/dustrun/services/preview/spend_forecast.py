@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
+from dustrun.errors import DustrunError, Refused
 from dustrun.sdk import Action
 from dustrun.sdk.chain import WalletView
 from dustrun.services.access.principal import Principal
+from dustrun.services.runs.start_request import check_calls
 from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.compiled import CompiledWorkflows
 from dustrun.services.workflows.versions import get_version, get_workflow
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
+
+_MOST_SCOPES: Final = 200
+_CALL: Final = "call-workflow"
+_CALL_DEFAULTS: Final[Mapping[str, Any]] = {"version": None, "payload": {}, "propValues": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,50 @@ class ForecastSpend:
     action: Action
     wallet: WalletView | None
     no_wallet: str | None
+    workflow_id: str | None = None
 
     @property
     def spots(self) -> list[Spot]:
         """Every amount that its input names."""
         wire = {**_defaults(self.action), **self.seen.wire}
         return [spot for movement in self.action.funds_movement for spot in find_spots(movement, wire)]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One passage through a workflow: the forecast one itself, or one that it calls, at any depth. `call` is the node
+    of `caller` that calls it; `workflow_ids` are the workflows from the top down to this one.
+    """
+
+    program: Program
+    given: Given
+    workflow_ids: tuple[str, ...]
+    caller: Scope | None = None
+    call: Forecast | None = None
+
+    @property
+    def path(self) -> str:
+        """The path of the call, empty for the forecast workflow itself."""
+        return self.call.path if self.call is not None else ""
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The workflow; None for a definition that is not stored."""
+        return self.workflow_ids[-1] or None
+
+    def forecast_nodes(self, node_ids: Sequence[str]) -> list[Forecast]:
+        """The executions of some nodes, as seen from the top."""
+        repeats = self.call.repeats if self.call is not None else None
+        found = forecast_nodes(self.program, self.given, node_ids)
+        return [replace(seen, within=self.path, repeats=seen.repeats or repeats) for seen in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A workflow and what it calls, callers first. `unknown` are the calls that could not be followed, and why."""
+
+    scopes: tuple[Scope, ...]
+    unknown: tuple[tuple[Scope, Forecast, str], ...]
 
 
 class SpendForecasts:
@@ -71,18 +116,58 @@ class SpendForecasts:
         """A definition that is not stored; raises `Invalid` if it does not validate."""
         return SpendForecast(self._programs.compile(document).runnable())
 
-    async def spends(self, principal: Principal, forecast: SpendForecast, given: Given) -> list[ForecastSpend]:
-        """Every execution of a node that spends, as far as it is known."""
-        nodes = forecast.program.nodes
+    async def closure(self, principal: Principal, forecast: SpendForecast, given: Given) -> Closure:
+        """The workflow and all that it calls, in the versions that a run would take now."""
+        pending = [Scope(forecast.program, given, (forecast.workflow_id or "",))]
+        scopes: list[Scope] = []
+        unknown: list[tuple[Scope, Forecast, str]] = []
+        while pending:
+            scope = pending.pop()
+            scopes.append(scope)
+            called: list[Scope] = []
+            for call in scope.forecast_nodes([n for n, node in scope.program.nodes.items() if node.node.type == _CALL]):
+                try:
+                    if len(scopes) + len(pending) + len(called) >= _MOST_SCOPES:
+                        raise Refused(f"The forecast follows at most {_MOST_SCOPES} workflows, and not this call.")
+                    called.append(await self._follow(principal, scope, call))
+                except DustrunError as error:
+                    unknown.append((scope, call, error.message))
+            pending += reversed(called)
+        return Closure(tuple(scopes), tuple(unknown))
+
+    async def _follow(self, principal: Principal, scope: Scope, call: Forecast) -> Scope:
+        """The scope of a call; raises `DustrunError` if what is called is not known, or the call would be refused."""
+        wire = {**_CALL_DEFAULTS, **call.wire}
+        for name in ("workflowId", "version"):
+            if isinstance(wire[name], Unknown):
+                raise Refused(f"{name} {wire[name].why}")
+        workflow_id = str(wire["workflowId"])
+        check_calls(scope.workflow_ids, workflow_id)
+
+        def query(tx: Tx) -> int:
+            row = get_workflow(tx, principal, workflow_id)
+            return int(wire["version"] or row.live_version or row.draft_version or row.latest_version)
+
+        version = await self._database.read(query)
+        compiled = await self._programs.find(workflow_id, version)
+        if compiled is None:
+            raise Refused(f'The workflow "{workflow_id}" has no version {version}.')
+        payload, props = (wire[name] if isinstance(wire[name], Mapping) else None for name in ("payload", "propValues"))
+        return Scope(compiled.runnable(), Given(payload, props or {}), (*scope.workflow_ids, workflow_id), scope, call)
+
+    async def spends(self, principal: Principal, scope: Scope) -> list[ForecastSpend]:
+        """Every execution of a workflow's spending nodes, as far as it is known."""
+        nodes = scope.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
         wallets: dict[str | None, tuple[WalletView | None, str | None]] = {}
         found = []
-        for seen in forecast_nodes(forecast.program, given, wanted):
+        for seen in scope.forecast_nodes(wanted):
             connector = seen.node.node.connector
             wallet_id = connector.id if connector is not None else None
             if wallet_id not in wallets:
                 wallets[wallet_id] = await self._wallet(principal, wallet_id)
-            found.append(ForecastSpend(seen, self.catalog.actions[seen.node.node.type], *wallets[wallet_id]))
+            action = self.catalog.actions[seen.node.node.type]
+            found.append(ForecastSpend(seen, action, *wallets[wallet_id], workflow_id=scope.workflow_id))
         return found
 
     async def _wallet(self, principal: Principal, wallet_id: str | None) -> tuple[WalletView | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from dustrun.storage.workflows import workflows as workflow_rows
 from dustrun.storage.workflows.workflows import WorkflowRow
 
 RUN_ID = re.compile(r"run_[A-Za-z0-9_-]{1,64}")
+_CALLS_SCALE = "No node of its own spends; each run that it calls scales what it spends and logs its plan."
 _SCALES = "Each amount that is spent is made dust; the plan is a log event before the first signature (data.dustPlan)."
 
 
@@ -190,15 +191,27 @@ def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str
 MAX_CALLS = 10
 
 
+def _dust_note(program: Program) -> str:
+    if program.wallets:
+        return _SCALES
+    calls = any(node.node.type == "call-workflow" for node in program.nodes.values())
+    return _CALLS_SCALE if calls else "No node spends, so nothing is scaled."
+
+
+def check_calls(callers: Sequence[str], workflow_id: str) -> None:
+    """Raises `Refused` when a call by the last of `callers` would be too deep or close a circle."""
+    if workflow_id in callers:
+        circle = " → ".join([*callers[callers.index(workflow_id) :], workflow_id])
+        raise Refused(f"The workflows would call each other in a circle: {circle}.")
+    if len(callers) > MAX_CALLS:
+        raise Refused(f"Workflows call each other at most {MAX_CALLS} levels deep; this call would be one more.")
+
+
 def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) -> Caller:
     """The caller of a called run; raises `Refused` when calls are too deep or form a circle."""
     above = parent.caller.workflow_ids if parent.caller is not None else ()
     chain = (*above, parent.workflow_id or "")
-    if snapshot.id in chain:
-        circle = " → ".join([*chain[chain.index(snapshot.id) :], snapshot.id])
-        raise Refused(f"The workflows would call each other in a circle: {circle}.")
-    if len(chain) > MAX_CALLS:
-        raise Refused(f"Workflows call each other at most {MAX_CALLS} levels deep; this call would be one more.")
+    check_calls(chain, snapshot.id)
     return Caller(parent.pk, parent.id, call.path, parent.top_pk, chain, call.waits)
 
 
@@ -235,5 +248,5 @@ def _started(facts: RunFacts, program: Program) -> dict[str, Any]:
     if facts.caller is not None:
         started["parentRunId"], started["parentPath"] = facts.caller.run_id, facts.caller.path
     if facts.mode is Mode.DUST:
-        started["dust"] = {"note": _SCALES if program.wallets else "No node spends, so nothing is scaled."}
+        started["dust"] = {"note": _dust_note(program)}
     return started
