@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from dustrun.core.values import exact_json, exact_yaml
+from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import UNBOUND, Definition
@@ -110,7 +110,7 @@ def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
     document["definition"] = definition
     if names.references:
         document["references"] = list(names.references.values())
-    content = exact_yaml.dumps(document) if format_ == "yaml" else exact_json.dumps_pretty(document)
+    content = _as_yaml(document) if format_ == "yaml" else exact_json.dumps_pretty(document)
     stem = _FILE_NAME.sub("-", row.name.lower()).strip("-")[:60] or "workflow"
     return Exported(format_, f"{stem}.{format_}", content)
 
@@ -216,10 +216,22 @@ def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
     return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
 
 
+def _as_yaml(document: dict[str, Any]) -> str:
+    from dustrun.core.values import exact_yaml  # slow import: only YAML files need it
+
+    return exact_yaml.dumps(document)
+
+
+def _of_yaml(text: str) -> Any:
+    from dustrun.core.values import exact_yaml  # slow import: only YAML files need it
+
+    return exact_yaml.loads(text)
+
+
 def _document(text: str) -> dict[str, Any]:
     text = text.removeprefix("\ufeff")
     try:
-        document = exact_json.loads_unique(text) if text.lstrip().startswith("{") else exact_yaml.loads(text)
+        document = exact_json.loads_unique(text) if text.lstrip().startswith("{") else _of_yaml(text)
     except JsonError as error:
         raise _unreadable(str(error)) from None
     if not isinstance(document, dict) or "dustrunWorkflow" not in document:

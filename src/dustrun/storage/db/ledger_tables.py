@@ -5,9 +5,9 @@ Conventions as in `tables.py`; amounts are texts of decimal digits, because no i
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
 
-from dustrun.storage.db.metadata import metadata
+from dustrun.storage.db.metadata import metadata, partial_index
 
 wallets = Table(
     "wallets",
@@ -32,12 +32,11 @@ wallets = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("archived_at", BigInteger),
     Index("ix_wallets_org_id_id", "org_id", "id"),
-    Index(
+    partial_index(
         "ix_wallets_default",
         "org_id",
         unique=True,
-        sqlite_where=text("is_default = 1"),
-        postgresql_where=text("is_default = 1"),
+        where="is_default = 1",
     ),
 )
 
@@ -149,19 +148,17 @@ transactions = Table(
     Index("ix_transactions_org_id_id", "org_id", "id"),
     Index("ix_transactions_chain", "org_id", "root_run_id", "path"),
     Index("ix_transactions_run_pk", "run_pk"),
-    Index(
+    partial_index(
         "ix_transactions_open",
         "chain_id",
         "sender",
         "nonce",
-        sqlite_where=text("state IN ('signed', 'sent', 'mined')"),
-        postgresql_where=text("state IN ('signed', 'sent', 'mined')"),
+        where="state IN ('signed', 'sent', 'mined')",
     ),
-    Index(
+    partial_index(
         "ix_transactions_displaced",
         "chain_id",
-        sqlite_where=text("state = 'displaced'"),
-        postgresql_where=text("state = 'displaced'"),
+        where="state = 'displaced'",
     ),
     comment="one nonce, including replacements",
 )

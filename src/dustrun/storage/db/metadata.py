@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Integer, MetaData
+from sqlalchemy import BigInteger, Index, Integer, MetaData, event, text
 
 metadata: Final = MetaData(
     naming_convention={
@@ -17,3 +17,19 @@ metadata: Final = MetaData(
 
 # In SQLite only `INTEGER PRIMARY KEY` is the row id; PostgreSQL needs 64 bits.
 ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
+
+
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows that satisfy `where`, for both databases."""
+    return Index(name, *columns, unique=unique, info={"where": where})
+
+
+@event.listens_for(metadata, "before_create")
+def set_conditions(*_: Any, **__: Any) -> None:
+    """Gives the partial indexes their conditions before DDL is made from the metadata. Not at import: for a
+    `postgresql_where` SQLAlchemy imports all its PostgreSQL drivers, which costs every start 30 ms and 2 MiB."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if "where" in index.info:
+                condition = text(index.info["where"])
+                index.dialect_kwargs.update(sqlite_where=condition, postgresql_where=condition)

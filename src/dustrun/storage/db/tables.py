@@ -17,11 +17,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from dustrun.storage.db import ledger_tables as ledger_tables  # registers its tables in the same metadata
-from dustrun.storage.db.metadata import ROW_ID
+from dustrun.storage.db.metadata import ROW_ID, partial_index
 from dustrun.storage.db.metadata import metadata as metadata
 
 organizations = Table(
@@ -153,46 +152,41 @@ runs = Table(
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),
-    Index(
+    partial_index(
         "ix_runs_passed",
         "workflow_id",
         "version",
         "mode",
-        sqlite_where=text("passed = 1"),
-        postgresql_where=text("passed = 1"),
+        where="passed = 1",
     ),
-    Index(
+    partial_index(
         "ix_runs_retries",
         "org_id",
         "root_run_id",
-        sqlite_where=text("source_run_id IS NOT NULL"),
-        postgresql_where=text("source_run_id IS NOT NULL"),
+        where="source_run_id IS NOT NULL",
     ),
-    Index(
+    partial_index(
         "ix_runs_parent_pk",
         "parent_pk",
-        sqlite_where=text("parent_pk IS NOT NULL"),
-        postgresql_where=text("parent_pk IS NOT NULL"),
+        where="parent_pk IS NOT NULL",
     ),
     *(
         # one entry per run, written at its end: lists and counts by status and mode read only this index
-        Index(
+        partial_index(
             f"ix_runs_ended_{owner}",
             owner,
             "status",
             "mode",
             "pk",
             "finished_at",  # included so that the index alone answers the query
-            sqlite_where=text("finished_at IS NOT NULL"),
-            postgresql_where=text("finished_at IS NOT NULL"),
+            where="finished_at IS NOT NULL",
         )
         for owner in ("org_id", "workflow_id")
     ),
-    Index(
+    partial_index(
         "ix_runs_open",
         "status",
-        sqlite_where=text("status IN ('running', 'waiting')"),
-        postgresql_where=text("status IN ('running', 'waiting')"),
+        where="status IN ('running', 'waiting')",
     ),
 )
 
@@ -494,7 +488,7 @@ table_rows = Table(
     Column("assumed", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Index("ix_table_rows_layer", "layer", sqlite_where=text("layer > 0"), postgresql_where=text("layer > 0")),
+    partial_index("ix_table_rows_layer", "layer", where="layer > 0"),
     sqlite_with_rowid=False,
 )
 
@@ -506,7 +500,7 @@ table_cells = Table(
     Column("name", Text, primary_key=True, comment="column name"),
     Column("value", LargeBinary, primary_key=True, comment="encoded so that it sorts like the value; empty for null"),
     Column("key", LargeBinary, primary_key=True),
-    Index("ix_table_cells_layer", "layer", sqlite_where=text("layer > 0"), postgresql_where=text("layer > 0")),
+    partial_index("ix_table_cells_layer", "layer", where="layer > 0"),
     sqlite_with_rowid=False,
     comment="one row per comparable value, used by filters and sorting",
 )
