@@ -119,7 +119,9 @@ class World:
 
     def approval(self) -> str:
         """An approval that is not decided."""
-        run_id = self._wait(self.run({"type": "approve", "payload": {"message": "Go on?"}}), "waiting")
+        run_id = self._wait(
+            self.run({"type": "approve", "payload": {"message": "Go on?", "allowStarter": True}}), "waiting"
+        )
         pending = self.call("GET", "/v1/approvals?limit=100")["items"]
         return str(next(item["id"] for item in pending if item["runId"] == run_id))
 

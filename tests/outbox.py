@@ -35,7 +35,7 @@ ANYTHING = {
 }
 _WAITS = {
     "root": {"type": "manual", "children": ["ask"]},
-    "ask": {"type": "approve", "payload": {"message": "Is the test over?", "timeoutMs": 600_000}},
+    "ask": {"type": "approve", "payload": {"message": "Is the test over?", "timeoutMs": 600_000, "allowStarter": True}},
 }
 NATIVE = Asset(CHAIN_ID)
 Hook = Callable[[str], None]

@@ -70,7 +70,9 @@ class Everybody:
         self.own = {name for names in own.values() for name in names}
         self.limited = self.key(["admin"], **own)
         self.only = {name: self.key([name, *_MORE.get(name, [])]) for name in PERMISSIONS - {"admin"}}
-        self.but = {name: self.key(sorted(PERMISSIONS - {name, "admin"})) for name in PERMISSIONS - {"admin"}}
+        self.but = {
+            name: self.key(sorted(PERMISSIONS - {name, "admin", "operator"})) for name in PERMISSIONS - {"admin"}
+        }
 
     def _note_ids(self) -> None:
         """Every id that the world is told is one that no stranger may be told."""

@@ -32,7 +32,11 @@ async def till(tmp_path: Path, world: World) -> AsyncIterator[Till]:
 
 async def _planned(till: Till, **nodes: dict[str, Any]) -> str:
     """A dust test that has told its plan and waits for a person."""
-    ask = {"type": "approve", "payload": {"message": "Go on?", "timeoutMs": 60_000}, "children": [next(iter(nodes))]}
+    ask = {
+        "type": "approve",
+        "payload": {"message": "Go on?", "timeoutMs": 60_000, "allowStarter": True},
+        "children": [next(iter(nodes))],
+    }
     root = {"type": "manual", "children": ["ask"]}
     body = {"definition": {"nodes": {"root": root, "ask": ask, **nodes}}, "dustTest": True}
     run_id: str = (await till.api.post("/v1/runs", body)).data["runId"]

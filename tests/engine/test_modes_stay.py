@@ -51,7 +51,11 @@ BROKEN = {"type": "get-erc20-balance", "payload": {"chainId": CHAIN_ID, "token":
 PAYS = {"root": {"type": "manual", "children": ["pay"]}, "pay": send("then"), "then": BROKEN}
 ASKS = {
     "root": {"type": "manual", "children": ["ask"]},
-    "ask": {"type": "approve", "payload": {"message": "Pay?", "timeoutMs": 60_000}, "children": ["pay"]},
+    "ask": {
+        "type": "approve",
+        "payload": {"message": "Pay?", "timeoutMs": 60_000, "allowStarter": True},
+        "children": ["pay"],
+    },
     "pay": send(),
 }
 

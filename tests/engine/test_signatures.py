@@ -102,7 +102,7 @@ async def test_a_signature_is_seen_by_the_run_and_by_nobody_else(tmp_path: Path,
             "equal": _say(equal),
             "ask": {
                 "type": "approve",
-                "payload": {"message": f"Use {SAME}?", "timeoutMs": 600_000},
+                "payload": {"message": f"Use {SAME}?", "timeoutMs": 600_000, "allowStarter": True},
                 "children": ["after"],
             },
             "after": _say(f"{SAME}", "dear", branch="approved"),

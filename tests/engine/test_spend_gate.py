@@ -182,7 +182,7 @@ async def test_calls_are_judged_again_when_they_begin(studio: Studio) -> None:
     child = await Gated.make(studio, {"pay": pay(5)}, requireRehearsal="simulate")
     inline = await studio.bench.start({"call": calls(child.id)})
     await failed_by_gate(studio, inline, "call", "REHEARSAL_MISSING")
-    ask = {"type": "approve", "payload": {"message": "Go on?"}, "children": ["call"]}
+    ask = {"type": "approve", "payload": {"message": "Go on?", "allowStarter": True}, "children": ["call"]}
     nodes = either("$inputs.ask", ask, say("No question.", "call"))
     parent = await Gated.make(studio, {**nodes, "call": calls(child.id, join="any")}, requireRehearsal="simulate")
     await parent.passes(simulate=True, payload={"ask": False})

@@ -275,7 +275,7 @@ def ask(**payload: Any) -> Definition:
     return {
         "ask": {
             "type": "approve",
-            "payload": {"message": "Pay {{$trigger.body.usd}} USD?", **payload},
+            "payload": {"message": "Pay {{$trigger.body.usd}} USD?", "allowStarter": True, **payload},
             "children": ["yes", "no", "late"],
         },
         "yes": say("yes by {{ask.result.by}}", branch="approved"),
@@ -344,6 +344,37 @@ async def test_only_the_named_approvers_decide(bench: Bench) -> None:
     assert (await runner.post(f"/v1/runs/{run_id}/nodes/ask/resume", body)).status == 403
     assert (await boss.post(f"/v1/approvals/{approval['id']}/approve")).data["decidedBy"] == made["id"]
     assert (await bench.ended(run_id))["executionState"]["yes"]["status"] == "success"
+
+
+@pytest.mark.both_stores
+async def test_who_started_the_run_does_not_decide_unless_the_node_says_so(bench: Bench) -> None:
+    """Neither with that key nor with one that it made, on neither route, and not after a retry either."""
+    owner = bench.api
+    rights = ["workflow:execute", "workflow:read", "run:read", "run:inline", "approval:decide", "key:write"]
+    made = (await owner.post("/v1/api-keys", {"name": "starter", "permissions": rights})).data
+    starter = bench.composition.client(made["key"])
+    child = bench.composition.client(
+        (await starter.post("/v1/api-keys", {"name": "child", "permissions": ["approval:decide", "run:read",
+                                                                           "workflow:execute"]})).data["key"]
+    )  # fmt: skip
+    body = {"data": {"decision": "approved"}}
+
+    async def asked(**payload: Any) -> tuple[str, str]:
+        nodes = {"root": {"type": "manual", "children": ["ask"]}, **ask(allowStarter=False, **payload)}
+        started = await starter.post("/v1/runs", {"definition": {"nodes": nodes}, "payload": {"usd": 1}})
+        return started.data["runId"], (await pending(bench, started.data["runId"]))["id"]
+
+    run_id, approval_id = await asked()
+    for client in (starter, child):
+        refused = await client.post(f"/v1/approvals/{approval_id}/approve", {})
+        assert (refused.code, "allowStarter" in refused.body["message"]) == (403001, True)
+        assert (await client.post(f"/v1/runs/{run_id}/nodes/ask/resume", body)).code == 403001
+        assert (await client.post(f"/v1/approvals/{approval_id}/reject", {})).code == 403001
+    assert (await owner.post(f"/v1/approvals/{approval_id}/approve", {})).status == 200
+    assert (await bench.ended(run_id))["status"] == "success"
+    run_id, approval_id = await asked(approvers=[made["id"]])
+    assert (await starter.post(f"/v1/approvals/{approval_id}/approve", {})).status == 200
+    assert (await bench.ended(run_id))["status"] == "success"
 
 
 async def test_approval_times_out(bench: Bench) -> None:

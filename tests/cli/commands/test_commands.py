@@ -244,7 +244,7 @@ def _read_terminal(descriptor: int, until: bytes | None = None) -> str:
 def test_run_on_a_terminal_draws_a_live_tree(server: Served, save: Any) -> None:
     ours, theirs = os.openpty()
     asking = flow(
-        ask={"type": "approve", "payload": {"message": "Go on?"}, "children": ["say"]},
+        ask={"type": "approve", "payload": {"message": "Go on?", "allowStarter": True}, "children": ["say"]},
         say=HELLO["nodes"]["say"] | {"branch": "approved"},
     )
     command = [sys.executable, "-m", "dustrun", "run", save(asking), "--run-id", "run_drawn"]

@@ -175,7 +175,7 @@ _WAITING = {
     "definition": {
         "nodes": {
             "root": {"type": "manual", "children": ["ask"]},
-            "ask": {"type": "approve", "payload": {"message": "?", "timeoutMs": 600_000}},
+            "ask": {"type": "approve", "payload": {"message": "?", "timeoutMs": 600_000, "allowStarter": True}},
         }
     }
 }

@@ -80,7 +80,11 @@ def _asking(then: dict[str, Any]) -> dict[str, Any]:
     """A run that spends once a person lets it."""
     return {
         "root": {"type": "manual", "children": ["ask"]},
-        "ask": {"type": "approve", "payload": {"message": "Pay?", "timeoutMs": 600_000}, "children": ["then"]},
+        "ask": {
+            "type": "approve",
+            "payload": {"message": "Pay?", "timeoutMs": 600_000, "allowStarter": True},
+            "children": ["then"],
+        },
         "then": then,
     }
 

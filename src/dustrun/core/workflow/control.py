@@ -150,6 +150,11 @@ class ApprovePayload(Fields):
     approvers: tuple[str, ...] = Field(
         (), max_length=100, description="Ids of the API keys that may decide; empty: every key with `approval:decide`."
     )
+    allow_starter: bool = Field(
+        False,
+        description="Whether the key that started the run, and keys that it made, may decide; a key that `approvers` "
+        "names always may.",
+    )
     timeout_ms: Patience = Field(604_800_000, description="Timeout in milliseconds, 1 second to 7 days.")
 
 

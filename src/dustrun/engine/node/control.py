@@ -195,7 +195,9 @@ def _approve(scene: Scene) -> Outcome:
     if scene.mode.has_simulated_clock:
         return _simulate_approve(scene, late)
     facts = {"approve": {"message": payload.message}, "result": late, "branch": TIMED_OUT}
-    return Suspended(until, facts, answerable=True, asked=Question(payload.message, payload.approvers))
+    return Suspended(
+        until, facts, answerable=True, asked=Question(payload.message, payload.approvers, payload.allow_starter)
+    )
 
 
 def _simulate_approve(scene: Scene, late: dict[str, Any]) -> Outcome:

@@ -73,6 +73,7 @@ class Question:
 
     message: str
     approvers: tuple[str, ...]
+    allows_starter: bool = False
 
 
 @dataclass(slots=True)

@@ -61,7 +61,8 @@ class Results:
         if outcome.asked is not None and outcome.until is not None:
             asked, message = outcome.asked, self._run.redaction.text(outcome.asked.message)
             facts, now = self._run.facts, self._run.state.now()
-            row = new_row(facts, start.path, start.attempt, message, asked.approvers, now, outcome.until)
+            barred = None if asked.allows_starter else facts.triggered_by
+            row = new_row(facts, start.path, start.attempt, message, asked.approvers, now, outcome.until, barred)
             self.beside().asked.append(row)
             execution.facts = {**(outcome.facts or {}), "approvalId": row.id}
             note = {"approval": {"id": row.id, "message": row.message}}

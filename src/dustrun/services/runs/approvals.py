@@ -34,9 +34,16 @@ def id_of(org_id: str, run_pk: int, path: str, attempt: int) -> str:
 
 
 def new_row(
-    facts: RunFacts, path: str, attempt: int, message: str, approvers: Sequence[str], at: int, until: int
+    facts: RunFacts,
+    path: str,
+    attempt: int,
+    message: str,
+    approvers: Sequence[str],
+    at: int,
+    until: int,
+    barred_key: str | None,
 ) -> ApprovalRow:
-    """A pending approval of an `approve` node."""
+    """A pending approval of an `approve` node, not to be decided with `barred_key` unless `approvers` names it."""
     return ApprovalRow(
         id=id_of(facts.org_id, facts.pk, path, attempt),
         org_id=facts.org_id,
@@ -51,6 +58,7 @@ def new_row(
         status=PENDING,
         created_at=at,
         expires_at=until,
+        barred_key=None if barred_key in approvers else barred_key,
     )
 
 
@@ -65,20 +73,21 @@ def may_decide(row: ApprovalRow, key_id: str) -> bool:
     return not approvers or key_id in approvers
 
 
-def _check_other_hand(tx: Tx, principal: Principal, starter: str | None) -> None:
-    """Who starts a run must not approve what it spends: not with the same key, and not with one made by it. Who
-    administers wallets could change the policy itself, so its keys may belong to others: those decide."""
-    if starter is None:
+def check_other_hand(tx: Tx, principal: Principal, row: ApprovalRow) -> None:
+    """Who starts a run must not approve what it asks, unless the `approve` node says so: not with the same key, and not
+    with one made by it. Who administers wallets could change the policy itself, so its keys may belong to others: those
+    decide. A key that the node names decides."""
+    starter, approvers = row.barred_key, loads(row.approvers)
+    if starter is None or principal.key_id in approvers:
         return
+    mend = "; another one must" if row.binding is not None else ", unless the node has allowStarter; another one must"
     if principal.key_id == starter:
-        raise Forbidden("The key that started the run cannot approve what the run spends; another one must.")
+        raise Forbidden(f"The key that started the run cannot approve what the run asks{mend}.")
     key = key_rows.find(tx, principal.org_id, starter)
     is_bound = key is not None and not principal_of(key).may("wallet:admin")
     if is_bound and key_rows.descends(tx, principal.org_id, principal.key_id, starter):
-        raise Forbidden(
-            "This key was made by the key that started the run, so it cannot approve what the run spends; one that was "
-            "not made by it must."
-        )
+        message = "This key was made by the key that started the run, so it cannot approve what the run asks"
+        raise Forbidden(f"{message}{mend} that was not made by it.")
 
 
 class Approvals:
@@ -112,8 +121,7 @@ class Approvals:
             wallet_id = rows.find_wallet(tx, row) if is_spend else None
             if wallet_id is not None and not principal.may_use_wallet(wallet_id):
                 raise Forbidden(f'The key is limited to some wallets (walletIds); it decides nothing of "{wallet_id}".')
-            if is_spend:
-                _check_other_hand(tx, principal, row.barred_key)
+            check_other_hand(tx, principal, row)
             is_open = row.status == PENDING and now < row.expires_at and run_rows.goes_on(tx, row.run_pk)
             if not is_spend:
                 is_open = row.status == PENDING and not is_answered(tx, row.run_pk, row.path)

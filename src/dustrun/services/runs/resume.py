@@ -126,6 +126,8 @@ class Resumes:
             return
         if not by_link and not approvals.may_decide(row, principal.key_id):
             raise Forbidden("The node names who may decide, and this key is not among them.")
+        if not by_link:
+            approvals.check_other_hand(tx, principal, row)
         approval_rows.close(tx, row.id, data["decision"], now, principal.key_id, data["comment"])
 
 

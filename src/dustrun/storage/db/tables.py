@@ -404,7 +404,7 @@ approvals = Table(
     Column("decided_by", Text, comment='id of the key, or "link'),
     Column("comment", Text),
     Column("binding", Text, comment="of a spend: SHA-256 of chain, from, to, value, calldata and fee ceiling"),
-    Column("barred_key", Text, comment="of a spend: id of the key that started the run, which may not decide"),
+    Column("barred_key", Text, comment="id of the key that started the run, where it may not decide"),
     Index("ix_approvals_org_id_status_created_at", "org_id", "status", "created_at"),
     Index("ix_approvals_run_pk", "run_pk"),
 )

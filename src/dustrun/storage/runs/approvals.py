@@ -19,7 +19,7 @@ PENDING = "pending"
 class ApprovalRow:
     """One approval and its outcome; `approvers` is a JSON list.
 
-    For a spend, `binding` is the hash of what is approved, and `barred_key` the key that may not decide."""
+    For a spend, `binding` is the hash of what is approved. `barred_key` is the key that may not decide."""
 
     id: str
     org_id: str

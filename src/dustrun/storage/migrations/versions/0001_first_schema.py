@@ -328,7 +328,7 @@ def upgrade() -> None:
             "barred_key",
             sa.Text(),
             nullable=True,
-            comment="of a spend: id of the key that started the run, which may not decide",
+            comment="id of the key that started the run, where it may not decide",
         ),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.pk"], name=op.f("fk_approvals_run_pk")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
