@@ -80,17 +80,17 @@ def test_a_version_by_another_author_is_accepted_after_its_difference_is_shown(s
     )
     made = server.json("workflow", "create", save({"name": "Pays", "definition": flow(pay=pay)}))
     writer = server.dustrun("keys", "create", "writer", "-p", "workflow:create", "-p", "workflow:read").stdout.strip()
-    copied = server.json("workflow", "create", save({"name": "Copy", "definition": flow(pay=more)}), "--key", writer)
-    shown = server.dustrun("workflow", "ladder", "Copy").stdout
+    copied = server.json("workflow", "create", save({"name": "Rewritten", "definition": flow(pay=more)}), "--key", writer)
+    shown = server.dustrun("workflow", "ladder", "Rewritten").stdout
     assert ("send-native" in shown, "Version 1: not accepted, 1 missing" in shown) == (True, True)
-    asked = server.dustrun("workflow", "accept", "Copy")
+    asked = server.dustrun("workflow", "accept", "Rewritten")
     assert (asked.returncode != 0, f"+ {copied['id']} pay (send-native, default wallet):" in asked.stdout) == (
         True,
         True,
     )
-    refused = server.dustrun("workflow", "accept", "Copy", "--yes", "--key", writer)
+    refused = server.dustrun("workflow", "accept", "Rewritten", "--yes", "--key", writer)
     assert (refused.returncode != 0, "wallet:spend" in refused.stderr) == (True, True)
-    accepted = server.json("workflow", "accept", "Copy", "--yes")
+    accepted = server.json("workflow", "accept", "Rewritten", "--yes")
     assert (accepted["accepted"], accepted["needed"], len(accepted["acceptedBy"])) == (True, 1, 1)
     own = server.json("workflow", "ladder", made["id"])
     assert (own["acceptance"]["accepted"], own["acceptance"]["needed"], own["rehearsed"]) == (True, 0, True)
