@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dustrun import clock
-from dustrun.chain import fees, multicall, wire
+from dustrun.chain import fees, gas, multicall, wire
 from dustrun.chain.endpoints import Endpoints
 from dustrun.chain.failures import Kind, kind_of, reverted, to_error
-from dustrun.chain.quorum import ask_several
 from dustrun.chain.rpc import EndpointDown, Request, RpcError
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Log, Receipt
@@ -124,7 +123,7 @@ class LiveChain:
         """
         asked = fees.GAS_PRICE if self._network.fee_model == "legacy" else fees.HISTORY
         if len(self.endpoints.all) > 1:
-            bids = [bid for one in await ask_several(self.endpoints, asked) if (bid := self._find_bid(one))]
+            bids = [bid for one in await fees.ask_several(self.endpoints, asked) if (bid := self._find_bid(one))]
             if bids:
                 return sorted(bids, key=lambda bid: bid.max_fee_units)[(len(bids) - 1) // 2]
         return self._bid(await self._read(asked.method, *asked.params))
@@ -162,33 +161,13 @@ class LiveChain:
         errors: Sequence[Mapping[str, Any]] = (),
         gas_limit: int | None = None,
     ) -> int:
-        """The gas estimate for this block or the next, whichever is higher: what a contract does once per block or
-        second is cheap within the block that did it. `gas_limit` caps it (nodes may ignore one below 21,000); raises
-        `Permanent` with the decoded reason when it would revert, `Invalid` when the sender lacks the value.
-        """
+        """The gas estimate; see `gas.estimate`. `gas_limit` caps it (nodes may ignore one below 21,000)."""
         fields = {"from": sender, "value": hex(value_units), "data": wire.hexed(data)}
         if to is not None:
             fields["to"] = to
         if gas_limit is not None:
             fields["gas"] = hex(gas_limit)
-        try:
-            if not data:
-                return wire.quantity(await self.endpoints.call("eth_estimateGas", fields))
-            now, head = await asyncio.gather(self.endpoints.call("eth_estimateGas", fields), self.block())
-            return max(wire.quantity(now), await self._estimate_after(head, fields))
-        except RpcError as error:
-            raise to_error(error, "The transaction", errors) from None
-
-    async def _estimate_after(self, head: Block, fields: Mapping[str, str]) -> int:
-        """The estimate for the next block; 0 if the endpoint does not support block overrides."""
-        later_s = max(1, self._network.block_time_ms // 1000)
-        ahead = {"number": hex(head.number + 1), "time": hex(head.time + later_s)}
-        try:
-            return wire.quantity(await self.endpoints.call("eth_estimateGas", fields, "latest", {}, ahead))
-        except RpcError as error:
-            if kind_of(error) in (Kind.OTHER, Kind.NO_METHOD, Kind.NO_STATE):
-                return 0
-            raise
+        return await gas.estimate(self.endpoints, self._network, self.block, fields, errors)
 
     async def broadcast(self, raw: bytes) -> Broadcast:
         """Sends signed bytes once. Never raises: an endpoint's answer does not prove the outcome."""

@@ -1,12 +1,15 @@
-"""Fees to bid, and the L1 data fee of an L2. Live and simulated chains share them."""
+"""Fees to bid, and the L1 data fee of an L2. Live and simulated chains share them. For a live chain up to three
+healthy endpoints are asked, so that one cannot inflate a fee."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dustrun.chain import wire
-from dustrun.chain.rpc import Request
+from dustrun.chain.endpoints import Endpoint, Endpoints
+from dustrun.chain.rpc import EndpointDown, Request, RpcError
 from dustrun.core.evm.abi_signatures import parse_function
 from dustrun.core.evm.network import Network
 from dustrun.core.values.addresses import keccak256
@@ -15,6 +18,8 @@ from dustrun.sdk.chain import Fees
 HISTORY: Final = Request("eth_feeHistory", ("0x5", "latest", [50]))
 GAS_PRICE: Final = Request("eth_gasPrice")
 LEAST_TIP_UNITS: Final = 1
+_MOST_ASKED: Final = 3
+_WITHIN_S: Final = 2.0  # seconds; slower endpoints are ignored
 # https://docs.optimism.io/op-stack/transactions/fees: the predeploy prices the bytes of an unsigned transaction
 OP_STACK_ORACLE: Final = "0x420000000000000000000000000000000000000F"
 # https://docs.arbitrum.io/build-decentralized-apps/nodeinterface/reference: not a contract, the node itself answers
@@ -71,3 +76,23 @@ def read_data_fee(network: Network, answer: bytes) -> int:
         return int(_L1_FEE.decode_result(answer)[0])
     gas, base_fee, _ = _L1_GAS.decode_result(answer)
     return int(gas) * int(base_fee)
+
+
+async def ask_several(endpoints: Endpoints, request: Request) -> list[Any]:
+    """The answers of the best endpoints, in order; endpoints without an answer are left out."""
+    await endpoints.agree()
+    usable = [one for one in endpoints.all if not one.is_resting and one.outlier is None]
+    answers = await asyncio.gather(*(_ask(endpoint, request) for endpoint in usable[:_MOST_ASKED]))
+    return [answer for answer in answers if answer is not None]
+
+
+async def _ask(endpoint: Endpoint, request: Request) -> Any:
+    try:
+        answer = await endpoint.rpc.call(request, _WITHIN_S)
+    except EndpointDown as down:
+        endpoint.failed(down)
+        return None
+    except RpcError:
+        return None
+    endpoint.worked()
+    return answer
