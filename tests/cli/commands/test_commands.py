@@ -80,7 +80,9 @@ def test_a_version_by_another_author_is_accepted_after_its_difference_is_shown(s
     )
     made = server.json("workflow", "create", save({"name": "Pays", "definition": flow(pay=pay)}))
     writer = server.dustrun("keys", "create", "writer", "-p", "workflow:create", "-p", "workflow:read").stdout.strip()
-    copied = server.json("workflow", "create", save({"name": "Rewritten", "definition": flow(pay=more)}), "--key", writer)
+    copied = server.json(
+        "workflow", "create", save({"name": "Rewritten", "definition": flow(pay=more)}), "--key", writer
+    )
     shown = server.dustrun("workflow", "ladder", "Rewritten").stdout
     assert ("send-native" in shown, "Version 1: not accepted, 1 missing" in shown) == (True, True)
     asked = server.dustrun("workflow", "accept", "Rewritten")
