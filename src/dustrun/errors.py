@@ -63,6 +63,14 @@ class Code(enum.IntEnum):
     )
     DUST_BELOW_MINIMUM = 403062, "The dust amount is below the venue's minimum, which the message states."
     DUST_OVER_CAP = 403063, "The smallest amount that can be spent is worth more than a dust test may spend."
+    OUTFLOW_EXCEEDED = (
+        403064,
+        "Simulated before signing, the transaction takes more from the wallet than its policy or dust test allows.",
+    )
+    OUTFLOW_UNKNOWN = (
+        403065,
+        "No endpoint can simulate the transaction, so what it takes from the wallet cannot be checked.",
+    )
     WORKFLOW_UNKNOWN = 404001, "There is no such workflow in the caller's organisation."
     VERSION_UNKNOWN = 404002, "The workflow has no such version."
     RUN_UNKNOWN = 404003, "There is no such run in the caller's organisation."

@@ -136,11 +136,17 @@ async def test_an_action_without_an_amount_is_refused_or_skipped(till: Till) -> 
 async def test_an_amount_of_the_nodes_own_is_used_within_the_caps(till: Till) -> None:
     token = till.witness.addresses[CENTS]
     node = {**till.node("send-erc20-token", token=token, recipient=SHOP, amount="500"), "dustAmount": "3"}
-    assert (await till.error(**node))["code"] == "REFUSED"  # nobody prices it, which the policy still minds
-    await till.allow(allowUnpricedAssets=True)
+    assert (await till.error(**node))["code"] == "DUST_UNPRICED"  # nobody prices it, and no policy bounds it
+    bounds = [{"asset": f"eip155:{CHAIN_ID}/erc20:{token}", "maxUnits": "3"}]
+    await till.allow(limits=bounds)
+    assert (await till.error(**node))["code"] == "REFUSED"  # the policy still minds that nobody prices it
+    await till.allow(allowUnpricedAssets=True, limits=bounds)
     run = await till.dust(pay=node)
     assert run["status"] == "success", run["executionState"]
     assert till.witness.balance(CENTS, SHOP) == 3
+    before = till.outbox.nonce()
+    skipped = await till.dust(pay={**node, "dustAmount": "0"})
+    assert (skipped["status"], till.outbox.nonce(), till.witness.balance(CENTS, SHOP)) == ("success", before, 3)
     coin = till.node("send-native", recipient=SHOP, amount=str(ETHER))
     assert (await till.error(**coin, dustAmount=str(10**15)))["code"] == "DUST_OVER_CAP"  # 2.5 USD
 
@@ -179,3 +185,26 @@ async def test_the_cap_of_a_run_holds_over_all_its_nodes(till: Till) -> None:
     started = (await till.api.post("/v1/runs", {"definition": body, "dustTest": True})).data["runId"]
     await till.bench.ended(started)
     assert till.outbox.nonce() - before == 25
+
+
+async def test_a_contract_call_runs_with_the_amounts_that_it_declares(till: Till) -> None:
+    router, at = till.witness.addresses["v2_router"], till.witness.addresses
+    for token in ("usdc", "dai"):
+        till.witness.send(token, "approve", router, 2**255, sender=ALICE)
+    args = [at["usdc"], at["dai"], str(5 * 10**9), str(5 * 10**21), "0", "0", ALICE, str(2**40)]
+    function = "addLiquidity(address,address,uint256,uint256,uint256,uint256,address,uint256)"
+    call = till.node("write-contract", contract=router, function=function, args=args)
+    declared = [{"argument": "2", "token": "USDC"}, {"argument": "3", "token": "DAI"}]
+    assert (await till.error(**call))["code"] == "DUST_UNSCALABLE"
+    lies = {**call, "payload": {**call["payload"], "amounts": [declared[0], {**declared[0], "argument": "4"}]}}
+    assert (await till.error(**lies))["code"] == "REFUSED"  # the calldata of this router says that DAI goes too
+    usdc, dai = till.witness.balance("usdc", ALICE), till.witness.balance("dai", ALICE)
+    run = await till.dust(pay={**call, "payload": {**call["payload"], "amounts": declared}})
+    assert run["status"] == "success", run["executionState"]
+    spent = usdc - till.witness.balance("usdc", ALICE), dai - till.witness.balance("dai", ALICE)
+    assert spent == (10_000, 10**16)
+    mint = till.node("write-contract", contract=at["usdc"], function="mint(address,uint256)", args=[ALICE, "5"])
+    run = await till.dust(pay={**mint, "payload": {**mint["payload"], "amounts": []}})
+    assert run["status"] == "success", run["executionState"]
+    wrong = {**call, "payload": {**call["payload"], "amounts": [{"argument": "9", "token": "USDC"}]}}
+    assert 'there is no argument "9"' in str(await till.error(**wrong))

@@ -15,7 +15,7 @@ from dustrun.engine.spend.simulated_chains import MakesChains, SimulatedChains
 from dustrun.services.outbox.deps import OutboxDeps
 from dustrun.services.outbox.events import EventPublisher
 from dustrun.services.outbox.outbox import Transactions
-from dustrun.services.outbox.policy_check import SimulatedPolicy
+from dustrun.services.outbox.policy_check import SimulatedPolicy, find_policy
 from dustrun.services.preview.dust_plans import DustPlans
 from dustrun.services.preview.dust_scaling import Duster
 from dustrun.services.preview.fund_needs import Funds
@@ -41,7 +41,7 @@ def make_money(base: Base, publisher: EventPublisher) -> Money:
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
     prices = PriceBook.of(settings, chains.get, base.http)
     rules = DustRules(Decimal(settings.dust_usd))
-    budget, duster = Budget(prices, rules), Duster(prices, rules)
+    budget, duster = Budget(prices, rules), Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)
     outbox = Transactions(OutboxDeps(settings, database, writer, base.vault, chains, base.signers, budget, publisher))
     forecasts = SpendForecasts(database, base.programs, base.catalog, wallets)

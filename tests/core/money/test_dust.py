@@ -74,12 +74,14 @@ def test_the_run_has_its_own_cap() -> None:
     cent = worth("1", 2)
     assert make_dust(100, cent, RULES, spent_usd_units=99 * CENT).units == 1
     refused("DUST_OVER_CAP", 100, cent, RULES, spent_usd_units=99 * CENT + 1)
-    refused("DUST_OVER_CAP", 100, None, RULES, override=1, spent_usd_units=100 * CENT)
+    refused("DUST_OVER_CAP", 100, None, RULES, override=1, most_units=1, spent_usd_units=100 * CENT)
 
 
 def test_an_amount_that_the_owner_chose_is_used_within_the_caps() -> None:
-    assert make_dust(100, None, RULES, override=7) == Dusted(100, 7, None)
-    assert make_dust(5, None, RULES, override=7) == Dusted(5, 5, None)
+    assert make_dust(100, None, RULES, override=7, most_units=7) == Dusted(100, 7, None)
+    assert make_dust(5, None, RULES, override=7, most_units=5) == Dusted(5, 5, None)
+    refused("DUST_OVER_CAP", 100, None, RULES, override=7, most_units=6)
+    assert "outflow.assets" in refused("DUST_UNPRICED", 100, None, RULES, override=7)
     assert make_dust(10**6, worth("1", 6), RULES, override=50_000).usd_units == 5 * CENT
     refused("DUST_OVER_CAP", 10**6, worth("1", 6), RULES, override=50_001)
 

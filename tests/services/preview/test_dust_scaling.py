@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ from dustrun.actions.evm.swap_uniswap_v2 import swap_uniswap_v2
 from dustrun.chain.chains import Chains
 from dustrun.core.money.dust import DustRules
 from dustrun.core.money.intent import FundsMovement, Spend
+from dustrun.core.money.policy import WalletPolicy
 from dustrun.errors import Code, Invalid, Refused
 from dustrun.outbound.client import OutboundClient
 from dustrun.sdk import Action, Effect, Fields, action
@@ -44,13 +45,21 @@ class Shop:
     chains: Chains
     wallet: NodeWallet
     http: OutboundClient
+    policy: WalletPolicy = field(default_factory=WalletPolicy)
+
+    async def policy_of(self, wallet_id: str) -> WalletPolicy | None:
+        """The policy of the only wallet."""
+        assert wallet_id == "wal_only"
+        return self.policy
 
     async def scale(self, action: Action, payload: dict[str, Any], **options: Any) -> Scaled:
         settings = options.pop("settings", {})
         book = PriceBook.of(Settings(price_keep_ms=0, test_coin_usd=None, **settings), self.chains.get, self.http)
-        duster = Duster(book, DustRules(Decimal("0.01")))
+        duster = Duster(book, DustRules(Decimal("0.01")), self.policy_of)
         value = action.input.model_validate({"chainId": CHAIN_ID, **payload})
-        return await duster.scale(action, value, Scene(self.chains.get, self.wallet.view.address, **options))
+        return await duster.scale(
+            action, value, Scene(self.chains.get, self.wallet.view.address, wallet_id="wal_only", **options)
+        )
 
     async def only(self, action: Action, payload: dict[str, Any], **options: Any) -> tuple[Any, Entry]:
         """The input and its one entry."""
@@ -143,6 +152,13 @@ async def test_what_nobody_prices_is_refused_unless_the_node_has_an_amount(shop:
     refused = await shop.refused(send_erc20_token, payload)
     assert refused.code is Code.DUST_UNPRICED
     assert "DUSTRUN_STATIC_PRICES" in refused.message
+    unbounded = await shop.refused(send_erc20_token, payload, override=3)
+    assert unbounded.code is Code.DUST_UNPRICED
+    assert "outflow.assets" in unbounded.message
+    key = f"eip155:{CHAIN_ID}/erc20:{payload['token']}"
+    shop.policy = WalletPolicy.model_validate({"limits": [{"asset": key, "maxUnits": "3"}]})
+    assert (await shop.refused(send_erc20_token, payload, override=4)).code is Code.DUST_OVER_CAP
+    shop.policy = WalletPolicy.model_validate({"outflow": {"assets": {key: "3"}}})
     value, entry = await shop.only(send_erc20_token, payload, override=3)
     assert (value.amount, entry.price) == (3, None)
     assert len(entry.warnings) == 2

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from dustrun.actions.evm.coins import native_coin
 from dustrun.actions.evm.contract_calls import EventFields, read_events, show_events
+from dustrun.actions.evm.declared_amounts import TAKES, CallFields, declared_movements
 from dustrun.actions.evm.fields import ChainId, Units
 from dustrun.actions.evm.receipts import TransactionFields, name_of, transaction_facts
 from dustrun.core.evm import abi_signatures
@@ -21,13 +22,13 @@ from dustrun.core.evm.abi import AbiFault, encode, read_args
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.values.addresses import ZERO_ADDRESS, keccak256
 from dustrun.errors import Permanent
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, action
 from dustrun.sdk.refusal import refuse
 
 _MOST_BYTES: Final = 49_152  # EIP-3860
 
 
-class Input(Fields):
+class Input(CallFields):
     """The bytecode and constructor arguments."""
 
     chain_id: ChainId
@@ -105,7 +106,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         "contractAddress": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
         "events": [],
     },
-    funds_movement=[FundsMovement("send", "value", scales=False)],
+    funds_movement=[FundsMovement("send", "value", needs_field="amounts"), TAKES],
     finish=finish,
     tags=("evm", "contract"),
 )
@@ -117,13 +118,14 @@ async def deploy_contract(input: Input, ctx: Context) -> Spend:
     coin, balance = native_coin(chain), await chain.balance(sender)
     if input.value > balance:
         raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
+    sent = (Movement("send", coin.asset, input.value, ZERO_ADDRESS),) if input.value else ()
     intent = Intent(
         item="deploy",
         chain_id=input.chain_id,
         to=None,
         value_units=input.value,
         data=data,
-        movements=(Movement("send", coin.asset, input.value, ZERO_ADDRESS),) if input.value else (),
+        movements=(*sent, *await declared_movements(chain, input.amounts, sent, ZERO_ADDRESS)),
         as_written=True,
         about=f"Create a contract of {len(data)} bytes (keccak {keccak256(data).hex()[:12]}…) on {chain.network.name}",
     )

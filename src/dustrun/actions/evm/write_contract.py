@@ -6,6 +6,9 @@ of tokens (transfer, approve and the like) and of Uniswap's routers move, whatev
 `multicall`. `data` sends raw calldata instead; unless it calls a well-known token function, most policies deny what
 they cannot decode.
 
+`amounts` names the arguments that say how much of a token the call takes: the policy counts them, and a dust test
+scales them and refuses a call that takes more. Without it a call that sends no native coin does not run in a dust test.
+
 The call is simulated first: one that would revert fails with its reason, before anything is signed. `events` of the
 result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use their
 own actions: they check more.
@@ -30,6 +33,7 @@ from dustrun.actions.evm.contract_calls import (
     show_events,
     show_logs,
 )
+from dustrun.actions.evm.declared_amounts import TAKES, CallFields, declared_movements
 from dustrun.actions.evm.fields import ChainId, Party, Units
 from dustrun.actions.evm.receipts import TransactionFields, transaction_facts
 from dustrun.core.evm import abi_signatures
@@ -38,12 +42,12 @@ from dustrun.core.money.inner_calls import Unread, implied_movements
 from dustrun.core.money.intent import FundsMovement, Intent, Movement, Spend, Spent
 from dustrun.core.money.router_calls import Call, router_movements
 from dustrun.core.money.token_calls import implied_movement
-from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk import Context, Effect, action
 from dustrun.sdk.chain import Chain
 from dustrun.sdk.refusal import refuse
 
 
-class Input(Fields):
+class Input(CallFields):
     """The contract, function and arguments."""
 
     chain_id: ChainId
@@ -78,8 +82,8 @@ class Input(Fields):
     def _check_one(self) -> Self:
         if (self.function is None) == (self.data is None):
             raise ValueError("give either function (with args) or data, not both")
-        if self.data is not None and self.args:
-            raise ValueError("args require function; data includes its arguments")
+        if self.data is not None and (self.args or self.amounts):
+            raise ValueError("args and amounts require function; data includes its arguments")
         return self
 
 
@@ -172,7 +176,7 @@ async def finish(input: Input, spend: Spend, spent: Spent, ctx: Context) -> Outp
         ],
         "logs": [],
     },
-    funds_movement=[FundsMovement("send", "value", recipient_field="contract", scales=False)],
+    funds_movement=[FundsMovement("send", "value", recipient_field="contract", needs_field="amounts"), TAKES],
     finish=finish,
     tags=("evm", "contract"),
 )
@@ -186,7 +190,8 @@ async def write_contract(input: Input, ctx: Context) -> Spend:
     coin, balance = native_coin(chain), await chain.balance(sender)
     if input.value > balance:
         raise refuse(f"the wallet {sender} has {coin.tell(balance)}, not {coin.tell(input.value)}", "value")
-    movements = _movements(chain, input, data, sender)
+    known = _movements(chain, input, data, sender)
+    movements = (*known, *await declared_movements(chain, input.amounts, known, input.contract))
     is_well_known = implied_movement(input.chain_id, input.contract, data) is not None
     value = f" with {coin.tell(input.value)}" if input.value else ""
     intent = Intent(

@@ -19,7 +19,7 @@ from dustrun.chain.simulate.dry_run_cache import DryRunCache
 from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
-from dustrun.chain.simulate.sending import Sending
+from dustrun.chain.simulate.sending import KeepIf, Sending
 from dustrun.chain.simulate.strategies.local_fork import LocalFork
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
@@ -213,10 +213,12 @@ class SimChain:
         *,
         events: Sequence[Mapping[str, Any]] = (),
         reverts_stay: bool = False,
+        keep_if: KeepIf | None = None,
     ) -> SimResult:
         """Executes an intent. A reverting one has no effect, because its estimate would prevent it from being sent;
         with `reverts_stay` it uses its nonce and gas, like one that was sent. `events` are ABI entries of the
-        contracts' events. Raises `Temporary` and, when the pinned block is gone, `Permanent`.
+        contracts' events. What `keep_if` refuses has no effect either. Raises `Temporary` and, when the pinned block is
+        gone, `Permanent`.
         """
         async with self._send_lock:
             fork, simulator = await self._opened()
@@ -224,7 +226,7 @@ class SimChain:
                 raise Invalid(f"A simulation is limited to {MAX_STEPS} transactions per chain.")
             sending = self._sending(fork, simulator, sender, intent, events, reverts_stay)
             prefetch = self._reads.plan_prefetch(_called(intent))
-            result, batch_result = await sending.run(self._dry_runs, prefetch.batch)
+            result, batch_result = await sending.run(self._dry_runs, prefetch.batch, keep_if)
             self._reads.advance(fork, simulator, None if batch_result is None else prefetch.answers(batch_result))
             return result
 

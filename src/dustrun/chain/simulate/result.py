@@ -8,6 +8,7 @@ from typing import Any
 
 from dustrun.chain.simulate.prober import Ask
 from dustrun.core.money.intent import BalanceChange, Log, Receipt
+from dustrun.core.money.policy.outflow import Taken
 from dustrun.errors import Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
@@ -46,7 +47,8 @@ class SimResult:
     """A simulated transaction. `status`: `success`, `reverted`, or `rejected` (nodes would not accept it, so it has no
     receipt). `changes`: balance differences without the fee; `approvals`: remaining amounts of touched approvals;
     `unread`: number of balances over the read limit; `unseen_units`: native coin that went to an unknown address, or
-    came from one if negative; `returned`: decoded return values by name or position, if the intent declares types."""
+    came from one if negative; `returned`: decoded return values by name or position, if the intent declares types;
+    `taken`: what left the sender."""
 
     sender: str
     status: str
@@ -60,6 +62,7 @@ class SimResult:
     unseen_units: int = 0
     returned: Mapping[str, Any] | None = None
     max_fee_units: int = 0
+    taken: Taken | None = None
 
     @property
     def is_success(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,13 +21,14 @@ from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Meas
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
 from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator
-from dustrun.chain.simulate.touched import Touched, changes_of, touched
+from dustrun.chain.simulate.touched import Touched, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
 from dustrun.sdk.chain import ChainCall
 
 _PLAIN_GAS: Final = 21_000
+KeepIf = Callable[[SimResult], Awaitable[bool]]
 
 
 class Sending:
@@ -89,7 +90,9 @@ class Sending:
                 too_low = middle
         return await self._simulator.dry_run(self._fork, replace(step, gas=enough + enough // 4))
 
-    async def run(self, cache: DryRunCache, reads: ReadBatch) -> tuple[SimResult, BatchResult | None]:
+    async def run(
+        self, cache: DryRunCache, reads: ReadBatch, keep_if: KeepIf | None = None
+    ) -> tuple[SimResult, BatchResult | None]:
         """Dry run, check funds, measure, commit. The second value answers `reads` at the state after the transaction;
         None if the simulator did not read them or nothing was committed."""
         try:
@@ -104,14 +107,16 @@ class Sending:
             return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message), None
         measured = self._as_created(step, measured)
         result = self._result(step, measured, found, data_fee)
+        if result.is_success and keep_if is not None and not await keep_if(result):
+            return result, None
         if result.is_success or self._reverts_stay:
             await self._keep(step, measured, found, result, data_fee)
             return result, measured.batch_result
         return result, None
 
     async def _measure(self, step: Step, dry_run: DryRun, found: Touched, reads: ReadBatch) -> Measured:
-        before, after = found.asks_before(), found.asks_after()
-        measuring = self._simulator.measure(self._fork, step, dry_run, before, after, reads)
+        asks = found.asks()
+        measuring = self._simulator.measure(self._fork, step, dry_run, asks, asks, reads)
         is_known = self._sender in self._fork.nonces
         if is_known or not isinstance(self._simulator, TraceCall) or not dry_run.outcome.is_success:
             return await measuring
@@ -231,7 +236,8 @@ class Sending:
             fees[fork.producer] -= charged
         changes = changes_of(found.holdings, measured.before, measured.after, chain_id, fees)
         native = Asset(chain_id).key
-        left = measured.after[len(found.holdings) :]
+        was, left = (words[len(found.holdings) :] for words in (measured.before, measured.after))
+        taken = taken_of(self._sender, changes, found.approvals, was, left)
         return SimResult(
             sender=self._sender,
             status="success",
@@ -248,6 +254,7 @@ class Sending:
             unread=found.left_out,
             unseen_units=0 if found.left_out else -sum(each.delta_units for each in changes if each.asset == native),
             max_fee_units=fork.fees.max_fee_units,
+            taken=replace(taken, unread=found.left_out),
         )
 
     def _charged(self, step: Step, outcome: CallOutcome) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dustrun.chain.simulate.prober import Ask, native, word_of
 from dustrun.core.money.intent import BalanceChange, Intent, Log
+from dustrun.core.money.policy.outflow import Raised, Taken
 from dustrun.core.values.addresses import ZERO_ADDRESS, address_of_word, checksum, keccak256
 from dustrun.core.values.amounts import MAX_UINT256
 
@@ -125,19 +126,15 @@ class Approval:
 
 @dataclass(slots=True)
 class Touched:
-    """`holdings` are read before and after the transaction, `approvals` only after; `left_out` exceeded the limit."""
+    """What is read before and after the transaction; `left_out` exceeded the limit."""
 
     holdings: list[Holding] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
     left_out: int = 0
 
-    def asks_before(self) -> list[Ask]:
-        """Reads before the transaction."""
-        return [holding.ask() for holding in self.holdings]
-
-    def asks_after(self) -> list[Ask]:
-        """Reads after the transaction: the same ones, then the approvals."""
-        return [*self.asks_before(), *(approval.ask() for approval in self.approvals)]
+    def asks(self) -> list[Ask]:
+        """Reads before and after the transaction."""
+        return [*(holding.ask() for holding in self.holdings), *(approval.ask() for approval in self.approvals)]
 
 
 def touched(
@@ -288,6 +285,23 @@ def changes_of(
         if delta:
             found.append(BalanceChange(holding.who, asset, delta))
     return tuple(found)
+
+
+def taken_of(
+    sender: str,
+    changes: Iterable[BalanceChange],
+    approvals: Sequence[Approval],
+    before: Sequence[int | None],
+    after: Sequence[int | None],
+) -> Taken:
+    """What a transaction took from its sender; `before` and `after` are the words of the approvals."""
+    lost = [each for each in changes if each.address == sender and each.delta_units < 0]
+    raised = []
+    for approval, was, now in zip(approvals, before, after, strict=False):
+        old, new = (int(approval.public(0, word or 0)["amount"]) for word in (was, now))
+        if approval.owner == sender and new > old:
+            raised.append(Raised(approval.token, approval.spender, old, new))
+    return Taken({each.asset: -each.delta_units for each in lost}, tuple(raised))
 
 
 def _new_owner(asset: str, was: int | None, now: int | None) -> list[BalanceChange]:

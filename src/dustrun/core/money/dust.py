@@ -84,12 +84,19 @@ def dust_units(worth: Worth, rules: DustRules) -> int:
 
 
 def make_dust(
-    original: int, worth: Worth | None, rules: DustRules, *, override: int | None = None, spent_usd_units: int = 0
+    original: int,
+    worth: Worth | None,
+    rules: DustRules,
+    *,
+    override: int | None = None,
+    most_units: int | None = None,
+    spent_usd_units: int = 0,
 ) -> Dusted:
     """Scales `original` to dust.
 
     `override` is the base-unit amount set on the node; a price is then needed only for the caps, and an unpriced asset
-    counts as one target. `spent_usd_units` is what the run has spent so far, in 1e-18 dollars.
+    counts as one target, up to `most_units`, the maximum that the wallet's policy states for it. `spent_usd_units` is
+    what the run has spent so far, in 1e-18 dollars.
     """
     if original < 0:
         raise DustRefusal("DUST_UNSCALABLE", f"The amount {original} is negative.")
@@ -97,6 +104,8 @@ def make_dust(
         return Dusted(0, 0, 0)
     if override is not None:
         units = min(original, override)
+        if worth is None:
+            _check_unpriced(units, most_units)
     elif worth is not None:
         units = min(original, dust_units(worth, rules))
     else:
@@ -108,6 +117,19 @@ def make_dust(
     usd_units = None if worth is None else worth.of(units)
     check_caps(rules, rules.target if usd_units is None else usd_units, spent_usd_units)
     return Dusted(original, units, usd_units)
+
+
+def _check_unpriced(units: int, most_units: int | None) -> None:
+    """An amount that nobody prices is bounded in base units by the policy, or refused."""
+    if most_units is None:
+        message = (
+            "No price source covers this asset, so dustAmount cannot be held against the dust caps: set a price, or a "
+            "maximum in base units for the asset in the wallet's policy (limits or outflow.assets)."
+        )
+        raise DustRefusal("DUST_UNPRICED", message)
+    if units > most_units:
+        message = f"The amount {units} of an asset without a price is over the policy's maximum of {most_units}."
+        raise DustRefusal("DUST_OVER_CAP", message)
 
 
 def check_caps(rules: DustRules, usd_units: int, spent_usd_units: int) -> None:

@@ -225,7 +225,8 @@ class FundsMovement:
 
     Fields are paths in wire names, through arrays as `rows[].amount`. `token_field` None: the native coin.
     `min_out_field` and `max_in_field` are limits that scale with the amount; `approval_field` may say `unlimited`,
-    which a dust test turns into `exact`. `scales` False: Dustrun cannot scale the value (`write-contract`, an NFT).
+    which a dust test turns into `exact`. `scales` False: Dustrun cannot scale the value (an NFT). `needs_field`: while
+    that field is null, an amount of zero says nothing about what moves (`write-contract` without `amounts`).
     """
 
     direction: MovementKind
@@ -237,6 +238,7 @@ class FundsMovement:
     max_in_field: str | None = None
     approval_field: str | None = None
     scales: bool = True
+    needs_field: str | None = None
 
     def public(self) -> dict[str, Any]:
         """The catalogue entry."""

@@ -51,8 +51,13 @@ def find_spots(movement: FundsMovement, wire: Mapping[str, Any]) -> list[Spot]:
     return [
         _spot(movement, wire, path, indices, amount)
         for path, indices, amount in _follow(wire, _steps(movement.amount_field))
-        if amount is not None
+        if amount is not None and not _says_nothing(movement, wire, amount)
     ]
+
+
+def _says_nothing(movement: FundsMovement, wire: Mapping[str, Any], amount: Any) -> bool:
+    """Whether a zero stands only for what the author did not declare."""
+    return movement.needs_field is not None and wire.get(movement.needs_field) is None and str(amount) == "0"
 
 
 def _spot(movement: FundsMovement, wire: Mapping[str, Any], path: Path, indices: tuple[int, ...], amount: Any) -> Spot:

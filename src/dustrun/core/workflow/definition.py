@@ -60,8 +60,15 @@ class Node(Fields):
     dust_amount: str | None = Field(
         None,
         pattern=r"^[0-9]{1,78}$",
-        description="Amount for a dust run in base units, instead of the computed one.",
+        description="Amount for a dust run in base units, instead of the computed one; 0 sends nothing: it is skipped.",
     )
+
+    @property
+    def is_skipped_as_dust(self) -> bool:
+        """Whether a dust test skips the node: it says so, or its amount for one is zero."""
+        return self.dust == "skip" or (
+            self.dust != "refuse" and self.dust_amount is not None and not int(self.dust_amount)
+        )
 
     @property
     def is_pinned(self) -> bool:

@@ -74,24 +74,25 @@ class DustMode(RunMode):
     def carry(self, job: Job) -> Outcome | None:
         """A spend has its amounts scaled; a write runs unless its node says otherwise."""
         node = job.node.node
-        if job.effect is Effect.SPEND and node.dust not in ("skip", "refuse"):
+        if job.effect is Effect.SPEND and node.dust != "refuse" and not node.is_skipped_as_dust:
             job.carrier, job.is_dust = Carrier.OUTBOX, True
             return None
         if not job.is_outside:
             return None
-        return _dust_choice(node, job.action.example_output, request_facts(job, sent=False))
+        skips = node.dust == "skip" or (job.effect is Effect.SPEND and node.is_skipped_as_dust)
+        return _dust_choice(node, job.action.example_output, request_facts(job, sent=False), skips=skips)
 
     def write_variable(self, node: Node, result: Mapping[str, Any]) -> Outcome | None:
         """The node's `dust` decides."""
-        return _dust_choice(node, result, None)
+        return _dust_choice(node, result, None, skips=node.dust == "skip")
 
     def refuses_connector(self, job: Job) -> bool:
         """A write is refused unless its node says `dust`: what it would move cannot be scaled."""
         return job.effect is Effect.WRITE and job.node.node.dust is None
 
 
-def _dust_choice(node: Node, example: Any, facts: dict[str, Any] | None) -> Outcome | None:
-    if node.dust == "skip":
+def _dust_choice(node: Node, example: Any, facts: dict[str, Any] | None, *, skips: bool) -> Outcome | None:
+    if skips:
         result = node.pinned if node.is_pinned else example
         return Settled(result, assumed=not node.is_pinned, facts=facts, note={"dust": "skipped"})
     if node.dust == "refuse":

@@ -37,7 +37,8 @@ class NodeDust:
     async def scale(self, job: Job, facts: RunFacts, context: NodeContext) -> Scaled:
         """The input with every declared amount scaled to dust; raises `Refused` or `Temporary`."""
         amount = job.node.node.dust_amount
-        scene = Scene(context.chain, context.wallet.address, None if amount is None else int(amount))
+        wallet, override = context.wallet, None if amount is None else int(amount)
+        scene = Scene(context.chain, wallet.address, override, wallet_id=wallet.id)
         found = await self._duster.scale(job.action, job.input, scene)
         entries = tuple(entry.public() for entry in found.entries)
         for entry in found.entries:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
-from dustrun.core.money.policy import Counted, Deny, Request
+from dustrun.core.money.policy import Counted, Deny, Reason, Request
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
@@ -22,6 +22,7 @@ from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import FeeRequest, price
+from dustrun.services.outbox.outflow import denial as outflow_denial
 from dustrun.services.outbox.policy_check import SimulatedPolicy, denial
 from dustrun.services.outbox.spend_status import Failure
 from dustrun.services.wallets.budget import with_fee
@@ -133,7 +134,22 @@ class SimulatedSpend:
         if isinstance(judged, Failure):
             self._show(shown, status="refused", error={"code": judged.code, "message": judged.message})
             return judged
-        result = await sim.send(self._wallet.address, intent, events=intent.events)
+        reasons: tuple[Reason, ...] = ()
+
+        async def is_bounded(result: SimResult) -> bool:
+            nonlocal reasons
+            assert result.taken is not None
+            reasons = await self._deps.policy.judge_outflow(self._wallet.id, priced.request, result.taken)
+            return not reasons
+
+        result = await sim.send(self._wallet.address, intent, events=intent.events, keep_if=is_bounded)
+        if reasons:
+            refused = outflow_denial(reasons)
+            verdict = Deny(reasons).public()
+            self._show(
+                shown, status="refused", verdict=verdict, error={"code": refused.code, "message": refused.message}
+            )
+            return refused
         self._show(shown, **result.public())
         if not result.is_success or result.receipt is None:
             return _failure(intent, result)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Spend
+from dustrun.core.money.policy import Deny
 from dustrun.core.money.transaction_state import TxState
 from dustrun.errors import DustrunError, Refused, Temporary, Uncertain
 from dustrun.services.outbox import (
     fees,
     intents,
     message_signatures,
+    outflow,
     policy_check,
     preflight,
     restore_hold,
@@ -141,7 +144,9 @@ class Transactions:
         temporary one."""
         if stored.came_to_nothing or _has_failed(stored):
             return None
-        ready = [row for row in stored.transactions if spend_status.is_ready(row, stored.transactions)]
+        of_node = stored.transactions
+        ready = [row for row in of_node if spend_status.is_ready(row, of_node)]
+        ready = [row for row in ready if not outflow.waits_for_earlier(row, of_node)]
         unsigned = [row for row in stored.signatures if row.state == "planned"]
         if not ready and not unsigned:
             return None
@@ -151,16 +156,32 @@ class Transactions:
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):
                 await message_signatures.sign(self.deps, request, row, wallet)
         prepared = await asyncio.gather(*(self._prepare(request, row) for row in ready), return_exceptions=True)
-        # Queued in the intents' order, since nonces follow it; a simulation uses the same order.
-        queued = (self._sign(request, one, wallet) for one in prepared if isinstance(one, Ready))
+        whole = itertools.takewhile(lambda one: not isinstance(one, Failure | BaseException), prepared)
+        bounded = await self._bound(request, [one for one in whole if isinstance(one, Ready)])
+        # Queued in the order of the intents: nonces are assigned in it, and a simulation carries them out in it too.
+        queued = (self._sign(request, one, wallet) for one in bounded)
         done = [*prepared, *await asyncio.gather(*queued, return_exceptions=True)]
         errors = [error for error in done if isinstance(error, BaseException)]
         if errors:
             raise next((error for error in errors if not isinstance(error, Temporary | Uncertain)), errors[0])
         return None
 
-    async def _prepare(self, request: SpendRequest, row: TransactionRow) -> Ready | None:
-        """Runs all checks before signing; None if the intent must not be signed now."""
+    async def _bound(self, request: SpendRequest, ready: list[Ready]) -> list[Ready]:
+        """Those whose outflow is within its ceiling and that policy allows; a refusal is committed."""
+        if not ready:
+            return []
+        bounded, refusal = await outflow.check(self.deps, ready)
+        if refusal is not None:
+            row_id, failure, verdict = refusal.row.id, refusal.failure, refusal.verdict
+            await self.deps.writer.write(
+                lambda tx: _refuse(tx, request, row_id, failure, verdict), self.deps.publisher.tell
+            )
+        allowed = await asyncio.gather(*(policy_check.is_allowed(self.deps, request, one) for one in bounded))
+        return [one for one, is_allowed in zip(bounded, allowed, strict=True) if is_allowed]
+
+    async def _prepare(self, request: SpendRequest, row: TransactionRow) -> Ready | Failure | None:
+        """Runs all checks of one intent; None if it must not be signed now, a failure if it was refused for good: those
+        after it are then not signed either."""
         deps = self.deps
         if not await self._is_free(row.org_id, row.id, row.approval_id, is_signature=False):
             return None
@@ -180,9 +201,9 @@ class Transactions:
         if isinstance(ready, Failure):
             failure = ready
             await deps.writer.write(lambda tx: _refuse(tx, request, row.id, failure), deps.publisher.tell)
-            return None
+            return failure
         assert not isinstance(looked, Failure)
-        return replace(ready, approvals_up_to=looked) if await policy_check.is_allowed(deps, request, ready) else None
+        return replace(ready, approvals_up_to=looked)
 
     async def _sign(self, request: SpendRequest, ready: Ready, wallet: WalletRow) -> None:
         """Signs through the sender's queue, then broadcasts."""
@@ -253,11 +274,13 @@ class Transactions:
         return stored
 
 
-def _refuse(tx: Tx, request: SpendRequest, transaction_id: str, failure: Failure) -> Committed | None:
+def _refuse(
+    tx: Tx, request: SpendRequest, transaction_id: str, failure: Failure, verdict: Deny | None = None
+) -> Committed | None:
     row = rows.get(tx, transaction_id)
     if row.state != TxState.PLANNED or row.run_pk != request.run_pk:
         return None
-    return policy_check.refuse(tx, row, failure)
+    return policy_check.refuse(tx, row, failure, verdict)
 
 
 def _has_planned(stored: Stored) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Movement
-from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Request, Verdict
+from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
+from dustrun.core.money.policy.outflow import Taken
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
 from dustrun.core.values.exact_json import dumps_text, loads_own
@@ -39,6 +40,12 @@ def policy_of(tx: Tx, wallet_id: str, now_ms: int) -> WalletPolicy | None:
     """The wallet's policy in force."""
     row = wallet_rows.find_policy(tx, wallet_id, now_ms)
     return read_policy(row.document) if row is not None else None
+
+
+async def find_policy(database: Database, wallet_id: str) -> WalletPolicy | None:
+    """The wallet's policy in force now."""
+    now = clock.now_ms()
+    return await database.read(lambda tx: policy_of(tx, wallet_id, now))
 
 
 def case_of(tx: Tx, wallet_id: str, request: Request, values: Values) -> SpendCase:
@@ -259,3 +266,8 @@ class SimulatedPolicy:
             return self._budget.judge_simulated(tx, case, tuple(earlier))
 
         return await self._database.read(query)
+
+    async def judge_outflow(self, wallet_id: str, request: Request, taken: Taken) -> tuple[Reason, ...]:
+        """Why the transaction takes more than the policy's `outflow` allows; empty if it does not."""
+        ceilings = self._budget.ceilings(await find_policy(self._database, wallet_id), is_dust=False)
+        return await self._budget.judge_outflow(ceilings, request, taken)

@@ -198,7 +198,7 @@ class DustPlans:
 
     async def _spend(self, draft: _Draft, ahead: ForecastSpend) -> None:
         seen, node = ahead.seen, ahead.seen.node.node
-        if node.dust == "skip":
+        if node.is_skipped_as_dust:
             draft.skipped.append(seen.path)
             return
         if node.dust == "refuse":
@@ -230,7 +230,7 @@ class DustPlans:
             if why is not None:
                 draft.unknown(seen, spot.field, why)
                 continue
-            scene = Scene(self._chain_of, ahead.wallet.address, override, draft.usd_units)
+            scene = Scene(self._chain_of, ahead.wallet.address, override, draft.usd_units, ahead.wallet.id)
             try:
                 entry, _ = await self._duster.scale_spot(spot, scene)
             except DustrunError as error:

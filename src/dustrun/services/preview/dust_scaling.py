@@ -3,7 +3,7 @@ touched; calldata is never searched for numbers. A refusal is a `Refused` with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from dustrun.core.money import dust
 from dustrun.core.money.dust import Dusted, DustRefusal, DustRules
 from dustrun.core.money.intent import FundsMovement
 from dustrun.core.money.movements import Path, Spot, find_spots, replace_at, show_path
-from dustrun.core.money.policy import Worth
+from dustrun.core.money.policy import WalletPolicy, Worth
+from dustrun.core.money.policy.document import most_units_of
 from dustrun.core.money.tokens import read_asset_text
 from dustrun.core.values.amounts import MAX_UINT256, Asset, format_units, read_units
 from dustrun.core.values.exact_json import plain_digits
@@ -29,6 +30,7 @@ _UNLIMITED, _EXACT = "unlimited", "exact"
 _HINT: Final = 'set dustAmount or dust: "skip" on the node'
 
 ChainOf = Callable[[int], Chain]
+PolicyOf = Callable[[str], Awaitable[WalletPolicy | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,16 @@ class Scene:
     owner: str
     override: int | None = None
     spent_usd_units: int = 0
+    wallet_id: str | None = None
 
 
 class Duster:
     """Scales amounts by the prices of a price book."""
 
-    def __init__(self, prices: PriceBook, rules: DustRules) -> None:
+    def __init__(self, prices: PriceBook, rules: DustRules, policy_of: PolicyOf) -> None:
         self._prices = prices
         self.rules = rules
+        self._policy_of = policy_of
 
     async def scale(self, action: Action, value: BaseModel, scene: Scene) -> Scaled:
         """A node's input with every declared amount scaled; raises `Refused` or `Temporary`."""
@@ -125,9 +129,12 @@ class Duster:
         price = survey.for_dust if survey is not None else None
         decimals = survey.decimals if survey is not None else await self._prices.decimals(asset)
         worth = None if price is None else Worth(price.usd, decimals)
+        most = await self._most_units(asset, scene) if worth is None and scene.override is not None else None
         override, spent = scene.override, scene.spent_usd_units
         try:
-            dusted = dust.make_dust(original, worth, self.rules, override=override, spent_usd_units=spent)
+            dusted = dust.make_dust(
+                original, worth, self.rules, override=override, most_units=most, spent_usd_units=spent
+            )
             if spot.movement.direction == "approve":
                 return await self._approval(spot, chain, asset, scene, _Found(dusted, price, decimals, survey))
         except DustRefusal as refusal:
@@ -158,6 +165,11 @@ class Duster:
             "approval is sent."
         )
         return _entry(spot, asset, kept, {}, scene, note), {spot.amount_path: allowance}
+
+    async def _most_units(self, asset: Asset, scene: Scene) -> int | None:
+        """The maximum in base units that the wallet's policy states for an asset."""
+        policy = None if scene.wallet_id is None else await self._policy_of(scene.wallet_id)
+        return None if policy is None else most_units_of(policy, asset.key)
 
     async def _survey(self, asset: Asset, *, is_needed: bool) -> Survey | None:
         """The price; None if no source has one and it can be done without."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
@@ -49,7 +52,10 @@ class ForecastSpend:
     @property
     def spots(self) -> list[Spot]:
         """Every amount that its input names."""
-        wire = {**_defaults(self.action), **self.seen.wire}
+        wire: Mapping[str, Any] = {**_defaults(self.action), **self.seen.wire}
+        if not self.seen.unknowns:
+            with suppress(ValidationError):  # the run says what is wrong with its input
+                wire = self.action.input.model_validate(wire).model_dump(by_alias=True)
         return [spot for movement in self.action.funds_movement for spot in find_spots(movement, wire)]
 
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from dustrun.core.money.dust import DustRefusal, DustRules, check_caps
+from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import (
     Allow,
     Counted,
@@ -30,7 +31,9 @@ from dustrun.core.money.policy import (
 )
 from dustrun.core.money.policy.counting import GAS_USD, USD, asked, canonical, is_gas
 from dustrun.core.money.policy.judge import judge_fee
+from dustrun.core.money.policy.outflow import Ceilings, Taken, judge_outflow
 from dustrun.core.money.policy.scope import paid
+from dustrun.core.values.addresses import ZERO_ADDRESS
 from dustrun.core.values.amounts import Asset
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import DustrunError
@@ -148,6 +151,18 @@ class Budget:
                 units = {_DUST_USD: dust_units}
                 rows.reserve(tx, wallet_id=dust_run, subject_id=subject_id, units=units, prices={}, at_ms=now_ms)
         return verdict
+
+    def ceilings(self, policy: WalletPolicy | None, *, is_dust: bool) -> Ceilings:
+        """What bounds the outflow of one transaction."""
+        return Ceilings(None if policy is None else policy.outflow, self._dust.spend_cap if is_dust else None)
+
+    async def judge_outflow(self, ceilings: Ceilings, request: Request, taken: Taken) -> tuple[Reason, ...]:
+        """Why a transaction takes too much; empty if it does not, or if nothing bounds it."""
+        if not ceilings:
+            return ()
+        moved = tuple(Movement("send", asset, 0, ZERO_ADDRESS) for asset in taken.assets)
+        values = await self.values_of([replace(request, movements=moved)])
+        return judge_outflow(ceilings, taken, request.movements, {key: one.worth for key, one in values.items()})
 
     def _dust_units(self, counted: Counted) -> int:
         """The amount in 1e-18 dollars; an unpriced asset counts as one dust target."""

@@ -20,7 +20,7 @@ from dustrun.core.values.addresses import address_of_word
 from dustrun.sdk.chain import CallResult, ChainCall
 
 NATIVE: Final = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"  # pseudo address of native transfers in logs
-_PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
+PROBER_STATE: Final = {prober.PROBER: {"code": prober.PROBER_CODE}}
 Json = dict[str, Any]
 
 
@@ -56,8 +56,8 @@ class SimulateV1:
 
     async def probe(self, fork: Fork, asks: Sequence[Ask]) -> list[int | None]:
         """One-word reads at the newest state; None where no single word was returned."""
-        answers = await self._at_head(fork, [_probe(asks)], _PROBER_STATE)
-        return prober.decode(_outcome(answers[0]).data, len(asks))
+        answers = await self._at_head(fork, [probe_call(asks)], PROBER_STATE)
+        return prober.decode(outcome_of(answers[0]).data, len(asks))
 
     async def code(self, fork: Fork, address: str) -> bytes:
         """The code of an address, including contracts created by emulation."""
@@ -65,12 +65,12 @@ class SimulateV1:
         if runtime is not None:
             return runtime
         answers = await self._at_head(fork, [code_call(address)], CODE_STATE)
-        return _outcome(answers[0]).data
+        return outcome_of(answers[0]).data
 
     async def read_batch(self, fork: Fork, reads: ReadBatch) -> BatchResult:
         """All reads in the newest block, after its transaction, in one request."""
         plan = self._codes.plan(reads.addresses)
-        answers = await self._at_head(fork, _batch_calls(fork, reads, plan), _PROBER_STATE | CODE_STATE)
+        answers = await self._at_head(fork, _batch_calls(fork, reads, plan), PROBER_STATE | CODE_STATE)
         return self._batch_result(fork, reads, plan, answers)
 
     async def dry_run(self, fork: Fork, step: Step) -> DryRun:
@@ -80,33 +80,33 @@ class SimulateV1:
         fields.pop("gas", None)
         if step.gas:
             fields["gas"] = hex(step.gas)
-        block = self._block(step, [_probe(asks), fields], _PROBER_STATE)
+        block = self._block(step, [probe_call(asks), fields], PROBER_STATE)
         probed, outcome = (await self._run(fork, [block], traces=True))[0]
-        units = prober.decode(_outcome(probed).data, 1)[0]
-        return DryRun(_outcome(outcome), units or 0)
+        units = prober.decode(outcome_of(probed).data, 1)[0]
+        return DryRun(outcome_of(outcome), units or 0)
 
     async def measure(
         self, fork: Fork, step: Step, dry_run: DryRun, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch
     ) -> Measured:
         """The step between two probes, followed by `reads` in the same block if its gas allows. After an emulated
         creation the second probe needs another block, in which the created code is in place. Raises `Rejected`."""
-        calls = [_probe(before), self._call(step), _probe(after)]
+        calls = [probe_call(before), self._call(step), probe_call(after)]
         more: list[Json] = []
         plan = self._codes.plan(reads.addresses)
         if step.runtime is None:
             asked = _batch_calls(fork, reads, plan) if reads and _has_room(fork, step, before, after, reads) else []
-            state = _PROBER_STATE | CODE_STATE if asked else _PROBER_STATE
+            state = PROBER_STATE | CODE_STATE if asked else PROBER_STATE
             answers = (await self._run(fork, [self._block(step, [*calls, *asked], state)]))[0]
             first, outcome, last, *more = answers
         else:
             later = _header(step.number + 1, step.time + 1)
             later |= {"calls": calls[2:], "stateOverrides": _runtime_state(step)}
-            blocks = [self._block(step, calls[:2], _PROBER_STATE), later]
+            blocks = [self._block(step, calls[:2], PROBER_STATE), later]
             (first, outcome), (last,) = await self._run(fork, blocks)
         return Measured(
-            _outcome(outcome),
-            prober.decode(_outcome(first).data, len(before)),
-            prober.decode(_outcome(last).data, len(after)),
+            outcome_of(outcome),
+            prober.decode(outcome_of(first).data, len(before)),
+            prober.decode(outcome_of(last).data, len(after)),
             self._batch_result(fork, reads, plan, more) if more else None,
         )
 
@@ -183,8 +183,8 @@ class SimulateV1:
     def _batch_result(self, fork: Fork, reads: ReadBatch, plan: Plan, answers: Sequence[Json]) -> BatchResult:
         count = len(reads.calls)
         results = [_call_result(answer) for answer in answers[:count]]
-        words = prober.decode(_outcome(answers[count]).data, len(reads.asks))
-        read = self._codes.read(plan, [_outcome(answer).data for answer in answers[count + 1 :]])
+        words = prober.decode(outcome_of(answers[count]).data, len(reads.asks))
+        read = self._codes.read(plan, [outcome_of(answer).data for answer in answers[count + 1 :]])
         runtimes = [_runtime_of(fork, address) for address in reads.addresses]
         return BatchResult(results, words, [runtime or code for runtime, code in zip(runtimes, read, strict=True)])
 
@@ -192,7 +192,7 @@ class SimulateV1:
 def _batch_calls(fork: Fork, reads: ReadBatch, plan: Plan) -> list[Json]:
     share = hex(fork.gas_limit // 2 // max(1, len(reads.calls)))
     fields = [{**wire.call_fields(call), "gas": share} for call in reads.calls]
-    return [*fields, _probe(reads.asks), *plan.calls]
+    return [*fields, probe_call(reads.asks), *plan.calls]
 
 
 def _has_room(fork: Fork, step: Step, before: Sequence[Ask], after: Sequence[Ask], reads: ReadBatch) -> bool:
@@ -226,7 +226,8 @@ def _with_runtimes(fork: Fork, blocks: list[Json], creates: bool) -> list[Json]:
     return blocks
 
 
-def _probe(asks: Sequence[Ask]) -> Json:
+def probe_call(asks: Sequence[Ask]) -> Json:
+    """The call that reads words."""
     return {
         "from": prober.PROBER_SENDER,
         "to": prober.PROBER,
@@ -235,7 +236,7 @@ def _probe(asks: Sequence[Ask]) -> Json:
     }
 
 
-def _outcome(answer: Mapping[str, Any]) -> CallOutcome:
+def outcome_of(answer: Mapping[str, Any]) -> CallOutcome:
     """Parses one simulated call; native transfers are separated from the logs. Raises `Temporary` if malformed."""
     try:
         entries = answer.get("logs") or ()
@@ -264,7 +265,7 @@ def _hex(value: Any) -> str:
 
 
 def _call_result(answer: Mapping[str, Any]) -> CallResult:
-    outcome = _outcome(answer)
+    outcome = outcome_of(answer)
     return CallResult(outcome.is_success, outcome.data)
 
 

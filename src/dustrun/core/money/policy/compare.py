@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dustrun.core.money.policy.document import ApprovalAbove, GasRule, Limit, SignatureRules, WalletPolicy, usd_units
+from dustrun.core.money.policy.document import (
+    ApprovalAbove,
+    GasRule,
+    Limit,
+    Outflow,
+    SignatureRules,
+    WalletPolicy,
+    usd_units,
+)
 from dustrun.core.money.policy.matching import account_covers, asset_covers, method_covers
 
 _FLAGS = ("allow_deploy", "allow_unlimited_approvals", "allow_unverified_calldata", "allow_unpriced_assets")
@@ -33,6 +41,8 @@ def what_is_looser(old: WalletPolicy, new: WalletPolicy) -> list[str]:
         found.append("gas")
     if not _asks_as_often(old.approval_above, new.approval_above):
         found.append("approval_above")
+    if not _takes_no_more(old.outflow, new.outflow):
+        found.append("outflow")
     if _signs_more(old.signatures, new.signatures):
         found.append("signatures")
     return found
@@ -101,6 +111,20 @@ def _asks_as_often(old: ApprovalAbove | None, new: ApprovalAbove | None) -> bool
     if old.usd is not None and (new.usd is None or usd_units(new.usd) > usd_units(old.usd)):
         return False
     return all(key in new.assets and int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+
+
+def _takes_no_more(old: Outflow | None, new: Outflow | None) -> bool:
+    if old is None:
+        return True
+    if new is None or new.assets.keys() != old.assets.keys():
+        return False
+    return (
+        all(int(new.assets[key]) <= int(units) for key, units in old.assets.items())
+        and (old.max_usd is None or (new.max_usd is not None and usd_units(new.max_usd) <= usd_units(old.max_usd)))
+        and new.beyond_declared <= old.beyond_declared
+        and new.allowances_beyond_declared <= old.allowances_beyond_declared
+        and (new.unsimulated == "deny" or old.unsimulated == "declared")
+    )
 
 
 def _signs_more(old: SignatureRules, new: SignatureRules) -> bool:

@@ -174,6 +174,24 @@ MethodEntry = Annotated[
 ]
 
 
+class Outflow(Fields):
+    """What a transaction may take from the wallet by balances, simulated on the newest block before it is signed."""
+
+    assets: dict[OneAsset, Units] = Field(default_factory=dict, description="Maximum in base units by asset.")
+    max_usd: Usd | None = Field(
+        None,
+        description="Maximum in US dollars over all assets; one without a price may leave only if `assets` names it.",
+    )
+    beyond_declared: bool = Field(False, description="Whether more may leave than the node declares.")
+    allowances_beyond_declared: bool = Field(
+        False, description="Whether allowances may rise further than the node declares."
+    )
+    unsimulated: Literal["deny", "declared"] = Field(
+        "deny",
+        description="If no endpoint can simulate: `deny`, or `declared`, which trusts what the node declares.",
+    )
+
+
 class WalletPolicy(Fields):
     """What a wallet may do. An empty list allows nothing, `*` in a list allows everything."""
 
@@ -206,6 +224,9 @@ class WalletPolicy(Fields):
     )
     limits: tuple[Limit, ...] = Field((), max_length=200, description="Limits; all of them apply.")
     gas: tuple[GasRule, ...] = Field((), max_length=200, description="Ceilings for network fees; all of them apply.")
+    outflow: Outflow | None = Field(
+        None, description="Ceiling on what a transaction really takes; null: it is not simulated before signing."
+    )
     approval_above: ApprovalAbove | None = Field(None, description="What needs a person's approval.")
     signatures: SignatureRules = Field(SignatureRules(), description="Signatures other than transactions.")
     allow_deploy: bool = Field(False, description="Whether contracts may be created.")
@@ -237,6 +258,13 @@ class WalletPolicy(Fields):
         if any(count > _MAX_CONDITIONS for count in counts.values()):
             raise ValueError(f"methods: one method may have at most {_MAX_CONDITIONS} conditions")
         return self
+
+
+def most_units_of(policy: WalletPolicy, key: str) -> int | None:
+    """The least maximum in base units that a policy states for an asset; None if it states none."""
+    stated = [limit.max_units for limit in policy.limits if (limit.asset or "").lower() == key.lower()]
+    stated += [units for asset, units in (policy.outflow or Outflow()).assets.items() if asset.lower() == key.lower()]
+    return min((int(units) for units in stated if units is not None), default=None)
 
 
 @lru_cache(maxsize=256)

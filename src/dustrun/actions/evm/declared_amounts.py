@@ -1,0 +1,91 @@
+"""Amounts that a contract call takes, as its author declares them: counted by the policy, scaled by a dust test."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydantic import Field, model_validator
+
+from dustrun.actions.evm.coins import read_coin
+from dustrun.actions.evm.fields import Units
+from dustrun.core.money.intent import FundsMovement, Movement
+from dustrun.sdk import Fields
+from dustrun.sdk.chain import Chain
+
+TAKES: Final = FundsMovement("send", "amounts[].units", token_field="amounts[].token")
+
+
+class DeclaredAmount(Fields):
+    """One argument that says how much of a token the call takes from the wallet."""
+
+    argument: str = Field(
+        min_length=1, max_length=200, description="The argument: its name or index, `params.amountIn` within a tuple."
+    )
+    token: str = Field(max_length=100, description="The token taken: its address, or a symbol from the chain's file.")
+    units: Units | None = Field(
+        None, description="The amount in base units, put in place of the argument; by default the argument's value."
+    )
+
+
+class CallFields(Fields):
+    """The arguments of a call and the amounts among them."""
+
+    args: list[Any] | dict[str, Any] = Field([], description="The arguments, in order or by name.")
+    amounts: list[DeclaredAmount] | None = Field(
+        None,
+        max_length=10,
+        description=(
+            "The arguments that are amounts of tokens that the call takes; `[]`: it takes none. A dust test scales "
+            "them, and checks before it signs that the call takes no more. Native `value` needs no entry."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_amounts(cls, given: Any) -> Any:
+        """An amount without units takes the argument's value; one with units, as a dust test sets them, replaces it."""
+        if not isinstance(given, dict) or not isinstance(given.get("amounts"), list | tuple):
+            return given
+        given = copy.deepcopy(given)
+        for declared in given["amounts"]:
+            if isinstance(declared, dict) and isinstance(declared.get("argument"), str):
+                place, last = _find(given.get("args", []), declared["argument"])
+                if declared.get("units") is None:
+                    declared["units"] = place[last]
+                else:
+                    place[last] = str(declared["units"])
+        return given
+
+
+def _find(args: Any, argument: str) -> tuple[Any, Any]:
+    """The list or object that holds an argument, and its place in there."""
+    place: Any = [args]
+    last: Any = 0
+    for step in argument.split("."):
+        place = place[last]
+        last = int(step) if isinstance(place, list) and step.isdigit() else step
+        if not _has(place, last):
+            hint = "arguments in order are named by their index" if isinstance(place, list) else "see args"
+            raise ValueError(f'amounts: there is no argument "{argument}"; {hint}')
+    return place, last
+
+
+def _has(place: Any, name: Any) -> bool:
+    if isinstance(place, list):
+        return isinstance(name, int) and name < len(place)
+    return isinstance(place, dict) and name in place
+
+
+async def declared_movements(
+    chain: Chain, amounts: Iterable[DeclaredAmount] | None, known: Sequence[Movement], counterparty: str
+) -> tuple[Movement, ...]:
+    """The declared amounts as movements, without those of assets that the calldata itself is known to send."""
+    found: list[Movement] = []
+    for place, declared in enumerate(amounts or ()):
+        coin = await read_coin(chain, declared.token, f"amounts[{place}].token")
+        if any(one.kind == "send" and one.asset == coin.asset for one in known):
+            continue
+        found.append(Movement("send", coin.asset, declared.units or 0, counterparty))
+    return tuple(found)

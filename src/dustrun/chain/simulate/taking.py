@@ -1,0 +1,168 @@
+"""What transactions would take from their sender on the newest block: balances and allowances before and after.
+
+Where an endpoint offers `eth_simulateV1`, all transactions of a node are one request. A second one follows only if the
+events name something that the first did not read. Elsewhere each is sent on a fork of the newest block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from dustrun.chain import wire
+from dustrun.chain.endpoints import Endpoint
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.failures import Kind, kind_of, to_error
+from dustrun.chain.reverts import decode as decode_revert
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.simulate import prober
+from dustrun.chain.simulate.chain import SimChain
+from dustrun.chain.simulate.prober import Ask
+from dustrun.chain.simulate.result import CallOutcome
+from dustrun.chain.simulate.strategies.simulate_v1 import PROBER_STATE, outcome_of, probe_call
+from dustrun.chain.simulate.strategy import choose
+from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_of, touched
+from dustrun.core.money.intent import Intent, Log
+from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.values.addresses import checksum
+
+MOST_INTENTS: Final = 100
+_MOST_ASKS: Final = 250
+_FREE: Final = {"blockOverrides": {"baseFeePerGas": "0x0"}}
+_UNFUNDED: Final = "the sender does not have enough native coin for the values"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What one transaction takes, or why it fails after those before it (`taken` is None)."""
+
+    taken: Taken | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The balances and allowances of a sender that are read around each transaction."""
+
+    holdings: tuple[Holding, ...]
+    approvals: tuple[Approval, ...]
+
+    @property
+    def asks(self) -> list[Ask]:
+        """How they are read."""
+        return [*(each.ask() for each in self.holdings), *(each.ask() for each in self.approvals)]
+
+    @property
+    def unread(self) -> int:
+        """How many are too many to be read."""
+        return max(0, len(self.holdings) + len(self.approvals) - _MOST_ASKS)
+
+
+async def foresee(
+    live: LiveChain, sender: str, intents: Sequence[Intent], tokens: Sequence[str], fork_binary: Path | None
+) -> list[Foreseen]:
+    """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
+    `intents` have gas limits; `tokens` are read besides those that they name. Raises `Permanent` (`SIM_UNAVAILABLE`) if
+    no endpoint can simulate, `Temporary` if none answers."""
+    strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None)
+    sender = checksum(sender)
+    if strategy == "simulate-v1" and (creates or all(intent.to is not None for intent in intents)):
+        return await _by_blocks(_Asked(live, among, sender, intents), tokens)
+    return await _on_a_fork(live, sender, intents, fork_binary)
+
+
+async def _on_a_fork(
+    live: LiveChain, sender: str, intents: Sequence[Intent], fork_binary: Path | None
+) -> list[Foreseen]:
+    sim, found = SimChain(live, fork_binary=fork_binary), list[Foreseen]()
+    try:
+        for intent in intents:
+            result = await sim.send(sender, intent)
+            found.append(Foreseen(result.taken, result.reason))
+            if not result.is_success:
+                break
+    finally:
+        await sim.close()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    live: LiveChain
+    among: Sequence[Endpoint]
+    sender: str
+    intents: Sequence[Intent]
+
+
+async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[Foreseen]:
+    keys = [Holding(checksum(token), asked.sender).key() for token in tokens]
+    named = _watched(asked, [() for _ in asked.intents], keys)
+    runs, words = await _request(asked, named)
+    if not runs:
+        return [Foreseen(None, _UNFUNDED)]
+    seen = _watched(asked, [run.logs for run in runs], keys)
+    if not set(seen.holdings) <= set(named.holdings) or not set(seen.approvals) <= set(named.approvals):
+        named = seen
+        runs, words = await _request(asked, named)
+    found = list[Foreseen]()
+    for place, run in enumerate(runs):
+        if not run.is_success:
+            found.append(Foreseen(None, _why(run, asked.intents[place])))
+            break
+        found.append(Foreseen(_taken(asked, named, words[place], words[place + 1])))
+    return found
+
+
+def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) -> Watched:
+    """What is the sender's among all that the transactions may touch."""
+    holdings, approvals = dict[Holding, None](), dict[Approval, None]()
+    for intent, said in zip(asked.intents, logs, strict=False):
+        to = None if intent.to is None else checksum(intent.to)
+        found = touched(replace(intent, to=to), asked.sender, said, (), None, keys, ())
+        mine = (each for each in found.holdings if each.who in (asked.sender, None))
+        holdings.update(dict.fromkeys(mine))
+        approvals.update(dict.fromkeys(each for each in found.approvals if each.owner == asked.sender))
+    return Watched(tuple(holdings), tuple(approvals))
+
+
+async def _request(asked: _Asked, watched: Watched) -> tuple[list[CallOutcome], list[list[int | None]]]:
+    """The transactions, each in a block of its own, with reads before the first and after each. Nothing if the sender
+    cannot pay the values."""
+    probe = probe_call(watched.asks[:_MOST_ASKS])
+    blocks = [{**_FREE, "calls": [_call(asked.sender, intent), probe]} for intent in asked.intents]
+    blocks[0] |= {"calls": [probe, *blocks[0]["calls"]], "stateOverrides": PROBER_STATE}
+    request = Request("eth_simulateV1", ({"blockStateCalls": blocks, "validation": False}, "latest"))
+    live = asked.live
+    try:
+        answer = await live.endpoints.read(lambda rpc: rpc.call(request), request.method, asked.among)
+    except RpcError as error:
+        if kind_of(error) is Kind.FUNDS:
+            return [], []
+        raise to_error(error, f"Simulating on {live.network.name}") from None
+    try:
+        calls = [outcome_of(call) for block in answer for call in block["calls"]]
+    except (TypeError, KeyError):
+        raise wire.malformed("simulated blocks") from None
+    count = min(len(watched.asks), _MOST_ASKS)
+    return calls[1::2], [prober.decode(probed.data, count) for probed in calls[::2]]
+
+
+def _call(sender: str, intent: Intent) -> Json:
+    fields: Json = {"from": sender, "value": hex(intent.value_units), "input": wire.hexed(intent.data)}
+    if intent.gas_limit is not None:
+        fields["gas"] = hex(intent.gas_limit)
+    return fields if intent.to is None else fields | {"to": intent.to}
+
+
+def _taken(asked: _Asked, watched: Watched, before: Sequence[int | None], after: Sequence[int | None]) -> Taken:
+    changes = changes_of(watched.holdings, before, after, asked.live.network.chain_id, {})
+    count = len(watched.holdings)
+    taken = taken_of(asked.sender, changes, watched.approvals, before[count:], after[count:])
+    return replace(taken, unread=watched.unread)
+
+
+def _why(run: CallOutcome, intent: Intent) -> str:
+    return str(decode_revert(run.data, intent.errors, run.message)["text"])
