@@ -207,6 +207,14 @@ class Settings(BaseSettings):
     price_path: str = Field(
         "usd", description="Path of the price in the JSON response, like `data.{address}.usd` or `prices.0`."
     )
+    price_max_leap: int = Field(
+        20,
+        ge=2,
+        description=(
+            "A price that only the HTTP source gives is not used for dust if it differs from the newest one by more "
+            "than this factor."
+        ),
+    )
     price_keep_ms: int = Field(10_000, ge=0, le=600_000, description="Milliseconds that a price is cached.")
     dex_min_liquidity_usd: str = Field(
         "10000",

@@ -207,4 +207,6 @@ async def test_a_contract_call_runs_with_the_amounts_that_it_declares(till: Till
     run = await till.dust(pay={**mint, "payload": {**mint["payload"], "amounts": []}})
     assert run["status"] == "success", run["executionState"]
     wrong = {**call, "payload": {**call["payload"], "amounts": [{"argument": "9", "token": "USDC"}]}}
-    assert 'there is no argument "9"' in str(await till.error(**wrong))
+    nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": wrong}
+    refused = await till.api.post("/v1/runs", {"definition": {"nodes": nodes}, "dustTest": True})
+    assert (refused.code, refused.body["details"][0]["field"]) == (400_228, "nodes.pay.payload")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, TypeVar
 
@@ -46,6 +46,7 @@ class Survey:
     decimals: int
     prices: tuple[Price, ...]
     faults: tuple[str, ...]
+    leap_from: Decimal | None = None  # the price kept before, if the only source is HTTP and differs from it too much
 
     @property
     def warning(self) -> str | None:
@@ -64,11 +65,13 @@ class Survey:
 class PriceBook:
     """Prices on the chains from `chain_of`: live chains, or those of one simulation (see `on`)."""
 
-    def __init__(self, chain_of: ChainOf, sources: Sequence[Source], keep_ms: int) -> None:
+    def __init__(self, chain_of: ChainOf, sources: Sequence[Source], keep_ms: int, max_leap: int = 20) -> None:
         self._chain_of = chain_of
         self._sources = sources
         self._keep_s = keep_ms / 1000
         self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[object]]] = {}
+        self._max_leap = max_leap
+        self._newest: dict[str, Decimal] = {}  # the newest credible price of each asset, while the process lives
 
     @classmethod
     def of(cls, settings: Settings, chain_of: ChainOf, http: Http) -> PriceBook:
@@ -77,11 +80,11 @@ class PriceBook:
         web, nominal = WebPrices(http, settings.price_url, settings.price_path), NominalPrices(settings.test_coin_usd)
         anchors, floor = Anchors([static, feed, nominal]), Decimal(settings.dex_min_liquidity_usd)
         v2, v3 = UniswapV2Prices(anchors, floor), UniswapV3Prices(anchors, floor)
-        return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms)
+        return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms, settings.price_max_leap)
 
     def on(self, chain_of: ChainOf) -> PriceBook:
         """The same sources on other chains, with a separate cache."""
-        return PriceBook(chain_of, self._sources, int(self._keep_s * 1000))
+        return PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
 
     async def price(self, asset: Asset) -> Price:
         """The price from the first source that has one; raises `Invalid` (`UNPRICED`) if none has, and `Temporary` if a
@@ -145,7 +148,20 @@ class PriceBook:
         faults = tuple(f"{source.name}: {one}" for source, one in said if isinstance(one, Exception))
         if not prices:
             raise _unpriced(asset, faults, next((one for one in answers if isinstance(one, Temporary)), None))
-        return Survey(asset, question.decimals, prices, faults)
+        found = Survey(asset, question.decimals, prices, faults)
+        return replace(found, leap_from=self._leap(found))
+
+    def _leap(self, survey: Survey) -> Decimal | None:
+        """The newest credible price if HTTP alone says another one that differs too much; else that one is kept."""
+        key, price = survey.asset.key, survey.for_dust
+        before = self._newest.get(key)
+        alone = [one.source for one in survey.prices if one.source != "nominal"] == ["http"]
+        if alone and before is not None and not before <= price.usd * self._max_leap <= before * self._max_leap**2:
+            return before
+        if len(self._newest) >= _MAX_KEPT:
+            self._newest.clear()
+        self._newest[key] = price.usd
+        return None
 
     async def _question(self, asset: Asset) -> Question:
         chain = self._chain_of(asset.chain_id)

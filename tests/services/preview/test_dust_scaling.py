@@ -21,7 +21,9 @@ from dustrun.core.money.intent import FundsMovement, Spend
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.errors import Code, Invalid, Refused
 from dustrun.outbound.client import OutboundClient
+from dustrun.prices.source import Question
 from dustrun.sdk import Action, Effect, Fields, action
+from dustrun.sdk.chain import Price
 from dustrun.services.preview.dust_scaling import Duster, Entry, Scaled, Scene
 from dustrun.services.prices import PriceBook
 from dustrun.settings import Settings
@@ -264,3 +266,31 @@ async def test_a_token_that_is_none_names_its_field(shop: Shop) -> None:
     with pytest.raises(Invalid) as caught:
         await shop.scale(send_erc20_token, {"token": "USDX", "recipient": BOB, "amount": "5"})
     assert caught.value.public_details()[0]["field"] == "payload.token"
+
+
+class Quoted:
+    """An HTTP source in all but the wire: it says what it is told."""
+
+    name = "http"
+
+    def __init__(self) -> None:
+        self.usd = Decimal(1)
+
+    async def price(self, question: Question) -> Price | None:
+        return Price(self.usd, self.name, question.now_ms, 0, {})
+
+
+async def test_a_price_of_http_alone_that_leaps_is_refused_with_both_figures(shop: Shop) -> None:
+    source, payload = Quoted(), {"token": shop.witness.addresses["cents"], "recipient": BOB, "amount": "500"}
+    duster = Duster(PriceBook(shop.chains.get, [source], 0), DustRules(Decimal("0.01")), shop.policy_of)
+    value = send_erc20_token.input.model_validate({"chainId": CHAIN_ID, **payload})
+    scene = Scene(shop.chains.get, shop.wallet.view.address)
+    for usd in ("1", "20", "1"):  # up to twenty times more or less is believed
+        source.usd = Decimal(usd)
+        await duster.scale(send_erc20_token, value, scene)
+    for usd in ("0.049", "20.1"):
+        source.usd = Decimal(usd)
+        with pytest.raises(Refused) as caught:
+            await duster.scale(send_erc20_token, value, scene)
+        assert caught.value.code is Code.DUST_UNPRICED
+        assert f"{usd} USD, and the price before was 1 USD" in caught.value.message

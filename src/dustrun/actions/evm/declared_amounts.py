@@ -48,12 +48,14 @@ class CallFields(Fields):
         """An amount without units takes the argument's value; one with units, as a dust test sets them, replaces it."""
         if not isinstance(given, dict) or not isinstance(given.get("amounts"), list | tuple):
             return given
+        if not isinstance(given.get("args", []), list | dict):
+            return given  # an expression, in a definition that is only checked
         given = copy.deepcopy(given)
         for declared in given["amounts"]:
             if isinstance(declared, dict) and isinstance(declared.get("argument"), str):
                 place, last = _find(given.get("args", []), declared["argument"])
                 if declared.get("units") is None:
-                    declared["units"] = place[last]
+                    declared["units"] = None if "{{" in str(place[last]) else place[last]
                 else:
                     place[last] = str(declared["units"])
         return given

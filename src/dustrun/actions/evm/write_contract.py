@@ -83,7 +83,7 @@ class Input(CallFields):
         if (self.function is None) == (self.data is None):
             raise ValueError("give either function (with args) or data, not both")
         if self.data is not None and (self.args or self.amounts):
-            raise ValueError("args and amounts require function; data includes its arguments")
+            raise ValueError("args require function; data includes its arguments, and they cannot be named in amounts")
         return self
 
 

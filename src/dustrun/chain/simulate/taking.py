@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class OutflowForecast:
     """What one transaction takes, or why it fails after those before it (`taken` is None)."""
 
     taken: Taken | None
@@ -61,9 +61,9 @@ class Watched:
         return max(0, len(self.holdings) + len(self.approvals) - _MOST_ASKS)
 
 
-async def foresee(
+async def forecast_outflow(
     live: LiveChain, sender: str, intents: Sequence[Intent], tokens: Sequence[str], fork_binary: Path | None
-) -> list[Foreseen]:
+) -> list[OutflowForecast]:
     """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
     `intents` have gas limits; `tokens` are read besides those that they name. Raises `Permanent` (`SIM_UNAVAILABLE`) if
     no endpoint can simulate, `Temporary` if none answers."""
@@ -76,12 +76,12 @@ async def foresee(
 
 async def _on_a_fork(
     live: LiveChain, sender: str, intents: Sequence[Intent], fork_binary: Path | None
-) -> list[Foreseen]:
-    sim, found = SimChain(live, fork_binary=fork_binary), list[Foreseen]()
+) -> list[OutflowForecast]:
+    sim, found = SimChain(live, fork_binary=fork_binary), list[OutflowForecast]()
     try:
         for intent in intents:
             result = await sim.send(sender, intent)
-            found.append(Foreseen(result.taken, result.reason))
+            found.append(OutflowForecast(result.taken, result.reason))
             if not result.is_success:
                 break
     finally:
@@ -97,22 +97,22 @@ class _Asked:
     intents: Sequence[Intent]
 
 
-async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[Foreseen]:
+async def _by_blocks(asked: _Asked, tokens: Sequence[str]) -> list[OutflowForecast]:
     keys = [Holding(checksum(token), asked.sender).key() for token in tokens]
     named = _watched(asked, [() for _ in asked.intents], keys)
     runs, words = await _request(asked, named)
     if not runs:
-        return [Foreseen(None, _UNFUNDED)]
+        return [OutflowForecast(None, _UNFUNDED)]
     seen = _watched(asked, [run.logs for run in runs], keys)
     if not set(seen.holdings) <= set(named.holdings) or not set(seen.approvals) <= set(named.approvals):
         named = seen
         runs, words = await _request(asked, named)
-    found = list[Foreseen]()
+    found = list[OutflowForecast]()
     for place, run in enumerate(runs):
         if not run.is_success:
-            found.append(Foreseen(None, _why(run, asked.intents[place])))
+            found.append(OutflowForecast(None, _why(run, asked.intents[place])))
             break
-        found.append(Foreseen(_taken(asked, named, words[place], words[place + 1])))
+        found.append(OutflowForecast(_taken(asked, named, words[place], words[place + 1])))
     return found
 
 

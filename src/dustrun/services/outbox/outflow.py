@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from dustrun.chain.simulate.taking import MOST_INTENTS, Foreseen, foresee
+from dustrun.chain.simulate.taking import MOST_INTENTS, OutflowForecast, forecast_outflow
 from dustrun.core.money.intent import Intent
 from dustrun.core.money.policy import Deny, Reason
 from dustrun.core.money.policy.outflow import Ceilings
@@ -64,19 +64,19 @@ async def _check_chain(deps: OutboxDeps, ready: Sequence[Ready]) -> list[Ready] 
     tokens = [token.address for token in live.network.tokens] if ceilings else []
     intents = [replace(one.intent, gas_limit=one.gas_limit) for one in ready]
     try:
-        foreseen = await foresee(live, first.sender, intents, tokens, deps.settings.fork_binary)
+        forecasts = await forecast_outflow(live, first.sender, intents, tokens, deps.settings.fork_binary)
     except Permanent as error:
         if error.code is not Code.SIM_UNAVAILABLE:
             raise
         return _unsimulated(ceilings, ready, error)
-    return await _judge(deps.budget, ceilings, ready, foreseen)
+    return await _judge(deps.budget, ceilings, ready, forecasts)
 
 
 async def _judge(
-    budget: Budget, ceilings: Ceilings, ready: Sequence[Ready], foreseen: Sequence[Foreseen]
+    budget: Budget, ceilings: Ceilings, ready: Sequence[Ready], forecasts: Sequence[OutflowForecast]
 ) -> list[Ready] | Refusal:
     may: list[Ready] = []
-    for one, seen in zip(ready, foreseen, strict=False):
+    for one, seen in zip(ready, forecasts, strict=False):
         if seen.taken is None:
             if may:
                 break  # it waits until those before it are mined, and is then estimated on what they left

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -174,7 +175,10 @@ class Duster:
     async def _survey(self, asset: Asset, *, is_needed: bool) -> Survey | None:
         """The price; None if no source has one and it can be done without."""
         try:
-            return await self._prices.survey(asset)
+            survey = await self._prices.survey(asset)
+            if survey.leap_from is not None:
+                raise _leapt(survey, survey.leap_from)
+            return survey
         except Invalid as error:
             if error.code is not Code.UNPRICED:
                 raise
@@ -249,6 +253,16 @@ def read_amount(spot: Spot) -> int:
 
 def _invalid(field: str, message: str) -> Invalid:
     return Invalid(f"{field}: {message}.", details=[Problem(f"payload.{field}", message)])
+
+
+def _leapt(survey: Survey, before: Decimal) -> Refused:
+    price = survey.for_dust
+    message = (
+        f"Only the HTTP source prices {survey.asset.key}: {plain_digits(price.usd)} USD, and the price before was "
+        f"{plain_digits(before)} USD. That differs too much (price_max_leap) to compute a dust amount from it: set "
+        "static_prices."
+    )
+    return Refused(message, code=Code.DUST_UNPRICED)
 
 
 def _refused(refusal: DustRefusal, field: str) -> Refused:
