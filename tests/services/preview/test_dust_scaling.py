@@ -281,7 +281,7 @@ class Quoted:
 
 
 async def test_a_price_of_http_alone_that_leaps_is_refused_with_both_figures(shop: Shop) -> None:
-    source, payload = Quoted(), {"token": shop.witness.addresses["cents"], "recipient": BOB, "amount": "500"}
+    source, payload = Quoted(), {"token": shop.witness.addresses["fine"], "recipient": BOB, "amount": "500"}
     duster = Duster(PriceBook(shop.chains.get, [source], 0), DustRules(Decimal("0.01")), shop.policy_of)
     value = send_erc20_token.input.model_validate({"chainId": CHAIN_ID, **payload})
     scene = Scene(shop.chains.get, shop.wallet.view.address)
