@@ -83,6 +83,9 @@ class Driver:
             self.plan.ended(path)
 
     def begin(self, start: Start) -> None:
+        if not start.wake and self.rng.random() < 0.1:
+            self.plan.hold(start, self.now + self.rng.randint(1, 50))
+            return
         self.plan.started(start)
         if not start.wake:
             known = self.executions.get(start.path)

@@ -6,6 +6,7 @@ from typing import Any
 
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.plan import Busy, Done, Holds, Plan, Ready, Start, Waiting
+from dustrun.core.run.rate import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Definition
 from testkit.models.graphs import graph_of
@@ -169,6 +170,38 @@ def test_while_asks_after_each_iteration_and_after_a_restart() -> None:
     assert again.next(0) == Ready(closed=("each",))
     again.settled("each", again.loop("each").outcome)
     assert _starts(again) == ["z"]
+
+
+def test_held_node_begins_when_it_is_due_and_not_in_a_failed_item() -> None:
+    loop = {"type": "for-each", "payload": {"array": []}, "loopBody": ["x"], "onError": "continue", "children": ["z"]}
+    plan = _plan(root=_root("each"), each=loop, x=_step(), z=_step())
+    _starts(plan)
+    plan.opened("each", 3, 3, "fail")
+    answer = plan.next(0)
+    assert isinstance(answer, Ready)
+    first, *others = answer.starts
+    plan.started(first)
+    for start in others:
+        plan.hold(start, 100)
+    assert (plan.next(0), plan.held) == (Busy(100), frozenset({"each[1].x", "each[2].x"}))
+    plan.waits(Start("each[0].x", "x", 2), 300)
+    assert plan.next(99) == Waiting(100)
+    assert plan.next(100, 1) == Ready(starts=(Start("each[1].x", "x"),))
+    plan.started(Start("each[1].x", "x"))
+    assert plan.next(100, 1) == Ready(starts=(Start("each[2].x", "x"),))
+    plan.hold(Start("each[2].x", "x"), 200)
+    plan.settled("each[1].x", N.FAILURE)
+    assert plan.next(150) == Ready(cut_off=("each[0].x",))
+    plan.settled("each[0].x", N.CANCELLED)
+    assert (plan.next(150), plan.held) == (Ready(closed=("each",)), frozenset())
+
+
+def test_rate_allows_a_number_of_begins_in_any_span() -> None:
+    rate = Rate(2, 100, begun=[50, 10])
+    assert (rate.due(60), rate.due(110)) == (110, 110)
+    rate.note(110)
+    assert (rate.due(111), rate.due(400)) == (150, 400)
+    assert Rate(2, 100, begun=[5]).due(6) == 6
 
 
 def test_empty_loop_closes_at_once() -> None:

@@ -53,7 +53,9 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Nothing to start: nodes are running."""
+    """Nothing to start: nodes are running. `until`: when something may begin beside them (milliseconds)."""
+
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,12 @@ class Plan:
         self._running: set[str] = set()
         self._waits: dict[str, tuple[int | None, Start, Holds]] = {}
         self._timers: list[tuple[int, str]] = []
+        self._held: list[tuple[int, int, Start]] = []
         self._stop: RunStatus | None = None
         self._cancelled = False
         self._ending = False
         self.executions = 0
+        self._held_count = 0
         top = self._open_frame(TOP, "", None, 0)
         for node_id in graph.triggers:
             if node_id in top.unsettled:
@@ -152,6 +156,11 @@ class Plan:
             self._ending = True  # an end that came while it ran does not wait for it
         if until is not None:
             heapq.heappush(self._timers, (until, start.path))
+
+    def hold(self, start: Start, until: int) -> None:
+        """A node that could begin does not before `until`: its rate limit is reached."""
+        self._held_count += 1
+        heapq.heappush(self._held, (until, self._held_count, start))
 
     def settled(self, path: str, status: NodeStatus, branch: str | None = None) -> None:
         """A node reached a terminal status; its children are evaluated."""
@@ -196,12 +205,14 @@ class Plan:
         self._stop = self._stop or status
         self._ending = True
         self._ready.clear()
+        self._held.clear()
 
     def cancel(self) -> None:
         """A cancel was requested: nothing new starts, and nothing is waited for."""
         self._cancelled = True
         self._ending = True
         self._ready.clear()
+        self._held.clear()
 
     # --- decisions ---
 
@@ -213,9 +224,10 @@ class Plan:
         if (self._ready and room > 0) or self._skipped or self._closed or self._asked:
             return self._take_ready(room)
         if self._running or self._ready:
-            return Busy()
-        if self._waits:
+            return Busy(min((heap[0][0] for heap in (self._timers, self._held) if heap), default=None))
+        if self._waits or self._held:
             untils = [until for until, _, _ in self._waits.values() if until is not None]
+            untils += [until for until, _, _ in self._held[:1]]
             return Waiting(min(untils) if untils else None)
         return Done(self._outcome())
 
@@ -228,6 +240,11 @@ class Plan:
     def waiting(self) -> frozenset[str]:
         """Paths of the suspended nodes."""
         return frozenset(self._waits)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Paths of the nodes that their rate limit holds back."""
+        return frozenset(start.path for _, _, start in self._held)
 
     # --- replay ---
 
@@ -412,7 +429,21 @@ class Plan:
             self._ending = True
         del self._frames[frame.prefix]
 
+    def _drop_held(self) -> tuple[str, ...]:
+        """Discards held nodes whose frame has ended and that never began; the others, which were to be tried again."""
+        ended = [entry for entry in self._held if self._frame_ends(frame_of(entry[2].path))]
+        self._held = [entry for entry in self._held if entry not in ended]
+        heapq.heapify(self._held)
+        for _, _, start in ended:
+            if start.attempt == 1:
+                frame = self._frames[frame_of(start.path)]
+                frame.active -= 1
+                self._close_if_done(frame)
+        return tuple(start.path for _, _, start in ended if start.attempt > 1)
+
     def _wake_due(self, now: int) -> None:
+        while self._held and self._held[0][0] <= now:
+            self._ready.append(heapq.heappop(self._held)[2])
         while self._timers and self._timers[0][0] <= now:
             until, path = heapq.heappop(self._timers)
             wait = self._waits.get(path)
@@ -431,7 +462,8 @@ class Plan:
     def _cut_off(self) -> tuple[str, ...]:
         """The suspended nodes that an end (of the run, or of an enclosing frame) does not wait for."""
         self._ending = False
-        return tuple(
+        tried = self._drop_held()
+        return tried + tuple(
             path
             for path, (_, _, holds) in self._waits.items()
             if holds < (Holds.CANCEL if self._cancelled else Holds.FAILURE) and self._frame_ends(frame_of(path))

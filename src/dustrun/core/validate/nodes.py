@@ -28,6 +28,9 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
         if spec.kind == "trigger" and node_id not in definition.trigger_node_ids:
             message = f'"{node_id}" is a trigger; add it to triggerNodeIds or change its type.'
             yield problem("trigger_not_named", node_id, "type", message)
+        if spec.kind == "trigger" and node.rate is not None:
+            message = "A trigger begins once in a run, so a rate has no effect here."
+            yield problem("rate_without_effect", node_id, "rate", message, "warning")
         yield from _check_connector(node_id, node, spec)
         yield from _check_payload(node_id, node, spec)
 

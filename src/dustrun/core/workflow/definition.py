@@ -34,6 +34,13 @@ class RetryPolicy(Fields):
     jitter: bool = Field(True, description="Whether each wait is shortened by a random amount of up to half.")
 
 
+class RateLimit(Fields):
+    """How many attempts of a node may begin in a span of time, over all loop items of one run."""
+
+    count: int = Field(ge=1, le=10_000, description="Most attempts that begin in `perMs`.")
+    per_ms: int = Field(ge=1, le=86_400_000, description="The span in milliseconds, at most a day.")
+
+
 class Node(Fields):
     """One node of the graph."""
 
@@ -46,6 +53,7 @@ class Node(Fields):
     title_override: str | None = Field(None, max_length=255, description="Short label.")
     description: str | None = Field(None, max_length=2000, description="Free text.")
     retry: RetryPolicy | None = Field(None, description="Retries of a failed attempt.")
+    rate: RateLimit | None = Field(None, description="Rate limit over all items of its loops, in one run.")
     timeout_ms: int | None = Field(None, ge=1, le=604_800_000, description="Time limit of one attempt in milliseconds.")
     on_error: Literal["fail", "continue", "branch"] = Field(
         "fail",

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from dustrun.core.expression import ExpressionError
-from dustrun.core.run.journal import Execution, enclosing, frame_of, item_frame
+from dustrun.core.run.journal import KEPT_FROM, Execution, enclosing, frame_of, item_frame
 from dustrun.core.run.plan import Start
+from dustrun.core.run.rate import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.program import ProgramNode, Repeat
 from dustrun.engine.node import node as nodes
@@ -34,6 +35,7 @@ class Attempts:
         self, run: RunContext, committer: Committer, inputs: NodeInputs, results: Results, tasks: Tasks
     ) -> None:
         self.deferred: list[Callable[[], None]] = []
+        self._rates: dict[str, Rate] = {}
         self._run = run
         self._committer = committer
         self._inputs = inputs
@@ -43,16 +45,42 @@ class Attempts:
     def begin(self, start: Start) -> None:
         """Begins an attempt, or resumes a node that waited; a node that reads variables is deferred until they are
         read."""
-        self._run.plan.started(start)
         kept = self._run.journal.by_path.get(start.path)
+        is_kept = kept is not None and kept.attempt == start.attempt
+        if not (start.wake or is_kept) and self._is_held(start):
+            return
+        self._run.plan.started(start)
         if start.wake:
             self._go_on(start)
-        elif kept is not None and kept.attempt == start.attempt:
+        elif kept is not None and is_kept:
             self._take_kept(start, kept)
         elif self._run.program.nodes[start.node_id].reads_variables:
             self.deferred.append(partial(self._attempt, start))
         else:
             self._attempt(start)
+
+    def _is_held(self, start: Start) -> bool:
+        """Whether the node's rate limit holds the attempt back; a simulated clock advances instead."""
+        limit = self._run.program.nodes[start.node_id].node.rate
+        if limit is None:
+            return False
+        rate = self._rates.get(start.node_id)
+        if rate is None:
+            rate = self._rates[start.node_id] = Rate(limit.count, limit.per_ms, self._begun_of(start.node_id))
+        state, now = self._run.state, self._run.state.now()
+        due = rate.due(now)
+        if due > now and not self._run.mode.has_simulated_clock:
+            self._run.plan.hold(start, due)
+            return True
+        state.simulated_now = max(state.simulated_now, due)
+        rate.note(due)
+        return False
+
+    def _begun_of(self, node_id: str) -> list[int]:
+        """When this run began the attempts of a node, as far as its journal knows."""
+        found = (one for one in self._run.journal.by_path.values() if one.node_id == node_id)
+        own = (one for one in found if one.status is not N.SKIPPED and KEPT_FROM not in (one.facts or {}))
+        return [one.started_at for one in own if one.started_at is not None]
 
     def _take_kept(self, start: Start, kept: Execution) -> None:
         """A retry kept this execution from the previous run: it is not executed again."""

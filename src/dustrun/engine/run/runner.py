@@ -148,7 +148,7 @@ class Runner:
                 return None
             self._tasks.launch()
             await self._committer.flush()
-            await self._tasks.collect()
+            await self._tasks.collect(answer.until if isinstance(answer, Busy) else None)
 
     def _plan_inline(self) -> Next | None:
         """Plans and executes what needs no waiting; None when other runs should have a turn first."""
@@ -201,7 +201,8 @@ class Runner:
 
     def _put_down(self, answer: Waiting) -> None:
         until = None if answer.until is None else clock.to_rfc3339(answer.until)
-        self.recorder.event("run_waiting", {"until": until, "nodes": sorted(self._run.plan.waiting)}, clock.now_ms())
+        nodes = sorted(self._run.plan.waiting | self._run.plan.held)
+        self.recorder.event("run_waiting", {"until": until, "nodes": nodes}, clock.now_ms())
         self.recorder.run_status(RunStatus.WAITING, answer.until)
 
     def _end(self, answer: Done) -> None:

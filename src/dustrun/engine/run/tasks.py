@@ -208,16 +208,29 @@ class Tasks:
         if not self._run.state.is_stopping or not isinstance(outcome, Failed):
             self._outcomes.append((effect, outcome))
 
-    async def collect(self) -> None:
-        """Waits for a wake-up, and applies all outcomes that are ready."""
+    async def collect(self, until: int | None) -> None:
+        """Waits for a wake-up, or until a time of the run's clock at which a node may begin beside those that run, and
+        applies all outcomes that are ready."""
         if not self._outcomes:
-            await self._run.state.wake.wait()
+            await self._wait(until)
         self._run.state.wake.clear()
         outcomes, self._outcomes = self._outcomes, []
         for job, outcome in outcomes:
             if isinstance(job, Job):
                 self._run.recorder.batch.forks += job.forks
             self._results.apply(job.start, outcome)
+
+    async def _wait(self, until: int | None) -> None:
+        wake = self._run.state.wake
+        if until is None:
+            await wake.wait()
+            return
+        in_s = max(0, until - self._run.state.now()) / 1000
+        alarm = asyncio.get_running_loop().call_later(in_s, wake.set)
+        try:
+            await wake.wait()
+        finally:
+            alarm.cancel()
 
     def must_log_dust_plan(self) -> bool:
         """Whether a dust test is about to spend for the first time."""
