@@ -262,6 +262,7 @@ async def test_the_last_key_that_administers_stays(server: Composition) -> None:
     assert (await server.client(second["key"]).delete(f"/v1/api-keys/{second['id']}")).code == 409020
 
 
+@pytest.mark.both_stores
 async def test_a_key_is_revoked_with_those_that_it_made(server: Composition) -> None:
     async def made_by(maker: Client, *permissions: str, **more: Any) -> tuple[str, Client]:
         body = {"name": "k", "permissions": list(permissions), **more}
@@ -361,3 +362,90 @@ def test_an_address_counts_by_its_network() -> None:
     for number in range(20_500):
         found.check(f"10.0.{number // 256}.{number % 256}", "hash")
     assert len(found._limiter._buckets) <= 10_001
+
+
+@pytest.mark.both_stores
+async def test_connectors_and_tables_that_others_use_are_not_there(server: Composition) -> None:
+    async def connector(name: str) -> str:
+        data = {
+            "type": "http-bearer",
+            "name": name,
+            "data": {"token": "tok_0123456789"},
+            "allowedHosts": ["api.example.com"],
+        }
+        return str((await server.owner.post("/v1/connectors", data)).data["id"])
+
+    async def table(name: str) -> str:
+        schema = {"primaryKey": "id", "columns": [{"name": "id", "type": "text"}]}
+        made = await server.owner.post("/v1/tables", {"name": name, **schema})
+        assert made.status == 200, made.body
+        return str(made.data["id"])
+
+    def using(connector_id: str, *tables: str) -> dict[str, Any]:
+        call = {"type": "http-request", "payload": {"url": "https://api.example.com/"},
+                "connector": {"id": connector_id, "type": "http-bearer"}}  # fmt: skip
+        reads = {f"read{n}": {"type": "read-table", "payload": {"table": name}} for n, name in enumerate(tables)}
+        nodes = {"root": {"type": "manual", "children": ["call", *reads]}, "call": call, **reads}
+        return {"nodes": nodes, "triggerNodeIds": ["root"]}
+
+    shared, mine, spare = [await connector(name) for name in ("shared", "mine", "spare")]
+    orders, by_id, notes = await table("orders"), await table("by-id"), await table("notes")
+    own = await server.owner.create_workflow(using(mine, "notes"))
+    other = await server.owner.create_workflow(using(shared, "orders", by_id), name="other")
+    limited = await _limited(server, own["id"])
+    seen = [item["id"] for item in (await limited.get("/v1/connectors")).data["items"]]
+    assert seen == [spare, mine]
+    assert [item["id"] for item in (await limited.get("/v1/tables")).data["items"]] == [notes]
+    assert len((await server.owner.get("/v1/tables")).data["items"]) == 3
+    change = {"name": "taken over"}
+    for method, path, body in (
+        ("GET", f"/v1/connectors/{shared}", None),
+        ("PUT", f"/v1/connectors/{shared}", change),
+        ("DELETE", f"/v1/connectors/{shared}?force=true", None),
+        ("POST", f"/v1/connectors/{shared}/test", {}),
+    ):
+        assert (await limited.send(method, path, body)).code == 404030, (method, path)
+    for wanted in ("orders", orders, "by-id", by_id):
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/rows"), ("GET", "/export?format=csv")):
+            reply = await limited.send(method, f"/v1/tables/{wanted}{path}", None)
+            assert reply.status == 404, (method, path, reply.body)
+    assert (await limited.send("PUT", f"/v1/connectors/{mine}", change)).status == 200
+    assert (await limited.get("/v1/tables/notes")).status == 200
+    taken = await limited.send("PUT", f"/v1/workflows/{own['id']}", {"definition": using(shared, "orders", "notes")})
+    assert (taken.status, taken.fields) == (
+        400,
+        ["definition.nodes.call.connector.id", "definition.nodes.read0.payload.table"],
+    )
+    both = {"definition": using(spare, "notes")}
+    assert (await limited.send("PUT", f"/v1/workflows/{own['id']}", both)).status == 200
+    given = {"definition": using(shared, "orders")}
+    assert (await server.owner.send("PUT", f"/v1/workflows/{own['id']}", given)).status == 200
+    kept = {"definition": using(shared, "orders", "notes")}
+    assert (await limited.send("PUT", f"/v1/workflows/{own['id']}", kept)).status == 200, "it was there before"
+    assert (await limited.get(f"/v1/connectors/{shared}")).code == 404030
+    assert (await server.owner.delete(f"/v1/workflows/{other['id']}")).status == 200
+    assert (await limited.get(f"/v1/connectors/{shared}")).status == 200, "nobody uses it any more"
+
+
+async def test_a_limited_key_publishes_no_call_beyond_its_limits(server: Composition) -> None:
+    called = await server.owner.create_workflow()
+
+    def calling(workflow_id: str) -> dict[str, Any]:
+        call = {"type": "call-workflow", "payload": {"workflowId": workflow_id}}
+        return {"nodes": {"root": {"type": "manual", "children": ["call"]}, "call": call}, "triggerNodeIds": ["root"]}
+
+    flow = await server.owner.create_workflow(calling(called["id"]))
+    limited = await _limited(server, flow["id"])
+    reply = await limited.post(f"/v1/workflows/{flow['id']}/publish", {})
+    assert (reply.code, '"call"' in reply.body["message"], called["id"] in reply.body["message"]) == (
+        403001,
+        True,
+        True,
+    )
+    body = {"name": "k", "permissions": ["admin"], "workflowIds": [flow["id"], called["id"]]}
+    both = server.client((await server.owner.post("/v1/api-keys", body)).data["key"])
+    unknown = {"definition": calling("{{$trigger.body.id}}")}
+    assert (await both.post(f"/v1/workflows/{flow['id']}/publish", {})).status == 200
+    assert (await both.send("PUT", f"/v1/workflows/{flow['id']}", unknown)).status == 200
+    assert (await both.post(f"/v1/workflows/{flow['id']}/publish", {})).code == 403001, "only the run will name it"
+    assert (await server.owner.post(f"/v1/workflows/{flow['id']}/publish", {})).status == 200

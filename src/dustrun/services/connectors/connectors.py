@@ -121,9 +121,17 @@ class Connectors:
         return await self._database.read(lambda tx: _get(tx, principal, connector_id))
 
     async def list_page(self, principal: Principal, type_: str | None, paging: Paging) -> Page[ConnectorRow]:
-        """Lists the organisation's connectors, newest first."""
+        """Lists the organisation's connectors, newest first; to a limited key those that no workflow beyond its limits
+        uses."""
         found = await self._database.read(
-            lambda tx: rows.list_page(tx, principal.org_id, type_=type_, limit=paging.peek, offset=paging.offset)
+            lambda tx: rows.list_page(
+                tx,
+                principal.org_id,
+                type_=type_,
+                limit=paging.peek,
+                offset=paging.offset,
+                own=principal.workflow_ids,
+            )
         )
         return page_of(found, paging)
 
@@ -280,7 +288,9 @@ class Connectors:
 
 
 def _get(tx: Tx, principal: Principal, connector_id: str) -> ConnectorRow:
-    row = rows.find(tx, principal.org_id, connector_id)
+    row, own = rows.find(tx, principal.org_id, connector_id), principal.workflow_ids
+    if row is not None and own is not None and rows.is_used_by_others(tx, principal.org_id, row.id, own):
+        row = None
     if row is None:
         raise NotFound(f'There is no connector "{connector_id}".', code=Code.CONNECTOR_UNKNOWN)
     return row

@@ -52,6 +52,14 @@ class Exported:
     has_more: bool
 
 
+def _get(tx: Tx, principal: Principal, wanted: str) -> Table:
+    """A table as people see it: not there for a limited key if workflows beyond its limits name it."""
+    table, own = get_table(tx, principal.org_id, wanted), principal.workflow_ids
+    if own is not None and rows.is_used_by_others(tx, principal.org_id, table.row.id, own):
+        raise NotFound(f'There is no table "{wanted}".', code=Code.TABLE_UNKNOWN)
+    return table
+
+
 def _layer(facts: RunFacts) -> int:
     """The layer that a run reads: live rows or, in a simulation, live rows plus what it and its called runs wrote."""
     return facts.top_pk if facts.mode is Mode.SIMULATE else LIVE
@@ -91,20 +99,22 @@ class Tables:
 
     async def get(self, principal: Principal, wanted: str) -> Table:
         """Reads a table by id or name; raises `NotFound`."""
-        return await self._database.read(lambda tx: get_table(tx, principal.org_id, wanted))
+        return await self._database.read(lambda tx: _get(tx, principal, wanted))
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[Table]:
-        """Lists the organisation's tables by name."""
-        found = await self._database.read(
-            lambda tx: rows.list_page(tx, principal.org_id, limit=paging.peek, offset=paging.offset)
-        )
+        """Lists the organisation's tables by name; to a limited key those that no workflow beyond its limits names."""
+        page, own = {"limit": paging.peek, "offset": paging.offset}, principal.workflow_ids
+        if own is None:
+            found = await self._database.read(lambda tx: rows.list_page(tx, principal.org_id, **page))
+        else:
+            found = await self._database.read(lambda tx: rows.list_of(tx, principal.org_id, own, **page))
         return page_of([Table(row, Schema.model_validate(loads_own(row.definition))) for row in found], paging)
 
     async def delete(self, principal: Principal, wanted: str) -> Table:
         """Deletes a table with all its rows; nodes that use it fail from then on."""
 
         def unit(tx: Tx) -> Table:
-            table = get_table(tx, principal.org_id, wanted)
+            table = _get(tx, principal, wanted)
             rows.delete(tx, table.row.id)
             audit.record(tx, principal, "table.delete", table.row.id, name=table.row.name, rows=table.row.row_count)
             return table
@@ -119,22 +129,20 @@ class Tables:
         """Lists the rows that match a filter."""
 
         def query(tx: Tx) -> list[Kept]:
-            table = get_table(tx, principal.org_id, wanted)
+            table = _get(tx, principal, wanted)
             return table_rows.find_rows(tx, table, LIVE, where, sort, limit=paging.peek, offset=paging.offset)
 
         return page_of(await self._database.read(query), paging)
 
     async def get_row(self, principal: Principal, wanted: str, key: str) -> Kept:
         """Reads a row by its primary key; raises `NotFound`."""
-        return await self._database.read(
-            lambda tx: table_rows.get_row(tx, get_table(tx, principal.org_id, wanted), key)
-        )
+        return await self._database.read(lambda tx: table_rows.get_row(tx, _get(tx, principal, wanted), key))
 
     async def change(self, principal: Principal, wanted: TableChange) -> TableWritten:
         """Changes rows by hand, all or none."""
 
         def unit(tx: Tx) -> TableWritten:
-            table = get_table(tx, principal.org_id, wanted.table)
+            table = _get(tx, principal, wanted.table)
             written = table_rows.change(tx, table, wanted, Layer(), self._quota, clock.now_ms())
             counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
             audit.record(tx, principal, f"table.{wanted.mode}", table.row.id, **counts)
@@ -157,7 +165,7 @@ class Tables:
         """Exports up to 10,000 rows in key order from `offset`, as CSV or JSON lines."""
 
         def query(tx: Tx) -> tuple[Table, list[Kept]]:
-            table = get_table(tx, principal.org_id, wanted)
+            table = _get(tx, principal, wanted)
             return table, table_rows.find_rows(tx, table, LIVE, {}, None, limit=EXPORT_ROWS + 1, offset=offset)
 
         table, found = await self._database.read(query)

@@ -26,6 +26,7 @@ from dustrun.services.access.principal import Principal
 from dustrun.services.problems import problems_of
 from dustrun.services.workflows import references
 from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.services.workflows.transitions import (
     ACTIVE,
@@ -216,6 +217,8 @@ class Workflows:
                 wanted |= decide_max_runs(row, wanted["max_runs"])
             self._gate.check_loosening(Lookup(tx, row.org_id), principal, row, wanted)
             if content is not None:
+                current = get_version(tx, row, row.current_version)
+                need_objects_within(tx, principal, current.definition, content.definition)
                 wanted |= _new_draft(tx, row, content)
             return wanted
 
@@ -246,6 +249,7 @@ class Workflows:
 
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             self._need_publishable(tx, row, expected, checked)
+            need_calls_within(principal, get_version(tx, row, checked).definition)
             version_rows.mark_published(tx, row.id, checked, at_ms=clock.now_ms(), by=principal.key_id)
             return {"status": ACTIVE, "paused_reason": None, "live_version": checked, "draft_version": None}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from dustrun.storage.data.uses import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import connectors as t
 from dustrun.storage.db.tables import workflow_versions as v
@@ -70,12 +72,28 @@ def find(tx: Tx, org_id: str, connector_id: str) -> ConnectorRow | None:
     return _row(found) if found else None
 
 
-def list_page(tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int) -> list[ConnectorRow]:
-    """Lists one page of the organisation's connectors, newest first, optionally of one type."""
+def list_page(
+    tx: Tx, org_id: str, *, type_: str | None, limit: int, offset: int, own: Collection[str] | None = None
+) -> list[ConnectorRow]:
+    """Lists one page of the organisation's connectors, newest first, optionally of one type.
+
+    `own`: only those that no other workflow than these uses."""
     query = sa.select(*_COLUMNS).where(t.c.org_id == org_id)
+    if own is not None:
+        query = query.where(~_used_by_others(org_id, own))
     if type_ is not None:
         query = query.where(t.c.type == type_)
     return [_row(found) for found in tx.all(Statement(query.order_by(t.c.id.desc()).limit(limit).offset(offset)))]
+
+
+def is_used_by_others(tx: Tx, org_id: str, connector_id: str, own: Collection[str]) -> bool:
+    """Whether workflows other than `own` use a connector."""
+    query = sa.select(t.c.id).where(t.c.id == connector_id, _used_by_others(org_id, own))
+    return tx.one(Statement(query)) is not None
+
+
+def _used_by_others(org_id: str, own: Collection[str]) -> sa.ColumnElement[bool]:
+    return used_by_others(org_id, own, sa.literal('"') + t.c.id + '"')
 
 
 def update(tx: Tx, row: ConnectorRow) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
+from dustrun.storage.data.uses import used_by_others
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import managed_tables as t
 from dustrun.storage.db.tables import table_cells, table_rows, table_writes
@@ -86,6 +88,23 @@ def find(tx: Tx, org_id: str, wanted: str) -> TableRow | None:
     """Finds a table by id or name."""
     row = tx.one(_FIND, org_id=org_id, wanted=wanted)
     return TableRow(*row) if row else None
+
+
+def list_of(tx: Tx, org_id: str, own: Collection[str], *, limit: int, offset: int) -> list[TableRow]:
+    """Lists by name the organisation's tables that no other workflow than `own` uses."""
+    query = sa.select(*_COLUMNS).where(t.c.org_id == org_id, ~_used_by_others(org_id, own))
+    found = tx.all(Statement(query.order_by(t.c.name).limit(limit).offset(offset)))
+    return [TableRow(*row) for row in found]
+
+
+def is_used_by_others(tx: Tx, org_id: str, table_id: str, own: Collection[str]) -> bool:
+    """Whether workflows other than `own` name a table."""
+    return tx.one(Statement(sa.select(t.c.id).where(t.c.id == table_id, _used_by_others(org_id, own)))) is not None
+
+
+def _used_by_others(org_id: str, own: Collection[str]) -> sa.ColumnElement[bool]:
+    named = sa.literal('"table":"')
+    return used_by_others(org_id, own, named + t.c.id + '"', named + t.c.name + '"')
 
 
 def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[TableRow]:
