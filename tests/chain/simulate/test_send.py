@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from eth_abi.abi import encode
@@ -11,6 +12,8 @@ from dustrun.chain.simulate import SimChain
 from dustrun.chain.simulate.creation import contract_address
 from dustrun.chain.simulate.prober import PROBER_CODE
 from dustrun.core.money.intent import BalanceChange, Intent
+from dustrun.services.outbox.fees import FeeRequest, price
+from dustrun.services.outbox.spend_status import Failure
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, FOLDER, Anvil
 from testkit.chain.contracts import ETHER, MAX, Witness, World, artifact
 from testkit.chain.intents import call, create, pay
@@ -153,6 +156,21 @@ async def test_who_cannot_pay_is_rejected(sim: SimChain, anvil: Anvil) -> None:
         assert result.rejected is not None
     some = await sim.send(poor, pay(BOB, 10**15))
     assert some.is_success
+
+
+async def test_a_spend_that_cannot_be_sent_fails_with_the_code_of_the_real_chain(
+    sim: SimChain, witness: Witness, anvil: Anvil
+) -> None:
+    poor = "0x00000000000000000000000000000000C0FFEE00"
+    anvil.set_balance(poor, 10**18)
+    spends = {
+        "INSUFFICIENT_FUNDS": pay(BOB, 2 * 10**18),
+        "REVERTED": create(bytes(50_000)),
+        "GAS_LIMIT": replace(create(bytes.fromhex("60006000f3")), gas_limit=30_000),
+    }
+    for code, intent in [*spends.items(), ("REVERTED", call(witness, "usdc", "transfer", BOB, 10**30))]:
+        priced = [await price(chain, FeeRequest(poor, intent), 2) for chain in (sim, sim._live)]
+        assert [failure.code for failure in priced if isinstance(failure, Failure)] == [code, code]
 
 
 async def test_a_created_contract_works(sim: SimChain, witness: Witness, world: World, anvil: Anvil) -> None:

@@ -167,3 +167,34 @@ def test_versions_and_modes_are_noted() -> None:
 def test_two_runs_of_one_mode_are_called_first_and_second() -> None:
     told = compare(side("live", result=1), side("live", result=2))
     assert told["differences"][0]["message"] == "Result: 1 in the first run, 2 in the second run."
+
+
+def _copied(mode: str, child: str, block: int, hash: str | None, amount: int = 100) -> Side:
+    """A spend in a loop, the loop's result, and the result of a call with a delay: each has copies of the others."""
+    paid = {"hash": hash, "blockNumber": block, "explorerUrl": hash and f"https://scan/tx/{hash}", "amount": amount}
+    made = simulated("a", 100) if mode == "simulate" else sent("a", 100, {ME: -107, SHOP: 100}, hash=hash)
+    facts = {"transactions": [made], "assets": ASSETS}
+    until = {"until": f"2026-01-01T00:00:{block % 60:02}Z", "delayedMs": block}
+    looped = {
+        "iterations": [
+            {"results": {"pay": paid, "child": {"runId": child, "told": f"see {child} and {hash or 'null'}"}}}
+        ]
+    }
+    executions = [
+        ReportedExecution("each", "each", 1, NodeStatus.SUCCESS, result=looped, started_at=1),
+        ReportedExecution("each[0].pay", "pay", 1, NodeStatus.SUCCESS, result=paid, facts=facts, started_at=2),
+        ReportedExecution("call/wait", "wait", 1, NodeStatus.SUCCESS, result=until, started_at=3),
+        ReportedExecution("call", "call", 1, NodeStatus.SUCCESS, result={"results": {"wait": until}}, started_at=3),
+    ]
+    report = chain_effects.fold(executions)
+    by_path = {one.path: one for one in executions}
+    return Side(by_path, report, [made], mode, 1, frozenset({child}), delays=frozenset({"call/wait"}))
+
+
+def test_copies_of_ids_hashes_blocks_and_times_are_no_difference() -> None:
+    rehearsal = _copied("simulate", "run_a", 5, None)
+    assert found(rehearsal, _copied("live", "run_b", 77, f"0x{'ab' * 32}")) == ("same", [], [])
+    first, second = (_copied("live", f"run_{n}", n, f"0x{n:064x}") for n in (1, 2))
+    assert found(first, second) == ("same", [], [])
+    _, fields, _ = found(first, _copied("live", "run_2", 2, f"0x{2:064x}", amount=101))
+    assert fields == ["result.iterations[0].results.pay.amount", "result.amount"]

@@ -27,7 +27,7 @@ from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Intent
 from dustrun.core.values.addresses import checksum
-from dustrun.errors import Code, Invalid, Temporary
+from dustrun.errors import Code, Invalid, Permanent, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
 
 
@@ -193,7 +193,10 @@ class SimChain:
             try:
                 step, dry_run = await self._sending(fork, simulator, sender, intent).dry_run(self._dry_runs)
             except Rejected as rejected:
-                raise Invalid(f"The transaction: {rejected.message}", code=Code.FUNDS_INSUFFICIENT) from None
+                message = f"The transaction: {rejected.message}"
+                if rejected.code is Code.FUNDS_INSUFFICIENT:
+                    raise Invalid(message, code=Code.FUNDS_INSUFFICIENT) from None
+                raise Permanent(message) from None  # as the chain's own estimate says it
             self._reads.note_native(fork, simulator, checksum(sender), dry_run.units)
         outcome = dry_run.outcome
         if not outcome.is_success:

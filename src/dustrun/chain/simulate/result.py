@@ -39,16 +39,16 @@ class DryRun:
 
 
 class Rejected(Permanent):
-    """The node would reject the transaction, for lack of funds or gas."""
+    """The node would reject the transaction, for lack of funds (code `FUNDS_INSUFFICIENT`), of gas, or for its code."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimResult:
     """A simulated transaction. `status`: `success`, `reverted`, or `rejected` (nodes would not accept it, so it has no
-    receipt). `changes`: balance differences without the fee; `approvals`: remaining amounts of touched approvals;
-    `unread`: number of balances over the read limit; `unseen_units`: native coin that went to an unknown address, or
-    came from one if negative; `returned`: decoded return values by name or position, if the intent declares types;
-    `taken`: what left the sender."""
+    receipt; `lacks_funds` if that is why). `changes`: balance differences without the fee; `approvals`: remaining
+    amounts of touched approvals; `unread`: number of balances over the read limit; `unseen_units`: native coin that
+    went to an unknown address, or came from one if negative; `returned`: decoded return values by name or position, if
+    the intent declares types; `taken`: what left the sender."""
 
     sender: str
     status: str
@@ -58,6 +58,7 @@ class SimResult:
     events: tuple[Json, ...] = ()
     approvals: tuple[Json, ...] = ()
     rejected: str | None = None
+    lacks_funds: bool = False
     unread: int = 0
     unseen_units: int = 0
     returned: Mapping[str, Any] | None = None

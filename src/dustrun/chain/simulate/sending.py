@@ -25,6 +25,7 @@ from dustrun.chain.simulate.touched import Touched, changes_of, taken_of, touche
 from dustrun.core.money.intent import Intent, Receipt
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
+from dustrun.errors import Code
 from dustrun.sdk.chain import ChainCall
 
 _PLAIN_GAS: Final = 21_000
@@ -104,7 +105,8 @@ class Sending:
             measured = await self._measure(step, dry_run, found, reads)
         except Rejected as rejected:
             gas = self._intent.gas_limit or 0
-            return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message), None
+            lacks = rejected.code is Code.FUNDS_INSUFFICIENT
+            return SimResult(self._sender, "rejected", None, gas, rejected=rejected.message, lacks_funds=lacks), None
         measured = self._as_created(step, measured)
         result = self._result(step, measured, found, data_fee)
         if result.is_success and keep_if is not None and not await keep_if(result):
@@ -187,7 +189,8 @@ class Sending:
             raise Rejected(
                 f"the sender has {has} base units of {self._live.network.native.symbol} and needs up to {needs}: "
                 f"{step.value_units} of value, {gas} gas at {fork.fees.max_fee_units}"
-                + (f", {data_fee} for data" if data_fee else "")
+                + (f", {data_fee} for data" if data_fee else ""),
+                code=Code.FUNDS_INSUFFICIENT,
             )
 
     def _gas_limit(self, step: Step) -> int:

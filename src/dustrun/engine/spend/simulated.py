@@ -21,7 +21,7 @@ from dustrun.engine.spend.live import Reports, as_failed, plan_spend
 from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
 from dustrun.sdk.chain import WalletView
-from dustrun.services.outbox.fees import FeeRequest, price
+from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
 from dustrun.services.outbox.outflow import denial as outflow_denial
 from dustrun.services.outbox.policy_check import SimulatedPolicy, denial
 from dustrun.services.outbox.spend_status import Failure
@@ -236,6 +236,6 @@ def _revert_of(failure: Failure) -> Json:
 
 def _failure(intent: Intent, result: SimResult) -> Failure:
     """The failure that the node would have live."""
-    code = "REVERTED" if result.status == "reverted" else "INSUFFICIENT_FUNDS"
+    code = INSUFFICIENT_FUNDS if result.lacks_funds else REVERTED
     details = ({"field": "transaction", "message": "reverts", "revert": dict(result.revert)},) if result.revert else ()
     return Failure(code, f"{intent.about}: {result.reason}", retryable=True, details=details)

@@ -39,7 +39,8 @@ def simulation_error(
     is `Permanent`, or `Temporary` while an endpoint that may have it does not answer."""
     kind, name = kind_of(error), endpoints.network.name
     if kind is Kind.FUNDS:
-        return Rejected(f"the sender has too little native coin for value and gas ({error.message})")
+        message = f"the sender has too little native coin for value and gas ({error.message})"
+        return Rejected(message, code=Code.FUNDS_INSUFFICIENT)
     if kind is Kind.GAS:
         return Rejected(f"the gas limit is too low ({error.message})")
     if kind is Kind.NO_STATE:
