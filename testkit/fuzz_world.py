@@ -412,6 +412,7 @@ HELP: dict[str, Adapt] = {
     "list_versions": _id_of(World.live_with_draft),
     "count_versions": _id_of(World.live_with_draft),
     "get_version": _version,
+    "accept_version": _version,
     "diff_versions": _diff,
     "create_workflow": _whole_workflow,
     "validate_workflow": _only_body({"definition": definition()}),

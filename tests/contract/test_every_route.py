@@ -41,7 +41,12 @@ _FORBIDDEN = {
 }
 """What reaches beyond any limit."""
 _READ_S = 0.3
-_MORE = {"workflow:execute": ["approval:decide"], "key:write": ["run:read"], "wallet:write": ["wallet:admin"]}
+_MORE = {
+    "workflow:execute": ["approval:decide"],
+    "key:write": ["run:read"],
+    "wallet:write": ["wallet:admin"],
+    "wallet:spend": ["workflow:read"],
+}
 """What some request needs besides the permission of its operation: a key gives only what it holds itself, and the
 policy that is put loosens."""
 
