@@ -83,3 +83,28 @@ async def test_calls_within_a_multicall_pay_nobody_whom_the_policy_does_not_name
     run = await _call(till, MULTICALL3, function, [[till.witness.addresses["usdc"], False, f"0x{take.hex()}"]])
     assert _why(run) == {"recipients"}
     assert till.witness.balance("usdc", EVE) == had
+
+
+async def test_conditions_and_lost_outputs_are_judged_the_same_live_and_simulated(till: Till) -> None:
+    at = till.witness.addresses
+    usdc = f"eip155:{CHAIN_ID}/erc20:{at['usdc']}"
+    rule = {"method": _SWAP, "where": "to == wallet && amountIn <= units('0.0006', 6) && value == 0"}
+    await till.allow(assets=[usdc], contracts=[at["v2_router"]], methods=["*", rule])
+    path, before = [at["usdc"], at["weth"]], till.witness.balance("usdc", ALICE)
+
+    def node(units: str, to: str = ALICE) -> dict[str, Any]:
+        args = [units, "0", path, to, _FOREVER]
+        return till.node("write-contract", contract=at["v2_router"], function=_SWAP, args=args)
+
+    for simulate in (True, False):
+        good = await till.bench.run({"pay": node("600")}, simulate=simulate)
+        assert good["status"] == "success", good["executionState"]["pay"]["error"]
+        for denied in (node("601"), node("1", EVE)):
+            run = await till.bench.run({"pay": denied}, simulate=simulate)
+            assert "methods" in _why(run)
+            assert 'The condition "to == wallet' in str(run["executionState"]["pay"]["error"])
+    for nobody in (f"0x{0:040x}", f"0x{1:040x}", f"0x{2:040x}", at["v2_router"]):
+        await till.allow(assets=[usdc], contracts=[at["v2_router"]], methods=["*"], recipients=["*"])
+        assert _why(await till.bench.run({"pay": node("600", nobody)}, simulate=True)) == {"recipients"}
+        assert _why(await till.bench.run({"pay": node("600", nobody)})) == {"recipients"}
+    assert before - till.witness.balance("usdc", ALICE) == 600
