@@ -125,6 +125,9 @@ def _watched(asked: _Asked, logs: Sequence[Sequence[Log]], keys: Sequence[str]) 
         mine = (each for each in found.holdings if each.who in (asked.sender, None))
         holdings.update(dict.fromkeys(mine))
         approvals.update(dict.fromkeys(each for each in found.approvals if each.owner == asked.sender))
+        sent = {one.asset.token for one in intent.movements if one.asset.token is not None} - {intent.to}
+        if to is not None:  # the called contract mostly takes by an allowance, which it then uses up
+            approvals.update(dict.fromkeys(Approval(checksum(token), asked.sender, to) for token in sorted(sent)))
     return Watched(tuple(holdings), tuple(approvals))
 
 
