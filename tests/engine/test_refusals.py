@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,23 @@ async def test_validation_tells_what_needs_no_payload(refusals: Refusals) -> Non
         ("url_invalid", "nodes.user.payload.url"),
         ("connector_host", "nodes.host.payload.url"),
     ]
+
+
+async def test_refusal_in_a_called_workflow_in_a_loop_and_again_in_a_retry(refusals: Refusals) -> None:
+    api = refusals.bench.api
+    ask = {"type": "http-request", "payload": {"method": "POST", "url": "http://{{$trigger.body.host}}/"}}
+    child = {"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}}
+    called = await api.create_workflow(child, name="asks")
+    nodes = {
+        "each": {"type": "for-each", "payload": {"array": ["10.1.2.3"]}, "loopBody": ["call"]},
+        "call": {"type": "call-workflow", "payload": {"workflowId": called["id"], "payload": {"host": "{{$item}}"}}},
+    }
+    told = []
+    for mode in MODES[:2]:
+        run = await refusals.bench.run(nodes, **mode)
+        again = (await api.post(f"/v1/runs/{run['id']}/retry", {})).data
+        for ended in (run, await refusals.bench.ended(again.get("runId") or again["id"])):
+            assert ended["status"] == "failure"
+            told.append(re.sub("run_[0-9a-z]+", "run_x", ended["executionState"]["each"]["error"]["message"]))
+    assert len(set(told)) == 1, told
+    assert "10.1.2.3" in told[0]
