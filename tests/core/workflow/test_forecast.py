@@ -73,6 +73,18 @@ def test_loops_over_known_lists_are_opened_and_nested_ones_too() -> None:
     assert [one.path for one in found] == ["say[0][0]", "say[0][1]", "say[1][0]"]
 
 
+def test_while_happens_an_unknown_number_of_times_and_hands_results_on() -> None:
+    loop = {"type": "for-each", "payload": {"while": "page.result.more", "next": "{{page.result.at}}"}, "first": True}
+    made = program(each={**loop, "loopBody": ["page"]}, page=log("x", children=["say"]), say=log("{{$item}}"))
+    (one,) = seen(made, Given({}))
+    assert one.repeats == 'it happens once per item of "each", whose items are unknown'
+    assert isinstance(data(one), Unknown)
+    assert find_readers(made, ["page"]) == {
+        "each": [("while", "page.result.more"), ("next", "page.result.at")],
+        "say": [("data", "$item")],
+    }
+
+
 def test_loops_over_unknown_lists_happen_an_unknown_number_of_times() -> None:
     loop = {"type": "for-each", "payload": {"array": "{{$trigger.body.rows}}"}, "loopBody": ["say"], "first": True}
     made = program(each=loop, say=log(["{{$item.a}}", 7]))
