@@ -67,6 +67,7 @@ def running(anvil: Path, port: int, state: Path, log_path: Path) -> Iterator[Nod
         str(state.parent / "cache"),
     ]
     with log_path.open("ab") as log, _locked(state.with_suffix(".lock")) as lock:
+        _keep_first_genesis(state)
         # in a session of its own: Ctrl-C reaches us alone, and the server ends before its chain. It holds the lock
         # for as long as it lives, even if nobody is left to end it.
         command = [str(anvil), *words]
@@ -78,6 +79,27 @@ def running(anvil: Path, port: int, state: Path, log_path: Path) -> Iterator[Nod
         yield node
     finally:
         _stop(process)
+
+
+def _keep_first_genesis(state: Path) -> None:
+    """Removes the block 0 that anvil adds to its state at every start: with several, any of them may become the chain's
+    genesis. The first has the lowest timestamp. A state that cannot be read is left for anvil to reject."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(state.read_text())
+        first, *added = sorted(filter(_is_genesis, kept["blocks"]), key=_timestamp)
+        if added:
+            kept["blocks"] = [first, *(block for block in kept["blocks"] if not _is_genesis(block))]
+            written = state.with_suffix(".new")
+            written.write_text(json.dumps(kept))
+            written.replace(state)
+
+
+def _is_genesis(block: dict[str, Any]) -> bool:
+    return int(block["header"]["number"], 16) == 0
+
+
+def _timestamp(block: dict[str, Any]) -> int:
+    return int(block["header"]["timestamp"], 16)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ async def test_process_is_locked_up(sandbox: Sandbox, run: Run) -> None:
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
     assert set(status["Uid"].split()) != {"0"}
     assert os.getsid(pid) == pid != os.getsid(0)
-    assert layers["resource limits"] == "active"
+    assert layers["resource limits"] == layers["memory limit"] == "active"
     if layers["seccomp: compute only"] == "active":
         assert status["Seccomp"] == "2"
 
@@ -111,6 +111,22 @@ def test_allowed_calls_work_in_the_jail() -> None:
     done = _in_jail("ready(); x = bytearray(1 << 24); del x; os.write(1, os.read(0, 5)); os._exit(3)", b"hello")
     assert done.stdout.endswith(b"hello")
     assert done.returncode == 3
+
+
+@linux
+def test_memory_beyond_the_limit_is_refused_behind_every_layer() -> None:
+    limited = "print(jail.resource.getrlimit(jail.resource.RLIMIT_AS)[1] != jail.resource.RLIM_INFINITY, end=' ')"
+    attempt = f"jail.seccomp.install = lambda libc: None; ready(); {limited}; bytearray(1 << 30)"
+    done = _in_jail(attempt)
+    assert b"'memory limit': 'active'" in done.stdout
+    assert done.stdout.endswith(b"True ")
+    assert b"MemoryError" in done.stderr
+
+
+@linux
+def test_memory_limit_that_cannot_be_set_is_not_called_active() -> None:
+    done = _in_jail("jail._mapped_bytes = lambda: None; ready()")
+    assert b"'memory limit': 'the mapped memory cannot be read" in done.stdout
 
 
 @linux

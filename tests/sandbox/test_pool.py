@@ -137,7 +137,7 @@ async def test_stop_ends_all_processes_and_calls() -> None:
 
 async def test_describe_names_each_layer(sandbox: Sandbox) -> None:
     layers = await sandbox.describe()
-    assert layers["resource limits"] == "active"
+    assert layers["resource limits"] == layers["memory limit"] == "active"
     assert all(isinstance(state, str) and state for state in layers.values())
 
 

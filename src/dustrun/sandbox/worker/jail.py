@@ -7,6 +7,7 @@ but not fatal: the engine itself gives scripts no files, network or processes; t
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -41,6 +42,7 @@ def close(memory_bytes: int, cpu_seconds: int) -> Layers:
     linux = sys.platform == "linux"
     libc = ctypes.CDLL(None, use_errno=True) if linux else None
     os.closerange(3, 1024)
+    mapped_bytes = _mapped_bytes()  # before Landlock takes /proc away
 
     def layer(name: str, apply: Callable[[], None]) -> None:
         try:
@@ -55,7 +57,8 @@ def close(memory_bytes: int, cpu_seconds: int) -> Layers:
         layer("own network namespace", lambda: _unshare(libc))
         layer("no capabilities", lambda: _drop_capabilities(libc))
         layer("landlock: no files", lambda: _landlock(libc))
-    layer("resource limits", lambda: _limit_resources(memory_bytes, cpu_seconds))
+    layer("resource limits", lambda: _limit_resources(cpu_seconds))
+    layer("memory limit", lambda: _limit_address_space(mapped_bytes, memory_bytes))
     if libc is not None:
         layer("not dumpable", lambda: _prctl(libc, _PR_SET_DUMPABLE, 0))
         layer("seccomp: compute only", lambda: _filter_calls(libc))
@@ -111,8 +114,7 @@ def _filter_calls(libc: ctypes.CDLL) -> None:
         raise _Unavailable(str(error)) from None
 
 
-def _limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
-    """Sets hard limits. The address space limit is added to what the interpreter has already mapped."""
+def _limit_resources(cpu_seconds: int) -> None:
     limits = {
         "RLIMIT_CORE": 0,
         "RLIMIT_CPU": cpu_seconds,
@@ -122,15 +124,26 @@ def _limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
         "RLIMIT_NOFILE": 3,
         "RLIMIT_NPROC": 0,
     }
-    mapped = _mapped_bytes()
-    if mapped is not None:
-        limits["RLIMIT_AS"] = mapped + memory_bytes + MARGIN_BYTES
     for name, value in limits.items():
         kind = getattr(resource, name, None)
         if kind is not None:
             _lower(kind, value)
     # Python ignores this signal by default, so that exceeding RLIMIT_FSIZE would not kill the process.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def _limit_address_space(mapped_bytes: int | None, memory_bytes: int) -> None:
+    """Limits memory to what the interpreter has mapped already, plus the script's share; proves it by asking for
+    more."""
+    if mapped_bytes is None:
+        raise _Unavailable("the mapped memory cannot be read from /proc/self/statm, so no limit is set")
+    limit = mapped_bytes + memory_bytes + MARGIN_BYTES
+    _lower(resource.RLIMIT_AS, limit)
+    try:
+        mmap.mmap(-1, limit).close()
+    except (OSError, MemoryError):
+        return
+    raise _Unavailable("the kernel does not enforce the limit")
 
 
 def _lower(kind: int, value: int) -> None:
