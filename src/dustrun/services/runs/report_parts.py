@@ -6,6 +6,7 @@ the report says how many runs it leaves out.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,10 @@ from dustrun.core.run import assumptions
 from dustrun.core.run.effects import Part
 from dustrun.core.run.journal import KEPT_FROM, Execution, ReportedExecution
 from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.definition import Node
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.runs import Run, Runs
+from dustrun.services.workflows.compiled import Compiled
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import called_runs, journal, runs
@@ -70,10 +73,15 @@ class ReportParts:
             return shown, total, len(called) - len(shown), found
 
         rows, total, hidden, found = await self._database.read(query)
-        paths = _paths(run.row.pk, rows)
-        parts = [await self._part(run.row, "", run.executions)]
-        parts += [await self._part(row, paths[row.pk], found[row.pk]) for row in rows if row.pk in found]
-        return Parts(parts, total, hidden)
+        rows = [row for row in rows if row.pk in found]
+        versions = {_version(row): await self._runs.compiled(row) for row in _first_of_each([run.row, *rows])}
+
+        def build() -> list[Part]:
+            paths, graphs = _paths(run.row.pk, rows), {key: _graph(one) for key, one in versions.items()}
+            of_run = [(run.row, run.executions), *((row, found[row.pk]) for row in rows)]
+            return [_part(row, paths[row.pk], graphs[_version(row)], executions) for row, executions in of_run]
+
+        return Parts(await asyncio.to_thread(build), total, hidden)
 
     async def earlier(self, principal: Principal, run: Run, *, with_results: bool = False) -> list[Parts]:
         """The earlier runs of a retry chain with what they called, the oldest first."""
@@ -85,20 +93,36 @@ class ReportParts:
             found.append(await self.of(principal, run, with_results=with_results))
         return found[::-1]
 
-    async def _part(self, row: RunRow, path: str, executions: Iterable[Execution]) -> Part:
-        compiled = await self._runs.compiled(row)
-        program = compiled.program
-        return Part(
-            run_id=row.id,
-            path=path,
-            caller_id=row.parent_run_id if path else None,
-            status=row.status,
-            passed=None if row.passed is None else bool(row.passed),
-            is_awaited=row.callers is None or bool(loads(row.callers)["waits"]),
-            executions=[_reported(one, row.id, path) for one in executions],
-            nodes=compiled.definition.nodes,
-            references=assumptions.references_of(program) if program is not None else {},
-        )
+
+_Graph = tuple[Mapping[str, Node], assumptions.References]
+
+
+def _version(row: RunRow) -> tuple[str | None, int | None]:
+    return row.workflow_id, row.version
+
+
+def _first_of_each(rows: Iterable[RunRow]) -> list[RunRow]:
+    """One run of each version."""
+    return list({_version(row): row for row in rows}.values())
+
+
+def _graph(compiled: Compiled) -> _Graph:
+    program = compiled.program
+    return compiled.definition.nodes, assumptions.references_of(program) if program is not None else {}
+
+
+def _part(row: RunRow, path: str, graph: _Graph, executions: Iterable[Execution]) -> Part:
+    return Part(
+        run_id=row.id,
+        path=path,
+        caller_id=row.parent_run_id if path else None,
+        status=row.status,
+        passed=None if row.passed is None else bool(row.passed),
+        is_awaited=row.callers is None or bool(loads(row.callers)["waits"]),
+        executions=[_reported(one, row.id, path) for one in executions],
+        nodes=graph[0],
+        references=graph[1],
+    )
 
 
 def _source(row: RunRow, tx: Tx) -> Run | None:
