@@ -3,8 +3,9 @@
     scripts/soak dust [--scale ROUNDS] [--seed S]
 
 Each round sends and approves dust of every asset (decimals 0 to 24, prices 1e-12 to 1e6 USD, each priced by one source)
-with amounts of chance. What is expected is computed anew here. Then every refusal: nothing may be signed. Allowances
-may never be lower than before, no spend worth more than 5 × and no run worth more than 100 × dust_usd.
+with amounts of chance. What is expected is computed anew here. Then every refusal: nothing may be signed; and calls of
+real contracts with declared amounts. Allowances may never be lower than before, no spend worth more than 5 × and no
+run worth more than 100 × dust_usd.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import requests
 
+from bench.dust_contracts import ContractCalls
 from bench.dust_market import OWNER, AssetUnderTest, Market, open_market
 from dustrun.core.values.addresses import checksum
 from testkit.chain.anvil import CHAIN_ID, KEYS, Anvil
@@ -45,13 +47,14 @@ def run(scale: int | None, seed: int) -> dict[str, Any]:
         folder = Path(name)
         world = build(folder)
         with world.node() as node, open_market(world, world.witness(node), seed) as market:
-            refusals = Refusals(market)
+            refusals, calls = Refusals(market), ContractCalls(market)
             with _server(folder, node, world, market) as server:
                 proof = Proof(server, node, market, random.Random(seed))
                 proof.rounds(scale or 3)
                 refusals.check(proof)
                 proof.check_run_cap()
-                return proof.report()
+                took = calls.check(proof)
+                return {**proof.report(), "contractCallsUsd": took}
 
 
 @contextmanager
