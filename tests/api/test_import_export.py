@@ -14,7 +14,13 @@ CONNECTOR, WALLET = "conn_01k9w3x7q2c4v6b8n0m1a2s3d4", "wal_01k9w3x7q2c4v6b8n0m1
 TOKEN = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
 
 
-def _definition(own_id: str = "wf_01k9w3x7q2c4v6b8n0m1a2s3d4") -> dict[str, Any]:
+async def _make(client: Client, **fields: Any) -> tuple[dict[str, Any], str]:
+    """A workflow that calls two others, and the id of the second of them."""
+    one, two = [(await client.create_workflow(name=name))["id"] for name in ("one", "two")]
+    return await client.create_workflow(_definition(one, two), **fields), two
+
+
+def _definition(own_id: str, other_id: str) -> dict[str, Any]:
     return {
         "nodes": {
             "root": {"type": "manual", "children": ["ask"]},
@@ -29,7 +35,7 @@ def _definition(own_id: str = "wf_01k9w3x7q2c4v6b8n0m1a2s3d4") -> dict[str, Any]
                 "children": ["again", "other"],
             },
             "again": {"type": "call-workflow", "payload": {"workflowId": own_id}},
-            "other": {"type": "call-workflow", "payload": {"workflowId": "wf_01k9w3x7q2c4v6b8n0m1a2s3d5"}},
+            "other": {"type": "call-workflow", "payload": {"workflowId": other_id}},
         },
         "triggerNodeIds": ["root"],
     }
@@ -42,9 +48,9 @@ async def _export(client: Client, workflow_id: str, **query: str) -> str:
 
 
 async def test_an_export_holds_no_secret_and_no_id(owner: Client) -> None:
-    made = await owner.create_workflow(_definition())
+    made, other = await _make(owner)
     path = f"/v1/workflows/{made['id']}"
-    await owner.put(path, {"definition": _definition(made["id"])})
+    await owner.put(path, {"definition": _definition(made["id"], other)})
     found = (await owner.get(f"{path}/export?format=yaml")).data
     assert (found["format"], found["fileName"]) == ("yaml", "flow.yaml")
     for hidden in ("conn_", "wal_", "wf_", "abcdef", "hunter2"):
@@ -72,7 +78,7 @@ async def test_an_export_holds_no_secret_and_no_id(owner: Client) -> None:
 
 @pytest.mark.both_stores
 async def test_an_import_makes_a_draft_and_says_what_is_left_to_bind(server: Composition, owner: Client) -> None:
-    made = await owner.create_workflow(_definition(), maxRuns=7, uiMetadata={"zoom": 2})
+    made, _ = await _make(owner, maxRuns=7, uiMetadata={"zoom": 2})
     other = await server.other_owner()
     content = await _export(owner, made["id"], format="yaml")
     found = (await other.post("/v1/workflows/import", {"content": content, "bindings": {"wallet-1": "wal_mine"}})).data
@@ -107,7 +113,7 @@ async def test_self_stands_for_the_imported_workflow(owner: Client) -> None:
 
 @pytest.mark.parametrize("format_", ["json", "yaml"])
 async def test_an_import_of_an_export_exports_the_same(owner: Client, format_: str) -> None:
-    made = await owner.create_workflow(_definition(), description="of\ntwo lines", cooldownMs=5000)
+    made, _ = await _make(owner, description="of\ntwo lines", cooldownMs=5000)
     content = await _export(owner, made["id"], format=format_)
     again = (await owner.post("/v1/workflows/import", {"content": content})).data["workflow"]
     assert await _export(owner, again["id"], format=format_) == content

@@ -405,3 +405,43 @@ async def test_every_change_is_audited(server: Composition, owner: Client) -> No
     await _publish(owner, made["id"])
     found = await server.rows(sa.select(audit.c.action).where(audit.c.subject == made["id"]).order_by(audit.c.id))
     assert [row[0] for row in found] == ["workflow.create", "workflow.update", "workflow.publish"]
+
+
+def _calling(*payloads: dict[str, Any]) -> dict[str, Any]:
+    nodes = {f"c{number}": {"type": "call-workflow", "payload": one} for number, one in enumerate(payloads)}
+    return {"nodes": {"root": {"type": "manual", "children": list(nodes)}, **nodes}, "triggerNodeIds": ["root"]}
+
+
+@pytest.mark.both_stores
+async def test_a_call_is_checked_when_it_is_saved(server: Composition, owner: Client) -> None:
+    child, gone = [(await owner.create_workflow(name=name))["id"] for name in ("child", "gone")]
+    foreign = (await (await server.other_owner()).create_workflow())["id"]
+    await owner.delete(f"/v1/workflows/{gone}")
+    good = _calling({"workflowId": child}, {"workflowId": child, "version": 1}, {"workflowId": "{{$trigger.which}}"})
+    bad = _calling(
+        {"workflowId": child},
+        {"workflowId": "wf_none"},
+        {"workflowId": foreign},
+        {"workflowId": gone},
+        {"workflowId": child, "version": 2},
+    )
+    made = await owner.create_workflow(good)
+    path = f"/v1/workflows/{made['id']}"
+    fields = [f"nodes.c{number}.payload.{name}" for number, name in enumerate(["workflowId"] * 4 + ["version"])][1:]
+    for reply in (
+        await owner.post("/v1/workflows", {"name": "flow", "description": "", "definition": bad}),
+        await owner.put(path, {"definition": bad}),
+    ):
+        assert (reply.code, reply.fields) == (400228, fields)
+    checked = (await owner.post("/v1/workflows/validate", {"definition": bad})).data
+    codes = ["unknown_workflow", "unknown_workflow", "archived_workflow", "unknown_version"]
+    assert [(one["code"], one["field"]) for one in checked["errors"]] == list(zip(codes, fields, strict=True))
+    assert sorted(one["id"] for one in (await owner.get("/v1/workflows")).data["items"]) == sorted([child, made["id"]])
+    assert (await owner.get(path)).data == made
+
+    own = _calling({"workflowId": made["id"], "version": 2})  # the version that the save makes
+    assert (await owner.put(path, {"definition": own})).data["version"] == 2
+    await owner.delete(f"/v1/workflows/{child}")
+    refused = await owner.post(f"{path}/rollback", {"targetVersion": 1})
+    assert (refused.code, refused.fields) == (400228, ["nodes.c0.payload.workflowId", "nodes.c1.payload.workflowId"])
+    assert (await owner.get(path)).data["version"] == 2

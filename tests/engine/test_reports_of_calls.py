@@ -125,7 +125,9 @@ async def test_plans_and_needed_funds_are_told_through_calls(studio: Studio) -> 
         "mid[1]/low/pay": str(ETHER),
     }
     assert {path for path, source in needed if source == "gas"} == {"own", "mid[0]/low/pay", "mid[1]/low/pay"}
-    blind = await studio.workflow({"which": call("{{$trigger.which}}"), "self": call("wf_none"), "all": call(top)})
+    blind = await studio.workflow(
+        {"which": call("{{$trigger.which}}"), "self": call("{{'wf_none'}}"), "all": call(top)}
+    )
     plan = (await studio.api.post(f"/v1/workflows/{blind}/dust-plan", {"payload": {"which": top}})).data
     paths = ("own", "mid[0]/low/pay", "mid[1]/low/pay")
     assert [one["path"] for one in plan["spends"]] == [f"{at}/{path}" for at in ("which", "all") for path in paths]

@@ -121,15 +121,15 @@ async def test_what_cannot_be_called(bench: Bench) -> None:
     run = await bench.run({"call": call(picky)})
     assert run["error"]["code"] == "INVALID_INPUT"
     assert run["error"]["details"][0]["field"].startswith("payload")
-    run = await bench.run({"call": call("wf_none")})
+    run = await bench.run({"call": call("{{'wf_none'}}")})
     assert 'no workflow "wf_none"' in run["error"]["message"]
-    run = await bench.run({"call": call(picky, payload={"version": 7, "payload": {"n": 1}})})
+    run = await bench.run({"call": call(picky, payload={"version": "{{7}}", "payload": {"n": 1}})})
     assert "no version 7" in run["error"]["message"]
     await bench.api.delete(f"/v1/workflows/{picky}")
-    run = await bench.run({"call": call(picky, payload={"payload": {"n": 1}})})
+    run = await bench.run({"call": call(f"{{{{'{picky}'}}}}", payload={"payload": {"n": 1}})})
     assert "is archived" in run["error"]["message"]
     foreign = await (await bench.composition.other_owner()).create_workflow()
-    run = await bench.run({"call": call(foreign["id"])})
+    run = await bench.run({"call": call(f"{{{{'{foreign['id']}'}}}}")})
     assert "no workflow" in run["error"]["message"]
 
 

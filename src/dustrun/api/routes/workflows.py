@@ -111,12 +111,18 @@ def _changes(body: UpdateWorkflow) -> dict[str, Any]:
     return changes
 
 
-@routes.post("/v1/workflows", permission="workflow:create", answers=WorkflowAnswer, shape=workflow_shape)
+@routes.post(
+    "/v1/workflows",
+    permission="workflow:create",
+    answers=WorkflowAnswer,
+    shape=workflow_shape,
+    refusals=[Code.DEFINITION_INVALID],
+)
 async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     """Create a workflow.
 
     It starts as a draft with version 1. A draft may be incomplete: it must have the shape of a definition, and is fully
-    validated when it is published or run.
+    validated when it is published or run. Workflows and versions that it calls must exist already.
     """
     return await call.parts.workflows.create(call.principal, _new(body))
 
@@ -255,7 +261,7 @@ async def get_live(call: Call, id: str) -> Workflow:
     permission="workflow:update",
     answers=WorkflowAnswer,
     shape=workflow_shape,
-    refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
+    refusals=[Code.DEFINITION_INVALID, Code.WORKFLOW_UNKNOWN, Code.VERSION_MOVED, Code.STATE_CONFLICT],
 )
 async def update_workflow(call: Call, id: str, body: UpdateWorkflow) -> Workflow:
     """Change a workflow.
@@ -355,7 +361,7 @@ async def discard_draft(call: Call, id: str) -> Workflow:
     permission="workflow:update",
     answers=WorkflowAnswer,
     shape=workflow_shape,
-    refusals=[*_LIFE, Code.VERSION_UNKNOWN, Code.VERSION_MOVED],
+    refusals=[*_LIFE, Code.DEFINITION_INVALID, Code.VERSION_UNKNOWN, Code.VERSION_MOVED],
 )
 async def rollback_workflow(call: Call, id: str, body: RollbackWorkflow) -> Workflow:
     """Copy an old version into a new draft."""

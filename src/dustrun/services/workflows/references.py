@@ -1,4 +1,5 @@
-"""Checks that the wallets and connectors that a definition refers to exist and may be used as it uses them."""
+"""Checks that the wallets, connectors and workflows that a definition refers to exist and may be used as it uses
+them."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Invalid, Problem
 from dustrun.outbound.target import parse
 from dustrun.services.connectors.connections import WALLET
+from dustrun.services.workflows import calls
 from dustrun.storage.data import connectors
 from dustrun.storage.data.connectors import ConnectorRow
 from dustrun.storage.db.database import Database
@@ -24,10 +26,10 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
 
 
 async def find_problems(database: Database, org_id: str, definition: Definition, specs: Specs) -> list[Problem]:
-    """Returns a problem for every node whose wallet or connector is missing, archived or of another type, or whose
-    constant address is none to which the connector's credential may be sent."""
+    """Returns a problem for every node whose wallet, connector or called workflow is missing, archived or of another
+    type, or whose constant address is none to which the connector's credential may be sent."""
     addresses = [one for node_id, node in definition.nodes.items() for one in _check_addresses(node_id, node, specs)]
-    named = any(node.connector for node in definition.nodes.values())
+    named = any(node.connector or node.type == calls.CALL for node in definition.nodes.values())
     return addresses + (await database.read(lambda tx: list(_check(tx, org_id, definition, specs))) if named else [])
 
 
@@ -49,6 +51,7 @@ def _origins(node: Node, spec: NodeSpec | None) -> Iterator[tuple[str, str]]:
 
 
 def _check(tx: Tx, org_id: str, definition: Definition, specs: Specs) -> Iterator[Problem]:
+    yield from calls.find_problems(tx, org_id, definition)
     for node_id, node in definition.nodes.items():
         reference = node.connector
         if reference is None or reference.id.startswith(UNBOUND):

@@ -24,7 +24,7 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import problems_of
-from dustrun.services.workflows import references
+from dustrun.services.workflows import calls, references
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
 from dustrun.services.workflows.spend_gate import SpendGate
@@ -190,7 +190,9 @@ class Workflows:
 
         def unit(tx: Tx) -> Workflow:
             rows.insert(tx, row)
-            version_rows.insert(tx, make_version(row.id, 1, new.definition, principal))
+            version = make_version(row.id, 1, new.definition, principal)
+            version_rows.insert(tx, version)
+            calls.need_callable(tx, row.org_id, version)
             audit.record(tx, principal, "workflow.create", row.id, name=row.name)
             return _load(tx, row, 1)
 
@@ -382,6 +384,7 @@ def _new_draft(tx: Tx, row: WorkflowRow, content: VersionRow) -> Changes:
         return {}
     number = row.latest_version + 1
     version_rows.insert(tx, replace(content, version=number))
+    calls.need_callable(tx, row.org_id, content)
     return {"latest_version": number, "draft_version": number}
 
 
