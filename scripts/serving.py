@@ -83,11 +83,18 @@ def serving(data: Path, port: int, settings: Mapping[str, str]) -> Iterator[Serv
         _stop(process)
 
 
+def answers(address: str) -> bool:
+    """Whether a server that is ready answers there."""
+    with contextlib.suppress(OSError):
+        urllib.request.urlopen(f"{address}/readyz", timeout=5).close()
+        return True
+    return False
+
+
 def _wait_until_ready(server: Server, log_path: Path, before: int) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while server.process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{server.url}/readyz", timeout=5).close()
+        if answers(server.url):
             return
         time.sleep(0.05)
     tail = "\n".join(log_path.read_bytes()[before:].decode(errors="replace").splitlines()[-30:])

@@ -19,9 +19,10 @@ from devchain import demo, ladder
 from devchain.node import CHAIN_ID, NodeFault
 from devchain.parts import LOG, Missing
 from price_source import PRICES, PriceSource
-from serving import Server, first_free_port, free_port, serving
+from serving import Server, answers, first_free_port, free_port, serving
 
 from dustrun.settings import Settings
+from dustrun.storage.db import server_file
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_PORT, FIRST_CHAIN_PORT = 8080, 8545
@@ -74,6 +75,8 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     else:
         data = Path(asked.data_dir)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_up(data):
+            return 0
     source = PriceSource()
     source.start()
     chain = None if asked.chain == "no" else _open_chain(data, asked.once, stack)
@@ -95,6 +98,18 @@ def _run(asked: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     server.process.wait()
     print("The server has ended; its log says why.")
     return server.process.returncode or 1
+
+
+def _is_up(data: Path) -> bool:
+    """Whether a server of an earlier start runs on the folder; says where."""
+    running = server_file.read(data)
+    if running is None or not answers(running.address):
+        return False
+    print(f"Dustrun is up already on {running.address}, with the data in {data}; nothing was started.")
+    print(f"  documentation  {running.address}/docs")
+    print(f"  to end it      Ctrl-C where it was started, or: kill {running.pid}")
+    print("  for another    scripts/up --data-dir FOLDER", flush=True)
+    return True
 
 
 def _open_chain(data: Path, once: bool, stack: contextlib.ExitStack) -> devchain.DevChain | None:

@@ -23,6 +23,11 @@ from served import ROOT, Served
 from testkit.e2e.node import npm_install
 
 _NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+_UP_ALREADY = """Dustrun is up already on {address}, with the data in {data}; nothing was started.
+  documentation  {address}/docs
+  to end it      Ctrl-C where it was started, or: kill {pid}
+  for another    scripts/up --data-dir FOLDER
+"""
 _SETTINGS = ("DUSTRUN_", "PIP_", "npm_config_")
 
 
@@ -286,7 +291,12 @@ def test_what_a_killed_show_leaves_running_is_named_and_not_overwritten(tmp_path
         left = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         process.kill()
     node = (data / "devchain" / "state.lock").read_text()
+    server = json.loads((data / "server.json").read_text())
     try:
+        assert whole("--data-dir", str(data), HOME=str(tmp_path)) == (0, _UP_ALREADY.format(data=data, **server))
+        left.remove(server["pid"])
+        os.kill(server["pid"], signal.SIGTERM)
+        assert is_closed(int(server["address"].rpartition(":")[2]))
         status, output = whole("--data-dir", str(data), "--chain", "need", HOME=str(tmp_path))
     finally:
         for pid in left:

@@ -102,6 +102,23 @@ async def test_bare_operations_and_schemas_can_be_added(server: Composition) -> 
     assert "429" in operation["responses"]
 
 
+async def test_the_root_tells_programs_and_people_where_things_are(server: Composition) -> None:
+    anyone = server.client(None)
+    places = (await anyone.http.get("/")).json()["data"]
+    assert places == {
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "api": "/v1",
+        "health": "/healthz",
+        "ready": "/readyz",
+    }
+    page = await anyone.http.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert ('href="docs"' in page.text, 'href="openapi.json"' in page.text) == (True, True)
+    for place in ("docs", "openapi", "health", "ready"):
+        assert (await anyone.http.get(places[place])).status_code == 200
+
+
 async def test_the_page_needs_nothing_from_outside(server: Composition) -> None:
     anyone = server.client(None)
     page = await anyone.http.get("/docs")

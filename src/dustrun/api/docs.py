@@ -30,6 +30,22 @@ SwaggerUIBundle({
 </body>
 </html>
 """
+PLACES = {"docs": "/docs", "openapi": "/openapi.json", "api": "/v1", "health": "/healthz", "ready": "/readyz"}
+"""What `/` answers to programs."""
+INDEX = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Dustrun</title>
+</head>
+<body>
+<h1>Dustrun</h1>
+<p>This server has no web app; use its <a href="docs">API documentation</a>, its
+<a href="openapi.json">OpenAPI description</a>, or the command line: <code>dustrun --help</code>.</p>
+</body>
+</html>
+"""
 
 
 @lru_cache(maxsize=4)

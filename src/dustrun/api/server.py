@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from dustrun import ids, log, metrics
 from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
-from dustrun.api.envelope import failure, put_request_id, request_id
+from dustrun.api.envelope import failure, put_request_id, request_id, success
 from dustrun.api.errors import as_failure
 from dustrun.api.parts import Parts, put_parts
 from dustrun.errors import Code, DustrunError, Invalid
@@ -110,10 +110,16 @@ def _document_routes(app: FastAPI) -> list[BaseRoute]:
     async def page(_request: Request) -> Response:
         return HTMLResponse(docs.PAGE)
 
+    async def index(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(docs.INDEX)
+        return success(docs.PLACES, request_id(request.scope))
+
     async def asset(request: Request) -> Response:
         return docs.asset(request.path_params["name"])
 
-    return [Route("/openapi.json", document), Route("/docs", page), Route("/docs/{name}", asset)]
+    documents = [Route("/openapi.json", document), Route("/docs", page), Route("/docs/{name}", asset)]
+    return [Route("/", index), *documents]
 
 
 class _Translating:

@@ -33,6 +33,7 @@ from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.private_files import close_to_others
 from dustrun.storage.db.writer import Writer
 
 
@@ -58,6 +59,8 @@ async def compose(settings: Settings) -> AsyncIterator[Server]:
     lock = ProcessLock(database, settings.data_dir)
     try:
         lock.take()
+        if database.is_sqlite and database.engine.url.database:
+            close_to_others(Path(database.engine.url.database))
         migrate.upgrade(database)
         copy_detection.recognise(database)
         async with contextlib.AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +16,23 @@ from dustrun.api.serving import listen, make_web_server
 from dustrun.app.composition import compose
 from dustrun.errors import Conflict
 from dustrun.settings import Settings
+from dustrun.storage.db import server_file
 from dustrun.storage.secrets.process_hardening import shield_process
 
+_Ready = Callable[[str, Path | None], None]
 
-def serve(settings: Settings, ready: Callable[[str, Path | None], None] | None = None) -> None:
+
+def serve(settings: Settings, ready: _Ready | None = None) -> None:
     """Serves until SIGINT or SIGTERM. Once the server answers, calls `ready` with its address and, at the first start,
     the path of the new owner key."""
     log.set_up(as_json=settings.log_format == "json", level=settings.log_level)
     shield_process()
+    os.umask(0o077)  # whatever the server writes is for its own user only
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, ready))
 
 
-async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] | None) -> None:
+async def _serve(settings: Settings, ready: _Ready | None) -> None:
     listener = listen(settings)
     host, port = listener.getsockname()[:2]
     if settings.port == 0:
@@ -35,12 +40,20 @@ async def _serve(settings: Settings, ready: Callable[[str, Path | None], None] |
     async with compose(settings) as server:
         web = make_web_server(server.app, settings, server.begin_stop)
         _spare_the_collector()
-        if ready is not None:
-            web.on_ready = lambda: ready(f"http://{host}:{port}", server.owner_key_path)
+        web.on_ready = lambda: _announce(settings, server_file.address_of(host, port), ready, server.owner_key_path)
         server.writer.on_taken = web.give_way
-        await web.serve(sockets=[listener])
+        try:
+            await web.serve(sockets=[listener])
+        finally:
+            server_file.remove(settings.data_dir, os.getpid())
     if web.has_given_way:
         raise Conflict("Another server took over this store while this one could not reach it; this one has stopped.")
+
+
+def _announce(settings: Settings, address: str, ready: _Ready | None, owner_key_path: Path | None) -> None:
+    server_file.write(settings.data_dir, server_file.RunningServer(address, os.getpid()))
+    if ready is not None:
+        ready(address, owner_key_path)
 
 
 def _spare_the_collector() -> None:

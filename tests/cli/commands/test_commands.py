@@ -110,6 +110,21 @@ def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     assert [item["id"] for item in server.json("workflow", "list", "Greet")["items"]] == [made["id"]]
 
 
+def test_creating_an_invalid_file_says_what_is_wrong_with_it(server: Served, save: Any) -> None:
+    file = save({"name": "Misspelt", "definition": flow(say={"type": "http-reqest", "payload": {}})})
+    told = (
+        'Problem: nodes.say.type: There is no node type "http-reqest". Did you mean "http-request"? See GET '
+        "/v1/actions.  [unknown_type]\n"
+        f"Saved as a draft, which cannot run until it is fixed: dustrun workflow validate {file}\n"
+    )
+    for words in ([], ["--json"]):
+        done = server.dustrun("workflow", "create", file, *words)
+        assert (done.returncode, done.stderr) == (0, told)
+    assert server.dustrun("workflow", "create", save({"name": "Sound", "definition": HELLO})).stderr.startswith(
+        "Try it"
+    )
+
+
 def test_run_shows_every_event_and_the_effects(server: Served, save: Any) -> None:
     done = server.dustrun("run", save(HELLO), "--payload", '{"name": "Ada"}', "--run-id", "run_ada", "--json")
     assert done.returncode == 0, done.stderr

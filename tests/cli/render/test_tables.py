@@ -29,10 +29,10 @@ def lines(columns: list[str], rows: list[list[Any]], spare: tuple[str, ...] = ()
 @pytest.mark.parametrize(
     ("columns", "row", "spare"),
     [
-        (runs._COLUMNS, [f"run_{ID}", "success", "simulate", "Take profit", 12, AT, AT], ("ended", "version")),
+        (runs._COLUMNS, [f"run_{ID}", "success", "simulate", AT, "Take profit", 12, AT], ("ended", "version")),
         (
             runs._COLUMNS,
-            ["run_98e63271-dd2f-4fe9-89c5-7f86535c1635", "running", "live", "Pay what is open", 1, AT, None],
+            ["run_98e63271-dd2f-4fe9-89c5-7f86535c1635", "running", "live", AT, "Pay what is open", 1, None],
             ("ended", "version"),
         ),
         (
@@ -88,6 +88,15 @@ def test_what_is_left_out_is_named() -> None:
 def test_times_keep_their_seconds_where_there_is_room() -> None:
     assert lines(["at"], [[AT]]) == ["at", "2026-11-26 11:07:09"]
     assert lines(["at"], [[AT]], width=18) == ["at", "2026-11-26 11:07"]
+
+
+@pytest.mark.parametrize("run", [f"run_{ID}", "run_98e63271-dd2f-4fe9-89c5-7f86535c1635"])
+@pytest.mark.parametrize("status", ["success", "cancelled"])
+@pytest.mark.parametrize("mode", ["live", "dustTest", "simulate"])
+def test_runs_in_eighty_columns_show_when_they_started(run: str, status: str, mode: str) -> None:
+    drawn = lines(runs._COLUMNS, [[run, status, mode, AT, "Pay what is open", 12, AT]], ("ended", "version"))
+    *first, day, minute = drawn[1].split()[:5]
+    assert (first, day.removeprefix("2026-"), minute[:5]) == ([run, status, mode], "11-26", "11:07")
 
 
 def test_a_text_breaks_at_words_and_its_addresses_are_short() -> None:

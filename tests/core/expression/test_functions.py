@@ -33,6 +33,8 @@ def test_function_is_also_a_method(evaluate: Evaluate, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
+        ("int('0x1F')", 31),
+        ("uint('0XffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffFFFF')", 2**256 - 1),
         ("round(2.5)", 2),
         ("round(3.5)", 4),
         ("round(-2.5)", -2),
@@ -121,6 +123,9 @@ def test_function_gives(evaluate: Evaluate, text: str, value: Any) -> None:
         "fromUnits('1.5', 6)",
         "clamp(1, 3, 2)",
         "int('1.5')",
+        "int('0x')",
+        "int('0xfg')",
+        "int('-0x1')",
         "int('')",
         "int('١')",
         "dec('1,5')",

@@ -17,7 +17,7 @@ from dustrun.cli.render.tables import gap, show_one, show_page, table
 app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and retry runs.")
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, run_….")]
 
-_COLUMNS = ["run", "status", "mode", "workflow", "version", "started", "ended"]
+_COLUMNS = ["run", "status", "mode", "started", "workflow", "version", "ended"]
 
 
 @app.command("list")
@@ -46,9 +46,9 @@ def _row(run: dict[str, Any]) -> list[Any]:
         run["id"],
         run["status"],
         run.get("mode"),
+        run.get("startedAt"),
         run.get("workflowName") or run.get("workflowId") or "(inline)",
         run.get("workflowVersion"),
-        run.get("startedAt"),
         run.get("finishedAt"),
     ]
 

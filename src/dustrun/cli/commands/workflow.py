@@ -86,9 +86,15 @@ def create(
         "description": document.description if description is None else description,
         "definition": document.definition,
     }
-    found = client_of(server, key).post("/v1/workflows", body)
+    client = client_of(server, key)
+    found = client.post("/v1/workflows", body)
     _show(found, as_json)
-    if not as_json:
+    checked = client.post("/v1/workflows/validate", {"definition": document.definition, "name": body["name"]})
+    if not checked["valid"]:
+        for problem in checked["errors"]:
+            output.note(f"Problem: {_problem_line(problem)}")
+        output.note(f"Saved as a draft, which cannot run until it is fixed: dustrun workflow validate {file}")
+    elif not as_json:
         output.note(f"Try it: dustrun run {found['id']} --simulate")
 
 
@@ -115,8 +121,12 @@ def _tell_findings(file: Path, found: dict[str, Any]) -> None:
 def _tell_problems(problems: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
     for title, items in (("Problem", problems), ("Warning", warnings)):
         for item in items:
-            where = item.get("field") or item.get("nodeId") or "definition"
-            output.say(f"{title}: {where}: {item['message']}  [{item['code']}]")
+            output.say(f"{title}: {_problem_line(item)}")
+
+
+def _problem_line(item: dict[str, Any]) -> str:
+    where = item.get("field") or item.get("nodeId") or "definition"
+    return f"{where}: {item['message']}  [{item['code']}]"
 
 
 @app.command()

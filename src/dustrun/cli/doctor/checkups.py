@@ -19,9 +19,10 @@ import dustrun
 from dustrun.cli.commands.serve import read_settings
 from dustrun.cli.doctor import checkups_machine, checkups_money, checkups_store
 from dustrun.cli.doctor.finding import Finding
-from dustrun.cli.http.client import Client, find_key, key_file
+from dustrun.cli.http.client import Client, find_key, find_server, key_file
 from dustrun.cli.http.failures import CliError
 from dustrun.settings import Settings
+from dustrun.storage.db import server_file
 
 _GIB = 2**30
 _SYNCS = 20
@@ -41,6 +42,7 @@ def local() -> list[Finding]:
         return [*findings, Finding("settings", "bad", says, "docs/reference/settings.md lists every setting.")]
     findings.append(Finding("settings", "ok", "valid"))
     findings.append(data_folder(settings.data_dir))
+    findings += data_files(settings.data_dir)
     findings += owner_key()
     if settings.data_dir.is_dir():
         findings += [disk_space(settings.data_dir), sync_time(settings.data_dir)]
@@ -48,6 +50,20 @@ def local() -> list[Finding]:
     findings += checkups_machine.master_key_place(settings)
     findings += checkups_store.store(settings)
     return findings + outbound(settings.outbound_allow)
+
+
+def server_of_folder(server: str, key: str | None) -> tuple[str, str | None]:
+    """The address and key to ask with: what was given, else those of the server of the configured data folder."""
+    try:
+        settings: Settings = read_settings({})
+    except CliError:
+        return find_server(server), key
+    owner = settings.data_dir / key_file().name
+    if key is None and owner.exists() and os.access(owner, os.R_OK):
+        key = owner.read_text().strip()
+    if server or server_file.read(settings.data_dir) is not None:
+        return find_server(server, settings.data_dir), key
+    return server_file.address_of(settings.host, settings.port), key
 
 
 def remote(server: str, key: str | None) -> list[Finding]:
@@ -83,6 +99,17 @@ def data_folder(folder: Path) -> Finding:
         mend = f"The database contains your workflows' data. Protect it: chmod 700 {folder}"
         return Finding("data folder", "warning", f'other users can read "{folder}"', mend)
     return Finding("data folder", "ok", f'"{folder}"')
+
+
+def data_files(folder: Path) -> list[Finding]:
+    """Whether other users can read a file of the data folder, should the folder be opened."""
+    if not folder.is_dir():
+        return []
+    opened = sorted(file.name for file in folder.glob("dustrun.*") if file.stat().st_mode & 0o077)
+    if not opened:
+        return [Finding("data files", "ok", "only their owner can read them")]
+    mend = f"The next start of the server closes them; or chmod 600 {folder}/dustrun.*"
+    return [Finding("data files", "warning", f"other users can read {', '.join(opened)}", mend)]
 
 
 def owner_key() -> list[Finding]:

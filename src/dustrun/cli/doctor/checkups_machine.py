@@ -20,6 +20,7 @@ from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.settings import Settings
+from dustrun.storage.db import server_file
 from dustrun.storage.secrets.master_key import MasterKeyFile
 
 # Read by the CLI, not by the server.
@@ -109,6 +110,10 @@ def answers_as_ours(settings: Settings) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
     asked = urlsplit(os.environ.get("DUSTRUN_SERVER", ""))
     places = [(host, settings.port)]
+    running = server_file.read(settings.data_dir)
+    if running is not None:
+        own = urlsplit(running.address)
+        places.append((own.hostname or host, own.port or settings.port))
     if asked.hostname in _HERE and asked.port is not None:
         places.append((asked.hostname, asked.port))
     return any(_answers(*place) for place in places)

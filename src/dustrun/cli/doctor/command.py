@@ -30,10 +30,11 @@ def doctor(
 
     findings = checkups.local()
     if not offline:
-        remote_findings = checkups.remote(server, key)
+        address, secret = checkups.server_of_folder(server, key)
+        remote_findings = checkups.remote(address, secret)
         findings += remote_findings
         if all(finding.state != "bad" for finding in remote_findings):
-            findings += checkups.chains(server, key)
+            findings += checkups.chains(address, secret)
     if as_json:
         output.write_json([asdict(finding) for finding in findings])
     else:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from dustrun.cli.http.failures import CliError, Exit, hint_for
 from dustrun.core.values import exact_json
+from dustrun.storage.db import server_file
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 _TIMEOUT_S = 60.0
@@ -28,9 +29,22 @@ class Unreachable(CliError):
         )
 
 
+def data_folder() -> Path:
+    """The data folder of this machine's server."""
+    return Path(os.environ.get("DUSTRUN_DATA_DIR", "data"))
+
+
 def key_file() -> Path:
     """The path to which the server writes the owner key at its first start."""
-    return Path(os.environ.get("DUSTRUN_DATA_DIR", "data")) / "owner.key"
+    return data_folder() / "owner.key"
+
+
+def find_server(given: str, folder: Path | None = None) -> str:
+    """The given address, else that of the server that runs on the data folder, else the default one."""
+    if given:
+        return given
+    running = server_file.read(folder or data_folder())
+    return DEFAULT_SERVER if running is None else running.address
 
 
 def find_key(given: str | None) -> str | None:

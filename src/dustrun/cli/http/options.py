@@ -8,11 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from dustrun.cli.http.client import DEFAULT_SERVER, Client, find_key
+from dustrun.cli.http.client import DEFAULT_SERVER, Client, find_key, find_server
 from dustrun.cli.http.failures import CliError
 from dustrun.core.values import exact_json
 
-Server = Annotated[str, typer.Option("--server", envvar="DUSTRUN_SERVER", help="Server address.")]
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        envvar="DUSTRUN_SERVER",
+        show_envvar=True,
+        show_default=False,
+        help=f"Server address; default: the server that runs on the data folder, else {DEFAULT_SERVER}.",
+    ),
+]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -27,12 +36,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; streams as one
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100, help="Maximum number of items.")]
 Offset = Annotated[int, typer.Option("--offset", min=0, help="Number of items to skip.")]
 
-SERVER = DEFAULT_SERVER
+SERVER = ""
 
 
 def client_of(server: str, key: str | None) -> Client:
     """Creates the client from the shared options."""
-    return Client(server, find_key(key))
+    return Client(find_server(server), find_key(key))
 
 
 def read_json_option(name: str, text: str) -> Any:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Callable[[dict[str, Any]], list[Any]]
-_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)(\.\d+)?Z$")
+_TIME = re.compile(r"^(\d{4}-)(\d\d-\d\d)T(\d\d:\d\d)(:\d\d)(\.\d+)?Z$")
+_SECONDS, _MINUTES, _NO_YEAR = r"\1\2 \3\4", r"\1\2 \3", r"\2 \3"
+"""How times are written: the longest that fits."""
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 _ADDRESS = re.compile(r"(0x[0-9a-fA-F]{4})[0-9a-fA-F]{32}([0-9a-fA-F]{4})(?![0-9a-fA-F])")
 _GAP = 2
@@ -75,13 +77,13 @@ def draw_table(terminal: Console, columns: Sequence[str], rows: list[list[Any]],
 
     width = terminal.width
     shown = _fitting(columns, rows, spare, width)
-    seconds = _width(shown, columns, rows, _EASY, seconds=True) <= width
+    moment = _longest_moment(shown, columns, rows, width)
     drawn = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for name in shown:
         drawn.add_column(name, overflow="fold", no_wrap=_is_whole(_cells(name, columns, rows)))
     for row in rows:
         cells = [row[columns.index(name)] for name in shown]
-        drawn.add_row(*(Text(_cell(cell, seconds), style=status_style(cell)) for cell in cells))
+        drawn.add_row(*(Text(_cell(cell, moment), style=status_style(cell)) for cell in cells))
     terminal.print(drawn)
     left_out = [name for name in columns if name not in shown]
     if left_out:
@@ -97,7 +99,9 @@ def draw_record(terminal: Console, columns: Sequence[str], row: list[Any]) -> No
     drawn.add_column(no_wrap=True, style="dim")
     drawn.add_column(overflow="fold")
     for name, value in zip(columns, row, strict=True):
-        drawn.add_row(name, Text(_moment(str(value), True) if value is not None else "–", style=status_style(value)))
+        drawn.add_row(
+            name, Text(_moment(str(value), _SECONDS) if value is not None else "–", style=status_style(value))
+        )
     terminal.print(drawn)
 
 
@@ -108,18 +112,24 @@ def _fitting(columns: Sequence[str], rows: list[list[Any]], spare: Sequence[str]
         if _width(shown, columns, rows, _EASY) <= width:
             return shown
         shown.remove(name)
-    while len(shown) > 2 and _width(shown, columns, rows, _LEAST) > width:
+    while len(shown) > 2 and _width(shown, columns, rows, _LEAST, _NO_YEAR) > width:
         shown.pop()
     return shown
 
 
+def _longest_moment(shown: Sequence[str], columns: Sequence[str], rows: list[list[Any]], width: int) -> str:
+    if _width(shown, columns, rows, _EASY, _SECONDS) <= width:
+        return _SECONDS
+    return _MINUTES if _width(shown, columns, rows, _LEAST, _MINUTES) <= width else _NO_YEAR
+
+
 def _width(
-    shown: Sequence[str], columns: Sequence[str], rows: list[list[Any]], words: int, seconds: bool = False
+    shown: Sequence[str], columns: Sequence[str], rows: list[list[Any]], words: int, moment: str = _MINUTES
 ) -> int:
     """The table's width if its text columns are `words` wide."""
     needed = 0
     for name in shown:
-        cells = [_cell(cell, seconds) for cell in _cells(name, columns, rows)]
+        cells = [_cell(cell, moment) for cell in _cells(name, columns, rows)]
         longest = max(map(len, [name, *cells]))
         if not _is_whole(_cells(name, columns, rows)):
             longest = min(longest, max(words, *(len(word) for cell in cells for word in cell.split())))
@@ -137,15 +147,15 @@ def _is_whole(cells: list[Any]) -> bool:
     return not any(" " in str(cell) for cell in cells)
 
 
-def _cell(cell: Any, seconds: bool) -> str:
+def _cell(cell: Any, moment: str) -> str:
     """Formats a value for people: times without fractions of a second, hashes and addresses in texts shortened."""
     if cell is None:
         return "–"
     text = str(cell)
     if _HASH.fullmatch(text):
         return short_hash(text)
-    return _ADDRESS.sub(r"\1…\2", text) if " " in text else _moment(text, seconds)
+    return _ADDRESS.sub(r"\1…\2", text) if " " in text else _moment(text, moment)
 
 
-def _moment(text: str, seconds: bool) -> str:
-    return _TIME.sub(r"\1 \2\3" if seconds else r"\1 \2", text)
+def _moment(text: str, moment: str) -> str:
+    return _TIME.sub(moment, text)

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from dustrun import ids
 from dustrun.errors import Bug, DustrunError, Temporary, Uncertain
+from dustrun.storage.db.private_files import create_private
 from dustrun.storage.db.statement import Tx
 
 T = TypeVar("T")
@@ -64,8 +65,8 @@ def create_engine(url: str, *, synchronous: str = "FULL", name: str = "dustrun")
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _create_postgresql(parsed, name)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    if parsed.database and parsed.database != ":memory:":
+        create_private(Path(parsed.database))
     engine = sa.create_engine(
         parsed,
         connect_args={"check_same_thread": False},

@@ -21,12 +21,13 @@ standard = Group("CEL")
 
 MAX_PATTERN = 1000
 MAX_PATTERN_MEMORY = 1 << 20
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 
 
 @standard.function(
     "int(x: number|string|timestamp|duration) -> int",
-    "Converts a decimal (truncated), digits, or a timestamp (seconds since 1970) to an integer.",
+    "Converts a decimal (truncated), digits, hex after 0x, or a timestamp (seconds since 1970) to an integer.",
     'int("42")',
     "42",
 )
@@ -35,8 +36,8 @@ def to_int(meter: Meter, x: Any) -> int:
         return _seconds(x)
     if not isinstance(x, str):
         return int(x)
-    if not is_digits(x):
-        raise Fault("value", "int(): the text is not a whole number in plain digits")
+    if not is_digits(x) and _HEX.fullmatch(x) is None:
+        raise Fault("value", "int(): the text is neither a whole number in plain digits nor hex digits after 0x")
     return literals.read_integer(x)
 
 
