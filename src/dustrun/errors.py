@@ -115,6 +115,7 @@ class Code(enum.IntEnum):
         409011,
         "Whoever wrote the version may not spend what it spends, and nobody who may has accepted it.",
     )
+    NAME_TAKEN = 409012, "A workflow that is not archived already has this name."
     KEY_LAST_ADMIN = 409020, "The organisation's last administrator key cannot be revoked."
     WALLET_ADDRESS_TAKEN = 409040, "Another wallet on this server already uses that key."
     WALLET_IN_USE = 409041, "The default wallet and wallets with open transactions cannot be archived."

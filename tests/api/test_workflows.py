@@ -407,6 +407,23 @@ async def test_every_change_is_audited(server: Composition, owner: Client) -> No
     assert [row[0] for row in found] == ["workflow.create", "workflow.update", "workflow.publish"]
 
 
+@pytest.mark.both_stores
+async def test_a_name_is_taken_once_by_those_who_ask(server: Composition, owner: Client) -> None:
+    body = {"name": "Pay 50%_", "description": "", "definition": DEFINITION, "uniqueName": True}
+    replies = await asyncio.gather(*(owner.post("/v1/workflows", body) for _ in range(4)))
+    assert sorted(reply.code for reply in replies) == [200, 409012, 409012, 409012]
+    (made,) = [reply.data for reply in replies if reply.status == 200]
+    content = (await owner.get(f"/v1/workflows/{made['id']}/export")).data["content"]
+    refused = await owner.post("/v1/workflows/import", {"content": content, "name": "pAY 50%_", "uniqueName": True})
+    assert (refused.code, refused.fields) == (409012, ["name"])
+    assert (await owner.post("/v1/workflows", {**body, "name": "Pay 50%%"})).status == 200
+    assert (await (await server.other_owner()).post("/v1/workflows", body)).status == 200
+    assert (await owner.post("/v1/workflows", {**body, "uniqueName": False})).status == 200
+    for item in (await owner.get("/v1/workflows")).data["items"]:
+        await owner.delete(f"/v1/workflows/{item['id']}")
+    assert (await owner.post("/v1/workflows", body)).status == 200, "an archived workflow holds no name"
+
+
 def _calling(*payloads: dict[str, Any]) -> dict[str, Any]:
     nodes = {f"c{number}": {"type": "call-workflow", "payload": one} for number, one in enumerate(payloads)}
     return {"nodes": {"root": {"type": "manual", "children": list(nodes)}, **nodes}, "triggerNodeIds": ["root"]}

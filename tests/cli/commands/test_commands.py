@@ -61,10 +61,34 @@ def test_a_workflow_leaves_as_a_file_and_comes_back(server: Served, save: Any, t
     assert server.dustrun("workflow", "export", made["id"]).stdout == text
     told = server.dustrun("workflow", "import", str(file), "--name", "Copy").stdout
     assert "To bind: secret-1 (secret) at nodes.tell.payload.headers.x-key" in told
-    bound = server.json("workflow", "import", str(file), "--bind", "secret-1=k123")
+    taken = server.dustrun("workflow", "import", str(file), "--bind", "secret-1=k123")
+    assert (taken.returncode, "--again makes another one" in taken.stderr) == (2, True)
+    bound = server.json("workflow", "import", str(file), "--bind", "secret-1=k123", "--again")
     assert (bound["toBind"], bound["workflow"]["definition"]) == ([], made["definition"])
     refused = server.dustrun("workflow", "import", str(file), "--bind", "secret-1")
     assert (refused.returncode, "is not a binding" in refused.stderr) == (2, True)
+
+
+def test_a_workflow_is_made_once_then_updated_and_deleted(server: Served, save: Any) -> None:
+    file = save({"name": "Once", "description": "first", "definition": HELLO})
+    made = server.json("workflow", "create", file)
+    taken = server.dustrun("workflow", "create", file, "--name", "once")
+    assert (taken.returncode, made["id"] in taken.stderr, "409012" in taken.stderr) == (2, True, True)
+    named = {"nodes": {**HELLO["nodes"], "say": {"type": "log", "payload": {"message": "Bye"}}}}
+    file = save({"name": "ignored", "description": "second", "definition": named})
+    updated = server.json("workflow", "update", "Once", file, "--expected-version", "1")
+    assert [updated[name] for name in ("id", "name", "description", "version", "definition")] == [
+        made["id"], "Once", "second", 2, named,
+    ]  # fmt: skip
+    moved = server.dustrun("workflow", "update", "Once", file, "--expected-version", "1")
+    assert (moved.returncode, "409001" in moved.stderr) == (2, True)
+    asked = server.dustrun("workflow", "delete", "Once")
+    assert (asked.returncode, 'Archive "Once"?' in asked.stderr) == (1, True)
+    assert server.json("workflow", "get", "Once")["status"] == "draft"
+    assert server.json("workflow", "delete", "Once", "--yes")["status"] == "archived"
+    again = server.json("workflow", "create", file, "--name", "Once")
+    assert again["id"] != made["id"]
+    assert server.json("workflow", "create", file, "--name", "Once", "--again")["name"] == "Once"
 
 
 def test_the_difference_between_versions_is_told(server: Served, save: Any) -> None:

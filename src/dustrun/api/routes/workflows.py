@@ -116,7 +116,7 @@ def _changes(body: UpdateWorkflow) -> dict[str, Any]:
     permission="workflow:create",
     answers=WorkflowAnswer,
     shape=workflow_shape,
-    refusals=[Code.DEFINITION_INVALID],
+    refusals=[Code.DEFINITION_INVALID, Code.NAME_TAKEN],
 )
 async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     """Create a workflow.
@@ -140,6 +140,7 @@ def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
         concurrency=_concurrency(body),
         enforce_rehearsal=_guard(body),
         ui_metadata=body.ui_metadata,
+        unique_name=body.unique_name,
     )
 
 
@@ -148,7 +149,7 @@ def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
     permission="workflow:create",
     answers=ImportAnswer,
     shape=imported_shape,
-    refusals=[Code.DEFINITION_INVALID],
+    refusals=[Code.DEFINITION_INVALID, Code.NAME_TAKEN],
 )
 async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     """Import an exported file as a draft.
@@ -161,7 +162,9 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     own_id = ids.new_id("wf")
     read = await asyncio.to_thread(import_export.read, body.content, body.bindings, own_id)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
-    create = CreateWorkflow.model_validate({"description": "", **content, "definition": read.definition})
+    create = CreateWorkflow.model_validate(
+        {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
+    )
     problems = await call.parts.workflows.find_problems(call.principal, read.definition)
     imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
     call.answer_around(imported)

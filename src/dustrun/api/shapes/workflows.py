@@ -80,6 +80,9 @@ class CreateWorkflow(Fields):
         0, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
+    unique_name: bool = Field(
+        False, strict=True, description="Answers 409 if a workflow that is not archived has this name."
+    )
 
 
 class UpdateWorkflow(Fields):
@@ -140,6 +143,9 @@ class ImportWorkflow(Fields):
 
     content: Text = Field(description="The file's text (JSON or YAML), as exported.")
     name: Name | None = Field(None, description="Name of the new workflow. Default: the name in the file.")
+    unique_name: bool = Field(
+        False, strict=True, description="Answers 409 if a workflow that is not archived has this name."
+    )
     bindings: dict[str, Text] = Field(
         default_factory=dict,
         description="Values for the file's references, by their names.",

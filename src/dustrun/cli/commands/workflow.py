@@ -21,6 +21,7 @@ Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="Workflow file: a definition, or a document with name and description.")
 ]
+Again = Annotated[bool, typer.Option("--again", help="Make it even if a workflow already has this name.")]
 
 _COLUMNS = ["workflow", "name", "status", "draft", "live", "nodes", "updated"]
 
@@ -75,6 +76,7 @@ def create(
     file: File,
     name: Annotated[str | None, typer.Option("--name", help="Name; default: the one in the file.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
+    again: Again = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
@@ -85,6 +87,7 @@ def create(
         "name": name or document.name,
         "description": document.description if description is None else description,
         "definition": document.definition,
+        "uniqueName": not again,
     }
     client = client_of(server, key)
     found = client.post("/v1/workflows", body)
@@ -96,6 +99,44 @@ def create(
         output.note(f"Saved as a draft, which cannot run until it is fixed: dustrun workflow validate {file}")
     elif not as_json:
         output.note(f"Try it: dustrun run {found['id']} --simulate")
+
+
+@app.command()
+def update(
+    workflow: Workflow,
+    file: File,
+    name: Annotated[str | None, typer.Option("--name", help="New name; default: it keeps its name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Default: the one in the file.")] = None,
+    expected_version: Annotated[
+        int | None, typer.Option("--expected-version", help="Refuse unless the workflow is at this version.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Change a workflow to what a file says: a definition that differs becomes the draft."""
+    document = read_document(file)
+    given = {"name": name, "description": description or document.description or None}
+    body = {field: value for field, value in given.items() if value is not None}
+    whole = {**body, "definition": document.definition, "expectedCurrentVersion": expected_version}
+    client = client_of(server, key)
+    _show(client.put(f"/v1/workflows/{segment(workflow_id(client, workflow))}", whole), as_json)
+
+
+@app.command()
+def delete(
+    workflow: Workflow,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Archive a workflow: its triggers stop; its versions and runs are kept."""
+    client = client_of(server, key)
+    path = f"/v1/workflows/{segment(workflow_id(client, workflow))}"
+    if not yes:
+        typer.confirm(f'Archive "{client.get(path)["name"]}"?', abort=True, err=True)
+    _show(client.call("DELETE", path), as_json)
 
 
 @app.command()
@@ -188,12 +229,13 @@ def import_workflow(
     bind: Annotated[
         list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; repeatable.")
     ] = None,
+    again: Again = False,
     as_json: AsJson = False,
     server: Server = SERVER,
     key: Key = None,
 ) -> None:
     """Import an exported file as a draft; nothing is run."""
-    body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or [])}
+    body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or []), "uniqueName": not again}
     if name is not None:
         body["name"] = name
     found = client_of(server, key).post("/v1/workflows/import", body)

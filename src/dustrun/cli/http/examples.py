@@ -35,6 +35,11 @@ OF: dict[str, tuple[str, ...]] = {
     "workflow list": ("dustrun workflow list --status active", "dustrun workflow list invoices --json"),
     "workflow get": ("dustrun workflow get Hello",),
     "workflow create": ("dustrun workflow create hello.json --name Hello",),
+    "workflow update": (
+        "dustrun workflow update Hello hello.json",
+        "dustrun workflow update Hello hello.json --expected-version 3",
+    ),
+    "workflow delete": ("dustrun workflow delete Hello",),
     "workflow validate": ("dustrun workflow validate hello.json",),
     "workflow publish": ("dustrun workflow publish Hello", "dustrun workflow publish Hello --expected-version 3"),
     "workflow pause": ("dustrun workflow pause Hello",),

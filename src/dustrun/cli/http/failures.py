@@ -46,6 +46,7 @@ _HINTS = {
     Code.RUN_UNKNOWN: "`dustrun runs list` shows the runs that this key sees.",
     Code.VERSION_UNKNOWN: "`dustrun workflow get ID` shows the draft's and the live version.",
     Code.DEFINITION_INVALID: "Fix the listed problems; `dustrun workflow validate FILE` checks without saving.",
+    Code.NAME_TAKEN: "`dustrun workflow update WORKFLOW FILE` changes it; --again makes another one of that name.",
     Code.RUN_ID_USED: "Omit --run-id, or watch that run: `dustrun runs watch RUN`.",
     Code.RATE_LIMITED: "Wait a moment, or raise DUSTRUN_RATE_LIMIT_PER_SECOND on the server.",
     Code.UNAVAILABLE: "Nothing was started. Try again in a moment.",

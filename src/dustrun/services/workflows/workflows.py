@@ -78,6 +78,7 @@ class NewWorkflow:
     acceptances: int = 0
     ui_metadata: dict[str, Any] | None = None
     id: str | None = None
+    unique_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ class Workflows:
         row = _first_row(principal, new)
 
         def unit(tx: Tx) -> Workflow:
+            if new.unique_name:
+                _need_free_name(tx, row)
             rows.insert(tx, row)
             version = make_version(row.id, 1, new.definition, principal)
             version_rows.insert(tx, version)
@@ -350,6 +353,13 @@ class Workflows:
 
 def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:
     return Workflow(row, get_version(tx, row, version), rows.ladder(tx, row.id, version))
+
+
+def _need_free_name(tx: Tx, row: WorkflowRow) -> None:
+    same = rows.list_named(tx, row.org_id, row.name)
+    if same:
+        message = f'There is already a workflow "{same[0].name}" ({same[0].id}).'
+        raise Conflict(message, code=Code.NAME_TAKEN, details=[Problem("name", f"taken by {same[0].id}")])
 
 
 def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:

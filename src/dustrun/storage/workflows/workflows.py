@@ -75,6 +75,15 @@ _COLUMNS = [t.c[name] for name in _NAMES]
 _BY_ID = (t.c.org_id == sa.bindparam("org_id"), t.c.id == sa.bindparam("id"))
 _FIND = Statement(sa.select(*_COLUMNS).where(*_BY_ID))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(*_BY_ID).with_for_update())
+_NAMED = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.org_id == sa.bindparam("org_id"),
+        sa.func.lower(t.c.name) == sa.func.lower(sa.bindparam("name", type_=sa.Text)),
+        t.c.status != "archived",
+    )
+    .order_by(t.c.id)
+)
 _INSERT = Statement(sa.insert(t))
 
 _SHOWN = sa.func.coalesce(t.c.draft_version, t.c.live_version, t.c.latest_version)
@@ -113,6 +122,11 @@ def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow and, on PostgreSQL, locks its row until the transaction ends."""
     found = tx.one(_FIND_TO_CHANGE, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
+
+
+def list_named(tx: Tx, org_id: str, name: str) -> list[WorkflowRow]:
+    """Lists the unarchived workflows with that name, oldest first; upper and lower case are equal."""
+    return [_row(found) for found in tx.all(_NAMED, org_id=org_id, name=name)]
 
 
 @lru_cache(maxsize=256)
