@@ -18,6 +18,7 @@ from dustrun.cli.doctor.checkups_machine import answers_as_ours
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
 from dustrun.settings import Settings
+from dustrun.storage.access import audit_chain
 from dustrun.storage.backup import copy_detection
 from dustrun.storage.db import migrate, store_facts
 from dustrun.storage.db.database import Database
@@ -72,6 +73,7 @@ def _look(settings: Settings, database: Database) -> list[Finding]:
     findings.append(running)
     if migrate.revision_of(database) == migrate.head():
         findings += [secrets(settings, database), *late_runs(settings, database), *restored(database)]
+        findings.append(audit_log(database))
         findings += checkups_money.local(settings, database)
     return findings
 
@@ -229,6 +231,16 @@ def late_runs(settings: Settings, database: Database) -> list[Finding]:
         says = f"{unfinished[0]} runs are unfinished, and no server is running"
         return [Finding("waiting runs", "warning", says, "They continue when a server starts.")]
     return [Finding("waiting runs", "ok", f"{unfinished[0]} unfinished, none overdue")]
+
+
+def audit_log(database: Database) -> Finding:
+    """Whether every entry of the audit log is still as it was written."""
+    found = database.read_now(audit_chain.verify)
+    if found.problem is None:
+        older = f"; {found.unchained} from before there was a chain" if found.unchained else ""
+        return Finding("audit log", "ok", f"{found.head.rows} chained entries, newest {found.head.hash[:16]}{older}")
+    mend = "Somebody changed the database without the server. Keep a copy, and compare it with your newest backup."
+    return Finding("audit log", "bad", found.problem, mend)
 
 
 def restored(database: Database) -> list[Finding]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from dustrun.storage.access import audit_chain
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import audit as t
 
@@ -17,6 +18,7 @@ _INSERT = Statement(
         action=sa.bindparam("action"),
         subject=sa.bindparam("subject"),
         detail=sa.bindparam("detail"),
+        hash=sa.bindparam("hash"),
     )
 )
 
@@ -35,8 +37,9 @@ class AuditRow:
 
 
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
-    """Inserts an audit row."""
-    tx.run(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail)
+    """Inserts an audit row at the end of the chain."""
+    linked = audit_chain.link(tx, (org_id, key_id, at_ms, action, subject, detail))
+    tx.run(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail, hash=linked)
 
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:

@@ -18,6 +18,8 @@ PLACE = "place"
 """Where the store was last served (`storage/backup/copy_detection.py`)."""
 BEFORE_COPY = "before_copy"
 """The three facts above as they were before the store was found to be a copy."""
+AUDIT_HEAD = "audit_head"
+"""The number of chained audit rows and the hash of the newest (`storage/access/audit_chain.py`)."""
 
 _FIND = Statement(sa.select(t.c.value).where(t.c.name == sa.bindparam("the_name")))
 _DELETE = Statement(sa.delete(t).where(t.c.name == sa.bindparam("the_name")))

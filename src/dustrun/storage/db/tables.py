@@ -316,6 +316,7 @@ audit = Table(
     Column("action", Text, nullable=False, comment="noun and verb, like workflow.publish"),
     Column("subject", Text, nullable=False, comment="id of the changed object"),
     Column("detail", Text, nullable=False, comment="JSON"),
+    Column("hash", Text, nullable=False, server_default="", comment="SHA-256 of the previous row's hash and this row"),
     Index("ix_audit_org_id_id", "org_id", "id"),
 )
 

@@ -20,6 +20,13 @@ def upgrade() -> None:
         sa.Column("action", sa.Text(), nullable=False, comment="noun and verb, like workflow.publish"),
         sa.Column("subject", sa.Text(), nullable=False, comment="id of the changed object"),
         sa.Column("detail", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column(
+            "hash",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="SHA-256 of the previous row's hash and this row",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index("ix_audit_org_id_id", "audit", ["org_id", "id"], unique=False)

@@ -1,0 +1,99 @@
+"""The audit log as a chain: concurrent writers, a backup into the other store, and every way to tamper with it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dustrun.cli.doctor.checkups_store import audit_log
+from dustrun.storage.access import audit_chain
+from dustrun.storage.access.audit_chain import Verified
+from dustrun.storage.backup.backup import back_up
+from dustrun.storage.backup.restore import restore
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.tables import audit
+from testkit.composition import Composition, composed
+
+_KEYS = 8
+_CHANGED = "was changed, or an entry before it was removed or inserted"
+
+
+async def _fill(server: Composition) -> None:
+    """Changes of two organisations, made at the same time."""
+    other = await server.other_owner()
+    makers = [server.owner, other] * (_KEYS // 2)
+    body = {"permissions": ["workflow:read"]}
+    await asyncio.gather(
+        *(maker.post("/v1/api-keys", {"name": f"k{n} é\x7f", **body}) for n, maker in enumerate(makers))
+    )
+
+
+def _verify(url: str) -> Verified:
+    database = Database(url)
+    try:
+        return database.read_now(audit_chain.verify)
+    finally:
+        database.close()
+
+
+def _tampered(url: str, *statements: str) -> str | None:
+    """What is found wrong after the statements, which are then undone."""
+    database = Database(url)
+    tx = database.begin()
+    try:
+        for statement in statements:
+            tx.raw(statement)
+        return audit_chain.verify(tx).problem
+    finally:
+        database.rollback()
+        database.close()
+
+
+@pytest.mark.both_stores
+async def test_audit_log_is_a_chain_that_shows_every_change(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        await _fill(server)
+        rows = await server.rows(sa.select(audit.c.id, audit.c.hash).order_by(audit.c.id))
+    assert len({row[1] for row in rows}) == len(rows) > _KEYS
+    (first, _), (second, _), *_, (last, newest) = rows
+    assert _verify(store_url) == Verified(audit_chain.Head(len(rows), newest), 0, None)
+    columns = "org_id, key_id, at, action, subject, detail, hash"
+    end = f"its end does not match the recorded one: {len(rows) - 1} chained entries, recorded {len(rows)}"
+    tampering = {
+        f"UPDATE audit SET detail = '{{}}' WHERE id = {second}": f"entry {second} {_CHANGED}",
+        f"UPDATE audit SET at = at + 1 WHERE id = {last}": f"entry {last} {_CHANGED}",
+        f"DELETE FROM audit WHERE id = {first}": f"entry {second} {_CHANGED}",
+        f"DELETE FROM audit WHERE id = {last}": end,
+        f"UPDATE audit SET hash = '' WHERE id = {last}": f"entry {last} {_CHANGED}",
+        "UPDATE audit SET hash = ''": f"{end.partition(':')[0]}: 0 chained entries, recorded {len(rows)}",
+        "DELETE FROM store_facts WHERE name = 'audit_head'": f"{end.partition(':')[0]}: {len(rows)} chained entries,"
+        " recorded 0",
+        f"INSERT INTO audit ({columns}) SELECT {columns} FROM audit WHERE id = {last}": f"entry {last + 1} {_CHANGED}",
+    }
+    assert {statement: _tampered(store_url, statement) for statement in tampering} == tampering
+
+
+@pytest.mark.both_stores
+async def test_audit_chain_goes_on_after_a_restart_and_in_a_restored_store(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        await _fill(server)
+    before = _verify(store_url)
+    back_up(store_url, tmp_path / "store.backup")
+    async with composed(tmp_path, database_url=store_url) as server:
+        await server.owner.post("/v1/api-keys", {"name": "later", "permissions": ["workflow:read"]})
+    after = _verify(store_url)
+    assert (after.head.rows, after.problem) == (before.head.rows + 1, None)
+    (tmp_path / "restored").mkdir()
+    restored = f"sqlite:///{tmp_path / 'restored' / 'dustrun.db'}"
+    restore(restored, tmp_path / "restored", tmp_path / "store.backup")
+    assert _verify(restored) == before
+    database = Database(restored)
+    found = audit_log(database)
+    database.close()
+    assert (found.state, found.says) == (
+        "ok",
+        f"{before.head.rows} chained entries, newest {before.head.hash[:16]}",
+    )
