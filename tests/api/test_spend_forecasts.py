@@ -100,7 +100,8 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(oper
     )
     plan = await operations.plan(workflow_id, payload={"to": SHOP})
     spends = {spend["nodeId"]: spend for spend in plan["spends"]}
-    assert set(spends) == {"pay", "swap", "back", "poor"}
+    assert set(spends) == {"pay", "swap", "back", "poor", "raw"}
+    assert (spends["raw"]["entries"], spends["raw"]["fee"]) == ([], None)
     (entry,) = spends["pay"]["entries"]
     assert (entry["original"], entry["dust"], entry["recipient"], entry["usd"]) == (
         str(2 * ETHER),
@@ -142,7 +143,7 @@ async def test_a_plan_tells_amounts_refusals_unknowns_writes_and_conditions(oper
     assert (plan["dustUsd"], plan["spendCapUsd"], plan["runCapUsd"], plan["version"]) == ("0.01", "0.05", "1", 1)
     assert 0.02 <= float(plan["totalUsd"]) < 0.0201
     unknown = await operations.plan(workflow_id)
-    assert len(unknown["spends"]) == 4  # who is paid may stay open: the amount is known
+    assert len(unknown["spends"]) == 5  # who is paid may stay open: the amount is known
 
 
 async def test_a_plan_opens_loops_and_sees_the_cap_of_the_run(operations: Operations) -> None:

@@ -90,9 +90,16 @@ def _walk(schema: dict[str, Any], path: str) -> None:
     for step in path.split("."):
         assert step.removesuffix("[]") in part["properties"], path
         part = part["properties"][step.removesuffix("[]")]
-        part = part["items"] if step.endswith("[]") else part
+        part = _items(part) if step.endswith("[]") else part
         if "$ref" in part:
             part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+
+
+def _items(part: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list's items; the list may be optional."""
+    lists = [part, *part.get("anyOf", ())]
+    items: dict[str, Any] = next(one["items"] for one in lists if "items" in one)
+    return items
 
 
 @every_action

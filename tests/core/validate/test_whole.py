@@ -67,6 +67,14 @@ def test_a_definition_in_order_has_no_problem() -> None:
 
 EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
     (
+        "rate_without_effect",
+        "warning",
+        {"root": {"type": "manual", "rate": {"count": 1, "perMs": 1000}}},
+        {"triggerNodeIds": ["root"]},
+        "nodes.root.rate",
+        "A trigger begins once in a run, so a rate has no effect here.",
+    ),
+    (
         "unknown_trigger_node",
         "error",
         {"root": {"type": "manual"}},

@@ -49,6 +49,8 @@ OF: dict[str, tuple[str, ...]] = {
         f"dustrun workflow import hello.yaml --bind connector-1=conn_{_ID}",
         "dustrun workflow import hello.yaml --name 'Hello again'",
     ),
+    "workflow ladder": ("dustrun workflow ladder Hello", "dustrun workflow ladder Hello --json"),
+    "workflow accept": ("dustrun workflow accept Hello --version 3",),
     "workflow diff": ("dustrun workflow diff Hello", "dustrun workflow diff Hello 3 --against 1"),
     "runs list": ("dustrun runs list --workflow Hello --status failure", "dustrun runs list --mode live --json"),
     "runs get": (f"dustrun runs get run_{_ID}",),
