@@ -116,7 +116,9 @@ async def test_a_key_that_reaches_less_reads_no_replay(server: Composition, owne
     limits = {"permissions": ["workflow:execute"], "workflowIds": [other["id"]], "walletIds": [wallet["id"]]}
     body = {"name": "less", "permissions": ["admin"], limit: limits[limit]}
     less = server.client((await owner.post("/v1/api-keys", body)).data["key"])
-    same = server.client((await owner.post("/v1/api-keys", {"name": "same", "permissions": ["admin", "operator"]})).data["key"])
+    same = server.client(
+        (await owner.post("/v1/api-keys", {"name": "same", "permissions": ["admin", "operator"]})).data["key"]
+    )
     for path, sent in [
         (f"/v1/workflows/{flow['id']}/run", {}),
         ("/v1/runs/{runId}/retry", None),
