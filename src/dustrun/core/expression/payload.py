@@ -7,12 +7,12 @@ from typing import Any
 
 from dustrun.core.expression.references import Reference
 from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits, Meter
 from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.expression.template import Template, parse_template
 
-Make = Callable[[Roots, Limits], Any]
+Make = Callable[[Roots, Meter], Any]
 
 
 class CompiledValue:
@@ -30,7 +30,7 @@ class CompiledValue:
 
     def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
         """Evaluates the payload for these roots; an `ExpressionError` carries the field. Do not mutate the result."""
-        return self._value if self._make is None else self._make(roots, limits)
+        return self._value if self._make is None else self._make(roots, Meter(limits))
 
 
 class _Compiler:
@@ -71,11 +71,11 @@ def _joined(field: str, key: str) -> str:
 
 
 def _template_maker(template: Template, field: str) -> Make:
-    evaluate = template.evaluate
+    evaluate = template.evaluate_within
 
-    def make(roots: Roots, limits: Limits) -> Any:
+    def make(roots: Roots, meter: Meter) -> Any:
         try:
-            return evaluate(roots, limits)
+            return evaluate(roots, meter)
         except ExpressionError as error:
             error.field = field
             raise
@@ -88,10 +88,10 @@ def _map_maker(value: dict[str, Any], makers: dict[str, Make]) -> Make | None:
         return None
     pairs = tuple(makers.items())
 
-    def make(roots: Roots, limits: Limits) -> dict[str, Any]:
+    def make(roots: Roots, meter: Meter) -> dict[str, Any]:
         filled = dict(value)
         for key, maker in pairs:
-            filled[key] = maker(roots, limits)
+            filled[key] = maker(roots, meter)
         return filled
 
     return make
@@ -102,10 +102,10 @@ def _list_maker(value: list[Any], makers: dict[int, Make]) -> Make | None:
         return None
     pairs = tuple(makers.items())
 
-    def make(roots: Roots, limits: Limits) -> list[Any]:
+    def make(roots: Roots, meter: Meter) -> list[Any]:
         filled = list(value)
         for number, maker in pairs:
-            filled[number] = maker(roots, limits)
+            filled[number] = maker(roots, meter)
         return filled
 
     return make

@@ -12,7 +12,7 @@ from dustrun.core.expression.references import Found, Reference, find_references
 from dustrun.core.expression.runtime.border import as_text, to_json
 from dustrun.core.expression.runtime.fault import ExpressionError, Fault, line_and_column
 from dustrun.core.expression.runtime.frame import Frame
-from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits
+from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits, Meter
 from dustrun.core.expression.runtime.values import Function, Lazy, Roots
 from dustrun.core.expression.syntax.parse import COMMENT, RAW_STRING, STRING, parse
 from dustrun.core.expression.syntax.tree import Node
@@ -44,17 +44,17 @@ class Expression:
         self.run = compiler.compile(self.node)
         self.slots = compiler.slots
 
-    def evaluate(self, roots: Roots, limits: Limits, within_text: bool) -> Any:
+    def evaluate(self, roots: Roots, meter: Meter, within_text: bool) -> Any:
         """The value as JSON, or as text within text."""
         if self.quick is not None:
             value = self.quick.fetch(roots)
             if type(value) is str:
                 return value
-        frame = Frame(roots, limits, self.slots)
+        frame = Frame(roots, meter, self.slots)
         if self.node is not None:
             frame.meter.charge(self.node.weight)
-            if self.node.height > limits.depth:
-                raise Fault("limit", f"the expression is nested deeper than {limits.depth} levels")
+            if self.node.height > meter.limits.depth:
+                raise Fault("limit", f"the expression is nested deeper than {meter.limits.depth} levels")
         value = self.run(frame)
         return as_text(frame.meter, value) if within_text else to_json(frame.meter, value)
 
@@ -86,26 +86,34 @@ class Template:
 
     def evaluate(self, roots: Roots, limits: Limits = DEFAULT_LIMITS) -> Any:
         """Evaluates the template for these roots; raises `ExpressionError`."""
+        return self.evaluate_within(roots, Meter(limits))
+
+    def evaluate_within(self, roots: Roots, meter: Meter) -> Any:
+        """Like `evaluate`, with a meter that other templates use as well."""
         if self._quick is not None:
             value = self._quick.fetch(roots)
             if value is not None and not isinstance(value, _NOT_PLAIN):
                 return value
         if self._only is not None:
-            return self._guarded(self._only, roots, limits, False)
+            return self._guarded(self._only, roots, meter, False)
+        return self._joined(roots, meter)
+
+    def _joined(self, roots: Roots, meter: Meter) -> str:
         out: list[str] = []
         size = 0
         for part in self._parts:
-            text = part if isinstance(part, str) else self._guarded(part, roots, limits, True)
+            text = part if isinstance(part, str) else self._guarded(part, roots, meter, True)
             size += len(text)
-            if size > limits.size and not self.is_static:
-                message = f"a text of {size} characters is too large; the limit is {limits.size}"
+            if size > meter.size and not self.is_static:
+                message = f"a text of {size} characters is too large; the limit is {meter.size}"
                 raise ExpressionError(message, kind="limit", source=self.source)
+            meter.charge(len(text) >> 6)
             out.append(text)
         return "".join(out)
 
-    def _guarded(self, part: Expression, roots: Roots, limits: Limits, within_text: bool) -> Any:
+    def _guarded(self, part: Expression, roots: Roots, meter: Meter, within_text: bool) -> Any:
         try:
-            return part.evaluate(roots, limits, within_text)
+            return part.evaluate(roots, meter, within_text)
         except Fault as fault:
             raise _error(self.source, part.offset, fault) from None
         except RecursionError:

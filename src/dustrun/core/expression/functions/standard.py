@@ -22,6 +22,10 @@ standard = Group("CEL")
 MAX_PATTERN = 1000
 MAX_PATTERN_MEMORY = 1 << 20
 _HEX = re.compile(r"0[xX][0-9a-fA-F]+")
+# RE2 may follow every instruction of a program for every character, 4 ns each; a step is about a microsecond. To
+# compile a pattern takes up to 0.1 ms and a microsecond for each instruction; to find it too large, 5 ms.
+_NEW_PATTERN_STEPS = 100
+_INVALID_PATTERN_STEPS = 5000
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 
 
@@ -153,12 +157,29 @@ def size(meter: Meter, x: Any) -> int:
     "true",
 )
 def matches(meter: Meter, s: str, pattern: str) -> bool:
-    return pattern_of(pattern).search(s) is not None
+    compiled = _charged_pattern(meter, pattern)
+    meter.charge(compiled.programsize * len(s) >> 8)
+    return compiled.search(s) is not None
+
+
+def _charged_pattern(meter: Meter, pattern: str) -> Any:
+    """The compiled pattern. Each new pattern of an evaluation is charged, each invalid one for the work that showed it,
+    whatever the cache holds, so that the limit does not depend on what ran before.
+    """
+    try:
+        compiled = pattern_of(pattern)
+    except Fault:
+        meter.charge(_INVALID_PATTERN_STEPS)
+        raise
+    if pattern not in meter.patterns:
+        meter.patterns.add(pattern)
+        meter.charge(_NEW_PATTERN_STEPS + compiled.programsize)
+    return compiled
 
 
 @functools.lru_cache(maxsize=256)
 def pattern_of(pattern: str) -> Any:
-    """Compiles a pattern. RE2 runs in linear time for any pattern, and its memory is bounded."""
+    """Compiles a pattern. RE2 needs time in proportion to program and text, and its memory is bounded."""
     import re2  # slow import
 
     if len(pattern) > MAX_PATTERN:

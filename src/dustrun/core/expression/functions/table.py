@@ -23,6 +23,7 @@ _TYPES: dict[str, frozenset[str]] = {
 }
 # types that also accept text, which is parsed first
 _READERS: dict[str, Callable[[str], Any]] = {"time": times.read_moment, "span": times.read_span}
+_FAULT_STEPS = 40
 _NOT_VALUES = frozenset({"function", "other"})
 _SIGNATURE = re.compile(r"(\w+)\((.*)\) -> (\S+)")
 _PARAMETER = re.compile(r"(\.\.\.)?(\w+): ([\w|]+)(\?)?")
@@ -115,9 +116,12 @@ def call(function: FunctionSpec, meter: Meter, values: list[Any], at: int) -> An
             values[number] = _accept(function, parameter, value, meter)
         result = function.work(meter, *values)
     except Fault as fault:
+        meter.charge(_FAULT_STEPS)  # a loop may go on after it
         raise fault.at(at) from None
     except DecimalException:
         raise Fault("limit", f"{function.name}(): number out of range", offset=at) from None
+    except OverflowError:
+        raise Fault("value", f"{function.name}(): an argument is out of range", offset=at) from None
     if isinstance(result, str | bytes | list | dict):
         meter.grow(len(result))
     return result
@@ -130,6 +134,9 @@ def _accept(function: FunctionSpec, parameter: Parameter, value: Any, meter: Met
         if found == "string" and parameter.kinds & {"int", "decimal"}:
             message += "; use int() or dec() to turn text into a number"
         raise Fault("type", message)
+    if type(value) is int or isinstance(value, Decimal):
+        meter.number(value)
+        return value
     if isinstance(value, str | bytes):
         meter.charge(len(value) >> 6)
         reader = _READERS.get(parameter.type)

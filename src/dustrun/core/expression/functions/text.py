@@ -163,6 +163,7 @@ def formatted(meter: Meter, template: str, values: list[Any]) -> str:
     '"a%20b%2F%C3%BC"',
 )
 def url_encode(meter: Meter, s: str) -> str:
+    meter.charge(len(s) >> 3)
     return quote(utf8(s), safe="")
 
 
@@ -216,5 +217,6 @@ def utf8(data: str | bytes) -> bytes:
     '"anejo-2-yrs"',
 )
 def slug(meter: Meter, s: str) -> str:
+    meter.charge(len(s) >> 2)
     plain = unicodedata.normalize("NFKD", s).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

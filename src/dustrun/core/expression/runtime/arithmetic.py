@@ -20,6 +20,7 @@ CONTEXT = decimal.Context(
 )
 # Context for operations that never round, such as shifting an amount's decimal point.
 WIDE = decimal.Context(prec=5000, Emax=10_000, Emin=-10_000, traps=[*_TRAPS, decimal.Inexact])
+_POWER_STEPS = 30
 
 Number = int | Decimal
 
@@ -112,6 +113,7 @@ def power(meter: Meter, a: Number, exponent: int) -> Number:
         if abs(a) > 1:
             meter.bits((a.bit_length() - 1) * exponent + 1)
         return int(a**exponent)
+    meter.charge(_POWER_STEPS)
     return CONTEXT.power(Decimal(a), exponent) if exponent else 1
 
 

@@ -44,6 +44,8 @@ class _Outward:
             return self._map(value, depth)
         if isinstance(value, Lazy):
             return self._map(read_all(value), depth)
+        if isinstance(value, int | Decimal):
+            self.meter.number(value)
         return self._grown(_scalar(value), 1)
 
     def _grown(self, value: Any, by: int) -> Any:
@@ -58,11 +60,13 @@ class _Outward:
 
     def _list(self, value: list[Any], depth: int) -> list[Any]:
         self._enter(len(value), depth)
+        self.meter.charge(len(value) >> 1)
         items = [self.convert(item, depth + 1) for item in value]
         return value if all(a is b for a, b in zip(value, items, strict=True)) else items
 
     def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
         self._enter(len(value), depth)
+        self.meter.charge(len(value))
         found: dict[str, Any] = {}
         for key, item in value.items():
             text = key if type(key) is str else key_text(key)
@@ -110,6 +114,7 @@ def as_text(meter: Meter, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
+        meter.number(value)
         return plain(value)
     converted = to_json(meter, value)
     return converted if isinstance(converted, str) else compact(meter, converted)
@@ -122,4 +127,5 @@ def compact(meter: Meter, value: Any) -> str:
     except (TypeError, UnicodeError, RecursionError):
         raise Fault("value", "the value cannot be written as JSON") from None
     meter.grow(len(text))
+    meter.charge(len(text) >> 6)
     return text

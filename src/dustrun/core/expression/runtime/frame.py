@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dustrun.core.expression.runtime.limits import Limits, Meter
+from dustrun.core.expression.runtime.limits import Meter
 from dustrun.core.expression.runtime.values import Roots
 
 
@@ -14,9 +14,9 @@ class Frame:
 
     __slots__ = ("meter", "roots", "variables")
 
-    def __init__(self, roots: Roots, limits: Limits, slots: int) -> None:
+    def __init__(self, roots: Roots, meter: Meter, slots: int) -> None:
         self.roots = roots
-        self.meter = Meter(limits)
+        self.meter = meter
         self.variables: list[Any] = [None] * slots
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
 
 from dustrun.core.expression.runtime.fault import Fault
+
+_DECIMAL_BYTES: Final = sys.getsizeof(Decimal(1))
+_SHORT_DIGITS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one evaluation.
+    """Limits of one evaluation, which all templates of a payload share.
 
     `steps`: tree nodes evaluated, loops included. `depth`: nesting of the expression. `size`: characters, bytes or
     elements of any intermediate value. `integer_bits`: bits of any intermediate integer.
@@ -27,19 +33,30 @@ DEFAULT_LIMITS = Limits()
 class Meter:
     """Counts the work of one evaluation against its limits."""
 
-    __slots__ = ("integer_bits", "left", "limits", "size")
+    __slots__ = ("integer_bits", "left", "limits", "patterns", "size")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.left = limits.steps
         self.size = limits.size
         self.integer_bits = limits.integer_bits
+        self.patterns: set[str] = set()
+        """The regular expressions that were charged already."""
 
     def charge(self, steps: int) -> None:
         """Consumes steps of the budget; a fault when it is used up."""
         self.left -= steps
         if self.left < 0:
             raise Fault("limit", f"the expression takes more than {self.limits.steps} evaluation steps")
+
+    def number(self, value: int | Decimal) -> None:
+        """Consumes steps for a long number: conversions take time in proportion to the square of its digits."""
+        if isinstance(value, Decimal):
+            digits = max(abs(value.adjusted()), sys.getsizeof(value) - _DECIMAL_BYTES)
+        else:
+            digits = value.bit_length() // 3
+        if digits > _SHORT_DIGITS:
+            self.charge(digits * digits >> 15)
 
     def grow(self, size: int) -> None:
         """Checks the size of a string, list or map before it is created."""

@@ -70,15 +70,17 @@ def _fraction(nanos: int) -> str:
     return f".{nanos:09}".rstrip("0") if nanos else ""
 
 
+_LONGEST_SPAN = 200
+_LONGEST_ZONE = 100
+
+
 def read_span(text: str) -> Duration:
     """Parses `1h30m`, `-1.5s`, `2d` (CEL's units, and `d` for 24 hours)."""
     body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":
         return Duration(0)
     nanos, last = 0, 0
-    for match in _PART.finditer(body[:200]):
-        if match.start() != last:
-            break
+    while match := _PART.match(body, last, _LONGEST_SPAN):  # a search would try each digit of a long number anew
         last = match.end()
         whole, _, part = match.group(1).partition(".")
         scale = _UNITS[match.group(2)]
@@ -102,10 +104,19 @@ def zone(name: str) -> tzinfo:
         if minutes >= 24 * 60:
             raise Fault("value", "an offset from UTC must be less than a day")
         return timezone(timedelta(minutes=-minutes if match.group(1) == "-" else minutes))
+    found = _find_zone(name) if len(name) <= _LONGEST_ZONE else None
+    if found is None:
+        raise Fault("value", "unknown time zone; use names like Europe/Berlin, UTC or +02:00")
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _find_zone(name: str) -> tzinfo | None:
+    """Remembers unknown names as well: to look for one in the file system takes long."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Fault("value", "unknown time zone; use names like Europe/Berlin, UTC or +02:00") from None
+        return None
 
 
 def calendar(value: Timestamp, zone_name: str | None = None) -> datetime:

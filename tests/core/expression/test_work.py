@@ -1,0 +1,108 @@
+"""Every function of the language with inputs at their limits: no evaluation holds its thread for long."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dustrun.core.expression import ExpressionError, Limits, compile_value
+from dustrun.core.expression.functions import FUNCTIONS
+from dustrun.core.expression.functions.table import FunctionSpec, Parameter
+
+MOST_S = 0.1
+"""Most processor time of one evaluation."""
+SIZE = 1_000_000
+"""What a body or the result of a node can hold."""
+SLOW_PATTERN = "(?:(?:a{0,30}){0,30}){0,1}x"
+TOO_LARGE_PATTERN = r"[\pL\pN]{200}"
+AT_THEIR_LIMITS: dict[str, list[Any]] = {
+    "string": [
+        "a" * SIZE, "é" * SIZE, "1h" * (SIZE // 2), "%s" * (SIZE // 2), "\ufdfa" * SIZE, "0x" + "ab" * (SIZE // 2),
+        "[0" + ",0" * (SIZE // 2 - 2) + "]", "9" * 2400 + "." + "9" * 100, "", SLOW_PATTERN, TOO_LARGE_PATTERN,
+        "map(&sort(@),@)", "uint256[]", "2026-05-01T12:00:00Z",
+    ],
+    "bytes": [b"a" * SIZE],
+    "list": [
+        list(range(SIZE // 5)), [[0]] * (SIZE // 6), [{"a": i} for i in range(SIZE // 10)],
+        ["a" * (SIZE - i) for i in range(3)], [Decimal("0.5")] * (SIZE // 6), [list(range(400))] * 400,
+        [10**2000 + i for i in range(400)], ["uint256[]"], [None] * (SIZE // 5),
+    ],
+    "map": [{str(i): i for i in range(SIZE // 10)}, {"a": "a" * SIZE}],
+    "int": [0, 255, 10**2400, -1, 100_000],
+    "decimal": [Decimal("1e1000"), Decimal("1." + "3" * 1000), Decimal("1e-1000")],
+    "bool": [True],
+}  # fmt: skip
+KINDS = {
+    "any": list(AT_THEIR_LIMITS), "number": ["int", "decimal"], "time": ["string"], "span": ["string"],
+    "data": ["string", "bytes"],
+}  # fmt: skip
+FEW = Limits(steps=20_000)
+"""A fifth of the budget, for a fifth of the time."""
+Evaluate = Callable[..., Any]
+
+
+def _inputs(parameter: Parameter) -> list[Any]:
+    kinds = [kind for name in parameter.type.split("|") for kind in KINDS.get(name, [name])]
+    return [value for kind in kinds for value in AT_THEIR_LIMITS.get(kind, [None])]
+
+
+def _calls(function: FunctionSpec) -> Iterator[list[Any]]:
+    """Arguments such that each input meets different ones of the next parameter."""
+    pools = [_inputs(parameter) for parameter in function.parameters[:3]]
+    for turn in range(3 if len(pools) > 1 else 1):
+        for number in range(max(map(len, pools), default=1)):
+            yield [pool[(number + turn * place * (place + 1)) % len(pool)] for place, pool in enumerate(pools)]
+
+
+def _seconds_of(work: Callable[[], Any]) -> float:
+    """Processor time of this thread; what the expression is refused for does not matter here."""
+    started = time.thread_time()
+    with contextlib.suppress(ExpressionError):
+        work()
+    return time.thread_time() - started
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_function_at_its_limits_is_short_once_and_until_the_budget_ends(evaluate: Evaluate, name: str) -> None:
+    pairs = list(range(300))
+    for arguments in _calls(FUNCTIONS[name]):
+        given = {f"a{number}": value for number, value in enumerate(arguments)}
+        text = f"[{name}({', '.join(f'${key}' for key in given)})].size() == 1"
+        often = partial(evaluate, f"$m.all(i, $m.all(j, {text}))", FEW, m=pairs, **given)
+        seen = (name, [str(value)[:40] for value in arguments])
+        assert _seconds_of(partial(evaluate, text, **given)) < MOST_S, seen
+        assert any(_seconds_of(often) < MOST_S / 5 for _ in range(3)), seen
+
+
+def test_templates_of_one_payload_share_its_budget(world: Callable[..., Any]) -> None:
+    payload = {"rows": ["{{$m.all(i, $m.all(j, true))}}"] * 10, "text": "{{$t}} {{$t}}"}
+    few = compile_value({"rows": ["{{$m.all(i, true)}}"] * 10, "text": payload["text"]})
+    assert few.evaluate(world(m=list(range(900)), t="a" * 1000)) == {
+        "rows": [True] * 10,
+        "text": f"{'a' * 1000} {'a' * 1000}",
+    }
+    for given in (payload, {"rows": ["{{$m.all(i, $t != '')}} {{$t}}"] * 900}):
+        whole = compile_value(given)
+        taken = time.thread_time()
+        with pytest.raises(ExpressionError, match="more than 100000 evaluation steps"):
+            whole.evaluate(world(m=list(range(300)), t="a" * 100_000))
+        assert time.thread_time() - taken < MOST_S
+
+
+def test_argument_beyond_a_machine_word_is_refused(evaluate: Evaluate) -> None:
+    for text in ("'a,b'.split(',', pow(10, 30))", "'aa'.replace('a', 'b', pow(10, 30))"):
+        with pytest.raises(ExpressionError, match="an argument is out of range"):
+            evaluate(text)
+
+
+def test_pattern_costs_program_times_text(evaluate: Evaluate) -> None:
+    assert evaluate("$t.matches('b$')", t="a" * 900_000) is False
+    assert evaluate("$t.matches($p)", t="a" * 5000, p=SLOW_PATTERN) is False
+    with pytest.raises(ExpressionError, match="more than 100000 evaluation steps"):
+        evaluate("$t.matches($p)", t="a" * 900_000, p=SLOW_PATTERN)
