@@ -253,7 +253,7 @@ def evaluate(case: Case) -> Any:
         _text(binding["key"]): value_of(binding["value"][0]["value"][0]) for binding in case.test.get("bindings", [])
     }
     expression = Expression(case.expression, 0)
-    frame = Frame(_Bound(names), Limits(), expression.slots)
+    frame = Frame(_Bound(names), Meter(Limits()), expression.slots)
     return expression.run(frame)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dustrun.core.expression import ExpressionError, ExpressionErrors, compile_value, find_errors
+from dustrun.core.expression import ExpressionError, ExpressionErrors, compile_value, read_value
 
 
 def test_payload_is_filled_at_any_depth(world: Callable[..., Any]) -> None:
@@ -42,7 +42,7 @@ def test_references_carry_their_field() -> None:
 
 def test_every_unreadable_template_is_reported() -> None:
     payload = {"a": "{{", "b": ["ok", "{{1 +}}"], "c": "{{nope(1)}}"}
-    assert [(e.field, e.kind) for e in find_errors(payload)] == [("a", "syntax"), ("b[1]", "syntax"), ("c", "syntax")]
+    assert [(e.field, e.kind) for e in read_value(payload)[0]] == [("a", "syntax"), ("b[1]", "syntax"), ("c", "syntax")]
     with pytest.raises(ExpressionErrors) as caught:
         compile_value(payload)
     assert len(caught.value.errors) == 3
@@ -63,4 +63,4 @@ def test_endless_nesting_is_refused() -> None:
     deep: Any = "{{1}}"
     for _ in range(2000):
         deep = [deep]
-    assert [error.kind for error in find_errors(deep)] == ["limit"]
+    assert [error.kind for error in read_value(deep)[0]] == ["limit"]

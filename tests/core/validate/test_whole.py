@@ -390,6 +390,14 @@ EACH: list[tuple[str, str, Nodes, dict[str, Any], str, str]] = [
         "nodes.b.payload.message",
         'The result of "a" has no "mesage" (line 1, column 3). Did you mean "message"?',
     ),
+    (
+        "expressions_too_large",
+        "error",
+        {"root": ROOT, "a": log("{{" + "1+" * 66_000 + "1}}")},
+        {},
+        "nodes",
+        "The expressions of all nodes have 132001 characters; the limit is 131072.",
+    ),
 ]
 
 

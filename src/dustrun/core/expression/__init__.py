@@ -1,6 +1,6 @@
 """The expression language of templates: CEL with exact numbers. See `docs/reference/expressions.md`."""
 
-from dustrun.core.expression.payload import CompiledValue, compile_value, find_errors
+from dustrun.core.expression.payload import CompiledValue, compile_value, measure, read_value
 from dustrun.core.expression.references import Reference
 from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
 from dustrun.core.expression.runtime.limits import Limits
@@ -18,7 +18,8 @@ __all__ = [
     "Roots",
     "Template",
     "compile_value",
-    "find_errors",
+    "measure",
     "parse_expression",
     "parse_template",
+    "read_value",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dustrun.core.expression.quick_path import quick_path
 from dustrun.core.expression.references import Reference
 from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
 from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, Limits, Meter
@@ -12,6 +14,7 @@ from dustrun.core.expression.runtime.operators import MAX_VALUE_DEPTH
 from dustrun.core.expression.runtime.values import Roots
 from dustrun.core.expression.template import Template, parse_template
 
+_TEMPLATE = re.compile(r"\{\{(.*?)(?:\}\}|\Z)", re.DOTALL)
 Make = Callable[[Roots, Meter], Any]
 
 
@@ -131,6 +134,20 @@ def compile_value(value: Any, raw: frozenset[str] = frozenset()) -> CompiledValu
     return CompiledValue(value, make, tuple(compiler.references))
 
 
-def find_errors(value: Any, raw: frozenset[str] = frozenset()) -> list[ExpressionError]:
-    """Every compile error in a payload, each with its field."""
-    return _compiled(value, raw)[1].errors
+def read_value(
+    value: Any, raw: frozenset[str] = frozenset()
+) -> tuple[list[ExpressionError], list[tuple[str, Reference]]]:
+    """Every compile error in a payload, each with its field; and (field, reference) of everything it refers to."""
+    compiler = _compiled(value, raw)[1]
+    return compiler.errors, compiler.references
+
+
+def measure(value: Any) -> int:
+    """Characters of the templates in a payload that the parser must read, which takes 20 microseconds each."""
+    if isinstance(value, str):
+        return (
+            sum(len(found) for found in _TEMPLATE.findall(value) if quick_path(found) is None) if "{{" in value else 0
+        )
+    if isinstance(value, dict | list):
+        return sum(measure(item) for item in (value.values() if isinstance(value, dict) else value))
+    return 0

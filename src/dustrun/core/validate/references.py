@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dustrun.core.expression import ExpressionError, Reference, compile_value, find_errors
+from dustrun.core.expression import ExpressionError, Reference, read_value
 from dustrun.core.validate.words import problem, suggest
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import find_condition_errors, parse_condition
@@ -45,11 +45,11 @@ Read = Callable[[], tuple[Iterable[ExpressionError], Iterable[Reference]]]
 def check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
     spec = specs[node.type]
     templates, tests = split_payload(node)
-    errors = find_errors(templates, spec.raw_fields)
+    errors, references = read_value(templates, spec.raw_fields)
     for error in errors:
         yield _expression_problem(node_id, f"payload.{error.field}" if error.field else "payload", error)
     if not errors:
-        for field, reference in compile_value(templates, spec.raw_fields).references:
+        for field, reference in references:
             yield from check_reference(node_id, f"payload.{field}", reference, graph, specs)
     if tests:
         yield from _check_tests(node_id, node, graph, specs)
@@ -94,8 +94,8 @@ def _reader(text: str) -> Read:
 
 def _value_reader(value: Any) -> Read:
     def read() -> tuple[Iterable[ExpressionError], Iterable[Reference]]:
-        errors = find_errors(value, frozenset())
-        return (errors, ()) if errors else ((), [one for _, one in compile_value(value, frozenset()).references])
+        errors, references = read_value(value)
+        return (errors, ()) if errors else ((), [one for _, one in references])
 
     return read
 

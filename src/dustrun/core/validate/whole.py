@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from dustrun.core.expression import measure
 from dustrun.core.validate.control import check_control
 from dustrun.core.validate.links import check_branches, check_links, check_scopes, check_triggers
 from dustrun.core.validate.nodes import check_nodes
@@ -12,11 +14,14 @@ from dustrun.core.validate.variables import check_variable_node, check_variables
 from dustrun.core.validate.words import problem
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow import variables
-from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.definition import Definition, Node
+from dustrun.core.workflow.program import split_payload
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Problem
 
 MAX_PROBLEMS = 100
+MAX_EXPRESSIONS = 131_072
+"""Characters of all expressions of a definition, without plain paths. Compiling them takes up to three seconds."""
 
 
 def check(definition: Definition, specs: Specs) -> list[Problem]:
@@ -36,6 +41,11 @@ def check(definition: Definition, specs: Specs) -> list[Problem]:
 
 def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
     """Yields problem by problem, so that a caller that has enough does not pay for the rest."""
+    work = sum(map(_expression_work, definition.nodes.values()))
+    if work > MAX_EXPRESSIONS:
+        message = f"The expressions of all nodes have {work} characters; the limit is {MAX_EXPRESSIONS}."
+        yield Problem("nodes", message, "expressions_too_large")
+        return
     yield from check_triggers(definition, specs)
     yield from check_nodes(definition, specs)
     is_whole = True
@@ -53,6 +63,19 @@ def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
         yield one
     if is_whole:
         yield from _check_graph(definition, graphs.build(definition, specs), specs)
+
+
+def _expression_work(node: Node) -> int:
+    templates, tests = split_payload(node)
+    return measure(templates) + sum(len(text) for text in _texts(tests))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _check_graph(definition: Definition, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
-from dustrun.core.values.exact_json import loads
 from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
 from dustrun.errors import DustrunError, Refused
@@ -115,12 +114,12 @@ class SpendForecasts:
             return wanted, get_version(tx, row, wanted).definition
 
         number, text = await self._database.read(query)
-        kept = self._programs.find_kept(workflow_id, number) or self._programs.compile(loads(text))
+        kept = self._programs.find_kept(workflow_id, number) or await self._programs.compile_text(text)
         return SpendForecast(kept.runnable(), workflow_id, number)
 
-    def of_definition(self, document: Any) -> SpendForecast:
+    async def of_definition(self, document: Any) -> SpendForecast:
         """A definition that is not stored; raises `Invalid` if it does not validate."""
-        return SpendForecast(self._programs.compile(document).runnable())
+        return SpendForecast((await self._programs.compile(document)).runnable())
 
     async def closure(self, principal: Principal, forecast: SpendForecast, given: Given) -> Closure:
         """The workflow and all that it calls, in the versions that a run would take now."""

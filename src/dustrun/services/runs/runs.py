@@ -136,7 +136,7 @@ class Runs:
     async def compiled(self, row: RunRow) -> Compiled:
         """The version that a run executes."""
         if row.workflow_id is None or row.version is None:
-            return self._programs.compile(start_rows.inline_document(row))
+            return await self._programs.compile_text(row.definition or "{}")
         compiled = await self._programs.find(row.workflow_id, row.version)
         assert compiled is not None, "a run's version is never deleted"
         return compiled

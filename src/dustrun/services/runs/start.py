@@ -84,7 +84,7 @@ class Starts:
         """Starts a run of a definition that is not saved."""
         principal.need_every_workflow("run a definition that belongs to none")
         start_request.check_request(request)
-        compiled = self._programs.compile(document)
+        compiled = await self._programs.compile(document)
         root = compiled.definition.nodes.get("root")
         if root is None or root.type != "manual":
             raise Invalid('An inline run needs a node "root" of type "manual".', code=Code.TRIGGER_NOT_MANUAL)

@@ -102,8 +102,3 @@ def caller_of(row: RunRow) -> Caller | None:
     further = loads(row.callers or "{}")
     workflow_ids = tuple(further["workflowIds"])
     return Caller(row.parent_pk, row.parent_run_id, row.parent_path, further["topPk"], workflow_ids, further["waits"])
-
-
-def inline_document(row: RunRow) -> Any:
-    """The definition that an inline run carries itself."""
-    return loads(row.definition or "{}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +20,11 @@ from dustrun.services.problems import problems_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.workflows import versions
 
+_Key = TypeVar("_Key")
 _KEPT = 500
+_KEPT_UNSAVED = 50
+_SMALL = 1024
+"""Characters of a definition that is compiled at once: up to 50 ms, if it is all one expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class CompiledWorkflows:
         self._catalog = catalog
         self._specs = catalog.specs()
         self._kept: OrderedDict[tuple[str, int], Compiled] = OrderedDict()
+        self._unsaved: OrderedDict[bytes, Compiled] = OrderedDict()
 
     def find_kept(self, workflow_id: str, version: int) -> Compiled | None:
         """The compiled version if it is cached."""
@@ -61,14 +68,30 @@ class CompiledWorkflows:
         row = await self._database.read(lambda tx: versions.find(tx, workflow_id, version))
         if row is None:
             return None
-        compiled = self.compile(exact_json.loads(row.definition))
-        self._kept[(workflow_id, version)] = compiled
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        compiled = await self._compile_text(row.definition)
+        _keep(self._kept, (workflow_id, version), compiled, _KEPT)
         return compiled
 
-    def compile(self, document: Any) -> Compiled:
-        """Compiles a definition from plain JSON; raises `Invalid` if it does not match the schema."""
+    async def compile(self, document: Any) -> Compiled:
+        """Compiles a definition that is not saved, or takes it from the cache; raises `Invalid` if it does not match
+        the schema.
+        """
+        return await self.compile_text(exact_json.dumps_text(document))
+
+    async def compile_text(self, text: str) -> Compiled:
+        """Like `compile`, from JSON text."""
+        key = hashlib.sha256(text.encode()).digest()
+        compiled = self._unsaved.get(key) or await self._compile_text(text)
+        _keep(self._unsaved, key, compiled, _KEPT_UNSAVED)
+        return compiled
+
+    async def _compile_text(self, text: str) -> Compiled:
+        """Compiles in a thread unless the definition is small, so that the event loop goes on."""
+        if len(text) <= _SMALL:
+            return self._compile(exact_json.loads(text))
+        return await asyncio.to_thread(lambda: self._compile(exact_json.loads(text)))
+
+    def _compile(self, document: Any) -> Compiled:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
@@ -85,3 +108,10 @@ class CompiledWorkflows:
             for node_id in definition.trigger_node_ids
         }
         return Compiled(definition, problems, program, configs)
+
+
+def _keep(kept: OrderedDict[_Key, Compiled], key: _Key, compiled: Compiled, most: int) -> None:
+    kept[key] = compiled
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)

@@ -1,0 +1,48 @@
+"""What one caller sends holds up nobody: no step of the event loop takes more than 100 ms of processor time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from testkit.composition import Client, Composition
+from testkit.loop_watch import LoopWatch, watched
+
+MOST_S = 0.1
+LONG_SUM = "{{" + "1+" * 29_999 + "1}}"
+
+
+def _definition(*payloads: Any, type: str = "log") -> dict[str, Any]:
+    names = [f"n{number}" for number in range(len(payloads))]
+    nodes = {name: {"type": type, "payload": payload} for name, payload in zip(names, payloads, strict=True)}
+    return {"nodes": {"root": {"type": "manual", "children": names}, **nodes}, "triggerNodeIds": ["root"]}
+
+
+async def _ended(owner: Client, run_id: str) -> dict[str, Any]:
+    while True:
+        run: dict[str, Any] = (await owner.get(f"/v1/runs/{run_id}")).data
+        if run["status"] not in ("pending", "running"):
+            return run
+        await asyncio.sleep(0.02)
+
+
+def _check(watch: LoopWatch, what: str) -> None:
+    taken = watch.take()
+    assert taken < MOST_S, f"{what} held the loop for {taken * 1000:.0f} ms"
+
+
+async def test_long_expressions_are_compiled_beside_the_loop_and_kept(server: Composition) -> None:
+    document, owner = _definition({"message": LONG_SUM}, {"message": LONG_SUM}), server.owner
+    with watched() as watch:
+        started = (await owner.post("/v1/runs", {"definition": document, "payload": {}})).data
+        _check(watch, "starting an inline run")
+        run = await _ended(owner, started["runId"])
+        _check(watch, "running it and reading it")
+        assert run["status"] == "success"
+        many = _definition(*[{"message": LONG_SUM}] * 10)
+        refused = await owner.post("/v1/runs", {"definition": many, "payload": {}})
+        problems = (await owner.post("/v1/workflows/validate", {"definition": many})).data
+        _check(watch, "refusing a definition")
+    assert (refused.status, refused.code) == (400, 400228)
+    assert [detail["code"] for detail in refused.body["details"]] == ["expressions_too_large"]
+    assert "expressions_too_large" in str(problems)
