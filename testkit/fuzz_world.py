@@ -77,7 +77,7 @@ class World:
         """A draft whose author is another key, since authors do not accept their own versions."""
         permissions = ["workflow:read", "workflow:create"]
         key = self.call("POST", "/v1/api-keys", {"name": "author", "permissions": permissions})["key"]
-        body = {"name": "of another", "description": "", "definition": definition(self.spending())}
+        body: dict[str, Any] = {"name": "of another", "description": "", "definition": definition(self.spending())}
         headers = {"Authorization": f"Bearer {key}"}
         answer = requests.post(f"{self.base}/v1/workflows", json=body, headers=headers, timeout=30)
         return str(answer.json()["data"]["id"])
