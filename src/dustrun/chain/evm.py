@@ -76,6 +76,11 @@ class LiveChain:
         """The newest block."""
         return wire.block(await self._read("eth_getBlockByNumber", "latest", False))
 
+    async def block_gas_limit(self) -> int | None:
+        """The gas that the newest block has room for; None if the endpoint does not say."""
+        limit = (await self._read("eth_getBlockByNumber", "latest", False)).get("gasLimit")
+        return None if limit is None else wire.quantity(limit)
+
     async def find_block(self, at: int | str) -> Block | None:
         """The canonical block of a number (or tag), or any known block of a hash; None when there is none."""
         is_hash = isinstance(at, str) and len(at) == 66

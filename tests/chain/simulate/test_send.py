@@ -168,7 +168,9 @@ async def test_a_spend_that_cannot_be_sent_fails_with_the_code_of_the_real_chain
         "REVERTED": create(bytes(50_000)),
         "GAS_LIMIT": replace(create(bytes.fromhex("60006000f3")), gas_limit=30_000),
     }
-    for code, intent in [*spends.items(), ("REVERTED", call(witness, "usdc", "transfer", BOB, 10**30))]:
+    beyond_a_block = call(witness, "usdc", "transfer", BOB, 0, gas_limit=100_000_000)  # no block could include it
+    called = [("REVERTED", call(witness, "usdc", "transfer", BOB, 10**30)), ("GAS_LIMIT", beyond_a_block)]
+    for code, intent in [*spends.items(), *called]:
         priced = [await price(chain, FeeRequest(poor, intent), 2) for chain in (sim, sim._live)]
         assert [failure.code for failure in priced if isinstance(failure, Failure)] == [code, code]
 

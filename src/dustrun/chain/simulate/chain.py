@@ -169,6 +169,10 @@ class SimChain:
         fork, _ = await self._opened()
         return fork.fees
 
+    async def block_gas_limit(self) -> int | None:
+        """The gas that a block of the real chain has room for."""
+        return await self._live.block_gas_limit()
+
     async def data_fee(self, to: str | None, data: bytes) -> int:
         """The L2's data fee of a transaction in base units; 0 on other chains."""
         return await self._live.data_fee(to, data)

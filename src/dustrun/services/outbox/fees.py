@@ -45,6 +45,10 @@ class SpendChain(Protocol):
         """The bid for gas now."""
         ...
 
+    async def block_gas_limit(self) -> int | None:
+        """The gas that a block has room for; None if the endpoint does not say."""
+        ...
+
     async def data_fee(self, to: str | None, data: bytes) -> int:
         """What an L2 charges besides the gas, in base units."""
         ...
@@ -124,6 +128,9 @@ async def _gas_limit(chain: SpendChain, request: FeeRequest) -> int | Failure:
     is it estimated without one, which tells too low a limit from a revert.
     """
     intent, limit = request.intent, request.intent.gas_limit or request.gas_limit
+    room = None if limit is None else await chain.block_gas_limit()
+    if limit is not None and room is not None and limit > room:
+        return Failure(GAS_LIMIT, f"{intent.about}: its gas limit is {limit}, but a block has room for {room} only.")
     estimate = await _estimate(chain, request, limit)
     if limit is None:
         return estimate if isinstance(estimate, Failure) else gas_limit_of(estimate, is_plain=not intent.data)
