@@ -192,7 +192,7 @@ def workflow(server: Served, tmp_path: Path) -> str:
     [text] = blocks(ROOT / "docs/guides/install-and-run.md", "json definition")
     file = tmp_path / "hello.json"
     file.write_text(text)
-    made: str = server.json("workflow", "create", str(file))["id"]
+    made: str = server.json("workflow", "create", str(file), "--again")["id"]
     return made
 
 

@@ -81,7 +81,11 @@ async def test_an_import_makes_a_draft_and_says_what_is_left_to_bind(server: Com
     made, _ = await _make(owner, maxRuns=7, uiMetadata={"zoom": 2})
     other = await server.other_owner()
     content = await _export(owner, made["id"], format="yaml")
-    found = (await other.post("/v1/workflows/import", {"content": content, "bindings": {"wallet-1": "wal_mine"}})).data
+    body = {"content": content, "bindings": {"wallet-1": "wal_mine"}}
+    refused = await other.post("/v1/workflows/import", body)
+    assert (refused.code, refused.fields) == (400001, ["references[5].target", "references[6].target"])
+    assert '"workflow-2" means the workflow "two", but there is none' in refused.body["details"][1]["message"]
+    found = (await other.post("/v1/workflows/import", {**body, "leaveUnbound": ["workflow-1", "workflow-2"]})).data
     workflow = found["workflow"]
     assert (workflow["name"], workflow["status"], workflow["maxRuns"]) == ("flow", "draft", 7)
     assert workflow["uiMetadata"] == {"zoom": 2}
@@ -166,3 +170,26 @@ async def test_a_binding_must_fit(owner: Client) -> None:
     body = {"content": await _export(owner, made["id"]), "bindings": {"wallet-1": "wal_x"}}
     reply = await owner.post("/v1/workflows/import", body)
     assert (reply.code, reply.fields) == (400001, ["bindings.wallet-1"])
+
+
+async def test_an_import_binds_by_the_names_that_the_export_tells(server: Composition, owner: Client) -> None:
+    made, two = await _make(owner)
+    content = await _export(owner, made["id"])
+    told = {one["name"]: one.get("target") for one in exact_json.loads(content)["references"]}
+    assert (told["workflow-1"], told["workflow-2"], told["connector-1"]) == ("one", "two", None)
+    limited = await owner.post(
+        "/v1/api-keys", {"name": "limited", "permissions": ["workflow:read"], "workflowIds": [made["id"]]}
+    )
+    seen = await _export(server.client(limited.data["key"]), made["id"])
+    assert [one.get("target") for one in exact_json.loads(seen)["references"]] == [None] * 7
+
+    other = await server.other_owner()
+    theirs = [(await other.create_workflow(name=name))["id"] for name in ("one", "two")]
+    nodes = (await other.post("/v1/workflows/import", {"content": content})).data["workflow"]["definition"]["nodes"]
+    assert [nodes[name]["payload"]["workflowId"] for name in ("again", "other")] == theirs
+    await owner.create_workflow(name="Two")
+    refused = await owner.post("/v1/workflows/import", {"content": content})
+    assert (refused.code, refused.fields) == (400001, ["references[6].target"])
+    assert two in refused.body["details"][0]["message"]
+    bound = (await owner.post("/v1/workflows/import", {"content": content, "bindings": {"workflow-2": two}})).data
+    assert bound["workflow"]["definition"]["nodes"]["other"]["payload"]["workflowId"] == two

@@ -31,6 +31,7 @@ from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets
 from dustrun.services.workflows.acceptance import Acceptances
+from dustrun.services.workflows.files import WorkflowFiles
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 from dustrun.settings import Settings
@@ -103,6 +104,7 @@ class Parts:
     status: ServerStatus
     access: AccessParts
     workflows: Workflows
+    workflow_files: WorkflowFiles
     acceptances: Acceptances
     versions: Versions
     runs: Runs

@@ -25,6 +25,7 @@ from dustrun.services.streaming.streams import Streams
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.workflows.acceptance import Acceptances
+from dustrun.services.workflows.files import WorkflowFiles
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 
@@ -39,6 +40,7 @@ def make_parts(
     starts: Starts,
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
+    workflows = Workflows(base.database, base.writer, base.catalog, base.gate)
     return Parts(
         settings=base.settings,
         database=base.database,
@@ -46,7 +48,8 @@ def make_parts(
         catalog=base.catalog,
         status=status,
         access=_access(base, streams),
-        workflows=Workflows(base.database, base.writer, base.catalog, base.gate),
+        workflows=workflows,
+        workflow_files=WorkflowFiles(base.database, base.writer, workflows),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
         versions=Versions(base.database),
         runs=runs,

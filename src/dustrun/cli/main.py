@@ -9,6 +9,7 @@ import typer
 
 import dustrun
 from dustrun.cli.commands import (
+    apply,
     approvals,
     backup,
     chain,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("run")(run.run)
+app.command("apply")(apply.apply)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")

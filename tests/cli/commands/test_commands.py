@@ -91,6 +91,39 @@ def test_a_workflow_is_made_once_then_updated_and_deleted(server: Served, save: 
     assert server.json("workflow", "create", file, "--name", "Once", "--again")["name"] == "Once"
 
 
+def test_a_folder_is_shown_asked_about_and_applied(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config.json").write_text("{")
+    file = tmp_path / "in" / "Applied.json"
+    file.write_text(json.dumps(HELLO))
+    folder = str(tmp_path)
+    shown = server.dustrun("apply", folder, "--dry-run")
+    assert (shown.returncode, shown.stdout) == (
+        0, "+ Applied (in/Applied.json): create\n1 to change, 0 unchanged.\n",
+    )  # fmt: skip
+    asked = server.dustrun("apply", folder)
+    assert (asked.returncode, "Change 1 workflows?" in asked.stderr) == (1, True)
+    assert "no workflow" in server.dustrun("workflow", "get", "Applied").stderr
+    assert "Applied." in server.dustrun("apply", folder, "--yes").stdout
+    file.write_text(json.dumps({"maxRuns": 7, "definition": flow(say={"type": "log", "payload": {"message": "Bye"}})}))
+    changed = server.dustrun("apply", folder, "--yes").stdout
+    for line in ("~ Applied (in/Applied.json): update", "    maxRuns: null → 7", '→ "Bye"'):
+        assert line in changed
+    assert server.json("workflow", "get", "Applied")["version"] == 2
+    assert server.dustrun("apply", str(file)).stdout == "0 to change, 1 unchanged.\n"
+    assert server.json("apply", folder)["changes"][0]["action"] == "unchanged"
+    server.json("workflow", "create", str(file), "--name", "Unkept")
+    pruned = server.dustrun("apply", folder, "--prune")
+    assert (pruned.returncode, "of which are archived?" in pruned.stderr) == (1, True)
+    assert ("- Unkept (wf_" in pruned.stdout, server.json("workflow", "get", "Unkept")["status"]) == (True, "draft")
+    empty = server.dustrun("apply", str(tmp_path / ".git" / ".."), "--dry-run", "--prune", "--json")
+    assert {one["action"] for one in json.loads(empty.stdout)["changes"]} == {"unchanged", "archive"}
+    file.unlink()
+    none = server.dustrun("apply", folder, "--prune", "--yes")
+    assert (none.returncode, "has no workflow files" in none.stderr) == (2, True)
+
+
 def test_the_difference_between_versions_is_told(server: Served, save: Any) -> None:
     made = server.json("workflow", "create", save({"name": "Differs", "definition": HELLO}))
     text = server.dustrun("workflow", "diff", made["id"]).stdout

@@ -35,6 +35,7 @@ from dustrun.api.shapes.workflows import (
     validation_shape,
     workflow_shape,
 )
+from dustrun.core.workflow.definition import UNBOUND
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.paging import Page
 from dustrun.services.workflows import import_export
@@ -124,10 +125,11 @@ async def create_workflow(call: Call, body: CreateWorkflow) -> Workflow:
     It starts as a draft with version 1. A draft may be incomplete: it must have the shape of a definition, and is fully
     validated when it is published or run. Workflows and versions that it calls must exist already.
     """
-    return await call.parts.workflows.create(call.principal, _new(body))
+    return await call.parts.workflows.create(call.principal, new_workflow(body))
 
 
-def _new(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
+def new_workflow(body: CreateWorkflow, workflow_id: str | None = None) -> NewWorkflow:
+    """The content of a new workflow."""
     return NewWorkflow(
         id=workflow_id,
         name=body.name,
@@ -155,12 +157,17 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     """Import an exported file as a draft.
 
     Nothing is executed or published, and no trigger is started. References of the definition (connectors, wallets,
-    other workflows, secrets) are bound by `bindings` or listed in `toBind`. Unknown node types and other validation
+    other workflows, secrets) are bound by `bindings`, else to the object whose name is their `target`; what has neither
+    is listed in `toBind`. A `target` that does not exist, or is not the only one, is refused with 400001 unless
+    `leaveUnbound` lists the reference. Unknown node types and other validation
     errors are listed in `problems`; fix them before you publish or run the draft. An unreadable file is refused with
     400001, a malformed definition with 400228.
     """
     own_id = ids.new_id("wf")
-    read = await asyncio.to_thread(import_export.read, body.content, body.bindings, own_id)
+    parsed = await asyncio.to_thread(import_export.parse, body.content)
+    given = {name: f"{UNBOUND}{name}" for name in body.leave_unbound} | body.bindings
+    found = await call.parts.workflow_files.find_targets(call.principal, parsed.references, given)
+    read = await asyncio.to_thread(import_export.read, body.content, found | body.bindings, own_id)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
     create = CreateWorkflow.model_validate(
         {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
@@ -168,7 +175,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     problems = await call.parts.workflows.find_problems(call.principal, read.definition)
     imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
     call.answer_around(imported)
-    return imported(await call.parts.workflows.create(call.principal, _new(create, own_id)))
+    return imported(await call.parts.workflows.create(call.principal, new_workflow(create, own_id)))
 
 
 @routes.get(
@@ -182,10 +189,11 @@ async def export_workflow(call: Call, id: str, format: Format = "json", version:
     """Export a version as one file.
 
     `content` is the file's text. Connectors, wallets, workflows and secrets are replaced by `unbound:` names, which the
-    file lists in `references`.
+    file lists in `references`, with the name of the object (`target`) if the key may see it.
     """
     workflow = await call.parts.workflows.get_at(call.principal, id, version)
-    return import_export.export(workflow, format, call.parts.catalog.specs())
+    names = await call.parts.workflow_files.find_names(call.principal, workflow)
+    return import_export.export(workflow, format, call.parts.catalog.specs(), names)
 
 
 @routes.get(

@@ -13,6 +13,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Problem
+from dustrun.services.workflows.files import Applied
 from dustrun.services.workflows.import_export import Exported, Imported, Reference
 from dustrun.services.workflows.workflows import Counts, Workflow
 from dustrun.storage.workflows.versions import VersionRow
@@ -151,6 +152,54 @@ class ImportWorkflow(Fields):
         description="Values for the file's references, by their names.",
         examples=[{"connector-1": "conn_01k9w3x7q2c4v6b8n0m1a2s3d4"}],
     )
+    leave_unbound: list[Text] = Field(
+        default_factory=list, description="References to leave unbound, although the file names their `target`."
+    )
+
+
+class ApplyFile(Fields):
+    """One file of a folder."""
+
+    path: Text = Field(min_length=1, max_length=1024, description="Names the file in the answer.")
+    content: Text = Field(
+        description="A definition, a document with name and description, or an exported file; JSON or YAML."
+    )
+
+
+class ApplyFiles(Fields):
+    """A folder of workflow files."""
+
+    files: list[ApplyFile] = Field(max_length=1000, description="Every file; a workflow's name is its identity.")
+    prune: bool = Field(False, strict=True, description="Archives every workflow that no file has.")
+    dry_run: bool = Field(False, strict=True, description="Shows the changes and makes none.")
+    expected_digest: Text | None = Field(None, description="Answers 409 unless the changes have this digest.")
+
+
+class ChangeItem(Fields):
+    """What differs at one path; a missing side is omitted."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class AppliedItem(Fields):
+    """What applying does to one workflow."""
+
+    path: str | None = Field(description="The file; null for a workflow that no file has.")
+    name: str
+    action: Literal["create", "update", "unchanged", "archive"]
+    workflow_id: str | None = Field(description="Null for one that a dry run would create.")
+    settings: list[ChangeItem] = Field(description="Changed settings, by column.")
+    definition: Any = Field(description="As `versions/{n}/diff`, against the current version; null if equal.")
+
+
+class AppliedAnswer(Fields):
+    """The changes, in the order of the files."""
+
+    dry_run: bool
+    digest: str = Field(description="Identifies these changes; send it as `expectedDigest` to make exactly them.")
+    changes: list[AppliedItem]
 
 
 class ExportAnswer(Fields):
@@ -393,6 +442,22 @@ def validation_shape(problems: list[Problem]) -> dict[str, Any]:
 def exported_shape(exported: Exported) -> dict[str, Any]:
     """Shapes a file."""
     return {"format": exported.format, "fileName": exported.file_name, "content": exported.content}
+
+
+def applied_shape(applied: Applied) -> dict[str, Any]:
+    """Shapes the changes of applied files."""
+    changes = [
+        {
+            "path": one.path,
+            "name": one.name,
+            "action": one.action,
+            "workflowId": None if applied.dry_run and one.action == "create" else one.workflow_id,
+            "settings": one.settings,
+            "definition": one.definition,
+        }
+        for one in applied.changes
+    ]
+    return {"dryRun": applied.dry_run, "digest": applied.digest, "changes": changes}
 
 
 def imported_shape(imported: Imported) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from dustrun.cli.http.failures import CliError, Exit
 from dustrun.cli.http.naming import workflow_id
 from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of, read_file
 from dustrun.cli.render import output
-from dustrun.cli.render.acceptance import show_changes, show_differences, show_ladder, show_status
+from dustrun.cli.render.acceptance import show_differences, show_ladder, show_status
 from dustrun.cli.render.tables import gap, show_one, show_page, table
+from dustrun.cli.render.versions import show_definition
 
 app = typer.Typer(no_args_is_help=True, help="Create, validate and publish workflows.")
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
@@ -229,6 +230,9 @@ def import_workflow(
     bind: Annotated[
         list[str] | None, typer.Option("--bind", help="REFERENCE=VALUE, like wallet-1=wal_…; repeatable.")
     ] = None,
+    unbound: Annotated[
+        list[str] | None, typer.Option("--unbound", help="Reference to leave unbound, like wallet-1; repeatable.")
+    ] = None,
     again: Again = False,
     as_json: AsJson = False,
     server: Server = SERVER,
@@ -236,6 +240,7 @@ def import_workflow(
 ) -> None:
     """Import an exported file as a draft; nothing is run."""
     body: dict[str, Any] = {"content": read_file(file), "bindings": _bindings(bind or []), "uniqueName": not again}
+    body["leaveUnbound"] = unbound or []
     if name is not None:
         body["name"] = name
     found = client_of(server, key).post("/v1/workflows/import", body)
@@ -330,15 +335,7 @@ def diff(
 
 def _tell_differences(found: dict[str, Any]) -> None:
     output.say(f"Version {found['from']} → {found['to']}{': equal' if found['equal'] else ''}")
-    for sign, node_ids in (("+", found["nodesAdded"]), ("-", found["nodesRemoved"])):
-        for node_id in node_ids:
-            output.say(f"{sign} {node_id}")
-    for node in found["nodesChanged"]:
-        output.say(f"~ {node['nodeId']}")
-        show_changes(node["changes"])
-    if found["otherChanges"]:
-        output.say("~ beside the nodes")
-        show_changes(found["otherChanges"])
+    show_definition(found)
 
 
 def _steer(client: Client, workflow: str, verb: str, body: dict[str, Any], as_json: bool) -> None:

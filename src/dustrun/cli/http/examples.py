@@ -24,6 +24,7 @@ OF: dict[str, tuple[str, ...]] = {
         "dustrun run hello.json --payload @payload.json --simulate",
         "dustrun run Hello --detach --run-id run_order-17",
     ),
+    "apply": ("dustrun apply workflows --dry-run", "dustrun apply workflows --prune --yes"),
     "backup": ("dustrun backup dustrun.backup",),
     "restore": (
         "dustrun restore dustrun.backup --data-dir elsewhere",

@@ -28,6 +28,7 @@ from dustrun.services.workflows.workflows import Workflow
 
 FORMAT = 1
 SELF = "self"
+NAMED = ("connector", "wallet", "workflow")
 MAX_NAME = 100
 _ID = re.compile(r"(conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}")
 _KINDS = {"conn": "connector", "wal": "wallet", "wf": "workflow"}
@@ -50,6 +51,7 @@ class Reference(Fields):
     name: str = Field(min_length=1, max_length=MAX_NAME, description="The name after `unbound:` in the definition.")
     kind: str = Field(max_length=64, description="connector, wallet, workflow, secret, self (this workflow) or other.")
     type: str | None = Field(None, max_length=128, description="Connector type.")
+    target: str | None = Field(None, max_length=255, description="Name of the object that it means.")
     fields: tuple[str, ...] = Field((), description="Paths of the fields that use it.")
 
 
@@ -69,6 +71,7 @@ class _Names:
     taken: frozenset[str]
     by_value: dict[tuple[str, str], str] = field(default_factory=dict)
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)  # names of objects by id
 
     def name(self, kind: str, value: str, path: str, type_: str | None = None) -> str:
         """Returns `unbound:connector-1` for the first connector, and the same name for the same connector again; every
@@ -80,6 +83,8 @@ class _Names:
             known = SELF if kind == SELF else next(name for name in names if name not in taken)
             self.by_value[(kind, value)] = known
         self.keep(known, kind, path, type_)
+        if kind in NAMED and value in self.targets:
+            self.references[known]["target"] = self.targets[value]
         return f"{UNBOUND}{known}"
 
     def keep(self, name: str, kind: str, path: str, type_: str | None = None) -> None:
@@ -88,11 +93,11 @@ class _Names:
         self.references.setdefault(name, about)["fields"].append(path)
 
 
-def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
-    """Exports the version that `workflow` shows, as `json` or `yaml`."""
+def export(workflow: Workflow, format_: str, specs: Specs, targets: Mapping[str, str] | None = None) -> Exported:
+    """Exports the version that `workflow` shows, as `json` or `yaml`. `targets`: names of objects by id."""
     row = workflow.row
     definition = exact_json.loads(workflow.version.definition)
-    names = _Names(frozenset(_unbound_names(definition)))
+    names = _Names(frozenset(unbound_names(definition)), targets=targets or {})
     for node_id, node in definition["nodes"].items():
         _strip_node(node, f"nodes.{node_id}", row.id, names, _secret_fields(node["type"], specs))
     document: dict[str, Any] = {"dustrunWorkflow": FORMAT, "name": row.name}
@@ -115,14 +120,14 @@ def export(workflow: Workflow, format_: str, specs: Specs) -> Exported:
     return Exported(format_, f"{stem}.{format_}", content)
 
 
-def _unbound_names(value: Any) -> Iterator[str]:
+def unbound_names(value: Any) -> Iterator[str]:
     """The names that an earlier import left unbound in a definition."""
     if isinstance(value, str):
         if value.startswith(UNBOUND):
             yield value.removeprefix(UNBOUND)
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _unbound_names(item)
+            yield from unbound_names(item)
 
 
 def _keep(value: str, path: str, names: _Names, type_: str | None = None) -> None:
@@ -196,10 +201,29 @@ class Imported:
     problems: list[Problem]
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A parsed file: its content without format and references, not validated yet, and its references."""
+
+    document: dict[str, Any]
+    references: list[Reference]
+
+
+def parse(text: str) -> Parsed:
+    """Parses an exported file; raises `Invalid`."""
+    document = _document(text)
+    return Parsed(document, references_of(document))
+
+
+def references_of(document: dict[str, Any]) -> list[Reference]:
+    """Takes the references out of a file's document."""
+    return _references(document.pop("references", []))
+
+
 def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
     """Parses a file and binds its references; raises `Invalid` if the file or its definition is malformed."""
-    document = _document(text)
-    references = _references(document.pop("references", []))
+    parsed = parse(text)
+    document, references = parsed.document, parsed.references
     known = {reference.name for reference in references} - {SELF}
     unknown = [name for name in bindings if name not in known]
     if unknown:
@@ -209,7 +233,7 @@ def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
         )
     values = {f"{UNBOUND}{name}": value for name, value in bindings.items()} | {f"{UNBOUND}{SELF}": own_id}
     try:
-        definition = Definition.model_validate(_bound(document.pop("definition", None), values))
+        definition = Definition.model_validate(bind(document.pop("definition", None), values))
     except ValidationError as error:
         details = problems_of(error.errors(), whole="definition", model=Definition)
         raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
@@ -228,12 +252,17 @@ def _of_yaml(text: str) -> Any:
     return exact_yaml.loads(text)
 
 
-def _document(text: str) -> dict[str, Any]:
+def load(text: str) -> Any:
+    """Parses JSON or YAML; raises `Invalid`."""
     text = text.removeprefix("\ufeff")
     try:
-        document = exact_json.loads_unique(text) if text.lstrip().startswith("{") else _of_yaml(text)
+        return exact_json.loads_unique(text) if text.lstrip().startswith("{") else _of_yaml(text)
     except JsonError as error:
         raise _unreadable(str(error)) from None
+
+
+def _document(text: str) -> dict[str, Any]:
+    document = load(text)
     if not isinstance(document, dict) or "dustrunWorkflow" not in document:
         raise _unreadable("it has no `dustrunWorkflow`, so it is not an exported workflow")
     version = document.pop("dustrunWorkflow")
@@ -254,9 +283,10 @@ def _references(found: Any) -> list[Reference]:
         raise Invalid("The file's references cannot be read.", details=details) from None
 
 
-def _bound(value: Any, values: Mapping[str, str]) -> Any:
+def bind(value: Any, values: Mapping[str, str]) -> Any:
+    """Replaces every text that equals a key of `values`."""
     if isinstance(value, dict):
-        return {key: _bound(item, values) for key, item in value.items()}
+        return {key: bind(item, values) for key, item in value.items()}
     if isinstance(value, list):
-        return [_bound(item, values) for item in value]
+        return [bind(item, values) for item in value]
     return values.get(value, value) if isinstance(value, str) else value

@@ -187,7 +187,7 @@ class Workflows:
     async def create(self, principal: Principal, new: NewWorkflow) -> Workflow:
         """Creates a workflow with version 1 as its draft."""
         principal.need_every_workflow("make another")
-        row = _first_row(principal, new)
+        row = make_row(principal, new)
 
         def unit(tx: Tx) -> Workflow:
             if new.unique_name:
@@ -217,17 +217,23 @@ class Workflows:
         def decide(tx: Tx, row: WorkflowRow) -> Changes:
             need_not_archived(row)
             need_version(row, expected, row.current_version, "expectedCurrentVersion")
-            wanted = dict(changes)
-            if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
-                wanted |= decide_max_runs(row, wanted["max_runs"])
-            self._gate.check_loosening(Lookup(tx, row.org_id), principal, row, wanted)
-            if content is not None:
-                current = get_version(tx, row, row.current_version)
-                need_objects_within(tx, principal, current.definition, content.definition)
-                wanted |= _new_draft(tx, row, content)
-            return wanted
+            return self.decide_update(tx, principal, row, changes, content)
 
         return await self._change(principal, workflow_id, "workflow.update", decide)
+
+    def decide_update(
+        self, tx: Tx, principal: Principal, row: WorkflowRow, changes: Changes, content: VersionRow | None
+    ) -> Changes:
+        """The changes of an update, with the new draft that it inserts; raises if the caller may not make them."""
+        wanted = dict(changes)
+        if "max_runs" in wanted and wanted["max_runs"] != row.max_runs:
+            wanted |= decide_max_runs(row, wanted["max_runs"])
+        self._gate.check_loosening(Lookup(tx, row.org_id), principal, row, wanted)
+        if content is not None:
+            current = get_version(tx, row, row.current_version)
+            need_objects_within(tx, principal, current.definition, content.definition)
+            wanted |= _new_draft(tx, row, content)
+        return wanted
 
     async def rollback(self, principal: Principal, workflow_id: str, target: int, expected: int | None) -> Workflow:
         """Copies an old version to a new draft; creates none if the current version is equal."""
@@ -362,7 +368,8 @@ def _need_free_name(tx: Tx, row: WorkflowRow) -> None:
         raise Conflict(message, code=Code.NAME_TAKEN, details=[Problem("name", f"taken by {same[0].id}")])
 
 
-def _first_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
+def make_row(principal: Principal, new: NewWorkflow) -> WorkflowRow:
+    """The row of a new workflow."""
     now = clock.now_ms()
     return WorkflowRow(
         id=new.id or ids.new_id("wf"),

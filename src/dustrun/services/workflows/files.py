@@ -1,0 +1,296 @@
+"""Workflows kept as files: applies a folder of them in one transaction, and finds what their references mean.
+
+A workflow's name is its identity. A dry run is the same transaction, rolled back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from dustrun import clock, ids
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import UNBOUND, Definition
+from dustrun.errors import Code, Conflict, Invalid, Problem
+from dustrun.services.access import audit, idempotency
+from dustrun.services.access.principal import Principal
+from dustrun.services.problems import problems_of
+from dustrun.services.workflows import calls, import_export, targets
+from dustrun.services.workflows.import_export import Reference
+from dustrun.services.workflows.transitions import Changes, changed, decide_archive
+from dustrun.services.workflows.versions import changes_between, differences, document_of, get_version, make_version
+from dustrun.services.workflows.workflows import NewWorkflow, Workflow, Workflows, json_text, make_row
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.workflows import versions as version_rows
+from dustrun.storage.workflows import workflows as rows
+from dustrun.storage.workflows.versions import VersionRow
+from dustrun.storage.workflows.workflows import Filters, WorkflowRow
+
+_ALL = 1_000_000
+_JSON = ("concurrency", "enforce_rehearsal", "ui_metadata")
+_SETTINGS = (
+    "description",
+    "max_runs",
+    "cooldown_ms",
+    "require_rehearsal",
+    "acceptances",
+    "concurrency",
+    "enforce_rehearsal",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFile:
+    """One file: its path as the caller named it, its content and its references."""
+
+    path: str
+    new: NewWorkflow
+    references: Sequence[Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What applying does to one workflow. `path`: None for a workflow that no file has."""
+
+    path: str | None
+    name: str
+    action: str
+    workflow_id: str | None
+    settings: list[dict[str, Any]]
+    definition: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The changes in the order of the files, and a digest of all that they were decided on."""
+
+    changes: list[FileChange]
+    digest: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A file whose references are bound, with the workflow of its name."""
+
+    file: WorkflowFile
+    row: WorkflowRow | None
+    version: VersionRow
+    outside: dict[str, str]
+
+
+class _RolledBack(Exception):
+    """Ends the transaction of a dry run."""
+
+    def __init__(self, applied: Applied) -> None:
+        super().__init__()
+        self.applied = applied
+
+
+class WorkflowFiles:
+    """Use cases of files."""
+
+    def __init__(self, database: Database, writer: Writer, workflows: Workflows) -> None:
+        self._database = database
+        self._writer = writer
+        self._workflows = workflows
+
+    async def find_names(self, principal: Principal, workflow: Workflow) -> dict[str, str]:
+        """The names, by id, of the objects that the shown version refers to, as far as the caller may see them."""
+        return await self._database.read(lambda tx: targets.find_names(tx, principal, workflow.version.definition))
+
+    async def find_targets(
+        self, principal: Principal, references: Sequence[Reference], given: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Ids by reference for those that have a `target` and no given binding; raises `Invalid` for a target that
+        cannot be found."""
+        asked = {index: one for index, one in enumerate(references) if one.name not in given}
+        found, problems = await self._database.read(lambda tx: targets.resolve(tx, principal, asked, {}))
+        if problems:
+            raise Invalid("The file refers to objects that cannot be found.", details=problems)
+        return {name.removeprefix(UNBOUND): value for name, value in found.items()}
+
+    async def apply(
+        self, principal: Principal, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool, expected: str | None
+    ) -> Applied:
+        """Makes the organisation's workflows those of the files: all of them, or nothing.
+
+        `prune` archives every workflow that no file has. Raises `Conflict` if `expected` is not the digest."""
+        _need_rights(principal, prune)
+        _need_distinct(files)
+
+        def unit(tx: Tx) -> Applied:
+            applied = _Apply(tx, principal, self._workflows).run(files, prune=prune, dry_run=dry_run)
+            if dry_run:
+                raise _RolledBack(applied)
+            if expected is not None and expected != applied.digest:
+                message = "The workflows have changed since the changes were shown; nothing was applied."
+                raise Conflict(message, code=Code.VERSION_MOVED, details=[Problem("expectedDigest", "is out of date")])
+            return applied
+
+        try:
+            return await idempotency.write(self._writer, unit)
+        except _RolledBack as rolled_back:
+            return rolled_back.applied
+
+
+def _need_rights(principal: Principal, prune: bool) -> None:
+    principal.need_every_workflow("apply files")
+    principal.need("workflow:update")
+    if prune:
+        principal.need("workflow:delete")
+
+
+def _need_distinct(files: Sequence[WorkflowFile]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        other = seen.setdefault(file.new.name.lower(), file.path)
+        if other != file.path:
+            message = f'"{file.new.name}" is also the name in {other}'
+            raise Invalid("Two files have one name.", details=[Problem(f"{file.path}: name", message)])
+
+
+class _Apply:
+    """One application of files, in one transaction."""
+
+    def __init__(self, tx: Tx, principal: Principal, workflows: Workflows) -> None:
+        self._tx = tx
+        self._principal = principal
+        self._workflows = workflows
+
+    def run(self, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool) -> Applied:
+        found = {file.path: self._find(file) for file in files}
+        siblings = {
+            file.new.name.lower(): row.id if row else ids.new_id("wf") for file in files for row in [found[file.path]]
+        }
+        pruned = self._prune(set(siblings.values())) if prune else []
+        bound = [self._bind(file, found[file.path], siblings) for file in files]
+        created = {one.file.path: self._create(one) for one in bound if one.row is None}
+        changes = [created.get(one.file.path) or self._update(one) for one in bound]
+        for one in bound:
+            with _of_file(one.file):
+                calls.need_callable(self._tx, self._principal.org_id, one.version)
+        return Applied([*changes, *pruned], _digest([*changes, *pruned], bound), dry_run)
+
+    def _find(self, file: WorkflowFile) -> WorkflowRow | None:
+        same = rows.list_named(self._tx, self._principal.org_id, file.new.name)
+        if len(same) > 1:
+            names = ", ".join(row.id for row in same)
+            message = f'{len(same)} workflows are named "{file.new.name}": {names}; rename or delete all but one'
+            raise Conflict("A name is not the only one.", details=[Problem(f"{file.path}: name", message)])
+        row = same[0] if same else None
+        return None if row is None else rows.find_to_change(self._tx, row.org_id, row.id)
+
+    def _prune(self, kept: set[str]) -> list[FileChange]:
+        listed = rows.list_page(self._tx, Filters(org_id=self._principal.org_id), sort="name:asc", limit=_ALL, offset=0)
+        gone = [item.row for item in listed if item.row.id not in kept]
+        for row in gone:
+            self._save(row, decide_archive(row), "workflow.archive")
+        return [FileChange(None, row.name, "archive", row.id, [], None) for row in gone]
+
+    def _bind(self, file: WorkflowFile, row: WorkflowRow | None, siblings: Mapping[str, str]) -> _Bound:
+        workflow_id = siblings[file.new.name.lower()]
+        references = dict(enumerate(file.references))
+        values, problems = targets.resolve(self._tx, self._principal, references, siblings)
+        outside = {name: value for name, value in values.items() if value not in siblings.values()}
+        document = import_export.bind(
+            document_of(file.new.definition), {**values, f"{UNBOUND}{import_export.SELF}": workflow_id}
+        )
+        named = {f"{UNBOUND}{one.name}" for one in file.references if one.target is not None}
+        problems += [
+            Problem(name, f'"{UNBOUND}{name}" stands for nothing; {_HINT}', "unbound")
+            for name in sorted(set(import_export.unbound_names(document)))
+            if f"{UNBOUND}{name}" not in named
+        ]
+        with _of_file(file):
+            if problems:
+                raise Invalid("A file refers to objects that cannot be found.", details=problems)
+            version = make_version(workflow_id, 1, _definition(document), self._principal)
+        return _Bound(file, row, version, outside)
+
+    def _create(self, one: _Bound) -> FileChange:
+        row = make_row(self._principal, replace(one.file.new, id=one.version.workflow_id))
+        rows.insert(self._tx, row)
+        version_rows.insert(self._tx, one.version)
+        audit.record(self._tx, self._principal, "workflow.create", row.id, name=row.name)
+        return FileChange(one.file.path, row.name, "create", row.id, [], None)
+
+    def _update(self, one: _Bound) -> FileChange:
+        row, new = one.row, one.file.new
+        assert row is not None
+        wanted = _settings(new)
+        current = get_version(self._tx, row, row.current_version)
+        definition = differences(exact_json.loads(current.definition), exact_json.loads(one.version.definition))
+        before = {name: getattr(row, name) for name in wanted}
+        with _of_file(one.file):
+            changes = changed(row, self._workflows.decide_update(self._tx, self._principal, row, wanted, one.version))
+        self._save(row, changes, "workflow.update")
+        settings = changes_between(_shown(before), _shown(wanted)) if changes else []
+        differs = current.definition_hash != one.version.definition_hash
+        action = "update" if changes else "unchanged"
+        return FileChange(one.file.path, row.name, action, row.id, settings, definition if differs else None)
+
+    def _save(self, row: WorkflowRow, changes: Changes, action: str) -> None:
+        if changes:
+            rows.update(self._tx, row.id, **changes, updated_at=clock.now_ms())
+            audit.record(self._tx, self._principal, action, row.id, changed=sorted(changes))
+
+
+_HINT = "give its reference a `target`, or keep a secret in a connector or in {{$env.NAME}}"
+
+
+def _settings(new: NewWorkflow) -> Changes:
+    """The columns that a file sets; the editor's layout only if the file has one."""
+    wanted = {name: getattr(new, name) for name in _SETTINGS}
+    wanted |= {name: json_text(wanted[name]) for name in ("concurrency", "enforce_rehearsal")}
+    return wanted if new.ui_metadata is None else {**wanted, "ui_metadata": json_text(new.ui_metadata)}
+
+
+def _shown(columns: Changes) -> dict[str, Any]:
+    """Columns under their wire names, JSON decoded."""
+    return {
+        to_camel(name): exact_json.loads(value) if name in _JSON and value is not None else value
+        for name, value in columns.items()
+    }
+
+
+def _definition(document: Any) -> Definition:
+    try:
+        return Definition.model_validate(document)
+    except ValidationError as error:
+        details = problems_of(error.errors(), whole="definition", model=Definition)
+        raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
+
+
+@contextlib.contextmanager
+def _of_file(file: WorkflowFile) -> Iterator[None]:
+    """Names the file in the problems of what is raised."""
+    try:
+        yield
+    except Invalid as error:
+        details = [
+            replace(one, field=f"{file.path}: {one.field}") if isinstance(one, Problem) else one
+            for one in error.details
+        ]
+        raise Invalid(error.message, code=error.code, details=details) from None
+
+
+def _digest(changes: Sequence[FileChange], bound: Sequence[_Bound]) -> str:
+    """SHA-256 over canonical JSON; without the ids of new workflows, which every attempt draws anew."""
+    documents = [
+        [one.file.path, document_of(one.file.new.definition), one.outside, one.row and one.row.current_version]
+        for one in bound
+    ]
+    told = [
+        [one.path, one.name, one.action, None if one.action == "create" else one.workflow_id, one.settings]
+        for one in changes
+    ]
+    return hashlib.sha256(exact_json.dumps([documents, told], canonical=True)).hexdigest()

@@ -1,0 +1,62 @@
+"""Names of the objects that a portable file refers to: from ids to names for an export, and back for an import."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dustrun.core.workflow.definition import UNBOUND
+from dustrun.errors import Problem
+from dustrun.services.access.principal import Principal
+from dustrun.services.workflows.import_export import NAMED, Reference
+from dustrun.storage.data import named
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.workflows import workflows
+
+_ID = re.compile(r"\b(?:conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}\b")
+
+
+def find_names(tx: Tx, principal: Principal, definition: str) -> dict[str, str]:
+    """The names, by id, of the objects in a definition (JSON) that the caller may see."""
+    ids = {found for found in _ID.findall(definition) if _may_see(principal, found)}
+    names = {one: named.find_name(tx, principal.org_id, one) for one in sorted(ids)}
+    return {one: name for one, name in names.items() if name is not None}
+
+
+def _may_see(principal: Principal, object_id: str) -> bool:
+    if object_id.startswith("wal_"):
+        return principal.may("wallet:read") and principal.may_use_wallet(object_id)
+    return principal.may("connector:read") if object_id.startswith("conn_") else principal.may_use_workflow(object_id)
+
+
+def resolve(
+    tx: Tx, principal: Principal, references: Mapping[int, Reference], siblings: Mapping[str, str]
+) -> tuple[dict[str, str], list[Problem]]:
+    """Finds the objects that references name by `target`: values by `unbound:` text, and a problem for every target
+    that is missing or not the only one. `references`: by place in the file; `siblings`: ids of workflows that the same
+    call makes or changes, by lower-case name."""
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    for index, one in references.items():
+        if one.target is None or one.kind not in NAMED:
+            continue
+        found = _candidates(tx, principal, one, one.target, siblings)
+        if len(found) == 1:
+            values[f"{UNBOUND}{one.name}"] = found[0]
+        else:
+            count = f"{len(found)} objects have that name: {', '.join(found)}" if found else "there is none"
+            message = f'"{one.name}" means the {one.type or ""} {one.kind} "{one.target}", but {count}'
+            problems.append(Problem(f"references[{index}].target", " ".join(message.split()), "unknown_target"))
+    return values, problems
+
+
+def _candidates(tx: Tx, principal: Principal, one: Reference, name: str, siblings: Mapping[str, str]) -> list[str]:
+    org_id = principal.org_id
+    if one.kind == "connector":
+        return named.list_connectors(tx, org_id, name, one.type or "")
+    if one.kind == "wallet":
+        return [found for found in named.list_wallets(tx, org_id, name) if principal.may_use_wallet(found)]
+    if name.lower() in siblings:
+        return [siblings[name.lower()]]
+    found = [row.id for row in workflows.list_named(tx, org_id, name)]
+    return [one_id for one_id in found if principal.may_use_workflow(one_id)]
