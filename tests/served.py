@@ -30,7 +30,8 @@ class Served:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**_clean(), "DUSTRUN_SERVER": self.url, "DUSTRUN_DATA_DIR": str(self.data_dir)}
+        own = {"DUSTRUN_DATA_DIR": self.data_dir, "DUSTRUN_MASTER_KEY_FILE": self.data_dir.parent / "master.key"}
+        return {**_clean(), "DUSTRUN_SERVER": self.url, **{name: str(path) for name, path in own.items()}}
 
     def dustrun(self, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Runs the command line against this server."""

@@ -82,7 +82,8 @@ def whole(chain_server: ServerProcess, world_of_server: World, tmp_path_factory:
     """A backup that is taken while the server works."""
     _do_everything(world_of_server, chain_server.base)
     file = tmp_path_factory.mktemp("whole") / "whole.backup"
-    manifest = back_up(f"sqlite:///{chain_server.database_path}", file)
+    key = chain_server.data_dir / "master.key"
+    manifest = back_up(f"sqlite:///{chain_server.database_path}", file, master_key_file=key)
     assert [entry.name for entry in manifest.tables if not entry.rows and entry.name not in _MARKS] == []
     return file
 
@@ -101,9 +102,11 @@ def test_there_and_back_again(whole: Path, cluster: Cluster, tmp_path: Path) -> 
     cluster.drop(there)
 
 
-def _restored_by_command(whole: Path, folder: Path, url: str, master_key: Path) -> subprocess.CompletedProcess[str]:
+def _restored_by_command(
+    whole: Path, folder: Path, url: str, master_key: Path, *more: str
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DUSTRUN_MASTER_KEY_FILE": str(master_key)}
-    words = ["restore", str(whole), "--data-dir", str(folder), "--database-url", url]
+    words = ["restore", str(whole), "--data-dir", str(folder), "--database-url", url, *more]
     command = [sys.executable, "-m", "dustrun", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -129,7 +132,9 @@ def test_with_the_wrong_master_key_no_server_starts_and_with_the_right_one_all_i
     needed = right.read_text().splitlines()[-1].split()[0]
     folder = tmp_path / "restored"
     folder.mkdir(mode=0o700)
-    done = _restored_by_command(whole, folder, url, wrong)
+    refused = _restored_by_command(whole, folder, url, wrong)
+    assert (refused.returncode != 0, f'its MAC is by the master key "{needed}"' in refused.stderr) == (True, True)
+    done = _restored_by_command(whole, folder, url, wrong, "--unverified")
     assert (done.returncode, "No server can start on this store yet" in done.stderr, needed in done.stderr) == (
         0,
         True,

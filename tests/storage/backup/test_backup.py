@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import shutil
 import stat
 import zipfile
@@ -27,6 +28,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Statement
 from dustrun.storage.db.tables import api_keys, events, metadata, run_counts, runs, workflows
+from dustrun.storage.secrets.master_key import MasterKeyFile
 from testkit.composition import Composition, composed
 
 DELAYED = {
@@ -293,6 +295,41 @@ def test_a_backup_of_an_older_schema_is_brought_up_to_date(small: Path, target: 
     assert _all(database, sa.select(api_keys.c.name, api_keys.c.created_by)) == [("owner", None)]
     _check_whole(database)
     database.close()
+
+
+def _without_mac(file: Path) -> Path:
+    other = file.with_name("plain.backup")
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            if name != "manifest.mac":
+                new.writestr(name, old.read(name))
+    return other
+
+
+async def test_a_backup_is_refused_without_the_mac_of_the_master_key(tmp_path: Path, store_url: str) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        await server.owner.create_workflow()
+    key, other_key = tmp_path / "secret" / "master.key", tmp_path / "other.key"
+    MasterKeyFile(other_key).create()
+    file = tmp_path / "store.backup"
+    manifest = back_up(store_url, file, master_key_file=key)
+    (made,) = MasterKeyFile(key).read()
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    refused = {
+        _without_mac(file): (key, "it has no MAC by the master key: an older version of Dustrun made it"),
+        _rewritten(file, _with_rows(["a", "1"])): (key, "the MAC by the master key does not match"),
+        file: (other_key, f'its MAC is by the master key "{made.id}", but "{other_key}" has mk_'),
+    }
+    for bad, (with_key, says) in refused.items():
+        with pytest.raises(Permanent, match=re.escape(says)):
+            restore(url, tmp_path, bad, master_key_file=with_key)
+    for content in (b"[]", b"{", b'{"key": 1, "hmacSha256": "x"}', b'{"key": "k", "hmacSha256": "\xc3\xa9"}'):
+        changed = _rewritten(file, lambda name, old, new=content: new if name == "manifest.mac" else old)  # type: ignore[misc]
+        with pytest.raises(Permanent, match="its MAC is damaged"):
+            restore(url, tmp_path, changed, master_key_file=key)
+    assert not (tmp_path / "other.db").exists()
+    assert restore(url, tmp_path, file, master_key_file=key) == manifest
+    assert restore(url, tmp_path, _without_mac(file), replace=True) == manifest
 
 
 def test_a_file_says_how_much_it_unpacks_to(small: Path) -> None:

@@ -41,7 +41,7 @@ def backup(
 
     settings = _settings(data_dir, database_url)
     try:
-        manifest = back_up(settings.store_url(), file, replace=replace)
+        manifest = back_up(settings.store_url(), file, replace=replace, master_key_file=settings.master_key_file)
     except (DustrunError, OSError) as error:
         raise _failure(error) from error
     _tell(manifest, f'Backed up to "{file}"', as_json)
@@ -50,13 +50,17 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `dustrun backup`.")],
     replace: Annotated[bool, typer.Option("--replace", help="Delete everything in the store first.")] = False,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Do not ask for the master key's MAC; only if nobody changed the file.")
+    ] = False,
     data_dir: DataDir = None,
     database_url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into a store; stop its server first.
 
-    All or nothing: the whole file is checked first, and a damaged or too new file changes nothing. Runs that were open
+    All or nothing: the whole file is checked first, and a damaged or too new file, or one without a MAC by this
+    machine's master key, changes nothing. Runs that were open
     when the backup was taken continue when a server starts; whatever they did after the backup is missing.
     """
     from dustrun.storage.backup.restore import restore as put_back  # slow import
@@ -65,7 +69,13 @@ def restore(
     if settings.database_url is None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        manifest = put_back(settings.store_url(), settings.data_dir, file, replace=replace)
+        manifest = put_back(
+            settings.store_url(),
+            settings.data_dir,
+            file,
+            replace=replace,
+            master_key_file=None if unverified else settings.master_key_file,
+        )
     except (DustrunError, OSError) as error:
         raise _failure(error) from error
     _tell(manifest, f'Restored "{file}"', as_json)

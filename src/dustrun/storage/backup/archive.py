@@ -1,4 +1,5 @@
-"""The backup file format, the same for both databases: a ZIP of `manifest.json` and one `tables/NAME.jsonl` per table.
+"""The backup file format, the same for both databases: a ZIP of `manifest.json`, its MAC in `manifest.mac`, and one
+`tables/NAME.jsonl` per table.
 
 Each line of a table is one row as a JSON list in the order of the manifest's `columns`: integers, texts, nulls, and
 bytes as `{"hex": "…"}`. The manifest has the version and time of the backup, the schema revision, and for each table
@@ -9,6 +10,7 @@ row count and the SHA-256 of its lines. It lists the tables in an order that sat
 from __future__ import annotations
 
 import hashlib
+import hmac
 import lzma
 import os
 import struct
@@ -23,10 +25,13 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from dustrun.errors import Permanent
+from dustrun.storage.secrets.master_key import SETTING, MasterKey
 
 FORMAT = "dustrun-backup"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = "manifest.json"
+_MAC = "manifest.mac"
+_MAC_PURPOSE = b"dustrun backup manifest"
 _PIECE = 1000
 _MAX_MANIFEST = 1_048_576
 _MAX_LINE = 67_108_864  # far above the size of any row; a file that claims more would exhaust the memory
@@ -81,6 +86,12 @@ def _bytes_in(value: dict[str, str]) -> bytes:
     return bytes.fromhex(value["hex"])
 
 
+def _mac(key: MasterKey, manifest: bytes) -> str:
+    """The MAC of a manifest, which has the checksums of all tables; by a key derived from the master key."""
+    derived = hmac.digest(key.key, _MAC_PURPOSE, "sha256")
+    return hmac.digest(derived, manifest, "sha256").hex()
+
+
 class ArchiveWriter:
     """Writes a backup to a temporary file and renames it once it is complete and synced to disk."""
 
@@ -106,11 +117,14 @@ class ArchiveWriter:
         self._tables.append(entry)
         return entry
 
-    def finish(self, *, dustrun: str, schema: str, dialect: str, taken_at: int) -> Manifest:
-        """Writes the manifest and renames the file to its final name."""
+    def finish(self, *, dustrun: str, schema: str, dialect: str, taken_at: int, key: MasterKey | None) -> Manifest:
+        """Writes the manifest with its MAC, if there is a key, and renames the file to its final name."""
         manifest = Manifest(dustrun, schema, dialect, taken_at, tuple(self._tables))
         described = {"format": FORMAT, "formatVersion": FORMAT_VERSION, **asdict(manifest)}
-        self._zip.writestr(_MANIFEST, orjson.dumps(described, option=orjson.OPT_INDENT_2))
+        text = orjson.dumps(described, option=orjson.OPT_INDENT_2)
+        self._zip.writestr(_MANIFEST, text)
+        if key is not None:
+            self._zip.writestr(_MAC, orjson.dumps({"key": key.id, "hmacSha256": _mac(key, text)}))
         self._zip.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -137,6 +151,7 @@ class Archive:
             raise Permanent(f'There is no file "{path}".') from None
         except _BROKEN as error:
             raise self._damaged(f"it is not a Dustrun backup, or it is incomplete ({error})") from error
+        self._text = text
         self.manifest = self._read_manifest(text)
 
     def _damaged(self, reason: str) -> Permanent:
@@ -161,6 +176,36 @@ class Archive:
             raise self._damaged(f"its manifest was modified ({where}: {first['msg']})") from error
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(f"its manifest was modified ({error})") from error
+
+    def authenticate(self, masters: Sequence[MasterKey], path: Path) -> None:
+        """Verifies the manifest's MAC by one of the master keys, which are from the file at `path`."""
+        if _MAC not in self._zip.namelist():
+            why = "it has no MAC by the master key: an older version of Dustrun made it, or somebody changed it"
+            raise self._unproven(f"{why}. Make a new backup")
+        key_id, mac = self._read_mac()
+        key = next((key for key in masters if key.id == key_id), None)
+        if key is None:
+            has = ", ".join(key.id for key in masters) or "no key"
+            raise self._unproven(f'its MAC is by the master key "{key_id}", but "{path}" has {has}. Set {SETTING}')
+        if not hmac.compare_digest(_mac(key, self._text), mac):
+            raise self._damaged("its manifest was modified: the MAC by the master key does not match")
+
+    def _read_mac(self) -> tuple[str, str]:
+        try:
+            with self._zip.open(_MAC) as member:
+                found = orjson.loads(member.read(_MAX_MANIFEST))
+            key_id, mac = found["key"], found["hmacSha256"]
+            if isinstance(key_id, str) and isinstance(mac, str) and mac.isascii():
+                return key_id, mac
+        except (*_BROKEN, TypeError):
+            pass
+        raise self._damaged("its MAC is damaged")
+
+    def _unproven(self, reason: str) -> Permanent:
+        return Permanent(
+            f'The file "{self._path}" cannot be verified: {reason}; or, if nobody else could change this file, use '
+            "--unverified. Nothing was changed."
+        )
 
     @property
     def unpacked_bytes(self) -> int:

@@ -20,15 +20,18 @@ from dustrun.storage.backup.archive import ArchiveWriter, Manifest, Row
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.tables import metadata
+from dustrun.storage.secrets.master_key import MasterKey
+from dustrun.storage.secrets.vault import Vault
 
 _FETCH = 1000
 
 
-def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
-    """Backs up the store at `url` to a file with mode 0600.
+def back_up(url: str, path: Path, *, replace: bool = False, master_key_file: Path | None = None) -> Manifest:
+    """Backs up the store at `url` to a file with mode 0600 and a MAC by the master key; without one only for files that
+    nobody else can change.
 
-    Raises `Conflict` if the file exists and may not be replaced, and `Permanent` if there is no store or it has another
-    version's schema; then nothing is written.
+    Raises `Temporary` (503003) if the master key does not belong to the store, `Conflict` if the file exists and may
+    not be replaced, and `Permanent` if there is no store or it has another version's schema; then nothing is written.
     """
     if path.exists() and not replace:
         raise Conflict(f'The file "{path}" already exists. Choose another name, or use --replace.')
@@ -38,8 +41,9 @@ def back_up(url: str, path: Path, *, replace: bool = False) -> Manifest:
     database = Database(url)
     try:
         schema = _schema_of(database)
+        key = None if master_key_file is None else Vault(master_key_file).key_of(database)
         with _snapshot(database) as snapshot:
-            return _write(snapshot, path, schema, database.dialect.name)
+            return _write(snapshot, path, schema, database.dialect.name, key)
     finally:
         database.close()
 
@@ -91,13 +95,13 @@ def _snapshot(database: Database) -> Iterator[_Snapshot]:
         pooled.invalidate()
 
 
-def _write(snapshot: _Snapshot, path: Path, schema: str, dialect: str) -> Manifest:
+def _write(snapshot: _Snapshot, path: Path, schema: str, dialect: str, key: MasterKey | None) -> Manifest:
     taken_at = clock.now_ms()
     archive = ArchiveWriter(path)
     try:
         for table in metadata.sorted_tables:
             archive.add_table(table.name, [column.name for column in table.columns], snapshot.rows(table))
-        return archive.finish(dustrun=dustrun.__version__, schema=schema, dialect=dialect, taken_at=taken_at)
+        return archive.finish(dustrun=dustrun.__version__, schema=schema, dialect=dialect, taken_at=taken_at, key=key)
     except BaseException:
         archive.drop()
         raise

@@ -16,10 +16,14 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs import runs
+from dustrun.storage.secrets.master_key import MasterKeyFile
 
 
-def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> Manifest:
-    """Restores the backup into the store at `url` and marks the store as restored.
+def restore(
+    url: str, data_dir: Path, path: Path, *, replace: bool = False, master_key_file: Path | None = None
+) -> Manifest:
+    """Restores the backup into the store at `url` and marks the store as restored. Without a master key file, it does
+    not verify who made the backup.
 
     Raises `Permanent` if the file is damaged or of a newer version, `Conflict` if a server uses the store, or if it is
     not empty and may not be replaced. The whole file is verified before anything changes.
@@ -27,6 +31,9 @@ def restore(url: str, data_dir: Path, path: Path, *, replace: bool = False) -> M
     archive = Archive(path)
     try:
         _refuse_unknown(archive.manifest)
+        if master_key_file is not None:
+            masters = MasterKeyFile(master_key_file)
+            archive.authenticate(masters.read(), masters.path)
         if sa.make_url(url).get_backend_name() == "sqlite":
             _need_space(data_dir, archive)
         archive.check()

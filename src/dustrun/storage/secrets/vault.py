@@ -65,6 +65,11 @@ class Vault:
         for row in rows:
             self.unwrap(row)
 
+    def key_of(self, database: Database) -> MasterKey:
+        """The current master key of a store; creates the file if the store has no secrets yet and there is none."""
+        self.unlock(database)
+        return self._current or self.file.create()
+
     def use(self, masters: list[MasterKey]) -> None:
         """Uses these master keys, the current one first."""
         self._masters = {key.id: key for key in masters}
