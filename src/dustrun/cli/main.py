@@ -35,7 +35,7 @@ app = typer.Typer(
     help="An automation server for workflows that move money and call APIs, and its command line.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
