@@ -31,6 +31,7 @@ from schemathesis.openapi.loaders import from_dict
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from testkit.chain.anvil import Anvil
+from testkit.conformance import documented_answer
 from testkit.fuzz_world import World, place, succeed
 from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
@@ -223,8 +224,9 @@ class Fuzzer:
             self._fail(name, "; ".join(f"{getattr(e, 'title', '')} {e}" for e in found), case)
             return
         if code is not None and answer.status_code >= 400:
-            described = case.operation.definition.raw["responses"][str(answer.status_code)].get("description", "")
-            if str(code) not in described:
+            operation = case.operation.definition.raw
+            answered = documented_answer(self._schema.raw_schema, operation, answer.status_code)
+            if str(code) not in answered["description"]:
                 self._fail(name, f"code {code} is not documented for {answer.status_code}", case)
 
     def _judge_frames(self, name: str, case: Any, answer: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import Any
 
 import jsonschema
 from pydantic import TypeAdapter
 
 from dustrun.api import openapi
-from dustrun.api.body_examples import BY_OPERATION
+from dustrun.api.description.body_examples import BY_OPERATION
 from testkit.composition import DEFINITION, Composition
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -39,8 +41,74 @@ async def test_the_document_describes_every_route(server: Composition) -> None:
                 assert (route.path, method.lower()) in described
                 operation = document["paths"][route.path][method.lower()]
                 assert operation["x-permission"] == route.permission
-    for name in _references(document):
-        assert name.removeprefix("#/components/schemas/") in document["components"]["schemas"], name
+    assert _references(document) == {
+        f"#/components/{kind}/{name}"
+        for kind, components in document["components"].items()
+        if kind != "securitySchemes"
+        for name in components
+    }
+
+
+async def test_what_operations_repeat_is_written_once(server: Composition) -> None:
+    document = await _document(server)
+    operations = _operations(document)
+    answers = [(status, one) for operation in operations for status, one in operation["responses"].items()]
+    assert {status for status, one in answers if int(status) >= 400 and set(one) != {"$ref"}} == set()
+    headers = [header for _, one in answers for header in one.get("headers", {}).values()]
+    assert {json.dumps(header) for header in headers} == {json.dumps({"$ref": "#/components/headers/X-Request-ID"})}
+    inline = Counter(
+        json.dumps(one, sort_keys=True)
+        for operation in operations
+        for one in operation.get("parameters", [])
+        if "$ref" not in one
+    )
+    assert [text for text, times in inline.items() if times > 1] == []
+    components = document["components"]
+    with_request_id = [name for name, one in components["schemas"].items() if {"data", "requestId"} <= {*_fields(one)}]
+    assert with_request_id == []
+    for kind, named in components.items():
+        bodies = Counter(json.dumps(one, sort_keys=True) for one in named.values())
+        assert kind == "schemas" or max(bodies.values()) == 1, kind
+        assert len({name.lower() for name in named}) == len(named), kind
+
+
+def _operations(document: Any) -> list[Any]:
+    return [operation for operations in document["paths"].values() for operation in operations.values()]
+
+
+def _fields(schema: Any) -> list[str]:
+    return list(schema.get("properties", {}))
+
+
+async def test_titles_tags_and_servers_are_declared_once(server: Composition) -> None:
+    document = await _document(server)
+    titles = Counter(re.sub(r"\W", "", schema["title"]) for schema in document["components"]["schemas"].values())
+    assert [title for title, times in titles.items() if times > 1] == []
+    assert {tag for operation in _operations(document) for tag in operation["tags"]} == {
+        tag["name"] for tag in document["tags"]
+    }
+    assert all(tag["description"] for tag in document["tags"])
+    assert document["servers"] == [{"url": "/", "description": "The server that sent this document."}]
+    assert document["info"]["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    assert document["info"]["contact"]["name"]
+
+
+async def test_answers_keep_their_schemas_and_examples_fit_them(server: Composition) -> None:
+    document = await _document(server)
+    shown = set()
+    for operation in _operations(document):
+        for kind, content in operation["responses"]["200"]["content"].items():
+            assert content["schema"], (operation["operationId"], kind)
+            if "example" in content:
+                shown.add(operation["operationId"])
+                whole = {**content["schema"], "components": document["components"]}
+                jsonschema.Draft202012Validator(whole).validate(content["example"])
+    assert {"run_workflow", "run_inline", "resume_node"} <= shown
+    for name, schema in document["components"]["schemas"].items():
+        for field, one in schema.get("properties", {}).items():
+            if "default" in one:
+                assert field not in schema.get("required", []), (name, field)
+                jsonschema.Draft202012Validator({**one, "components": document["components"]}).validate(one["default"])
 
 
 async def test_every_operation_says_who_may_call_and_what_may_come_back(server: Composition) -> None:
@@ -95,10 +163,10 @@ async def test_bare_operations_and_schemas_can_be_added(server: Composition) -> 
     collected.add("/v1/bare", "POST", {"summary": "Bare", "x-permission": "workflow:execute", "responses": responses})
     collected.add_schema("Event", {"type": "object"})
     document = collected.build(server.app.app)
-    assert document["components"]["schemas"]["Event"] == {"type": "object"}
+    assert document["components"]["schemas"]["Event"] == {"type": "object", "title": "Event"}
     operation = document["paths"]["/v1/bare"]["post"]
     assert operation["security"] == [{"bearer": []}]
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key"]
+    assert operation["parameters"] == [{"$ref": "#/components/parameters/IdempotencyKeyHeader"}]
     assert "429" in operation["responses"]
 
 

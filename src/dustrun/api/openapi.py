@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +13,9 @@ from starlette.responses import Response
 
 import dustrun
 from dustrun.api.auth import PUBLIC
-from dustrun.api.body_examples import BY_OPERATION
+from dustrun.api.description.about import INFO, SERVERS, TAGS
+from dustrun.api.description.body_examples import BY_OPERATION
+from dustrun.api.description.sharing import share
 from dustrun.core.values import exact_json
 from dustrun.errors import Code
 
@@ -38,9 +41,6 @@ _IDEMPOTENCY_KEY = {
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
-_DESCRIPTION = """Workflows that move money and call APIs, on your own machine.
-
-Every answer is an envelope. An error's `code` is the HTTP status followed by three digits."""
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -48,8 +48,8 @@ class Envelope(BaseModel, Generic[T]):
 
     model_config = ConfigDict(defer_build=True)
 
-    code: int = Field(200, description="200")
-    message: str = Field("success", description="`success`")
+    code: int = Field(description="200", examples=[200])
+    message: str = Field(description="`success`", examples=["success"])
     data: T
     request_id: str = Field(alias="requestId", description="Also in the header `X-Request-ID`.", examples=["req_01"])
 
@@ -94,26 +94,20 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
 
 
 def envelope_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a success envelope around a model, for a bare route."""
-    data = model.model_json_schema(by_alias=True)
-    properties = {"code": {"type": "integer"}, "message": {"type": "string"}, "requestId": {"type": "string"}}
-    return {"type": "object", "properties": {**properties, "data": data}, "required": [*properties, "data"]}
+    """The schema of a success envelope around a model, for a bare route; some other route must answer with it too."""
+    return {"$ref": f"#/components/schemas/Envelope_{model.__name__}_"}
 
 
 def responses_of(
     method: str,
     permission: str,
     refusals: Sequence[Code],
-    example: Any = None,
     schema: dict[str, Any] | None = None,
 ) -> dict[int, Any]:
     """The `responses` of an operation: one entry per status, naming its codes; `schema` for a bare route."""
     responses: dict[int, Any] = {200: {"description": "Success.", "headers": _REQUEST_ID}}
-    if example is not None:
-        wrapped = {"code": 200, "message": "success", "data": example, "requestId": "req_01"}
-        responses[200]["content"] = {"application/json": {"example": wrapped}}
     if schema is not None:
-        responses[200].setdefault("content", {}).setdefault("application/json", {})["schema"] = schema
+        responses[200]["content"] = {"application/json": {"schema": schema}}
     by_status: dict[int, list[Code]] = {}
     for code in codes_of(method, permission, refusals):
         by_status.setdefault(code.status, []).append(code)
@@ -144,6 +138,7 @@ class Document:
     def __init__(self) -> None:
         self._operations: list[tuple[str, str, dict[str, Any]]] = []
         self._schemas: dict[str, Any] = {}
+        self._examples: dict[str, Any] = {}
         self._describing: list[Callable[[], None]] = []
 
     def later(self, describe: Callable[[], None]) -> None:
@@ -160,14 +155,19 @@ class Document:
         """Adds a schema under `#/components/schemas/<name>`."""
         self._schemas[name] = dict(schema)
 
+    def add_example(self, operation_id: str, example: Any) -> None:
+        """Adds an example of the `data` of a successful answer."""
+        self._examples[operation_id] = {"code": 200, "message": "success", "data": example, "requestId": "req_01"}
+
     def build(self, app: FastAPI) -> dict[str, Any]:
         """Builds the complete document. Not safe for concurrent calls."""
         while self._describing:
             self._describing.pop(0)()
         routes = [route.documented() if hasattr(route, "documented") else route for route in app.routes]
-        document = get_openapi(title="Dustrun", version=dustrun.__version__, description=_DESCRIPTION, routes=routes)
+        head: dict[str, Any] = {"title": "Dustrun", "version": dustrun.__version__, "servers": SERVERS, "tags": TAGS}
+        document = get_openapi(**head, **INFO, routes=routes)
         for path, method, operation in self._operations:
-            document["paths"].setdefault(path, {})[method] = dict(operation)
+            document["paths"].setdefault(path, {})[method] = copy.deepcopy(operation)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(self._schemas)
         schemas.update(_definitions_of(Failure))
@@ -177,9 +177,16 @@ class Document:
         for operations in document["paths"].values():
             for method, operation in operations.items():
                 _finish(method, operation)
+                self._show(operation)
         for unwanted in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unwanted, None)
+        share(document)
         return document
+
+    def _show(self, operation: dict[str, Any]) -> None:
+        example = self._examples.get(operation.get("operationId", ""))
+        if example is not None:
+            operation["responses"]["200"]["content"]["application/json"]["example"] = example
 
 
 def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -197,13 +204,14 @@ def _finish(method: str, operation: dict[str, Any]) -> None:
     if example is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example
     if method == "post" and not is_public:
-        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        operation.setdefault("parameters", []).append(copy.deepcopy(_IDEMPOTENCY_KEY))
 
 
 document = Document()
 later = document.later
 add = document.add
 add_schema = document.add_schema
+add_example = document.add_example
 
 
 def add_model(model: type[BaseModel]) -> None:

@@ -23,7 +23,7 @@ from dustrun.api import idempotency
 from dustrun.api.auth import PUBLIC, admit
 from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
-from dustrun.api.openapi import envelope_of, responses_of
+from dustrun.api.openapi import add_example, envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.core.validate import suggest
 from dustrun.core.values.fields import Fields
@@ -261,7 +261,9 @@ class Routes:
 
             def document() -> APIRoute:
                 text = (inspect.getdoc(handler) or "").split("\n\n", 1)
-                responses = responses_of(method, permission, known, example)
+                responses = responses_of(method, permission, known)
+                if example is not None:
+                    add_example(handler.__name__, example)
                 return APIRoute(
                     path,
                     endpoint,

@@ -151,6 +151,7 @@ raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, methods=["POST"],
 @openapi.later
 def _describe_run_call() -> None:
     openapi.add_model(RunBody)
+    openapi.add_example("run_workflow", {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"})
     openapi.add(
         "/v1/workflows/{id}/run",
         "post",
@@ -184,7 +185,6 @@ def _describe_run_call() -> None:
                 "POST",
                 "workflow:execute",
                 _RUN_CALL,
-                {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
                 schema=openapi.envelope_schema(RunIdAnswer),
             ),
         },

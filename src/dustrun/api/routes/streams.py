@@ -166,11 +166,14 @@ _ABOUT_MANY = (
 )
 
 
+_EVENTS = [{"$ref": f"#/components/schemas/{schema}"} for schema in events.NAMES.values()]
+
+
 def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any]], refusals: list[Code]) -> None:
     responses = responses_of("GET", "run:stream", refusals)
     responses[200] = {
         "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` the cursor.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": {"oneOf": _EVENTS}}}},
     }
     if path == "/v1/runs/{id}/stream":
         responses[204] = {"description": "The run has ended; there are no events after the cursor."}
@@ -183,7 +186,7 @@ def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any
             "summary": summary,
             "description": _ABOUT_ONE if name == "stream_run" else _ABOUT_MANY,
             "x-permission": "run:stream",
-            "x-events": {kind: {"$ref": f"#/components/schemas/{schema}"} for kind, schema in events.NAMES.items()},
+            "x-events": dict(zip(events.NAMES, _EVENTS, strict=True)),
             "parameters": [*parameters, *_PLACE],
             "responses": responses,
         },

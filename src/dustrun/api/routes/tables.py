@@ -50,7 +50,7 @@ class TableAnswer(Fields):
     updated_at: Time
 
 
-class ExportAnswer(Fields):
+class TableExport(Fields):
     """Part of a table, exported."""
 
     file_name: str
@@ -124,7 +124,7 @@ async def delete_table(call: Call, table_id: TableId) -> Table:
 @routes.get(
     "/v1/tables/{id}/export",
     permission="table:read",
-    answers=ExportAnswer,
+    answers=TableExport,
     shape=_export_shape,
     refusals=[Code.TABLE_UNKNOWN],
 )

@@ -128,7 +128,7 @@ async def set_default_wallet(call: Call, id: WalletId) -> WalletRow:
 @routes.post(
     "/v1/wallets/{id}/export",
     permission="wallet:admin",
-    answers=shapes.ExportAnswer,
+    answers=shapes.WalletExport,
     shape=shapes.exported,
     refusals=[*_UNKNOWN, Code.WALLET_CANNOT_SIGN, Code.VAULT_LOCKED, Code.SECRET_UNREADABLE],
     secret=True,

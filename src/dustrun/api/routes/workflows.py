@@ -14,7 +14,6 @@ from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.wire import MAX_INTEGER, PageAnswer, Paged, page_shape
 from dustrun.api.shapes.workflows import (
     CreateWorkflow,
-    ExportAnswer,
     ImportAnswer,
     ImportWorkflow,
     PublishWorkflow,
@@ -27,6 +26,7 @@ from dustrun.api.shapes.workflows import (
     ValidationAnswer,
     WorkflowAnswer,
     WorkflowCounts,
+    WorkflowExport,
     WorkflowListItem,
     counts_shape,
     exported_shape,
@@ -181,7 +181,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
 @routes.get(
     "/v1/workflows/{id}/export",
     permission="workflow:read",
-    answers=ExportAnswer,
+    answers=WorkflowExport,
     shape=exported_shape,
     refusals=[Code.WORKFLOW_UNKNOWN, Code.VERSION_UNKNOWN],
 )

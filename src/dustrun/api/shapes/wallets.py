@@ -136,7 +136,7 @@ class NewWalletAnswer(WalletAnswer):
     hint: str = Field(description="What to do next.")
 
 
-class ExportAnswer(Fields):
+class WalletExport(Fields):
     """A key, encrypted with the caller's password."""
 
     id: str

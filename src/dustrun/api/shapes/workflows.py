@@ -58,6 +58,7 @@ class RehearsalGuard(Fields):
         le=1000,
         max_digits=12,
         description="How much an amount may exceed the simulated one, in percent.",
+        json_schema_extra={"default": 0},
     )
     max_age_ms: int | None = Field(
         None, ge=1000, strict=True, description="Maximum age of the simulation; null: no maximum."
@@ -202,7 +203,7 @@ class AppliedAnswer(Fields):
     changes: list[AppliedItem]
 
 
-class ExportAnswer(Fields):
+class WorkflowExport(Fields):
     """A workflow as a file."""
 
     format: Literal["json", "yaml"]

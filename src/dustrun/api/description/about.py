@@ -1,0 +1,35 @@
+"""The head of the OpenAPI document: what it is about, where the server is, and the groups of operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INFO: dict[str, Any] = {
+    "description": (
+        "Workflows that move money and call APIs, on your own machine.\n\n"
+        "Every answer is an envelope. An error's `code` is the HTTP status followed by three digits."
+    ),
+    "contact": {"name": "The operator of this server"},
+    "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+SERVERS = [{"url": "/", "description": "The server that sent this document."}]
+_TAGS = {
+    "Workflows": "Create, validate, publish, pause and export workflows.",
+    "Versions": "Read, compare, accept and restore the versions of a workflow.",
+    "Runs": "Start runs, read them and their reports, retry, resume and cancel them.",
+    "Streams": "Follow runs as Server-Sent Events.",
+    "Approvals": "Answer the questions that runs wait for.",
+    "Variables": "Values that the runs of a workflow share.",
+    "Tables": "Rows that workflows and callers share.",
+    "Connectors": "Credentials of outside systems.",
+    "Wallets": "Create wallets, limit what they may spend, and read what they spent.",
+    "Transactions": "Read sent transactions and signatures, and settle those whose outcome is unknown.",
+    "Chains": "The chains that this server knows.",
+    "Catalogue": "The node types, triggers and connector types that this server has.",
+    "Conversations": "Threads of messages about workflows.",
+    "API keys": "Create, limit and revoke API keys, and read what they did.",
+    "Organizations": "The organisations of this server.",
+    "Health": "Whether the server works, and its metrics.",
+    "Schemas": "JSON Schemas of the documents that users write.",
+}
+TAGS = [{"name": name, "description": description} for name, description in _TAGS.items()]
