@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections import Counter
@@ -190,6 +192,12 @@ async def test_the_root_tells_programs_and_people_where_things_are(server: Compo
 async def test_the_page_needs_nothing_from_outside(server: Composition) -> None:
     anyone = server.client(None)
     page = await anyone.http.get("/docs")
+    script = page.text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = page.headers["content-security-policy"]
+    assert f"script-src 'self' 'sha256-{digest}'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert (page.headers["x-frame-options"], page.headers["x-content-type-options"]) == ("DENY", "nosniff")
     assert page.status_code == 200
     assert "http" not in page.text
     for name in ("swagger-ui-bundle.js", "swagger-ui.css"):

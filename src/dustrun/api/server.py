@@ -108,7 +108,7 @@ def _document_routes(app: FastAPI) -> list[BaseRoute]:
         return openapi.as_response(built)
 
     async def page(_request: Request) -> Response:
-        return HTMLResponse(docs.PAGE)
+        return docs.page()
 
     async def index(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
