@@ -91,6 +91,22 @@ class Settings(BaseSettings):
         description="Requests per second and address with API keys that are not valid, with bursts of twenty times "
         "that; 0 = no limit. Keys that were valid before are never held up.",
     )
+    head_timeout_s: float = Field(30.0, gt=0, description="Seconds in which the headers of a request must be complete.")
+    idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds without a request, or without a piece of its body, until a connection is closed.",
+    )
+    max_connections_per_address: int = Field(
+        1000,
+        ge=0,
+        description="Connections of one address at once; 0 = no limit. Raise it if a proxy makes all connections.",
+    )
+    reserved_descriptors: int = Field(
+        128,
+        ge=16,
+        description="File descriptors that connections leave free, so that health checks are still answered.",
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body in bytes.")
     idempotency_hours: int = Field(
         24, ge=1, description="Hours for which an Idempotency-Key replays its first response."

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dustrun.api.serving.connections import Admission, Connections
+from dustrun.settings import Settings
 from served import served
 
 HOST = b"Host: x\r\n"
@@ -45,10 +51,32 @@ def _exchange(port: int, *pieces: bytes) -> tuple[str, dict[str, str], bytes]:
         (b"\x16\x03\x01\x02\x00\x01\x00",),
         (b"GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",),
         (b"GET /healthz?a=" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",),
+        (b"GET /healthz HTTP/1.1\r\n\r\n",),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Host: y\r\n\r\n",),
+        (b"GET /healthz HTTP/1.0\r\n" + HOST + HOST + b"\r\n",),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 70_000 + b"\r\n\r\n",),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST, b"X: " + b"a" * 40_000, b"a" * 30_000, b"\r\n\r\n"),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 12_000 + b"\r\n",),
+        (b"GET /?" + b"a" * 20_000, b"a" * 50_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
         (b"POST /v1/workflows HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n" + HOST + b"\r\n",),
         (b"POST /v1/workflows HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\nz\r\n",),
     ],
-    ids=["words", "HTTP/2", "TLS", "a header without a colon", "a long address", "two lengths", "a bad chunk"],
+    ids=[
+        "words",
+        "HTTP/2",
+        "TLS",
+        "a header without a colon",
+        "a long address",
+        "no host",
+        "two hosts",
+        "two old hosts",
+        "a long header",
+        "a long header in pieces",
+        "many headers",
+        "a long address in pieces",
+        "two lengths",
+        "a bad chunk",
+    ],
 )
 def test_what_cannot_be_read_is_told_in_an_envelope(port: int, pieces: tuple[bytes, ...]) -> None:
     status, headers, body = _exchange(port, *pieces)
@@ -106,3 +134,69 @@ def test_the_head_of_an_answer_comes_in_one_piece_with_its_body(port: int) -> No
         answer = connection.recv(65_536)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert (head.split(b"\r\n")[0], json.loads(body)["details"]) == (b"HTTP/1.1 401 Unauthorized", [])
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server that waits briefly and allows four connections of an address."""
+    limits: dict[str, Any] = {"head_timeout_s": "1", "idle_timeout_s": "2", "max_connections_per_address": "4"}
+    with served(tmp_path_factory.mktemp("strict") / "data", **limits) as server:
+        yield int(server.url.rpartition(":")[2])
+
+
+def _seconds_until_closed(port: int, first: bytes, drop: bytes = b"") -> float:
+    """Sends `first`, then `drop` ten times a second, until the server hangs up."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=0.1) as connection:
+        connection.sendall(first)
+        while time.monotonic() - started < 10:
+            try:
+                if not connection.recv(65_536):
+                    break
+            except TimeoutError:
+                if drop:
+                    connection.sendall(drop)
+            except ConnectionError:
+                break
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("first", "drop", "least", "most"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n" + HOST, b"X: a\r\n", 0.9, 1.9),
+        (b"GET /heal", b"", 0.9, 1.9),
+        (b"", b"", 1.9, 4),
+        (b"", b"\r\n", 1.9, 4),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n", b"", 1.9, 4),
+        (b"POST /v1/workflows/validate HTTP/1.1\r\nContent-Length: 9\r\n" + HOST + b"\r\n{", b"", 0, 4),
+    ],
+    ids=["dropping headers", "half a line", "nothing", "empty lines", "after an answer", "half a body"],
+)
+def test_silent_or_dropping_connection_is_closed(
+    strict: int, first: bytes, drop: bytes, least: float, most: float
+) -> None:
+    assert least <= _seconds_until_closed(strict, first, drop) < most
+
+
+def test_address_with_too_many_connections_gets_only_health_checks(strict: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(socket.create_connection(("127.0.0.1", strict), timeout=10))
+        last = HOST + b"Connection: close\r\n\r\n"
+        status, headers, body = _exchange(strict, b"GET /v1/workflows HTTP/1.1\r\n" + last)
+        assert (status, json.loads(body)["code"]) == ("HTTP/1.1 503 Service Unavailable", 503001)
+        assert headers["retry-after"] == "1"
+        assert _exchange(strict, b"GET /healthz HTTP/1.1\r\n" + last)[0] == "HTTP/1.1 200 OK"
+    assert _exchange(strict, b"GET /v1/workflows HTTP/1.1\r\n" + last)[0] == "HTTP/1.1 401 Unauthorized"
+
+
+def test_descriptors_are_kept_for_health_checks() -> None:
+    found = Connections.of(Settings(reserved_descriptors=20))
+    assert (found.most, found.most_beyond) == (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 20, 5)
+    full = Connections(most=2, most_beyond=1, most_per_address=0, head_s=1, idle_s=1)
+    admitted = [full.admit(f"10.0.0.{number}") for number in range(4)]
+    assert admitted == [Admission.FULL, Admission.FULL, Admission.HEALTH_ONLY, Admission.REFUSED]
+    for number, admission in enumerate(admitted):
+        full.leave(f"10.0.0.{number}", admission)
+    assert full.admit("10.0.0.9") is Admission.FULL

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from dustrun import log
-from dustrun.api.serving import listen, make_web_server
+from dustrun.api.serving.web_server import listen, make_web_server
 from dustrun.app.composition import compose
 from dustrun.errors import Conflict
 from dustrun.settings import Settings

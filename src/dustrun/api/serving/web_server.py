@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from dustrun.api.http import HttpProtocol
+from dustrun.api.serving.connections import Connections
+from dustrun.api.serving.http import HttpProtocol
 from dustrun.settings import Settings
 
 
@@ -28,11 +31,12 @@ def make_web_server(app: ASGIApp, settings: Settings, begin_stop: Callable[[], N
     """Makes a uvicorn server for the application; it calls `begin_stop()` first when it stops."""
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=functools.partial(HttpProtocol, Connections.of(settings)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
+        timeout_keep_alive=math.ceil(settings.idle_timeout_s),
         timeout_graceful_shutdown=int(settings.shutdown_grace_s) + 1,
         server_header=False,
         proxy_headers=False,
