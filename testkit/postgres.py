@@ -28,6 +28,7 @@ with warnings.catch_warnings():
 # Nothing outlives a test, so nothing needs to reach the disk; what the server promises of commits stays as it is.
 _SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "'4GB'"}
 _TEMPLATE = "migrated"
+_IN_MEMORY, _ROOM = Path("/dev/shm"), 2**30  # bytes that must be free there
 # only the first commit sleeps: a sequence remembers what its transaction rolls back
 _SLOW_COMMIT = """
 CREATE SEQUENCE commits;
@@ -47,11 +48,17 @@ def _finding_useradd() -> Iterator[None]:
     os.environ["PATH"] = path
 
 
+def _place() -> Path | None:
+    """Where the cluster lies: in memory if there is room, since each test copies and deletes a whole database."""
+    has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM
+    return _IN_MEMORY if has_room else None
+
+
 class Cluster:
     """A running PostgreSQL that listens on a socket in its own folder."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=_place()))
         with _finding_useradd():
             self._server: Any = get_server(self._folder)
         self._numbers = itertools.count(1)
