@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -138,10 +139,13 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Tokens, feeds and Uniswap, deployed once a session by the first test that wants them."""
-    from testkit.chain.contracts import build  # slow import: web3.py
+    """Tokens, feeds and Uniswap, deployed once a run by the first test that wants them."""
+    from testkit.chain.contracts import shared  # slow import: web3.py
 
-    return build(tmp_path_factory.mktemp("chain"))
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world"
+    folder.mkdir(exist_ok=True)
+    return shared(folder)
 
 
 @pytest.fixture

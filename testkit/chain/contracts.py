@@ -1,4 +1,4 @@
-"""The contracts that the tests meet: deployed once a session by web3.py, then loaded into a fresh node in some 60 ms.
+"""The contracts that the tests meet: deployed once a run by web3.py, then loaded into a fresh node in some 60 ms.
 
 Our own fixtures come compiled (`scripts/devchain/contracts.json`); WETH9 and Uniswap come from npm, never committed.
 web3.py is the witness: it shares no code with the product's client.
@@ -6,6 +6,7 @@ web3.py is the witness: it shares no code with the product's client.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import math
@@ -26,6 +27,7 @@ MAX = 2**256 - 1
 RICH = ACCOUNTS[0]  # deployed everything and has the liquidity
 MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 USD_PER_ETHER = 2500
+_STATE = "state.json"
 _MODULES = FOLDER / "node_modules"
 _V3 = "@uniswap/v3-periphery/artifacts/contracts"
 _ARTIFACTS = {
@@ -194,6 +196,16 @@ class World:
         )
 
 
+def shared(folder: Path) -> World:
+    """The world in `folder`: the first process that asks deploys it, and the others load what it wrote."""
+    addresses = folder / "addresses.json"
+    with (folder / "world.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not addresses.exists():  # written last: a deployment that failed is tried again
+            addresses.write_text(json.dumps(build(folder).addresses))
+        return World(folder / _STATE, json.loads(addresses.read_text()))
+
+
 def build(folder: Path) -> World:
     """Deploys everything on a node of its own and writes its state into `folder`."""
     with Anvil() as node:
@@ -203,7 +215,7 @@ def build(folder: Path) -> World:
         node.rpc("anvil_setCode", MULTICALL3, code)
         _hand_out(witness)
         _fill_pools(witness)
-        state = folder / "state.json"
+        state = folder / _STATE
         node.dump(state)
         return World(state, witness.addresses)
 
