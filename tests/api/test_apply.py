@@ -134,3 +134,48 @@ async def test_what_cannot_be_applied_changes_nothing(server: Composition, owner
     loosened = await _apply(changer, good)
     assert (loosened.code, "requireRehearsal" in loosened.body["message"]) == (403001, True)
     assert await _names(owner) == ["Called", "called", "good"]
+
+
+async def test_connectors_and_wallets_are_meant_by_their_names(server: Composition, owner: Client) -> None:
+    async def connector(type_: str, data: dict[str, str]) -> str:
+        body = {"type": type_, "name": "Orders", "data": data, "allowedHosts": ["api.example.com"]}
+        return str((await owner.post("/v1/connectors", body)).data["id"])
+
+    bearer = await connector("http-bearer", {"token": "t0ken-of-orders"})
+    await connector("http-basic", {"username": "u", "password": "p4ssword-of-orders"})
+    names = ("the default", "hot", "hot")
+    _, old, hot = [(await owner.post("/v1/wallets", {"name": name})).data["id"] for name in names]
+    ask = {
+        "type": "http-request",
+        "connector": {"type": "http-bearer", "id": bearer},
+        "payload": {"url": "https://api.example.com", "body": {"wallet": hot}},
+    }
+    made = await owner.create_workflow({"nodes": {"root": {"type": "manual", "children": ["ask"]}, "ask": ask}})
+    path = f"/v1/workflows/{made['id']}"
+    content = (await owner.get(f"{path}/export?format=yaml")).data["content"]
+    for hidden in (bearer, hot, "t0ken"):
+        assert hidden not in content
+    file = {"path": "flow.yaml", "content": content}
+    twice = await _apply(owner, file)
+    assert (twice.code, twice.fields) == (400001, ["flow.yaml: references[1].target"])
+    assert all(one in twice.body["details"][0]["message"] for one in (old, hot))
+    assert (await owner.delete(f"/v1/wallets/{old}")).status == 200
+    assert _told(await _apply(owner, file)) == [("flow.yaml", "flow", "unchanged")]
+    assert (await owner.get(path)).data["version"] == 1
+
+    reader = await server.client_with("workflow:read")
+    assert "target" not in (await reader.get(f"{path}/export")).data["content"]
+    permissions = ["workflow:create", "workflow:update", "workflow:read", "wallet:read", "connector:read"]
+    third = (await owner.post("/v1/wallets", {"name": "third"})).data["id"]
+    body = {"name": "one wallet", "permissions": permissions, "walletIds": [third]}
+    limited = server.client((await owner.post("/v1/api-keys", body)).data["key"])
+    unseen = await _apply(limited, file)
+    assert (unseen.code, unseen.fields) == (400001, ["flow.yaml: references[1].target"])
+    assert "there is none" in unseen.body["details"][0]["message"]
+    shown = (await limited.get(f"{path}/export")).data["content"]
+    assert ("Orders" in shown, '"hot"' in shown) == (True, False)
+    body = {"name": "one workflow", "permissions": ["admin"], "workflowIds": [made["id"]]}
+    limited = server.client((await owner.post("/v1/api-keys", body)).data["key"])
+    shown = (await limited.get(f"{path}/export")).data["content"]
+    assert ("Orders" in shown, '"hot"' in shown) == (False, True)
+    assert (await _apply(limited, file)).code == 403001

@@ -26,7 +26,9 @@ def find_names(tx: Tx, principal: Principal, definition: str) -> dict[str, str]:
 def _may_see(principal: Principal, object_id: str) -> bool:
     if object_id.startswith("wal_"):
         return principal.may("wallet:read") and principal.may_use_wallet(object_id)
-    return principal.may("connector:read") if object_id.startswith("conn_") else principal.may_use_workflow(object_id)
+    if object_id.startswith("conn_"):  # a key limited to some workflows may not see those that others use
+        return principal.may("connector:read") and principal.workflow_ids is None
+    return principal.may_use_workflow(object_id)
 
 
 def resolve(
