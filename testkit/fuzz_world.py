@@ -416,6 +416,7 @@ HELP: dict[str, Adapt] = {
     "release_spends": lambda world, case: _body(case, {"walletId": world.wallet(), "chainId": 1}),
     "attribute_transactions": lambda world, case: _body(case, {"txHashes": [world.sent_hash()]}),
     "get_signature": _id_of(World.signature),
+    "apply_files": _only_body({"files": [{"path": "applied.yaml", "content": "nodes: {root: {type: manual}}"}]}),
     "import_workflow": lambda world, case: _body(case, {"content": world.exported()}),
     "create_stream_token": _only_body({"stream": "/v1/activity/stream"}),
     "list_versions": _id_of(World.live_with_draft),

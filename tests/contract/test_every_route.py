@@ -35,6 +35,7 @@ _FORBIDDEN = {
     "run_inline_sync",
     "create_workflow",
     "import_workflow",
+    "apply_files",
     "create_wallet",
     "import_wallet",
     "set_default_wallet",
@@ -42,6 +43,7 @@ _FORBIDDEN = {
 """What reaches beyond any limit."""
 _READ_S = 0.3
 _MORE = {
+    "workflow:create": ["workflow:update"],
     "workflow:execute": ["approval:decide"],
     "key:write": ["run:read"],
     "wallet:write": ["wallet:admin"],

@@ -54,6 +54,12 @@ BY_OPERATION: dict[str, Any] = {
     "delete_rows": {"where": {"status": "late"}},
     "export_wallet": {"password": "a long password of your own"},
     "import_wallet": {"name": "hot", "privateKey": f"0x{'11' * 32}"},
+    "apply_files": {
+        "files": [
+            {"path": "hello.yaml", "content": "name: Hello\ndefinition: {nodes: {root: {type: manual}}}\n"},
+        ],
+        "dryRun": True,
+    },
     "import_workflow": {
         "content": "dustrunWorkflow: 1\nname: Hello\ndefinition: {nodes: {root: {type: manual}}}\n",
         "bindings": {},

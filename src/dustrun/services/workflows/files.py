@@ -35,6 +35,7 @@ from dustrun.storage.workflows.versions import VersionRow
 from dustrun.storage.workflows.workflows import Filters, WorkflowRow
 
 _ALL = 1_000_000
+_SHOWN_IDS = 5  # in a message
 _JSON = ("concurrency", "enforce_rehearsal", "ui_metadata")
 _SETTINGS = (
     "description",
@@ -183,7 +184,7 @@ class _Apply:
     def _find(self, file: WorkflowFile) -> WorkflowRow | None:
         same = rows.list_named(self._tx, self._principal.org_id, file.new.name)
         if len(same) > 1:
-            names = ", ".join(row.id for row in same)
+            names = ", ".join(row.id for row in same[:_SHOWN_IDS]) + (", …" if len(same) > _SHOWN_IDS else "")
             message = f'{len(same)} workflows are named "{file.new.name}": {names}; rename or delete all but one'
             raise Conflict("A name is not the only one.", details=[Problem(f"{file.path}: name", message)])
         row = same[0] if same else None

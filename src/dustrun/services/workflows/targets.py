@@ -46,7 +46,7 @@ def resolve(
         if len(found) == 1:
             values[f"{UNBOUND}{one.name}"] = found[0]
         else:
-            count = f"{len(found)} objects have that name: {', '.join(found)}" if found else "there is none"
+            count = f"{len(found)} objects have that name: {', '.join(found[:5])}" if found else "there is none"
             message = f'"{one.name}" means the {one.type or ""} {one.kind} "{one.target}", but {count}'
             problems.append(Problem(f"references[{index}].target", " ".join(message.split()), "unknown_target"))
     return values, problems
