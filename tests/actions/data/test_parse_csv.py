@@ -72,17 +72,22 @@ def test_a_delimiter_is_one_character_that_can_part(delimiter: str) -> None:
 _cell = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\ufeff"), max_size=5)
 
 
+async def run_found(text: str, **payload: Any) -> dict[str, Any]:
+    """Reads a text that another node found: `{{` in it is no template."""
+    return await perform(parse_csv, {"text": "{{$item}}", **payload}, roots={"$item": text})
+
+
 @given(st.lists(st.lists(_cell, min_size=2, max_size=2), min_size=1, max_size=5))
 async def test_rows_come_back_as_they_were_written(rows: list[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
-    assert (await run(text.getvalue(), header=False, trim=False))["rows"] == rows
+    assert (await run_found(text.getvalue(), header=False, trim=False))["rows"] == rows
 
 
 @given(st.text(max_size=60), st.booleans())
 async def test_any_text_is_read_or_refused(text: str, header: bool) -> None:
     try:
-        result = await run(text, header=header)
+        result = await run_found(text, header=header)
     except Invalid:
         return
     assert result["count"] == len(result["rows"])
