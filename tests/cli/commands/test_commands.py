@@ -174,7 +174,7 @@ def test_creating_an_invalid_file_says_what_is_wrong_with_it(server: Served, sav
         "/v1/actions.  [unknown_type]\n"
         f"Saved as a draft, which cannot run until it is fixed: dustrun workflow validate {file}\n"
     )
-    for words in ([], ["--json"]):
+    for words in ([], ["--again", "--json"]):
         done = server.dustrun("workflow", "create", file, *words)
         assert (done.returncode, done.stderr) == (0, told)
     assert server.dustrun("workflow", "create", save({"name": "Sound", "definition": HELLO})).stderr.startswith(
