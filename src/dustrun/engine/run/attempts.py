@@ -47,7 +47,8 @@ class Attempts:
         read."""
         kept = self._run.journal.by_path.get(start.path)
         is_kept = kept is not None and kept.attempt == start.attempt
-        if not (start.wake or is_kept) and self._is_held(start):
+        now = self._run.state.now()
+        if not (start.wake or is_kept) and self._is_held(start, now):
             return
         self._run.plan.started(start)
         if start.wake:
@@ -57,9 +58,9 @@ class Attempts:
         elif self._run.program.nodes[start.node_id].reads_variables:
             self.deferred.append(partial(self._attempt, start))
         else:
-            self._attempt(start)
+            self._attempt(start, max(now, self._run.state.simulated_now))  # the time that its rate limit counted
 
-    def _is_held(self, start: Start) -> bool:
+    def _is_held(self, start: Start, now: int) -> bool:
         """Whether the node's rate limit holds the attempt back; a simulated clock advances instead."""
         limit = self._run.program.nodes[start.node_id].node.rate
         if limit is None:
@@ -67,7 +68,7 @@ class Attempts:
         rate = self._rates.get(start.node_id)
         if rate is None:
             rate = self._rates[start.node_id] = Rate(limit.count, limit.per_ms, self._begun_of(start.node_id))
-        state, now = self._run.state, self._run.state.now()
+        state = self._run.state
         due = rate.due(now)
         if due > now and not self._run.mode.has_simulated_clock:
             self._run.plan.hold(start, due)
@@ -132,9 +133,9 @@ class Attempts:
         else:
             self._run.plan.ended(path)
 
-    def _attempt(self, start: Start) -> None:
-        """Begins an attempt; pure and control nodes settle here."""
-        now = self._run.state.now()
+    def _attempt(self, start: Start, at: int | None = None) -> None:
+        """Begins an attempt, now unless `at` is given; pure and control nodes settle here."""
+        now = self._run.state.now() if at is None else at
         node = self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
         resolved, prepared = self._prepare(start, node, roots, now)

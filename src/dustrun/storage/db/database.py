@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
@@ -256,7 +257,15 @@ class Database:
         self.engine.pool._invalidate(connection)
 
     def close_writer(self) -> None:
-        """Closes the writer's connection, which releases its lock."""
+        """Releases the writer's lock and closes its connection.
+
+        The lock is released by a statement: the session of a closed connection may hold it a moment longer, and a
+        server that starts then would be refused.
+        """
+        if self._claim is not None and self._connection is not None:
+            with contextlib.suppress(self.dialect.loaded_dbapi.Error):  # a dead connection holds nothing
+                self._cursor.execute("ROLLBACK")
+                self._cursor.execute("SELECT pg_advisory_unlock(%s)", (self._claim,))
         self.reopen_writer()
 
     def is_fatal(self, error: Exception) -> bool:
