@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         description="Seconds without a request, or without a piece of its body, until a connection is closed.",
     )
     max_connections_per_address: int = Field(
-        1000,
+        10_000,
         ge=0,
         description="Connections of one address at once; 0 = no limit. Raise it if a proxy makes all connections.",
     )
