@@ -1,0 +1,149 @@
+"""Executes a group of units in one transaction of the writer's connection.
+
+A violated constraint or stale fence fails only its own unit, because each unit runs in a savepoint. A savepoint costs
+as much as a unit, so repeatable units run without one; if a unit fails, the whole group runs again with savepoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun import clock, log, metrics
+from dustrun.errors import Uncertain
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+
+_logger = log.get(__name__)
+_UNITS = metrics.histogram(
+    "dustrun_writer_group_units", "Units of work per commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+_COMMIT_SECONDS = metrics.histogram(
+    "dustrun_writer_commit_seconds", "Duration of a writer transaction, including its commit."
+)
+_FAILED = metrics.counter("dustrun_writer_failed_commits", "Writer transactions that failed as a whole.")
+
+
+class Waiter:
+    """A unit of work and the future of its result."""
+
+    __slots__ = ("after", "future", "repeatable", "result", "unit")
+
+    def __init__(
+        self,
+        unit: Callable[[Tx], Any],
+        future: asyncio.Future[Any],
+        after: Callable[[Any], None] | None,
+        repeatable: bool,
+    ) -> None:
+        self.unit = unit
+        self.future = future
+        self.after = after
+        self.repeatable = repeatable
+        self.result: Any = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a group's units."""
+
+    done: list[Waiter] = field(default_factory=list)
+    failed: list[tuple[Waiter, Exception]] = field(default_factory=list)
+    is_settled: bool = False
+    """An earlier transaction of unknown outcome has certainly ended."""
+    is_doubtful: bool = False
+    """The outcome of this transaction is unknown."""
+    is_taken: bool = False
+    """Another server has taken over the store."""
+
+    def answer(self) -> None:
+        """Tells the waiters; on the event loop, after the commit."""
+        for waiter in self.done:
+            if waiter.after is not None:
+                waiter.after(waiter.result)
+            if not waiter.future.done():
+                waiter.future.set_result(waiter.result)
+        for waiter, error in self.failed:
+            if not waiter.future.done():
+                waiter.future.set_exception(error)
+
+
+class GroupCommit:
+    """Executes groups one after another; used by one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._in_doubt = False
+
+    def commit(self, group: list[Waiter]) -> Outcome:
+        """Executes a group and commits it; errors are in the outcome."""
+        started, outcome = clock.monotonic_s(), Outcome()
+        try:
+            self._execute(group, outcome)
+        except Exception as error:
+            self._fail(group, outcome, error)
+        _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
+        _UNITS.observe(len(group))
+        return outcome
+
+    def _fail(self, group: list[Waiter], outcome: Outcome, error: Exception) -> None:
+        """The transaction failed as a whole."""
+        _FAILED.add()
+        translated = self._database.translate(error)
+        _logger.error("commit failed", error=str(error), units=len(group))
+        self._database.mend_writer()
+        outcome.done, outcome.failed = [], [(waiter, translated) for waiter in group]
+        outcome.is_doubtful = isinstance(translated, Uncertain)
+        self._in_doubt = self._in_doubt or outcome.is_doubtful
+        outcome.is_taken = self._database.is_taken
+
+    def _execute(self, group: list[Waiter], outcome: Outcome) -> None:
+        tx = self._begin(outcome)
+        if len(group) == 1 or all(waiter.repeatable for waiter in group):
+            error = self._run_bare(tx, group)
+            if error is None:
+                outcome.done = group
+                return
+            if len(group) == 1:
+                outcome.failed = [(group[0], error)]
+                return
+            tx = self._begin(outcome)
+        self._run_apart(tx, group, outcome)
+
+    def _begin(self, outcome: Outcome) -> Tx:
+        tx = self._database.begin()
+        outcome.is_settled = outcome.is_settled or self._in_doubt
+        self._in_doubt = False
+        return tx
+
+    def _run_bare(self, tx: Tx, group: list[Waiter]) -> Exception | None:
+        """Runs all units without savepoints; returns the error of the first one that fails."""
+        try:
+            for waiter in group:
+                waiter.result = waiter.unit(tx)
+        except Exception as error:
+            self._database.rollback()
+            if self._database.is_fatal(error):
+                raise
+            return error
+        self._database.commit()
+        return None
+
+    def _run_apart(self, tx: Tx, group: list[Waiter], outcome: Outcome) -> None:
+        """Runs each unit in a savepoint, so that it fails alone."""
+        for waiter in group:
+            tx.raw("SAVEPOINT unit")
+            try:
+                waiter.result = waiter.unit(tx)
+            except Exception as error:
+                if self._database.is_fatal(error):
+                    self._database.rollback()
+                    raise
+                tx.raw("ROLLBACK TO SAVEPOINT unit")
+                outcome.failed.append((waiter, error))
+            else:
+                outcome.done.append(waiter)
+            tx.raw("RELEASE SAVEPOINT unit")
+        self._database.commit()
