@@ -362,15 +362,56 @@ async def test_reads_of_one_moment_go_out_as_one_request(world: World, anvil: An
     assert found == wanted * 30
 
 
-async def test_an_endpoint_that_takes_no_batches_is_asked_one_by_one(world: World, anvil: Anvil) -> None:
-    async def refuse(request: web.Request) -> web.Response | None:
-        is_batch = isinstance(await request.json(), list)
-        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not allowed"}}
-        return web.json_response(error) if is_batch else None
+def without_batches(answer: Callable[[], web.Response]) -> Callable[[web.Request], Any]:
+    """Answers each batch by this, and passes everything else on."""
 
-    async with proxy(anvil.url, reply=refuse) as node, chain_of(world, node.url) as chain:
+    async def reply(request: web.Request) -> web.Response | None:
+        return answer() if isinstance(await request.json(), list) else None
+
+    return reply
+
+
+_REJECTION = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not allowed"}}
+
+
+@pytest.mark.parametrize(
+    "rejection",
+    [
+        lambda: web.json_response(_REJECTION),
+        lambda: web.json_response(_REJECTION, status=400),
+        lambda: web.json_response([_REJECTION]),
+        lambda: web.json_response({**_REJECTION, "error": {"code": -32601, "message": "the method does not exist"}}),
+        lambda: web.Response(text="Request Entity Too Large", status=413),
+    ],
+    ids=["an error", "an error with a status", "a list of one error", "an unknown method", "a status"],
+)
+async def test_endpoint_without_batches_is_asked_one_by_one(
+    rejection: Callable[[], web.Response], world: World, anvil: Anvil
+) -> None:
+    witness = world.witness(anvil)
+    paid = [witness.pay("0x00000000000000000000000000000000DeaDBeef", units) for units in (5, 6)]
+    hashes = [one["transactionHash"].to_0x_hex() for one in paid]
+    async with proxy(anvil.url, reply=without_batches(rejection)) as node, chain_of(world, node.url) as chain:
+        receipts = await chain.receipts([*hashes, "0x" + "1" * 64])
+        found = [receipt and (receipt.hash, receipt.block_number) for receipt in receipts]
+        assert found == [*zip(hashes, [one["blockNumber"] for one in paid], strict=True), None]
         both = await asyncio.gather(chain.balance(ALICE), chain.nonce(ALICE))
-        assert list(both) == [await chain.balance(ALICE), 1]
+        assert list(both) == [await chain.balance(ALICE), await chain.nonce(ALICE)]
+        unknown, number = await chain.endpoints.batch([Request("eth_noSuchThing"), Request("eth_blockNumber")])
+        assert (kind_of(unknown), number) == (Kind.NO_METHOD, hex((await chain.block()).number))
+        assert chain.endpoints.all[0].public()["problem"] is None
+        rejected = node.requests - len(node.methods)
+    assert rejected == 1  # for a minute it is offered no other batch
+
+
+async def test_rate_limit_of_a_batch_is_not_answered_with_more_requests(world: World, anvil: Anvil) -> None:
+    limit = {"jsonrpc": "2.0", "id": None, "error": {"code": -32005, "message": "rate limit"}}
+    busy = without_batches(lambda: web.json_response(limit))
+    async with proxy(anvil.url, reply=busy) as node, chain_of(world, node.url, anvil.url) as chain:
+        await chain.endpoints.agree()
+        before = len(node.methods)
+        assert await chain.endpoints.batch([Request("eth_chainId")] * 2) == ["0x7a69"] * 2
+        assert len(node.methods) == before
 
 
 async def test_one_bad_read_does_not_spoil_those_beside_it(world: World, anvil: Anvil) -> None:

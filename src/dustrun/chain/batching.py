@@ -16,8 +16,8 @@ _Asked = tuple[Request, "asyncio.Future[Any]"]
 
 
 class Batching:
-    """Collects requests until the next loop tick. What the batch could not settle (an endpoint without batches, an
-    unknown block) is sent again alone, where other endpoints are tried.
+    """Collects requests until the next loop tick. What the batch could not settle (an unknown block, a missing
+    method) is sent again alone, where other endpoints are tried.
     """
 
     def __init__(self, alone: Alone, all: All) -> None:
@@ -50,8 +50,6 @@ class Batching:
         """Sends all in one batch; returns those that must be sent alone."""
         try:
             answers = await self._all([request for request, _ in asked])
-        except RpcError:  # the endpoint does not support batches
-            return asked
         except Exception as error:
             answers = [error] * len(asked)
         left = []

@@ -96,10 +96,7 @@ def _requests() -> list[Request]:
 
 async def _ask(endpoint: Endpoint) -> Abilities:
     asked = _requests()
-    try:
-        answers = await endpoint.rpc.batch(asked)
-    except RpcError:  # the endpoint does not support batches
-        answers = [await _one(endpoint, request) for request in asked]
+    answers = await endpoint.rpc.batch(asked)
     again = [place for place, answer in enumerate(answers) if _is_busy(answer)]
     for place in again:
         answers[place] = await _one(endpoint, asked[place])

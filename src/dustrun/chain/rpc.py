@@ -21,6 +21,7 @@ MAX_BATCH: Final = 100
 _HEADERS: Final = {"content-type": "application/json"}
 _CHUNK: Final = 65_536
 _RATE_LIMITED: Final = frozenset({429, -32005, -32097})  # -32005 by EIP-1474
+_ALONE_S: Final = 60.0  # seconds until an endpoint that rejected a batch is offered one again
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class EndpointDown(Exception):
         self.reason = reason
         self.sent = sent
         self.wait_s = wait_s
+
+
+class _Rejected(EndpointDown):
+    """The endpoint answered the whole request with a client error or one JSON-RPC error."""
 
 
 class Pace:
@@ -90,6 +95,7 @@ class Rpc:
         self._pace = Pace(per_second)
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
+        self._alone_until_s = 0.0
 
     async def call(self, request: Request, timeout_s: float | None = None) -> Any:
         """The result of one request; raises `RpcError` or `EndpointDown`."""
@@ -100,8 +106,8 @@ class Rpc:
         return _result(answer)
 
     async def batch(self, requests: Sequence[Request], timeout_s: float | None = None) -> list[Any]:
-        """The results of many requests in few exchanges; a rejected one is an `RpcError`. Raises `EndpointDown` when an
-        exchange fails.
+        """The results of many requests in few exchanges; a rejected one is an `RpcError`. An endpoint that rejects
+        batches is asked one by one. Raises `EndpointDown` when an exchange fails.
         """
         found: list[Any] = []
         for start in range(0, len(requests), MAX_BATCH):
@@ -109,16 +115,34 @@ class Rpc:
         return found
 
     async def _batch(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+        if clock.monotonic_s() < self._alone_until_s:
+            return await self._one_by_one(requests, timeout_s)
+        try:
+            return await self._at_once(requests, timeout_s)
+        except _Rejected:
+            found = await self._one_by_one(requests, timeout_s)
+        self._alone_until_s = clock.monotonic_s() + _ALONE_S
+        return found
+
+    async def _at_once(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
         documents = [
             {"jsonrpc": "2.0", "id": place, "method": request.method, "params": request.params}
             for place, request in enumerate(requests)
         ]
         answers = await self._exchange(documents, len(requests), timeout_s)
-        if isinstance(answers, dict):  # one error for all, for example if batches are not supported
-            _result(answers)
+        _check_accepted(answers, len(requests))
         if not isinstance(answers, list) or len(answers) != len(requests):
             raise EndpointDown("its answer does not match the batch", sent=True)
         return _in_order(answers, len(requests))
+
+    async def _one_by_one(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
+        return await asyncio.gather(*(self._result_or_error(request, timeout_s) for request in requests))
+
+    async def _result_or_error(self, request: Request, timeout_s: float | None) -> Any:
+        try:
+            return await self.call(request, timeout_s)
+        except RpcError as error:
+            return error
 
     async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
         await self._pace.take(requests)
@@ -153,11 +177,16 @@ def _read(response: aiohttp.ClientResponse, body: bytes) -> Any:
         answer = loads_own(body)
     except JsonError as error:
         if response.status != 200:
-            raise EndpointDown(f"HTTP status {response.status}", sent=True) from None
+            raise _failed(response.status) from None
         raise EndpointDown(f"its answer is not JSON: {error}", sent=True) from None
     if response.status != 200 and not _is_response(answer):
-        raise EndpointDown(f"HTTP status {response.status}", sent=True)
+        raise _failed(response.status)
     return answer
+
+
+def _failed(status: int) -> EndpointDown:
+    kind = _Rejected if 400 <= status < 500 else EndpointDown
+    return kind(f"HTTP status {status}", sent=True)
 
 
 def _wait_s(response: aiohttp.ClientResponse) -> float | None:
@@ -201,6 +230,17 @@ def _data_of(data: Any, message: str) -> bytes | None:
         return bytes.fromhex(text.removeprefix("0x")) if text.startswith("0x") else None
     except ValueError:
         return None
+
+
+def _check_accepted(answers: Any, count: int) -> None:
+    """Raises if one error answers a whole batch: an object, or a list of just that, by JSON-RPC 2.0 section 6."""
+    answer = answers[0] if isinstance(answers, list) and len(answers) == 1 < count else answers
+    if not isinstance(answer, dict):
+        return
+    try:
+        _result(answer)
+    except RpcError as error:
+        raise _Rejected(f"it rejects batches: {error}", sent=True) from None
 
 
 def _in_order(answers: list[Any], count: int) -> list[Any]:

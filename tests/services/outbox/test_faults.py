@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
 from eth_account import Account
 
 from dustrun.storage.db.ledger_tables import reservations
 from outbox import ALICE, ALICE_KEY, ANYTHING, Outbox, address, open_outbox, transfer
+from testkit.chain import rpc_proxy
 from testkit.chain.anvil import CHAIN_ID, Anvil
 from testkit.chain.faulty_node import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
 
@@ -84,6 +86,29 @@ async def test_refusal_is_shown_and_gone_when_the_node_takes_it(behind: Outbox, 
     found = (await behind.composition.owner.get(f"/v1/transactions/{found['id']}")).data
     assert found["waitsBecause"] is None
     assert await behind.events("pay") == ["planned", "simulated", "signed", "delayed", "sent"]
+
+
+async def test_payments_settle_through_an_endpoint_that_rejects_batches(tmp_path: Path, node: Anvil) -> None:
+    async def reject(request: web.Request) -> web.Response | None:
+        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not allowed"}}
+        return web.json_response(error) if isinstance(await request.json(), list) else None
+
+    async with (
+        rpc_proxy.proxy(node.url, reply=reject) as endpoint,
+        open_outbox(tmp_path, node, url=endpoint.url) as box,
+    ):
+        for number in (1, 2, 3):
+            await box.pay(f"pay{number}", transfer(address(number), number))
+        await asyncio.gather(*(_mined(box, f"pay{number}") for number in (1, 2, 3)))
+        assert [box.balance(address(number)) for number in (1, 2, 3)] == [1, 2, 3]
+        assert box.nonce() == 3
+
+
+async def _mined(outbox: Outbox, path: str) -> None:
+    async with asyncio.timeout(10):
+        while (await outbox.status(path)).status != "settled":
+            outbox.node.mine()
+            await asyncio.sleep(0.1)
 
 
 async def test_wiped_mempool_is_filled_again_with_the_same_bytes(outbox: Outbox) -> None:
