@@ -10,8 +10,10 @@ import dustrun
 from dustrun.catalog import Catalog
 from dustrun.catalog import load as load_catalog
 from dustrun.chain.chains import Chains
+from dustrun.chain.networks import load_networks
 from dustrun.engine.run.traces import Traces
 from dustrun.outbound.client import OutboundClient
+from dustrun.outbound.configured import ConfiguredAddresses
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.services.connectors.connections import Connections
 from dustrun.services.runs.resume_links import ResumeLinks, secret_of
@@ -36,6 +38,7 @@ class Base:
     signers: Signers
     chains: Chains
     http: OutboundClient
+    price_http: OutboundClient
     sandbox: Sandbox
     hub: Broadcaster
     catalog: Catalog
@@ -48,13 +51,11 @@ class Base:
 
 async def open_base(settings: Settings, database: Database, stack: contextlib.AsyncExitStack) -> Base:
     """Opens the base services; the stack closes them in reverse order."""
-    chains, vault = Chains.of(settings), Vault(settings.master_key_file)
+    chains, vault = make_chains(settings), Vault(settings.master_key_file)
     vault.unlock(database)
     catalog = load_catalog(settings.actions_dir)
     traces = _open_traces(settings, stack)
-    http = OutboundClient(settings.outbound_allow, settings.outbound_max_bytes, settings.max_parallel_per_host)
-    await http.start()
-    stack.push_async_callback(http.close)
+    http, price_http = await _open_client(settings, stack), await _open_client(settings, stack, settings.price_url)
     stack.push_async_callback(chains.close)
     signers, sandbox = Signers(database, vault, settings), Sandbox(Limits.of(settings))
     stack.push_async_callback(signers.close)
@@ -66,9 +67,24 @@ async def open_base(settings: Settings, database: Database, stack: contextlib.As
     stack.push_async_callback(connections.tokens.stop)
     links = ResumeLinks(secret_of(settings.data_dir), settings.base_url())
     hub, programs = Broadcaster(), CompiledWorkflows(database, catalog)
-    opened = (settings, database, writer, vault, signers, chains, http, sandbox, hub, catalog, programs)
+    opened = (settings, database, writer, vault, signers, chains, http, price_http, sandbox, hub, catalog, programs)
     gate = SpendGate(catalog.specs())
     return Base(*opened, gate, connections, links, traces)
+
+
+def make_chains(settings: Settings) -> Chains:
+    """The chains of the settings, whose endpoints pass the guard; raises `NetworkFileError` for an unusable file."""
+    networks = load_networks(settings.networks_dir, settings.chain_endpoints)
+    urls = [url for network in networks.values() for url in network.endpoints]
+    return Chains(networks, settings, ConfiguredAddresses(settings.outbound_allow, urls))
+
+
+async def _open_client(settings: Settings, stack: contextlib.AsyncExitStack, *urls: str | None) -> OutboundClient:
+    limits, named = (settings.outbound_max_bytes, settings.max_parallel_per_host), [url for url in urls if url]
+    client = OutboundClient(settings.outbound_allow, *limits, named=named)
+    await client.start()
+    stack.push_async_callback(client.close)
+    return client
 
 
 def _open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces | None:

@@ -39,7 +39,7 @@ class Money:
 
 def make_money(base: Base, publisher: EventPublisher) -> Money:
     settings, database, writer, chains = base.settings, base.database, base.writer, base.chains
-    prices = PriceBook.of(settings, chains.get, base.http)
+    prices = PriceBook.of(settings, chains.get, base.price_http)
     rules = DustRules(Decimal(settings.dust_usd))
     budget, duster = Budget(prices, rules), Duster(prices, rules, lambda wallet_id: find_policy(database, wallet_id))
     wallets = Wallets(database, writer, base.signers)

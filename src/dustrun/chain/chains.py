@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.evm import LiveChain
-from dustrun.chain.networks import get_network, load_networks
+from dustrun.chain.networks import get_network
 from dustrun.chain.rpc import Rpc
 from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Invalid
@@ -19,19 +20,26 @@ _CONNECTIONS_PER_HOST: Final = 100
 _KEEPALIVE_S: Final = 15.0
 
 
-class Chains:
-    """The known networks, and a `LiveChain` for each that has a configured endpoint."""
+class Addresses(Protocol):
+    """Where endpoints may lead."""
 
-    def __init__(self, networks: Mapping[int, Network], settings: Settings) -> None:
+    resolver: AbstractResolver
+
+    def find_refusal(self, url: str) -> str | None:
+        """Why an endpoint's URL may not be used; None if it may."""
+        ...
+
+
+class Chains:
+    """The known networks, and a `LiveChain` for each that has a configured endpoint. `addresses` guards where endpoints
+    lead; without it, whoever gives the networks answers for that."""
+
+    def __init__(self, networks: Mapping[int, Network], settings: Settings, addresses: Addresses | None = None) -> None:
         self.networks = networks
         self._settings = settings
+        self._addresses = addresses
         self._live: dict[int, LiveChain] = {}
         self._session: aiohttp.ClientSession | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Chains:
-        """Builds the chains of the settings; raises `NetworkFileError` for an unusable file or endpoint."""
-        return cls(load_networks(settings.networks_dir, settings.chain_endpoints), settings)
 
     def network(self, wanted: int | str) -> Network:
         """A network by id or name; raises `Invalid` with similar names."""
@@ -53,7 +61,10 @@ class Chains:
     def _endpoints(self, network: Network) -> list[Endpoint]:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=0, limit_per_host=_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEPALIVE_S
+                resolver=None if self._addresses is None else self._addresses.resolver,
+                limit=0,
+                limit_per_host=_CONNECTIONS_PER_HOST,
+                keepalive_timeout=_KEEPALIVE_S,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -67,7 +78,10 @@ class Chains:
             "timeout_s": self._settings.chain_timeout_ms / 1000,
             "max_bytes": self._settings.chain_max_bytes,
         }
-        return [Endpoint(Rpc(url, self._session, **options)) for url in network.endpoints]
+        return [Endpoint(Rpc(url, self._session, self._find_refusal(url), **options)) for url in network.endpoints]
+
+    def _find_refusal(self, url: str) -> str | None:
+        return None if self._addresses is None else self._addresses.find_refusal(url)
 
     def is_served(self, chain_id: int) -> bool:
         """Whether an endpoint is configured for it."""

@@ -16,6 +16,7 @@ import aiohttp
 
 from dustrun import clock
 from dustrun.core.values.exact_json import JsonError, dumps, loads_own
+from dustrun.errors import Invalid
 
 MAX_BATCH: Final = 100
 _HEADERS: Final = {"content-type": "application/json"}
@@ -84,14 +85,23 @@ def host_of(url: str) -> str:
 
 
 class Rpc:
-    """Exchanges with one endpoint. `timeout_s` limits one exchange, `max_bytes` its decoded answer."""
+    """Exchanges with one endpoint. `refusal` says why it may not be connected to, `timeout_s` limits one exchange,
+    `max_bytes` its decoded answer."""
 
     def __init__(
-        self, url: str, session: aiohttp.ClientSession, *, per_second: int, timeout_s: float, max_bytes: int
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        refusal: str | None = None,
+        *,
+        per_second: int,
+        timeout_s: float,
+        max_bytes: int,
     ) -> None:
         self.host = host_of(url)
         self._url = url
         self._session = session
+        self._refusal = refusal
         self._pace = Pace(per_second)
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
@@ -145,6 +155,8 @@ class Rpc:
             return error
 
     async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
+        if self._refusal is not None:
+            raise EndpointDown(self._refusal, sent=False)
         await self._pace.take(requests)
         limit_s = min(timeout_s or self._timeout_s, self._timeout_s)
         try:
@@ -155,6 +167,8 @@ class Rpc:
                     return _read(response, await self._body(response))
         except TimeoutError:
             raise EndpointDown(f"no answer within {limit_s:g} s", sent=True) from None
+        except Invalid as refused:  # the guard, when the name was resolved
+            raise EndpointDown(refused.message, sent=False) from None
         except aiohttp.ClientConnectorError:
             raise EndpointDown("no connection", sent=False) from None
         except (aiohttp.ClientError, OSError) as error:

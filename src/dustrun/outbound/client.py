@@ -12,8 +12,9 @@ import aiohttp
 
 from dustrun import clock, metrics
 from dustrun.errors import Invalid, Permanent
+from dustrun.outbound.configured import guard_of
 from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
-from dustrun.outbound.guard import Guard, refuse
+from dustrun.outbound.guard import refuse
 from dustrun.outbound.host_limits import HostLimits
 from dustrun.outbound.redirect import Hop, follow, keeps_request, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
@@ -40,13 +41,20 @@ _WATCH = metrics.Watch(
 
 
 class OutboundClient:
-    """The `ctx.http` of every node. `allow` are exceptions of the guard, `max_bytes` limits a decoded response body,
-    `per_host` limits concurrent requests to one host. `resolver` defaults to the operating system's."""
+    """The `ctx.http` of every node, and the client of the price source. `allow` are exceptions of the guard, `named`
+    the settings' URLs that this client is for, `max_bytes` limits a decoded response body, `per_host` concurrent
+    requests to one host. `resolver` defaults to the operating system's."""
 
     def __init__(
-        self, allow: Sequence[str], max_bytes: int, per_host: int, *, resolver: Resolver | None = None
+        self,
+        allow: Sequence[str],
+        max_bytes: int,
+        per_host: int,
+        *,
+        named: Sequence[str] = (),
+        resolver: Resolver | None = None,
     ) -> None:
-        self._guard = Guard.of(allow)
+        self._guard = guard_of(allow, named)
         self._names = GuardedResolver(resolver or SystemResolver(), self._guard)
         self._checked: dict[tuple[str, int], tuple[float, str | None]] = {}
         self._max_bytes = max_bytes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from dustrun.errors import Code, Invalid
 from dustrun.outbound.networks import OPENED_BY_NAME, Address, Network, plain, special_kind
@@ -59,14 +59,19 @@ class Guard:
                 raise _bad_entry(entry)
         return cls(frozenset(names), tuple(networks))
 
+    def naming(self, places: Iterable[tuple[str, int]]) -> Guard:
+        """This guard with more exceptions by name: a host, or an address as text, with its port."""
+        return replace(self, names=self.names | frozenset(places))
+
     def check(self, host: str, address: Address, port: int) -> None:
         """Raises `Invalid` when a connection to `address`, reached by the name or literal `host`, is not allowed."""
         kind = special_kind(address)
         if kind is None or self._lists(address, port) or (kind in OPENED_BY_NAME and self._names(host, port)):
             return
+        article = "an" if kind.startswith("un") else "a"
         how = "is" if parse_address(host) is not None else "resolves to"
         raise refuse(
-            f'The host "{host}" may not be reached on port {port}: it {how} a {kind} address, and {SETTING} '
+            f'The host "{host}" may not be reached on port {port}: it {how} {article} {kind} address, and {SETTING} '
             "does not list it."
         )
 

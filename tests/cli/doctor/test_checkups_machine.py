@@ -99,6 +99,22 @@ def test_an_address_of_another_machine_is_found(tmp_path: Path) -> None:
     assert checkups_machine.port(_settings(tmp_path, host="192.0.2.1", port=free_port())).state == "bad"
 
 
+def test_endpoints_that_the_outbound_guard_refuses_are_found(tmp_path: Path) -> None:
+    endpoints = {1: ("http://geth:8545", "http://user:s3cret@169.254.169.254/key"), 31337: ("http://127.0.0.1:8545",)}
+    price_url = "http://[fe80::1]/{chainId}/{symbol}"
+    found = checkups_machine.addresses(_settings(tmp_path, chain_endpoints=endpoints, price_url=price_url))
+    assert [(one.name, one.state, one.says.partition(", and")[0]) for one in found] == [
+        ("endpoints", "bad", 'The host "169.254.169.254" may not be reached on port 80: it is a metadata address'),
+        ("endpoints", "bad", 'The host "fe80::1" may not be reached on port 80: it is a link-local address'),
+    ]
+    own = _settings(tmp_path, chain_endpoints={31337: ("http://127.0.0.1:8545",)}, price_url="http://10.1.2.3/{symbol}")
+    assert [(one.state, one.says) for one in checkups_machine.addresses(own)] == [
+        ("ok", "the outbound guard refuses none of 2")
+    ]
+    (found_none,) = checkups_machine.addresses(_settings(tmp_path, networks_dir=Path("/none/at/all")))
+    assert (found_none.state, "networks_dir" in found_none.says) == ("bad", True)
+
+
 def test_the_sandbox_is_really_started(tmp_path: Path) -> None:
     assert checkups_machine.sandbox(_settings(tmp_path)).state in ("ok", "warning")
 

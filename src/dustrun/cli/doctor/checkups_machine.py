@@ -8,6 +8,7 @@ import ctypes
 import difflib
 import http.client
 import os
+import re
 import resource
 import socket
 import sys
@@ -16,8 +17,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dustrun.chain.networks import NetworkFileError, load_networks
 from dustrun.cli.doctor.finding import Finding
 from dustrun.errors import DustrunError
+from dustrun.outbound.configured import ConfiguredAddresses
 from dustrun.sandbox import Limits, Sandbox
 from dustrun.settings import Settings
 from dustrun.storage.db import server_file
@@ -31,6 +34,7 @@ _ASK_S = 2.0
 # Two functions of one source file each: Python's own tests, which train the compiler, call only the first of a pair.
 _HOT_AND_COLD = (("PyObject_Repr", "PyObject_Print"), ("PyList_Append", "PyList_Reverse"))
 _LARGER_THAN_A_FILE = 2**18
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
@@ -129,6 +133,21 @@ def _answers(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def addresses(settings: Settings) -> list[Finding]:
+    """Whether the outbound guard lets the server reach the chain endpoints and the price source."""
+    try:
+        networks = load_networks(settings.networks_dir, settings.chain_endpoints)
+    except NetworkFileError as error:
+        return [Finding("endpoints", "bad", error.message, "docs/guides/chains.md describes these files.")]
+    urls = [url for network in networks.values() for url in network.endpoints]
+    urls += [_PLACEHOLDER.sub("0", settings.price_url)] if settings.price_url else []
+    guarded = ConfiguredAddresses(settings.outbound_allow, urls)
+    refused = [refusal for url in urls if (refusal := guarded.find_refusal(url)) is not None]
+    mend = "Correct DUSTRUN_CHAIN_ENDPOINTS, networks_dir or DUSTRUN_PRICE_URL; see docs/guides/outbound-guard.md."
+    bad = [Finding("endpoints", "bad", refusal, mend) for refusal in refused]
+    return bad or [Finding("endpoints", "ok", f"the outbound guard refuses none of {len(urls)}")]
 
 
 def sandbox(settings: Settings, worker: Callable[[], Sequence[str]] | None = None) -> Finding:
