@@ -1,8 +1,8 @@
 """The addresses that the operator's settings name: chain endpoints and the price source.
 
 Naming a host opens its private, loopback and carrier-grade NAT addresses on that port, for this purpose only and not
-for workflows. Everything else passes the guard as the requests of workflows do: metadata services and link-local addresses
-stay closed, and so does every other host.
+for workflows. Everything else passes the guard as the requests of workflows do: metadata services and link-local
+addresses stay closed, and so does every other host.
 """
 
 from __future__ import annotations
