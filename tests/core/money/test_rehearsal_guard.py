@@ -12,6 +12,7 @@ from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.money.rehearsal_guard import data_hash, differences
 from dustrun.core.values.amounts import Asset
 
+WALLET = "wal_1"
 SHOP, OTHER = "0x" + "b2" * 20, "0x" + "c3" * 20
 TOKEN = Asset(1, "0x" + "d4" * 20)
 INTENT = Intent("send", 1, SHOP, 100, b"\x01", (Movement("send", TOKEN, 1000, SHOP),), "Send", method="pay(uint256)")
@@ -19,11 +20,11 @@ INTENT = Intent("send", 1, SHOP, 100, b"\x01", (Movement("send", TOKEN, 1000, SH
 
 def shown(intent: Intent, status: str = "simulated") -> dict[str, Any]:
     """As a simulation reports it."""
-    return {**intent.public(), "dataHash": data_hash(intent.data), "status": status}
+    return {**intent.public(), "dataHash": data_hash(intent.data), "status": status, "walletId": WALLET}
 
 
 def _beyond(intent: Intent, tolerance: str = "0") -> list[str]:
-    return differences([intent], [shown(INTENT)], Decimal(tolerance))
+    return differences(WALLET, [intent], [shown(INTENT)], Decimal(tolerance))
 
 
 def test_the_same_or_less_passes() -> None:
@@ -50,6 +51,11 @@ def test_more_elsewhere_another_asset_or_no_match_is_told(intent: Intent) -> Non
     assert len(_beyond(intent)) == 1
 
 
+def test_another_wallet_was_not_rehearsed() -> None:
+    found = differences("wal_2", [INTENT], [shown(INTENT)], Decimal(100))
+    assert found == ["send: from the wallet wal_2, rehearsed from wal_1"]
+
+
 def test_tolerance_is_exact() -> None:
     assert _beyond(replace(INTENT, movements=(Movement("send", TOKEN, 1005, SHOP),)), "0.5") == []
     assert len(_beyond(replace(INTENT, movements=(Movement("send", TOKEN, 1006, SHOP),)), "0.5")) == 1
@@ -62,24 +68,24 @@ def test_two_movements_of_one_kind_are_summed() -> None:
         return replace(INTENT, movements=tuple(Movement("send", TOKEN, units, SHOP) for units in amounts))
 
     rehearsed = [shown(paying(1, 10))]
-    assert differences([paying(10, 1)], rehearsed, Decimal(0)) == []
-    assert len(differences([paying(10, 10)], rehearsed, Decimal(0))) == 1
+    assert differences(WALLET, [paying(10, 1)], rehearsed, Decimal(0)) == []
+    assert len(differences(WALLET, [paying(10, 10)], rehearsed, Decimal(0))) == 1
 
 
 def test_calldata_that_a_person_wrote_is_compared_whole_whatever_goes_with_it() -> None:
     """The value is the same, and whom the contract pays may stand in the arguments."""
     call = replace(INTENT, as_written=True)
-    assert differences([call], [shown(INTENT)], Decimal(0)) == []
-    assert len(differences([replace(call, data=b"\x02")], [shown(INTENT)], Decimal(0))) == 1
+    assert differences(WALLET, [call], [shown(INTENT)], Decimal(0)) == []
+    assert len(differences(WALLET, [replace(call, data=b"\x02")], [shown(INTENT)], Decimal(0))) == 1
     assert Intent.of(call.public()) == call
 
 
 def test_a_call_that_declares_nothing_is_compared_whole() -> None:
     call = replace(INTENT, value_units=0, movements=())
-    assert differences([call], [shown(call)], Decimal(0)) == []
-    (told,) = differences([replace(call, data=b"\x02")], [shown(call)], Decimal(50))
+    assert differences(WALLET, [call], [shown(call)], Decimal(0)) == []
+    (told,) = differences(WALLET, [replace(call, data=b"\x02")], [shown(call)], Decimal(50))
     assert "calldata" in told
 
 
 def test_what_failed_in_the_rehearsal_was_not_shown() -> None:
-    assert len(differences([INTENT], [shown(INTENT, "refused")], Decimal(0))) == 1
+    assert len(differences(WALLET, [INTENT], [shown(INTENT, "refused")], Decimal(0))) == 1

@@ -40,7 +40,10 @@ class SpendingNode(NodePlace):
     """A node that spends."""
 
     type: str
-    wallet_id: str | None = Field(description="null: the default wallet.")
+    wallet_id: str | None = Field(description="null: the default wallet. An expression is shown as it is.")
+    one_of: list[str] | None = Field(
+        description="The wallets that an expression may name; null: all, or there is none."
+    )
     payload: dict[str, Any]
 
 

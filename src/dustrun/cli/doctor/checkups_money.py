@@ -15,6 +15,7 @@ from dustrun.cli.http.failures import CliError
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.exact_json import loads
+from dustrun.core.workflow.definition import ANY_WALLET, WALLET, ConnectorReference
 from dustrun.settings import Settings
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.ledger_tables import transactions, wallets
@@ -108,9 +109,11 @@ def policies(database: Database, used: list[tuple[str, str, str, dict[str, Any]]
     found = database.read_now(lambda tx: tx.all(_WALLETS))
     known = {(str(row[1]), str(row[0])): row for row in found}
     named = {
-        (org_id, str(node["connector"]["id"])): f'"{name}" ({workflow_id})'
+        (org_id, wallet_id): f'"{name}" ({workflow_id})'
         for org_id, name, workflow_id, node in used
-        if (node.get("connector") or {}).get("type") == "wallet"
+        if (node.get("connector") or {}).get("type") == WALLET
+        for wallet_id in ConnectorReference.model_validate(node["connector"]).wallets
+        if wallet_id != ANY_WALLET
     }
     well = True
     for (org_id, wallet_id), workflow in sorted(named.items()):

@@ -47,7 +47,7 @@ def show_differences(status: Json) -> None:
     output.say(f"What version {status['version']} can spend, {since}:")
     for sign, nodes in (("+", found["added"]), ("-", found["removed"])):
         for node in nodes:
-            wallet = node["walletId"] or "default wallet"
+            wallet = _wallet(node)
             payload = exact_json.dumps_text(node["payload"])
             output.say(f"{sign} {node['workflowId']} {node['nodeId']} ({node['type']}, {wallet}): {payload}")
     for node in found["changed"]:
@@ -57,6 +57,11 @@ def show_differences(status: Json) -> None:
         output.say(f"~ {node['workflowId']} {node['nodeId']} (does not spend, may decide what is spent)")
     if not any(found.values()):
         output.say("  no difference")
+
+
+def _wallet(node: Json) -> str:
+    listed = f", one of {', '.join(node['oneOf'])}" if node["oneOf"] else ""
+    return f"{node['walletId'] or 'default wallet'}{listed}"
 
 
 def show_changes(changes: list[Json]) -> None:

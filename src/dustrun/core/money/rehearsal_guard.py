@@ -22,10 +22,12 @@ def data_hash(data: bytes) -> str:
     return f"0x{keccak256(data).hex()}"
 
 
-def differences(intents: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal) -> list[str]:
-    """How the intents exceed what was rehearsed for the same node: more, elsewhere, another asset, unmatched. A call
-    that declares no amounts, or whose calldata a person wrote, is compared byte for byte, since its arguments cannot be
-    interpreted.
+def differences(
+    wallet_id: str, intents: Iterable[Intent], rehearsed: Iterable[Json], tolerance_percent: Decimal
+) -> list[str]:
+    """How the intents of a wallet exceed what was rehearsed for the same node: from another wallet, more, elsewhere,
+    another asset, unmatched. A call that declares no amounts, or whose calldata a person wrote, is compared byte for
+    byte, since its arguments cannot be interpreted.
     """
     known = {shown["item"]: shown for shown in rehearsed if shown["status"] == "simulated"}
     found: list[str] = []
@@ -33,6 +35,8 @@ def differences(intents: Iterable[Intent], rehearsed: Iterable[Json], tolerance_
         shown = known.get(intent.item)
         if shown is None:
             found.append(f"{intent.item}: the rehearsal had no such transaction")
+        elif shown["walletId"] != wallet_id:
+            found.append(f"{intent.item}: from the wallet {wallet_id}, rehearsed from {shown['walletId']}")
         else:
             found += [f"{intent.item}: {text}" for text in _beyond(intent, shown, tolerance_percent)]
     return found

@@ -21,10 +21,8 @@ def references_of(program: Program) -> dict[str, list[str]]:
     """The nodes that each node's payload and conditions refer to."""
     found: dict[str, list[str]] = {}
     for node_id, node in program.nodes.items():
-        tests = [reference for _, test in node.choices for reference in test.references]
-        repeated = node.repeat.references if node.repeat is not None else []
-        given = (r for _, r in (*node.payload.references, *repeated))
-        named = [_node_of(one.root, one.path) for one in (*given, *tests)]
+        repeated = [reference for _, reference in node.repeat.references] if node.repeat is not None else []
+        named = [_node_of(one.root, one.path) for one in (*node.references, *repeated)]
         found[node_id] = sorted({name for name in named if name is not None and name in program.nodes})
     return found
 

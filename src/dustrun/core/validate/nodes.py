@@ -9,12 +9,10 @@ from pydantic import ValidationError
 
 from dustrun.core.text.wording import explain
 from dustrun.core.validate.words import field_path, has, problem, seen_location, suggest
-from dustrun.core.workflow.definition import UNBOUND, Definition, Node
+from dustrun.core.workflow.definition import UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.program import TESTS_ONLY
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Problem
-
-_WALLET = "wallet"
 
 
 def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
@@ -37,8 +35,12 @@ def check_nodes(definition: Definition, specs: Specs) -> Iterator[Problem]:
 
 def _check_bound(node_id: str, node: Node) -> Iterator[Problem]:
     """Reports import placeholders that are not bound yet."""
-    if node.connector is not None and node.connector.id.startswith(UNBOUND):
-        yield _unbound(node_id, "connector.id", node.connector.id)
+    if node.connector is not None:
+        places = [
+            ("id", node.connector.id),
+            *((f"oneOf[{i}]", one) for i, one in enumerate(node.connector.one_of or ())),
+        ]
+        yield from (_unbound(node_id, f"connector.{name}", one) for name, one in places if one.startswith(UNBOUND))
     stack: list[tuple[str, Any]] = [("payload", node.payload)]
     while stack:
         path, value = stack.pop()
@@ -60,7 +62,9 @@ def _unbound(node_id: str, field: str, value: str) -> Problem:
 
 def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:
     given = node.connector.type if node.connector is not None else None
-    if given == _WALLET:
+    if node.connector is not None:
+        yield from _check_expression(node_id, node.connector)
+    if given == WALLET:
         return  # whether an action takes a wallet is checked elsewhere
     takes = ", ".join(f'"{name}"' for name in spec.connectors)
     if given is None and spec.connector_required:
@@ -74,6 +78,15 @@ def _check_connector(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Probl
     elif given is not None and not spec.connectors:
         message = f'A node of type "{node.type}" uses no connector; remove it.'
         yield problem("connector_unused", node_id, "connector", message, "warning")
+
+
+def _check_expression(node_id: str, connector: ConnectorReference) -> Iterator[Problem]:
+    if connector.is_expression and connector.type != WALLET:
+        message = "Only a wallet may be named by an expression; put the id of a connector here."
+        yield problem("connector_expression", node_id, "connector.id", message)
+    elif connector.one_of is not None and not connector.is_expression:
+        message = "oneOf limits the wallets that an expression in `id` may give; this id is none. Remove oneOf."
+        yield problem("connector_expression", node_id, "connector.oneOf", message)
 
 
 def _check_payload(node_id: str, node: Node, spec: NodeSpec) -> Iterator[Problem]:

@@ -51,9 +51,20 @@ def check_templates(node_id: str, node: Node, graph: graphs.Graph, specs: Specs)
     if not errors:
         for field, reference in references:
             yield from check_reference(node_id, f"payload.{field}", reference, graph, specs)
+    yield from _check_connector(node_id, node, graph, specs)
     if tests:
         yield from _check_tests(node_id, node, graph, specs)
     yield from _check_links_to_waits(node_id, node, graph)
+
+
+def _check_connector(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:
+    if node.connector is None or not node.connector.is_expression:
+        return
+    errors, references = read_value(node.connector.id)
+    for error in errors:
+        yield _expression_problem(node_id, "connector.id", error)
+    for _, reference in references if not errors else ():
+        yield from check_reference(node_id, "connector.id", reference, graph, specs)
 
 
 def _check_tests(node_id: str, node: Node, graph: graphs.Graph, specs: Specs) -> Iterator[Problem]:

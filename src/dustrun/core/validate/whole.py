@@ -67,7 +67,8 @@ def _find(definition: Definition, specs: Specs) -> Iterator[Problem]:
 
 def _expression_work(node: Node) -> int:
     templates, tests = split_payload(node)
-    return measure(templates) + sum(len(text) for text in _texts(tests))
+    connector = measure(node.connector.id) if node.connector is not None else 0
+    return measure(templates) + connector + sum(len(text) for text in _texts(tests))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -14,6 +14,10 @@ NODE_ID = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
 UNBOUND = "unbound:"
 """Prefix of a placeholder in an imported file that is not bound to a resource yet."""
 
+WALLET: Final = "wallet"
+ANY_WALLET: Final = "*"
+"""Stands for every wallet of the organisation, when an expression names the wallet."""
+
 NodeId = Annotated[str, StringConstraints(pattern=NODE_ID.pattern)]
 Branch = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -22,7 +26,23 @@ class ConnectorReference(Fields):
     """The stored credentials or wallet of a node."""
 
     type: str = Field(description="Connector type, e.g. `wallet`.", max_length=64)
-    id: str = Field(description="Id of the connector or wallet.", max_length=128)
+    id: str = Field(
+        description="Id of the connector or wallet; of a wallet also an expression, evaluated for each item.",
+        max_length=2000,
+    )
+    one_of: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] | None = Field(
+        None, min_length=1, max_length=100, description="The wallets that an expression in `id` may give; default: all."
+    )
+
+    @property
+    def is_expression(self) -> bool:
+        """Whether the id is only known when the node runs."""
+        return "{{" in self.id
+
+    @property
+    def wallets(self) -> tuple[str, ...]:
+        """The wallets that a reference of type `wallet` can mean; `ANY_WALLET` for all."""
+        return (self.one_of or (ANY_WALLET,)) if self.is_expression else (self.id,)
 
 
 class RetryPolicy(Fields):

@@ -38,7 +38,8 @@ class Given:
 class Forecast:
     """One execution of a node: its payload with `Unknown` for unknown values, and the enclosing loop indices, outermost
     first. `repeats` says why the number of executions is unknown, None when it runs once. `within` is the path of the
-    call through which the node is reached, empty for the workflow itself.
+    call through which the node is reached, empty for the workflow itself. `connector_id`: its wallet or connector,
+    `Unknown` if an expression names it that depends on the run.
     """
 
     node: ProgramNode
@@ -46,6 +47,7 @@ class Forecast:
     wire: Mapping[str, Any]
     repeats: str | None
     within: str = ""
+    connector_id: Any = None
 
     @property
     def path(self) -> str:
@@ -85,7 +87,9 @@ def forecast_nodes(program: Program, given: Given, node_ids: Iterable[str]) -> l
         node = program.nodes[node_id]
         for frame in forecaster.frames(program.graph.scope_of[node_id]):
             wire = forecaster.fill(node.node.payload, frame, node.spec.raw_fields)
-            found.append(Forecast(node, frame.indices, wire, frame.repeats))
+            connector = node.node.connector
+            connector_id = forecaster.fill({"id": connector.id}, frame)["id"] if connector is not None else None
+            found.append(Forecast(node, frame.indices, wire, frame.repeats, connector_id=connector_id))
     return found
 
 
@@ -226,7 +230,8 @@ def find_readers(program: Program, sources: Iterable[str]) -> dict[str, list[tup
 def _references(node: ProgramNode) -> list[tuple[str, Reference]]:
     tests = [(name, reference) for name, test in node.choices for reference in test.references]
     repeated = node.repeat.references if node.repeat is not None else []
-    return [*node.payload.references, *tests, *repeated]
+    chosen = [("connector.id", reference) for reference in node.wallet.references] if node.wallet is not None else []
+    return [*node.payload.references, *tests, *repeated, *chosen]
 
 
 def _loops_around(program: Program, node_id: str) -> list[str]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dustrun.core.expression import CompiledValue, Reference, Template, compile_value, parse_expression
+from dustrun.core.expression import (
+    CompiledValue,
+    Reference,
+    Template,
+    compile_value,
+    parse_expression,
+    parse_template,
+)
 from dustrun.core.workflow import graph as graphs
 from dustrun.core.workflow.condition import Condition, parse_condition
 from dustrun.core.workflow.definition import Definition, Node
@@ -42,7 +49,7 @@ class Repeat:
 @dataclass(frozen=True, slots=True)
 class ProgramNode:
     """One compiled node. `choices` are the named tests of an `if` or `switch`, in order. `reads_variables`: it refers
-    to `$vars`, which must be loaded before it starts.
+    to `$vars`, which must be loaded before it starts. `wallet`: the expression that names its wallet.
     """
 
     id: str
@@ -53,12 +60,20 @@ class ProgramNode:
     fallback: str | None = None
     reads_variables: bool = False
     repeat: Repeat | None = None
+    wallet: Template | None = None
+
+    @property
+    def references(self) -> list[Reference]:
+        """All that its payload, its tests and the expression of its wallet refer to."""
+        tested = [reference for _, test in self.choices for reference in test.references]
+        chosen = self.wallet.references if self.wallet is not None else ()
+        return [*(reference for _, reference in self.payload.references), *tested, *chosen]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled definition. `wallets`: the wallets that its spending nodes name; None is the organisation's default
-    wallet. `calls`: whether a node calls another workflow.
+    """A compiled definition. `wallets`: the wallets that its spending nodes can use; None is the organisation's default
+    wallet, `ANY_WALLET` each of them. `calls`: whether a node calls another workflow.
     """
 
     definition: Definition
@@ -78,18 +93,20 @@ def compile_program(definition: Definition, specs: Specs) -> Program:
 
 def _wallets_of(nodes: Iterable[ProgramNode]) -> frozenset[str | None]:
     spending = [node.node for node in nodes if node.spec.effect == "spend"]
-    return frozenset(node.connector.id if node.connector is not None else None for node in spending)
+    named = [node.connector.wallets if node.connector is not None else (None,) for node in spending]
+    return frozenset(wallet for wallets in named for wallet in wallets)
 
 
 def _compile_node(node_id: str, node: Node, spec: NodeSpec) -> ProgramNode:
     templates, tests = split_payload(node)
     payload = compile_value(templates, spec.raw_fields)
     choices, fallback = choices_of(node)
-    roots = {reference.root for _, reference in payload.references}
-    roots.update(reference.root for _, test in choices for reference in test.references)
-    reads_variables = "$vars" in roots or node.type == "get-variable"
     repeat = _repeat(tests) if node.type == "for-each" and tests else None
-    return ProgramNode(node_id, node, spec, payload, choices, fallback, reads_variables, repeat)
+    connector = node.connector
+    wallet = parse_template(connector.id) if connector is not None and connector.is_expression else None
+    compiled = ProgramNode(node_id, node, spec, payload, choices, fallback, repeat=repeat, wallet=wallet)
+    reads_variables = node.type == "get-variable" or any(one.root == "$vars" for one in compiled.references)
+    return replace(compiled, reads_variables=reads_variables)
 
 
 def _repeat(tests: Mapping[str, Any]) -> Repeat:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from dustrun.core.run.plan import Start
+from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.sdk import Action, Effect
 from dustrun.storage.runs.forks import Fork
@@ -30,8 +31,9 @@ class Carrier(enum.Enum):
 
 @dataclass(slots=True)
 class Job:
-    """An attempt whose inputs are resolved and whose action has not run yet. `shown`: the transactions it has made on
-    simulated chains so far; `forks`: the state of those chains."""
+    """An attempt whose inputs are resolved and whose action has not run yet. `wallet`: what names its wallet, None for
+    the default one. `shown`: the transactions it has made on simulated chains so far; `forks`: the state of those
+    chains."""
 
     start: Start
     node: ProgramNode
@@ -41,6 +43,7 @@ class Job:
     effect: Effect
     assumed: bool
     request: dict[str, Any] | None
+    wallet: ConnectorReference | None
     carrier: Carrier = Carrier.ACTION
     is_dust: bool = False
     forks: list[Fork] = field(default_factory=list)

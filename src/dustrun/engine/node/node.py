@@ -9,12 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from dustrun import log
 from dustrun.catalog import Catalog
-from dustrun.core.expression import ExpressionError
+from dustrun.core.expression import ExpressionError, Limits
 from dustrun.core.run.plan import Start
 from dustrun.core.text.masking import MASK
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import field_path
+from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
+from dustrun.core.workflow.wallet_choice import choose
 from dustrun.engine.node import control
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import OUTSIDE, Carrier, Job, request_facts
@@ -28,6 +30,7 @@ from dustrun.sdk import Action, Effect
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
+_WALLET_LIMITS = Limits(steps=10_000)  # beside the whole budget of the payload, in the same step of the event loop
 _ASSUMED = "The input rests on an assumed result: pin the results of the nodes that it uses if a live run differs."
 
 
@@ -74,15 +77,20 @@ def _prepare_action(
     value = action.input.model_validate(resolved)
     effect = action.effect_for(value)
     request = action.preview(value) if action.preview is not None and effect in OUTSIDE else None
-    job = Job(start, node, action, value, resolved, effect, roots.assumed, request)
+    wallet = node.node.connector
+    if wallet is not None and node.wallet is not None:
+        wallet = choose(wallet, node.wallet.evaluate(roots, _WALLET_LIMITS))
+    job = Job(start, node, action, value, resolved, effect, roots.assumed, request, wallet)
     return mode.carry(job) or job
 
 
 def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[str, Any], mode: RunMode) -> Job:
-    """The job of a spend that resumes after a wait, with the input it began with even if references changed since."""
+    """The job of a spend that resumes after a wait, with the input and the wallet that it began with even if references
+    or the default wallet changed since."""
     action = catalog.actions[node.node.type]
     value = action.input.model_validate(spend["input"])
-    job = Job(start, node, action, value, spend["input"], Effect.SPEND, bool(spend.get("assumed")), None)
+    wallet = ConnectorReference(type=WALLET, id=spend["walletId"])
+    job = Job(start, node, action, value, spend["input"], Effect.SPEND, bool(spend.get("assumed")), None, wallet)
     mode.carry(job)
     return job
 

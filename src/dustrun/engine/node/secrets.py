@@ -12,6 +12,7 @@ from typing import Any
 
 from dustrun import log
 from dustrun.core.text.masking import Mask
+from dustrun.core.workflow.definition import WALLET
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node.context import Emit, NodeContext
@@ -22,7 +23,7 @@ from dustrun.engine.node.rehearsal import RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
 from dustrun.sdk.notice import CheckingNotifier
-from dustrun.services.connectors.connections import WALLET, Connections, Opened
+from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.runs.engine_port import RunFacts
 
 _UNAUTHORIZED = 401

@@ -63,8 +63,10 @@ class NodeInputs:
 
     async def wallet_context(self, job: Job) -> NodeContext:
         """The context of a node with a wallet; raises `Invalid` or `NotFound` when it has none. A simulation keeps
-        using a wallet as it first read it."""
-        name = job.node.node.connector
+        using a wallet as it first read it; a spend keeps the wallet of what it already stored."""
+        name = job.wallet
+        if job.is_followed and (name is None or job.node.wallet is not None):
+            name = await self.spend.live.find_wallet(job, self._run.facts) or name
         wallet = self._wallets.get(name)
         if wallet is None:
             wallet = await self.spend.wallet(self._run.facts, name)

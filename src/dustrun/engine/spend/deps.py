@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dustrun.core.workflow.definition import ConnectorReference
+from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.engine.node.context import Reach
 from dustrun.engine.node.mode import RunMode
 from dustrun.engine.spend.live import LiveSpend
@@ -14,8 +14,6 @@ from dustrun.engine.spend.simulated_chains import SimulatedChains
 from dustrun.errors import Invalid
 from dustrun.sdk.chain import Chain, Prices, WalletView
 from dustrun.services.runs.engine_port import RunFacts
-
-WALLET = "wallet"
 
 
 class Wallets(Protocol):

@@ -17,19 +17,19 @@ from dustrun import clock, log
 from dustrun.core.money.intent import Spend
 from dustrun.core.run.plan import Holds
 from dustrun.core.validate import field_path
+from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import Job
 from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Suspended, as_dust, of_error
 from dustrun.errors import DustrunError, Temporary
-from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.spend_status import ALLOWANCE_MET, Failure, Outbox, SpendRequest, SpendStatus
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
 _LOOK_AGAIN_MS = 2_000
-_INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT = "input", "notes", "dust", "assumed", "attempt"
+_INPUT, _NOTES, _DUST, _ASSUMED, _ATTEMPT, _WALLET = "input", "notes", "dust", "assumed", "attempt", "walletId"
 Json = dict[str, Any]
 
 
@@ -74,7 +74,7 @@ class Reports(Protocol):
 class Guard(Protocol):
     """Compares live spends with their rehearsal."""
 
-    async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
+    async def check(self, facts: RunFacts, path: str, wallet_id: str, spend: Spend) -> None:
         """Raises `Refused` when the spend exceeds the rehearsed one."""
         ...
 
@@ -98,7 +98,7 @@ class LiveSpend:
     ) -> Outcome:
         """One step, as far as possible without waiting. After a cancel nothing new is signed."""
         try:
-            request = self._request(job, facts, context.wallet)
+            request = self._request(job, facts, context.wallet.id)
             status = await self._step(job, facts, request, context, is_cancelled)
             if status is None or (is_cancelled() and status.status == "failed" and not status.is_signed):
                 return Interrupted("The run was cancelled before this node spent anything.")
@@ -106,7 +106,12 @@ class LiveSpend:
         except DustrunError as error:
             return of_error(error)
 
-    def _request(self, job: Job, facts: RunFacts, wallet: WalletView) -> SpendRequest:
+    async def find_wallet(self, job: Job, facts: RunFacts) -> ConnectorReference | None:
+        """The wallet of what the node has stored and that is under way or has happened: another attempt keeps it."""
+        found = await self.outbox.find_wallet(self._request(job, facts, ""))
+        return ConnectorReference(type=WALLET, id=found) if found is not None else None
+
+    def _request(self, job: Job, facts: RunFacts, wallet_id: str) -> SpendRequest:
         return SpendRequest(
             org_id=facts.org_id,
             run_pk=facts.pk,
@@ -116,7 +121,7 @@ class LiveSpend:
             workflow_name=facts.workflow_name,
             path=job.start.path,
             mode="dust" if job.is_dust else "live",
-            wallet_id=wallet.id,
+            wallet_id=wallet_id,
             key_id=facts.triggered_by,
             confirmations=getattr(job.input, "confirmations", None),
         )
@@ -151,10 +156,11 @@ class LiveSpend:
             spend = await plan_spend(job, context, timeout_ms)
         except DustrunError as error:
             raise (as_dust(error) if job.is_dust else error) from None
-        await self._guard.check(facts, job.start.path, spend)
+        await self._guard.check(facts, job.start.path, context.wallet.id, spend)
         kept = {
             _INPUT: job.input.model_dump(by_alias=True),
             _NOTES: dict(spend.notes),
+            _WALLET: context.wallet.id,
             _ASSUMED: job.assumed,
             _ATTEMPT: _attempt(job, facts),
             _DUST: [dict(entry) for entry in entries],
@@ -180,7 +186,8 @@ class LiveSpend:
     async def _facts(self, status: SpendStatus, *, is_over: bool = False) -> Json:
         notes = status.spend.notes
         asked = [t["approvalId"] for t in status.transactions if t.get("approvalId")]
-        spend = {_INPUT: notes[_INPUT], _ASSUMED: notes[_ASSUMED], "sent": status.is_signed, "approvals": asked}
+        kept = {name: notes[name] for name in (_INPUT, _WALLET, _ASSUMED)}
+        spend = {**kept, "sent": status.is_signed, "approvals": asked}
         facts: Json = {"spend": spend, "transactions": [dict(transaction) for transaction in status.transactions]}
         if is_over:
             facts |= await self._reports.sent(status)
@@ -208,7 +215,7 @@ class LiveSpend:
     async def after_defect(self, job: Job, facts: RunFacts, context: NodeContext, error: Exception) -> Outcome:
         """The outcome of a step that a bug interrupted: what was signed is still followed."""
         message = f'The action "{job.action.type}" failed unexpectedly ({type(error).__name__}); see the server\'s log.'
-        status = await self.outbox.find(self._request(job, facts, context.wallet))
+        status = await self.outbox.find(self._request(job, facts, context.wallet.id))
         if status is None or not status.is_signed:
             return Failed("INTERNAL", message)
         kept = await self._facts(status)

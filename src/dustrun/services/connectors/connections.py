@@ -23,8 +23,6 @@ from dustrun.storage.db.writer import Writer
 from dustrun.storage.secrets.vault import Vault
 
 _PLACEHOLDER = "rehearsal"
-WALLET = "wallet"
-"""The reference type that names a wallet instead of a connector."""
 
 
 @dataclass(slots=True)

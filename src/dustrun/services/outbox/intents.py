@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dustrun import clock, ids
 from dustrun.core.money.intent import Intent, SignRequest, Spend
-from dustrun.core.money.transaction_state import TxState, intent_key
+from dustrun.core.money.transaction_state import NOTHING_CAME, TxState, intent_key
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Invalid, NotFound, Refused
 from dustrun.services.outbox import events, spend_status
@@ -47,7 +47,7 @@ def plan(
     if stored is not None and not stored.came_to_nothing:
         return _taken_over(tx, request, stored), []
     generation = stored.spend.generation + 1 if stored is not None else 1
-    wallet = get_wallet(tx, request)
+    wallet = get_wallet(tx, request.org_id, request.wallet_id)
     committed: list[Committed | None] = []
     paid = {row.item: row.id for row in _all_of(tx, request) if row.state == TxState.FINAL}
     signed = {row.item: row.id for row in _signed_of(tx, request)}
@@ -81,11 +81,18 @@ def plan(
     return found_all, committed
 
 
-def get_wallet(tx: Tx, request: SpendRequest) -> WalletRow:
+def find_wallet(tx: Tx, request: SpendRequest) -> str | None:
+    """The wallet of what the node has planned, has under way, or has done in this retry chain; None without any."""
+    sent = [row.wallet_id for row in _all_of(tx, request) if row.state not in NOTHING_CAME]
+    asked = signature_rows.list_of_node(tx, request.org_id, request.root_run_id, request.path)
+    return next(iter([*sent, *(row.wallet_id for row in asked if row.state != "refused")]), None)
+
+
+def get_wallet(tx: Tx, org_id: str, wallet_id: str) -> WalletRow:
     """The wallet that spends; raises `NotFound`, or `Refused` if it cannot sign."""
-    wallet = wallet_rows.find(tx, request.org_id, request.wallet_id)
+    wallet = wallet_rows.find(tx, org_id, wallet_id)
     if wallet is None:
-        raise NotFound(f'There is no wallet "{request.wallet_id}".')
+        raise NotFound(f'There is no wallet "{wallet_id}".')
     if not wallet.can_sign:
         why = "is archived" if wallet.archived_at is not None else "is watch-only: this server has no key for it"
         raise Refused(f'The wallet "{wallet.name}" {why}.')

@@ -84,6 +84,10 @@ class Transactions:
             return None
         return await self._status(stored)
 
+    async def find_wallet(self, request: SpendRequest) -> str | None:
+        """The wallet that the node must keep: something of it is planned, under way, or has happened."""
+        return await self.deps.database.read(lambda tx: intents.find_wallet(tx, request))
+
     async def advance(self, request: SpendRequest) -> SpendStatus:
         """Signs and sends what it can, and returns the status."""
         stored = await self._load(request)
@@ -150,7 +154,8 @@ class Transactions:
         unsigned = [row for row in stored.signatures if row.state == "planned"]
         if not ready and not unsigned:
             return None
-        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, request))
+        wallet_id = ready[0].wallet_id if ready else unsigned[0].wallet_id  # stored: the default may be another one now
+        wallet = await self.deps.database.read(lambda tx: intents.get_wallet(tx, request.org_id, wallet_id))
         for row in unsigned:
             await restore_hold.check_signature(self.deps, row, wallet.address)
             if await self._is_free(row.org_id, row.id, row.approval_id, is_signature=True):

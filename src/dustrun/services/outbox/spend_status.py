@@ -112,6 +112,11 @@ class Outbox(Protocol):
         """The status of the node's newest intents; None without any."""
         ...
 
+    async def find_wallet(self, request: SpendRequest) -> str | None:
+        """The wallet that the node must keep, whatever the request says: something of the node is planned, under way,
+        or has happened."""
+        ...
+
     async def advance(self, request: SpendRequest) -> SpendStatus:
         """Signs and sends what it can, and returns the status. Safe to call at any time and after any crash.
 

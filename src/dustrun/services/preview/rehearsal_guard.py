@@ -52,7 +52,7 @@ class RehearsalGuard:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def check(self, facts: RunFacts, path: str, spend: Spend) -> None:
+    async def check(self, facts: RunFacts, path: str, wallet_id: str, spend: Spend) -> None:
         """Raises `Refused` if a workflow uses the guard and the intents go beyond its rehearsal."""
         if facts.mode is not Mode.LIVE or (facts.workflow_id is None and facts.caller is None):
             return
@@ -60,7 +60,7 @@ class RehearsalGuard:
             tolerance = Decimal(str(bound.rule["tolerancePercent"]))
             found = _unfit(shown, bound.rule)
             if not found and shown is not None:
-                found = rehearsal_guard.differences(spend.intents, shown.intents, tolerance)
+                found = rehearsal_guard.differences(wallet_id, spend.intents, shown.intents, tolerance)
             if spend.signatures:
                 found.append("signatures cannot be rehearsed")
             if found:

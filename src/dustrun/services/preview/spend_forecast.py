@@ -13,7 +13,8 @@ from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
 from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
-from dustrun.errors import DustrunError, Refused
+from dustrun.core.workflow.wallet_choice import choose
+from dustrun.errors import DustrunError, Invalid, Refused
 from dustrun.sdk import Action
 from dustrun.sdk.chain import WalletView
 from dustrun.services.access.principal import Principal
@@ -26,6 +27,8 @@ from dustrun.storage.db.statement import Tx
 
 _MOST_SCOPES: Final = 200
 _CALL: Final = "call-workflow"
+_Wallet = tuple[WalletView | None, str | None]
+"""A wallet, or why there is none."""
 _CALL_DEFAULTS: Final[Mapping[str, Any]] = {"version": None, "payload": {}, "propValues": {}}
 
 
@@ -164,24 +167,37 @@ class SpendForecasts:
         """Every execution of a workflow's spending nodes, as far as it is known."""
         nodes = scope.program.nodes
         wanted = [node_id for node_id, node in nodes.items() if node.spec.effect == "spend"]
-        wallets: dict[str | None, tuple[WalletView | None, str | None]] = {}
+        wallets: dict[str | None, _Wallet] = {}
         found = []
         for seen in scope.forecast_nodes(wanted):
-            connector = seen.node.node.connector
-            wallet_id = connector.id if connector is not None else None
-            if wallet_id not in wallets:
-                wallets[wallet_id] = await self._wallet(principal, wallet_id)
+            wallet_id, wallet = _named(seen)
+            if wallet is None:
+                wallet = wallets.get(wallet_id) or await self._wallet(principal, wallet_id)
+                wallets[wallet_id] = wallet
             action = self.catalog.actions[seen.node.node.type]
-            found.append(ForecastSpend(seen, action, *wallets[wallet_id], workflow_id=scope.workflow_id))
+            found.append(ForecastSpend(seen, action, *wallet, workflow_id=scope.workflow_id))
         return found
 
-    async def _wallet(self, principal: Principal, wallet_id: str | None) -> tuple[WalletView | None, str | None]:
+    async def _wallet(self, principal: Principal, wallet_id: str | None) -> _Wallet:
         view = await self._wallets.find_view(principal.org_id, wallet_id)
         if view is not None and principal.may_use_wallet(view.id):
             return view, None
         if wallet_id is None:
             return None, "there is no default wallet that this key reaches; make one, or name a wallet in the node"
         return None, f'there is no wallet "{wallet_id}" that this key reaches and that can sign'
+
+
+def _named(seen: Forecast) -> tuple[str | None, _Wallet | None]:
+    """The id of the wallet that a node names, or why its expression names none."""
+    reference = seen.node.node.connector
+    if reference is None or seen.node.wallet is None:
+        return reference.id if reference is not None else None, None
+    if isinstance(seen.connector_id, Unknown):
+        return None, (None, f"connector.id {seen.connector_id.why}")
+    try:
+        return choose(reference, seen.connector_id).id, None
+    except Invalid as error:
+        return None, (None, error.message)
 
 
 def _defaults(action: Action) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dustrun import clock, ids
 from dustrun.core.run import trace
 from dustrun.core.run.state import RUN_RETRYABLE, Mode, RunStatus
 from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.definition import ANY_WALLET
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Forbidden, Invalid, NotFound, Temporary
 from dustrun.services.access.principal import Principal
@@ -184,8 +185,13 @@ def mode_of(request: RunRequest) -> Mode:
 
 
 def check_spending(tx: Tx, principal: Principal, program: Program) -> None:
-    """Raises `Forbidden` unless the caller may spend from every wallet that the program names."""
+    """Raises `Forbidden` unless the caller may spend from every wallet that the program can use."""
     principal.need("wallet:spend")
+    if ANY_WALLET in program.wallets and principal.wallet_ids is not None:
+        raise Forbidden(
+            "The key is limited to some wallets (walletIds), and an expression of this workflow may name any wallet. "
+            "List those that it may name in `connector.oneOf`."
+        )
     for wallet_id in program.wallets if principal.wallet_ids is not None else ():
         known = wallet_id or rows.find_default_wallet(tx, principal.org_id)
         if known is not None and not principal.may_use_wallet(known):

@@ -240,5 +240,5 @@ def _place(place: tuple[str, str]) -> Json:
 
 def _about(node: Json) -> Json:
     connector = node.get("connector")
-    wallet_id = connector["id"] if connector else None
-    return {"type": node["type"], "walletId": wallet_id, "payload": node.get("payload", {})}
+    wallet_id, one_of = (connector["id"], connector.get("oneOf")) if connector else (None, None)
+    return {"type": node["type"], "walletId": wallet_id, "oneOf": one_of, "payload": node.get("payload", {})}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import ConnectorReference
 from dustrun.core.workflow.specs import Specs
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.workflows import versions as version_rows
@@ -25,11 +26,11 @@ _KEPT = 2000
 
 @dataclass(frozen=True, slots=True)
 class SpendNode:
-    """A node that spends. `wallet_id`: None is the organisation's default wallet."""
+    """A node that spends. `wallets`: those it can use; None is the organisation's default wallet, `ANY_WALLET` each."""
 
     node_id: str
     type: str
-    wallet_id: str | None
+    wallets: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ def spends(node: Mapping[str, Any], specs: Specs) -> bool:
 
 def _spend_of(node_id: str, node: Mapping[str, Any]) -> SpendNode:
     connector = node.get("connector")
-    return SpendNode(node_id, node["type"], connector["id"] if connector else None)
+    wallets = ConnectorReference.model_validate(connector).wallets if connector else (None,)
+    return SpendNode(node_id, node["type"], wallets)
 
 
 def _call_of(node: Mapping[str, Any]) -> tuple[str, int | None] | None:

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dustrun.core.values import exact_json
 from dustrun.core.values.exact_json import JsonError
 from dustrun.core.values.fields import Fields
-from dustrun.core.workflow.definition import UNBOUND, Definition
+from dustrun.core.workflow.definition import UNBOUND, WALLET, Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.fields import hinted_fields
@@ -144,14 +144,23 @@ def _secret_fields(type_: str, specs: Specs) -> frozenset[str]:
 
 def _strip_node(node: dict[str, Any], path: str, own_id: str, names: _Names, secret_fields: frozenset[str]) -> None:
     connector = node.get("connector")
-    if connector and connector["id"].startswith(UNBOUND):
-        _keep(connector["id"], f"{path}.connector.id", names, connector["type"])
-    elif connector:
-        kind = "wallet" if connector["type"] == "wallet" else "connector"
-        connector["id"] = names.name(kind, connector["id"], f"{path}.connector.id", connector["type"])
+    if connector:
+        listed = connector.get("oneOf") or []
+        connector["id"] = _strip_reference(connector["id"], f"{path}.connector.id", connector["type"], names)
+        for index, wallet_id in enumerate(listed):
+            listed[index] = _strip_reference(wallet_id, f"{path}.connector.oneOf[{index}]", WALLET, names)
     for part in ("payload", "pinned"):
         if part in node:
             node[part] = _strip(node[part], f"{path}.{part}", own_id, names, secret_fields if part == "payload" else ())
+
+
+def _strip_reference(value: str, path: str, type_: str, names: _Names) -> str:
+    if value.startswith(UNBOUND):
+        _keep(value, path, names, type_)
+        return value
+    if "{{" in value:
+        return value
+    return names.name(WALLET if type_ == WALLET else "connector", value, path, type_)
 
 
 def _strip(value: Any, path: str, own_id: str, names: _Names, secret_fields: Any = (), *, secret: bool = False) -> Any:

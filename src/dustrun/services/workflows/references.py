@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from dustrun.core.text.hosts import is_allowed, parse_rule
 from dustrun.core.values import exact_json
-from dustrun.core.workflow.definition import UNBOUND, ConnectorReference, Definition, Node
+from dustrun.core.workflow.definition import ANY_WALLET, UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Invalid, Problem
 from dustrun.outbound.target import parse
-from dustrun.services.connectors.connections import WALLET
 from dustrun.services.workflows import calls
 from dustrun.storage.data import connectors
 from dustrun.storage.data.connectors import ConnectorRow
@@ -63,14 +62,17 @@ def _check(tx: Tx, org_id: str, definition: Definition, specs: Specs) -> Iterato
 
 
 def _check_wallet(tx: Tx, org_id: str, node_id: str, reference: ConnectorReference) -> Iterator[Problem]:
-    row = wallets.find(tx, org_id, reference.id)
-    field = f"nodes.{node_id}.connector.id"
-    if row is None:
-        message = f'There is no wallet "{reference.id}" in this organisation; use an id from GET /v1/wallets.'
-        yield Problem(field, message, "unknown_wallet", node_id)
-    elif row.archived_at is not None:
-        message = f'The wallet "{reference.id}" is archived and cannot sign; use another one from GET /v1/wallets.'
-        yield Problem(field, message, "archived_wallet", node_id)
+    for index, wallet_id in enumerate(reference.wallets):
+        if wallet_id == ANY_WALLET or wallet_id.startswith(UNBOUND):
+            continue
+        row = wallets.find(tx, org_id, wallet_id)
+        field = f"nodes.{node_id}.connector.{f'oneOf[{index}]' if reference.is_expression else 'id'}"
+        if row is None:
+            message = f'There is no wallet "{wallet_id}" in this organisation; use an id from GET /v1/wallets.'
+            yield Problem(field, message, "unknown_wallet", node_id)
+        elif row.archived_at is not None:
+            message = f'The wallet "{wallet_id}" is archived and cannot sign; use another one from GET /v1/wallets.'
+            yield Problem(field, message, "archived_wallet", node_id)
 
 
 def _check_connector(tx: Tx, org_id: str, node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:

@@ -185,8 +185,10 @@ def covers(lookup: Lookup, wallets: str | None, closure: Closure) -> bool:
         return wallets is not None
     if closure.calls_any:
         return False
-    named = {node.wallet_id or run_rows.find_default_wallet(lookup.tx, lookup.org_id) for _, node in closure.spends()}
-    return named - {None} <= set(loads(wallets))
+    named = {wallet_id for _, node in closure.spends() for wallet_id in node.wallets}
+    if None in named:
+        named.add(run_rows.find_default_wallet(lookup.tx, lookup.org_id))
+    return named - {None} <= set(loads(wallets))  # ANY_WALLET is in no list
 
 
 def is_same_hand(lookup: Lookup, key_id: str, other: str) -> bool:
