@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     outbound_max_bytes: int = Field(
         5_242_880, ge=1024, description="Largest HTTP response that a node may read, in bytes."
     )
+    outbound_max_body_bytes: int = Field(
+        5_242_880, ge=1024, description="Largest body of an HTTP request that a node may send, in bytes."
+    )
     sandbox_time_ms: int = Field(1000, ge=1, description="CPU time that one script may use, in milliseconds.")
     sandbox_memory_mb: int = Field(64, ge=8, description="Memory that one script may use, in MiB.")
     sandbox_output_bytes: int = Field(

@@ -36,11 +36,14 @@ HTTP: dict[str, tuple[dict[str, Any], str]] = {
     "a header name with a space": ({"url": "ECHO", "headers": {"a b": "c"}}, INVALID),
     "a query that makes the address too long": ({"url": "ECHO", "query": {"q": "{{$trigger.body.long}}"}}, INVALID),
     "two bodies": ({"url": "ECHO", "json": 1, "body": "{{$trigger.body.name}}"}, INVALID),
+    "a body that is too large": ({"url": "ECHO", "body": "{{$trigger.body.text}}"}, INVALID),
+    "a form that is too large": ({"url": "ECHO", "form": {"a": "{{$trigger.body.text}}"}}, INVALID),
     "a write that repeats itself": ({"url": "ECHO", "retries": "{{1 + 1}}"}, INVALID),
 }
 HOOK: dict[str, tuple[dict[str, Any], str]] = {
     "no secret in the end": ({"url": "ECHO", "secret": "{{$trigger.body.none}}"}, INVALID),
     "a secret of another form": ({"url": "ECHO", "secret": "{{$trigger.body.name}}"}, INVALID),
+    "data that is too large": ({"url": "ECHO", "data": "{{$trigger.body.text}}", "secret": SECRET}, INVALID),
     "a header of the signature": ({"url": "ECHO", "headers": "{{ {'webhook-id': 'a'} }}"}, INVALID),
 }
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
@@ -86,7 +89,7 @@ class Refusals:
 
 @pytest.fixture
 async def refusals(tmp_path: Path, store_url: str) -> AsyncIterator[Refusals]:
-    settings = {"database_url": store_url, "outbound_allow": ("127.0.0.2",)}
+    settings = {"database_url": store_url, "outbound_allow": ("127.0.0.2",), "outbound_max_body_bytes": 30_000}
     async with echoing("127.0.0.2") as echo, composed(tmp_path, **settings) as composition:
         yield Refusals(Bench(composition), echo)
 
@@ -181,8 +184,19 @@ async def test_refusal_of_an_assumed_input_says_how_to_go_on(refusals: Refusals)
 async def test_validation_tells_what_needs_no_payload(refusals: Refusals) -> None:
     url = refusals.echo.url
     elsewhere = await refusals.connector("http-bearer", ["api.example.com"], token="tok_0123456789")
+    refused = {
+        name: {"type": "http-request", "payload": {"url": f"{origin}/{{{{$trigger.body.n}}}}"}}
+        for name, origin in {
+            "metadata": "http://169.254.169.254",
+            "mapped": "https://[::ffff:10.1.2.3]:8443",
+            "loopback": "http://127.0.0.1:8080",
+            "local": "http://api.localhost:8080",
+            "public": "https://93.184.216.34",
+            "named": "https://nowhere.invalid",
+        }.items()
+    }
     nodes = {
-        "root": {"type": "manual", "children": ["user", "host", "path", "hook", "signed"]},
+        "root": {"type": "manual", "children": ["user", "host", "path", "hook", "signed", *refused]},
         "user": {"type": "http-request", "payload": {"url": "http://me:hunter2@api.example.com/{{$trigger.body.n}}"}},
         "host": {"type": "http-request", "payload": {"url": f"{url}/{{{{$trigger.body.n}}}}"}, "connector": elsewhere},
         "path": {
@@ -192,6 +206,7 @@ async def test_validation_tells_what_needs_no_payload(refusals: Refusals) -> Non
         },
         "hook": {"type": "send-webhook", "payload": {"url": url}},
         "signed": {"type": "send-webhook", "payload": {"url": url, "secret": "{{$trigger.body.secret}}"}},
+        **refused,
     }
     found = (await refusals.bench.api.post("/v1/workflows/validate", {"definition": {"nodes": nodes}})).data
     assert [(one["code"], one["field"]) for one in found["errors"]] == [
@@ -199,6 +214,18 @@ async def test_validation_tells_what_needs_no_payload(refusals: Refusals) -> Non
         ("url_invalid", "nodes.user.payload.url"),
         ("connector_host", "nodes.host.payload.url"),
     ]
+    assert [(one["code"], one["field"], one["message"].partition(", and")[0]) for one in found["warnings"]] == [
+        ("url_refused", f"nodes.{name}.payload.url", f'The host "{host}" may not be reached on port {port}: it {kind}')
+        for name, host, port, kind in (
+            ("metadata", "169.254.169.254", 80, "is a metadata address"),
+            ("mapped", "::ffff:10.1.2.3", 8443, "is a private address"),
+            ("loopback", "127.0.0.1", 8080, "is a loopback address"),
+            ("local", "api.localhost", 8080, "resolves to a loopback address"),
+        )
+    ]
+    nodes = {"root": {"type": "manual", "children": [*refused]}, **refused}
+    made = await refusals.bench.api.create_workflow({"nodes": nodes}, name="warned")
+    assert (await refusals.bench.api.post(f"/v1/workflows/{made['id']}/publish", {})).status == 200
 
 
 async def test_refusal_in_a_called_workflow_in_a_loop_and_again_in_a_retry(refusals: Refusals) -> None:

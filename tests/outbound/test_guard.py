@@ -241,3 +241,23 @@ def test_is_name(host: str) -> None:
 @pytest.mark.parametrize("host", ["", "1", "0x", "a.1", "a.0x1f", "a..b", "a.", "-a", "a-", "é.fr", "a" * 64, "A.b"])
 def test_is_name_of_what_is_none(host: str) -> None:
     assert not is_name(host)
+
+
+@pytest.mark.parametrize(
+    ("allow", "host", "is_refused"),
+    [
+        ((), "10.1.2.3", True),
+        ((), "localhost", True),
+        ((), "app.localhost", True),
+        ((), "93.184.216.34", False),
+        ((), "db.internal", False),
+        (("10.1.2.3",), "10.1.2.3", False),
+        (("127.0.0.1",), "localhost", False),
+        (("localhost:443",), "localhost", False),
+        (("localhost:80",), "localhost", True),
+    ],
+)
+def test_refusal_that_is_certain_without_a_resolver(allow: tuple[str, ...], host: str, is_refused: bool) -> None:
+    target = parse(f"https://{host}/")
+    refusal = Guard.of(allow).find_refusal(target.host, target.address, target.port)
+    assert (refusal is not None) == is_refused

@@ -40,7 +40,7 @@ def make_parts(
     starts: Starts,
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
-    workflows = Workflows(base.database, base.writer, base.catalog, base.gate)
+    workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard)
     return Parts(
         settings=base.settings,
         database=base.database,

@@ -81,7 +81,9 @@ def make_chains(settings: Settings) -> Chains:
 
 async def _open_client(settings: Settings, stack: contextlib.AsyncExitStack, *urls: str | None) -> OutboundClient:
     limits, named = (settings.outbound_max_bytes, settings.max_parallel_per_host), [url for url in urls if url]
-    client = OutboundClient(settings.outbound_allow, *limits, named=named)
+    client = OutboundClient(
+        settings.outbound_allow, *limits, max_body_bytes=settings.outbound_max_body_bytes, named=named
+    )
     await client.start()
     stack.push_async_callback(client.close)
     return client

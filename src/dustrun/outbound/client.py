@@ -26,6 +26,7 @@ _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 _LOOKUP_S: Final = 2.0
 _CHECK_HOLDS_S: Final = 10.0
 _MOST_CHECKED: Final = 1000
+MAX_BODY_BYTES: Final = 5_242_880
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Framing and routing headers, which the client sets itself.
@@ -42,8 +43,8 @@ _WATCH = metrics.Watch(
 
 class OutboundClient:
     """The `ctx.http` of every node, and the client of the price source. `allow` are exceptions of the guard, `named`
-    the settings' URLs that this client is for, `max_bytes` limits a decoded response body, `per_host` concurrent
-    requests to one host. `resolver` defaults to the operating system's."""
+    the settings' URLs that this client is for, `max_bytes` limits a decoded response body, `max_body_bytes` the body
+    of a request, `per_host` concurrent requests to one host. `resolver` defaults to the operating system's."""
 
     def __init__(
         self,
@@ -51,13 +52,15 @@ class OutboundClient:
         max_bytes: int,
         per_host: int,
         *,
+        max_body_bytes: int = MAX_BODY_BYTES,
         named: Sequence[str] = (),
         resolver: Resolver | None = None,
     ) -> None:
-        self._guard = guard_of(allow, named)
-        self._names = GuardedResolver(resolver or SystemResolver(), self._guard)
+        self.guard = guard_of(allow, named)
+        self._names = GuardedResolver(resolver or SystemResolver(), self.guard)
         self._checked: dict[tuple[str, int], tuple[float, str | None]] = {}
         self._max_bytes = max_bytes
+        self._max_body_bytes = max_body_bytes
         self._turns = HostLimits(per_host)
         self._reusing: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
@@ -84,7 +87,7 @@ class OutboundClient:
     async def check(self, request: HttpRequest) -> None:
         """Raises what `request` would raise before it sends: about its method, headers, address and credential. A name
         that cannot be resolved now passes."""
-        hop = _first_hop(request)
+        hop = self._first_hop(request)
         await self._authorized(hop, request)
         if hop.target.address is None:
             await self._check_name(hop.target)
@@ -111,8 +114,17 @@ class OutboundClient:
             pass  # it may resolve when the run is live
         return None
 
+    def _first_hop(self, request: HttpRequest) -> Hop:
+        size = len(request.body or b"")
+        if size > self._max_body_bytes:
+            raise refuse(
+                f"The body of the request has {size} bytes; at most {self._max_body_bytes} are sent "
+                "(outbound_max_body_bytes)."
+            )
+        return _hop_of(request)
+
     async def _request(self, request: HttpRequest) -> HttpResponse:
-        hop = _first_hop(request)
+        hop = self._first_hop(request)
         safe = request.safe if request.safe is not None else hop.method in _SAFE
         progress = Progress(hop.method, safe, hop.target.host)
         try:
@@ -153,7 +165,7 @@ class OutboundClient:
         Addresses are checked here, names when they are resolved."""
         target = hop.target
         if target.address is not None:
-            self._guard.check(target.host, target.address, target.port)
+            self.guard.check(target.host, target.address, target.port)
         if request.authorize is None:
             return hop
         sent = await request.authorize(HttpRequest(hop.method, str(target.url), hop.headers, hop.body))
@@ -173,7 +185,7 @@ class OutboundClient:
         return session
 
 
-def _first_hop(request: HttpRequest) -> Hop:
+def _hop_of(request: HttpRequest) -> Hop:
     method = request.method.upper()
     if method not in _METHODS:
         raise refuse(f'The method "{request.method[:20]}" is not one of {", ".join(sorted(_METHODS))}.')

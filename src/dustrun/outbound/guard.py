@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from dustrun.errors import Code, Invalid
 from dustrun.outbound.networks import OPENED_BY_NAME, Address, Network, plain, special_kind
@@ -14,6 +15,7 @@ _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _WITH_PORT = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):([0-9]{1,5})")
+_LOCALHOST: Final = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))  # RFC 6761 section 6.3
 SETTING = "the setting outbound_allow (DUSTRUN_OUTBOUND_ALLOW)"
 
 
@@ -74,6 +76,20 @@ class Guard:
             f'The host "{host}" may not be reached on port {port}: it {how} {article} {kind} address, and {SETTING} '
             "does not list it."
         )
+
+    def find_refusal(self, host: str, address: Address | None, port: int) -> str | None:
+        """Why a request to this host is refused, as far as is certain without resolving it; else None."""
+        is_localhost = host == "localhost" or host.endswith(".localhost")
+        known = [address] if address is not None else list(_LOCALHOST) if is_localhost else []
+        refusal = None
+        for one in known:
+            try:
+                self.check(host, one, port)
+            except Invalid as error:
+                refusal = refusal or error.message
+            else:
+                return None
+        return refusal
 
     def _names(self, host: str, port: int) -> bool:
         return (host, None) in self.names or (host, port) in self.names

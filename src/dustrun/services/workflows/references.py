@@ -12,6 +12,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import ANY_WALLET, UNBOUND, WALLET, ConnectorReference, Definition, Node
 from dustrun.core.workflow.specs import NodeSpec, Specs
 from dustrun.errors import Invalid, Problem
+from dustrun.outbound.guard import Guard
 from dustrun.outbound.target import parse
 from dustrun.services.workflows import calls
 from dustrun.storage.data import connectors
@@ -27,17 +28,28 @@ _ORIGIN: Final = re.compile(r"https?://[^/?#{]+(?=[/?#]|\Z)", re.I)
 async def find_problems(database: Database, org_id: str, definition: Definition, specs: Specs) -> list[Problem]:
     """Returns a problem for every node whose wallet, connector or called workflow is missing, archived or of another
     type, or whose constant address is none to which the connector's credential may be sent."""
-    addresses = [one for node_id, node in definition.nodes.items() for one in _check_addresses(node_id, node, specs)]
     named = any(node.connector or node.type == calls.CALL for node in definition.nodes.values())
-    return addresses + (await database.read(lambda tx: list(_check(tx, org_id, definition, specs))) if named else [])
+    return await database.read(lambda tx: list(_check(tx, org_id, definition, specs))) if named else []
 
 
-def _check_addresses(node_id: str, node: Node, specs: Specs) -> Iterator[Problem]:
-    for field, origin in _origins(node, specs.get(node.type)):
-        try:
-            parse(origin)
-        except Invalid as error:
-            yield Problem(f"nodes.{node_id}.payload.{field}", error.message, "url_invalid", node_id)
+def find_address_problems(definition: Definition, specs: Specs, guard: Guard) -> list[Problem]:
+    """Returns a problem for every constant address that is malformed, or that the guard certainly refuses. Names are
+    not resolved. A refusal is a warning, since a setting of this server decides it."""
+    return [
+        problem
+        for node_id, node in definition.nodes.items()
+        for field, origin in _origins(node, specs.get(node.type))
+        if (problem := _check_address(f"nodes.{node_id}.payload.{field}", origin, node_id, guard)) is not None
+    ]
+
+
+def _check_address(field: str, origin: str, node_id: str, guard: Guard) -> Problem | None:
+    try:
+        target = parse(origin)
+    except Invalid as error:
+        return Problem(field, error.message, "url_invalid", node_id)
+    refusal = guard.find_refusal(target.host, target.address, target.port)
+    return None if refusal is None else Problem(field, refusal, "url_refused", node_id, "warning")
 
 
 def _origins(node: Node, spec: NodeSpec | None) -> Iterator[tuple[str, str]]:

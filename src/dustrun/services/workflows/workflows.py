@@ -19,7 +19,9 @@ from dustrun.core import validate
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
+from dustrun.outbound.guard import Guard
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
@@ -100,14 +102,19 @@ def definition_of(version: VersionRow) -> Definition:
     return Definition.model_validate(exact_json.loads(version.definition))
 
 
+def _check(definition: Definition, specs: Specs, guard: Guard) -> list[Problem]:
+    return [*validate.check(definition, specs), *references.find_address_problems(definition, specs, guard)]
+
+
 class Workflows:
     """Use cases of workflows."""
 
-    def __init__(self, database: Database, writer: Writer, catalog: Any, gate: SpendGate) -> None:
+    def __init__(self, database: Database, writer: Writer, catalog: Any, gate: SpendGate, guard: Guard) -> None:
         self._database = database
         self._writer = writer
         self._catalog = catalog
         self._gate = gate
+        self._guard = guard
 
     # --- reading ---
 
@@ -179,8 +186,8 @@ class Workflows:
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
         specs = self._catalog.specs()
-        found = await asyncio.to_thread(validate.check, definition, specs)
-        return [*found, *await references.find_problems(self._database, principal.org_id, definition, specs)]
+        found = await asyncio.to_thread(_check, definition, specs, self._guard)
+        return found + await references.find_problems(self._database, principal.org_id, definition, specs)
 
     # --- changing ---
 
