@@ -47,7 +47,7 @@ HOOK: dict[str, tuple[dict[str, Any], str]] = {
     "a header of the signature": ({"url": "ECHO", "headers": "{{ {'webhook-id': 'a'} }}"}, INVALID),
 }
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "no such table": ({"table": "nothing", "rows": {"a": 1}}, "FAILED"),
+    "no such table": ({"table": "nothing", "rows": {"a": 1}}, "TABLE_UNKNOWN"),
     "no rows in the end": ({"table": "nothing", "rows": "{{$trigger.body.none}}"}, INVALID),
 }
 NOTICE: dict[str, tuple[dict[str, Any], str]] = {

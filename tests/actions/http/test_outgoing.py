@@ -9,6 +9,8 @@ import pytest
 from dustrun.actions.http.outgoing import is_secret, shown, text_of, with_query
 from dustrun.sdk import HttpRequest
 
+_CONTRACT = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+
 
 @pytest.mark.parametrize(
     ("url", "expected"),
@@ -59,6 +61,10 @@ def test_is_secret_of_what_is_none(name: str) -> None:
     [
         ("https://u:p@h/x?a=1", "https://***@h/x?a=1"),
         ("https://h/x?api_key=s&b=%2F", "https://h/x?api_key=***&b=%2F"),
+        (f"https://h/x?token={_CONTRACT}&b=%2F", f"https://h/x?token={_CONTRACT}&b=%2F"),
+        (f"https://h/x?tokenAddress={_CONTRACT}&token=s", f"https://h/x?tokenAddress={_CONTRACT}&token=***"),
+        (f"https://h/x?access_key={_CONTRACT}&auth_token={_CONTRACT}", "https://h/x?access_key=***&auth_token=***"),
+        (f"https://h/x?token={_CONTRACT}{'00' * 12}", "https://h/x?token=***"),
         ("https://h/x?b=%2f&c", "https://h/x?b=%2f&c"),
         ("http://[", "http://["),
     ],

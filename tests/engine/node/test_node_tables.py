@@ -169,3 +169,17 @@ async def test_what_cannot_be_done_fails_the_node_and_says_why(table: Bench) -> 
         assert words in error["message"], node
         assert not error["retryable"]
     assert set(await stored(table)) == {"a", "b"}
+
+
+async def test_errors_of_tables_have_their_own_codes_in_every_mode(table: Bench) -> None:
+    nodes: Definition = {
+        "missing": {"type": "read-table", "payload": {"table": "nobody"}},
+        "taken": write(rows={"id": "c", "n": 1, "mail": "a@x"}),
+        "wrong": write(rows={"id": "c", "n": "many"}),
+    }
+    for node in nodes.values():
+        node["onError"] = "continue"
+    for mode in ({}, {"simulate": True}, {"dustTest": True}):
+        run = await table.run(nodes, **mode)
+        codes = {name: run["executionState"][name]["error"]["code"] for name in nodes}
+        assert codes == {"missing": "TABLE_UNKNOWN", "taken": "TABLE_VALUE_TAKEN", "wrong": "INVALID_INPUT"}, mode

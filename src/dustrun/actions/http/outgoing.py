@@ -14,6 +14,7 @@ from dustrun.sdk import HttpRequest
 Scalar = str | bool | int | Decimal | None
 MASK: Final = "***"
 _SECRET = re.compile(r"auth|cookie|token|secret|key|password|signature", re.I)
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.I)
 _NOT_SECRET: Final = frozenset({"idempotency-key"})
 
 
@@ -84,10 +85,16 @@ def _shown_url(url: str) -> str:
         return url
     named = parse_qsl(parts.query, keep_blank_values=True)
     host = f"{MASK}@{parts.netloc.rpartition('@')[2]}" if "@" in parts.netloc else parts.netloc
-    if not any(is_secret(name) for name, _ in named):
+    masked = [(name, MASK if _is_secret_value(name, value) else value) for name, value in named]
+    if masked == named:
         return urlunsplit(parts._replace(netloc=host))
-    masked = [(name, MASK if is_secret(name) else value) for name, value in named]
     return urlunsplit(parts._replace(netloc=host, query=urlencode(masked, quote_via=quote, safe="*")))
+
+
+def _is_secret_value(name: str, value: str) -> bool:
+    """Whether a query parameter is secret. `token=0x…` with an address names a contract."""
+    is_contract = _ADDRESS.fullmatch(value) is not None and not is_secret(re.sub("token", "", name, flags=re.I))
+    return is_secret(name) and not is_contract
 
 
 def _shown_body(request: HttpRequest) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dustrun.core.run.plan import Holds
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.errors import Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
+from dustrun.errors import Bug, Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
 
 
 @dataclass(slots=True)
@@ -102,6 +102,7 @@ _CODES: tuple[tuple[type[DustrunError], str], ...] = (
     (Refused, "REFUSED"),
     (Temporary, "TEMPORARY"),
     (Permanent, "PERMANENT"),
+    (Bug, "FAILED"),
 )
 
 
@@ -109,12 +110,20 @@ def of_error(error: DustrunError) -> Outcome:
     """An action's error as an outcome."""
     if isinstance(error, Uncertain):
         return Unknown(error.message)
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), "FAILED")
-    code = error.code.name if error.code.name.startswith(("DUST_", "SIM_", "REHEARSAL_", "VERSION_NOT_")) else code
     is_revert = error.code is Code.CALL_REVERTED  # depends on chain state, which may differ at the next attempt
     after_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else None
     details = error.public_details() or None
-    return Failed("REVERTED" if is_revert else code, error.message, error.retryable or is_revert, details, after_ms)
+    return Failed(
+        "REVERTED" if is_revert else _code_of(error), error.message, error.retryable or is_revert, details, after_ms
+    )
+
+
+def _code_of(error: DustrunError) -> str:
+    """The kind of an error that callers act on; else its own code, such as `TABLE_UNKNOWN`."""
+    own = error.code.name
+    if own.startswith(("DUST_", "SIM_", "REHEARSAL_", "VERSION_NOT_")):
+        return own
+    return next((code for kind, code in _CODES if isinstance(error, kind)), own)
 
 
 def as_dust(error: DustrunError) -> DustrunError:

@@ -10,7 +10,7 @@ from dustrun import clock, ids
 from dustrun.core.money.intent import Intent, SignRequest, Spend
 from dustrun.core.money.transaction_state import NOTHING_CAME, TxState, intent_key
 from dustrun.core.values.exact_json import dumps_text
-from dustrun.errors import Invalid, NotFound, Refused
+from dustrun.errors import Code, Invalid, NotFound, Refused
 from dustrun.services.outbox import events, spend_status
 from dustrun.services.outbox.events import Committed, Step
 from dustrun.services.outbox.spend_status import SpendRequest, Stored
@@ -92,7 +92,7 @@ def get_wallet(tx: Tx, org_id: str, wallet_id: str) -> WalletRow:
     """The wallet that spends; raises `NotFound`, or `Refused` if it cannot sign."""
     wallet = wallet_rows.find(tx, org_id, wallet_id)
     if wallet is None:
-        raise NotFound(f'There is no wallet "{wallet_id}".')
+        raise NotFound(f'There is no wallet "{wallet_id}".', code=Code.WALLET_UNKNOWN)
     if not wallet.can_sign:
         why = "is archived" if wallet.archived_at is not None else "is watch-only: this server has no key for it"
         raise Refused(f'The wallet "{wallet.name}" {why}.')
