@@ -80,7 +80,7 @@ class Guard:
     def find_refusal(self, host: str, address: Address | None, port: int) -> str | None:
         """Why a request to this host is refused, as far as is certain without resolving it; else None."""
         is_localhost = host == "localhost" or host.endswith(".localhost")
-        known = [address] if address is not None else list(_LOCALHOST) if is_localhost else []
+        known: Sequence[Address] = [address] if address is not None else _LOCALHOST if is_localhost else ()
         refusal = None
         for one in known:
             try:
