@@ -319,3 +319,35 @@ async def test_too_low_a_gas_limit_is_told_from_a_revert_in_both_modes(
         failed = run["executionState"]["call"]["error"]
         assert (failed["code"], says in failed["message"]) == (code, True), failed
     assert studio.outbox.nonce() == nonce
+
+
+async def test_a_report_is_in_the_order_of_the_run_when_the_clock_was_advanced(studio: Studio) -> None:
+    """Waits, retries and rate limits put the simulated clock ahead; what follows still has an order of its own."""
+    inner = await studio.workflow({"last": pay(5, "first"), "first": pay(6)})
+    rate = {"count": 1, "perMs": 60_000}
+    top = await studio.workflow(
+        {
+            "wait": {"type": "delay", "payload": {"delayMs": DAY_MS}, "children": ["z"]},
+            "z": pay(1, "y"),
+            "y": pay(10**30, "each", onError="continue", retry={"maxAttempts": 2, "backoffMs": 50_000}),
+            "each": each([2, 3], "pay", children=["call"]),
+            "pay": pay("{{string($item)}}", rate=rate),
+            "call": {"type": "call-workflow", "payload": {"workflowId": inner}, "children": ["a"]},
+            "a": pay(7),
+        }
+    )
+    report = await studio.effects(await studio.run(top, simulate=True))
+    paths = [one["path"] for one in report["transactions"] if one["status"] == "simulated"]
+    assert paths == ["z", "each[0].pay", "each[1].pay", "call/last", "call/first", "a"]
+
+
+async def test_a_spend_without_a_result_has_one_code_in_all_modes(studio: Studio) -> None:
+    """A token without events that its owner sends to itself: nothing shows that it moved."""
+    token = studio.witness.deploy("SilentToken")
+    studio.witness.addresses["SilentToken"] = token
+    studio.witness.send("SilentToken", "mint", ALICE, 10)
+    await studio.let(allowUnpricedAssets=True)
+    flow = await studio.workflow({"pay": hand(token, 7, to=ALICE)})
+    errors = [(await studio.run(flow, **mode))["executionState"]["pay"]["error"] for mode in ({"simulate": True}, {})]
+    assert [(one["code"], one["retryable"]) for one in errors] == [("RESULT", True)] * 2
+    assert "It was simulated, but its result could not be made: The simulated transaction" in errors[0]["message"]

@@ -47,7 +47,7 @@ class Attempts:
         read."""
         kept = self._run.journal.by_path.get(start.path)
         is_kept = kept is not None and kept.attempt == start.attempt
-        now = self._run.state.now()
+        now = self._run.state.next_begin()
         if not (start.wake or is_kept) and self._is_held(start, now):
             return
         self._run.plan.started(start)
@@ -135,7 +135,8 @@ class Attempts:
 
     def _attempt(self, start: Start, at: int | None = None) -> None:
         """Begins an attempt, now unless `at` is given; pure and control nodes settle here."""
-        now = self._run.state.now() if at is None else at
+        now = self._run.state.next_begin() if at is None else at
+        self._run.state.began(now)
         node = self._run.program.nodes[start.node_id]
         roots = self._inputs.roots(start.path, now)
         resolved, prepared = self._prepare(start, node, roots, now)

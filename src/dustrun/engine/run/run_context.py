@@ -71,12 +71,26 @@ class RunState:
     is_assumed: bool = False
     """A branch, a called run or a spend depends on an assumed value."""
     simulated_now: int = 0
+    begun_at: int = 0
+    """When the newest attempt of a simulation began."""
+
     error: dict[str, Any] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(self) -> int:
         """The run's clock: in a simulation, waits advance it."""
         return self.mode.now(self.simulated_now)
+
+    def next_begin(self) -> int:
+        """When an attempt that begins now does. On a simulated clock, which stands still after a wait, no two attempts
+        begin at one time: the report orders them by it.
+        """
+        return max(self.now(), self.begun_at + 1) if self.mode.has_simulated_clock else self.now()
+
+    def began(self, at: int) -> None:
+        """An attempt begins."""
+        if self.mode.has_simulated_clock:
+            self.begun_at, self.simulated_now = at, max(self.simulated_now, at)
 
 
 @dataclass(slots=True)
@@ -105,11 +119,13 @@ class RunContext:
 
 def _state_of(facts: RunFacts, journal: Journal) -> RunState:
     executions = journal.by_path.values()
+    simulated_now = max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0)
     return RunState(
         mode_of(facts.mode),
         is_cancelling=facts.cancel_requested_at is not None,
         is_assumed=any(map(decides, executions)),
-        simulated_now=max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0),
+        simulated_now=simulated_now,
+        begun_at=max(simulated_now, *(e.started_at or 0 for e in executions)),
     )
 
 

@@ -231,7 +231,7 @@ class Runner:
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
-        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.now()}
+        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.next_begin()}
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, ending)
         return ChildResult(caller.pk, caller.path, dumps_text(self._run.redaction.value(data)))
 

@@ -207,7 +207,7 @@ class LiveSpend:
             output = await job.action.finish(value, spend, status.spent, context)
         except (DustrunError, ValidationError) as error:
             hashes = ", ".join(str(receipt.hash) for receipt in status.spent.receipts)
-            message = f"It was spent ({hashes}), but its result could not be made: {_why(error)}"
+            message = f"It was spent ({hashes}), but its result could not be made: {why_no_result(error)}"
             return Failed("RESULT", message, retryable=True, facts=facts)
         result, assumed = output.model_dump(by_alias=True), bool(notes[_ASSUMED])
         return Settled(result, assumed=assumed, facts=facts, secrets=status.signatures)
@@ -265,7 +265,7 @@ def as_failed(failure: Failure, facts: Json) -> Failed:
     return Failed(failure.code, failure.message, failure.retryable, details, facts=facts)
 
 
-def _why(error: DustrunError | ValidationError) -> str:
+def why_no_result(error: DustrunError | ValidationError) -> str:
     """The error's message without its input values, which may be signatures."""
     if isinstance(error, DustrunError):
         return error.message

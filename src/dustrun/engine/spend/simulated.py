@@ -17,9 +17,10 @@ from dustrun.core.values.exact_json import dumps_text
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import ASSUMED_INPUT, Job
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
-from dustrun.engine.spend.live import Reports, as_failed, plan_spend
+from dustrun.engine.spend.live import Reports, as_failed, plan_spend, why_no_result
 from dustrun.engine.spend.shared_chain import set_clock
 from dustrun.engine.spend.simulation_state import SimulationState
+from dustrun.errors import Code, DustrunError
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
 from dustrun.services.outbox.outflow import denial as outflow_denial
@@ -173,15 +174,19 @@ class SimulatedSpend:
         return denial(verdict) if isinstance(verdict, Deny) else counted
 
     async def _conclude(self, spend: Spend, receipts: Sequence[Receipt]) -> Outcome:
-        """The action's `finish`. A placeholder stands for each signature, and whatever depends on it is assumed."""
+        """The action's `finish`. A placeholder stands for each signature, and whatever depends on it is assumed. An
+        error here is reported as `RESULT`, as in a live run, where the spend has happened."""
         signatures = {request.item: _SIGNATURE for request in spend.signatures}
         assert self._job.action.finish is not None
         try:
             output = await self._job.action.finish(
                 self._job.input, spend, Spent(tuple(receipts), signatures), self._context
             )
-        except ValidationError as error:
-            return Failed("RESULT", f"The result could not be made: {error}", facts=await self.facts())
+        except (DustrunError, ValidationError) as error:
+            if isinstance(error, DustrunError) and error.code is Code.SIM_FORK_LOST:
+                raise
+            message = f"It was simulated, but its result could not be made: {why_no_result(error)}"
+            return Failed("RESULT", message, retryable=True, facts=await self.facts())
         assumed = self._job.assumed or bool(signatures)
         return Settled(output.model_dump(by_alias=True), assumed=assumed, facts=await self.facts())
 
