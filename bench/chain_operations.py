@@ -10,6 +10,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
+from bench.odd_tokens import DECIMALS
 from dustrun.core.money.intent import Intent, Movement
 from dustrun.core.values.addresses import checksum
 from dustrun.core.values.amounts import Asset
@@ -58,7 +59,7 @@ class Maker:
     def units(self, token: str) -> int:
         """Up to a hundred whole tokens, often uneven, sometimes nothing."""
         whole: int = self.draw.choice((0, 1, 1, 7, 100))
-        return whole * int(10 ** TOKENS[token]) // self.draw.choice((1, 1, 3)) + self.draw.choice((0, 0, 1))
+        return whole * int(10 ** DECIMALS[token]) // self.draw.choice((1, 1, 3)) + self.draw.choice((0, 0, 1))
 
     def call(self, name: str, function: str, *args: Any, value: int = 0, at: str | None = None) -> Intent:
         """A call of a function."""

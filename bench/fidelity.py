@@ -66,7 +66,7 @@ _SILENT = ("rebasing-token", "switch", "batch")  # may change balances of the re
 class Eyes:
     """web3.py's reads of all watched balances at once, through the chain's multicall contract."""
 
-    def __init__(self, world: World, witness: Witness) -> None:
+    def __init__(self, world: World, witness: Witness, odd: Iterable[str] = ()) -> None:
         self._witness = witness
         self._multicall = witness.web3.eth.contract(
             address=witness.web3.to_checksum_address(MULTICALL3), abi=artifact("multicall")[0]
@@ -79,7 +79,8 @@ class Eyes:
             data = self._multicall.encode_abi("getEthBalance", [holder])
             self._add(f"eip155:{CHAIN_ID}/native", holder, MULTICALL3, data)
         pools = [_pair(world, witness, "weth", "usdc"), _pair(world, witness, "usdc", "dai")]
-        for token in TOKENS:
+        holders += [world[name] for name in ("Splitter", *odd) if name in world.addresses]
+        for token in (*TOKENS, *odd):
             for holder in [*holders, *pools]:
                 data = witness.contract(token).encode_abi("balanceOf", [witness.web3.to_checksum_address(holder)])
                 self._add(f"eip155:{CHAIN_ID}/erc20:{world[token]}", holder, world[token], data)

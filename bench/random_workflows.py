@@ -1,19 +1,22 @@
 """Random workflows of real actions for the proof of fidelity: what people build, and much that must fail.
 
 Every step is one of `KINDS`; steps lie in a row, in branches of an `if`, and in loops. Inputs come from the trigger's
-payload and from results of earlier steps. Calldata of `write-contract` is encoded by web3.py.
+payload and from results of earlier steps. Calldata of `write-contract` is encoded by web3.py. Calls of other workflows
+are in `bench/calling_workflows.py`.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from bench.chain_operations import MAKERS, STRANGERS, WALLETS, Maker
+from bench.odd_tokens import DECIMALS
 from testkit.chain.anvil import CHAIN_ID
-from testkit.chain.contracts import ETHER, MAX, TOKENS, Witness, World, artifact
+from testkit.chain.contracts import ETHER, MAX, Witness, World, artifact
 
 Json = dict[str, Any]
 ROOT = "root"
@@ -31,11 +34,30 @@ class Step:
 
 @dataclass
 class Workflow:
-    """A definition, the payload it is run with, and which kind each spending node is of."""
+    """A definition, the payload it is run with, and which kind each spending node is of, those of called workflows
+    included. `calls` are the called ones by the node that calls; `shapes` counts what ties the steps together."""
 
     nodes: Json
     payload: Json
     kinds: dict[str, str]
+    calls: dict[str, Workflow] = field(default_factory=dict)
+    shapes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def depth(self) -> int:
+        """How many calls lie one within the other."""
+        return max((1 + called.depth for called in self.calls.values()), default=0)
+
+    @property
+    def all_shapes(self) -> Counter[str]:
+        """Shapes, those of called ones included."""
+        return sum((called.all_shapes for called in self.calls.values()), self.shapes.copy())
+
+    def store(self, name: str, create: Callable[[str, Json], str]) -> str:
+        """Creates the called ones, then itself; its id."""
+        for node, called in self.calls.items():
+            self.nodes[node]["payload"]["workflowId"] = called.store(f"{name}/{node}", create)
+        return create(name, self.definition())
 
     def definition(self) -> Json:
         """As the API takes it."""
@@ -81,18 +103,39 @@ class Drawing:
         self._body: Json = {"to": {}, "rows": []}
         self._amounts: list[tuple[str, str, str]] = []  # wallet, token, expression
         self._created: dict[str, list[str]] = {}  # by kind, expressions of the addresses of what was created
+        self.calls: dict[str, Workflow] = {}
+        self.shapes: Counter[str] = Counter()
+        self._names = Counter[str]()  # shared with the workflows that it calls
+
+    def below(self) -> Self:
+        """A drawing of a workflow that this one calls: it draws from the same deck, and no two nodes have one name."""
+        made = type(self)(self.make.witness, self.world, self.draw, self._deck, self._wallets, 1)
+        made.make, made._names = self.make, self._names
+        return made
 
     def workflow(self, steps: int) -> Workflow:
         """So many steps, and what ties them together."""
         while len(self._kinds) < steps:
-            shape = self.draw.random()
-            if shape < 0.08:
-                self._fork()
-            elif shape < 0.14:
-                self._loop()
-            else:
-                self._row()
-        return Workflow(self._nodes, self._body, self._kinds)
+            self.shape()
+        return self.finished()
+
+    def finished(self) -> Workflow:
+        """What was drawn so far."""
+        return Workflow(self._nodes, self._body, self._kinds, self.calls, self.shapes)
+
+    def shape(self) -> None:
+        """One step, or some in branches or in a loop."""
+        shape = self.draw.random()
+        if shape < 0.08:
+            self._fork()
+        elif shape < 0.14:
+            self._loop()
+        else:
+            self._row()
+
+    def _name(self, what: str) -> str:
+        self._names[what] += 1
+        return f"{what}{self._names[what]}"
 
     # --- shapes -----------------------------------------------------------------------------------------------------
 
@@ -117,8 +160,7 @@ class Drawing:
     def _fork(self) -> None:
         """An `if` on what a wallet has in the state that earlier steps left, with a step on either side."""
         wallet, token = self.draw.choice(WALLETS), self.draw.choice(("usdc", "weth", "rebasing"))
-        number = len(self._nodes)
-        look, ask = f"look{number}", f"ask{number}"
+        look, ask = self._name("look"), self._name("ask")
         payload = {"chainId": CHAIN_ID, "token": self.world[token], "address": wallet}
         self._add(look, "get-erc20-balance", payload)
         limit = self.draw.choice((0, 10**6, 10**12, 10**21, 10**24))
@@ -138,8 +180,7 @@ class Drawing:
 
     def _loop(self) -> None:
         """A `for-each` that pays rows of the payload, one after the other."""
-        number = len(self._nodes)
-        loop, pay = f"each{number}", f"pay{number}"
+        loop, pay = self._name("each"), self._name("pay")
         token = self.draw.choice(("native", "usdc", "fee", "race", "pausable"))
         rows = [{"to": self._anybody(), "amount": str(self._units(token))} for _ in range(self.draw.randrange(2, 4))]
         place = len(self._body["rows"])
@@ -160,7 +201,7 @@ class Drawing:
         """A spending node behind what was there; its id."""
         kind, sender = self._deck.deal(), self.draw.choice(WALLETS)
         step = _STEPS[kind](self, sender)
-        id = f"n{len(self._nodes)}"
+        id = self._name("n")
         self._add(id, step.type, step.payload)
         self._nodes[id]["connector"] = self._wallet(sender)
         self._kinds[id] = kind
@@ -239,8 +280,15 @@ def _send(*tokens: str) -> Make:
     return make
 
 
+def _to_a_hook(draw: Drawing, sender: str) -> Step:
+    """A payment to a contract that passes half of it on while it is being paid."""
+    amount = draw.amount(sender, "HookedToken")
+    payload = {"token": draw.world["HookedToken"], "recipient": draw.world["Splitter"], "amount": amount}
+    return Step("", "send-erc20-token", _on(payload), {"HookedToken": "amountSent"})
+
+
 def _approve(draw: Drawing, sender: str) -> Step:
-    token = draw.draw.choice(list(TOKENS))
+    token = draw.draw.choice(list(DECIMALS))
     spender = draw.draw.choice((draw.world["v2_router"], draw.world["v3_router"], draw.make.other(sender)))
     amount = draw.draw.choice(("0", "max", str(10**9), draw.amount(sender, token)))
     return Step("", "approve-erc20", _on({"token": draw.world[token], "spender": spender, "amount": amount}))
@@ -330,6 +378,9 @@ def _call_created(draw: Drawing, sender: str) -> Step:
 _TRANSFER = "Transfer(address indexed from, address indexed to, uint256 value)"
 
 
+_DEPENDENT_ON_GAS = ("reentrant", "forward", "batch")  # an inner call may fail, and then less gas does
+
+
 def _written(name: str) -> Make:
     """The calldata of a maker of `chain_operations`, by `write-contract` or `deploy-contract`."""
 
@@ -339,7 +390,7 @@ def _written(name: str) -> Make:
         if intent.to is None:
             return Step("", "deploy-contract", _on({"bytecode": data}))
         payload: Json = {"contract": intent.to, "data": data, "value": str(intent.value_units)}
-        if name == "reentrant":  # what it does depends on the gas it gets, so that has to be said
+        if name in _DEPENDENT_ON_GAS:  # so that has to be said
             payload["gasLimit"] = 2_000_000
         return Step("", "write-contract", _on(payload))
 
@@ -353,7 +404,7 @@ def _starved(draw: Drawing, sender: str) -> Step:
 
 
 def _to_itself(draw: Drawing, sender: str) -> Step:
-    token = draw.draw.choice(("native", "usdc", "fee", "rebasing", "race"))
+    token = draw.draw.choice(("native", "usdc", "fee", "rebasing", "race", "GrowingToken"))
     payload = {"recipient": sender, "amount": draw.amount(sender, token)}
     if token == "native":
         return Step("", "send-native", _on(payload))
@@ -424,6 +475,11 @@ _STEPS: dict[str, Make] = {
     "send-erc20-token blocklist": _send("blocklist"),
     "send-erc20-token pausable": _send("pausable"),
     "send-erc20-token reentrant": _send("reentrant"),
+    "send-erc20-token silent": _send("SilentToken"),
+    "send-erc20-token of the block": _send("ClockToken"),
+    "send-erc20-token growing": _send("GrowingToken"),
+    "send-erc20-token hooked": _send("HookedToken"),
+    "send-erc20-token to a hook": _to_a_hook,
     "approve-erc20": _approve,
     "wrap-native": _wrap("wrap-native", "weth"),
     "unwrap-native": _wrap("unwrap-native", "native"),
@@ -432,7 +488,7 @@ _STEPS: dict[str, Make] = {
     "swap-uniswap-v3 in": _swap(3, "amountIn"),
     "swap-uniswap-v3 out": _swap(3, "amountOut"),
     "batch-transfer native": _batch("native"),
-    "batch-transfer tokens": _batch("usdc", "dai", "fee", "race", "rebasing"),
+    "batch-transfer tokens": _batch("usdc", "dai", "fee", "race", "rebasing", "SilentToken", "HookedToken"),
     "send-erc721": _nft,
     "deploy Token": _deploy_token,
     "deploy-contract": _written("create"),

@@ -16,12 +16,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench import connections
+from bench.chain_operations import STRANGERS
 from bench.connections import Watch
 from bench.noisy_workflows import examples, noisy
+from bench.odd_tokens import deploy_odd_tokens
 from bench.random_workflows import Deck, Drawing
 from bench.recorders import Recorders, recorders
 from bench.workflow_server import Server, open_server
@@ -54,11 +57,13 @@ def run(
 def proof(world: World, strategy: str) -> Iterator[Proof]:
     """A server with everything around it."""
     addresses = [ACCOUNTS[place] for place in _WALLETS]
+    world = replace(world, addresses=dict(world.addresses))
     with (
         tempfile.TemporaryDirectory(prefix="dustrun-silence-") as name,
         world.node() as node,
         recorders(node.url, addresses) as outside,
     ):
+        deploy_odd_tokens(world.witness(node), STRANGERS[0])
         watch = connections.watch(Path(name))
         settings = {"simulation_strategy": strategy, "remote_signers": f"vault={outside.signer_url}"}
         with open_server(Path(name), world, outside.node_url, before=watch.command, **settings) as process:

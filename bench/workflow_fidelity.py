@@ -1,14 +1,16 @@
 """Whether a workflow's simulation is what its run becomes: a server simulates random workflows over its API, then runs
 them live on the same state, and the two reports are held against the chain as web3.py reads it.
 
-Compared: the run's status; every node's status, branch, error and result (but hash, block and fee); which transactions
-there were; for each its receipt's status, its events raw and decoded, what it left approved, and the change of every
-watched balance, fees left out, block by block; the report's sums against the balances before and after; nonces; and
-that the chain did not move while it was simulated. Gas is counted, not required.
+Compared: the status of the run and of every run that it called, at any depth; every node's status, branch, error and
+result; which transactions there were; for each its receipt's status, its events raw and decoded, what it left approved,
+and the change of every watched balance, fees left out, block by block; the report's sums against the balances before
+and after; its warnings, verdicts and called runs; what `compare` says of the two runs; nonces; and that the chain did
+not move while it was simulated. What may differ is in `bench/documented_differences.py`. Gas is counted, not required.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -17,24 +19,32 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.calling_workflows import CallingDrawing
+from bench.chain_operations import STRANGERS
 from bench.decoded_events import Decoder
+from bench.documented_differences import FIELDS, OF_THE_BLOCK, OTHER_BLOCK, TEXTS, UNSEEN_HOLDER
 from bench.fidelity import Eyes, Watch
-from bench.random_workflows import Deck, Drawing, Workflow
+from bench.odd_tokens import ODD, REBASING, deploy_odd_tokens
+from bench.random_workflows import Deck, Workflow
 from bench.workflow_server import Server, open_server
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
 from testkit.chain.contracts import ETHER, Witness, World
 
 _WALLETS = (1, 2, 3)  # places in ACCOUNTS
-_REAL_ONLY = {
-    *("hash", "blockNumber", "gasUsed", "fee", "feeFormatted", "totalFee", "explorerUrl", "approvalHash"),
-    "triggeredAt",
+_SHARE_CALLING = 0.5
+_ARRIVED = ("amountReceived", "amountReceivedFormatted")  # of a token whose fee depends on the block
+_TEXTS = re.compile("|".join(TEXTS))
+_REPORTED = {  # what must be equal in the two reports, beside transactions
+    "warnings": ("code", "path"),
+    "children": ("path", "nodeId", "workflowId", "mode", "status", "runStatus", "isShown"),
+    "policyVerdicts": ("path", "verdict"),
+    "uncertain": (),
 }
-_COINS = re.compile(r"has [0-9.]+ ETH")  # of a wallet that has paid fees
 _NATIVE = f"eip155:{CHAIN_ID}/native"
 Json = dict[str, Any]
 
@@ -44,6 +54,9 @@ class Tally:
     """What was found so far."""
 
     workflows: int = 0
+    calling: int = 0
+    called: int = 0
+    deepest: int = 0
     steps: int = 0
     failing: int = 0
     transactions: int = 0
@@ -56,18 +69,28 @@ class Tally:
     live_s: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
     carried_out: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[str] = field(default_factory=Counter)
+    documented: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Takes in what another worker found."""
+        deepest = max(self.deepest, other.deepest)
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.deepest = deepest
 
     def public(self) -> Json:
         """As JSON."""
         return {
             "workflows": self.workflows,
+            "callingOthers": self.calling,
+            "runsCalled": self.called,
+            "deepestCall": self.deepest,
+            "shapes": dict(sorted(self.shapes.items())),
+            "documentedDifferences": dict(sorted(self.documented.items())),
             "runsByStatus": dict(sorted(self.statuses.items())),
             "spendingSteps": self.steps,
             "failingSteps": self.failing,
@@ -80,9 +103,22 @@ class Tally:
             "secondsSimulating": round(self.simulate_s, 1),
             "secondsLive": round(self.live_s, 1),
             "stepsByKind": dict(sorted(self.kinds.items())),
+            "transactionsByKind": dict(sorted(self.sent.items())),
             "succeededByKind": dict(sorted(self.carried_out.items())),
             "failures": self.failures[:20],
         }
+
+    def save(self, path: Path) -> None:
+        """Keeps it, so that a proof that was stopped goes on later."""
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Tally:
+        """One that was kept."""
+        kept = cls(**json.loads(path.read_text()))
+        for name in ("kinds", "carried_out", "statuses", "shapes", "documented", "sent"):
+            setattr(kept, name, Counter(getattr(kept, name)))
+        return kept
 
 
 def run_worker(
@@ -94,6 +130,8 @@ def run_worker(
         node.rpc("evm_setNextBlockTimestamp", hex(int(time.time()) + 10**6))
         node.mine()
         node.rpc("anvil_setBlockTimestampInterval", 1)
+        world = replace(world, addresses=dict(world.addresses))
+        deploy_odd_tokens(world.witness(node), STRANGERS[0])
         with open_server(Path(name), world, node.url, simulation_strategy=strategy) as process:
             server = Server(process)
             server.import_wallets(_WALLETS)
@@ -125,7 +163,7 @@ class Worker:
         self._name = f"seed {seed}, worker {worker}"
         self._draw = random.Random(f"{seed} {worker}")
         self._deck = Deck(self._draw)
-        self._eyes = Eyes(world, self._witness)
+        self._eyes = Eyes(world, self._witness, ODD)
 
     def compare(self, number: int, steps: int) -> None:
         """Draws a workflow, simulates it, runs it, compares."""
@@ -133,10 +171,10 @@ class Worker:
         first_id = 1 + number * 20
         self._eyes.watch_nfts(range(first_id, first_id + 8))
         self._hand_out(first_id)
-        drawing = Drawing(self._witness, self._world, self._draw, self._deck, self._server.wallets, first_id)
-        workflow = drawing.workflow(steps)
+        drawing = CallingDrawing(self._witness, self._world, self._draw, self._deck, self._server.wallets, first_id)
+        workflow = drawing.calling(steps) if self._draw.random() < _SHARE_CALLING else drawing.looping(steps)
         name = f"{self._name}, workflow {number}"
-        id = self._server.create(name, workflow.definition())
+        id = workflow.store(name, self._server.create)
         start, nonces = self._witness.web3.eth.block_number, self._nonces()
         begun = time.monotonic()
         simulated = self._server.run(id, simulate=True, payload=workflow.payload)
@@ -149,8 +187,15 @@ class Worker:
         comparison = Comparison(self, name, workflow, simulated, live)
         comparison.nodes()
         comparison.transactions(start, nonces)
-        self.tally.workflows += 1
+        comparison.reports()
+        self._count(workflow)
         self.tally.statuses[live["status"]] += 1
+
+    def _count(self, workflow: Workflow) -> None:
+        self.tally.workflows += 1
+        self.tally.calling += bool(workflow.calls)
+        self.tally.deepest = max(self.tally.deepest, workflow.depth)
+        self.tally.shapes += workflow.all_shapes
 
     def _fill_up(self) -> None:
         for place in _WALLETS:
@@ -183,29 +228,55 @@ class Comparison:
         self._tally = worker.tally
         self._witness = worker._witness
         self._eyes = worker._eyes
-        self._rebasing = f"eip155:{CHAIN_ID}/erc20:{worker._eyes.rebasing}"
+        self._rebasing = {f"eip155:{CHAIN_ID}/erc20:{worker._world[name]}" for name in REBASING}
+        self._is_other_block = False
+        self._clock = f"eip155:{CHAIN_ID}/erc20:{worker._world['ClockToken']}"
+        self._growing = f"eip155:{CHAIN_ID}/erc20:{worker._world['GrowingToken']}"
         self._at: dict[int, list[int]] = {}
+        self._report, self._real = worker._server.effects(simulated), worker._server.settled(live)
 
     def _fail(self, text: str) -> None:
         self._tally.failures.append(f"{self._name}: {text}")
 
     def nodes(self) -> None:
-        """Status, branch, error and result of every node."""
-        one, other = self._simulated, self._live
+        """Status, branch, error and result of every node of every run, and which runs were called."""
+        self._same_run("", self._simulated, self._live)
+        called, really = self._report["children"], self._real["children"]
+        self._tally.called += len(really)
+        for one, other in zip(called, really, strict=False):
+            runs = [self._worker._server.call("GET", f"/v1/runs/{child['runId']}") for child in (one, other)]
+            self._same_run(f"{other['path']}/", *runs)
+
+    def _same_run(self, at: str, one: Json, other: Json) -> None:
         if one["status"] != other["status"]:
-            self._fail(f"simulated {one['status']}, really {other['status']}")
+            self._fail(f"{at or 'the run'}: simulated {one['status']}, really {other['status']}")
         if one["executionState"].keys() != other["executionState"].keys():
-            self._fail("other nodes ran")
+            self._fail(f"{at or 'the run'}: other nodes ran")
         for path, really in other["executionState"].items():
             predicted = one["executionState"].get(path, {})
             self._count(path, really)
             for part in ("status", "branch", "error", "result"):
                 left, right = _alike(predicted.get(part)), _alike(really.get(part))
                 if left != right:
-                    self._fail(f"{path} ({self._kind(path)}): {part} simulated {left}, really {right}")
+                    self._fail(f"{at}{path} ({self._kind(path)}): {part} simulated {left}, really {right}")
 
     def _kind(self, path: str) -> str | None:
-        return self._workflow.kinds.get(path.rpartition(".")[2])
+        return self._workflow.kinds.get(re.split("[./]", path)[-1])
+
+    def reports(self) -> None:
+        """What the two reports say beside transactions, and what `compare` says of the runs."""
+        for name, parts in _REPORTED.items():
+            left, right = ([[one.get(part) for part in parts] for one in side[name]] for side in self._sides())
+            if left != right:
+                self._fail(f"report: {name} simulated {left}, really {right}")
+        compared = self._worker._server.call("GET", f"/v1/runs/{self._simulated['id']}/compare/{self._live['id']}")
+        for difference in compared["differences"]:
+            if self._is_other_block and re.search(OF_THE_BLOCK, difference["message"]):
+                continue
+            self._fail(f"compare: {difference['message']}")
+
+    def _sides(self) -> tuple[Json, Json]:
+        return self._report, self._real
 
     def _count(self, path: str, node: Json) -> None:
         kind = self._kind(path)
@@ -220,7 +291,7 @@ class Comparison:
 
     def transactions(self, start: int, nonces: dict[str, int]) -> None:
         """Each of them, then what all came to."""
-        report, real = self._worker._server.effects(self._simulated), self._worker._server.effects(self._live)
+        report, real = self._report, self._real
         predicted = [shown for shown in report["transactions"] if shown["status"] in ("simulated", "reverted")]
         sent = [shown for shown in real["transactions"] if shown.get("hash")]
         if [(s["path"], s["item"], s["from"]) for s in predicted] != [(s["path"], s["item"], s["from"]) for s in sent]:
@@ -248,6 +319,7 @@ class Comparison:
         """Status, events, what was created and approved."""
         tally, where = self._tally, f"{shown['path']} {shown['item']} ({self._kind(shown['path'])})"
         tally.transactions += 1
+        tally.sent[self._kind(shown["path"]) or ""] += 1
         if (receipt["status"] == 1) != (shown["status"] == "simulated"):
             self._fail(f"{where}: simulated {shown['status']}, really {receipt['status']}")
         tally.equal_gas += receipt["gasUsed"] == shown["gasUsed"]
@@ -257,6 +329,10 @@ class Comparison:
             (log["address"], [f"0x{topic.hex()}" for topic in log["topics"]], f"0x{log['data'].hex()}")
             for log in receipt["logs"]
         ]
+        if simulated != real and self._is_clock(shown):
+            self._tally.documented[OTHER_BLOCK] += 1
+            self._is_other_block = True
+            return
         if simulated != real:
             self._fail(f"{where}: other events: {simulated} simulated, {real} real")
         for event, log in zip(shown["events"], receipt["logs"], strict=False):
@@ -267,6 +343,9 @@ class Comparison:
         if receipt["contractAddress"] is not None and receipt["contractAddress"] != shown.get("contractAddress"):
             self._fail(f"{where}: created {receipt['contractAddress']}, simulated {shown.get('contractAddress')}")
         self._allowances(where, shown, receipt["blockNumber"])
+
+    def _is_clock(self, shown: Json) -> bool:
+        return self._clock.endswith(str(shown["to"]))
 
     def _balances(self, block: int, inside: Sequence[tuple[Json, int]]) -> None:
         """What a block changed. Those of one batch may come in any order and two in a block; then one may be empty."""
@@ -288,9 +367,9 @@ class Comparison:
         kinds = {self._kind(shown["path"]) for shown in report["transactions"]}
         real = _net(self._eyes.changes(before, after), fees)
         changes = report["balanceChanges"]
-        if kinds & _SILENT:  # every block was compared; a sum has what was seen and what was not
-            real = {watch: delta for watch, delta in real.items() if watch[0] != self._rebasing}
-            changes = [change for change in changes if change["asset"] != self._rebasing]
+        unseen = self._moves_unseen(bool(kinds & _SILENT))  # every block was compared; a sum has seen and unseen ones
+        real = {watch: delta for watch, delta in real.items() if watch[0] not in unseen}
+        changes = [change for change in changes if change["asset"] not in unseen]
         self._same("the whole run", real, changes, False)
 
     def _same(self, where: str, real: dict[Watch, int], changes: Sequence[Json], is_silent: bool) -> None:
@@ -298,11 +377,19 @@ class Comparison:
         for change in changes:
             if self._eyes.is_watched(change["asset"], change["address"]):
                 simulated[(change["asset"], change["address"])] += int(change["amount"])
-        if is_silent:  # balances of the rebasing token changed without an event, also those of holders never seen
-            real = {watch: delta for watch, delta in real.items() if watch in simulated or watch[0] != self._rebasing}
+        unseen = [watch for watch in real if watch not in simulated and watch[0] in self._moves_unseen(is_silent)]
+        for watch in unseen:
+            self._tally.documented[UNSEEN_HOLDER] += 1
+            del real[watch]
         predicted = {watch: delta for watch, delta in simulated.items() if delta}
+        if self._is_other_block:
+            real, predicted = ({w: d for w, d in side.items() if w[0] != self._clock} for side in (real, predicted))
         if real != predicted:
             self._fail(f"{where}: balances really {_less(real, predicted)}, simulated {_less(predicted, real)}")
+
+    def _moves_unseen(self, is_silent: bool) -> Collection[str]:
+        """Assets whose balances may have changed without an event, also those of holders that nothing points at."""
+        return self._rebasing if is_silent else {self._growing}
 
     def _allowances(self, where: str, shown: Json, block: int) -> None:
         for approval in shown["approvals"]:
@@ -333,7 +420,8 @@ def _less(one: dict[Watch, int], other: dict[Watch, int]) -> dict[Watch, int]:
 def _alike(value: Any) -> Any:
     """A result without what only a real transaction has."""
     if isinstance(value, dict):
-        return {name: _alike(item) for name, item in value.items() if name not in _REAL_ONLY}
+        left_out = {*FIELDS, *(_ARRIVED if value.get("symbol") == "CLOCK" else ())}
+        return {name: _alike(item) for name, item in value.items() if name not in left_out}
     if isinstance(value, list):
         return [_alike(item) for item in value]
-    return _COINS.sub("has … ETH", value) if isinstance(value, str) else value
+    return _TEXTS.sub("…", value) if isinstance(value, str) else value

@@ -76,6 +76,16 @@ class Server:
             time.sleep(_POLL_S)
         raise RuntimeError(f"{run_id} did not end: {self.call('GET', f'/v1/runs/{run_id}')}")
 
+    def settled(self, run: Json) -> Json:
+        """The report of a run, once every run that it started has ended too."""
+        until = time.monotonic() + _TIME_LIMIT_S
+        while time.monotonic() < until:
+            report = self.effects(run)
+            if not any(child["isOpen"] for child in report["children"]):
+                return report
+            time.sleep(_POLL_S)
+        raise RuntimeError(f"a run that {run['id']} called did not end")
+
     def effects(self, run: Json) -> Json:
         """The report of a run."""
         found: Json = self.call("GET", f"/v1/runs/{run['id']}/effects")

@@ -154,3 +154,111 @@ contract RaceToken {
         emit Transfer(from, to, value);
     }
 }
+
+/// Moves without an event and returns nothing.
+contract SilentToken {
+    string public constant name = "Silent Token";
+    string public constant symbol = "SILENT";
+    uint8 public constant decimals = 6;
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    function mint(address to, uint256 value) external {
+        balanceOf[to] += value;
+    }
+
+    function approve(address spender, uint256 value) external {
+        allowance[msg.sender][spender] = value;
+    }
+
+    function transfer(address to, uint256 value) external {
+        balanceOf[msg.sender] -= value;
+        balanceOf[to] += value;
+    }
+
+    function transferFrom(address from, address to, uint256 value) external {
+        allowance[from][msg.sender] -= value;
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+    }
+}
+
+/// Keeps a share of each transfer that depends on the number of the block.
+contract ClockToken is Token {
+    constructor() Token("Clock Token", "CLOCK", 18) {}
+
+    function move(address from, address to, uint256 value) internal override {
+        uint256 fee = value * (block.number % 5) / 100;
+        super.move(from, to, value - fee);
+        if (fee > 0) super.move(from, address(this), fee);
+    }
+}
+
+/// Every transfer raises the balance of everybody by one per cent.
+contract GrowingToken is Token {
+    uint256 public percent = 100;
+
+    constructor() Token("Growing Token", "GROW", 18) {}
+
+    function balanceOf(address who) public view override returns (uint256) {
+        return held[who] * percent / 100;
+    }
+
+    function move(address from, address to, uint256 value) internal override {
+        uint256 balance = balanceOf(from);
+        if (balance < value) revert ERC20InsufficientBalance(from, balance, value);
+        uint256 shares = value * 100 / percent;
+        held[from] -= shares;
+        held[to] += shares;
+        percent += 1;
+        emit Transfer(from, to, value);
+    }
+}
+
+interface Hook {
+    function tokensToSend(address from, address to, uint256 value) external;
+    function tokensReceived(address from, address to, uint256 value) external;
+}
+
+/// Asks the hook of the sender before a transfer and tells that of the recipient after it, as ERC-777 does.
+contract HookedToken is Token {
+    mapping(address => Hook) public hookOf;
+
+    constructor() Token("Hooked Token", "HOOK", 18) {}
+
+    function setHook(Hook hook) external {
+        hookOf[msg.sender] = hook;
+    }
+
+    function move(address from, address to, uint256 value) internal override {
+        if (address(hookOf[from]) != address(0)) hookOf[from].tokensToSend(from, to, value);
+        super.move(from, to, value);
+        if (address(hookOf[to]) != address(0)) hookOf[to].tokensReceived(from, to, value);
+    }
+}
+
+/// A hook that refuses large transfers, and passes half of what it receives on to its heir.
+contract Splitter is Hook {
+    HookedToken public immutable token;
+    address public immutable heir;
+
+    event Asked(address indexed from, address indexed to, uint256 value);
+
+    error TooMuchAtOnce(uint256 value);
+
+    constructor(HookedToken token_, address heir_) {
+        token = token_;
+        heir = heir_;
+        token_.setHook(this);
+    }
+
+    function tokensToSend(address from, address to, uint256 value) external {
+        if (value > 50 ether) revert TooMuchAtOnce(value);
+        emit Asked(from, to, value);
+    }
+
+    function tokensReceived(address, address to, uint256 value) external {
+        if (to == address(this)) token.transfer(heir, value / 2);
+        else token.transferFrom(to, heir, value / 4);
+    }
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench import soak_silence
+from bench.calling_workflows import LOOPED
 from bench.workflow_fidelity import run_worker
 from testkit.chain.contracts import World
 from testkit.store_watch import Difference, Key, Row, Store
@@ -13,7 +14,8 @@ def test_a_simulated_workflow_is_what_its_run_becomes(world: World) -> None:
     assert tally.failures == []
     assert tally.workflows == 3
     assert tally.failing >= tally.steps // 10
-    assert min(tally.transactions, tally.decoded, tally.balances) > 0
+    assert min(tally.transactions, tally.decoded, tally.balances, tally.calling, tally.called) > 0
+    assert all(tally.sent[kind] > 0 for kind in LOOPED), tally.sent
 
 
 def test_a_simulation_is_silent(world: World) -> None:
