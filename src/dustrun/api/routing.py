@@ -28,6 +28,7 @@ from dustrun.api.parts import Parts, parts_of
 from dustrun.core.validate import suggest
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, DustrunError, Invalid, Problem
+from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.access.principal import Principal
 
@@ -208,7 +209,9 @@ def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bo
         if isinstance(result, Response):
             return result
         stored = call.pending.recorded if call.pending is not None else None
-        answer = stored or _shaped(result, call, shape, secret)
+        if stored is not None:
+            return Answered(stored.body, stored.status)
+        answer = await run_sized(result, _shaped, result, call, shape, secret)
         return Answered(answer.body, answer.status)
 
     return endpoint

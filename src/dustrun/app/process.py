@@ -39,7 +39,7 @@ async def _serve(settings: Settings, ready: _Ready | None) -> None:
         settings = settings.model_copy(update={"port": port})
     async with compose(settings) as server:
         web = make_web_server(server.app, settings, server.begin_stop)
-        _spare_the_collector()
+        spare_the_collector()
         web.on_ready = lambda: _announce(settings, server_file.address_of(host, port), ready, server.owner_key_path)
         server.writer.on_taken = web.give_way
         try:
@@ -56,7 +56,7 @@ def _announce(settings: Settings, address: str, ready: _Ready | None, owner_key_
         ready(address, owner_key_path)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Exempts the objects made at start-up from garbage collection: they live as long as the process.
 
     Measured: saves a tenth of the run call's processor time and a seventh of the start's."""

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.html_balanced import MOST_LEVELS, TooDeep, balance
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.threads import run_in_thread
 
 _MOST_CHARS: Final = 1_048_576
 _MOST_ELEMENTS: Final = 50_000

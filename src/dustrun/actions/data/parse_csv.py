@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import number_of, refuse
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.threads import run_in_thread
 
 _MOST_CHARS: Final = 1_048_576
 _MOST_COLUMNS: Final = 1000

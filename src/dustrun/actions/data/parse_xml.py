@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
+from dustrun.sdk.threads import run_in_thread
 
 _MOST_CHARS: Final = 1_048_576
 _MOST_LEVELS: Final = 45  # each level may be an object in a list, so this stays below the nesting limit of stored JSON

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dustrun.actions.data._threads import run_in_thread
 from dustrun.actions.data.items import refuse
 from dustrun.sdk import Context, Effect, Fields, action
 from dustrun.sdk.fields import raw
+from dustrun.sdk.threads import run_in_thread
 
 _MOST_CHARS: Final = 1_048_576
 # One search is linear, but each of many may scan the whole rest of the text: this bounds their sum.

@@ -33,6 +33,7 @@ from dustrun.core.run.journal import item_frame
 from dustrun.core.run.state import Mode, RunStatus
 from dustrun.core.run.trace import parse as parse_traceparent
 from dustrun.errors import Code, Invalid, Problem
+from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.access.paging import Page
 from dustrun.services.problems import problems_of
@@ -232,7 +233,7 @@ async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     await runs.wait_for_end(call.principal, created.run_id, _SYNC_S)
     run = await runs.get(call.principal, created.run_id)
-    return Answered(success_body(_sync(run), call.request_id))
+    return Answered(await run_sized(run, lambda: success_body(_sync(run), call.request_id)))
 
 
 def _sync(run: Run) -> dict[str, Any]:
@@ -352,7 +353,8 @@ async def get_run(
 ) -> dict[str, Any]:
     """Get one run: complete, slim, or limited to some nodes."""
     wanted = frozenset(part.strip() for part in node_ids.split(",")) if node_ids is not None else None
-    return shapes.run_shape(await call.parts.runs.get(call.principal, run_id, slim=summary), wanted)
+    run = await call.parts.runs.get(call.principal, run_id, slim=summary)
+    return await run_sized(run, shapes.run_shape, run, wanted)
 
 
 @routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])

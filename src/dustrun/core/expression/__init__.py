@@ -3,17 +3,20 @@
 from dustrun.core.expression.payload import CompiledValue, compile_value, measure, read_value
 from dustrun.core.expression.references import Reference
 from dustrun.core.expression.runtime.fault import ExpressionError, ExpressionErrors
-from dustrun.core.expression.runtime.limits import Limits
+from dustrun.core.expression.runtime.limits import DEFAULT_LIMITS, TRIAL, Limits, OverTrial
 from dustrun.core.expression.runtime.values import Function, Lazy, Roots
 from dustrun.core.expression.template import Template, parse_expression, parse_template
 
 __all__ = [
+    "DEFAULT_LIMITS",
+    "TRIAL",
     "CompiledValue",
     "ExpressionError",
     "ExpressionErrors",
     "Function",
     "Lazy",
     "Limits",
+    "OverTrial",
     "Reference",
     "Roots",
     "Template",

@@ -11,6 +11,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
+from dustrun.core.expression import DEFAULT_LIMITS, Limits
 from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.workflow.condition import Condition
@@ -36,6 +37,7 @@ class Scene:
     now: int
     settings: Settings
     catalog: Catalog
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def pins(self) -> bool:
@@ -61,7 +63,7 @@ def _choose(scene: Scene) -> Outcome:
     """`if` and `switch`: the first test that is true names the branch."""
     branch = scene.node.fallback
     for name, test in scene.node.choices:
-        value = test.evaluate(scene.roots)
+        value = test.evaluate(scene.roots, scene.limits)
         if not isinstance(test, Condition) and not isinstance(value, bool):
             return Failed("INVALID_INPUT", f'The test of "{name}" gives {_kind(value)}, not true or false.')
         if value:

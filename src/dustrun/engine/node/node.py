@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from dustrun import log
 from dustrun.catalog import Catalog
-from dustrun.core.expression import ExpressionError, Limits
+from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
 from dustrun.core.run.plan import Start
 from dustrun.core.text.masking import MASK
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import field_path
+from dustrun.core.values.weight import MOST, is_large
 from dustrun.core.workflow.definition import WALLET, ConnectorReference
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.core.workflow.wallet_choice import choose
@@ -27,31 +29,68 @@ from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.errors import DustrunError
 from dustrun.sdk import Action, Effect
+from dustrun.sdk.threads import run_sized
 from dustrun.settings import Settings
 
 _logger = log.get(__name__)
-_WALLET_LIMITS = Limits(steps=10_000)  # beside the whole budget of the payload, in the same step of the event loop
+_WALLET_LIMITS = Limits(steps=10_000)  # beside the whole budget of the payload
+_MOST_TESTED: Final = 200
+"""Units of the tests of an `if` or `switch` that the event loop evaluates: each has the limits of an expression."""
 _ASSUMED = "The input rests on an assumed result: pin the results of the nodes that it uses if a live run differs."
 
 
-def prepare(
-    start: Start, node: ProgramNode, roots: NodeRoots, mode: RunMode, catalog: Catalog, settings: Settings, now: int
-) -> tuple[Any, Job | StoreEffect | Outcome]:
-    """The resolved payload, and either a job still to run or the outcome of a node that needs none."""
+@dataclass(slots=True)
+class Preparing:
+    """What an attempt is prepared from. `limits`: of its expressions; in a trial, `prepare` raises `OverTrial` for what
+    the event loop should not do at once."""
+
+    start: Start
+    node: ProgramNode
+    roots: NodeRoots
+    mode: RunMode
+    catalog: Catalog
+    settings: Settings
+    now: int
+    limits: Limits = DEFAULT_LIMITS
+
+    def check_size(self, value: Any, most: int = MOST) -> None:
+        """Raises `OverTrial` for a large value in a trial."""
+        if self.limits.is_trial and is_large(value, most):
+            raise OverTrial
+
+
+def prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
+    """The payload as it may be stored, and either a job still to run or the outcome of a node that needs none."""
+    resolved, prepared = _prepare(given)
+    return shown_input(given.node, given.catalog, given.roots.masked(resolved)), prepared
+
+
+def _prepare(given: Preparing) -> tuple[Any, Job | StoreEffect | Outcome]:
+    node, resolved = given.node, None
     try:
-        resolved = node.payload.evaluate(roots) if node.spec.kind != "control" or not node.choices else {}
+        if node.choices:
+            given.check_size(node.node.payload, _MOST_TESTED)
+        resolved = node.payload.evaluate(given.roots, given.limits) if not node.choices else {}
+        given.check_size(resolved)
         if node.spec.kind == "control":
             resolved = {**resolved, **node.repeat.source} if node.repeat is not None else resolved
-            payload = None if node.choices else node.spec.payload.model_validate(resolved)
-            scene = control.Scene(start, node, payload, roots, mode, now, settings, catalog)
-            return resolved, control.carry_out(scene)
-        return resolved, _prepare_action(start, node, roots, mode, resolved, catalog)
+            return resolved, _carry_out_control(given, resolved)
+        return resolved, _prepare_action(given, resolved)
     except ExpressionError as error:
         return None, expression_failure(error)
     except ValidationError as error:
         return resolved, _input_failure(error)
     except DustrunError as error:
         return resolved, of_error(error)
+
+
+def _carry_out_control(given: Preparing, resolved: Any) -> StoreEffect | Outcome:
+    node, settings = given.node, given.settings
+    payload = None if node.choices else node.spec.payload.model_validate(resolved)
+    scene = control.Scene(
+        given.start, node, payload, given.roots, given.mode, given.now, settings, given.catalog, given.limits
+    )
+    return control.carry_out(scene)
 
 
 def expression_failure(error: ExpressionError) -> Failed:
@@ -70,18 +109,17 @@ def _input_failure(error: ValidationError) -> Failed:
     return Failed("INVALID_INPUT", f"The input is not valid: {first['field']}: {first['message']}", details=details)
 
 
-def _prepare_action(
-    start: Start, node: ProgramNode, roots: NodeRoots, mode: RunMode, resolved: Any, catalog: Catalog
-) -> Job | Outcome:
-    action = catalog.actions[node.node.type]
+def _prepare_action(given: Preparing, resolved: Any) -> Job | Outcome:
+    action = given.catalog.actions[given.node.node.type]
     value = action.input.model_validate(resolved)
     effect = action.effect_for(value)
     request = action.preview(value) if action.preview is not None and effect in OUTSIDE else None
-    wallet = node.node.connector
-    if wallet is not None and node.wallet is not None:
-        wallet = choose(wallet, node.wallet.evaluate(roots, _WALLET_LIMITS))
-    job = Job(start, node, action, value, resolved, effect, roots.assumed, request, wallet)
-    return mode.carry(job) or job
+    wallet = given.node.node.connector
+    if wallet is not None and given.node.wallet is not None:
+        limits = TRIAL if given.limits.is_trial else _WALLET_LIMITS
+        wallet = choose(wallet, given.node.wallet.evaluate(given.roots, limits))
+    job = Job(given.start, given.node, action, value, resolved, effect, given.roots.assumed, request, wallet)
+    return given.mode.carry(job) or job
 
 
 def resumed(start: Start, node: ProgramNode, catalog: Catalog, spend: Mapping[str, Any], mode: RunMode) -> Job:
@@ -120,7 +158,8 @@ async def run(job: Job, context: NodeContext) -> Outcome:
         return _unsent(job)
     try:
         value = job.action.run(job.input, context)
-        return _settle(job, await value if job.action.is_async else value, context)
+        value = await value if job.action.is_async else value
+        return await run_sized(value, _settle, job, value, context)
     except BeforeSending:
         return _unsent(job)
     except DustrunError as error:

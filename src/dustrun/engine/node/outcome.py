@@ -8,13 +8,15 @@ from typing import Any
 
 from dustrun.core.run.plan import Holds
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.errors import Bug, Code, DustrunError, Invalid, Permanent, Refused, Temporary, Uncertain
+from dustrun.log import mask_links
 
 
 @dataclass(slots=True)
 class Settled:
     """The attempt succeeded, or partly (`status`). `expired`: its wait timed out without an answer. `secrets`:
-    signatures in the result, by their marks."""
+    signatures in the result, by their marks. `text`: the result as JSON, once it is encoded."""
 
     result: Any
     status: NodeStatus = NodeStatus.SUCCESS
@@ -25,6 +27,7 @@ class Settled:
     stop: RunStatus | None = None
     expired: bool = False
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    text: str | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -124,6 +127,26 @@ def _code_of(error: DustrunError) -> str:
     if own.startswith(("DUST_", "SIM_", "REHEARSAL_", "VERSION_NOT_")):
         return own
     return next((code for kind, code in _CODES if isinstance(error, kind)), own)
+
+
+def encoded(outcome: Outcome, most_bytes: int) -> Outcome:
+    """A settled outcome with its result as JSON, resume links masked; the failure of one that cannot be kept."""
+    if not isinstance(outcome, Settled):
+        return outcome
+    try:
+        plain = outcome.text if outcome.text is not None else dumps_text(outcome.result)
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"The result cannot be kept as JSON: {error}."
+        return Failed("INTERNAL", message, facts=outcome.facts)
+    text = mask_links(plain)
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > most_bytes:
+        message = f"The result has {size} bytes, at most {most_bytes} are kept (setting max_result_bytes)."
+        return Failed("LIMIT", message, facts=outcome.facts)
+    outcome.text = text
+    if text is not plain:
+        outcome.result = loads_own(text)
+    return outcome
 
 
 def as_dust(error: DustrunError) -> DustrunError:

@@ -23,6 +23,7 @@ from dustrun.engine.node.rehearsal import RehearsalHttp, RehearsalNotifier
 from dustrun.errors import DustrunError
 from dustrun.sdk.context import CheckingHttp, Http, HttpRequest, HttpResponse
 from dustrun.sdk.notice import CheckingNotifier
+from dustrun.sdk.threads import run_sized
 from dustrun.services.connectors.connections import Connections, Opened
 from dustrun.services.runs.engine_port import RunFacts
 
@@ -57,14 +58,14 @@ class Secrets:
             await self._learn()
             opened = await self._open(job)
         except DustrunError as error:
-            return self.masked(of_error(error))
+            return await self.masked(of_error(error))
         if opened is not None and opened.connection.moves_money and self._mode.refuses_connector(job):
             return _refused(opened)
         connection = opened.connection if opened else None
         context.connect(connection, MaskedHttp(http, self._mask, opened), self._masking)
         if is_rehearsed:
             context.rehearse(RehearsalHttp(http, opened), RehearsalNotifier(notifier))
-        return self.masked(await nodes.run(job, context))
+        return await self.masked(await nodes.run(job, context))
 
     async def cover(self, context: NodeContext, spend: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Runs a step of a spend, which gets no connector, and masks its events and outcome."""
@@ -72,7 +73,7 @@ class Secrets:
             return await spend()
         await self._learn()
         context.connect(None, context.http, self._masking)
-        return self.masked(await spend())
+        return await self.masked(await spend())
 
     def text(self, text: str) -> str:
         """The text with every secret that this run has opened masked."""
@@ -103,10 +104,13 @@ class Secrets:
 
         return masked
 
-    def masked(self, outcome: Outcome) -> Outcome:
-        """The outcome with every secret that this run has opened masked."""
+    async def masked(self, outcome: Outcome) -> Outcome:
+        """The outcome with every secret that this run has opened masked, a large one in a thread."""
         if not self._mask:
             return outcome
+        return await run_sized(outcome, self._masked, outcome)
+
+    def _masked(self, outcome: Outcome) -> Outcome:
         value, text = self._mask.value, self._mask.text
         if isinstance(outcome, Settled):
             facts = self._masked_facts(outcome.facts)
@@ -139,14 +143,17 @@ class MaskedHttp:
         """Sends one request; sends it again with a fresh token after 401, which means that nothing was done."""
         opened = self._opened
         if opened is None:
-            return self._masked(await self._http.request(request))
+            return await self._masked(await self._http.request(request))
         carried = await opened.current_token()
         answer = await self._http.request(replace(request, authorize=opened.authorize))
         if answer.status == _UNAUTHORIZED and await opened.renew(carried):
             answer = await self._http.request(replace(request, authorize=opened.authorize))
-        return self._masked(answer)
+        return await self._masked(answer)
 
-    def _masked(self, answer: HttpResponse) -> HttpResponse:
+    async def _masked(self, answer: HttpResponse) -> HttpResponse:
+        return await run_sized(answer.body, self._mask_all, answer)
+
+    def _mask_all(self, answer: HttpResponse) -> HttpResponse:
         headers: Mapping[str, str] = self._mask.value(dict(answer.headers))
         return HttpResponse(answer.status, headers, self._mask.bytes(answer.body), self._mask.text(answer.url))
 

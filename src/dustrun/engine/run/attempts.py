@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dustrun.core.expression import ExpressionError
+from dustrun.core.expression import DEFAULT_LIMITS, TRIAL, ExpressionError, Limits, OverTrial
 from dustrun.core.run.journal import KEPT_FROM, Execution, enclosing, frame_of, item_frame
 from dustrun.core.run.plan import Start
 from dustrun.core.run.rate import Rate
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.workflow.program import ProgramNode, Repeat
+from dustrun.core.workflow.program import Repeat
 from dustrun.engine.node import node as nodes
+from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import ASSUMED_INPUT, Carrier, Job
-from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown
+from dustrun.engine.node.node import Preparing
+from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, Unknown, encoded
 from dustrun.engine.node.roots import NodeRoots
 from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall
 from dustrun.engine.run.commit import Committer
@@ -24,17 +26,23 @@ from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
+from dustrun.sdk.threads import run_beside
 
 N = NodeStatus
 
+_MOST_KEPT_BYTES = 65_536
+"""Results of a run in bytes of JSON that the event loop may encode at once."""
+
 
 class Attempts:
-    """Begins attempts, and settles them or hands them to `Tasks`. `deferred` attempts need the variables read first."""
+    """Begins attempts, and settles them or hands them to `Tasks`. `deferred` attempts need the variables read first;
+    `heavy` work is too much for the event loop and is done in a thread, while nothing else of the run begins."""
 
     def __init__(
         self, run: RunContext, committer: Committer, inputs: NodeInputs, results: Results, tasks: Tasks
     ) -> None:
         self.deferred: list[Callable[[], None]] = []
+        self.heavy: list[Callable[[], Awaitable[None]]] = []
         self._rates: dict[str, Rate] = {}
         self._run = run
         self._committer = committer
@@ -91,14 +99,36 @@ class Attempts:
             assert kept.facts is not None
             self._run.plan.opened_by(start.path, kept.facts)
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether something waits for the variables or for a thread."""
+        return bool(self.deferred or self.heavy)
+
     async def begin_deferred(self) -> None:
         """Reads the variables, and begins the attempts deferred for them."""
+        if not self.deferred:
+            return
         deferred, self.deferred = self.deferred, []
         self._inputs.variables = await self._committer.patiently(
             lambda: self._run.deps.variables.read_for(self._run.facts, self._run.program.definition)
         )
         for go_on in deferred:
             go_on()
+
+    async def do_heavy(self) -> None:
+        """Does the work that is too much for the event loop."""
+        while self.heavy and not self._run.state.is_stopping:
+            await self.heavy.pop(0)()
+
+    def close_loop(self, path: str) -> None:
+        """Closes a loop whose items have all ended."""
+        if self._results.kept_bytes <= _MOST_KEPT_BYTES:
+            self._results.close_loop(path, self._results.loop_result(path))
+        else:
+            self.heavy.append(partial(self._close_large_loop, path))
+
+    async def _close_large_loop(self, path: str) -> None:
+        self._results.close_loop(path, await run_beside(self._results.loop_result, path))
 
     def decide_loop(self, path: str) -> None:
         """An iteration of a `while` has ended: its test, evaluated inside that iteration, decides."""
@@ -118,18 +148,26 @@ class Attempts:
         assert facts is not None
         roots = self._inputs.roots(item_frame(path, len(facts["items"]) - 1), self._run.state.now())
         try:
-            goes_on = repeat.test.evaluate(roots)
-            item = repeat.following.evaluate(roots) if goes_on is True else None
-        except ExpressionError as error:
-            self._results.fail_loop(path, replace(nodes.expression_failure(error), facts=facts))
+            self._apply_decision(path, roots, _decision(repeat, roots, TRIAL))
+        except OverTrial:
+            self.heavy.append(partial(self._decide_in_thread, path, repeat, roots))
+
+    async def _decide_in_thread(self, path: str, repeat: Repeat, roots: NodeRoots) -> None:
+        self._apply_decision(path, roots, await run_beside(_decision, repeat, roots, DEFAULT_LIMITS))
+
+    def _apply_decision(self, path: str, roots: NodeRoots, decided: Failed | tuple[Any, Any]) -> None:
+        facts = self._run.journal.by_path[path].facts
+        if isinstance(decided, Failed):
+            self._results.fail_loop(path, replace(decided, facts=facts))
             return
+        goes_on, item = decided
         if not isinstance(goes_on, bool):
             message = "The test of the loop (`while`) gives neither true nor false."
             self._results.fail_loop(path, Failed("INVALID_INPUT", message, facts=facts))
         elif roots.assumed:
             self._results.end_assumed_loop(path)
         elif goes_on:
-            self._results.grow_loop(path, roots.masked(item))
+            self._results.grow_loop(path, item)
         else:
             self._run.plan.ended(path)
 
@@ -137,29 +175,47 @@ class Attempts:
         """Begins an attempt, now unless `at` is given; pure and control nodes settle here."""
         now = self._run.state.next_begin() if at is None else at
         self._run.state.began(now)
-        node = self._run.program.nodes[start.node_id]
-        roots = self._inputs.roots(start.path, now)
-        resolved, prepared = self._prepare(start, node, roots, now)
-        shown = nodes.shown_input(node, self._run.deps.catalog, roots.masked(resolved))
-        execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=now)
-        execution.assumed = roots.assumed
+        self._prepare(start, now, self._begin_prepared)
+
+    def _begin_prepared(
+        self, given: Preparing, shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
+    ) -> None:
+        """Records an attempt that begins, and carries on."""
+        start = given.start
+        execution = Execution(start.path, start.node_id, start.attempt, N.RUNNING, input=shown, started_at=given.now)
+        execution.assumed = given.roots.assumed
         self._run.journal.record(execution)
-        self._run.recorder.started(execution, node.node.type)
+        self._run.recorder.started(execution, given.node.node.type)
         if self._run.plan.executions > self._run.deps.settings.max_executions:
             most = self._run.deps.settings.max_executions
             prepared = Failed("LIMIT", f"A run may execute at most {most} nodes (setting max_executions).")
             self._run.plan.stopped(RunStatus.FAILURE)
         if self._run.state.is_cancelling:
             prepared = Interrupted("The run was cancelled before this node ran.")
-        self._carry_on(start, prepared)
+        self._carry_on(start, prepared, is_heavy=is_heavy)
 
-    def _prepare(
-        self, start: Start, node: ProgramNode, roots: NodeRoots, now: int
-    ) -> tuple[Any, Job | StoreEffect | Outcome]:
-        deps = self._run.deps
-        return nodes.prepare(start, node, roots, self._run.mode, deps.catalog, deps.settings, now)
+    def _prepare(self, start: Start, now: int, then: Callable[..., None]) -> None:
+        """Prepares an attempt, then calls `then`: at once, or after a thread has done what is too much for the event
+        loop."""
+        deps, node = self._run.deps, self._run.program.nodes[start.node_id]
+        roots = self._inputs.roots(start.path, now)
+        given = Preparing(start, node, roots, self._run.mode, deps.catalog, deps.settings, now, TRIAL)
+        try:
+            shown, prepared = nodes.prepare(given)
+        except OverTrial:
+            self.heavy.append(partial(self._prepare_in_thread, replace(given, limits=DEFAULT_LIMITS), then))
+            return
+        then(given, shown, prepared, is_heavy=False)
 
-    def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome) -> None:
+    async def _prepare_in_thread(self, given: Preparing, then: Callable[..., None]) -> None:
+        shown, prepared = await run_beside(nodes.prepare, given)
+        then(given, shown, prepared, is_heavy=True)
+
+    async def _run_pure_in_thread(self, start: Start, job: Job, context: NodeContext) -> None:
+        most = self._run.deps.settings.max_result_bytes
+        self._results.apply(start, await run_beside(lambda: encoded(nodes.run_pure(job, context), most)))
+
+    def _carry_on(self, start: Start, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool) -> None:
         if isinstance(prepared, SubworkflowCall) and self._is_in_assumed_loop(start):
             prepared = replace(prepared, assumed=True)
         if isinstance(prepared, StoreEffect):
@@ -174,7 +230,10 @@ class Attempts:
             self._tasks.jobs.append(prepared)
         elif prepared.effect is Effect.PURE and not prepared.action.is_async:
             context = self._inputs.context(start.path, self._inputs.emit_now(start))
-            self._results.apply(start, nodes.run_pure(prepared, context))
+            if is_heavy:
+                self.heavy.append(partial(self._run_pure_in_thread, start, prepared, context))
+            else:
+                self._results.apply(start, nodes.run_pure(prepared, context))
         else:
             self._tasks.jobs.append(prepared)
 
@@ -207,11 +266,13 @@ class Attempts:
             self._attempt_again(start)
 
     def _attempt_again(self, start: Start) -> None:
-        now = self._run.state.now()
-        node = self._run.program.nodes[start.node_id]
-        roots = self._inputs.roots(start.path, now)
-        _, prepared = self._prepare(start, node, roots, now)
-        self._carry_on(start, prepared)
+        self._prepare(start, self._run.state.now(), self._carry_on_prepared)
+
+    def _carry_on_prepared(
+        self, given: Preparing, _shown: Any, prepared: Job | StoreEffect | Outcome, *, is_heavy: bool
+    ) -> None:
+        """Carries on with an attempt that the journal has already."""
+        self._carry_on(given.start, prepared, is_heavy=is_heavy)
 
     def _go_on(self, start: Start) -> None:
         """The wait of a node has timed out or elapsed."""
@@ -241,3 +302,12 @@ class Attempts:
         resumed = self._run.program.nodes[start.node_id]
         spend, mode = execution.facts["spend"], self._run.mode
         self._tasks.jobs.append(nodes.resumed(start, resumed, self._run.deps.catalog, spend, mode))
+
+
+def _decision(repeat: Repeat, roots: NodeRoots, limits: Limits) -> Failed | tuple[Any, Any]:
+    """What the test of a `while` gives, and the next item if it is true."""
+    try:
+        goes_on = repeat.test.evaluate(roots, limits)
+        return goes_on, roots.masked(repeat.following.evaluate(roots, limits)) if goes_on is True else None
+    except ExpressionError as error:
+        return nodes.expression_failure(error)

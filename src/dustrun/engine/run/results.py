@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from dustrun import ids, log
+from dustrun import ids
 from dustrun.core.run import retry
 from dustrun.core.run.assumptions import decides
 from dustrun.core.run.journal import Execution, frame_of
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
-from dustrun.core.values.exact_json import dumps_text, loads_own
-from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown
+from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown, encoded
 from dustrun.engine.run import loops
+from dustrun.engine.run.loops import LoopResult
 from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import Code
 from dustrun.services.runs.approvals import new_row
@@ -73,23 +73,14 @@ class Results:
         self._run.plan.waits(Start(start.path, start.node_id, start.attempt, wake=True), outcome.until, outcome.holds)
         self._run.state.is_poked = self._run.state.is_poked or outcome.answerable
 
-    def succeed(self, execution: Execution, outcome: Settled, text: str | None = None) -> None:
-        """`text` is the result as JSON, when it is known already."""
-        try:
-            plain = text if text is not None else dumps_text(outcome.result)
-        except (TypeError, ValueError, RecursionError) as error:
-            message = f"The result cannot be kept as JSON: {error}."
-            self._settle_failure(execution, Failed("INTERNAL", message, facts=outcome.facts))
+    def succeed(self, execution: Execution, outcome: Settled) -> None:
+        """Settles an attempt with its result, or fails it when the result cannot be kept."""
+        kept = encoded(outcome, self._run.deps.settings.max_result_bytes)
+        if not isinstance(kept, Settled):
+            assert isinstance(kept, Failed), "encoding either keeps a result or fails"
+            self._settle_failure(execution, kept)
             return
-        text = log.mask_links(plain)
-        if text is not plain:
-            outcome.result = loads_own(text)
-        most = self._run.deps.settings.max_result_bytes
-        if len(text) > most or len(text.encode()) > most:
-            size = len(text.encode())
-            message = f"The result has {size} bytes, at most {most} are kept (setting max_result_bytes)."
-            self._settle_failure(execution, Failed("LIMIT", message, facts=outcome.facts))
-            return
+        text = kept.text or ""
         execution.status = outcome.status
         execution.result = outcome.result
         execution.branch = outcome.branch
@@ -208,20 +199,24 @@ class Results:
         self._run.recorder.batch.added[(path, 1)] = execution
         self._run.recorder.became(execution)
 
-    def close_loop(self, path: str) -> None:
+    def close_loop(self, path: str, found: LoopResult) -> None:
         """All items of a loop have ended: its result is theirs, in the items' order."""
         execution = self._run.journal.by_path[path]
-        assert execution.facts is not None
-        count, most = len(execution.facts["items"]), self._run.deps.settings.max_result_bytes
-        found = loops.result_of(self._run.program, self._run.journal, path, count, most)
         status = self._run.plan.loop(path).outcome
         if status is N.FAILURE:
             first = found.failed
             where = f" Item {first['index']} failed first: {first['error']['message']}" if first else ""
             self._settle_failure(execution, Failed("ITEM_FAILED", f"An item of the loop failed.{where}"))
             return
-        settled = Settled(found.result, status=status, assumed=found.assumed, facts=execution.facts)
-        self.succeed(execution, settled, found.text)
+        facts = execution.facts
+        self.succeed(execution, Settled(found.result, status, assumed=found.assumed, facts=facts, text=found.text))
+
+    def loop_result(self, path: str) -> LoopResult:
+        """The result of a loop whose items have all ended."""
+        execution = self._run.journal.by_path[path]
+        assert execution.facts is not None
+        count, most = len(execution.facts["items"]), self._run.deps.settings.max_result_bytes
+        return loops.result_of(self._run.program, self._run.journal, path, count, most)
 
     def grow_loop(self, path: str, item: Any) -> None:
         """The test of a `while` holds: the next iteration, with its item, unless that is one too many."""

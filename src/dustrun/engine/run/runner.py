@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from dustrun import clock, log
@@ -19,6 +20,7 @@ from dustrun.engine.run.run_context import RunContext
 from dustrun.engine.run.signals import Signals
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
+from dustrun.sdk.threads import run_sized
 from dustrun.storage.runs.journal import Ending
 from dustrun.storage.runs.waits import ChildResult
 
@@ -26,6 +28,8 @@ N = NodeStatus
 
 INLINE_STEPS = 20
 BATCH_LIMIT = 200
+_TURN_S = 0.01
+"""Time for which a run begins attempts before other runs have a turn."""
 _DAY_MS = 86_400_000
 
 
@@ -122,11 +126,12 @@ class Runner:
             if self._run.state.is_poked:
                 await self._signals.read()
             answer = self._plan_inline()
-            if self.attempts.deferred and not self._run.state.is_stopping:
+            if self.attempts.has_pending and not self._run.state.is_stopping:
                 await self.attempts.begin_deferred()
+                await self.attempts.do_heavy()
                 continue
             if isinstance(answer, Done):
-                self._end(answer)
+                await self._end(answer)
                 await self._committer.flush()
                 return answer
             if isinstance(answer, Waiting) and self._run.state.is_poked:
@@ -152,12 +157,14 @@ class Runner:
 
     def _plan_inline(self) -> Next | None:
         """Plans and executes what needs no waiting; None when other runs should have a turn first."""
+        until = clock.monotonic_s() + _TURN_S
         held_back, self._held_back = self._held_back, []
-        for start in held_back:
-            self.attempts.begin(start)
+        self._begin(held_back, until)
         for _ in range(INLINE_STEPS):
             if self._run.state.is_stopping:
                 return Busy()
+            if self._held_back or self.attempts.heavy or clock.monotonic_s() > until:
+                return None
             answer = self._run.plan.next(self._run.state.now(), self._room())
             if isinstance(answer, Busy) and self._waits_for_called():
                 return Waiting(None)
@@ -168,19 +175,26 @@ class Runner:
             for path in answer.skipped:
                 self._results.skip(path)
             for path in answer.closed:
-                self._results.close_loop(path)
+                self.attempts.close_loop(path)
             for path in answer.asked:
                 self.attempts.decide_loop(path)
-            for start in answer.starts:
-                self.attempts.begin(start)
+            self._begin(answer.starts, until)
         return None
+
+    def _begin(self, starts: Sequence[Start], until: float) -> None:
+        """Begins attempts; those that are not begun by `until` are held back, so that others have a turn."""
+        for number, start in enumerate(starts):
+            if number and clock.monotonic_s() > until:
+                self._held_back.extend(starts[number:])
+                return
+            self.attempts.begin(start)
 
     def _room(self) -> int:
         """How many nodes may begin now. A simulation that may spend executes one node at a time, in the planner's
         order, so that its result is always the same."""
         if not self._in_order:
             return max(0, self._run.deps.settings.max_parallel_nodes - self._tasks.nodes_begun)
-        is_idle = self._tasks.is_idle and not self._held_back and not self.attempts.deferred
+        is_idle = self._tasks.is_idle and not self._held_back and not self.attempts.has_pending
         return 1 if is_idle and not self._called() else 0
 
     def _called(self) -> bool:
@@ -190,7 +204,7 @@ class Runner:
 
     def _waits_for_called(self) -> bool:
         """Whether it waits only for a called run, although other nodes could begin."""
-        is_idle = self._tasks.is_idle and not self.attempts.deferred
+        is_idle = self._tasks.is_idle and not self.attempts.has_pending
         return self._in_order and is_idle and not self._run.state.is_stopping and self._called()
 
     def _check_age(self) -> None:
@@ -205,7 +219,7 @@ class Runner:
         self.recorder.event("run_waiting", {"until": until, "nodes": nodes}, clock.now_ms())
         self.recorder.run_status(RunStatus.WAITING, answer.until)
 
-    def _end(self, answer: Done) -> None:
+    async def _end(self, answer: Done) -> None:
         now = clock.now_ms()
         for execution in self._run.journal.by_path.values():
             if not execution.is_settled:
@@ -219,21 +233,22 @@ class Runner:
         if self._run.mode.reports_passed:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        child_result = self._child_result(answer.status, passed, error)
+        child_result = await self._child_result(answer.status, passed, error)
         calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
         self._inputs.observer.ended(answer.status, now, error)
         self.recorder.batch.ending = Ending(answer.status, now, passed, error, child_result, calls)
         if calls:
             self._results.beside()
 
-    def _child_result(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> ChildResult | None:
+    async def _child_result(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> ChildResult | None:
         """Result to signal to the waiting parent run; None if it does not wait."""
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
         ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.next_begin()}
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, ending)
-        return ChildResult(caller.pk, caller.path, dumps_text(self._run.redaction.value(data)))
+        text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
+        return ChildResult(caller.pk, caller.path, text)
 
 
 def _may_spend(node: ProgramNode) -> bool:

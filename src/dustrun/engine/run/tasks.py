@@ -8,17 +8,19 @@ from typing import Any
 
 from dustrun import log
 from dustrun.core.text.redaction import hide
+from dustrun.core.values.weight import is_large
 from dustrun.engine.node import node as nodes
 from dustrun.engine.node import store_effects
 from dustrun.engine.node.context import NodeContext
 from dustrun.engine.node.job import Carrier, Job
-from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, of_error
+from dustrun.engine.node.outcome import Failed, Interrupted, Outcome, Settled, encoded, of_error
 from dustrun.engine.node.secrets import Secrets
 from dustrun.engine.node.store_effects import StoreEffect
 from dustrun.engine.run.node_inputs import NodeInputs
 from dustrun.engine.run.results import Results
 from dustrun.engine.run.run_context import RunContext
 from dustrun.errors import DustrunError, Temporary
+from dustrun.sdk.threads import run_beside
 
 _logger = log.get(__name__)
 _DUST_PLAN = "Dust test: the planned spending, as far as it is known now."
@@ -157,7 +159,7 @@ class Tasks:
             if job.action.wants_wallet(job.input):
                 context = await self._inputs.wallet_context(job)
             with log.hiding(self._hidden):
-                outcome = await self._carried(job, context)
+                outcome = await self._encoded(await self._carried(job, context))
         except DustrunError as error:
             outcome = of_error(error)
         except asyncio.CancelledError:
@@ -178,6 +180,12 @@ class Tasks:
             job.forks = self._run.deps.spend.simulated_chains.forks(self._run.facts)
         self._outcomes.append((job, outcome))
         self._run.state.wake.set()
+
+    async def _encoded(self, outcome: Outcome) -> Outcome:
+        """The outcome; a large result is encoded in a thread."""
+        if not isinstance(outcome, Settled) or not is_large(outcome.result):
+            return outcome
+        return await run_beside(encoded, outcome, self._run.deps.settings.max_result_bytes)
 
     async def _carried(self, job: Job, context: NodeContext) -> Outcome:
         if job.carrier is not Carrier.SIMULATION:

@@ -18,16 +18,24 @@ class Limits:
     """Limits of one evaluation, which all templates of a payload share.
 
     `steps`: tree nodes evaluated, loops included. `depth`: nesting of the expression. `size`: characters, bytes or
-    elements of any intermediate value. `integer_bits`: bits of any intermediate integer.
+    elements of any intermediate value. `integer_bits`: bits of any intermediate integer. `is_trial`: `OverTrial` is
+    raised when the steps are used up.
     """
 
     steps: int = 100_000
     depth: int = 64
     size: int = 1_048_576
     integer_bits: int = 8192
+    is_trial: bool = False
 
 
 DEFAULT_LIMITS = Limits()
+TRIAL = Limits(steps=2000, is_trial=True)
+"""What the event loop may evaluate at once: about a millisecond."""
+
+
+class OverTrial(Exception):
+    """The work is more than the event loop may do at once: it is to be repeated in a thread, with all limits."""
 
 
 class Meter:
@@ -47,6 +55,8 @@ class Meter:
         """Consumes steps of the budget; a fault when it is used up."""
         self.left -= steps
         if self.left < 0:
+            if self.limits.is_trial:
+                raise OverTrial
             raise Fault("limit", f"the expression takes more than {self.limits.steps} evaluation steps")
 
     def number(self, value: int | Decimal) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
 
-from dustrun.actions.data._threads import run_in_thread
+from dustrun.sdk.threads import run_in_thread, run_sized
 
 
 async def test_short_work_is_done_at_once_and_long_work_in_a_thread() -> None:
@@ -27,3 +28,16 @@ async def test_work_that_is_no_longer_waited_for_is_told() -> None:
         async with asyncio.timeout(0.05):
             await run_in_thread(work, 100_000)
     assert await asyncio.to_thread(told.wait, 10)
+
+
+async def test_work_on_a_large_value_runs_in_a_thread_with_the_callers_context() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    variable.set("of the caller")
+    here = threading.get_ident()
+
+    def work(_: str) -> tuple[int, str]:
+        return threading.get_ident(), variable.get()
+
+    assert await run_sized([1], work, "x") == (here, "of the caller")
+    thread, seen = await run_sized([1] * 2001, work, "x")
+    assert (thread != here, seen) == (True, "of the caller")

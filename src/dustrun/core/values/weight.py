@@ -1,0 +1,43 @@
+"""How much work a value is, estimated in a time that does not depend on its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+MOST: Final = 2000
+"""Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
+_CHARS: Final = 64
+_PLAIN: Final = (int, float, bool, type(None))
+
+
+def is_large(value: Any, most: int = MOST) -> bool:
+    """Whether a value has more than `most` units: one for each item of a list, object or record, and one for each 64
+    characters of text. It stops counting there."""
+    left = most
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, str | bytes):
+            left -= len(one) // _CHARS
+        elif not isinstance(one, _PLAIN):
+            parts, count = _parts(one)
+            left -= count
+            if left >= 0:
+                stack.extend(parts)
+        if left < 0:
+            return True
+    return False
+
+
+def _parts(value: Any) -> tuple[Iterable[Any], int]:
+    """The parts of a container or record, and their number."""
+    if isinstance(value, dict):
+        return value.values(), len(value)
+    if isinstance(value, list | tuple):
+        return value, len(value)
+    names = getattr(value, "__dataclass_fields__", None)
+    if names is not None:
+        return [getattr(value, name, None) for name in names], len(names)
+    fields = getattr(value, "__dict__", None)
+    return (list(fields.values()), len(fields)) if isinstance(fields, dict) else ((), 0)

@@ -1,0 +1,149 @@
+"""No pure action, with inputs at its limits, holds the event loop for 100 ms of processor time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from dustrun import ids
+from dustrun.sdk import Effect
+from dustrun.storage.db.tables import runs
+from testkit.composition import Composition
+from testkit.loop_watch import LoopWatch, least_hold, watched
+
+MOST_S = 0.1
+DATA = "{{$trigger.body.data}}"
+ROWS = [{"n": number} for number in range(60_000)]
+NAMES = [f"name {number % 997}" for number in range(60_000)]
+DECIMALS = [f"{number}.25" for number in range(80_000)]
+DIGITS = ["9" * 900 for _ in range(1_000)]
+WIDE = [{f"key {number}": number for number in range(40_000)}]
+KEYS = [{"field": "n", "order": order, "numeric": True} for order in ("asc", "desc") * 5]
+LETTERS = "ab " * 330_000
+
+# action → pairs of the data in the trigger's payload, and the node's payload
+CASES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
+    "code-transform": [(ROWS, {"code": "return input.map((one) => one.n)", "input": DATA})],
+    "convert-from-units": [("9" * 70, {"units": DATA, "decimals": 18})],
+    "convert-to-units": [("9" * 50, {"amount": DATA, "decimals": 18})],
+    "filter": [
+        (ROWS, {"array": DATA, "field": "n", "operator": "$gte", "value": 0}),
+        (NAMES, {"array": DATA, "field": "$item", "operator": "$in", "value": NAMES[:3]}),
+        (WIDE, {"array": DATA, "field": "kez 7", "operator": "$gt", "value": 0}),
+    ],
+    "format": [(NAMES, {"template": "%s" * 60_000, "values": DATA}), (LETTERS, {"template": DATA})],
+    "group": [(NAMES, {"array": DATA}), (ROWS, {"array": DATA, "field": "n"})],
+    "hash": [(ROWS, {"value": DATA}), (LETTERS, {"value": DATA, "algorithm": "keccak256"})],
+    "html-extract": [
+        ("<p>a</p>" * 49_000, {"html": DATA, "selector": "p", "operation": "all", "maxMatches": 10_000}),
+        ("<p><b>a</b></p>" * 4_990, {"html": DATA, "selector": "p:has(b)", "operation": "all", "maxMatches": 10_000}),
+    ],
+    "list-max": [(DECIMALS, {"array": DATA, "numeric": True})],
+    "list-min": [(ROWS, {"array": DATA, "field": "n"}), (DIGITS, {"array": DATA, "numeric": True})],
+    "log": [(ROWS, {"message": DATA}), (ROWS, {"message": "rows", "data": DATA})],
+    "parse-csv": [
+        ("1.5,2.5\n" * 30_000, {"text": DATA, "header": False, "columns": ["a", "b"], "numbers": ["a", "b"],
+                                "maxRows": 100_000}),
+        (",".join(f"c{number}" for number in range(1_000)) + "\n" + ("1," * 999 + "1\n") * 400, {"text": DATA}),
+    ],
+    "parse-xml": [
+        (f"<a>{'<b/>' * 90_000}</a>", {"text": DATA}),
+        ('<a>' + '<b c="1">text</b>' * 50_000 + '</a>', {"text": DATA, "lists": ["b"]}),
+    ],
+    "pluck": [
+        (ROWS, {"array": DATA, "field": "n"}),
+        (ROWS[:1_000], {"array": DATA, "fields": {f"f{number}": "n" for number in range(60)}}),
+    ],
+    "regex": [
+        (LETTERS, {"text": DATA, "pattern": "[a-z]+", "operation": "replace", "replacement": "x", "maxMatches": 1_000}),
+        ("ab " * 3_000, {"text": DATA, "pattern": "([a-z])([a-z])", "operation": "all", "maxMatches": 10_000}),
+    ],
+    "sort": [(ROWS, {"array": DATA, "by": KEYS}), (NAMES, {"array": DATA, "order": "desc"})],
+}  # fmt: skip
+
+
+class Runs:
+    """Starts inline runs of one definition after another, without encoding or checking anything while they run."""
+
+    def __init__(self, server: Composition) -> None:
+        self._server = server
+        self.statuses: set[str] = set()
+        self._ways = itertools.cycle(("", "/effects", "/compare/{}"))
+
+    def body(self, nodes: dict[str, Any], data: Any, **options: Any) -> bytes:
+        """The body of a run call whose trigger leads to the first node."""
+        root = {"type": "manual", "children": [next(iter(nodes))]}
+        definition = {"nodes": {"root": root, **nodes}, "triggerNodeIds": ["root"]}
+        body = {"definition": definition, "payload": {"data": data}, **options}
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    async def run(self, body: bytes) -> None:
+        """Runs it to its end, and reads it in one of three ways."""
+        run_id = ids.new_id("run")
+        sent = body[:-1] + f',"runId":"{run_id}"}}'.encode()
+        http, headers = self._server.owner.http, {"Content-Type": "application/json"}
+        answer = await http.post("/v1/runs", content=sent, headers=headers)
+        assert answer.status_code == 200, answer.text[:500]
+        status = sa.select(runs.c.status).where(runs.c.id == run_id)
+        while (found := (await self._server.rows(status))[0][0]) in ("running", "waiting"):
+            await asyncio.sleep(0.01)
+        self.statuses.add(found)
+        assert (await http.get(f"/v1/runs/{run_id}{next(self._ways).format(run_id)}")).status_code == 200
+
+
+async def _holds(runs: Runs, watch: LoopWatch, bodies: Iterator[tuple[str, bytes]]) -> dict[str, int]:
+    """Which runs hold the loop too long, and for how many milliseconds."""
+    found = {name: await least_hold(watch, functools.partial(runs.run, body), MOST_S) for name, body in bodies}
+    return {name: round(held * 1000) for name, held in found.items() if held >= MOST_S}
+
+
+async def test_no_pure_action_holds_the_loop(server: Composition) -> None:
+    pure = {name for name, one in server.parts.catalog.actions.items() if one.effect is Effect.PURE}
+    assert pure == set(CASES), "an action without a case, or a case without its action"
+    runs = Runs(server)
+
+    def bodies() -> Iterator[tuple[str, bytes]]:
+        for type, cases in CASES.items():
+            for number, (data, payload) in enumerate(cases):
+                yield f"{type} {number}", runs.body({"n": {"type": type, "payload": payload}}, data)
+
+    with watched() as watch:
+        assert await _holds(runs, watch, bodies()) == {}
+    assert runs.statuses == {"success", "failure"}
+
+
+async def test_no_loop_test_choice_or_call_holds_the_loop(server: Composition) -> None:
+    """Nodes that each cost little or much: in loops, as tests, side by side, in called workflows, in each mode."""
+    runs = Runs(server)
+    heavy = {"type": "filter", "payload": {"array": DATA, "field": "n", "operator": "$gte", "value": 0}}
+    work = "$trigger.body.data.map(x, x.n).filter(x, x % 7 == 0).size()"
+    switch = [{"name": f"c{number}", "expression": f"{work} < {number}"} for number in range(100)]
+    each = {"type": "for-each", "payload": {"array": [1, 2, 3], "concurrency": 3}, "loopBody": ["n"]}
+    again = {"type": "for-each", "payload": {"first": 1, "next": f"{{{{$item + {work} * 0 + 1}}}}",
+                                             "while": f"$item < 5 && {work} > 0"}, "loopBody": ["n"]}  # fmt: skip
+    beside = {f"n{number}": {"type": "log", "payload": {"message": f"{{{{{work}}}}}"}} for number in range(30)}
+    first = {"type": "log", "payload": {"message": 1}, "children": list(beside)}
+    child = {"nodes": {"root": {"type": "manual", "children": ["n"]}, "n": heavy}, "triggerNodeIds": ["root"]}
+    called = (await server.owner.create_workflow(child))["id"]
+    call = {"type": "call-workflow", "payload": {"workflowId": called, "payload": {"data": DATA}}}
+    live: dict[str, Any] = {}
+    simulate, dust = {"simulate": True}, {"dustTest": True}
+    cases: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
+        "for-each": ({"each": each, "n": heavy}, ROWS, live),
+        "while": ({"each": again, "n": {"type": "log", "payload": {"message": "{{$item}}"}}}, ROWS[:4_000], dust),
+        "side by side": ({"first": first, **beside}, ROWS[:4_000], simulate),
+        "switch": ({"n": {"type": "switch", "payload": {"cases": switch}}}, ROWS[:4_000], dust),
+        "if": ({"n": {"type": "if", "payload": {"expression": f"{work} > 5"}}}, ROWS[:4_000], live),
+        "call": ({"n": call}, ROWS[:40_000], live),
+        "simulated call": ({"n": call}, ROWS[:40_000], simulate),
+    }
+    with watched() as watch:
+        bodies = ((name, runs.body(nodes, data, **mode)) for name, (nodes, data, mode) in cases.items())
+        assert await _holds(runs, watch, bodies) == {}
+    assert runs.statuses == {"success"}
