@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import resource
@@ -11,13 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dustrun.api.serving.connections import Admission, Connections
 from dustrun.settings import Settings
 from served import served
+from testkit.server_process import ServerProcess
 
 HOST = b"Host: x\r\n"
+_UNAVAILABLE = "HTTP/1.1 503 Service Unavailable"
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +198,79 @@ def test_address_with_too_many_connections_gets_only_health_checks(strict: int) 
 def test_descriptors_are_kept_for_health_checks() -> None:
     found = Connections.of(Settings(reserved_descriptors=20))
     assert (found.most, found.most_beyond) == (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 20, 5)
-    full = Connections(most=2, most_beyond=1, most_per_address=0, head_s=1, idle_s=1)
-    admitted = [full.admit(f"10.0.0.{number}") for number in range(4)]
-    assert admitted == [Admission.FULL, Admission.FULL, Admission.HEALTH_ONLY, Admission.REFUSED]
-    for number, admission in enumerate(admitted):
-        full.leave(f"10.0.0.{number}", admission)
-    assert full.admit("10.0.0.9") is Admission.FULL
+    full = Connections(most=2, most_beyond=2, most_per_address=0, head_s=1, idle_s=1)
+    made = [_Cut() for _ in range(5)]
+    admitted = [full.admit(one, f"10.0.0.{number}") for number, one in enumerate(made)]
+    assert admitted == [Admission.FULL, Admission.FULL, *[Admission.HEALTH_ONLY] * 3]
+    assert [one.is_cut for one in made] == [False, False, True, False, False]
+    for number, one in enumerate(made):
+        full.leave(one, f"10.0.0.{number}", admitted[number])
+    assert full.admit(_Cut(), "10.0.0.9") is Admission.FULL
+
+
+class _Cut:
+    """A connection that says whether it was cut."""
+
+    is_cut = False
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+
+@pytest.fixture(scope="module")
+def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server process that may open 256 files, and allows 100 connections of an address."""
+    server = ServerProcess(tmp_path_factory.mktemp("cramped") / "data", {"max_connections_per_address": "100"})
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        server.start()  # it inherits the limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    try:
+        asyncio.run(server.wait_ready())
+        yield server
+    finally:
+        asyncio.run(server.stop())
+
+
+def _status(port: int, address: str, path: bytes) -> str:
+    """How a request of this address is answered; empty if the server hangs up."""
+    request = b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(address, 0)) as connection:
+            connection.sendall(request)
+            return connection.recv(65_536).partition(b"\r\n")[0].decode()
+    except ConnectionError:
+        return ""
+
+
+def test_process_with_few_descriptors_answers_health_checks_and_runs_on(cramped: ServerProcess) -> None:
+    port, api, health = cramped.port, b"/v1/workflows", b"/healthz"
+    nodes = {
+        "root": {"type": "manual", "children": ["work"]},
+        "work": {"type": "code-transform", "payload": {"code": "return 6 * 7"}},
+    }
+    headers = {"Authorization": f"Bearer {cramped.owner_key}"}
+    with contextlib.ExitStack() as stack:
+
+        def idle(address: str, count: int) -> None:
+            for _ in range(count):
+                place = ("127.0.0.1", port)
+                stack.enter_context(socket.create_connection(place, timeout=10, source_address=(address, 0)))
+
+        client = stack.enter_context(httpx.Client(base_url=cramped.base, headers=headers, timeout=10))
+        assert client.get("/v1/workflows").status_code == 200
+        idle("127.0.0.2", 200)  # more than an address may have
+        assert [_status(port, "127.0.0.2", path) for path in (health, api)] == ["HTTP/1.1 200 OK", _UNAVAILABLE]
+        assert _status(port, "127.0.0.3", api) == "HTTP/1.1 401 Unauthorized"
+        for address in ("127.0.0.4", "127.0.0.5", "127.0.0.6"):  # more than the process may have
+            idle(address, 100)
+        for address in ("127.0.0.2", "127.0.0.7", "127.0.0.8"):
+            assert [_status(port, address, path) for path in (health, api)] == ["HTTP/1.1 200 OK", _UNAVAILABLE]
+        run_id = client.post("/v1/runs", json={"definition": {"nodes": nodes}}).json()["data"]["runId"]
+        assert client.get(f"/v1/runs/{run_id}/stream").text.endswith("event: end\ndata: {}\n\n")
+        ended = client.get(f"/v1/runs/{run_id}").json()["data"]
+        assert ended["executionState"]["work"]["result"]["value"] == 42
+    assert _status(port, "127.0.0.2", api) == "HTTP/1.1 401 Unauthorized"
+    assert '"level": "error"' not in cramped.log_tail(10_000)

@@ -6,6 +6,7 @@ import enum
 import resource
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dustrun.api.limits import network_of
 from dustrun.settings import Settings
@@ -16,7 +17,14 @@ class Admission(enum.Enum):
 
     FULL = "full"
     HEALTH_ONLY = "health_only"
-    REFUSED = "refused"
+
+
+class Connection(Protocol):
+    """A connection that can be cut."""
+
+    def abort(self) -> None:
+        """Closes it at once."""
+        ...
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Connections:
     idle_s: float
     _by_address: Counter[str] = field(default_factory=Counter)
     _within: int = 0
-    _beyond: int = 0
+    _beyond: dict[Connection, None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> Connections:
@@ -40,28 +48,32 @@ class Connections:
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         kept = min(settings.reserved_descriptors, descriptors // 2)
         per_address = settings.max_connections_per_address
-        return cls(descriptors - kept, kept // 4, per_address, settings.head_timeout_s, settings.idle_timeout_s)
+        return cls(descriptors - kept, max(1, kept // 4), per_address, settings.head_timeout_s, settings.idle_timeout_s)
 
-    def admit(self, address: str) -> Admission:
-        """Counts a new connection, unless it is refused."""
+    def admit(self, connection: Connection, address: str) -> Admission:
+        """Counts a new connection. Of those beyond a limit the oldest gives way, so that a health check, which asks at
+        once, is answered however many idle ones there are.
+        """
         network = network_of(address)
         is_fit = self._within < self.most and not 0 < self.most_per_address <= self._by_address[network]
         if is_fit:
             self._within += 1
             self._by_address[network] += 1
             return Admission.FULL
-        if self._beyond >= self.most_beyond:
-            return Admission.REFUSED
-        self._beyond += 1
+        if len(self._beyond) >= self.most_beyond:
+            oldest = next(iter(self._beyond))
+            del self._beyond[oldest]
+            oldest.abort()
+        self._beyond[connection] = None
         return Admission.HEALTH_ONLY
 
-    def leave(self, address: str, admission: Admission) -> None:
+    def leave(self, connection: Connection, address: str, admission: Admission) -> None:
         """Forgets a connection that was admitted."""
         if admission is Admission.HEALTH_ONLY:
-            self._beyond -= 1
-        elif admission is Admission.FULL:
-            self._within -= 1
-            network = network_of(address)
-            self._by_address[network] -= 1
-            if not self._by_address[network]:
-                del self._by_address[network]
+            self._beyond.pop(connection, None)
+            return
+        network = network_of(address)
+        self._within -= 1
+        self._by_address[network] -= 1
+        if not self._by_address[network]:
+            del self._by_address[network]

@@ -29,7 +29,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, limits: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits = limits
-        self._admission = Admission.REFUSED
+        self._admission: Admission | None = None
         self._address = ""
         self._messages = 0
         self._head: int | None = None
@@ -39,18 +39,20 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection is open: admits it, or hangs up."""
+        """A connection is open."""
         super().connection_made(transport)
         self._address = self.client[0] if self.client else ""
-        self._admission = self._limits.admit(self._address)
-        if self._admission is Admission.REFUSED:
-            transport.abort()
-        else:
-            self._watch()
+        self._admission = self._limits.admit(self, self._address)
+        self._watch()
+
+    def abort(self) -> None:
+        """Hangs up."""
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
-        self._limits.leave(self._address, self._admission)
+        if self._admission is not None:
+            self._limits.leave(self, self._address, self._admission)
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
