@@ -1,7 +1,7 @@
 """Calls of real contracts from npm as dust, with the amounts that they declare: what left the wallet, by balances.
 
-A pool of Uniswap V2 and a position of V3 take two tokens each; WETH9 takes native coin. Then the same calls with an
-amount that is not declared: nothing may be signed.
+A pool of Uniswap V2 and a position of V3 take two tokens each; WETH9 takes native coin; `bench/dust_vaults.py` has
+lending, staking and prize pools. Then the same calls with an amount that is not declared: nothing may be signed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from bench.dust_market import OWNER, AssetUnderTest, Market
+from bench.dust_vaults import Vaults
 from testkit.chain.contracts import ETHER, MAX, USD_PER_ETHER
 
 _CENT, _ALL = Fraction(1, 100), str(10**30)
@@ -47,11 +48,12 @@ class ContractCalls:
         self._witness.send(
             "v3_positions", "createAndInitializePoolIfNecessary", first.address, second.address, 3000, ratio
         )
+        self._vaults = Vaults(self._witness, self.pair)
 
     def check(self, runs: Runs) -> Json:
         """Carries them out; the dollars that each took, by balances."""
         took = {}
-        for name, payload in self._payloads().items():
+        for name, payload in (self._payloads() | self._vaults.payloads).items():
             before = self._held()
             ended = runs.dust("write-contract", payload)
             spent = self._worth(before) - self._worth(self._held())
@@ -61,6 +63,11 @@ class ContractCalls:
         mint = self._payloads()["a position of Uniswap V3"]
         silent = {**mint, "amounts": mint["amounts"][:1]}
         runs.refused("a call that takes more than it declares", "OUTFLOW_EXCEEDED", "write-contract", silent)
+        for name, payload in self._vaults.payloads.items():
+            undeclared = {**payload, "amounts": []}
+            runs.refused(f"{name} that declares nothing", "OUTFLOW_EXCEEDED", "write-contract", undeclared)
+        burning = "a repayment, which burns debt tokens too"
+        runs.refused(burning, "OUTFLOW_EXCEEDED", "write-contract", self._vaults.repayment)
         return took
 
     def _payloads(self) -> dict[str, Json]:

@@ -83,6 +83,12 @@ class Market:
         self._world = world
         self._chance = chance
 
+    def close(self) -> None:
+        """Ends its source of prices, and forgets the names of its contracts."""
+        self.web.stop()
+        for name in [*(asset.name for asset in self.assets), *(f"feed{place}" for place in range(len(self.feeds)))]:
+            contracts._OWN.pop(name, None)
+
     def build(self) -> None:
         """Decimals 0 to 24 and five more, prices 1e-12 to 1e6; the sources take turns where they can."""
         for place in range(30):
@@ -157,11 +163,16 @@ def _fits(decimals: int, usd: Decimal) -> bool:
 
 
 @contextmanager
-def open_market(world: World, witness: Witness, seed: int) -> Iterator[Market]:
-    """A market, built."""
+def open_market(world: World, witness: Witness, seed: int, *, is_small: bool = False) -> Iterator[Market]:
+    """A market, built: of all assets, or of the two that calls of contracts need."""
     market = Market(world, witness, random.Random(seed))
     try:
-        market.build()
+        if is_small:
+            market.assets = [
+                market.make(f"asset{place}", 8 + place, Decimal(place + 1) / 3, "static") for place in (0, 1)
+            ]
+        else:
+            market.build()
         yield market
     finally:
-        market.web.stop()
+        market.close()
