@@ -1,5 +1,5 @@
-"""Lending, staking and prize pools, deployed from the bytecode of their npm packages (`bench/vaults`), and the calls that
-people make there with the amounts that they declare.
+"""Lending, staking and prize pools, deployed from the bytecode of their npm packages (`bench/vaults`), and the calls
+that people make there with the amounts that they declare.
 
 Aave V2's lending pool and its staked token, the prize pool of PoolTogether V4, and Uniswap's staker of V3 positions.
 """
