@@ -101,7 +101,6 @@ async def test_without_a_version_the_draft_runs_else_the_live_one(server: Compos
 REFUSED: list[tuple[Any, int, int, str | None]] = [
     ({"nope": 1}, 400, 400001, "nope"),
     ({"payload": []}, 400, 400001, "payload"),
-    ({"payload": None}, 400, 400001, "payload"),
     ({"version": 0}, 400, 400001, "version"),
     ({"version": "1"}, 400, 400001, "version"),
     ({"version": 1.5}, 400, 400001, "version"),
@@ -117,6 +116,7 @@ REFUSED: list[tuple[Any, int, int, str | None]] = [
     ({"runId": "run_taken"}, 400, 400079, "runId"),
     ({"payload": {"usd": 0}}, 400, 400081, "payload.usd"),
     ({"payload": {}}, 400, 400081, "payload"),
+    ({"payload": None}, 400, 400081, "payload"),
     ({"chatMessageId": "msg_unknown"}, 400, 400082, "chatMessageId"),
     ({"triggerNodeId": "say"}, 400, 400083, "triggerNodeId"),
     ({"version": 2}, 404, 404002, None),

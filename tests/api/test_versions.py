@@ -20,7 +20,7 @@ async def test_versions_are_listed_newest_first(owner: Client) -> None:
     assert [(item.version, item.is_draft, item.is_live) for item in items] == [(2, True, False), (1, False, True)]
     assert (page["currentVersion"], page["hasMore"]) == (2, False)
     assert (await owner.get(f"{path}/versions/1")).data == page["items"][1]
-    assert (await owner.get(f"{path}/versions/count")).data == {"count": 2}
+    assert (await owner.get(f"{path}/versions/count")).data == {"count": 2, "total": 2}
     assert (await owner.get(f"{path}/versions?limit=1")).data["hasMore"] is True
 
 

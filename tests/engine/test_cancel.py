@@ -89,8 +89,12 @@ async def test_cancel_reaches_a_run_that_is_just_being_read(tmp_path: Path, clus
             async with asyncio.timeout(10):
                 while not await composition.rows(sa.text("SELECT 1 FROM pg_locks WHERE NOT granted")):
                     await asyncio.sleep(0.01)
-            assert (await composition.owner.post(f"/v1/runs/{run_id}/cancel")).status == 200
+            cancelling = asyncio.create_task(composition.owner.post(f"/v1/runs/{run_id}/cancel"))
+            async with asyncio.timeout(10):
+                while (await composition.rows(sa.select(runs.c.cancel_requested_at))) == [(None,)]:
+                    await asyncio.sleep(0.01)
             locking.rollback()
+            assert (await cancelling).status == 200
             run = await Bench(composition).ended(run_id)
     engine.dispose()
     cluster.drop(url)

@@ -80,10 +80,14 @@ class RequestAnswer(Fields):
 
     id: int
     key_id: str
+    api_key_id: str = Field(description="The same as `keyId`.")
     at: Time
+    created_at: Time = Field(description="The same as `at`.")
     method: str
     route: str = Field(description="Template of its path, like `/v1/runs/{id}`; empty if no route matched.")
+    route_pattern: str = Field(description="The same as `route`.")
     status: int = Field(description="HTTP status of the answer; 0 if the caller disconnected first.")
+    status_code: int = Field(description="The same as `status`.")
     request_id: str
 
 
@@ -113,10 +117,14 @@ def _request(found: tuple[int, RequestRow]) -> dict[str, Any]:
     return {
         "id": number,
         "keyId": row.key_id,
+        "apiKeyId": row.key_id,
         "at": time(row.at),
+        "createdAt": time(row.at),
         "method": row.method,
         "route": row.route,
+        "routePattern": row.route,
         "status": row.status,
+        "statusCode": row.status,
         "requestId": row.request_id,
     }
 

@@ -21,6 +21,7 @@ from dustrun.api.shapes.runs import (
     CountsAnswer,
     InlineBody,
     ResolveBody,
+    RetriedAnswer,
     RetryBody,
     RunAnswer,
     RunBody,
@@ -89,14 +90,14 @@ def parse_body(document: Any) -> RunBody:
 def request_of(body: RunBody, trace: dict[str, str] | None = None) -> RunRequest:
     """Converts the body for the service."""
     return RunRequest(
-        payload=body.payload,
+        payload=body.payload or {},
         version=body.version,
         run_id=body.run_id,
-        simulate=body.simulate,
-        dust_test=body.dust_test,
+        simulate=body.simulate or False,
+        dust_test=body.dust_test or False,
         chat_message_id=body.chat_message_id,
         trigger_node_id=body.trigger_node_id,
-        prop_values=body.prop_values,
+        prop_values=body.prop_values or {},
         trace=trace,
     )
 
@@ -396,8 +397,8 @@ async def cancel_run(call: Call, run_id: RunId) -> Run:
 @routes.post(
     "/v1/runs/{id}/retry",
     permission="workflow:execute",
-    answers=RunIdAnswer,
-    shape=_created,
+    answers=RetriedAnswer,
+    shape=shapes.retried_shape,
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID, *_GATE],
 )
 async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:

@@ -38,6 +38,7 @@ class VersionCount(Fields):
     """Number of versions."""
 
     count: int
+    total: int = Field(description="The same as `count`.")
 
 
 class Change(Fields):
@@ -88,7 +89,8 @@ async def list_versions(call: Call, id: str, paging: Paged) -> dict[str, Any]:
 )
 async def count_versions(call: Call, id: str) -> dict[str, Any]:
     """Count the versions of a workflow."""
-    return {"count": await call.parts.versions.count(call.principal, id)}
+    found = await call.parts.versions.count(call.principal, id)
+    return {"count": found, "total": found}
 
 
 @routes.get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -13,18 +13,22 @@ from dustrun.core.run.state import Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads
 from dustrun.core.values.fields import Fields
 from dustrun.log import mask_value
+from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Run, newest
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.runs import RunRow
 
 _OPEN_ENDS = {RunStatus.RUNNING.value, RunStatus.WAITING.value}
 Json = dict[str, Any]
+Strict = Annotated[bool, Field(strict=True)]
 
 
 class RunBody(Fields):
-    """Options of a run call. Every field is optional, and so is the body."""
+    """Options of a run call. Every field is optional, and so is the body; null is the same as absent."""
 
-    payload: Json = Field(default_factory=dict, description="Payload of the trigger, available as `$trigger.body`.")
+    payload: Json | None = Field(
+        None, description="Payload of the trigger, available as `$trigger.body`. Default: an empty object."
+    )
     version: Version | None = Field(
         None, description="Version to run. Default: the draft, or the live version if there is no draft."
     )
@@ -36,11 +40,11 @@ class RunBody(Fields):
         ),
         examples=["run_order-17"],
     )
-    simulate: bool = Field(False, strict=True, description="Dry run: only reads leave the machine.")
-    dust_test: bool = Field(False, strict=True, description="Real run with amounts scaled to about 0.01 USD.")
+    simulate: Strict | None = Field(False, description="Dry run: only reads leave the machine.")
+    dust_test: Strict | None = Field(False, description="Real run with amounts scaled to about 0.01 USD.")
     chat_message_id: Text | None = Field(None, description="Id of the conversation message that started this run.")
     trigger_node_id: str | None = Field(None, description="Id of the trigger node to start from.")
-    prop_values: Json = Field(default_factory=dict, description="Values for `{{$props.key}}`.")
+    prop_values: Json | None = Field(None, description="Values for `{{$props.key}}`. Default: an empty object.")
 
 
 class InlineBody(RunBody):
@@ -130,12 +134,16 @@ class RunListItem(Fields):
     cancel_requested_at: Time | None
     passed: bool | None
     total_cu: int = Field(description="Nodes executed.")
+    summary: str | None = Field(description="The message of the `stop` node that ended it; null if none did.")
     error: Json | None
 
 
 class RunAnswer(RunListItem):
     """A run."""
 
+    workflow_owner_user_id: str | None = Field(
+        description="Id of the key that created the workflow; null for an inline run."
+    )
     payload: Json
     prop_values: Json
     simulation_mode: str | None = Field(
@@ -146,6 +154,12 @@ class RunAnswer(RunListItem):
     )
     execution_state: dict[str, NodeAnswer] | None = None
     workflow_definition: Json | None = None
+
+
+class RetriedAnswer(RunAnswer):
+    """The new run, as it was stored."""
+
+    run_id: str = Field(description="The same as `id`.")
 
 
 class SyncAnswer(Fields):
@@ -195,6 +209,7 @@ def list_item(row: RunRow) -> Json:
         "cancelRequestedAt": time(row.cancel_requested_at),
         "passed": None if row.passed is None else bool(row.passed),
         "totalCu": row.nodes_executed,
+        "summary": row.summary,
         "error": loads(row.error) if row.error else None,
     }
 
@@ -205,6 +220,7 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     forks = [_fork(fork) for fork in run.forks]
     shaped = {
         **list_item(row),
+        "workflowOwnerUserId": run.owner,
         "payload": mask_value(loads(row.payload)),
         "propValues": mask_value(loads(row.prop_values)),
         "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
@@ -214,6 +230,13 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
         shaped["executionState"] = execution_state(run, node_ids)
         shaped["workflowDefinition"] = mask_value(run.definition.model_dump(by_alias=True, exclude_unset=True))
     return shaped
+
+
+def retried_shape(created: Created) -> Json:
+    """The run that retries another one, as it was stored."""
+    new = created.written
+    assert new is not None, "a retry is read back in the transaction that created it"
+    return {**run_shape(Run(new.row, new.definition, new.executions, owner=new.owner)), "runId": created.run_id}
 
 
 def _fork(fork: Fork) -> Json:

@@ -236,9 +236,18 @@ class Runner:
         child_result = await self._child_result(answer.status, passed, error)
         calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
         self._inputs.observer.ended(answer.status, now, error)
-        self.recorder.batch.ending = Ending(answer.status, now, passed, error, child_result, calls)
+        summary = self._stop_message()
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error, child_result, calls, summary)
         if calls:
             self._results.beside()
+
+    def _stop_message(self) -> str | None:
+        """The message of the `stop` node that ended the run; None if none did, or it has none."""
+        for execution in self._run.journal.by_path.values():
+            if execution.facts is not None and "stop" in execution.facts and isinstance(execution.result, dict):
+                message = execution.result.get("message")
+                return message if isinstance(message, str) and message else None
+        return None
 
     async def _child_result(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> ChildResult | None:
         """Result to signal to the waiting parent run; None if it does not wait."""

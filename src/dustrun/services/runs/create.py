@@ -43,7 +43,9 @@ class RunCreation:
             def unit(tx: Tx) -> Created:
                 run_pk, events = start_rows.create(tx, prepared, batch)
                 cancelled = _make_room(tx, limit, facts, run_pk) if limit is not None else None
-                return Created(facts.id, run_pk, events, cancelled)
+                is_retry = prepared.source_run_id is not None
+                written = start_rows.read_back(tx, run_pk, prepared.program) if is_retry else None
+                return Created(facts.id, run_pk, events, cancelled, written)
 
             def after(done: Created) -> None:
                 facts.pk = done.pk

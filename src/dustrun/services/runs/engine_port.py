@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode
+from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program
 from dustrun.storage.runs.journal import Batch, Event
+from dustrun.storage.runs.runs import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,25 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenRun:
+    """A run as it was stored. `owner`: the key that created its workflow."""
+
+    row: RunRow
+    definition: Definition
+    executions: list[Execution]
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
-    """A run that is on disk. `cancelled` is the row id of an older run of its workflow that was asked to make room."""
+    """A run that is on disk. `cancelled` is the row id of an older run of its workflow that was asked to make room;
+    `written`, of a retry, is the run itself."""
 
     run_id: str
     pk: int
     events: list[Event]
     cancelled: int | None = None
+    written: WrittenRun | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,14 @@ _MAX_SYNC_NODES = 20
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run with what became of its nodes; `executions` holds the newest attempt of each path."""
+    """A run with what became of its nodes; `executions` holds the newest attempt of each path. `owner`: the key that
+    created its workflow."""
 
     row: RunRow
     definition: Definition | None = None
     executions: list[Execution] = field(default_factory=list)
     forks: list[Fork] = field(default_factory=list)
+    owner: str | None = None
 
 
 class Runs:
@@ -93,17 +95,20 @@ class Runs:
     # --- steering ---
 
     async def cancel(self, principal: Principal, run_id: str) -> Run:
-        """Requests the cancel of an open run; it becomes `cancelled` once everything it began has settled."""
+        """Requests the cancel of an open run; it becomes `cancelled` once everything it began has settled.
+
+        The request is written before the run is read for the answer: reading may be slow, and asking twice does no
+        harm."""
         run_pk = (await self.get(principal, run_id, slim=True)).row.pk
 
-        def unit(tx: Tx) -> Run:
+        def unit(tx: Tx) -> None:
             if not rows.request_cancel(tx, run_pk, clock.now_ms()):
                 raise Conflict(
                     "The run has ended; only a running or waiting one can be cancelled.", code=Code.RUN_NOT_OPEN
                 )
-            return Run(rows.get(tx, run_pk))
 
-        return await idempotency.write(self._writer, unit, lambda _: self._engine.cancel(run_pk))
+        await self._writer.write(unit, lambda _: self._engine.cancel(run_pk))
+        return await self.get(principal, run_id)
 
     async def resolve(
         self,
@@ -148,10 +153,8 @@ class Runs:
             row = rows.find(tx, principal.org_id, run_id)
             if row is None or not principal.may_use_workflow(row.workflow_id):
                 return None
-            forks = _forks(tx, row)
-            if slim:
-                return Run(row, forks=forks)
-            return Run(row, None, journal_rows.list_executions(tx, row.pk), forks)
+            executions = [] if slim else journal_rows.list_executions(tx, row.pk)
+            return Run(row, None, executions, _forks(tx, row), rows.find_owner(tx, row.workflow_id))
 
         run = await self._database.read(query)
         if run is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.values.exact_json import dumps_text, loads
+from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Invalid, Problem
-from dustrun.services.runs.engine_port import Caller
+from dustrun.services.runs.engine_port import Caller, WrittenRun
 from dustrun.services.runs.start_request import Prepared, verify
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as transaction_rows
@@ -38,6 +39,13 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events
+
+
+def read_back(tx: Tx, run_pk: int, program: Program) -> WrittenRun:
+    """The run as it was stored: its results are redacted."""
+    row = rows.get(tx, run_pk)
+    executions = journal_rows.list_executions(tx, run_pk)
+    return WrittenRun(row, program.definition, executions, rows.find_owner(tx, row.workflow_id))
 
 
 def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:

@@ -147,6 +147,7 @@ runs = Table(
     Column("parent_path", Text, comment="path of the call-workflow node"),
     Column("callers", Text, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
     Column("error", Text, comment="JSON: the failure that ended the run"),
+    Column("summary", Text, comment="the message of the `stop` node that ended it"),
     Column("closure", Text, comment="digest of its closure, if that can spend"),
     Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
     UniqueConstraint("org_id", "id"),

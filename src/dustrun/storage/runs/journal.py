@@ -45,7 +45,8 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. `calls`: it may have called runs that nothing waits for any more."""
+    """How a run ended. `calls`: it may have called runs that nothing waits for any more; `summary`: the message of the
+    `stop` node that ended it."""
 
     status: RunStatus
     at: int
@@ -53,6 +54,7 @@ class Ending:
     error: dict[str, Any] | None = None
     child_result: ChildResult | None = None
     calls: bool = False
+    summary: str | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +98,12 @@ _STEP = (
 )
 _ADVANCE = Statement(_STEP)
 _END = Statement(
-    _STEP.values(finished_at=b("to_finished_at", type_=sa.BigInteger), passed=b("to_passed"), error=b("to_error"))
+    _STEP.values(
+        finished_at=b("to_finished_at", type_=sa.BigInteger),
+        passed=b("to_passed"),
+        error=b("to_error"),
+        summary=b("to_summary"),
+    )
 )
 _LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
 _AFTER = Statement(
@@ -227,8 +234,13 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
     }
     if ending is None:
         return tx.one(_ADVANCE, **values)
-    error = _text(batch.redaction, ending.error)
-    return tx.one(_END, **values, to_finished_at=ending.at, to_passed=int(ending.passed), to_error=error)
+    values |= {
+        "to_finished_at": ending.at,
+        "to_passed": int(ending.passed),
+        "to_error": _text(batch.redaction, ending.error),
+        "to_summary": None if ending.summary is None else mask_links(batch.redaction.text(ending.summary)),
+    }
+    return tx.one(_END, **values)
 
 
 def find_written(tx: Tx, run_pk: int, after: int, batch: Batch) -> list[Event] | None:

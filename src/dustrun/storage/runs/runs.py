@@ -47,6 +47,7 @@ class RunRow:
     passed: int | None
     nodes_executed: int
     error: str | None
+    summary: str | None = None
     parent_pk: int | None = None
     parent_run_id: str | None = None
     parent_path: str | None = None
@@ -56,7 +57,8 @@ class RunRow:
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
-_NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "finished_at", "wake_at", "passed", "error")]
+_LATER = ("finished_at", "wake_at", "passed", "error", "summary")
+_NEW = [field.name for field in fields(RunRow) if field.name not in (*_LATER, "pk")]
 
 _INSERT = Statement(
     sa.text(
@@ -115,6 +117,7 @@ _LIST_SIGNALS = Statement(
     .where(run_signals.c.run_pk == b("run_pk"))
     .order_by(run_signals.c.id)
 )
+_OWNER = Statement(sa.select(workflows.c.owner).where(workflows.c.id == b("workflow_id")))
 _MESSAGE_EXISTS = Statement(sa.select(messages.c.id).where(messages.c.org_id == b("org_id"), messages.c.id == b("id_")))
 _LINK_MESSAGE = Statement(sa.insert(message_runs).values(message_id=b("message_id"), run_pk=b("run_pk")))
 _OPEN_CHAIN = Statement(
@@ -240,6 +243,12 @@ def add_signal(tx: Tx, run_pk: int, kind: str, path: str, data: str, now: int) -
 def list_signals(tx: Tx, run_pk: int) -> list[Signal]:
     """Lists the answers that no node has consumed yet."""
     return [Signal(*row) for row in tx.all(_LIST_SIGNALS, run_pk=run_pk)]
+
+
+def find_owner(tx: Tx, workflow_id: str | None) -> str | None:
+    """The key that created a workflow; None for an inline run's."""
+    row = tx.one(_OWNER, workflow_id=workflow_id) if workflow_id is not None else None
+    return row[0] if row is not None else None
 
 
 def has_message(tx: Tx, org_id: str, message_id: str) -> bool:

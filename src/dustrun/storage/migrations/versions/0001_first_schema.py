@@ -152,6 +152,7 @@ def upgrade() -> None:
         sa.Column("parent_path", sa.Text(), nullable=True, comment="path of the call-workflow node"),
         sa.Column("callers", sa.Text(), nullable=True, comment="of a called run, JSON: {topPk, workflowIds, waits}"),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: the failure that ended the run"),
+        sa.Column("summary", sa.Text(), nullable=True, comment="the message of the `stop` node that ended it"),
         sa.Column("closure", sa.Text(), nullable=True, comment="digest of its closure, if that can spend"),
         sa.Column(
             "trace",

@@ -1,0 +1,108 @@
+"""What clients written for other platforms of this kind send and read: names, nulls, whole runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from testkit.composition import Client, Composition
+
+STOPS = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["end"]},
+        "end": {"type": "stop", "payload": {"status": "failure", "message": "Too dear: {{$trigger.body.usd ?? 0}}."}},
+    }
+}
+WAITS = {
+    "nodes": {
+        "root": {"type": "manual", "children": ["hold"]},
+        "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}},
+    }
+}
+
+
+async def _until(client: Client, run_id: str, *statuses: str) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            run: dict[str, Any] = (await client.get(f"/v1/runs/{run_id}")).data
+            if run["status"] in statuses:
+                return run
+            await asyncio.sleep(0.01)
+
+
+async def test_null_in_a_run_call_is_the_same_as_absent(owner: Client) -> None:
+    flow = await owner.create_workflow()
+    nulls = {"payload": None, "simulate": None, "dustTest": None, "propValues": None, "version": None, "runId": None}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (f"/v1/workflows/{flow['id']}/run", {}),
+        ("/v1/runs", {"definition": {"nodes": flow["definition"]["nodes"]}}),
+    ]
+    for path, body in calls:
+        plain, same = await owner.post(path, body), await owner.post(path, {**body, **nulls})
+        shown = [await _until(owner, reply.data["runId"], "success") for reply in (plain, same)]
+        facts = [(run["payload"], run["propValues"], run["mode"], run["workflowVersion"]) for run in shown]
+        assert facts[0] == facts[1] == ({}, {}, "live", 1 if "workflows" in path else None)
+    for field in ("payload", "simulate", "dustTest"):
+        reply = await owner.post(f"/v1/workflows/{flow['id']}/run", {field: 1})
+        assert (reply.code, reply.fields) == (400001, [field])
+    both = await owner.post(f"/v1/workflows/{flow['id']}/run", {"simulate": True, "dustTest": None})
+    assert (await _until(owner, both.data["runId"], "success"))["mode"] == "simulate"
+
+
+async def test_a_run_shows_its_workflows_owner_and_the_message_that_ended_it(owner: Client) -> None:
+    flow = await owner.create_workflow(STOPS)
+    path = f"/v1/workflows/{flow['id']}/run"
+    for body, summary in (({"payload": {"usd": 9}}, "Too dear: 9."), ({"simulate": True}, "Too dear: 0.")):
+        run = await _until(owner, (await owner.post(path, body)).data["runId"], "failure")
+        slim = (await owner.get(f"/v1/runs/{run['id']}?summary=true")).data
+        listed = (await owner.get(f"/v1/runs?workflowId={flow['id']}&limit=1")).data["items"][0]
+        assert [one["summary"] for one in (run, slim, listed)] == [summary] * 3
+        assert run["workflowOwnerUserId"] == slim["workflowOwnerUserId"] == flow["owner"]
+    inline = (await owner.post("/v1/runs", {"definition": {"nodes": flow["definition"]["nodes"]}})).data["runId"]
+    run = await _until(owner, inline, "failure")
+    assert (run["workflowOwnerUserId"], run["summary"]) == (None, "Too dear: 0.")
+    plain = await owner.create_workflow()
+    run_id = (await owner.post(f"/v1/workflows/{plain['id']}/run")).data["runId"]
+    assert (await _until(owner, run_id, "success"))["summary"] is None
+
+
+async def test_retry_and_cancel_answer_with_the_whole_run(owner: Client) -> None:
+    failed = await owner.create_workflow(STOPS)
+    first = await _until(owner, (await owner.post(f"/v1/workflows/{failed['id']}/run")).data["runId"], "failure")
+    key = {"Idempotency-Key": "once"}
+    retried = await owner.post(f"/v1/runs/{first['id']}/retry", headers=key)
+    assert (await owner.post(f"/v1/runs/{first['id']}/retry", headers=key)).response.content == retried.response.content
+    run = retried.data
+    assert (run["runId"], run["sourceRunId"], run["status"]) == (run["id"], first["id"], "running")
+    assert {name: node["status"] for name, node in run["executionState"].items()} == {
+        "root": "success",
+        "end": "pending",
+    }
+    ended = await _until(owner, run["id"], "failure")
+    assert set(run) - set(ended) == {"runId"}
+    same = ("workflowDefinition", "payload", "workflowOwnerUserId", "rootRunId", "mode", "startedAt", "workflowName")
+    assert [run[name] for name in same] == [ended[name] for name in same]
+
+    waiting = await owner.create_workflow(WAITS)
+    run_id = (await owner.post(f"/v1/workflows/{waiting['id']}/run")).data["runId"]
+    before = await _until(owner, run_id, "waiting")
+    key = {"Idempotency-Key": "cancel"}
+    reply = await owner.post(f"/v1/runs/{run_id}/cancel", headers=key)
+    cancelled = reply.data
+    assert set(cancelled) == set(before)
+    names = {*same, "id", *(["executionState"] if cancelled["status"] == "waiting" else [])}
+    assert {name: cancelled[name] for name in names} == {name: before[name] for name in names}
+    assert cancelled["cancelRequestedAt"] is not None
+    await _until(owner, run_id, "cancelled")
+    assert (await owner.post(f"/v1/runs/{run_id}/cancel", headers=key)).response.content == reply.response.content
+    assert (await owner.post(f"/v1/runs/{run_id}/cancel")).code == 409002
+
+
+async def test_a_keys_requests_have_the_names_of_other_platforms_too(server: Composition) -> None:
+    made = (await server.owner.post("/v1/api-keys", {"name": "k", "scope": "read"})).data
+    await server.client(made["key"]).get("/v1/runs/run_none")
+    await server.parts.access.usage.flush()
+    (item,) = (await server.owner.get(f"/v1/api-keys/requests?apiKeyId={made['id']}")).data["items"]
+    assert (item["apiKeyId"], item["routePattern"], item["statusCode"]) == (made["id"], "/v1/runs/{id}", 404)
+    for name, same in {"apiKeyId": "keyId", "createdAt": "at", "routePattern": "route", "statusCode": "status"}.items():
+        assert item[name] == item[same]
