@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import sqlalchemy as sa
 
 from dustrun.storage.db import migrate
 from dustrun.storage.db.database import Database
+from dustrun.storage.db.loop_groups import SLICE_S
 from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import store_facts
 from dustrun.storage.db.writer import Writer
@@ -24,15 +29,19 @@ class Broken(Exception):
 
 
 class Unit:
-    """Adds a row, and counts how often it is run."""
+    """Adds a row, and notes how often it is run and by which thread."""
 
-    def __init__(self, name: str, *, breaks: bool = False) -> None:
+    def __init__(self, name: str, *, breaks: bool = False, takes_s: float = 0.0) -> None:
         self.name = name
         self.breaks = breaks
+        self.takes_s = takes_s
         self.ran = 0
+        self.thread = 0
 
     def __call__(self, tx: Tx) -> str:
         self.ran += 1
+        self.thread = threading.get_ident()
+        time.sleep(self.takes_s)
         tx.run(_ADD, name=self.name, value="here")
         if self.breaks:
             raise Broken
@@ -43,6 +52,7 @@ class Store:
     """A store with its writer."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.database = Database(f"sqlite:///{path}")
         migrate.upgrade(self.database)
         self.writer = Writer(self.database)
@@ -50,8 +60,7 @@ class Store:
     async def write_together(self, *units: Unit, repeatable: bool) -> list[str | BaseException]:
         """What became of units of one group: they are queued before the writer begins."""
         futures: list[asyncio.Future[str]] = []
-        loop = asyncio.get_running_loop()
-        self.writer._loop = loop
+        self.writer._loop = asyncio.get_running_loop()
         futures = [self.writer.write(unit, repeatable=repeatable) for unit in units]
         self.writer.start()
         return await asyncio.gather(*futures, return_exceptions=True)
@@ -97,3 +106,82 @@ async def test_a_lone_unit_that_fails_leaves_nothing_and_the_next_one_is_written
     assert isinstance(failed, Broken)
     assert await store.writer.write(Unit("b")) == "b"
     assert store.names() == ["b"]
+
+
+async def test_repeatable_units_run_on_the_event_loop_and_others_beside_it(store: Store) -> None:
+    short, other = Unit("a"), Unit("b")
+    store.writer.start()
+    await store.writer.write(short, repeatable=True)
+    await store.writer.write(other)
+    here = threading.get_ident()
+    assert (short.thread == here, other.thread == here) == (True, False)
+    assert store.names() == ["a", "b"]
+
+
+async def test_a_busy_store_does_not_hold_the_event_loop(store: Store) -> None:
+    """Nobody but the event loop ends the other's transaction, so a loop that waited for it would never be through."""
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.writer.start()
+    unit = Unit("a")
+    written = store.writer.write(unit, repeatable=True)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not written.done()
+    other.execute("ROLLBACK")
+    other.close()
+    assert await written == "a"
+    assert (unit.ran, store.names()) == (1, ["a"])
+    await store.writer.write(Unit("b"), repeatable=True)
+    assert store.names() == ["a", "b"]
+
+
+async def test_a_group_that_takes_long_is_continued_in_the_next(store: Store) -> None:
+    units = [Unit(name, takes_s=2 * SLICE_S) for name in "abc"]
+    assert await store.write_together(*units, repeatable=True) == ["a", "b", "c"]
+    assert (store.writer.groups, store.writer.units) == (3, 3)
+    assert [unit.ran for unit in units] == [1, 1, 1]
+
+
+async def test_results_are_told_in_the_order_of_the_writes(store: Store) -> None:
+    told: list[str] = []
+    store.writer.start()
+    units = [Unit(name, takes_s=SLICE_S if name in "bd" else 0) for name in "abcdef"]
+    await asyncio.gather(
+        *(store.writer.write(unit, told.append, repeatable=unit.name not in "ce") for unit in units),
+    )
+    assert told == ["a", "b", "c", "d", "e", "f"]
+
+
+async def test_a_unit_does_not_see_the_context_of_who_writes(store: Store) -> None:
+    caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
+    store.writer.start()
+    caller.set("a caller")
+    seen: list[str] = []
+    await store.writer.write(lambda _: seen.append(caller.get()), repeatable=True)
+    assert seen == ["nobody"]
+
+
+async def test_a_callback_that_fails_does_not_keep_the_others_from_their_results(store: Store) -> None:
+    store.writer.start()
+
+    def breaks(_: str) -> None:
+        raise Broken
+
+    writes = [
+        store.writer.write(Unit("a"), breaks, repeatable=True),
+        store.writer.write(Unit("b"), repeatable=True),
+    ]
+    first, second = await asyncio.gather(*writes, return_exceptions=True)
+    assert (type(first), second) == (Broken, "b")
+    assert await store.writer.write(Unit("c"), repeatable=True) == "c"
+    assert store.names() == ["a", "b", "c"]
+
+
+async def test_stop_commits_what_is_queued(store: Store) -> None:
+    store.writer.start()
+    written = [store.writer.write(Unit(name), repeatable=name != "b") for name in "abc"]
+    assert store.writer.backlog == 3
+    await store.writer.stop()
+    assert [one.result() for one in written] == ["a", "b", "c"]
+    assert store.names() == ["a", "b", "c"]

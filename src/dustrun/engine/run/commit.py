@@ -47,7 +47,7 @@ class Committer:
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._run.deps.writer.write(unit, written, repeatable=True)
+                await self._run.deps.writer.write(unit, written, repeatable=batch.is_short())
                 return
             except StaleFence:
                 raise Superseded from None

@@ -155,10 +155,11 @@ class Database:
         self._connection: Any = None
         self._cursor: Any = None
         self._claim: int | None = None
+        self._writer_waits = True
         self.is_taken = False
         """Set when another server took over the lock: this process's in-memory state is stale."""
 
-    # --- writer: called only by the writer's thread (`claim`: before it starts) ---
+    # --- writer: called by one thread at a time (`claim`: before the writer starts) ---
 
     def claim(self, key: int) -> None:
         """Takes an advisory lock (PostgreSQL) with the writer's connection and every one that replaces it.
@@ -181,7 +182,7 @@ class Database:
         except Exception:
             self._throw_away(connection)
             raise
-        self._connection, self._cursor = connection, cursor
+        self._connection, self._cursor, self._writer_waits = connection, cursor, True
 
     def _take_claim(self, cursor: Any, key: int) -> bool:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
@@ -196,23 +197,27 @@ class Database:
         self.is_taken = bool(cursor.fetchone()[0])
         return False
 
-    def begin(self) -> Tx:
-        """Begins the writer's transaction, on a new connection if the old one died."""
+    def begin(self, *, waits: bool = True) -> Tx:
+        """Begins the writer's transaction, on a new connection if the old one died. `waits`: until another process
+        that writes to the SQLite file has finished, for some seconds; else that is an error."""
         try:
             if self._connection is not None:
                 try:
-                    return self._begin()
+                    return self._begin(waits)
                 except self.dialect.loaded_dbapi.Error as error:
                     if self.is_sqlite or not self.is_fatal(error):
                         raise
                     self.reopen_writer()
             self._open_writer()
-            return self._begin()
+            return self._begin(waits)
         except Claimed:
             message = "Another session holds the store; nothing was started."
             raise Temporary(message, retry_after_s=2) from None
 
-    def _begin(self) -> Tx:
+    def _begin(self, waits: bool) -> Tx:
+        if self.is_sqlite and waits != self._writer_waits:
+            self._cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS if waits else 0}")
+            self._writer_waits = waits
         self._cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN ISOLATION LEVEL READ COMMITTED")
         return Tx(self._cursor, self.dialect)
 

@@ -17,6 +17,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 
 _logger = log.get(__name__)
+MAX_GROUP = 500
 _UNITS = metrics.histogram(
     "dustrun_writer_group_units", "Units of work per commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
@@ -61,13 +62,23 @@ class Outcome:
     def answer(self) -> None:
         """Tells the waiters; on the event loop, after the commit."""
         for waiter in self.done:
-            if waiter.after is not None:
-                waiter.after(waiter.result)
-            if not waiter.future.done():
-                waiter.future.set_result(waiter.result)
+            _tell(waiter)
         for waiter, error in self.failed:
             if not waiter.future.done():
                 waiter.future.set_exception(error)
+
+
+def _tell(waiter: Waiter) -> None:
+    """Tells of a committed unit; a defect in its callback is its own, and the others are told all the same."""
+    try:
+        if waiter.after is not None:
+            waiter.after(waiter.result)
+    except Exception as error:
+        _logger.error("a callback failed after its commit", exc_info=error)
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
+    if not waiter.future.done():
+        waiter.future.set_result(waiter.result)
 
 
 class GroupCommit:
@@ -77,15 +88,44 @@ class GroupCommit:
         self._database = database
         self._in_doubt = False
 
-    def commit(self, group: list[Waiter]) -> Outcome:
-        """Executes a group and commits it; errors are in the outcome."""
+    def commit(self, group: list[Waiter], *, apart: bool = False) -> Outcome:
+        """Executes a group and commits it; errors are in the outcome. `apart`: a unit of it is known to fail."""
         started, outcome = clock.monotonic_s(), Outcome()
         try:
-            self._execute(group, outcome)
+            self._execute(group, outcome, apart=apart)
         except Exception as error:
             self._fail(group, outcome, error)
-        _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
-        _UNITS.observe(len(group))
+        _note(group, started)
+        return outcome
+
+    def begin_bare(self, group: list[Waiter], until: float) -> int:
+        """Executes units of a group without savepoints, until a time of `clock.monotonic_s`; returns how many, and
+        `commit_bare` must follow. 0: the store is busy, or a unit failed; then nothing is left of it.
+
+        Never waits for another process, so that the event loop can call it (SQLite)."""
+        begun, done = False, 0
+        try:
+            tx, begun = self._database.begin(waits=False), True
+            for waiter in group:
+                waiter.result = waiter.unit(tx)
+                done += 1
+                if clock.monotonic_s() > until:
+                    break
+        except Exception:  # `commit` meets it again, and tells it
+            done = 0
+            if begun:
+                self._database.rollback()
+        return done
+
+    def commit_bare(self, group: list[Waiter], started: float) -> Outcome:
+        """Commits what `begin_bare` has executed; errors are in the outcome."""
+        outcome = Outcome()
+        try:
+            self._database.commit()
+            outcome.done = group
+        except Exception as error:
+            self._fail(group, outcome, error)
+        _note(group, started)
         return outcome
 
     def _fail(self, group: list[Waiter], outcome: Outcome, error: Exception) -> None:
@@ -99,9 +139,9 @@ class GroupCommit:
         self._in_doubt = self._in_doubt or outcome.is_doubtful
         outcome.is_taken = self._database.is_taken
 
-    def _execute(self, group: list[Waiter], outcome: Outcome) -> None:
+    def _execute(self, group: list[Waiter], outcome: Outcome, *, apart: bool) -> None:
         tx = self._begin(outcome)
-        if len(group) == 1 or all(waiter.repeatable for waiter in group):
+        if len(group) == 1 or (not apart and all(waiter.repeatable for waiter in group)):
             error = self._run_bare(tx, group)
             if error is None:
                 outcome.done = group
@@ -147,3 +187,8 @@ class GroupCommit:
                 outcome.done.append(waiter)
             tx.raw("RELEASE SAVEPOINT unit")
         self._database.commit()
+
+
+def _note(group: list[Waiter], started: float) -> None:
+    _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
+    _UNITS.observe(len(group))

@@ -24,6 +24,7 @@ from dustrun.storage.runs import waits as wait_rows
 from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.waits import ChildResult, Waits
 
+SHORT_BYTES = 1_048_576
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
 
 
@@ -79,6 +80,11 @@ class Batch:
     def is_empty(self) -> bool:
         """Whether the batch contains nothing to write."""
         return not (self.added or self.changed or self.events or self.signals_used or self.ending)
+
+    def is_short(self) -> bool:
+        """Whether it is written within a few milliseconds."""
+        size = sum(map(len, self.texts.values())) + sum([len(data) for _, _, data in self.events])
+        return size <= SHORT_BYTES
 
 
 _STEP = (
