@@ -162,6 +162,22 @@ async def test_spends_that_were_not_carried_out_do_not_count(studio: Studio) -> 
     await three.passes(payload={"rows": [1]})
 
 
+async def test_a_version_that_is_no_longer_run_is_not_judged(studio: Studio) -> None:
+    """The refused draft is replaced by one that was rehearsed: started by itself, and by a call."""
+    flow = await Gated.make(studio, {"pay": pay(5)}, requireRehearsal="simulate")
+    parent = await Gated.make(studio, {"call": calls(flow.id)}, requireRehearsal="simulate")
+    await flow.passes(simulate=True)
+    await parent.passes(simulate=True)
+    await flow.edit({"pay": pay(6)})
+    assert await flow.refused() == ["nodes.pay"]
+    await flow.edit({"pay": pay(5)})
+    await flow.passes()
+    await flow.edit({"pay": pay(6)})
+    assert await flow.refused() == ["nodes.pay"]
+    await flow.edit({"pay": pay(5)})
+    await parent.passes()
+
+
 async def test_a_retried_dust_test_counts_only_for_the_closure_of_its_whole_chain(studio: Studio) -> None:
     """What a retry keeps was carried out together with what was called then."""
     called = await Gated.make(studio, {"broken": {"type": "http-request", "payload": {"url": "http://127.0.0.1:9/"}}})

@@ -72,7 +72,7 @@ class Starts:
             raise NotFound(f"The workflow has no version {version}.", code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
         await self._check_spending(principal, program, is_simulated=request.simulate)
-        closure = await self._admit(principal.org_id, mode_of(request), program, snapshot.id, version)
+        closure = await self._admit(principal.org_id, mode_of(request), program, snapshot.id, version, snapshot)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
@@ -130,16 +130,25 @@ class Starts:
             await self._database.read(lambda tx: check_spending(tx, principal, program))
 
     async def _admit(
-        self, org_id: str, mode: Mode, program: Program, workflow_id: str | None, version: int | None
+        self,
+        org_id: str,
+        mode: Mode,
+        program: Program,
+        workflow_id: str | None,
+        version: int | None,
+        snapshot: WorkflowSnapshot | None = None,
     ) -> str | None:
-        """The digest of what the run can reach, if that can spend; raises `Conflict` when it may not in that mode. An
-        inline run has no author but its caller, and what it calls is judged at the call."""
+        """The digest of what the run can reach, if that can spend; raises `Conflict` when it may not in that mode, and
+        `SnapshotOutdated` instead of judging a version that the workflow no longer runs. An inline run has no author
+        but its caller, and what it calls is judged at the call."""
         if workflow_id is None or version is None or not (program.wallets or program.calls):
             return None
 
         def query(tx: Tx) -> str | None:
             lookup = Lookup(tx, org_id)
             workflow = lookup.find(workflow_id)
+            if snapshot is not None:
+                start_request.check_current(workflow, snapshot)
             return self._creation.gate.admit(lookup, mode, workflow, version) if workflow is not None else None
 
         return await self._database.read(query)

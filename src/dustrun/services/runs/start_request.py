@@ -125,7 +125,11 @@ def snapshot_of(row: WorkflowRow) -> WorkflowSnapshot:
 
 def verify(tx: Tx, snapshot: WorkflowSnapshot) -> None:
     """Raises `SnapshotOutdated` unless the workflow is still as `snapshot` says."""
-    row = workflow_rows.find(tx, snapshot.org_id, snapshot.id)
+    check_current(workflow_rows.find(tx, snapshot.org_id, snapshot.id), snapshot)
+
+
+def check_current(row: WorkflowRow | None, snapshot: WorkflowSnapshot) -> None:
+    """Raises `SnapshotOutdated` unless the workflow's row is still as `snapshot` says."""
     if row is None or snapshot_of(row) != snapshot:
         raise SnapshotOutdated
 

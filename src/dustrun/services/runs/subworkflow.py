@@ -74,7 +74,7 @@ class CalledRuns:
             raise NotFound(f'The workflow "{snapshot.name}" has no version {version}.', code=Code.VERSION_UNKNOWN)
         program = compiled.runnable()
         by = await self._database.read(lambda tx: _caller_of(tx, parent, snapshot, program))
-        closure = await self._admit(parent, program, snapshot.id, version)
+        closure = await self._admit(parent, program, snapshot, version)
         request = self._request(parent, call, run_id)
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
@@ -96,19 +96,21 @@ class CalledRuns:
             raise
         return Child(created.pk, created.run_id, snapshot.id)
 
-    async def _admit(self, parent: RunFacts, program: Program, workflow_id: str, version: int) -> str | None:
+    async def _admit(self, parent: RunFacts, program: Program, snapshot: WorkflowSnapshot, version: int) -> str | None:
         """The digest of what the called run can reach, if that can spend; raises `Refused` unless it and every run
-        that led to it may spend with what is called now."""
+        that led to it may spend with what is called now, and `SnapshotOutdated` instead of judging what no longer
+        is."""
         if not (program.wallets or program.calls):
             return None
         gate = self._creation.gate
 
         def query(tx: Tx) -> str | None:
             lookup = Lookup(tx, parent.org_id)
-            workflow = lookup.find(workflow_id)
+            workflow = lookup.find(snapshot.id)
+            start_request.check_current(workflow, snapshot)
             digest = gate.admit(lookup, parent.mode, workflow, version) if workflow is not None else None
             if digest is not None and parent.mode is not Mode.SIMULATE:
-                gate.check_callers(lookup, parent.mode, parent.pk, (workflow_id, version))
+                gate.check_callers(lookup, parent.mode, parent.pk, (snapshot.id, version))
             return digest
 
         try:
