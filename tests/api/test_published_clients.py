@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from testkit.composition import Client, Composition
@@ -106,3 +107,75 @@ async def test_a_keys_requests_have_the_names_of_other_platforms_too(server: Com
     assert (item["apiKeyId"], item["routePattern"], item["statusCode"]) == (made["id"], "/v1/runs/{id}", 404)
     for name, same in {"apiKeyId": "keyId", "createdAt": "at", "routePattern": "route", "statusCode": "status"}.items():
         assert item[name] == item[same]
+
+
+IGNORED_NODE = {"type": "manual", "blockContext": {"blockId": "b"}}
+FOREIGN = {
+    "nodes": {"root": IGNORED_NODE},
+    "blockExpansions": {"b": {"nodes": ["root"]}},
+    "sensitivePropKeys": None,
+}
+IN_DEFINITION = ["blockExpansions", "sensitivePropKeys", "nodes.root.blockContext"]
+PLAIN = {"nodes": {"root": {"type": "manual"}}}
+
+
+def _ignored(data: dict[str, Any]) -> list[str]:
+    """The fields that an answer says were ignored."""
+    warnings = data["warnings"]
+    assert {(one["code"], one.get("nodeId")) for one in warnings} <= {
+        ("field_ignored", None),
+        ("field_ignored", "root"),
+    }
+    return [one["field"] for one in warnings]
+
+
+async def test_fields_that_mean_nothing_here_are_accepted_named_and_not_stored(owner: Client) -> None:
+    body = {"name": "a", "description": "", "conversationId": "c", "sessionId": "s", "templateId": None}
+    key = {"Idempotency-Key": "create"}
+    made = await owner.post("/v1/workflows", {**body, "definition": FOREIGN}, headers=key)
+    assert _ignored(made.data) == ["conversationId", "sessionId", "templateId", *IN_DEFINITION]
+    replayed = await owner.post("/v1/workflows", {**body, "definition": FOREIGN}, headers=key)
+    assert replayed.response.content == made.response.content
+    path = f"/v1/workflows/{made.data['id']}"
+    read = (await owner.get(path)).data
+    assert (read["definition"], "warnings" in read) == (PLAIN, False)
+    plain = await owner.post("/v1/workflows", {"name": "b", "description": "", "definition": PLAIN})
+    assert "warnings" not in plain.data
+
+    saved = (await owner.put(path, {"skipAIGeneration": True, "definition": FOREIGN})).data
+    assert (_ignored(saved), saved["version"]) == (["skipAIGeneration", *IN_DEFINITION], 1)
+    checked = (await owner.post("/v1/workflows/validate", {"definition": FOREIGN})).data
+    assert (checked["valid"], _ignored(checked)) == (True, IN_DEFINITION)
+    funds = (await owner.post("/v1/workflows/analyze-funds", {"definition": FOREIGN})).data
+    assert _ignored(funds) == IN_DEFINITION
+
+    for route in ("/v1/runs", "/v1/runs/sync"):
+        started = (await owner.post(route, {"definition": FOREIGN})).data
+        run = await _until(owner, started["runId"], "success")
+        assert (_ignored(started), run["workflowDefinition"]) == (IN_DEFINITION, PLAIN)
+    text = json.dumps({"name": "c", "templateId": "t", "definition": FOREIGN})
+    applied = (await owner.post("/v1/workflows/apply", {"files": [{"path": "c.json", "content": text}]})).data
+    assert _ignored(applied) == [f"c.json: {field}" for field in ("templateId", *IN_DEFINITION)]
+    exported = json.dumps({"dustrunWorkflow": 1, "name": "d", "definition": FOREIGN})
+    imported = (await owner.post("/v1/workflows/import", {"content": exported})).data
+    assert (_ignored(imported), imported["workflow"]["definition"]) == (IN_DEFINITION, PLAIN)
+
+
+async def test_other_unknown_fields_and_those_of_other_routes_stay_refused(owner: Client) -> None:
+    flow = await owner.create_workflow()
+    path = f"/v1/workflows/{flow['id']}"
+    new = {"name": "a", "description": "", "definition": PLAIN}
+    node = {"nodes": {"root": {"type": "manual", "blockContexts": 1}}}
+    refused: list[tuple[str, str, dict[str, Any], str]] = [
+        ("POST", "/v1/workflows", {**new, "skipAIGeneration": True}, "skipAIGeneration"),
+        ("POST", "/v1/workflows", {**new, "skipAiGeneration": True}, "skipAiGeneration"),
+        ("POST", "/v1/workflows", {**new, "conversationID": "c"}, "conversationID"),
+        ("PUT", path, {"templateId": "t"}, "templateId"),
+        ("POST", f"{path}/run", {"sessionId": "s"}, "sessionId"),
+        ("POST", "/v1/runs", {"definition": PLAIN, "conversationId": "c"}, "conversationId"),
+        ("POST", "/v1/workflows", {**new, "definition": node}, "definition.nodes.root.blockContexts"),
+        ("POST", "/v1/workflows", {**new, "definition": {**PLAIN, "blockContext": 1}}, "definition.blockContext"),
+    ]
+    for method, route, body, field in refused:
+        reply = await owner.send(method, route, body)
+        assert (reply.status, reply.fields) == (400, [field]), (route, body, reply.body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from fastapi import APIRouter, Depends, Request
@@ -25,7 +25,9 @@ from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
 from dustrun.api.openapi import add_example, envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
+from dustrun.api.shapes.findings import with_warnings
 from dustrun.core.validate import suggest
+from dustrun.core.validate.ignored import ignored_fields
 from dustrun.core.values.fields import Fields
 from dustrun.errors import Code, DustrunError, Invalid, Problem
 from dustrun.sdk.threads import run_sized
@@ -49,6 +51,8 @@ class Calling:
     principal: Principal
     request_id: str
     pending: Pending | None = None
+    ignored: list[Problem] = field(default_factory=list)
+    """Fields of the request that mean nothing here; the answer names them."""
 
     def answer_around(self, wrap: Callable[[Any], Any]) -> None:
         """For a handler whose answer is more than the result of its write: the answer stored for replay is shaped from
@@ -187,7 +191,7 @@ def _as_it_is(result: Any) -> Any:
 
 
 def _shaped(result: Any, call: Calling, shape: Shape, secret: bool) -> Answer:
-    data = shape(result)
+    data = with_warnings(shape(result), call.ignored)
     found = data.get("id") if isinstance(data, dict) else None
     return Answer(
         status=200,
@@ -203,6 +207,7 @@ def _enveloping(handler: Callable[..., Awaitable[Any]], shape: Shape, secret: bo
     @functools.wraps(handler)
     async def endpoint(*args: Any, **values: Any) -> Response:
         call: Calling = values["call"]
+        call.ignored += ignored_fields(values.get("body"))
         if call.pending is not None:
             call.pending.answer = functools.partial(_shaped, call=call, shape=shape, secret=secret)
         result = await handler(*args, **values)

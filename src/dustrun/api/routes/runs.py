@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from dustrun.api.openapi import responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import runs as shapes
+from dustrun.api.shapes.findings import with_warnings
 from dustrun.api.shapes.runs import (
     CountsAnswer,
     InlineBody,
@@ -229,12 +231,18 @@ async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
     if call.pending is not None:
         pending_id = call.request_id
         call.pending.answer = lambda created: Answer(
-            200, success_body({"runId": created.run_id, "status": "running"}, pending_id), created.run_id
+            200, success_body(_begun(created, call.ignored), pending_id), created.run_id
         )
     created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
     await runs.wait_for_end(call.principal, created.run_id, _SYNC_S)
     run = await runs.get(call.principal, created.run_id)
-    return Answered(await run_sized(run, lambda: success_body(_sync(run), call.request_id)))
+    shown = functools.partial(with_warnings, ignored=call.ignored)
+    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run)), call.request_id)))
+
+
+def _begun(created: Created, ignored: list[Problem]) -> dict[str, Any]:
+    begun: dict[str, Any] = with_warnings({"runId": created.run_id, "status": "running"}, ignored)
+    return begun
 
 
 def _sync(run: Run) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from dustrun.api.routes.workflows import new_workflow
 from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.workflows import AppliedAnswer, ApplyFile, ApplyFiles, CreateWorkflow, applied_shape
+from dustrun.core.validate.ignored import ignored_fields
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.problems import problems_of
 from dustrun.services.workflows import import_export
@@ -35,14 +37,16 @@ async def apply_files(call: Call, body: ApplyFiles) -> Applied:
     the objects whose names are their `target`, other files' workflows included. Needs `workflow:update` as well, and
     `workflow:delete` with `prune`.
     """
-    files = await asyncio.to_thread(lambda: [_read(file) for file in body.files])
+    read = await asyncio.to_thread(lambda: [_read(file) for file in body.files])
+    files = [file for file, _ in read]
+    call.ignored += [one for _, ignored in read for one in ignored]
     return await call.parts.workflow_files.apply(
         call.principal, files, prune=body.prune, dry_run=body.dry_run, expected=body.expected_digest
     )
 
 
-def _read(file: ApplyFile) -> WorkflowFile:
-    """Reads any of the three forms; raises `Invalid` that names the file."""
+def _read(file: ApplyFile) -> tuple[WorkflowFile, list[Problem]]:
+    """Reads any of the three forms, and what it ignores; raises `Invalid` that names the file."""
     try:
         parsed = _parse(file.content)
         content = {"name": PurePath(file.path).stem, "description": "", **parsed.document}
@@ -51,7 +55,8 @@ def _read(file: ApplyFile) -> WorkflowFile:
         raise _of_file(file, problems_of(error.errors(), model=CreateWorkflow)) from None
     except Invalid as error:
         raise _of_file(file, error.details) from None
-    return WorkflowFile(file.path, new_workflow(body), parsed.references)
+    ignored = [replace(one, field=f"{file.path}: {one.field}") for one in ignored_fields(body)]
+    return WorkflowFile(file.path, new_workflow(body), parsed.references), ignored
 
 
 def _parse(text: str) -> import_export.Parsed:

@@ -35,6 +35,7 @@ from dustrun.api.shapes.workflows import (
     validation_shape,
     workflow_shape,
 )
+from dustrun.core.validate.ignored import ignored_fields
 from dustrun.core.workflow.definition import UNBOUND
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.paging import Page
@@ -172,6 +173,7 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     create = CreateWorkflow.model_validate(
         {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
     )
+    call.ignored += ignored_fields(create)
     problems = await call.parts.workflows.find_problems(call.principal, read.definition)
     imported = functools.partial(Imported, to_bind=read.to_bind, problems=problems)
     call.answer_around(imported)

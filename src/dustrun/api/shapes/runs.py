@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from dustrun.api.shapes.findings import Ignoring
 from dustrun.api.shapes.wire import Text, Time, Version, time
 from dustrun.core.run.journal import Execution, enclosing
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
@@ -84,7 +85,7 @@ class ForEachContext(Fields):
     stack: list[LoopPosition] = Field(max_length=10)
 
 
-class RunIdAnswer(Fields):
+class RunIdAnswer(Ignoring):
     """Id of a stored run."""
 
     run_id: str = Field(examples=["run_01k9w3x7q2c4v6b8n0m1a2s3d4"])
@@ -162,7 +163,7 @@ class RetriedAnswer(RunAnswer):
     run_id: str = Field(description="The same as `id`.")
 
 
-class SyncAnswer(Fields):
+class SyncAnswer(Ignoring):
     """A run and, if it ended in time, its result."""
 
     run_id: str

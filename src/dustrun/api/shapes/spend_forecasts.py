@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from dustrun.api.shapes.findings import Ignoring
 from dustrun.core.values.amounts import format_units
 from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.definition import Definition
@@ -183,7 +184,7 @@ class RequirementAnswer(Fields):
     balance: FundsBalance | None
 
 
-class FundsAnswer(Fields):
+class FundsAnswer(Ignoring):
     """Needs of all wallets for one run."""
 
     workflow_id: str | None = Field(description="Null for a definition that is not stored.")

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
+from dustrun.api.shapes.findings import Ignoring, ValidationItem, finding_shape
 from dustrun.api.shapes.wire import Description, Name, Text, Time, Version, time
 from dustrun.core.run.state import Mode
 from dustrun.core.values import exact_json
-from dustrun.core.values.fields import Fields
+from dustrun.core.values.fields import Fields, ignored
 from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Problem
 from dustrun.services.workflows.files import Applied
@@ -85,6 +86,9 @@ class CreateWorkflow(Fields):
     unique_name: bool = Field(
         False, strict=True, description="Answers 409 if a workflow that is not archived has this name."
     )
+    conversation_id: Any = ignored()
+    session_id: Any = ignored()
+    template_id: Any = ignored()
 
 
 class UpdateWorkflow(Fields):
@@ -105,6 +109,7 @@ class UpdateWorkflow(Fields):
         _ABSENT, description="Number of keys, besides the author's, that must accept a version that can spend."
     )
     ui_metadata: dict[str, Any] | None = Field(None, description="The editor's layout.")
+    skip_ai_generation: Any = ignored("skipAIGeneration")
 
 
 class PublishWorkflow(Fields):
@@ -195,7 +200,7 @@ class AppliedItem(Fields):
     definition: Any = Field(description="As `versions/{n}/diff`, against the current version; null if equal.")
 
 
-class AppliedAnswer(Fields):
+class AppliedAnswer(Ignoring):
     """The changes, in the order of the files."""
 
     dry_run: bool
@@ -246,7 +251,7 @@ class WorkflowSummary(Fields):
     updated_at: Time
 
 
-class WorkflowAnswer(WorkflowSummary):
+class WorkflowAnswer(WorkflowSummary, Ignoring):
     """A workflow with the definition of one version."""
 
     definition: Any
@@ -292,16 +297,6 @@ class WorkflowCounts(Fields):
     total: int
     available_types: list[str]
     available_connectors: list[str]
-
-
-class ValidationItem(Fields):
-    """One problem of a definition."""
-
-    code: str
-    type: Literal["name", "nodes", "root", "connectivity", "pattern", "variable"]
-    message: str
-    node_id: str | None = None
-    field: str | None = None
 
 
 class ValidationAnswer(Fields):
@@ -412,31 +407,10 @@ def counts_shape(counts: Counts) -> dict[str, Any]:
     }
 
 
-_CONNECTIVITY = ("cycle", "unreachable", "unknown_child", "two_scopes", "branch")
-
-
-def _finding_type(problem: Problem) -> str:
-    code = problem.code or ""
-    if problem.field == "name":
-        return "name"
-    if problem.field.startswith("triggerNodeIds"):
-        return "root"
-    if problem.field.startswith("variableDefs") or "variable" in code:
-        return "variable"
-    if any(word in code for word in _CONNECTIVITY):
-        return "connectivity"
-    return "nodes" if problem.field.startswith("nodes") else "pattern"
-
-
-def _finding_shape(problem: Problem) -> dict[str, Any]:
-    found = {"code": problem.code or "invalid", "type": _finding_type(problem), **problem.public()}
-    return found if problem.code else {**found, "code": "invalid"}
-
-
 def validation_shape(problems: list[Problem]) -> dict[str, Any]:
     """Shapes problems."""
-    errors = [_finding_shape(problem) for problem in problems if problem.severity == "error"]
-    warnings = [_finding_shape(problem) for problem in problems if problem.severity != "error"]
+    errors = [finding_shape(problem) for problem in problems if problem.severity == "error"]
+    warnings = [finding_shape(problem) for problem in problems if problem.severity != "error"]
     return {"valid": not errors, "errors": errors, "warnings": warnings}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -20,3 +24,29 @@ class Fields(BaseModel):
         frozen=True,
         defer_build=True,
     )
+
+
+_IGNORED = "x-ignored"
+
+
+def ignored(alias: str | None = None) -> Any:
+    """A field that clients of other platforms send and that means nothing here: accepted with any value, never stored.
+    The answer's `warnings` names it."""
+    return Field(
+        None,
+        alias=alias,
+        exclude=True,
+        repr=False,
+        description="Accepted from clients of other platforms and ignored; the answer's `warnings` names it.",
+        json_schema_extra={"deprecated": True, _IGNORED: True},
+    )
+
+
+@lru_cache(maxsize=256)
+def ignored_names(model: type[BaseModel]) -> Mapping[str, str]:
+    """The wire names of a model's ignored fields, by attribute."""
+    return {
+        name: info.alias or name
+        for name, info in model.model_fields.items()
+        if isinstance(info.json_schema_extra, dict) and _IGNORED in info.json_schema_extra
+    }

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from dustrun.core.values.fields import Fields
+from dustrun.core.values.fields import Fields, ignored
 
 NODE_ID = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
 
@@ -90,6 +90,7 @@ class Node(Fields):
         pattern=r"^[0-9]{1,78}$",
         description="Amount for a dust run in base units, instead of the computed one; 0 sends nothing: it is skipped.",
     )
+    block_context: Any = ignored()
 
     @property
     def is_skipped_as_dust(self) -> bool:
@@ -131,3 +132,5 @@ class Definition(Fields):
     trigger_node_ids: tuple[NodeId, ...] = Field(("root",), min_length=1, description="Ids of the trigger nodes.")
     variable_defs: tuple[VariableDef, ...] = Field((), description="Workflow variables.")
     input_schema: tuple[WorkflowInput, ...] = Field((), description="Declared inputs, for forms.")
+    block_expansions: Any = ignored()
+    sensitive_prop_keys: Any = ignored()
