@@ -344,3 +344,67 @@ async def test_four_eyes_are_two_people(studio: Studio) -> None:
     assert await flow.accept(third, 1) == (200, 200)
     await flow.passes()
     assert (await studio.api.put(f"/v1/workflows/{flow.id}", {"acceptances": 0})).status == 200
+
+
+async def _changes(by: Client, workflow_id: str, name: str) -> list[int]:
+    """The statuses of every way to change a variable by hand."""
+    path = f"/v1/workflows/{workflow_id}/variables/{name}"
+    set_, reset = await by.post(f"{path}/value", {"value": 7}), await by.post(f"{path}/reset")
+    declared, removed = await by.put(path, {"type": "number"}), await by.delete(path)
+    return [reply.status for reply in (set_, reset, declared, removed)]
+
+
+@pytest.mark.both_stores
+async def test_variables_that_can_decide_on_a_spend_need_who_may_spend(studio: Studio) -> None:
+    """Of the workflow that spends, and of what it calls at any depth; elsewhere editing is enough."""
+    make, other = studio.outbox.composition, await second_wallet(studio)
+    writer = await make.client_with(*WRITER)
+    permissions = [*WRITER, "wallet:spend"]
+    body = {"name": "limited", "permissions": permissions, "walletIds": [other]}
+    limited = make.client((await studio.api.post("/v1/api-keys", body)).data["key"])
+    rate = await Gated.make(studio, {"read": {"type": "get-variable", "payload": {"name": "units"}}})
+    apart = await Gated.make(studio, {"say": say("{{$vars.units}}")})
+    middle = await Gated.make(studio, {"call": calls(rate.id, "say"), "say": say(apart.id)})
+    parent = await Gated.make(studio, {"call": calls(middle.id, "pay"), "pay": pay(1)})
+    own = {"type": "wallet", "id": other}
+    mine = await Gated.make(studio, {"pay": pay("{{$vars.units}}", connector=own)})
+    for flow in (rate, apart, middle, parent, mine):
+        await studio.api.put(f"/v1/workflows/{flow.id}/variables/units", {"type": "number", "default": 3})
+    for flow in (rate, middle, parent):
+        assert await _changes(writer, flow.id, "units") == [403] * 4
+        assert await _changes(limited, flow.id, "units") == [403] * 4
+    assert await _changes(writer, mine.id, "units") == [403] * 4
+    assert await _changes(limited, mine.id, "units") == [200] * 4
+    assert await _changes(writer, apart.id, "units") == [200] * 4
+    assert await _changes(studio.api, rate.id, "units") == [200] * 4
+    await studio.api.delete(f"/v1/workflows/{parent.id}")
+    assert await _changes(writer, middle.id, "units") == [200] * 4
+
+
+@pytest.mark.both_stores
+async def test_unaccepted_version_changes_no_variable_of_what_spends(studio: Studio) -> None:
+    """A draft without a spend needs no acceptance, but its writes would be read by the live version that spends."""
+    writer = await studio.outbox.composition.client_with(*WRITER)
+    flow = await Gated.make(studio, {"pay": pay("{{$vars.units}}")})
+    path = f"/v1/workflows/{flow.id}/variables/units"
+    await studio.api.put(path, {"type": "number", "default": 3})
+    assert (await studio.api.post(f"/v1/workflows/{flow.id}/publish")).status == 200
+    put = {"put": {"type": "set-variable", "payload": {"name": "units", "value": 7}}}
+    draft = Gated(studio, flow.id, writer)
+    assert await draft.edit(put) == 2
+    await draft.passes(version=2, simulate=True)
+    for body in ({}, {"dustTest": True}):
+        reply = await writer.post(f"/v1/workflows/{flow.id}/run", {"version": 2, **body})
+        await failed_by_gate(studio, reply.data["runId"], "put", "VERSION_NOT_ACCEPTED")
+        again = await writer.post(f"/v1/runs/{reply.data['runId']}/retry", {})
+        await failed_by_gate(studio, again.data.get("runId") or again.data["id"], "put", "VERSION_NOT_ACCEPTED")
+    each = {"type": "for-each", "payload": {"array": [1]}, "loopBody": ["call"]}
+    outer = {"each": each, "call": calls(flow.id, with_={"version": 2})}
+    looped = await studio.bench.run(outer)
+    assert looped["status"] == "failure", told(looped)
+    shown = (await studio.api.get(f"/v1/workflows/{flow.id}/variables")).data["items"]
+    assert [(one["name"], one["value"], one["hasValue"]) for one in shown] == [("units", 3, False)]
+    await studio.api.put(f"/v1/workflows/{flow.id}", {"definition": define({**put, "say": say("mine")})})
+    await flow.passes(version=3)
+    assert (await studio.api.get(f"/v1/workflows/{flow.id}/variables")).data["items"][0]["value"] == 7
+    await flow.passes(version=1)

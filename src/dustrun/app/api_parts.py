@@ -26,6 +26,7 @@ from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.workflows.acceptance import Acceptances
 from dustrun.services.workflows.files import WorkflowFiles
+from dustrun.services.workflows.variable_gate import VariableGate
 from dustrun.services.workflows.versions import Versions
 from dustrun.services.workflows.workflows import Workflows
 
@@ -96,7 +97,7 @@ def _money_parts(base: Base, money: Money) -> MoneyParts:
 
 def make_data(base: Base) -> DataParts:
     return DataParts(
-        variables=Variables(base.database, base.writer),
+        variables=Variables(base.database, base.writer, VariableGate(base.gate.closures)),
         tables=Tables(base.database, base.writer, base.settings),
         connectors=Connectors(base.database, base.writer, base.catalog, base.vault, base.connections),
         conversations=Conversations(base.database, base.writer),

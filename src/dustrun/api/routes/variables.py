@@ -141,7 +141,8 @@ async def list_variables(call: Call, workflow_id: WorkflowId) -> list[Variable]:
 async def declare_variable(call: Call, workflow_id: WorkflowId, name: Name, body: DeclareVariable) -> Variable:
     """Declare or redeclare a variable for all versions of the workflow.
 
-    Answers 409 for a variable that the definition declares: change it there."""
+    If the workflow, or one that calls it, can spend, this and every other change by hand needs `wallet:spend` on its
+    wallets. Answers 409 for a variable that the definition declares: change it there."""
     if body.name is not None and body.name != name:
         raise Invalid("The variable has two names.", details=[Problem("name", f'must be "{name}", as in the path')])
     try:

@@ -20,6 +20,8 @@ from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import RunFacts
+from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.variable_gate import VariableGate
 from dustrun.services.workflows.versions import get_version, get_workflow
 from dustrun.storage.data import variables as rows
 from dustrun.storage.data.variables import RUN, WORKFLOW, Held, VariableRow, WriteRow
@@ -110,8 +112,9 @@ def look(tx: Tx, facts: RunFacts, definition: Definition) -> dict[str, Seen]:
     return seen
 
 
-def write(tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int) -> Written:
-    """Performs a node's write; raises `Invalid` if the value does not match the variable's type or limits."""
+def _write(
+    tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequest, most_bytes: int, gate: VariableGate
+) -> Written:
     if not run_rows.holds(tx, facts.pk, facts.fence):
         raise Temporary("Another server process has taken over this run.")
     done = rows.find_write(tx, request.key)
@@ -128,6 +131,8 @@ def write(tx: Tx, facts: RunFacts, definition: Definition, request: VariableRequ
     text = mask_links(dumps_text(value))
     if len(text) > most_bytes:
         raise Invalid(f"The value has {len(text)} bytes; a variable may have at most {most_bytes}.")
+    if scope == WORKFLOW and facts.mode is not Mode.SIMULATE and facts.version is not None:
+        gate.check_writer(Lookup(tx, facts.org_id), workflow_id, facts.version)
     _store(tx, facts, scope, kept, request, text)
     previous = old if old is not None else None if default is None else dumps_text(default)
     rows.add_write(tx, _history(facts, scope, request, previous, text))
@@ -194,9 +199,12 @@ def _history(facts: RunFacts, scope: str, request: VariableRequest, old: str | N
 class Variables:
     """Use cases of variables."""
 
-    def __init__(self, database: Database, writer: Writer, most_bytes: int = MAX_VALUE_BYTES) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, gate: VariableGate, most_bytes: int = MAX_VALUE_BYTES
+    ) -> None:
         self._database = database
         self._writer = writer
+        self._gate = gate
         self._most_bytes = most_bytes
 
     # --- for runs ---
@@ -206,8 +214,9 @@ class Variables:
         return await self._database.read(lambda tx: look(tx, facts, definition))
 
     async def write_for(self, facts: RunFacts, definition: Definition, request: VariableRequest) -> Written:
-        """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits."""
-        return await self._writer.write(lambda tx: write(tx, facts, definition, request, self._most_bytes))
+        """Performs a node's write exactly once; raises `Invalid` if the value does not match type or limits, `Refused`
+        if the run's version may not decide what is spent."""
+        return await self._writer.write(lambda tx: _write(tx, facts, definition, request, self._most_bytes, self._gate))
 
     # --- for people ---
 
@@ -344,6 +353,7 @@ class Variables:
             if known is None and not create:
                 raise _unknown(name)
             fresh: VariableRow | None = change(tx, row, known)
+            self._gate.check_change(Lookup(tx, principal.org_id), principal, row)
             if fresh is None:
                 rows.delete(tx, row.id, name)
             else:

@@ -228,7 +228,7 @@ def _is_looser(new_text: str | None, old: Mapping[str, Any]) -> bool:
 
 def _unrehearsed(closure: Closure, wanted: str, missing: list[tuple[Member, SpendNode]]) -> Conflict:
     workflow, version = closure.root.workflow, closure.root.version
-    names = ", ".join(f'"{node.node_id}" of {_name(member)}' for member, node in missing[:5])
+    names = ", ".join(f'"{node.node_id}" of {name_of(member)}' for member, node in missing[:5])
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     flag = _FLAGS[wanted]
     return Conflict(
@@ -242,7 +242,7 @@ def _unrehearsed(closure: Closure, wanted: str, missing: list[tuple[Member, Spen
 
 
 def _lack(member: Member, node: SpendNode, wanted: str) -> Problem:
-    message = f'{_name(member)}: not carried out by a passed run in mode "{wanted}"'
+    message = f'{name_of(member)}: not carried out by a passed run in mode "{wanted}"'
     return Problem(f"nodes.{node.node_id}", message, node_id=node.node_id)
 
 
@@ -250,12 +250,13 @@ def _unaccepted(member: Member, lacking: int) -> Conflict:
     path = f"/v1/workflows/{member.workflow.id}/versions/{member.version}/accept"
     who = "one more key" if lacking == 1 else f"{lacking} more keys"
     return Conflict(
-        f"{_name(member)} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
+        f"{name_of(member)} can spend and is not accepted: it needs {who} with wallet:spend on its wallets, other "
         f"than its author's. POST {path} accepts it as it is now, with the workflows that it calls.",
         code=Code.VERSION_NOT_ACCEPTED,
         details=[Problem("version", f"not accepted; missing acceptances: {lacking}")],
     )
 
 
-def _name(member: Member) -> str:
+def name_of(member: Member) -> str:
+    """A version with its workflow, for messages."""
     return f'version {member.version} of "{member.workflow.name}" ({member.workflow.id})'

@@ -84,6 +84,20 @@ _NAMED = Statement(
     )
     .order_by(t.c.id)
 )
+_CALLERS = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.org_id == sa.bindparam("org_id"),
+        t.c.status != "archived",
+        sa.exists().where(
+            v.c.workflow_id == t.c.id,
+            sa.or_(v.c.version == t.c.draft_version, v.c.version == t.c.live_version),
+            v.c.node_types.contains(" call-workflow "),
+            v.c.definition.contains(sa.bindparam("quoted_id", type_=sa.Text)),
+        ),
+    )
+    .order_by(t.c.id)
+)
 _INSERT = Statement(sa.insert(t))
 
 _SHOWN = sa.func.coalesce(t.c.draft_version, t.c.live_version, t.c.latest_version)
@@ -116,6 +130,11 @@ def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
+
+
+def list_callers(tx: Tx, row: WorkflowRow) -> list[WorkflowRow]:
+    """Lists the unarchived workflows whose draft or live version has a call, and this id in its text."""
+    return [_row(found) for found in tx.all(_CALLERS, org_id=row.org_id, quoted_id=f'"{row.id}"')]
 
 
 def find_to_change(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
