@@ -20,7 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ class Tally:
 
     def save(self, path: Path) -> None:
         """Keeps it, so that a proof that was stopped goes on later."""
-        path.write_text(json.dumps(asdict(self)))
+        path.write_text(json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}))
 
     @classmethod
     def load(cls, path: Path) -> Tally:

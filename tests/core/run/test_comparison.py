@@ -198,3 +198,17 @@ def test_copies_of_ids_hashes_blocks_and_times_are_no_difference() -> None:
     assert found(first, second) == ("same", [], [])
     _, fields, _ = found(first, _copied("live", "run_2", 2, f"0x{2:064x}", amount=101))
     assert fields == ["result.iterations[0].results.pay.amount", "result.amount"]
+
+
+def _failed_item(code: str, message: str) -> dict[str, Any]:
+    return {"iterations": [{"index": 0, "error": {"code": code, "message": message, "retryable": True}}]}
+
+
+def test_errors_of_loop_items_are_compared_by_code() -> None:
+    """The message of a live failure names the transaction, and that of a simulation has none to name."""
+    simulated_result = _failed_item("RESULT", "It was simulated, but its result could not be made.")
+    hash = f"0x{7:064x}"
+    live = side("live", result=_failed_item("RESULT", f"It was spent ({hash}), but its result could not be made."))
+    assert found(side("simulate", result=simulated_result), live) == ("same", [], [])
+    other = side("live", result=_failed_item("REVERTED", "It would revert."))
+    assert found(side("simulate", result=simulated_result), other)[1] == ["result.iterations[0].error.code"]

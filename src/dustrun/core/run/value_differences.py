@@ -27,6 +27,9 @@ _OF_TRANSACTION = frozenset(
     }
 )
 
+# Of a loop item's error only the code is compared, as of a node's: a live message names hashes.
+_ITEM_ERROR = re.compile(r"(^|\.)iterations\[\d+\]\.error\.(?!code$)")
+
 
 @dataclass(frozen=True)
 class Own:
@@ -79,6 +82,8 @@ def differences_of(left: Any, right: Any, own: tuple[Own, Own], *, of_spend: boo
     found = []
     for entry in _walk(left, right, ""):
         where, before, after = entry
+        if _ITEM_ERROR.search(where):
+            continue
         if not (of_spend and _name(where) in _OF_TRANSACTION) and not _is_own(before, after, *own):
             found.append(entry)
         if len(found) == _MOST:
