@@ -203,6 +203,16 @@ async def test_a_contract_call_runs_with_the_amounts_that_it_declares(till: Till
     assert run["status"] == "success", run["executionState"]
     spent = usdc - till.witness.balance("usdc", ALICE), dai - till.witness.balance("dai", ALICE)
     assert spent == (10_000, 10**16)
+    least = [{**declared[0], "minimum": "4"}, {**declared[1], "minimum": "5"}]
+    args[4:6] = [str(4 * 10**9), str(4 * 10**21)]  # far above what dust could reach
+    assert (await till.error(**{**call, "payload": {**call["payload"], "amounts": declared}}))["code"] == "REVERTED"
+    run = await till.dust(pay={**call, "payload": {**call["payload"], "amounts": least}})
+    assert run["status"] == "success", run["executionState"]
+    scaled = (await till.api.get(f"/v1/runs/{run['id']}/effects")).data["dust"]["scaled"]
+    assert [one["limits"] for one in scaled if one["field"] != "value"] == [
+        {"amounts[0].minimumUnits": {"from": str(4 * 10**9), "to": "8000"}},
+        {"amounts[1].minimumUnits": {"from": str(4 * 10**21), "to": str(8 * 10**15)}},
+    ]
     mint = till.node("write-contract", contract=at["usdc"], function="mint(address,uint256)", args=[ALICE, "5"])
     run = await till.dust(pay={**mint, "payload": {**mint["payload"], "amounts": []}})
     assert run["status"] == "success", run["executionState"]

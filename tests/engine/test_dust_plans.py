@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from dustrun.cli.render import report as drawn_report
 from engine.conftest import OWN_ACTIONS, trial
 from outbox import ALICE, address
-from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, runs, say, told
+from rehearsals import SHOP, Run, Studio, error, hand, node, open_studio, pay, result, runs, say, second_wallet, told
 from testkit.chain.contracts import ETHER, MAX, RICH, World
 
 DUST = 4 * 10**12  # a cent of a coin worth 2500 USD
@@ -231,3 +234,56 @@ async def test_a_token_whose_piece_is_worth_more_than_the_cap(tmp_path: Path, wo
                 assert error(run, "pay")["code"] == "DUST_OVER_CAP", told(run)
                 assert "0.06 USD" in error(run, "pay")["message"]
                 assert studio.outbox.nonce() == nonce
+
+
+async def _pooling(studio: Studio) -> str:
+    """Calls a workflow that adds to a pool: an amount and an argument beside it come from an earlier node."""
+    at = studio.witness.addresses
+    for token in ("usdc", "dai"):
+        studio.witness.send(token, "approve", at["v2_router"], MAX, sender=ALICE)
+    given = {
+        **{"address tokenA": at["usdc"], "address tokenB": at["dai"]},
+        **{"uint256 amountA": "{{$trigger.units}}", "uint256 amountB": "{{look.result.balance}}"},
+        **{"uint256 minA": "4000", "uint256 minB": "{{string(0 * int(look.result.balance))}}"},
+        **{"address to": ALICE, "uint256 deadline": str(2**40)},
+    }
+    payload = {
+        "contract": at["v2_router"],
+        "function": f"addLiquidity({', '.join(given)})",
+        "args": {name.partition(" ")[2]: value for name, value in given.items()},
+        "amounts": [
+            {"argument": "amountA", "token": "USDC", "minimum": "minA"},
+            {"argument": "amountB", "token": "DAI"},
+        ],
+    }
+    look = node("get-erc20-balance", "add", payload={"token": "DAI", "address": ALICE})
+    inner = await studio.workflow({"look": look, "add": node("write-contract", payload=payload)})
+    call = {"type": "call-workflow", "payload": {"workflowId": inner, "payload": {"units": "{{$trigger.units}}"}}}
+    return await studio.workflow({"call": call})
+
+
+async def test_declared_amounts_are_planned_and_scaled_in_a_called_workflow(studio: Studio) -> None:
+    """The plan knows one amount with its minimum, though others are only known to the run; a limited key runs it."""
+    top = await _pooling(studio)
+    payload = {"units": "5000000000"}
+    plan = (await studio.api.post(f"/v1/workflows/{top}/dust-plan", {"payload": payload})).data
+    (spend,) = plan["spends"]
+    least = {"amounts[0].minimumUnits": {"from": "4000", "to": "0"}}
+    known = [(one["field"], one["dust"], one["limits"]) for one in spend["entries"] if one["field"] != "value"]
+    assert (spend["path"], known) == ("call/add", [("amounts[0].units", "10000", least)])
+    assert [(one["path"], one["field"]) for one in plan["unknowns"]] == [("call/add", "amounts[1].units")]
+    before = [studio.witness.balance(token, ALICE) for token in ("usdc", "dai")]
+    for wallets, status in (([await second_wallet(studio)], "failure"), ([studio.outbox.wallet_id], "success")):
+        asked = {"name": "pool", "permissions": ["workflow:execute", "wallet:spend"], "walletIds": wallets}
+        limited = studio.outbox.composition.client((await studio.api.post("/v1/api-keys", asked)).data["key"])
+        started = await limited.post(f"/v1/workflows/{top}/run", {"payload": payload, "dustTest": True})
+        run = await studio.bench.ended(started.data["runId"])
+        assert run["status"] == status, told(run)
+    took = [had - studio.witness.balance(token, ALICE) for had, token in zip(before, ("usdc", "dai"), strict=True)]
+    assert took == [10_000, 10**16]
+    report = await studio.effects(run)
+    scaled = [(one["path"], one["field"], one["dust"]) for one in report["dust"]["scaled"] if one["field"] != "value"]
+    assert scaled == [("call/add", "amounts[0].units", "10000"), ("call/add", "amounts[1].units", str(10**16))]
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(*drawn_report.draw(report))
+    assert "call/add: amounts[0].units 5000 becomes 0.01 USDC" in console.export_text()

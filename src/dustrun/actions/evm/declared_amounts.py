@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import Field, model_validator
@@ -14,7 +14,10 @@ from dustrun.core.money.intent import FundsMovement, Movement
 from dustrun.sdk import Fields
 from dustrun.sdk.chain import Chain
 
-TAKES: Final = FundsMovement("send", "amounts[].units", token_field="amounts[].token")
+TAKES: Final = FundsMovement(
+    "send", "amounts[].units", token_field="amounts[].token", min_out_field="amounts[].minimumUnits"
+)
+_FILLED: Final = (("argument", "units"), ("minimum", "minimumUnits"))
 
 
 class DeclaredAmount(Fields):
@@ -26,6 +29,18 @@ class DeclaredAmount(Fields):
     token: str = Field(max_length=100, description="The token taken: its address, or a symbol from the chain's file.")
     units: Units | None = Field(
         None, description="The amount in base units, put in place of the argument; by default the argument's value."
+    )
+    minimum: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description=(
+            "The argument that says what the call must give for it at least (`minShares`); a dust test scales it in "
+            "proportion to the amount, rounded down."
+        ),
+    )
+    minimum_units: Units | None = Field(
+        None, description="That minimum, put in place of its argument; by default the argument's value."
     )
 
 
@@ -45,20 +60,45 @@ class CallFields(Fields):
     @model_validator(mode="before")
     @classmethod
     def _fill_amounts(cls, given: Any) -> Any:
-        """An amount without units takes the argument's value; one with units, as a dust test sets them, replaces it."""
+        """An amount without units takes the argument's value; one with units, as a dust test sets them, replaces it. So
+        does its minimum.
+        """
         if not isinstance(given, dict) or not isinstance(given.get("amounts"), list | tuple):
             return given
         if not isinstance(given.get("args", []), list | dict):
             return given  # an expression, in a definition that is only checked
-        given = copy.deepcopy(given)
-        for declared in given["amounts"]:
-            if isinstance(declared, dict) and isinstance(declared.get("argument"), str):
-                place, last = _find(given.get("args", []), declared["argument"])
-                if declared.get("units") is None:
-                    declared["units"] = None if "{{" in str(place[last]) else place[last]
-                else:
-                    place[last] = str(declared["units"])
-        return given
+        return _filled(given)
+
+    @classmethod
+    def complete(cls, wire: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The amounts take what is known of their arguments; the run says what is wrong with its input."""
+        if not isinstance(wire.get("amounts"), list | tuple) or not isinstance(wire.get("args"), list | dict | tuple):
+            return wire
+        try:
+            return _filled(wire)
+        except ValueError:
+            return wire
+
+
+def _filled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """An input whose declared amounts have their units; those that only the run knows stay `Unknown`. Raises
+    `ValueError` for an argument that there is not.
+    """
+    filled = copy.deepcopy(dict(given))
+    for declared in filled["amounts"]:
+        for argument, units in _FILLED if isinstance(declared, dict) else ():
+            if isinstance(declared.get(argument), str):
+                _fill(filled.get("args", []), declared, argument, units)
+    return filled
+
+
+def _fill(args: Any, declared: dict[str, Any], argument: str, units: str) -> None:
+    place, last = _find(args, declared[argument])
+    if declared.get(units) is None:
+        is_expression = isinstance(place[last], str) and "{{" in place[last]
+        declared[units] = None if is_expression else place[last]
+    else:
+        place[last] = str(declared[units])
 
 
 def _find(args: Any, argument: str) -> tuple[Any, Any]:

@@ -7,7 +7,8 @@ of tokens (transfer, approve and the like) and of Uniswap's routers move, whatev
 they cannot decode.
 
 `amounts` names the arguments that say how much of a token the call takes: the policy counts them, and a dust test
-scales them and refuses a call that takes more. Without it a call that sends no native coin does not run in a dust test.
+scales them, each with the `minimum` that the call must give for it, and refuses a call that takes more.
+Without it a call that sends no native coin does not run in a dust test.
 
 The call is simulated first: one that would revert fails with its reason, before anything is signed. `events` of the
 result are the events that `abi` or `events` declare; `logs` are all. For plain transfers, approvals and swaps use their

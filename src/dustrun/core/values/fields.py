@@ -25,6 +25,13 @@ class Fields(BaseModel):
         defer_build=True,
     )
 
+    @classmethod
+    def complete(cls, wire: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An input with those fields that take their values from others, for a forecast that cannot validate it because
+        some are unknown.
+        """
+        return wire
+
 
 _IGNORED = "x-ignored"
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from dustrun.catalog import Catalog
 from dustrun.core.money.movements import Spot, Unknown, find_spots
+from dustrun.core.values.fields import Fields
 from dustrun.core.workflow.forecast import Forecast, Given, forecast_nodes
 from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.wallet_choice import choose
@@ -55,7 +56,9 @@ class ForecastSpend:
     def spots(self) -> list[Spot]:
         """Every amount that its input names."""
         wire: Mapping[str, Any] = {**_defaults(self.action), **self.seen.wire}
-        if not self.seen.unknowns:
+        if self.seen.unknowns:
+            wire = self.action.input.complete(wire) if issubclass(self.action.input, Fields) else wire
+        else:
             with suppress(ValidationError):  # the run says what is wrong with its input
                 wire = self.action.input.model_validate(wire).model_dump(by_alias=True)
         return [spot for movement in self.action.funds_movement for spot in find_spots(movement, wire)]
