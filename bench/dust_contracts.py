@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from bench.dust_market import OWNER, AssetUnderTest, Market
 from bench.dust_vaults import Vaults
+from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.contracts import ETHER, MAX, USD_PER_ETHER
 
 _CENT, _ALL = Fraction(1, 100), str(10**30)
@@ -28,6 +29,8 @@ class Runs(Protocol):
     def dust(self, type: str, payload: Json, **node: Any) -> Json: ...
 
     def expect(self, holds: bool, what: str) -> None: ...
+
+    def state(self, most: dict[str, str]) -> None: ...
 
     def refused(self, name: str, code: str, type: str, payload: Json, **node: Any) -> None: ...
 
@@ -66,8 +69,16 @@ class ContractCalls:
         for name, payload in self._vaults.payloads.items():
             undeclared = {**payload, "amounts": []}
             runs.refused(f"{name} that declares nothing", "OUTFLOW_EXCEEDED", "write-contract", undeclared)
-        burning = "a repayment, which burns debt tokens too"
-        runs.refused(burning, "OUTFLOW_EXCEEDED", "write-contract", self._vaults.repayment)
+        for name, payload in self._vaults.burning.items():
+            runs.refused(f"{name} without a price", "DUST_UNPRICED", "write-contract", payload)
+            runs.refused(f"{name} without a maximum", "DUST_UNPRICED", "write-contract", payload, dustAmount="50")
+        runs.state({f"eip155:{CHAIN_ID}/erc20:{token}": "100" for token in self._vaults.unpriced})
+        for name, payload in self._vaults.burning.items():
+            before = self._held()
+            ended = runs.dust("write-contract", payload, dustAmount="50")
+            moved = [abs(now - had) for had, now in zip(before, self._held(), strict=True)]
+            runs.expect(ended["status"] == "success", f"{name}: {ended['executionState']['pay'].get('error')}")
+            runs.expect(sorted(moved) == [0, 0, 50], f"{name}: {moved} base units moved")
         return took
 
     def _payloads(self) -> dict[str, Json]:

@@ -101,6 +101,9 @@ class Vaults:
             for spender in (self._lending, self._staking, self._prizes, self._staker):
                 witness.send(asset.name, "approve", spender, MAX, sender=OWNER)
         self._borrow()
+        pool = f"{_AAVE}/protocol/lendingpool/LendingPool"
+        kept, owed = (self._packages.read(pool, self._lending, "getReserveData", one.address) for one in pair)
+        self._tokens = (str(kept[7]), str(owed[8]), str(owed[9]))  # receipts of the first; stable and variable debt
 
     @cached_property
     def payloads(self) -> dict[str, Json]:
@@ -140,14 +143,29 @@ class Vaults:
         }
 
     @property
-    def repayment(self) -> Json:
-        """A call that burns debt tokens of the wallet beside what it takes."""
+    def burning(self) -> dict[str, Json]:
+        """Calls that burn tokens of the wallet that nobody prices: receipts of a deposit, and a debt."""
+        first, second = (asset.address for asset in self._pair)
+        receipts, _, debt = self._tokens
         return {
-            "contract": self._lending,
-            "function": "repay(address asset, uint256 amount, uint256 rateMode, address onBehalfOf)",
-            "args": {"asset": self._pair[1].address, "amount": _ALL, "rateMode": "2", "onBehalfOf": OWNER},
-            "amounts": [{"argument": "amount", "token": self._pair[1].address}],
+            "a withdrawal from Aave V2": {
+                "contract": self._lending,
+                "function": "withdraw(address,uint256,address)",
+                "args": [first, "100000", OWNER],
+                "amounts": [{"argument": "1", "token": receipts}],
+            },
+            "a repayment to Aave V2": {
+                "contract": self._lending,
+                "function": "repay(address asset, uint256 amount, uint256 rateMode, address onBehalfOf)",
+                "args": {"asset": second, "amount": "100000", "rateMode": "2", "onBehalfOf": OWNER},
+                "amounts": [{"argument": "amount", "token": second}, {"argument": "amount", "token": debt}],
+            },
         }
+
+    @property
+    def unpriced(self) -> list[str]:
+        """The tokens that those calls burn."""
+        return [self._tokens[0], self._tokens[2]]
 
     def _deploy_lending(self) -> str:
         """A market of Aave V2 with both tokens as collateral."""

@@ -107,7 +107,13 @@ class Proof:
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {server.owner_key}"
         wallet = self.call("POST", "/v1/wallets/import", {"name": "w", "privateKey": KEYS[1], "isDefault": True})
-        self.call("PUT", f"/v1/wallets/{wallet['id']}/policy", {"policy": _POLICY})
+        self._policy = f"/v1/wallets/{wallet['id']}/policy"
+        self.state({})
+
+    def state(self, most: dict[str, str]) -> None:
+        """The policy: everything is allowed, up to a maximum in base units of some assets."""
+        limits = [{"asset": asset, "maxUnits": units} for asset, units in most.items()]
+        self.call("PUT", self._policy, {"policy": {**_POLICY, "limits": limits}})
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """A call that must succeed; its `data`."""
