@@ -18,6 +18,8 @@ from dustrun.api.openapi import responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import runs as shapes
+from dustrun.api.shapes.comparison import ComparisonAnswer
+from dustrun.api.shapes.effects import EffectsAnswer
 from dustrun.api.shapes.findings import with_warnings
 from dustrun.api.shapes.runs import (
     CountsAnswer,
@@ -155,7 +157,6 @@ raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, methods=["POST"],
 @openapi.later
 def _describe_run_call() -> None:
     openapi.add_model(RunBody)
-    openapi.add_example("run_workflow", {"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"})
     openapi.add(
         "/v1/workflows/{id}/run",
         "post",
@@ -208,7 +209,6 @@ def _created(created: Created) -> dict[str, Any]:
     answers=RunIdAnswer,
     shape=_created,
     refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL],
-    example={"runId": "run_01k9w3x7q2c4v6b8n0m1a2s3d4"},
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
     """Run a definition without saving it."""
@@ -366,7 +366,7 @@ async def get_run(
     return await run_sized(run, shapes.run_shape, run, wanted)
 
 
-@routes.get("/v1/runs/{id}/effects", permission="run:read", answers=dict[str, Any], refusals=[Code.RUN_UNKNOWN])
+@routes.get("/v1/runs/{id}/effects", permission="run:read", answers=EffectsAnswer, refusals=[Code.RUN_UNKNOWN])
 async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
     """Get the effects of a run and of the runs that it called, or those that a simulation would have: requests,
     transactions, assumed values, warnings."""
@@ -376,7 +376,7 @@ async def get_run_effects(call: Call, run_id: RunId) -> dict[str, Any]:
 @routes.get(
     "/v1/runs/{id}/compare/{otherId}",
     permission="run:read",
-    answers=dict[str, Any],
+    answers=ComparisonAnswer,
     refusals=[Code.RUN_UNKNOWN, Code.STATE_CONFLICT],
 )
 async def compare_runs(
