@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -10,6 +11,8 @@ import jsonschema
 from dustrun.errors import Code
 
 _NOT_OF_AN_OPERATION = {Code.ROUTE_UNKNOWN, Code.METHOD_NOT_ALLOWED}
+LISTENERS: list[Callable[[str, dict[str, Any]], None]] = []
+"""Called with the operation's id and the body of every successful answer that was checked."""
 
 
 class Conformance:
@@ -39,6 +42,8 @@ class Conformance:
             whole = {**schema, "components": self._document["components"]}
             self._validators[key] = jsonschema.Draft202012Validator(whole)
         self._validators[key].validate(body)
+        for listener in LISTENERS if status == 200 else ():
+            listener(operation["operationId"], body)
 
 
 def documented_answer(document: dict[str, Any], operation: dict[str, Any], status: int) -> dict[str, Any]:

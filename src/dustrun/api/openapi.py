@@ -14,7 +14,9 @@ from starlette.responses import Response
 import dustrun
 from dustrun.api.auth import PUBLIC
 from dustrun.api.description.about import INFO, SERVERS, TAGS
+from dustrun.api.description.answer_examples import examples
 from dustrun.api.description.body_examples import BY_OPERATION
+from dustrun.api.description.generators import adapt
 from dustrun.api.description.sharing import share
 from dustrun.core.values import exact_json
 from dustrun.errors import Code
@@ -138,7 +140,6 @@ class Document:
     def __init__(self) -> None:
         self._operations: list[tuple[str, str, dict[str, Any]]] = []
         self._schemas: dict[str, Any] = {}
-        self._examples: dict[str, Any] = {}
         self._describing: list[Callable[[], None]] = []
 
     def later(self, describe: Callable[[], None]) -> None:
@@ -155,10 +156,6 @@ class Document:
         """Adds a schema under `#/components/schemas/<name>`."""
         self._schemas[name] = dict(schema)
 
-    def add_example(self, operation_id: str, example: Any) -> None:
-        """Adds an example of the `data` of a successful answer."""
-        self._examples[operation_id] = {"code": 200, "message": "success", "data": example, "requestId": "req_01"}
-
     def build(self, app: FastAPI) -> dict[str, Any]:
         """Builds the complete document. Not safe for concurrent calls."""
         while self._describing:
@@ -174,19 +171,16 @@ class Document:
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `sk_…`."}
         }
+        answers = examples()
         for operations in document["paths"].values():
             for method, operation in operations.items():
                 _finish(method, operation)
-                self._show(operation)
+                _show(operation, answers)
         for unwanted in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unwanted, None)
+        adapt(schemas)
         share(document)
         return document
-
-    def _show(self, operation: dict[str, Any]) -> None:
-        example = self._examples.get(operation.get("operationId", ""))
-        if example is not None:
-            operation["responses"]["200"]["content"]["application/json"]["example"] = example
 
 
 def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -207,11 +201,18 @@ def _finish(method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(copy.deepcopy(_IDEMPOTENCY_KEY))
 
 
+def _show(operation: dict[str, Any], answers: Mapping[str, Any]) -> None:
+    """Adds the example of a successful answer."""
+    name = operation.get("operationId", "")
+    if name in answers:
+        whole = {"code": 200, "message": "success", "data": answers[name], "requestId": "req_01"}
+        operation["responses"]["200"]["content"]["application/json"]["example"] = whole
+
+
 document = Document()
 later = document.later
 add = document.add
 add_schema = document.add_schema
-add_example = document.add_example
 
 
 def add_model(model: type[BaseModel]) -> None:

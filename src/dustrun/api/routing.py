@@ -23,7 +23,7 @@ from dustrun.api import idempotency
 from dustrun.api.auth import PUBLIC, admit
 from dustrun.api.envelope import Answered, request_id, success_body
 from dustrun.api.limits import read_json
-from dustrun.api.openapi import add_example, envelope_of, responses_of
+from dustrun.api.openapi import envelope_of, responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.shapes.findings import with_warnings
 from dustrun.core.validate import suggest
@@ -258,7 +258,6 @@ class Routes:
         refusals: Sequence[Code] = (),
         secret: bool = False,
         secret_body: bool = False,
-        example: Any = None,
         raw: type[JSONResponse] | None = None,
         admit_by_link: AdmitByLink | None = None,
     ) -> Callable[[Handler], Handler]:
@@ -270,8 +269,6 @@ class Routes:
             def document() -> APIRoute:
                 text = (inspect.getdoc(handler) or "").split("\n\n", 1)
                 responses = responses_of(method, permission, known)
-                if example is not None:
-                    add_example(handler.__name__, example)
                 return APIRoute(
                     path,
                     endpoint,

@@ -42,7 +42,7 @@ def _title_components_only(schemas: Json) -> None:
     """Gives each component a title of its own; drops the others, which only repeat the field's name."""
     count = Counter(schema.setdefault("title", name) for name, schema in schemas.items())
     for name, schema in schemas.items():
-        for part in _parts(schema):
+        for part in parts(schema):
             part.pop("title", None)
         if count[schema["title"]] > 1:
             schema["title"] = name.replace("-", "")
@@ -51,11 +51,11 @@ def _title_components_only(schemas: Json) -> None:
 def untitle(schema: Json) -> None:
     """Drops the title of a schema that is no component, and those of its parts."""
     schema.pop("title", None)
-    for part in _parts(schema):
+    for part in parts(schema):
         part.pop("title", None)
 
 
-def _parts(schema: Any) -> Iterator[Json]:
+def parts(schema: Any) -> Iterator[Json]:
     """All schemas inside a schema, without itself."""
     if not isinstance(schema, dict):
         return
@@ -65,7 +65,7 @@ def _parts(schema: Any) -> Iterator[Json]:
     for one in inner:
         if isinstance(one, dict):
             yield one
-            yield from _parts(one)
+            yield from parts(one)
 
 
 def _derive_envelopes(schemas: Json) -> None:

@@ -74,7 +74,6 @@ def _shape(done: Resumed) -> dict[str, Any]:
         Code.PAYLOAD_INVALID,
         Code.DEFINITION_INVALID,
     ],
-    example={"action": "resumed", "reason": None},
     admit_by_link=_by_link,
 )
 async def resume_node(

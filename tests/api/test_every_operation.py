@@ -1,0 +1,336 @@
+"""Every operation of the API, called with its documented body; the examples of answers are collected here too."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dustrun.api import openapi
+from dustrun.api.description.body_examples import BY_OPERATION
+from outbox import Outbox, open_outbox
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
+from testkit.chain.contracts import World
+
+TREASURY = ACCOUNTS[3]
+PAY = {
+    "type": "send-native",
+    "payload": {"chainId": CHAIN_ID, "recipient": TREASURY, "amount": "20000000000000000"},
+}
+ASK = {"type": "approve", "payload": {"message": "Pay 50 USD to the supplier?", "allowStarter": True}}
+WAIT = {"type": "wait", "payload": {"timeoutMs": 86_400_000}}
+COUNT = {"type": "set-variable", "payload": {"name": "paid", "value": "{{$vars.paid + 1}}"}}
+POLICY = {
+    "chains": [CHAIN_ID],
+    "assets": [f"eip155:{CHAIN_ID}/native"],
+    "recipients": [TREASURY],
+    "limits": [{"maxUsd": "100"}, {"maxUsd": "500", "windowMs": 86_400_000}],
+}
+Json = dict[str, Any]
+
+
+class Tour:
+    """Calls operations by their names, and remembers which."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.api = outbox.composition.owner
+        document = openapi.document.build(outbox.composition.app.app)
+        self.operations = {
+            operation["operationId"]: (method, path)
+            for path, operations in document["paths"].items()
+            for method, operation in operations.items()
+            if "application/json" in operation["responses"]["200"]["content"]
+        }
+        self.called: set[str] = set()
+
+    async def call(self, operation: str, /, body: Json | None = None, query: str = "", **path: Any) -> Any:
+        """The data of a successful answer to the documented body, changed by `body`."""
+        method, pattern = self.operations[operation]
+        url = re.sub(r"\{(\w+)\}", lambda match: str(path[match[1]]), pattern)
+        sent = {**BY_OPERATION[operation], **(body or {})} if operation in BY_OPERATION else body
+        reply = await self.api.send(method.upper(), url + query, sent)
+        assert reply.status == 200, (operation, reply.body)
+        self.called.add(operation)
+        return reply.data
+
+    async def workflow(self, name: str, nodes: Json, **fields: Any) -> str:
+        """The id of a new workflow whose root leads to all nodes."""
+        definition = {"nodes": {"root": {"type": "manual", "children": [*nodes]}, **nodes}, **fields}
+        body = {"name": name, "description": "", "definition": definition}
+        return str((await self.api.post("/v1/workflows", body)).data["id"])
+
+    async def start(self, workflow: str, **body: Any) -> str:
+        """The id of a new run."""
+        return str((await self.call("run_workflow", body, id=workflow))["runId"])
+
+    async def until(self, run: str, *statuses: str) -> Json:
+        """The run, once it has one of the statuses; blocks are made meanwhile."""
+        async with asyncio.timeout(20):
+            while (found := (await self.api.get(f"/v1/runs/{run}")).data)["status"] not in statuses:
+                await asyncio.sleep(0.02)
+        return dict(found)
+
+    async def mined(self, run: str) -> None:
+        """Makes blocks until the run has succeeded."""
+        async with asyncio.timeout(20):
+            while (await self.api.get(f"/v1/runs/{run}")).data["status"] != "success":
+                self.outbox.node.mine()
+                await asyncio.sleep(0.05)
+
+    async def sent(self, run: str) -> str:
+        """The id of the run's transaction, once it was broadcast."""
+        async with asyncio.timeout(20):
+            while True:
+                items = (await self.api.get("/v1/transactions?status=sent")).data["items"]
+                if found := [item["id"] for item in items if item["runId"] == run]:
+                    return str(found[0])
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
+    with world.node("--no-mining") as node:
+        left_out = {"chain_id", "confirmations", "block_time_ms", "endpoints"}
+        network = world.network(node.url).model_dump(mode="json", by_alias=True, exclude=left_out)
+        async with open_outbox(
+            tmp_path, node, network={**network, "confirmations": 1}, outbound_allow="127.0.0.1"
+        ) as outbox:
+            yield Tour(outbox)
+
+
+async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
+    for part in (
+        _catalogue, _keys, _workflows, _versions, _files, _connectors, _conversations,
+        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _reading,
+    ):  # fmt: skip
+        await part(tour)
+    assert tour.called == set(tour.operations)
+
+
+async def _catalogue(tour: Tour) -> None:
+    for name in ("list_actions", "list_triggers", "list_connector_types", "list_chains", "get_health", "get_readiness"):
+        await tour.call(name)
+    await tour.call("get_action", type="send-native")
+    await tour.call("get_trigger", type="manual")
+    await tour.call("get_connector_type", type="http-bearer")
+    await tour.call("get_chain", chainId=CHAIN_ID)
+    await tour.call("get_chain_status", chainId=CHAIN_ID)
+
+
+async def _keys(tour: Tour) -> None:
+    workflow = await tour.workflow("Shop", {})
+    key = await tour.call("create_key", {"workflowIds": [workflow]})
+    await tour.call("list_keys")
+    await tour.call("get_key", id=key["id"])
+    await tour.call("revoke_key", id=key["id"])
+    made = await tour.call("create_organization")
+    assert made["name"] == "Treasury"
+    own = (await tour.call("list_organizations"))["items"][0]["id"]
+    await tour.call("get_organization", id=own)
+    await tour.call("update_organization", id=own)
+
+
+async def _workflows(tour: Tour) -> None:
+    made = await tour.call("create_workflow")
+    at: Json = {"id": made["id"]}
+    await tour.call("validate_workflow")
+    await tour.call("update_workflow", {"expectedCurrentVersion": made["version"], "maxRuns": 100}, **at)
+    await tour.call("get_draft", **at)
+    await tour.call("set_ui_metadata", **at)
+    await tour.call("publish_workflow", {"expectedVersion": made["version"]}, **at)
+    await tour.call("get_live", **at)
+    await tour.call("pause_workflow", **at)
+    await tour.call("resume_workflow", **at)
+    await tour.call("refill_workflow", **at)
+    await tour.call("get_workflow", **at)
+    await tour.call("archive_workflow", **at)
+    await tour.call("unarchive_workflow", **at)
+    await tour.call("list_workflows")
+    await tour.call("count_workflows")
+
+
+async def _versions(tour: Tour) -> None:
+    workflow = await tour.workflow("Pay the supplier", {"pay": PAY})
+    at: Json = {"id": workflow}
+    await tour.api.post(f"/v1/workflows/{workflow}/publish")
+    dearer = {**PAY, "payload": {**PAY["payload"], "amount": "30000000000000000"}}  # type: ignore[dict-item]
+    nodes = {"root": {"type": "manual", "children": ["pay"]}, "pay": dearer}
+    writer = await tour.outbox.composition.client_with("workflow:read", "workflow:update")
+    assert (await writer.put(f"/v1/workflows/{workflow}", {"definition": {"nodes": nodes}})).status == 200
+    await tour.call("list_versions", **at)
+    await tour.call("count_versions", **at)
+    await tour.call("get_version", number=2, **at)
+    await tour.call("diff_versions", number=2, query="?against=1", **at)
+    ladder = await tour.call("get_ladder", **at)
+    await tour.call("accept_version", {"expectedDigest": ladder["acceptance"]["digest"]}, number=2, **at)
+    await tour.call("rollback_workflow", {"targetVersion": 1}, **at)
+    await tour.call("discard_draft", **at)
+
+
+async def _files(tour: Tour) -> None:
+    imported = (await tour.call("import_workflow"))["workflow"]["id"]
+    await tour.call("export_workflow", id=imported)
+    assert (await tour.api.delete(f"/v1/workflows/{imported}")).status == 200  # another has its name
+    await tour.call("apply_files")
+
+
+async def _connectors(tour: Tour) -> None:
+    made = await tour.call("create_connector")
+    await tour.call("list_connectors")
+    await tour.call("get_connector", id=made["id"])
+    await tour.call("update_connector", {"expectedVersion": made["version"]}, id=made["id"])
+    await tour.call("try_connector", {"url": "https://api.example.com:444/me"}, id=made["id"])
+    await tour.call("delete_connector", id=made["id"])
+
+
+async def _conversations(tour: Tour) -> None:
+    made = await tour.call("create_conversation")
+    message = await tour.call("create_message", id=made["id"])
+    await tour.call("list_conversations")
+    await tour.call("get_conversation", id=made["id"])
+    await tour.call("list_messages", id=made["id"])
+    await tour.call("get_message", id=made["id"], messageId=message["id"])
+
+
+async def _tables(tour: Tour) -> None:
+    columns = [*BY_OPERATION["create_table"]["columns"], {"name": "status", "type": "text", "default": "open"}]
+    table = (await tour.call("create_table", {"columns": columns}))["id"]
+    await tour.call("add_rows", id=table)
+    await tour.call("list_rows", id=table)
+    await tour.call("get_row", id=table, key="ord_1")
+    await tour.call("change_rows", id=table)
+    await tour.call("export_table", id=table, query="?format=csv")
+    await tour.call("get_table", id=table)
+    await tour.call("list_tables")
+    await tour.call("delete_rows", id=table)
+    await tour.call("add_rows", id=table)
+    await tour.call("delete_row", id=table, key="ord_1")
+    await tour.call("delete_table", id=table)
+
+
+async def _variables(tour: Tour) -> None:
+    workflow = await tour.workflow("Count", {"count": COUNT})
+    at: Json = {"id": workflow, "name": "paid"}
+    await tour.call("declare_variable", **at)
+    await tour.call("set_variable", **at)
+    run = await tour.start(workflow)
+    await tour.until(run, "success")
+    await tour.call("list_variables", id=workflow)
+    await tour.call("list_variable_history", **at)
+    await tour.call("list_variable_writes", id=run)
+    await tour.call("reset_variable", **at)
+    spare: Json = {"id": workflow, "name": "spare"}
+    await tour.call("declare_variable", **spare)
+    await tour.call("delete_variable", **spare)
+
+
+async def _wallets(tour: Tour) -> None:
+    made = await tour.call("create_wallet")
+    await tour.call("update_wallet", id=made["id"])
+    hot = await tour.call("import_wallet")
+    await tour.call("export_wallet", id=hot["id"])
+    await tour.call("archive_wallet", id=hot["id"])
+    wallet = tour.outbox.wallet_id
+    await tour.call("set_default_wallet", id=wallet)
+    version = (await tour.call("get_wallet_policy", id=wallet))["newestVersion"]
+    await tour.call("set_wallet_policy", {"policy": POLICY, "expectedVersion": version}, id=wallet)
+    await tour.call("list_wallet_policies", id=wallet)
+    await tour.call("get_wallet", id=wallet)
+    await tour.call("list_wallets")
+    await tour.call("get_wallet_balances", id=wallet, query=f"?chainIds={CHAIN_ID}")
+    await tour.call("get_wallet_spending", id=wallet)
+
+
+async def _money(tour: Tour) -> None:
+    workflow = await tour.workflow("Pay the invoice", {"pay": PAY})
+    definition = {"nodes": {"root": {"type": "manual", "children": ["pay"]}, "pay": PAY}}
+    await tour.call("analyze_workflow_funds", id=workflow)
+    await tour.call("analyze_definition_funds", {"definition": definition})
+    await tour.call("plan_dust", id=workflow)
+    simulated = await tour.start(workflow, simulate=True)
+    await tour.until(simulated, "success")
+    run = await tour.start(workflow)
+    await tour.mined(run)
+    effects = await tour.call("get_run_effects", id=run)
+    assert [change["amount"] for change in effects["balanceChanges"]] == ["-20000000000000000", "20000000000000000"]
+    await tour.call("compare_runs", id=simulated, otherId=run)
+    await tour.call("get_ladder", id=workflow)
+    await tour.call("get_run", id=run)
+    await tour.call("list_workflow_runs", id=workflow)
+    await tour.call("count_workflow_runs", id=workflow)
+    sign = {"type": "sign-message", "payload": {"message": "I agree to the terms."}}
+    loose = {**POLICY, "signatures": {"messages": True, "typedData": "known"}}
+    assert (await tour.api.put(f"/v1/wallets/{tour.outbox.wallet_id}/policy", {"policy": loose})).status == 200
+    await tour.until(await tour.start(await tour.workflow("Sign", {"sign": sign})), "success")
+    signature = (await tour.call("list_signatures"))["items"][0]
+    await tour.call("get_signature", id=signature["id"])
+
+
+async def _transactions(tour: Tour) -> None:
+    run = await tour.start(await tour.workflow("Pay and change your mind", {"pay": PAY}))
+    transaction = await tour.sent(run)
+    await tour.call("speed_up_transaction", id=transaction)
+    found = await tour.call("get_transaction", id=transaction)
+    await tour.call("list_transactions")
+    await tour.call("attribute_transactions", {"txHashes": [found["hash"]]})
+    await tour.call("cancel_transaction", id=transaction)
+    async with asyncio.timeout(20):
+        while (await tour.api.get(f"/v1/runs/{run}")).data["finishedAt"] is None:
+            tour.outbox.node.mine()
+            await asyncio.sleep(0.05)
+    await tour.call("release_spends", {"walletId": tour.outbox.wallet_id, "chainId": CHAIN_ID})
+
+
+async def _runs(tour: Tour) -> None:
+    await tour.call("run_inline")
+    await tour.call("run_inline_sync")
+    failing = {"type": "log", "payload": {"message": "{{100 / $trigger.body.count}} each"}}
+    run = await tour.start(await tour.workflow("Divide", {"tell": failing}), payload={"count": 0})
+    await tour.until(run, "failure")
+    await tour.call("retry_run", id=run)
+    waiting = await tour.start(await tour.workflow("Wait", {"wait": WAIT}))
+    await tour.until(waiting, "waiting")
+    await tour.call("create_stream_token", {"stream": f"/v1/runs/{waiting}/stream"})
+    await tour.call("cancel_run", id=waiting)
+
+
+async def _answers(tour: Tour) -> None:
+    """What people answer to nodes that wait."""
+    resumed = await tour.start(await tour.workflow("Wait for the payment", {"wait": WAIT}))
+    await tour.until(resumed, "waiting")
+    await tour.call("resume_node", id=resumed, nodeId="wait")
+    async with _silent() as url:
+        order = {"type": "http-request", "payload": {"method": "POST", "url": url, "body": {"item": "n-17"}}}
+        unknown = await tour.start(await tour.workflow("Order", {"order": order}))
+        await tour.until(unknown, "waiting")
+    await tour.call("resolve_node", id=unknown, nodeId="order")
+    workflow = await tour.workflow("Ask", {"ask": ASK})
+    for decide in ("approve_approval", "reject_approval"):
+        await tour.until(await tour.start(workflow), "waiting")
+        pending = (await tour.call("list_approvals", query="?status=pending"))["items"]
+        await tour.call(decide, id=next(one["id"] for one in pending if one["workflowId"] == workflow))
+
+
+@asynccontextmanager
+async def _silent() -> AsyncIterator[str]:
+    """The address of a server that reads a request and hangs up, so that its effect is unknown."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/orders"
+
+
+async def _reading(tour: Tour) -> None:
+    for name in ("list_runs", "count_runs", "list_audit_entries", "list_key_requests"):
+        await tour.call(name)
