@@ -1,6 +1,6 @@
 """The OpenAPI document in the hands of integrators: linters find nothing, and a generated client compiles and works.
 
-What generators need is checked on every change in `tests/api/test_openapi.py`; these tests take half a minute.
+What generators need is checked on every change in `tests/api/test_openapi.py`; these tests take a minute.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import requests
 
 from testkit.e2e.guide import ROOT
 from testkit.e2e.node import npm_install
+from testkit.e2e.packages import pip_install
 from testkit.e2e.server import Server
 
 FOLDER = ROOT / "testkit" / "generators"
@@ -23,14 +24,11 @@ _QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
 class Tools:
-    """The npm programs, run in a folder that holds the document of a running server."""
+    """Programs that run in a folder with the document of a running server."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Server, environment: dict[str, str]) -> None:
         self.folder = folder
-        self._environment = {**npm_install(FOLDER), **_QUIET, **server.environment}
-        (folder / "node_modules").symlink_to(FOLDER / "node_modules")
-        for name in ("package.json", "spectral.yaml", "client.ts"):
-            shutil.copy(FOLDER / name, folder)
+        self._environment = {**environment, **server.environment}
         (folder / "openapi.json").write_bytes(requests.get(f"{server.url}/openapi.json", timeout=30).content)
 
     def run(self, *command: str) -> str:
@@ -43,20 +41,33 @@ class Tools:
 
     def package(self, name: str, *arguments: str) -> str:
         """What a program of an npm package prints."""
-        return self.run("node", f"node_modules/.bin/{name}", *arguments)
+        return self.run("node", f"node_modules/{name}", *arguments)
 
 
 @pytest.fixture
 def tools(tmp_path: Path, server: Server) -> Tools:
-    return Tools(tmp_path, server)
+    """The npm programs."""
+    tools = Tools(tmp_path, server, {**npm_install(FOLDER), **_QUIET})
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    for name in ("package.json", "spectral.yaml", "client.ts"):
+        shutil.copy(FOLDER / name, tmp_path)
+    return tools
+
+
+@pytest.fixture
+def python_tools(tmp_path: Path, server: Server) -> Tools:
+    """The Python programs."""
+    shutil.copytree(FOLDER / "python", tmp_path, dirs_exist_ok=True)
+    return Tools(tmp_path, server, pip_install(FOLDER / "python" / "requirements.txt", "generators"))
 
 
 @pytest.mark.long
 def test_the_recommended_rules_of_redocly_and_spectral_find_nothing(tools: Tools) -> None:
-    judged: Any = json.loads(tools.package("redocly", "lint", "--extends=recommended", "--format=json", "openapi.json"))
+    lint = ("lint", "--extends=recommended", "--format=json", "openapi.json")
+    judged: Any = json.loads(tools.package(".bin/redocly", *lint))
     assert (judged["totals"], judged["problems"]) == ({"errors": 0, "warnings": 0, "ignored": 0}, [])
     tools.package(
-        "spectral",
+        ".bin/spectral",
         "lint",
         "--ruleset=spectral.yaml",
         "--fail-severity=hint",
@@ -69,11 +80,40 @@ def test_the_recommended_rules_of_redocly_and_spectral_find_nothing(tools: Tools
 
 @pytest.mark.long
 def test_a_client_of_openapi_typescript_compiles_strictly_and_works(tools: Tools) -> None:
-    tools.package("openapi-typescript", "openapi.json", "--output=api.ts", "--default-non-nullable=false")
-    tools.package("tsc", "--strict", "--target", "es2022", "--module", "nodenext", "client.ts", "api.ts")
-    assert json.loads(tools.run("node", "client.js")) == {
-        "name": "From TypeScript",
-        "runs": [[True, "success"]],
-        "last": True,
-        "code": 404001,
-    }
+    tools.package(".bin/openapi-typescript", "openapi.json", "--output=api.ts", "--default-non-nullable=false")
+    for compiler in ("typescript", "typescript-6", "typescript-7"):
+        options = ("--strict", "--target", "es2022", "--module", "nodenext", "--types", "node", "--outDir", compiler)
+        tools.package(f"{compiler}/bin/tsc", *options, "client.ts", "api.ts")
+        assert json.loads(tools.run("node", f"{compiler}/client.js")) == _called("From TypeScript")
+
+
+def _called(name: str) -> Any:
+    """What each client prints of its calls."""
+    return {"name": name, "runs": [[True, "success"]], "last": True, "code": 404001}
+
+
+@pytest.mark.long
+def test_a_client_of_openapi_python_client_checks_strictly_and_works(python_tools: Tools) -> None:
+    generate = ("generate", "--path=openapi.json", "--config=client.yaml", "--meta=none", "--fail-on-warning")
+    python_tools.run("openapi-python-client", *generate, "--output-path=dustrun_client")
+    python_tools.run("mypy", "--strict", "dustrun_client", "call_client.py", "check_client.py")
+    assert json.loads(python_tools.run("python", "check_client.py")) == {"lost": [], "misjudged": []}
+    assert json.loads(python_tools.run("python", "call_client.py")) == _called("From Python")
+
+
+@pytest.mark.long
+def test_models_of_datamodel_code_generator_check_strictly_and_work(python_tools: Tools) -> None:
+    python_tools.run(
+        "datamodel-codegen",
+        "--input=openapi.json",
+        "--input-file-type=openapi",
+        "--output=dustrun_models.py",
+        "--output-model-type=pydantic_v2.BaseModel",
+        "--preset=standard-py311-20261027",
+        "--deserialize-default-values=enum",
+        "--collapse-root-models",
+        "--formatters=builtin",
+    )
+    python_tools.run("mypy", "--strict", "dustrun_models.py", "call_models.py", "check_models.py")
+    assert json.loads(python_tools.run("python", "check_models.py")) == {"lost": [], "misjudged": []}
+    assert json.loads(python_tools.run("python", "call_models.py")) == _called("From Python")
