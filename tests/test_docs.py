@@ -11,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from dustrun.catalog import load
+from dustrun.cli.main import app
 from dustrun.core.validate import check
 from dustrun.core.workflow.definition import Definition
 from dustrun.settings import Settings
@@ -23,7 +26,8 @@ from served import ROOT, Served, served
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SETTING = re.compile(r"\bDUSTRUN_([A-Z_]+)\b")
+_SETTING = re.compile(r"\bDUSTRUN_([A-Z][A-Z0-9_]+)\b")
+_SETTING_IN_MESSAGE = re.compile(r"\bsettings? `?([a-z]+_[a-z_]+)\b")
 _COMMANDS_OWN = {"SERVER", "API_KEY"}
 
 
@@ -96,8 +100,38 @@ def test_settings_that_are_named_exist(page: Path) -> None:
     assert {name for name in _SETTING.findall(page.read_text()) if name not in known} == set()
 
 
-def _setting_names() -> set[str]:
+@pytest.mark.parametrize("folder", ["src", "deploy", "examples", "scripts", "bench"])
+def test_settings_that_code_and_commands_name_exist(folder: str) -> None:
+    """Help, hints and messages too: a command's help is written in its code."""
+    known = {name.upper() for name in _setting_names()} | _COMMANDS_OWN
+    tracked = subprocess.run(["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        text = (ROOT / name).read_text(errors="replace")
+        assert (name, {one for one in _SETTING.findall(text) if one not in known}) == (name, set())
+        lower = set(_SETTING_IN_MESSAGE.findall(text)) if name.endswith(".py") else set()
+        assert (name, {one for one in lower if one.upper() not in known}) == (name, set())
 
+
+def test_variables_of_commands_are_the_ones_of_the_guides() -> None:
+    """And every setting, with its variable, is in the reference."""
+    commands = list(_commands(get_command(app)))
+    read = {parameter.envvar for command in commands for parameter in command.params if parameter.envvar}
+    assert read == {f"DUSTRUN_{name}" for name in _COMMANDS_OWN}
+    guides = "".join(page.read_text() for page in (ROOT / "docs" / "guides").glob("*.md"))
+    reference = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    assert {name for name in read if name not in guides or name not in reference} == set()
+    settings = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    rows = {name for name in _setting_names() if f"| `{name}` | `DUSTRUN_{name.upper()}` |" in settings}
+    assert rows == _setting_names()
+
+
+def _commands(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _commands(inner)
+
+
+def _setting_names() -> set[str]:
     return set(Settings.model_fields)
 
 

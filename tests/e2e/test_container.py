@@ -1,0 +1,141 @@
+"""The container: what its files say, what their linters say, and, where Docker is, that it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dustrun.settings import Settings
+from served import ROOT
+from testkit.e2e.node import npm_install
+from testkit.ports import free_port
+from testkit.server_process import ServerProcess
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = DEPLOY / "Dockerfile"
+SQLITE, POSTGRES = DEPLOY / "compose.yaml", DEPLOY / "compose.postgres.yaml"
+LINTERS = ROOT / "testkit" / "containers"
+PINNED = re.compile(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]+")
+USER = "10001:10001"
+Json = dict[str, Any]
+
+
+def _lint(tool: str, *words: str) -> tuple[int, str]:
+    environment = npm_install(LINTERS)
+    command = [str(LINTERS / "node_modules" / ".bin" / tool), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """Instruction and words of every line, with continued lines joined."""
+    text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split()[0], line.split(None, 1)[1]) for line in lines]
+
+
+def _words(name: str) -> list[str]:
+    return [words for instruction, words in _instructions() if instruction == name]
+
+
+def _compose(path: Path) -> Json:
+    found: Json = yaml.safe_load(path.read_text())
+    return found
+
+
+def test_linters_accept_the_files_and_find_a_fault(tmp_path: Path) -> None:
+    assert _lint("dockerfile-utils", "lint", str(DOCKERFILE))[0] == 0
+    for path in (SQLITE, POSTGRES):
+        status, output = _lint("dclint", "--max-warnings", "0", str(path))
+        assert status == 0, output
+    broken = tmp_path / "Dockerfile"
+    broken.write_text(DOCKERFILE.read_text().replace("USER ", "USR "))
+    assert _lint("dockerfile-utils", "lint", str(broken))[0] == 1
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(SQLITE.read_text().replace("volumes:", "volums:"))
+    assert "invalid-schema" in _lint("dclint", str(wrong))[1]
+
+
+def test_the_image_is_pinned_runs_without_root_and_copies_no_secret() -> None:
+    images = [words.split()[0] for words in _words("FROM")]
+    images += [service["image"] for service in _compose(POSTGRES)["services"].values() if "image" in service]
+    assert [image for image in images if PINNED.fullmatch(image) is None] == []
+    order = [instruction for instruction, _ in _instructions()]
+    assert _words("USER") == [USER]
+    assert order.index("USER") > max(place for place, name in enumerate(order) if name == "RUN")
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    copied = [words for words in _words("COPY") if not words.startswith("--from")]
+    assert {source.rstrip("/") for words in copied for source in words.split()[:-1]} == allowed
+    assert [name for name in allowed if not (ROOT / name).exists()] == []
+    assert "*" in ignored
+
+
+def test_settings_exist_and_volumes_hold_data_and_key_apart() -> None:
+    (environment,) = _words("ENV")
+    given = dict(re.findall(r"DUSTRUN_(\w+)=(\S+)", environment))
+    assert {name.lower() for name in given} <= set(Settings.model_fields)
+    data, key = Path(given["DATA_DIR"]), Path(given["MASTER_KEY_FILE"]).parent
+    assert not key.is_relative_to(data)
+    (volumes,) = _words("VOLUME")
+    assert json.loads(volumes) == [str(data), str(key)]
+    service = _compose(SQLITE)["services"]["dustrun"]
+    assert [volume.split(":")[1] for volume in service["volumes"]] == [str(data), str(key)]
+    assert service["ports"] == [f"127.0.0.1:{given['PORT']}:{given['PORT']}"]
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    overlay = _compose(POSTGRES)["services"]
+    named = {name for name in overlay["dustrun"]["environment"] if name.startswith("DUSTRUN_")}
+    assert {name.removeprefix("DUSTRUN_").lower() for name in named} <= set(Settings.model_fields)
+    asked = [overlay["dustrun"]["environment"]["PGPASSWORD"], overlay["postgres"]["environment"]["POSTGRES_PASSWORD"]]
+    assert {value.split(":?")[0] for value in asked} == {"${POSTGRES_PASSWORD"}, "the password stands in no file"
+
+
+async def test_the_health_check_tells_a_server_that_answers_from_one_that_does_not(tmp_path: Path) -> None:
+    check = next(words for words in _words("HEALTHCHECK"))
+    command = json.loads(check[check.index("CMD ") + 4 :])
+
+    def status(port: int) -> int:
+        environment = {**os.environ, "DUSTRUN_PORT": str(port)}
+        words = [sys.executable, *command[1:]]
+        return subprocess.run(words, env=environment, capture_output=True, check=False, timeout=30).returncode
+
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    try:
+        await server.wait_ready()
+        assert (status(server.port), status(free_port())) == (0, 1)
+    finally:
+        await server.stop()
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="this machine has no Docker")
+@pytest.mark.parametrize("files", [(SQLITE,), (SQLITE, POSTGRES)], ids=["sqlite", "postgresql"])
+def test_compose_starts_a_healthy_server_without_root_that_keeps_its_data(files: tuple[Path, ...]) -> None:
+    environment = {**os.environ, "POSTGRES_PASSWORD": "p@ss word/#1", "COMPOSE_PROJECT_NAME": f"dustrun{os.getpid()}"}
+    command = ["docker", "compose", *(word for file in files for word in ("-f", str(file)))]
+
+    def compose(*words: str) -> str:
+        done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+    try:
+        compose("up", "--build", "--detach", "--wait")
+        inside = ("exec", "-T", "dustrun")
+        assert compose(*inside, "id", "-u").strip() == USER.split(":")[0]
+        key = compose(*inside, "cat", "/var/lib/dustrun/data/owner.key")
+        compose("restart", "dustrun")
+        compose("up", "--detach", "--wait")
+        assert compose(*inside, "cat", "/var/lib/dustrun/data/owner.key") == key
+        assert json.loads(compose(*inside, "dustrun", "workflow", "list", "--json"))["items"] == []
+    finally:
+        subprocess.run([*command, "down", "--volumes"], env=environment, capture_output=True, check=False, timeout=120)
