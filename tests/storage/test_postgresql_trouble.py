@@ -42,16 +42,17 @@ def _ids(tx: Tx) -> list[str]:
     return [row[0] for row in tx.all(Statement(sa.select(table.c.id).order_by(table.c.id)))]
 
 
+@pytest.mark.parametrize("is_separate", [True, False])
 @pytest.mark.parametrize("keeping", [True, False])
 async def test_a_connection_that_dies_in_a_commit_leaves_the_outcome_unknown(
-    cluster: Cluster, parts: tuple[str, Database, Writer], keeping: bool
+    cluster: Cluster, parts: tuple[str, Database, Writer], keeping: bool, is_separate: bool
 ) -> None:
     url, database, writer = parts
     told: list[str] = []
     writer.on_doubt = lambda: told.append("doubt")
     writer.on_settled = lambda: told.append("settled")
     with cluster.commits_that_die(url, "organizations", keeping=keeping) as die:
-        written = writer.write(_add("a"))
+        written = writer.write(_add("a"), repeatable=is_separate, is_separate=is_separate)
         await asyncio.to_thread(die)
         with pytest.raises(Uncertain) as caught:
             await written
@@ -61,13 +62,16 @@ async def test_a_connection_that_dies_in_a_commit_leaves_the_outcome_unknown(
     assert await database.read(_ids) == (["a", "b"] if keeping else ["b"])
 
 
-async def test_a_connection_that_died_before_is_replaced(cluster: Cluster, parts: tuple[str, Database, Writer]) -> None:
+@pytest.mark.parametrize("is_separate", [True, False])
+async def test_a_connection_that_died_before_is_replaced(
+    cluster: Cluster, parts: tuple[str, Database, Writer], is_separate: bool
+) -> None:
     url, database, writer = parts
     await writer.write(_add("a"))
     assert await database.read(_ids) == ["a"]
     cluster.kill_connections(url)
     assert await database.read(_ids) == ["a"]
-    await writer.write(_add("b"))
+    await writer.write(_add("b"), repeatable=is_separate, is_separate=is_separate)
     assert await database.read(_ids) == ["a", "b"]
 
 

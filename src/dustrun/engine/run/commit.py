@@ -44,10 +44,12 @@ class Committer:
             self._publish(events)
             self._wake_others(batch)
 
+        is_short = batch.is_short()
+        is_separate = is_short and batch.is_own and not (batch.ending is not None and self._outbox is not None)
         tries = iter(_REWRITE_S)
         while True:
             try:
-                await self._run.deps.writer.write(unit, written, repeatable=batch.is_short())
+                await self._run.deps.writer.write(unit, written, repeatable=is_short, is_separate=is_separate)
                 return
             except StaleFence:
                 raise Superseded from None

@@ -105,13 +105,14 @@ async def write(
     *,
     creates: tuple[str, str] | None = None,
     repeatable: bool = False,
+    is_separate: bool = False,
 ) -> T:
     """`Writer.write` that also claims the current request's Idempotency-Key in the same transaction.
 
     `creates`, like `("runId", "run_1")`, tells the caller what to look up if the outcome is unknown.
     """
     try:
-        return await writer.write(once(unit, current.get()), after, repeatable=repeatable)
+        return await writer.write(once(unit, current.get()), after, repeatable=repeatable, is_separate=is_separate)
     except Uncertain as error:
         if creates is None:
             raise

@@ -36,6 +36,7 @@ class RunCreation:
         limit = concurrency if facts.mode is not Mode.SIMULATE else None
         if limit is not None:
             facts.concurrency_key = _concurrency_key(limit, prepared)
+        is_separate = limit is None and prepared.is_separate
         if not is_call:
             log.bind(run_id=facts.id)  # the caller's request is the one that started this run
 
@@ -53,9 +54,11 @@ class RunCreation:
                 created(done)
 
             if is_call:
-                return await self._writer.write(unit, after, repeatable=True)
+                return await self._writer.write(unit, after, repeatable=True, is_separate=is_separate)
             creates = ("runId", facts.id)
-            return await idempotency.write(self._writer, unit, after, creates=creates, repeatable=True)
+            return await idempotency.write(
+                self._writer, unit, after, creates=creates, repeatable=True, is_separate=is_separate
+            )
 
         return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)
 

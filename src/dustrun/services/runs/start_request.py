@@ -89,6 +89,11 @@ class Prepared:
     must_be_closed: str | None = None
     closure: str | None = None
 
+    @property
+    def is_separate(self) -> bool:
+        """Whether its creation depends on no row that another run's creation may write at the same time."""
+        return self.must_be_closed is None and self.request.chat_message_id is None
+
 
 class KeyRoots:
     """What a concurrency key may refer to: the trigger's payload and the props."""

@@ -148,7 +148,7 @@ class Broadcaster:
         readers = self._activity.get(facts.org_id)
         if readers:
             found = [
-                Activity(event.cursor, facts.id, facts.workflow_id, event)
+                Activity(event.cursor.value, facts.id, facts.workflow_id, event)
                 for event in events
                 if event.cursor is not None
             ]

@@ -50,13 +50,13 @@ class StoredAnswer:
 
 def claim(tx: Tx, *, org_id: str, key: str, request_hash: str, now_ms: int, expired_before_ms: int) -> bool:
     """Claims the key for this request; False if another request has it."""
-    tx.run(_EXPIRE, org_id=org_id, key=key, before=expired_before_ms)
+    tx.do(_EXPIRE, org_id=org_id, key=key, before=expired_before_ms)
     return tx.run(_CLAIM, org_id=org_id, key=key, request_hash=request_hash, created_at=now_ms) == 1
 
 
 def complete(tx: Tx, *, org_id: str, key: str, status: int, response: str | None, resource_id: str | None) -> None:
     """Stores the response with the claim."""
-    tx.run(_COMPLETE, of_org=org_id, of_key=key, status=status, response=response, resource_id=resource_id)
+    tx.do(_COMPLETE, of_org=org_id, of_key=key, status=status, response=response, resource_id=resource_id)
 
 
 def find(tx: Tx, *, org_id: str, key: str, after_ms: int) -> StoredAnswer | None:

@@ -173,6 +173,17 @@ class Database:
         except self.dialect.loaded_dbapi.Error as error:
             raise Temporary(f"The store cannot be opened: {error}.") from error
 
+    @property
+    def has_writer(self) -> bool:
+        """Whether the writer's connection has been opened."""
+        return self._connection is not None
+
+    def open_writer(self) -> Any:
+        """Opens the writer's connection unless it is open; returns the driver's."""
+        if self._connection is None:
+            self._open_writer()
+        return self._connection.driver_connection
+
     def _open_writer(self) -> None:
         connection = self.engine.raw_connection()
         try:

@@ -30,7 +30,7 @@ _FAILED = metrics.counter("dustrun_writer_failed_commits", "Writer transactions 
 class Waiter:
     """A unit of work and the future of its result."""
 
-    __slots__ = ("after", "future", "repeatable", "result", "unit")
+    __slots__ = ("after", "future", "is_separate", "repeatable", "result", "unit")
 
     def __init__(
         self,
@@ -38,11 +38,13 @@ class Waiter:
         future: asyncio.Future[Any],
         after: Callable[[Any], None] | None,
         repeatable: bool,
+        is_separate: bool = False,
     ) -> None:
         self.unit = unit
         self.future = future
         self.after = after
         self.repeatable = repeatable
+        self.is_separate = is_separate
         self.result: Any = None
 
 
@@ -94,8 +96,8 @@ class GroupCommit:
         try:
             self._execute(group, outcome, apart=apart)
         except Exception as error:
-            self._fail(group, outcome, error)
-        _note(group, started)
+            outcome = self._fail(group, error)
+        note(group, started)
         return outcome
 
     def begin_bare(self, group: list[Waiter], until: float) -> int:
@@ -124,20 +126,16 @@ class GroupCommit:
             self._database.commit()
             outcome.done = group
         except Exception as error:
-            self._fail(group, outcome, error)
-        _note(group, started)
+            outcome = self._fail(group, error)
+        note(group, started)
         return outcome
 
-    def _fail(self, group: list[Waiter], outcome: Outcome, error: Exception) -> None:
+    def _fail(self, group: list[Waiter], error: Exception) -> Outcome:
         """The transaction failed as a whole."""
-        _FAILED.add()
-        translated = self._database.translate(error)
-        _logger.error("commit failed", error=str(error), units=len(group))
+        outcome = failure_of(group, error, self._database)
         self._database.mend_writer()
-        outcome.done, outcome.failed = [], [(waiter, translated) for waiter in group]
-        outcome.is_doubtful = isinstance(translated, Uncertain)
         self._in_doubt = self._in_doubt or outcome.is_doubtful
-        outcome.is_taken = self._database.is_taken
+        return outcome
 
     def _execute(self, group: list[Waiter], outcome: Outcome, *, apart: bool) -> None:
         tx = self._begin(outcome)
@@ -189,6 +187,19 @@ class GroupCommit:
         self._database.commit()
 
 
-def _note(group: list[Waiter], started: float) -> None:
+def failure_of(group: list[Waiter], error: Exception, database: Database) -> Outcome:
+    """The outcome of a transaction that failed as a whole."""
+    _FAILED.add()
+    translated = database.translate(error)
+    _logger.error("commit failed", error=str(error), units=len(group))
+    return Outcome(
+        failed=[(waiter, translated) for waiter in group],
+        is_doubtful=isinstance(translated, Uncertain),
+        is_taken=database.is_taken,
+    )
+
+
+def note(group: list[Waiter], started: float) -> None:
+    """Counts a group in the metrics."""
     _COMMIT_SECONDS.observe(clock.monotonic_s() - started)
     _UNITS.observe(len(group))

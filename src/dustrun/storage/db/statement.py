@@ -30,14 +30,20 @@ def _take(order: Sequence[str] | None, fixed: Mapping[str, Any]) -> Take:
 class Statement:
     """One SQL statement with named parameters; `bind(dialect)` compiles it for a driver."""
 
-    __slots__ = ("_bound", "_source")
+    __slots__ = ("_bound", "_source", "derived")
 
     def __init__(self, source: Executable) -> None:
         self._source = source
-        self._bound: dict[str, tuple[str, Take]] = {}
+        self._bound: dict[str, tuple[str, Take, Mapping[str, Any]]] = {}
+        self.derived: Any = None
+        """What the database's own part of this package derived from it."""
 
     def bind(self, dialect: Dialect) -> tuple[str, Take]:
         """The SQL text, and the function that converts values to the driver's parameters."""
+        return self.compile(dialect)[:2]
+
+    def compile(self, dialect: Dialect) -> tuple[str, Take, Mapping[str, Any]]:
+        """The same, and the parameters that the statement itself gives."""
         bound = self._bound.get(dialect.name)
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
@@ -45,8 +51,16 @@ class Statement:
             fixed = {
                 name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
             }
-            bound = self._bound[dialect.name] = (compiled.string, _take(order, fixed))
+            bound = self._bound[dialect.name] = (compiled.string, _take(order, fixed), fixed)
         return bound
+
+
+class Returned:
+    """The value that a statement returns, known once its transaction is committed."""
+
+    __slots__ = ("value",)
+
+    value: Any
 
 
 class Tx:
@@ -74,6 +88,10 @@ class Tx:
         self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
+    def do(self, statement: Statement, **values: Any) -> None:
+        """Executes a statement of which nothing need be known; PostgreSQL gets it with the next one."""
+        self.run(statement, **values)
+
     def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
         """Executes a statement once per row."""
         if not rows:
@@ -83,6 +101,16 @@ class Tx:
             self._cursor.execute(sql, take(rows[0]))
         else:
             self._cursor.executemany(sql, [take(row) for row in rows])
+
+    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
+        """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
+        returns the first value that each returns."""
+        sql, take = statement.bind(self._dialect)
+        found = [Returned() for _ in rows]
+        for row, returned in zip(rows, found, strict=True):
+            self._cursor.execute(sql, take(row))
+            returned.value = self._cursor.fetchone()[0]
+        return found
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """Executes a statement; returns the first row or None."""

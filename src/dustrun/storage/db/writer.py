@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from dustrun.errors import Temporary
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.group_commit import Outcome, Waiter
 from dustrun.storage.db.loop_groups import LoopGroups
 from dustrun.storage.db.statement import Tx
-from dustrun.storage.db.thread_groups import ThreadGroups
 
 T = TypeVar("T")
 Unit = Callable[[Tx], T]
@@ -24,12 +23,32 @@ def _nothing() -> None:
     return None
 
 
+class _Groups(Protocol):
+    """Queues units, executes them in groups, and says what became of each group."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    @property
+    def backlog(self) -> int: ...
+
+    def put(self, waiter: Waiter) -> None: ...
+
+
+def _groups_of(database: Database) -> Callable[[Database, Callable[[Outcome], None]], _Groups]:
+    if database.is_sqlite:
+        return LoopGroups
+    from dustrun.storage.db.pipeline.groups import PipelinedGroups  # slow import: PostgreSQL's driver
+
+    return PipelinedGroups
+
+
 class Writer:
     """Queues units of work; `write` resolves once the unit is committed."""
 
     def __init__(self, database: Database) -> None:
-        groups = LoopGroups if database.is_sqlite else ThreadGroups
-        self._groups: LoopGroups | ThreadGroups = groups(database, self._tell)
+        self._groups = _groups_of(database)(database, self._tell)
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_doubt: Callable[[], None] = _nothing
@@ -57,17 +76,23 @@ class Writer:
         return self._groups.backlog
 
     def write(
-        self, unit: Unit[T], after: Callable[[T], None] | None = None, *, repeatable: bool = False
+        self,
+        unit: Unit[T],
+        after: Callable[[T], None] | None = None,
+        *,
+        repeatable: bool = False,
+        is_separate: bool = False,
     ) -> asyncio.Future[T]:
         """Runs `unit` in the next group; the future gets its result once the group is committed.
 
         `after(result)` is called on the event loop just before the future is set, in commit order. `repeatable`: the
         unit's side effects outside the store are idempotent, and it takes no longer than a few milliseconds.
+        `is_separate`: it is repeatable, and neither reads nor changes a row that another such unit changes.
         """
         if self._stopping or self._loop is None:
             raise Temporary("The server is stopping; nothing was started.", retry_after_s=2)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._groups.put(Waiter(unit, future, after, repeatable))
+        self._groups.put(Waiter(unit, future, after, repeatable, is_separate))
         return future
 
     def _tell(self, outcome: Outcome) -> None:

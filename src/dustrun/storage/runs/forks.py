@@ -42,7 +42,7 @@ _LIST = Statement(
 
 def keep(tx: Tx, fork: Fork) -> None:
     """Stores a chain's state, unless a later one is stored: parallel nodes may report out of order."""
-    tx.run(_KEEP, top_pk=fork.top_pk, chain_id=fork.chain_id, steps=fork.steps, state=fork.state)
+    tx.do(_KEEP, top_pk=fork.top_pk, chain_id=fork.chain_id, steps=fork.steps, state=fork.state)
 
 
 def list_of(tx: Tx, top_pk: int) -> list[Fork]:

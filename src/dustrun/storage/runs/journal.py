@@ -17,7 +17,7 @@ from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
 from dustrun.log import mask_links
-from dustrun.storage.db.statement import Row, Statement, Tx
+from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
 from dustrun.storage.runs import forks as fork_rows
 from dustrun.storage.runs import waits as wait_rows
@@ -41,7 +41,7 @@ class Event(NamedTuple):
     type: str
     at: int
     data: str
-    cursor: int | None = None
+    cursor: Returned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,12 @@ class Batch:
     forks: list[Fork] = field(default_factory=list)
     redaction: Redaction = field(default_factory=lambda: Redaction({}))
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it touches no rows that another run's batch may touch at the same time."""
+        tells = self.ending is not None and (self.ending.child_result is not None or self.ending.calls)
+        return not (tells or self.forks or self.waits is not None)
+
     def is_empty(self) -> bool:
         """Whether the batch contains nothing to write."""
         return not (self.added or self.changed or self.events or self.signals_used or self.ending)
@@ -109,7 +115,7 @@ _END = Statement(
         passed=b("to_passed"),
         error=b("to_error"),
         summary=b("to_summary"),
-    )
+    ).returning(runs.c.mode)
 )
 _LOCK = Statement(sa.select(runs.c.fence).where(runs.c.pk == b("the_pk")).with_for_update())
 _AFTER = Statement(
@@ -153,8 +159,9 @@ _CHANGE_EXECUTION = Statement(
 _COUNT_END = Statement(
     sa.text(
         "INSERT INTO run_counts (org_id, workflow_id, status, mode, bucket, total)"
-        " SELECT org_id, coalesce(workflow_id, ''), status, mode, :bucket, 1 FROM runs WHERE pk = :run_pk"
-        " ON CONFLICT (org_id, workflow_id, status, mode, bucket) DO UPDATE SET total = run_counts.total + 1"
+        " VALUES (:org_id, :workflow_id, :status, :mode, :bucket, :total)"
+        " ON CONFLICT (org_id, workflow_id, status, mode, bucket)"
+        " DO UPDATE SET total = run_counts.total + excluded.total"
     )
 )
 _USE_SIGNAL = Statement(sa.delete(run_signals).where(run_signals.c.id == b("id_")))
@@ -215,20 +222,26 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        tx.run(_COUNT_END, run_pk=run_pk, bucket=run_pk // COUNTED_TOGETHER)
+        _count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, row[1])
         if batch.ending.child_result is not None:
             wait_rows.report_to_caller(tx, batch.ending.child_result, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
             batch.waits.cancelled.extend(wait_rows.cancel_called(tx, run_pk, batch.ending.at))
     write_executions(tx, run_pk, batch)
     for signal_id in batch.signals_used:
-        tx.run(_USE_SIGNAL, id_=signal_id)
+        tx.do(_USE_SIGNAL, id_=signal_id)
     first = row[0] - len(batch.events) + 1
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
 
 
+def _count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
+    key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": status.value, "mode": mode}
+    tx.do(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER, total=1)
+
+
 def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
-    """Updates the run's row under its fence; returns its newest sequence number, or None if the fence is stale."""
+    """Updates the run's row under its fence; returns its newest sequence number first, or None if the fence is
+    stale."""
     ending = batch.ending
     values = {
         "the_pk": run_pk,
@@ -292,15 +305,14 @@ def write_events(
         for seq, (kind, at, data) in enumerate(written, first)
     ]
     tx.many(_ADD_EVENT, rows)
-    numbered = []
-    for seq, (kind, at, data) in enumerate(written, first):
-        cursor = None
-        if kind in ACTIVITY:
-            row = tx.one(_ADD_ACTIVITY, org_id=org_id, workflow_id=workflow_id, run_pk=run_pk, seq=seq)
-            assert row is not None
-            cursor = row[0]
-        numbered.append(Event(seq, kind, at, data, cursor))
-    return numbered
+    places = [
+        {"org_id": org_id, "workflow_id": workflow_id, "run_pk": run_pk, "seq": row["seq"]}
+        for row in rows
+        if row["type"] in ACTIVITY
+    ]
+    found = tx.last(_ADD_ACTIVITY, places)
+    cursors = {place["seq"]: cursor for place, cursor in zip(places, found, strict=True)}
+    return [Event(seq, kind, at, data, cursors.get(seq)) for seq, (kind, at, data) in enumerate(written, first)]
 
 
 def append(

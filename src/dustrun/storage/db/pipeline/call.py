@@ -1,0 +1,52 @@
+"""Statements on their way to PostgreSQL, and its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun.storage.db.statement import Row
+
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One statement with the values of its parameters."""
+
+    sql: bytes
+    values: Sequence[Any] = ()
+    is_prepared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the database says to a call."""
+
+    rows: Sequence[Row] = ()
+    count: int = 0
+    status: str = ""
+
+
+class Numbered:
+    """SQL whose named parameters (`%(name)s`) have become numbered ones (`$1`)."""
+
+    def __init__(self, sql: str) -> None:
+        numbers: dict[str, int] = {}
+
+        def number(found: re.Match[str]) -> str:
+            return "%" if found[1] is None else f"${numbers.setdefault(found[1], len(numbers) + 1)}"
+
+        self._sql = _PARAMETER.sub(number, sql).encode()
+        self._names = tuple(numbers)
+
+    def call(self, values: Mapping[str, Any], *, is_prepared: bool = True) -> Call:
+        """The statement with these values."""
+        return Call(self._sql, tuple([values[name] for name in self._names]), is_prepared)
+
+
+def fixed(sql: str) -> Call:
+    """A statement without parameters that is not worth preparing."""
+    return Call(sql.encode(), (), is_prepared=False)

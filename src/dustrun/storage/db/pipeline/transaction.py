@@ -1,0 +1,188 @@
+"""One transaction of the writer: first the units that run together, then the others one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import TypeVar
+
+from dustrun import clock
+from dustrun.errors import DustrunError
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.group_commit import Outcome, Waiter
+from dustrun.storage.db.pipeline.session import Session
+from dustrun.storage.db.pipeline.unit_run import UnitRun
+from dustrun.storage.db.pipeline.wave import Request, Wave
+
+T = TypeVar("T")
+_SLICE_S = 0.01  # how long units may hold the event loop
+_SAVE, _RELEASE, _BACK = "SAVEPOINT unit", "RELEASE SAVEPOINT unit", "ROLLBACK TO SAVEPOINT unit"
+
+
+class Transaction:
+    """Executes a group's units in savepoints: one for all that run together, one for each of the others.
+
+    Units that run together take turns: each runs until it asks the database something, then everything that was asked
+    is sent at once."""
+
+    def __init__(self, session: Session, database: Database, outcome: Outcome) -> None:
+        self._session = session
+        self._database = database
+        self._outcome = outcome
+        self._wave = Wave(database.dialect)
+        self._last: list[tuple[int, Request]] = []
+        self._before: list[str] = []
+
+    async def execute(self, group: Sequence[Waiter]) -> None:
+        """Executes and commits a group; raises what ends the whole transaction."""
+        others = [waiter for waiter in group if not waiter.is_separate]
+        together = [waiter for waiter in group if waiter.is_separate]
+        if together:
+            await self._run_together(together, commits=not others)
+        for waiter in others:
+            await self._run_alone(waiter)
+        await self._session.commit(self._before, self._wave)
+
+    async def _run_together(self, waiters: Sequence[Waiter], *, commits: bool = False) -> None:
+        """Runs units together. `commits`: they are the whole group, so their last statements travel with the commit."""
+        self._before.append(_SAVE)
+        runs = [self._begin(number, waiter) for number, waiter in enumerate(waiters)]
+        try:
+            await self._take_turns(runs)
+            must_repeat = any(run.error is not None and run.has_written for run in runs)
+            if not must_repeat:
+                await self._finish(commits=commits)
+        except Exception as caught:
+            if isinstance(caught, DustrunError) or self._database.is_fatal(caught):
+                raise
+            await self._repeat(runs, caught)
+        else:
+            if must_repeat:
+                await self._repeat(runs, None)
+            else:
+                self._note(runs)
+        finally:
+            for run in runs:
+                run.abandon()
+
+    async def _take_turns(self, runs: Sequence[UnitRun]) -> None:
+        going = list(runs)
+        while going:
+            until = clock.monotonic_s() + _SLICE_S
+            for run in going:
+                run.go_on()
+                if clock.monotonic_s() > until:
+                    await asyncio.sleep(0)
+                    until = clock.monotonic_s() + _SLICE_S
+            going = [run for run in going if run.asked is not None]
+            for run in going:
+                self._collect(run)
+            if going:
+                await self._send()
+
+    async def _finish(self, *, commits: bool) -> None:
+        """Sends what is left, so that its errors are known."""
+        for number, request in sorted(self._last, key=itemgetter(0)):
+            self._wave.add(number, request)
+        self._last = []
+        if commits:
+            await self._session.commit([*self._before, _RELEASE], self._wave)
+            self._before, self._wave = [], Wave(self._database.dialect)
+            return
+        if self._wave.steps:
+            await self._send()
+        self._before.append(_RELEASE)
+
+    async def _repeat(self, runs: Sequence[UnitRun], error: Exception | None) -> None:
+        """Undoes units and runs them again: without those that failed, or each half if nobody knows which that was."""
+        await self._go_back()
+        for run in runs:
+            run.abandon()
+        waiters = [run.waiter for run in runs]
+        cause = error or runs[0].error
+        if len(runs) == 1 and cause is not None:
+            self._outcome.failed.append((waiters[0], cause))
+            return
+        if error is None:
+            parts = [[run.waiter for run in runs if run.error is None]]
+            parts.extend([run.waiter] for run in runs if run.error is not None)
+        else:
+            parts = [waiters[: len(waiters) // 2], waiters[len(waiters) // 2 :]]
+        for part in parts:
+            if part:
+                await self._run_together(part)
+
+    async def _run_alone(self, waiter: Waiter) -> None:
+        """Runs one unit; it is not repeated."""
+        self._before.append(_SAVE)
+        run = await self._off_the_loop(waiter, lambda: self._begin(0, waiter))
+        try:
+            await self._off_the_loop(waiter, run.go_on)
+            while run.asked is not None:
+                self._collect(run)
+                await self._send_for(run)
+            if run.error is None:
+                await self._finish(commits=False)
+        except Exception as error:
+            if isinstance(error, DustrunError) or self._database.is_fatal(error):
+                raise
+            run.error = error
+        finally:
+            await self._off_the_loop(waiter, run.abandon)
+        if run.error is not None:
+            await self._go_back()
+        self._note([run])
+
+    async def _send_for(self, run: UnitRun) -> None:
+        """Sends what a unit asked and lets it go on, with the error if there is one."""
+        try:
+            await self._send()
+        except Exception as error:
+            if isinstance(error, DustrunError) or self._database.is_fatal(error):
+                raise
+            await self._off_the_loop(run.waiter, partial(run.fail, error))
+        else:
+            await self._off_the_loop(run.waiter, run.go_on)
+
+    async def _off_the_loop(self, waiter: Waiter, step: Callable[[], T]) -> T:
+        """Takes a step of a unit: of one that is not known to be short, in the thread."""
+        if waiter.repeatable:
+            return step()
+        return await asyncio.get_running_loop().run_in_executor(self._session.thread, step)
+
+    def _begin(self, number: int, waiter: Waiter) -> UnitRun:
+        return UnitRun(number, waiter, self._database.dialect, lambda request: self._take(number, request))
+
+    def _take(self, number: int, request: Request) -> None:
+        if request.wanted == "returned":
+            self._last.append((number, request))
+        else:
+            self._wave.add(number, request)
+
+    def _collect(self, run: UnitRun) -> None:
+        assert run.asked is not None
+        self._wave.add(run.number, run.asked)
+
+    async def _send(self) -> None:
+        before, wave = self._before, self._wave
+        self._before, self._wave = [], Wave(self._database.dialect)
+        await self._session.send(before, wave)
+
+    async def _go_back(self) -> None:
+        """Undoes everything since the savepoint."""
+        self._wave, self._last = Wave(self._database.dialect), []
+        if _SAVE in self._before:  # not sent yet
+            del self._before[self._before.index(_SAVE) :]
+        elif self._session.has_begun:
+            self._before = [_BACK, _RELEASE]
+        else:  # its commit failed
+            await self._session.roll_back()
+
+    def _note(self, runs: Sequence[UnitRun]) -> None:
+        for run in runs:
+            if run.error is None:
+                self._outcome.done.append(run.waiter)
+            else:
+                self._outcome.failed.append((run.waiter, run.error))

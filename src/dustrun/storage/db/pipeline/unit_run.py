@@ -1,0 +1,114 @@
+"""A unit of work that stops wherever it asks the database something, so that others can ask at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from greenlet import GreenletExit, getcurrent, greenlet
+from sqlalchemy.engine import Dialect
+
+from dustrun.errors import Bug
+from dustrun.storage.db.group_commit import Waiter
+from dustrun.storage.db.pipeline.wave import Fixed, Request, Wanted, forms_of
+from dustrun.storage.db.statement import Returned, Row, Statement, Tx
+
+Send = Callable[[Request], None]
+
+
+class PipelinedTx(Tx):
+    """The transaction as a unit sees it: what needs no answer is collected, and the rest stops the unit."""
+
+    __slots__ = ("_later", "_parent", "has_written")
+
+    def __init__(self, dialect: Dialect, later: Send) -> None:
+        self._dialect = dialect
+        self._later = later
+        self._parent = getcurrent()
+        self.has_written = False
+
+    @property
+    def cursor(self) -> Any:
+        """There is none."""
+        raise Bug("A unit of the writer has no cursor of its own.")
+
+    def run(self, statement: Statement, **values: Any) -> int:
+        """See `Tx`."""
+        return int(self._ask(statement, [values], "count"))
+
+    def do(self, statement: Statement, **values: Any) -> None:
+        """See `Tx`."""
+        self.has_written = True
+        self._later(Request(statement, [values], "nothing"))
+
+    def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """See `Tx`."""
+        self.has_written = self.has_written or bool(rows)
+        self._later(Request(statement, rows, "nothing"))
+
+    def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
+        """See `Tx`."""
+        found = [Returned() for _ in rows]
+        if rows:
+            self.has_written = True
+            self._later(Request(statement, rows, "returned", returned=found))
+        return found
+
+    def one(self, statement: Statement, **values: Any) -> Row | None:
+        """See `Tx`."""
+        row: Row | None = self._ask(statement, [values], "one")
+        return row
+
+    def all(self, statement: Statement, **values: Any) -> list[Row]:
+        """See `Tx`."""
+        rows: list[Row] = self._ask(statement, [values], "all")
+        return rows
+
+    def raw(self, sql: str) -> None:
+        """See `Tx`."""
+        self._ask(Fixed(sql, self._dialect), [{}], "nothing")
+
+    def _ask(self, statement: Statement, rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Any:
+        request = Request(statement, rows, wanted)
+        self._parent.switch(request)
+        if not forms_of(statement, self._dialect).is_query:
+            # a change that returns its rows has not changed any if there are none
+            self.has_written = self.has_written or wanted == "nothing" or bool(request.result)
+        return request.result
+
+
+class UnitRun:
+    """One unit on its way. `asked`: what it waits for; None once it has ended, with a result or an error."""
+
+    def __init__(self, number: int, waiter: Waiter, dialect: Dialect, later: Send) -> None:
+        self.number = number
+        self.waiter = waiter
+        self.asked: Request | None = None
+        self.error: Exception | None = None
+        self._greenlet = greenlet(self._run)
+        self._tx = PipelinedTx(dialect, later)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether it has changed anything, or may have."""
+        return self._tx.has_written
+
+    def go_on(self) -> None:
+        """Runs it until it asks something else."""
+        self.asked = self._greenlet.switch()
+
+    def fail(self, error: Exception) -> None:
+        """Raises an error in it where it waits."""
+        self.asked = self._greenlet.throw(error)
+
+    def abandon(self) -> None:
+        """Ends it where it waits."""
+        if self.asked is not None:
+            self._greenlet.throw(GreenletExit)
+            self.asked = None
+
+    def _run(self) -> None:
+        try:
+            self.waiter.result = self.waiter.unit(self._tx)
+        except Exception as error:
+            self.error = error

@@ -1,0 +1,95 @@
+"""A TCP proxy that makes a PostgreSQL of the same machine as slow to reach as one that is far away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+
+class Distance:
+    """Passes bytes on after `delay_s`, each way; counts the round trips of all connections."""
+
+    def __init__(self, socket: Path, delay_s: float) -> None:
+        self._socket = socket
+        self._delay_s = delay_s
+        self.port = 0
+        self.round_trips = 0
+        """How often a client spoke after the server had: each time is one wait for an answer."""
+
+    async def serve(self) -> asyncio.Server:
+        """Listens on a free port of the loopback address."""
+        server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        database_reader, database_writer = await asyncio.open_unix_connection(str(self._socket))
+        spoke: list[str] = []
+        ways = (
+            self._one_way(reader, database_writer, "client", spoke),
+            self._one_way(database_reader, writer, "server", spoke),
+        )
+        try:
+            await asyncio.gather(*ways)
+        finally:
+            writer.close()
+            database_writer.close()
+
+    async def _one_way(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, spoke: list[str]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(sent, writer))
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(262_144):
+                if name == "client" and spoke[-1:] != ["client"]:
+                    self.round_trips += 1
+                spoke[:] = [name]
+                sent.put_nowait((loop.time() + self._delay_s, data))
+        sent.put_nowait((loop.time() + self._delay_s, b""))
+        await delivering
+
+    async def _deliver(self, sent: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                due, data = await sent.get()
+                await asyncio.sleep(due - loop.time())
+                if not data:
+                    break
+                writer.write(data)
+        writer.close()
+
+
+@contextmanager
+def at_a_distance(url: str, delay_s: float) -> Iterator[tuple[str, Distance]]:
+    """The URL of a database of `testkit.postgres` through such a proxy, which runs in a thread of its own."""
+    parsed = sa.make_url(url)
+    distance = Distance(Path(str(parsed.query["host"])) / ".s.PGSQL.5432", delay_s)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="distance", daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(distance.serve(), loop).result()
+    far = parsed.set(host="127.0.0.1", port=distance.port).difference_update_query(["host"])
+    try:
+        yield far.render_as_string(hide_password=False), distance
+    finally:
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _end(server: asyncio.Server) -> None:
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

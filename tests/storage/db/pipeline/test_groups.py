@@ -1,0 +1,239 @@
+"""Units that run together on PostgreSQL: few round trips, and each as if it had run alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.statement import Returned, Statement, Tx
+from dustrun.storage.db.tables import activity, run_counts, store_facts
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import journal
+from testkit.distance import Distance, at_a_distance
+from testkit.postgres import Cluster
+
+_ADD = Statement(sa.insert(store_facts))
+_CHANGE = Statement(
+    sa.update(store_facts)
+    .where(store_facts.c.name == b("of"))
+    .values(value=store_facts.c.value + b("more"))
+    .returning(store_facts.c.value)
+)
+_READ = Statement(sa.select(store_facts.c.value).where(store_facts.c.name == b("of")))
+_ALL = Statement(sa.select(store_facts.c.name, store_facts.c.value).order_by(store_facts.c.name))
+_TOTALS = Statement(sa.select(run_counts.c.status, run_counts.c.total).order_by(run_counts.c.status))
+_PLACES = Statement(sa.select(activity.c.id, activity.c.workflow_id).order_by(activity.c.id))
+
+_LONG = "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))  # longer than an index bears, and not compressible
+
+Unit = Callable[[Tx], Any]
+
+
+class Broken(Exception):
+    """What a unit raises."""
+
+
+class Store:
+    """A store at a distance, with its writer."""
+
+    def __init__(self, database: Database, writer: Writer, distance: Distance) -> None:
+        self.database = database
+        self.writer = writer
+        self.distance = distance
+
+    async def together(self, *units: Unit, is_separate: bool = True) -> list[Any]:
+        """What became of units that were queued at once."""
+        written = [self.writer.write(unit, repeatable=is_separate, is_separate=is_separate) for unit in units]
+        return await asyncio.gather(*written, return_exceptions=True)
+
+    async def round_trips(self, *units: Unit) -> int:
+        """How often the writer waits for the database until the units are committed."""
+        before = self.distance.round_trips
+        await self.together(*units)
+        return self.distance.round_trips - before
+
+    async def facts(self) -> dict[str, str]:
+        """The rows that stayed."""
+        return dict(await self.database.read(lambda tx: tx.all(_ALL)))
+
+
+@pytest.fixture
+async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store."""
+    url = cluster.fresh()
+    with at_a_distance(url, 0.01) as (far, distance):
+        database = Database(far)
+        ProcessLock(database, tmp_path).take()
+        writer = Writer(database)
+        writer.start()
+        yield Store(database, writer, distance)
+        await writer.stop()
+        database.close()
+    cluster.drop(url)
+
+
+def _add(name: str, value: str = "") -> Unit:
+    return lambda tx: tx.many(_ADD, [{"name": name, "value": value}])
+
+
+def _change(name: str, more: str) -> Unit:
+    def unit(tx: Tx) -> str | None:
+        row = tx.one(_CHANGE, of=name, more=more)
+        return None if row is None else str(row[0])
+
+    return unit
+
+
+def _copy(source: str, target: str) -> Unit:
+    """Reads, changes and adds: three statements, each after the result of the one before."""
+
+    def unit(tx: Tx) -> str:
+        row = tx.one(_READ, of=source)
+        assert row is not None
+        _change(source, "!")(tx)
+        _add(target, row[0])(tx)
+        return str(row[0])
+
+    return unit
+
+
+async def test_units_that_run_together_take_as_many_round_trips_as_one(store: Store) -> None:
+    await store.together(*(_add(f"from {number}", str(number)) for number in range(1, 202)))
+    await store.together(_copy("from 201", "to 201"))  # what is prepared once does not count
+    one = await store.round_trips(_copy("from 1", "to 1"))
+    many = await store.round_trips(*(_copy(f"from {number}", f"to {number}") for number in range(2, 201)))
+    assert (one, many) == (3, 3)
+    facts = await store.facts()
+    assert facts == {
+        **{f"from {number}": f"{number}!" for number in range(1, 202)},
+        **{f"to {number}": str(number) for number in range(1, 202)},
+    }
+
+
+async def test_texts_of_many_rows_arrive_as_they_are(store: Store) -> None:
+    texts = [
+        "",
+        "NULL",
+        "{}",
+        '{"a","b"}',
+        'say "a"',
+        "back\\slash",
+        "\\",
+        '\\"',
+        "a,b",
+        " a ",
+        "line\nline",
+        "ü€😀",
+        "%s",
+    ]
+    await store.together(*(_add(f"{number:02}", text) for number, text in enumerate([*texts, "a\x00b"])))
+    assert list((await store.facts()).values()) == [*texts, "a\ufffdb"]
+
+
+async def test_a_unit_that_fails_after_it_has_written_takes_nobody_with_it(store: Store) -> None:
+    def broken(tx: Tx) -> None:
+        _add("broken")(tx)
+        _change("broken", "!")(tx)
+        raise Broken
+
+    done = await store.together(_add("a"), broken, _add("b"))
+    assert [type(one) for one in done] == [type(None), Broken, type(None)]
+    assert await store.facts() == {"a": "", "b": ""}
+
+
+async def test_a_unit_that_fails_before_it_has_written_repeats_nobody(store: Store) -> None:
+    ran: list[str] = []
+
+    def broken(tx: Tx) -> None:
+        assert _change("nobody", "!")(tx) is None
+        raise Broken
+
+    def fine(tx: Tx) -> None:
+        ran.append("fine")
+        _add("a")(tx)
+
+    done = await store.together(fine, broken)
+    assert ([type(one) for one in done], ran) == ([type(None), Broken], ["fine"])
+    assert await store.facts() == {"a": ""}
+
+
+@pytest.mark.parametrize("is_separate", [True, False])
+async def test_rows_that_the_database_refuses_fail_their_units_only(store: Store, is_separate: bool) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    wrong = {"03": "long", "11": "twice"}
+    units = [_add(_LONG) if wrong.get(name) == "long" else _add(name) for name in names]
+    await store.together(_add("11"))
+    done = await store.together(*units, is_separate=is_separate)
+    failed = {name: type(one).__name__ for name, one in zip(names, done, strict=True) if one is not None}
+    assert failed == {"03": "ProgramLimitExceeded", "11": "UniqueViolation"}
+    assert list(await store.facts()) == [name for name in names if name != "03"]
+
+
+async def test_units_that_change_one_row_change_it_one_after_the_other(store: Store) -> None:
+    await store.together(_add("a", "0"))
+    done = await store.together(_change("a", "1"), _change("nobody", "x"), _change("a", "2"), _change("a", "3"))
+    assert done == ["01", None, "012", "0123"]
+
+
+async def test_counts_of_many_units_add_up(store: Store) -> None:
+    def count(status: str) -> Unit:
+        key = {"org_id": "o", "workflow_id": "w", "status": status, "mode": "live", "bucket": 0}
+        return lambda tx: tx.do(journal._COUNT_END, **key, total=1)
+
+    for _ in range(2):
+        await store.together(*(count(status) for status in ("success", "failure", "success", "success")))
+    assert await store.database.read(lambda tx: tx.all(_TOTALS)) == [("failure", 2), ("success", 6)]
+
+
+async def test_what_is_executed_last_has_the_order_in_which_units_are_told(store: Store) -> None:
+    """Numbers of activity are cursors: a reader who is told 5 before 4 never sees 4."""
+    told: list[tuple[str, list[int]]] = []
+    await store.together(_add("row"))
+
+    def place(name: str, steps: int) -> Unit:
+        def unit(tx: Tx) -> tuple[str, list[Returned]]:
+            for _ in range(steps):
+                tx.one(_READ, of="row")
+            rows = [{"org_id": "o", "workflow_id": name, "run_pk": pk, "seq": 1} for pk in (1, 2)]
+            found = tx.last(journal._ADD_ACTIVITY, rows)
+            if name == "broken":
+                raise Broken
+            return name, found
+
+        return unit
+
+    def tell(done: tuple[str, list[Returned]]) -> None:
+        told.append((done[0], [one.value for one in done[1]]))
+
+    await store.writer.write(_with_two_runs)
+    asked = [("a", 3, True), ("b", 0, False), ("broken", 1, True), ("c", 1, True), ("d", 2, False), ("e", 0, True)]
+    written = [
+        store.writer.write(place(name, steps), tell, repeatable=True, is_separate=is_separate)
+        for name, steps, is_separate in asked
+    ]
+    done = await asyncio.gather(*written, return_exceptions=True)
+    assert [type(one) for one in done].count(Broken) == 1
+    assert {name for name, _ in told} == {"a", "b", "c", "d", "e"}
+    cursors = [cursor for _, found in told for cursor in found]
+    assert cursors == sorted(cursors)
+    assert [(cursor, name) for name, found in told for cursor in found] == await store.database.read(
+        lambda tx: tx.all(_PLACES)
+    )
+
+
+def _with_two_runs(tx: Tx) -> None:
+    """Runs that activity may refer to."""
+    tx.raw(
+        "INSERT INTO runs (pk, id, org_id, workflow_name, mode, status, trigger_node_id, trigger_source, triggered_by,"
+        " payload, prop_values, root_run_id, started_at)"
+        " SELECT n, n::text, 'o', '', 'live', 'success', 'root', 'manual', 'k', '{}', '{}', n::text, 0"
+        " FROM generate_series(1, 2) n"
+    )
