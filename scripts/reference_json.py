@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from dustrun import catalog
 from dustrun.api import openapi as api
+from dustrun.api.description import editor_schema
 from dustrun.api.parts import Parts
 from dustrun.api.server import create_app
+from dustrun.api.shapes.workflows import CreateWorkflow
 from dustrun.core.values import exact_json
-from dustrun.core.workflow.definition import Definition
 
 
 def definition() -> str:
-    """The JSON Schema of a workflow's definition."""
-    schema = Definition.model_json_schema(by_alias=True)
+    """The JSON Schema of workflow files, with the node types that Dustrun brings."""
+    schema = editor_schema.build(catalog.load(), CreateWorkflow)
     return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
 
 

@@ -30,9 +30,9 @@ Declared = Action | Trigger | Connector
 _TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
-    """All node types and connector types."""
+    """All node types and connector types; one is equal only to itself."""
 
     actions: Mapping[str, Action]
     triggers: Mapping[str, Trigger]

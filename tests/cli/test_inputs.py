@@ -48,6 +48,8 @@ def test_a_file_may_be_bare_or_named(tmp_path: Path) -> None:
     odd.write_text("[]")
     assert read_document(bare) == Document("bare", "", NODES, None)
     assert read_document(named) == Document("N", "D", NODES, {"a": 1})
+    bare.write_text(json.dumps({"$schema": "definition.schema.json", **NODES}))
+    assert read_document(bare) == Document("bare", "", NODES, None)
     with pytest.raises(CliError, match="is not a workflow"):
         read_document(odd)
 

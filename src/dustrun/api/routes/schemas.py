@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import Any
 
@@ -9,10 +10,12 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from dustrun.api.auth import PUBLIC
+from dustrun.api.description import editor_schema
 from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes.workflows import CreateWorkflow
+from dustrun.catalog import Catalog
 from dustrun.core.money.policy import WalletPolicy
 from dustrun.core.values import exact_json
-from dustrun.core.workflow.definition import Definition
 
 routes = Routes("Schemas")
 router = routes.router
@@ -24,23 +27,30 @@ class SchemaDocument(JSONResponse):
     media_type = "application/schema+json"
 
 
+def _text(name: str, schema: dict[str, Any]) -> bytes:
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"/v1/schemas/{name}.json"}
+    return exact_json.dumps({**about, **schema})
+
+
 @lru_cache(maxsize=8)
-def _document(name: str, model: type[BaseModel]) -> bytes:
-    schema = model.model_json_schema(by_alias=True)
-    about = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"/v1/schemas/{name}.json",
-    }
-    return exact_json.dumps({**about, **schema, "title": model.__name__})
+def _of_model(name: str, model: type[BaseModel]) -> bytes:
+    return _text(name, {**model.model_json_schema(by_alias=True), "title": model.__name__})
+
+
+@lru_cache(maxsize=8)
+def _of_workflows(catalog: Catalog) -> bytes:
+    return _text("definition", editor_schema.build(catalog, CreateWorkflow))
 
 
 @routes.get("/v1/schemas/definition.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
 async def get_definition_schema(call: Call) -> Response:
-    """Get the JSON Schema of a workflow definition.
+    """Get the JSON Schema of a workflow: of a definition, and of a file that holds one.
 
-    The answer is the schema without an envelope, so that editors can refer to its URL.
+    The answer is the schema without an envelope, so that editors can refer to its URL. It has the payload of every node
+    type of this server, with descriptions, defaults and examples.
     """
-    return Response(_document("definition", Definition), media_type=SchemaDocument.media_type)
+    schema = await asyncio.to_thread(_of_workflows, call.parts.catalog)  # a tenth of a second of work
+    return Response(schema, media_type=SchemaDocument.media_type)
 
 
 @routes.get("/v1/schemas/wallet-policy.json", permission=PUBLIC, answers=dict[str, Any], raw=SchemaDocument)
@@ -49,4 +59,4 @@ async def get_wallet_policy_schema(call: Call) -> Response:
 
     The answer is the schema without an envelope, so that editors can refer to its URL.
     """
-    return Response(_document("wallet-policy", WalletPolicy), media_type=SchemaDocument.media_type)
+    return Response(_of_model("wallet-policy", WalletPolicy), media_type=SchemaDocument.media_type)

@@ -29,6 +29,8 @@ def is_file(word: str) -> bool:
 def read_document(path: Path) -> Document:
     """Reads a `.json` or `.yaml` file of either form: `{"nodes": …}`, or a document with name, payload and so on."""
     found = _parse(path)
+    if isinstance(found, dict):
+        found.pop("$schema", None)  # by which an editor checks it
     if isinstance(found, dict) and "definition" in found:
         return Document(
             name=str(found.get("name", path.stem)),

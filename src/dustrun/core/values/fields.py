@@ -33,7 +33,8 @@ class Fields(BaseModel):
         return wire
 
 
-_IGNORED = "x-ignored"
+IGNORED = "x-ignored"
+"""Marks such a field in a schema."""
 
 
 def ignored(alias: str | None = None) -> Any:
@@ -45,7 +46,7 @@ def ignored(alias: str | None = None) -> Any:
         exclude=True,
         repr=False,
         description="Accepted from clients of other platforms and ignored; the answer's `warnings` names it.",
-        json_schema_extra={"deprecated": True, _IGNORED: True},
+        json_schema_extra={"deprecated": True, IGNORED: True},
     )
 
 
@@ -55,5 +56,5 @@ def ignored_names(model: type[BaseModel]) -> Mapping[str, str]:
     return {
         name: info.alias or name
         for name, info in model.model_fields.items()
-        if isinstance(info.json_schema_extra, dict) and _IGNORED in info.json_schema_extra
+        if isinstance(info.json_schema_extra, dict) and IGNORED in info.json_schema_extra
     }

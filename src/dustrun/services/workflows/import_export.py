@@ -262,12 +262,15 @@ def _of_yaml(text: str) -> Any:
 
 
 def load(text: str) -> Any:
-    """Parses JSON or YAML; raises `Invalid`."""
+    """Parses JSON or YAML, without the `$schema` by which an editor checks it; raises `Invalid`."""
     text = text.removeprefix("\ufeff")
     try:
-        return exact_json.loads_unique(text) if text.lstrip().startswith("{") else _of_yaml(text)
+        found = exact_json.loads_unique(text) if text.lstrip().startswith("{") else _of_yaml(text)
     except JsonError as error:
         raise _unreadable(str(error)) from None
+    if isinstance(found, dict):
+        found.pop("$schema", None)
+    return found
 
 
 def _document(text: str) -> dict[str, Any]:
