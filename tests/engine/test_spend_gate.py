@@ -408,3 +408,24 @@ async def test_unaccepted_version_changes_no_variable_of_what_spends(studio: Stu
     await flow.passes(version=3)
     assert (await studio.api.get(f"/v1/workflows/{flow.id}/variables")).data["items"][0]["value"] == 7
     await flow.passes(version=1)
+
+
+async def test_inline_runs_need_four_eyes_where_the_policy_of_the_wallet_asks_for_them(studio: Studio) -> None:
+    """`acceptances` cannot hold for a definition that nobody saved; `approvalAbove` holds for every run."""
+    make, permissions = studio.outbox.composition, ["run:inline", "wallet:spend", "run:read", "approval:decide"]
+    await studio.let(approvalAbove={"usd": "0"})
+    spender, second = await make.client_with(*permissions, "key:write"), await make.client_with("approval:decide")
+    made = await spender.post("/v1/api-keys", {"name": "puppet", "permissions": ["approval:decide"]})
+    for body in ({}, {"dustTest": True}):
+        before = studio.witness.native(SHOP)
+        reply = await spender.post("/v1/runs", {"definition": define({"pay": pay(10**15)}), **body})
+        run_id = reply.data["runId"]
+        await studio.bench.until(run_id, lambda run: run["status"] == "waiting")
+        questions = (await studio.api.get("/v1/approvals")).data["items"]
+        (question,) = [one["id"] for one in questions if one["runId"] == run_id]
+        for by in (spender, make.client(made.data["key"])):
+            assert (await by.post(f"/v1/approvals/{question}/approve")).status == 403
+        assert studio.witness.native(SHOP) == before
+        assert (await second.post(f"/v1/approvals/{question}/approve")).status == 200
+        assert (await studio.bench.ended(run_id))["status"] == "success"
+        assert studio.witness.native(SHOP) > before
