@@ -215,6 +215,33 @@ async def test_an_assumed_value_counts_over_calls(studio: Studio) -> None:
     )
 
 
+async def test_a_result_that_a_called_run_assumes_is_assumed_by_its_caller(studio: Studio) -> None:
+    """A branch on it does not pass; a call whose result nothing depends on does."""
+    asks = await studio.workflow({"ask": trial(name="ask")})
+    call = {"type": "call-workflow", "payload": {"workflowId": asks}}
+    assert await passed(studio, await studio.simulate({"call": call}))
+    test = {"type": "if", "payload": {"expression": "call.result.result.attempts > 0"}}
+    run = await studio.simulate({"call": {**call, "children": ["test"]}, "test": test})
+    assert run["status"] == "success", told(run)
+    assert not await passed(studio, run)
+    assert [one["path"] for one in (await studio.effects(run))["assumed"] if one["decides"]] == ["test"]
+
+
+async def test_a_called_run_that_is_partial_assumes_nothing(studio: Studio) -> None:
+    """Its failed node fails live too: what depends on its result is not assumed, and a loop goes on as live."""
+    fails = {"pay": pay(10**30, "read", onError="continue"), "read": balance(SHOP)}
+    callee = await studio.workflow(fails)
+    again = {"while": "call.status == 'partial' && $index < 2", "first": 0, "next": 0, "maxItems": 5}
+    nodes = {
+        "each": {"type": "for-each", "payload": again, "loopBody": ["call"]},
+        "call": {"type": "call-workflow", "payload": {"workflowId": callee}},
+    }
+    run = await studio.simulate(nodes)
+    assert (run["status"], result(run, "each")["iterationCount"]) == ("partial", 3), told(run)
+    report = await studio.effects(run)
+    assert (report["assumed"], report["passed"]) == ([], False)
+
+
 async def test_an_approval_of_a_person_is_assumed_and_its_branch_does_not_pass(studio: Studio) -> None:
     ask = {"type": "approve", "payload": {"message": "Pay?", "timeoutMs": 60_000}, "children": ["pay"]}
     nodes = {"ask": ask, "pay": pay(1, branch="approved", to=address(3))}

@@ -12,7 +12,9 @@ from dustrun.core.workflow.program import Program
 from dustrun.core.workflow.specs import Specs
 
 Json = dict[str, Any]
-_DECISIVE = frozenset({"child", "assumedInput", "assumedEnd"})
+_DECISIVE = frozenset({"assumedChild", "assumedInput", "assumedEnd"})
+ASSUMED_CHILD: Json = {"assumedChild": True}
+"""Fact of a call: an important part of the called run depends on an assumed value."""
 References = Mapping[str, Sequence[str]]
 _SKIPPED_OVER = (NodeStatus.FAILURE, NodeStatus.PARTIAL, NodeStatus.UNCERTAIN, NodeStatus.CANCELLED)
 
@@ -55,7 +57,8 @@ def _assumed(execution: ReportedExecution, nodes: Mapping[str, Node], specs: Spe
 def decides(execution: Execution) -> bool:
     """Whether an important part depends on an assumed value: a taken branch, a called run, a spend, a loop's end."""
     facts = execution.facts or {}
-    return execution.assumed and (execution.branch is not None or not facts.keys().isdisjoint(_DECISIVE))
+    is_decisive = not facts.keys().isdisjoint(_DECISIVE) or facts.get("child", {}).get("assumed", False)
+    return execution.assumed and (execution.branch is not None or is_decisive)
 
 
 def _source(execution: ReportedExecution, node: Node, specs: Specs) -> tuple[str, str]:

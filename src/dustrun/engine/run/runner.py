@@ -254,7 +254,9 @@ class Runner:
         caller = self.facts.caller
         if caller is None or not caller.waits:
             return None
-        ending = {"status": status.value, "passed": passed, "error": error, "clock": self._run.state.next_begin()}
+        state = self._run.state
+        ending = {"status": status.value, "passed": passed, "error": error, "clock": state.next_begin()}
+        ending["assumed"] = state.is_assumed
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, ending)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
         return ChildResult(caller.pk, caller.path, text)

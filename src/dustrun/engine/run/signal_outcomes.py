@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dustrun.core.run.assumptions import ASSUMED_CHILD
 from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads
@@ -39,15 +40,16 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
     status = RunStatus(answer["status"])
     facts = {"child": dict(child)}
     if child["mode"] == "start":  # only a simulation waits for such a call
-        assumed = bool(child["assumed"] or not answer["passed"])
-        return Settled(started(child), assumed=assumed, facts=facts)
+        facts |= {} if answer["passed"] else ASSUMED_CHILD
+        return Settled(started(child), assumed=bool(child["assumed"] or not answer["passed"]), facts=facts)
     if answer.get("clock") is not None and child["simulated"]:
         facts["clock"] = answer["clock"]
     if status in (RunStatus.SUCCESS, RunStatus.PARTIAL):
         result = {name: answer[name] for name in ("runId", "status", "result", "results")}
         result = {"runId": result.pop("runId"), "workflowId": child["workflowId"], **result}
-        assumed = bool(child["assumed"]) or bool(child["simulated"] and not answer["passed"])
-        return Settled(result, status=N(status.value), assumed=assumed, facts=facts)
+        decisive, shown = (bool(child["simulated"] and answer[name]) for name in ("assumed", "hasAssumedResult"))
+        facts |= ASSUMED_CHILD if decisive else {}
+        return Settled(result, status=N(status.value), assumed=child["assumed"] or decisive or shown, facts=facts)
     error = answer.get("error") or {}
     why = f": {error['message']}" if error.get("message") else "."
     code = "CHILD_CANCELLED" if status is RunStatus.CANCELLED else "CHILD_FAILED"
@@ -57,21 +59,25 @@ def _called(child: Mapping[str, Any], answer: Mapping[str, Any]) -> Outcome:
 
 
 def child_result(run_id: str, program: Program, journal: Journal, ending: Mapping[str, Any]) -> dict[str, Any]:
-    """The signal of a called run to its caller: how it ended, and the results of its last nodes."""
-    results = _leaves(program, journal)
+    """The signal of a called run to its caller: how it ended, and the results of its last nodes. `assumed`: an
+    important part of it depends on an assumed value; `hasAssumedResult`: one of the results does.
+    """
+    leaves = _leaves(program, journal)
+    results = {node_id: execution.result for node_id, execution in leaves.items()}
     only = next(iter(results.values())) if len(results) == 1 else None
-    return {"runId": run_id, **ending, "result": only, "results": results}
+    has_assumed = any(execution.assumed for execution in leaves.values())
+    return {"runId": run_id, **ending, "result": only, "results": results, "hasAssumedResult": has_assumed}
 
 
-def _leaves(program: Program, journal: Journal) -> dict[str, Any]:
-    """The results of the succeeded nodes outside of loops that no other succeeded node follows."""
+def _leaves(program: Program, journal: Journal) -> dict[str, Execution]:
+    """The succeeded nodes outside of loops that no other succeeded node follows."""
     graph = program.graph
     done = {
-        node_id: execution.result
+        node_id: execution
         for node_id in graph.scopes[TOP].node_ids
         if (execution := journal.by_path.get(node_id)) is not None
         and execution.status in (N.SUCCESS, N.PARTIAL)
         and node_id not in graph.triggers
     }
     followed = {edge.parent for node_id in done for edge in graph.edges_into.get(node_id, ())}
-    return {node_id: result for node_id, result in done.items() if node_id not in followed}
+    return {node_id: execution for node_id, execution in done.items() if node_id not in followed}

@@ -81,9 +81,8 @@ class SimulatedSpend:
                 return as_failed(judged, await self.facts())
             self._simulation.count(self._wallet.id, self._context.now_ms, judged)
         outcome = await self._conclude(spend, receipts)
-        self._simulation.let_go(
-            self._key
-        )  # not before: a time limit that cuts the last word off leads to another attempt
+        if not (isinstance(outcome, Failed) and outcome.retryable):  # another attempt only makes the result
+            self._simulation.let_go(self._key)  # not before: a time limit that cuts it off leads to another attempt
         return outcome
 
     def _note_signature(self, request: SignRequest) -> Json:
