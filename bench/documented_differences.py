@@ -32,3 +32,8 @@ UNSEEN_HOLDER: Final = (
 )
 # What `compare` says of the first case: what arrived, and what the token kept.
 OF_THE_BLOCK: Final = r"amountReceived|Event \d+(:|, Transfer value)|CLOCK"
+PRICES: Final = (
+    "a warning that depends on a price: prices are read from the real chain at the moment, and a run may itself change "
+    "the feed that they come from"
+)
+PRICED_WARNINGS: Final = ("LARGE_VALUE",)

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.calling_workflows import DEPTH, LOOPED, SHAPES
-from bench.random_workflows import KINDS
-from bench.workflow_fidelity import Tally, run_worker
+from bench.fidelity_tally import Tally
+from bench.random_steps import KINDS
+from bench.workflow_fidelity import run_worker
 from testkit.chain.anvil import Anvil
 from testkit.chain.contracts import World, build
 

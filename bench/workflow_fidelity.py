@@ -10,7 +10,6 @@ not move while it was simulated. What may differ is in `bench/documented_differe
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -20,15 +19,24 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.calling_workflows import CallingDrawing
 from bench.chain_operations import STRANGERS
 from bench.decoded_events import Decoder
-from bench.documented_differences import FIELDS, OF_THE_BLOCK, OTHER_BLOCK, TEXTS, UNSEEN_HOLDER
+from bench.documented_differences import (
+    FIELDS,
+    OF_THE_BLOCK,
+    OTHER_BLOCK,
+    PRICED_WARNINGS,
+    PRICES,
+    TEXTS,
+    UNSEEN_HOLDER,
+)
 from bench.fidelity import Eyes, Watch
+from bench.fidelity_tally import Tally
 from bench.odd_tokens import ODD, REBASING, deploy_odd_tokens
 from bench.random_workflows import Deck, Workflow
 from bench.workflow_server import Server, open_server
@@ -42,83 +50,12 @@ _TEXTS = re.compile("|".join(TEXTS))
 _REPORTED = {  # what must be equal in the two reports, beside transactions
     "warnings": ("code", "path"),
     "children": ("path", "nodeId", "workflowId", "mode", "status", "runStatus", "isShown"),
-    "policyVerdicts": ("path", "verdict"),
-    "uncertain": (),
+    "policyVerdicts": ("path", "item", "outcome"),
+    "assumed": ("path",),
+    "variableWrites": ("path",),
 }
 _NATIVE = f"eip155:{CHAIN_ID}/native"
 Json = dict[str, Any]
-
-
-@dataclass
-class Tally:
-    """What was found so far."""
-
-    workflows: int = 0
-    calling: int = 0
-    called: int = 0
-    deepest: int = 0
-    steps: int = 0
-    failing: int = 0
-    transactions: int = 0
-    equal_gas: int = 0
-    events: int = 0
-    decoded: int = 0
-    balances: int = 0
-    allowances: int = 0
-    simulate_s: float = 0.0
-    live_s: float = 0.0
-    kinds: Counter[str] = field(default_factory=Counter)
-    carried_out: Counter[str] = field(default_factory=Counter)
-    sent: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[str] = field(default_factory=Counter)
-    shapes: Counter[str] = field(default_factory=Counter)
-    documented: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Takes in what another worker found."""
-        deepest = max(self.deepest, other.deepest)
-        for name in self.__dataclass_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.deepest = deepest
-
-    def public(self) -> Json:
-        """As JSON."""
-        return {
-            "workflows": self.workflows,
-            "callingOthers": self.calling,
-            "runsCalled": self.called,
-            "deepestCall": self.deepest,
-            "shapes": dict(sorted(self.shapes.items())),
-            "documentedDifferences": dict(sorted(self.documented.items())),
-            "runsByStatus": dict(sorted(self.statuses.items())),
-            "spendingSteps": self.steps,
-            "failingSteps": self.failing,
-            "transactions": self.transactions,
-            "equalGas": f"{self.equal_gas} of {self.transactions}",
-            "eventsCompared": self.events,
-            "eventsComparedDecoded": self.decoded,
-            "balancesCompared": self.balances,
-            "allowancesCompared": self.allowances,
-            "secondsSimulating": round(self.simulate_s, 1),
-            "secondsLive": round(self.live_s, 1),
-            "stepsByKind": dict(sorted(self.kinds.items())),
-            "transactionsByKind": dict(sorted(self.sent.items())),
-            "succeededByKind": dict(sorted(self.carried_out.items())),
-            "failures": self.failures[:20],
-        }
-
-    def save(self, path: Path) -> None:
-        """Keeps it, so that a proof that was stopped goes on later."""
-        path.write_text(json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}))
-
-    @classmethod
-    def load(cls, path: Path) -> Tally:
-        """One that was kept."""
-        kept = cls(**json.loads(path.read_text()))
-        for name in ("kinds", "carried_out", "statuses", "shapes", "documented", "sent"):
-            setattr(kept, name, Counter(getattr(kept, name)))
-        return kept
 
 
 def run_worker(
@@ -267,6 +204,9 @@ class Comparison:
         """What the two reports say beside transactions, and what `compare` says of the runs."""
         for name, parts in _REPORTED.items():
             left, right = ([[one.get(part) for part in parts] for one in side[name]] for side in self._sides())
+            if name == "warnings" and left != right:
+                self._tally.documented[PRICES] += 1
+                left, right = ([one for one in side if one[0] not in PRICED_WARNINGS] for side in (left, right))
             if left != right:
                 self._fail(f"report: {name} simulated {left}, really {right}")
         compared = self._worker._server.call("GET", f"/v1/runs/{self._simulated['id']}/compare/{self._live['id']}")
@@ -274,6 +214,8 @@ class Comparison:
             if self._is_other_block and re.search(OF_THE_BLOCK, difference["message"]):
                 continue
             self._fail(f"compare: {difference['message']}")
+        if self._real["uncertain"] or self._report["uncertain"]:
+            self._fail(f"report: uncertain {self._real['uncertain']}")
 
     def _sides(self) -> tuple[Json, Json]:
         return self._report, self._real
