@@ -27,6 +27,7 @@ from dustrun.api import docs, openapi, routes
 from dustrun.api.auth import principal_of
 from dustrun.api.envelope import failure, put_request_id, request_id, success
 from dustrun.api.errors import as_failure
+from dustrun.api.omit_null import omitting
 from dustrun.api.parts import Parts, put_parts
 from dustrun.errors import Code, DustrunError, Invalid
 
@@ -182,7 +183,7 @@ class Front:
             await send(message)
 
         try:
-            await self._dispatch(scope, receive, stamp)
+            await self._dispatch(scope, receive, omitting(scope, stamp))
         except Exception as error:
             response = _failure_of(error, scope)  # logs a defect even if it is too late to say so
             if not status:

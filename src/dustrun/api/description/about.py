@@ -7,7 +7,9 @@ from typing import Any
 INFO: dict[str, Any] = {
     "description": (
         "Workflows that move money and call APIs, on your own machine.\n\n"
-        "Every answer is an envelope. An error's `code` is the HTTP status followed by three digits."
+        "Every answer is an envelope. An error's `code` is the HTTP status followed by three digits.\n\n"
+        "With the header `Dustrun-Omit-Null: true` an answer leaves out its own fields that are null; values that "
+        "people or programs wrote, such as a payload or a result, are kept as they are."
     ),
     "contact": {"name": "The operator of this server"},
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
