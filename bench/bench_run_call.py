@@ -23,7 +23,9 @@ AIMS = {
 }
 
 
-async def rate(process: load.Process, workflow_id: str, runs: int, tag: str) -> dict[str, float]:
+async def rate(
+    process: load.Process, workflow_id: str, runs: int, tag: str, in_flight: int = IN_FLIGHT
+) -> dict[str, float]:
     """Runs a second, each started over HTTP and seen to end on the workflow's stream."""
     endings = load.Endings()
     async with load.stream(process, f"/v1/workflows/{workflow_id}/runs/stream") as reader:
@@ -42,7 +44,7 @@ async def rate(process: load.Process, workflow_id: str, runs: int, tag: str) -> 
                 await ended
             connection.close()
 
-        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(work() for _ in range(in_flight)))
         seconds = time.perf_counter() - begun
         used = process.cpu_s() - cpu
         following.cancel()

@@ -14,7 +14,13 @@ _NAMES = {"dustrun": "Dustrun", "restate": "Restate", "dbos": "DBOS", "n8n": "n8
 
 def performance() -> str:
     """The figures that were measured; what was not is said."""
-    parts = [_peers(_load("peers")), _listing(_load("listing")), _memory(_load("memory")), _growth(_load("growth"))]
+    parts = [
+        _peers(_load("peers")),
+        _postgresql(_load("postgresql")),
+        _listing(_load("listing")),
+        _memory(_load("memory")),
+        _growth(_load("growth")),
+    ]
     head = (
         "# Performance\n\nThese are the results of `scripts/bench`, with the versions and the machine of each run. "
         "The client, the server and its database share the machine.\n\n"
@@ -81,6 +87,28 @@ def _peer(name: str, one: dict[str, Any]) -> list[Any]:
         "yes" if one["overHttp"] else "no",
         one["store"],
     ]
+
+
+def _postgresql(found: dict[str, Any] | None) -> str:
+    says = (
+        "Workflows of 3 steps on a PostgreSQL that syncs each commit: pure ones, and writes of which each is durable "
+        "before the next begins. The distance is each way, by a proxy that delays all bytes. The processor time is "
+        "the server's, without the database."
+    )
+    text = _section("On PostgreSQL", "scripts/bench postgresql", found, says)
+    if found is None:
+        return text
+    result = found["result"]
+    distances = {name: one for name, one in result["atADistance"].items() if isinstance(one, dict)}
+    rows = [_rates("none", result["inFlight"], result)]
+    rows += [_rates(name, result["atADistance"]["inFlight"], one) for name, one in distances.items()]
+    columns = ["Distance", "In flight", "Pure: workflows/s", "ms each", "Writes: workflows/s", "ms each"]
+    return f"{text}\n{_table(columns, rows)}"
+
+
+def _rates(distance: str, in_flight: int, found: dict[str, Any]) -> list[Any]:
+    shapes = (found["pure"], found["writes"])
+    return [distance, in_flight, *(one[key] for one in shapes for key in ("runsPerSecond", "cpuMsPerRun"))]
 
 
 def _listing(found: dict[str, Any] | None) -> str:

@@ -55,15 +55,15 @@ def _place() -> Path | None:
 
 
 class Cluster:
-    """A running PostgreSQL that listens on a socket in its own folder."""
+    """A running PostgreSQL that listens on a socket in its own folder. `durable`: on disk, with its syncs."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=_place()))
+    def __init__(self, *, durable: bool = False) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="dustrun-pg-", dir=None if durable else _place()))
         with _finding_useradd():
             self._server: Any = get_server(self._folder)
         self._numbers = itertools.count(1)
         self._admin = self._connect()
-        for name, value in _SETTINGS.items():
+        for name, value in () if durable else _SETTINGS.items():
             self._say(f"ALTER SYSTEM SET {name} = {value}")
         self._say("SELECT pg_reload_conf()")
         self._has_template = False

@@ -32,6 +32,7 @@ _HELD_BY_ANOTHER = (
 )
 _BUSY_MS = 5000
 _READERS = 4
+_READERS_OF_SERVER = 16  # PostgreSQL: they mostly wait; made when all others are busy
 # An unresponsive server must not block the writer for TCP's default timeout of about 15 minutes.
 _POSTGRESQL_OPTIONS: dict[str, Any] = {
     "connect_timeout": 5,
@@ -123,7 +124,7 @@ def _create_postgresql(url: sa.URL, name: str) -> Engine:
     # options in the operator's URL win
     options = {option: value for option, value in _POSTGRESQL_OPTIONS.items() if option not in url.query}
     engine = sa.create_engine(
-        url, pool_size=_READERS, max_overflow=2, connect_args={**options, "application_name": name}
+        url, pool_size=_READERS_OF_SERVER, max_overflow=2, connect_args={**options, "application_name": name}
     )
 
     text_dumper = _texts_without_nul()
@@ -151,7 +152,8 @@ class Database:
         self.engine = create_engine(url, synchronous=synchronous, name=self._name)
         self.dialect = self.engine.dialect
         self.is_sqlite = self.dialect.name == "sqlite"
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        readers = _READERS if self.is_sqlite else _READERS_OF_SERVER
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._connection: Any = None
         self._cursor: Any = None
         self._claim: int | None = None
