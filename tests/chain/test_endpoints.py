@@ -404,6 +404,14 @@ async def test_endpoint_without_batches_is_asked_one_by_one(
     assert rejected == 1  # for a minute it is offered no other batch
 
 
+async def test_endpoint_that_rejects_everything_gets_one_more_request(world: World, anvil: Anvil) -> None:
+    refused = text_reply("unauthorized", 401)
+    async with proxy(anvil.url, reply=refused) as node, chain_of(world, node.url, anvil.url) as chain:
+        endpoints = chain.endpoints.all
+        answers = await chain.endpoints.read(lambda rpc: rpc.batch([Request("eth_chainId")] * 50), "batch", endpoints)
+    assert (answers, node.requests) == (["0x7a69"] * 50, 2)
+
+
 async def test_rate_limit_of_a_batch_is_not_answered_with_more_requests(world: World, anvil: Anvil) -> None:
     limit = {"jsonrpc": "2.0", "id": None, "error": {"code": -32005, "message": "rate limit"}}
     busy = without_batches(lambda: web.json_response(limit))

@@ -130,9 +130,9 @@ class Rpc:
         try:
             return await self._at_once(requests, timeout_s)
         except _Rejected:
-            found = await self._one_by_one(requests, timeout_s)
+            first = await self._result_or_error(requests[0], timeout_s)  # fails if it is no matter of batches
         self._alone_until_s = clock.monotonic_s() + _ALONE_S
-        return found
+        return [first, *await self._one_by_one(requests[1:], timeout_s)]
 
     async def _at_once(self, requests: Sequence[Request], timeout_s: float | None) -> list[Any]:
         documents = [
