@@ -7,6 +7,7 @@ over organisations.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from dataclasses import dataclass
 
 from dustrun import clock, log
@@ -191,15 +192,18 @@ class EmbeddedEngine:
         runner = Runner(RunContext(self._deps, self, facts, program, journal, plan, Recorder(batch)))
         rides = run.max_open is None and self._admission.has_room(facts.org_id)
         if rides:
-            runner.open()
+            # A retry is answered with the run as it begins, and a called run's end is told by its own task.
+            executes = facts.root_run_id == facts.id
+            contextvars.Context().run(runner.open, executes=executes)  # not in the context of the request
         return Opening(runner.recorder.take(), runner, rides, run.max_open)
 
     def _opened(self, opening: Opening, run_pk: int) -> None:
-        """The run is on disk: begin, or queue."""
+        """The run is on disk: begin, or queue, unless it has ended already."""
         facts = opening.runner.facts
-        facts.pk = run_pk
         note_start(facts)
-        opening.runner.last_seq = len(opening.batch.events)
+        opening.runner.opened(run_pk, len(opening.batch.events))
+        if opening.batch.ending is not None:
+            return
         group = (facts.workflow_id, facts.concurrency_key) if facts.workflow_id is not None else None
         known = AdmittedRun(facts.org_id, group, opening.max_open, opening.runner)
         self._admission.register(run_pk, known)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from dustrun import metrics
@@ -24,16 +25,30 @@ _WAITS = frozenset({NodeStatus.WAITING, NodeStatus.RUNNING})
 class Observer:
     """Reports one run to metrics and, where enabled, to traces."""
 
-    __slots__ = ("_facts", "_mode", "_nodes", "_traces")
+    __slots__ = ("_facts", "_held", "_mode", "_nodes", "_traces")
 
     def __init__(self, facts: RunFacts, mode: RunMode, program: Program, traces: Traces | None) -> None:
         self._facts = facts
         self._mode = mode
         self._nodes = program.nodes
         self._traces = traces
+        self._held: list[Callable[[], None]] | None = None
+
+    def hold(self) -> None:
+        """Keeps what follows until `release`: the run does not exist before its creation has committed."""
+        self._held = []
+
+    def release(self) -> None:
+        """Reports what was held."""
+        held, self._held = self._held, None
+        for report in held or ():
+            report()
 
     def became(self, execution: Execution) -> None:
         """An attempt ended."""
+        if self._held is not None:
+            self._held.append(partial(self.became, execution))
+            return
         status = execution.status
         if status in _WAITS:
             return
@@ -48,6 +63,9 @@ class Observer:
 
     def ended(self, status: RunStatus, at: int, error: Mapping[str, Any] | None) -> None:
         """The run ended."""
+        if self._held is not None:
+            self._held.append(partial(self.ended, status, at, error))
+            return
         _FINISHED.add(self._facts.mode.value, status.value)
         if self._traces is not None:
             self._traces.run_ended(self._facts, status, at, error)

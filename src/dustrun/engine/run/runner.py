@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dustrun import clock, log
@@ -21,6 +22,7 @@ from dustrun.engine.run.signals import Signals
 from dustrun.engine.run.tasks import Tasks
 from dustrun.sdk import Effect
 from dustrun.sdk.threads import run_sized
+from dustrun.services.runs.engine_port import Caller
 from dustrun.storage.runs.journal import Ending
 from dustrun.storage.runs.waits import ChildResult
 
@@ -30,6 +32,12 @@ INLINE_STEPS = 20
 BATCH_LIMIT = 200
 _TURN_S = 0.01
 """Time for which a run begins attempts before other runs have a turn."""
+_OPENING_ATTEMPTS = 30
+"""Attempts that a run's creation may begin, each less than a millisecond: the answer to its caller waits for them."""
+_OPENING_BYTES = 262_144
+"""Results that a run's creation may take along."""
+_DECIDING = frozenset({"if", "switch", "for-each", "stop"})
+"""Control nodes that need nothing but their input."""
 _DAY_MS = 86_400_000
 
 
@@ -61,21 +69,45 @@ class Runner:
     def last_seq(self, seq: int) -> None:
         self._committer.last_seq = seq
 
-    def open(self) -> None:
-        """Records the start of the first nodes that change something outside, so that it commits with the
-        run's creation. Executes nothing."""
+    def open(self, *, executes: bool) -> None:
+        """Records what commits with the run's creation: the start of the first nodes that change something outside and,
+        if it `executes`, the pure nodes before them, which may be the whole run. Metrics and traces wait for
+        `opened`."""
+        log.bind(run_id=self.facts.id, org_id=self.facts.org_id)
+        self._inputs.observer.hold()
+        answer = self._open_next(executes=executes)
+        while executes and isinstance(answer, Ready) and self._may_open_more():
+            answer = self._open_next(executes=executes)
+        if executes and isinstance(answer, Done):
+            self._record_end(answer)
+
+    def _open_next(self, *, executes: bool) -> Next:
         answer = self._run.plan.next(self._run.state.now(), self._room())
-        starts = answer.starts if isinstance(answer, Ready) else ()
         if isinstance(answer, Ready):
-            for path in answer.skipped:
-                self._results.skip(path)
-        for start in starts:
-            node = self._run.program.nodes[start.node_id]
-            reaches_out = node.spec.kind == "action" and node.spec.effect != Effect.PURE.value
-            if reaches_out and not node.reads_variables:
-                self.attempts.begin(start)
-            else:
-                self._held_back.append(start)
+            self._settle(answer)
+            for start in answer.starts:
+                if self._may_open(start, executes=executes):
+                    self.attempts.begin(start)
+                else:
+                    self._held_back.append(start)
+        return answer
+
+    def _may_open(self, start: Start, *, executes: bool) -> bool:
+        node = self._run.program.nodes[start.node_id]
+        if node.reads_variables or self._run.plan.executions > _OPENING_ATTEMPTS:
+            return False
+        if node.spec.kind == "action":
+            return executes or node.spec.effect != Effect.PURE.value
+        return executes and node.node.type in _DECIDING
+
+    def _may_open_more(self) -> bool:
+        is_small = self._results.kept_bytes <= _OPENING_BYTES
+        return is_small and not self._held_back and not self.attempts.has_pending
+
+    def opened(self, run_pk: int, last_seq: int) -> None:
+        """What was recorded is on disk."""
+        self.facts.pk, self.last_seq = run_pk, last_seq
+        self._inputs.observer.release()
 
     def note_resumed(self) -> None:
         """Records that the run resumes after a wait."""
@@ -170,16 +202,20 @@ class Runner:
                 return Waiting(None)
             if not isinstance(answer, Ready):
                 return answer
-            for path in answer.cut_off:
-                self._results.cut_off(path, "The run ended while this node waited.")
-            for path in answer.skipped:
-                self._results.skip(path)
-            for path in answer.closed:
-                self.attempts.close_loop(path)
-            for path in answer.asked:
-                self.attempts.decide_loop(path)
+            self._settle(answer)
             self._begin(answer.starts, until)
         return None
+
+    def _settle(self, answer: Ready) -> None:
+        """Records what the plan decided without an attempt."""
+        for path in answer.cut_off:
+            self._results.cut_off(path, "The run ended while this node waited.")
+        for path in answer.skipped:
+            self._results.skip(path)
+        for path in answer.closed:
+            self.attempts.close_loop(path)
+        for path in answer.asked:
+            self.attempts.decide_loop(path)
 
     def _begin(self, starts: Sequence[Start], until: float) -> None:
         """Begins attempts; those that are not begun by `until` are held back, so that others have a turn."""
@@ -220,6 +256,12 @@ class Runner:
         self.recorder.run_status(RunStatus.WAITING, answer.until)
 
     async def _end(self, answer: Done) -> None:
+        self._record_end(answer)
+        ending, caller = self.recorder.batch.ending, self.facts.caller
+        if ending is not None and caller is not None and caller.waits:
+            self.recorder.batch.ending = replace(ending, child_result=await self._child_result(caller, ending))
+
+    def _record_end(self, answer: Done) -> None:
         now = clock.now_ms()
         for execution in self._run.journal.by_path.values():
             if not execution.is_settled:
@@ -233,11 +275,10 @@ class Runner:
         if self._run.mode.reports_passed:
             finished["passed"] = passed
         self.recorder.event("run_finished", finished, now)
-        child_result = await self._child_result(answer.status, passed, error)
         calls = any(node.node.type == "call-workflow" for node in self._run.program.nodes.values())
         self._inputs.observer.ended(answer.status, now, error)
         summary = self._stop_message()
-        self.recorder.batch.ending = Ending(answer.status, now, passed, error, child_result, calls, summary)
+        self.recorder.batch.ending = Ending(answer.status, now, passed, error, None, calls, summary)
         if calls:
             self._results.beside()
 
@@ -249,15 +290,12 @@ class Runner:
                 return message if isinstance(message, str) and message else None
         return None
 
-    async def _child_result(self, status: RunStatus, passed: bool, error: dict[str, Any] | None) -> ChildResult | None:
-        """Result to signal to the waiting parent run; None if it does not wait."""
-        caller = self.facts.caller
-        if caller is None or not caller.waits:
-            return None
+    async def _child_result(self, caller: Caller, ending: Ending) -> ChildResult:
+        """Result to signal to the waiting parent run."""
         state = self._run.state
-        ending = {"status": status.value, "passed": passed, "error": error, "clock": state.next_begin()}
-        ending["assumed"] = state.is_assumed
-        data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, ending)
+        result = {"status": ending.status.value, "passed": ending.passed, "error": ending.error}
+        result |= {"clock": state.next_begin(), "assumed": state.is_assumed}
+        data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
         return ChildResult(caller.pk, caller.path, text)
 

@@ -16,6 +16,8 @@ from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Batch, Event
 from dustrun.storage.runs.runs import RunRow
 
+_OPEN = {"finished_at": None, "passed": None, "error": None, "summary": None}
+
 
 def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `SnapshotOutdated`."""
@@ -36,6 +38,9 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
         raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])
     if request.chat_message_id is not None:
         rows.link_message(tx, request.chat_message_id, run_pk)
+    if batch.ending is not None:
+        status, mode = batch.ending.status, facts.mode.value
+        journal_rows.count_end(tx, run_pk, facts.org_id, facts.workflow_id, status, mode)
     journal_rows.write_executions(tx, run_pk, batch)
     events = journal_rows.write_events(tx, run_pk, facts.org_id, facts.workflow_id, 1, batch.events)
     return run_pk, events
@@ -61,7 +66,7 @@ def _check_settled(tx: Tx, org_id: str, root_run_id: str) -> None:
 
 
 def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
-    facts, redaction = prepared.facts, batch.redaction
+    facts, redaction, ending = prepared.facts, batch.redaction, batch.ending
     return {
         "id": facts.id,
         "org_id": facts.org_id,
@@ -70,7 +75,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "version": facts.version,
         "definition": prepared.definition,
         "mode": facts.mode.value,
-        "status": batch.status.value,
+        "status": (ending.status if ending is not None else batch.status).value,
         "trigger_node_id": facts.trigger_node_id,
         "trigger_source": facts.trigger_source,
         "triggered_by": prepared.triggered_by,
@@ -88,6 +93,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "closure": prepared.closure,
         "trace": dumps_text(facts.trace) if facts.trace else None,
         **_caller(facts.caller),
+        **(_OPEN if ending is None else journal_rows.end_columns(ending, redaction)),
     }
 
 

@@ -222,7 +222,7 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     if batch.waits is not None and not wait_rows.write(tx, run_pk, batch.waits, batch.events[-1][1]):
         raise StaleFence
     if batch.ending is not None:
-        _count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, row[1])
+        count_end(tx, run_pk, org_id, workflow_id, batch.ending.status, row[1])
         if batch.ending.child_result is not None:
             wait_rows.report_to_caller(tx, batch.ending.child_result, batch.ending.at)
         if batch.ending.calls and batch.waits is not None:
@@ -234,9 +234,20 @@ def write(tx: Tx, *, run_pk: int, org_id: str, workflow_id: str | None, fence: i
     return write_events(tx, run_pk, org_id, workflow_id, first, batch.events)
 
 
-def _count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
+def count_end(tx: Tx, run_pk: int, org_id: str, workflow_id: str | None, status: RunStatus, mode: str) -> None:
+    """Counts a run that ends in this transaction."""
     key = {"org_id": org_id, "workflow_id": workflow_id or "", "status": status.value, "mode": mode}
     tx.do(_COUNT_END, **key, bucket=run_pk // COUNTED_TOGETHER, total=1)
+
+
+def end_columns(ending: Ending, redaction: Redaction) -> dict[str, Any]:
+    """The columns of a run's row that its end sets, besides the status."""
+    return {
+        "finished_at": ending.at,
+        "passed": int(ending.passed),
+        "error": _text(redaction, ending.error),
+        "summary": None if ending.summary is None else mask_links(redaction.text(ending.summary)),
+    }
 
 
 def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
@@ -253,12 +264,8 @@ def _advance(tx: Tx, run_pk: int, fence: int, batch: Batch) -> Row | None:
     }
     if ending is None:
         return tx.one(_ADVANCE, **values)
-    values |= {
-        "to_finished_at": ending.at,
-        "to_passed": int(ending.passed),
-        "to_error": _text(batch.redaction, ending.error),
-        "to_summary": None if ending.summary is None else mask_links(batch.redaction.text(ending.summary)),
-    }
+    columns = end_columns(ending, batch.redaction)
+    values |= {f"to_{name}": value for name, value in columns.items()}
     return tx.one(_END, **values)
 
 

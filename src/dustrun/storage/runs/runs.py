@@ -57,8 +57,7 @@ class RunRow:
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]
-_LATER = ("finished_at", "wake_at", "passed", "error", "summary")
-_NEW = [field.name for field in fields(RunRow) if field.name not in (*_LATER, "pk")]
+_NEW = [field.name for field in fields(RunRow) if field.name not in ("pk", "wake_at")]
 
 _INSERT = Statement(
     sa.text(
