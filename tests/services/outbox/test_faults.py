@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import io
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import sqlalchemy as sa
 from aiohttp import web
 from eth_account import Account
 
+from dustrun import log
 from dustrun.storage.db.ledger_tables import reservations
 from outbox import ALICE, ALICE_KEY, ANYTHING, Outbox, address, open_outbox, transfer
 from testkit.chain import rpc_proxy
-from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.anvil import CHAIN_ID, KEYS, Anvil
 from testkit.chain.faulty_node import LOST, LOST_ON_THE_WAY, SEND, ChainProxy, Lie, pretending, refusing
 
 _FUNDS = "insufficient funds for gas * price + value"
@@ -32,6 +35,48 @@ async def behind(tmp_path: Path, node: Anvil, proxy: ChainProxy) -> AsyncIterato
     """An outbox whose endpoint is the proxy."""
     async with open_outbox(tmp_path, node, url=proxy.url, chain_timeout_ms=1000, transaction_stuck_s=1.0) as outbox:
         yield outbox
+
+
+@pytest.fixture
+def errors() -> Iterator[io.StringIO]:
+    """What the server logs as errors."""
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        log.set_up(as_json=True, level="error")
+    yield heard
+    log.set_up(as_json=True, level="error")
+
+
+class SlowReceipts(ChainProxy):
+    """An endpoint that answers requests for receipts only when it is let."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if "eth_getTransactionReceipt" in await request.text():
+            self.asked.set()
+            await self.may_answer.wait()
+        return await super()._answer(request)
+
+
+async def test_a_sender_that_begins_while_receipts_are_read_is_followed_too(
+    tmp_path: Path, node: Anvil, errors: io.StringIO
+) -> None:
+    async with SlowReceipts(node.url) as slow, open_outbox(tmp_path, node, url=slow.url) as outbox:
+        api = outbox.composition.owner
+        second = (await api.post("/v1/wallets/import", {"name": "bob", "privateKey": KEYS[2]})).data["id"]
+        assert (await api.put(f"/v1/wallets/{second}/policy", {"policy": ANYTHING})).status == 200
+        await outbox.pay("first", transfer(address(1), 5))
+        node.mine()
+        await asyncio.wait_for(slow.asked.wait(), 10)
+        await outbox.pay("second", transfer(address(2), 7), wallet_id=second)
+        slow.may_answer.set()
+        node.mine(2)
+        await outbox.settled("first")
+        await outbox.settled("second")
+    assert errors.getvalue() == ""
 
 
 def first(lie: Lie, times: int = 1) -> Any:

@@ -108,7 +108,8 @@ class Tracker:
                 head = await chain.block()
                 used = {sender: await chain.nonce(sender, "latest") for sender in _senders(followed)}
                 if await self._look_for_receipts(chain, followed, used):
-                    followed = await self._load()
+                    # what another sender signed meanwhile is looked at next time, with its nonce
+                    followed = [one for one in await self._load() if one.row.sender in used]
                 await self._look_at_mined(chain, head, followed)
                 left = [one for one in followed if one.row.state != TxState.MINED]
                 left = await self._look_for_displaced(chain, head, left, used)
