@@ -293,7 +293,7 @@ class Runner:
     async def _child_result(self, caller: Caller, ending: Ending) -> ChildResult:
         """Result to signal to the waiting parent run."""
         state = self._run.state
-        result = {"status": ending.status.value, "passed": ending.passed, "error": ending.error}
+        result: dict[str, Any] = {"status": ending.status.value, "passed": ending.passed, "error": ending.error}
         result |= {"clock": state.next_begin(), "assumed": state.is_assumed}
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))
