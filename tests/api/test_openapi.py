@@ -11,10 +11,13 @@ from typing import Any
 
 import jsonschema
 from pydantic import TypeAdapter
+from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
 from dustrun.api.description.answer_examples import examples
 from dustrun.api.description.body_examples import BY_OPERATION
+from dustrun.api.routing import RawRoute
+from dustrun.errors import Code
 from testkit.composition import DEFINITION, Composition
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -190,17 +193,37 @@ async def test_summaries_and_names_of_operations_say_what_is_done(server: Compos
             assert "_" in operation["operationId"]
 
 
-async def test_bare_operations_and_schemas_can_be_added(server: Composition) -> None:
+async def count_sheep(scope: Scope, receive: Receive, send: Send) -> None:
+    """Count sheep.
+
+    Until the caller
+    sleeps."""
+
+
+async def test_a_bare_route_is_described_by_its_function(server: Composition) -> None:
     collected = openapi.Document()
-    responses = openapi.responses_of("POST", "workflow:execute", [])
-    collected.add("/v1/bare", "POST", {"summary": "Bare", "x-permission": "workflow:execute", "responses": responses})
+    route = RawRoute("/v1/sheep/{id}", count_sheep, method="POST", permission="workflow:execute")
+    collected.add(route, "Runs", {204: {"description": "None is left."}}, [Code.RUN_UNKNOWN], deprecated=True)
     collected.add_schema("Event", {"type": "object"})
     document = collected.build(server.app.app)
     assert document["components"]["schemas"]["Event"] == {"type": "object", "title": "Event"}
-    operation = document["paths"]["/v1/bare"]["post"]
-    assert operation["security"] == [{"bearer": []}]
-    assert operation["parameters"] == [{"$ref": "#/components/parameters/IdempotencyKeyHeader"}]
-    assert "429" in operation["responses"]
+    operation = document["paths"]["/v1/sheep/{id}"]["post"]
+    responses = operation.pop("responses")
+    assert operation == {
+        "tags": ["Runs"],
+        "operationId": "count_sheep",
+        "summary": "Count sheep.",
+        "description": "Until the caller sleeps.",
+        "x-permission": "workflow:execute",
+        "parameters": [
+            {"$ref": "#/components/parameters/Id"},
+            {"$ref": "#/components/parameters/IdempotencyKeyHeader"},
+        ],
+        "deprecated": True,
+        "security": [{"bearer": []}],
+    }
+    assert responses["204"] == {"description": "None is left."}
+    assert {"200", "404", "429"} <= set(responses)
 
 
 async def test_the_root_tells_programs_and_people_where_things_are(server: Composition) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -95,21 +97,14 @@ def codes_of(method: str, permission: str, refusals: Sequence[Code]) -> list[Cod
     return sorted(found)
 
 
-def envelope_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of a success envelope around a model, for a bare route; some other route must answer with it too."""
-    return {"$ref": f"#/components/schemas/Envelope_{model.__name__}_"}
+def enveloped(model: type[BaseModel]) -> dict[str, Any]:
+    """The `content` of a bare route's success envelope around a model; some other route must answer with it too."""
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/Envelope_{model.__name__}_"}}}
 
 
-def responses_of(
-    method: str,
-    permission: str,
-    refusals: Sequence[Code],
-    schema: dict[str, Any] | None = None,
-) -> dict[int, Any]:
-    """The `responses` of an operation: one entry per status, naming its codes; `schema` for a bare route."""
+def responses_of(method: str, permission: str, refusals: Sequence[Code]) -> dict[int, Any]:
+    """The `responses` of an operation: one entry per status, naming its codes."""
     responses: dict[int, Any] = {200: {"description": "Success.", "headers": _REQUEST_ID}}
-    if schema is not None:
-        responses[200]["content"] = {"application/json": {"schema": schema}}
     by_status: dict[int, list[Code]] = {}
     for code in codes_of(method, permission, refusals):
         by_status.setdefault(code.status, []).append(code)
@@ -134,6 +129,15 @@ def _failure_response(status: int, codes: Sequence[Code]) -> dict[str, Any]:
     }
 
 
+class Bare(Protocol):
+    """A route that bypasses FastAPI."""
+
+    path: str
+    method: str
+    permission: str
+    handler: Callable[..., Any]
+
+
 class Document:
     """Collects what FastAPI cannot know, and builds the complete document."""
 
@@ -147,10 +151,32 @@ class Document:
         it."""
         self._describing.append(describe)
 
-    def add(self, path: str, method: str, operation: Mapping[str, Any]) -> None:
-        """Adds an operation of a bare route, written as OpenAPI; `x-permission` names its permission."""
-        responses = {str(status): response for status, response in operation.get("responses", {}).items()}
-        self._operations.append((path, method.lower(), {**operation, "responses": responses}))
+    def add(
+        self,
+        route: Bare,
+        tag: str,
+        answers: Mapping[int, Mapping[str, Any]],
+        refusals: Sequence[Code] = (),
+        parameters: Sequence[Any] = (),
+        **more: Any,
+    ) -> None:
+        """Adds a bare route. Its function's name and docstring describe it; `answers` says of each success what differs
+        from the usual; `more` are further fields of the operation, as OpenAPI has them."""
+        told = (inspect.getdoc(route.handler) or "").split("\n\n", 1)
+        responses = responses_of(route.method, route.permission, refusals)
+        for status, answer in answers.items():
+            responses[status] = {**responses.get(status, {}), **answer}
+        operation = {
+            "tags": [tag],
+            "operationId": route.handler.__name__,
+            "summary": told[0].replace("\n", " "),
+            "description": told[-1].replace("\n", " "),
+            "x-permission": route.permission,
+            "parameters": [*map(_path_parameter, re.findall(r"\{(\w+)\}", route.path)), *parameters],
+            "responses": {str(status): response for status, response in responses.items()},
+            **more,
+        }
+        self._operations.append((route.path, route.method.lower(), operation))
 
     def add_schema(self, name: str, schema: Mapping[str, Any]) -> None:
         """Adds a schema under `#/components/schemas/<name>`."""
@@ -181,6 +207,10 @@ class Document:
         adapt(schemas)
         share(document)
         return document
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _definitions_of(model: type[BaseModel]) -> dict[str, Any]:

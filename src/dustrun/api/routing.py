@@ -235,9 +235,11 @@ class _Bare:
 class RawRoute(StarletteRoute):
     """A route that bypasses FastAPI, for speed; its endpoint calls `auth.admit` and `limits.read_json` itself."""
 
-    def __init__(self, path: str, app: ASGIApp, *, methods: Sequence[str], permission: str) -> None:
-        super().__init__(path, _Bare(app), methods=list(methods))
+    def __init__(self, path: str, app: ASGIApp, *, method: str = "GET", permission: str) -> None:
+        super().__init__(path, _Bare(app), methods=[method])
+        self.method = method
         self.permission = permission
+        self.handler = app
 
 
 class Routes:

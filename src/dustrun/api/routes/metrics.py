@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi
 from dustrun.api.auth import admit
-from dustrun.api.openapi import responses_of
 from dustrun.api.parts import parts_of
 from dustrun.api.routing import RawRoute
 
@@ -17,7 +16,9 @@ PERMISSION = "metrics:read"
 
 
 async def get_metrics(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /metrics`."""
+    """Get metrics in the Prometheus format.
+
+    Metrics of the whole server, not of one organisation. With the setting `metrics_public`, no key is needed."""
     from dustrun.api import exposition  # slow import: only a server that is asked for metrics pays for it
 
     parts = parts_of(scope)
@@ -27,25 +28,9 @@ async def get_metrics(scope: Scope, receive: Receive, send: Send) -> None:
     await Response(text, media_type=exposition.CONTENT_TYPE)(scope, receive, send)
 
 
-raw_routes = [RawRoute("/metrics", get_metrics, methods=["GET"], permission=PERMISSION)]
+raw_routes = [RawRoute("/metrics", get_metrics, permission=PERMISSION)]
 
 
 @openapi.later
 def _describe() -> None:
-    responses = responses_of("GET", PERMISSION, [])
-    responses[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    openapi.add(
-        "/metrics",
-        "get",
-        {
-            "tags": ["Health"],
-            "operationId": "get_metrics",
-            "summary": "Get metrics in the Prometheus format.",
-            "description": (
-                "Metrics of the whole server, not of one organisation. With the setting `metrics_public`, no key "
-                "is needed."
-            ),
-            "x-permission": PERMISSION,
-            "responses": responses,
-        },
-    )
+    openapi.add(raw_routes[0], "Health", {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})

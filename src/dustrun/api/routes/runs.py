@@ -14,7 +14,6 @@ from dustrun.api import idempotency, openapi
 from dustrun.api.auth import admit
 from dustrun.api.envelope import Answered, request_id, success, success_body
 from dustrun.api.limits import read_json
-from dustrun.api.openapi import responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import runs as shapes
@@ -115,7 +114,10 @@ def trace_of(parts: Parts, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, 
 
 
 async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
-    """`POST /v1/workflows/{id}/run`."""
+    """Run a workflow now.
+
+    Works for draft, active and paused workflows; `maxRuns` and the cooldown do not apply. The answer is sent once the
+    run and its first event are stored, before the run ends. To open the stream first, choose the `runId`."""
     parts = parts_of(scope)
     principal = await admit(parts, scope, "workflow:execute")
     body, document = await read_json(scope, receive, parts.settings.max_body_bytes)
@@ -151,49 +153,27 @@ async def _run_once(
     await response(scope, receive, send)
 
 
-raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, methods=["POST"], permission="workflow:execute")]
+raw_routes = [RawRoute("/v1/workflows/{id}/run", run_workflow, method="POST", permission="workflow:execute")]
+
+
+_BODY = {
+    "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
+    "examples": {
+        "plain": {"summary": "A live run of the draft, or of the live version", "value": {}},
+        "simulate": {
+            "summary": "A dry run with your own id",
+            "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
+        },
+    },
+}
 
 
 @openapi.later
 def _describe_run_call() -> None:
     openapi.add_model(RunBody)
-    openapi.add(
-        "/v1/workflows/{id}/run",
-        "post",
-        {
-            "tags": ["Runs"],
-            "operationId": "run_workflow",
-            "summary": "Run a workflow now.",
-            "description": (
-                "Works for draft, active and paused workflows; `maxRuns` and the cooldown do not apply. The "
-                "answer is sent once the run and its first event are stored, before the run ends. To open the "
-                "stream first, choose the `runId`."
-            ),
-            "x-permission": "workflow:execute",
-            "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
-            "requestBody": {
-                "required": False,
-                "content": {
-                    "application/json": {
-                        "schema": {"anyOf": [{"$ref": "#/components/schemas/RunBody"}, {"type": "null"}]},
-                        "examples": {
-                            "plain": {"summary": "A live run of the draft, or of the live version", "value": {}},
-                            "simulate": {
-                                "summary": "A dry run with your own id",
-                                "value": {"simulate": True, "runId": "run_try-1", "payload": {"limit": 2000}},
-                            },
-                        },
-                    }
-                },
-            },
-            "responses": responses_of(
-                "POST",
-                "workflow:execute",
-                _RUN_CALL,
-                schema=openapi.envelope_schema(RunIdAnswer),
-            ),
-        },
-    )
+    body = {"required": False, "content": {"application/json": _BODY}}
+    answers = {200: {"content": openapi.enveloped(RunIdAnswer)}}
+    openapi.add(raw_routes[0], "Runs", answers, _RUN_CALL, requestBody=body)
 
 
 # --- inline ---

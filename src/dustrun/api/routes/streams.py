@@ -11,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 
 from dustrun.api import openapi, sse
 from dustrun.api.auth import admit, bearer_of
-from dustrun.api.openapi import responses_of
 from dustrun.api.parts import Parts, parts_of
 from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import events
@@ -75,7 +74,11 @@ async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principa
 
 
 async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /v1/runs/{id}/stream`."""
+    """Stream the events of one run from the first one. The stream may be opened before the run exists.
+
+    Every event has an `id:`, its number in the run, from 1 without gaps; a reconnect with `Last-Event-ID` continues
+    after it. If the run does not exist yet, the stream waits for it up to 10 minutes. `event: end` follows
+    `run_finished`."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     run_id = scope["path_params"]["id"]
@@ -88,8 +91,11 @@ async def stream_run(scope: Scope, receive: Receive, send: Send) -> None:
     await sse.stream_run(parts.streams, principal, run_id, after, receive, send)
 
 
-async def stream_workflow(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /v1/workflows/{id}/runs/stream`."""
+async def stream_workflow_runs(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stream when runs of one workflow start, wait, resume and end.
+
+    Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
+    stream. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     workflow_id = scope["path_params"]["id"]
@@ -99,7 +105,10 @@ async def stream_workflow(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /v1/workflow-runs/stream?ids=`; workflows that the caller cannot read are ignored."""
+    """Stream when runs of up to 24 workflows start, wait, resume and end.
+
+    Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
+    stream. The stream does not end. Workflows that the key cannot read are ignored."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     wanted = [part.strip() for part in query.get("ids", "").split(",") if part.strip()]
@@ -110,8 +119,11 @@ async def stream_workflows(scope: Scope, receive: Receive, send: Send) -> None:
     await sse.stream_activity(parts.streams, principal, wanted, after, receive, send)
 
 
-async def stream_organization(scope: Scope, receive: Receive, send: Send) -> None:
-    """`GET /v1/activity/stream`."""
+async def stream_activity(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stream when any run of the organisation starts, waits, resumes or ends.
+
+    Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this
+    stream. The stream does not end."""
     parts, query = parts_of(scope), _query(scope)
     principal = await _reader(parts, scope, query)
     after = sse.last_event_id(scope, query)
@@ -119,10 +131,10 @@ async def stream_organization(scope: Scope, receive: Receive, send: Send) -> Non
 
 
 raw_routes = [
-    RawRoute("/v1/runs/{id}/stream", stream_run, methods=["GET"], permission="run:stream"),
-    RawRoute("/v1/workflows/{id}/runs/stream", stream_workflow, methods=["GET"], permission="run:stream"),
-    RawRoute("/v1/workflow-runs/stream", stream_workflows, methods=["GET"], permission="run:stream"),
-    RawRoute("/v1/activity/stream", stream_organization, methods=["GET"], permission="run:stream"),
+    RawRoute("/v1/runs/{id}/stream", stream_run, permission="run:stream"),
+    RawRoute("/v1/workflows/{id}/runs/stream", stream_workflow_runs, permission="run:stream"),
+    RawRoute("/v1/workflow-runs/stream", stream_workflows, permission="run:stream"),
+    RawRoute("/v1/activity/stream", stream_activity, permission="run:stream"),
 ]
 
 _PLACE = [
@@ -145,7 +157,6 @@ _PLACE = [
         "schema": {"type": "string"},
     },
 ]
-_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _IDS = {
     "name": "ids",
     "in": "query",
@@ -155,73 +166,24 @@ _IDS = {
 }
 
 
-_ABOUT_ONE = (
-    "Every event has an `id:`, its number in the run, from 1 without gaps; a reconnect with `Last-Event-ID` continues "
-    "after it. If the run does not exist yet, the stream waits for it up to 10 minutes. `event: end` follows "
-    "`run_finished`."
-)
-_ABOUT_MANY = (
-    "Sends `run_started`, `run_waiting`, `run_resumed` and `run_finished` as they happen; `id:` is a cursor of this "
-    "stream. The stream does not end."
-)
-
-
 _EVENTS = [{"$ref": f"#/components/schemas/{schema}"} for schema in events.NAMES.values()]
 
 
-def _document(path: str, name: str, summary: str, parameters: list[dict[str, Any]], refusals: list[Code]) -> None:
-    responses = responses_of("GET", "run:stream", refusals)
-    responses[200] = {
-        "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` the cursor.",
-        "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": {"oneOf": _EVENTS}}}},
-    }
-    if path == "/v1/runs/{id}/stream":
-        responses[204] = {"description": "The run has ended; there are no events after the cursor."}
-    openapi.add(
-        path,
-        "get",
-        {
-            "tags": ["Streams"],
-            "operationId": name,
-            "summary": summary,
-            "description": _ABOUT_ONE if name == "stream_run" else _ABOUT_MANY,
-            "x-permission": "run:stream",
-            "x-events": dict(zip(events.NAMES, _EVENTS, strict=True)),
-            "parameters": [*parameters, *_PLACE],
-            "responses": responses,
-        },
-    )
+_STREAM = {
+    "description": "Server-Sent Events: `event:` is the type, `data:` one object as below, `id:` the cursor.",
+    "content": {"text/event-stream": {"schema": {"type": "string", "contentSchema": {"oneOf": _EVENTS}}}},
+}
+_OVER = {"description": "The run has ended; there are no events after the cursor."}
 
 
 @openapi.later
 def _describe() -> None:
-    _document(
-        "/v1/runs/{id}/stream",
-        "stream_run",
-        "Stream the events of one run from the first one. The stream may be opened before the run exists.",
-        [_ID],
-        [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS],
-    )
-    _document(
-        "/v1/workflows/{id}/runs/stream",
-        "stream_workflow_runs",
-        "Stream when runs of one workflow start, wait, resume and end.",
-        [_ID],
-        [Code.WORKFLOW_UNKNOWN],
-    )
-    _document(
-        "/v1/workflow-runs/stream",
-        "stream_workflows",
-        "Stream when runs of up to 24 workflows start, wait, resume and end.",
-        [_IDS],
-        [],
-    )
-    _document(
-        "/v1/activity/stream",
-        "stream_activity",
-        "Stream when any run of the organisation starts, waits, resumes or ends.",
-        [],
-        [],
-    )
+    of_run, of_workflow, of_workflows, of_all = raw_routes
+    named = {"x-events": dict(zip(events.NAMES, _EVENTS, strict=True))}
+    refusals = [Code.RUN_UNKNOWN, Code.TOO_MANY_STREAMS]
+    openapi.add(of_run, "Streams", {200: _STREAM, 204: _OVER}, refusals, _PLACE, **named)
+    openapi.add(of_workflow, "Streams", {200: _STREAM}, [Code.WORKFLOW_UNKNOWN], _PLACE, **named)
+    openapi.add(of_workflows, "Streams", {200: _STREAM}, [], [_IDS, *_PLACE], **named)
+    openapi.add(of_all, "Streams", {200: _STREAM}, [], _PLACE, **named)
     for name, schema in events.schemas().items():
         openapi.add_schema(name, schema)
