@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import sqlalchemy as sa
 
 from bench.crash_load import Findings, Seen
 from testkit.crash_workflows import CHILD_SUFFIX
@@ -34,30 +34,33 @@ class StoredRun:
 class Store:
     """Everything that the tables say, read after the server has ended."""
 
-    def __init__(self, path: Path) -> None:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            connection.row_factory = sqlite3.Row
-            self.integrity = connection.execute("PRAGMA integrity_check").fetchone()[0]
-            by_pk = {row["pk"]: _stored(row) for row in connection.execute("SELECT * FROM runs")}
-            for row in connection.execute("SELECT * FROM events ORDER BY run_pk, seq"):
+    def __init__(self, url: str) -> None:
+        engine = sa.create_engine(url)
+        with engine.connect() as connection:
+
+            def rows(query: str) -> list[dict[str, Any]]:
+                return [dict(row) for row in connection.execute(sa.text(query)).mappings()]
+
+            is_sqlite = engine.dialect.name == "sqlite"
+            self.integrity = rows("PRAGMA integrity_check")[0]["integrity_check"] if is_sqlite else "ok"
+            by_pk = {row["pk"]: _stored(row) for row in rows("SELECT * FROM runs")}
+            for row in rows("SELECT * FROM events ORDER BY run_pk, seq"):
                 by_pk[row["run_pk"]].events.append((row["seq"], row["type"], row["at"], row["data"]))
-            for row in connection.execute("SELECT * FROM executions ORDER BY run_pk, path, attempt"):
-                by_pk[row["run_pk"]].executions.append(dict(row))
+            for row in rows("SELECT * FROM executions ORDER BY run_pk, path, attempt"):
+                by_pk[row["run_pk"]].executions.append(row)
             self.activity = [
-                (row["id"], by_pk[row["run_pk"]].id, row["seq"])
-                for row in connection.execute("SELECT * FROM activity ORDER BY id")
+                (row["id"], by_pk[row["run_pk"]].id, row["seq"]) for row in rows("SELECT * FROM activity ORDER BY id")
             ]
-            values = [json.loads(row[0]) for row in connection.execute("SELECT value FROM variables WHERE name = 'n'")]
-            self.counter = sum(values)
-            self.counted = {row[0]: row[1] for row in connection.execute(_COUNTS)}
-        connection.close()
+            self.counter = sum(json.loads(row["value"]) for row in rows("SELECT value FROM variables WHERE name = 'n'"))
+            self.counted = {row["status"]: int(row["total"]) for row in rows(_COUNTS)}
+        engine.dispose()
         self.runs = {run.id: run for run in by_pk.values()}
 
 
-_COUNTS = "SELECT status, sum(total) FROM run_counts GROUP BY status"
+_COUNTS = "SELECT status, sum(total) AS total FROM run_counts GROUP BY status"
 
 
-def _stored(row: sqlite3.Row) -> StoredRun:
+def _stored(row: dict[str, Any]) -> StoredRun:
     return StoredRun(row["id"], row["status"], row["last_seq"], json.loads(row["payload"]).get("tag", ""))
 
 

@@ -1,6 +1,6 @@
 """Kills a real server, again and again, at random moments under load, and holds what is left against what it promised.
 
-    scripts/soak crash [--scale KILLS] [--seed S] [--set users=40] [--set pause=2.0]
+    scripts/soak crash [--scale KILLS] [--seed S] [--set users=40] [--set pause=2.0] [--store postgresql]
 
 A recording HTTP sink is the outside world. At the end: no run that was accepted is missing, none ended twice, no event
 of any stream is missing, doubled or changed, no write went out more often than its attempts allow.
@@ -9,18 +9,21 @@ of any stream is missing, doubled or changed, no write went out more often than 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.crash_check import Store, check, check_activity
 from bench.crash_load import ActivityReader, Api, Findings, User
 from testkit.crash_workflows import KINDS
+from testkit.postgres import Cluster
 from testkit.server_process import ServerProcess
 from testkit.sink import SinkProcess
 
@@ -42,17 +45,28 @@ class Plan:
     seed: int
     users: int
     pause_s: float
+    url: str
+    cut_off: Callable[[], object] | None = None
+    """Ends the server's sessions at the database."""
 
 
-def run(scale: int | None, seed: int, users: str = "40", pause: str = "2.0") -> dict[str, Any]:
-    """`scale` kills (default 200) under the load of `users` concurrent users, at most `pause` seconds apart."""
-    with tempfile.TemporaryDirectory(prefix="dustrun-crash-") as folder:
-        return asyncio.run(_run(Path(folder), Plan(scale or 200, seed, int(users), float(pause))))
+def run(scale: int | None, seed: int, users: str = "40", pause: str = "2.0", store: str = "sqlite") -> dict[str, Any]:
+    """`scale` kills (default 200) under the load of `users` concurrent users, at most `pause` seconds apart. On a
+    `store` of "postgresql" the server's sessions end too, before every other kill."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-crash-")))
+        plan = partial(Plan, scale or 200, seed, int(users), float(pause))
+        if store == "sqlite":
+            return asyncio.run(_run(folder, plan(f"sqlite:///{folder / 'data' / 'dustrun.db'}")))
+        cluster = Cluster()
+        stack.callback(cluster.end)
+        url = cluster.fresh()
+        return asyncio.run(_run(folder, plan(url, partial(cluster.kill_connections, url))))
 
 
 async def _run(folder: Path, plan: Plan) -> dict[str, Any]:
     sink = SinkProcess(plan.seed)
-    server = ServerProcess(folder / "data", _SETTINGS)
+    server = ServerProcess(folder / "data", {**_SETTINGS, "database_url": plan.url})
     findings = Findings()
     begun = time.monotonic()
     try:
@@ -83,7 +97,7 @@ async def _soak(server: ServerProcess, api: Api, sink: SinkProcess, findings: Fi
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await server.stop()
-    store = Store(server.database_path)
+    store = Store(plan.url)
     records, effects = await sink.records()
     check(store, [seen for user in users for seen in user.seen], records, findings)
     check_activity(store, activity.entries, findings)
@@ -110,6 +124,9 @@ async def _kill(server: ServerProcess, plan: Plan, accepted: Callable[[], int]) 
     while kills < plan.kills or (accepted() < _RUNS_A_KILL * plan.kills and kills < _MOST_ROUNDS * plan.kills):
         kills += 1
         await asyncio.sleep(chance.uniform(0.05, plan.pause_s))
+        if plan.cut_off is not None and kills % 2:
+            await asyncio.to_thread(plan.cut_off)
+            await asyncio.sleep(chance.uniform(0.05, plan.pause_s))
         begun = time.monotonic()
         server.kill()
         server.start()

@@ -7,9 +7,16 @@ import pytest
 from bench import soak_crash
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.long)])
-def test_kill_at_random_moments_loses_doubles_and_changes_nothing(kills: int) -> None:
-    found = soak_crash.run(kills, seed=20_261, users="16", pause="1.0")
+@pytest.mark.parametrize(
+    ("store", "kills"),
+    [
+        ("sqlite", 4),
+        pytest.param("sqlite", 10, marks=pytest.mark.long),
+        pytest.param("postgresql", 4, marks=pytest.mark.long),
+    ],
+)
+def test_kill_at_random_moments_loses_doubles_and_changes_nothing(store: str, kills: int) -> None:
+    found = soak_crash.run(kills, seed=20_261, users="16", pause="1.0", store=store)
     assert found["failures"] == []
     assert found["kills"] >= kills
     assert found["runs"] > 5 * kills
