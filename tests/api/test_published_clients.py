@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from testkit.composition import Client, Composition
 
 STOPS = {
@@ -67,6 +69,7 @@ async def test_a_run_shows_its_workflows_owner_and_the_message_that_ended_it(own
     assert (await _until(owner, run_id, "success"))["summary"] is None
 
 
+@pytest.mark.both_stores
 async def test_retry_and_cancel_answer_with_the_whole_run(owner: Client) -> None:
     failed = await owner.create_workflow(STOPS)
     first = await _until(owner, (await owner.post(f"/v1/workflows/{failed['id']}/run")).data["runId"], "failure")
@@ -97,6 +100,25 @@ async def test_retry_and_cancel_answer_with_the_whole_run(owner: Client) -> None
     await _until(owner, run_id, "cancelled")
     assert (await owner.post(f"/v1/runs/{run_id}/cancel", headers=key)).response.content == reply.response.content
     assert (await owner.post(f"/v1/runs/{run_id}/cancel")).code == 409002
+
+
+@pytest.mark.both_stores
+async def test_a_key_that_may_not_read_runs_steers_them_without_their_data(server: Composition, owner: Client) -> None:
+    hidden = {"payload", "propValues", "executionState", "workflowDefinition", "simulationMode", "simulationForks"}
+    steering = await server.client_with("workflow:execute", "run:cancel")
+    failed = await owner.create_workflow(STOPS)
+    first = await _until(owner, (await owner.post(f"/v1/workflows/{failed['id']}/run")).data["runId"], "failure")
+    key = {"Idempotency-Key": "retry"}
+    retried = await steering.post(f"/v1/runs/{first['id']}/retry", headers=key)
+    again = await steering.post(f"/v1/runs/{first['id']}/retry", headers=key)
+    assert again.response.content == retried.response.content
+    whole = await _until(owner, retried.data["runId"], "failure")
+    assert set(retried.data) == set(whole) - hidden | {"runId"}
+    waiting = await owner.create_workflow(WAITS)
+    run_id = (await owner.post(f"/v1/workflows/{waiting['id']}/run")).data["runId"]
+    before = await _until(owner, run_id, "waiting")
+    assert set((await steering.post(f"/v1/runs/{run_id}/cancel")).data) == set(before) - hidden
+    await _until(owner, run_id, "cancelled")
 
 
 async def test_a_keys_requests_have_the_names_of_other_platforms_too(server: Composition) -> None:

@@ -134,7 +134,10 @@ async def test_a_signature_is_seen_by_the_run_and_by_nobody_else(tmp_path: Path,
         assert failed["executionState"]["after"]["status"] == "success"
         assert failed["executionState"]["after"]["result"]["message"] == "0x•••"
         outbox.node.set_balance(ALICE, 2 * 10**30)
-        retry = (await bench.api.post(f"/v1/runs/{run_id}/retry")).data["runId"]
+        answer = await bench.api.post(f"/v1/runs/{run_id}/retry")
+        assert answer.data["executionState"]["sign"]["result"]["signature"] == "0x•••"
+        assert SIGNATURE[2:] not in answer.response.text
+        retry = answer.data["runId"]
         retried = await bench.until(retry, lambda run: run["finishedAt"] is not None, timeout_s=30)
         assert retried["status"] == "partial", "the request was refused again"
         assert retried["executionState"]["last"]["result"]["message"] == "0x•••"
@@ -146,6 +149,17 @@ async def test_a_signature_is_seen_by_the_run_and_by_nobody_else(tmp_path: Path,
         assert shown["signature"] == SIGNATURE
         reader = await outbox.composition.client_with("run:read", "transaction:read")
         assert (await reader.get(f"/v1/signatures/{known['id']}")).status == 403
+
+
+async def test_the_summary_of_a_run_hides_a_signature_in_the_message_that_ended_it(
+    tmp_path: Path, node: Anvil, store_url: str
+) -> None:
+    async with _open(tmp_path, node, store_url) as (_, bench):
+        ended = {"type": "stop", "payload": {"status": "failure", "message": f"Signed as {SAME}"}}
+        run = await bench.run({"sign": {**SIGN, "children": ["end"]}, "end": ended})
+        assert run["status"] == "failure"
+        assert run["summary"] == run["executionState"]["end"]["result"]["message"] == "Signed as 0x•••"
+        assert _leaks(await _everything(bench, [run["id"]], ended=True)) == []
 
 
 async def test_a_mark_opens_nothing_in_another_organisation(tmp_path: Path, node: Anvil, store_url: str) -> None:

@@ -30,6 +30,7 @@ from dustrun.api.shapes.runs import (
     RunBody,
     RunIdAnswer,
     RunListItem,
+    SteeredRun,
     SyncAnswer,
 )
 from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, moment_ms, page_shape
@@ -373,25 +374,34 @@ async def compare_runs(
 @routes.post(
     "/v1/runs/{id}/cancel",
     permission="run:cancel",
-    answers=RunAnswer,
-    shape=shapes.run_shape,
+    answers=SteeredRun,
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_OPEN],
 )
-async def cancel_run(call: Call, run_id: RunId) -> Run:
-    """Cancel a run: no new node starts, and interruptible nodes are interrupted."""
-    return await call.parts.runs.cancel(call.principal, run_id)
+async def cancel_run(call: Call, run_id: RunId) -> dict[str, Any]:
+    """Cancel a run: no new node starts, and interruptible nodes are interrupted.
+
+    The answer is the whole run for a key with `run:read`.
+    """
+    shaped = functools.partial(shapes.steered_shape, is_reader=call.principal.may("run:read"))
+    run = await call.parts.runs.cancel(call.principal, run_id)
+    return await run_sized(run, shaped, run)
 
 
 @routes.post(
     "/v1/runs/{id}/retry",
     permission="workflow:execute",
     answers=RetriedAnswer,
-    shape=shapes.retried_shape,
     refusals=[Code.RUN_UNKNOWN, Code.RUN_NOT_RETRYABLE, Code.TRANSACTION_OPEN, Code.DEFINITION_INVALID, *_GATE],
 )
-async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> Created:
-    """Retry a run with the same mode, version and payload; results of succeeded nodes are kept."""
-    return await call.parts.starts.retry(call.principal, run_id)
+async def retry_run(call: Call, run_id: RunId, body: RetryBody | None = None) -> dict[str, Any]:
+    """Retry a run with the same mode, version and payload; results of succeeded nodes are kept.
+
+    The answer is the whole new run for a key with `run:read`.
+    """
+    shaped = functools.partial(shapes.retried_shape, is_reader=call.principal.may("run:read"))
+    call.answer_around(shaped)
+    created = await call.parts.starts.retry(call.principal, run_id)
+    return await run_sized(created, shaped, created)
 
 
 @routes.post(

@@ -139,14 +139,12 @@ class RunListItem(Fields):
     error: Json | None
 
 
-class RunAnswer(RunListItem):
-    """A run."""
+class _WholeRun(RunListItem):
+    """What a run has beside what lists show."""
 
     workflow_owner_user_id: str | None = Field(
         description="Id of the key that created the workflow; null for an inline run."
     )
-    payload: Json
-    prop_values: Json
     simulation_mode: str | None = Field(
         None, description="How its transactions were simulated; null if there were none."
     )
@@ -157,7 +155,21 @@ class RunAnswer(RunListItem):
     workflow_definition: Json | None = None
 
 
-class RetriedAnswer(RunAnswer):
+class RunAnswer(_WholeRun):
+    """A run."""
+
+    payload: Json
+    prop_values: Json
+
+
+class SteeredRun(_WholeRun):
+    """A run, to a key that may steer it; one without `run:read` gets neither its data nor its nodes."""
+
+    payload: Json | None = Field(None, description="Absent for a key without `run:read`.")
+    prop_values: Json | None = Field(None, description="Absent for a key without `run:read`.")
+
+
+class RetriedAnswer(SteeredRun):
     """The new run, as it was stored."""
 
     run_id: str = Field(description="The same as `id`.")
@@ -233,11 +245,17 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
     return shaped
 
 
-def retried_shape(created: Created) -> Json:
+def steered_shape(run: Run, *, is_reader: bool) -> Json:
+    """A run to a key that may steer it; whole if it may read runs."""
+    return run_shape(run) if is_reader else {**list_item(run.row), "workflowOwnerUserId": run.owner}
+
+
+def retried_shape(created: Created, *, is_reader: bool) -> Json:
     """The run that retries another one, as it was stored."""
     new = created.written
     assert new is not None, "a retry is read back in the transaction that created it"
-    return {**run_shape(Run(new.row, new.definition, new.executions, owner=new.owner)), "runId": created.run_id}
+    run = Run(new.row, new.definition, new.executions, owner=new.owner)
+    return {**steered_shape(run, is_reader=is_reader), "runId": created.run_id}
 
 
 def _fork(fork: Fork) -> Json:
