@@ -193,3 +193,94 @@ async def test_an_import_binds_by_the_names_that_the_export_tells(server: Compos
     assert two in refused.body["details"][0]["message"]
     bound = (await owner.post("/v1/workflows/import", {"content": content, "bindings": {"workflow-2": two}})).data
     assert bound["workflow"]["definition"]["nodes"]["other"]["payload"]["workflowId"] == two
+
+
+def _saying(message: str, **more: Any) -> dict[str, Any]:
+    say = {"type": "log", "payload": {"message": message}, **more}
+    return {"nodes": {"root": {"type": "manual", "children": ["say"]}, "say": say}}
+
+
+def _pinning(**versions: tuple[str, int]) -> dict[str, Any]:
+    """A definition that calls versions of workflows, by node."""
+    calls = {
+        name: {"type": "call-workflow", "payload": {"workflowId": workflow, "version": version}}
+        for name, (workflow, version) in versions.items()
+    }
+    return {"nodes": {"root": {"type": "manual", "children": [*calls]}, **calls}}
+
+
+async def _versions(client: Client, workflow: str, *messages: str) -> None:
+    for message in messages:
+        reply = await client.put(f"/v1/workflows/{workflow}", {"definition": _saying(message)})
+        assert reply.status == 200, reply.body
+
+
+async def _pins(client: Client, workflow: str) -> dict[str, int]:
+    nodes = (await client.get(f"/v1/workflows/{workflow}")).data["definition"]["nodes"]
+    return {name: node["payload"]["version"] for name, node in nodes.items() if node["type"] == "call-workflow"}
+
+
+@pytest.mark.both_stores
+async def test_a_version_that_a_call_names_travels_by_its_content(server: Composition, owner: Client) -> None:
+    """The other organisation has the same contents under other numbers, and its middle workflow names one, too."""
+    leaf = (await owner.create_workflow(_saying("one"), name="leaf"))["id"]
+    await _versions(owner, leaf, "two", "three")
+    middle = (await owner.create_workflow(_pinning(call=(leaf, 2)), name="middle"))["id"]
+    top = (await owner.create_workflow(_pinning(low=(leaf, 1), mid=(middle, 1), high=(leaf, 3)), name="top"))["id"]
+    files = {
+        name: (await owner.get(f"/v1/workflows/{one}/export")).data["content"]
+        for name, one in (("middle", middle), ("top", top))
+    }
+    listed = {one["target"]: one["versions"] for one in exact_json.loads(files["top"])["references"]}
+    assert {name: [one["number"] for one in versions] for name, versions in listed.items()} == {
+        "leaf": [1, 3],
+        "middle": [1],
+    }
+
+    other = await server.other_owner()
+    for name in ("leaf", "middle"):
+        await other.create_workflow(_saying("nothing of it"), name=name)
+    theirs = {one["name"]: one["id"] for one in (await other.get("/v1/workflows")).data["items"]}
+    await _versions(other, theirs["leaf"], "three", "one")
+    refused = await other.post("/v1/workflows/import", {"content": files["middle"], "name": "copy"})
+    assert (refused.status, refused.fields) == (400, ["references[0].versions[0]"])
+    assert refused.body["details"][0]["message"] == (
+        f'"leaf" ({theirs["leaf"]}) has no version with the content of version 2 of the export; import that version '
+        "first, or call it without a version"
+    )
+    await _versions(other, theirs["leaf"], "two")
+    refused = await other.post("/v1/workflows/import", {"content": files["top"]})
+    assert (refused.status, refused.fields) == (400, ["references[1].versions[0]"])
+    made = await other.put(f"/v1/workflows/{theirs['middle']}", {"definition": _pinning(call=(theirs["leaf"], 3))})
+    refused = await other.post("/v1/workflows/import", {"content": files["top"]})
+    assert (refused.status, refused.fields) == (400, ["references[1].versions[0]"]), "it calls another content"
+    made = await other.put(f"/v1/workflows/{theirs['middle']}", {"definition": _pinning(call=(theirs["leaf"], 4))})
+    assert made.data["version"] == 3
+    made = await other.post("/v1/workflows/import", {"content": files["top"]})
+    assert (made.status, made.data["problems"], made.data["toBind"]) == (200, [], [])
+    assert await _pins(other, made.data["workflow"]["id"]) == {"low": 3, "mid": 3, "high": 2}
+    again = (await other.get(f"/v1/workflows/{made.data['workflow']['id']}/export")).data["content"]
+    hashes = [
+        {one["target"]: sorted(pin["hash"] for pin in one["versions"]) for one in exact_json.loads(text)["references"]}
+        for text in (files["top"], again)
+    ]
+    assert hashes[0] == hashes[1]
+
+    third = await server.other_owner()
+    file = {"path": "leaf.json", "content": (await owner.get(f"/v1/workflows/{leaf}/export")).data["content"]}
+    pinned = await owner.create_workflow(_pinning(call=(leaf, 3)), name="pinned")
+    call = {
+        "path": "a.json",
+        "content": (await owner.get(f"/v1/workflows/{pinned['id']}/export")).data["content"],
+    }
+    done = await third.post("/v1/workflows/apply", {"files": [call, file]})
+    assert [(one["path"], one["action"]) for one in done.data["changes"]] == [
+        ("a.json", "create"),
+        ("leaf.json", "create"),
+    ]
+    assert await _pins(third, done.data["changes"][0]["workflowId"]) == {"call": 1}
+    file["content"] = file["content"].replace("three", "four")
+    refused = await third.post("/v1/workflows/apply", {"files": [file]})
+    assert refused.status == 200
+    done = await third.post("/v1/workflows/apply", {"files": [call, file]})
+    assert [one["action"] for one in done.data["changes"]] == ["unchanged", "unchanged"], "version 1 is kept"

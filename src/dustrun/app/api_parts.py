@@ -50,7 +50,7 @@ def make_parts(
         status=status,
         access=_access(base, streams),
         workflows=workflows,
-        workflow_files=WorkflowFiles(base.database, base.writer, workflows),
+        workflow_files=WorkflowFiles(base.database, base.writer, workflows, base.catalog.specs()),
         acceptances=Acceptances(base.database, base.writer, base.gate, base.catalog.specs()),
         versions=Versions(base.database),
         runs=runs,

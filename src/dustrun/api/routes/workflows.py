@@ -36,10 +36,9 @@ from dustrun.api.shapes.workflows import (
     workflow_shape,
 )
 from dustrun.core.validate.ignored import ignored_fields
-from dustrun.core.workflow.definition import UNBOUND
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.services.access.paging import Page
-from dustrun.services.workflows import import_export
+from dustrun.services.workflows import import_export, pins
 from dustrun.services.workflows.import_export import Exported, Imported
 from dustrun.services.workflows.workflows import Counts, NewWorkflow, Workflow, json_text
 from dustrun.storage.workflows.workflows import Filters, Listed
@@ -160,15 +159,18 @@ async def import_workflow(call: Call, body: ImportWorkflow) -> Imported:
     Nothing is executed or published, and no trigger is started. References of the definition (connectors, wallets,
     other workflows, secrets) are bound by `bindings`, else to the object whose name is their `target`; what has neither
     is listed in `toBind`. A `target` that does not exist, or is not the only one, is refused with 400001 unless
-    `leaveUnbound` lists the reference. Unknown node types and other validation
+    `leaveUnbound` lists the reference. A version that a call names becomes the version here with the same content;
+    without one the import is refused. Unknown node types and other validation
     errors are listed in `problems`; fix them before you publish or run the draft. An unreadable file is refused with
     400001, a malformed definition with 400228.
     """
     own_id = ids.new_id("wf")
     parsed = await asyncio.to_thread(import_export.parse, body.content)
-    given = {name: f"{UNBOUND}{name}" for name in body.leave_unbound} | body.bindings
-    found = await call.parts.workflow_files.find_targets(call.principal, parsed.references, given)
-    read = await asyncio.to_thread(import_export.read, body.content, found | body.bindings, own_id)
+    bound, versions = await call.parts.workflow_files.resolve(
+        call.principal, parsed.references, body.leave_unbound, body.bindings
+    )
+    rename = functools.partial(pins.rename, found=versions)
+    read = await asyncio.to_thread(import_export.read, body.content, bound, own_id, rename)
     content = {**read.content, **({"name": body.name} if body.name is not None else {})}
     create = CreateWorkflow.model_validate(
         {"description": "", **content, "definition": read.definition, "uniqueName": body.unique_name}
@@ -195,7 +197,8 @@ async def export_workflow(call: Call, id: str, format: Format = "json", version:
     """
     workflow = await call.parts.workflows.get_at(call.principal, id, version)
     names = await call.parts.workflow_files.find_names(call.principal, workflow)
-    return import_export.export(workflow, format, call.parts.catalog.specs(), names)
+    pinned = await call.parts.workflow_files.find_pins(call.principal, workflow)
+    return import_export.export(workflow, format, call.parts.catalog.specs(), names, pinned)
 
 
 @routes.get(

@@ -6,6 +6,7 @@ A workflow's name is its identity. A dry run is the same transaction, rolled bac
 from __future__ import annotations
 
 import contextlib
+import graphlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from pydantic.alias_generators import to_camel
 from dustrun import clock, ids
 from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import UNBOUND, Definition
+from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.problems import problems_of
 from dustrun.services.workflows import calls, import_export, targets
 from dustrun.services.workflows.import_export import Reference
+from dustrun.services.workflows.pins import Pin, Pins, pins_of, rename
 from dustrun.services.workflows.transitions import Changes, changed, decide_archive
 from dustrun.services.workflows.versions import changes_between, differences, document_of, get_version, make_version
 from dustrun.services.workflows.workflows import NewWorkflow, Workflow, Workflows, json_text, make_row
@@ -99,16 +102,57 @@ class _RolledBack(Exception):
 class WorkflowFiles:
     """Use cases of files."""
 
-    def __init__(self, database: Database, writer: Writer, workflows: Workflows) -> None:
+    def __init__(self, database: Database, writer: Writer, workflows: Workflows, specs: Specs) -> None:
         self._database = database
         self._writer = writer
         self._workflows = workflows
+        self._specs = specs
 
     async def find_names(self, principal: Principal, workflow: Workflow) -> dict[str, str]:
         """The names, by id, of the objects that the shown version refers to, as far as the caller may see them."""
         return await self._database.read(lambda tx: targets.find_names(tx, principal, workflow.version.definition))
 
-    async def find_targets(
+    async def find_pins(self, principal: Principal, workflow: Workflow) -> dict[Pin, str]:
+        """The hashes of the versions that calls of the shown version name, as far as the caller may see them."""
+        document = exact_json.loads(workflow.version.definition)
+        pins = {pin for _, pin in pins_of(document) if pin[0] != workflow.row.id}
+
+        def query(tx: Tx) -> dict[Pin, str]:
+            hashes = Pins(tx, principal.org_id, self._specs)
+            seen = (pin for pin in pins if targets.find_workflow(tx, principal, pin[0]) is not None)
+            return {pin: content for pin in seen if (content := hashes.hash_of(*pin)) is not None}
+
+        return await self._database.read(query)
+
+    async def resolve(
+        self,
+        principal: Principal,
+        references: Sequence[Reference],
+        leave_unbound: Sequence[str],
+        bindings: Mapping[str, str],
+    ) -> tuple[dict[str, str], dict[Pin, int]]:
+        """Ids by reference, and the versions that calls mean; raises `Invalid` for what cannot be found."""
+        given = {name: f"{UNBOUND}{name}" for name in leave_unbound} | dict(bindings)
+        bound = await self._find_targets(principal, references, given) | dict(bindings)
+        return bound, await self._find_versions(principal, references, bound)
+
+    async def _find_versions(
+        self, principal: Principal, references: Sequence[Reference], ids: Mapping[str, str]
+    ) -> dict[Pin, int]:
+        """The versions here with the content that calls mean, by `unbound:` name; raises `Invalid` for those that are
+        missing. `ids`: what the references are bound to."""
+        values = {f"{UNBOUND}{name}": value for name, value in ids.items()}
+
+        def query(tx: Tx) -> tuple[dict[Pin, int], list[Problem]]:
+            hashes = Pins(tx, principal.org_id, self._specs)
+            return targets.resolve_versions(tx, principal, dict(enumerate(references)), values, hashes)
+
+        found, problems = await self._database.read(query)
+        if problems:
+            raise Invalid("The file calls versions that cannot be found.", details=problems)
+        return found
+
+    async def _find_targets(
         self, principal: Principal, references: Sequence[Reference], given: Mapping[str, str]
     ) -> dict[str, str]:
         """Ids by reference for those that have a `target` and no given binding; raises `Invalid` for a target that
@@ -129,7 +173,7 @@ class WorkflowFiles:
         _need_distinct(files)
 
         def unit(tx: Tx) -> Applied:
-            applied = _Apply(tx, principal, self._workflows).run(files, prune=prune, dry_run=dry_run)
+            applied = _Apply(tx, principal, self._workflows, self._specs).run(files, prune=prune, dry_run=dry_run)
             if dry_run:
                 raise _RolledBack(applied)
             if expected is not None and expected != applied.digest:
@@ -162,10 +206,11 @@ def _need_distinct(files: Sequence[WorkflowFile]) -> None:
 class _Apply:
     """One application of files, in one transaction."""
 
-    def __init__(self, tx: Tx, principal: Principal, workflows: Workflows) -> None:
+    def __init__(self, tx: Tx, principal: Principal, workflows: Workflows, specs: Specs) -> None:
         self._tx = tx
         self._principal = principal
         self._workflows = workflows
+        self._specs = specs
 
     def run(self, files: Sequence[WorkflowFile], *, prune: bool, dry_run: bool) -> Applied:
         found = {file.path: self._find(file) for file in files}
@@ -173,13 +218,17 @@ class _Apply:
             file.new.name.lower(): row.id if row else ids.new_id("wf") for file in files for row in [found[file.path]]
         }
         pruned = self._prune(set(siblings.values())) if prune else []
-        bound = [self._bind(file, found[file.path], siblings) for file in files]
-        created = {one.file.path: self._create(one) for one in bound if one.row is None}
-        changes = [created.get(one.file.path) or self._update(one) for one in bound]
-        for one in bound:
+        bound: dict[str, _Bound] = {}
+        changed: dict[str, FileChange] = {}
+        for file in _called_first(files):
+            one = bound[file.path] = self._bind(file, found[file.path], siblings)
+            changed[file.path] = self._create(one) if one.row is None else self._update(one)
+        changes = [changed[file.path] for file in files]
+        for one in bound.values():
             with _of_file(one.file):
                 calls.need_callable(self._tx, self._principal.org_id, one.version)
-        return Applied([*changes, *pruned], _digest([*changes, *pruned], bound), dry_run)
+        digest = _digest([*changes, *pruned], [bound[file.path] for file in files])
+        return Applied([*changes, *pruned], digest, dry_run)
 
     def _find(self, file: WorkflowFile) -> WorkflowRow | None:
         same = rows.list_named(self._tx, self._principal.org_id, file.new.name)
@@ -201,9 +250,13 @@ class _Apply:
         workflow_id = siblings[file.new.name.lower()]
         references = dict(enumerate(file.references))
         values, problems = targets.resolve(self._tx, self._principal, references, siblings)
+        hashes = Pins(self._tx, self._principal.org_id, self._specs)
+        versions, missing = targets.resolve_versions(self._tx, self._principal, references, values, hashes)
+        problems += missing
         outside = {name: value for name, value in values.items() if value not in siblings.values()}
         document = import_export.bind(
-            document_of(file.new.definition), {**values, f"{UNBOUND}{import_export.SELF}": workflow_id}
+            rename(document_of(file.new.definition), versions),
+            {**values, f"{UNBOUND}{import_export.SELF}": workflow_id},
         )
         named = {f"{UNBOUND}{one.name}" for one in file.references if one.target is not None}
         problems += [
@@ -246,6 +299,21 @@ class _Apply:
 
 
 _HINT = "give its reference a `target`, or keep a secret in a connector or in {{$env.NAME}}"
+
+
+def _called_first(files: Sequence[WorkflowFile]) -> list[WorkflowFile]:
+    """The files, those before others of which the others name a version."""
+    by_name = {file.new.name.lower(): file for file in files}
+    sorter = graphlib.TopologicalSorter[str]()
+    for file in files:
+        pinned = (one.target.lower() for one in file.references if one.target is not None and one.versions)
+        sorter.add(file.new.name.lower(), *(name for name in pinned if name in by_name))
+    try:
+        return [by_name[name] for name in sorter.static_order()]
+    except graphlib.CycleError as error:
+        path = by_name[error.args[1][0]].path
+        message = "its calls lead back to itself, each with a version"
+        raise Invalid("Files call each other.", details=[Problem(f"{path}: references", message)]) from None
 
 
 def _settings(new: NewWorkflow) -> Changes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,13 @@ _SECRET_SHAPE = re.compile(
 _FILE_NAME = re.compile(r"[^a-z0-9]+")
 
 
+class PinnedVersion(Fields):
+    """A version that a call names: its number on the exporting server, and what it contains."""
+
+    number: int = Field(ge=1, description="The version where the file was exported.")
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its portable definition.")
+
+
 class Reference(Fields):
     """An object outside the file that the definition refers to."""
 
@@ -53,6 +60,7 @@ class Reference(Fields):
     type: str | None = Field(None, max_length=128, description="Connector type.")
     target: str | None = Field(None, max_length=255, description="Name of the object that it means.")
     fields: tuple[str, ...] = Field((), description="Paths of the fields that use it.")
+    versions: tuple[PinnedVersion, ...] = Field((), description="Of a workflow: the versions that calls of it name.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +101,21 @@ class _Names:
         self.references.setdefault(name, about)["fields"].append(path)
 
 
-def export(workflow: Workflow, format_: str, specs: Specs, targets: Mapping[str, str] | None = None) -> Exported:
-    """Exports the version that `workflow` shows, as `json` or `yaml`. `targets`: names of objects by id."""
+def export(
+    workflow: Workflow,
+    format_: str,
+    specs: Specs,
+    targets: Mapping[str, str] | None = None,
+    pins: Mapping[tuple[str, int], str] | None = None,
+) -> Exported:
+    """Exports the version that `workflow` shows, as `json` or `yaml`. `targets`: names of objects by id; `pins`: hashes
+    of the versions that its calls name."""
     row = workflow.row
     definition = exact_json.loads(workflow.version.definition)
-    names = _Names(frozenset(unbound_names(definition)), targets=targets or {})
-    for node_id, node in definition["nodes"].items():
-        _strip_node(node, f"nodes.{node_id}", row.id, names, _secret_fields(node["type"], specs))
+    names = _named(definition, row.id, specs, targets or {})
+    for (workflow_id, number), content in sorted((pins or {}).items()):
+        reference = names.references[names.by_value["workflow", workflow_id]]
+        reference.setdefault("versions", []).append({"number": number, "hash": content})
     document: dict[str, Any] = {"dustrunWorkflow": FORMAT, "name": row.name}
     optional = {
         "description": row.description or None,
@@ -118,6 +134,20 @@ def export(workflow: Workflow, format_: str, specs: Specs, targets: Mapping[str,
     content = _as_yaml(document) if format_ == "yaml" else exact_json.dumps_pretty(document)
     stem = _FILE_NAME.sub("-", row.name.lower()).strip("-")[:60] or "workflow"
     return Exported(format_, f"{stem}.{format_}", content)
+
+
+def _named(definition: dict[str, Any], own_id: str, specs: Specs, targets: Mapping[str, str]) -> _Names:
+    """Replaces what a definition's document refers to by names."""
+    names = _Names(frozenset(unbound_names(definition)), targets=targets)
+    for node_id, node in definition["nodes"].items():
+        _strip_node(node, f"nodes.{node_id}", own_id, names, _secret_fields(node["type"], specs))
+    return names
+
+
+def as_portable(definition: dict[str, Any], own_id: str, specs: Specs) -> dict[str, str]:
+    """Replaces what a definition's document refers to by names; the placeholders of called workflows by id."""
+    names = _named(definition, own_id, specs, {})
+    return {value: f"{UNBOUND}{name}" for (kind, value), name in names.by_value.items() if kind == "workflow"}
 
 
 def unbound_names(value: Any) -> Iterator[str]:
@@ -229,8 +259,9 @@ def references_of(document: dict[str, Any]) -> list[Reference]:
     return _references(document.pop("references", []))
 
 
-def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
-    """Parses a file and binds its references; raises `Invalid` if the file or its definition is malformed."""
+def read(text: str, bindings: Mapping[str, str], own_id: str, rename: Callable[[Any], Any] = lambda it: it) -> Read:
+    """Parses a file and binds its references; raises `Invalid` if the file or its definition is malformed. `rename`
+    replaces the versions of calls."""
     parsed = parse(text)
     document, references = parsed.document, parsed.references
     known = {reference.name for reference in references} - {SELF}
@@ -242,7 +273,7 @@ def read(text: str, bindings: Mapping[str, str], own_id: str) -> Read:
         )
     values = {f"{UNBOUND}{name}": value for name, value in bindings.items()} | {f"{UNBOUND}{SELF}": own_id}
     try:
-        definition = Definition.model_validate(bind(document.pop("definition", None), values))
+        definition = Definition.model_validate(bind(rename(document.pop("definition", None)), values))
     except ValidationError as error:
         details = problems_of(error.errors(), whole="definition", model=Definition)
         raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None

@@ -9,9 +9,11 @@ from dustrun.core.workflow.definition import UNBOUND
 from dustrun.errors import Problem
 from dustrun.services.access.principal import Principal
 from dustrun.services.workflows.import_export import NAMED, Reference
+from dustrun.services.workflows.pins import Pin, Pins
 from dustrun.storage.data import named
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.workflows import workflows
+from dustrun.storage.workflows.workflows import WorkflowRow
 
 _ID = re.compile(r"\b(?:conn|wal|wf)_[0-9a-hjkmnp-tv-z]{26}\b")
 
@@ -50,6 +52,36 @@ def resolve(
             message = f'"{one.name}" means the {one.type or ""} {one.kind} "{one.target}", but {count}'
             problems.append(Problem(f"references[{index}].target", " ".join(message.split()), "unknown_target"))
     return values, problems
+
+
+def resolve_versions(
+    tx: Tx, principal: Principal, references: Mapping[int, Reference], values: Mapping[str, str], hashes: Pins
+) -> tuple[dict[Pin, int], list[Problem]]:
+    """Finds the versions that calls mean by their content: numbers by `unbound:` text and exported number, and a
+    problem for every one that is missing. `values`: ids by `unbound:` text."""
+    found: dict[Pin, int] = {}
+    problems: list[Problem] = []
+    for index, one in references.items():
+        placeholder = f"{UNBOUND}{one.name}"
+        workflow = find_workflow(tx, principal, values.get(placeholder, UNBOUND))
+        if workflow is None:
+            continue
+        for place, pinned in enumerate(one.versions):
+            number = hashes.find(workflow.id, pinned)
+            if number is not None:
+                found[placeholder, pinned.number] = number
+                continue
+            message = (
+                f'"{workflow.name}" ({workflow.id}) has no version with the content of version {pinned.number} of the '
+                "export; import that version first, or call it without a version"
+            )
+            problems.append(Problem(f"references[{index}].versions[{place}]", message, "unknown_version"))
+    return found, problems
+
+
+def find_workflow(tx: Tx, principal: Principal, workflow_id: str) -> WorkflowRow | None:
+    """The workflow, if there is one that the caller may use."""
+    return workflows.find(tx, principal.org_id, workflow_id) if principal.may_use_workflow(workflow_id) else None
 
 
 def _candidates(tx: Tx, principal: Principal, one: Reference, name: str, siblings: Mapping[str, str]) -> list[str]:
