@@ -110,6 +110,7 @@ async def test_answers_have_schemas_and_examples_that_fit_them(server: Compositi
         for kind, content in operation["responses"]["200"]["content"].items():
             assert content["schema"], (operation["operationId"], kind)
             if kind == "application/json":
+                assert "example" in content, f'{operation["operationId"]}: see CONTRIBUTING.md, "Add a route"'
                 whole = {**content["schema"], "components": document["components"]}
                 jsonschema.Draft202012Validator(whole).validate(content["example"])
     named = {operation["operationId"] for operation in _operations(document)}
