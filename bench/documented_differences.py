@@ -37,3 +37,7 @@ PRICES: Final = (
     "the feed that they come from"
 )
 PRICED_WARNINGS: Final = ("LARGE_VALUE",)
+STARTED: Final = (
+    "a call that is only started counts as assumed when what it started did not pass: a live run does not wait for it, "
+    "but a rehearsal must not pass then"
+)
