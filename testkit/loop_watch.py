@@ -1,19 +1,20 @@
-"""A watchdog beside an event loop: the longest processor time for which the loop kept it waiting."""
+"""A watchdog in an event loop: the longest processor time for which nothing else had a turn."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from dustrun.app.process import spare_the_collector
 
+_EVERY_S = 0.002
+
 
 class LoopWatch:
-    """Asks the loop for a sign of life all the time, and reads two clocks before and after.
+    """A timer of the loop that reads two clocks whenever it has a turn.
 
     Both count processor time, so that other processes do not matter. `longest_s` is of the loop's own thread;
     `longest_process_s` is of the whole process, so it also shows calls that keep the interpreter from the loop while
@@ -22,46 +23,45 @@ class LoopWatch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
-        self._ends = threading.Event()
+        self._own, self._process = time.thread_time(), time.process_time()
         self.longest_s = 0.0
         self.longest_process_s = 0.0
+        self._timer = loop.call_later(_EVERY_S, self._tick)
 
-    def watch(self) -> None:
-        """Runs in a thread until `end`."""
-        while not self._ends.is_set():
-            alive = threading.Event()
-            before, process = time.clock_gettime(self._clock), time.process_time()
-            self._loop.call_soon_threadsafe(alive.set)
-            alive.wait()
-            self.longest_s = max(self.longest_s, time.clock_gettime(self._clock) - before)
-            self.longest_process_s = max(self.longest_process_s, time.process_time() - process)
-            self._ends.wait(0.005)
+    def _tick(self) -> None:
+        self._note()
+        self._timer = self._loop.call_later(_EVERY_S, self._tick)
+
+    def _note(self) -> None:
+        own, process = time.thread_time(), time.process_time()
+        self.longest_s = max(self.longest_s, own - self._own)
+        self.longest_process_s = max(self.longest_process_s, process - self._process)
+        self._own, self._process = own, process
 
     def take(self) -> float:
-        """The longest time of the loop's thread so far, in seconds; then starts anew."""
-        taken, self.longest_s = self.longest_s, 0.0
+        """The longest time of the loop's thread so far, in seconds; then both start anew."""
+        self._note()
+        taken, self.longest_s, self.longest_process_s = self.longest_s, 0.0, 0.0
         return taken
 
     def take_process(self) -> float:
-        """The longest time of the process so far, in seconds; then starts anew."""
+        """The longest time of the process so far, in seconds; then both start anew."""
+        self._note()
         taken, self.longest_s, self.longest_process_s = self.longest_process_s, 0.0, 0.0
         return taken
 
     def end(self) -> None:
-        """Stops after the next sign of life."""
-        self._ends.set()
+        """Stops the timer."""
+        self._timer.cancel()
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[LoopWatch]:
     """Watches the running loop, with the garbage collector as a server sets it."""
-    watch = LoopWatch(asyncio.get_running_loop())
-    thread = threading.Thread(target=watch.watch, daemon=True)
     before = gc.get_threshold()
     gc.collect()
     spare_the_collector()
-    thread.start()
+    watch = LoopWatch(asyncio.get_running_loop())
     try:
         yield watch
     finally:

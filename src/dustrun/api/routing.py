@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 from fastapi import APIRouter, Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,10 +30,12 @@ from dustrun.api.shapes.findings import with_warnings
 from dustrun.core.validate import suggest
 from dustrun.core.validate.ignored import ignored_fields
 from dustrun.core.values.fields import Fields
+from dustrun.core.values.weight import is_large
 from dustrun.errors import Code, DustrunError, Invalid, Problem
-from dustrun.sdk.threads import run_sized
+from dustrun.sdk.threads import run_beside, run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current, once
 from dustrun.services.access.principal import Principal
+from dustrun.services.problems import errors_in, problems_of
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 Shape = Callable[[Any], Any]
@@ -110,6 +113,7 @@ class Route(APIRoute):
             body, document = b"", None
             if request.method in _METHODS_WITH_BODY:
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
+                document = await self._validated(body, document)
             call = Calling(parts, principal, request_id(request.scope))
             if request.method == "POST" and self.permission != PUBLIC:
                 call.pending = idempotency.pending(parts, request.scope, principal, body, secret=self.secret_body)
@@ -117,6 +121,29 @@ class Route(APIRoute):
             return await _answer_once(call, functools.partial(inner, _ReadRequest(request, body, document)))
 
         return handle
+
+    async def _validated(self, body: bytes, document: Any) -> Any:
+        """A large body as its model, validated in a thread; FastAPI takes the model as it is. It validates a small one
+        itself."""
+        if self._model is None or not is_large(body):
+            return document
+        return await run_beside(self._validate, document)
+
+    def _validate(self, document: Any) -> Any:
+        try:
+            return self._body.validate_python(document, from_attributes=True)
+        except ValidationError as error:
+            found = errors_in(error, document, self._body.validate_python)
+            raise Invalid("The request body is not valid.", details=problems_of(found, model=self._model)) from None
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        """The model of the body; None without one."""
+        return None if self.body_field is None else self.body_field.field_info.annotation
+
+    @functools.cached_property
+    def _body(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self._model)
 
     @functools.cached_property
     def _known_query(self) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from dustrun.core.text.wording import explain
 from dustrun.core.validate import suggest
@@ -14,6 +14,9 @@ from dustrun.errors import Problem
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z_$][A-Za-z0-9_$-]*$")
 _MAX_PROBLEMS = 100
+_MOST_ERRORS = 1000
+_OF_THE_CUT = frozenset({"missing", "value_error"})
+"""Errors that a document may have only because it was cut."""
 _NOT_OF_PATH = ("[key]", "[text]", "[rule]")
 _MAX_NAME = 80
 
@@ -38,6 +41,30 @@ def problems_of(errors: Sequence[Any], *, skip: int = 0, whole: str = "body", mo
 
     With `model`, an unknown field gets a suggestion of a similar name."""
     return [_problem(error, error["loc"][skip:], whole, model) for error in errors[:_MAX_PROBLEMS]]
+
+
+def errors_in(error: ValidationError, document: Any, validate: Callable[[Any], Any]) -> Sequence[Any]:
+    """The errors to describe. Of very many only those within the first parts of each list and object: to describe one
+    takes ten times as long as to find it. `validate` is what raised the error for the document."""
+    count = error.error_count()
+    if count <= _MOST_ERRORS:
+        return error.errors(include_url=False)
+    found: list[Any] = []
+    try:
+        validate(_cut(document))
+    except ValidationError as of_cut:
+        found = [one for one in of_cut.errors(include_url=False) if one["type"] not in _OF_THE_CUT]
+    message = f"There are {count} problems, all of them beyond the first {_MAX_PROBLEMS} items of a list or object."
+    return found or [{"type": "too_many", "loc": (), "msg": message}]
+
+
+def _cut(document: Any) -> Any:
+    """The document with the first parts of each list and object."""
+    if isinstance(document, list):
+        return [_cut(item) for item in document[:_MAX_PROBLEMS]]
+    if isinstance(document, dict):
+        return {name: _cut(document[name]) for name in list(document)[:_MAX_PROBLEMS]}
+    return document
 
 
 def _problem(error: Any, location: Sequence[Any], whole: str, model: Any) -> Problem:

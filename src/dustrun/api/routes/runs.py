@@ -41,7 +41,7 @@ from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.threads import run_sized
 from dustrun.services.access.idempotency import Answer, Duplicate, Pending, current
 from dustrun.services.access.paging import Page
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.runs.runs import Run
 from dustrun.services.runs.start_request import RunRequest
@@ -80,14 +80,16 @@ _SYNC_S = 60.0
 # --- the run call: bare, for speed ---
 
 
-def parse_body(document: Any) -> RunBody:
+async def parse_body(document: Any) -> RunBody:
     """Parses the body of a run call; absent, `null` and `{}` mean the same."""
-    if document is None:
-        return RunBody()
+    return RunBody() if document is None else await run_sized(document, _parse, document)
+
+
+def _parse(document: Any) -> RunBody:
     try:
         return RunBody.model_validate(document)
     except ValidationError as error:
-        details = problems_of(error.errors(include_url=False), model=RunBody)
+        details = problems_of(errors_in(error, document, RunBody.model_validate), model=RunBody)
         raise Invalid("The request body is not valid.", details=details) from None
 
 
@@ -128,7 +130,7 @@ async def run_workflow(scope: Scope, receive: Receive, send: Send) -> None:
         await _run_once(pending, workflow_id, document, scope, receive, send)
         return
     trace = trace_of(parts, scope["headers"])
-    created = await parts.starts.start(principal, workflow_id, request_of(parse_body(document), trace))
+    created = await parts.starts.start(principal, workflow_id, request_of(await parse_body(document), trace))
     await success({"runId": created.run_id}, request_id(scope))(scope, receive, send)
 
 
@@ -144,7 +146,7 @@ async def _run_once(
         token = current.set(pending)
         try:
             trace = trace_of(parts, scope["headers"])
-            await parts.starts.start(principal, workflow_id, request_of(parse_body(document), trace))
+            await parts.starts.start(principal, workflow_id, request_of(await parse_body(document), trace))
             assert pending.recorded is not None
             response = Answered(pending.recorded.body)
         except Duplicate:

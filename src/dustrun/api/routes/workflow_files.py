@@ -14,7 +14,7 @@ from dustrun.api.routing import Call, Routes
 from dustrun.api.shapes.workflows import AppliedAnswer, ApplyFile, ApplyFiles, CreateWorkflow, applied_shape
 from dustrun.core.validate.ignored import ignored_fields
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import import_export
 from dustrun.services.workflows.files import Applied, WorkflowFile
 
@@ -52,7 +52,8 @@ def _read(file: ApplyFile) -> tuple[WorkflowFile, list[Problem]]:
         content = {"name": PurePath(file.path).stem, "description": "", **parsed.document}
         body = CreateWorkflow.model_validate(content)
     except ValidationError as error:
-        raise _of_file(file, problems_of(error.errors(), model=CreateWorkflow)) from None
+        found = errors_in(error, content, CreateWorkflow.model_validate)
+        raise _of_file(file, problems_of(found, model=CreateWorkflow)) from None
     except Invalid as error:
         raise _of_file(file, error.details) from None
     ignored = [replace(one, field=f"{file.path}: {one.field}") for one in ignored_fields(body)]

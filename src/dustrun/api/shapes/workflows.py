@@ -159,7 +159,9 @@ class ImportWorkflow(Fields):
         examples=[{"connector-1": "conn_01k9w3x7q2c4v6b8n0m1a2s3d4"}],
     )
     leave_unbound: list[Text] = Field(
-        default_factory=list, description="References to leave unbound, although the file names their `target`."
+        default_factory=list,
+        max_length=1000,
+        description="References to leave unbound, although the file names their `target`.",
     )
 
 

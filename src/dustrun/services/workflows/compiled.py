@@ -16,7 +16,7 @@ from dustrun.core.values import exact_json
 from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.program import Program, compile_program
 from dustrun.errors import Code, Invalid, Problem
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.storage.db.database import Database
 from dustrun.storage.workflows import versions
 
@@ -95,7 +95,7 @@ class CompiledWorkflows:
         try:
             definition = Definition.model_validate(document)
         except ValidationError as error:
-            found = problems_of(error.errors(include_url=False), model=Definition)
+            found = problems_of(errors_in(error, document, Definition.model_validate), model=Definition)
             raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=found) from None
         problems = tuple(validate.check(definition, self._specs))
         if any(problem.severity == "error" for problem in problems):

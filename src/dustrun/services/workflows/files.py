@@ -22,7 +22,7 @@ from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.principal import Principal
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls, import_export, targets
 from dustrun.services.workflows.import_export import Reference
 from dustrun.services.workflows.pins import Pin, Pins, pins_of, rename
@@ -335,7 +335,8 @@ def _definition(document: Any) -> Definition:
     try:
         return Definition.model_validate(document)
     except ValidationError as error:
-        details = problems_of(error.errors(), whole="definition", model=Definition)
+        found = errors_in(error, document, Definition.model_validate)
+        details = problems_of(found, whole="definition", model=Definition)
         raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
 
 

@@ -23,7 +23,7 @@ from dustrun.core.workflow.definition import UNBOUND, WALLET, Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Invalid, Problem
 from dustrun.sdk.fields import hinted_fields
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows.workflows import Workflow
 
 FORMAT = 1
@@ -272,10 +272,12 @@ def read(text: str, bindings: Mapping[str, str], own_id: str, rename: Callable[[
             "A binding matches no reference.", details=[Problem(f"bindings.{name}", message) for name in unknown]
         )
     values = {f"{UNBOUND}{name}": value for name, value in bindings.items()} | {f"{UNBOUND}{SELF}": own_id}
+    bound = bind(rename(document.pop("definition", None)), values)
     try:
-        definition = Definition.model_validate(bind(rename(document.pop("definition", None)), values))
+        definition = Definition.model_validate(bound)
     except ValidationError as error:
-        details = problems_of(error.errors(), whole="definition", model=Definition)
+        found = errors_in(error, bound, Definition.model_validate)
+        details = problems_of(found, whole="definition", model=Definition)
         raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=details) from None
     return Read(document, definition, [one for one in references if one.name in known - set(bindings)])
 
@@ -319,10 +321,11 @@ def _unreadable(why: str) -> Invalid:
 
 
 def _references(found: Any) -> list[Reference]:
+    validate = TypeAdapter(list[Reference]).validate_python
     try:
-        return TypeAdapter(list[Reference]).validate_python(found)
+        return validate(found)
     except ValidationError as error:
-        details = problems_of(error.errors(), whole="references", model=Reference)
+        details = problems_of(errors_in(error, found, validate), whole="references", model=Reference)
         raise Invalid("The file's references cannot be read.", details=details) from None
 
 

@@ -22,10 +22,11 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.core.workflow.specs import Specs
 from dustrun.errors import Code, Conflict, Invalid, NotFound, Problem
 from dustrun.outbound.guard import Guard
+from dustrun.sdk.threads import run_sized
 from dustrun.services.access import audit, idempotency
 from dustrun.services.access.paging import Page, Paging, page_of
 from dustrun.services.access.principal import Principal
-from dustrun.services.problems import problems_of
+from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.workflows import calls, references
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.limited_keys import need_calls_within, need_objects_within
@@ -100,6 +101,15 @@ def json_text(value: Any) -> str | None:
 def definition_of(version: VersionRow) -> Definition:
     """Parses the stored definition into its model."""
     return Definition.model_validate(exact_json.loads(version.definition))
+
+
+def _read(document: Any) -> Definition | list[Problem]:
+    """The definition, or the problems of its schema."""
+    try:
+        return Definition.model_validate(document)
+    except ValidationError as error:
+        found = errors_in(error, document, Definition.model_validate)
+        return problems_of(found, whole="definition", model=Definition)
 
 
 def _check(definition: Definition, specs: Specs, guard: Guard) -> list[Problem]:
@@ -177,11 +187,8 @@ class Workflows:
 
     async def validate(self, principal: Principal, document: Any) -> list[Problem]:
         """Validates an unsaved definition: its schema first and, if that is valid, everything else."""
-        try:
-            definition = Definition.model_validate(document)
-        except ValidationError as error:
-            return problems_of(error.errors(), whole="definition", model=Definition)
-        return await self.find_problems(principal, definition)
+        found = await run_sized(document, _read, document)
+        return await self.find_problems(principal, found) if isinstance(found, Definition) else found
 
     async def find_problems(self, principal: Principal, definition: Definition) -> list[Problem]:
         """Validates a definition in full, including references. Runs in a thread: a thousand nodes take a while."""
