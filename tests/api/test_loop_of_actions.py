@@ -21,7 +21,7 @@ MOST_S = 0.1
 DATA = "{{$trigger.body.data}}"
 ROWS = [{"n": number} for number in range(60_000)]
 NAMES = [f"name {number % 997}" for number in range(60_000)]
-DECIMALS = [f"{number}.25" for number in range(80_000)]
+DECIMALS = [0.5] * 200_000
 DIGITS = ["9" * 900 for _ in range(1_000)]
 WIDE = [{f"key {number}": number for number in range(40_000)}]
 KEYS = [{"field": "n", "order": order, "numeric": True} for order in ("asc", "desc") * 5]
@@ -44,7 +44,7 @@ CASES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         ("<p>a</p>" * 49_000, {"html": DATA, "selector": "p", "operation": "all", "maxMatches": 10_000}),
         ("<p><b>a</b></p>" * 4_990, {"html": DATA, "selector": "p:has(b)", "operation": "all", "maxMatches": 10_000}),
     ],
-    "list-max": [(DECIMALS, {"array": DATA, "numeric": True})],
+    "list-max": [(DECIMALS, {"array": DATA})],
     "list-min": [(ROWS, {"array": DATA, "field": "n"}), (DIGITS, {"array": DATA, "numeric": True})],
     "log": [(ROWS, {"message": DATA}), (ROWS, {"message": "rows", "data": DATA})],
     "parse-csv": [

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dustrun import clock, log
 from dustrun.core.expression import ExpressionError, parse_template
 from dustrun.core.run.state import Mode
+from dustrun.core.values.weight import is_large
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import idempotency
 from dustrun.services.runs import start_request, start_rows
@@ -53,11 +54,12 @@ class RunCreation:
                 self._hub.publish(facts, done.events)
                 created(done)
 
+            is_short = batch.is_short() and not is_large((prepared.payload, facts.prop_values))
             if is_call:
-                return await self._writer.write(unit, after, repeatable=True, is_separate=is_separate)
+                return await self._writer.write(unit, after, repeatable=is_short, is_separate=is_short and is_separate)
             creates = ("runId", facts.id)
             return await idempotency.write(
-                self._writer, unit, after, creates=creates, repeatable=True, is_separate=is_separate
+                self._writer, unit, after, creates=creates, repeatable=is_short, is_separate=is_short and is_separate
             )
 
         return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)

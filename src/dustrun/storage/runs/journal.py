@@ -16,6 +16,7 @@ from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.text.redaction import Redaction, hide
 from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.core.values.weight import is_large
 from dustrun.log import mask_links
 from dustrun.storage.db.statement import Returned, Row, Statement, Tx
 from dustrun.storage.db.tables import COUNTED_TOGETHER, activity, events, executions, run_signals, runs
@@ -25,6 +26,8 @@ from dustrun.storage.runs.forks import Fork
 from dustrun.storage.runs.waits import ChildResult, Waits
 
 SHORT_BYTES = 1_048_576
+SHORT_REDACTED_BYTES = 65_536
+"""Of a run that has signatures, which are searched for in everything that is written."""
 ACTIVITY = frozenset({"run_started", "run_waiting", "run_resumed", "run_finished"})
 
 
@@ -88,9 +91,17 @@ class Batch:
         return not (self.added or self.changed or self.events or self.signals_used or self.ending)
 
     def is_short(self) -> bool:
-        """Whether it is written within a few milliseconds."""
+        """Whether it is encoded and written within a few milliseconds."""
         size = sum(map(len, self.texts.values())) + sum([len(data) for _, _, data in self.events])
-        return size <= SHORT_BYTES
+        if size > (SHORT_REDACTED_BYTES if self.redaction.secrets else SHORT_BYTES):
+            return False
+        executions = (*self.added.items(), *self.changed.items())
+        return not is_large([_to_encode(one, key in self.texts) for key, one in executions])
+
+
+def _to_encode(execution: Execution, has_text: bool) -> tuple[Any, ...]:
+    """What of an execution is not JSON text yet."""
+    return execution.input, execution.facts, execution.error, None if has_text else execution.result
 
 
 _STEP = (
