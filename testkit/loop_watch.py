@@ -7,10 +7,12 @@ import contextlib
 import gc
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 from dustrun.app.process import spare_the_collector
 
 _EVERY_S = 0.002
+_SCHEDULE = Path("/proc/thread-self/schedstat")
 
 
 class LoopWatch:
@@ -18,12 +20,13 @@ class LoopWatch:
 
     Both count processor time, so that other processes do not matter. `longest_s` is of the loop's own thread;
     `longest_process_s` is of the whole process, so it also shows calls that keep the interpreter from the loop while
-    another thread makes them.
+    another thread makes them. It leaves out the time for which the loop's thread could run and other processes had the
+    processor, because the threads of this one may run on meanwhile.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._own, self._process = time.thread_time(), time.process_time()
+        self._own, self._process, self._ready = time.thread_time(), time.process_time(), _ready_s()
         self.longest_s = 0.0
         self.longest_process_s = 0.0
         self._timer = loop.call_later(_EVERY_S, self._tick)
@@ -33,10 +36,11 @@ class LoopWatch:
         self._timer = self._loop.call_later(_EVERY_S, self._tick)
 
     def _note(self) -> None:
-        own, process = time.thread_time(), time.process_time()
+        own, process, ready = time.thread_time(), time.process_time(), _ready_s()
         self.longest_s = max(self.longest_s, own - self._own)
-        self.longest_process_s = max(self.longest_process_s, process - self._process)
-        self._own, self._process = own, process
+        held = min(process - self._process, ready - self._ready)
+        self.longest_process_s = max(self.longest_process_s, held)
+        self._own, self._process, self._ready = own, process, ready
 
     def take(self) -> float:
         """The longest time of the loop's thread so far, in seconds; then both start anew."""
@@ -53,6 +57,14 @@ class LoopWatch:
     def end(self) -> None:
         """Stops the timer."""
         self._timer.cancel()
+
+
+def _ready_s() -> float:
+    """Seconds of a clock that stands while this thread waits for a processor (Linux, kernel/sched/stats.h)."""
+    now = time.perf_counter()
+    if not _SCHEDULE.exists():
+        return now
+    return now - int(_SCHEDULE.read_text().split()[1]) / 1e9
 
 
 @contextlib.contextmanager

@@ -75,18 +75,19 @@ class Runner:
         `opened`."""
         log.bind(run_id=self.facts.id, org_id=self.facts.org_id)
         self._inputs.observer.hold()
-        answer = self._open_next(executes=executes)
+        until = clock.monotonic_s() + _TURN_S
+        answer = self._open_next(until, executes=executes)
         while executes and isinstance(answer, Ready) and self._may_open_more():
-            answer = self._open_next(executes=executes)
+            answer = self._open_next(until, executes=executes)
         if executes and isinstance(answer, Done):
             self._record_end(answer)
 
-    def _open_next(self, *, executes: bool) -> Next:
+    def _open_next(self, until: float, *, executes: bool) -> Next:
         answer = self._run.plan.next(self._run.state.now(), self._room())
         if isinstance(answer, Ready):
             self._settle(answer)
             for start in answer.starts:
-                if self._may_open(start, executes=executes):
+                if self._may_open(start, executes=executes and clock.monotonic_s() < until):
                     self.attempts.begin(start)
                 else:
                     self._held_back.append(start)
