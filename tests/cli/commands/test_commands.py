@@ -147,6 +147,11 @@ def test_a_version_by_another_author_is_accepted_after_its_difference_is_shown(s
         True,
         True,
     )
+    wallet = server.json("wallet", "create", "till")["id"]
+    chosen = {**pay, "connector": {"type": "wallet", "id": "{{$inputs.wallet}}", "oneOf": [wallet]}}
+    server.json("workflow", "create", save({"name": "Chosen", "definition": flow(pay=chosen)}), "--key", writer)
+    asked = server.dustrun("workflow", "accept", "Chosen")
+    assert f"pay (send-native, {{{{$inputs.wallet}}}}, one of {wallet}):" in asked.stdout
     refused = server.dustrun("workflow", "accept", "Rewritten", "--yes", "--key", writer)
     assert (refused.returncode != 0, "wallet:spend" in refused.stderr) == (True, True)
     accepted = server.json("workflow", "accept", "Rewritten", "--yes")

@@ -76,7 +76,7 @@ def test_all_that_is_wrong_with_chains_and_wallets_is_told(server: Served, node:
     client.post("/v1/wallets", {"name": "default"})
     wallet = client.post("/v1/wallets", {"name": "till"})
     poor = _published(client, "Poor", wallet["id"], node.chain_id)
-    elsewhere = _published(client, "Elsewhere", wallet["id"], 8453)
+    elsewhere = _published(client, "Elsewhere", "{{$inputs.wallet}}", 8453)  # only its runs will know which wallet
     found = _local(server)
     (chain,) = found["chains"]
     assert (chain.state, f'"Elsewhere" ({elsewhere}) needs chain 8453 (Base)' in chain.says) == ("bad", True)
