@@ -91,6 +91,19 @@ def test_a_workflow_is_made_once_then_updated_and_deleted(server: Served, save: 
     assert server.json("workflow", "create", file, "--name", "Once", "--again")["name"] == "Once"
 
 
+def test_fields_that_the_server_ignores_are_named(server: Served, save: Any) -> None:
+    file = save({"name": "Foreign", "$schema": "x", "definition": {**HELLO, "blockExpansions": {}}})
+    wanted = "Warning: blockExpansions: `blockExpansions` is accepted from clients of other platforms"
+    made = server.dustrun("workflow", "create", file)
+    assert (made.returncode, wanted in made.stderr) == (0, True)
+    updated = server.dustrun("workflow", "update", "Foreign", file, "--json")
+    assert (json.loads(updated.stdout)["definition"], wanted in updated.stderr) == (HELLO, True)
+    applied = server.dustrun("apply", file, "--dry-run")
+    assert "0 to change, 1 unchanged." in applied.stdout
+    assert "flow.json: blockExpansions: `blockExpansions` is accepted" in applied.stderr
+    server.json("workflow", "delete", "Foreign", "--yes")
+
+
 def test_a_folder_is_shown_asked_about_and_applied(server: Served, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / ".git").mkdir()

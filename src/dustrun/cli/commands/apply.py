@@ -30,6 +30,7 @@ def apply(
     client = client_of(server, key)
     body = {"files": _files(path), "prune": prune}
     shown = client.post("/v1/workflows/apply", {**body, "dryRun": True})
+    output.note_warnings(shown)
     if not as_json:
         _show(shown)
     changes = [one for one in shown["changes"] if one["action"] != "unchanged"]

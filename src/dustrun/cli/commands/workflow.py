@@ -41,6 +41,7 @@ def _row(item: dict[str, Any]) -> list[Any]:
 
 def _show(found: dict[str, Any], as_json: bool) -> None:
     show_one(found, _COLUMNS, _row, as_json)
+    output.note_warnings(found)
 
 
 @app.command("list")

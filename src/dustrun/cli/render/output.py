@@ -48,6 +48,12 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def note_warnings(answer: dict[str, Any]) -> None:
+    """Prints what the server ignored of a request to standard error."""
+    for item in answer.get("warnings", ()):
+        note(f"Warning: {item['field']}: {item['message']}  [{item['code']}]")
+
+
 def write_json(value: Any) -> None:
     """Prints one JSON document on one line, with exact numbers."""
     sys.stdout.write(exact_json.dumps_text(value) + "\n")
