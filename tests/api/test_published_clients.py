@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testkit.composition import Client, Composition
+from testkit.composition import Client, Composition, composed
 
-STOPS = {
+STOPS: dict[str, Any] = {
     "nodes": {
         "root": {"type": "manual", "children": ["end"]},
         "end": {"type": "stop", "payload": {"status": "failure", "message": "Too dear: {{$trigger.body.usd ?? 0}}."}},
     }
 }
-WAITS = {
+WAITS: dict[str, Any] = {
     "nodes": {
         "root": {"type": "manual", "children": ["hold"]},
         "hold": {"type": "wait", "payload": {"timeoutMs": 600_000}},
@@ -67,6 +68,19 @@ async def test_a_run_shows_its_workflows_owner_and_the_message_that_ended_it(own
     plain = await owner.create_workflow()
     run_id = (await owner.post(f"/v1/workflows/{plain['id']}/run")).data["runId"]
     assert (await _until(owner, run_id, "success"))["summary"] is None
+
+
+async def test_a_run_that_ends_after_a_restart_has_its_summary(tmp_path: Path, store_url: str) -> None:
+    hold = {**WAITS["nodes"]["hold"], "children": ["end"]}
+    definition = {"nodes": {**WAITS["nodes"], "hold": hold, "end": STOPS["nodes"]["end"]}}
+    async with composed(tmp_path, database_url=store_url) as server:
+        flow = await server.owner.create_workflow(definition)
+        sent = {"payload": {"usd": 3}}
+        run_id = (await server.owner.post(f"/v1/workflows/{flow['id']}/run", sent)).data["runId"]
+        assert (await _until(server.owner, run_id, "waiting"))["summary"] is None
+    async with composed(tmp_path, database_url=store_url) as server:
+        await server.owner.post(f"/v1/runs/{run_id}/nodes/hold/resume", {"data": {}})
+        assert (await _until(server.owner, run_id, "failure"))["summary"] == "Too dear: 3."
 
 
 @pytest.mark.both_stores
