@@ -71,8 +71,10 @@ async def test_a_connection_that_died_before_is_replaced(
     assert await database.read(_ids) == ["a"]
     cluster.kill_connections(url)
     assert await database.read(_ids) == ["a"]
-    await writer.write(_add("b"), repeatable=is_separate, is_separate=is_separate)
-    assert await database.read(_ids) == ["a", "b"]
+    again = [writer.write(_add(name), repeatable=is_separate, is_separate=is_separate) for name in ("b", "a", "c")]
+    done = await asyncio.gather(*again, return_exceptions=True)
+    assert [type(one).__name__ for one in done] == ["NoneType", "UniqueViolation", "NoneType"]
+    assert await database.read(_ids) == ["a", "b", "c"]
 
 
 async def test_a_server_that_is_down_is_unavailable_until_it_is_back(

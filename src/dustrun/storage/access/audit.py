@@ -39,7 +39,7 @@ class AuditRow:
 def insert(tx: Tx, *, org_id: str, key_id: str, at_ms: int, action: str, subject: str, detail: str) -> None:
     """Inserts an audit row at the end of the chain."""
     linked = audit_chain.link(tx, (org_id, key_id, at_ms, action, subject, detail))
-    tx.run(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail, hash=linked)
+    tx.do(_INSERT, org_id=org_id, key_id=key_id, at=at_ms, action=action, subject=subject, detail=detail, hash=linked)
 
 
 def list_page(tx: Tx, org_id: str, *, key_id: str | None, limit: int, offset: int) -> list[AuditRow]:

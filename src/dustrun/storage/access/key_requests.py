@@ -44,7 +44,7 @@ def keep_newest(tx: Tx, count: int) -> None:
     """Deletes all but about the newest `count` rows, counted by row number, which has few gaps."""
     row = tx.one(_NEWEST)
     if row and row[0]:
-        tx.run(_KEEP_NEWEST, upto=row[0] - count)
+        tx.do(_KEEP_NEWEST, upto=row[0] - count)
 
 
 def prune(tx: Tx, *, before_ms: int) -> int:

@@ -78,7 +78,7 @@ def _row(found: tuple[Any, ...]) -> KeyRow:
 
 def insert(tx: Tx, row: KeyRow) -> None:
     """Inserts a key."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, key_id: str) -> KeyRow | None:
@@ -104,7 +104,7 @@ def find_by_hash(tx: Tx, key_hash: str) -> KeyRow | None:
 
 def revoke(tx: Tx, key_id: str, *, at_ms: int) -> None:
     """Revokes a key; a revoked key keeps its first revocation time."""
-    tx.run(_REVOKE, of_id=key_id, revoked_at=at_ms)
+    tx.do(_REVOKE, of_id=key_id, revoked_at=at_ms)
 
 
 def list_good(tx: Tx, org_id: str, *, now_ms: int) -> list[KeyRow]:

@@ -30,7 +30,7 @@ class OrganizationRow:
 
 def insert(tx: Tx, row: OrganizationRow) -> None:
     """Inserts an organisation."""
-    tx.run(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
+    tx.do(_INSERT, id=row.id, name=row.name, created_at=row.created_at, retention_days=row.retention_days)
 
 
 def find(tx: Tx, organization_id: str) -> OrganizationRow | None:
@@ -46,7 +46,7 @@ def list_all(tx: Tx) -> list[OrganizationRow]:
 
 def set_retention(tx: Tx, organization_id: str, days: int | None) -> None:
     """Sets how many days the organisation's ended runs are kept."""
-    tx.run(_SET_RETENTION, of_id=organization_id, days=days)
+    tx.do(_SET_RETENTION, of_id=organization_id, days=days)
 
 
 def exist(tx: Tx) -> bool:

@@ -63,7 +63,7 @@ def _row(found: tuple[Any, ...]) -> ConnectorRow:
 
 def insert(tx: Tx, row: ConnectorRow) -> None:
     """Inserts a connector."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, connector_id: str) -> ConnectorRow | None:
@@ -98,7 +98,7 @@ def _used_by_others(org_id: str, own: Collection[str]) -> sa.ColumnElement[bool]
 
 def update(tx: Tx, row: ConnectorRow) -> None:
     """Updates a connector after a change by a person and drops its current token."""
-    tx.run(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
+    tx.do(_UPDATE, of_id=row.id, **{name: getattr(row, name) for name in _CHANGED})
 
 
 def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, expires_at: int) -> bool:
@@ -117,7 +117,7 @@ def keep_token(tx: Tx, row: ConnectorRow, *, sealed: str, sealed_token: str, exp
 
 def delete(tx: Tx, connector_id: str) -> None:
     """Deletes a connector."""
-    tx.run(_DELETE, id=connector_id)
+    tx.do(_DELETE, id=connector_id)
 
 
 def list_users(tx: Tx, org_id: str, connector_id: str) -> list[tuple[str, str]]:

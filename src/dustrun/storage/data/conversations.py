@@ -72,7 +72,7 @@ _RUN_IDS = Statement(
 
 def insert(tx: Tx, row: ConversationRow) -> None:
     """Inserts a conversation."""
-    tx.run(_INSERT, id=row.id, org_id=row.org_id, title=row.title, created_at=row.created_at, updated_at=row.updated_at)
+    tx.do(_INSERT, id=row.id, org_id=row.org_id, title=row.title, created_at=row.created_at, updated_at=row.updated_at)
 
 
 def find(tx: Tx, org_id: str, conversation_id: str) -> ConversationRow | None:
@@ -88,7 +88,7 @@ def list_page(tx: Tx, org_id: str, *, limit: int, offset: int) -> list[Conversat
 
 def insert_message(tx: Tx, row: MessageRow) -> None:
     """Inserts a message and updates its conversation's last use."""
-    tx.run(
+    tx.do(
         _INSERT_MESSAGE,
         id=row.id,
         conversation_id=row.conversation_id,
@@ -97,7 +97,7 @@ def insert_message(tx: Tx, row: MessageRow) -> None:
         content=row.content,
         created_at=row.created_at,
     )
-    tx.run(_TOUCH, of_id=row.conversation_id, updated_at=row.created_at)
+    tx.do(_TOUCH, of_id=row.conversation_id, updated_at=row.created_at)
 
 
 def find_message(tx: Tx, conversation_id: str, message_id: str) -> MessageRow | None:

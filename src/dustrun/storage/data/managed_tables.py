@@ -81,7 +81,7 @@ _FIND_WRITE = Statement(sa.select(table_writes.c.result).where(table_writes.c.wr
 
 def insert(tx: Tx, row: TableRow) -> None:
     """Inserts a table."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, wanted: str) -> TableRow | None:
@@ -121,13 +121,13 @@ def usage(tx: Tx, org_id: str) -> tuple[int, int, int]:
 
 def grow(tx: Tx, table_id: str, *, rows: int, size: int, now: int) -> None:
     """Adds to a table's row count and size in bytes; either may be negative."""
-    tx.run(_GROW, the_id=table_id, more_rows=rows, more_bytes=size, now=now)
+    tx.do(_GROW, the_id=table_id, more_rows=rows, more_bytes=size, now=now)
 
 
 def delete(tx: Tx, table_id: str) -> None:
     """Deletes a table with all its rows."""
     for statement in (*_FORGET, _DELETE):
-        tx.run(statement, the_id=table_id)
+        tx.do(statement, the_id=table_id)
 
 
 def find_write(tx: Tx, write_key: str) -> str | None:
@@ -138,4 +138,4 @@ def find_write(tx: Tx, write_key: str) -> str | None:
 
 def add_write(tx: Tx, write_key: str, *, table_id: str, run_pk: int, result: str, now: int) -> None:
     """Records a node's write and its result."""
-    tx.run(_ADD_WRITE, write_key=write_key, table_id=table_id, run_pk=run_pk, result=result, written_at=now)
+    tx.do(_ADD_WRITE, write_key=write_key, table_id=table_id, run_pk=run_pk, result=result, written_at=now)

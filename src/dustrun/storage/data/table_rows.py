@@ -140,7 +140,7 @@ def put(tx: Tx, table_id: str, row: Kept, fresh: Mapping[str, bytes], old: Mappi
     """Writes a row to its layer; `fresh` are its new cells, `old` those that the layer had before."""
     values = {"key": row.key, "data": row.data, "assumed": int(row.assumed)}
     times = {"created_at": row.created_at, "updated_at": row.updated_at}
-    tx.run(_PUT, table_id=table_id, layer=row.layer, **values, **times)
+    tx.do(_PUT, table_id=table_id, layer=row.layer, **values, **times)
     changed = {name: value for name, value in old.items() if fresh.get(name) != value}
     tx.many(_REMOVE_CELL, list(_cells(table_id, row.layer, row.key, changed)))
     added = {name: value for name, value in fresh.items() if old.get(name) != value}
@@ -151,10 +151,10 @@ def remove(tx: Tx, table_id: str, layer: int, key: bytes, old: Mapping[str, byte
     """Deletes a row; a simulation's layer only marks it as deleted, because the live row stays."""
     tx.many(_REMOVE_CELL, list(_cells(table_id, layer, key, old)))
     if layer == LIVE:
-        tx.run(_REMOVE, table_id_=table_id, layer_=layer, key_=key)
+        tx.do(_REMOVE, table_id_=table_id, layer_=layer, key_=key)
     else:
         times = {"created_at": now, "updated_at": now}
-        tx.run(_PUT, table_id=table_id, layer=layer, key=key, data=None, assumed=0, **times)
+        tx.do(_PUT, table_id=table_id, layer=layer, key=key, data=None, assumed=0, **times)
 
 
 def _cells(table_id: str, layer: int, key: bytes, values: Mapping[str, bytes]) -> Iterable[dict[str, Any]]:

@@ -114,7 +114,7 @@ def find(tx: Tx, workflow_id: str, name: str) -> VariableRow | None:
 
 def put(tx: Tx, row: VariableRow) -> None:
     """Inserts or replaces a variable."""
-    tx.run(_PUT, **{field.name: getattr(row, field.name) for field in fields(row)})
+    tx.do(_PUT, **{field.name: getattr(row, field.name) for field in fields(row)})
 
 
 def delete(tx: Tx, workflow_id: str, name: str) -> bool:
@@ -135,7 +135,7 @@ def find_held(tx: Tx, owner_pk: int, scope: str, workflow_id: str, name: str) ->
 
 def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
     """Stores a value within a run."""
-    tx.run(
+    tx.do(
         _HOLD,
         owner_pk=owner_pk,
         scope=held.scope,
@@ -148,7 +148,7 @@ def hold(tx: Tx, owner_pk: int, workflow_id: str, held: Held) -> None:
 
 def add_write(tx: Tx, write: WriteRow) -> None:
     """Adds a write to the history."""
-    tx.run(_ADD_WRITE, **{name: getattr(write, name) for name in _NEW_WRITE})
+    tx.do(_ADD_WRITE, **{name: getattr(write, name) for name in _NEW_WRITE})
 
 
 def find_write(tx: Tx, write_key: str) -> WriteRow | None:

@@ -34,10 +34,10 @@ def find(tx: Tx, name: str) -> str | None:
 
 def put(tx: Tx, name: str, value: str) -> None:
     """Sets a fact, replacing the old value."""
-    tx.run(_DELETE, the_name=name)
-    tx.run(_INSERT, name=name, value=value)
+    tx.do(_DELETE, the_name=name)
+    tx.do(_INSERT, name=name, value=value)
 
 
 def forget(tx: Tx, name: str) -> None:
     """Deletes a fact."""
-    tx.run(_DELETE, the_name=name)
+    tx.do(_DELETE, the_name=name)

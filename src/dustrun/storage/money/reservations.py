@@ -144,7 +144,7 @@ def change_open(tx: Tx, subject_id: str, units: Mapping[str, int]) -> None:
     """Changes the units of open measures, because a replacement may pay a higher network fee."""
     for row in list_of_subject(tx, subject_id):
         if row.measure in units:
-            tx.run(_CHANGE, id_=row.id, new_units=str(units[row.measure]))
+            tx.do(_CHANGE, id_=row.id, new_units=str(units[row.measure]))
 
 
 def settle(tx: Tx, rows: Iterable[ReservationRow], units: Mapping[str, int], at_ms: int) -> None:
@@ -158,7 +158,7 @@ def _settle(tx: Tx, row: ReservationRow, units: int, at_ms: int) -> None:
     """Settles one row. Its time is never before the last settled one, even if the clock was set back."""
     last = tx.one(_LAST, wallet=row.wallet_id, measure_=row.measure)
     total, settled_at, position = (int(last[0]), int(last[1]), int(last[2])) if last is not None else (0, 0, 0)
-    tx.run(
+    tx.do(
         _SETTLE,
         id_=row.id,
         new_units=str(units),
@@ -172,7 +172,7 @@ def release(tx: Tx, rows: Iterable[ReservationRow], at_ms: int) -> None:
     """Releases open rows, because nothing was spent."""
     for row in rows:
         if row.state == OPEN:
-            tx.run(_RELEASE, id_=row.id, new_settled_at=at_ms)
+            tx.do(_RELEASE, id_=row.id, new_settled_at=at_ms)
 
 
 def first_seen(tx: Tx, wallet_id: str, addresses: Iterable[str]) -> dict[str, int]:

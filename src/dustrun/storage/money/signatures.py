@@ -79,12 +79,12 @@ def _row(values: Row) -> SignatureRow:
 
 def insert(tx: Tx, row: SignatureRow) -> None:
     """Inserts a signature."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def save(tx: Tx, row: SignatureRow) -> None:
     """Updates all mutable columns of a signature that was read in the same unit."""
-    tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
+    tx.do(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
 
 
 def get(tx: Tx, signature_id: str) -> SignatureRow:

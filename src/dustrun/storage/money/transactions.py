@@ -236,12 +236,12 @@ def _attempt(values: Row) -> AttemptRow:
 
 def insert(tx: Tx, row: TransactionRow) -> None:
     """Inserts a transaction."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def save(tx: Tx, row: TransactionRow) -> None:
     """Updates all mutable columns of a transaction that was read in the same unit."""
-    tx.run(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
+    tx.do(_SAVE, the_id=row.id, **{f"to_{name}": getattr(row, name) for name in _CHANGED})
 
 
 def get(tx: Tx, transaction_id: str) -> TransactionRow:
@@ -334,7 +334,7 @@ def promised_units(tx: Tx, chain_id: int, sender: str) -> int:
 
 def insert_attempt(tx: Tx, row: AttemptRow) -> None:
     """Inserts an attempt with its signed bytes."""
-    tx.run(_INSERT_ATTEMPT, **{name: getattr(row, name) for name in _ATTEMPT_NAMES})
+    tx.do(_INSERT_ATTEMPT, **{name: getattr(row, name) for name in _ATTEMPT_NAMES})
 
 
 def list_attempts(tx: Tx, transaction_id: str) -> list[AttemptRow]:
@@ -344,12 +344,12 @@ def list_attempts(tx: Tx, transaction_id: str) -> list[AttemptRow]:
 
 def note_reply(tx: Tx, hash: str, *, sent_at: int | None, tried_at: int, reply: str) -> None:
     """Records an endpoint's reply to an attempt; `sent_at` None means that it was not accepted."""
-    tx.run(_NOTE_REPLY, the_hash=hash, to_sent_at=sent_at, to_tried_at=tried_at, to_reply=reply)
+    tx.do(_NOTE_REPLY, the_hash=hash, to_sent_at=sent_at, to_tried_at=tried_at, to_reply=reply)
 
 
 def insert_spend(tx: Tx, row: SpendRow) -> None:
     """Inserts a node's spend intents."""
-    tx.run(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
+    tx.do(_INSERT_SPEND, **{name: getattr(row, name) for name in _SPEND_NAMES})
 
 
 def newest_spend(tx: Tx, org_id: str, root_run_id: str, path: str) -> SpendRow | None:

@@ -162,7 +162,7 @@ def _policy(found: tuple[Any, ...]) -> PolicyRow:
 
 def insert(tx: Tx, row: WalletRow) -> None:
     """Inserts a wallet; the store refuses a second one that signs with the same key."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, wallet_id: str) -> WalletRow | None:
@@ -207,18 +207,18 @@ def list_named(tx: Tx, org_id: str, wallet_ids: list[str], *, with_archived: boo
 
 def change(tx: Tx, wallet_id: str, *, name: str, description: str | None, at_ms: int) -> None:
     """Renames a wallet."""
-    tx.run(_CHANGE, of_id=wallet_id, name=name, description=description, updated_at=at_ms)
+    tx.do(_CHANGE, of_id=wallet_id, name=name, description=description, updated_at=at_ms)
 
 
 def make_default(tx: Tx, org_id: str, wallet_id: str, *, at_ms: int) -> None:
     """Makes a wallet the organisation's default."""
-    tx.run(_CLEAR_DEFAULT, of_org=org_id)
-    tx.run(_SET_DEFAULT, of_id=wallet_id, updated_at=at_ms)
+    tx.do(_CLEAR_DEFAULT, of_org=org_id)
+    tx.do(_SET_DEFAULT, of_id=wallet_id, updated_at=at_ms)
 
 
 def archive(tx: Tx, wallet_id: str, *, at_ms: int) -> None:
     """Archives a wallet; another wallet may then use its key."""
-    tx.run(_ARCHIVE, of_id=wallet_id, at=at_ms)
+    tx.do(_ARCHIVE, of_id=wallet_id, at=at_ms)
 
 
 def list_open(tx: Tx, wallet_id: str, *, limit: int) -> list[str]:
@@ -233,7 +233,7 @@ def list_users(tx: Tx, org_id: str, wallet_id: str, *, limit: int) -> list[tuple
 
 def add_policy(tx: Tx, row: PolicyRow) -> None:
     """Inserts a policy version."""
-    tx.run(_ADD_POLICY, **{name: getattr(row, name) for name in _POLICY_NAMES})
+    tx.do(_ADD_POLICY, **{name: getattr(row, name) for name in _POLICY_NAMES})
 
 
 def find_policy(tx: Tx, wallet_id: str, now_ms: int) -> PolicyRow | None:

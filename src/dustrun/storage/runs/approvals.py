@@ -75,7 +75,7 @@ def _row(values: Sequence[object]) -> ApprovalRow:
 
 def add(tx: Tx, row: ApprovalRow) -> None:
     """Inserts an approval; idempotent."""
-    tx.run(_OPEN, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_OPEN, **{name: getattr(row, name) for name in _NAMES})
 
 
 def close(tx: Tx, approval_id: str, status: str, at: int, by: str | None = None, comment: str | None = None) -> bool:

@@ -185,8 +185,8 @@ def hide(tx: Tx, org_id: str, *, before: int, after: int, count: int) -> Step:
             or _is_needed(tx, org_id, pk, root or run_id, parent_pk, before)
         ):
             continue
-        tx.run(_HIDE, the_pk=pk, as_id=f"run_{pk}")
-        tx.run(
+        tx.do(_HIDE, the_pk=pk, as_id=f"run_{pk}")
+        tx.do(
             _UNCOUNT,
             org_id=org_id,
             workflow_id=workflow_id or "",

@@ -236,7 +236,7 @@ def request_cancel(tx: Tx, run_pk: int, now: int) -> bool:
 
 def add_signal(tx: Tx, run_pk: int, kind: str, path: str, data: str, now: int) -> None:
     """Inserts an answer for a waiting node."""
-    tx.run(_ADD_SIGNAL, run_pk=run_pk, kind=kind, path=path, data=data, at=now)
+    tx.do(_ADD_SIGNAL, run_pk=run_pk, kind=kind, path=path, data=data, at=now)
 
 
 def list_signals(tx: Tx, run_pk: int) -> list[Signal]:
@@ -257,7 +257,7 @@ def has_message(tx: Tx, org_id: str, message_id: str) -> bool:
 
 def link_message(tx: Tx, message_id: str, run_pk: int) -> None:
     """Links a run to the message that started it."""
-    tx.run(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
+    tx.do(_LINK_MESSAGE, message_id=message_id, run_pk=run_pk)
 
 
 def list_passed(tx: Tx, workflow_id: str, version: int, mode: str) -> list[RunRow]:

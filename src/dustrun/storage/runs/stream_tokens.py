@@ -59,7 +59,7 @@ class TokenRow:
 
 def insert(tx: Tx, *, hash: str, key_id: str, org_id: str, stream: str, now: int) -> None:
     """Inserts a token."""
-    tx.run(_INSERT, hash=hash, key_id=key_id, org_id=org_id, stream=stream, created_at=now)
+    tx.do(_INSERT, hash=hash, key_id=key_id, org_id=org_id, stream=stream, created_at=now)
 
 
 def find(tx: Tx, token_hash: str) -> TokenRow | None:
@@ -70,7 +70,7 @@ def find(tx: Tx, token_hash: str) -> TokenRow | None:
 
 def use(tx: Tx, token_hash: str, now: int) -> None:
     """Records the first use."""
-    tx.run(_USE, hash_=token_hash, now=now)
+    tx.do(_USE, hash_=token_hash, now=now)
 
 
 def prune(tx: Tx, before: int) -> int:

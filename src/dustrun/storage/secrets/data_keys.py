@@ -46,7 +46,7 @@ class DataKeyRow:
 
 def insert(tx: Tx, row: DataKeyRow) -> None:
     """Inserts a data key."""
-    tx.run(
+    tx.do(
         _INSERT,
         id=row.id,
         org_id=row.org_id,
@@ -76,14 +76,14 @@ def list_all(tx: Tx) -> list[DataKeyRow]:
 
 def retire(tx: Tx, org_id: str, *, at_ms: int) -> None:
     """Retires an organisation's current key: from now on it only decrypts."""
-    tx.run(_RETIRE, of_org=org_id, retired_at=at_ms)
+    tx.do(_RETIRE, of_org=org_id, retired_at=at_ms)
 
 
 def rewrap(tx: Tx, key_id: str, *, master_id: str, wrapped: str) -> None:
     """Re-wraps a data key with another master key."""
-    tx.run(_REWRAP, of_id=key_id, master_id=master_id, wrapped=wrapped)
+    tx.do(_REWRAP, of_id=key_id, master_id=master_id, wrapped=wrapped)
 
 
 def delete(tx: Tx, key_id: str) -> None:
     """Deletes a data key; what it encrypted can no longer be read."""
-    tx.run(_DELETE, id=key_id)
+    tx.do(_DELETE, id=key_id)

@@ -48,7 +48,7 @@ def _row(found: tuple[Any, ...]) -> AcceptanceRow:
 
 def insert(tx: Tx, row: AcceptanceRow) -> None:
     """Adds an acceptance."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def list_of(tx: Tx, workflow_id: str, version: int, digest: str) -> list[AcceptanceRow]:

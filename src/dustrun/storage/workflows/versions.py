@@ -57,7 +57,7 @@ def _row(found: tuple[Any, ...]) -> VersionRow:
 
 def insert(tx: Tx, row: VersionRow) -> None:
     """Inserts a version."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, workflow_id: str, version: int) -> VersionRow | None:
@@ -79,4 +79,4 @@ def count(tx: Tx, workflow_id: str) -> int:
 
 def mark_published(tx: Tx, workflow_id: str, version: int, *, at_ms: int, by: str) -> None:
     """Records when and by which key the version was last published."""
-    tx.run(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)
+    tx.do(_MARK, of_workflow=workflow_id, of_version=version, published_at=at_ms, published_by=by)

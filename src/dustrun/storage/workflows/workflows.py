@@ -123,7 +123,7 @@ def _row(found: tuple[Any, ...]) -> WorkflowRow:
 
 def insert(tx: Tx, row: WorkflowRow) -> None:
     """Inserts a workflow."""
-    tx.run(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
 
 
 def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
@@ -157,7 +157,7 @@ def _update(names: tuple[str, ...]) -> Statement:
 
 def update(tx: Tx, workflow_id: str, **changes: Any) -> None:
     """Updates the given columns."""
-    tx.run(_update(tuple(sorted(changes))), of_id=workflow_id, **changes)
+    tx.do(_update(tuple(sorted(changes))), of_id=workflow_id, **changes)
 
 
 def ladder(tx: Tx, workflow_id: str, version: int) -> dict[str, str]:

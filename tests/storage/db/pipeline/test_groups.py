@@ -168,13 +168,16 @@ async def test_a_unit_that_fails_before_it_has_written_repeats_nobody(store: Sto
 @pytest.mark.parametrize("is_separate", [True, False])
 async def test_rows_that_the_database_refuses_fail_their_units_only(store: Store, is_separate: bool) -> None:
     names = [f"{number:02}" for number in range(20)]
-    wrong = {"03": "long", "11": "twice"}
-    units = [_add(_LONG) if wrong.get(name) == "long" else _add(name) for name in names]
+    wrong = {"03": _LONG, "05": "\ud800"}  # and 11 is there already
+    units = [_add(wrong.get(name, name)) for name in names]
     await store.together(_add("11"))
     done = await store.together(*units, is_separate=is_separate)
     failed = {name: type(one).__name__ for name, one in zip(names, done, strict=True) if one is not None}
-    assert failed == {"03": "ProgramLimitExceeded", "11": "UniqueViolation"}
-    assert list(await store.facts()) == [name for name in names if name != "03"]
+    assert failed == {"03": "ProgramLimitExceeded", "05": "UnicodeEncodeError", "11": "UniqueViolation"}
+    assert list(await store.facts()) == [name for name in names if name not in wrong]
+    (alone,) = await store.together(_add("\ud800"), is_separate=is_separate)
+    (again,) = await store.together(_add("new"), is_separate=is_separate)
+    assert (type(alone), again) == (UnicodeEncodeError, None)
 
 
 async def test_units_that_change_one_row_change_it_one_after_the_other(store: Store) -> None:

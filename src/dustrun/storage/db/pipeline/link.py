@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from dustrun.storage.db.pipeline.call import Answer, Call
 
 _MOST_PREPARED = 300
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A statement with its values as the database gets them."""
+
+    call: Call
+    values: Sequence[Any]
+    types: Sequence[int]
+    formats: Sequence[int]
 
 
 class Link:
@@ -35,14 +46,23 @@ class Link:
         """Whether the connection is dead."""
         return self._connection.closed
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction has begun, failed or not, and the connection lives."""
+        return self._pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+
     def close(self) -> None:
         """Leaves pipeline mode."""
         self._pgconn.exit_pipeline_mode()
 
-    async def send(self, calls: Sequence[Call]) -> list[Answer]:
+    def pack(self, call: Call) -> Packed:
+        """Encodes a statement's values; raises what the driver raises for values that PostgreSQL cannot have."""
+        values = self._transformer.dump_sequence(call.values, [PyFormat.AUTO] * len(call.values))
+        return Packed(call, values, self._transformer.types or (), self._transformer.formats or ())
+
+    async def send(self, packed: Sequence[Packed]) -> list[Answer]:
         """Executes statements; raises the first error of them, and those after it were not executed."""
-        packed = [self._pack(call) for call in calls]
-        prepared = [self._send(call, *values) for call, values in zip(calls, packed, strict=True)]
+        prepared = [self._send(one) for one in packed]
         self._pgconn.pipeline_sync()
         results = iter(await self._results())
         answers = []
@@ -53,27 +73,21 @@ class Link:
             answers.append(self._answer(next(results)))
         return answers
 
-    def _pack(self, call: Call) -> tuple[Sequence[Any], Sequence[int], Sequence[int]]:
-        """The values, types and formats of a statement's parameters."""
-        packed = self._transformer.dump_sequence(call.values, [PyFormat.AUTO] * len(call.values))
-        return packed, self._transformer.types or (), self._transformer.formats or ()
-
-    def _send(
-        self, call: Call, values: Sequence[Any], types: Sequence[int], formats: Sequence[int]
-    ) -> tuple[Any, bytes]:
+    def _send(self, packed: Packed) -> tuple[Any, bytes]:
         """Queues a statement; returns under which key and name it is prepared now, if it is."""
-        key = (call.sql, types)
+        sql, values, formats = packed.call.sql, packed.values, packed.formats
+        key = (sql, packed.types)
         name = self._prepared.get(key)
         if name is not None:
             self._pgconn.send_query_prepared(name, values, formats)
-        elif self._is_worth_preparing(call, key):
+        elif self._is_worth_preparing(packed.call, key):
             self._named += 1
             name = b"d%d" % self._named
-            self._pgconn.send_prepare(name, call.sql, types)
+            self._pgconn.send_prepare(name, sql, packed.types)
             self._pgconn.send_query_prepared(name, values, formats)
             return key, name
         else:
-            self._pgconn.send_query_params(call.sql, values, types, formats)
+            self._pgconn.send_query_params(sql, values, packed.types, formats)
         return None, b""
 
     def _is_worth_preparing(self, call: Call, key: Any) -> bool:

@@ -10,11 +10,26 @@ import psycopg
 
 from dustrun.errors import Bug, Temporary, Uncertain
 from dustrun.storage.db.database import Claimed, Database
-from dustrun.storage.db.pipeline.call import Answer, Call, fixed
-from dustrun.storage.db.pipeline.link import Link
+from dustrun.storage.db.pipeline.call import Answer, fixed
+from dustrun.storage.db.pipeline.link import Link, Packed
 from dustrun.storage.db.pipeline.wave import Wave
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class Unsendable(Exception):
+    """The values of a statement cannot be encoded; nothing was sent."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
+    try:
+        return [link.pack(call) for call in (*map(fixed, before), *wave.calls())]
+    except Exception as error:
+        raise Unsendable(error) from error
 
 
 class Session:
@@ -25,32 +40,38 @@ class Session:
         self._link: Link | None = None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         """Where units run that may take long."""
-        self.has_begun = False
+
+    @property
+    def has_begun(self) -> bool:
         """Whether a transaction is open."""
+        return self._link is not None and self._link.is_in_transaction
 
     async def send(self, before: Sequence[str], wave: Wave) -> None:
-        """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result."""
-        wanted = [fixed(sql) for sql in before] + wave.calls()
-        if self.has_begun:
-            assert self._link is not None
-            answers = await self._link.send(wanted)
-        else:
-            answers = (await self._begin([fixed(_BEGIN), *wanted]))[1:]
-            self.has_begun = True
-        wave.resolve(answers[len(before) :])
+        """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result. Raises
+        `Unsendable` if nothing was sent."""
+        fixed_first = before if self.has_begun else (_BEGIN, *before)
+        answers = await self._send(fixed_first, wave)
+        wave.resolve(answers[len(fixed_first) :])
 
     async def commit(self, before: Sequence[str], wave: Wave) -> None:
-        """Commits, together with the last statements; raises `Uncertain` if the connection dies meanwhile."""
-        if not self.has_begun and wave.steps:
-            await self.send(before, wave)  # what may go to a new connection may not contain a commit
-            before, wave = (), Wave(self._database.dialect)
-        if not self.has_begun:
-            return
-        assert self._link is not None
-        self.has_begun = False
-        wanted = [fixed(sql) for sql in before] + wave.calls()
+        """Commits, together with the last statements. If one fails, the transaction is undone; raises `Uncertain` if
+        the connection dies meanwhile, and `Unsendable` if nothing was sent."""
         try:
-            answers = await self._link.send([*wanted, fixed("COMMIT")])
+            if not self.has_begun and wave.steps:
+                await self.send(before, wave)  # what may go to a new connection may not contain a commit
+                before, wave = (), Wave(self._database.dialect)
+            if self.has_begun:
+                await self._commit(before, wave)
+        except psycopg.Error:
+            if self._link is not None and self.has_begun:
+                await self._link.send([self._link.pack(fixed("ROLLBACK"))])
+            raise
+
+    async def _commit(self, before: Sequence[str], wave: Wave) -> None:
+        assert self._link is not None
+        packed = [*_pack(self._link, before, wave), self._link.pack(fixed("COMMIT"))]
+        try:
+            answers = await self._link.send(packed)
         except psycopg.Error as error:
             if not self._link.is_closed:
                 raise
@@ -60,24 +81,18 @@ class Session:
             raise Bug("The store rolled back a transaction instead of committing it.")
         wave.resolve(answers[len(before) : -1])
 
-    async def roll_back(self) -> None:
-        """Undoes the transaction."""
-        self.has_begun = False
-        if self._link is not None:
-            await self._link.send([fixed("ROLLBACK")])
-
-    async def _begin(self, calls: list[Call]) -> list[Answer]:
-        """Sends the first statements of a transaction; to a new connection if the old one has died."""
-        is_new = not self._database.has_writer
+    async def _send(self, before: Sequence[str], wave: Wave) -> list[Answer]:
+        """Sends statements; the first ones of a transaction to a new connection if the old one has died."""
+        may_have_died = self._database.has_writer and not self.has_begun
+        link = await self._open()
         try:
-            link = await self._open()
-            return await link.send(calls)
+            return await link.send(_pack(link, before, wave))
         except psycopg.Error:
-            if is_new or self._link is None or not self._link.is_closed:
+            if not (may_have_died and link.is_closed):
                 raise
             self.drop()
         link = await self._open()
-        return await link.send(calls)
+        return await link.send(_pack(link, before, wave))
 
     async def _open(self) -> Link:
         if self._link is None:
@@ -90,7 +105,7 @@ class Session:
 
     def drop(self) -> None:
         """Discards the connection."""
-        self._link, self.has_begun = None, False
+        self._link = None
         self._database.reopen_writer()
 
     async def close(self) -> None:

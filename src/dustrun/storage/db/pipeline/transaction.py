@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import TypeVar
@@ -12,7 +12,7 @@ from dustrun import clock
 from dustrun.errors import DustrunError
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.group_commit import Outcome, Waiter
-from dustrun.storage.db.pipeline.session import Session
+from dustrun.storage.db.pipeline.session import Session, Unsendable
 from dustrun.storage.db.pipeline.unit_run import UnitRun
 from dustrun.storage.db.pipeline.wave import Request, Wave
 
@@ -42,8 +42,8 @@ class Transaction:
         if together:
             await self._run_together(together, commits=not others)
         for waiter in others:
-            await self._run_alone(waiter)
-        await self._session.commit(self._before, self._wave)
+            await self._run_alone(waiter, commits=len(group) == 1)
+        await self._pass_on(self._session.commit)
 
     async def _run_together(self, waiters: Sequence[Waiter], *, commits: bool = False) -> None:
         """Runs units together. `commits`: they are the whole group, so their last statements travel with the commit."""
@@ -88,8 +88,7 @@ class Transaction:
             self._wave.add(number, request)
         self._last = []
         if commits:
-            await self._session.commit([*self._before, _RELEASE], self._wave)
-            self._before, self._wave = [], Wave(self._database.dialect)
+            await self._pass_on(self._session.commit, _RELEASE)
             return
         if self._wave.steps:
             await self._send()
@@ -97,7 +96,7 @@ class Transaction:
 
     async def _repeat(self, runs: Sequence[UnitRun], error: Exception | None) -> None:
         """Undoes units and runs them again: without those that failed, or each half if nobody knows which that was."""
-        await self._go_back()
+        self._go_back()
         for run in runs:
             run.abandon()
         waiters = [run.waiter for run in runs]
@@ -114,8 +113,8 @@ class Transaction:
             if part:
                 await self._run_together(part)
 
-    async def _run_alone(self, waiter: Waiter) -> None:
-        """Runs one unit; it is not repeated."""
+    async def _run_alone(self, waiter: Waiter, *, commits: bool) -> None:
+        """Runs one unit; it is not repeated. `commits`: it is the whole group, as for units that run together."""
         self._before.append(_SAVE)
         run = await self._off_the_loop(waiter, lambda: self._begin(0, waiter))
         try:
@@ -124,7 +123,7 @@ class Transaction:
                 self._collect(run)
                 await self._send_for(run)
             if run.error is None:
-                await self._finish(commits=False)
+                await self._finish(commits=commits)
         except Exception as error:
             if isinstance(error, DustrunError) or self._database.is_fatal(error):
                 raise
@@ -132,7 +131,7 @@ class Transaction:
         finally:
             await self._off_the_loop(waiter, run.abandon)
         if run.error is not None:
-            await self._go_back()
+            self._go_back()
         self._note([run])
 
     async def _send_for(self, run: UnitRun) -> None:
@@ -166,19 +165,25 @@ class Transaction:
         self._wave.add(run.number, run.asked)
 
     async def _send(self) -> None:
+        await self._pass_on(self._session.send)
+
+    async def _pass_on(self, send: Callable[[list[str], Wave], Awaitable[None]], *more: str) -> None:
+        """Sends everything that is to be sent; keeps the fixed SQL if nothing was."""
         before, wave = self._before, self._wave
         self._before, self._wave = [], Wave(self._database.dialect)
-        await self._session.send(before, wave)
+        try:
+            await send([*before, *more], wave)
+        except Unsendable as error:
+            self._before = before
+            raise error.reason from error
 
-    async def _go_back(self) -> None:
+    def _go_back(self) -> None:
         """Undoes everything since the savepoint."""
         self._wave, self._last = Wave(self._database.dialect), []
         if _SAVE in self._before:  # not sent yet
             del self._before[self._before.index(_SAVE) :]
-        elif self._session.has_begun:
+        elif self._session.has_begun:  # else it was undone as a whole
             self._before = [_BACK, _RELEASE]
-        else:  # its commit failed
-            await self._session.roll_back()
 
     def _note(self, runs: Sequence[UnitRun]) -> None:
         for run in runs:

@@ -79,6 +79,7 @@ class Step:
         if self._many is not None and len(self._rows) > 1:
             return [self._many.text.call(self._many.parameters(self._rows), is_prepared=not self._many.is_planned_anew)]
         calls: list[Call] = []
+        self._call_of = []
         known: dict[Any, int] = {}
         for row in self._rows:
             call = self._forms.one.call(self._forms.take(row))
