@@ -25,7 +25,7 @@ class CallingDrawing(Drawing):
         """A workflow of so many steps, those of called ones included, with at least one call."""
         while len(self._kinds) < steps:
             self.draw.choice((self._call, self._call_each, self.while_holds, self.each_wallet, self._plain))()
-        if self.level == 0 and self.draw.random() < 0.3:
+        if self.level == 0 and self.draw.random() < 0.5:
             self._start()
         if not self.calls:
             self._call()
