@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,26 @@ async def test_what_is_noted_is_written_at_the_end(tmp_path: Path) -> None:
     async with composed(tmp_path) as server:
         routes = {row[0] for row in await server.rows(sa.select(key_requests.c.route))}
     assert "/v1/workflows/counts" in routes
+
+
+async def test_requests_that_come_while_others_are_written_wait_for_the_next_time(
+    tmp_path: Path, store_url: str
+) -> None:
+    async with composed(tmp_path, database_url=store_url) as server:
+        usage = server.parts.access.usage
+        principal = await server.parts.access.keys.find(server.owner_key)
+        assert principal is not None
+        await usage.flush()
+        counted = sa.select(sa.func.count()).select_from(key_requests)
+        before = (await server.rows(counted))[0][0]
+        usage.note(principal, "GET", "/first", 200, "req_1")
+        flushing = asyncio.create_task(usage.flush())
+        await asyncio.sleep(0)
+        usage.note(principal, "GET", "/second", 200, "req_2")
+        await flushing
+        assert (await server.rows(counted))[0][0] == before + 1
+        await usage.flush()
+        assert (await server.rows(counted))[0][0] == before + 2
 
 
 @pytest.mark.parametrize("setting", ["request_audit_rows", "request_audit_days", "retention_days"])

@@ -137,16 +137,18 @@ async def test_a_busy_store_does_not_hold_the_event_loop(store: Store) -> None:
 
 
 async def test_a_group_that_takes_long_is_continued_in_the_next(store: Store) -> None:
-    units = [Unit(name, takes_s=2 * SLICE_S) for name in "abc"]
-    assert await store.write_together(*units, repeatable=True) == ["a", "b", "c"]
-    assert (store.writer.groups, store.writer.units) == (3, 3)
-    assert [unit.ran for unit in units] == [1, 1, 1]
+    units = [Unit(f"{number:02}", takes_s=SLICE_S / 8) for number in range(40)]
+    names = [unit.name for unit in units]
+    assert await store.write_together(*units, repeatable=True) == names
+    assert (store.writer.groups, store.writer.units) == (3, 40)
+    assert [unit.ran for unit in units] == [1] * 40
+    assert store.names() == names
 
 
 async def test_results_are_told_in_the_order_of_the_writes(store: Store) -> None:
     told: list[str] = []
     store.writer.start()
-    units = [Unit(name, takes_s=SLICE_S if name in "bd" else 0) for name in "abcdef"]
+    units = [Unit(name) for name in "abcdef"]
     await asyncio.gather(
         *(store.writer.write(unit, told.append, repeatable=unit.name not in "ce") for unit in units),
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 MOST: Final = 2000
 """Units that the event loop may handle at once: up to 20 ms of checking, shaping and encoding."""
 _CHARS: Final = 64
-_PLAIN: Final = (int, float, bool, type(None))
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
 
 
 def is_large(value: Any, most: int = MOST) -> bool:
@@ -18,10 +18,11 @@ def is_large(value: Any, most: int = MOST) -> bool:
     stack = [value]
     while stack:
         one = stack.pop()
-        if isinstance(one, str | bytes):
+        kind = type(one)
+        if kind is str or kind is bytes:
             left -= len(one) // _CHARS
-        elif not isinstance(one, _PLAIN):
-            parts, count = _parts(one)
+        elif kind not in _PLAIN:
+            parts, count = (one.values(), len(one)) if kind is dict else _parts(one)
             left -= count
             if left >= 0:
                 stack.extend(parts)
@@ -32,10 +33,12 @@ def is_large(value: Any, most: int = MOST) -> bool:
 
 def _parts(value: Any) -> tuple[Iterable[Any], int]:
     """The parts of a container or record, and their number."""
-    if isinstance(value, dict):
-        return value.values(), len(value)
     if isinstance(value, list | tuple):
         return value, len(value)
+    if isinstance(value, dict):
+        return value.values(), len(value)
+    if isinstance(value, str | bytes):  # of a subclass
+        return (), len(value) // _CHARS
     names = getattr(value, "__dataclass_fields__", None)
     if names is not None:
         return [getattr(value, name, None) for name in names], len(names)

@@ -71,10 +71,13 @@ class Usage:
             _logger.warning("key usage not written", error=error.message)
 
     async def flush(self) -> None:
-        """Writes all pending records."""
+        """Writes all pending records; those that come meanwhile wait for the next time, or it would not end under
+        load."""
         used, self._used = self._used, {}
-        while used or self._noted:
-            batch = [self._noted.popleft() for _ in range(min(len(self._noted), _MOST_IN_BATCH))]
+        left = len(self._noted)
+        while used or left:
+            batch = [self._noted.popleft() for _ in range(min(left, len(self._noted), _MOST_IN_BATCH))]
+            left = max(0, left - _MOST_IN_BATCH)
             try:
                 await self._writer.write(lambda tx, used=used, batch=batch: self._write(tx, used, batch))  # type: ignore[misc]
             except DustrunError:

@@ -18,6 +18,7 @@ from dustrun.storage.db.statement import Tx
 
 _logger = log.get(__name__)
 MAX_GROUP = 500
+_UNASKED = 16
 _UNITS = metrics.histogram(
     "dustrun_writer_group_units", "Units of work per commit.", bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
@@ -101,8 +102,9 @@ class GroupCommit:
         return outcome
 
     def begin_bare(self, group: list[Waiter], until: float) -> int:
-        """Executes units of a group without savepoints, until a time of `clock.monotonic_s`; returns how many, and
-        `commit_bare` must follow. 0: the store is busy, or a unit failed; then nothing is left of it.
+        """Executes units of a group without savepoints; returns how many, and `commit_bare` must follow. 0: the store
+        is busy, or a unit failed; then nothing is left of it. `until`: a time of `clock.monotonic_s`, asked for after
+        every few units.
 
         Never waits for another process, so that the event loop can call it (SQLite)."""
         begun, done = False, 0
@@ -111,7 +113,7 @@ class GroupCommit:
             for waiter in group:
                 waiter.result = waiter.unit(tx)
                 done += 1
-                if clock.monotonic_s() > until:
+                if done % _UNASKED == 0 and clock.monotonic_s() > until:
                     break
         except Exception:  # `commit` meets it again, and tells it
             done = 0

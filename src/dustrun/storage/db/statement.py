@@ -28,7 +28,7 @@ def _take(order: Sequence[str] | None, fixed: Mapping[str, Any]) -> Take:
 
 
 class Statement:
-    """One SQL statement with named parameters; `bind(dialect)` compiles it for a driver."""
+    """One SQL statement with named parameters; `compile(dialect)` makes it one of a driver."""
 
     __slots__ = ("_bound", "_source", "derived")
 
@@ -38,12 +38,9 @@ class Statement:
         self.derived: Any = None
         """What the database's own part of this package derived from it."""
 
-    def bind(self, dialect: Dialect) -> tuple[str, Take]:
-        """The SQL text, and the function that converts values to the driver's parameters."""
-        return self.compile(dialect)[:2]
-
     def compile(self, dialect: Dialect) -> tuple[str, Take, Mapping[str, Any]]:
-        """The same, and the parameters that the statement itself gives."""
+        """The SQL text, the function that converts values to the driver's parameters, and the parameters that the
+        statement itself gives."""
         bound = self._bound.get(dialect.name)
         if bound is None:
             compiled: Any = self._source.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
@@ -84,7 +81,7 @@ class Tx:
 
     def run(self, statement: Statement, **values: Any) -> int:
         """Executes a statement; returns the number of affected rows."""
-        sql, take = statement.bind(self._dialect)
+        sql, take, _ = statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         return int(self._cursor.rowcount)
 
@@ -96,7 +93,7 @@ class Tx:
         """Executes a statement once per row."""
         if not rows:
             return
-        sql, take = statement.bind(self._dialect)
+        sql, take, _ = statement.compile(self._dialect)
         if len(rows) == 1:
             self._cursor.execute(sql, take(rows[0]))
         else:
@@ -105,7 +102,7 @@ class Tx:
     def last(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> list[Returned]:
         """Executes a statement once per row, after all others of the unit, and in the order in which units are told;
         returns the first value that each returns."""
-        sql, take = statement.bind(self._dialect)
+        sql, take, _ = statement.compile(self._dialect)
         found = [Returned() for _ in rows]
         for row, returned in zip(rows, found, strict=True):
             self._cursor.execute(sql, take(row))
@@ -114,14 +111,14 @@ class Tx:
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """Executes a statement; returns the first row or None."""
-        sql, take = statement.bind(self._dialect)
+        sql, take, _ = statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""
-        sql, take = statement.bind(self._dialect)
+        sql, take, _ = statement.compile(self._dialect)
         self._cursor.execute(sql, take(values))
         rows: list[Row] = self._cursor.fetchall()
         return rows
