@@ -199,7 +199,8 @@ class Settings(BaseSettings):
     )
     chain_max_bytes: int = Field(33_554_432, ge=65_536, description="Largest response read from an endpoint, in bytes.")
     simulation_strategy: Literal["simulate-v1", "trace-call", "local-fork"] | None = Field(
-        None, description="How to simulate chains; default: the best method that the endpoints support."
+        None,
+        description="How to simulate chains; default: the first possible of trace-call, simulate-v1, local-fork.",
     )
     fork_binary: Path | None = Field(
         None, description="Path of an anvil binary, used to simulate chains whose endpoints cannot simulate."

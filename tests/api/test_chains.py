@@ -46,7 +46,7 @@ async def test_the_status_asks_every_endpoint(tmp_path: Path, world: World, anvi
         status: Any = (await server.owner.get("/v1/chains/31337/status")).data
     assert status["problem"] is None
     assert status["block"]["number"] == int(anvil.rpc("eth_blockNumber"), 16)
-    assert status["simulationStrategies"] == ["simulate-v1", "trace-call"]
+    assert status["simulationStrategies"] == ["trace-call", "simulate-v1"]
     first, second = status["endpoints"]
     assert (first["isUsable"], first["abilities"], first["problem"]) == (False, None, "no connection")
     assert (second["isUsable"], second["chainId"], second["abilities"]["simulateV1"]) == (True, 31337, True)

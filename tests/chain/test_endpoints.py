@@ -300,7 +300,9 @@ async def test_what_a_node_can_do_is_found_out_once(world: World, anvil: Anvil) 
     async with proxy(anvil.url) as seen, chain_of(world, seen.url) as chain:
         endpoint = chain.endpoints.all[0]
         found = await abilities_of(endpoint)
-        assert found == Abilities(True, False, True, True, True, True)  # anvil 1.7.1 creates nothing in a simulation
+        assert found == Abilities(
+            True, False, True, True, True, True, True
+        )  # anvil 1.7.1 creates nothing in a simulation
         asked = seen.requests
         assert await abilities_of(endpoint) is found
         assert seen.requests == asked

@@ -18,6 +18,7 @@ _FORTY_TWO: Final = "0x602a60005260206000f3"  # returns 42
 _PAYS: Final = "0x600060006000600060013261fffff100"  # sends one unit to the transaction's origin
 _CREATES: Final = "0x600160005360016000f3"  # creates a contract whose code is 01
 _WORD_42: Final = f"0x{42:064x}"
+_FAR_BLOCK: Final = "0x7fffffffffff"
 _NATIVE_LOG: Final = "0xeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 _FREE: Final = {"maxFeePerGas": "0x0", "maxPriorityFeePerGas": "0x0"}
 
@@ -32,6 +33,7 @@ class Abilities:
     trace_call: bool = False
     call_overrides: bool = False
     block_receipts: bool = False
+    skips_blocks: bool = False  # simulates a block far above the newest one without those between
 
     def public(self) -> dict[str, bool]:
         """As JSON."""
@@ -68,11 +70,11 @@ async def able(endpoints: Endpoints, wanted: Callable[[Abilities], bool]) -> lis
     return found
 
 
-def _simulation(call: dict[str, Any], code: str) -> Request:
+def _simulation(call: dict[str, Any], code: str, at: dict[str, Any] | None = None) -> Request:
     """A simulated call of a target with this `code`, from a sender with a small balance."""
     state = {_SENDER: {"balance": "0xffff"}, _TARGET: {"code": code, "balance": "0xffff"}}
     fields = {"from": _SENDER, "gas": "0x186a0", **_FREE, **call}
-    blocks = [{"stateOverrides": state, "calls": [fields]}]
+    blocks = [{"stateOverrides": state, "calls": [fields]} | ({} if at is None else {"blockOverrides": at})]
     return Request(
         "eth_simulateV1", ({"blockStateCalls": blocks, "traceTransfers": True, "validation": False}, "latest")
     )
@@ -87,6 +89,7 @@ def _requests() -> list[Request]:
         _simulation({"to": _TARGET}, _FORTY_TWO),
         _simulation({"input": _CREATES}, "0x"),
         _simulation({"to": _TARGET, "value": "0x1"}, "0x"),
+        _simulation({"to": _TARGET}, _FORTY_TWO, {"number": _FAR_BLOCK}),
         Request("debug_traceCall", (asks, "latest", tracer)),
         Request("debug_traceCall", (asks, "latest", changes)),
         Request("eth_call", (asks, "latest", state)),
@@ -100,10 +103,11 @@ async def _ask(endpoint: Endpoint) -> Abilities:
     again = [place for place, answer in enumerate(answers) if _is_busy(answer)]
     for place in again:
         answers[place] = await _one(endpoint, asked[place])
-    called, created, paid, traced, changed, overridden, receipts = answers
+    called, created, paid, skipped, traced, changed, overridden, receipts = answers
     return Abilities(
         simulate_v1=_simulated(called) is not None and _simulated(called).get("returnData") == _WORD_42,
         simulate_creation=_is_success(_simulated(created)),
+        skips_blocks=_is_success(_simulated(skipped)),
         trace_transfers=_is_success(_simulated(paid)) and _has_native_log(_simulated(paid)),
         trace_call=isinstance(traced, dict)
         and traced.get("output") == _WORD_42

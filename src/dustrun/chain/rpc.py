@@ -119,6 +119,8 @@ class Rpc:
         """The results of many requests in few exchanges; a rejected one is an `RpcError`. An endpoint that rejects
         batches is asked one by one. Raises `EndpointDown` when an exchange fails.
         """
+        if len(requests) == 1:
+            return [await self._result_or_error(requests[0], timeout_s)]
         found: list[Any] = []
         for start in range(0, len(requests), MAX_BATCH):
             found += await self._batch(requests[start : start + MAX_BATCH], timeout_s)

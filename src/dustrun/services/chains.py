@@ -82,10 +82,10 @@ def _strategies(found: list[EndpointStatus], has_fork_binary: bool, live: LiveCh
     """The simulation strategies that this chain supports, best first."""
     offered = [status.abilities for status in found if status.abilities is not None]
     possible = []
-    if any(abilities.simulate_v1 and abilities.trace_transfers for abilities in offered):
-        possible.append("simulate-v1")
     if any(abilities.trace_call and abilities.call_overrides for abilities in offered):
         possible.append("trace-call")
+    if any(abilities.simulate_v1 and abilities.trace_transfers for abilities in offered):
+        possible.append("simulate-v1")
     if has_fork_binary and offered:
         possible.append("local-fork")
     return tuple(possible)

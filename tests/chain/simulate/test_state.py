@@ -131,14 +131,14 @@ async def test_the_best_strategy_is_taken_and_what_is_missing_is_told(world: Wor
         return answer
 
     chosen = []
-    for gone, anvil_binary in (((), None), (("eth_simulateV1",), None), (("debug_traceCall",), binary())):
+    for gone, anvil_binary in (((), None), (("debug_traceCall",), None), (("eth_simulateV1",), binary())):
         missing.update(gone)
         async with proxy(anvil.url, twist=lacks) as node, chain_of(world, node.url) as chain:
             sim = SimChain(chain, fork_binary=anvil_binary)
             assert (await sim.send(ALICE, pay(BOB, 1))).is_success
             chosen.append(sim.strategy)
             await sim.close()
-    assert chosen == ["simulate-v1", "trace-call", "local-fork"]
+    assert chosen == ["trace-call", "simulate-v1", "local-fork"]
     async with proxy(anvil.url, twist=lacks) as node, chain_of(world, node.url) as chain:
         with pytest.raises(Permanent, match="set an anvil binary in `fork_binary`,") as raised:
             await SimChain(chain).block()

@@ -25,7 +25,7 @@ def test_chains_are_listed_shown_and_checked(tmp_path: Path, world: World, anvil
         assert "USDC\t0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48\t6" in shown.stdout
         checked = server.dustrun("chain", "check", "local")
         assert (checked.returncode, checked.stdout.splitlines()[-1]) == (0, "Local development chain is ready.")
-        assert "Simulation: simulate-v1, trace-call." in checked.stdout
+        assert "Simulation: trace-call, simulate-v1." in checked.stdout
         unknown = server.dustrun("chain", "show", "nowhere")
         assert unknown.returncode != 0
         assert 'does not know the chain "nowhere"' in unknown.stderr

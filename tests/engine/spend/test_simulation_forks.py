@@ -122,7 +122,7 @@ async def test_an_endpoint_that_lacks_the_block_is_passed_over(tmp_path: Path, w
         async with open_studio(tmp_path, world, chain, chain_endpoints=endpoints) as studio:
             run = await studio.passed(nodes)
             assert result(run, "see")["balance"] == "5"
-            assert {"eth_call", "eth_simulateV1"} <= set(refused)
+            assert {"eth_call", "debug_traceCall"} <= set(refused)
 
 
 async def test_a_block_is_not_given_up_while_an_endpoint_that_may_have_it_is_silent(

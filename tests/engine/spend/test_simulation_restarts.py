@@ -17,7 +17,7 @@ from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS, Anvil, binary
 from testkit.chain.contracts import ETHER, World
 from testkit.e2e.server import Server
 
-STRATEGIES = ["simulate-v1", "trace-call", "local-fork"]
+STRATEGIES = ["trace-call", "simulate-v1", "local-fork"]
 SWAP = {"tokenIn": "native", "tokenOut": "USDC", "amountIn": str(ETHER)}
 ROWS = [{"recipient": address(80 + n), "amount": "1", "key": str(n)} for n in range(5)]
 

@@ -189,8 +189,8 @@ async def test_a_called_workflow_stands_on_the_same_chains(studio: Studio) -> No
     child = (await studio.api.get(f"/v1/runs/{result(run, 'call')['runId']}")).data
     assert child["simulationForks"] == run["simulationForks"]
     (fork,) = run["simulationForks"]
-    assert (fork["chainId"], fork["transactions"], fork["strategy"]) == (CHAIN_ID, 3, "simulate-v1")
-    assert run["simulationMode"] == "simulate-v1"
+    assert (fork["chainId"], fork["transactions"], fork["strategy"]) == (CHAIN_ID, 3, "trace-call")
+    assert run["simulationMode"] == "trace-call"
 
 
 async def test_calls_in_a_parallel_loop_take_turns(studio: Studio) -> None:

@@ -14,7 +14,7 @@ from dustrun.errors import Code, Permanent
 from dustrun.sdk.chain import CallResult, ChainCall
 
 Strategy = Literal["simulate-v1", "trace-call", "local-fork"]
-STRATEGIES: Final[tuple[Strategy, ...]] = ("simulate-v1", "trace-call", "local-fork")
+STRATEGIES: Final[tuple[Strategy, ...]] = ("trace-call", "simulate-v1", "local-fork")
 
 
 class Simulator(Protocol):

@@ -21,7 +21,8 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.chain import SimChain
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import CallOutcome
-from dustrun.chain.simulate.strategies.simulate_v1 import PROBER_STATE, outcome_of, probe_call
+from dustrun.chain.simulate.strategies.answers import outcome_of
+from dustrun.chain.simulate.strategies.blocks import PROBER_STATE, probe_call
 from dustrun.chain.simulate.strategy import choose
 from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Log

@@ -14,14 +14,18 @@ from dustrun.errors import Code, Permanent, Temporary
 
 
 async def ask_all(
-    endpoints: Endpoints, requests: Sequence[Request], fork: Fork, among: Sequence[Endpoint] | None = None
+    endpoints: Endpoints,
+    requests: Sequence[Request],
+    fork: Fork,
+    among: Sequence[Endpoint] | None = None,
+    optional: Sequence[Request] = (),
 ) -> list[Any]:
-    """The results of many reads from one endpoint, an `RpcError` for a failed one. Tries the next endpoint if one lacks
-    the block."""
+    """The results of many reads from one endpoint, an `RpcError` for a failed one, followed by those of `optional`
+    ones. Tries the next endpoint if one lacks the block or a method, except for the optional ones."""
 
     async def ask(rpc: Rpc) -> list[Any]:
-        answers = await rpc.batch(requests)
-        for answer in answers:
+        answers = await rpc.batch([*requests, *optional])
+        for answer in answers[: len(requests)]:
             if isinstance(answer, RpcError) and may_pass(answer):
                 raise answer
         return answers

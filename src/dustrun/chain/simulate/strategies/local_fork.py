@@ -175,7 +175,8 @@ class LocalFork:
         return await self._chain.measure(fork, step, dry_run, before, after, reads)
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
-        """Does nothing: every request replays the fork's steps."""
+        """As `SimulateV1.keep`, on the child."""
+        await self._chain.keep(fork, step, measured, owner_units)
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:

@@ -15,17 +15,16 @@ from dustrun.chain.simulate import prober
 from dustrun.chain.simulate.fork import Fork, Step
 from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import BatchResult, CallOutcome, DryRun, Measured, ReadBatch
+from dustrun.chain.simulate.strategies.answers import read_result
 from dustrun.chain.simulate.strategies.asking import ask_all, simulation_error
-from dustrun.chain.simulate.strategies.simulate_v1 import read_result
+from dustrun.chain.simulate.strategies.folding import DIFF_TRACER, layered, merged
 from dustrun.core.money.intent import Log
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import DustrunError
 from dustrun.sdk.chain import CallResult, ChainCall
 
 Json = dict[str, Any]
-_NOTHING: Final = f"0x{'0' * 64}"
 _CALL_TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
-_DIFF_TRACER: Final = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}}
 
 
 class TraceCall:
@@ -104,11 +103,11 @@ class TraceCall:
     async def _dry_run(self, fork: Fork, step: Step) -> DryRun:
         at = _block_overrides(step.number, step.time)
         fields = _fields(step)
-        options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFee": hex(fork.base_fee_units)}}
+        options = {"stateOverrides": self._state, "blockOverrides": {**at, "baseFeePerGas": hex(fork.base_fee_units)}}
         block = {"blockHash": fork.hash}
         requests = [
             Request("debug_traceCall", (fields, block, {**_CALL_TRACER, **options})),
-            Request("debug_traceCall", (fields, block, {**_DIFF_TRACER, **options})),
+            Request("debug_traceCall", (fields, block, {**DIFF_TRACER, **options})),
             self._probe(fork, [prober.native(step.sender)], self._state, at),
         ]
         traced, changed, probed = await self._batch(fork, requests)
@@ -141,11 +140,10 @@ class TraceCall:
 
     async def keep(self, fork: Fork, step: Step, measured: Measured, owner_units: int | None) -> None:
         """Merges the state diff into the overrides, increases the nonce, and charges the fee to the sender."""
-        self._state = merged(self._state, measured.outcome.diff)
-        sender = self._state.setdefault(step.sender.lower(), {})
-        sender["nonce"] = hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)
+        paid: Json = {"nonce": hex(fork.nonces[step.sender] + fork.sent_by(step.sender) + 1)}
         if owner_units is not None:
-            sender["balance"] = hex(_after_fee(owner_units, measured.outcome, step))
+            paid["balance"] = hex(_after_fee(owner_units, measured.outcome, step))
+        self._state = layered(merged(self._state, measured.outcome.diff), {step.sender: paid})
         self._kept += 1
 
     async def close(self) -> None:
@@ -249,34 +247,3 @@ def _walk(frame: Mapping[str, Any], logs: list[tuple[int, Mapping[str, Any]]], m
         logs.append((int(index, 16) if isinstance(index, str) else index, entry))
     for inner in frame.get("calls") or ():
         _walk(inner, logs, moved)
-
-
-def merged(state: Mapping[str, Any], diff: Mapping[str, Any]) -> Json:
-    """Applies a state diff to overrides. A slot missing in `post` became zero; an account missing in `post` was
-    destroyed."""
-    pre, post = diff.get("pre") or {}, diff.get("post") or {}
-    found = {address: _copied(account) for address, account in state.items()}
-    for name in {*pre, *post}:
-        address = name.lower()
-        if name not in post:
-            found[address] = {"balance": "0x0", "nonce": "0x0", "code": "0x", "state": {}}
-            continue
-        _merge(found.setdefault(address, {}), pre.get(name) or {}, post.get(name) or {})
-    return {address: account for address, account in found.items() if account}
-
-
-def _copied(account: Mapping[str, Any]) -> Json:
-    return {name: dict(value) if isinstance(value, dict) else value for name, value in account.items()}
-
-
-def _merge(account: Json, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    for name in ("balance", "code"):
-        if name in after:
-            account[name] = after[name]
-    if "nonce" in after:
-        nonce = after["nonce"]
-        account["nonce"] = hex(nonce) if isinstance(nonce, int) else nonce
-    slots = dict.fromkeys(before.get("storage") or {}, _NOTHING) | dict(after.get("storage") or {})
-    if slots:
-        kept = "state" if "state" in account else "stateDiff"
-        account.setdefault(kept, {}).update(slots)
