@@ -90,10 +90,10 @@ async def test_requests_that_come_while_others_are_written_wait_for_the_next_tim
         counted = sa.select(sa.func.count()).select_from(key_requests)
         before = (await server.rows(counted))[0][0]
         usage.note(principal, "GET", "/first", 200, "req_1")
-        flushing = asyncio.create_task(usage.flush())
+        writing = asyncio.create_task(usage.flush())
         await asyncio.sleep(0)
         usage.note(principal, "GET", "/second", 200, "req_2")
-        await flushing
+        await writing
         assert (await server.rows(counted))[0][0] == before + 1
         await usage.flush()
         assert (await server.rows(counted))[0][0] == before + 2
