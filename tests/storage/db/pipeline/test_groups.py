@@ -180,6 +180,27 @@ async def test_rows_that_the_database_refuses_fail_their_units_only(store: Store
     assert (type(alone), again) == (UnicodeEncodeError, None)
 
 
+async def test_units_that_take_long_do_not_keep_others_from_their_commit(store: Store) -> None:
+    def slow(name: str) -> Unit:
+        def unit(tx: Tx) -> None:
+            tx.raw("SELECT pg_sleep(0.15)")
+            _add(name)(tx)
+
+        return unit
+
+    told: list[str] = []
+    units = [(name, slow(name), False) for name in ("a", "b", "c")]
+    written = [
+        store.writer.write(unit, lambda _, name=name: told.append(name), repeatable=fast, is_separate=fast)  # type: ignore[misc]
+        for name, unit, fast in [*units, ("fast", _add("fast"), True)]
+    ]
+    await written[-1]
+    assert told in (["fast", "a"], ["fast", "a", "b"])
+    await asyncio.gather(*written)
+    assert told == ["fast", "a", "b", "c"]
+    assert list(await store.facts()) == ["a", "b", "c", "fast"]
+
+
 async def test_units_that_change_one_row_change_it_one_after_the_other(store: Store) -> None:
     await store.together(_add("a", "0"))
     done = await store.together(_change("a", "1"), _change("nobody", "x"), _change("a", "2"), _change("a", "3"))

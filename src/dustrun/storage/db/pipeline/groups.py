@@ -64,7 +64,8 @@ class PipelinedGroups:
     async def _commit(self, group: list[Waiter]) -> Outcome:
         started, outcome = clock.monotonic_s(), Outcome()
         try:
-            await Transaction(self._session, self._database, outcome).execute(group)
+            left = await Transaction(self._session, self._database, outcome).execute(group)
+            self._queue.extendleft(reversed(left))
             outcome.is_settled, self._in_doubt = self._in_doubt, False
         except Exception as error:
             self._session.drop()

@@ -26,10 +26,7 @@ class Unsendable(Exception):
 
 
 def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
-    try:
-        return [link.pack(call) for call in (*map(fixed, before), *wave.calls())]
-    except Exception as error:
-        raise Unsendable(error) from error
+    return [link.pack(call) for call in (*map(fixed, before), *wave.calls())]
 
 
 class Session:
@@ -40,6 +37,8 @@ class Session:
         self._link: Link | None = None
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         """Where units run that may take long."""
+        self.packs_in_thread = False
+        """Whether the values that are sent may be long too."""
 
     @property
     def has_begun(self) -> bool:
@@ -69,7 +68,7 @@ class Session:
 
     async def _commit(self, before: Sequence[str], wave: Wave) -> None:
         assert self._link is not None
-        packed = [*_pack(self._link, before, wave), self._link.pack(fixed("COMMIT"))]
+        packed = [*await self._pack(self._link, before, wave), self._link.pack(fixed("COMMIT"))]
         try:
             answers = await self._link.send(packed)
         except psycopg.Error as error:
@@ -81,18 +80,26 @@ class Session:
             raise Bug("The store rolled back a transaction instead of committing it.")
         wave.resolve(answers[len(before) : -1])
 
+    async def _pack(self, link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
+        try:
+            if self.packs_in_thread:
+                return await asyncio.get_running_loop().run_in_executor(self.thread, _pack, link, before, wave)
+            return _pack(link, before, wave)
+        except Exception as error:
+            raise Unsendable(error) from error
+
     async def _send(self, before: Sequence[str], wave: Wave) -> list[Answer]:
         """Sends statements; the first ones of a transaction to a new connection if the old one has died."""
         may_have_died = self._database.has_writer and not self.has_begun
         link = await self._open()
         try:
-            return await link.send(_pack(link, before, wave))
+            return await link.send(await self._pack(link, before, wave))
         except psycopg.Error:
             if not (may_have_died and link.is_closed):
                 raise
             self.drop()
         link = await self._open()
-        return await link.send(_pack(link, before, wave))
+        return await link.send(await self._pack(link, before, wave))
 
     async def _open(self) -> Link:
         if self._link is None:

@@ -18,6 +18,7 @@ from dustrun.storage.db.pipeline.wave import Request, Wave
 
 T = TypeVar("T")
 _SLICE_S = 0.01  # how long units may hold the event loop
+_LONGEST_S = 0.2  # how long others may wait for the commit while units run alone
 _SAVE, _RELEASE, _BACK = "SAVEPOINT unit", "RELEASE SAVEPOINT unit", "ROLLBACK TO SAVEPOINT unit"
 
 
@@ -35,15 +36,23 @@ class Transaction:
         self._last: list[tuple[int, Request]] = []
         self._before: list[str] = []
 
-    async def execute(self, group: Sequence[Waiter]) -> None:
-        """Executes and commits a group; raises what ends the whole transaction."""
+    async def execute(self, group: Sequence[Waiter]) -> Sequence[Waiter]:
+        """Executes and commits a group; returns the units for which the time was too short. Raises what ends the whole
+        transaction."""
+        until, left = clock.monotonic_s() + _LONGEST_S, []
+        self._session.packs_in_thread = False
         others = [waiter for waiter in group if not waiter.is_separate]
         together = [waiter for waiter in group if waiter.is_separate]
         if together:
             await self._run_together(together, commits=not others)
-        for waiter in others:
+        for number, waiter in enumerate(others):
+            if number and clock.monotonic_s() > until:
+                left = others[number:]
+                break
+            self._session.packs_in_thread = not waiter.repeatable
             await self._run_alone(waiter, commits=len(group) == 1)
         await self._pass_on(self._session.commit)
+        return left
 
     async def _run_together(self, waiters: Sequence[Waiter], *, commits: bool = False) -> None:
         """Runs units together. `commits`: they are the whole group, so their last statements travel with the commit."""
