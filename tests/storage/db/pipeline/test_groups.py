@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from psycopg.errors import ProgramLimitExceeded, UniqueViolation
 from sqlalchemy import bindparam as b
 
 from dustrun.storage.db.database import Database
@@ -65,11 +67,11 @@ class Store:
         return dict(await self.database.read(lambda tx: tx.all(_ALL)))
 
 
-@pytest.fixture
-async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
-    """An empty store."""
+@pytest.fixture(params=[0.01])
+async def store(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store, so many seconds away."""
     url = cluster.fresh()
-    with at_a_distance(url, 0.01) as (far, distance):
+    with at_a_distance(url, request.param) as (far, distance):
         database = Database(far)
         ProcessLock(database, tmp_path).take()
         writer = Writer(database)
@@ -261,3 +263,73 @@ def _with_two_runs(tx: Tx) -> None:
         " SELECT n, n::text, 'o', '', 'live', 'success', 'root', 'manual', 'k', '{}', '{}', n::text, 0"
         " FROM generate_series(1, 2) n"
     )
+
+
+_OUTCOMES = {
+    "fine": type(None),
+    "breaks before": Broken,
+    "breaks after": Broken,
+    "twice": UniqueViolation,
+    "too long": ProgramLimitExceeded,
+    "no text": UnicodeEncodeError,
+}
+_LIKELY = [20, 2, 2, 1, 1, 1]
+
+
+def _random_unit(chance: random.Random, name: str, kind: str) -> Unit:
+    """A unit that touches only rows that begin with its name; it reads, changes and adds in some order."""
+    steps = [chance.choice(["add", "add later", "change", "read"]) for _ in range(chance.randint(0, 5))]
+
+    def unit(tx: Tx) -> list[Returned]:
+        if kind == "breaks before":
+            raise Broken
+        tx.many(_ADD, [{"name": name, "value": ""}])
+        for number, step in enumerate(steps):
+            if step == "read":
+                assert tx.one(_READ, of=name) == ("." * steps[:number].count("change"),)
+            elif step == "change":
+                assert tx.one(_CHANGE, of=name, more=".") is not None
+            else:
+                (tx.run if step == "add" else tx.do)(_ADD, name=f"{name} {number}", value=step)
+        wrong = {"twice": name, "too long": _LONG, "no text": "\ud800"}.get(kind)
+        if wrong is not None:
+            tx.do(_ADD, name=wrong, value="")
+        found = tx.last(journal._ADD_ACTIVITY, [{"org_id": "o", "workflow_id": name, "run_pk": 1, "seq": 1}])
+        if kind == "breaks after":
+            raise Broken
+        return found
+
+    unit.__name__ = " ".join(steps)
+    return unit
+
+
+def _rows_of(name: str, unit: Unit) -> dict[str, str]:
+    steps = unit.__name__.replace("add later", "add-later").split()
+    added = {f"{name} {n}": step.replace("-", " ") for n, step in enumerate(steps) if step.startswith("add")}
+    return {name: "." * steps.count("change"), **added}
+
+
+@pytest.mark.parametrize("store", [0.0], indirect=True)
+async def test_whatever_fails_in_a_group_each_unit_is_written_whole_or_not_at_all(store: Store) -> None:
+    chance = random.Random(7)
+    await store.writer.write(_with_two_runs)
+    facts: dict[str, str] = {}
+    cursors: list[int] = []
+    for turn in range(25):
+        kinds = chance.choices(list(_OUTCOMES), _LIKELY, k=chance.randint(1, 25))
+        names = [f"{turn:02}-{number:02}" for number in range(len(kinds))]
+        units = [_random_unit(chance, name, kind) for name, kind in zip(names, kinds, strict=True)]
+        written = [
+            store.writer.write(
+                unit, lambda found: cursors.extend(one.value for one in found), repeatable=fast, is_separate=fast
+            )
+            for unit, fast in zip(units, chance.choices([True, False], [4, 1], k=len(units)), strict=True)
+        ]
+        done = await asyncio.gather(*written, return_exceptions=True)
+        failed = [type(one) if isinstance(one, Exception) else type(None) for one in done]
+        assert failed == [_OUTCOMES[kind] for kind in kinds]
+        for name, unit, kind in zip(names, units, kinds, strict=True):
+            facts |= _rows_of(name, unit) if kind == "fine" else {}
+        assert await store.facts() == facts
+    assert cursors == sorted(cursors)
+    assert cursors == [row[0] for row in await store.database.read(lambda tx: tx.all(_PLACES))]
