@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import http.server
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dustrun.sdk import Effect
-from testkit.composition import Composition
+from testkit.composition import Composition, composed
 from testkit.loop_watch import LoopWatch, least_hold, watched
 from testkit.run_drivers import Runs
 
@@ -112,3 +115,37 @@ async def test_no_loop_test_choice_or_call_holds_the_loop(server: Composition) -
         bodies = ((name, runs.body(nodes, data, **mode)) for name, (nodes, data, mode) in cases.items())
         assert await _holds(runs, watch, bodies) == {}
     assert runs.statuses == {"success"}
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    """Answers with 2.4 million bytes of JSON: on `/wrong` with an error status."""
+
+    body = b"[" + b",".join([b"0.5"] * 600_000) + b"]"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(500 if self.path == "/wrong" else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No lines."""
+
+
+async def test_no_large_response_or_request_holds_the_loop(tmp_path: Path, store_url: str) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as outside:
+        threading.Thread(target=outside.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{outside.server_port}"
+        nodes = {path: {"method": "POST", "url": f"{url}/{path}", "json": DATA} for path in ("right", "wrong")}
+        async with composed(tmp_path, database_url=store_url, outbound_allow=("127.0.0.1",)) as server:
+            runs = Runs(server)
+            bodies = (
+                (path, runs.body({"n": {"type": "http-request", "payload": payload}}, DECIMALS[:100_000]))
+                for path, payload in nodes.items()
+            )
+            with watched() as watch:
+                assert await _holds(runs, watch, bodies) == {}
+        outside.shutdown()
+    assert runs.statuses == {"failure"}, "the result is larger than a node may keep"

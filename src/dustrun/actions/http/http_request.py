@@ -22,6 +22,7 @@ it: a write interrupted by a crash of this server is then repeated automatically
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from dustrun.actions.http import incoming, outgoing
 from dustrun.actions.http.outgoing import Scalar
 from dustrun.errors import DustrunError, Temporary
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
+from dustrun.sdk.threads import run_sized
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FIRST_WAIT_S = 0.2
@@ -187,7 +189,7 @@ def _preview(input: Input) -> dict[str, Any]:
 )
 async def http_request(input: Input, ctx: Context) -> Output:
     """Sends the request; repeats reads as `retries` says."""
-    request = build(input, ctx.idempotency_key)
+    request = await run_sized(input, build, input, ctx.idempotency_key)
     for tries_left in range(input.retries, -1, -1):
         answer = await _try(request, ctx)
         wait_s = _wait_s(answer, input.retries - tries_left, ctx.now_ms)
@@ -197,7 +199,7 @@ async def http_request(input: Input, ctx: Context) -> Output:
         await asyncio.sleep(wait_s)
     if isinstance(answer, DustrunError):
         raise answer
-    return _finish(input, answer, ctx)
+    return await _finish(input, answer, ctx)
 
 
 async def _try(request: HttpRequest, ctx: Context) -> HttpResponse | Temporary:
@@ -217,13 +219,14 @@ def _wait_s(answer: HttpResponse | Temporary, tried: int, now_ms: int) -> float 
     return max(backoff_s, incoming.retry_after_s(answer, now_ms) or 0.0)
 
 
-def _finish(input: Input, response: HttpResponse, ctx: Context) -> Output:
-    if input.fail_on_status:
+async def _finish(input: Input, response: HttpResponse, ctx: Context) -> Output:
+    if input.fail_on_status and response.status >= 400:
         what = f"{input.method} {response.url.partition('?')[0]}"
-        error = incoming.failure(response, what, is_read=input.is_read, now_ms=ctx.now_ms)
+        failure = functools.partial(incoming.failure, is_read=input.is_read, now_ms=ctx.now_ms)
+        error = await run_sized(response.body, failure, response, what)
         if error is not None:
             raise error
-    body, warning = incoming.read_body(response)
+    body, warning = await run_sized(response.body, incoming.read_body, response)
     if warning is not None:
         ctx.log(warning, level="warning")
     return Output(status=response.status, headers=dict(response.headers), body=body, url=response.url)

@@ -28,6 +28,7 @@ from dustrun.core.values.exact_json import dumps
 from dustrun.errors import Permanent
 from dustrun.sdk import Context, Effect, Fields, HttpRequest, HttpResponse, action
 from dustrun.sdk.fields import secret
+from dustrun.sdk.threads import run_sized
 
 _OURS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature", "content-type"})
 _PREVIEW_ID = "(the key of this node in this run)"
@@ -141,12 +142,12 @@ def _host_of(input: Input) -> str | None:
 async def send_webhook(input: Input, ctx: Context) -> Output:
     """Signs the message and sends it once."""
     now_ms = ctx.now_ms
-    body = _body(input, now_ms)
+    body = await run_sized(input, _body, input, now_ms)
     key = _key_of(input, ctx)
     signed = standard_webhooks.headers(key, ctx.idempotency_key, now_ms // 1000, body)
     response = await ctx.http.request(_build(input, signed, body))
-    _refuse(response, now_ms)
-    answer, warning = incoming.read_body(response)
+    await run_sized(response.body, _refuse, response, now_ms)
+    answer, warning = await run_sized(response.body, incoming.read_body, response)
     if warning is not None:
         ctx.log(warning, level="warning")
     return Output(id=ctx.idempotency_key, timestamp=to_rfc3339(now_ms), status=response.status, body=answer)
