@@ -42,11 +42,13 @@ class Process:
         self.started_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Starts it and waits until it is ready."""
+    def start(self, log: Path | None = None) -> None:
+        """Starts it and waits until it is ready; `log` takes what it writes to standard error."""
         begun = time.perf_counter()
         command = [sys.executable, "-m", "dustrun", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        self._process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
+        with contextlib.ExitStack() as stack:
+            stderr = None if log is None else stack.enter_context(log.open("wb"))
+            self._process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=stderr)
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1).read()

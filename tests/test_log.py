@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dustrun import log
 from testkit.composition import composed
+
+KEY = "sk_" + "a" * 40
+LINK = "dlk_" + "0" * 64
 
 
 class Full(io.StringIO):
@@ -47,9 +58,9 @@ def test_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 @contextlib.contextmanager
-def logged(level: str = "info", *, as_json: bool = True) -> Iterator[io.StringIO]:
+def logged(level: str = "info", *, as_json: bool = True, stream: io.StringIO | None = None) -> Iterator[io.StringIO]:
     """What is logged meanwhile."""
-    stream = io.StringIO()
+    stream = stream or io.StringIO()
     with contextlib.redirect_stderr(stream):
         log.set_up(as_json=as_json, level=level)
     try:
@@ -95,7 +106,11 @@ async def test_requests_and_runs_name_themselves(tmp_path: Path) -> None:
                 while (await server.owner.get(f"/v1/runs/{run_id}")).data["finishedAt"] is None:
                     await asyncio.sleep(0.01)
             org_id = (await server.owner.get("/v1/organizations")).data["items"][0]["id"]
+            await server.owner.get(f"/v1/runs/{KEY}?token=s3cret-1&sig=s3cret-2&x={LINK}")
+            await server.owner.post(f"/v1/webhooks/{KEY[3:]}", {})
     lines = _lines(stream)
+    paths = [line["path"] for line in lines if line["event"] == "request"][-2:]
+    assert paths == ["/v1/runs/sk_***?token=***&sig=***&x=dlk_***", "/v1/webhooks/***"]
     request = next(line for line in lines if line.get("path") == "/v1/runs" and line["method"] == "POST")
     assert (request["request_id"], request["run_id"]) == (reply.body["requestId"], run_id)
     assert request["org_id"] == org_id
@@ -153,3 +168,148 @@ def test_readable_lines_end_with_the_exception() -> None:
     first, *rest = stream.getvalue().splitlines()
     assert first.endswith("Z [error  ] it broke                       module=test path=a")
     assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: sk_***")
+
+
+class Watched(io.StringIO):
+    """Counts its writes, and notes the threads that make them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def write(self, text: str) -> int:
+        self.threads.append(threading.get_ident())
+        return super().write(text)
+
+
+def _wait_for(stream: io.StringIO, lines: int) -> None:
+    end_at = time.monotonic() + 10
+    while stream.getvalue().count("\n") < lines and time.monotonic() < end_at:
+        time.sleep(0.001)
+
+
+def test_info_lines_are_written_together_by_a_thread_and_warnings_at_once() -> None:
+    logger, stream = log.get("test"), Watched()
+    with logged(stream=stream):
+        for number in range(1000):
+            logger.info("many", number=number)
+        logger.warning("now", number=1000)
+        at_once = [line["number"] for line in _lines(stream)]
+        assert stream.threads[-1] == threading.get_ident()
+        assert len(stream.threads) < 100
+        stream.threads.clear()
+        logger.info("later", number=1001)
+        _wait_for(stream, 1002)
+        assert len(stream.threads) == 1
+        assert stream.threads[0] != threading.get_ident()
+    assert at_once == list(range(1001))
+    assert [line["number"] for line in _lines(stream)] == list(range(1002))
+
+
+def test_lines_of_many_threads_are_all_written_once() -> None:
+    def write(thread: int) -> None:
+        for number in range(300):
+            log.get("test").log(log.WARNING if number % 50 == 0 else log.INFO, "line", place=[thread, number])
+
+    with logged() as stream:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    places = [line["place"] for line in _lines(stream)]
+    for number in range(4):
+        assert [place for place in places if place[0] == number] == [[number, count] for count in range(300)]
+
+
+def test_last_lines_of_a_process_that_ends_are_written() -> None:
+    code = """if True:
+        import sys
+        from dustrun import log
+        log.set_up(as_json=True)
+        log.get("test").info("first")
+        log.get("test").info("last")
+        sys.exit(3)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["first", "last"]
+    assert done.returncode == 3
+
+
+@dataclass
+class Held:
+    """Holds a secret in a field."""
+
+    key: str
+
+
+class Named(enum.Enum):
+    """Has a secret as a value."""
+
+    KEY = KEY
+
+
+class Text(str):
+    """A text of another type."""
+
+
+def test_values_that_an_encoder_might_write_by_itself_are_masked() -> None:
+    with logged() as stream:
+        log.get("test").info("odd", held=Held(KEY), named=Named.KEY, text=Text(KEY), raw=KEY.encode())
+    (line,) = _lines(stream)
+    assert {name: line[name] for name in ("held", "named", "text", "raw")} == {
+        "held": "Held(key='sk_***')",
+        "named": "<Named.KEY: 'sk_***'>",
+        "text": "sk_***",
+        "raw": "b'sk_***'",
+    }
+
+
+def test_lines_are_ascii_and_take_any_text_and_number() -> None:
+    values = {"text": "\u2028\x9b31m é", "lone": "\ud800", "large": 2**80, "float": 1.5, "none": None, "is": True}
+    with logged() as stream:
+        log.get("test").info("odd", **values)
+    assert stream.getvalue().isascii()
+    (line,) = _lines(stream)
+    assert {name: line[name] for name in values} == values
+
+
+_FRAGMENTS = st.sampled_from(
+    [
+        KEY,
+        LINK,
+        "st_" + "B" * 20,
+        "whsec_" + "9" * 30,
+        "sk_",
+        "a" * 20,
+        "token=",
+        "SIG=",
+        "0x" + "a" * 40,
+        "&",
+        " ",
+        "\n",
+        "_",
+        "?",
+        "x",
+        '"',
+        "é",
+        "=",
+        "secret=s3cret",
+    ]
+)
+_TEXTS = st.lists(_FRAGMENTS, max_size=4).map("".join)
+_NAMES = st.sampled_from(["path", "key_id", "token", "api_key", "tokenIn", "password", "request_id"])
+
+
+@given(st.dictionaries(_NAMES, _TEXTS | st.integers() | st.none(), max_size=4))
+def test_a_line_is_masked_like_each_of_its_values(values: dict[str, Any]) -> None:
+    with logged() as stream:
+        log.get("test").info("request", **values)
+    (line,) = _lines(stream)
+    assert {name: line[name] for name in values} == log.mask_value(values)
+
+
+def test_hidden_texts_are_hidden_in_simple_lines() -> None:
+    with logged() as stream, log.hiding(lambda text: text.replace("s3cret", "•••")):
+        log.get("test").info("request", path="/v1/s3cret")
+    assert _lines(stream)[0]["path"] == "/v1/•••"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import logging
 import re
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TextIO
+
+import orjson
 
 from dustrun import clock
 
@@ -31,6 +36,12 @@ _TOKEN_NAME = re.compile(
 )
 _ASSET = re.compile(r"0x[0-9a-fA-F]{40}|native|[A-Z][A-Z0-9.]{1,10}|[0-9]{1,6}|\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 _SECRET_QUERY = re.compile(r"(?i)\b(token|secret|signature|sig)=(?!0x[0-9a-f]{40}\b)[^&\s\"']+")
+_PARTS_OF_SECRETS: Final = (_LINK, "sk_", "st_", "whsec_", "=")
+"""Each text that `mask_text` changes contains one of them."""
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+_DELAY_S: Final = 0.02
+_MOST_QUEUED: Final = 10_000
+_CLOSING_S: Final = 1.0
 
 
 def mask_text(text: str) -> str:
@@ -49,8 +60,31 @@ def mask_value(value: Any) -> Any:
     return _mask_value("", value)
 
 
+def _mask_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """Masks a line's values. Checks all its texts at once first, because hardly any line contains a secret."""
+    if _hidden.get() is None and _is_simple(entry) and not any(map(_is_secret_name, entry)):
+        texts = [value for value in entry.values() if type(value) is str]
+        if not _may_hold_secret("\n".join(texts)):
+            return entry
+    return {name: _mask_value(name, value) for name, value in entry.items()}
+
+
+def _is_simple(entry: Mapping[str, Any]) -> bool:
+    """Whether all values are texts, numbers, booleans or None, and of no subclass."""
+    return _SIMPLE.issuperset(map(type, entry.values()))
+
+
+def _may_hold_secret(text: str) -> bool:
+    return any(part in text for part in _PARTS_OF_SECRETS)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret_name(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
+
+
 def _mask_value(name: str, value: Any) -> Any:
-    if _SECRET_NAMES.search(name) and not _is_asset(name, value):
+    if _is_secret_name(name) and not _is_asset(name, value):
         return _MASK
     if isinstance(value, str):
         hide = _hidden.get()
@@ -105,20 +139,59 @@ class hiding:
 
 
 class _Output:
-    """The log's stream and level. A failed write is ignored: a full log disk must not fail the work being logged."""
+    """The log's stream and level. A failed write is ignored: a full log disk must not fail the work being logged.
+
+    A thread writes lines below `WARNING` together, `_DELAY_S` after the first: one system call for many requests.
+    Warnings and errors are written at once, after the lines before them.
+    """
 
     def __init__(self, stream: TextIO, *, as_json: bool, least: int) -> None:
         self.least = least
         self._stream = stream
         self._render = _as_json if as_json else _as_text
         self._lock = threading.Lock()
+        self._queue: deque[str] = deque()
+        self._has_lines = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def write(self, entry: Mapping[str, Any]) -> None:
+    def write(self, level: int, entry: Mapping[str, Any]) -> None:
         """Writes one line; drops it if the stream fails."""
-        line = self._render(entry) + "\n"
+        self._queue.append(self._render(entry) + "\n")
+        if level >= WARNING or self._closing.is_set() or len(self._queue) >= _MOST_QUEUED:
+            self.flush()
+        elif not self._has_lines.is_set():
+            self._has_lines.set()
+            self._start()
+
+    def flush(self) -> None:
+        """Writes the queued lines."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._stream.write(line)
+            lines = [self._queue.popleft() for _ in range(len(self._queue))]
+            self._stream.write("".join(lines))
             self._stream.flush()
+
+    def close(self) -> None:
+        """Writes the queued lines and ends the thread; later lines are written at once."""
+        self._closing.set()
+        self._has_lines.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSING_S)
+        if self._thread is None or not self._thread.is_alive():  # else the stream takes nothing
+            self.flush()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_queued, name="log", daemon=True)
+                self._thread.start()
+
+    def _write_queued(self) -> None:
+        while not self._closing.is_set():
+            self._has_lines.wait()
+            self._closing.wait(_DELAY_S)
+            self._has_lines.clear()  # before the lines are taken, so that one that comes now is announced again
+            self.flush()
 
 
 def _shown(value: Any) -> str:
@@ -128,6 +201,14 @@ def _shown(value: Any) -> str:
 
 
 def _as_json(entry: Mapping[str, Any]) -> str:
+    """JSON in ASCII: other characters could split the line or steer a terminal.
+
+    Only simple values go to orjson, which would write an unmasked dataclass or enum instead of asking `_shown`."""
+    if _is_simple(entry):
+        with contextlib.suppress(TypeError):  # an integer above 64 bits, a lone surrogate
+            line = orjson.dumps(entry)
+            if line.isascii():
+                return line.decode()
     return json.dumps(entry, default=_shown)
 
 
@@ -139,11 +220,13 @@ def _as_text(entry: Mapping[str, Any]) -> str:
 
 
 _output = _Output(sys.stderr, as_json=False, least=INFO)
+atexit.register(lambda: _output.close())
 
 
 def set_up(*, as_json: bool, level: str = "info") -> None:
     """Configures logging to standard error, including what libraries log; called once, by the composition root."""
     global _output
+    _output.close()
     _output = _Output(sys.stderr, as_json=as_json, least=_LEVELS[level])
     root = logging.getLogger()
     if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
@@ -203,7 +286,7 @@ class Logger:
         error = entry.pop("exc_info", None)
         if error is not None:
             entry["exception"] = "".join(traceback.format_exception(error)).rstrip()
-        _output.write({name: _mask_value(name, value) for name, value in entry.items()})
+        _output.write(level, _mask_entry(entry))
 
 
 def get(name: str) -> Logger:
