@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import statistics
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +15,64 @@ from testkit.distance import at_a_distance
 from testkit.postgres import Cluster
 
 AIMS = {"runsPerSecond": 1000, "cpuMsPerRun": 0.8, "rateAt10Ms": 0.8}
-_IN_FLIGHT, _MANY = 50, 600
+_IN_FLIGHT, _MANY, _ROUNDS = 50, 600, 3
 _AWAY_MS = (0, 10)
+_SHAPES = {"pure": load.chain(3, "log"), "writes": load.chain(3)}
+Rates = dict[str, dict[str, float]]
 
 
 def run(scale: int | None = None, seed: int = 0, *, quick: bool = False) -> dict[str, Any]:
-    """`scale` = runs in each round. Distances are milliseconds each way, so a round trip takes twice that; both of them
-    go through the same proxy."""
+    """`scale` = runs in each round. Distances are milliseconds each way, so a round trip takes twice that. Both go
+    through a proxy, and their rounds alternate."""
     del seed
     runs = scale or (600 if quick else 3000)
     cluster = Cluster(durable=True)
     try:
-        near = _on(cluster, runs, _IN_FLIGHT, None)
-        away = {f"{delay_ms} ms": _on(cluster, runs, _MANY, delay_ms) for delay_ms in _AWAY_MS}
+        with _server(cluster, None) as process:
+            (near,) = asyncio.run(_measure([process], runs, _IN_FLIGHT))
+        with contextlib.ExitStack() as stack:
+            processes = [stack.enter_context(_server(cluster, delay_ms)) for delay_ms in _AWAY_MS]
+            away = asyncio.run(_measure(processes, runs, _MANY))
     finally:
         cluster.end()
-    rates = [away[f"{delay_ms} ms"]["pure"]["runsPerSecond"] for delay_ms in _AWAY_MS]
+    ratios = {shape: round(away[1][shape]["runsPerSecond"] / away[0][shape]["runsPerSecond"], 2) for shape in _SHAPES}
+    distances = {f"{delay_ms} ms": rates for delay_ms, rates in zip(_AWAY_MS, away, strict=True)}
     return {
         "nodesPerRun": 3,
         "aims": AIMS,
         "inFlight": _IN_FLIGHT,
         **near,
-        "atADistance": {"inFlight": _MANY, "ratio": round(rates[1] / rates[0], 2), **away},
+        "atADistance": {"inFlight": _MANY, "ratios": ratios, "rates": distances},
     }
 
 
-def _on(cluster: Cluster, runs: int, in_flight: int, delay_ms: int | None) -> dict[str, Any]:
+@contextlib.contextmanager
+def _server(cluster: Cluster, delay_ms: int | None) -> Iterator[load.Process]:
+    """A server on a fresh database, as far away."""
     url = cluster.fresh()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dustrun-postgresql-"))
         if delay_ms is not None:
             url, _ = stack.enter_context(at_a_distance(url, delay_ms / 1000))
-        process = stack.enter_context(load.server(Path(folder) / "data", DUSTRUN_DATABASE_URL=url))
-        return asyncio.run(_measure(process, runs, in_flight))
+        yield stack.enter_context(load.server(Path(folder) / "data", DUSTRUN_DATABASE_URL=url))
 
 
-async def _measure(process: load.Process, runs: int, in_flight: int) -> dict[str, Any]:
-    connection = load.Connection(process)
-    shapes = {"pure": load.chain(3, "log"), "writes": load.chain(3)}
-    found = {}
-    for name, definition in shapes.items():
-        workflow_id = await load.create(connection, name, definition)
-        await bench_run_call.rate(process, workflow_id, max(100, runs // 5), f"{name}-warm", in_flight)
-        rounds = [await bench_run_call.rate(process, workflow_id, runs, f"{name}-{n}", in_flight) for n in range(3)]
-        found[name] = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-    connection.close()
+async def _measure(processes: list[load.Process], runs: int, in_flight: int) -> list[Rates]:
+    """The medians of some rounds on each server, in turn."""
+    found: list[Rates] = [{} for _ in processes]
+    for shape, definition in _SHAPES.items():
+        ids = [await _create(process, shape, definition) for process in processes]
+        rounds: list[list[dict[str, float]]] = [[] for _ in processes]
+        for number in range(_ROUNDS + 1):
+            for process, workflow_id, one in zip(processes, ids, rounds, strict=True):
+                one.append(await bench_run_call.rate(process, workflow_id, runs, f"{shape}-{number}", in_flight))
+        for rates, (_, *measured) in zip(found, rounds, strict=True):  # the first only warms up
+            rates[shape] = {key: statistics.median(one[key] for one in measured) for key in measured[0]}
     return found
+
+
+async def _create(process: load.Process, name: str, definition: dict[str, Any]) -> str:
+    connection = load.Connection(process)
+    workflow_id = await load.create(connection, name, definition)
+    connection.close()
+    return workflow_id

@@ -99,9 +99,9 @@ def _postgresql(found: dict[str, Any] | None) -> str:
     if found is None:
         return text
     result = found["result"]
-    distances = {name: one for name, one in result["atADistance"].items() if isinstance(one, dict)}
+    away = result["atADistance"]
     rows = [_rates("none", result["inFlight"], result)]
-    rows += [_rates(name, result["atADistance"]["inFlight"], one) for name, one in distances.items()]
+    rows += [_rates(f"{name}, through the proxy", away["inFlight"], one) for name, one in away["rates"].items()]
     columns = ["Distance", "In flight", "Pure: workflows/s", "ms each", "Writes: workflows/s", "ms each"]
     return f"{text}\n{_table(columns, rows)}"
 

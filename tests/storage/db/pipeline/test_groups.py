@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from psycopg.errors import ProgramLimitExceeded, UniqueViolation
 from sqlalchemy import bindparam as b
 
+from dustrun.errors import Temporary
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.lock import ProcessLock
 from dustrun.storage.db.statement import Returned, Statement, Tx
@@ -263,6 +265,30 @@ def _with_two_runs(tx: Tx) -> None:
         " SELECT n, n::text, 'o', '', 'live', 'success', 'root', 'manual', 'k', '{}', '{}', n::text, 0"
         " FROM generate_series(1, 2) n"
     )
+
+
+async def test_a_connection_that_dies_in_a_transaction_undoes_the_whole_group(store: Store) -> None:
+    def die(tx: Tx) -> None:
+        tx.raw("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    units = [("a", _add("a"), True), ("b", _add("b"), False), ("die", die, False), ("c", _add("c"), False)]
+    written = [store.writer.write(unit, repeatable=fast, is_separate=fast) for _, unit, fast in units]
+    done = await asyncio.gather(*written, return_exceptions=True)
+    assert [type(one) for one in done] == [Temporary] * 4
+    assert await store.together(_add("d")) == [None]
+    assert await store.facts() == {"d": ""}
+
+
+async def test_a_unit_that_hides_an_error_of_the_database_fails_all_the_same(store: Store) -> None:
+    def hide(tx: Tx) -> None:
+        _add("hidden")(tx)
+        with contextlib.suppress(UniqueViolation):
+            tx.run(_ADD, name="a", value="")
+
+    await store.together(_add("a"))
+    done = await store.together(_add("b"), hide, _add("c"), is_separate=False)
+    assert [type(one) for one in done] == [type(None), UniqueViolation, type(None)]
+    assert await store.facts() == {"a": "", "b": "", "c": ""}
 
 
 _OUTCOMES = {

@@ -40,16 +40,22 @@ class Session:
         self.packs_in_thread = False
         """Whether the values that are sent may be long too."""
 
+        self.has_begun = False
+        """Whether statements of the transaction have been executed, be it with an error."""
+
     @property
-    def has_begun(self) -> bool:
-        """Whether a transaction is open."""
-        return self._link is not None and self._link.is_in_transaction
+    def is_lost(self) -> bool:
+        """Whether the connection, or the transaction that has begun on it, is no more."""
+        return self.has_begun and not (self._link is not None and self._link.is_in_transaction)
 
     async def send(self, before: Sequence[str], wave: Wave) -> None:
         """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result. Raises
         `Unsendable` if nothing was sent."""
         fixed_first = before if self.has_begun else (_BEGIN, *before)
-        answers = await self._send(fixed_first, wave)
+        try:
+            answers = await self._send(fixed_first, wave)
+        finally:
+            self.has_begun = self.has_begun or (self._link is not None and self._link.is_in_transaction)
         wave.resolve(answers[len(fixed_first) :])
 
     async def commit(self, before: Sequence[str], wave: Wave) -> None:
@@ -62,8 +68,9 @@ class Session:
             if self.has_begun:
                 await self._commit(before, wave)
         except psycopg.Error:
-            if self._link is not None and self.has_begun:
+            if self._link is not None and not self._link.is_closed:
                 await self._link.send([self._link.pack(fixed("ROLLBACK"))])
+                self.has_begun = False
             raise
 
     async def _commit(self, before: Sequence[str], wave: Wave) -> None:
@@ -78,6 +85,7 @@ class Session:
             raise Uncertain(message, retry_after_s=2) from error
         if answers[-1].status != "COMMIT":
             raise Bug("The store rolled back a transaction instead of committing it.")
+        self.has_begun = False
         wave.resolve(answers[len(before) : -1])
 
     async def _pack(self, link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
@@ -112,7 +120,7 @@ class Session:
 
     def drop(self) -> None:
         """Discards the connection."""
-        self._link = None
+        self._link, self.has_begun = None, False
         self._database.reopen_writer()
 
     async def close(self) -> None:

@@ -64,7 +64,7 @@ class Transaction:
             if not must_repeat:
                 await self._finish(commits=commits)
         except Exception as caught:
-            if isinstance(caught, DustrunError) or self._database.is_fatal(caught):
+            if self._is_final(caught):
                 raise
             await self._repeat(runs, caught)
         else:
@@ -131,10 +131,11 @@ class Transaction:
             while run.asked is not None:
                 self._collect(run)
                 await self._send_for(run)
+            run.error = run.error or run.refused
             if run.error is None:
                 await self._finish(commits=commits)
         except Exception as error:
-            if isinstance(error, DustrunError) or self._database.is_fatal(error):
+            if self._is_final(error):
                 raise
             run.error = error
         finally:
@@ -148,8 +149,9 @@ class Transaction:
         try:
             await self._send()
         except Exception as error:
-            if isinstance(error, DustrunError) or self._database.is_fatal(error):
+            if self._is_final(error):
                 raise
+            run.refused = error  # whatever the unit makes of it, nothing more can be executed after it
             await self._off_the_loop(run.waiter, partial(run.fail, error))
         else:
             await self._off_the_loop(run.waiter, run.go_on)
@@ -159,6 +161,10 @@ class Transaction:
         if waiter.repeatable:
             return step()
         return await asyncio.get_running_loop().run_in_executor(self._session.thread, step)
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether an error ends the whole transaction."""
+        return isinstance(error, DustrunError) or self._database.is_fatal(error) or self._session.is_lost
 
     def _begin(self, number: int, waiter: Waiter) -> UnitRun:
         return UnitRun(number, waiter, self._database.dialect, lambda request: self._take(number, request))

@@ -85,6 +85,8 @@ class UnitRun:
         self.waiter = waiter
         self.asked: Request | None = None
         self.error: Exception | None = None
+        self.refused: Exception | None = None
+        """The database's error for a statement of it."""
         self._greenlet = greenlet(self._run)
         self._tx = PipelinedTx(dialect, later)
 
