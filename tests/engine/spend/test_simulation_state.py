@@ -355,3 +355,19 @@ async def test_a_spend_without_a_result_has_one_code_in_all_modes(studio: Studio
     errors = [run["executionState"]["pay"]["error"] for run in ended]
     assert [(one["code"], one["retryable"]) for one in errors] == [("RESULT", True)] * 2
     assert "It was simulated, but its result could not be made: The simulated transaction" in errors[0]["message"]
+
+
+async def test_a_simulated_transaction_takes_one_commit(tmp_path: Path, world: World, store_url: str) -> None:
+    """The run and its first start are one; each transaction and end of a node is one with what follows it."""
+    nodes = {"one": pay(1, "two"), "two": hand("USDC", "5", "three"), "three": pay(3)}
+    with world.node() as chain:
+        async with open_studio(tmp_path, world, chain, store_url=store_url, request_audit_rows=0) as studio:
+            await studio.passed(nodes)  # what is looked up once is known from here on
+            parts = studio.bench.composition.parts
+            await parts.access.usage.stop()  # it writes once a second
+            before = parts.writer.units
+            run = await studio.simulate(nodes)
+            assert (parts.writer.units - before, run["status"]) == (len(nodes) + 1, "success")
+            found = [event for event in await studio.bench.events(run["id"]) if event[1] is not None]
+            kinds = ("node_started", "transaction", "node_succeeded")
+            assert found == [(kind, name) for name in nodes for kind in kinds]

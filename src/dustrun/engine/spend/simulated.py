@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dustrun.chain.simulate import SimChain, SimResult
 from dustrun.core.money.intent import Intent, Receipt, SignRequest, Spend, Spent
-from dustrun.core.money.policy import Counted, Deny, Reason, Request
+from dustrun.core.money.policy import Deny, Reason, Request
 from dustrun.core.money.receipts import read_receipt, show_receipt
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.values.exact_json import dumps_text
@@ -24,7 +24,7 @@ from dustrun.errors import Code, DustrunError
 from dustrun.sdk.chain import WalletView
 from dustrun.services.outbox.fees import INSUFFICIENT_FUNDS, REVERTED, FeeRequest, price
 from dustrun.services.outbox.outflow import denial as outflow_denial
-from dustrun.services.outbox.policy_check import SimulatedPolicy, denial
+from dustrun.services.outbox.policy_check import SimulatedPolicy, SimulatedVerdict, denial
 from dustrun.services.outbox.spend_status import Failure
 from dustrun.services.wallets.budget import with_fee
 from dustrun.settings import Settings
@@ -59,6 +59,7 @@ class SimulatedSpend:
         self._wallet: WalletView = context.wallet
         self._shown = job.shown
         self._signatures: list[Json] = []
+        self._untold: Json | None = None
         self._key = f"{run_id}/{job.start.path}"
 
     async def run(self) -> Outcome:
@@ -79,7 +80,7 @@ class SimulatedSpend:
             )
             if isinstance(judged, Failure):
                 return as_failed(judged, await self.facts())
-            self._simulation.count(self._wallet.id, self._context.now_ms, judged)
+            self._simulation.count(self._wallet.id, self._context.now_ms, judged.counted)
         outcome = await self._conclude(spend, receipts)
         if not (isinstance(outcome, Failed) and outcome.retryable):  # another attempt only makes the result
             self._simulation.let_go(self._key)  # not before: a time limit that cuts it off leads to another attempt
@@ -139,7 +140,7 @@ class SimulatedSpend:
         async def is_bounded(result: SimResult) -> bool:
             nonlocal reasons
             assert result.taken is not None
-            reasons = await self._deps.policy.judge_outflow(self._wallet.id, priced.request, result.taken)
+            reasons = await self._deps.policy.judge_outflow(judged.ceilings, priced.request, result.taken)
             return not reasons
 
         result = await sim.send(self._wallet.address, intent, events=intent.events, keep_if=is_bounded)
@@ -153,7 +154,9 @@ class SimulatedSpend:
         self._show(shown, **result.public())
         if not result.is_success or result.receipt is None:
             return _failure(intent, result)
-        self._simulation.count(self._wallet.id, self._context.now_ms, with_fee(judged, result.receipt.fee_units))
+        self._simulation.count(
+            self._wallet.id, self._context.now_ms, with_fee(judged.counted, result.receipt.fee_units)
+        )
         self._keep(result.receipt)
         return result.receipt
 
@@ -163,14 +166,13 @@ class SimulatedSpend:
             kept["returned"] = receipt.return_data.hex()
         self._simulation.keep(self._key, receipt.item, kept)
 
-    async def _judge(self, request: Request, shown: Json) -> Failure | Counted:
-        """Why the policy denies it, or what counts against its limits; what would need a person's approval goes
-        through."""
+    async def _judge(self, request: Request, shown: Json) -> Failure | SimulatedVerdict:
+        """Why the policy denies it, or its verdict; what would need a person's approval goes through."""
         earlier = self._simulation.spent.get(self._wallet.id, ())
         now_ms = self._context.now_ms
-        verdict, counted = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier)
-        shown["verdict"] = verdict.public()
-        return denial(verdict) if isinstance(verdict, Deny) else counted
+        judged = await self._deps.policy.judge(self._wallet.id, request, now_ms, earlier)
+        shown["verdict"] = judged.verdict.public()
+        return denial(judged.verdict) if isinstance(judged.verdict, Deny) else judged
 
     async def _conclude(self, spend: Spend, receipts: Sequence[Receipt]) -> Outcome:
         """The action's `finish`. A placeholder stands for each signature, and whatever depends on it is assumed. An
@@ -192,8 +194,16 @@ class SimulatedSpend:
     def _show(self, shown: Json, **more: Any) -> None:
         if self._job.assumed:
             more["assumed"] = True
+        self.tell()
         self._shown.append({**shown, **more})
-        self._context.tell("transaction", _event_of(self._shown[-1]))
+        self._untold = _event_of(self._shown[-1])
+
+    def tell(self) -> None:
+        """Emits the event of the newest transaction. It is held back until the next one or the end of the node, so that
+        it takes no commit of its own."""
+        if self._untold is not None:
+            self._context.tell("transaction", self._untold)
+            self._untold = None
 
     async def facts(self) -> Json:
         """The facts of the execution, for the report of effects."""

@@ -144,6 +144,8 @@ class SimulatedChains:
                 if isinstance(outcome, Failed):
                     outcome.facts = await spend.facts()
                 return outcome
+            finally:
+                spend.tell()
 
     async def close(self) -> None:
         """The server is stopping: frees the chains' processes and connections. Their state is in the tables."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dustrun import clock
 from dustrun.core.money.intent import Movement
 from dustrun.core.money.policy import Allow, Ask, Counted, Deny, Reason, Request, Verdict
 from dustrun.core.money.policy.document import WalletPolicy, read_policy
-from dustrun.core.money.policy.outflow import Taken
+from dustrun.core.money.policy.outflow import Ceilings, Taken
 from dustrun.core.money.rehearsal_guard import data_hash
 from dustrun.core.money.transaction_state import TxState, binding_of
 from dustrun.core.values.exact_json import dumps_text, loads_own
@@ -247,6 +247,16 @@ def _calldata(data: bytes) -> str:
     return f"{len(data)} bytes of calldata that begin with {begin} and have the hash {data_hash(data)}"
 
 
+@dataclass(frozen=True, slots=True)
+class SimulatedVerdict:
+    """A verdict in a simulation, what the spend counts against later ones, and what bounds its outflow by the same
+    policy."""
+
+    verdict: Verdict
+    counted: Counted
+    ceilings: Ceilings
+
+
 class SimulatedPolicy:
     """Judges simulated spends against the stored ones and those of the same simulation; reserves nothing."""
 
@@ -256,18 +266,19 @@ class SimulatedPolicy:
 
     async def judge(
         self, wallet_id: str, request: Request, now_ms: int, earlier: Sequence[Earlier]
-    ) -> tuple[Verdict, Counted]:
-        """The verdict, and what it counts against later spends of this simulation."""
+    ) -> SimulatedVerdict:
+        """Judges a spend under the wallet's policy in force."""
         values = await self._budget.values_of([request])
         now = max(now_ms, clock.now_ms())
 
-        def query(tx: Tx) -> tuple[Verdict, Counted]:
-            case = SpendCase(wallet_id, policy_of(tx, wallet_id, now), request, values, now_ms)
-            return self._budget.judge_simulated(tx, case, tuple(earlier))
+        def query(tx: Tx) -> SimulatedVerdict:
+            policy = policy_of(tx, wallet_id, now)
+            case = SpendCase(wallet_id, policy, request, values, now_ms)
+            verdict, counted = self._budget.judge_simulated(tx, case, tuple(earlier))
+            return SimulatedVerdict(verdict, counted, self._budget.ceilings(policy, is_dust=False))
 
         return await self._database.read(query)
 
-    async def judge_outflow(self, wallet_id: str, request: Request, taken: Taken) -> tuple[Reason, ...]:
-        """Why the transaction takes more than the policy's `outflow` allows; empty if it does not."""
-        ceilings = self._budget.ceilings(await find_policy(self._database, wallet_id), is_dust=False)
+    async def judge_outflow(self, ceilings: Ceilings, request: Request, taken: Taken) -> tuple[Reason, ...]:
+        """Why the transaction takes more than the ceilings allow; empty if it does not."""
         return await self._budget.judge_outflow(ceilings, request, taken)
