@@ -99,7 +99,7 @@ def peer(seconds: float) -> dict[str, int]:
 
 def run(scale: int | None = None, seed: int = 0) -> dict[str, Any]:
     """Both sides, `scale` milliseconds a measurement (default 1,000); cel-python in an environment of its own."""
-    from bench.peers import environment  # only this side has our folder on its path
+    from bench.peers.installing import environment  # only this side has our folder on its path
 
     seconds = (scale or 1000) / 1000
     python = environment(f"cel-python-{PEER_VERSION}", f"cel-python=={PEER_VERSION}")

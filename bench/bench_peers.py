@@ -1,30 +1,59 @@
 """Other engines beside us, the same work in one run: workflows of 3 durable steps 50 in flight and one alone, 40 steps
-in a row, memory and start-up. Every step's result is on disk before the next step begins, in all of them.
+in a row, processor time, memory and start-up. Every step's result is stored before the next step begins, in all.
 
     scripts/bench peers [--quick] [--only dustrun,restate] [--scale runs]
 
 Each peer is installed at first use in an environment of its own. One that does not install here is named with the
-reason. What is over HTTP and what runs within the caller's process is said with each: the latter saves it work.
+reason. If one gets stuck, the figures found before stand beside what it says of itself, and the next one follows. What
+is over HTTP and what runs within the caller's process is said with each: the latter saves it work. Where the caller is
+in the peer's process, its processor time includes the caller's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import bench_run_call, load
-from bench.peers import IN_FLIGHT, Unavailable, dbos, figures, n8n, prefect, restate
+from bench.peers import IN_FLIGHT, Unavailable, aims, dbos, measuring, n8n, prefect, restate, temporal
+from testkit.postgres import Cluster
 
 # What part of the runs a peer gets in each of its three rounds, so that each takes seconds and not hours.
-_PART = {"dustrun": 1.0, "restate": 1.0, "dbos": 0.1, "n8n": 0.1, "prefect": 0.02}
+_PART = {"dbos": 0.1, "dbos on PostgreSQL": 0.1, "n8n": 0.1, "prefect": 0.02, "temporal": 0.02}
 
 
 def _dustrun(runs: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder, load.server(Path(folder) / "data") as process:
+    return {"store": "SQLite, WAL, synchronous=FULL (default)", **_served(runs)}
+
+
+def _on_postgresql(runs: int) -> dict[str, Any]:
+    with _postgresql() as cluster:
+        settings = {"DUSTRUN_DATABASE_URL": cluster.fresh()}
+        return {"store": "PostgreSQL, its own defaults", **_served(runs, **settings)}
+
+
+def _dbos_on_postgresql(runs: int) -> dict[str, Any]:
+    with _postgresql() as cluster:
+        return dbos.measure_on_postgresql(runs, cluster.empty())
+
+
+@contextmanager
+def _postgresql() -> Iterator[Cluster]:
+    cluster = Cluster(durable=True)
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
+def _served(runs: int, **settings: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, load.server(Path(folder) / "data", **settings) as process:
         return asyncio.run(_measure(process, runs))
 
 
@@ -32,43 +61,74 @@ async def _measure(process: load.Process, runs: int) -> dict[str, Any]:
     connection = load.Connection(process)
     three = await load.create(connection, "three writes", load.chain(3))
     forty = await load.create(connection, "forty writes", load.chain(40))
+    pure = await load.create(connection, "three pure", load.chain(3, "log"))
     connection.close()
     idle = process.rss_mib()
-    await bench_run_call.rate(process, three, max(IN_FLIGHT, runs // 10), "warm")
-    rounds = [await bench_run_call.rate(process, three, runs, f"r{number}") for number in range(3)]
+    writes = await _rounds(process, three, runs, "r")
     alone = await bench_run_call.alone(process, three, min(300, runs), "alone")
     chain = await bench_run_call.alone(process, forty, min(30, runs), "forty")
     return {
         "version": "this commit",
-        "store": "SQLite, WAL, synchronous=FULL (default)",
         "overHttp": True,
         "readyS": round(process.started_s, 2),
         "idleRssMib": idle,
-        **figures([one["runsPerSecond"] for one in rounds], [ms / 1000 for ms in alone], [ms / 1000 for ms in chain]),
+        **writes,
+        **measuring.alone([ms / 1000 for ms in alone]),
+        **measuring.chain([ms / 1000 for ms in chain]),
+        "pure": await _rounds(process, pure, runs, "p"),
     }
+
+
+async def _rounds(process: load.Process, workflow_id: str, runs: int, tag: str) -> dict[str, float]:
+    await bench_run_call.rate(process, workflow_id, max(IN_FLIGHT, runs // 10), f"{tag}-warm")
+    rounds = [await bench_run_call.rate(process, workflow_id, runs, f"{tag}{number}") for number in range(3)]
+    return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
 
 
 PEERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "dustrun": _dustrun,
+    "dustrun on PostgreSQL": _on_postgresql,
     "restate": restate.measure,
     "dbos": dbos.measure,
+    "dbos on PostgreSQL": _dbos_on_postgresql,
     "n8n": n8n.measure,
     "prefect": prefect.measure,
+    "temporal": temporal.measure,
 }
 
 
 def run(scale: int | None = None, seed: int = 0, *, quick: bool = False, only: str = "") -> dict[str, Any]:
-    """`scale` = workflows in each round of the rate; `only` names some of the peers, comma-separated."""
+    """`scale` = workflows in each round of the rate; `only` names some of the peers, comma-separated. The aims are
+    judged if `only` is empty, and a `quick` run does not fail because of them."""
     del seed
     runs = scale or (300 if quick else 3000)
-    wanted = [name for name in PEERS if not only or name in only.split(",")]
+    chosen = only.split(",") if only else list(PEERS)
+    if unknown := set(chosen) - set(PEERS):
+        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}; there are: {', '.join(PEERS)}")
     found: dict[str, Any] = {}
-    for name in wanted:
+    failures: list[str] = []
+    for name in chosen:
         print(f"  {name} …", file=sys.stderr)
-        share = max(20, int(runs * _PART[name]))
-        try:
-            found[name] = {"runsPerRound": share, **PEERS[name](share)}
-        except Unavailable as reason:
-            found[name] = {"unavailable": str(reason)}
+        found[name] = _one(name, max(20, int(runs * _PART.get(name, 1.0))), failures)
         print(f"    {found[name]}", file=sys.stderr)
-    return {"inFlight": IN_FLIGHT, "stepsPerRun": 3, "quick": quick, "peers": found}
+    judged = [] if only else aims.judge(found)
+    if not quick:
+        failures += [f"{one['aim']}: {one['measured']}" for one in judged if not one["met"]]
+    return {
+        "inFlight": IN_FLIGHT,
+        "stepsPerRun": 3,
+        "quick": quick,
+        "peers": found,
+        "aims": judged,
+        "failures": failures,
+    }
+
+
+def _one(name: str, runs: int, failures: list[str]) -> dict[str, Any]:
+    try:
+        return {"runsPerRound": runs, **PEERS[name](runs)}
+    except Unavailable as reason:
+        return {"unavailable": str(reason)}
+    except Exception as error:  # the figures of the others are worth more than this one's stack
+        failures.append(f"{name}: {error!r}")
+        return {"unavailable": repr(error)}

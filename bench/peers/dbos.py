@@ -1,31 +1,30 @@
-"""DBOS Transact beside us: no HTTP in front of it, its own SQLite defaults, an environment of its own."""
+"""DBOS Transact beside us: no HTTP in front of it, its own defaults, an environment of its own."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Unavailable, environment
+from bench.peers.installing import environment
+from bench.peers.processes import program
 
 VERSION = "3.4.0"
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """The same three steps, each durable before the next."""
-    python = environment(f"dbos-{VERSION}", f"dbos=={VERSION}")
-    program = Path(__file__).with_name("dbos_program.py")
+    """The same three steps, each durable before the next, on SQLite."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [python, "-P", program, Path(folder) / "dbos.sqlite", str(runs), str(time.time())],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise Unavailable(f"its program ended with an error: {done.stderr.strip().splitlines()[-1][:200]}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"version": VERSION, "store": "SQLite, its own defaults", "overHttp": False, **figures}
+        return {"store": "SQLite, its own defaults", **_measure(runs, f"sqlite:///{Path(folder) / 'dbos.sqlite'}")}
+
+
+def measure_on_postgresql(runs: int, url: str) -> dict[str, Any]:
+    """The same on PostgreSQL, for which it is made."""
+    return {"store": "PostgreSQL, its own defaults", **_measure(runs, url.replace("+psycopg", ""))}
+
+
+def _measure(runs: int, url: str) -> dict[str, Any]:
+    python = environment(f"dbos-{VERSION}", f"dbos=={VERSION}")
+    figures = program(python, Path(__file__).with_name("dbos_program.py"), url, runs, time.time())
+    return {"version": VERSION, "overHttp": False, **figures}

@@ -1,14 +1,13 @@
-"""Calls that answer when the workflow has ended, over keep-alive connections: how fast, 50 in flight and alone."""
+"""Calls that answer when the workflow has ended, over keep-alive connections."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.peers import IN_FLIGHT, Unavailable, figures
-
-_WITHIN_S = 240
+from bench.peers import WITHIN_S, Stuck, measuring
+from bench.peers.processes import Running
 
 
 class _Line:
@@ -28,7 +27,7 @@ class _Line:
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = await self._reader.readuntil(b"\r\n\r\n")
         if answer[9:10] != b"2":
-            raise RuntimeError(f"{path} was answered {answer[:200]!r}")
+            raise Stuck(f"{path} was answered {answer[:200]!r}")
         await self._skip(answer.lower())
 
     async def _skip(self, head: bytes) -> None:
@@ -47,45 +46,73 @@ class _Line:
             self._writer.close()
 
 
-async def _rate(port: int, path: str, body: bytes, runs: int) -> float:
-    numbers = iter(range(runs))
-    begun = time.perf_counter()
+class _Lines:
+    """As many connections as there are calls at once."""
 
-    async def work() -> None:
-        line = _Line(port)
-        for _ in numbers:
-            await line.post(path, body)
-        line.close()
+    def __init__(self, port: int, body: bytes) -> None:
+        self._port, self._body = port, body
+        self._all: list[_Line] = []
+        self._idle: list[_Line] = []
 
-    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
-    return runs / (time.perf_counter() - begun)
+    def workflow(self, path: str) -> measuring.Workflow:
+        """The workflow that a POST to `path` runs."""
+
+        async def call(number: int) -> None:
+            del number
+            line = self._idle.pop() if self._idle else self._open()
+            try:
+                await line.post(path, self._body)
+            except (OSError, EOFError) as error:  # it has died, or closes what it should answer
+                raise Stuck(f"{path} was not answered: {error!r}") from error
+            self._idle.append(line)
+
+        return call
+
+    def _open(self) -> _Line:
+        line = _Line(self._port)
+        self._all.append(line)
+        return line
+
+    def close(self) -> None:
+        """Closes all of them, also those that wait for an answer."""
+        for line in self._all:
+            line.close()
 
 
-async def _alone(port: int, path: str, body: bytes, count: int) -> list[float]:
-    line, times = _Line(port), []
-    for _ in range(count):
-        begun = time.perf_counter()
-        await line.post(path, body)
-        times.append(time.perf_counter() - begun)
-    line.close()
-    return times[count // 10 :]
+def measure(
+    port: int,
+    three: str,
+    forty: str,
+    runs: int,
+    peers: Sequence[Running],
+    *,
+    body: bytes = b"1",
+    states: Callable[[], str] = str,
+    ends_within_s: float = measuring.ENDS_WITHIN_S,
+) -> dict[str, Any]:
+    """`three` and `forty` are the paths of the workflows with 3 and with 40 steps; `peers` the processes whose
+    processor time counts. If calls stay unanswered, `incomplete` says so, with `states` (what the peer says of its
+    workflows) and the ends of the logs; the figures found before stand."""
+    found: dict[str, Any] = {}
 
+    async def bounded() -> None:
+        lines = _Lines(port, body)
+        figures = measuring.measure(
+            lines.workflow(three),
+            lines.workflow(forty),
+            runs,
+            lambda: sum(peer.cpu_s() for peer in peers),
+            within_s=ends_within_s,
+        )
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await measuring.collect(found, figures)
+        except TimeoutError:
+            found["incomplete"] = f"it did not answer all calls within {WITHIN_S} s"
+        finally:
+            lines.close()
 
-async def _measure(port: int, three: str, forty: str, runs: int, body: bytes) -> dict[str, Any]:
-    await _rate(port, three, body, max(IN_FLIGHT, runs // 10))
-    rates = [await _rate(port, three, body, runs) for _ in range(3)]
-    few = max(20, min(100, runs))
-    return figures(rates, await _alone(port, three, body, few), await _alone(port, forty, body, max(5, few // 5)))
-
-
-def measure(port: int, three: str, forty: str, runs: int, body: bytes = b"1") -> dict[str, Any]:
-    """`three` and `forty` are the paths of the workflows with 3 and with 40 steps."""
-
-    async def bounded() -> dict[str, Any]:
-        async with asyncio.timeout(_WITHIN_S):
-            return await _measure(port, three, forty, runs, body)
-
-    try:
-        return asyncio.run(bounded())
-    except TimeoutError:
-        raise Unavailable(f"it did not answer all calls within {_WITHIN_S} s") from None
+    asyncio.run(bounded())
+    if "incomplete" in found:
+        found["incomplete"] = "; ".join(filter(None, [found["incomplete"], states(), *(one.said() for one in peers)]))
+    return found

@@ -10,7 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Unavailable, compile_with_headers, http_load, node_environment, npm, running
+from bench.peers import Unavailable, http_load
+from bench.peers.installing import node, node_environment, npm
+from bench.peers.processes import running
 from testkit.ports import free_port
 
 VERSION = "1.123.81"
@@ -20,7 +22,6 @@ _OVERRIDES = {"xlsx": "0.18.5"}
 
 def measure(runs: int) -> dict[str, Any]:
     """Each step is a node whose end is saved (`saveExecutionProgress`) before the next one begins."""
-    compile_with_headers()
     folder = npm(f"n8n-{VERSION}", {"n8n": VERSION}, _OVERRIDES)
     program = folder / "node_modules" / ".bin" / "n8n"
     port, broker = free_port(), free_port()
@@ -45,9 +46,9 @@ def measure(runs: int) -> dict[str, Any]:
         with running([program, "start"], Path(data), health, settings) as peer:
             ready_s = peer.ready_s + _wait_for_webhooks(f"http://127.0.0.1:{port}/webhook/three")
             idle = peer.rss_mib()
-            found = http_load.measure(port, "/webhook/three", "/webhook/forty", runs, b"{}")
+            found = http_load.measure(port, "/webhook/three", "/webhook/forty", runs, (peer,), body=b"{}")
     return {
-        "version": VERSION,
+        "version": f"{VERSION}, Node {node()}",
         "store": "SQLite, its own defaults; saveExecutionProgress on",
         "overHttp": True,
         "readyS": round(ready_s, 2),

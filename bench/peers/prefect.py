@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Unavailable, environment, running
+from bench.peers.installing import environment
+from bench.peers.processes import program, running
 from testkit.ports import free_port
 
 VERSION = "3.9.1"
@@ -17,10 +16,10 @@ VERSION = "3.9.1"
 def measure(runs: int) -> dict[str, Any]:
     """Each step is a task whose result is persisted before the next one begins."""
     python = environment(f"prefect-{VERSION}", f"prefect=={VERSION}")
-    program = Path(__file__).with_name("prefect_program.py")
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         settings = {
+            "HOME": data,
             "PREFECT_HOME": data,
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_LOGGING_LEVEL": "ERROR",
@@ -31,20 +30,14 @@ def measure(runs: int) -> dict[str, Any]:
         server = [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with running(server, Path(data), f"http://127.0.0.1:{port}/api/health", settings) as peer:
             idle = peer.rss_mib()
-            done = subprocess.run(
-                [python, "-P", program, str(runs)],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={"PATH": str(python.parent), "HOME": data, **settings},
+            found = program(
+                python, Path(__file__).with_name("prefect_program.py"), runs, peer.process.pid, environ=settings
             )
-    if done.returncode != 0:
-        raise Unavailable(f"its program ended with an error: {done.stderr.strip().splitlines()[-1][:200]}")
     return {
         "version": VERSION,
         "store": "SQLite, its own defaults; results as files",
         "overHttp": False,
         "readyS": peer.ready_s,
         "idleRssMib": idle,
-        **json.loads(done.stdout.strip().splitlines()[-1]),
+        **found,
     }

@@ -2,11 +2,14 @@
 when too many write at once. Runs in Prefect's own environment."""
 
 import asyncio
-import json
+import statistics
 import sys
-import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 from prefect import flow, task  # type: ignore[import-not-found]
+
+from bench.peers import measuring
 
 IN_FLIGHT = (50, 20, 10, 5, 2, 1)
 
@@ -28,56 +31,26 @@ async def forty(value: int) -> int:
     return value
 
 
-async def rate(runs: int, in_flight: int) -> float:
-    numbers = iter(range(runs))
-    begun = time.perf_counter()
-
-    async def work() -> None:
-        for number in numbers:
-            await three(number)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(work())
-    return runs / (time.perf_counter() - begun)
+async def figures(runs: int, server: int) -> AsyncIterator[dict[str, Any]]:
+    await three(0)
+    yield measuring.alone(await measuring.timed(three, 20))
+    yield measuring.chain(await measuring.timed(forty, 3))
+    yield await rate_that_it_bears(runs, server)
 
 
-async def rate_that_it_bears(runs: int) -> dict[str, object]:
+async def rate_that_it_bears(runs: int, server: int) -> dict[str, Any]:
     """The median of three rounds with the most flows in flight with which all of them succeed."""
     for in_flight in IN_FLIGHT:
         try:
-            rates = sorted([await rate(runs, in_flight) for _ in range(3)])
+            found = [
+                await measuring.rate(three, runs, measuring.own_and(server), in_flight=in_flight) for _ in range(3)
+            ]
         except* Exception as errors:
             print(f"{in_flight} in flight: {errors.exceptions[0]!r}", file=sys.stderr)
         else:
-            return {"runsPerSecond": round(rates[1], 1), "inFlight": in_flight}
-    return {"inFlight": 0}
-
-
-async def timed(workflow: object, count: int) -> list[float]:
-    times = []
-    for number in range(count):
-        begun = time.perf_counter()
-        await workflow(number)  # type: ignore[operator]
-        times.append(time.perf_counter() - begun)
-    return sorted(times)
-
-
-async def main(runs: int) -> None:
-    await three(0)
-    alone, chain = await timed(three, 20), await timed(forty, 3)
-    borne = await rate_that_it_bears(runs)
-    print(
-        json.dumps(
-            {
-                **borne,
-                "aloneP50Ms": round(alone[10] * 1000, 2),
-                "aloneP99Ms": round(alone[19] * 1000, 2),
-                "chain40S": round(chain[1], 4),
-            }
-        )
-    )
+            return {"inFlight": in_flight, **{key: statistics.median(one[key] for one in found) for key in found[0]}}
+    return {"inFlight": 0, "incomplete": "flows failed even one at a time"}
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(measuring.say(figures(int(sys.argv[1]), int(sys.argv[2]))))
