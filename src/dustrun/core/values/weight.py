@@ -39,8 +39,8 @@ def _parts(value: Any) -> tuple[Iterable[Any], int]:
         return value.values(), len(value)
     if isinstance(value, str | bytes):  # of a subclass
         return (), len(value) // _CHARS
-    names = getattr(value, "__dataclass_fields__", None)
-    if names is not None:
-        return [getattr(value, name, None) for name in names], len(names)
-    fields = getattr(value, "__dict__", None)
-    return (list(fields.values()), len(fields)) if isinstance(fields, dict) else ((), 0)
+    fields = getattr(value, "__dict__", None)  # before what a model of pydantic would search for in vain
+    if fields and isinstance(fields, dict):
+        return list(fields.values()), len(fields)
+    names = getattr(value, "__dataclass_fields__", None) or ()
+    return [getattr(value, name, None) for name in names], len(names)

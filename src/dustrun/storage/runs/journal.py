@@ -96,7 +96,7 @@ class Batch:
         if size > (SHORT_REDACTED_BYTES if self.redaction.secrets else SHORT_BYTES):
             return False
         executions = (*self.added.items(), *self.changed.items())
-        return not is_large([_to_encode(one, key in self.texts) for key, one in executions])
+        return not is_large([value for key, one in executions for value in _to_encode(one, key in self.texts) if value])
 
 
 def _to_encode(execution: Execution, has_text: bool) -> tuple[Any, ...]:
