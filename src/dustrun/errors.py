@@ -132,7 +132,7 @@ class Code(enum.IntEnum):
     )
     BODY_TOO_LARGE = 413001, "The request body is larger than the limit."
     CONTENT_TYPE_UNSUPPORTED = 415001, "The body must be `application/json`."
-    RATE_LIMITED = 429001, "Too many requests with this key; wait for the time in `Retry-After`."
+    RATE_LIMITED = 429001, "Too many requests from this organisation; wait for the time in `Retry-After`."
     TOO_MANY_STREAMS = 429002, "This key has too many streams waiting for runs that do not exist yet."
     INTERNAL = 500001, "Internal error; give the request id to the server's operator."
     SECRET_UNREADABLE = 500002, "A stored secret cannot be decrypted: it was changed, or sealed with another key."

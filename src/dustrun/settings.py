@@ -83,7 +83,10 @@ class Settings(BaseSettings):
     metrics_public: bool = Field(False, description="Whether `/metrics` answers without a key.")
 
     rate_limit_per_second: int = Field(
-        1000, ge=0, description="Requests per second and API key, with bursts of twice that; 0 = no limit."
+        10_000,
+        ge=0,
+        description="Requests per second and organisation, with bursts of twice that; 0 = no limit. The default is "
+        "more than one server answers on common machines.",
     )
     wrong_keys_per_second: int = Field(
         5,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dustrun.storage.db.tables import activity, run_counts
+from dustrun.storage.db.tables import activity, events, run_counts, runs
 from engine.conftest import OWN_ACTIONS, Bench, Definition, attempts, trial
 from testkit.composition import Composition, composed
 
@@ -36,34 +36,40 @@ PURE: Definition = {
 }
 
 
-class Counted(Bench):
-    """Starts runs and counts what the writer has to write for them."""
+class Opened(Bench):
+    """Starts runs and looks at what is on disk when the answer comes."""
 
-    async def begin(self) -> None:
-        """Writes what would otherwise be written by the way."""
-        await self.api.get("/v1/workflows")
-        await self.composition.parts.access.usage.flush()
+    async def opening(self, nodes: Definition, **body: Any) -> tuple[list[str], dict[str, Any]]:
+        """The events that are written by the answer, and the run once it has ended."""
+        run_id = await self.start(nodes, **body)
+        return await self.kinds(run_id), await self.ended(run_id)
 
-    async def counted(self, nodes: Definition, **body: Any) -> tuple[int, dict[str, Any]]:
-        """How many units a whole run takes, and the run once it has ended."""
-        before = self.composition.parts.writer.units
-        run = await self.run(nodes, **body)
-        return self.composition.parts.writer.units - before, run
+    async def kinds(self, run_id: str) -> list[str]:
+        """The kinds of a run's events in the table."""
+        of_run = sa.select(events.c.type).join(runs, runs.c.pk == events.c.run_pk).where(runs.c.id == run_id)
+        return [row[0] for row in await self.composition.rows(of_run.order_by(events.c.seq))]
+
+    @property
+    def unfinished(self) -> int:
+        """How many runs the engine has in hand."""
+        engine = self.composition.engine
+        return engine.advancing + engine.waiting + engine.queued
 
 
 def opened(tmp_path: Path, store_url: str) -> AbstractAsyncContextManager[Composition]:
-    """A server that writes nothing but what the runs need."""
-    return composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS, request_audit_rows=0)
+    """A server with the scripted action."""
+    return composed(tmp_path, database_url=store_url, actions_dir=OWN_ACTIONS)
 
 
 @pytest.mark.both_stores
 async def test_a_run_of_pure_nodes_is_written_with_its_creation_in_every_mode(tmp_path: Path, store_url: str) -> None:
     async with opened(tmp_path, store_url) as server:
-        bench = Counted(server)
-        await bench.begin()
+        bench = Opened(server)
         for mode, body in MODES.items():
-            units, run = await bench.counted(PURE, payload={"name": "a"}, **body)
-            assert (mode, units, run["status"], run["passed"]) == (mode, 1, "success", True)
+            run_id = await bench.start(PURE, payload={"name": "a"}, **body)
+            assert (mode, bench.unfinished) == (mode, 0)
+            run = (await server.owner.get(f"/v1/runs/{run_id}")).data
+            assert (mode, run["status"], run["passed"]) == (mode, "success", True)
             assert run["executionState"]["last"]["result"] == {"message": "2 of a"}
             assert run["executionState"]["other"]["status"] == "skipped"
             found = await bench.events(run["id"])
@@ -72,23 +78,25 @@ async def test_a_run_of_pure_nodes_is_written_with_its_creation_in_every_mode(tm
         counted = await server.rows(counts.group_by(run_counts.c.mode, run_counts.c.status))
         assert {row[0]: (row[1], int(row[2])) for row in counted} == dict.fromkeys(MODES, ("success", 1))
         assert await server.rows(sa.select(sa.func.count()).select_from(activity)) == [(6,)]
-        assert server.engine.advancing + server.engine.waiting + server.engine.queued == 0
 
 
 async def test_what_a_run_begins_with_is_written_with_its_creation(tmp_path: Path, store_url: str) -> None:
-    """Units of a whole run: its creation, then one for each further commit; a `trial` reports progress in one more."""
-    cases: list[tuple[Definition, int, str]] = [
-        ({"a": say("{{$trigger.body.none}}")}, 1, "failure"),
-        ({"a": {"type": "stop", "payload": {"status": "failure", "message": "no"}}}, 1, "failure"),
-        ({"a": say("x", children=["w"]), "w": trial(name="o1")}, 3, "success"),
-        ({"w": trial(name="o2", children=["a"]), "a": say("x")}, 3, "success"),
+    """The events that the answer waits for, by what the run consists of."""
+    said = ["node_started", "log", "node_succeeded"]
+    stop = {"type": "stop", "payload": {"status": "failure", "message": "no"}}
+    cases: list[tuple[Definition, list[str], str]] = [
+        ({"a": say("{{$trigger.body.none}}")}, ["node_started", "node_failed", "run_finished"], "failure"),
+        ({"a": stop}, ["node_started", "node_succeeded", "run_finished"], "failure"),
+        ({"a": say("x", children=["w"]), "w": trial(name="o1")}, [*said, "node_started"], "success"),
+        ({"w": trial(name="o2", children=["a"]), "a": say("x")}, ["node_started"], "success"),
+        ({"a": say("x", children=["d"]), "d": {"type": "delay", "payload": {"delayMs": 1}}}, said, "success"),
     ]
     async with opened(tmp_path, store_url) as server:
-        bench = Counted(server)
-        await bench.begin()
+        bench = Opened(server)
         for nodes, expected, status in cases:
-            units, run = await bench.counted(nodes)
-            assert (list(nodes), units, run["status"]) == (list(nodes), expected, status)
+            kinds, run = await bench.opening(nodes)
+            assert (list(nodes), kinds[: len(expected) + 1]) == (list(nodes), ["run_started", *expected])
+            assert (list(nodes), run["status"]) == (list(nodes), status)
     assert [name for name, _ in attempts() if name in ("o1", "o2")] == ["o1", "o2"]
 
 
@@ -96,11 +104,11 @@ async def test_a_long_run_of_pure_nodes_is_not_written_with_its_creation_as_a_wh
     tmp_path: Path, store_url: str
 ) -> None:
     async with opened(tmp_path, store_url) as server:
-        bench = Counted(server)
-        await bench.begin()
-        units, run = await bench.counted({"each": loop(list(range(500)), "x"), "x": say("{{string($item)}}")})
+        bench = Opened(server)
+        run_id = await bench.start({"each": loop(list(range(500)), "x"), "x": say("{{string($item)}}")})
+        assert bench.unfinished == 1
+        run = await bench.ended(run_id)
         assert run["status"] == "success"
-        assert units > 1
         iterations = run["executionState"]["each"]["result"]["iterations"]
         assert [one["results"]["x"]["message"] for one in iterations] == [str(number) for number in range(500)]
 
@@ -134,7 +142,7 @@ async def test_a_refused_creation_leaves_no_trace_of_what_it_would_have_executed
 
 async def test_a_retry_and_a_called_run_go_on_after_their_creation(tmp_path: Path, store_url: str) -> None:
     async with opened(tmp_path, store_url) as server:
-        bench = Counted(server)
+        bench = Opened(server)
         failed = await bench.run({"a": say("{{$trigger.body.none}}", children=["b"]), "b": say("x")})
         assert failed["status"] == "failure"
         retried = (await server.owner.post(f"/v1/runs/{failed['id']}/retry")).data
@@ -157,11 +165,9 @@ async def test_a_workflow_with_a_limit_of_unfinished_runs_executes_nothing_befor
     tmp_path: Path, store_url: str
 ) -> None:
     async with opened(tmp_path, store_url) as server:
-        bench = Counted(server)
-        await bench.begin()
+        bench = Opened(server)
         definition = {"nodes": {"root": {"type": "manual", "children": ["a"]}, "a": say("x")}}
         flow = await server.owner.create_workflow(definition, concurrency={"max": 1, "onLimit": "queue"})
-        units = server.parts.writer.units
         made = await server.owner.post(f"/v1/workflows/{flow['id']}/run", {})
-        await bench.ended(made.data["runId"])
-        assert server.parts.writer.units - units == 2
+        assert bench.unfinished == 1
+        assert (await bench.ended(made.data["runId"]))["status"] == "success"

@@ -48,9 +48,9 @@ async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> P
 
 
 async def admit(parts: Parts, scope: MutableMapping[str, Any], permission: str) -> Principal:
-    """Authenticates, takes one token of the key's rate limit, and checks the permission."""
+    """Authenticates, takes one token of the organisation's rate limit, and checks the permission."""
     principal = await authenticate(parts, scope)
-    parts.access.limiter.take(principal.key_id)
+    parts.access.limiter.take(principal.org_id)
     if permission != ANY_KEY:
         principal.need(permission)
     return principal

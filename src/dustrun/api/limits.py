@@ -20,32 +20,32 @@ _MOST_BUCKETS = 10_000
 
 
 class RateLimiter:
-    """A token bucket per key: `per_second` tokens per second, with a burst of twice that; 0 means no limit."""
+    """A token bucket per caller: `per_second` tokens per second, with a burst of twice that; 0 means no limit."""
 
     def __init__(self, per_second: int, burst_factor: int = _BURST_FACTOR) -> None:
         self._rate = float(per_second)
         self._burst = self._rate * burst_factor
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, key_id: str, message: str = "Too many requests for this key.") -> None:
-        """Takes one token of the key, or raises `TooMany` with the time to wait."""
+    def take(self, caller: str, message: str = "Too many requests from this organisation.") -> None:
+        """Takes one token of the caller, or raises `TooMany` with the time to wait."""
         if not self._rate:
             return
         if len(self._buckets) > _MOST_BUCKETS:
             self._forget_full()
         now = clock.monotonic_s()
-        tokens, at = self._buckets.get(key_id, (self._burst, now))
+        tokens, at = self._buckets.get(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at) * self._rate)
         if tokens < 1:
-            self._buckets[key_id] = (tokens, now)
+            self._buckets[caller] = (tokens, now)
             raise TooMany(message, retry_after_s=(1 - tokens) / self._rate)
-        self._buckets[key_id] = (tokens - 1, now)
+        self._buckets[caller] = (tokens - 1, now)
 
-    def give_back(self, key_id: str) -> None:
+    def give_back(self, caller: str) -> None:
         """Gives one token back."""
-        if key_id in self._buckets:
-            tokens, at = self._buckets[key_id]
-            self._buckets[key_id] = (min(self._burst, tokens + 1), at)
+        if caller in self._buckets:
+            tokens, at = self._buckets[caller]
+            self._buckets[caller] = (min(self._burst, tokens + 1), at)
 
     def _forget_full(self) -> None:
         """Forgets buckets that are full again, which is all that they say; then the oldest half."""

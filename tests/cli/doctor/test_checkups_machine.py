@@ -70,6 +70,21 @@ def test_too_few_open_files_are_found() -> None:
         assert (found.state, str(allowed) in found.says) == (state, True)
 
 
+@pytest.mark.parametrize(
+    ("most", "state", "says"),
+    [
+        (0, "ok", "not limited"),
+        (10_000, "ok", "10000 requests a second for all keys of an organisation together, with bursts of twice that"),
+        (100, "warning", "100 requests a second for all keys of an organisation together, with bursts of twice that"),
+    ],
+)
+def test_a_limit_of_requests_that_a_busy_organisation_meets_is_found(
+    tmp_path: Path, most: int, state: str, says: str
+) -> None:
+    found = checkups_machine.request_rate(Settings(data_dir=tmp_path, rate_limit_per_second=most))
+    assert (found.state, found.says, found.mend is not None) == (state, says, state == "warning")
+
+
 class _Other(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)

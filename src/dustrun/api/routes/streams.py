@@ -68,7 +68,7 @@ async def _reader(parts: Parts, scope: Scope, query: dict[str, str]) -> Principa
     token = query.get("token")
     if token is not None and bearer_of(scope) is None:
         principal: Principal = await parts.streams.use_token(token, scope["path"])
-        parts.access.limiter.take(principal.key_id)
+        parts.access.limiter.take(principal.org_id)
         return principal
     return await admit(parts, scope, "run:stream")
 

@@ -47,6 +47,7 @@ def local() -> list[Finding]:
     if settings.data_dir.is_dir():
         findings += [disk_space(settings.data_dir), sync_time(settings.data_dir)]
     findings += [checkups_machine.open_files(), checkups_machine.port(settings), checkups_machine.sandbox(settings)]
+    findings.append(checkups_machine.request_rate(settings))
     findings += [*checkups_machine.addresses(settings), *checkups_machine.master_key_place(settings)]
     findings += checkups_store.store(settings)
     return findings + outbound(settings.outbound_allow)

@@ -30,6 +30,7 @@ from dustrun.storage.secrets.master_key import MasterKeyFile
 _OF_COMMANDS = frozenset({"DUSTRUN_SERVER", "DUSTRUN_API_KEY"})
 _FEW_FILES = 4096
 _TOO_FEW_FILES = 512
+_BUSY_RATE = 1000
 _ASK_S = 2.0
 # Two functions of one source file each: Python's own tests, which train the compiler, call only the first of a pair.
 _HOT_AND_COLD = (("PyObject_Repr", "PyObject_Print"), ("PyList_Append", "PyList_Reverse"))
@@ -85,6 +86,18 @@ def open_files() -> Finding:
         return Finding("open files", "ok", says)
     mend = f"Each stream and client needs one. Raise the limit where the server starts: ulimit -n {min(65_536, most)}."
     return Finding("open files", "bad" if allowed < _TOO_FEW_FILES else "warning", says, mend)
+
+
+def request_rate(settings: Settings) -> Finding:
+    """Whether the limit of requests leaves room for a busy organisation."""
+    most = settings.rate_limit_per_second
+    if most == 0:
+        return Finding("request rate", "ok", "not limited")
+    says = f"{most} requests a second for all keys of an organisation together, with bursts of twice that"
+    if most >= _BUSY_RATE:
+        return Finding("request rate", "ok", says)
+    mend = "What comes beyond is answered 429, which a busy organisation meets: raise DUSTRUN_RATE_LIMIT_PER_SECOND."
+    return Finding("request rate", "warning", says, mend)
 
 
 def port(settings: Settings) -> Finding:

@@ -34,6 +34,7 @@ _TURN_S = 0.01
 """Time for which a run begins attempts before other runs have a turn."""
 _OPENING_ATTEMPTS = 30
 """Attempts that a run's creation may begin, each less than a millisecond: the answer to its caller waits for them."""
+_UNTIMED_ATTEMPTS = 10
 _OPENING_BYTES = 262_144
 """Results that a run's creation may take along."""
 _DECIDING = frozenset({"if", "switch", "for-each", "stop"})
@@ -87,7 +88,7 @@ class Runner:
         if isinstance(answer, Ready):
             self._settle(answer)
             for start in answer.starts:
-                if self._may_open(start, executes=executes and clock.monotonic_s() < until):
+                if self._may_open(start, executes=executes and not self._is_late(until)):
                     self.attempts.begin(start)
                 else:
                     self._held_back.append(start)
@@ -100,6 +101,10 @@ class Runner:
         if node.spec.kind == "action":
             return executes or node.spec.effect != Effect.PURE.value
         return executes and node.node.type in _DECIDING
+
+    def _is_late(self, until: float) -> bool:
+        """Whether the opening has taken long; a few attempts cannot, whatever else the machine does meanwhile."""
+        return self._run.plan.executions > _UNTIMED_ATTEMPTS and clock.monotonic_s() > until
 
     def _may_open_more(self) -> bool:
         is_small = self._results.kept_bytes <= _OPENING_BYTES
