@@ -36,7 +36,7 @@ PRICES: Final = (
     "a warning that depends on a price: prices are read from the real chain at the moment, and a run may itself change "
     "the feed that they come from"
 )
-PRICED_WARNINGS: Final = ("LARGE_VALUE",)
+PRICED_WARNINGS: Final = ("LARGE_VALUE", "SLIPPAGE")
 STARTED: Final = (
     "a call that is only started counts as assumed when what it started did not pass: a live run does not wait for it, "
     "but a rehearsal must not pass then"
