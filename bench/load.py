@@ -21,6 +21,15 @@ import dustrun
 from testkit.ports import free_port
 
 
+def cpu_s_of(pid: int) -> float:
+    """Processor time that a process has used so far, user and system, by the threads that live."""
+    used = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            used += int(thread.read_text().split()[0])
+    return used / 1e9
+
+
 class Process:
     """A real server process on a free loopback port."""
 
@@ -79,11 +88,7 @@ class Process:
 
     def cpu_s(self) -> float:
         """Processor time used so far, user and system, by the threads that live."""
-        used = 0
-        for thread in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-                used += int(thread.read_text().split()[0])
-        return used / 1e9
+        return cpu_s_of(self.pid)
 
     def stop(self) -> None:
         """Ends it."""

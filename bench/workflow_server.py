@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from bench.load import cpu_s_of
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, KEYS
 from testkit.chain.contracts import World
 from testkit.server_process import ServerProcess
@@ -33,10 +34,15 @@ class Server:
 
     def __init__(self, process: ServerProcess) -> None:
         self._base = process.base
+        self._process = process
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {process.owner_key}"
         self.wallets: dict[str, str] = {}
         """Their ids by address."""
+
+    def cpu_s(self) -> float:
+        """Processor time that the server has used so far."""
+        return cpu_s_of(self._process.server_pid)
 
     def import_wallets(self, places: Iterable[int]) -> None:
         """Wallets of the node's accounts, by their keys; the first is the default."""
