@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.peers import aims, http_load, processes
+from bench.peers import TOOLS, aims, http_load, installing, processes
 from testkit.ports import free_port
 
 FIGURES = {"runsPerSecond", "cpuMsPerRun", "aloneP50Ms", "aloneP99Ms", "chain40S"}
@@ -129,3 +130,8 @@ def test_aims_are_judged_by_the_figures_of_one_run() -> None:
         (104.0, True),
     ]
     assert judged[0]["aim"] == "at least 4 times as many workflows a second as Restate: dustrun"
+
+
+def test_peers_of_npm_find_the_node_that_is_installed_for_them_first() -> None:
+    found = installing.node_environment()
+    assert found["PATH"].split(os.pathsep)[0] == str(TOOLS / installing.NODE / "bin")

