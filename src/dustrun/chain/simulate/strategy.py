@@ -68,12 +68,12 @@ def _offers(strategy: Strategy, abilities: Abilities) -> bool:
 
 
 async def choose(
-    endpoints: Endpoints, wanted: Strategy | None, has_binary: bool
+    endpoints: Endpoints, wanted: Strategy | None, has_binary: bool, order: Sequence[Strategy] = STRATEGIES
 ) -> tuple[Strategy, list[Endpoint], bool]:
-    """The best strategy that an endpoint supports (or the `wanted` one), the endpoints that support it, and whether
-    they can create contracts. Raises `Permanent` (`SIM_UNAVAILABLE`), which says how to enable one.
+    """The first strategy of `order` that an endpoint supports (or the `wanted` one), the endpoints that support it, and
+    whether they can create contracts. Raises `Permanent` (`SIM_UNAVAILABLE`), which says how to enable one.
     """
-    for strategy in STRATEGIES if wanted is None else (wanted,):
+    for strategy in order if wanted is None else (wanted,):
         if strategy == "local-fork":
             if has_binary:
                 return strategy, list(endpoints.all), False

@@ -23,7 +23,7 @@ from dustrun.chain.simulate.prober import Ask
 from dustrun.chain.simulate.result import CallOutcome
 from dustrun.chain.simulate.strategies.answers import outcome_of
 from dustrun.chain.simulate.strategies.blocks import PROBER_STATE, probe_call
-from dustrun.chain.simulate.strategy import choose
+from dustrun.chain.simulate.strategy import Strategy, choose
 from dustrun.chain.simulate.touched import Approval, Holding, changes_of, taken_of, touched
 from dustrun.core.money.intent import Intent, Log
 from dustrun.core.money.policy.outflow import Taken
@@ -31,6 +31,8 @@ from dustrun.core.values.addresses import checksum
 
 MOST_INTENTS: Final = 100
 _MOST_ASKS: Final = 250
+# a single request reads everything with simulate-v1, while trace-call takes several for each transaction
+_BY_REQUESTS: Final[tuple[Strategy, ...]] = ("simulate-v1", "trace-call", "local-fork")
 _FREE: Final = {"blockOverrides": {"baseFeePerGas": "0x0"}}
 _UNFUNDED: Final = "the sender does not have enough native coin for the values"
 Json = dict[str, Any]
@@ -68,7 +70,7 @@ async def forecast_outflow(
     """What each of these transactions takes when they are carried out in this order; ends with the first that fails.
     `intents` have gas limits; `tokens` are read besides those that they name. Raises `Permanent` (`SIM_UNAVAILABLE`) if
     no endpoint can simulate, `Temporary` if none answers."""
-    strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None)
+    strategy, among, creates = await choose(live.endpoints, None, fork_binary is not None, _BY_REQUESTS)
     sender = checksum(sender)
     if strategy == "simulate-v1" and (creates or all(intent.to is not None for intent in intents)):
         return await _by_blocks(_Asked(live, among, sender, intents), tokens)
