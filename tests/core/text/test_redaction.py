@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import time
 from typing import Any
 
 import pytest
@@ -72,3 +74,17 @@ def test_any_signature_in_any_text_comes_back(words: bytes, v: int, before: str,
     stored = dumps_text(redaction.value(value))
     assert raw.hex() not in stored
     assert loads_own(unseal(stored, secrets.get)) == loads_own(dumps_text(value))
+
+
+def test_many_signatures_take_little_time_to_learn_and_to_find() -> None:
+    """A pattern of them all took 0.1 s to learn one more of two hundred, and 6 s to search a megabyte."""
+    redaction = Redaction({})
+    before = time.process_time()
+    for number in range(300):
+        redaction.learn({f"{number:032x}": f"0x{hashlib.sha512(str(number).encode()).hexdigest()}1c"})
+    last = redaction.secrets[f"{299:032x}"]
+    text = "0" * 500_000 + last + "f" * 500_000
+    found = redaction.text(text)
+    assert time.process_time() - before < 2
+    assert last[2:] not in found
+    assert unseal(found, redaction.secrets.get) == text
