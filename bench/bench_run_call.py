@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,22 @@ from bench import load
 from bench.peers import dbos
 
 IN_FLIGHT = 50
+READERS = 5000
+POST = """if True:
+    import http.client, json, time
+    print("ready", flush=True)
+    port, key, workflow_id = input().split()
+    connection = http.client.HTTPConnection("127.0.0.1", int(port))
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    connection.connect()
+    begun = time.perf_counter()
+    body = json.dumps({"runId": "run_many"})
+    connection.request("POST", f"/v1/workflows/{workflow_id}/run", body, headers)
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    answer.read()
+    print(begun, time.perf_counter() - begun, flush=True)
+"""
 AIMS = {
     "runsPerSecond": 1500,
     "runsPerSecondWithStreams": 600,
@@ -84,36 +103,63 @@ async def alone(process: load.Process, workflow_id: str, runs: int, tag: str) ->
     return sorted(times[len(times) // 10 :])
 
 
-async def _many_readers(process: load.Process, workflow_id: str, readers: int) -> dict[str, float]:
-    """One run with many readers of its stream: memory that they cost, and until the last has seen the end."""
+def many_readers(process: load.Process, workflow_id: str, readers: int) -> dict[str, float]:
+    """One run with many readers of its stream: the memory that they cost, what the POST takes beside them, and until
+    the last has seen the end. The POST is sent by another process, since this one is busy with reading."""
     before = process.rss_mib()
-    connection = load.Connection(process)
+    poster = subprocess.Popen([sys.executable, "-c", POST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert poster.stdin is not None
+    assert poster.stdout is not None
+    try:
+        poster.stdout.readline()
+        memory = 0.0
+
+        def post() -> None:
+            nonlocal memory
+            memory = process.rss_mib() - before
+            print(process.port, process.key, workflow_id, file=poster.stdin, flush=True)
+
+        last, lost = asyncio.run(_read_all(process, readers, post))
+        begun, took = map(float, poster.stdout.readline().split())
+    finally:
+        poster.kill()
+        poster.wait()
+    return {
+        "readers": readers,
+        "memoryMib": round(memory, 1),
+        "postMs": round(took * 1000, 1),
+        "lastReaderMs": round((last - begun) * 1000, 1),
+        "lost": lost,
+    }
+
+
+async def _read_all(process: load.Process, readers: int, post: Callable[[], None]) -> tuple[float, int]:
+    """When the last reader has seen the end, and how many did not see every event."""
     opened = asyncio.Semaphore(100)
     waiting = 0
 
-    async def read() -> float:
+    async def read() -> list[int]:
         nonlocal waiting
-        async with opened, load.stream(process, "/v1/runs/run_many/stream") as reader:
+        async with opened:
+            stream = load.stream(process, "/v1/runs/run_many/stream")
+            reader = await stream.__aenter__()
             await reader.readline()
             waiting += 1
-            opened.release()
-            try:
-                while not (await reader.readline()).startswith(b"event: run_finished"):
-                    pass
-            finally:
-                await opened.acquire()
-            return time.perf_counter()
+        seen = []
+        try:
+            while (line := await reader.readline()) not in (b"", b"event: end\n"):
+                if line.startswith(b"id: "):
+                    seen.append(int(line[4:]))
+            return seen
+        finally:
+            await stream.__aexit__(None, None, None)
 
     tasks = [asyncio.create_task(read()) for _ in range(readers)]
     while waiting < readers:
         await asyncio.sleep(0.02)
-    memory = process.rss_mib() - before
-    begun = time.perf_counter()
-    status, answer = await connection.call("POST", f"/v1/workflows/{workflow_id}/run", {"runId": "run_many"})
-    assert status == 200, answer
-    last = max(await asyncio.gather(*tasks))
-    connection.close()
-    return {"readers": readers, "memoryMib": round(memory, 1), "lastReaderMs": round((last - begun) * 1000, 1)}
+    post()
+    seen = await asyncio.gather(*tasks)
+    return time.perf_counter(), sum(ids != list(range(1, 9)) for ids in seen)
 
 
 async def _measure(process: load.Process, runs: int) -> dict[str, Any]:
@@ -137,8 +183,8 @@ async def _measure(process: load.Process, runs: int) -> dict[str, Any]:
         "aloneP50Ms": round(statistics.median(one), 2),
         "aloneP99Ms": round(one[int(len(one) * 0.99)], 2),
         "chain40S": round(statistics.median(chain) / 1000, 4),
-        "manyReaders": await _many_readers(process, three, 1000),
         "rssMibAfterwards": process.rss_mib(),
+        "workflowId": three,
     }
 
 
@@ -146,9 +192,10 @@ def run(scale: int | None = None, seed: int = 0, *, quick: bool = False, peers: 
     """`scale` = runs in each round of the rate."""
     del seed
     runs = scale or (300 if quick else 3000)
-    more = {"DUSTRUN_MAX_WAITING_STREAMS": "2000"}
+    more = {"DUSTRUN_MAX_WAITING_STREAMS": str(READERS)}
     with tempfile.TemporaryDirectory() as folder, load.server(Path(folder) / "data", **more) as process:
         ours = asyncio.run(_measure(process, runs))
+        ours["manyReaders"] = many_readers(process, ours.pop("workflowId"), 500 if quick else READERS)
     result: dict[str, Any] = {"inFlight": IN_FLIGHT, "nodesPerRun": 3, "aims": AIMS, "dustrun": ours}
     if peers:
         result["dbos"] = dbos.measure(max(100, runs // 10))

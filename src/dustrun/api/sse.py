@@ -160,15 +160,17 @@ async def stream_run(
 async def _wait_for_run(
     streams: Streams, connection: Connection, subscription: Subscription[Event], principal: Principal, run_id: str
 ) -> StreamedRun | None:
-    """The run, as soon as it exists and the key may read it; None if the wait timed out."""
+    """The run, as soon as it exists and the key may read it; None if the wait timed out.
+
+    It did not exist when the stream was opened, after the subscription began, so its first event is on its way."""
     end_at = clock.monotonic_s() + streams.settings.stream_wait_s
     while not connection.is_over and clock.monotonic_s() < end_at:
+        await connection.wait()
         if subscription.run_pk is not None and principal.workflow_ids is None:
             return StreamedRun(subscription.run_pk, is_final=False, last_seq=0)
         run = await streams.find_run(principal, run_id)
         if run is not None:
             return run
-        await connection.wait()
     return None
 
 

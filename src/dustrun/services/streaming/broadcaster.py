@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dustrun.storage.runs.journal import Event
 
 BUFFER = 256
 BUFFER_CHARS = 262_144
+WOKEN_AT_ONCE = 50
+"""Readers that may go on in one turn of the event loop: a few milliseconds of work."""
 RunKey = tuple[str, str]
 K = TypeVar("K")
 T = TypeVar("T")
@@ -55,19 +58,21 @@ class Activity(NamedTuple):
 class Subscription(Generic[T]):
     """One reader's small buffer of committed entries.
 
-    `lost` is set when the buffer overflows; `run_pk` is set once the awaited run exists."""
+    `lost` is set when the buffer overflows; `run_pk` is set once the awaited run exists; `is_due` while the alarm is
+    to wake the reader."""
 
-    __slots__ = ("_chars", "_ready", "entries", "lost", "run_pk")
+    __slots__ = ("_chars", "_ready", "entries", "is_due", "lost", "run_pk")
 
     def __init__(self) -> None:
         self.entries: deque[T] = deque()
         self.lost = False
         self.run_pk: int | None = None
+        self.is_due = False
         self._chars = 0
         self._ready = asyncio.Event()
 
     def put(self, entries: Sequence[T], chars: int) -> None:
-        """Adds entries of `size` characters; drops everything if the buffer overflows.
+        """Adds entries of `chars` characters without waking the reader; drops everything if the buffer overflows.
 
         A reader whose buffer was dropped gets nothing more until it has read the table."""
         if self.lost:
@@ -79,7 +84,6 @@ class Subscription(Generic[T]):
         else:
             self.entries.extend(entries)
             self._chars += chars
-        self._ready.set()
 
     def take(self) -> list[T]:
         """Removes and returns all buffered entries."""
@@ -89,14 +93,14 @@ class Subscription(Generic[T]):
         return taken
 
     def lose(self) -> None:
-        """Drops the buffer and makes the reader read the table."""
+        """Drops the buffer and makes the reader read the table, once it is woken."""
         self.entries.clear()
         self._chars = 0
         self.lost = True
-        self._ready.set()
 
     def wake(self) -> None:
-        """Wakes the reader without adding an entry."""
+        """Wakes the reader."""
+        self.is_due = False
         self._ready.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -110,10 +114,42 @@ class Subscription(Generic[T]):
         return True
 
 
+class Alarm:
+    """Wakes readers in the order in which they are added, a few in each turn of the event loop, so that thousands of
+    them hold up nobody."""
+
+    def __init__(self) -> None:
+        self._due: deque[Subscription[Any]] = deque()
+        self._left = WOKEN_AT_ONCE
+        self._is_scheduled = False
+
+    def wake(self, readers: Iterable[Subscription[Any]]) -> None:
+        """Wakes readers, now or in one of the next turns."""
+        for reader in readers:
+            if not reader.is_due:
+                reader.is_due = True
+                self._due.append(reader)
+        self._wake_some()
+
+    def _wake_some(self) -> None:
+        while self._due and self._left:
+            self._due.popleft().wake()
+            self._left -= 1
+        if self._left < WOKEN_AT_ONCE and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._is_scheduled = False
+        self._left = WOKEN_AT_ONCE
+        self._wake_some()
+
+
 class Broadcaster:
     """The readers of runs and of organisations' activity."""
 
     def __init__(self) -> None:
+        self._alarm = Alarm()
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity]]] = {}
 
@@ -145,6 +181,7 @@ class Broadcaster:
             for subscription in run_readers:
                 subscription.run_pk = facts.pk
                 subscription.put(events, chars)
+            self._alarm.wake(run_readers)
         readers = self._activity.get(facts.org_id)
         if readers:
             found = [
@@ -152,26 +189,24 @@ class Broadcaster:
                 for event in events
                 if event.cursor is not None
             ]
+            chars = sum(len(entry.event.data) for entry in found)
             for reader in readers if found else ():
-                reader.put(found, sum(len(entry.event.data) for entry in found))
+                reader.put(found, chars)
+            self._alarm.wake(readers if found else ())
 
     def lose_all(self) -> None:
         """Makes every reader read the tables: a commit may have happened that was not published."""
-        for run_readers in self._runs.values():
-            for reader in run_readers:
-                reader.lose()
-        for activity_readers in self._activity.values():
-            for one in activity_readers:
-                one.lose()
+        for reader in self._all():
+            reader.lose()
+        self.wake_all()
 
     def wake_all(self) -> None:
         """Wakes every reader, to notice that the server is stopping or its key was revoked."""
-        for run_readers in self._runs.values():
-            for reader in run_readers:
-                reader.wake()
-        for activity_readers in self._activity.values():
-            for one in activity_readers:
-                one.wake()
+        self._alarm.wake(self._all())
+
+    def _all(self) -> Iterator[Subscription[Any]]:
+        yield from chain.from_iterable(self._runs.values())
+        yield from chain.from_iterable(self._activity.values())
 
 
 def _leave(table: dict[K, list[Subscription[T]]], key: K, subscription: Subscription[T]) -> None:

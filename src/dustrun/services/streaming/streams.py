@@ -175,7 +175,7 @@ class Streams:
 
     async def find_run(self, principal: Principal, run_id: str) -> StreamedRun | None:
         """The run of a stream, if it exists yet and the key can access it."""
-        found = await self._database.read(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
+        found = await self._database.look_up(lambda tx: run_rows.find_key(tx, principal.org_id, run_id))
         if found is None or not principal.may_use_workflow(found[3]):
             return None
         return StreamedRun(found[0], RunStatus(found[1]) in RUN_FINAL, found[2])

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from dustrun import ids
 from dustrun.errors import Bug, DustrunError, Temporary, Uncertain
+from dustrun.storage.db.look_ups import LookUps
 from dustrun.storage.db.private_files import create_private
 from dustrun.storage.db.statement import Tx
 
@@ -154,6 +155,7 @@ class Database:
         self.is_sqlite = self.dialect.name == "sqlite"
         readers = _READERS if self.is_sqlite else _READERS_OF_SERVER
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
+        self._look_ups = LookUps(self.engine)
         self._connection: Any = None
         self._cursor: Any = None
         self._claim: int | None = None
@@ -346,8 +348,22 @@ class Database:
         """Runs a query in a reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
+    async def look_up(self, query: Callable[[Tx], T]) -> T:
+        """Runs a query of one statement that reads one row by its key, on SQLite on the event loop; if the store is in
+        trouble, in a reader's thread, which may wait."""
+        if not self.is_sqlite:
+            return await self.read(query)
+        try:
+            if not self._look_ups.is_open:
+                await asyncio.get_running_loop().run_in_executor(self._readers, self._look_ups.open)
+            return self._look_ups.run(query)
+        except (sqlite3.Error, sa.exc.SQLAlchemyError):
+            self._look_ups.close()
+            return await self.read(query)
+
     def close(self) -> None:
         """Closes every connection, the writer's too: the pool forgets those that are in use, it does not close them."""
         self._readers.shutdown(wait=True)
+        self._look_ups.close()
         self.close_writer()
         self.engine.dispose()
