@@ -71,6 +71,7 @@ async def _check_that_it_is_over(sources: list[Source], server: Server, run: str
     assert [await bare.ends(), await guided.ends()] == [1, 1]
     assert bare.statuses[-2:] == [200, 204]
     assert 204 not in guided.statuses
+    await asyncio.sleep(0.5)  # the log is written up to 20 ms after a request
     asked = server.requests_of(f"/v1/runs/{run}/stream")
     assert asked.count(204) == 1
     counts = [len(source.statuses) for source in sources]
