@@ -9,6 +9,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+from dustrun.core.text.known_texts import KnownTexts
+
 _MOST = 50
 # Result fields of spending actions that say where, when and at what fee a transaction was included.
 _OF_TRANSACTION = frozenset(
@@ -43,10 +45,11 @@ class Own:
     roles: Mapping[Any, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
-    def pattern(self) -> re.Pattern[str] | None:
-        """Finds the ids and hashes in text, the longest first."""
-        longest = sorted(self.texts, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest))) if longest else None
+    def known(self) -> KnownTexts:
+        """Finds the ids and hashes in text."""
+        known = KnownTexts(min(map(len, self.texts), default=1))
+        known.add(self.texts)
+        return known
 
     def roles_of(self, value: Any) -> frozenset[str]:
         """The places of a value; none for one that is no number, text or null."""
@@ -117,4 +120,4 @@ def _is_own(left: Any, right: Any, own_left: Own, own_right: Own) -> bool:
 
 def _without(value: Any, own: Own) -> Any:
     """Replaces the run's own ids in a string by the placeholder that also stands for the null of a simulation."""
-    return own.pattern.sub("null", value) if isinstance(value, str) and own.pattern is not None else value
+    return own.known.replaced(value, lambda _: "null") if isinstance(value, str) else value

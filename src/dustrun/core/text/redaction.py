@@ -8,11 +8,11 @@ signatures; everyone else sees `•••`. Marks are random, so that none can b
 from __future__ import annotations
 
 import base64
-import bisect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from dustrun.core.text.known_texts import KnownTexts
 from dustrun.core.text.masking import MASK
 from dustrun.core.values.exact_json import dumps_text
 
@@ -21,22 +21,16 @@ _MARK = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})_(\d+)_")
 _NUMBER = re.compile(rf'"{_PREFIX}([0-9a-f]{{32}})_(\d+)n"')
 _ANY = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})_\d+[_n]")
 _ANY_BYTES = re.compile(_ANY.pattern.encode())
-# No part of a signature that is worth hiding is shorter; it consists of the letters of Base64, in both alphabets.
-_START: Final = 16
-_RUN = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{_START},}}")
+_START: Final = 16  # no part of a signature that is worth hiding is shorter
 
 
 class Redaction:
-    """The signatures of one run by their marks; it only grows. `secrets` is shared with the caller.
-
-    A pattern of all spellings would cost `re` one try each at every place of the text, in one call that keeps the
-    interpreter to itself. So what a spelling begins with is looked up, in runs of characters that can be one.
-    """
+    """The signatures of one run by their marks; it only grows. `secrets` is shared with the caller."""
 
     def __init__(self, secrets: dict[str, str]) -> None:
         self.secrets = secrets
         self._marks: dict[str, str] = {}
-        self._by_start: dict[str, list[str]] = {}
+        self._known = KnownTexts(_START)
         self._add(secrets)
 
     def learn(self, secrets: Mapping[str, str]) -> None:
@@ -48,35 +42,16 @@ class Redaction:
     def _add(self, secrets: Mapping[str, str]) -> None:
         for mark, signature in secrets.items():
             for index, text in enumerate(spellings(signature)):
-                if text not in self._marks:
-                    self._marks[text] = f"{_PREFIX}{mark}_{index}"
-                    bisect.insort(self._by_start.setdefault(text[:_START], []), text, key=_negative_length)
+                self._marks.setdefault(text, f"{_PREFIX}{mark}_{index}")
+                self._known.add([text])
 
     def text(self, text: str) -> str:
         """The text with marks in place of signatures."""
-        parts: list[str] = []
-        end = 0
-        for start, found in self._found_in(text):
-            parts += (text[end:start], f"{self._marks[found]}_")
-            end = start + len(found)
-        return "".join((*parts, text[end:])) if parts else text
-
-    def _found_in(self, text: str) -> Iterator[tuple[int, str]]:
-        """Where spellings begin in a text, the longest at each place, without those within another."""
-        starts = self._by_start
-        for run in _RUN.finditer(text) if starts else ():
-            at, end = run.span()
-            while at <= end - _START:
-                for spelling in starts.get(text[at : at + _START], ()):
-                    if text.startswith(spelling, at):
-                        yield at, spelling
-                        at += len(spelling) - 1
-                        break
-                at += 1
+        return self._known.replaced(text, lambda found: f"{self._marks[found]}_")
 
     def value(self, value: Any) -> Any:
         """A JSON value with marks in place of signatures; the same object if it contains none."""
-        if not self._marks or next(self._found_in(dumps_text(value)), None) is None:
+        if not self._marks or next(self._known.found_in(dumps_text(value)), None) is None:
             return value
         return self._walk(value)
 
@@ -91,10 +66,6 @@ class Redaction:
             mark = self._marks.get(str(value))
             return f"{mark}n" if mark is not None else value
         return value
-
-
-def _negative_length(text: str) -> int:
-    return -len(text)
 
 
 def spellings(signature: str) -> list[str]:
