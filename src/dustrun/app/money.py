@@ -56,9 +56,10 @@ def make_money(base: Base, publisher: EventPublisher) -> Money:
 
 def _simulated_chain(base: Base) -> MakesChains:
     settings = base.settings
-    return lambda chain_id, state: SimChain(
+    return lambda chain_id, state, as_of=None: SimChain(
         base.chains.get(chain_id),
         strategy=settings.simulation_strategy,
         fork_binary=settings.fork_binary,
         state=state,
+        as_of=as_of,
     )

@@ -15,7 +15,6 @@ from dustrun.core.evm.network import Network
 from dustrun.core.values.addresses import keccak256
 from dustrun.sdk.chain import Fees
 
-HISTORY: Final = Request("eth_feeHistory", ("0x5", "latest", [50]))
 GAS_PRICE: Final = Request("eth_gasPrice")
 LEAST_TIP_UNITS: Final = 1
 _MOST_ASKED: Final = 3
@@ -31,6 +30,14 @@ _L1_GAS: Final = parse_function(
 )
 # Incompressible bytes in place of the fields and signature around the calldata, of the same length.
 _ENVELOPE: Final = b"".join(keccak256(bytes([place])) for place in range(6))
+
+
+def history(at: str) -> Request:
+    """The fees of the five blocks up to one (number in hex, or tag)."""
+    return Request("eth_feeHistory", ("0x5", at, [50]))
+
+
+HISTORY: Final = history("latest")
 
 
 def from_history(history: Mapping[str, Any]) -> Fees:

@@ -71,6 +71,7 @@ class PriceBook:
         self._keep_s = keep_ms / 1000
         self._kept: dict[tuple[str, str], tuple[float, asyncio.Future[object]]] = {}
         self._max_leap = max_leap
+        self._is_past = False
         self._newest: dict[str, Decimal] = {}  # the newest credible price of each asset, while the process lives
 
     @classmethod
@@ -82,9 +83,12 @@ class PriceBook:
         v2, v3 = UniswapV2Prices(anchors, floor), UniswapV3Prices(anchors, floor)
         return cls(chain_of, [static, feed, v2, v3, web, nominal], settings.price_keep_ms, settings.price_max_leap)
 
-    def on(self, chain_of: ChainOf) -> PriceBook:
-        """The same sources on other chains, with a separate cache."""
-        return PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
+    def on(self, chain_of: ChainOf, *, is_past: bool = False) -> PriceBook:
+        """The same sources on other chains, with a separate cache. `is_past`: the time of the chain's block alone
+        decides what is stale."""
+        book = PriceBook(chain_of, self._sources, int(self._keep_s * 1000), self._max_leap)
+        book._is_past = is_past
+        return book
 
     async def price(self, asset: Asset) -> Price:
         """The price from the first source that has one; raises `Invalid` (`UNPRICED`) if none has, and `Temporary` if a
@@ -167,7 +171,8 @@ class PriceBook:
         chain = self._chain_of(asset.chain_id)
         decimals, block = await asyncio.gather(self.decimals(asset), chain.block())
         there = block.time * 1000
-        return Question(asset, chain, decimals, there if chain.network.is_local else max(there, clock.now_ms()))
+        has_own_clock = self._is_past or chain.network.is_local
+        return Question(asset, chain, decimals, there if has_own_clock else max(there, clock.now_ms()))
 
 
 async def _awaited(answer: Awaitable[T]) -> T:

@@ -12,7 +12,7 @@ import pytest
 from chain.test_endpoints import chain_of
 from dustrun.chain.evm import LiveChain
 from dustrun.chain.simulate import SimChain
-from dustrun.chain.simulate.fork import pin
+from dustrun.chain.simulate.pinning import pin
 from dustrun.chain.simulate.strategies.relay import Relay
 from dustrun.chain.simulate.strategy import STRATEGIES
 from dustrun.core.values.exact_json import dumps_text, loads

@@ -1,4 +1,4 @@
-"""Response models of the comparison of two runs, which `core/run/comparison.py` builds."""
+"""Response models of the comparison of two runs, which `core/run/compare/comparison.py` builds."""
 
 from __future__ import annotations
 

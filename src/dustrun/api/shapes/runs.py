@@ -11,7 +11,7 @@ from dustrun.api.shapes.findings import Ignoring
 from dustrun.api.shapes.wire import Text, Time, Version, time
 from dustrun.core.run.journal import Execution, enclosing
 from dustrun.core.run.state import Mode, NodeStatus, RunStatus
-from dustrun.core.values.exact_json import loads
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.values.fields import Fields
 from dustrun.log import mask_value
 from dustrun.services.runs.engine_port import Created
@@ -145,6 +145,7 @@ class _WholeRun(RunListItem):
     workflow_owner_user_id: str | None = Field(
         description="Id of the key that created the workflow; null for an inline run."
     )
+    as_of: Time | None = Field(None, description="Of a back-test: the past moment that it simulates.")
     simulation_mode: str | None = Field(
         None, description="How its transactions were simulated; null if there were none."
     )
@@ -238,6 +239,7 @@ def run_shape(run: Run, node_ids: frozenset[str] | None = None) -> Json:
         "propValues": mask_value(loads(row.prop_values)),
         "simulationMode": ", ".join(dict.fromkeys(fork["strategy"] for fork in forks if fork["strategy"])) or None,
         "simulationForks": forks,
+        "asOf": time(loads_own(row.as_of)["at"]) if row.as_of is not None else None,
     }
     if run.definition is not None:
         shaped["executionState"] = execution_state(run, node_ids)

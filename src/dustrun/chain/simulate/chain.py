@@ -16,7 +16,8 @@ from dustrun.chain.evm import LiveChain
 from dustrun.chain.failures import reverted
 from dustrun.chain.simulate.creation import creation_gas
 from dustrun.chain.simulate.dry_run_cache import DryRunCache
-from dustrun.chain.simulate.fork import MAX_STEPS, Fork, pin
+from dustrun.chain.simulate.fork import MAX_STEPS, Fork
+from dustrun.chain.simulate.pinning import pin
 from dustrun.chain.simulate.reads import Reads
 from dustrun.chain.simulate.result import Rejected, SimResult
 from dustrun.chain.simulate.sending import KeepIf, Sending
@@ -26,6 +27,7 @@ from dustrun.chain.simulate.strategies.trace_call import TraceCall
 from dustrun.chain.simulate.strategy import Simulator, Strategy, choose
 from dustrun.core.evm.network import Network
 from dustrun.core.money.intent import Intent
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.addresses import checksum
 from dustrun.errors import Code, Invalid, Permanent, Temporary
 from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fees
@@ -33,7 +35,8 @@ from dustrun.sdk.chain import Block, CallResult, ChainCall, ChainTransaction, Fe
 
 class SimChain:
     """The simulated counterpart of a live chain. `strategy` None selects the best one that the endpoints support;
-    `fork_binary` is the anvil binary of `local-fork`; `state` (from `to_json`) resumes a simulation.
+    `fork_binary` is the anvil binary of `local-fork`; `state` (from `to_json`) resumes a simulation. It is pinned at
+    the head, or at the past moment `as_of`.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class SimChain:
         strategy: Strategy | None = None,
         fork_binary: Path | None = None,
         state: Mapping[str, Any] | None = None,
+        as_of: AsOf | None = None,
     ) -> None:
         self._live = live
         self._wanted = strategy
         self._binary = None if fork_binary is None else fork_binary.expanduser()
         self._fork = None if state is None else Fork.of(state)
+        self._as_of = as_of
         self._simulator: Simulator | None = None
         self._opening: asyncio.Task[None] | None = None
         self._send_lock = asyncio.Lock()
@@ -255,7 +260,7 @@ class SimChain:
         wanted: Any = self._wanted if self._fork is None else self._fork.strategy
         choosing = choose(self._live.endpoints, wanted, self._binary is not None)
         if self._fork is None:
-            (strategy, among, creates), fork = await asyncio.gather(choosing, pin(self._live))
+            (strategy, among, creates), fork = await asyncio.gather(choosing, pin(self._live, self._as_of))
             fork.strategy = strategy
         else:
             fork, (strategy, among, creates) = self._fork, await choosing

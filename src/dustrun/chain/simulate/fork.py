@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dustrun import clock
-from dustrun.chain import fees, wire
-from dustrun.chain.evm import LiveChain
-from dustrun.chain.failures import to_error
-from dustrun.chain.rpc import Request, RpcError
-from dustrun.core.values.addresses import checksum
+from dustrun.chain import wire
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.sdk.chain import Fees
 
 MAX_STEPS: Final = 250  # eth_simulateV1 accepts at most 256 blocks
-_MOST_GAS: Final = 30_000_000  # nodes cap the gas of a simulated call
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,28 +153,3 @@ class Fork:
             approved=dict.fromkeys(shown["approved"]),
             changes=shown["changes"],
         )
-
-
-async def pin(live: LiveChain) -> Fork:
-    """Pins the chain's head and current fees. If the head is old, simulated time starts now, like the next block's.
-    Raises `Temporary` when no endpoint answers.
-    """
-    is_legacy = live.network.fee_model == "legacy"
-    asked = [Request("eth_getBlockByNumber", ("latest", False)), fees.GAS_PRICE if is_legacy else fees.HISTORY]
-    try:
-        head, priced = await live.endpoints.batch(asked)
-    except RpcError as error:
-        raise to_error(error, f"Pinning a block of {live.network.name}") from None
-    for answer in (head, priced):
-        if isinstance(answer, RpcError):
-            raise to_error(answer, f"Pinning a block of {live.network.name}")
-    block = wire.block(head)
-    return Fork(
-        number=block.number,
-        hash=block.hash,
-        time=block.time,
-        gas_limit=min(wire.quantity(head.get("gasLimit")), _MOST_GAS),
-        fees=fees.legacy(priced) if is_legacy else fees.from_history(priced),
-        producer=checksum(head["miner"]) if head.get("miner") else None,
-        waited_s=max(0, clock.now_ms() // 1000 - block.time - 1),
-    )

@@ -35,6 +35,9 @@ class RunMode:
     reports_passed: ClassVar[bool] = False
     """`run_finished` says whether the run passed, as a step of its version's ladder."""
 
+    can_pass: ClassVar[bool] = True
+    """Whether a run in which nothing failed and nothing was assumed counts as passed."""
+
     logs_dust_plan: ClassVar[bool] = False
     """The dust plan is logged before the first signature."""
 
@@ -128,9 +131,22 @@ class SimulateMode(RunMode):
         return None
 
 
+class BackTestMode(SimulateMode):
+    """Simulate at a moment in the past: the clock starts there, and nothing counts as a rehearsal."""
+
+    can_pass = False
+
+    def __init__(self, behind_ms: int) -> None:
+        self._behind_ms = behind_ms
+
+    def now(self, simulated_ms: int) -> int:
+        """The simulated clock, which is never behind the time since the run's moment."""
+        return max(clock.now_ms() - self._behind_ms, simulated_ms)
+
+
 _MODES: Final[Mapping[Mode, RunMode]] = {Mode.LIVE: RunMode(), Mode.DUST: DustMode(), Mode.SIMULATE: SimulateMode()}
 
 
-def mode_of(mode: Mode) -> RunMode:
-    """The strategy of a mode."""
-    return _MODES[mode]
+def mode_of(mode: Mode, behind_ms: int | None = None) -> RunMode:
+    """The strategy of a mode. `behind_ms`: how far the clock of a back-test is behind."""
+    return _MODES[mode] if behind_ms is None else BackTestMode(behind_ms)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Journal
 from dustrun.core.run.plan import Plan
 from dustrun.core.run.state import Mode, RunStatus
-from dustrun.core.values.exact_json import loads
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.engine.run.recorder import Recorder
 from dustrun.engine.run.run_context import EngineDeps, RunContext
 from dustrun.engine.run.runner import Runner
@@ -41,6 +42,7 @@ def facts_of(row: RunRow, fence: int, unsealing: Unsealing) -> RunFacts:
         caller=caller_of(row),
         trace=loads(row.trace) if row.trace is not None else None,
         secrets=unsealing.secrets,
+        as_of=AsOf.of(loads_own(row.as_of)) if row.as_of is not None else None,
     )
 
 

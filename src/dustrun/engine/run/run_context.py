@@ -121,7 +121,7 @@ def _state_of(facts: RunFacts, journal: Journal) -> RunState:
     executions = journal.by_path.values()
     simulated_now = max((e.facts["clock"] for e in executions if e.facts and "clock" in e.facts), default=0)
     return RunState(
-        mode_of(facts.mode),
+        mode_of(facts.mode, None if facts.as_of is None else facts.started_at - facts.as_of.at_ms),
         is_cancelling=facts.cancel_requested_at is not None,
         is_assumed=any(map(decides, executions)),
         simulated_now=simulated_now,

@@ -273,7 +273,7 @@ class Runner:
             if not execution.is_settled:
                 execution.status, execution.finished_at = N.CANCELLED, now
                 self.recorder.became(execution)
-        passed = answer.status is RunStatus.SUCCESS and not self._run.state.is_assumed
+        passed = answer.status is RunStatus.SUCCESS and not self._run.state.is_assumed and self._run.mode.can_pass
         finished: dict[str, Any] = {"status": answer.status.value, "mode": self.facts.mode.value}
         error = self._run.state.error if answer.status is not RunStatus.SUCCESS else None
         if error is not None:
@@ -299,7 +299,8 @@ class Runner:
     async def _child_result(self, caller: Caller, ending: Ending) -> ChildResult:
         """Result to signal to the waiting parent run."""
         state = self._run.state
-        result: dict[str, Any] = {"status": ending.status.value, "passed": ending.passed, "error": ending.error}
+        passed = ending.status is RunStatus.SUCCESS and not state.is_assumed
+        result: dict[str, Any] = {"status": ending.status.value, "passed": passed, "error": ending.error}
         result |= {"clock": state.next_begin(), "assumed": state.is_assumed}
         data = signal_outcomes.child_result(self.facts.id, self._run.program, self._run.journal, result)
         text = await run_sized(data, lambda: dumps_text(self._run.redaction.value(data)))

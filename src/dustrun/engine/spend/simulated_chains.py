@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from dustrun import clock
 from dustrun.chain.simulate import SimChain
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.values.exact_json import loads_own
 from dustrun.engine.node.context import NodeContext, Reach
 from dustrun.engine.node.job import Job
@@ -33,8 +34,8 @@ from dustrun.storage.runs.forks import Fork
 class MakesChains(Protocol):
     """Makes simulated chains."""
 
-    def __call__(self, chain_id: int, state: Mapping[str, Any] | None) -> SimChain:
-        """A chain that is not pinned yet, or one restored from `state`."""
+    def __call__(self, chain_id: int, state: Mapping[str, Any] | None, as_of: AsOf | None = None) -> SimChain:
+        """A chain that is not pinned yet, or one restored from `state`. It is pinned at `as_of`, else at the head."""
         ...
 
 
@@ -72,7 +73,9 @@ class SimulatedChains:
             simulation.moment,
             ahead_ms,
         ):
-            simulation.prices = self._prices.on(lambda chain_id: self.chain(facts, chain_id, simulation.now_ms))
+            simulation.prices = self._prices.on(
+                lambda chain_id: self.chain(facts, chain_id, simulation.now_ms), is_past=facts.as_of is not None
+            )
             simulation.priced_at = (simulation.moment, ahead_ms)
         return Reach(lambda chain_id: self.chain(facts, chain_id, now_ms), simulation.prices)
 
@@ -112,7 +115,8 @@ class SimulatedChains:
         if chain_id not in simulation.chains:
             assert simulation.stored is not None
             state = simulation.stored.get(chain_id)
-            sim = simulation.chains[chain_id] = self._make(chain_id, loads_own(state) if state is not None else None)
+            kept = loads_own(state) if state is not None else None
+            sim = simulation.chains[chain_id] = self._make(chain_id, kept, facts.as_of)
             simulation.recorded[chain_id] = sim.changes
         return simulation.chains[chain_id]
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode
 from dustrun.core.workflow.definition import Definition
@@ -50,6 +51,9 @@ class RunFacts:
     caller: Caller | None = None
     trace: dict[str, str] | None = None
     """W3C traceparents, where traces are on: `parent` of the caller, `link` of the run that this one retries."""
+
+    as_of: AsOf | None = None
+    """Of a simulation: the past moment that it is about; None: the present."""
 
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     """The signatures that the run knows, by their marks."""

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from dustrun import clock
 from dustrun.chain.chains import Chains
 from dustrun.core.evm.network import Network
-from dustrun.core.run import comparison, effects
+from dustrun.core.run import effects
+from dustrun.core.run.compare import comparison
+from dustrun.core.run.compare.findings import Side
 from dustrun.core.run.effects import Part
-from dustrun.core.run.findings import Side
 from dustrun.core.run.state import Mode
 from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.definition import Node
@@ -21,6 +23,7 @@ from dustrun.services.runs.runs import Run, Runs
 from dustrun.storage.db.database import Database
 from dustrun.storage.money import wallets as wallet_rows
 from dustrun.storage.money.wallets import WalletRow
+from dustrun.storage.runs.runs import RunRow
 
 Json = dict[str, Any]
 _MOST_WALLETS = 1_000
@@ -94,7 +97,7 @@ class RunReports:
             "workflowVersion": run.row.version,
             "status": run.row.status,
             "passed": passed,
-            "notPassed": effects.why_not_passed(mode, own, report["assumed"]),
+            "notPassed": [*_past(run.row), *effects.why_not_passed(mode, own, report["assumed"])],
             **report,
             "called": found.called(),
             "earlier": None if past is None else _apart(past, earlier),
@@ -168,6 +171,15 @@ def _chain_ids(reports: Iterable[Mapping[str, Any]]) -> set[int]:
 def _of_kind(parts: Iterable[Part], is_wanted: Callable[[Node], bool]) -> frozenset[str]:
     """The paths of some nodes' executions."""
     return frozenset(one.path for part in parts for one in part.executions if is_wanted(part.nodes[one.node_id]))
+
+
+def _past(row: RunRow) -> list[Json]:
+    """Why a back-test never passes."""
+    if row.as_of is None:
+        return []
+    at = clock.to_rfc3339(loads_own(row.as_of)["at"])
+    message = f"It was simulated as of {at}; only a run on the present state counts as a rehearsal."
+    return [{"runId": row.id, "code": "PAST", "path": None, "message": message}]
 
 
 def _apart(past: Json, earlier: Sequence[Parts]) -> Json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dustrun import clock, ids
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import KEPT_FROM, Execution
 from dustrun.core.run.state import Mode, NodeStatus
-from dustrun.core.values.exact_json import loads
+from dustrun.core.values.exact_json import loads, loads_own
 from dustrun.core.workflow.program import Program
 from dustrun.services.runs.engine_port import RunFacts
 from dustrun.services.runs.start_request import Prepared, RunRequest, first_batch
@@ -31,6 +32,7 @@ def retry_of(old: RunRow, executions: list[Execution], program: Program, trigger
         concurrency_key=old.concurrency_key,
         started_at=clock.now_ms(),
         triggered_by=triggered_by,
+        as_of=AsOf.of(loads_own(old.as_of)) if old.as_of is not None else None,
     )
     batch = first_batch(facts, program, payload)
     for execution in executions if facts.mode is not Mode.SIMULATE else ():

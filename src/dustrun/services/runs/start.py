@@ -183,6 +183,7 @@ def facts_of(
         root_run_id=run_id,
         concurrency_key=None,
         trace=request.trace,
+        as_of=request.as_of,
         started_at=clock.now_ms(),
         triggered_by=principal.key_id,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
+from dustrun.core.run.as_of import AsOf
 from dustrun.core.run.journal import Execution
 from dustrun.core.run.state import Mode, NodeStatus
 from dustrun.core.validate import suggest
@@ -45,6 +46,7 @@ class RunRequest:
     prop_values: dict[str, Any] = field(default_factory=dict)
     source: str = "api"
     trace: dict[str, str] | None = None
+    as_of: AsOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) ->
 def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, clock_at: int | None = None) -> Batch:
     """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: the
     simulated clock of the calling run."""
-    now = facts.started_at
+    now = facts.started_at if facts.as_of is None else facts.as_of.at_ms
     trigger = facts.trigger_node_id
     batch = Batch()
     batch.added[(trigger, 1)] = Execution(
@@ -240,7 +242,7 @@ def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, c
         started_at=now,
         finished_at=now,
     )
-    batch.events.append(("run_started", now, dumps_text(_started(facts, program))))
+    batch.events.append(("run_started", facts.started_at, dumps_text(_started(facts, program))))
     return batch
 
 

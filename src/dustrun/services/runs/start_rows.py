@@ -92,6 +92,7 @@ def _row(prepared: Prepared, batch: Batch) -> dict[str, Any]:
         "nodes_executed": batch.executed,
         "closure": prepared.closure,
         "trace": dumps_text(facts.trace) if facts.trace else None,
+        "as_of": dumps_text(facts.as_of.public()) if facts.as_of is not None else None,
         **_caller(facts.caller),
         **(_OPEN if ending is None else journal_rows.end_columns(ending, redaction)),
     }

@@ -82,6 +82,7 @@ class CalledRuns:
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
         facts.caller = caller
         facts.root_run_id = _child_root(parent, call)
+        facts.as_of = parent.as_of
         facts.secrets.update(parent.secrets)
         batch = start_request.first_batch(facts, program, payload, clock_at=call.at if request.simulate else None)
         prepared = Prepared(facts, program, batch, payload, request, by, snapshot=snapshot)

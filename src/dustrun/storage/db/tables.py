@@ -150,6 +150,7 @@ runs = Table(
     Column("summary", Text, comment="the message of the `stop` node that ended it"),
     Column("closure", Text, comment="digest of its closure, if that can spend"),
     Column("trace", Text, comment="JSON: {parent, link}, W3C traceparents of the caller and of the retried run"),
+    Column("as_of", Text, comment="of a back-test, JSON: {at, blocks}, the past moment that it simulates"),
     UniqueConstraint("org_id", "id"),
     Index("ix_runs_org_id_pk", "org_id", "pk"),
     Index("ix_runs_workflow_id_pk", "workflow_id", "pk"),

@@ -54,6 +54,7 @@ class RunRow:
     callers: str | None = None
     trace: str | None = None
     closure: str | None = None
+    as_of: str | None = None
 
 
 _COLUMNS = [runs.c[field.name] for field in fields(RunRow)]

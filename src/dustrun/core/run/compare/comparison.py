@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dustrun.core.run.compared_transactions import compare_balances, compare_transactions
-from dustrun.core.run.findings import Findings, Side, short_text
+from dustrun.core.run.compare.compared_transactions import compare_balances, compare_transactions
+from dustrun.core.run.compare.findings import Findings, Side, short_text
+from dustrun.core.run.compare.value_differences import Own, differences_of, roles_in
 from dustrun.core.run.journal import Execution
-from dustrun.core.run.value_differences import Own, differences_of, roles_in
 
 Json = dict[str, Any]
 

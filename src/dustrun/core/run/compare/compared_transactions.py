@@ -9,7 +9,7 @@ from typing import Any
 
 from dustrun.core.run import balances
 from dustrun.core.run.balances import Group, Pair
-from dustrun.core.run.findings import Findings, Side, short_text
+from dustrun.core.run.compare.findings import Findings, Side, short_text
 
 Json = dict[str, Any]
 Match = tuple[int | None, int | None]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from dustrun.core.run.value_differences import Own, differences_of
+from dustrun.core.run.compare.value_differences import Own, differences_of
 
 
 def _own(name: str) -> Own:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dustrun.core.run import chain_effects
-from dustrun.core.run.comparison import compare
-from dustrun.core.run.findings import Side
+from dustrun.core.run.compare.comparison import compare
+from dustrun.core.run.compare.findings import Side
 from dustrun.core.run.journal import ReportedExecution
 from dustrun.core.run.state import NodeStatus
 
