@@ -198,7 +198,7 @@ class _Found:
 
 
 def _module_of(value: Declared) -> str:
-    return str(getattr(value.accept if isinstance(value, Trigger) else value.run, "__module__", ""))
+    return value.origin if isinstance(value, Trigger) else str(getattr(value.run, "__module__", ""))
 
 
 def _place(module: ModuleType) -> str:

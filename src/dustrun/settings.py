@@ -110,6 +110,16 @@ class Settings(BaseSettings):
         ge=16,
         description="File descriptors that connections leave free, so that health checks are still answered.",
     )
+    min_trigger_interval_ms: int = Field(
+        1000,
+        ge=100,
+        description="Shortest time in milliseconds between two fires of a schedule or two polls of a trigger.",
+    )
+    pause_after_failures: int = Field(
+        0,
+        ge=0,
+        description="Failed runs in a row, started by triggers, after which a workflow is paused; 0 = never.",
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body in bytes.")
     idempotency_hours: int = Field(
         24, ge=1, description="Hours for which an Idempotency-Key replays its first response."

@@ -10,6 +10,7 @@ from typing import Any
 from dustrun.api.limits import RateLimiter, WrongKeys
 from dustrun.catalog import Catalog
 from dustrun.chain.chains import Chains
+from dustrun.sdk.trigger import TriggerContext
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
 from dustrun.services.access.usage import Usage
@@ -27,6 +28,9 @@ from dustrun.services.runs.resume import Resumes
 from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
+from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
 from dustrun.services.wallets.wallets import Wallets
@@ -93,6 +97,16 @@ class WaitParts:
     resumes: Resumes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerParts:
+    """Triggers of published workflows."""
+
+    context: TriggerContext
+    subscriptions: Subscriptions
+    intake: Intake
+    arming: Arming
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """All services that routes call."""
@@ -114,6 +128,7 @@ class Parts:
     streams: Streams
     money: MoneyParts
     data: DataParts
+    triggers: TriggerParts
 
     @functools.cached_property
     def public_actions(self) -> list[dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dustrun.api.limits import RateLimiter, WrongKeys
-from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, WaitParts
+from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, TriggerParts, WaitParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
+from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
@@ -39,9 +40,10 @@ def make_parts(
     engine: EmbeddedEngine,
     runs: Runs,
     starts: Starts,
+    triggers: Triggers,
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
-    workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard)
+    workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
     return Parts(
         settings=base.settings,
         database=base.database,
@@ -60,6 +62,12 @@ def make_parts(
         streams=streams,
         money=_money_parts(base, money),
         data=data,
+        triggers=TriggerParts(
+            context=triggers.context,
+            subscriptions=triggers.subscriptions,
+            intake=triggers.intake,
+            arming=triggers.arming,
+        ),
     )
 
 

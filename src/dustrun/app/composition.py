@@ -13,6 +13,7 @@ from dustrun.api.server import Front, create_app
 from dustrun.app.api_parts import make_data, make_parts
 from dustrun.app.base import Base, open_base
 from dustrun.app.money import Money, make_money
+from dustrun.app.triggers import Triggers, make_triggers
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.engine.run.run_context import EngineDeps
 from dustrun.engine.spend.simulated_chains import SimulatedChains
@@ -80,9 +81,10 @@ async def _start(settings: Settings, database: Database, stack: contextlib.Async
     engine = relay.engine = EmbeddedEngine(_engine_deps(base, data, money, called_runs), base.programs)
     status = ServerStatus(lambda: _gauges(engine, base.writer, base.sandbox, money.simulated_chains))
     runs, starts = _runs(base, engine, workflow_cache, creation)
-    parts = make_parts(base, status, data, money, engine, runs, starts)
+    triggers = make_triggers(base, money, starts)
+    parts = make_parts(base, status, data, money, engine, runs, starts, triggers)
     server = _server(parts, engine, owner_key_path)
-    await _run(server, parts, money, stack)
+    await _run(server, parts, money, triggers, stack)
     status.is_ready = True
     return server
 
@@ -101,15 +103,19 @@ def _server(parts: Parts, engine: EmbeddedEngine, owner_key_path: Path | None) -
     return Server(app, parts.settings, owner_key_path, begin_stop, stop, parts.streams, engine, parts.writer)
 
 
-async def _run(server: Server, parts: Parts, money: Money, stack: contextlib.AsyncExitStack) -> None:
-    """Starts the background services. They stop in this order: engine, simulated chains, outbox, upkeep."""
+async def _run(
+    server: Server, parts: Parts, money: Money, triggers: Triggers, stack: contextlib.AsyncExitStack
+) -> None:
+    """Starts the background services. They stop in this order: triggers, engine, simulated chains, outbox, upkeep."""
     upkeep = Upkeep(parts.writer, parts.settings, parts.access.usage, parts.streams, parts.access.retention)
     stack.push_async_callback(upkeep.stop)
     stack.push_async_callback(money.outbox.stop)
     stack.push_async_callback(money.simulated_chains.close)
     stack.push_async_callback(server.stop)
+    stack.push_async_callback(triggers.host.stop)
     await money.outbox.start()
     await server.engine.start()
+    await triggers.host.start()
     upkeep.start()
 
 

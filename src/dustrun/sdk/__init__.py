@@ -6,7 +6,16 @@ from dustrun.sdk.effect import Effect
 from dustrun.sdk.fields import Fields
 from dustrun.sdk.notice import Notice, NoticeFormat, NoticeKind
 from dustrun.sdk.tables import TableChange, TableQuery, TableRows, TableWritten
-from dustrun.sdk.trigger import Trigger, manual
+from dustrun.sdk.trigger import (
+    Finding,
+    Polled,
+    PolledEvent,
+    Trigger,
+    TriggerConfig,
+    TriggerContext,
+    Watch,
+    manual,
+)
 
 __all__ = [
     "Action",
@@ -14,11 +23,14 @@ __all__ = [
     "Context",
     "Effect",
     "Fields",
+    "Finding",
     "HttpRequest",
     "HttpResponse",
     "Notice",
     "NoticeFormat",
     "NoticeKind",
+    "Polled",
+    "PolledEvent",
     "Script",
     "ScriptResult",
     "TableChange",
@@ -26,6 +38,9 @@ __all__ = [
     "TableRows",
     "TableWritten",
     "Trigger",
+    "TriggerConfig",
+    "TriggerContext",
+    "Watch",
     "action",
     "manual",
 ]

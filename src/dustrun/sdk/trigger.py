@@ -1,46 +1,223 @@
-"""The contract of a trigger, which starts runs. `manual` is the only kind so far."""
+"""The contract of a trigger, which starts runs.
+
+A trigger is one decorated function in one file. Its kind says who calls that function:
+
+- `manual`: a caller of the API; `webhook`: an inbound request. The function accepts a payload.
+- `timed`: the clock. The function says when it fires next.
+- `polled`: a loop asks the function for news.
+- `chain`: the watcher of a chain asks the function whether a log, block or transaction is an event.
+- `internal`: the server itself, when a run has ended.
+
+What a trigger remembers between two calls is its cursor, which commits together with the runs that it starts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from dustrun.core.values.fields import Fields
+from dustrun.sdk.chain import Chain, Prices
+from dustrun.sdk.context import Http
+
+ARMED_KINDS: Final = frozenset(["webhook", "timed", "polled", "chain", "internal"])
+"""Kinds that publishing arms; a `manual` trigger fires only when somebody calls it."""
+
+
+class TriggerConfig(Fields):
+    """What every trigger that fires by itself can be told."""
+
+    mode: Literal["live", "simulate", "dust"] = Field(
+        "live",
+        description="How its events run: `simulate` and `dust` rehearse each one, until the trigger is made live.",
+    )
+    catch_up: bool = Field(
+        False, description="Whether a resumed workflow also runs what passed while it was paused, if it can be found."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a trigger could not run: a field of its config, by path, and what to do."""
+
+    field: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+
+class TriggerContext(Protocol):
+    """What a trigger may use when it is checked or polled; it reads only."""
+
+    @property
+    def now_ms(self) -> int:
+        """The current time."""
+        ...
+
+    @property
+    def http(self) -> Http:
+        """The guarded HTTP client."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """Token prices in US dollars."""
+        ...
+
+    @property
+    def min_interval_ms(self) -> int:
+        """The shortest time between two fires or polls that the operator allows."""
+        ...
+
+    def chain(self, chain_id: int) -> Chain:
+        """Read access to one chain; raises `Invalid` for one that the server does not know or serve."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolledEvent:
+    """One event that a poll found; `key` identifies it for good."""
+
+    key: str
+    payload: dict[str, Any]
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll found, oldest first, and the cursor for the next one. `after_ms`: when to poll again, if not at the
+    usual interval."""
+
+    events: Sequence[PolledEvent]
+    cursor: Any
+    after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a chain trigger wants to see: `logs` of these addresses (empty: any) whose topics match (as in
+    `eth_getLogs`), every `blocks`, or `transactions` with their blocks."""
+
+    chain_id: int
+    wants: Literal["logs", "blocks", "transactions"] = "logs"
+    addresses: tuple[str, ...] = ()
+    topics: tuple[str | tuple[str, ...] | None, ...] = ()
+
+
+Check = Callable[[TriggerContext, Any], Awaitable[list[Finding]]]
+NextFire = Callable[[Any, int, Any], int | None]
+Poll = Callable[[TriggerContext, Any, Any], Awaitable[Polled]]
+Match = Callable[[Any, Mapping[str, Any]], dict[str, Any] | None]
+
+
+async def _no_findings(_: TriggerContext, __: Any) -> list[Finding]:
+    return []
+
+
+def _accept(_: Any, payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One trigger type. `type` is set from the file name when it is discovered."""
+    """One trigger type. `type` is set from the file name when it is discovered.
+
+    `accept(config, payload)` checks and shapes a payload, whoever fires; `check(ctx, config)` finds what would keep it
+    from running, when it is published; `sample(config)` is the payload of an event for a test. Of `timed`:
+    `next_fire(config, after_ms, cursor)`, None when it never fires again. Of `polled`: `poll(ctx, config, cursor)`
+    (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of `chain`: `watch(config)` and
+    `match(config, seen)`. Of `internal`: `match(config, seen)`."""
 
     kind: str
     config: type[BaseModel]
     output: type[BaseModel]
-    accept: Callable[[Any, Any], Any]
     example_config: dict[str, Any]
     example_output: dict[str, Any]
+    origin: str
+    """The module that declares it."""
+    accept: Callable[[Any, Any], Any] = _accept
+    check: Check = _no_findings
+    sample: Callable[[Any], dict[str, Any]] | None = None
+    next_fire: NextFire | None = None
+    poll: Poll | None = None
+    interval_ms: Callable[[Any], int] | None = None
+    watch: Callable[[Any], Watch] | None = None
+    match: Match | None = None
     type: str = ""
     summary: str = ""
     description: str = ""
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether publishing arms it: it fires by itself."""
+        return self.kind in ARMED_KINDS
 
-def manual(
-    *,
-    config: type[BaseModel],
-    output: type[BaseModel],
-    example_config: dict[str, Any],
-    example_output: dict[str, Any],
-) -> Callable[[Callable[[Any, Any], Any]], Trigger]:
-    """Declares a trigger fired by a caller: `accept(config, payload)` returns the payload or raises `Invalid`."""
+    def sample_of(self, config: Any) -> dict[str, Any]:
+        """The payload of a sample event."""
+        if self.sample is not None:
+            return self.sample(config)
+        body = self.example_output.get("body")
+        return dict(body) if isinstance(body, Mapping) else dict(self.example_output)
 
-    def declare(accept: Callable[[Any, Any], Any]) -> Trigger:
-        return Trigger(
-            kind="manual",
-            config=config,
-            output=output,
-            accept=accept,
-            example_config=example_config,
-            example_output=example_output,
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What all kinds of trigger declare."""
+
+    config: type[BaseModel]
+    output: type[BaseModel]
+    example_config: dict[str, Any]
+    example_output: dict[str, Any]
+    check: Check = _no_findings
+    sample: Callable[[Any], dict[str, Any]] | None = None
+    accept: Callable[[Any, Any], Any] = field(default=_accept)
+
+    def made(self, kind: str, function: Callable[..., Any], **more: Any) -> Trigger:
+        """The trigger, declared by a function."""
+        made = Trigger(
+            kind=kind,
+            config=self.config,
+            output=self.output,
+            example_config=self.example_config,
+            example_output=self.example_output,
+            origin=function.__module__,
+            accept=self.accept,
+            check=self.check,
+            sample=self.sample,
         )
+        return replace(made, **more)
 
-    return declare
+
+Accept = Callable[[Any, Any], Any]
+
+
+def manual(**declared: Any) -> Callable[[Accept], Trigger]:
+    """Declares a trigger fired by a caller: `accept(config, payload)` returns the payload or raises `Invalid`."""
+    return lambda accept: Declaration(**declared).made("manual", accept, accept=accept)
+
+
+def webhook(**declared: Any) -> Callable[[Accept], Trigger]:
+    """Declares a trigger fired by an inbound request: `accept(config, payload)` as for `manual`."""
+    return lambda accept: Declaration(**declared).made("webhook", accept, accept=accept)
+
+
+def timed(**declared: Any) -> Callable[[NextFire], Trigger]:
+    """Declares a trigger fired by the clock: `next_fire(config, after_ms, cursor)`; pure."""
+    return lambda fire: Declaration(**declared).made("timed", fire, next_fire=fire)
+
+
+def polled(*, interval_ms: Callable[[Any], int], **declared: Any) -> Callable[[Poll], Trigger]:
+    """Declares a trigger that is asked for news: `poll(ctx, config, cursor)`, every `interval_ms(config)`."""
+    return lambda poll: Declaration(**declared).made("polled", poll, poll=poll, interval_ms=interval_ms)
+
+
+def chain(*, watch: Callable[[Any], Watch], **declared: Any) -> Callable[[Match], Trigger]:
+    """Declares a trigger fired by a chain: `match(config, seen)` is the payload, or None if it is no event; pure."""
+    return lambda match: Declaration(**declared).made("chain", match, match=match, watch=watch)
+
+
+def internal(**declared: Any) -> Callable[[Match], Trigger]:
+    """Declares a trigger fired by the server: `match(config, seen)` is the payload, or None if it is no event; pure."""
+    return lambda match: Declaration(**declared).made("internal", match, match=match)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from dustrun import clock, log
 from dustrun.core.expression import ExpressionError, parse_template
@@ -12,13 +13,21 @@ from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.access import idempotency
 from dustrun.services.runs import start_request, start_rows
 from dustrun.services.runs.engine_port import Created, NewRun, RunFacts
-from dustrun.services.runs.start_request import Concurrency, Prepared
+from dustrun.services.runs.start_request import Concurrency, Judged, Prepared
 from dustrun.services.streaming.broadcaster import Broadcaster
 from dustrun.services.workflows.spend_gate import SpendGate
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Batch
+
+
+class NotStarted(Exception):
+    """The run's admission decided against it; `result` is what it made of it."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
 
 
 class RunCreation:
@@ -42,27 +51,42 @@ class RunCreation:
             log.bind(run_id=facts.id)  # the caller's request is the one that started this run
 
         async def write(batch: Batch, created: Callable[[Created], None]) -> Created:
-            def unit(tx: Tx) -> Created:
+            admission = prepared.admission
+
+            def unit(tx: Tx) -> Created | Judged:
+                held = admission.before(tx) if admission is not None else None
+                if held is not None:
+                    return held
                 run_pk, events = start_rows.create(tx, prepared, batch)
                 cancelled = _make_room(tx, limit, facts, run_pk) if limit is not None else None
                 is_retry = prepared.source_run_id is not None
                 written = start_rows.read_back(tx, run_pk, prepared.program) if is_retry else None
-                return Created(facts.id, run_pk, events, cancelled, written)
+                made = Created(facts.id, run_pk, events, cancelled, written)
+                return admission.after(tx, made) if admission is not None else made
 
-            def after(done: Created) -> None:
-                facts.pk = done.pk
-                self._hub.publish(facts, done.events)
-                created(done)
+            def after(done: Created | Judged) -> None:
+                made = _created_in(done)
+                if made is not None:
+                    facts.pk = made.pk
+                    self._hub.publish(facts, made.events)
+                    created(made)
 
             is_short = batch.is_short() and not is_large((prepared.payload, facts.prop_values))
+            options = {"repeatable": is_short, "is_separate": is_short and is_separate}
             if is_call:
-                return await self._writer.write(unit, after, repeatable=is_short, is_separate=is_short and is_separate)
-            creates = ("runId", facts.id)
-            return await idempotency.write(
-                self._writer, unit, after, creates=creates, repeatable=is_short, is_separate=is_short and is_separate
-            )
+                done = await self._writer.write(unit, after, **options)
+            else:
+                done = await idempotency.write(self._writer, unit, after, creates=("runId", facts.id), **options)
+            made = _created_in(done)
+            if made is None:
+                raise NotStarted(done)
+            return made
 
         return NewRun(facts, prepared.program, prepared.batch, limit.max if limit is not None else None, write)
+
+
+def _created_in(done: Created | Judged) -> Created | None:
+    return done if isinstance(done, Created) else done.created
 
 
 def _concurrency_key(concurrency: Concurrency, prepared: Prepared) -> str:

@@ -18,7 +18,7 @@ from dustrun.services.runs import start_request
 from dustrun.services.runs.create import RunCreation
 from dustrun.services.runs.engine_port import Created, Engine, RunFacts
 from dustrun.services.runs.runs import Runs
-from dustrun.services.runs.start_request import Concurrency, Prepared, RunRequest, WorkflowSnapshot
+from dustrun.services.runs.start_request import Admission, Concurrency, Prepared, RunRequest, WorkflowSnapshot
 from dustrun.services.runs.unsealing import Unsealing
 from dustrun.services.runs.workflow_cache import WorkflowCache
 from dustrun.services.workflows.closure import Lookup
@@ -55,15 +55,20 @@ class Starts:
         self.is_traced = False
         """Whether called runs and retries are linked to their origin in traces."""
 
-    async def start(self, principal: Principal, workflow_id: str, request: RunRequest) -> Created:
-        """Starts a run of a workflow; returns once its row and first event are on disk."""
+    async def start(
+        self, principal: Principal, workflow_id: str, request: RunRequest, admission: Admission | None = None
+    ) -> Created:
+        """Starts a run of a workflow; returns once its row and first event are on disk. Raises `NotStarted` if the
+        `admission` decides against it."""
         principal.need_workflow(workflow_id)
         start_request.check_request(request)
         return await self._workflow_cache.start_at(
-            principal.org_id, workflow_id, lambda snapshot: self._start_at(principal, snapshot, request)
+            principal.org_id, workflow_id, lambda snapshot: self._start_at(principal, snapshot, request, admission)
         )
 
-    async def _start_at(self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest) -> Created:
+    async def _start_at(
+        self, principal: Principal, snapshot: WorkflowSnapshot, request: RunRequest, admission: Admission | None
+    ) -> Created:
         """Starts the run assuming that `snapshot` is current; the transaction verifies it."""
         await self._workflow_cache.settle(snapshot)
         version = start_request.version_of(snapshot, request)
@@ -76,9 +81,9 @@ class Starts:
         trigger_id = start_request.trigger_of(compiled, request)
         payload = start_request.accept(self._catalog, compiled, trigger_id, request.payload)
         facts = facts_of(principal, request, trigger_id, snapshot=snapshot, version=version)
-        batch = start_request.first_batch(facts, program, payload)
+        batch = start_request.first_batch(facts, program, payload, request=request)
         prepared = Prepared(facts, program, batch, payload, request, principal.key_id, snapshot=snapshot)
-        prepared.closure = closure
+        prepared.closure, prepared.admission = closure, admission
         return await self._submit(prepared, snapshot.concurrency)
 
     async def start_inline(self, principal: Principal, document: Any, request: RunRequest) -> Created:

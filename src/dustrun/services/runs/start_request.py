@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from dustrun import clock
 from dustrun.catalog import Catalog
@@ -16,7 +16,7 @@ from dustrun.core.validate import suggest
 from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Invalid, Problem, Refused
-from dustrun.services.runs.engine_port import Caller, ChildCall, RunFacts
+from dustrun.services.runs.engine_port import Caller, ChildCall, Created, RunFacts
 from dustrun.services.workflows.compiled import Compiled
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.runs.journal import Batch
@@ -47,6 +47,29 @@ class RunRequest:
     source: str = "api"
     trace: dict[str, str] | None = None
     as_of: AsOf | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+
+
+class Judged(Protocol):
+    """What an admission made of a run; `created` None: there is none."""
+
+    @property
+    def created(self) -> Created | None:
+        """The run that is on disk."""
+        ...
+
+
+class Admission(Protocol):
+    """Decides about a run in the transaction that creates it."""
+
+    def before(self, tx: Tx) -> Judged | None:
+        """Decides; None: the run is to be created. Otherwise all that is to be written instead is."""
+        ...
+
+    def after(self, tx: Tx, created: Created) -> Judged:
+        """Writes what follows from the run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +113,12 @@ class Prepared:
     source_run_id: str | None = None
     must_be_closed: str | None = None
     closure: str | None = None
+    admission: Admission | None = None
 
     @property
     def is_separate(self) -> bool:
         """Whether its creation depends on no row that another run's creation may write at the same time."""
-        return self.must_be_closed is None and self.request.chat_message_id is None
+        return self.must_be_closed is None and self.request.chat_message_id is None and self.admission is None
 
 
 class KeyRoots:
@@ -193,10 +217,13 @@ def accept(catalog: Catalog, compiled: Compiled, trigger_id: str, payload: dict[
     return accepted
 
 
-def trigger_result(payload: Mapping[str, Any], source: str, at: int) -> dict[str, Any]:
+def trigger_result(
+    payload: Mapping[str, Any], source: str, at: int, request: RunRequest | None = None
+) -> dict[str, Any]:
     """`root.result`: the payload's own keys, and `body`, `headers`, `query`, `source`, `triggeredAt`."""
-    fixed = {"body": payload, "headers": {}, "query": {}, "source": source, "triggeredAt": clock.to_rfc3339(at)}
-    return {**payload, **fixed}
+    headers, query = (request.headers, request.query) if request is not None else ({}, {})
+    fixed = {"body": payload, "headers": headers, "query": query, "source": source}
+    return {**payload, **fixed, "triggeredAt": clock.to_rfc3339(at)}
 
 
 MAX_CALLS = 10
@@ -226,9 +253,16 @@ def caller_for(parent: RunFacts, call: ChildCall, snapshot: WorkflowSnapshot) ->
     return Caller(parent.pk, parent.id, call.path, parent.top_pk, chain, call.waits)
 
 
-def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, clock_at: int | None = None) -> Batch:
+def first_batch(
+    facts: RunFacts,
+    program: Program,
+    payload: dict[str, Any],
+    *,
+    clock_at: int | None = None,
+    request: RunRequest | None = None,
+) -> Batch:
     """The rows that every run begins with: `run_started` and the trigger's execution. `clock_at`: the
-    simulated clock of the calling run."""
+    simulated clock of the calling run; `request` has the headers and query of an inbound request."""
     now = facts.started_at if facts.as_of is None else facts.as_of.at_ms
     trigger = facts.trigger_node_id
     batch = Batch()
@@ -237,7 +271,7 @@ def first_batch(facts: RunFacts, program: Program, payload: dict[str, Any], *, c
         node_id=trigger,
         attempt=1,
         status=NodeStatus.SUCCESS,
-        result=trigger_result(payload, facts.trigger_source, now),
+        result=trigger_result(payload, facts.trigger_source, now, request),
         facts={"clock": clock_at} if clock_at is not None else None,
         started_at=now,
         finished_at=now,

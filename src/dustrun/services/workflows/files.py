@@ -181,8 +181,13 @@ class WorkflowFiles:
                 raise Conflict(message, code=Code.VERSION_MOVED, details=[Problem("expectedDigest", "is out of date")])
             return applied
 
+        def committed(applied: Applied) -> None:
+            for change in applied.changes:
+                if change.workflow_id is not None and change.action == "archive":
+                    self._workflows.arming.committed(change.workflow_id)
+
         try:
-            return await idempotency.write(self._writer, unit)
+            return await idempotency.write(self._writer, unit, committed)
         except _RolledBack as rolled_back:
             return rolled_back.applied
 
@@ -295,6 +300,7 @@ class _Apply:
     def _save(self, row: WorkflowRow, changes: Changes, action: str) -> None:
         if changes:
             rows.update(self._tx, row.id, **changes, updated_at=clock.now_ms())
+            self._workflows.arming.settle(self._tx, self._principal, row, replace(row, **changes))
             audit.record(self._tx, self._principal, action, row.id, changed=sorted(changes))
 
 

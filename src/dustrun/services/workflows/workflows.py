@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -116,15 +116,35 @@ def _check(definition: Definition, specs: Specs, guard: Guard) -> list[Problem]:
     return [*validate.check(definition, specs), *references.find_address_problems(definition, specs, guard)]
 
 
+class Arming(Protocol):
+    """Arms and disarms the triggers of workflows; triggers are services above this one."""
+
+    async def check(self, definition: Definition) -> list[Problem]:
+        """What would keep the triggers of a valid definition from running."""
+        ...
+
+    def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
+        """Makes the subscriptions what the changed row says."""
+        ...
+
+    def committed(self, workflow_id: str) -> None:
+        """Such a change is on disk."""
+        ...
+
+
 class Workflows:
     """Use cases of workflows."""
 
-    def __init__(self, database: Database, writer: Writer, catalog: Any, gate: SpendGate, guard: Guard) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, catalog: Any, gate: SpendGate, guard: Guard, arming: Arming
+    ) -> None:
         self._database = database
         self._writer = writer
         self._catalog = catalog
         self._gate = gate
         self._guard = guard
+        self.arming = arming
+        """Keeps the subscriptions of triggers as workflows' rows say."""
 
     # --- reading ---
 
@@ -298,6 +318,9 @@ class Workflows:
         draft = await self._database.read(query)
         found = await self.find_problems(principal, definition_of(draft))
         problems = [problem for problem in found if problem.severity == "error"]
+        if not problems:
+            found = await self.arming.check(definition_of(draft))
+            problems = [problem for problem in found if problem.severity == "error"]
         if problems:
             raise Invalid("The definition is invalid.", code=Code.DEFINITION_INVALID, details=problems)
         return draft.version
@@ -365,10 +388,11 @@ class Workflows:
                 changes["updated_at"] = clock.now_ms()
                 rows.update(tx, row.id, **changes)
                 audit.record(tx, principal, action, row.id, changed=sorted(changes), **detail)
-                row = replace(row, **changes)
+                before, row = row, replace(row, **changes)
+                self.arming.settle(tx, principal, before, row)
             return _load(tx, row, row.current_version)
 
-        return await idempotency.write(self._writer, unit)
+        return await idempotency.write(self._writer, unit, lambda done: self.arming.committed(done.row.id))
 
 
 def _load(tx: Tx, row: WorkflowRow, version: int) -> Workflow:

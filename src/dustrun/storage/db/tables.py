@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from dustrun.storage.db import ledger_tables as ledger_tables  # registers its tables in the same metadata
+from dustrun.storage.db import trigger_tables as trigger_tables  # the same
 from dustrun.storage.db.metadata import ROW_ID, partial_index
 from dustrun.storage.db.metadata import metadata as metadata
 
@@ -74,6 +75,8 @@ workflows = Table(
     Column("owner", Text, nullable=False, comment="id of the key that created it"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("last_triggered_at", BigInteger, comment="when a trigger last started a live run"),
+    Column("failures_in_row", Integer, nullable=False, server_default="0", comment="of live runs by triggers"),
     Index("ix_workflows_org_id_updated_at", "org_id", "updated_at"),
 )
 

@@ -38,6 +38,8 @@ class WorkflowRow:
     owner: str
     created_at: int
     updated_at: int
+    last_triggered_at: int | None = None
+    failures_in_row: int = 0
 
     @property
     def current_version(self) -> int:

@@ -1,0 +1,42 @@
+"""Triggers: what is subscribed to, where events come in, and who watches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dustrun.app.base import Base
+from dustrun.app.money import Money
+from dustrun.services.runs.start import Starts
+from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.context import LiveContext
+from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.trigger_host.host import Source, TriggerHost
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """The services of triggers, and the host that watches."""
+
+    context: LiveContext
+    subscriptions: Subscriptions
+    arming: Arming
+    intake: Intake
+    host: TriggerHost
+
+
+def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
+    """Composes triggers; a committed change of a workflow tells the host."""
+    context = LiveContext(base.http, base.chains, money.spend.prices, base.settings.min_trigger_interval_ms)
+    subscriptions = Subscriptions(base.database, base.catalog)
+    arming = Arming(base.catalog, base.gate, context)
+    intake = Intake(base.database, base.writer, starts, subscriptions)
+    host = TriggerHost(subscriptions, _sources(base, intake, subscriptions, context))
+    arming.on_changed = intake.on_changed = host.changed
+    return Triggers(context, subscriptions, arming, intake, host)
+
+
+def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: LiveContext) -> Mapping[str, Source]:
+    """Who watches each kind of trigger."""
+    return {}

@@ -1,0 +1,51 @@
+"""Whether an event may start a run: the workflow's status, its remaining runs, its cooldown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXHAUSTED = "max_runs_exhausted"
+"""Why a workflow is paused that has no runs left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What limits the runs that a workflow's triggers start, as it is in the transaction that decides."""
+
+    status: str
+    remain_runs: int | None
+    cooldown_ms: int | None
+    last_triggered_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The event starts a run. `remain_runs`: how many may follow; `takes_last`: none, so the workflow pauses."""
+
+    remain_runs: int | None = None
+
+    @property
+    def takes_last(self) -> bool:
+        """Whether the workflow has no runs left after this one."""
+        return self.remain_runs == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The event starts nothing: a word for programs, a sentence for people."""
+
+    reason: str
+    message: str
+
+
+def decide(limits: Limits, now: int) -> Admit | Skip:
+    """Whether an event at `now` starts a run. A clock that was set back counts as within the cooldown."""
+    if limits.remain_runs is not None and limits.remain_runs <= 0:
+        return Skip("exhausted", "The workflow has no runs left; refill it.")
+    if limits.status != "active":
+        return Skip("paused" if limits.status == "paused" else "inactive", f"The workflow is {limits.status}.")
+    if limits.cooldown_ms and limits.last_triggered_at is not None:
+        left = limits.last_triggered_at + limits.cooldown_ms - now
+        if left > 0:
+            return Skip("cooldown", f"Within the cooldown of {limits.cooldown_ms} ms, for another {left} ms.")
+    return Admit(None if limits.remain_runs is None else limits.remain_runs - 1)

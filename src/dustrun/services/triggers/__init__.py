@@ -1,0 +1,1 @@
+"""Triggers of published workflows: subscriptions, events and what they start."""

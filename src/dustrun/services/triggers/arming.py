@@ -1,0 +1,165 @@
+"""Arms the triggers of what is published, and disarms them, in the transaction that changes the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.catalog import Catalog
+from dustrun.core.values import exact_json
+from dustrun.core.workflow.definition import Definition
+from dustrun.errors import Forbidden, Problem
+from dustrun.sdk.trigger import TriggerContext
+from dustrun.services.access.principal import Principal
+from dustrun.services.triggers.subscriptions import principal_text
+from dustrun.services.workflows.closure import Lookup
+from dustrun.services.workflows.spend_gate import SpendGate, covers
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.subscriptions import ARMED, ENDED, PAUSED, SubscriptionRow
+from dustrun.storage.workflows import versions
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+OVER = "over"
+"""Why a subscription has ended that has nothing left to fire."""
+
+_NOT_WATCHED = ("mode", "catchUp")  # what changes nothing about what is watched
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A trigger node that fires by itself."""
+
+    node_id: str
+    type: str
+    config: dict[str, Any]
+
+    @property
+    def mode(self) -> str:
+        return str(self.config.get("mode", "live"))
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+class Arming:
+    """Keeps the subscriptions of a workflow as its status and live version say."""
+
+    def __init__(self, catalog: Catalog, gate: SpendGate, context: TriggerContext) -> None:
+        self._catalog = catalog
+        self._gate = gate
+        self._context = context
+        self.on_changed: Callable[[str], None] = _nothing
+        """Called with a workflow's id after a commit that may have changed its subscriptions."""
+
+    async def check(self, definition: Definition) -> list[Problem]:
+        """What would keep the triggers of a valid definition from running."""
+        found: list[Problem] = []
+        for node_id in definition.trigger_node_ids:
+            node = definition.nodes[node_id]
+            trigger = self._catalog.triggers.get(node.type)
+            if trigger is None or not trigger.is_armed:
+                continue
+            config = trigger.config.model_validate(node.payload)
+            for one in await trigger.check(self._context, config):
+                field = f"nodes.{node_id}.payload.{one.field}".rstrip(".")
+                found.append(Problem(field, one.message, "trigger_refused", node_id, one.severity))
+        return found
+
+    def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
+        """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
+
+        Raises `Forbidden` if the caller publishes what spends and may not spend."""
+        if (before.status, before.live_version) == (after.status, after.live_version):
+            return
+        wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
+        found = {(row.node_id, row.type): row for row in rows.list_of(tx, after.id)}
+        is_published = after.live_version is not None and after.live_version != before.live_version
+        if is_published and any(node.mode != "simulate" for node in wanted.values()):
+            self.need_spending(tx, principal, after)
+        now = clock.now_ms()
+        for key, row in found.items():
+            if key not in wanted and row.state != ENDED:
+                reason = "archived" if after.status == "archived" else "replaced"
+                rows.update(tx, row.pk, state=ENDED, state_reason=reason, next_at=None, updated_at=now)
+        if after.status == "paused":
+            rows.pause_all(tx, after.id, after.paused_reason or PAUSED, now)
+            return
+        for key, node in wanted.items():
+            _arm(tx, after, node, found.get(key), principal, is_published=is_published)
+
+    def committed(self, workflow_id: str) -> None:
+        """The change is on disk."""
+        self.on_changed(workflow_id)
+
+    def need_spending(self, tx: Tx, principal: Principal, row: WorkflowRow) -> None:
+        """Raises `Forbidden` unless the caller may spend from every wallet that the live version can reach: its
+        triggers run in the caller's name."""
+        assert row.live_version is not None
+        lookup = Lookup(tx, row.org_id)
+        closure = self._gate.closures.resolve(lookup, row, row.live_version)
+        if closure is not None and closure.can_spend and not covers(lookup, principal.spendable, closure):
+            raise Forbidden(
+                "The triggers of this version would spend in the name of this key, which may not spend from all of its "
+                'wallets. Publish it with a key that has "wallet:spend" on them, or set `mode` to "simulate" on its '
+                "triggers."
+            )
+
+    def _nodes(self, tx: Tx, row: WorkflowRow) -> Iterator[_Node]:
+        if row.live_version is None or row.status not in ("active", "paused"):
+            return
+        version = versions.find(tx, row.id, row.live_version)
+        assert version is not None
+        document = exact_json.loads(version.definition)
+        for node_id in document.get("triggerNodeIds", ["root"]):
+            node = document["nodes"][node_id]
+            trigger = self._catalog.triggers.get(node["type"])
+            if trigger is not None and trigger.is_armed:
+                yield _Node(node_id, node["type"], node.get("payload", {}))
+
+
+def _watched(config: dict[str, Any]) -> bytes:
+    watched = {name: value for name, value in config.items() if name not in _NOT_WATCHED}
+    return exact_json.dumps(watched, canonical=True)
+
+
+def _arm(
+    tx: Tx, workflow: WorkflowRow, node: _Node, row: SubscriptionRow | None, by: Principal, *, is_published: bool
+) -> None:
+    now, version = clock.now_ms(), workflow.live_version
+    assert version is not None
+    if row is None:
+        rows.insert(tx, _new(workflow, version, node, by, now))
+        return
+    is_same = _watched(exact_json.loads(row.config)) == _watched(node.config)
+    changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.config), "updated_at": now}
+    if is_published:
+        changes |= {"mode": node.mode, "principal": principal_text(by)}
+    if row.state == ENDED and row.state_reason == OVER and is_same:
+        rows.update(tx, row.pk, **changes)
+        return
+    goes_on = is_same and (row.state == ARMED or (row.state != ENDED and node.config.get("catchUp") is True))
+    if not goes_on:
+        changes |= {"cursor": None, "next_at": None, "cursor_version": row.cursor_version + 1, "armed_at": now}
+    rows.update(tx, row.pk, state=ARMED, state_reason=None, failures=0, **changes)
+
+
+def _new(workflow: WorkflowRow, version: int, node: _Node, by: Principal, now: int) -> SubscriptionRow:
+    return SubscriptionRow(
+        id=ids.new_id("sub"),
+        org_id=workflow.org_id,
+        workflow_id=workflow.id,
+        version=version,
+        node_id=node.node_id,
+        type=node.type,
+        config=exact_json.dumps_text(node.config),
+        state=ARMED,
+        mode=node.mode,
+        principal=principal_text(by),
+        armed_at=now,
+        created_at=now,
+        updated_at=now,
+    )

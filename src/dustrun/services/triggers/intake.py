@@ -1,0 +1,147 @@
+"""Takes what triggers saw: one transaction decides, records the event, starts its run and moves the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dustrun.core.triggers.event import CursorMove, TriggerEvent
+from dustrun.core.triggers.limits import Skip
+from dustrun.errors import Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
+from dustrun.services.access import idempotency
+from dustrun.services.runs.create import NotStarted
+from dustrun.services.runs.start import Starts
+from dustrun.services.runs.start_request import RunRequest
+from dustrun.services.triggers import recording
+from dustrun.services.triggers.recording import CursorMoved, Decision, Failure, Fired
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+
+_TRIES = 5
+_REFUSALS = (Invalid, Forbidden, NotFound, Conflict, Refused)
+"""Why a run cannot start, now or later; everything else is tried again by whoever fires."""
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class FireOptions:
+    """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
+    that it repeats; `given`: it starts no run, for this reason, and is only recorded."""
+
+    is_unlimited: bool = False
+    replay_of: str | None = None
+    given: Skip | Failure | None = None
+
+
+_AS_USUAL = FireOptions()
+
+
+class Intake:
+    """Where every event of every trigger comes in."""
+
+    def __init__(self, database: Database, writer: Writer, starts: Starts, subscriptions: Subscriptions) -> None:
+        self._database = database
+        self._writer = writer
+        self._starts = starts
+        self._subscriptions = subscriptions
+        self.on_changed: Callable[[str], None] = _nothing
+        """Called with a workflow's id after a commit that paused it or ended one of its subscriptions."""
+
+    async def fire(
+        self,
+        sub: Subscription,
+        event: TriggerEvent,
+        move: CursorMove | None = None,
+        options: FireOptions = _AS_USUAL,
+    ) -> Fired:
+        """Takes an event; returns once all that follows from it is on disk. The same key again changes nothing.
+
+        With a `move`, raises `CursorMoved` if the subscription has changed since it was read. Raises `Temporary` when
+        nothing was written, and `Uncertain` when the outcome is unknown: fire it again then, with the same key."""
+        for _ in range(_TRIES):
+            try:
+                return await self._fire(sub, _decision(sub, event, move, options))
+            except CursorMoved:
+                if move is not None:
+                    raise
+            sub = await self._subscriptions.find(sub.id) or sub
+        raise Temporary("The workflow changes too fast; nothing was started.", retry_after_s=1)
+
+    async def _fire(self, sub: Subscription, decision: Decision) -> Fired:
+        ahead: Fired | Skip | Failure | None = decision.given
+        if ahead is None:
+            ahead = await self._database.read(decision.look)
+        if isinstance(ahead, Fired):
+            return ahead
+        fired = await self._record(decision) if ahead is not None else None
+        return fired if fired is not None else await self._start(sub, decision)
+
+    async def _start(self, sub: Subscription, decision: Decision) -> Fired:
+        principal = recorded_principal(sub.row)
+        try:
+            await self._starts.start(principal, sub.row.workflow_id, _request(sub, decision.event), decision)
+            fired = decision.fired
+        except NotStarted as held:
+            fired = held.result
+        except _REFUSALS as error:
+            decision.given = recording.refusal_of(error)
+            return await self._fire(sub, decision)
+        assert fired is not None
+        self._tell(fired)
+        return fired
+
+    async def _record(self, decision: Decision) -> Fired | None:
+        """Records an event that starts no run; None if it may start one after all."""
+        fired = await idempotency.write(self._writer, decision.before)
+        if fired is not None:
+            self._tell(fired)
+        return fired
+
+    def _tell(self, fired: Fired) -> None:
+        if fired.changes is not None:
+            self.on_changed(fired.changes)
+
+    async def move(self, sub: Subscription, move: CursorMove) -> int:
+        """Moves the cursor alone and returns its new version; raises `CursorMoved` as `fire` does."""
+
+        def unit(tx: Tx) -> int:
+            return recording.move_alone(tx, sub.row, move)
+
+        version = await self._writer.write(unit)
+        if move.ends is not None:
+            self.on_changed(sub.row.workflow_id)
+        return version
+
+    async def retract(self, sub: Subscription, key: str, message: str) -> str | None:
+        """Marks an event as orphaned: what it told of is not so any more. Returns its run, if it started one."""
+        return await self._writer.write(lambda tx: recording.orphan(tx, sub.row, key, message))
+
+
+def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, options: FireOptions) -> Decision:
+    return Decision(
+        sub.row,
+        event,
+        move,
+        is_unlimited=options.is_unlimited,
+        replay_of=options.replay_of,
+        given=options.given,
+    )
+
+
+def _request(sub: Subscription, event: TriggerEvent) -> RunRequest:
+    return RunRequest(
+        payload=event.payload,
+        version=sub.row.version,
+        run_id=event.run_id,
+        simulate=sub.row.mode == "simulate",
+        dust_test=sub.row.mode == "dust",
+        trigger_node_id=sub.row.node_id,
+        source=sub.row.type,
+        headers=dict(event.headers),
+        query=dict(event.query),
+    )

@@ -1,0 +1,232 @@
+"""What one event does to the tables, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dustrun import clock, ids
+from dustrun.core.triggers.event import CursorMove, TriggerEvent
+from dustrun.core.triggers.limits import EXHAUSTED, Admit, Limits, Skip, decide
+from dustrun.core.values.exact_json import dumps_text
+from dustrun.errors import Code, DustrunError
+from dustrun.services.runs.engine_port import Created
+from dustrun.services.triggers import pausing
+from dustrun.services.triggers.subscriptions import recorded_principal
+from dustrun.storage.access import keys
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import events as event_rows
+from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.events import FAILED, SKIPPED, STARTED, EventRow
+from dustrun.storage.triggers.subscriptions import ARMED, ENDED, SubscriptionRow
+from dustrun.storage.workflows import workflows
+from dustrun.storage.workflows.workflows import WorkflowRow
+
+
+class CursorMoved(Exception):
+    """The subscription has changed since it was read: read it again. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The event cannot start a run: a word for programs, a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What became of an event. `action` is `triggered` or `skipped`; `is_duplicate`: it had come before, and this is
+    what became of it then; `changes`: the workflow whose subscriptions it changed."""
+
+    event_id: str
+    action: str
+    reason: str | None = None
+    message: str | None = None
+    run_ids: tuple[str, ...] = ()
+    is_duplicate: bool = False
+    changes: str | None = None
+    created: Created | None = field(default=None, repr=False, compare=False)
+
+
+def refusal_of(error: DustrunError) -> Skip | Failure:
+    """What is recorded of an event whose run cannot start."""
+    if error.code == Code.STATE_CONFLICT:
+        return Skip("concurrency", error.message)
+    reason = _REASONS.get(error.code, "refused")
+    details = "; ".join(f"{one.get('field')}: {one.get('message')}" for one in error.public_details()[:5])
+    return Failure(reason, f"{error.message} {details}".strip())
+
+
+_REASONS: Mapping[int, str] = {
+    Code.PAYLOAD_INVALID: "payload",
+    Code.VERSION_NOT_ACCEPTED: "not_accepted",
+    Code.REHEARSAL_MISSING: "not_rehearsed",
+    Code.PERMISSION_MISSING: "forbidden",
+    Code.DEFINITION_INVALID: "definition",
+}
+
+
+@dataclass(slots=True)
+class Decision:
+    """Decides about one event in the transaction that would start its run. `given`: it was decided already."""
+
+    row: SubscriptionRow
+    event: TriggerEvent
+    move: CursorMove | None = None
+    is_unlimited: bool = False
+    replay_of: str | None = None
+    given: Skip | Failure | None = None
+    event_id: str = field(default_factory=lambda: ids.new_id("evt"))
+    fired: Fired | None = None
+    _locked: SubscriptionRow | None = None
+    _workflow: WorkflowRow | None = None
+    _admit: Admit = field(default_factory=Admit)
+
+    def look(self, tx: Tx) -> Fired | Skip | None:
+        """What will become of the event as far as can be seen without the writer; None: it starts a run."""
+        known = event_rows.find_by_key(tx, self.row.pk, self.event.key)
+        if known is not None and self.move is None:
+            return _duplicate(known)
+        workflow = workflows.find(tx, self.row.org_id, self.row.workflow_id)
+        assert workflow is not None
+        verdict = self._judge(tx, self.row, workflow)
+        return verdict if isinstance(verdict, Skip) else None
+
+    def before(self, tx: Tx) -> Fired | None:
+        """Decides; None: the run is to be created, and `after` follows. Otherwise the event is recorded.
+
+        Locks workflow and subscription, in that order. Raises `CursorMoved`."""
+        workflow = workflows.find_to_change(tx, self.row.org_id, self.row.workflow_id)
+        locked = rows.find_to_change(tx, self.row.pk)
+        assert workflow is not None
+        assert locked is not None
+        self._locked, self._workflow = locked, workflow
+        known = event_rows.find_by_key(tx, self.row.pk, self.event.key)
+        if known is not None:
+            if self.move is not None and locked.cursor_version == self.move.expected:
+                rows.update(tx, locked.pk, **_moved(locked, self.move))
+            return _duplicate(known)
+        _need_unmoved(self.row, locked, self.move)
+        verdict = self.given or self._judge(tx, locked, workflow)
+        if isinstance(verdict, Admit):
+            self._admit = verdict
+            return None
+        return self._record(tx, verdict, workflow)
+
+    def _judge(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
+        if not self._key_is_good(tx, row):
+            return Skip(pausing.KEY_REVOKED, "The key that published this version is revoked or has expired.")
+        if self.is_unlimited:
+            return Admit()
+        if row.state != ARMED and row.state_reason != EXHAUSTED:
+            return Skip(row.state, f"The trigger is {row.state}: {row.state_reason or 'not armed'}.")
+        if row.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
+            return decide(Limits(workflow.status, None, workflow.cooldown_ms, row.last_event_at), clock.now_ms())
+        limits = Limits(workflow.status, workflow.remain_runs, workflow.cooldown_ms, workflow.last_triggered_at)
+        return decide(limits, clock.now_ms())
+
+    def _key_is_good(self, tx: Tx, row: SubscriptionRow) -> bool:
+        key = keys.find(tx, row.org_id, recorded_principal(row).key_id)
+        if key is None or key.revoked_at is not None:
+            return False
+        return key.expires_at is None or key.expires_at > clock.now_ms()
+
+    def _record(self, tx: Tx, verdict: Skip | Failure, workflow: WorkflowRow) -> Fired:
+        assert self._locked is not None
+        outcome = SKIPPED if isinstance(verdict, Skip) else FAILED
+        event_rows.insert(tx, self._event(outcome, verdict.reason, verdict.message, None))
+        changes = None
+        if verdict.reason == pausing.KEY_REVOKED and workflow.status == "active":
+            pausing.pause(tx, workflow.id, pausing.KEY_REVOKED, recorded_principal(self.row))
+            changes = workflow.id
+        if self.move is not None:
+            rows.update(tx, self._locked.pk, **_moved(self._locked, self.move))
+            changes = workflow.id if self.move.ends is not None else changes
+        return Fired(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
+
+    def after(self, tx: Tx, created: Created) -> Fired:
+        """Records that the event has started a run, and what that changes."""
+        assert self._locked is not None
+        assert self._workflow is not None
+        now, workflow = clock.now_ms(), self._workflow
+        event_rows.insert(tx, self._event(STARTED, None, None, created.run_id))
+        moved = _moved(self._locked, self.move) if self.move is not None else {}
+        rows.update(tx, self._locked.pk, **moved, last_event_at=now, updated_at=now)
+        if self.row.mode == "live" and not self.is_unlimited:
+            workflows.update(tx, workflow.id, remain_runs=self._admit.remain_runs, last_triggered_at=now)
+            if self._admit.takes_last:
+                pausing.pause(tx, workflow.id, EXHAUSTED, recorded_principal(self.row))
+        ends = self.move is not None and self.move.ends is not None
+        changes = workflow.id if ends or self._admit.takes_last else None
+        self.fired = Fired(self.event_id, "triggered", run_ids=(created.run_id,), changes=changes, created=created)
+        return self.fired
+
+    def _event(self, outcome: str, reason: str | None, message: str | None, run_id: str | None) -> EventRow:
+        row, event = self.row, self.event
+        return EventRow(
+            id=self.event_id,
+            org_id=row.org_id,
+            workflow_id=row.workflow_id,
+            subscription_pk=row.pk,
+            node_id=row.node_id,
+            type=row.type,
+            key=event.key,
+            mode=row.mode,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+            run_id=run_id,
+            payload=dumps_text(event.payload),
+            request=dumps_text(event.request) if event.request is not None else None,
+            replay_of=self.replay_of,
+            occurred_at=event.occurred_at,
+            received_at=clock.now_ms(),
+        )
+
+
+def _duplicate(known: EventRow) -> Fired:
+    runs = (known.run_id,) if known.run_id is not None else ()
+    action = "triggered" if known.outcome == STARTED else "skipped"
+    return Fired(known.id, action, known.reason, known.message, runs, is_duplicate=True)
+
+
+def _need_unmoved(read: SubscriptionRow, locked: SubscriptionRow, move: CursorMove | None) -> None:
+    """Raises `CursorMoved` unless the subscription is as whoever fires has read it."""
+    if move is not None and locked.cursor_version != move.expected:
+        raise CursorMoved
+    if any(getattr(read, name) != getattr(locked, name) for name in ("version", "config", "mode", "principal")):
+        raise CursorMoved
+
+
+def _moved(row: SubscriptionRow, move: CursorMove) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "cursor": dumps_text(move.cursor),
+        "cursor_version": row.cursor_version + 1,
+        "next_at": move.next_at,
+        "failures": 0,
+    }
+    if move.ends is not None:
+        changes |= {"state": ENDED, "state_reason": move.ends, "next_at": None, "updated_at": clock.now_ms()}
+    return changes
+
+
+def move_alone(tx: Tx, row: SubscriptionRow, move: CursorMove) -> int:
+    """Moves a cursor without an event; returns its new version. Raises `CursorMoved`."""
+    locked = rows.find_to_change(tx, row.pk)
+    if locked is None or locked.state != ARMED:
+        raise CursorMoved
+    _need_unmoved(row, locked, move)
+    rows.update(tx, locked.pk, **_moved(locked, move))
+    return locked.cursor_version + 1
+
+
+def orphan(tx: Tx, row: SubscriptionRow, key: str, message: str) -> str | None:
+    """Marks an event as orphaned; returns its run, if it started one."""
+    known = event_rows.find_by_key(tx, row.pk, key)
+    if known is None:
+        return None
+    event_rows.orphan(tx, known.pk, "reorg", message)
+    return known.run_id

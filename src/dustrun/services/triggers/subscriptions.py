@@ -1,0 +1,125 @@
+"""Subscriptions: what the triggers of published versions watch for, in whose name, and how far they have come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dustrun.catalog import Catalog
+from dustrun.core.values import exact_json
+from dustrun.sdk.trigger import Trigger
+from dustrun.services.access.principal import Principal
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.subscriptions import ARMED, SubscriptionRow
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription with its trigger and its checked config."""
+
+    row: SubscriptionRow
+    trigger: Trigger = field(repr=False)
+    config: Any = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Its public id."""
+        return self.row.id
+
+    @property
+    def pk(self) -> int:
+        """Its row id."""
+        return self.row.pk
+
+    @property
+    def kind(self) -> str:
+        """The kind of its trigger, which says who watches for it."""
+        return self.trigger.kind
+
+    @property
+    def cursor(self) -> Any:
+        """How far it has come; None: it begins at `row.armed_at`."""
+        return exact_json.loads(self.row.cursor) if self.row.cursor is not None else None
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it watches."""
+        return self.row.state == ARMED
+
+
+def principal_text(principal: Principal) -> str:
+    """A principal as it is recorded with what it publishes."""
+    return exact_json.dumps_text(
+        {
+            "keyId": principal.key_id,
+            "permissions": sorted(principal.permissions),
+            "workflowIds": None if principal.workflow_ids is None else sorted(principal.workflow_ids),
+            "walletIds": None if principal.wallet_ids is None else sorted(principal.wallet_ids),
+        }
+    )
+
+
+def recorded_principal(row: SubscriptionRow) -> Principal:
+    """The principal in whose name a subscription runs."""
+    found = exact_json.loads(row.principal)
+    return Principal(
+        found["keyId"],
+        row.org_id,
+        frozenset(found["permissions"]),
+        _ids(found["workflowIds"]),
+        _ids(found["walletIds"]),
+    )
+
+
+def _ids(found: list[str] | None) -> frozenset[str] | None:
+    return None if found is None else frozenset(found)
+
+
+class Subscriptions:
+    """Reads subscriptions for those who watch."""
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self._catalog = catalog
+
+    async def list_armed(self) -> list[Subscription]:
+        """Every armed subscription of the store; those whose type is no longer installed are left out."""
+        found: list[Subscription] = []
+        after: int | None = 0
+        while after is not None:
+            page = await self._database.read(partial(rows.list_armed, after=after, count=_PAGE))
+            found += [one for row in page if (one := self.parsed(row)) is not None]
+            after = page[-1].pk if len(page) == _PAGE else None
+        return found
+
+    async def list_of(self, workflow_id: str) -> list[Subscription]:
+        """A workflow's subscriptions of any state."""
+        found = await self._database.read(lambda tx: rows.list_of(tx, workflow_id))
+        return [one for row in found if (one := self.parsed(row)) is not None]
+
+    async def find(self, subscription_id: str) -> Subscription | None:
+        """A subscription as it is now."""
+        return await self._database.read(lambda tx: self.find_in(tx, subscription_id))
+
+    def find_in(self, tx: Tx, subscription_id: str) -> Subscription | None:
+        """A subscription as the transaction sees it."""
+        row = rows.find(tx, subscription_id)
+        return self.parsed(row) if row is not None else None
+
+    def parsed(self, row: SubscriptionRow) -> Subscription | None:
+        """The subscription of a row; None if its type is not installed or does not take its config any more."""
+        trigger = self._catalog.triggers.get(row.type)
+        if trigger is None:
+            return None
+        try:
+            config: BaseModel = trigger.config.model_validate(exact_json.loads(row.config))
+        except ValidationError:
+            return None
+        return Subscription(row, trigger, config)

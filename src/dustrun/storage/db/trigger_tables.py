@@ -1,0 +1,79 @@
+"""The tables of triggers: what is subscribed to, every event that came of it, and what was not scanned.
+
+Conventions as in `tables.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
+
+from dustrun.storage.db.metadata import ROW_ID, metadata, partial_index
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("pk", ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("org_id", Text, ForeignKey("organizations.id"), nullable=False),
+    Column("workflow_id", Text, ForeignKey("workflows.id"), nullable=False),
+    Column("version", Integer, nullable=False, comment="the version that its events run"),
+    Column("node_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("config", Text, nullable=False, comment="JSON: the node's payload"),
+    Column("state", Text, nullable=False, comment="armed, paused, ended, failed"),
+    Column("state_reason", Text),
+    Column("mode", Text, nullable=False, comment="live, simulate, dust: how its events run"),
+    Column("cursor", Text, comment="JSON: how far it has come; null: from armed_at on"),
+    Column("cursor_version", BigInteger, nullable=False, server_default="0", comment="rises with each move"),
+    Column("next_at", BigInteger, comment="when it is due; null: not by time"),
+    Column("principal", Text, nullable=False, comment="JSON: the key in whose name it runs, as it was when published"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="failed attempts to watch, in a row"),
+    Column("armed_at", BigInteger, nullable=False),
+    Column("last_event_at", BigInteger, comment="when an event of it last started a run"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_subscriptions_workflow_id_node_id_type", "workflow_id", "node_id", "type", unique=True),
+    partial_index("ix_subscriptions_armed", "type", "pk", where="state = 'armed'"),
+)
+
+trigger_events = Table(
+    "trigger_events",
+    metadata,
+    Column("pk", ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("org_id", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("subscription_pk", BigInteger, ForeignKey("subscriptions.pk"), nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="its identity within the subscription"),
+    Column("mode", Text, nullable=False, comment="live, simulate, dust"),
+    Column("outcome", Text, nullable=False, comment="started, skipped, failed, orphaned"),
+    Column("reason", Text, comment="a word: cooldown, exhausted, paused …; null if it started a run"),
+    Column("message", Text, comment="the reason as a sentence"),
+    Column("run_id", Text),
+    Column("payload", Text, nullable=False, comment="JSON"),
+    Column("request", Text, comment="JSON: {method, headers, query}, secrets masked"),
+    Column("replay_of", Text, comment="the event that it repeats"),
+    Column("occurred_at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index("ix_trigger_events_subscription_pk_key", "subscription_pk", "key", unique=True),
+    Index("ix_trigger_events_org_id_pk", "org_id", "pk"),
+    Index("ix_trigger_events_workflow_id_pk", "workflow_id", "pk"),
+)
+
+trigger_gaps = Table(
+    "trigger_gaps",
+    metadata,
+    Column("pk", ROW_ID, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("org_id", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("subscription_pk", BigInteger, ForeignKey("subscriptions.pk"), nullable=False),
+    Column("range", Text, nullable=False, comment="JSON: {fromBlock, toBlock} or {from, to}"),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="open, replaying, replayed"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("replayed_at", BigInteger),
+    Index("ix_trigger_gaps_workflow_id_pk", "workflow_id", "pk"),
+)

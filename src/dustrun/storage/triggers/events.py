@@ -1,0 +1,117 @@
+"""Rows of the events that triggers saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.trigger_tables import trigger_events as t
+
+STARTED, SKIPPED, FAILED, ORPHANED = "started", "skipped", "failed", "orphaned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One event as stored; JSON as text, times in milliseconds."""
+
+    pk: int = 0
+    id: str
+    org_id: str
+    workflow_id: str
+    subscription_pk: int
+    node_id: str
+    type: str
+    key: str
+    mode: str
+    outcome: str
+    reason: str | None = None
+    message: str | None = None
+    run_id: str | None = None
+    payload: str
+    request: str | None = None
+    replay_of: str | None = None
+    occurred_at: int
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which events a list shows; `only`: the workflows that the caller may see."""
+
+    org_id: str
+    workflow_id: str | None = None
+    node_id: str | None = None
+    type: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    since: int | None = None
+    only: tuple[str, ...] | None = None
+
+
+_NAMES = tuple(field.name for field in fields(EventRow))
+_NEW = tuple(name for name in _NAMES if name != "pk")
+_COLUMNS = [t.c[name] for name in _NAMES]
+_INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NEW}))
+_FIND = Statement(sa.select(*_COLUMNS).where(t.c.org_id == b("org_id"), t.c.id == b("id_")))
+_FIND_BY_KEY = Statement(
+    sa.select(*_COLUMNS).where(t.c.subscription_pk == b("subscription_pk"), t.c.key == b("the_key"))
+)
+_ORPHAN = Statement(
+    sa.update(t).where(t.c.pk == b("the_pk")).values(outcome="orphaned", reason=b("why"), message=b("sentence"))
+)
+
+
+def _row(found: tuple[Any, ...]) -> EventRow:
+    return EventRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def insert(tx: Tx, row: EventRow) -> None:
+    """Inserts an event."""
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NEW})
+
+
+def find(tx: Tx, org_id: str, event_id: str) -> EventRow | None:
+    """Finds an event by its public id."""
+    found = tx.one(_FIND, org_id=org_id, id_=event_id)
+    return _row(found) if found else None
+
+
+def find_by_key(tx: Tx, subscription_pk: int, key: str) -> EventRow | None:
+    """Finds the event of a subscription with a key."""
+    found = tx.one(_FIND_BY_KEY, subscription_pk=subscription_pk, the_key=key)
+    return _row(found) if found else None
+
+
+def orphan(tx: Tx, pk: int, reason: str, message: str) -> None:
+    """Marks an event as orphaned: what it told of is not so any more."""
+    tx.do(_ORPHAN, the_pk=pk, why=reason, sentence=message)
+
+
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = [t.c.org_id == filters.org_id]
+    for name in ("workflow_id", "node_id", "type", "outcome", "reason"):
+        value = getattr(filters, name)
+        if value is not None:
+            found.append(t.c[name] == value)
+    if filters.since is not None:
+        found.append(t.c.received_at >= filters.since)
+    if filters.only is not None:
+        found.append(t.c.workflow_id.in_(filters.only))
+    return found
+
+
+def list_page(tx: Tx, filters: Filters, *, limit: int, offset: int) -> list[EventRow]:
+    """Lists events, newest first."""
+    query = sa.select(*_COLUMNS).where(*_conditions(filters)).order_by(t.c.pk.desc()).limit(limit).offset(offset)
+    return [_row(found) for found in tx.all(Statement(query))]
+
+
+def counts(tx: Tx, filters: Filters) -> dict[tuple[str, str, str | None], int]:
+    """Counts events by node, outcome and reason."""
+    query = sa.select(t.c.node_id, t.c.outcome, t.c.reason, sa.func.count()).where(*_conditions(filters))
+    found = tx.all(Statement(query.group_by(t.c.node_id, t.c.outcome, t.c.reason)))
+    return {(row[0], row[1], row[2]): int(row[3]) for row in found}

@@ -1,0 +1,1 @@
+"""Watches the world for subscriptions."""
