@@ -27,7 +27,7 @@ from testkit import conformance  # noqa: E402
 
 MOST_CHARACTERS = 2_500
 _MOST_ITEMS = 3
-_SECRET = re.compile(r"\b(sk|st)_\w{20,}")
+_SECRET = re.compile(r"\b(sk|st|csrf|signin)_\w{20,}")
 
 
 class Collector:

@@ -48,6 +48,9 @@ class Code(enum.IntEnum):
     KEY_INVALID = 401001, "The API key is missing or invalid."
     LINK_INVALID = 401002, "The link's token is not valid for this node."
     PERMISSION_MISSING = 403001, "The key lacks the permission required for this call."
+    CROSS_SITE = 403020, "A session's cookie came from a page of another site, or at a name this server does not have."
+    CSRF_TOKEN_MISSING = 403021, "A write with a session's cookie lacks the session's token."
+    BEARER_NEEDED = 403022, "The call needs the API key itself; a browser's session is not enough."
     REFUSED = 403002, "A policy or safety rule refused the action."
     SIGNER_DISAGREES = (
         403040,

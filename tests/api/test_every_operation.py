@@ -49,12 +49,15 @@ class Tour:
         }
         self.called: set[str] = set()
 
-    async def call(self, operation: str, /, body: Json | None = None, query: str = "", **path: Any) -> Any:
+    async def call(
+        self, operation: str, /, body: Json | None = None, query: str = "", host: str | None = None, **path: Any
+    ) -> Any:
         """The data of a successful answer to the documented body, changed by `body`."""
         method, pattern = self.operations[operation]
         url = re.sub(r"\{(\w+)\}", lambda match: str(path[match[1]]), pattern)
         sent = {**BY_OPERATION[operation], **(body or {})} if operation in BY_OPERATION else body
-        reply = await self.api.send(method.upper(), url + query, sent)
+        headers = None if host is None else {"Host": host}
+        reply = await self.api.send(method.upper(), url + query, sent, headers=headers)
         assert reply.status == 200, (operation, reply.body)
         self.called.add(operation)
         return reply.data
@@ -106,7 +109,7 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
 
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
-        _catalogue, _keys, _workflows, _versions, _files, _connectors, _conversations,
+        _catalogue, _keys, _sessions, _workflows, _versions, _files, _connectors, _conversations,
         _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _reading,
     ):  # fmt: skip
         await part(tour)
@@ -134,6 +137,16 @@ async def _keys(tour: Tour) -> None:
     own = (await tour.call("list_organizations"))["items"][0]["id"]
     await tour.call("get_organization", id=own)
     await tour.call("update_organization", id=own)
+
+
+async def _sessions(tour: Tour) -> None:
+    await tour.call("get_me")
+    owner = tour.outbox.composition.owner_key
+    await tour.call("start_session", {"key": owner}, host="127.0.0.1:8080")
+    link = await tour.call("make_sign_in_link")
+    token = link["url"].partition("#signin=")[2]
+    await tour.call("redeem_sign_in_link", {"token": token}, host="127.0.0.1:8080")
+    await tour.call("end_session")
 
 
 async def _workflows(tour: Tour) -> None:

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from dustrun import ids, log
+from dustrun.api import cookies
 from dustrun.api.parts import Parts
 from dustrun.errors import Unauthenticated
 from dustrun.services.access.principal import Principal
@@ -28,11 +29,27 @@ async def authenticate(parts: Parts, scope: MutableMapping[str, Any]) -> Princip
     """Returns the caller of the bearer key; raises `Unauthenticated`."""
     key = bearer_of(scope)
     if key is None:
-        raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
+        return await _by_session(parts, scope)
     principal = parts.access.keys.find_cached(key) or await _look_up(parts, scope, key)
     scope[_PRINCIPAL] = principal
     log.bind(org_id=principal.org_id)
     return principal
+
+
+async def _by_session(parts: Parts, scope: MutableMapping[str, Any]) -> Principal:
+    """The caller of a browser's session, for a request that its own page sent."""
+    name = await parts.access.sessions.name() if cookies.has_any(scope) else ""
+    session_id = cookies.read(scope, name) if name else None
+    if session_id is None:
+        raise Unauthenticated("Send your API key as `Authorization: Bearer <key>`.")
+    cookies.check_own_page(scope, parts.settings)
+    session = await parts.access.sessions.find(session_id)
+    if session is None:
+        raise Unauthenticated("The session has ended; sign in again.")
+    cookies.check_token(scope, session.csrf_hash)
+    scope[_PRINCIPAL] = session.principal
+    log.bind(org_id=session.principal.org_id)
+    return session.principal
 
 
 async def _look_up(parts: Parts, scope: MutableMapping[str, Any], key: str) -> Principal:

@@ -13,6 +13,7 @@ from dustrun.chain.chains import Chains
 from dustrun.sdk.trigger import TriggerContext
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
@@ -60,6 +61,7 @@ class AccessParts:
 
     organizations: Organizations
     keys: Keys
+    sessions: Sessions
     limiter: RateLimiter
     wrong_keys: WrongKeys
     usage: Usage

@@ -10,6 +10,7 @@ from dustrun.app.triggers import Triggers
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
+from dustrun.services.access.sessions import Sessions
 from dustrun.services.access.usage import Usage
 from dustrun.services.connectors.connectors import Connectors
 from dustrun.services.data.conversations import Conversations
@@ -77,6 +78,7 @@ def _access(base: Base, streams: Streams) -> AccessParts:
     return AccessParts(
         organizations=Organizations(base.database, base.writer),
         keys=keys,
+        sessions=Sessions(base.database, base.writer, keys),
         limiter=RateLimiter(base.settings.rate_limit_per_second),
         wrong_keys=WrongKeys(base.settings.wrong_keys_per_second),
         usage=Usage(base.database, base.writer, base.settings.request_audit_rows),

@@ -29,6 +29,7 @@ _TAGS = {
     "Chains": "The chains that this server knows.",
     "Catalogue": "The node types, triggers and connector types that this server has.",
     "Conversations": "Threads of messages about workflows.",
+    "Sessions": "Sign a browser in and out, and see who the caller is.",
     "API keys": "Create, limit and revoke API keys, and read what they did.",
     "Organizations": "The organisations of this server.",
     "Health": "Whether the server works, and its metrics.",

@@ -113,7 +113,8 @@ def _ids_text(ids_: Sequence[str] | None) -> str | None:
     return None if ids_ is None else exact_json.dumps_text(sorted(set(ids_)))
 
 
-def _is_good(row: KeyRow) -> bool:
+def is_good(row: KeyRow) -> bool:
+    """Whether a key is neither revoked nor expired."""
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > clock.now_ms())
 
 
@@ -151,7 +152,7 @@ class Keys:
         key_hash = ids.secret_hash(secret)
         before = self._revocations
         row = await self._database.read(lambda tx: rows.find_by_hash(tx, key_hash))
-        if row is None or not hmac.compare_digest(row.hash, key_hash) or not _is_good(row):
+        if row is None or not hmac.compare_digest(row.hash, key_hash) or not is_good(row):
             return None
         principal = principal_of(row)
         if before == self._revocations:  # otherwise the row that was read may be older than the revocation
@@ -177,6 +178,7 @@ class Keys:
         """Creates a key with no more rights and no later expiry than the caller's own, whose limits it inherits.
 
         Raises `Forbidden`, or `Invalid` for a workflow or wallet that the caller does not have."""
+        principal.need_bearer("create a key")
         _check_known(permissions)
         _check_not_stronger(principal, permissions)
         workflow_ids = _within("workflowIds", principal.workflow_ids, workflow_ids)
@@ -206,6 +208,16 @@ class Keys:
     async def get(self, principal: Principal, key_id: str) -> KeyRow:
         """A key of the organisation; raises `NotFound`, also to a limited key for one that is wider than itself."""
         return await self._database.read(lambda tx: _get_seen(tx, principal, key_id))
+
+    async def whose(self, principal: Principal) -> tuple[KeyRow, OrganizationRow]:
+        """The caller's own key and its organisation."""
+
+        def query(tx: Tx) -> tuple[KeyRow, OrganizationRow]:
+            organization = organizations.find(tx, principal.org_id)
+            assert organization is not None, "organisations are never deleted"
+            return _get(tx, principal, principal.key_id), organization
+
+        return await self._database.read(query)
 
     async def list_page(self, principal: Principal, paging: Paging) -> Page[KeyRow]:
         """Lists the organisation's keys, newest first; to a limited key those that are no wider than itself."""
@@ -347,7 +359,7 @@ def _check_admin_stays(tx: Tx, org_id: str, revoked: Sequence[KeyRow]) -> None:
 def _end_within(tx: Tx, principal: Principal, expires_at: int | None) -> int | None:
     """The expiry of a new key: not after that of the creating key, which must still be valid in this transaction."""
     maker = _get(tx, principal, principal.key_id)
-    if not _is_good(maker):
+    if not is_good(maker):
         raise Forbidden("The key that creates this key has expired or was revoked.")
     if maker.expires_at is None or expires_at is None:
         return expires_at or maker.expires_at

@@ -60,6 +60,8 @@ class Principal:
     workflow_ids: frozenset[str] | None = None
     wallet_ids: frozenset[str] | None = None
     expires_at: int | None = None
+    is_session: bool = False
+    """Whether a browser's session stands for the key."""
 
     def may(self, permission: str) -> bool:
         """Whether the caller has the permission."""
@@ -70,6 +72,14 @@ class Principal:
         """Raises `Forbidden` without the permission."""
         if not self.may(permission):
             raise Forbidden(f'The key lacks the permission "{permission}".')
+
+    def need_bearer(self, doing: str) -> None:
+        """Raises `Forbidden` for a browser's session; `doing` completes "it cannot …"."""
+        if self.is_session:
+            raise Forbidden(
+                f"A browser's session cannot {doing}; send the API key itself as `Authorization: Bearer <key>`.",
+                code=Code.BEARER_NEEDED,
+            )
 
     @property
     def reach(self) -> str:

@@ -192,6 +192,7 @@ class Wallets:
 
     async def export(self, principal: Principal, wallet_id: str, password: str) -> Exported:
         """Exports the key of a wallet that this server holds, as a keystore under the caller's password."""
+        principal.need_bearer("export a wallet")
         row = await self.get(principal, wallet_id)
         if row.kind != LOCAL:
             message = f'The server does not hold the key of the wallet "{row.name}"; it cannot be exported.'

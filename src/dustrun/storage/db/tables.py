@@ -299,6 +299,26 @@ stream_tokens = Table(
     Column("first_used_at", BigInteger),
 )
 
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("hash", Text, primary_key=True, comment="hex SHA-256 of the id in the cookie"),
+    Column("csrf_hash", Text, nullable=False, comment="hex SHA-256 of the token that writes must send"),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("hash", Text, primary_key=True, comment="hex SHA-256 of the token in the link"),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False),
+    Column("org_id", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

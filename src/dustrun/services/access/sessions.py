@@ -1,0 +1,152 @@
+"""Browser sessions: a cookie that stands for an API key, so that the key itself is not kept in a browser.
+
+A session ends twelve hours after its last request, seven days after its start, and with its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dustrun import clock, ids
+from dustrun.errors import Unauthenticated
+from dustrun.services.access import audit
+from dustrun.services.access.api_keys import Keys, is_good, principal_of
+from dustrun.services.access.principal import Principal
+from dustrun.storage.access import keys as key_rows
+from dustrun.storage.access import organizations
+from dustrun.storage.access import sessions as rows
+from dustrun.storage.access.keys import KeyRow
+from dustrun.storage.access.sessions import SessionRow
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+
+IDLE_MS: Final = 12 * 3_600_000
+LIFE_MS: Final = 7 * 86_400_000
+LINK_MS: Final = 10 * 60_000
+_SEEN_EVERY_MS: Final = 60_000
+_WRONG_LINK = "The sign-in link is not valid: it was used, or is older than 10 minutes. Ask for a new one."
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that begins. `id` goes into a cookie that scripts cannot read, `csrf_token` into one that they can;
+    `ends_at` is when it ends at the latest."""
+
+    id: str
+    csrf_token: str
+    key: KeyRow
+    ends_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of a request: whose it is, and the hash of the token that a write must send."""
+
+    principal: Principal
+    csrf_hash: str
+    ends_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A link that signs in once."""
+
+    token: str
+    expires_at: int
+
+
+class Sessions:
+    """Use cases of browser sessions."""
+
+    def __init__(self, database: Database, writer: Writer, keys: Keys) -> None:
+        self._database = database
+        self._writer = writer
+        self._keys = keys
+        self._name: str | None = None
+
+    async def name(self) -> str:
+        """The name of this installation's cookies: a browser sends cookies to every port of a host."""
+        if self._name is None:
+            every = await self._database.read(organizations.list_all)
+            self._name = f"dustrun_{hashlib.sha256(min(one.id for one in every).encode()).hexdigest()[:8]}"
+        return self._name
+
+    async def start(self, secret: str) -> NewSession | None:
+        """Starts a session of a key; None if the key is not valid."""
+        principal = await self._keys.find(secret)
+        if principal is None:
+            return None
+        return await self._writer.write(lambda tx: _start(tx, principal.org_id, principal.key_id))
+
+    async def find(self, session_id: str) -> Session | None:
+        """The session behind a cookie; None if it has ended."""
+        hash, now = ids.secret_hash(session_id), clock.now_ms()
+
+        def query(tx: Tx) -> tuple[SessionRow, KeyRow] | None:
+            row = rows.find(tx, hash)
+            key = key_rows.find(tx, row.org_id, row.key_id) if row is not None else None
+            return (row, key) if row is not None and key is not None else None
+
+        found = await self._database.read(query)
+        if found is None or not is_good(found[1]) or _has_ended(found[0], now):
+            return None
+        row, key = found
+        if now - row.seen_at > _SEEN_EVERY_MS:
+            await self._writer.write(lambda tx: rows.see(tx, hash, now))
+        return Session(replace(principal_of(key), is_session=True), row.csrf_hash, _end_of(row, key))
+
+    async def end(self, session_id: str) -> None:
+        """Ends a session; idempotent."""
+        hash = ids.secret_hash(session_id)
+        await self._writer.write(lambda tx: rows.delete(tx, hash))
+
+    async def make_link(self, principal: Principal) -> NewLink:
+        """A link that signs in as the caller's key, once, within ten minutes."""
+        principal.need_bearer("make a link that signs in")
+        token, expires_at = ids.new_secret("signin"), clock.now_ms() + LINK_MS
+
+        def unit(tx: Tx) -> None:
+            hash = ids.secret_hash(token)
+            rows.add_link(tx, hash=hash, key_id=principal.key_id, org_id=principal.org_id, expires_at=expires_at)
+            audit.record(tx, principal, "session.link", principal.key_id)
+
+        await self._writer.write(unit)
+        return NewLink(token, expires_at)
+
+    async def redeem(self, token: str) -> NewSession:
+        """Starts the session of a link, which it uses up; raises `Unauthenticated`."""
+
+        def unit(tx: Tx) -> NewSession | None:
+            found = rows.take_link(tx, ids.secret_hash(token))
+            if found is None or found[2] <= clock.now_ms():
+                return None
+            key = key_rows.find(tx, found[1], found[0])
+            return _start(tx, found[1], found[0]) if key is not None and is_good(key) else None
+
+        started = await self._writer.write(unit)
+        if started is None:
+            raise Unauthenticated(_WRONG_LINK)
+        return started
+
+
+def _start(tx: Tx, org_id: str, key_id: str) -> NewSession:
+    now, key = clock.now_ms(), key_rows.find(tx, org_id, key_id)
+    assert key is not None, "keys are never deleted"
+    rows.prune(tx, seen_before=now - IDLE_MS, created_before=now - LIFE_MS, now=now)
+    session_id, csrf_token = ids.new_secret("ses"), ids.new_secret("csrf")
+    row = SessionRow(ids.secret_hash(session_id), ids.secret_hash(csrf_token), key_id, org_id, now, now)
+    rows.insert(tx, row)
+    audit.record(tx, principal_of(key), "session.start", key_id)
+    return NewSession(session_id, csrf_token, key, _end_of(row, key))
+
+
+def _has_ended(row: SessionRow, now: int) -> bool:
+    return now - row.seen_at > IDLE_MS or now - row.created_at > LIFE_MS
+
+
+def _end_of(row: SessionRow, key: KeyRow) -> int:
+    ends_at = row.created_at + LIFE_MS
+    return ends_at if key.expires_at is None else min(ends_at, key.expires_at)
