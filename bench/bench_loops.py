@@ -78,7 +78,7 @@ async def _measure(server: Server, nodes: Nodes, repeats: int) -> tuple[int, flo
             row = await parts.database.read(partial(runs.get, run_pk=created.pk))
             if RunStatus(row.status) not in RUN_OPEN:
                 break
-            await parts.runs.wait_for_end(principal, created.run_id, 60.0)
+            await parts.runs.waits.wait(principal.org_id, created.run_id, 60.0)
         took.append(time.perf_counter() - begun)
         if row.status != "success":
             raise RuntimeError(f"the run ended as {row.status}: {row.error}")

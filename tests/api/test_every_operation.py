@@ -303,6 +303,8 @@ async def _transactions(tour: Tour) -> None:
 async def _runs(tour: Tour) -> None:
     await tour.call("run_inline")
     await tour.call("run_inline_sync")
+    greeting = {"type": "respond", "payload": {"status": 201, "body": {"hello": "{{$trigger.body.name}}"}}}
+    await tour.call("run_workflow_sync", id=await tour.workflow("Greet", {"greet": greeting}))
     failing = {"type": "log", "payload": {"message": "{{100 / $trigger.body.count}} each"}}
     run = await tour.start(await tour.workflow("Divide", {"tell": failing}), payload={"count": 0})
     await tour.until(run, "failure")

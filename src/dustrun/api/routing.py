@@ -53,6 +53,7 @@ class Calling:
     parts: Parts
     principal: Principal
     request_id: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
     pending: Pending | None = None
     ignored: list[Problem] = field(default_factory=list)
     """Fields of the request that mean nothing here; the answer names them."""
@@ -114,7 +115,7 @@ class Route(APIRoute):
             if request.method in _METHODS_WITH_BODY:
                 body, document = await read_json(request.scope, request.receive, parts.settings.max_body_bytes)
                 document = await self._validated(body, document)
-            call = Calling(parts, principal, request_id(request.scope))
+            call = Calling(parts, principal, request_id(request.scope), request.scope["headers"])
             if request.method == "POST" and self.permission != PUBLIC:
                 call.pending = idempotency.pending(parts, request.scope, principal, body, secret=self.secret_body)
             request.scope[_CALL] = call
@@ -289,6 +290,7 @@ class Routes:
         secret_body: bool = False,
         raw: type[JSONResponse] | None = None,
         admit_by_link: AdmitByLink | None = None,
+        accepted: str | None = None,
     ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
             _build_bodies(handler)
@@ -298,6 +300,8 @@ class Routes:
             def document() -> APIRoute:
                 text = (inspect.getdoc(handler) or "").split("\n\n", 1)
                 responses = responses_of(method, permission, known)
+                if accepted is not None:
+                    responses[202] = {**responses[200], "description": accepted, "model": envelope_of(answers)}
                 return APIRoute(
                     path,
                     endpoint,
@@ -328,7 +332,7 @@ class Routes:
 
     def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """Declares a POST route. With `secret`, its answer is never stored for replay; with `secret_body`, the stored
-        hash of the request does not allow guessing the body."""
+        hash of the request does not allow guessing the body. `accepted` says when it answers 202 instead of 200."""
         return self._add("POST", path, **options)
 
     def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:

@@ -76,6 +76,7 @@ BY_OPERATION: dict[str, Any] = {
     "retry_run": {},
     "rollback_workflow": {"targetVersion": 2},
     "run_inline": {"definition": _HELLO, "payload": {"name": "Ada"}, "simulate": True},
+    "run_workflow_sync": {"payload": {"name": "Ada"}, "waitMs": 5000},
     "run_inline_sync": {"definition": _HELLO, "payload": {"name": "Ada"}},
     "set_ui_metadata": {"uiMetadata": {"root": {"x": 0, "y": 0}}},
     "set_variable": {"value": 17},

@@ -19,7 +19,6 @@ from dustrun.api.routing import Call, RawRoute, Routes
 from dustrun.api.shapes import runs as shapes
 from dustrun.api.shapes.comparison import ComparisonAnswer
 from dustrun.api.shapes.effects import EffectsAnswer
-from dustrun.api.shapes.findings import with_warnings
 from dustrun.api.shapes.runs import (
     CountsAnswer,
     InlineBody,
@@ -31,7 +30,6 @@ from dustrun.api.shapes.runs import (
     RunIdAnswer,
     RunListItem,
     SteeredRun,
-    SyncAnswer,
 )
 from dustrun.api.shapes.wire import ANY_OF, Commas, Instant, PageAnswer, Paged, moment_ms, page_shape
 from dustrun.core.run.journal import item_frame
@@ -43,7 +41,6 @@ from dustrun.services.access.idempotency import Answer, Duplicate, Pending, curr
 from dustrun.services.access.paging import Page
 from dustrun.services.problems import errors_in, problems_of
 from dustrun.services.runs.engine_port import Created
-from dustrun.services.runs.runs import Run
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.storage.runs.run_lists import Filters
 
@@ -56,7 +53,7 @@ WorkflowId = Annotated[str, Path(alias="id", description="Id of the workflow.", 
 Statuses = Annotated[list[RunStatus] | None, Commas, Query(alias="status", description=f"Statuses, {ANY_OF}.")]
 Modes = Annotated[list[Mode] | None, Commas, Query(alias="mode", description=f"Modes, {ANY_OF}.")]
 Since = Annotated[Instant | None, Query(alias="since", description="Started at or after this instant.")]
-_STARTING = [
+STARTING = [
     Code.BOTH_MODES,
     Code.RUN_ID_MALFORMED,
     Code.RUN_ID_USED,
@@ -66,15 +63,14 @@ _STARTING = [
     Code.DEFINITION_INVALID,
 ]
 _GATE = [Code.REHEARSAL_MISSING, Code.VERSION_NOT_ACCEPTED]
-_RUN_CALL = [
-    *_STARTING,
+RUN_CALL = [
+    *STARTING,
     *_GATE,
     Code.WORKFLOW_ARCHIVED,
     Code.WORKFLOW_UNKNOWN,
     Code.VERSION_UNKNOWN,
     Code.STATE_CONFLICT,
 ]
-_SYNC_S = 60.0
 
 
 # --- the run call: bare, for speed ---
@@ -176,7 +172,7 @@ def _describe_run_call() -> None:
     openapi.add_model(RunBody)
     body = {"required": False, "content": {"application/json": _BODY}}
     answers = {200: {"content": openapi.enveloped(RunIdAnswer)}}
-    openapi.add(raw_routes[0], "Runs", answers, _RUN_CALL, requestBody=body)
+    openapi.add(raw_routes[0], "Runs", answers, RUN_CALL, requestBody=body)
 
 
 # --- inline ---
@@ -191,51 +187,11 @@ def _created(created: Created) -> dict[str, Any]:
     permission="run:inline",
     answers=RunIdAnswer,
     shape=_created,
-    refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL],
+    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL],
 )
 async def run_inline(call: Call, body: InlineBody) -> Created:
     """Run a definition without saving it."""
     return await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
-
-
-@routes.post(
-    "/v1/runs/sync",
-    permission="run:inline",
-    answers=SyncAnswer,
-    refusals=[*_STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
-)
-async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
-    """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.
-
-    A run that has not ended by then continues; see its `status` and stream. Repeating the request with the same
-    Idempotency-Key returns the `runId` at once, as `running`; read the run for its result."""
-    runs = call.parts.runs
-    runs.check_sync(body.definition)
-    if call.pending is not None:
-        pending_id = call.request_id
-        call.pending.answer = lambda created: Answer(
-            200, success_body(_begun(created, call.ignored), pending_id), created.run_id
-        )
-    created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
-    await runs.wait_for_end(call.principal, created.run_id, _SYNC_S)
-    run = await runs.get(call.principal, created.run_id)
-    shown = functools.partial(with_warnings, ignored=call.ignored)
-    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run)), call.request_id)))
-
-
-def _begun(created: Created, ignored: list[Problem]) -> dict[str, Any]:
-    begun: dict[str, Any] = with_warnings({"runId": created.run_id, "status": "running"}, ignored)
-    return begun
-
-
-def _sync(run: Run) -> dict[str, Any]:
-    ended = run.row.finished_at or run.row.started_at
-    return {
-        "runId": run.row.id,
-        "status": run.row.status,
-        "durationMs": max(0, ended - run.row.started_at),
-        "executionState": shapes.execution_state(run),
-    }
 
 
 # --- reading ---

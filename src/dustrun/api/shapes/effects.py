@@ -157,6 +157,17 @@ class EffectTableWrite(_Placed):
     written: bool = Field(description="False in a simulation, whose writes only the run itself sees.")
 
 
+class EffectAnswer(_Placed):
+    """What a `respond` node answers the request that started its run. The answer of a called run goes nowhere."""
+
+    status: int
+    headers: dict[str, str]
+    content_type: str
+    body: Any
+    body_omitted: bool = Field(description="The body is over 64 KiB; the node's result has it.")
+    assumed: bool = Field(description="Whether it rests on an assumed value.")
+
+
 class EffectCall(Fields):
     """A run that was called."""
 
@@ -233,6 +244,7 @@ class _Effects(Fields):
     requests: list[EffectRequest]
     variable_writes: list[EffectVariableWrite]
     table_writes: list[EffectTableWrite]
+    answers: list[EffectAnswer]
     children: list[EffectCall]
     uncertain: list[str] = Field(description="Paths of nodes whose outcome is unknown.")
     dust: EffectDust | None = Field(None, description="Only of a dust run.")

@@ -126,6 +126,12 @@ class RunResumed(RunEvent):
     """The run continues."""
 
 
+class RunResponded(NodeEvent):
+    """A `respond` node answered the request that started the run."""
+
+    status: int = Field(description="Status code of the answer; the node's result has the rest.")
+
+
 class RunFinished(RunEvent):
     """The run has ended. This is its last event."""
 
@@ -150,6 +156,7 @@ _MODELS: dict[str, type[RunEvent]] = {
     "log": NodeSaid,
     "run_waiting": RunWaiting,
     "run_resumed": RunResumed,
+    "run_responded": RunResponded,
     "run_finished": RunFinished,
 }
 NAMES = {kind: "Event" + "".join(part.title() for part in kind.split("_")) for kind in _MODELS}

@@ -23,6 +23,7 @@ def draw(effects: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(_requests(effects.get("requests") or [], is_simulated, _is_whole(effects)))
     text = "would be made" if is_simulated else "made"
     parts += [
+        _section("Answers", [compact(item, 200) for item in effects.get("answers") or []], "bold"),
         _section(f"Table changes {text}", [compact(item, 200) for item in effects.get("tableWrites") or []], "bold"),
         _section(f"Variables {text}", [compact(item, 200) for item in effects.get("variableWrites") or []], "bold"),
         _note((effects.get("dust") or {}).get("note")),

@@ -58,6 +58,8 @@ class RunView:
     status: str = "running"
     until: str | None = None
     passed: bool | None = None
+    answered: int | None = None
+    """Status code that a `respond` node answered with."""
     error: dict[str, Any] | None = None
     nodes: dict[str, NodeView] = field(default_factory=dict)
     started_at: datetime | None = None
@@ -88,6 +90,8 @@ class RunView:
             self.status, self.until = "waiting", event.get("until")
         elif kind == "run_resumed":
             self.status, self.until = "running", None
+        elif kind == "run_responded":
+            self.answered = event["status"]
         elif kind == "run_finished":
             self.status, self.ended_at = event["status"], _moment(event)
             self.passed, self.error = event.get("passed"), event.get("error")

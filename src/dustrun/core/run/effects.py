@@ -8,7 +8,7 @@ from typing import Any
 
 from dustrun.core.run import assumptions, chain_effects
 from dustrun.core.run.assumptions import References
-from dustrun.core.run.journal import ReportedExecution
+from dustrun.core.run.journal import ANSWER, ReportedExecution
 from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.workflow.definition import Node
 from dustrun.core.workflow.specs import Specs
@@ -58,6 +58,7 @@ def fold(parts: Sequence[Part], specs: Specs, mode: Mode, apart: Collection[str]
         "requests": [_request(one, actions[one.run_id], mode) for one in ordered if _is_write(one)],
         "variableWrites": [_written(one, "variable", mode) for one in ordered if _fact(one, "variable")],
         "tableWrites": [_written(one, "tableWrite", mode) for one in ordered if _fact(one, "tableWrite")],
+        "answers": [_answer(one) for one in ordered if _fact(one, ANSWER)],
         "children": _children(ordered, parts),
         "assumed": [
             one
@@ -168,6 +169,11 @@ def _child(execution: ReportedExecution, part: Part | None) -> Json:
         "isOpen": part.is_open if part is not None else None,
         "isShown": part is not None,
     }
+
+
+def _answer(execution: ReportedExecution) -> Json:
+    """What a run answers the request that started it. That of a called run goes nowhere."""
+    return {**execution.place, **_fact(execution, ANSWER), "assumed": execution.assumed}
 
 
 def _is_write(execution: ReportedExecution) -> bool:

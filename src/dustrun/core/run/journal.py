@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dustrun.core.run.state import NODE_SETTLED, NodeStatus
+from dustrun.core.workflow.graph import TOP, Graph
 
 
 @dataclass(slots=True)
@@ -55,6 +56,16 @@ KEPT_FROM = "keptFrom"
 """Fact of a result that a retry kept: the run that carried it out."""
 
 
+ANSWER: Final = "answer"
+"""Fact of the one `respond` of a run that answers its request: the answer, without a large body."""
+
+
+def has_responded(execution: Execution) -> bool:
+    """Whether an execution answered its run's request."""
+    is_answer = execution.facts is not None and ANSWER in execution.facts
+    return is_answer and execution.status is NodeStatus.SUCCESS
+
+
 def frame_of(path: str) -> str:
     """The loop-item prefix of a path, dot included: `each[3].` of `each[3].pay`, empty at the top."""
     return path[: path.rfind(".") + 1]
@@ -92,6 +103,19 @@ class Journal:
     def record(self, execution: Execution) -> None:
         """Adds or replaces the newest attempt of its path."""
         self.by_path[execution.path] = execution
+
+    def list_last(self, graph: Graph) -> dict[str, Execution]:
+        """What a run's result is made of: the succeeded nodes outside of loops that no other succeeded node
+        follows."""
+        done = {
+            node_id: execution
+            for node_id in graph.scopes[TOP].node_ids
+            if (execution := self.by_path.get(node_id)) is not None
+            and execution.status in (NodeStatus.SUCCESS, NodeStatus.PARTIAL)
+            and node_id not in graph.triggers
+        }
+        followed = {edge.parent for node_id in done for edge in graph.edges_into.get(node_id, ())}
+        return {node_id: execution for node_id, execution in done.items() if node_id not in followed}
 
     def find(self, frame: str, node_id: str) -> Execution | None:
         """The execution of a node as seen from a frame: in the frame itself, else in the nearest enclosing one."""

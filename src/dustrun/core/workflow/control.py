@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dustrun.core.values.fields import Fields
+from dustrun.core.workflow.responding import RespondPayload
 from dustrun.core.workflow.specs import NodeSpec
 
 Millis = Annotated[int, Field(ge=0, le=2_592_000_000)]
@@ -231,6 +232,7 @@ CONTROL: Mapping[str, NodeSpec] = {
     ),
     "delay": _spec("delay", DelayPayload, {"until", "delayedMs"}),
     "stop": _spec("stop", StopPayload, {"status", "message"}),
+    "respond": _spec("respond", RespondPayload, {"status", "headers", "contentType", "body", "isEffective"}),
     "wait": _spec(
         "wait",
         WaitPayload,
@@ -280,6 +282,17 @@ DOCS: Mapping[str, ControlDoc] = {
         "Ends the run as a success or a failure.",
         {"status": "failure", "message": "The price is too low."},
         {"status": "failure", "message": "The price is too low."},
+    ),
+    "respond": ControlDoc(
+        "Answers the request that started the run (a webhook, or `run-sync`); the run goes on. The first one counts.",
+        {"status": 201, "body": {"order": "{{$trigger.body.id}}"}},
+        {
+            "status": 201,
+            "headers": {},
+            "contentType": "application/json",
+            "body": {"order": "A-17"},
+            "isEffective": True,
+        },
     ),
     "wait": ControlDoc(
         "Waits for an external event; children use branch `resumed` or `timed_out`.",

@@ -12,8 +12,10 @@ from typing import Any
 from dustrun import clock
 from dustrun.catalog import Catalog
 from dustrun.core.expression import DEFAULT_LIMITS, Limits
+from dustrun.core.run.journal import ANSWER
 from dustrun.core.run.plan import Start
 from dustrun.core.run.state import NodeStatus, RunStatus
+from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.condition import Condition
 from dustrun.core.workflow.program import ProgramNode
 from dustrun.engine.node.mode import RunMode
@@ -23,6 +25,8 @@ from dustrun.engine.node.store_effects import StoreEffect, SubworkflowCall, Vari
 from dustrun.settings import Settings
 
 TIMED_OUT = "timed_out"
+_MOST_REPORTED = 65_536
+"""Characters of an answer's body that reports show; the node's result has it whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,23 @@ def _stop(scene: Scene) -> Outcome:
     status = RunStatus(payload.status)
     result = {"status": payload.status, "message": payload.message}
     return Settled(result, stop=status, facts={"stop": status.value}, assumed=scene.roots.assumed)
+
+
+def _respond(scene: Scene) -> Outcome:
+    """Whether it is the run's first, and so takes effect, is decided where its result is recorded."""
+    payload = scene.payload
+    result = {
+        "status": payload.status,
+        "headers": payload.headers,
+        "contentType": payload.media_type,
+        "body": payload.body,
+        "isEffective": True,
+    }
+    result = scene.roots.masked(result)
+    shown = {name: result[name] for name in ("status", "headers", "contentType")}
+    is_long = len(dumps_text(result["body"])) > _MOST_REPORTED
+    answer = {**shown, "body": None if is_long else result["body"], "bodyOmitted": is_long}
+    return Settled(result, facts={ANSWER: answer}, assumed=scene.roots.assumed)
 
 
 def _for_each(scene: Scene) -> Outcome:
@@ -274,6 +295,7 @@ _CARRY_OUT: dict[str, Callable[[Scene], Outcome | StoreEffect]] = {
     "switch": _choose,
     "delay": _delay,
     "stop": _stop,
+    "respond": _respond,
     "for-each": _for_each,
     "wait": _wait,
     "approve": _approve,

@@ -208,7 +208,8 @@ class Attempts:
         then(given, shown, prepared, is_heavy=False)
 
     async def _prepare_in_thread(self, given: Preparing, then: Callable[..., None]) -> None:
-        shown, prepared = await run_beside(nodes.prepare, given)
+        most = self._run.deps.settings.max_result_bytes
+        shown, prepared = await run_beside(_prepare_and_encode, given, most)
         then(given, shown, prepared, is_heavy=True)
 
     async def _run_pure_in_thread(self, start: Start, job: Job, context: NodeContext) -> None:
@@ -302,6 +303,12 @@ class Attempts:
         resumed = self._run.program.nodes[start.node_id]
         spend, mode = execution.facts["spend"], self._run.mode
         self._tasks.jobs.append(nodes.resumed(start, resumed, self._run.deps.catalog, spend, mode))
+
+
+def _prepare_and_encode(given: Preparing, most_bytes: int) -> tuple[Any, Job | StoreEffect | Outcome]:
+    """What `nodes.prepare` returns, with a result that may be large already encoded."""
+    shown, prepared = nodes.prepare(given)
+    return shown, encoded(prepared, most_bytes) if isinstance(prepared, Settled) else prepared
 
 
 def _decision(repeat: Repeat, roots: NodeRoots, limits: Limits) -> Failed | tuple[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from dustrun import ids
 from dustrun.core.run import retry
 from dustrun.core.run.assumptions import decides
-from dustrun.core.run.journal import Execution, frame_of
+from dustrun.core.run.journal import ANSWER, Execution, frame_of
 from dustrun.core.run.plan import Holds, Start
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.engine.node.outcome import Failed, Opened, Outcome, Settled, Suspended, Unknown, encoded
@@ -75,6 +75,7 @@ class Results:
 
     def succeed(self, execution: Execution, outcome: Settled) -> None:
         """Settles an attempt with its result, or fails it when the result cannot be kept."""
+        is_answer = self._take_answer(outcome)
         kept = encoded(outcome, self._run.deps.settings.max_result_bytes)
         if not isinstance(kept, Settled):
             assert isinstance(kept, Failed), "encoding either keeps a result or fails"
@@ -98,11 +99,31 @@ class Results:
         self._close_question(execution, outcome.branch or "cancelled")
         self._run.recorder.batch.texts[(execution.path, execution.attempt)] = text
         self._run.recorder.became(execution, outcome.note)
+        if is_answer:
+            self._note_answer(execution)
         if outcome.stop is not None:
             if outcome.stop is RunStatus.FAILURE:
                 self._note_error(execution, {"code": "STOPPED", "message": outcome.result["message"]})
             self._run.plan.stopped(outcome.stop)
         self._run.plan.settled(execution.path, outcome.status, outcome.branch)
+
+    def _take_answer(self, outcome: Settled) -> bool:
+        """Whether an outcome answers the run's request: the first `respond` of a run does, the others change nothing
+        but say so."""
+        if outcome.facts is None or ANSWER not in outcome.facts:
+            return False
+        if self._run.state.has_responded:
+            outcome.facts, outcome.text = None, None
+            outcome.result = {**outcome.result, "headers": {}, "body": None, "isEffective": False}
+            return False
+        return True
+
+    def _note_answer(self, execution: Execution) -> None:
+        """Tells whoever waits for the answer; it is in the execution, which the same commit writes."""
+        self._run.state.has_responded = True
+        place = {"nodeId": execution.node_id, "path": execution.path, "attempt": execution.attempt}
+        status = execution.result["status"]
+        self._run.recorder.event("run_responded", {**place, "status": status}, self._run.state.now())
 
     def _fail(self, start: Start, execution: Execution, outcome: Failed) -> None:
         at = self._retry_at(start, retryable=outcome.retryable, after_ms=outcome.after_ms)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dustrun.catalog import Catalog
 from dustrun.core.run.assumptions import decides
-from dustrun.core.run.journal import Journal
+from dustrun.core.run.journal import Journal, has_responded
 from dustrun.core.run.plan import Plan
 from dustrun.core.text.redaction import Redaction
 from dustrun.core.workflow.program import Program
@@ -70,6 +70,8 @@ class RunState:
     """Signals for waiting nodes may be in the tables."""
     is_assumed: bool = False
     """A branch, a called run or a spend depends on an assumed value."""
+    has_responded: bool = False
+    """A `respond` node has answered the request that started the run."""
     simulated_now: int = 0
     begun_at: int = 0
     """When the newest attempt of a simulation began."""
@@ -124,6 +126,7 @@ def _state_of(facts: RunFacts, journal: Journal) -> RunState:
         mode_of(facts.mode, None if facts.as_of is None else facts.started_at - facts.as_of.at_ms),
         is_cancelling=facts.cancel_requested_at is not None,
         is_assumed=any(map(decides, executions)),
+        has_responded=any(map(has_responded, executions)),
         simulated_now=simulated_now,
         begun_at=max(simulated_now, *(e.started_at or 0 for e in executions)),
     )

@@ -37,7 +37,7 @@ _OPENING_ATTEMPTS = 30
 _UNTIMED_ATTEMPTS = 10
 _OPENING_BYTES = 262_144
 """Results that a run's creation may take along."""
-_DECIDING = frozenset({"if", "switch", "for-each", "stop"})
+_DECIDING = frozenset({"if", "switch", "for-each", "stop", "respond"})
 """Control nodes that need nothing but their input."""
 _DAY_MS = 86_400_000
 

@@ -9,7 +9,6 @@ from dustrun.core.run.assumptions import ASSUMED_CHILD
 from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.state import NodeStatus, RunStatus
 from dustrun.core.values.exact_json import loads
-from dustrun.core.workflow.graph import TOP
 from dustrun.core.workflow.program import Program
 from dustrun.engine.node import control
 from dustrun.engine.node.outcome import Failed, Outcome, Settled
@@ -62,22 +61,8 @@ def child_result(run_id: str, program: Program, journal: Journal, ending: Mappin
     """The signal of a called run to its caller: how it ended, and the results of its last nodes. `assumed`: an
     important part of it depends on an assumed value; `hasAssumedResult`: one of the results does.
     """
-    leaves = _leaves(program, journal)
+    leaves = journal.list_last(program.graph)
     results = {node_id: execution.result for node_id, execution in leaves.items()}
     only = next(iter(results.values())) if len(results) == 1 else None
     has_assumed = any(execution.assumed for execution in leaves.values())
     return {"runId": run_id, **ending, "result": only, "results": results, "hasAssumedResult": has_assumed}
-
-
-def _leaves(program: Program, journal: Journal) -> dict[str, Execution]:
-    """The succeeded nodes outside of loops that no other succeeded node follows."""
-    graph = program.graph
-    done = {
-        node_id: execution
-        for node_id in graph.scopes[TOP].node_ids
-        if (execution := journal.by_path.get(node_id)) is not None
-        and execution.status in (N.SUCCESS, N.PARTIAL)
-        and node_id not in graph.triggers
-    }
-    followed = {edge.parent for node_id in done for edge in graph.edges_into.get(node_id, ())}
-    return {node_id: execution for node_id, execution in done.items() if node_id not in followed}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dustrun import clock
 from dustrun.catalog import Catalog
-from dustrun.core.run.journal import Execution
+from dustrun.core.run.journal import Execution, Journal
 from dustrun.core.run.state import RUN_OPEN, Mode, NodeStatus, RunStatus
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.core.workflow.definition import Definition
@@ -15,9 +16,11 @@ from dustrun.errors import Code, Conflict, Invalid, NotFound
 from dustrun.services.access import idempotency
 from dustrun.services.access.principal import Principal
 from dustrun.services.runs import start_rows
-from dustrun.services.runs.engine_port import Engine
+from dustrun.services.runs.engine_port import Created, Engine
 from dustrun.services.runs.workflow_cache import WorkflowCache
+from dustrun.services.streaming import run_waits
 from dustrun.services.streaming.broadcaster import Broadcaster
+from dustrun.services.streaming.run_waits import RunWaits
 from dustrun.services.workflows.compiled import Compiled, CompiledWorkflows
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -44,6 +47,26 @@ class Run:
     owner: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How far a run came while its caller waited: it answered (`answer`: the result of the `respond` node), or ended
+    (`results`: those of its last nodes), or neither yet."""
+
+    row: RunRow
+    answer: Mapping[str, Any] | None
+    results: Mapping[str, Any]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to tell the caller."""
+        return self.answer is not None or RunStatus(self.row.status) not in RUN_OPEN
+
+    @property
+    def result(self) -> Any:
+        """The result of the run, if it has one last node."""
+        return next(iter(self.results.values())) if len(self.results) == 1 else None
+
+
 class Runs:
     """Reads runs, and passes on what people ask of them."""
 
@@ -59,11 +82,11 @@ class Runs:
     ) -> None:
         self._database = database
         self._writer = writer
-        self._hub = hub
         self._catalog = catalog
         self._programs = programs
         self._engine = engine
         self._workflow_cache = workflow_cache
+        self.waits = RunWaits(database, hub)
 
     async def check_workflow(self, principal: Principal, workflow_id: str) -> None:
         """Raises `NotFound` unless the caller's organisation has the workflow and the key reaches it."""
@@ -79,18 +102,26 @@ class Runs:
                 code=Code.RUN_TOO_LARGE_FOR_SYNC,
             )
 
-    async def wait_for_end(self, principal: Principal, run_id: str, timeout_s: float) -> None:
-        """Returns when the run has ended, or when the time is up."""
-        subscription = self._hub.watch_run(principal.org_id, run_id)
-        try:
-            end_at = clock.monotonic_s() + timeout_s
-            while (left := end_at - clock.monotonic_s()) > 0:
-                found = await self._database.read(lambda tx: rows.find_key(tx, principal.org_id, run_id))
-                if found is None or RunStatus(found[1]) not in RUN_OPEN:
-                    return
-                await subscription.wait(min(left, 5.0))
-        finally:
-            self._hub.leave_run(principal.org_id, run_id, subscription)
+    async def conclude(self, org_id: str, created: Created, timeout_s: float) -> Conclusion:
+        """Waits until a run that was just created has answered its request or ended, or the time is up."""
+        reached = run_waits.reached(created.events, for_answer=True)
+        if reached is None and timeout_s > 0:
+            reached = await self.waits.wait(org_id, created.run_id, timeout_s, for_answer=True)
+        path = reached.answered_at if reached is not None else None
+
+        def query(tx: Tx) -> tuple[RunRow, Execution | None, list[Execution]]:
+            row = rows.get(tx, created.pk)
+            answer = journal_rows.find_execution(tx, created.pk, path) if path is not None else None
+            ended = path is None and RunStatus(row.status) not in RUN_OPEN
+            return row, answer, journal_rows.list_executions(tx, created.pk) if ended else []
+
+        row, answer, executions = await self._database.read(query)
+        last = {}
+        if executions:
+            last = Journal.of(executions).list_last((await self.compiled(row)).runnable().graph)
+        return Conclusion(
+            row, None if answer is None else answer.result, {name: one.result for name, one in last.items()}
+        )
 
     # --- steering ---
 

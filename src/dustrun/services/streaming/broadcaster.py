@@ -149,6 +149,8 @@ class Broadcaster:
     """The readers of runs and of organisations' activity."""
 
     def __init__(self) -> None:
+        self.is_closing = False
+        """The server is stopping: nobody should wait any longer."""
         self._alarm = Alarm()
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity]]] = {}

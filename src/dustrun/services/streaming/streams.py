@@ -97,7 +97,7 @@ class Streams:
 
     def stop(self) -> None:
         """Ends all streams because the server is stopping; clients reconnect by themselves."""
-        self.stopping = True
+        self.stopping = self.hub.is_closing = True
         self.hub.wake_all()
 
     def end_key(self, key_id: str) -> None:

@@ -18,12 +18,24 @@ _AFTER = Statement(
     .order_by(events.c.seq)
     .limit(b("count"))
 )
+_OF_TYPE = Statement(
+    sa.select(events.c.seq, events.c.type, events.c.at, events.c.data)
+    .where(events.c.run_pk == b("run_pk"), events.c.type == b("type_"))
+    .order_by(events.c.seq)
+    .limit(1)
+)
 _NEWEST = Statement(sa.select(sa.func.max(activity.c.id)).where(activity.c.org_id == b("org_id")))
 
 
 def list_after(tx: Tx, run_pk: int, after: int, count: int) -> list[Event]:
     """Lists up to `count` events of a run with sequence numbers above `after`, in order."""
     return [Event(*row) for row in tx.all(_AFTER, run_pk=run_pk, after=after, count=count)]
+
+
+def find_of_type(tx: Tx, run_pk: int, kind: str) -> Event | None:
+    """Finds a run's first event of one type."""
+    row = tx.one(_OF_TYPE, run_pk=run_pk, type_=kind)
+    return Event(*row) if row is not None else None
 
 
 def newest_activity(tx: Tx, org_id: str) -> int:

@@ -1,0 +1,100 @@
+"""`/v1/workflows/{id}/run-sync` and `/v1/runs/sync`: run, and wait for the answer."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from dustrun.api.envelope import Answered, success_body
+from dustrun.api.routes.runs import RUN_CALL, STARTING, WorkflowId, request_of, trace_of
+from dustrun.api.routing import Call, Routes
+from dustrun.api.shapes import runs as shapes
+from dustrun.api.shapes.findings import with_warnings
+from dustrun.api.shapes.run_sync import ConclusionAnswer, SyncBody, conclusion_shape
+from dustrun.api.shapes.runs import InlineBody, SyncAnswer
+from dustrun.core.run.state import RunStatus
+from dustrun.errors import Code
+from dustrun.sdk.threads import run_sized
+from dustrun.services.access.idempotency import Answer
+from dustrun.services.runs.engine_port import Created
+from dustrun.services.runs.runs import Run
+
+routes = Routes("Runs")
+router = routes.router
+
+_SYNC_S = 60.0
+
+
+@routes.post(
+    "/v1/workflows/{id}/run-sync",
+    permission="workflow:execute",
+    answers=ConclusionAnswer,
+    refusals=RUN_CALL,
+    accepted="The run has neither answered nor ended within `waitMs`; it continues.",
+)
+async def run_workflow_sync(call: Call, workflow_id: WorkflowId, body: SyncBody | None = None) -> Answered:
+    """Run a workflow and wait for its answer.
+
+    Takes every field of the run call. The answer comes as soon as a `respond` node has answered (`response`) or the run
+    has ended (`result`), and otherwise after `waitMs`, with status 202; an unfinished run continues. Repeating the
+    request with the same Idempotency-Key returns the `runId` at once, as `running`."""
+    wanted = body or SyncBody()
+    created = await _start(call, workflow_id, wanted)
+    found = await call.parts.runs.conclude(call.principal.org_id, created, wanted.wait_s)
+    is_reader = call.principal.may("run:read")
+    shown = functools.partial(with_warnings, ignored=call.ignored)
+    status = 200 if found.is_due else 202
+
+    def shape() -> Answered:
+        return Answered(success_body(shown(conclusion_shape(found, is_reader=is_reader)), call.request_id), status)
+
+    return await run_sized((found.answer, found.results), shape)
+
+
+async def _start(call: Call, workflow_id: str, body: SyncBody) -> Created:
+    _replay_as_begun(call)
+    return await call.parts.starts.start(
+        call.principal, workflow_id, request_of(body, trace_of(call.parts, call.headers))
+    )
+
+
+def _replay_as_begun(call: Call) -> None:
+    """What a repeated request is answered: that the run began."""
+    if call.pending is not None:
+        call.pending.answer = functools.partial(_begun, call=call)
+
+
+def _begun(created: Created, call: Call) -> Answer:
+    begun = {"runId": created.run_id, "status": RunStatus.RUNNING.value}
+    return Answer(200, success_body(with_warnings(begun, call.ignored), call.request_id), created.run_id)
+
+
+@routes.post(
+    "/v1/runs/sync",
+    permission="run:inline",
+    answers=SyncAnswer,
+    refusals=[*STARTING, Code.TRIGGER_NOT_MANUAL, Code.RUN_TOO_LARGE_FOR_SYNC],
+)
+async def run_inline_sync(call: Call, body: InlineBody) -> Answered:
+    """Run a definition without saving it, and wait up to 60 seconds for its end; at most 20 nodes.
+
+    A run that has not ended by then continues; see its `status` and stream. Repeating the request with the same
+    Idempotency-Key returns the `runId` at once, as `running`; read the run for its result."""
+    runs = call.parts.runs
+    runs.check_sync(body.definition)
+    _replay_as_begun(call)
+    created = await call.parts.starts.start_inline(call.principal, body.definition, request_of(body))
+    await runs.waits.wait(call.principal.org_id, created.run_id, _SYNC_S)
+    run = await runs.get(call.principal, created.run_id)
+    shown = functools.partial(with_warnings, ignored=call.ignored)
+    return Answered(await run_sized(run, lambda: success_body(shown(_sync(run)), call.request_id)))
+
+
+def _sync(run: Run) -> dict[str, Any]:
+    ended = run.row.finished_at or run.row.started_at
+    return {
+        "runId": run.row.id,
+        "status": run.row.status,
+        "durationMs": max(0, ended - run.row.started_at),
+        "executionState": shapes.execution_state(run),
+    }

@@ -1,0 +1,74 @@
+"""Request and response models of runs whose caller waits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import Field
+
+from dustrun.api.shapes.findings import Ignoring
+from dustrun.api.shapes.runs import Json, RunBody
+from dustrun.core.run.state import RunStatus
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
+from dustrun.services.runs.runs import Conclusion
+
+MOST_MS: Final = 60_000
+
+
+class SyncBody(RunBody):
+    """Options of a run call whose caller waits."""
+
+    wait_ms: int | None = Field(
+        None, ge=0, le=MOST_MS, strict=True, description="How long to wait, in milliseconds. Default: 60000."
+    )
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait, in seconds."""
+        return (MOST_MS if self.wait_ms is None else self.wait_ms) / 1000
+
+
+class RespondedAnswer(Fields):
+    """What a `respond` node answered."""
+
+    status: int
+    headers: dict[str, str]
+    content_type: str
+    body: Any
+
+
+class ConclusionAnswer(Ignoring):
+    """How far a run came while its caller waited."""
+
+    run_id: str
+    status: RunStatus = Field(description="`running` or `waiting`: it continues.")
+    duration_ms: int | None = Field(None, description="Null while it continues.")
+    response: RespondedAnswer | None = Field(None, description="What a `respond` node answered; null if none did.")
+    result: Any = Field(
+        None,
+        description="Of a run that ended without `respond`: the result of its last node, if it has one last node. "
+        "Needs `run:read`.",
+    )
+    results: Json | None = Field(None, description="The results of all its last nodes, by id. Needs `run:read`.")
+    error: Json | None = Field(None, description="Why it failed. Needs `run:read`.")
+
+
+def conclusion_shape(found: Conclusion, *, is_reader: bool) -> Json:
+    """How far a run came, to a key that started it; results and errors only to one that may read runs."""
+    row = found.row
+    shaped: Json = {
+        "runId": row.id,
+        "status": row.status,
+        "durationMs": None if row.finished_at is None else max(0, row.finished_at - row.started_at),
+        "response": None if found.answer is None else response_shape(found.answer),
+    }
+    if is_reader:
+        shaped |= {"result": found.result, "results": dict(found.results)}
+        shaped["error"] = loads(row.error) if row.error else None
+    return shaped
+
+
+def response_shape(answer: Any) -> Json:
+    """What a `respond` node answered."""
+    return {name: answer[name] for name in ("status", "headers", "contentType", "body")}
