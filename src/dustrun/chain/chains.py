@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.evm import LiveChain
@@ -16,6 +13,10 @@ from dustrun.core.evm.network import Network
 from dustrun.errors import Code, Invalid
 from dustrun.settings import Settings
 
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+
 _CONNECTIONS_PER_HOST: Final = 100
 _KEEPALIVE_S: Final = 15.0
 
@@ -23,7 +24,10 @@ _KEEPALIVE_S: Final = 15.0
 class Addresses(Protocol):
     """Where endpoints may lead."""
 
-    resolver: AbstractResolver
+    @property
+    def resolver(self) -> object:
+        """What resolves their names: an `AbstractResolver` of aiohttp, at least by its methods."""
+        ...
 
     def find_refusal(self, url: str) -> str | None:
         """Why an endpoint's URL may not be used; None if it may."""
@@ -40,6 +44,8 @@ class Chains:
         self._addresses = addresses
         self._live: dict[int, LiveChain] = {}
         self._session: aiohttp.ClientSession | None = None
+        if any(network.endpoints for network in networks.values()):
+            import aiohttp  # slow import: at the start, not on the event loop with the first call  # noqa: F401
 
     def network(self, wanted: int | str) -> Network:
         """A network by id or name; raises `Invalid` with similar names."""
@@ -59,9 +65,12 @@ class Chains:
         return self._live[chain_id]
 
     def _endpoints(self, network: Network) -> list[Endpoint]:
+        import aiohttp  # slow import: only a server with endpoints needs it
+
         if self._session is None:
+            resolver = None if self._addresses is None else self._addresses.resolver
             connector = aiohttp.TCPConnector(
-                resolver=None if self._addresses is None else self._addresses.resolver,
+                resolver=cast("AbstractResolver | None", resolver),
                 limit=0,
                 limit_per_host=_CONNECTIONS_PER_HOST,
                 keepalive_timeout=_KEEPALIVE_S,

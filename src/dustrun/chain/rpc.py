@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from dustrun import clock
 from dustrun.core.values.exact_json import JsonError, dumps, loads_own
 from dustrun.errors import Invalid
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_BATCH: Final = 100
 _HEADERS: Final = {"content-type": "application/json"}
@@ -159,6 +160,8 @@ class Rpc:
     async def _exchange(self, document: Any, requests: int, timeout_s: float | None) -> Any:
         if self._refusal is not None:
             raise EndpointDown(self._refusal, sent=False)
+        import aiohttp  # slow import: only a server with endpoints needs it
+
         await self._pace.take(requests)
         limit_s = min(timeout_s or self._timeout_s, self._timeout_s)
         try:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
-
-import aiohttp
+from typing import TYPE_CHECKING, Final
 
 from dustrun import clock, metrics
 from dustrun.errors import Invalid, Permanent
 from dustrun.outbound.configured import guard_of
-from dustrun.outbound.exchange import Progress, exchange, make_session, read_body
 from dustrun.outbound.guard import refuse
 from dustrun.outbound.host_limits import HostLimits
+from dustrun.outbound.progress import Progress
 from dustrun.outbound.redirect import Hop, follow, keeps_request, location
 from dustrun.outbound.resolver import GuardedResolver, Resolver, SystemResolver
 from dustrun.outbound.target import Target, parse
 from dustrun.sdk.context import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
@@ -62,20 +64,20 @@ class OutboundClient:
         self._max_bytes = max_bytes
         self._max_body_bytes = max_body_bytes
         self._turns = HostLimits(per_host)
-        self._reusing: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._is_started = False
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """The connection pools, made for the first request: by whether they reuse connections."""
 
     async def start(self) -> None:
-        """Opens the connection pools; needs a running event loop."""
-        self._reusing = make_session(self._names, reuse=True)
-        self._fresh = make_session(self._names, reuse=False)
+        """Lets requests through."""
+        self._is_started = True
 
     async def close(self) -> None:
         """Closes all connections."""
-        for session in (self._reusing, self._fresh):
-            if session is not None:
-                await session.close()
-        self._reusing = self._fresh = None
+        self._is_started = False
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Sends a request once and follows redirects; raises like `sdk.context.Http`."""
@@ -149,7 +151,9 @@ class OutboundClient:
     async def _send(self, hop: Hop, request: HttpRequest, progress: Progress) -> HttpResponse:
         target = hop.target
         sent = await self._authorized(hop, request)
-        session = self._session(progress.safe)
+        session = await self._session(progress.safe)
+        from dustrun.outbound.exchange import exchange, read_body  # slow import
+
         limit = min(request.max_bytes or self._max_bytes, self._max_bytes)
         async with (
             self._turns.of(target.host),
@@ -176,13 +180,17 @@ class OutboundClient:
             raise refuse("A credential may not change where a request goes.")
         return replace(hop, target=goes_to, headers=dict(sent.headers))
 
-    def _session(self, safe: bool) -> aiohttp.ClientSession:
+    async def _session(self, safe: bool) -> aiohttp.ClientSession:
         """Requests that are not `safe` use a new connection: a reused one may be closed by the peer at that moment,
         which would make the outcome of the request uncertain without need."""
-        session = self._reusing if safe else self._fresh
-        if session is None:
+        if not self._sessions:
+            # in a thread, since it takes a tenth of a second; a server that sends nothing saves 5 MiB
+            exchanges = await asyncio.to_thread(importlib.import_module, "dustrun.outbound.exchange")
+            if self._is_started and not self._sessions:
+                self._sessions = {reuse: exchanges.make_session(self._names, reuse=reuse) for reuse in (True, False)}
+        if not self._is_started:
             raise RuntimeError("the client is not started")
-        return session
+        return self._sessions[safe]
 
 
 def _hop_of(request: HttpRequest) -> Hop:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from dustrun.errors import Invalid
@@ -29,7 +28,7 @@ class ConfiguredAddresses:
 
     def __init__(self, allow: Sequence[str], urls: Sequence[str], *, resolver: Resolver | None = None) -> None:
         self._guard = guard_of(allow, urls)
-        self.resolver: AbstractResolver = GuardedResolver(resolver or SystemResolver(), self._guard)
+        self.resolver = GuardedResolver(resolver or SystemResolver(), self._guard)
 
     def find_refusal(self, url: str) -> str | None:
         """Why this URL may not be used; None if it may. Names are judged when they are resolved."""

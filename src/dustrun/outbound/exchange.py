@@ -1,4 +1,7 @@
-"""One HTTP exchange; classifies failures as certainly not sent or outcome unknown."""
+"""One HTTP exchange; classifies failures as certainly not sent or outcome unknown.
+
+Imports aiohttp, so it is imported itself only when the first request is sent.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from dustrun.errors import DustrunError, Permanent, Temporary, Uncertain
+from dustrun.errors import DustrunError, Permanent
+from dustrun.outbound.progress import Progress
+from dustrun.outbound.resolver import GuardedResolver
 from dustrun.outbound.target import Target
 
 _USER_AGENT: Final = "dustrun"
@@ -22,23 +26,6 @@ _USER_AGENT: Final = "dustrun"
 _KEEPALIVE_S: Final = 4.0
 _LARGE_BODY: Final = 65_536
 _UNLIMITED: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
-
-
-@dataclass(slots=True)
-class Progress:
-    """Progress of a request over all its hops, which decides how a failure is classified."""
-
-    method: str
-    safe: bool
-    host: str
-    sent: bool = False
-
-    def failure(self, what: str) -> DustrunError:
-        """The error for a failed request: `Temporary` if it was not sent or is safe to repeat, else `Uncertain`."""
-        message = f'{self.method} to "{self.host}": {what}.'
-        if self.sent and not self.safe:
-            return Uncertain(f"{message} The request had been sent, so it may have been processed.")
-        return Temporary(message)
 
 
 class _Broken(Exception):
@@ -58,12 +45,13 @@ async def _mark_sent(_session: Any, context: SimpleNamespace, _event: Any) -> No
     context.trace_request_ctx.sent = True
 
 
-def make_session(resolver: AbstractResolver, *, reuse: bool) -> aiohttp.ClientSession:
+def make_session(resolver: GuardedResolver, *, reuse: bool) -> aiohttp.ClientSession:
     """A session without cookies, proxies and redirects; `reuse` keeps connections open for later requests."""
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_mark_sent)  # called right before the first byte is written
     kept_s = _KEEPALIVE_S if reuse else None
-    connector = aiohttp.TCPConnector(resolver=resolver, limit=0, force_close=not reuse, keepalive_timeout=kept_s)
+    names = cast(AbstractResolver, resolver)  # it does not inherit from it, so that a start need not import aiohttp
+    connector = aiohttp.TCPConnector(resolver=names, limit=0, force_close=not reuse, keepalive_timeout=kept_s)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -6,13 +6,14 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
-from typing import Protocol
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from typing import TYPE_CHECKING, Protocol
 
 from dustrun.errors import Invalid
 from dustrun.outbound.guard import Guard
 from dustrun.outbound.networks import Address
+
+if TYPE_CHECKING:
+    from aiohttp.abc import ResolveResult
 
 
 class Resolver(Protocol):
@@ -33,7 +34,7 @@ class SystemResolver:
         return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
-class GuardedResolver(AbstractResolver):
+class GuardedResolver:
     """The resolver of aiohttp's connector, which connects to the returned addresses without resolving again. This
     prevents DNS rebinding between check and use."""
 
@@ -69,11 +70,11 @@ class GuardedResolver(AbstractResolver):
 
 
 def _result(host: str, address: Address, port: int) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=str(address),
-        port=port,
-        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-        proto=0,
-        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-    )
+    return {
+        "hostname": host,
+        "host": str(address),
+        "port": port,
+        "family": socket.AF_INET if address.version == 4 else socket.AF_INET6,
+        "proto": 0,
+        "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    }

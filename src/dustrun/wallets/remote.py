@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
-
-import aiohttp
+from typing import TYPE_CHECKING, Any, Final
 
 from dustrun.core.evm import typed_data
 from dustrun.core.values import exact_json
@@ -20,6 +18,9 @@ from dustrun.wallets import transaction
 from dustrun.wallets.local import digest_of_message
 from dustrun.wallets.secp256k1 import find_signer
 from dustrun.wallets.signer import SignedTransaction, UnsignedTransaction
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _METHOD_UNKNOWN: Final = -32601
 _MOST_BYTES: Final = 2_097_152
@@ -42,7 +43,7 @@ class Remote:
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self.name = name
         self._url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def addresses(self) -> list[str]:
@@ -84,6 +85,8 @@ class Remote:
         return answer.get("result")
 
     async def _exchange(self, request: bytes) -> Any:
+        import aiohttp  # slow import: only a server with remote signers needs it
+
         headers = {"Content-Type": "application/json"}
         try:
             async with self._open().post(self._url, data=request, headers=headers, allow_redirects=False) as response:
@@ -106,7 +109,10 @@ class Remote:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
+            import aiohttp  # slow import
+
+            timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
         return self._session
 
     def _odd(self, what: str) -> Permanent:

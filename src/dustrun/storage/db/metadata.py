@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Index, Integer, MetaData, event, text
+from sqlalchemy import BigInteger, Connection, Index, Integer, MetaData, event, text
 
 metadata: Final = MetaData(
     naming_convention={
@@ -25,11 +25,15 @@ def partial_index(name: str, *columns: str, where: str, unique: bool = False) ->
 
 
 @event.listens_for(metadata, "before_create")
-def set_conditions(*_: Any, **__: Any) -> None:
-    """Gives the partial indexes their conditions before DDL is made from the metadata. Not at import: for a
-    `postgresql_where` SQLAlchemy imports all its PostgreSQL drivers, which costs every start 30 ms and 2 MiB."""
+def _set_its_conditions(_target: object, connection: Connection, **_: Any) -> None:
+    set_conditions(connection.dialect.name)
+
+
+def set_conditions(*dialects: str) -> None:
+    """Gives the partial indexes their conditions before DDL is made from the metadata, for these databases: for a
+    `postgresql_where` SQLAlchemy imports all its PostgreSQL drivers, which costs a start 30 ms and 2 MiB."""
     for table in metadata.tables.values():
         for index in table.indexes:
             if "where" in index.info:
                 condition = text(index.info["where"])
-                index.dialect_kwargs.update(sqlite_where=condition, postgresql_where=condition)
+                index.dialect_kwargs.update({f"{dialect}_where": condition for dialect in dialects})

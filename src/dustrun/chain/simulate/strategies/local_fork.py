@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
-
 from dustrun.chain.endpoints import Endpoint, Endpoints
 from dustrun.chain.probe import abilities_of
 from dustrun.chain.rpc import EndpointDown, Request, Rpc, RpcError
@@ -26,6 +24,9 @@ from dustrun.chain.simulate.strategies.asking import fork_lost
 from dustrun.chain.simulate.strategies.simulate_v1 import SimulateV1
 from dustrun.errors import Code, Permanent, Temporary
 from dustrun.sdk.chain import CallResult, ChainCall
+
+if TYPE_CHECKING:
+    import aiohttp
 
 if TYPE_CHECKING:
     from dustrun.chain.simulate.strategies.relay import Relay
@@ -68,6 +69,8 @@ class LocalFork:
             raise Permanent(
                 f"The binary of `fork_binary` cannot be started: {binary} is not executable.", code=Code.SIM_UNAVAILABLE
             )
+        import aiohttp  # slow import
+
         relay = Relay(endpoints, fork)
         upstream = await relay.start()
         session = aiohttp.ClientSession()
