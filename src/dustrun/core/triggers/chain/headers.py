@@ -1,0 +1,101 @@
+"""The stored headers of one chain: which blocks were seen, which of them are canonical, and where branches part.
+
+Blocks that a reorg removed are kept as well, so that each subscription can walk back from the block that it scanned
+last to the canonical chain, by itself and after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+KEPT: Final = 256
+"""How many blocks back headers are stored: the deepest reorg that is followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One block: its number, hash, and its parent's hash."""
+
+    number: int
+    hash: str
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRow:
+    """A stored header; not `is_canonical` after a reorg removed it."""
+
+    header: Header
+    is_canonical: bool
+
+
+class HeaderChain:
+    """The headers of one chain, in memory as they are stored."""
+
+    def __init__(self, rows: Iterable[HeaderRow] = ()) -> None:
+        self._known: dict[str, Header] = {}
+        self._canonical: dict[int, str] = {}
+        for row in rows:
+            self._known[row.header.hash] = row.header
+            if row.is_canonical:
+                self._canonical[row.header.number] = row.header.hash
+
+    @property
+    def newest(self) -> Header | None:
+        """The newest canonical header; None before the first."""
+        return self._known[self._canonical[max(self._canonical)]] if self._canonical else None
+
+    def hash_at(self, number: int) -> str | None:
+        """The canonical hash at a height; None where no header is stored."""
+        return self._canonical.get(number)
+
+    def is_canonical(self, number: int, hash: str) -> bool:
+        """Whether that block is stored as canonical."""
+        return self._canonical.get(number) == hash
+
+    def knows(self, hash: str) -> bool:
+        """Whether that block is stored, canonical or not."""
+        return hash in self._known
+
+    def get(self, hash: str) -> Header:
+        """A stored header."""
+        return self._known[hash]
+
+    def numbers_back_from(self, number: int) -> list[int]:
+        """The heights of canonical headers from this one down, newest first."""
+        return sorted((known for known in self._canonical if known <= number), reverse=True)
+
+    def ancestor(self, hash: str) -> Header | None:
+        """The newest canonical block at or below a known one; None if the stored headers do not reach that far."""
+        found = self._known.get(hash)
+        while found is not None and not self.is_canonical(found.number, found.hash):
+            found = self._known.get(found.parent)
+        return found
+
+    def cut(self, above: int) -> list[Header]:
+        """Takes canonical headers above a height off the canonical chain, and returns them; they stay known."""
+        removed = sorted(number for number in self._canonical if number > above)
+        return [self._known[self._canonical.pop(number)] for number in removed]
+
+    def add(self, headers: Iterable[Header]) -> None:
+        """Adds canonical headers."""
+        for header in headers:
+            self._known[header.hash] = header
+            self._canonical[header.number] = header.hash
+
+    def prune(self, below: int) -> None:
+        """Forgets what is below a height."""
+        self._known = {hash: header for hash, header in self._known.items() if header.number >= below}
+        self._canonical = {number: hash for number, hash in self._canonical.items() if number >= below}
+
+
+def linked(before: Header, headers: Sequence[Header]) -> int:
+    """How many of these headers follow each other and the one before them: fewer than all if the chain changed while
+    they were read."""
+    for place, header in enumerate(headers):
+        if header.parent != before.hash or header.number != before.number + 1:
+            return place
+        before = header
+    return len(headers)

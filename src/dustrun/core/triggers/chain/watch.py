@@ -1,0 +1,187 @@
+"""What a chain trigger watches, and the events that it finds in a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from dustrun.core.expression import ExpressionError
+from dustrun.core.triggers.chain.queries import LogQuery
+
+FINALIZED: Final = "finalized"
+Confirmations = int | Literal["finalized"]
+OnReorg = Literal["ignore", "retract"]
+Traces = Literal["auto", "never", "require"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """A block; `time` in seconds since the epoch."""
+
+    number: int
+    hash: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLog:
+    """One event log. `index` is its place in the block, `address` checksummed, topics 0x-hex."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: bytes
+    block_number: int
+    block_hash: str
+    transaction_hash: str
+    transaction_index: int
+    index: int
+
+    @property
+    def topic_bytes(self) -> list[bytes]:
+        """The topics as bytes."""
+        return [bytes.fromhex(topic[2:]) for topic in self.topics]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeMove:
+    """Native coin that moved: by a transaction itself (`path` empty) or by a call within it (like `0.2`).
+
+    `source` is what it was read from. The path is the same from both sources, and so is the event's key.
+    """
+
+    transaction_hash: str
+    transaction_index: int
+    path: str
+    sender: str
+    recipient: str
+    units: int
+    source: Literal["transaction", "trace"]
+
+
+MatchLog = Callable[[ChainLog], Mapping[str, Any] | None]
+MatchMove = Callable[[NativeMove], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What one subscription watches on one chain.
+
+    `confirmations` None: the chain's default. Exactly one of these: `query` with `match_log`; `match_move`; `every`
+    (blocks). A matcher returns the event's own fields, or None; `match_log` raises `ExpressionError` for a filter that
+    cannot be evaluated.
+    """
+
+    chain_id: int
+    confirmations: Confirmations | None
+    query: LogQuery | None = None
+    match_log: MatchLog | None = None
+    match_move: MatchMove | None = None
+    traces: Traces = "auto"
+    every: int | None = None
+    from_block: int | None = None
+    on_reorg: OnReorg = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEvent:
+    """An event that a subscription found. `key` identifies it across reorgs: chain, transaction, and position in it.
+
+    `place` orders the events of a block. `failure`: its filter could not be evaluated, so no run starts.
+    """
+
+    key: str
+    place: int
+    payload: Mapping[str, Any]
+    block: BlockFacts
+    failure: str | None = None
+
+
+def head_fields(chain_id: int, block: BlockFacts) -> dict[str, Any]:
+    """The fields of every chain event."""
+    return {
+        "chainId": chain_id,
+        "blockNumber": block.number,
+        "blockHash": block.hash,
+        "blockTime": block.time,
+        "reorg": None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A log that matched; its position in its transaction is still to be read."""
+
+    log: ChainLog
+    fields: Mapping[str, Any]
+    failure: str | None
+
+
+def match_logs(watch: Watch, logs: Iterable[ChainLog]) -> list[Found]:
+    """The logs that a subscription wants, in order."""
+    assert watch.query is not None
+    assert watch.match_log is not None
+    found = []
+    for log in logs:
+        if not watch.query.wants(log.address, log.topics):
+            continue
+        try:
+            fields, failure = watch.match_log(log), None
+        except ExpressionError as error:
+            fields, failure = {}, f"The filter cannot be evaluated: {error}"
+        if fields is not None:
+            found.append(Found(log, fields, failure))
+    return sorted(found, key=lambda one: one.log.index)
+
+
+def log_event(watch: Watch, block: BlockFacts, found: Found, position: int) -> ChainEvent:
+    """The event of a log at a position in its transaction."""
+    log = found.log
+    payload = {
+        **head_fields(watch.chain_id, block),
+        "transactionHash": log.transaction_hash,
+        "transactionIndex": log.transaction_index,
+        "logIndex": log.index,
+        "position": position,
+        "contract": log.address,
+        **found.fields,
+    }
+    return ChainEvent(f"{watch.chain_id}:{log.transaction_hash}:{position}", log.index, payload, block, found.failure)
+
+
+def move_events(watch: Watch, block: BlockFacts, moves: Sequence[NativeMove]) -> list[ChainEvent]:
+    """The events of native coin that moved in a block."""
+    assert watch.match_move is not None
+    events = []
+    for place, move in enumerate(moves):
+        fields = watch.match_move(move)
+        if fields is None:
+            continue
+        payload = {
+            **head_fields(watch.chain_id, block),
+            "transactionHash": move.transaction_hash,
+            "transactionIndex": move.transaction_index,
+            "foundIn": move.source,
+            "path": move.path,
+            **fields,
+        }
+        key = f"{watch.chain_id}:{move.transaction_hash}:native{'.' if move.path else ''}{move.path}"
+        events.append(ChainEvent(key, place, payload, block))
+    return events
+
+
+def block_events(watch: Watch, block: BlockFacts) -> list[ChainEvent]:
+    """The event of every Nth block; its key is its height, so a block that replaces it starts no second run."""
+    assert watch.every is not None
+    if block.number % watch.every:
+        return []
+    payload = head_fields(watch.chain_id, block)
+    return [ChainEvent(f"{watch.chain_id}:block:{block.number}", 0, payload, block)]
+
+
+def target_of(watch: Watch, head: int, finalized: int | None) -> int:
+    """The newest block that may be scanned; negative if there is none."""
+    if watch.confirmations == FINALIZED:
+        return -1 if finalized is None else min(finalized, head)
+    assert isinstance(watch.confirmations, int)
+    return head - watch.confirmations
