@@ -51,6 +51,8 @@ def hello(input: Input, ctx: Context) -> Output:
     return Output(the_text=f"hello {input.who}")
 '''
 
+DECLARES = tuple(f"@{kind}(" for kind in ("action", "manual", "webhook", "timed", "polled", "chain", "internal"))
+
 
 def load_with(folder: Path, **files: str) -> catalog.Catalog:
     for name, text in files.items():
@@ -63,7 +65,7 @@ def test_every_file_of_the_tree_is_found() -> None:
         declaring = [
             path
             for path in (SOURCE / group).rglob("*.py")
-            if any(line.startswith(("@action(", "@manual(")) for line in path.read_text().splitlines())
+            if any(line.startswith(DECLARES) for line in path.read_text().splitlines())
         ]
         assert {path.stem.replace("_", "-") for path in declaring} == set(found)
 

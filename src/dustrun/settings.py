@@ -115,6 +115,12 @@ class Settings(BaseSettings):
         ge=100,
         description="Shortest time in milliseconds between two fires of a schedule or two polls of a trigger.",
     )
+    max_catch_up_blocks: int = Field(
+        50_000,
+        ge=1,
+        description="Missed blocks that a chain trigger scans after a downtime; what is older becomes a gap, which can "
+        "be replayed.",
+    )
     pause_after_failures: int = Field(
         0,
         ge=0,

@@ -9,9 +9,12 @@ from dustrun.app.base import Base
 from dustrun.app.money import Money
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.chain_intake import ChainIntake
+from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.context import LiveContext
 from dustrun.services.triggers.intake import Intake
 from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
 from dustrun.trigger_host.host import Source, TriggerHost
 
 
@@ -32,9 +35,16 @@ def make_triggers(base: Base, money: Money, starts: Starts) -> Triggers:
     subscriptions = Subscriptions(base.database, base.catalog)
     arming = Arming(base.catalog, base.gate, context)
     intake = Intake(base.database, base.writer, starts, subscriptions)
-    host = TriggerHost(subscriptions, _sources(base, intake, subscriptions, context))
-    arming.on_changed = intake.on_changed = host.changed
+    chain_store = ChainStore(base.database, base.writer)
+    chains = _chain_source(base, chain_store, intake, subscriptions)
+    host = TriggerHost(subscriptions, {**_sources(base, intake, subscriptions, context), "chain": chains})
+    arming.on_changed = intake.on_changed = chain_store.on_changed = host.changed
     return Triggers(context, subscriptions, arming, intake, host)
+
+
+def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: Subscriptions) -> ChainSource:
+    events = ChainIntake(base.database, base.writer, intake)
+    return ChainSource(base.chains, store, events, subscriptions, WatchOptions(base.settings.max_catch_up_blocks))
 
 
 def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: LiveContext) -> Mapping[str, Source]:

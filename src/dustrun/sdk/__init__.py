@@ -13,7 +13,6 @@ from dustrun.sdk.trigger import (
     Trigger,
     TriggerConfig,
     TriggerContext,
-    Watch,
     manual,
 )
 
@@ -40,7 +39,6 @@ __all__ = [
     "Trigger",
     "TriggerConfig",
     "TriggerContext",
-    "Watch",
     "action",
     "manual",
 ]

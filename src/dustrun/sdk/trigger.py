@@ -5,7 +5,7 @@ A trigger is one decorated function in one file. Its kind says who calls that fu
 - `manual`: a caller of the API; `webhook`: an inbound request. The function accepts a payload.
 - `timed`: the clock. The function says when it fires next.
 - `polled`: a loop asks the function for news.
-- `chain`: the watcher of a chain asks the function whether a log, block or transaction is an event.
+- `chain`: a chain. The function says which of its logs, blocks or moves of coin are events.
 - `internal`: the server itself, when a run has ended.
 
 What a trigger remembers between two calls is its cursor, which commits together with the runs that it starts.
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, Field
 
+from dustrun.core.triggers.chain.watch import Watch
 from dustrun.core.values.fields import Fields
 from dustrun.sdk.chain import Chain, Prices
 from dustrun.sdk.context import Http
@@ -95,17 +96,6 @@ class Polled:
     after_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What a chain trigger wants to see: `logs` of these addresses (empty: any) whose topics match (as in
-    `eth_getLogs`), every `blocks`, or `transactions` with their blocks."""
-
-    chain_id: int
-    wants: Literal["logs", "blocks", "transactions"] = "logs"
-    addresses: tuple[str, ...] = ()
-    topics: tuple[str | tuple[str, ...] | None, ...] = ()
-
-
 Check = Callable[[TriggerContext, Any], Awaitable[list[Finding]]]
 NextFire = Callable[[Any, int, Any], int | None]
 Poll = Callable[[TriggerContext, Any, Any], Awaitable[Polled]]
@@ -127,8 +117,8 @@ class Trigger:
     `accept(config, payload)` checks and shapes a payload, whoever fires; `check(ctx, config)` finds what would keep it
     from running, when it is published; `sample(config)` is the payload of an event for a test. Of `timed`:
     `next_fire(config, after_ms, cursor)`, None when it never fires again. Of `polled`: `poll(ctx, config, cursor)`
-    (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of `chain`: `watch(config)` and
-    `match(config, seen)`. Of `internal`: `match(config, seen)`."""
+    (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of `chain`: `watch(config)`. Of
+    `internal`: `match(config, seen)`."""
 
     kind: str
     config: type[BaseModel]
@@ -213,9 +203,9 @@ def polled(*, interval_ms: Callable[[Any], int], **declared: Any) -> Callable[[P
     return lambda poll: Declaration(**declared).made("polled", poll, poll=poll, interval_ms=interval_ms)
 
 
-def chain(*, watch: Callable[[Any], Watch], **declared: Any) -> Callable[[Match], Trigger]:
-    """Declares a trigger fired by a chain: `match(config, seen)` is the payload, or None if it is no event; pure."""
-    return lambda match: Declaration(**declared).made("chain", match, match=match, watch=watch)
+def chain(**declared: Any) -> Callable[[Callable[[Any], Watch]], Trigger]:
+    """Declares a trigger fired by a chain: `watch(config)` is what it watches, with a matcher; pure."""
+    return lambda watch: Declaration(**declared).made("chain", watch, watch=watch)
 
 
 def internal(**declared: Any) -> Callable[[Match], Trigger]:

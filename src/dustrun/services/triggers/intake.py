@@ -31,11 +31,13 @@ def _nothing(_: str) -> None:
 @dataclass(frozen=True, slots=True)
 class FireOptions:
     """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
-    that it repeats; `given`: it starts no run, for this reason, and is only recorded."""
+    that it repeats; `given`: it starts no run, for this reason, and is only recorded; `beside`: is written in
+    the same transaction, also if the event had come before and the cursor moves behind it."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
     given: Skip | Failure | None = None
+    beside: Callable[[Tx], None] | None = None
 
 
 _AS_USUAL = FireOptions()
@@ -130,6 +132,7 @@ def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, o
         is_unlimited=options.is_unlimited,
         replay_of=options.replay_of,
         given=options.given,
+        beside=options.beside,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,7 @@ class Decision:
     is_unlimited: bool = False
     replay_of: str | None = None
     given: Skip | Failure | None = None
+    beside: Callable[[Tx], None] | None = None
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     fired: Fired | None = None
     _locked: SubscriptionRow | None = None
@@ -108,6 +109,7 @@ class Decision:
         if known is not None:
             if self.move is not None and locked.cursor_version == self.move.expected:
                 rows.update(tx, locked.pk, **_moved(locked, self.move))
+                self._write_beside(tx)
             return _duplicate(known)
         _need_unmoved(self.row, locked, self.move)
         verdict = self.given or self._judge(tx, locked, workflow)
@@ -138,6 +140,7 @@ class Decision:
         assert self._locked is not None
         outcome = SKIPPED if isinstance(verdict, Skip) else FAILED
         event_rows.insert(tx, self._event(outcome, verdict.reason, verdict.message, None))
+        self._write_beside(tx)
         changes = None
         if verdict.reason == pausing.KEY_REVOKED and workflow.status == "active":
             pausing.pause(tx, workflow.id, pausing.KEY_REVOKED, recorded_principal(self.row))
@@ -153,6 +156,7 @@ class Decision:
         assert self._workflow is not None
         now, workflow = clock.now_ms(), self._workflow
         event_rows.insert(tx, self._event(STARTED, None, None, created.run_id))
+        self._write_beside(tx)
         moved = _moved(self._locked, self.move) if self.move is not None else {}
         rows.update(tx, self._locked.pk, **moved, last_event_at=now, updated_at=now)
         if self.row.mode == "live" and not self.is_unlimited:
@@ -163,6 +167,10 @@ class Decision:
         changes = workflow.id if ends or self._admit.takes_last else None
         self.fired = Fired(self.event_id, "triggered", run_ids=(created.run_id,), changes=changes, created=created)
         return self.fired
+
+    def _write_beside(self, tx: Tx) -> None:
+        if self.beside is not None:
+            self.beside(tx)
 
     def _event(self, outcome: str, reason: str | None, message: str | None, run_id: str | None) -> EventRow:
         row, event = self.row, self.event

@@ -77,3 +77,34 @@ trigger_gaps = Table(
     Column("replayed_at", BigInteger),
     Index("ix_trigger_gaps_workflow_id_pk", "workflow_id", "pk"),
 )
+
+watched_chains = Table(
+    "watched_chains",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("genesis", Text, nullable=False, comment="hash of block 0: another one is another chain"),
+)
+
+chain_headers = Table(
+    "chain_headers",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("parent", Text, nullable=False),
+    Column("is_canonical", Integer, nullable=False, comment="0: a reorg removed it"),
+    Index("ix_chain_headers_chain_id_number", "chain_id", "number"),
+)
+
+chain_events = Table(
+    "chain_events",
+    metadata,
+    Column("subscription_pk", BigInteger, ForeignKey("subscriptions.pk"), primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", Text, nullable=False),
+    Column("is_live", Integer, nullable=False, comment="0: a reorg removed its block"),
+    Column("retractions", Integer, nullable=False, comment="runs that told of its removal"),
+    Column("was", Text, comment="JSON: the event's outcome, reason and message before it was removed"),
+    Index("ix_chain_events_subscription_pk_block_number", "subscription_pk", "block_number"),
+)

@@ -64,6 +64,10 @@ _ORPHAN = Statement(
     sa.update(t).where(t.c.pk == b("the_pk")).values(outcome="orphaned", reason=b("why"), message=b("sentence"))
 )
 
+_RESTORE = Statement(
+    sa.update(t).where(t.c.pk == b("the_pk")).values(outcome=b("becomes"), reason=b("why"), message=b("sentence"))
+)
+
 
 def _row(found: tuple[Any, ...]) -> EventRow:
     return EventRow(**dict(zip(_NAMES, found, strict=True)))
@@ -89,6 +93,11 @@ def find_by_key(tx: Tx, subscription_pk: int, key: str) -> EventRow | None:
 def orphan(tx: Tx, pk: int, reason: str, message: str) -> None:
     """Marks an event as orphaned: what it told of is not so any more."""
     tx.do(_ORPHAN, the_pk=pk, why=reason, sentence=message)
+
+
+def restore(tx: Tx, pk: int, outcome: str, reason: str | None, message: str) -> None:
+    """Makes an orphaned event what it was: what it tells of is so again."""
+    tx.do(_RESTORE, the_pk=pk, becomes=outcome, why=reason, sentence=message)
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:

@@ -1,0 +1,1 @@
+"""Reads blocks and their events for triggers."""

@@ -1,0 +1,194 @@
+"""Reads a chain's headers, logs and native moves; each answer certainly belongs to the block that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dustrun import clock
+from dustrun.chain import wire
+from dustrun.chain.evm import LiveChain
+from dustrun.chain.failures import Kind, kind_of, to_error
+from dustrun.chain.rpc import Request, RpcError
+from dustrun.chain.watching import native
+from dustrun.core.triggers.chain.headers import Header
+from dustrun.core.triggers.chain.queries import LogQuery
+from dustrun.core.triggers.chain.watch import BlockFacts, ChainLog, NativeMove, Traces
+from dustrun.core.values.addresses import checksum
+from dustrun.errors import Temporary
+
+_TRACED_AGAIN_S: Final = 600
+_MOST_RECEIPTS: Final = 100
+
+
+class ChainMoved(Exception):
+    """The block asked for is not known any more, or another one is in its place: start over from the headers."""
+
+
+class TooMuch(Exception):
+    """The node refuses to read so many blocks at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBlock:
+    """A block as it was read."""
+
+    header: Header
+    time: int
+
+    @property
+    def facts(self) -> BlockFacts:
+        """What events tell of it."""
+        return BlockFacts(self.header.number, self.header.hash, self.time)
+
+
+class BlockReader:
+    """Reads one chain. Everything raises `Temporary` when no endpoint answers."""
+
+    def __init__(self, chain: LiveChain) -> None:
+        self._chain = chain
+        self._untraced_until_s = -1e9
+
+    @property
+    def chain(self) -> LiveChain:
+        """The chain itself."""
+        return self._chain
+
+    @property
+    def genesis(self) -> str | None:
+        """The genesis hash that its endpoints report; None while unknown."""
+        return next((one.genesis for one in self._chain.endpoints.all if one.genesis is not None), None)
+
+    async def head(self) -> SeenBlock:
+        """The newest block."""
+        return _block(await self._read(Request("eth_getBlockByNumber", ("latest", False))))
+
+    async def finalized(self) -> int | None:
+        """The height of the finalized block; None if the chain has none."""
+        try:
+            answer = await self._chain.endpoints.call("eth_getBlockByNumber", "finalized", False)
+        except RpcError:
+            return None
+        return None if answer is None else _block(answer).header.number
+
+    async def blocks(self, numbers: Sequence[int]) -> list[SeenBlock | None]:
+        """The canonical blocks at these heights, in one request."""
+        asked = [Request("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
+        if not asked:
+            return []
+        return [None if answer is None else _block(answer) for answer in await self._many(asked)]
+
+    async def content(self, block: Header, query: LogQuery | None) -> tuple[BlockFacts, list[ChainLog]]:
+        """A block and its logs, asked by its hash, in one request: some nodes answer for a block that they do not know
+        with an empty list of logs."""
+        asked = [Request("eth_getBlockByHash", (block.hash, False))]
+        if query is not None:
+            asked.append(Request("eth_getLogs", ({**query.params(), "blockHash": block.hash},)))
+        known, *answers = await self._many(asked)
+        if known is None or None in answers:
+            raise ChainMoved
+        logs = [_log(entry) for entry in answers[0]] if answers else []
+        if any(log.block_hash != block.hash for log in logs):
+            raise ChainMoved
+        return _block(known).facts, logs
+
+    async def logs_between(self, first: int, last: int, query: LogQuery) -> list[ChainLog]:
+        """The logs of a range of heights; the caller compares each one's block with the header. Raises `TooMuch`."""
+        asked = {**query.params(), "fromBlock": hex(first), "toBlock": hex(last)}
+        try:
+            answer = await self._chain.endpoints.call("eth_getLogs", asked)
+        except RpcError as error:
+            if last > first and kind_of(error) is not Kind.NO_METHOD:
+                raise TooMuch from None
+            raise to_error(error, "eth_getLogs") from None
+        return [_log(entry) for entry in answer]
+
+    async def first_indexes(self, logs: Iterable[ChainLog]) -> dict[str, int]:
+        """The index of the first log of each log's transaction, by transaction; a query may have hidden it."""
+        blocks = {log.transaction_hash: log.block_hash for log in logs}
+        hashes = list(blocks)
+        found: dict[str, int] = {}
+        for start in range(0, len(hashes), _MOST_RECEIPTS):
+            part = hashes[start : start + _MOST_RECEIPTS]
+            asked = [Request("eth_getTransactionReceipt", (hash,)) for hash in part]
+            for hash, receipt in zip(part, await self._many(asked), strict=True):
+                if receipt is None or receipt.get("blockHash") != blocks[hash] or not receipt.get("logs"):
+                    raise ChainMoved
+                found[hash] = wire.quantity(receipt["logs"][0]["logIndex"])
+        return found
+
+    async def moves(self, block: Header, traces: Traces, wanted: Callable[[NativeMove], bool]) -> list[NativeMove]:
+        """The wanted moves of native coin in a block, in order: from its traces, else from its transactions."""
+        if traces != "never" and (traces == "require" or clock.monotonic_s() >= self._untraced_until_s):
+            traced = await self._traced(block)
+            if traced is not None:
+                return [move for move in traced if wanted(move)]
+            if traces == "require":
+                raise Temporary(f"No endpoint of {self._chain.network.name} answers debug_traceBlockByHash.")
+            self._untraced_until_s = clock.monotonic_s() + _TRACED_AGAIN_S
+        answer = await self._read(Request("eth_getBlockByHash", (block.hash, True)))
+        if answer is None:
+            raise ChainMoved
+        moves = [move for move in native.of_transactions(answer["transactions"]) if wanted(move)]
+        return await self._succeeded(block, moves)
+
+    async def _traced(self, block: Header) -> list[NativeMove] | None:
+        try:
+            answer = await self._chain.endpoints.call("debug_traceBlockByHash", block.hash, {"tracer": "callTracer"})
+        except RpcError as error:
+            if kind_of(error) is not Kind.NO_STATE:
+                return None
+            answer = None
+        body = await self._read(Request("eth_getBlockByHash", (block.hash, False)))
+        if body is None:
+            raise ChainMoved
+        return native.of_traces(answer, body["transactions"])
+
+    async def _succeeded(self, block: Header, moves: Sequence[NativeMove]) -> list[NativeMove]:
+        """Without those of transactions that failed: they moved nothing."""
+        if not moves:
+            return []
+        asked = [Request("eth_getTransactionReceipt", (move.transaction_hash,)) for move in moves]
+        kept = []
+        for move, receipt in zip(moves, await self._many(asked), strict=True):
+            if receipt is None or receipt.get("blockHash") != block.hash:
+                raise ChainMoved
+            if wire.quantity(receipt.get("status") or "0x1") == 1:
+                kept.append(move)
+        return kept
+
+    async def _read(self, request: Request) -> Any:
+        return (await self._many([request]))[0]
+
+    async def _many(self, asked: Sequence[Request]) -> list[Any]:
+        answers = await self._chain.endpoints.batch(asked)
+        for answer, request in zip(answers, asked, strict=True):
+            if isinstance(answer, RpcError):
+                if kind_of(answer) is Kind.NO_STATE:
+                    raise ChainMoved
+                raise to_error(answer, f"{request.method} of {self._chain.network.name}")
+        return answers
+
+
+def _block(answer: Any) -> SeenBlock:
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("hash"), str):
+        raise wire.malformed("a block")
+    header = Header(wire.quantity(answer.get("number")), answer["hash"], str(answer.get("parentHash")))
+    return SeenBlock(header, wire.quantity(answer.get("timestamp")))
+
+
+def _log(entry: Any) -> ChainLog:
+    try:
+        return ChainLog(
+            address=checksum(entry["address"]),
+            topics=tuple(str(topic).lower() for topic in entry["topics"]),
+            data=wire.data(entry.get("data") or "0x"),
+            block_number=wire.quantity(entry["blockNumber"]),
+            block_hash=entry["blockHash"],
+            transaction_hash=entry["transactionHash"],
+            transaction_index=wire.quantity(entry["transactionIndex"]),
+            index=wire.quantity(entry["logIndex"]),
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise wire.malformed("a log") from None

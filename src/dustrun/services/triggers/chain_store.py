@@ -1,0 +1,113 @@
+"""What the watcher of a chain stores besides events: headers, the genesis block, gaps, and why a trigger stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dustrun import clock, ids
+from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.headers import Header, HeaderChain
+from dustrun.core.triggers.event import CursorMove
+from dustrun.core.values.exact_json import dumps_text, loads_own
+from dustrun.services.triggers import recording
+from dustrun.services.triggers.subscriptions import Subscription
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.triggers import chain_events, chain_headers, gaps
+from dustrun.storage.triggers import subscriptions as rows
+from dustrun.storage.triggers.chain_events import ChainEventRow
+from dustrun.storage.triggers.gaps import OPEN, REPLAYED, REPLAYING, GapRow
+from dustrun.storage.triggers.subscriptions import ARMED, FAILED
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+class ChainStore:
+    """Reads and writes for the watchers of chains."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self.on_changed: Callable[[str], None] = _nothing
+        """Called with a workflow's id after a commit that stopped one of its triggers."""
+
+    async def load_headers(self, chain_id: int) -> HeaderChain:
+        """The stored headers of a chain."""
+        return HeaderChain(await self._database.read(lambda tx: chain_headers.list_all(tx, chain_id)))
+
+    async def save_headers(self, chain_id: int, above: int | None, added: Sequence[Header], below: int | None) -> None:
+        """Takes what is above a height off the canonical chain, adds headers, and forgets what is below a height."""
+
+        def unit(tx: Tx) -> None:
+            if above is not None:
+                chain_headers.cut(tx, chain_id, above)
+            if added:
+                chain_headers.add(tx, chain_id, added)
+            if below is not None:
+                chain_headers.prune(tx, chain_id, below)
+
+        await self._writer.write(unit)
+
+    async def genesis(self, chain_id: int) -> str | None:
+        """The genesis hash that was seen first; None before."""
+        return await self._database.read(lambda tx: chain_headers.find_genesis(tx, chain_id))
+
+    async def save_genesis(self, chain_id: int, genesis: str) -> None:
+        """Stores the genesis hash, in place of any other."""
+        await self._writer.write(lambda tx: chain_headers.save_genesis(tx, chain_id, genesis))
+
+    async def events_above(self, sub: Subscription, number: int) -> list[ChainEventRow]:
+        """A subscription's events in blocks above a height that no reorg has removed, newest first."""
+        return await self._database.read(lambda tx: chain_events.list_above(tx, sub.pk, number))
+
+    async def forget_events(self, sub: Subscription, below: int) -> None:
+        """Forgets where events are that are too deep to be removed."""
+        await self._writer.write(lambda tx: chain_events.forget_below(tx, sub.pk, below))
+
+    async def fail(self, sub: Subscription, reason: str) -> None:
+        """Stops a trigger until a person resumes its workflow, and says why."""
+
+        def unit(tx: Tx) -> None:
+            row = rows.find_to_change(tx, sub.pk)
+            if row is not None and row.state == ARMED:
+                now = clock.now_ms()
+                begins_anew = {"cursor": None, "cursor_version": row.cursor_version + 1, "next_at": None}
+                rows.update(tx, row.pk, state=FAILED, state_reason=reason, updated_at=now, **begins_anew)
+
+        await self._writer.write(unit)
+        self.on_changed(sub.row.workflow_id)
+
+    async def skip(self, sub: Subscription, version: int, first: int, last: Cursor, reason: str) -> int:
+        """Records blocks that are not scanned as a gap, and moves the cursor behind them; its new version."""
+        row = sub.row
+        gap = GapRow(
+            id=ids.new_id("gap"),
+            org_id=row.org_id,
+            workflow_id=row.workflow_id,
+            subscription_pk=row.pk,
+            range=dumps_text({"fromBlock": first, "toBlock": last.number}),
+            reason=reason,
+            state=OPEN,
+            created_at=clock.now_ms(),
+        )
+
+        def unit(tx: Tx) -> int:
+            moved = recording.move_alone(tx, row, CursorMove(version, last.public()))
+            gaps.insert(tx, gap)
+            return moved
+
+        return await self._writer.write(unit)
+
+    async def replaying(self, sub: Subscription) -> list[tuple[int, int, int]]:
+        """The gaps that a person wants scanned after all: row id, first and last block."""
+        found = await self._database.read(lambda tx: gaps.list_replaying(tx, sub.pk))
+        ranges = [(gap.pk, loads_own(gap.range)) for gap in found]
+        return [(pk, int(range["fromBlock"]), int(range["toBlock"])) for pk, range in ranges]
+
+    async def close_gap(self, gap_pk: int) -> None:
+        """The blocks of a gap have been scanned."""
+        now = clock.now_ms()
+        await self._writer.write(lambda tx: gaps.set_state(tx, gap_pk, was=REPLAYING, becomes=REPLAYED, at=now))

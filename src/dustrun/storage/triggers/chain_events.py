@@ -1,0 +1,67 @@
+"""Rows that say in which block the event of a chain is, and whether a reorg removed that block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.trigger_tables import chain_events as t
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEventRow:
+    """Where an event is; `was` is JSON: its outcome before a reorg removed it."""
+
+    subscription_pk: int
+    key: str
+    block_number: int
+    block_hash: str
+    is_live: int = 1
+    retractions: int = 0
+    was: str | None = None
+
+
+_COLUMNS = (t.c.subscription_pk, t.c.key, t.c.block_number, t.c.block_hash, t.c.is_live, t.c.retractions, t.c.was)
+_NAMES = tuple(column.name for column in _COLUMNS)
+_FIND = Statement(sa.select(*_COLUMNS).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
+_LIST_ABOVE = Statement(
+    sa.select(*_COLUMNS)
+    .where(
+        t.c.subscription_pk == b("the_pk"),
+        t.c.block_number > b("above", type_=sa.BigInteger),
+        t.c.is_live == 1,
+    )
+    .order_by(t.c.block_number.desc(), t.c.key)
+)
+_DELETE = Statement(sa.delete(t).where(t.c.subscription_pk == b("the_pk"), t.c.key == b("the_key")))
+_INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NAMES}))
+_FORGET = Statement(
+    sa.delete(t).where(
+        t.c.subscription_pk == b("the_pk"), t.c.block_number < b("below", type_=sa.BigInteger), t.c.is_live == 1
+    )
+)
+
+
+def find(tx: Tx, subscription_pk: int, key: str) -> ChainEventRow | None:
+    """Where an event is; None if it is not known, or too old to be removed."""
+    found = tx.one(_FIND, the_pk=subscription_pk, the_key=key)
+    return None if found is None else ChainEventRow(*found)
+
+
+def list_above(tx: Tx, subscription_pk: int, above: int) -> list[ChainEventRow]:
+    """The events in blocks above a height that no reorg has removed, newest first."""
+    return [ChainEventRow(*found) for found in tx.all(_LIST_ABOVE, the_pk=subscription_pk, above=above)]
+
+
+def save(tx: Tx, row: ChainEventRow) -> None:
+    """Stores where an event is now."""
+    tx.do(_DELETE, the_pk=row.subscription_pk, the_key=row.key)
+    tx.do(_INSERT, **{name: getattr(row, name) for name in _NAMES})
+
+
+def forget_below(tx: Tx, subscription_pk: int, below: int) -> None:
+    """Deletes what is too deep to be removed; what was removed stays, since it may come back."""
+    tx.do(_FORGET, the_pk=subscription_pk, below=below)

@@ -1,0 +1,129 @@
+"""Keeps the stored headers of one chain equal to what the chain says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dustrun import clock
+from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock
+from dustrun.core.triggers.chain.headers import KEPT, Header, HeaderChain, linked
+from dustrun.services.triggers.chain_store import ChainStore
+
+_PER_READ: Final = 64
+_BEHIND_START: Final = 2 * _PER_READ
+_SHORTEST_GRACE_S: Final = 60.0
+_PRUNE_EVERY: Final = 32
+
+
+class HeadWentBack(Exception):
+    """The chain has been shorter for a while than what was seen of it."""
+
+    def __init__(self, seen: int, head: int) -> None:
+        super().__init__()
+        self.seen = seen
+        self.head = head
+
+
+class Headers:
+    """The headers of one chain. `follow` takes a new head; everything seen is stored before it is used."""
+
+    def __init__(self, chain_id: int, reader: BlockReader, store: ChainStore, grace_s: float | None = None) -> None:
+        block_s = reader.chain.network.block_time_ms / 1000
+        self._chain_id = chain_id
+        self._reader = reader
+        self._store = store
+        self._grace_s = max(_SHORTEST_GRACE_S, 20 * block_s) if grace_s is None else grace_s
+        self._behind_since_s: float | None = None
+        self._unpruned = 0
+        self.chain = HeaderChain()
+        self.lowest_needed = 0
+        """No header from this height on is forgotten."""
+
+    async def load(self) -> None:
+        """Reads what is stored."""
+        self.chain = await self._store.load_headers(self._chain_id)
+
+    async def follow(self, head: SeenBlock) -> None:
+        """Takes what follows up to this head, and takes off what a reorg removed. Raises `ChainMoved` if the chain
+        changes meanwhile, `HeadWentBack` if it stays shorter than what was seen."""
+        newest = self.chain.newest
+        if newest is None:
+            await self._extend(await self._jump(head.header), head.header)
+            return
+        if self._is_behind(head.header, newest):
+            return
+        base = await self._common(newest, head.header)
+        if base is None:  # deeper than the stored headers: whoever needs what is gone will find out
+            await self.forget()
+            base = await self._jump(head.header)
+        if head.header.number > base.number + KEPT:
+            base = await self._jump(head.header)
+        await self._extend(base, head.header)
+
+    def _is_behind(self, head: Header, newest: Header) -> bool:
+        """Whether the head is an older block of the same chain: endpoints lag, for a while."""
+        if head.number >= newest.number or not self.chain.is_canonical(head.number, head.hash):
+            self._behind_since_s = None
+            return head.hash == newest.hash
+        now_s = clock.monotonic_s()
+        if self._behind_since_s is None:
+            self._behind_since_s = now_s
+        if now_s - self._behind_since_s >= self._grace_s:
+            raise HeadWentBack(newest.number, head.number)
+        return True
+
+    async def _common(self, newest: Header, head: Header) -> Header | None:
+        """The newest stored header that is still canonical; what is above it is taken off. None if there is none."""
+        if head.parent == newest.hash:
+            return newest
+        numbers = self.chain.numbers_back_from(min(newest.number, head.number))
+        size = 1
+        while numbers:
+            part, numbers = numbers[:size], numbers[size:]
+            for number, block in zip(part, await self._reader.blocks(part), strict=True):
+                if block is not None and self.chain.is_canonical(number, block.header.hash):
+                    if number < newest.number:
+                        await self._save(number, [])
+                    return block.header
+            size = min(2 * size, _PER_READ)
+        return None
+
+    async def forget(self) -> None:
+        """Takes everything off the canonical chain."""
+        await self._save(-1, [])
+
+    async def _jump(self, head: Header) -> Header:
+        """Begins a new stretch of headers near the head; what lies between is scanned by whoever needs it."""
+        (start,) = await self._reader.blocks([max(0, head.number - _BEHIND_START)])
+        if start is None:
+            raise ChainMoved
+        await self._save(None, [start.header])
+        return start.header
+
+    async def _extend(self, base: Header, head: Header) -> None:
+        while base.number < head.number:
+            last = min(base.number + _PER_READ, head.number)
+            numbers = list(range(base.number + 1, last + 1))
+            if last == head.number:
+                numbers.pop()
+            found = [block.header for block in await self._reader.blocks(numbers) if block is not None]
+            if last == head.number:
+                found.append(head)
+            good = linked(base, found)
+            await self._save(None, found[:good])
+            if good < last - base.number:
+                raise ChainMoved
+            base = found[-1]
+
+    async def _save(self, above: int | None, added: list[Header]) -> None:
+        self._unpruned += len(added)
+        below = None
+        if self._unpruned >= _PRUNE_EVERY and added:
+            self._unpruned = 0
+            below = min(added[-1].number, self.lowest_needed) - KEPT
+        await self._store.save_headers(self._chain_id, above, added, below)
+        if above is not None:
+            self.chain.cut(above)
+        self.chain.add(added)
+        if below is not None:
+            self.chain.prune(below)

@@ -1,0 +1,217 @@
+"""Scans blocks for subscriptions, and walks back from blocks that a reorg removed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from dustrun import log
+from dustrun.chain.watching.reader import BlockReader, ChainMoved, SeenBlock, TooMuch
+from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.headers import KEPT, Header
+from dustrun.core.triggers.chain.queries import merge
+from dustrun.core.triggers.chain.watch import ChainEvent, match_logs
+from dustrun.errors import DustrunError
+from dustrun.services.triggers.chain_intake import ChainIntake
+from dustrun.services.triggers.chain_store import ChainStore
+from dustrun.services.triggers.recording import CursorMoved
+from dustrun.trigger_host.chain.blocks import Blocks, place_logs
+from dustrun.trigger_host.chain.headers import Headers
+from dustrun.trigger_host.chain.watched import Watched
+
+_logger = log.get(__name__)
+_FIRST_RANGE: Final = 500
+_LARGEST_RANGE: Final = 5000
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a scanner works with."""
+
+    reader: BlockReader
+    headers: Headers
+    blocks: Blocks
+    store: ChainStore
+    intake: ChainIntake
+
+
+class Scanner:
+    """Scans one chain. `stale` is called with a subscription whose row must be read again."""
+
+    def __init__(self, parts: Parts, stale: Callable[[Watched], None]) -> None:
+        self._parts = parts
+        self._stale = stale
+        self._range = _FIRST_RANGE
+
+    async def settle(self, one: Watched) -> bool:
+        """Walks a subscription back if its block is not canonical any more. False: a reorg went deeper than the stored
+        headers."""
+        assert one.at is not None
+        headers, at = self._parts.headers.chain, one.at
+        if headers.is_canonical(at.number, at.hash):
+            return True
+        ancestor = headers.ancestor(at.hash)
+        if ancestor is None:
+            return not headers.knows(at.hash) and await self._is_on_chain(at)
+        for row in await self._parts.store.events_above(one.sub, ancestor.number):
+            if not headers.is_canonical(row.block_number, row.block_hash):
+                await self._parts.intake.retract(one.sub, one.watch, row)
+        one.forgotten = None
+        await self.move(one, Cursor(ancestor.number, ancestor.hash))
+        return True
+
+    async def _is_on_chain(self, at: Cursor) -> bool:
+        (block,) = await self._parts.reader.blocks([at.number])
+        if block is None:
+            raise ChainMoved  # the endpoint lags
+        return block.header.hash == at.hash
+
+    async def by_block(self, number: int, due: Sequence[Watched]) -> None:
+        """Scans one block for subscriptions whose next block it is."""
+        header = await self._header(number)
+        for one in due:
+            assert one.at is not None
+            expected = header.hash if one.at.number == number else header.parent
+            if one.at.hash != expected:
+                raise ChainMoved
+        events = await self._parts.blocks.events(header, [one.watch for one in due])
+        taken = [
+            self.guarded(one, partial(self._take, one, header, found)) for one, found in zip(due, events, strict=True)
+        ]
+        await asyncio.gather(*taken)
+
+    async def guarded(self, one: Watched, work: Callable[[], Awaitable[None]]) -> None:
+        """Lets a subscription that cannot go on rest, so that it holds up no other."""
+        try:
+            await work()
+        except ChainMoved:
+            raise
+        except Exception as error:
+            one.failed()
+            if not isinstance(error, DustrunError):
+                _logger.error("a chain trigger failed", subscription=one.sub.id, exc_info=error)
+            elif one.failures in (1, 10):
+                _logger.warning("a chain trigger must wait", subscription=one.sub.id, error=error.message)
+
+    async def _header(self, number: int) -> Header:
+        headers = self._parts.headers.chain
+        hash = headers.hash_at(number)
+        if hash is not None:
+            return headers.get(hash)
+        (block,) = await self._parts.reader.blocks([number])
+        if block is None:
+            raise ChainMoved
+        return block.header
+
+    async def _take(self, one: Watched, header: Header, events: Sequence[ChainEvent]) -> None:
+        """Records what a subscription found in a block, oldest first, each event with a move of the cursor."""
+        assert one.at is not None
+        done = one.at.done if one.at.number == header.number and one.at.done is not None else -1
+        left = [event for event in events if event.place > done]
+        for event in left:
+            is_last = event is left[-1]
+            cursor = Cursor(header.number, header.hash, None if is_last else event.place)
+            if not await self._record(one, event, cursor):
+                return
+        one.at = Cursor(header.number, header.hash)
+        if one.is_unsaved:
+            await self.move(one, one.at)
+
+    async def _record(self, one: Watched, event: ChainEvent, cursor: Cursor) -> bool:
+        try:
+            await self._parts.intake.record(one.sub, event, (one.version, cursor))
+        except CursorMoved:
+            self._stale(one)
+            return False
+        one.moved(cursor)
+        return True
+
+    async def move(self, one: Watched, cursor: Cursor) -> None:
+        """Stores how far a subscription is."""
+        try:
+            await self._parts.intake.move(one.sub, one.version, cursor)
+        except CursorMoved:
+            self._stale(one)
+            return
+        one.moved(cursor)
+        if one.forgotten is None or cursor.number - one.forgotten >= KEPT:
+            one.forgotten = cursor.number
+            await self._parts.store.forget_events(one.sub, cursor.number - KEPT)
+
+    # --- catching up ---
+
+    async def by_range(self, first: int, last: int, due: Sequence[Watched]) -> None:
+        """Scans as many of these blocks as fit into one read, for subscriptions that are at or above the first."""
+        last = min(last, first + self._range - 1)
+        due = [one for one in due if one.at is not None and one.at.next <= last]
+        end, events = await self._read_range(first, last, due)
+        for one in due:
+            await self.guarded(one, partial(self._take_range, one, end, events[id(one)]))
+
+    async def _take_range(self, one: Watched, end: Header, events: Sequence[ChainEvent]) -> None:
+        assert one.at is not None
+        first = one.at.next
+        for event in events:
+            cursor = Cursor(event.block.number, event.block.hash, event.place)
+            if event.block.number >= first and not await self._record(one, event, cursor):
+                return
+        await self.move(one, Cursor(end.number, end.hash))
+
+    async def _read_range(
+        self, first: int, last: int, due: Sequence[Watched]
+    ) -> tuple[Header, dict[int, list[ChainEvent]]]:
+        """The events of a range for each subscription. Each log's block is compared with the header, and the end of the
+        range must be the same block before and after: then all blocks between were of one chain."""
+        reader = self._parts.reader
+        (before,) = await reader.blocks([last])
+        query = merge(one.watch.query for one in due if one.watch.query is not None)
+        assert query is not None
+        try:
+            logs = await reader.logs_between(first, last, query)
+        except TooMuch:
+            self._range = max(1, min(self._range, last - first + 1) // 2)
+            raise ChainMoved from None
+        self._range = min(self._range * 2, _LARGEST_RANGE)
+        found = {id(one): match_logs(one.watch, sorted(logs, key=lambda log: log.index)) for one in due}
+        wanted = {one.log.block_number for several in found.values() for one in several}
+        wanted |= {one.at.number for one in due if one.at is not None} | {last}
+        blocks = await self._by_number(sorted(wanted))
+        if before is None or before.header != blocks[last].header:
+            raise ChainMoved
+        for one in due:
+            assert one.at is not None
+            if blocks[one.at.number].header.hash != one.at.hash:
+                raise ChainMoved
+        every = [one for several in found.values() for one in several]
+        if any(blocks[one.log.block_number].header.hash != one.log.block_hash for one in every):
+            raise ChainMoved
+        first_indexes = await self._parts.blocks.positions(every)
+        events = {}
+        for one in due:
+            placed = [
+                place_logs(one.watch, blocks[match.log.block_number].facts, [match], first_indexes)[0]
+                for match in found[id(one)]
+            ]
+            events[id(one)] = sorted(placed, key=lambda event: (event.block.number, event.place))
+        return before.header, events
+
+    async def _by_number(self, numbers: Sequence[int]) -> dict[int, SeenBlock]:
+        found: dict[int, SeenBlock] = {}
+        for start in range(0, len(numbers), 64):
+            part = numbers[start : start + 64]
+            for number, block in zip(part, await self._parts.reader.blocks(part), strict=True):
+                if block is None:
+                    raise ChainMoved
+                found[number] = block
+        return found
+
+    async def replay(self, one: Watched, first: int, last: int) -> None:
+        """Scans the blocks of a gap; the cursor stays where it is."""
+        for number in range(first, last + 1):
+            header = await self._header(number)
+            (events,) = await self._parts.blocks.events(header, [one.watch])
+            for event in events:
+                await self._parts.intake.record(one.sub, event, None)

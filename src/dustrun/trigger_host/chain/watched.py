@@ -1,0 +1,61 @@
+"""One subscription as its chain's watcher knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from dustrun import clock
+from dustrun.core.triggers.chain.cursor import Cursor
+from dustrun.core.triggers.chain.watch import Watch
+from dustrun.services.triggers.subscriptions import Subscription
+
+SAVED_EVERY: Final = 32
+"""A cursor without events is written once in so many blocks."""
+_FIRST_REST_S: Final = 0.1
+_LONGEST_REST_S: Final = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A subscription, what it watches, and how far it is. `at` runs ahead of the `stored` cursor while there are no
+    events; after a restart those blocks are scanned again."""
+
+    sub: Subscription
+    watch: Watch
+    version: int
+    stored: Cursor | None
+    at: Cursor | None
+    gaps: list[tuple[int, int, int]] = field(default_factory=list)
+    failures: int = 0
+    rest_until_s: float = 0.0
+    forgotten: int | None = None
+
+    @classmethod
+    def of(cls, sub: Subscription, watch: Watch) -> Watched:
+        """From its row."""
+        cursor = Cursor.of(sub.cursor)
+        return cls(sub, watch, sub.row.cursor_version, cursor, cursor)
+
+    def moved(self, cursor: Cursor) -> None:
+        """The stored cursor is this one now."""
+        self.version += 1
+        self.stored = self.at = cursor
+        self.failures = 0
+
+    def failed(self) -> None:
+        """It could not take an event: it rests, longer each time, and others go on."""
+        self.failures += 1
+        self.rest_until_s = clock.monotonic_s() + min(_FIRST_REST_S * 2 ** min(self.failures, 10), _LONGEST_REST_S)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it waits after a failure."""
+        return clock.monotonic_s() < self.rest_until_s
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether the stored cursor lags so far that it should be written; not all at the same block."""
+        assert self.at is not None
+        lag = self.at.number - (self.stored.number if self.stored is not None else -1)
+        return lag >= 2 * SAVED_EVERY or (lag > 0 and self.at.number % SAVED_EVERY == self.sub.pk % SAVED_EVERY)

@@ -1,0 +1,40 @@
+"""Starts a run whenever an address receives a token.
+
+It watches the token's `Transfer` events, so it sees mints and transfers within other transactions too.
+Amounts are exact, in base units: of a token with 6 decimals, `1000000` is one. A transfer of nothing counts unless
+`minAmount` is at least 1.
+"""
+
+from __future__ import annotations
+
+from dustrun.core.triggers.chain.watch import Watch
+from dustrun.sdk.trigger import chain
+from dustrun.triggers.chain.chain_config import example_output
+from dustrun.triggers.chain.erc20_transfers import (
+    EXAMPLE_CONFIG,
+    INCOMING,
+    TransferConfig,
+    TransferOutput,
+    check,
+    watch_transfers,
+)
+
+
+class Config(TransferConfig):
+    """Which transfers start a run."""
+
+
+class Output(TransferOutput):
+    """One transfer."""
+
+
+@chain(
+    config=Config,
+    output=Output,
+    check=check,
+    example_config=EXAMPLE_CONFIG,
+    example_output=example_output(INCOMING, "erc20-receive"),
+)
+def watch(config: Config) -> Watch:
+    """Asks for the transfers to the addresses."""
+    return watch_transfers(config, "to")

@@ -1,0 +1,39 @@
+"""Starts a run at every Nth block of a chain.
+
+Blocks count whose number is a multiple of `every`. A block that replaces another at the same height starts no second
+run.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dustrun.core.triggers.chain.watch import Watch
+from dustrun.sdk.trigger import Finding, TriggerContext, chain
+from dustrun.triggers.chain.chain_config import BLOCK, ChainConfig, ChainOutput, check_chain, example_output
+
+
+class Config(ChainConfig):
+    """Which blocks start a run."""
+
+    every: int = Field(1, ge=1, le=10_000_000, description="Every how many blocks.")
+
+
+class Output(ChainOutput):
+    """One block."""
+
+
+async def _check(ctx: TriggerContext, config: Config) -> list[Finding]:
+    return await check_chain(ctx, config.chain_id)
+
+
+@chain(
+    config=Config,
+    output=Output,
+    check=_check,
+    example_config={"chainId": 1, "every": 100},
+    example_output=example_output(BLOCK, "evm-block"),
+)
+def watch(config: Config) -> Watch:
+    """Keeps every Nth block."""
+    return Watch(**config.watched, every=config.every)
