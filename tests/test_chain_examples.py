@@ -121,3 +121,14 @@ async def test_a_permit_is_signed_and_the_token_takes_it(market: Market) -> None
     parts = (25_000_000, 4_102_444_800, whole[64], whole[:32], whole[32:64])
     market.witness.send("usdc", "permit", ALICE, ACCOUNTS[3], *parts)
     assert market.witness.allowance("usdc", ALICE, ACCOUNTS[3]) == 25_000_000
+
+
+@pytest.mark.parametrize(("reorg", "node"), [(None, "credit"), ("restored", "credit"), ("retracted", "takeBack")])
+async def test_a_deposit_is_credited_and_taken_back(market: Market, reorg: str | None, node: str) -> None:
+    example = json.loads((EXAMPLES / "deposits.json").read_text())
+    workflow = await market.bench.api.create_workflow(example["definition"])
+    asked = {"payload": {**example["payload"], "reorg": reorg}}
+    started = await market.bench.api.post(f"/v1/workflows/{workflow['id']}/run", asked)
+    run = await market.bench.ended(started.data["runId"])
+    reached = {path for path, one in run["executionState"].items() if one["status"] == "success"}
+    assert reached == {"root", "removed", node}
