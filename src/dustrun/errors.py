@@ -90,6 +90,8 @@ class Code(enum.IntEnum):
     CONNECTOR_UNKNOWN = 404030, "There is no such connector in the caller's organisation."
     APPROVAL_UNKNOWN = 404014, "There is no such approval in the caller's organisation."
     WALLET_UNKNOWN = 404040, "There is no such wallet in the caller's organisation."
+    TRIGGER_EVENT_UNKNOWN = 404020, "There is no such trigger event in the caller's organisation."
+    TRIGGER_GAP_UNKNOWN = 404021, "The workflow has no such gap."
     TABLE_UNKNOWN = 404130, "There is no such table in the caller's organisation."
     TABLE_ROW_UNKNOWN = 404131, "The table has no such row."
     TRANSACTION_UNKNOWN = 404070, "There is no such transaction in the caller's organisation."

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from dustrun.api import openapi
 from dustrun.api.description.body_examples import BY_OPERATION
+from dustrun.storage.db.trigger_tables import subscriptions, trigger_gaps
 from outbox import Outbox, open_outbox
 from testkit.chain.anvil import ACCOUNTS, CHAIN_ID
 from testkit.chain.contracts import World
@@ -110,7 +112,7 @@ async def tour(tmp_path: Path, world: World) -> AsyncIterator[Tour]:
 async def test_every_operation_takes_its_documented_body_and_answers(tour: Tour) -> None:
     for part in (
         _catalogue, _keys, _sessions, _workflows, _versions, _files, _connectors, _conversations,
-        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _reading,
+        _tables, _variables, _wallets, _money, _transactions, _runs, _answers, _triggers, _reading,
     ):  # fmt: skip
         await part(tour)
     assert tour.called == set(tour.operations)
@@ -330,6 +332,34 @@ async def _answers(tour: Tour) -> None:
         await tour.until(await tour.start(workflow), "waiting")
         pending = (await tour.call("list_approvals", query="?status=pending"))["items"]
         await tour.call(decide, id=next(one["id"] for one in pending if one["workflowId"] == workflow))
+
+
+async def _triggers(tour: Tour) -> None:
+    """A workflow that watches the ends of another, and is then made live."""
+    first = await tour.workflow("First", {"say": {"type": "log", "payload": {"message": "done"}}})
+    watch = {"type": "workflow-finished", "payload": {"workflowIds": [first], "mode": "simulate"}, "children": ["say"]}
+    nodes = {"root": watch, "say": {"type": "log", "payload": {"message": "{{$trigger.body.status}}"}}}
+    made = await tour.api.post("/v1/workflows", {"name": "Then", "description": "", "definition": {"nodes": nodes}})
+    workflow = made.data["id"]
+    await tour.call("publish_workflow", {"expectedVersion": 1}, id=workflow)
+    await tour.start(first)
+    async with asyncio.timeout(20):
+        while not (found := (await tour.call("list_workflow_trigger_events", id=workflow))["items"]):
+            await asyncio.sleep(0.02)
+    await tour.until(found[0]["runId"], "success")
+    await tour.call("list_trigger_events", query=f"?workflowId={workflow}")
+    await tour.call("get_trigger_event", id=found[0]["id"])
+    await tour.call("get_trigger_rehearsal", id=workflow)
+    await tour.call("make_triggers_live", id=workflow)
+    await tour.call("replay_trigger_event", id=found[0]["id"])
+    await tour.call("get_trigger_info", id=workflow)
+    await tour.call("get_trigger_aggregates", id=workflow)
+    row = (await tour.outbox.composition.rows(sa.select(subscriptions.c.pk, subscriptions.c.org_id)))[0]
+    gap = {"id": "gap_1", "org_id": row[1], "workflow_id": workflow, "subscription_pk": row[0], "created_at": 0}
+    more = {"range": '{"fromBlock":1,"toBlock":9}', "reason": "more than maxCatchUpBlocks", "state": "open"}
+    await tour.outbox.composition.execute(sa.insert(trigger_gaps).values(**gap, **more))
+    await tour.call("list_trigger_gaps", id=workflow)
+    await tour.call("replay_trigger_gap", id=workflow, gapId="gap_1")
 
 
 @asynccontextmanager

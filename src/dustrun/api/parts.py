@@ -30,7 +30,10 @@ from dustrun.services.runs.runs import Runs
 from dustrun.services.runs.start import Starts
 from dustrun.services.streaming.streams import Streams
 from dustrun.services.triggers.arming import Arming
+from dustrun.services.triggers.events import TriggerEvents
+from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
@@ -107,6 +110,9 @@ class TriggerParts:
     subscriptions: Subscriptions
     intake: Intake
     arming: Arming
+    events: TriggerEvents
+    gaps: TriggerGaps
+    rehearsals: TriggerRehearsals
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dustrun.api.limits import RateLimiter, WrongKeys
-from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, TriggerParts, WaitParts
+from dustrun.api.parts import AccessParts, DataParts, MoneyParts, Parts, ServerStatus, WaitParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
-from dustrun.app.triggers import Triggers
+from dustrun.app.triggers import Triggers, make_trigger_parts
 from dustrun.engine.hosts.embedded import EmbeddedEngine
 from dustrun.services.access.api_keys import Keys
 from dustrun.services.access.organizations import Organizations
@@ -45,6 +45,7 @@ def make_parts(
 ) -> Parts:
     streams = Streams(base.database, base.writer, base.hub, base.settings)
     workflows = Workflows(base.database, base.writer, base.catalog, base.gate, base.http.guard, triggers.arming)
+    reports = RunReports(base.database, runs, base.chains)
     return Parts(
         settings=base.settings,
         database=base.database,
@@ -58,17 +59,12 @@ def make_parts(
         versions=Versions(base.database),
         runs=runs,
         starts=starts,
-        run_reports=RunReports(base.database, runs, base.chains),
+        run_reports=reports,
         waits=_waits(base, engine, runs),
         streams=streams,
         money=_money_parts(base, money),
         data=data,
-        triggers=TriggerParts(
-            context=triggers.context,
-            subscriptions=triggers.subscriptions,
-            intake=triggers.intake,
-            arming=triggers.arming,
-        ),
+        triggers=make_trigger_parts(base, triggers, reports),
     )
 
 

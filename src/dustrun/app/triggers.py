@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dustrun.api.parts import TriggerParts
 from dustrun.app.base import Base
 from dustrun.app.money import Money
+from dustrun.services.runs.reports import RunReports
 from dustrun.services.runs.start import Starts
 from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.chain_intake import ChainIntake
 from dustrun.services.triggers.chain_store import ChainStore
 from dustrun.services.triggers.context import LiveContext
+from dustrun.services.triggers.ended_runs import EndedRuns
+from dustrun.services.triggers.events import TriggerEvents
+from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
+from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
 
 
@@ -47,6 +54,24 @@ def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: 
     return ChainSource(base.chains, store, events, subscriptions, WatchOptions(base.settings.max_catch_up_blocks))
 
 
+def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports) -> TriggerParts:
+    """The services of triggers, as routes see them."""
+    database, writer, arming = base.database, base.writer, triggers.arming
+    return TriggerParts(
+        context=triggers.context,
+        subscriptions=triggers.subscriptions,
+        intake=triggers.intake,
+        arming=arming,
+        events=TriggerEvents(database, triggers.subscriptions, triggers.intake, arming),
+        gaps=TriggerGaps(database, writer, arming.committed),
+        rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
+    )
+
+
 def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: LiveContext) -> Mapping[str, Source]:
     """Who watches each kind of trigger."""
-    return {}
+    ends = EndedRunsSource(
+        EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)
+    )
+    base.hub.on_ended = ends.wake
+    return {"internal": ends}

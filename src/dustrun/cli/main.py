@@ -19,6 +19,7 @@ from dustrun.cli.commands import (
     run,
     runs,
     serve,
+    triggers,
     tx,
     vault,
     wallet,
@@ -43,6 +44,7 @@ app.command("run")(run.run)
 app.command("apply")(apply.apply)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runs.app, name="runs")
+app.add_typer(triggers.app, name="triggers")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(connector.app, name="connector")
 app.add_typer(vault.app, name="vault")

@@ -118,7 +118,7 @@ class TriggerHost:
 
     async def _arm(self, sub: Subscription) -> None:
         source, row = self._sources.get(sub.kind), sub.row
-        seen = (row.version, row.config, row.mode, row.principal, row.armed_at)
+        seen = (row.version, row.config, row.mode, row.principal, row.armed_at, row.updated_at)
         if source is None or self._armed.get(sub.id, ("", "", ()))[2] == seen:
             return
         try:

@@ -19,6 +19,7 @@ _TAGS = {
     "Workflows": "Create, validate, publish, pause and export workflows.",
     "Versions": "Read, compare, accept and restore the versions of a workflow.",
     "Runs": "Start runs, read them and their reports, retry, resume and cancel them.",
+    "Triggers": "Read what triggers saw, replay it, and make watching triggers live.",
     "Streams": "Follow runs as Server-Sent Events.",
     "Approvals": "Answer the questions that runs wait for.",
     "Variables": "Values that the runs of a workflow share.",

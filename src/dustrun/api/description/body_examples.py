@@ -83,6 +83,8 @@ BY_OPERATION: dict[str, Any] = {
     "set_wallet_policy": {"policy": _POLICY, "expectedVersion": 1},
     "start_session": {"key": "sk_4fQ…"},
     "speed_up_transaction": {"maxFeePerGas": "90000000000"},
+    "make_triggers_live": {"triggerNodeId": "root"},
+    "replay_trigger_event": {"ignoreLimits": True},
     "try_connector": {"url": "https://api.example.com/me"},
     "update_connector": {"allowedHosts": ["api.example.com"], "data": {"token": "a-new-token"}, "expectedVersion": 1},
     "update_organization": {"retentionDays": 90},

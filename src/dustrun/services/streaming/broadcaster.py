@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -145,6 +145,10 @@ class Alarm:
         self._wake_some()
 
 
+def _nothing() -> None:
+    return None
+
+
 class Broadcaster:
     """The readers of runs and of organisations' activity."""
 
@@ -152,6 +156,8 @@ class Broadcaster:
         self.is_closing = False
         """The server is stopping: nobody should wait any longer."""
         self._alarm = Alarm()
+        self.on_ended: Callable[[], None] = _nothing
+        """Called on the event loop when the end of a run is on disk."""
         self._runs: dict[RunKey, list[Subscription[Event]]] = {}
         self._activity: dict[str, list[Subscription[Activity]]] = {}
 
@@ -177,6 +183,8 @@ class Broadcaster:
 
     def publish(self, facts: Written, events: Sequence[Event]) -> None:
         """Delivers a run's committed events to its readers. Called on the event loop, in commit order."""
+        if events and events[-1].type == "run_finished":
+            self.on_ended()
         run_readers = self._runs.get((facts.org_id, facts.id))
         if run_readers:
             chars = sum(len(event.data) for event in events)

@@ -13,6 +13,7 @@ from dustrun.core.workflow.definition import Definition
 from dustrun.errors import Forbidden, Problem
 from dustrun.sdk.trigger import TriggerContext
 from dustrun.services.access.principal import Principal
+from dustrun.services.triggers import circles
 from dustrun.services.triggers.subscriptions import principal_text
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate, covers
@@ -78,6 +79,9 @@ class Arming:
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
         found = {(row.node_id, row.type): row for row in rows.list_of(tx, after.id)}
         is_published = after.live_version is not None and after.live_version != before.live_version
+        finished = {node.node_id: node.config for node in wanted.values() if node.type == circles.TYPE}
+        if finished and after.status == "active":
+            circles.check(tx, principal, after, finished)
         if is_published and any(node.mode != "simulate" for node in wanted.values()):
             self.need_spending(tx, principal, after)
         now = clock.now_ms()

@@ -9,6 +9,7 @@ from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import Skip
 from dustrun.errors import Conflict, Forbidden, Invalid, NotFound, Refused, Temporary
 from dustrun.services.access import idempotency
+from dustrun.services.access.principal import Principal
 from dustrun.services.runs.create import NotStarted
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
@@ -31,11 +32,12 @@ def _nothing(_: str) -> None:
 @dataclass(frozen=True, slots=True)
 class FireOptions:
     """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
-    that it repeats; `given`: it starts no run, for this reason, and is only recorded; `beside`: is written in
-    the same transaction, also if the event had come before and the cursor moves behind it."""
+    that it repeats; `by`: who runs it, if not the key that published; `given`: it is only recorded, and why;
+    `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
+    by: Principal | None = None
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
 
@@ -84,7 +86,7 @@ class Intake:
         return fired if fired is not None else await self._start(sub, decision)
 
     async def _start(self, sub: Subscription, decision: Decision) -> Fired:
-        principal = recorded_principal(sub.row)
+        principal = decision.by or recorded_principal(sub.row)
         try:
             await self._starts.start(principal, sub.row.workflow_id, _request(sub, decision.event), decision)
             fired = decision.fired
@@ -131,6 +133,7 @@ def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, o
         move,
         is_unlimited=options.is_unlimited,
         replay_of=options.replay_of,
+        by=options.by,
         given=options.given,
         beside=options.beside,
     )

@@ -11,6 +11,7 @@ from dustrun.core.triggers.event import CursorMove, TriggerEvent
 from dustrun.core.triggers.limits import EXHAUSTED, Admit, Limits, Skip, decide
 from dustrun.core.values.exact_json import dumps_text
 from dustrun.errors import Code, DustrunError
+from dustrun.services.access.principal import Principal
 from dustrun.services.runs.engine_port import Created
 from dustrun.services.triggers import pausing
 from dustrun.services.triggers.subscriptions import recorded_principal
@@ -71,16 +72,19 @@ _REASONS: Mapping[int, str] = {
 
 @dataclass(slots=True)
 class Decision:
-    """Decides about one event in the transaction that would start its run. `given`: it was decided already."""
+    """Decides about one event in the transaction that would start its run. `given`: it was decided already; `by`: who
+    runs it, if not the key that published."""
 
     row: SubscriptionRow
     event: TriggerEvent
     move: CursorMove | None = None
     is_unlimited: bool = False
     replay_of: str | None = None
+    by: Principal | None = None
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
+    now: int = field(default_factory=clock.now_ms)
     fired: Fired | None = None
     _locked: SubscriptionRow | None = None
     _workflow: WorkflowRow | None = None
@@ -100,6 +104,7 @@ class Decision:
         """Decides; None: the run is to be created, and `after` follows. Otherwise the event is recorded.
 
         Locks workflow and subscription, in that order. Raises `CursorMoved`."""
+        self.now = clock.now_ms()  # one instant decides and is recorded
         workflow = workflows.find_to_change(tx, self.row.org_id, self.row.workflow_id)
         locked = rows.find_to_change(tx, self.row.pk)
         assert workflow is not None
@@ -119,22 +124,22 @@ class Decision:
         return self._record(tx, verdict, workflow)
 
     def _judge(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
-        if not self._key_is_good(tx, row):
+        if self.by is None and not self._key_is_good(tx, row):
             return Skip(pausing.KEY_REVOKED, "The key that published this version is revoked or has expired.")
         if self.is_unlimited:
             return Admit()
         if row.state != ARMED and row.state_reason != EXHAUSTED:
             return Skip(row.state, f"The trigger is {row.state}: {row.state_reason or 'not armed'}.")
         if row.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
-            return decide(Limits(workflow.status, None, workflow.cooldown_ms, row.last_event_at), clock.now_ms())
+            return decide(Limits(workflow.status, None, workflow.cooldown_ms, row.last_event_at), self.now)
         limits = Limits(workflow.status, workflow.remain_runs, workflow.cooldown_ms, workflow.last_triggered_at)
-        return decide(limits, clock.now_ms())
+        return decide(limits, self.now)
 
     def _key_is_good(self, tx: Tx, row: SubscriptionRow) -> bool:
         key = keys.find(tx, row.org_id, recorded_principal(row).key_id)
         if key is None or key.revoked_at is not None:
             return False
-        return key.expires_at is None or key.expires_at > clock.now_ms()
+        return key.expires_at is None or key.expires_at > self.now
 
     def _record(self, tx: Tx, verdict: Skip | Failure, workflow: WorkflowRow) -> Fired:
         assert self._locked is not None
@@ -154,11 +159,11 @@ class Decision:
         """Records that the event has started a run, and what that changes."""
         assert self._locked is not None
         assert self._workflow is not None
-        now, workflow = clock.now_ms(), self._workflow
+        now, workflow = self.now, self._workflow
         event_rows.insert(tx, self._event(STARTED, None, None, created.run_id))
         self._write_beside(tx)
         moved = _moved(self._locked, self.move) if self.move is not None else {}
-        rows.update(tx, self._locked.pk, **moved, last_event_at=now, updated_at=now)
+        rows.update(tx, self._locked.pk, **moved, last_event_at=now)
         if self.row.mode == "live" and not self.is_unlimited:
             workflows.update(tx, workflow.id, remain_runs=self._admit.remain_runs, last_triggered_at=now)
             if self._admit.takes_last:
@@ -191,7 +196,7 @@ class Decision:
             request=dumps_text(event.request) if event.request is not None else None,
             replay_of=self.replay_of,
             occurred_at=event.occurred_at,
-            received_at=clock.now_ms(),
+            received_at=self.now,
         )
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam as b
 
 from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events as t
 
 STARTED, SKIPPED, FAILED, ORPHANED = "started", "skipped", "failed", "orphaned"
@@ -67,6 +68,31 @@ _ORPHAN = Statement(
 _RESTORE = Statement(
     sa.update(t).where(t.c.pk == b("the_pk")).values(outcome=b("becomes"), reason=b("why"), message=b("sentence"))
 )
+_COUNT_OUTCOMES = Statement(
+    sa.select(t.c.subscription_pk, t.c.outcome, sa.func.count())
+    .where(t.c.workflow_id == b("workflow_id"))
+    .group_by(t.c.subscription_pk, t.c.outcome)
+)
+_COUNT_RUNS = Statement(
+    sa.select(t.c.subscription_pk, runs.c.status, sa.func.count())
+    .join(runs, sa.and_(runs.c.org_id == b("org_id"), runs.c.id == t.c.run_id))
+    .where(t.c.workflow_id == b("workflow_id"))
+    .group_by(t.c.subscription_pk, runs.c.status)
+)
+_IS_REHEARSED = (
+    t.c.workflow_id == b("workflow_id"),
+    t.c.mode != "live",
+    t.c.received_at >= b("since", type_=sa.BigInteger),
+)
+_COUNT_REHEARSED = Statement(
+    sa.select(t.c.outcome, t.c.reason, sa.func.count()).where(*_IS_REHEARSED).group_by(t.c.outcome, t.c.reason)
+)
+_REHEARSED = Statement(
+    sa.select(*_COLUMNS)
+    .where(*_IS_REHEARSED, t.c.run_id.is_not(None))
+    .order_by(t.c.pk.desc())
+    .limit(b("count", type_=sa.Integer))
+)
 
 
 def _row(found: tuple[Any, ...]) -> EventRow:
@@ -119,8 +145,24 @@ def list_page(tx: Tx, filters: Filters, *, limit: int, offset: int) -> list[Even
     return [_row(found) for found in tx.all(Statement(query))]
 
 
-def counts(tx: Tx, filters: Filters) -> dict[tuple[str, str, str | None], int]:
-    """Counts events by node, outcome and reason."""
-    query = sa.select(t.c.node_id, t.c.outcome, t.c.reason, sa.func.count()).where(*_conditions(filters))
-    found = tx.all(Statement(query.group_by(t.c.node_id, t.c.outcome, t.c.reason)))
-    return {(row[0], row[1], row[2]): int(row[3]) for row in found}
+def count_outcomes(tx: Tx, workflow_id: str) -> dict[tuple[int, str], int]:
+    """Counts a workflow's events by subscription and outcome."""
+    found = tx.all(_COUNT_OUTCOMES, workflow_id=workflow_id)
+    return {(row[0], row[1]): int(row[2]) for row in found}
+
+
+def count_run_statuses(tx: Tx, org_id: str, workflow_id: str) -> dict[tuple[int, str], int]:
+    """Counts the runs that a workflow's events started, by subscription and status."""
+    found = tx.all(_COUNT_RUNS, org_id=org_id, workflow_id=workflow_id)
+    return {(row[0], row[1]): int(row[2]) for row in found}
+
+
+def count_rehearsed(tx: Tx, workflow_id: str, since: int) -> dict[tuple[str, str | None], int]:
+    """Counts a workflow's events that were only rehearsed, by outcome and reason."""
+    found = tx.all(_COUNT_REHEARSED, workflow_id=workflow_id, since=since)
+    return {(row[0], row[1]): int(row[2]) for row in found}
+
+
+def list_rehearsed(tx: Tx, workflow_id: str, since: int, *, limit: int) -> list[EventRow]:
+    """Lists the newest events that started a rehearsal."""
+    return [_row(found) for found in tx.all(_REHEARSED, workflow_id=workflow_id, since=since, count=limit)]

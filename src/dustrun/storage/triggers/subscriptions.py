@@ -46,6 +46,7 @@ _NEW = tuple(name for name in _NAMES if name != "pk")
 _COLUMNS = [t.c[name] for name in _NAMES]
 _INSERT = Statement(sa.insert(t).values({name: b(name) for name in _NEW}))
 _FIND = Statement(sa.select(*_COLUMNS).where(t.c.id == b("id_")))
+_GET = Statement(sa.select(*_COLUMNS).where(t.c.pk == b("the_pk")))
 _FIND_TO_CHANGE = Statement(sa.select(*_COLUMNS).where(t.c.pk == b("the_pk")).with_for_update())
 _LIST_OF = Statement(sa.select(*_COLUMNS).where(t.c.workflow_id == b("workflow_id")).order_by(t.c.pk))
 _LIST_ARMED = Statement(
@@ -54,6 +55,11 @@ _LIST_ARMED = Statement(
     .where(t.c.state == sa.literal_column("'armed'"), t.c.pk > b("after", type_=sa.BigInteger))
     .order_by(t.c.pk)
     .limit(b("count", type_=sa.Integer))
+)
+_LIST_ARMED_OF = Statement(
+    sa.select(*_COLUMNS)
+    .where(t.c.state == sa.literal_column("'armed'"), t.c.type == b("the_type"), t.c.org_id == b("org_id"))
+    .order_by(t.c.pk)
 )
 _PAUSE_ALL = Statement(
     sa.update(t)
@@ -83,6 +89,13 @@ def find_to_change(tx: Tx, pk: int) -> SubscriptionRow | None:
     return _row(found) if found else None
 
 
+def get(tx: Tx, pk: int) -> SubscriptionRow:
+    """Reads a subscription that must exist."""
+    found = tx.one(_GET, the_pk=pk)
+    assert found is not None
+    return _row(found)
+
+
 def list_of(tx: Tx, workflow_id: str) -> list[SubscriptionRow]:
     """Lists a workflow's subscriptions of any state."""
     return [_row(found) for found in tx.all(_LIST_OF, workflow_id=workflow_id)]
@@ -91,6 +104,11 @@ def list_of(tx: Tx, workflow_id: str) -> list[SubscriptionRow]:
 def list_armed(tx: Tx, *, after: int, count: int) -> list[SubscriptionRow]:
     """Lists armed subscriptions of all organisations, by `pk`."""
     return [_row(found) for found in tx.all(_LIST_ARMED, after=after, count=count)]
+
+
+def list_armed_of(tx: Tx, org_id: str, type: str) -> list[SubscriptionRow]:
+    """Lists an organisation's armed subscriptions of one type."""
+    return [_row(found) for found in tx.all(_LIST_ARMED_OF, org_id=org_id, the_type=type)]
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,264 @@
+"""Answers about triggers: what is armed, what they saw, and what their rehearsals would have done."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dustrun.api.shapes.wire import Time, time
+from dustrun.core.values.exact_json import loads
+from dustrun.core.values.fields import Fields
+from dustrun.services.triggers.events import Aggregate
+from dustrun.services.triggers.recording import Fired
+from dustrun.services.triggers.rehearsal import Rehearsal
+from dustrun.services.triggers.subscriptions import Subscription, recorded_principal
+from dustrun.storage.triggers.events import EventRow
+from dustrun.storage.triggers.gaps import GapRow
+from dustrun.storage.triggers.subscriptions import SubscriptionRow
+
+Json = dict[str, Any]
+Outcome = Literal["started", "skipped", "failed", "orphaned"]
+State = Literal["armed", "paused", "ended", "failed"]
+TriggerMode = Literal["live", "simulate", "dust"]
+_ID = "01m8brt9hae4de3w6f0w3c1rmr"
+
+
+class TriggerEventAnswer(Fields):
+    """One thing that a trigger saw, and what became of it."""
+
+    id: str = Field(examples=[f"evt_{_ID}"])
+    organization_id: str
+    workflow_id: str
+    trigger_node_id: str
+    platform: str = Field(description="Type of the trigger.", examples=["webhook"])
+    key: str = Field(description="Its identity: the same key again starts nothing.")
+    mode: TriggerMode = Field(description="How it ran.")
+    outcome: Outcome = Field(description="`orphaned`: what it told of is not so any more.")
+    status: Literal["success", "failure"] = Field(description="`failure` if a run should have started and could not.")
+    action_taken: Literal["triggered", "skipped"]
+    reason: str | None = Field(
+        description="Why no run was started, like `cooldown`, `exhausted`, `paused`, `filter`, `payload`."
+    )
+    error_message: str | None = Field(description="The reason as a sentence.")
+    run_id: str | None
+    body: Any = Field(description="The payload.")
+    metadata: Any = Field(description="Of an inbound request: its method, headers and query, secrets masked.")
+    replay_of: str | None = Field(description="The event that it repeats.")
+    occurred_at: Time
+    created_at: Time = Field(description="When it came in.")
+    processed_at: Time
+
+
+def event_shape(row: EventRow) -> Json:
+    """An event as JSON."""
+    return {
+        "id": row.id,
+        "organizationId": row.org_id,
+        "workflowId": row.workflow_id,
+        "triggerNodeId": row.node_id,
+        "platform": row.type,
+        "key": row.key,
+        "mode": row.mode,
+        "outcome": row.outcome,
+        "status": "failure" if row.outcome == "failed" else "success",
+        "actionTaken": "triggered" if row.run_id is not None else "skipped",
+        "reason": row.reason,
+        "errorMessage": row.message,
+        "runId": row.run_id,
+        "body": loads(row.payload),
+        "metadata": loads(row.request) if row.request is not None else None,
+        "replayOf": row.replay_of,
+        "occurredAt": time(row.occurred_at),
+        "createdAt": time(row.received_at),
+        "processedAt": time(row.received_at),
+    }
+
+
+class FiredAnswer(Fields):
+    """What became of an event."""
+
+    action: Literal["triggered", "skipped"]
+    event_id: str = Field(examples=[f"evt_{_ID}"])
+    run_ids: list[str]
+    reason: str | None = Field(description="Why no run was started.")
+    message: str | None = Field(description="The reason as a sentence.")
+
+
+def fired_shape(fired: Fired) -> Json:
+    """What became of an event, as JSON."""
+    return {
+        "action": fired.action,
+        "eventId": fired.event_id,
+        "runIds": list(fired.run_ids),
+        "reason": fired.reason,
+        "message": fired.message,
+    }
+
+
+class GapAnswer(Fields):
+    """A range that a trigger did not scan."""
+
+    id: str = Field(examples=[f"gap_{_ID}"])
+    workflow_id: str
+    range: Any = Field(description="What was left out, like `{fromBlock, toBlock}`.")
+    reason: str
+    state: Literal["open", "replaying", "replayed"]
+    created_at: Time
+    replayed_at: Time | None
+
+
+def gap_shape(row: GapRow) -> Json:
+    """A gap as JSON."""
+    return {
+        "id": row.id,
+        "workflowId": row.workflow_id,
+        "range": loads(row.range),
+        "reason": row.reason,
+        "state": row.state,
+        "createdAt": time(row.created_at),
+        "replayedAt": time(row.replayed_at),
+    }
+
+
+class TriggerState(Fields):
+    """A trigger of a published version."""
+
+    id: str = Field(examples=[f"sub_{_ID}"])
+    trigger_node_id: str
+    type: str
+    state: State
+    state_reason: str | None = Field(description="Why it is not armed, like `max_runs_exhausted` or `over`.")
+    mode: TriggerMode = Field(description="How its events run: live, or only as rehearsals.")
+    version: int = Field(description="The version that its events run.")
+    published_by: str = Field(description="The key in whose name they run.")
+    armed_at: Time
+    next_fire_at: Time | None = Field(description="When it is due; null if no time decides.")
+    last_fired_at: Time | None = Field(description="When an event of it last started a run.")
+    failures: int = Field(description="Failed attempts to watch, in a row.")
+
+
+class TriggerInfo(Fields):
+    """What publishing has set up."""
+
+    workflow_id: str
+    triggers: list[TriggerState]
+
+
+class TriggerAggregate(TriggerState):
+    """A trigger, and counts of what came of it."""
+
+    run_count: int
+    success_count: int
+    failure_count: int
+    cancelled_count: int
+    skipped_count: int = Field(description="Events that started no run.")
+    failed_count: int = Field(description="Events whose run could not start.")
+
+
+class TriggerAggregates(Fields):
+    """All triggers of a workflow."""
+
+    workflow_id: str
+    triggers: list[TriggerAggregate]
+
+
+def state_shape(row: SubscriptionRow) -> Json:
+    """A subscription as JSON."""
+    return {
+        "id": row.id,
+        "triggerNodeId": row.node_id,
+        "type": row.type,
+        "state": row.state,
+        "stateReason": row.state_reason,
+        "mode": row.mode,
+        "version": row.version,
+        "publishedBy": recorded_principal(row).key_id,
+        "armedAt": time(row.armed_at),
+        "nextFireAt": time(row.next_at) if row.state == "armed" else None,
+        "lastFiredAt": time(row.last_event_at),
+        "failures": row.failures,
+    }
+
+
+def info_shape(found: tuple[str, list[Subscription]]) -> Json:
+    """A workflow's subscriptions as JSON."""
+    workflow_id, subs = found
+    return {"workflowId": workflow_id, "triggers": [state_shape(sub.row) for sub in subs]}
+
+
+def aggregates_shape(found: tuple[str, list[Aggregate]]) -> Json:
+    """Counts by trigger as JSON."""
+    workflow_id, aggregates = found
+    return {"workflowId": workflow_id, "triggers": [_aggregate(one) for one in aggregates]}
+
+
+def _aggregate(one: Aggregate) -> Json:
+    runs, outcomes = one.runs, one.outcomes
+    return {
+        **state_shape(one.sub.row),
+        "runCount": sum(runs.values()),
+        "successCount": runs.get("success", 0),
+        "failureCount": runs.get("failure", 0),
+        "cancelledCount": runs.get("cancelled", 0),
+        "skippedCount": outcomes.get("skipped", 0),
+        "failedCount": outcomes.get("failed", 0),
+    }
+
+
+class RehearsedEvents(Fields):
+    """How many events came, by what became of them."""
+
+    outcome: Outcome
+    reason: str | None
+    count: int
+
+
+class RefusedRehearsal(Fields):
+    """A rehearsed run that would not have done what it should."""
+
+    event_id: str
+    run_id: str
+    status: str
+    reasons: list[str]
+
+
+class TriggerRehearsalAnswer(Fields):
+    """What the events that were only watched would have done."""
+
+    workflow_id: str
+    version: int | None = Field(description="The live version.")
+    since: Time
+    until: Time
+    triggers: list[TriggerState]
+    events: list[RehearsedEvents]
+    effects: Any = Field(
+        description="Sums over the runs that have ended: runs by status, transactions, balance changes, fees, policy "
+        "verdicts, warnings."
+    )
+    summed_runs: int = Field(description="Runs in these sums: the newest 500 at most.")
+    open_runs: int = Field(description="Runs that have not ended.")
+    refused: list[RefusedRehearsal] = Field(description="Runs that failed or that a policy stopped; the newest 50.")
+
+
+def rehearsal_shape(found: Rehearsal) -> Json:
+    """A rehearsal as JSON."""
+    counts = sorted(found.counts.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+    return {
+        "workflowId": found.workflow_id,
+        "version": found.version,
+        "since": time(found.since),
+        "until": time(found.until),
+        "triggers": [state_shape(row) for row in found.subs],
+        "events": [{"outcome": one, "reason": reason, "count": count} for (one, reason), count in counts],
+        "effects": found.effects,
+        "summedRuns": found.summed,
+        "openRuns": found.open,
+        "refused": list(found.refused),
+    }
+
+
+def went_live_shape(found: tuple[str, list[SubscriptionRow]]) -> Json:
+    """A workflow's subscriptions after one was made live."""
+    workflow_id, rows = found
+    return {"workflowId": workflow_id, "triggers": [state_shape(row) for row in rows]}

@@ -1,0 +1,196 @@
+"""`dustrun triggers`: what is armed, what it saw, replays, and making watching triggers live."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dustrun.cli.http.client import segment
+from dustrun.cli.http.naming import workflow_id
+from dustrun.cli.http.options import SERVER, AsJson, Key, Limit, Offset, Server, client_of
+from dustrun.cli.render import output
+from dustrun.cli.render.tables import record, show_one, show_page, table
+
+app = typer.Typer(no_args_is_help=True, help="See what triggers saw, replay it, and make watching triggers live.")
+Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Workflow name or id.")]
+Event = Annotated[str, typer.Argument(metavar="EVENT", help="Event id, evt_….")]
+
+_TRIGGERS = ["node", "type", "state", "why", "mode", "version", "next", "last", "runs", "failed", "skipped"]
+_EVENTS = ["event", "at", "type", "node", "outcome", "why", "run", "mode"]
+_GAPS = ["gap", "state", "range", "reason", "created", "replayed"]
+_EVENT = ["event", "workflow", "node", "type", "key", "outcome", "why", "run", "mode", "occurred", "payload", "request"]
+
+
+def _trigger_row(item: dict[str, Any]) -> list[Any]:
+    names = ("triggerNodeId", "type", "state", "stateReason", "mode", "version", "nextFireAt", "lastFiredAt")
+    counts = ("runCount", "failureCount", "skippedCount")
+    return [*(item[name] for name in names), *(item[name] for name in counts)]
+
+
+def _event_row(item: dict[str, Any]) -> list[Any]:
+    names = ("id", "createdAt", "platform", "triggerNodeId", "outcome", "reason", "runId", "mode")
+    return [item[name] for name in names]
+
+
+def _whole_event(item: dict[str, Any]) -> list[Any]:
+    names = ("id", "workflowId", "triggerNodeId", "platform", "key", "outcome", "errorMessage", "runId", "mode")
+    more = [item["occurredAt"], output.compact(item["body"], 2000), output.compact(item["metadata"], 2000)]
+    return [*(item[name] for name in names), *more]
+
+
+def _gap_row(item: dict[str, Any]) -> list[Any]:
+    spans = output.compact(item["range"])
+    return [item["id"], item["state"], spans, item["reason"], item["createdAt"], item["replayedAt"]]
+
+
+@app.command("list")
+def list_triggers(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """List a workflow's triggers: whether each is armed, and what came of it."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-aggregates")
+    if as_json:
+        output.write_json(found)
+        return
+    table(_TRIGGERS, [_trigger_row(item) for item in found["triggers"]], spare=("version", "skipped", "last"))
+    if not found["triggers"]:
+        output.note("Nothing is armed: only published triggers that fire by themselves are.")
+
+
+@app.command()
+def events(
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="[WORKFLOW]", help="Workflow name or id; default: all.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", help="Only started, skipped, failed or orphaned ones.")
+    ] = None,
+    type: Annotated[str | None, typer.Option("--type", help="Only of this type of trigger, like webhook.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List what triggers saw and what became of it, newest first."""
+    client = client_of(server, key)
+    wanted = workflow_id(client, workflow) if workflow is not None else None
+    query = {"workflowId": wanted, "outcome": outcome, "platform": type}
+    page = client.get("/v1/webhook-events", **query, limit=limit, offset=offset)
+    show_page(page, _EVENTS, _event_row, as_json, spare=("mode", "node", "type"))
+
+
+@app.command()
+def show(event: Event, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show one event with its payload."""
+    found = client_of(server, key).get(f"/v1/webhook-events/{segment(event)}")
+    show_one(found, _EVENT, _whole_event, as_json)
+
+
+@app.command()
+def replay(
+    event: Event,
+    ignore_limits: Annotated[
+        bool, typer.Option("--ignore-limits", help="Run it whatever maxRuns, cooldown and a pause say.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Take an event once more, with the version that is live now."""
+    body = {"ignoreLimits": ignore_limits}
+    found = client_of(server, key).post(f"/v1/webhook-events/{segment(event)}/replay", body)
+    if as_json:
+        output.write_json(found)
+    elif found["runIds"]:
+        output.say(f"Started {found['runIds'][0]}. Watch it: dustrun runs watch {found['runIds'][0]}")
+    else:
+        output.say(f"Nothing was started ({found['reason']}): {found['message']}")
+
+
+@app.command()
+def gaps(
+    workflow: Workflow,
+    replay: Annotated[str | None, typer.Option("--replay", metavar="GAP", help="Scan this gap after all.")] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """List what a workflow's triggers did not scan, or have a gap scanned."""
+    client = client_of(server, key)
+    base = f"/v1/workflows/{workflow_id(client, workflow)}/trigger-gaps"
+    if replay is not None:
+        show_one(client.post(f"{base}/{segment(replay)}/replay", {}), _GAPS, _gap_row, as_json)
+        return
+    show_page(client.get(base, limit=limit, offset=offset), _GAPS, _gap_row, as_json, spare=("replayed", "created"))
+
+
+@app.command()
+def rehearsal(
+    workflow: Workflow,
+    since: Annotated[str | None, typer.Option("--since", help="RFC 3339 time; default: since it watches.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Show what the events of watching triggers would have done."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-rehearsal", since=since)
+    if as_json:
+        output.write_json(found)
+        return
+    _show_rehearsal(found)
+    if any(one["mode"] != "live" for one in found["triggers"]):
+        output.note(f"Make it live: dustrun triggers go-live {workflow}")
+
+
+def _show_rehearsal(found: dict[str, Any]) -> None:
+    effects = found["effects"]
+    counts = [f"{one['count']} {one['outcome']}{_why(one['reason'])}" for one in found["events"]]
+    statuses = [f"{count} {status}" for status, count in effects["byStatus"].items()]
+    changes = [
+        f"{one['amountFormatted'] or one['amount']} {one['symbol'] or one['asset']} of {one['address']}"
+        + (f" (${one['usd']})" if one["usd"] is not None else "")
+        for one in effects["balanceChanges"]
+    ]
+    verdicts = [f"{count} {outcome}" for outcome, count in effects["verdicts"].items()]
+    rows = {
+        "watched": f"{found['since']} to {found['until']}",
+        "triggers": ", ".join(f"{one['triggerNodeId']} ({one['mode']}, {one['state']})" for one in found["triggers"]),
+        "events": ", ".join(counts) or "none",
+        "runs": ", ".join(statuses) or "none",
+        "not ended": found["openRuns"],
+        "transactions": effects["transactions"],
+        "requests": effects["requests"],
+        "balance changes": "\n".join(changes) or "none",
+        "fees in dollars": effects["totalFeesUsd"],
+        "policy verdicts": ", ".join(verdicts) or "none",
+    }
+    record(list(rows), list(rows.values()))
+    for one in found["refused"]:
+        output.say(f"{one['status']}: {one['runId']} {'; '.join(one['reasons'])}".strip())
+
+
+def _why(reason: str | None) -> str:
+    return f" ({reason})" if reason is not None else ""
+
+
+@app.command("go-live")
+def go_live(
+    workflow: Workflow,
+    node: Annotated[str | None, typer.Option("--node", help="Only this trigger; default: all that watch.")] = None,
+    as_json: AsJson = False,
+    server: Server = SERVER,
+    key: Key = None,
+) -> None:
+    """Make watching triggers live: from now on their events count."""
+    client = client_of(server, key)
+    body = {} if node is None else {"triggerNodeId": node}
+    found = client.post(f"/v1/workflows/{workflow_id(client, workflow)}/trigger-rehearsal/go-live", body)
+    if as_json:
+        output.write_json(found)
+        return
+    live = [one["triggerNodeId"] for one in found["triggers"] if one["mode"] == "live" and one["state"] == "armed"]
+    output.say(f"Live: {', '.join(live)}.")

@@ -1,0 +1,152 @@
+"""What the end of a run leads to: runs of workflows that wait for it, and a pause after too many failures.
+
+One durable cursor over all ends. A page's events are fired first, under the ended runs' ids, which makes a repetition
+harmless; then failures are counted and the cursor moves, in one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dustrun import clock
+from dustrun.catalog import Catalog
+from dustrun.core.run.state import Mode, RunStatus
+from dustrun.core.triggers.event import TriggerEvent
+from dustrun.core.triggers.limits import Skip
+from dustrun.core.values.exact_json import loads, loads_own
+from dustrun.services.triggers import pausing
+from dustrun.services.triggers.circles import TYPE
+from dustrun.services.triggers.intake import FireOptions, Intake
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
+from dustrun.storage.db import store_facts
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.statement import Tx
+from dustrun.storage.db.writer import Writer
+from dustrun.storage.runs import runs as run_rows
+from dustrun.storage.triggers import ended_runs as rows
+from dustrun.storage.triggers import subscriptions as subscription_rows
+from dustrun.storage.triggers.ended_runs import ActivityRow
+
+MAX_DEPTH = 10
+_CURSOR = "ended_runs_followed"
+_PAGE = 500
+
+
+class EndedRuns:
+    """Follows the ends of runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        catalog: Catalog,
+        subscriptions: Subscriptions,
+        intake: Intake,
+        pause_after: int,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._catalog = catalog
+        self._subscriptions = subscriptions
+        self._intake = intake
+        self._pause_after = pause_after
+
+    async def begin(self) -> None:
+        """Begins at the newest end, if the store has never followed them."""
+
+        def unit(tx: Tx) -> None:
+            if store_facts.find(tx, _CURSOR) is None:
+                store_facts.put(tx, _CURSOR, str(rows.newest(tx)))
+
+        await self._writer.write(unit)
+
+    async def follow(self) -> bool:
+        """Handles the next page; returns whether there may be more."""
+
+        def query(tx: Tx) -> list[ActivityRow]:
+            return rows.list_after(tx, int(store_facts.find(tx, _CURSOR) or 0), _PAGE)
+
+        page = await self._database.read(query)
+        if not page:
+            return False
+        ended = [row for row in page if row.type == "run_finished" and row.mode != Mode.SIMULATE.value]
+        for row in ended:
+            await self._fire(row)
+        changed = await self._writer.write(lambda tx: self._pass(tx, page[-1].cursor, ended))
+        for workflow_id in changed:
+            self._intake.on_changed(workflow_id)
+        return len(page) == _PAGE
+
+    # --- what waits for the end ---
+
+    async def _fire(self, row: ActivityRow) -> None:
+        if row.workflow_id is None or row.finished_at is None:
+            return
+        found = await self._database.read(lambda tx: subscription_rows.list_armed_of(tx, row.org_id, TYPE))
+        waiting = [sub for one in found if (sub := self._subscriptions.parsed(one)) is not None]
+        for sub in waiting:
+            if row.finished_at < sub.row.armed_at:
+                continue
+            seen = self._seen(row)
+            assert sub.trigger.match is not None
+            payload = sub.trigger.match(sub.config, seen)
+            if payload is not None:
+                await self._fire_one(sub, row, payload)
+
+    async def _fire_one(self, sub: Subscription, row: ActivityRow, payload: dict[str, Any]) -> None:
+        depth = 1 + await self._database.read(lambda tx: _depth_of(tx, row))
+        payload["depth"] = depth
+        too_deep = Skip("depth", f"More than {MAX_DEPTH} workflows in a row were started by the end of another.")
+        options = FireOptions(given=too_deep if depth > MAX_DEPTH else None)
+        event = TriggerEvent(row.run_id, payload, row.finished_at or clock.now_ms())
+        await self._intake.fire(sub, event, None, options)
+
+    def _seen(self, row: ActivityRow) -> dict[str, Any]:
+        return {
+            "runId": row.run_id,
+            "workflowId": row.workflow_id,
+            "workflowName": row.workflow_name,
+            "workflowVersion": row.version,
+            "status": row.status,
+            "mode": row.mode,
+            "startedAt": clock.to_rfc3339(row.started_at),
+            "finishedAt": clock.to_rfc3339(row.finished_at or row.started_at),
+        }
+
+    # --- failures in a row ---
+
+    def _pass(self, tx: Tx, cursor: int, ended: list[ActivityRow]) -> list[str]:
+        """Counts failures, pauses, and moves the cursor; returns the workflows that it paused."""
+        paused = [row.workflow_id for row in ended if row.workflow_id is not None and self._count(tx, row)]
+        store_facts.put(tx, _CURSOR, str(cursor))
+        return paused
+
+    def _count(self, tx: Tx, row: ActivityRow) -> bool:
+        """Counts a live run that a trigger started; returns whether its workflow is paused for it."""
+        trigger = self._catalog.triggers.get(row.trigger_source)
+        if trigger is None or not trigger.is_armed or row.mode != Mode.LIVE.value or row.workflow_id is None:
+            return False
+        known = rows.failures_to_change(tx, row.workflow_id)
+        if known is None or row.status not in (RunStatus.SUCCESS.value, RunStatus.FAILURE.value):
+            return False
+        failures = known[0] + 1 if row.status == RunStatus.FAILURE.value else 0
+        pauses = bool(self._pause_after) and failures >= self._pause_after and known[1] == "active"
+        if pauses:
+            subs = subscription_rows.list_of(tx, row.workflow_id)
+            by = next(recorded_principal(sub) for sub in subs if sub.type == row.trigger_source)
+            pausing.pause(tx, row.workflow_id, pausing.CONSECUTIVE_FAILURES, by)
+        if known[0] != failures or pauses:
+            rows.set_failures(tx, row.workflow_id, 0 if pauses else failures)
+        return pauses
+
+
+def _depth_of(tx: Tx, row: ActivityRow) -> int:
+    """How many ends of runs led to this run, also through the runs that called it."""
+    source, payload = row.trigger_source, row.payload
+    if row.callers is not None:
+        top = run_rows.get(tx, loads_own(row.callers)["topPk"])
+        source, payload = top.trigger_source, top.payload
+    if source != TYPE:
+        return 0
+    found = loads(payload).get("depth")
+    return int(found) if isinstance(found, int) else 0

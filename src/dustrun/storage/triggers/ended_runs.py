@@ -1,0 +1,92 @@
+"""Reads the runs that have ended, in the order in which their ends were committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam as b
+
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import activity, events, runs, workflows
+
+_PAGE = Statement(
+    sa.select(
+        activity.c.id,
+        events.c.type,
+        runs.c.pk,
+        runs.c.id,
+        runs.c.org_id,
+        runs.c.workflow_id,
+        runs.c.workflow_name,
+        runs.c.version,
+        runs.c.status,
+        runs.c.mode,
+        runs.c.trigger_source,
+        runs.c.payload,
+        runs.c.callers,
+        runs.c.started_at,
+        runs.c.finished_at,
+    )
+    .select_from(
+        activity.join(runs, runs.c.pk == activity.c.run_pk).join(
+            events, sa.and_(events.c.run_pk == activity.c.run_pk, events.c.seq == activity.c.seq)
+        )
+    )
+    .where(activity.c.id > b("after", type_=sa.BigInteger))
+    .order_by(activity.c.id)
+    .limit(b("count", type_=sa.Integer))
+)
+_NEWEST = Statement(sa.select(sa.func.coalesce(sa.func.max(activity.c.id), 0)))
+_FAILURES = Statement(
+    sa.select(workflows.c.failures_in_row, workflows.c.status)
+    .where(workflows.c.id == b("workflow_id"))
+    .with_for_update()
+)
+_SET_FAILURES = Statement(
+    sa.update(workflows).where(workflows.c.id == b("workflow_id")).values(failures_in_row=b("failures"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """A start, wait or end (`type`) of a run, and the run as it is now."""
+
+    cursor: int
+    type: str
+    run_pk: int
+    run_id: str
+    org_id: str
+    workflow_id: str | None
+    workflow_name: str
+    version: int | None
+    status: str
+    mode: str
+    trigger_source: str
+    payload: str
+    callers: str | None
+    started_at: int
+    finished_at: int | None
+
+
+def list_after(tx: Tx, after: int, count: int) -> list[ActivityRow]:
+    """Lists what happened after a cursor, in commit order."""
+    return [ActivityRow(*row) for row in tx.all(_PAGE, after=after, count=count)]
+
+
+def newest(tx: Tx) -> int:
+    """The cursor of the newest activity; 0 if there is none."""
+    row = tx.one(_NEWEST)
+    assert row is not None
+    return int(row[0])
+
+
+def failures_to_change(tx: Tx, workflow_id: str) -> tuple[int, str] | None:
+    """(failures in a row, status) of a workflow, whose row is locked on PostgreSQL."""
+    row = tx.one(_FAILURES, workflow_id=workflow_id)
+    return (int(row[0]), str(row[1])) if row is not None else None
+
+
+def set_failures(tx: Tx, workflow_id: str, failures: int) -> None:
+    """Sets how many triggered runs of a workflow have failed in a row."""
+    tx.do(_SET_FAILURES, workflow_id=workflow_id, failures=failures)

@@ -1,0 +1,60 @@
+"""The source of `internal` triggers: follows the ends of runs, as soon as they are on disk."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dustrun import log
+from dustrun.services.triggers.ended_runs import EndedRuns
+from dustrun.services.triggers.subscriptions import Subscription
+
+_logger = log.get(__name__)
+_LOOK_EVERY_S = 10.0
+_TRY_AGAIN_S = 0.5
+
+
+class EndedRunsSource:
+    """Follows ends whether or not anything waits for them, since failures are counted too. What is armed is read from
+    the tables for each end, so arming needs nothing."""
+
+    def __init__(self, ended_runs: EndedRuns) -> None:
+        self._ended_runs = ended_runs
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to follow."""
+        await self._ended_runs.begin()
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Stops; the cursor stays where the last page ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def arm(self, sub: Subscription) -> None:
+        """Nothing to do."""
+
+    async def disarm(self, subscription_id: str) -> None:
+        """Nothing to do."""
+
+    def wake(self) -> None:
+        """A run has ended."""
+        self._wake.set()
+
+    async def _keep(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                while await self._ended_runs.follow():
+                    pass
+            except Exception as error:
+                _logger.error("the ends of runs could not be followed", exc_info=error)
+                await asyncio.sleep(_TRY_AGAIN_S)
+                continue
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass

@@ -1,0 +1,122 @@
+"""The event log, replays, and what the ends of runs lead to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from dustrun.core.triggers.event import TriggerEvent
+from services.triggers.test_intake import BELL, OWN, count_runs, fire, published, server
+from testkit.composition import Composition, composed
+
+__all__ = ["server"]  # the fixture
+FAIL = {"type": "log", "payload": {"message": "{{1 / $trigger.body.n}}"}}
+
+
+def after(*workflow_ids: str, **payload: Any) -> dict[str, Any]:
+    watch = {"type": "workflow-finished", "payload": {"workflowIds": list(workflow_ids), **payload}}
+    say = {"type": "log", "payload": {"message": "{{$trigger.body.status}} {{$trigger.body.depth}}"}}
+    return {"nodes": {"root": {**watch, "children": ["say"]}, "say": say}}
+
+
+async def until(found: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(20):
+        while not (value := await found()):
+            await asyncio.sleep(0.01)
+    return value
+
+
+async def events_of(server: Composition, workflow_id: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await server.owner.get(f"/v1/workflows/{workflow_id}/trigger-events")).data["items"]
+    return items
+
+
+async def test_a_replay_is_a_new_event_that_points_to_the_first_and_obeys_limits(server: Composition) -> None:
+    workflow_id, sub = await published(server, maxRuns=1)
+    (first,) = await fire(server, sub, "a")
+    replay = f"/v1/webhook-events/{first.event_id}/replay"
+    held = (await server.owner.post(replay)).data
+    assert (held["action"], held["reason"], held["runIds"]) == ("skipped", "exhausted", [])
+    done = (await server.owner.post(replay, {"ignoreLimits": True})).data
+    assert (done["action"], len(done["runIds"])) == ("triggered", 1)
+    newest, older, origin = await events_of(server, workflow_id)
+    assert [newest["replayOf"], older["replayOf"], origin["replayOf"]] == [first.event_id, first.event_id, None]
+    again = (await server.owner.post(f"/v1/webhook-events/{newest['id']}/replay", {"ignoreLimits": True})).data
+    assert (await server.owner.get(f"/v1/webhook-events/{again['eventId']}")).data["replayOf"] == first.event_id
+    assert (await server.owner.get(f"/v1/workflows/{workflow_id}")).data["remainRuns"] == 0
+
+
+async def test_a_replay_with_an_idempotency_key_runs_once(server: Composition) -> None:
+    _, sub = await published(server)
+    (first,) = await fire(server, sub, "a")
+    key = {"Idempotency-Key": "k1"}
+    path = f"/v1/webhook-events/{first.event_id}/replay"
+    answers = [(await server.owner.post(path, headers=key)).data for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert await count_runs(server) == 2
+
+
+async def test_events_are_hidden_from_other_organisations_and_limited_keys(server: Composition) -> None:
+    workflow_id, sub = await published(server)
+    other_id, _ = await published(server)
+    (first,) = await fire(server, sub, "a")
+    limited = (
+        await server.owner.post(
+            "/v1/api-keys", {"name": "l", "permissions": ["run:read", "workflow:execute"], "workflowIds": [other_id]}
+        )
+    ).data["key"]
+    for client in (await server.other_owner(), server.client(limited)):
+        assert (await client.get("/v1/webhook-events")).data["items"] == []
+        assert (await client.get(f"/v1/webhook-events/{first.event_id}")).status == 404
+        assert (await client.post(f"/v1/webhook-events/{first.event_id}/replay")).status == 404
+        assert (await client.get(f"/v1/workflows/{workflow_id}/trigger-events")).status == 404
+
+
+async def test_the_end_of_a_run_starts_what_waits_for_it_once(server: Composition) -> None:
+    first = (await server.owner.create_workflow())["id"]
+    second, _ = await published(server, after(first, statuses=["success"]))
+    third, _ = await published(server, after(second))
+    run = (await server.owner.post(f"/v1/workflows/{first}/run")).data["runId"]
+    await server.owner.post(f"/v1/workflows/{first}/run", {"simulate": True})
+    (event,) = await until(lambda: events_of(server, second))
+    assert (event["body"]["runId"], event["body"]["depth"], event["key"]) == (run, 1, run)
+    (last,) = await until(lambda: events_of(server, third))
+    assert (last["body"]["runId"], last["body"]["depth"]) == (event["runId"], 2)
+    assert len(await events_of(server, second)) == 1
+
+
+async def test_workflows_that_would_start_each_other_for_ever_are_not_published(server: Composition) -> None:
+    first = (await server.owner.create_workflow())["id"]
+    second, _ = await published(server, after(first))
+    third, _ = await published(server, after(second))
+    await server.owner.put(f"/v1/workflows/{first}", {"definition": after(third)})
+    refused = await server.owner.post(f"/v1/workflows/{first}/publish")
+    assert (refused.status, refused.fields) == (400, ["nodes.root.payload.workflowIds[0]"])
+    missing = await server.owner.create_workflow(after(f"wf_{'0' * 26}"))
+    assert (await server.owner.post(f"/v1/workflows/{missing['id']}/publish")).status == 400
+
+
+async def test_failures_in_a_row_pause_the_workflow(tmp_path: Path, store_url: str) -> None:
+    settings = {"database_url": store_url, "actions_dir": OWN, "pause_after_failures": 2}
+    nodes = {"root": BELL["nodes"]["root"] | {"children": ["say"]}, "say": FAIL}
+    async with composed(tmp_path, **settings) as server:
+        workflow_id, sub = await published(server, {"nodes": nodes})
+        intake = server.parts.triggers.intake
+        for key, n in (("a", 0), ("b", 1), ("c", 0), ("d", 0)):
+            fired = await intake.fire(sub, TriggerEvent(key, {"n": n}, 0))
+            path = f"/v1/runs/{fired.run_ids[0]}"
+            await until(lambda path=path: _ended(server, path))  # type: ignore[misc]
+        workflow = await until(lambda: _paused(server, workflow_id))
+        assert workflow["pausedReason"] == "consecutive_failures"
+        assert (await intake.fire(sub, TriggerEvent("e", {"n": 1}, 0))).reason == "paused"
+
+
+async def _ended(server: Composition, path: str) -> Any:
+    return (await server.owner.get(path)).data["finishedAt"]
+
+
+async def _paused(server: Composition, workflow_id: str) -> Any:
+    found = (await server.owner.get(f"/v1/workflows/{workflow_id}")).data
+    return found if found["status"] == "paused" else None
