@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import hmac
 import os
 import re
@@ -129,6 +131,7 @@ class Keys:
         self._database = database
         self._writer = writer
         self._cache: dict[str, _Cached] = {}
+        self._looking: dict[str, asyncio.Task[Principal | None]] = {}
         self._revocations = 0
         self.on_revoked: Callable[[str], None] = _nobody_listens
         """Called with the id of each revoked key."""
@@ -146,12 +149,30 @@ class Keys:
         return cached.principal
 
     async def find(self, secret: str) -> Principal | None:
-        """The principal of a key; None if the key is unknown, revoked or expired."""
+        """The principal of a key; None if the key is unknown, revoked or expired.
+
+        Requests that come while a key is looked up wait for the same answer: else hundreds would queue for the readers
+        whenever the entry of a busy key expires."""
         if not _KEY.fullmatch(secret):
             return None
         key_hash = ids.secret_hash(secret)
+        looking = self._looking.get(key_hash)
+        if looking is None:
+            # in no request's context, and it goes on if that request is cancelled
+            looking = asyncio.get_running_loop().create_task(self._look_up(key_hash), context=contextvars.Context())
+            self._looking[key_hash] = looking
+            looking.add_done_callback(lambda done: self._looked_up(key_hash, done))
+        return await asyncio.shield(looking)
+
+    def _looked_up(self, key_hash: str, done: asyncio.Task[Principal | None]) -> None:
+        if self._looking.get(key_hash) is done:
+            del self._looking[key_hash]
+        if not done.cancelled():
+            done.exception()  # told to those that wait, if there are any left
+
+    async def _look_up(self, key_hash: str) -> Principal | None:
         before = self._revocations
-        row = await self._database.read(lambda tx: rows.find_by_hash(tx, key_hash))
+        row = await self._database.look_up(lambda tx: rows.find_by_hash(tx, key_hash))
         if row is None or not hmac.compare_digest(row.hash, key_hash) or not is_good(row):
             return None
         principal = principal_of(row)
@@ -256,6 +277,7 @@ class Keys:
 
     def _forget_all(self, revoked: Sequence[KeyRow]) -> None:
         self._revocations += 1
+        self._looking.clear()  # what is read now may be older than the revocation: nobody else may wait for it
         for row in revoked:
             self._cache.pop(row.hash, None)
             self.on_revoked(row.id)

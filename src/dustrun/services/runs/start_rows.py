@@ -8,13 +8,14 @@ from dustrun.core.values.exact_json import dumps_text, loads
 from dustrun.core.workflow.program import Program
 from dustrun.errors import Code, Conflict, Invalid, Problem
 from dustrun.services.runs.engine_port import Caller, WrittenRun
-from dustrun.services.runs.start_request import Prepared, verify
+from dustrun.services.runs.start_request import Prepared, check_current
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.money import transactions as transaction_rows
 from dustrun.storage.runs import journal as journal_rows
 from dustrun.storage.runs import runs as rows
 from dustrun.storage.runs.journal import Batch, Event
 from dustrun.storage.runs.runs import RunRow
+from dustrun.storage.workflows import workflows as workflow_rows
 
 _OPEN = {"finished_at": None, "passed": None, "error": None, "summary": None}
 
@@ -22,8 +23,9 @@ _OPEN = {"finished_at": None, "passed": None, "error": None, "summary": None}
 def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     """Creates the run with its first rows, all or nothing; raises `Invalid`, `Conflict` or `SnapshotOutdated`."""
     facts, request = prepared.facts, prepared.request
-    if prepared.snapshot is not None:
-        verify(tx, prepared.snapshot)
+    snapshot = prepared.snapshot
+    # asked together with the run's row, which is undone if the workflow is no longer so
+    workflow = workflow_rows.find_soon(tx, snapshot.org_id, snapshot.id) if snapshot is not None else None
     if request.chat_message_id is not None and not rows.has_message(tx, facts.org_id, request.chat_message_id):
         message = f'"{request.chat_message_id}" names no message of this organisation.'
         raise Invalid(message, code=Code.CHAT_MESSAGE_UNKNOWN, details=[Problem("chatMessageId", message)])
@@ -33,6 +35,8 @@ def create(tx: Tx, prepared: Prepared, batch: Batch) -> tuple[int, list[Event]]:
     if prepared.must_be_closed is not None:
         _check_settled(tx, facts.org_id, prepared.must_be_closed)
     run_pk = rows.insert(tx, _row(prepared, batch))
+    if snapshot is not None and workflow is not None:
+        check_current(workflow(), snapshot)
     if run_pk is None:
         message = f'The runId "{facts.id}" is already used; choose another one.'
         raise Invalid(message, code=Code.RUN_ID_USED, details=[Problem("runId", message)])

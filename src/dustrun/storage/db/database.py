@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -316,15 +317,16 @@ class Database:
 
     # --- readers ---
 
-    def read_now(self, query: Callable[[Tx], T]) -> T:
+    def read_now(self, query: Callable[[Tx], T], *, is_one_statement: bool = False) -> T:
         """Runs a query on a reader's connection in this thread; retries once if the connection was dead."""
+        read = self._read_bare if is_one_statement and not self.is_sqlite else self._read_once
         try:
             try:
-                return self._read_once(query)
+                return read(query)
             except self.dialect.loaded_dbapi.Error as error:
                 if self.is_sqlite or not self.is_fatal(error):
                     raise
-                return self._read_once(query)
+                return read(query)
         except (self.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
             raise self.translate(error) from error
 
@@ -344,15 +346,28 @@ class Database:
         finally:
             connection.close()  # rolls back what is still open
 
+    def _read_bare(self, query: Callable[[Tx], T]) -> T:
+        """Runs a query of one statement, which needs no transaction, and one round trip instead of three."""
+        connection = self.engine.raw_connection()
+        try:
+            return query(Tx(connection.cursor(), self.dialect))
+        except self.dialect.loaded_dbapi.Error as error:
+            if self.is_fatal(error):
+                self._throw_away(connection)
+            raise
+        finally:
+            connection.close()
+
     async def read(self, query: Callable[[Tx], T]) -> T:
         """Runs a query in a reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def look_up(self, query: Callable[[Tx], T]) -> T:
-        """Runs a query of one statement that reads one row by its key, on SQLite on the event loop; if the store is in
-        trouble, in a reader's thread, which may wait."""
+        """Runs a query of one statement that reads one row by its key: on SQLite on the event loop, or if the store is
+        in trouble, in a reader's thread, which may wait; on PostgreSQL in one round trip."""
         if not self.is_sqlite:
-            return await self.read(query)
+            bare = partial(self.read_now, query, is_one_statement=True)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, bare)
         try:
             if not self._look_ups.is_open:
                 await asyncio.get_running_loop().run_in_executor(self._readers, self._look_ups.open)

@@ -53,7 +53,7 @@ class Statement:
 
 
 class Returned:
-    """The value that a statement returns, known once its transaction is committed."""
+    """What a statement returns, known later: see `Tx.last` and `Tx.soon`."""
 
     __slots__ = ("value",)
 
@@ -115,6 +115,13 @@ class Tx:
         self._cursor.execute(sql, take(values))
         row: Row | None = self._cursor.fetchone()
         return row
+
+    def soon(self, statement: Statement, **values: Any) -> Returned:
+        """Executes a query; its first row or None is known after the next statement whose result is. PostgreSQL gets
+        both in one round trip."""
+        found = Returned()
+        found.value = self.one(statement, **values)
+        return found
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """Executes a statement; returns all rows."""

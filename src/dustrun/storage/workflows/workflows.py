@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -132,6 +133,13 @@ def find(tx: Tx, org_id: str, workflow_id: str) -> WorkflowRow | None:
     """Finds a workflow of the organisation."""
     found = tx.one(_FIND, org_id=org_id, id=workflow_id)
     return _row(found) if found else None
+
+
+def find_soon(tx: Tx, org_id: str, workflow_id: str) -> Callable[[], WorkflowRow | None]:
+    """Finds a workflow of the organisation; the function it returns may be called after the next statement that has a
+    result."""
+    found = tx.soon(_FIND, org_id=org_id, id=workflow_id)
+    return lambda: _row(found.value) if found.value else None
 
 
 def list_callers(tx: Tx, row: WorkflowRow) -> list[WorkflowRow]:

@@ -153,6 +153,34 @@ async def test_a_unit_that_fails_after_it_has_written_takes_nobody_with_it(store
     assert await store.facts() == {"a": "", "b": ""}
 
 
+async def test_units_that_fail_after_they_have_written_are_repeated_together(store: Store) -> None:
+    def broken(number: int) -> Unit:
+        def unit(tx: Tx) -> None:
+            _add(f"broken {number}")(tx)
+            _change(f"broken {number}", "!")(tx)
+            raise Broken
+
+        return unit
+
+    await store.together(_add("warm"))
+    assert await store.round_trips(*map(broken, range(40)), _add("a")) < 8
+    assert await store.facts() == {"a": "", "warm": ""}
+
+
+async def test_what_is_asked_soon_is_known_after_the_next_answer(store: Store) -> None:
+    def unit(tx: Tx) -> tuple[Any, Any]:
+        there, not_there = tx.soon(_READ, of="a"), tx.soon(_READ, of="nobody")
+        assert tx.one(_CHANGE, of="a", more="2") == ("12",)
+        return there.value, not_there.value
+
+    await store.together(_add("a", "1"))
+    assert await store.together(unit) == [(("1",), None)]
+    await store.together(_change("a", ""))
+    before = store.distance.round_trips
+    assert await store.together(lambda tx: (tx.soon(_READ, of="a"), tx.one(_READ, of="a"))[1]) == [("12",)]
+    assert store.distance.round_trips - before == 2
+
+
 async def test_a_unit_that_fails_before_it_has_written_repeats_nobody(store: Store) -> None:
     ran: list[str] = []
 

@@ -14,6 +14,16 @@ from dustrun.storage.db.pipeline.session import Session
 from dustrun.storage.db.pipeline.transaction import Transaction
 
 
+class Group:
+    """Units on their way to one commit."""
+
+    def __init__(self, waiters: list[Waiter], session: Session, database: Database) -> None:
+        self.waiters = waiters
+        self.started = clock.monotonic_s()
+        self.outcome = Outcome()
+        self.transaction = Transaction(session, database, self.outcome)
+
+
 class PipelinedGroups:
     """Queues units; `tell` is called with what became of each group."""
 
@@ -21,10 +31,13 @@ class PipelinedGroups:
         self._database = database
         self._tell = tell
         self._session = Session(database)
+        self._session.on_commit = self._begin_next
+        self._session.on_void = self._take_back
         self._queue: deque[Waiter] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._in_doubt = False
+        self._next: Group | None = None
 
     def start(self) -> None:
         """Begins to commit; call it on the event loop of the waiters."""
@@ -55,21 +68,53 @@ class PipelinedGroups:
     async def _work(self) -> None:
         """Commits group after group until nothing is queued."""
         loop = asyncio.get_running_loop()
-        while self._queue:
-            group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
+        while self._queue or self._next is not None:
+            group = self._next or Group(self._take(), self._session, self._database)
+            self._next = None
             outcome = await self._commit(group)
             loop.call_soon(self._tell, outcome)  # an error in one waiter's callback must not stop the writer
         self._task = None
 
-    async def _commit(self, group: list[Waiter]) -> Outcome:
-        started, outcome = clock.monotonic_s(), Outcome()
+    def _take(self) -> list[Waiter]:
+        return [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
+
+    def _begin_next(self) -> None:
+        """Begins the next group behind a commit that has been posted, so that distance to the database costs one round
+        trip less. Only units that may be repeated are begun, since that commit may fail."""
+        assert self._next is None
+        waiters = self._take()
+        together = [waiter for waiter in waiters if waiter.is_separate]
+        if not together:
+            self._queue.extendleft(reversed(waiters))
+            return
+        group = Group(waiters, self._session, self._database)
         try:
-            left = await Transaction(self._session, self._database, outcome).execute(group)
+            begun = group.transaction.begin_ahead(together)
+        except Exception:  # met again, and told, when the group is begun after the commit
+            group.transaction.abandon()
+            self._queue.extendleft(reversed(waiters))
+            return
+        rest = frozenset(map(id, together[begun:]))
+        self._queue.extendleft(waiter for waiter in reversed(waiters) if id(waiter) in rest)
+        group.waiters = [waiter for waiter in waiters if id(waiter) not in rest]
+        self._next = group
+
+    def _take_back(self) -> None:
+        """What was begun behind a commit is void: it is queued again, before all others."""
+        assert self._next is not None
+        self._next.transaction.abandon()
+        self._queue.extendleft(reversed(self._next.waiters))
+        self._next = None
+
+    async def _commit(self, group: Group) -> Outcome:
+        outcome = group.outcome
+        try:
+            left = await group.transaction.execute(group.waiters)
             self._queue.extendleft(reversed(left))
             outcome.is_settled, self._in_doubt = self._in_doubt, False
         except Exception as error:
             self._session.drop()
-            outcome = failure_of(group, error, self._database)
+            outcome = failure_of(group.waiters, error, self._database)
             self._in_doubt = self._in_doubt or outcome.is_doubtful
-        note(group, started)
+        note(group.waiters, group.started)
         return outcome

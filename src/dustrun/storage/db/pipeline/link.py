@@ -29,6 +29,13 @@ class Packed:
     formats: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Statements on their way: of each under which key and name it is prepared by the way, if it is."""
+
+    prepared: Sequence[tuple[Any, bytes]]
+
+
 class Link:
     """Drives a connection that `psycopg` has opened, and that stays the property of who opened it."""
 
@@ -62,16 +69,29 @@ class Link:
 
     async def send(self, packed: Sequence[Packed]) -> list[Answer]:
         """Executes statements; raises the first error of them, and those after it were not executed."""
-        prepared = [self._send(one) for one in packed]
+        return await self.receive(self.post(packed))
+
+    def post(self, packed: Sequence[Packed]) -> Posted:
+        """Queues statements, which are on their way once something is received. They are executed whatever becomes of
+        those posted before."""
+        posted = Posted([self._send(one) for one in packed])
         self._pgconn.pipeline_sync()
+        return posted
+
+    async def receive(self, posted: Posted) -> list[Answer]:
+        """Waits for the answers to what was posted, in the order of posting; raises the first error of them."""
         results = iter(await self._results())
         answers = []
-        for key, name in prepared:
+        for key, name in posted.prepared:
             if key is not None:
                 _check(next(results))
                 self._prepared[key] = name
             answers.append(self._answer(next(results)))
         return answers
+
+    async def ignore(self) -> None:
+        """Waits for the answers to what was posted next, whatever they are."""
+        await self._results()
 
     def _send(self, packed: Packed) -> tuple[Any, bytes]:
         """Queues a statement; returns under which key and name it is prepared now, if it is."""
@@ -100,7 +120,7 @@ class Link:
         return False
 
     async def _results(self) -> list[PGresult]:
-        """Waits for the results of everything queued."""
+        """Waits for the results of what was posted at once, in the order of posting."""
         await self._flush()
         results: list[PGresult] = []
         while True:

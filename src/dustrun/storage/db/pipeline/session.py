@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import psycopg
 
 from dustrun.errors import Bug, Temporary, Uncertain
 from dustrun.storage.db.database import Claimed, Database
 from dustrun.storage.db.pipeline.call import Answer, fixed
-from dustrun.storage.db.pipeline.link import Link, Packed
+from dustrun.storage.db.pipeline.link import Link, Packed, Posted
 from dustrun.storage.db.pipeline.wave import Wave
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -29,8 +30,21 @@ def _pack(link: Link, before: Sequence[str], wave: Wave) -> list[Packed]:
     return [link.pack(call) for call in (*map(fixed, before), *wave.calls())]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The first statements of the next transaction, posted behind the commit of the one before."""
+
+    wave: Wave
+    posted: Posted
+
+
+def _nothing() -> None:
+    return None
+
+
 class Session:
-    """One transaction after the other; a transaction begins with the first statements that are sent."""
+    """One transaction after the other; a transaction begins with the first statements that are sent, or with those
+    that were posted ahead."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,6 +57,12 @@ class Session:
         self.has_begun = False
         """Whether statements of the transaction have been executed, be it with an error."""
 
+        self._ahead: Ahead | None = None
+        self.on_commit: Callable[[], None] = _nothing
+        """Called when a commit has been posted, to post the next transaction's first statements behind it."""
+        self.on_void: Callable[[], None] = _nothing
+        """Called when what was posted ahead is void, because the commit before it failed."""
+
     @property
     def is_lost(self) -> bool:
         """Whether the connection, or the transaction that has begun on it, is no more."""
@@ -52,8 +72,10 @@ class Session:
         """Executes fixed SQL and a wave in one round trip; each request of the wave gets its result. Raises
         `Unsendable` if nothing was sent."""
         fixed_first = before if self.has_begun else (_BEGIN, *before)
+        ahead, self._ahead = self._ahead, None
+        assert ahead is None or ahead.wave is wave
         try:
-            answers = await self._send(fixed_first, wave)
+            answers = await self._send(fixed_first, wave, ahead)
         finally:
             self.has_begun = self.has_begun or (self._link is not None and self._link.is_in_transaction)
         wave.resolve(answers[len(fixed_first) :])
@@ -69,6 +91,7 @@ class Session:
                 await self._commit(before, wave)
         except psycopg.Error:
             if self._link is not None and not self._link.is_closed:
+                await self._ignore_ahead(self._link)
                 await self._link.send([self._link.pack(fixed("ROLLBACK"))])
                 self.has_begun = False
             raise
@@ -77,7 +100,9 @@ class Session:
         assert self._link is not None
         packed = [*await self._pack(self._link, before, wave), self._link.pack(fixed("COMMIT"))]
         try:
-            answers = await self._link.send(packed)
+            posted = self._link.post(packed)
+            self.on_commit()
+            answers = await self._link.receive(posted)
         except psycopg.Error as error:
             if not self._link.is_closed:
                 raise
@@ -96,11 +121,31 @@ class Session:
         except Exception as error:
             raise Unsendable(error) from error
 
-    async def _send(self, before: Sequence[str], wave: Wave) -> list[Answer]:
-        """Sends statements; the first ones of a transaction to a new connection if the old one has died."""
+    def post_ahead(self, before: Sequence[str], wave: Wave) -> None:
+        """Posts the first statements of the next transaction behind a commit, whose answer comes first. `send` gets
+        theirs; if that commit fails, they are void. Raises what the driver raises for values that it cannot encode."""
+        assert self._link is not None
+        self._ahead = Ahead(wave, self._link.post(_pack(self._link, (_BEGIN, *before), wave)))
+
+    async def _ignore_ahead(self, link: Link) -> None:
+        """Waits until what was posted ahead has been refused, or executed: nothing of it will be committed."""
+        if self._ahead is not None:
+            self._void_ahead()
+            await link.ignore()
+
+    def _void_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead = None
+            self.on_void()
+
+    async def _send(self, before: Sequence[str], wave: Wave, ahead: Ahead | None) -> list[Answer]:
+        """Sends statements unless they were posted ahead; the first ones of a transaction to a new connection if the
+        old one has died."""
         may_have_died = self._database.has_writer and not self.has_begun
         link = await self._open()
         try:
+            if ahead is not None:
+                return await link.receive(ahead.posted)
             return await link.send(await self._pack(link, before, wave))
         except psycopg.Error:
             if not (may_have_died and link.is_closed):
@@ -119,7 +164,8 @@ class Session:
         return self._link
 
     def drop(self) -> None:
-        """Discards the connection."""
+        """Discards the connection, and what was posted ahead with it."""
+        self._void_ahead()
         self._link, self.has_begun = None, False
         self._database.reopen_writer()
 

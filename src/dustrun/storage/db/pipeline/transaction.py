@@ -35,6 +35,31 @@ class Transaction:
         self._wave = Wave(database.dialect)
         self._last: list[tuple[int, Request]] = []
         self._before: list[str] = []
+        self._begun: list[UnitRun] = []
+
+    def begin_ahead(self, waiters: Sequence[Waiter]) -> int:
+        """Begins units that run together while the transaction before commits: they take their first turn, and what
+        they ask is posted behind that commit. Returns how many: no more than the event loop has time for.
+
+        `execute` must follow, unless the session says that all is void; then `abandon`."""
+        until = clock.monotonic_s() + _SLICE_S
+        self._before.append(_SAVE)
+        for number, waiter in enumerate(waiters):
+            run = self._begin(number, waiter)
+            self._begun.append(run)
+            run.go_on()
+            if clock.monotonic_s() > until:
+                break
+        for run in self._begun:
+            if run.asked is not None:
+                self._collect(run)
+        self._session.post_ahead(self._before, self._wave)
+        return len(self._begun)
+
+    def abandon(self) -> None:
+        """Ends units that were begun ahead; nothing of them is committed, and they may be begun again."""
+        for run in self._begun:
+            run.abandon()
 
     async def execute(self, group: Sequence[Waiter]) -> Sequence[Waiter]:
         """Executes and commits a group; returns the units for which the time was too short. Raises what ends the whole
@@ -56,10 +81,15 @@ class Transaction:
 
     async def _run_together(self, waiters: Sequence[Waiter], *, commits: bool = False) -> None:
         """Runs units together. `commits`: they are the whole group, so their last statements travel with the commit."""
-        self._before.append(_SAVE)
-        runs = [self._begin(number, waiter) for number, waiter in enumerate(waiters)]
+        runs, self._begun = self._begun, []
+        are_ahead = bool(runs)
+        if not are_ahead:
+            self._before.append(_SAVE)
+            runs = [self._begin(number, waiter) for number, waiter in enumerate(waiters)]
         try:
-            await self._take_turns(runs)
+            if are_ahead:
+                await self._send()
+            await self._take_turns([run for run in runs if run.asked is not None] if are_ahead else runs)
             must_repeat = any(run.error is not None and run.has_written for run in runs)
             if not must_repeat:
                 await self._finish(commits=commits)
@@ -103,24 +133,25 @@ class Transaction:
             await self._send()
         self._before.append(_RELEASE)
 
-    async def _repeat(self, runs: Sequence[UnitRun], error: Exception | None) -> None:
-        """Undoes units and runs them again: without those that failed, or each half if nobody knows which that was."""
+    async def _repeat(self, runs: Sequence[UnitRun], refused: Exception | None) -> None:
+        """Undoes units and runs them again: those that failed apart from the others, until nobody else is undone with
+        them; or each half, if the database refused something and nobody knows whose it was."""
         self._go_back()
         for run in runs:
             run.abandon()
         waiters = [run.waiter for run in runs]
-        cause = error or runs[0].error
-        if len(runs) == 1 and cause is not None:
-            self._outcome.failed.append((waiters[0], cause))
+        if refused is not None and len(runs) == 1:
+            self._outcome.failed.append((waiters[0], refused))
             return
-        if error is None:
-            parts = [[run.waiter for run in runs if run.error is None]]
-            parts.extend([run.waiter] for run in runs if run.error is not None)
-        else:
+        if refused is not None:
             parts = [waiters[: len(waiters) // 2], waiters[len(waiters) // 2 :]]
+        elif all(run.error is not None for run in runs):
+            self._note(runs)
+            return
+        else:
+            parts = [[run.waiter for run in runs if (run.error is not None) is failed] for failed in (False, True)]
         for part in parts:
-            if part:
-                await self._run_together(part)
+            await self._run_together(part)
 
     async def _run_alone(self, waiter: Waiter, *, commits: bool) -> None:
         """Runs one unit; it is not repeated. `commits`: it is the whole group, as for units that run together."""

@@ -59,6 +59,12 @@ class PipelinedTx(Tx):
         row: Row | None = self._ask(statement, [values], "one")
         return row
 
+    def soon(self, statement: Statement, **values: Any) -> Returned:
+        """See `Tx`."""
+        found = Returned()
+        self._later(Request(statement, [values], "one", returned=(found,)))
+        return found
+
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         """See `Tx`."""
         rows: list[Row] = self._ask(statement, [values], "all")

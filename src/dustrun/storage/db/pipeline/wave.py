@@ -118,12 +118,15 @@ def _apart(form: SetForm, rows: Sequence[Values], answer: Answer) -> list[Answer
 def _result(request: Request, answers: Sequence[Answer]) -> Any:
     if request.wanted == "count":
         return sum(answer.count for answer in answers)
-    for returned, answer in zip(request.returned, answers, strict=False):
-        returned.value = answer.rows[0][0]
     if request.wanted == "all":
         return list(answers[0].rows)
     if request.wanted == "one":
-        return answers[0].rows[0] if answers[0].rows else None
+        row = answers[0].rows[0] if answers[0].rows else None
+        for returned in request.returned:
+            returned.value = row
+        return row
+    for returned, answer in zip(request.returned, answers, strict=False):
+        returned.value = answer.rows[0][0]
     return None
 
 

@@ -1,0 +1,137 @@
+"""A group of units begins behind the commit of the one before, and is begun again if that commit fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg.errors import RaiseException, UniqueViolation
+from sqlalchemy import bindparam as b
+
+from dustrun.errors import Uncertain
+from dustrun.storage.db.database import Database
+from dustrun.storage.db.lock import ProcessLock
+from dustrun.storage.db.statement import Statement, Tx
+from dustrun.storage.db.tables import store_facts
+from dustrun.storage.db.writer import Writer
+from testkit.distance import Distance, at_a_distance
+from testkit.postgres import Cluster
+
+_ADD = Statement(sa.insert(store_facts))
+_FIND = Statement(sa.select(store_facts.c.value).where(store_facts.c.name == b("of")))
+_ALL = Statement(sa.select(store_facts.c.name).order_by(store_facts.c.name))
+# refuses, at the commit, rows of this name
+_REFUSE = """
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF NEW.name LIKE 'refused%' THEN RAISE EXCEPTION 'no'; END IF; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON store_facts DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+Unit = Callable[[Tx], Any]
+
+
+class Store:
+    """A store at a distance, with its writer, and what was told in which order."""
+
+    def __init__(self, url: str, database: Database, writer: Writer, distance: Distance) -> None:
+        self.url = url
+        self.database = database
+        self.writer = writer
+        self.distance = distance
+        self.told: list[str] = []
+
+    def write(self, name: str, *, is_separate: bool = True) -> asyncio.Future[None]:
+        """Queues a unit that finds nothing, then adds this row: two round trips."""
+
+        def unit(tx: Tx) -> None:
+            assert tx.one(_FIND, of=name) is None or name == "there"
+            tx.do(_ADD, name=name, value="")
+
+        after = lambda _: self.told.append(name)  # noqa: E731
+        return self.writer.write(unit, after, repeatable=is_separate, is_separate=is_separate)
+
+    async def behind(self, first: str, *names: str) -> list[Any]:
+        """Queues a unit, and others while it waits for the database; what became of them."""
+        written = [self.write(first)]
+        await asyncio.sleep(0)  # its group begins
+        written += [self.write(name) for name in names]
+        return await asyncio.gather(*written, return_exceptions=True)
+
+    async def names(self) -> list[str]:
+        """The rows that stayed."""
+        return [row[0] for row in await self.database.read(lambda tx: tx.all(_ALL))]
+
+
+@pytest.fixture
+async def store(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store, 5 ms away."""
+    url = cluster.fresh()
+    with at_a_distance(url, 0.005) as (far, distance):
+        database = Database(far)
+        ProcessLock(database, tmp_path).take()
+        writer = Writer(database)
+        writer.start()
+        yield Store(url, database, writer, distance)
+        await writer.stop()
+        database.close()
+    cluster.drop(url)
+
+
+async def test_a_group_that_waits_for_a_commit_has_already_begun(store: Store) -> None:
+    await store.behind("w1", "w2")
+    before = store.distance.round_trips
+    assert await store.behind("a", "b", "c") == [None] * 3
+    assert store.distance.round_trips - before == 3  # two each, one of them shared
+    assert store.told == ["w1", "w2", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("first", ["there", "refused"], ids=["its last statement", "the commit itself"])
+async def test_a_commit_that_fails_takes_nobody_with_it_who_has_begun_behind_it(store: Store, first: str) -> None:
+    await store.writer.write(lambda tx: tx.raw(_REFUSE.split(";\nCREATE CONSTRAINT")[0]))
+    await store.writer.write(lambda tx: tx.raw("CREATE CONSTRAINT" + _REFUSE.split("CREATE CONSTRAINT")[1]))
+    await store.write("there")
+    failed, *others = await store.behind(first, "a", "b")
+    assert type(failed) is (UniqueViolation if first == "there" else RaiseException)
+    assert others == [None, None]
+    assert store.told == ["there", "a", "b"]
+    assert await store.names() == ["a", "b", "there"]
+
+
+@pytest.mark.parametrize("keeping", [True, False])
+async def test_units_behind_a_commit_of_unknown_outcome_are_written_once(
+    cluster: Cluster, store: Store, keeping: bool
+) -> None:
+    store.writer.on_doubt = lambda: store.told.append("doubt")
+    store.writer.on_settled = lambda: store.told.append("settled")
+    with cluster.commits_that_die(store.url, "store_facts", keeping=keeping) as die:
+        writing = asyncio.create_task(store.behind("a", "b", "c"))
+        await asyncio.to_thread(die)
+        if keeping:  # the next commit would wait for ever too
+            cluster._say("ALTER SYSTEM RESET synchronous_standby_names")
+            cluster._say("SELECT pg_reload_conf()")
+        unknown, *others = await writing
+    assert (type(unknown), others) == (Uncertain, [None, None])
+    assert store.told == ["doubt", "settled", "b", "c"]
+    assert await store.names() == (["a", "b", "c"] if keeping else ["b", "c"])
+
+
+async def test_whatever_fails_each_unit_is_told_once_and_in_the_order_of_commits(store: Store) -> None:
+    chance, expected, written = random.Random(3), [], []
+    await store.write("there")
+    for number in range(300):
+        name = "there" if chance.random() < 0.05 else f"{number:03}"
+        expected.append(UniqueViolation if name == "there" else type(None))
+        written.append(store.write(name, is_separate=chance.random() < 0.9))
+        if chance.random() < 0.1:
+            await asyncio.sleep(chance.random() * 0.01)
+    done = await asyncio.gather(*written, return_exceptions=True)
+    assert [type(one) if one is not None else type(None) for one in done] == expected
+    names = [f"{number:03}" for number, kind in enumerate(expected) if kind is not UniqueViolation]
+    assert sorted(store.told) == [*names, "there"]
+    assert await store.names() == [*names, "there"]
