@@ -124,7 +124,7 @@ async def test_units_behind_a_commit_of_unknown_outcome_are_written_once(
 async def test_whatever_fails_each_unit_is_told_once_and_in_the_order_of_commits(store: Store) -> None:
     chance, expected, written = random.Random(3), [], []
     await store.write("there")
-    for number in range(300):
+    for number in range(150):
         name = "there" if chance.random() < 0.05 else f"{number:03}"
         expected.append(UniqueViolation if name == "there" else type(None))
         written.append(store.write(name, is_separate=chance.random() < 0.9))
