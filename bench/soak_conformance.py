@@ -1,6 +1,7 @@
 """Runs the CEL specification's own conformance cases against the expression language.
 
-    python bench/soak_conformance.py PATH_OF_A_CHECKOUT_OF_google/cel-spec
+    scripts/soak conformance --cel PATH_OF_A_CHECKOUT_OF_google/cel-spec
+    scripts/soak conformance --cron FOLDER_WITH_CHECKOUTS_OF_croniter_AND_cronsim
 
 A case is out of scope only for a named reason: a deviation listed in `docs/reference/expressions.md`, or a part of
 CEL that we do not claim (protobuf messages, extension libraries, static type checking).
@@ -16,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bench import cron_conformance
 from dustrun.core.expression.runtime.fault import Fault
 from dustrun.core.expression.runtime.frame import Frame
 from dustrun.core.expression.runtime.limits import Limits, Meter
@@ -272,9 +274,25 @@ def check(case: Case) -> str | None:
     return None if same(Meter(Limits()), found, expected) else f"{found!r}, not {expected!r}"
 
 
-def run(scale: int | None = None, seed: int = 0, *, cel: str, revision: str = "not told") -> dict[str, Any]:
-    """Runs every case in scope of a checkout of google/cel-spec at `cel`: the counts, the reasons, the failures."""
-    cel_path = Path(cel)
+def run(
+    scale: int | None = None, seed: int = 0, *, cel: str = "", cron: str = "", revision: str = "not told"
+) -> dict[str, Any]:
+    """Runs every case in scope of a checkout of google/cel-spec at `cel`, or of the checkouts `croniter` and `cronsim`
+    in the folder `cron`: the counts, the reasons, the failures."""
+    if not cel and not cron:
+        raise SystemExit(
+            "Give --cel with a checkout of google/cel-spec, or --cron with a folder of croniter and cronsim."
+        )
+    found: dict[str, Any] = {"revision": revision, "failures": {}}
+    if cel:
+        found |= _cel(Path(cel))
+    if cron:
+        found["cron"] = cron_conformance.run(Path(cron))
+        found["failures"] |= found["cron"].pop("failures")
+    return found
+
+
+def _cel(cel_path: Path) -> dict[str, Any]:
     excluded: Counter[str] = Counter()
     failures: dict[str, str] = {}
     passed = 0
@@ -291,7 +309,6 @@ def run(scale: int | None = None, seed: int = 0, *, cel: str, revision: str = "n
         else:
             passed += 1
     return {
-        "revision": revision,
         "in": passed + len(failures),
         "out": sum(excluded.values()),
         "passed": passed,

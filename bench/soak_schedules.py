@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import Any
 
 from bench.schedule_oracle import HOUR, Change, Fields, Window, changes, wall, zone_groups
-from dustrun.core.triggers import cron
-from dustrun.core.triggers.recurrence import compile_recurrence
+from dustrun.core.triggers.schedules import cron
+from dustrun.core.triggers.schedules.recurrence import compile_recurrence
 
 #: expression → the same as a recurrence, if there is one
 EXPRESSIONS: dict[str, str | None] = {

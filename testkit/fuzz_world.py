@@ -331,6 +331,11 @@ def _whole_workflow(_world: World, case: Any) -> None:
     _body(case, {"name": "fuzzed", "description": "", "definition": definition()})
 
 
+def _test_trigger(_world: World, case: Any) -> None:
+    _path(case, type="cronjob")
+    _body(case, {"config": {"schedule": "@daily"}})
+
+
 def _nothing(_world: World, _case: Any) -> None:
     pass
 
@@ -349,6 +354,8 @@ CONNECTOR: dict[str, Any] = {
 HELP: dict[str, Adapt] = {
     "get_action": lambda _, case: _path(case, type="log"),
     "get_trigger": lambda _, case: _path(case, type="manual"),
+    "test_trigger": _test_trigger,
+    "get_schedule": _id_of(World.draft),
     "get_connector_type": lambda world, case: _path(case, type=world.connector_type()),
     "create_connector": _only_body(CONNECTOR),
     "get_connector": _id_of(World.connector),

@@ -64,7 +64,7 @@ def make_parts(
         streams=streams,
         money=_money_parts(base, money),
         data=data,
-        triggers=make_trigger_parts(base, triggers, reports),
+        triggers=make_trigger_parts(base, triggers, reports, workflows),
     )
 
 

@@ -18,11 +18,14 @@ from dustrun.services.triggers.ended_runs import EndedRuns
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.intake import Intake
+from dustrun.services.triggers.previews import TriggerPreviews
 from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
+from dustrun.services.workflows.workflows import Workflows
 from dustrun.trigger_host.chain.source import ChainSource, WatchOptions
 from dustrun.trigger_host.ended_runs import EndedRunsSource
 from dustrun.trigger_host.host import Source, TriggerHost
+from dustrun.trigger_host.timers import Timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def _chain_source(base: Base, store: ChainStore, intake: Intake, subscriptions: 
     return ChainSource(base.chains, store, events, subscriptions, WatchOptions(base.settings.max_catch_up_blocks))
 
 
-def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports) -> TriggerParts:
+def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports, workflows: Workflows) -> TriggerParts:
     """The services of triggers, as routes see them."""
     database, writer, arming = base.database, base.writer, triggers.arming
     return TriggerParts(
@@ -65,6 +68,7 @@ def make_trigger_parts(base: Base, triggers: Triggers, reports: RunReports) -> T
         events=TriggerEvents(database, triggers.subscriptions, triggers.intake, arming),
         gaps=TriggerGaps(database, writer, arming.committed),
         rehearsals=TriggerRehearsals(database, writer, reports, arming, base.gate),
+        previews=TriggerPreviews(database, base.catalog, workflows, triggers.subscriptions, triggers.context),
     )
 
 
@@ -74,4 +78,4 @@ def _sources(base: Base, intake: Intake, subscriptions: Subscriptions, context: 
         EndedRuns(base.database, base.writer, base.catalog, subscriptions, intake, base.settings.pause_after_failures)
     )
     base.hub.on_ended = ends.wake
-    return {"internal": ends}
+    return {"internal": ends, "timed": Timers(intake, subscriptions)}

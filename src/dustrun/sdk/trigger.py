@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import BaseModel, Field
 
 from dustrun.core.triggers.chain.watch import Watch
+from dustrun.core.triggers.schedules.due import Policy
 from dustrun.core.values.fields import Fields
 from dustrun.sdk.chain import Chain, Prices
 from dustrun.sdk.context import Http
@@ -106,6 +107,10 @@ async def _no_findings(_: TriggerContext, __: Any) -> list[Finding]:
     return []
 
 
+def _default_policy(_: Any) -> Policy:
+    return Policy()
+
+
 def _accept(_: Any, payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
@@ -116,9 +121,9 @@ class Trigger:
 
     `accept(config, payload)` checks and shapes a payload, whoever fires; `check(ctx, config)` finds what would keep it
     from running, when it is published; `sample(config)` is the payload of an event for a test. Of `timed`:
-    `next_fire(config, after_ms, cursor)`, None when it never fires again. Of `polled`: `poll(ctx, config, cursor)`
-    (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of `chain`: `watch(config)`. Of
-    `internal`: `match(config, seen)`."""
+    `next_fire(config, after_ms, cursor)`, None when it never fires again, and `policy(config)`. Of `polled`:
+    `poll(ctx, config, cursor)` (cursor None: take note of what is there, without events) and `interval_ms(config)`. Of
+    `chain`: `watch(config)`. Of `internal`: `match(config, seen)`."""
 
     kind: str
     config: type[BaseModel]
@@ -131,6 +136,7 @@ class Trigger:
     check: Check = _no_findings
     sample: Callable[[Any], dict[str, Any]] | None = None
     next_fire: NextFire | None = None
+    policy: Callable[[Any], Policy] = _default_policy
     poll: Poll | None = None
     interval_ms: Callable[[Any], int] | None = None
     watch: Callable[[Any], Watch] | None = None
@@ -193,9 +199,10 @@ def webhook(**declared: Any) -> Callable[[Accept], Trigger]:
     return lambda accept: Declaration(**declared).made("webhook", accept, accept=accept)
 
 
-def timed(**declared: Any) -> Callable[[NextFire], Trigger]:
-    """Declares a trigger fired by the clock: `next_fire(config, after_ms, cursor)`; pure."""
-    return lambda fire: Declaration(**declared).made("timed", fire, next_fire=fire)
+def timed(*, policy: Callable[[Any], Policy] = _default_policy, **declared: Any) -> Callable[[NextFire], Trigger]:
+    """Declares a trigger fired by the clock: `next_fire(config, after_ms, cursor)`, and the `policy(config)` for times
+    that were missed or come while a run goes on; both pure."""
+    return lambda fire: Declaration(**declared).made("timed", fire, next_fire=fire, policy=policy)
 
 
 def polled(*, interval_ms: Callable[[Any], int], **declared: Any) -> Callable[[Poll], Trigger]:

@@ -85,6 +85,7 @@ BY_OPERATION: dict[str, Any] = {
     "speed_up_transaction": {"maxFeePerGas": "90000000000"},
     "make_triggers_live": {"triggerNodeId": "root"},
     "replay_trigger_event": {"ignoreLimits": True},
+    "test_trigger": {"config": {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"}},
     "try_connector": {"url": "https://api.example.com/me"},
     "update_connector": {"allowedHosts": ["api.example.com"], "data": {"token": "a-new-token"}, "expectedVersion": 1},
     "update_organization": {"retentionDays": 90},

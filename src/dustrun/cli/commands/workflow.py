@@ -199,6 +199,26 @@ def resume(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER,
     _steer(client_of(server, key), workflow, "resume", {}, as_json)
 
 
+@app.command()
+def schedule(workflow: Workflow, as_json: AsJson = False, server: Server = SERVER, key: Key = None) -> None:
+    """Show when a workflow runs next: the next ten times of each of its schedules."""
+    client = client_of(server, key)
+    found = client.get(f"/v1/workflows/{segment(workflow_id(client, workflow))}/schedule")
+    if as_json:
+        output.write_json(found)
+        return
+    rows = [
+        [trigger["triggerNodeId"], fire["at"], fire["localTime"], trigger["timezone"], fire["note"]]
+        for trigger in found["triggers"]
+        for fire in trigger["fires"]
+    ]
+    table(["trigger", "at", "local time", "zone", "note"], rows, spare=("note", "zone"))
+    if not found["triggers"]:
+        output.note("The workflow has no schedule.")
+    elif found["nextRunAt"] is None:
+        output.note("Nothing is armed: publish or resume the workflow.")
+
+
 @app.command("export")
 def export_workflow(
     workflow: Workflow,

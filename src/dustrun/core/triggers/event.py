@@ -32,9 +32,10 @@ class TriggerEvent:
 @dataclass(frozen=True, slots=True)
 class CursorMove:
     """Moves a subscription's cursor, if it is still at version `expected`. `next_at`: when it is due again;
-    `ends`: the subscription is over, for this reason."""
+    `ends`: the subscription is over, for this reason; `if_skipped`: the cursor instead, if the event starts no run."""
 
     expected: int
     cursor: Any
     next_at: int | None = None
     ends: str | None = None
+    if_skipped: Any = None

@@ -14,7 +14,7 @@ from dustrun.services.runs.create import NotStarted
 from dustrun.services.runs.start import Starts
 from dustrun.services.runs.start_request import RunRequest
 from dustrun.services.triggers import recording
-from dustrun.services.triggers.recording import CursorMoved, Decision, Failure, Fired
+from dustrun.services.triggers.recording import CursorMoved, Decision, Failure, Fired, Overlap
 from dustrun.services.triggers.subscriptions import Subscription, Subscriptions, recorded_principal
 from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
@@ -33,13 +33,15 @@ def _nothing(_: str) -> None:
 class FireOptions:
     """How an event is taken. `is_unlimited`: whatever the limits say, and without counting; `replay_of`: the event
     that it repeats; `by`: who runs it, if not the key that published; `given`: it is only recorded, and why;
-    `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it."""
+    `beside`: is written in the same transaction, also if the event had come before and the cursor moves behind it;
+    `overlap`: the run that it may not run beside."""
 
     is_unlimited: bool = False
     replay_of: str | None = None
     by: Principal | None = None
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
+    overlap: Overlap | None = None
 
 
 _AS_USUAL = FireOptions()
@@ -65,7 +67,8 @@ class Intake:
     ) -> Fired:
         """Takes an event; returns once all that follows from it is on disk. The same key again changes nothing.
 
-        With a `move`, raises `CursorMoved` if the subscription has changed since it was read. Raises `Temporary` when
+        With a `move`, raises `CursorMoved` if the subscription has changed since it was read. Raises `StillRunning` if
+        the event is to wait for the run before. Raises `Temporary` when
         nothing was written, and `Uncertain` when the outcome is unknown: fire it again then, with the same key."""
         for _ in range(_TRIES):
             try:
@@ -136,6 +139,7 @@ def _decision(sub: Subscription, event: TriggerEvent, move: CursorMove | None, o
         by=options.by,
         given=options.given,
         beside=options.beside,
+        overlap=options.overlap,
     )
 
 

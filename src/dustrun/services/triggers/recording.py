@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dustrun import clock, ids
@@ -17,6 +17,7 @@ from dustrun.services.triggers import pausing
 from dustrun.services.triggers.subscriptions import recorded_principal
 from dustrun.storage.access import keys
 from dustrun.storage.db.statement import Tx
+from dustrun.storage.runs import runs
 from dustrun.storage.triggers import events as event_rows
 from dustrun.storage.triggers import subscriptions as rows
 from dustrun.storage.triggers.events import FAILED, SKIPPED, STARTED, EventRow
@@ -27,6 +28,19 @@ from dustrun.storage.workflows.workflows import WorkflowRow
 
 class CursorMoved(Exception):
     """The subscription has changed since it was read: read it again. Nothing was written."""
+
+
+class StillRunning(Exception):
+    """The run before has not ended, and this event is to wait for it. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The run before, and what becomes of an event while it goes on: `skip` records it, `queue` raises
+    `StillRunning`."""
+
+    run_id: str
+    then: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ class Decision:
     by: Principal | None = None
     given: Skip | Failure | None = None
     beside: Callable[[Tx], None] | None = None
+    overlap: Overlap | None = None
     event_id: str = field(default_factory=lambda: ids.new_id("evt"))
     now: int = field(default_factory=clock.now_ms)
     fired: Fired | None = None
@@ -128,6 +143,10 @@ class Decision:
             return Skip(pausing.KEY_REVOKED, "The key that published this version is revoked or has expired.")
         if self.is_unlimited:
             return Admit()
+        if self.overlap is not None and _is_running(tx, row.org_id, self.overlap.run_id):
+            if self.overlap.then == "queue":
+                raise StillRunning
+            return Skip("overlap", f"The run before, {self.overlap.run_id}, has not ended.")
         if row.state != ARMED and row.state_reason != EXHAUSTED:
             return Skip(row.state, f"The trigger is {row.state}: {row.state_reason or 'not armed'}.")
         if row.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
@@ -151,7 +170,8 @@ class Decision:
             pausing.pause(tx, workflow.id, pausing.KEY_REVOKED, recorded_principal(self.row))
             changes = workflow.id
         if self.move is not None:
-            rows.update(tx, self._locked.pk, **_moved(self._locked, self.move))
+            move = replace(self.move, cursor=self.move.if_skipped or self.move.cursor)
+            rows.update(tx, self._locked.pk, **_moved(self._locked, move))
             changes = workflow.id if self.move.ends is not None else changes
         return Fired(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
 
@@ -198,6 +218,11 @@ class Decision:
             occurred_at=event.occurred_at,
             received_at=self.now,
         )
+
+
+def _is_running(tx: Tx, org_id: str, run_id: str) -> bool:
+    run = runs.find(tx, org_id, run_id)
+    return run is not None and run.finished_at is None
 
 
 def _duplicate(known: EventRow) -> Fired:

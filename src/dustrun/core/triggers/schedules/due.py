@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 GRACE_MS: Final = 60_000
@@ -23,12 +23,13 @@ NextFire = Callable[[int], int | None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a schedule says about late, overlapping and simultaneous fires."""
+    """What a schedule says about late, overlapping and simultaneous fires, and whose clock it follows."""
 
     on_missed: Literal["skip", "once", "all"] = "once"
     missed_cap: int = 10
     overlap: Literal["allow", "skip", "queue"] = "allow"
     jitter_ms: int = 0
+    zone_name: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,25 @@ class Wait:
     """Nothing to do before `until`; None: nothing ever again."""
 
     until: int | None
+
+
+def healed(place: Place, now: int, next_fire: NextFire) -> Place:
+    """A place that is not behind a clock that was set back. What has fired does not fire again: it has the same key."""
+    following = None if place.next is None else next_fire(now)
+    if place.next is None or following is None or place.next <= following:
+        return place
+    return replace(place, next=following)
+
+
+def hold(place: Place, fire: Fire, now: int, policy: Policy, name: str, next_fire: NextFire) -> Place | None:
+    """The place when a fire must wait for a run to end; None if nothing changes, or no more can wait."""
+    if not fire.waited:
+        at, following = fire.at, fire.after.next
+    elif place.next is not None and place.next + jitter(name, place.next, policy.jitter_ms) <= now:
+        at, following = place.next, next_fire(place.next)
+    else:
+        return None
+    return Place(following, (*place.waiting, at)) if len(place.waiting) < MAX_KEPT else None
 
 
 def decide(place: Place, now: int, policy: Policy, name: str, next_fire: NextFire) -> Fire | Drop | Wait:

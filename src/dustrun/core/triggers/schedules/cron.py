@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 from datetime import datetime
 
-from dustrun.core.triggers.cron_text import Cron, parse
-from dustrun.core.triggers.wall_clock import next_by_elapsed, next_by_wall, zone
+from dustrun.core.triggers.schedules.cron_text import Cron, parse
+from dustrun.core.triggers.schedules.wall_clock import next_by_elapsed, next_by_wall, zone
 
 
 def next_fire(text: str, zone_name: str, after_ms: int) -> int | None:

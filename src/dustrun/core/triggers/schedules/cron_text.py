@@ -17,7 +17,7 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 from cronsim.cronsim import Field
 
-from dustrun.core.triggers.wall_clock import DAY
+from dustrun.core.triggers.schedules.wall_clock import DAY
 
 MAX_LENGTH: Final = 256
 NAMED: Final = {

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from dateutil import rrule
 
-from dustrun.core.triggers.wall_clock import wall_time, zone
+from dustrun.core.triggers.schedules.wall_clock import wall_time, zone
 
 MAX_LENGTH: Final = 4096
 MAX_DATES: Final = 500

@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 
 from dateutil.rrule import MO, rrule
 
-from dustrun.core.triggers.recurrence_text import FREQUENCIES, Moment, Parts, RecurrenceProblem, read
-from dustrun.core.triggers.wall_clock import DAY, EPOCH, instant_of, next_by_wall, offset_at, seconds_of, zone
+from dustrun.core.triggers.schedules.recurrence_text import FREQUENCIES, Moment, Parts, RecurrenceProblem, read
+from dustrun.core.triggers.schedules.wall_clock import DAY, EPOCH, instant_of, next_by_wall, offset_at, seconds_of, zone
 
 _UNITS: Final = {"WEEKLY": 7 * DAY, "DAILY": DAY, "HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 _DAYS: Final = {"YEARLY": 366, "MONTHLY": 31, "WEEKLY": 7}

@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from dustrun.core.triggers.wall_clock import instant_of, next_change, zone, zone_names
+from dustrun.core.triggers.schedules.wall_clock import instant_of, next_change, zone, zone_names
 
 
 @pytest.mark.parametrize(

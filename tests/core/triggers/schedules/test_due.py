@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.triggers.due import GRACE_MS, MAX_COUNTED, Drop, Fire, NextFire, Place, Policy, Wait, decide, jitter
+from dustrun.core.triggers.schedules.due import (
+    GRACE_MS,
+    MAX_COUNTED,
+    Drop,
+    Fire,
+    NextFire,
+    Place,
+    Policy,
+    Wait,
+    decide,
+    jitter,
+)
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

@@ -8,8 +8,8 @@ from dateutil.rrule import rrulestr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustrun.core.triggers.recurrence import compile_recurrence, min_gap
-from dustrun.core.triggers.recurrence_text import RecurrenceProblem
+from dustrun.core.triggers.schedules.recurrence import compile_recurrence, min_gap
+from dustrun.core.triggers.schedules.recurrence_text import RecurrenceProblem
 
 NEW_YEAR = 1_767_225_600  # 2026-01-01T00:00:00Z
 

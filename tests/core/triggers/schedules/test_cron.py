@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import soak_schedules
-from dustrun.core.triggers.cron import next_fire
-from dustrun.core.triggers.cron_text import NAMED, CronProblem, parse
+from dustrun.core.triggers.schedules.cron import next_fire
+from dustrun.core.triggers.schedules.cron_text import NAMED, CronProblem, parse
 
 
 def fires(text: str, zone: str, start: str, count: int) -> list[str]:

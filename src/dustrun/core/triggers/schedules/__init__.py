@@ -1,0 +1,1 @@
+"""When schedules fire, and what becomes of the times that were missed."""

@@ -1,0 +1,60 @@
+"""What all triggers have in common that fire at set times."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dustrun.core.triggers.schedules.due import MAX_KEPT, Policy
+from dustrun.core.values.fields import Fields
+
+
+class TimedConfig(Fields):
+    """What every schedule can be told."""
+
+    on_missed: Literal["skip", "once", "all"] = Field(
+        "once",
+        description="What becomes of times that passed while the server was down: `skip` drops them, `once` runs the "
+        "last one, `all` runs each.",
+    )
+    missed_cap: int = Field(10, ge=1, le=MAX_KEPT, description="With `all`: how many run at most, the latest ones.")
+    overlap: Literal["allow", "skip", "queue"] = Field(
+        "allow",
+        description="What happens at a time when the run before has not ended: `allow` starts another, `skip` none, "
+        "`queue` starts it when that one has ended.",
+    )
+    jitter_ms: int = Field(
+        0,
+        ge=0,
+        le=3_600_000,
+        description="Runs start up to so many milliseconds late, by an amount that is fixed for each time; "
+        "spreads schedules that share a time.",
+    )
+
+    def policy(self, zone_name: str) -> Policy:
+        """What it says about late and overlapping fires."""
+        return Policy(self.on_missed, self.missed_cap, self.overlap, self.jitter_ms, zone_name)
+
+
+class TimedOutput(Fields):
+    """The time for which it runs."""
+
+    scheduled_at: str = Field(description="The time of the schedule, RFC 3339 in UTC.")
+    local_time: str = Field(description="The same time as the zone's clock shows it.")
+    timezone: str = Field(description="The zone.")
+    missed: int = Field(0, description="How many earlier times were missed that this run stands for.")
+    body: dict[str, Any] = Field(description="The whole payload.")
+    source: str = Field(description="What started the run.")
+    triggered_at: str = Field(description="When the run was started, RFC 3339.")
+
+
+def too_frequent(field: str, gap_s: int | None, min_interval_ms: int, jitter_ms: int) -> list[tuple[str, str]]:
+    """Why times so close together are refused: the field and a sentence."""
+    if gap_s is None:
+        return []
+    if gap_s * 1000 < min_interval_ms:
+        return [(field, f"Fires every {gap_s} s at times; this server allows at least {min_interval_ms / 1000:g} s.")]
+    if jitter_ms >= gap_s * 1000:
+        return [("jitterMs", f"Must be less than the shortest time between two fires, {gap_s * 1000} ms.")]
+    return []

@@ -1,0 +1,173 @@
+"""What triggers will do: the next times of schedules, and a test of a config before it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from dustrun import clock
+from dustrun.catalog import Catalog
+from dustrun.core.triggers.schedules.due import NextFire, Place, jitter
+from dustrun.core.triggers.schedules.preview import Upcoming, payload_of, upcoming
+from dustrun.core.values import exact_json
+from dustrun.errors import Code, Invalid, Problem
+from dustrun.sdk.threads import run_beside
+from dustrun.sdk.trigger import Finding, Trigger, TriggerContext
+from dustrun.services.access.principal import Principal
+from dustrun.services.problems import errors_in, problems_of
+from dustrun.services.triggers.subscriptions import Subscription, Subscriptions
+from dustrun.services.workflows.workflows import Workflow, Workflows
+from dustrun.storage.db.database import Database
+from dustrun.storage.triggers import events
+from dustrun.storage.triggers.events import Filters
+
+SHOWN: Final = 10
+"""How many fires a preview shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSchedule:
+    """The fires to come of one trigger. `state`: of its subscription; None if its version is not published."""
+
+    node_id: str
+    type: str
+    zone_name: str
+    state: str | None
+    fires: list[Upcoming]
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSchedule:
+    """The fires to come of a workflow's schedules."""
+
+    workflow_id: str
+    version: int
+    now: int
+    nodes: list[NodeSchedule]
+
+    @property
+    def next_run_at(self) -> int | None:
+        """When the next run starts, if it is published and not paused."""
+        times = [node.fires[0].at for node in self.nodes if node.state == "armed" and node.fires]
+        return min(times, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a trigger with a config would see: a `recent` event of a workflow, or a `sample`. `zone_name` and `fires`
+    are of a schedule."""
+
+    type: str
+    kind: str
+    origin: str
+    payload: Any
+    findings: list[Finding]
+    zone_name: str | None = None
+    fires: list[Upcoming] = field(default_factory=list)
+
+
+class TriggerPreviews:
+    """Reads what comes next; changes nothing."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        workflows: Workflows,
+        subscriptions: Subscriptions,
+        context: TriggerContext,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._workflows = workflows
+        self._subscriptions = subscriptions
+        self._context = context
+
+    async def schedule(self, principal: Principal, workflow_id: str) -> WorkflowSchedule:
+        """The next fires of the live version, else of the draft; raises `NotFound`."""
+        found = await self._workflows.get(principal, workflow_id)
+        if found.row.live_version is not None:
+            found = await self._workflows.get_live(principal, workflow_id)
+        subs = await self._subscriptions.list_of(workflow_id)
+        by_node = {(sub.row.node_id, sub.row.type): sub for sub in subs}
+        now = clock.now_ms()
+        nodes = await run_beside(self._node_schedules, found, by_node, now)
+        return WorkflowSchedule(workflow_id, found.version.version, now, nodes)
+
+    def _node_schedules(
+        self, found: Workflow, subs: Mapping[tuple[str, str], Subscription], now: int
+    ) -> list[NodeSchedule]:
+        definition = exact_json.loads(found.version.definition)
+        nodes: list[NodeSchedule] = []
+        for node_id in definition.get("triggerNodeIds", ["root"]):
+            node = definition["nodes"].get(node_id, {})
+            trigger = self._catalog.triggers.get(node.get("type"))
+            if trigger is None or trigger.next_fire is None:
+                continue
+            try:
+                config = trigger.config.model_validate(node.get("payload", {}))
+            except ValidationError:
+                continue  # an unfinished draft
+            nodes.append(_node_schedule(node_id, trigger, config, subs.get((node_id, trigger.type)), now))
+        return nodes
+
+    async def test(
+        self, principal: Principal, trigger_type: str, config: Mapping[str, Any], workflow_id: str | None = None
+    ) -> Tested:
+        """What a trigger with this config would see; raises `NotFound` and `Invalid`."""
+        self._catalog.public_trigger(trigger_type, summary=True)
+        trigger = self._catalog.triggers[trigger_type]
+        checked = await run_beside(_checked, trigger, config)
+        recent = None
+        if workflow_id is not None:
+            await self._workflows.get(principal, workflow_id)
+            recent = await self._recent(principal, trigger_type, workflow_id)
+        findings = await trigger.check(self._context, checked)
+        if trigger.next_fire is None:
+            payload = trigger.sample_of(checked) if recent is None else recent
+            return Tested(trigger_type, trigger.kind, "sample" if recent is None else "recent", payload, findings)
+        zone_name = trigger.policy(checked).zone_name
+        fires = await run_beside(upcoming, _next_fire(trigger, checked), zone_name, clock.now_ms(), SHOWN)
+        sample = payload_of(zone_name, fires[0].at) if fires else trigger.sample_of(checked)
+        origin, payload = ("sample", sample) if recent is None else ("recent", recent)
+        return Tested(trigger_type, trigger.kind, origin, payload, findings, zone_name, fires)
+
+    async def _recent(self, principal: Principal, trigger_type: str, workflow_id: str) -> Any:
+        wanted = Filters(org_id=principal.org_id, workflow_id=workflow_id, type=trigger_type, outcome=events.STARTED)
+        found = await self._database.read(lambda tx: events.list_page(tx, wanted, limit=1, offset=0))
+        return exact_json.loads(found[0].payload) if found else None
+
+
+def _checked(trigger: Trigger, config: Mapping[str, Any]) -> Any:
+    try:
+        return trigger.config.model_validate(config)
+    except ValidationError as error:
+        problems = problems_of(errors_in(error, config, trigger.config.model_validate), whole="", model=trigger.config)
+        named = [Problem(f"config.{one.field}".rstrip("."), one.message, one.code) for one in problems]
+        raise Invalid("The config is not valid.", code=Code.BODY_INVALID, details=named) from None
+
+
+def _next_fire(trigger: Trigger, config: Any) -> NextFire:
+    find = trigger.next_fire
+    assert find is not None
+    return lambda after: find(config, after, None)
+
+
+def _node_schedule(node_id: str, trigger: Trigger, config: Any, sub: Subscription | None, now: int) -> NodeSchedule:
+    policy, next_fire = trigger.policy(config), _next_fire(trigger, config)
+    state = sub.row.state if sub is not None else None
+    cursor = sub.cursor if sub is not None else None
+    waiting = len(Place.read(cursor).waiting) if cursor is not None else 0
+    fires = [] if state == "ended" else upcoming(next_fire, policy.zone_name, now, SHOWN)
+    if policy.jitter_ms and sub is not None:
+        fires = [_delayed(fire, jitter(sub.id, fire.at, policy.jitter_ms)) for fire in fires]
+    return NodeSchedule(node_id, trigger.type, policy.zone_name, state, fires, waiting)
+
+
+def _delayed(fire: Upcoming, by_ms: int) -> Upcoming:
+    note = f"Starts {by_ms} ms later (jitterMs)."
+    return Upcoming(fire.at, fire.local_time, f"{fire.note} {note}" if fire.note else note)
