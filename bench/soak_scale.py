@@ -2,36 +2,54 @@
 
 `scale`: how many schedules, 10,000 by default. They are spread over workflows of 50 triggers each; each fires once
 every `minutes`, at a second of its own. A schedule's lag is from its time to when its event is received, in the
-server's own rows. What is measured: `seconds` of running, and then a restart with all of them armed.
+server's own rows. Beside them `chain` subscriptions watch one contract, of which a few see an event in each block.
+What is measured: `seconds` with a block each second, `seconds` of schedules alone, and as many after a kill.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from bench.load import cpu_s_of
+from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.pings import CONTRACT, SIGNATURE, WORDS, Pings
+from testkit.chain.rpc_proxy import Proxy, proxy
+from testkit.outbox_world import server_of
 from testkit.server_process import ServerProcess
 
 Json = dict[str, Any]
 _TRIGGERS_EACH = 50
 _PUBLISHERS = 4
 _MOST_LAG_MS = 1000
+_NOISY = 10
 
 
-def _definition(schedules: list[Json]) -> Json:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long to watch, how often each schedule fires, and how many chain subscriptions there are."""
+
+    seconds: int
+    minutes: int
+    chain: int
+
+
+def _definition(configs: list[Json], node_type: str = "cronjob") -> Json:
     nodes: Json = {
-        f"t{n}": {"type": "cronjob", "payload": config, "children": ["say"]} for n, config in enumerate(schedules)
+        f"t{n}": {"type": node_type, "payload": config, "children": ["say"]} for n, config in enumerate(configs)
     }
-    say = {"type": "log", "payload": {"message": "{{$trigger.body.scheduledAt}}"}}
+    say = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
     return {"nodes": {**nodes, "say": say}, "triggerNodeIds": list(nodes)}
 
 
@@ -79,18 +97,21 @@ def _lags(database: Path, since: int, until: int) -> tuple[list[int], int, int]:
     """The lags of times between two moments, how many started no run, and how many runs there are."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as rows:
         found = rows.execute(
-            "SELECT received_at - occurred_at, outcome FROM trigger_events WHERE occurred_at BETWEEN ? AND ?",
+            "SELECT received_at - occurred_at, outcome FROM trigger_events"
+            " WHERE type = 'cronjob' AND occurred_at BETWEEN ? AND ?",
             (since, until),
         ).fetchall()
         runs = rows.execute(
-            "SELECT count(*) FROM trigger_events e JOIN runs r ON r.id = e.run_id WHERE e.occurred_at BETWEEN ? AND ?",
+            "SELECT count(*) FROM trigger_events e JOIN runs r ON r.id = e.run_id"
+            " WHERE e.type = 'cronjob' AND e.occurred_at BETWEEN ? AND ?",
             (since, until),
         ).fetchone()[0]
     return sorted(row[0] for row in found), sum(row[1] != "started" for row in found), runs
 
 
-async def _measure(server: ServerProcess, seconds: int, count: int, minutes: int) -> Json:
+async def _measure(server: ServerProcess, options: Options, count: int) -> Json:
     """Watches a running server: lags, processor time and memory."""
+    seconds, minutes = options.seconds, options.minutes
     cpu, since = cpu_s_of(server.server_pid), int(time.time() * 1000)
     await asyncio.sleep(seconds)
     until, used = int(time.time() * 1000), cpu_s_of(server.server_pid) - cpu
@@ -110,27 +131,90 @@ async def _measure(server: ServerProcess, seconds: int, count: int, minutes: int
     }
 
 
-async def _all(count: int, seed: int, seconds: int, minutes: int) -> Json:
-    with tempfile.TemporaryDirectory() as folder:
-        server = ServerProcess(Path(folder) / "data")
-        server.start()
-        try:
-            await server.wait_ready(120)
-            idle = _memory_mib(server.server_pid)
-            published = await _publish(server, _workflows(count, minutes, random.Random(seed)))
-            first = await _measure(server, seconds, count, minutes)
-            server.kill()
+async def _publish_chain(server: ServerProcess, count: int) -> None:
+    """Publishes subscriptions of one contract: `_NOISY` see each event, the others wait for events that never come."""
+    configs = [
+        {
+            "chainId": CHAIN_ID,
+            "address": CONTRACT,
+            "eventSignature": SIGNATURE if n < _NOISY else f"event Quiet{n}(uint256 number)",
+            "confirmations": 0,
+        }
+        for n in range(count)
+    ]
+    starts = range(0, count, _TRIGGERS_EACH)
+    await _publish(server, (_definition(configs[n : n + _TRIGGERS_EACH], "evm-log") for n in starts))
+
+
+async def _blocks(pings: Pings, seconds: int) -> int:
+    """One block a second, each with an event; how many there were."""
+    until, count = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        begun = time.monotonic()
+        await asyncio.to_thread(pings.send, 1)
+        count += 1
+        await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - begun)))
+    return count
+
+
+async def _watch_chain(asked: Proxy, server: ServerProcess, pings: Pings, seconds: int, count: int) -> Json:
+    """What the server asks its node while there are many subscriptions."""
+    await asyncio.sleep(5)
+    first, since, before = len(asked.methods), int(time.time() * 1000), len(pings.final())
+    mined = await _blocks(pings, seconds)
+    await asyncio.sleep(5)
+    methods = Counter(asked.methods[first:])
+    with sqlite3.connect(f"file:{server.database_path}?mode=ro", uri=True) as rows:
+        found = rows.execute(
+            "SELECT count(*) FROM trigger_events WHERE type = 'evm-log' AND received_at >= ?", (since,)
+        ).fetchone()[0]
+    return {
+        "subscriptions": count,
+        "blocks": mined,
+        "getLogs": methods["eth_getLogs"],
+        "events": found,
+        "events expected": (len(pings.final()) - before) * min(_NOISY, count),
+        "calls": dict(methods.most_common()),
+    }
+
+
+async def _all(count: int, seed: int, options: Options) -> Json:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        chance = random.Random(seed)
+        node = stack.enter_context(Anvil(*WORDS)) if options.chain else None
+        async with contextlib.AsyncExitStack() as served:
+            asked = await served.enter_async_context(proxy(node.url)) if node is not None else None
+            server = server_of(Path(folder), asked.url if asked else "http://127.0.0.1:1", 2, 1000)
             server.start()
-            ready = await server.wait_ready(120)
-            await asyncio.sleep(10)
-            again = await _measure(server, seconds, count, minutes)
-            return {
-                "schedules": count, "every minutes": minutes, "publishing s": round(published, 1),
-                "idle memory MiB": idle, "running": first, "restart s": round(ready, 2), "after a kill": again,
-            }  # fmt: skip
-        finally:
-            if server.is_alive:
-                server.kill()
+            try:
+                return await _both(server, count, chance, options, node, asked)
+            finally:
+                if server.is_alive:
+                    server.kill()
+
+
+async def _both(
+    server: ServerProcess, count: int, chance: random.Random, options: Options, node: Anvil | None, asked: Proxy | None
+) -> Json:
+    await server.wait_ready(120)
+    found: Json = {
+        "schedules": count,
+        "every minutes": options.minutes,
+        "idle memory MiB": _memory_mib(server.server_pid),
+    }
+    found["publishing s"] = round(await _publish(server, _workflows(count, options.minutes, chance)), 1)
+    if node is not None and asked is not None:
+        pings = Pings(node, chance)
+        pings.install()
+        await _publish_chain(server, options.chain)
+        found["chain"] = await _watch_chain(asked, server, pings, options.seconds, options.chain)
+    found["running"] = await _measure(server, options, count)
+    server.kill()
+    server.start()
+    found["restart s"] = round(await server.wait_ready(120), 2)
+    await asyncio.sleep(10)
+    found["after a kill"] = await _measure(server, options, count)
+    return found
 
 
 def _failures(found: Json) -> list[str]:
@@ -143,10 +227,18 @@ def _failures(found: Json) -> list[str]:
             failures.append(f"{name}: {one['events without a run']} events started no run")
         if one["events"] < 0.8 * one["times expected"]:
             failures.append(f"{name}: {one['events']} events, where about {one['times expected']} were due")
+    chain = found.get("chain")
+    if chain is not None and chain["getLogs"] > chain["blocks"] + 5:
+        failures.append(f"{chain['getLogs']} eth_getLogs for {chain['blocks']} blocks")
+    if chain is not None and chain["events"] != chain["events expected"]:
+        failures.append(f"{chain['events']} events of the chain, not {chain['events expected']}")
     return failures
 
 
-def run(scale: int | None = None, seed: int = 0, *, seconds: str = "120", minutes: str = "5") -> dict[str, Any]:
-    """Schedules in one process: how late they fire, and what that costs."""
-    found = asyncio.run(_all(scale or 10_000, seed, int(seconds), int(minutes)))
+def run(
+    scale: int | None = None, seed: int = 0, *, seconds: str = "120", minutes: str = "5", chain: str = "1000"
+) -> dict[str, Any]:
+    """Schedules and chain subscriptions in one process: how late they are, and what that costs."""
+    options = Options(int(seconds), int(minutes), int(chain))
+    found = asyncio.run(_all(scale or 10_000, seed, options))
     return {**found, "failures": _failures(found)}

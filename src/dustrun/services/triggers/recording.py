@@ -128,7 +128,7 @@ class Decision:
         known = event_rows.find_by_key(tx, self.row.pk, self.event.key)
         if known is not None:
             if self.move is not None and locked.cursor_version == self.move.expected:
-                rows.update(tx, locked.pk, **_moved(locked, self.move))
+                rows.update(tx, locked.pk, **_moved(locked, _without_run(self.move)))
                 self._write_beside(tx)
             return _duplicate(known)
         _need_unmoved(self.row, locked, self.move)
@@ -139,14 +139,19 @@ class Decision:
         return self._record(tx, verdict, workflow)
 
     def _judge(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
+        verdict = self._judge_alone(tx, row, workflow)
+        before = self.overlap
+        if isinstance(verdict, Skip) or before is None or not _is_running(tx, row.org_id, before.run_id):
+            return verdict
+        if before.then == "queue":
+            raise StillRunning
+        return Skip("overlap", f"The run before, {before.run_id}, has not ended.")
+
+    def _judge_alone(self, tx: Tx, row: SubscriptionRow, workflow: WorkflowRow) -> Admit | Skip:
         if self.by is None and not self._key_is_good(tx, row):
             return Skip(pausing.KEY_REVOKED, "The key that published this version is revoked or has expired.")
         if self.is_unlimited:
             return Admit()
-        if self.overlap is not None and _is_running(tx, row.org_id, self.overlap.run_id):
-            if self.overlap.then == "queue":
-                raise StillRunning
-            return Skip("overlap", f"The run before, {self.overlap.run_id}, has not ended.")
         if row.state != ARMED and row.state_reason != EXHAUSTED:
             return Skip(row.state, f"The trigger is {row.state}: {row.state_reason or 'not armed'}.")
         if row.mode != "live":  # it only watches: it counts no runs, and has a cooldown of its own
@@ -170,8 +175,7 @@ class Decision:
             pausing.pause(tx, workflow.id, pausing.KEY_REVOKED, recorded_principal(self.row))
             changes = workflow.id
         if self.move is not None:
-            move = replace(self.move, cursor=self.move.if_skipped or self.move.cursor)
-            rows.update(tx, self._locked.pk, **_moved(self._locked, move))
+            rows.update(tx, self._locked.pk, **_moved(self._locked, _without_run(self.move)))
             changes = workflow.id if self.move.ends is not None else changes
         return Fired(self.event_id, "skipped", verdict.reason, verdict.message, changes=changes)
 
@@ -218,6 +222,11 @@ class Decision:
             occurred_at=event.occurred_at,
             received_at=self.now,
         )
+
+
+def _without_run(move: CursorMove) -> CursorMove:
+    """The move of an event that starts no run."""
+    return move if move.if_skipped is None else replace(move, cursor=move.if_skipped)
 
 
 def _is_running(tx: Tx, org_id: str, run_id: str) -> bool:

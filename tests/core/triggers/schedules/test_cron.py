@@ -1,11 +1,12 @@
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import soak_schedules
+from bench import cron_conformance, soak_schedules
 from dustrun.core.triggers.schedules.cron import next_fire
 from dustrun.core.triggers.schedules.cron_text import NAMED, CronProblem, parse
 
@@ -131,3 +132,33 @@ def test_the_next_fire_is_later_and_there_is_none_in_between(text: str, zone: st
     assert next_fire(text, zone, (after + found) // 2) == found
     assert next_fire(text, zone, found - 1) == found
     assert next_fire(text, zone, found) != found
+
+
+_PUBLISHED = """
+import unittest
+from datetime import datetime
+from cronsim import CronSim, CronSimError
+
+class TestCases(unittest.TestCase):
+    def test_right(self):
+        self.assertEqual(next(CronSim("30 2 * * *", datetime(2020, 1, 1))), datetime(2020, 1, 1, 2, 30))
+    def test_refused(self):
+        with self.assertRaisesRegex(CronSimError, "Bad minute"):
+            CronSim("61 * * * *", datetime(2020, 1, 1))
+    def test_wrong(self):
+        self.assertEqual(next(CronSim("30 2 * * *", datetime(2020, 1, 1))), datetime(2020, 1, 1, 3, 30))
+    def test_backwards(self):
+        next(CronSim("30 2 * * *", datetime(2020, 1, 1), reverse=True))
+"""
+
+
+def test_published_cases_pass_fail_or_are_out_for_a_reason(tmp_path: Path) -> None:
+    for name, place in (("cronsim", "tests/test_cronsim.py"), ("croniter", "src/croniter/tests/test_croniter.py")):
+        path = tmp_path / name / place
+        path.parent.mkdir(parents=True)
+        path.write_text(_PUBLISHED if name == "cronsim" else "")
+    found = cron_conformance.run(tmp_path)
+    assert found["cronsim"] == {
+        "in": 3, "out": 1, "passed": 2, "failed": 1, "excluded": {cron_conformance.BACKWARDS: 1},
+    }  # fmt: skip
+    assert [case.rsplit(".", 1)[-1] for case in found["failures"]] == ["test_wrong"]
