@@ -33,8 +33,8 @@ from dustrun.services.triggers.arming import Arming
 from dustrun.services.triggers.events import TriggerEvents
 from dustrun.services.triggers.gaps import TriggerGaps
 from dustrun.services.triggers.intake import Intake
-from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.previews import TriggerPreviews
+from dustrun.services.triggers.rehearsal import TriggerRehearsals
 from dustrun.services.triggers.subscriptions import Subscriptions
 from dustrun.services.wallets.funds import WalletFunds
 from dustrun.services.wallets.policies import WalletPolicies
