@@ -40,6 +40,7 @@ WINDOWS = 5
 _OWN = Path(__file__).resolve().parent.parent / "testkit/own_triggers"
 _SAY = {"type": "log", "payload": {"message": "{{$trigger.body}}"}}
 _AT_ONCE = 64
+_SETTLES_S = 300
 
 Json = dict[str, Any]
 
@@ -258,16 +259,14 @@ async def _kill(server: ServerProcess, kills: int, chance: random.Random) -> Non
 
 
 async def _events(caller: _Caller, workflow_id: str, count: int) -> list[Json]:
-    """A workflow's events, once there are as many as are due, or after a minute."""
-    until = time.monotonic() + 60
-    found: list[Json] = []
+    """A workflow's events, once there are as many as are due, or after a while."""
+    until = time.monotonic() + _SETTLES_S
+    found: dict[str, Json] = {}
     while len(found) < count and time.monotonic() < until:
-        found = []
-        while True:
-            path = f"/v1/workflows/{workflow_id}/trigger-events?limit=100&offset={len(found)}"
-            page = await caller.call("GET", path)
-            found += page["items"]
-            if not page["hasMore"]:
-                break
+        offset, has_more = 0, True
+        while has_more:  # newest first: what comes in meanwhile moves the rest, so each is known by its id
+            page = await caller.call("GET", f"/v1/workflows/{workflow_id}/trigger-events?limit=100&offset={offset}")
+            found |= {one["id"]: one for one in page["items"]}
+            offset, has_more = offset + 100, page["hasMore"]
         await asyncio.sleep(0.2)
-    return found
+    return list(found.values())

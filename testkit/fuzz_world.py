@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -25,7 +28,10 @@ def definition(node: dict[str, Any] | None = None) -> dict[str, Any]:
 class World:
     """Things of one organisation, made on demand; `key` is the key that makes them and must live."""
 
-    def __init__(self, base: str, key: str, sink: str, node: Callable[..., Any], chain_id: int) -> None:
+    def __init__(
+        self, base: str, key: str, sink: str, node: Callable[..., Any], chain_id: int, store: Path | None = None
+    ) -> None:
+        self._store = store
         self.base = base
         self.key = key
         self._sink = sink
@@ -133,6 +139,35 @@ class World:
         )
         pending = self.call("GET", "/v1/approvals?limit=100")["items"]
         return str(next(item["id"] for item in pending if item["runId"] == run_id))
+
+    def watching(self) -> tuple[str, str]:
+        """A workflow whose trigger only watches, and the id of an event that it saw."""
+        first = self.draft()
+        root = {"type": "workflow-finished", "payload": {"workflowIds": [first], "mode": "simulate"}, "children": ["n"]}
+        body = {"name": "fuzzed", "description": "", "definition": {"nodes": {"root": root, "n": _SAY}}}
+        workflow_id = str(self.call("POST", "/v1/workflows", body)["id"])
+        self.call("POST", f"/v1/workflows/{workflow_id}/publish", {})
+        self.finished(first)
+        for _ in range(500):
+            found = self.call("GET", f"/v1/workflows/{workflow_id}/trigger-events")["items"]
+            if found:
+                return workflow_id, str(found[0]["id"])
+            time.sleep(0.02)
+        raise RuntimeError("the end of the run was not seen")
+
+    def gap(self) -> tuple[str, str] | None:
+        """A workflow and a gap of its trigger, put into the store; None if that is not at hand."""
+        if self._store is None:
+            return None
+        (workflow_id, _), gap_id = self.watching(), f"gap_{next(self._numbers)}"
+        with contextlib.closing(sqlite3.connect(self._store, timeout=30)) as store, store:
+            store.execute(
+                "INSERT INTO trigger_gaps (id, org_id, workflow_id, subscription_pk, range, reason, state, created_at)"
+                " SELECT ?, org_id, workflow_id, pk, '{}', 'more than allowed', 'open', 0 FROM subscriptions"
+                " WHERE workflow_id = ?",
+                (gap_id, workflow_id),
+            )
+        return workflow_id, gap_id
 
     def counting(self) -> str:
         """A workflow with a variable `n` that its one node has written."""
@@ -301,6 +336,12 @@ def _resume(world: World, case: Any) -> None:
     _body(case, {"data": {"ok": True}})
 
 
+def _gap(world: World, case: Any) -> None:
+    found = world.gap()
+    if found is not None:
+        _path(case, id=found[0], gapId=found[1])
+
+
 def _variable(body: Any = None) -> Adapt:
     def adapt(world: World, case: Any) -> None:
         _path(case, id=world.counting(), name="n")
@@ -386,6 +427,10 @@ HELP: dict[str, Adapt] = {
     "resume_node": _resume,
     "approve_approval": _id_and_body(World.approval, {"comment": "yes"}),
     "reject_approval": _id_and_body(World.approval, {"comment": "no"}),
+    "get_trigger_event": _id_of(lambda world: world.watching()[1]),
+    "replay_trigger_event": _id_and_body(lambda world: world.watching()[1], {"ignoreLimits": True}),
+    "make_triggers_live": _id_and_body(lambda world: world.watching()[0], {}),
+    "replay_trigger_gap": _gap,
     "list_variables": _id_of(World.counting),
     "declare_variable": _variable({"type": "number", "default": 5}),
     "delete_variable": _variable(),

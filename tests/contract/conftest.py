@@ -38,7 +38,9 @@ def chain_server(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def world_of_server(chain_server: ServerProcess, chain: Anvil) -> Iterator[World]:
     sink = SinkProcess(1)
-    world = World(chain_server.base, chain_server.owner_key, sink.base, chain.rpc, chain.chain_id)
+    world = World(
+        chain_server.base, chain_server.owner_key, sink.base, chain.rpc, chain.chain_id, chain_server.database_path
+    )
     yield world
     world.close()
     sink.stop()

@@ -19,10 +19,11 @@ from dustrun.services.access.principal import PERMISSIONS
 from testkit.fuzz_world import World
 from testkit.server_process import ServerProcess
 
-_LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_")
+_LIMITED_KINDS = ("wf_", "run_", "wal_", "tx_", "sig_", "apr_", "evt_", "gap_", "sub_")
 """What a key that is limited to other workflows and wallets must see nothing of."""
 _LIMITED_PATHS = (
     *(f"/v1/{noun}/{{id}}" for noun in ("workflows", "runs", "wallets", "transactions", "signatures", "approvals")),
+    "/v1/webhook-events/{id}",
     "/v1/transactions/release",
     "/v1/api-keys/{id}",
 )

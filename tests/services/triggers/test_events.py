@@ -7,7 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from dustrun import clock
 from dustrun.core.triggers.event import TriggerEvent
+from dustrun.storage.db.tables import organizations
+from dustrun.storage.db.trigger_tables import trigger_events
 from services.triggers.test_intake import BELL, OWN, count_runs, fire, published, server
 from testkit.composition import Composition, composed
 
@@ -56,6 +61,20 @@ async def test_a_replay_with_an_idempotency_key_runs_once(server: Composition) -
     answers = [(await server.owner.post(path, headers=key)).data for _ in range(2)]
     assert answers[0] == answers[1]
     assert await count_runs(server) == 2
+
+
+async def test_the_content_of_old_events_is_deleted_and_their_keys_stay(server: Composition) -> None:
+    workflow_id, sub = await published(server)
+    (first,) = await fire(server, sub, "a")
+    await server.execute(sa.update(organizations).values(retention_days=1))
+    day = 86_400_000
+    await server.execute(sa.update(trigger_events).values(received_at=clock.now_ms() - 2 * day))
+    await server.parts.access.retention.sweep()
+    shown = (await server.owner.get(f"/v1/webhook-events/{first.event_id}")).data
+    assert (shown["body"], shown["key"]) == (None, "a")
+    assert (await fire(server, sub, "a"))[0].is_duplicate
+    assert (await server.owner.post(f"/v1/webhook-events/{first.event_id}/replay")).status == 409
+    assert len(await events_of(server, workflow_id)) == 1
 
 
 async def test_events_are_hidden_from_other_organisations_and_limited_keys(server: Composition) -> None:

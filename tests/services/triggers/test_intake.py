@@ -133,3 +133,8 @@ async def test_a_revoked_key_pauses_what_it_published(server: Composition) -> No
     (fired,) = await fire(server, await only(server, workflow["id"]), "a")
     assert (fired.action, fired.reason) == ("skipped", "key_revoked")
     assert (await server.owner.get(f"/v1/workflows/{workflow['id']}")).data["pausedReason"] == "key_revoked"
+    assert (await server.owner.post(f"/v1/workflows/{workflow['id']}/resume")).status == 200
+    (again,) = await fire(server, await only(server, workflow["id"]), "b")
+    assert again.action == "triggered"
+    run = (await server.owner.get(f"/v1/runs/{again.run_ids[0]}")).data
+    assert run["triggeredBy"] != key["id"]

@@ -16,6 +16,7 @@ from dustrun.storage.db.database import Database
 from dustrun.storage.db.statement import Tx
 from dustrun.storage.db.writer import Writer
 from dustrun.storage.runs import retention
+from dustrun.storage.triggers import events as trigger_events
 
 T = TypeVar("T")
 _logger = log.get(__name__)
@@ -24,6 +25,11 @@ _RUNS_IN_STEP = 50
 _ROWS_IN_STEP = 1000
 _REST_S = 0.01
 _BUSY = 200
+
+
+def _forget_events(tx: Tx, org_id: str, before: int) -> bool:
+    """Deletes the content of some old events of triggers; False if none is left."""
+    return trigger_events.forget_content(tx, org_id, before, _ROWS_IN_STEP) > 0
 
 
 class Retention:
@@ -59,7 +65,10 @@ class Retention:
         for row in await self._database.read(organizations.list_all):
             days = self.days_of(row)
             if days:
-                total += await self._hide(row.id, clock.now_ms() - days * _DAY_MS)
+                before = clock.now_ms() - days * _DAY_MS
+                total += await self._hide(row.id, before)
+                while await self._step(partial(_forget_events, org_id=row.id, before=before)):
+                    pass
         while await self._step(lambda tx: retention.purge(tx, _ROWS_IN_STEP)):
             pass
         if total:

@@ -14,6 +14,7 @@ from dustrun.errors import Forbidden, Problem
 from dustrun.sdk.trigger import TriggerContext
 from dustrun.services.access.principal import Principal
 from dustrun.services.triggers import circles
+from dustrun.services.triggers.pausing import KEY_REVOKED
 from dustrun.services.triggers.subscriptions import principal_text
 from dustrun.services.workflows.closure import Lookup
 from dustrun.services.workflows.spend_gate import SpendGate, covers
@@ -73,7 +74,8 @@ class Arming:
     def settle(self, tx: Tx, principal: Principal, before: WorkflowRow, after: WorkflowRow) -> None:
         """Arms, pauses or ends subscriptions after a change of the workflow's row, in its transaction.
 
-        Raises `Forbidden` if the caller publishes what spends and may not spend."""
+        Raises `Forbidden` if what spends is to run in the caller's name, who may not spend: when it is published, or
+        resumed after its key was revoked."""
         if (before.status, before.live_version) == (after.status, after.live_version):
             return
         wanted = {(node.node_id, node.type): node for node in self._nodes(tx, after)}
@@ -82,7 +84,8 @@ class Arming:
         finished = {node.node_id: node.config for node in wanted.values() if node.type == circles.TYPE}
         if finished and after.status == "active":
             circles.check(tx, principal, after, finished)
-        if is_published and any(node.mode != "simulate" for node in wanted.values()):
+        takes_over = is_published or (before.paused_reason == KEY_REVOKED and after.status == "active")
+        if takes_over and any(node.mode != "simulate" for node in wanted.values()):
             self.need_spending(tx, principal, after)
         now = clock.now_ms()
         for key, row in found.items():
@@ -93,7 +96,8 @@ class Arming:
             rows.pause_all(tx, after.id, after.paused_reason or PAUSED, now)
             return
         for key, node in wanted.items():
-            _arm(tx, after, node, found.get(key), principal, is_published=is_published)
+            by = principal if takes_over or key not in found else None
+            _arm(tx, after, node, found.get(key), by, is_published=is_published)
 
     def committed(self, workflow_id: str) -> None:
         """The change is on disk."""
@@ -131,17 +135,21 @@ def _watched(config: dict[str, Any]) -> bytes:
 
 
 def _arm(
-    tx: Tx, workflow: WorkflowRow, node: _Node, row: SubscriptionRow | None, by: Principal, *, is_published: bool
+    tx: Tx, workflow: WorkflowRow, node: _Node, row: SubscriptionRow | None, by: Principal | None, *, is_published: bool
 ) -> None:
+    """Arms a node's subscription; `by`: in whose name it runs from now on, if that changes."""
     now, version = clock.now_ms(), workflow.live_version
     assert version is not None
     if row is None:
+        assert by is not None
         rows.insert(tx, _new(workflow, version, node, by, now))
         return
     is_same = _watched(exact_json.loads(row.config)) == _watched(node.config)
     changes: dict[str, Any] = {"version": version, "config": exact_json.dumps_text(node.config), "updated_at": now}
     if is_published:
-        changes |= {"mode": node.mode, "principal": principal_text(by)}
+        changes["mode"] = node.mode
+    if by is not None:
+        changes["principal"] = principal_text(by)
     if row.state == ENDED and row.state_reason == OVER and is_same:
         rows.update(tx, row.pk, **changes)
         return

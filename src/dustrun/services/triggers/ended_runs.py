@@ -6,6 +6,7 @@ harmless; then failures are counted and the cursor moves, in one transaction.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from dustrun import clock
@@ -29,7 +30,8 @@ from dustrun.storage.triggers.ended_runs import ActivityRow
 
 MAX_DEPTH = 10
 _CURSOR = "ended_runs_followed"
-_PAGE = 500
+_PAGE = 100
+_AT_ONCE = 20
 
 
 class EndedRuns:
@@ -70,8 +72,8 @@ class EndedRuns:
         if not page:
             return False
         ended = [row for row in page if row.type == "run_finished" and row.mode != Mode.SIMULATE.value]
-        for row in ended:
-            await self._fire(row)
+        for start in range(0, len(ended), _AT_ONCE):
+            await asyncio.gather(*(self._fire(row) for row in ended[start : start + _AT_ONCE]))
         changed = await self._writer.write(lambda tx: self._pass(tx, page[-1].cursor, ended))
         for workflow_id in changed:
             self._intake.on_changed(workflow_id)

@@ -77,6 +77,8 @@ class TriggerEvents:
         row, sub = await self._database.read(query)
         if sub is None or (sub.row.state == subscription_rows.ENDED and sub.row.state_reason != "over"):
             raise Conflict(f'The live version has no trigger "{row.node_id}" of type "{row.type}" any more.')
+        if row.payload == rows.NO_CONTENT:
+            raise Conflict("The content of this event was deleted, as the organisation's retention says.")
         request = loads(row.request) if row.request is not None else None
         again = TriggerEvent(
             key=f"replay:{row.id}:{ids.new_id('rep')}",

@@ -12,6 +12,8 @@ from dustrun.storage.db.statement import Statement, Tx
 from dustrun.storage.db.tables import runs
 from dustrun.storage.db.trigger_tables import trigger_events as t
 
+NO_CONTENT = "null"
+"""The payload of an event whose content was deleted."""
 STARTED, SKIPPED, FAILED, ORPHANED = "started", "skipped", "failed", "orphaned"
 
 
@@ -67,6 +69,15 @@ _ORPHAN = Statement(
 
 _RESTORE = Statement(
     sa.update(t).where(t.c.pk == b("the_pk")).values(outcome=b("becomes"), reason=b("why"), message=b("sentence"))
+)
+_OLD = (
+    sa.select(t.c.pk)
+    .where(t.c.org_id == b("org_id"), t.c.received_at < b("before", type_=sa.BigInteger), t.c.payload != NO_CONTENT)
+    .order_by(t.c.pk)
+    .limit(b("count", type_=sa.Integer))
+)
+_FORGET = Statement(
+    sa.update(t).where(t.c.pk.in_(_OLD.scalar_subquery())).values(payload=NO_CONTENT, request=sa.null())
 )
 _COUNT_OUTCOMES = Statement(
     sa.select(t.c.subscription_pk, t.c.outcome, sa.func.count())
@@ -124,6 +135,12 @@ def orphan(tx: Tx, pk: int, reason: str, message: str) -> None:
 def restore(tx: Tx, pk: int, outcome: str, reason: str | None, message: str) -> None:
     """Makes an orphaned event what it was: what it tells of is so again."""
     tx.do(_RESTORE, the_pk=pk, becomes=outcome, why=reason, sentence=message)
+
+
+def forget_content(tx: Tx, org_id: str, before: int, count: int) -> int:
+    """Deletes the content of events that came in before a time, at most `count`; their keys stay, so that what was
+    taken is never taken again. Returns how many."""
+    return tx.run(_FORGET, org_id=org_id, before=before, count=count)
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
