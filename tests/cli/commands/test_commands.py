@@ -185,6 +185,19 @@ def test_a_workflow_from_file_to_live(server: Served, save: Any) -> None:
     assert [item["id"] for item in server.json("workflow", "list", "Greet")["items"]] == [made["id"]]
 
 
+def test_the_next_times_of_a_schedule_are_shown(server: Served, save: Any) -> None:
+    nodes = {"root": {"type": "cronjob", "payload": {"schedule": "0 9 * * *", "timezone": "Asia/Kolkata"}}}
+    server.json("workflow", "create", save({"name": "Mornings", "definition": {"nodes": nodes}}))
+    draft = server.dustrun("workflow", "schedule", "Mornings")
+    lines = [line.split("\t") for line in draft.stdout.splitlines()]
+    assert len(lines) == 10
+    assert {(line[0], line[2][10:], line[3]) for line in lines} == {("root", "T09:00:00+05:30", "Asia/Kolkata")}
+    assert "Nothing is armed" in draft.stderr
+    server.dustrun("workflow", "publish", "Mornings")
+    found = server.json("workflow", "schedule", "Mornings")
+    assert found["nextRunAt"] == found["triggers"][0]["fires"][0]["at"]
+
+
 def test_creating_an_invalid_file_says_what_is_wrong_with_it(server: Served, save: Any) -> None:
     file = save({"name": "Misspelt", "definition": flow(say={"type": "http-reqest", "payload": {}})})
     told = (
