@@ -1,7 +1,7 @@
 """A chain that reorganises itself under triggers whose server is killed: no event of the final chain is lost, none is
 run twice.
 
-    scripts/soak reorg [--scale ROUNDS] [--seed S]
+    scripts/soak reorg [--scale ROUNDS] [--seed S] [--set kills=206]
 
 The real server over HTTP on a real anvil, with four workflows that watch the same contract, whose transactions have two
 events each: without confirmations (`onReorg` ignore and retract), with three, and with six. In each round transactions
@@ -80,9 +80,9 @@ class Soak:
         depth = self.chance.randint(4, _DEEPEST) if is_deep else self.chance.randint(1, 3)
         await asyncio.to_thread(self.pings.reorg, depth)
 
-    async def shake(self, rounds: int) -> None:
+    async def shake(self, rounds: int, kills: int) -> None:
         """Reorgs until there were enough of them, and of kills."""
-        killing = asyncio.create_task(self._kill_often(rounds * 2 // 3))
+        killing = asyncio.create_task(self._kill_often(kills))
         number = 0
         while number < rounds or not killing.done():
             await self.round(number)
@@ -189,13 +189,13 @@ def _is_true(event: Json, final: dict[tuple[str, int], int]) -> bool:
     return number is None or int(event["payload"]["args"]["number"]) == number
 
 
-def run(scale: int | None, seed: int) -> dict[str, Any]:
-    """At least `scale` reorgs (default 310), and two kills for three of them."""
+def run(scale: int | None, seed: int, kills: str = "206") -> dict[str, Any]:
+    """At least `scale` reorgs (default 310), and so many kills at the same time."""
     with tempfile.TemporaryDirectory(prefix="dustrun-reorg-") as folder:
-        return asyncio.run(_run(Path(folder), scale or 310, seed))
+        return asyncio.run(_run(Path(folder), scale or 310, seed, int(kills)))
 
 
-async def _run(folder: Path, rounds: int, seed: int) -> dict[str, Any]:
+async def _run(folder: Path, rounds: int, seed: int, kills: int) -> dict[str, Any]:
     begun = time.monotonic()
     chance = random.Random(seed)
     with Anvil(*WORDS) as node:
@@ -209,7 +209,7 @@ async def _run(folder: Path, rounds: int, seed: int) -> dict[str, Any]:
             soak = Soak(pings, server, Api(server), chance)
             try:
                 await soak.prepare()
-                await soak.shake(rounds)
+                await soak.shake(rounds, kills)
                 await soak.finish()
             finally:
                 await soak.api.close()

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dustrun.storage.db.trigger_tables import subscriptions, trigger_events
-from testkit.chain.anvil import CHAIN_ID, Anvil
+from testkit.chain.anvil import CHAIN_ID
 from testkit.chain.pings import CONTRACT, SIGNATURE
 from testkit.composition import Composition, composed
 
@@ -37,14 +37,19 @@ class Watching:
 
     server: Composition
 
-    async def publish(self, type: str = "evm-log", **config: Any) -> str:
-        """Publishes a workflow, and waits until its trigger watches; its id."""
+    async def create(self, type: str = "evm-log", **config: Any) -> str:
+        """A workflow with that trigger; its id."""
         base = PINGED if type == "evm-log" else {"chainId": CHAIN_ID}
         made = await self.server.owner.create_workflow(definition(type, {**base, **config}))
-        published = await self.server.owner.post(f"/v1/workflows/{made['id']}/publish")
-        assert published.status == 200, published.body
-        await self.until(lambda: self._has_cursor(made["id"]))
         return str(made["id"])
+
+    async def publish(self, type: str = "evm-log", **config: Any) -> str:
+        """Publishes a workflow, and waits until its trigger watches; its id."""
+        workflow_id = await self.create(type, **config)
+        published = await self.server.owner.post(f"/v1/workflows/{workflow_id}/publish")
+        assert published.status == 200, published.body
+        await self.until(lambda: self._has_cursor(workflow_id))
+        return workflow_id
 
     async def _has_cursor(self, workflow_id: str) -> bool:
         return (await self.subscription(workflow_id))["cursor"] is not None
@@ -55,6 +60,30 @@ class Watching:
         (row,) = await self.server.rows(sa.select(*columns).where(subscriptions.c.workflow_id == workflow_id))
         found = dict(zip((column.name for column in columns), row, strict=True))
         return {**found, "cursor": json.loads(found["cursor"]) if found["cursor"] else None}
+
+    async def until_failed(self, workflow_id: str) -> str:
+        """Waits until its trigger has stopped; why."""
+        await self.until(lambda: self._is_failed(workflow_id))
+        return str((await self.subscription(workflow_id))["state_reason"])
+
+    async def _is_failed(self, workflow_id: str) -> bool:
+        return bool((await self.subscription(workflow_id))["state"] == "failed")
+
+    async def until_scanned(self, workflow_id: str, number: int) -> None:
+        """Waits until the stored cursor is at a height."""
+        await self.until(lambda: self._is_at(workflow_id, number))
+
+    async def _is_at(self, workflow_id: str, number: int) -> bool:
+        cursor = (await self.subscription(workflow_id))["cursor"]
+        return cursor is not None and cursor["number"] >= number
+
+    async def until_count(self, workflow_id: str, count: int) -> list[dict[str, Any]]:
+        """Waits until so many events have started runs; their payloads."""
+        await self.until(lambda: self._has_count(workflow_id, count))
+        return await self.bodies(workflow_id)
+
+    async def _has_count(self, workflow_id: str, count: int) -> bool:
+        return len(await self.bodies(workflow_id)) >= count
 
     async def events(self, workflow_id: str) -> list[tuple[str, str, dict[str, Any], str | None]]:
         """Key, outcome, payload and run of each event, oldest first."""
@@ -106,11 +135,11 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(node: Anvil, folder: Path, **settings: Any) -> AsyncIterator[Watching]:
-    """A server on that node."""
+async def watching(url: str, folder: Path, **settings: Any) -> AsyncIterator[Watching]:
+    """A server on the node of that URL."""
     networks = folder / "networks"
     networks.mkdir(exist_ok=True)
     (networks / "local.json").write_text(json.dumps({"chainId": CHAIN_ID, "blockTimeMs": 300, "confirmations": 2}))
-    chain = {"networks_dir": networks, "chain_endpoints": {CHAIN_ID: [node.url]}}
+    chain = {"networks_dir": networks, "chain_endpoints": {CHAIN_ID: [url]}}
     async with composed(folder, **chain, **settings) as server:
         yield Watching(server)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from testkit.chain.anvil import Anvil
-from testkit.chain.pings import CONTRACT, WORDS, Pings
+from testkit.chain.pings import CONTRACT, Pings
 from testkit.chain_watching import Watching, watching
 
 
 @pytest.fixture
-def pings() -> Iterator[Pings]:
-    with Anvil(*WORDS) as node:
-        made = Pings(node, random.Random(5))
-        made.install()
-        node.mine(8)
-        yield made
-
-
-@pytest.fixture
 async def server(pings: Pings, tmp_path: Path, store_url: str) -> AsyncIterator[Watching]:
-    async with watching(pings.node, tmp_path, database_url=store_url) as server:
+    async with watching(pings.node.url, tmp_path, database_url=store_url) as server:
         yield server
 
 

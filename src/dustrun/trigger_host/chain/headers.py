@@ -54,6 +54,7 @@ class Headers:
             return
         base = await self._common(newest, head.header)
         if base is None:  # deeper than the stored headers: whoever needs what is gone will find out
+            await self._reader.chain.verify(afresh=True)  # or it is another chain
             await self.forget()
             base = await self._jump(head.header)
         if head.header.number > base.number + KEPT:

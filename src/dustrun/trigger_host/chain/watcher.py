@@ -109,6 +109,9 @@ class ChainWatcher:
             head = await self._parts.reader.head()
             try:
                 await self._parts.headers.follow(head)
+            except NotThisChain as error:
+                await self._fail_all(error.message)
+                return False
             except HeadWentBack as back:
                 await self._stop_ahead(back)
                 return False

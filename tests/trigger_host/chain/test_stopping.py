@@ -1,0 +1,108 @@
+"""What nobody can follow stops a trigger, which says why; what passes does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dustrun.chain.watching.reader import BlockReader
+from dustrun.services.triggers.chain_store import ChainStore
+from dustrun.trigger_host.chain.headers import Headers, HeadWentBack
+from testkit.chain.anvil import CHAIN_ID
+from testkit.chain.pings import Pings
+from testkit.chain.rpc_proxy import proxy
+from testkit.chain_watching import Watching, watching
+
+
+async def resume(server: Watching, workflow: str) -> None:
+    for verb in ("pause", "resume"):
+        assert (await server.server.owner.post(f"/v1/workflows/{workflow}/{verb}")).status == 200
+
+
+async def test_a_reorg_deeper_than_the_stored_headers_stops_a_trigger_until_it_is_resumed(
+    pings: Pings, tmp_path: Path
+) -> None:
+    pings.node.mine(200)
+    async with watching(pings.node.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+        pings.send()
+        await server.until_count(workflow, 2)
+        pings.replace(190, [])
+        reason = await server.until_failed(workflow)
+        assert "A reorg removed block" in reason
+        assert "deeper than the 256 headers" in reason
+        await resume(server, workflow)
+        await server.until_scanned(workflow, pings.head)
+        pings.send()
+        bodies = await server.until_count(workflow, 4)
+        assert [body["args"]["number"] for body in bodies] == ["0", "1", "2", "3"]
+
+
+async def test_another_chain_behind_the_endpoint_stops_a_trigger(pings: Pings, tmp_path: Path) -> None:
+    async with watching(pings.node.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+        pings.node.stop()
+        pings.node.start()
+        assert "genesis block" in await server.until_failed(workflow)
+
+
+async def test_another_chain_after_a_restart_stops_a_trigger(pings: Pings, tmp_path: Path) -> None:
+    async with watching(pings.node.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+    pings.node.stop()
+    pings.node.start()
+    async with watching(pings.node.url, tmp_path) as server:
+        assert "was watched before" in await server.until_failed(workflow)
+        pings.install()
+        await resume(server, workflow)
+        await server.until_scanned(workflow, pings.head)
+
+
+async def test_a_head_that_goes_back_is_told_after_a_while(pings: Pings, tmp_path: Path) -> None:
+    async with watching(pings.node.url, tmp_path) as server:
+        parts = server.server.parts
+        reader = BlockReader(parts.money.chains.get(CHAIN_ID))
+        headers = Headers(CHAIN_ID, reader, ChainStore(parts.database, parts.writer), grace_s=0)
+        pings.node.mine(5)
+        await headers.follow(await reader.head())
+        seen = pings.head
+        pings.node.rpc("anvil_rollback", 3)
+        with pytest.raises(HeadWentBack) as back:
+            await headers.follow(await reader.head())
+        assert (back.value.seen, back.value.head) == (seen, seen - 3)
+        pings.node.mine(5, 7)
+        await headers.follow(await reader.head())
+        assert headers.chain.newest is not None
+        assert headers.chain.newest.hash == (await reader.head()).header.hash
+        assert headers.chain.is_canonical(
+            seen - 3, pings.node.rpc("eth_getBlockByNumber", hex(seen - 3), False)["hash"]
+        )
+
+
+async def test_an_endpoint_that_fails_for_a_while_loses_nothing(pings: Pings, tmp_path: Path) -> None:
+    async with proxy(pings.node.url) as endpoint, watching(endpoint.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+        endpoint.twist = lambda call, _: {"jsonrpc": "2.0", "id": call["id"], "error": {"code": 1, "message": "busy"}}
+        pings.send(2)
+        await server.pause(0.5)
+        pings.send(1)
+        endpoint.twist = None
+        await server.until_events(workflow, pings.final())
+
+
+async def test_a_node_that_answers_for_unknown_blocks_with_nothing_loses_nothing(pings: Pings, tmp_path: Path) -> None:
+    async with proxy(pings.node.url) as endpoint, watching(endpoint.url, tmp_path) as server:
+        workflow = await server.publish(confirmations=0)
+        lies = [True]
+
+        def lag(call: dict[str, object], answer: dict[str, object]) -> dict[str, object]:
+            if lies[0] and call["method"] in ("eth_getLogs", "eth_getBlockByHash"):
+                return {**answer, "result": [] if call["method"] == "eth_getLogs" else None}
+            return answer
+
+        endpoint.twist = lag
+        pings.send(2)
+        await server.pause(0.5)
+        lies[0] = False
+        await server.until_events(workflow, pings.final())

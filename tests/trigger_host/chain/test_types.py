@@ -1,0 +1,110 @@
+"""Each type of chain trigger on a real chain, and what publishing refuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.chain.anvil import ACCOUNTS, CHAIN_ID, Anvil
+from testkit.chain.contracts import RICH, Witness, World
+from testkit.chain_watching import Watching, watching
+
+ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
+
+
+@pytest.fixture
+def witness(world: World, anvil: Anvil) -> Witness:
+    return world.witness(anvil)
+
+
+@pytest.fixture
+async def server(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Watching]:
+    async with watching(anvil.url, tmp_path) as server:
+        yield server
+
+
+async def test_token_transfers_to_and_from_an_address(server: Watching, witness: Witness, world: World) -> None:
+    token, same = world["dai"], {"tokenAddress": world["dai"], "confirmations": 0}
+    received = await server.publish("erc20-receive", address=ALICE.lower(), minAmount="5", **same)
+    sent = await server.publish("erc20-send", address=[RICH, BOB], **same)
+    for amount in (4, 5, 2**65):
+        witness.send("dai", "transfer", ALICE, amount)
+    witness.send("dai", "transfer", BOB, 9)
+    witness.send("usdc", "transfer", ALICE, 9)
+    bodies = await server.until_count(received, 2)
+    assert [(body["sender"], body["recipient"], body["amount"]) for body in bodies] == [
+        (RICH, ALICE, "5"),
+        (RICH, ALICE, str(2**65)),
+    ]
+    assert {body["contract"] for body in bodies} == {token}
+    assert [body["amount"] for body in await server.until_count(sent, 4)] == ["4", "5", str(2**65), "9"]
+
+
+@pytest.mark.parametrize("traces", ["auto", "never"])
+async def test_native_coin_is_found_in_transactions_and_traces(server: Watching, witness: Witness, traces: str) -> None:
+    received = await server.publish("eth-receive", address=BOB, minAmount=7, confirmations=0, traces=traces)
+    sent = await server.publish("eth-send", address=RICH, confirmations=0, traces=traces)
+    witness.pay(BOB, 6)
+    witness.pay(BOB, 7)
+    witness.send("forwarder", "forward", BOB, value=8)
+    witness.pay(BOB, 9)
+    expected = ["7", "8", "9"] if traces == "auto" else ["7", "9"]
+    bodies = await server.until_count(received, len(expected))
+    assert [body["amount"] for body in bodies] == expected
+    assert {body["foundIn"] for body in bodies} == {"trace" if traces == "auto" else "transaction"}
+    assert [body["path"] for body in bodies] == (["", "0", ""] if traces == "auto" else ["", ""])
+    assert [body["amount"] for body in await server.until_count(sent, 4)] == ["6", "7", "8", "9"]
+
+
+async def test_every_nth_block(server: Watching, anvil: Anvil) -> None:
+    workflow = await server.publish("evm-block", every=5, confirmations=1)
+    start = int(anvil.rpc("eth_blockNumber"), 16)
+    anvil.mine(21)
+    bodies = await server.until_count(workflow, 4)
+    assert [body["blockNumber"] for body in bodies] == [n for n in range(start + 1, start + 21) if n % 5 == 0]
+
+
+async def test_a_filter_asks_the_node_and_is_exact(server: Watching, witness: Witness, world: World) -> None:
+    transfer = "event Transfer(address indexed from, address indexed to, uint256 value)"
+    what: dict[str, Any] = {"address": world["dai"], "eventSignature": transfer, "confirmations": 0}
+    to_alice = await server.publish(filter=f'to == "{ALICE.lower()}" && value > {2**65}', **what)
+    inverse = await server.publish(filter="10 / value >= 1", **what)
+    for recipient, amount in ((ALICE, 2**65), (BOB, 2**66), (ALICE, 2**65 + 1), (ALICE, 0), (BOB, 10)):
+        witness.send("dai", "transfer", recipient, amount)
+    assert [body["args"]["value"] for body in await server.until_count(to_alice, 1)] == [str(2**65 + 1)]
+    assert [body["args"]["value"] for body in await server.until_count(inverse, 1)] == ["10"]
+    failed = [payload for _, outcome, payload, _ in await server.events(inverse) if outcome == "skipped"]
+    assert ["args" in payload for payload in failed] == [False]
+
+
+TRANSFER = "event Transfer(address indexed from, address indexed to, uint256 value)"
+
+
+REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("evm-log", {"eventSignature": "Transfer"}, "eventSignature", "is not a signature"),
+    ("evm-log", {"eventSignature": "Transfer(address indexed)"}, "eventSignature", "has no name"),
+    ("evm-log", {"eventSignature": TRANSFER, "filter": "amount > 1"}, "filter", 'no field "amount"'),
+    ("evm-log", {"eventSignature": TRANSFER, "filter": 'value > "1"'}, "filter", "types"),
+    ("evm-log", {"eventSignature": TRANSFER, "address": "0x12"}, "address", "0x12"),
+    ("evm-log", {"eventSignature": TRANSFER, "address": BOB}, "address", "there is no contract"),
+    ("evm-log", {"eventSignature": TRANSFER, "chainId": 123456}, "chainId", "There is no chain"),
+    ("erc20-receive", {"address": BOB, "tokenAddress": BOB}, "tokenAddress", "there is no contract"),
+    ("erc20-send", {"address": BOB, "tokenAddress": BOB, "minAmount": 1.5}, "minAmount", "decimal digits"),
+    ("evm-block", {"every": 0}, "every", "1"),
+    ("evm-call-changed", {"contract": BOB, "function": "f()"}, "function", "returns nothing"),
+    ("evm-call-changed", {"contract": BOB, "function": "f() returns (uint256)"}, "contract", "no contract"),
+]
+
+
+async def test_publishing_refuses_what_could_not_run(server: Watching) -> None:
+    for type, config, field, reason in REFUSED:
+        node = {"type": type, "payload": {"chainId": CHAIN_ID, **config}, "children": ["say"]}
+        nodes = {"root": node, "say": {"type": "log", "payload": {"message": "hello"}}}
+        made = await server.server.owner.create_workflow({"nodes": nodes, "triggerNodeIds": ["root"]})
+        refused = await server.server.owner.post(f"/v1/workflows/{made['id']}/publish")
+        assert refused.status == 400, (type, config)
+        found = [(one["field"], one["message"]) for one in refused.body["details"]]
+        assert any(f"payload.{field}" in place and reason in message for place, message in found), (config, found)
